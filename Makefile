@@ -1,0 +1,165 @@
+# One target a job, and each does all its own set-up: only Python >= 3.11 with venv has to be there.
+# `make` alone lists the targets. A second call of any set-up is instant (stamp files).
+
+PYTHON ?= python3
+RUN_CMD ?= .venv/bin/brokersim bench watchers --jobs 200 --clock real --script
+# 2: the smallest machine the suite has to be comfortable on has two cores.
+TEST_WORKERS ?= 2
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+RUN_VENV := .venv/.stamp
+TEST_VENV := .venv-test/.stamp
+BIN := .venv-test/bin
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-input
+PIP := .venv/bin/python -m pip install $(PIP_OPTIONS)
+TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
+
+# Loudly, because a test that is skipped for want of a peer looks like a test that passed.
+skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
+
+.PHONY: help venv run test lint bench docs peers apt npm interop pins clean distclean
+
+help:
+	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
+	@echo "make run    an instance, a script of commands and 200 jobs for each kind of hook, one table"
+	@echo "make test   lint, the test suite, then the wire fuzz test at length; own environment in .venv-test"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  every benchmark, each with a peer in the same run"
+	@echo "make docs   where the documentation is"
+	@echo "make peers  real statsd, collectd and carbon for the tests, as far as they can be had (make test calls it)"
+	@echo "make pins   choose requirements/*.txt anew from the ranges in pyproject.toml"
+	@echo "make clean  remove build products and caches (make distclean: the environments too)"
+
+venv: $(RUN_VENV)
+
+run: venv
+	$(RUN_CMD)
+
+test: lint peers
+	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup
+	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q -n $(TEST_WORKERS) tests/protocol/test_wire_fuzz.py
+
+lint: $(TEST_VENV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(TEST_VENV)
+	@failed=""; for file in benchmarks/[!_]*.py; do \
+	    echo "== $$file"; $(BIN)/python "$$file" || failed="$$failed $$file"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "error: these benchmarks failed:$$failed"; exit 1; fi
+
+docs:
+	@echo "README.md            the first five minutes"
+	@echo "CONTRIBUTING.md      where a change goes, how it is tested"
+	@for file in docs/*.md docs/decisions/*.md; do \
+	    if [ -e "$$file" ]; then printf '%s: %s\n' "$$file" "$$(sed -n 's/^# //p;T;q' "$$file")"; fi; \
+	done
+
+# --- environments
+
+define check_python
+@command -v "$(PYTHON)" >/dev/null || { \
+    echo "error: no '$(PYTHON)' on the path; brokersim needs Python >= 3.11"; \
+    echo "  try:  make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; } >&2
+@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+    echo "error: '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); brokersim needs Python >= 3.11"; \
+    echo "  try:  make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; } >&2
+@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+    echo "error: '$(PYTHON)' cannot make virtual environments (no ensurepip)"; \
+    echo "  try:  install your system's venv package, on Debian python3-venv"; exit 1; } >&2
+endef
+
+.venv/.requirements: requirements/run.txt
+	$(check_python)
+	"$(PYTHON)" -m venv .venv
+	$(PIP) --require-hashes -r $<
+	@touch $@
+
+# The build backend lies outside .venv, pinned and hashed: build isolation would fetch whatever is newest, and a
+# backend installed into .venv would stay there.
+build/backend/.stamp: requirements/build.txt | .venv/.requirements
+	@rm -rf build/backend
+	$(PIP) --require-hashes --target build/backend -r $<
+	@touch $@
+
+$(RUN_VENV): .venv/.requirements build/backend/.stamp pyproject.toml
+	PYTHONPATH=build/backend $(PIP) --no-deps --no-build-isolation -e .
+	@.venv/bin/python -m pip uninstall $(PIP_OPTIONS) --yes setuptools 2>/dev/null
+	@touch $@
+
+.venv-test/.requirements: requirements/test.txt
+	$(check_python)
+	"$(PYTHON)" -m venv --clear .venv-test
+	$(TEST_PIP) --require-hashes -r $<
+	@touch $@
+
+$(TEST_VENV): .venv-test/.requirements pyproject.toml
+	$(TEST_PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# --- real peers: never a reason to fail, since a machine may be offline or have no root
+
+DEBIAN_PACKAGES := $(shell sed 's/\#.*//' requirements/debian.txt)
+NPM_PACKAGES := $(shell sed 's/\#.*//' requirements/npm.txt)
+
+peers: apt npm interop
+
+apt:
+	@mkdir -p build; missing=""; for name in $(DEBIAN_PACKAGES); do \
+	    dpkg-query -W -f '$${db:Status-Status}\n' "$$name" 2>/dev/null | grep -qx installed || missing="$$missing $$name"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+	    $(call skipping,Debian packages$$missing (needs apt-get and root)); exit 0; \
+	fi; \
+	install="timeout 300 apt-get install -qq -y --no-install-recommends"; export DEBIAN_FRONTEND=noninteractive; \
+	{ timeout 300 apt-get update -qq; $$install $$missing; } </dev/null >build/apt.log 2>&1 \
+	    || $(call skipping,Debian packages$$missing (see build/apt.log))
+
+npm: build/npm/.stamp
+build/npm/.stamp: requirements/npm.txt
+	@mkdir -p build/npm; \
+	if ! command -v npm >/dev/null; then $(call skipping,$(NPM_PACKAGES) (needs npm)); exit 0; fi; \
+	timeout 300 npm install --prefix build/npm --no-save --no-package-lock --omit=optional --ignore-scripts \
+	    --no-audit --no-fund $(NPM_PACKAGES) </dev/null >build/npm.log 2>&1 && touch $@ \
+	    || $(call skipping,$(NPM_PACKAGES) (see build/npm.log))
+
+interop: build/interop/.stamp
+build/interop/.stamp: requirements/interop.txt
+	@mkdir -p build; rm -rf build/interop; \
+	{ "$(PYTHON)" -m venv build/interop && timeout 300 build/interop/bin/python -m pip install $(PIP_OPTIONS) \
+	    --require-hashes -r $<; } </dev/null >build/interop.log 2>&1 && touch $@ \
+	    || $(call skipping,carbon and whisper (see build/interop.log))
+
+# --- upkeep
+
+PIN := build/pins/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+# --universal: one file serves every platform and Python >= 3.11, with the hash of every wheel.
+pins:
+	$(check_python)
+	"$(PYTHON)" -m venv build/pins
+	build/pins/bin/python -m pip install $(PIP_OPTIONS) uv
+	@mkdir -p build/pinned
+	$(PIN) pyproject.toml -o build/pinned/run.txt >/dev/null
+	$(PIN) pyproject.toml --extra test --extra fast -o build/pinned/test.txt >/dev/null
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
+	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null
+	@for name in run test build interop; do \
+	    { echo "# Chosen by 'make pins'; do not edit."; cat build/pinned/$$name.txt; } >requirements/$$name.txt; \
+	done
+
+clean:
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src modules tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .venv-test

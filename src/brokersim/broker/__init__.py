@@ -1,0 +1,1 @@
+"""Floor 3: ranks, routing, events, modules, counters and their instrumentation."""

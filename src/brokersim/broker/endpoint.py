@@ -1,0 +1,208 @@
+"""Knows how one party on a rank sends: requests, responses, events, and how their counters move.
+
+It doesn't know where a topic leads beyond what it sent before (the broker does), nor what a module is.
+Source of the counting rules: flux-core 0.88 as observed; tx at the start of a send, rx at the hand-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from brokersim.protocol.errnums import ENOSYS, EPERM, RequestError
+from brokersim.protocol.message import (
+    EVENT,
+    FLAG_NORESPONSE,
+    FLAG_PRIVATE,
+    FLAG_STREAMING,
+    FLAG_UPSTREAM,
+    NODEID_ANY,
+    NODEID_UPSTREAM,
+    REQUEST,
+    RESPONSE,
+    ROLE_OWNER,
+    Message,
+)
+from brokersim.reactor.actor import Actor, Tracer
+from brokersim.reactor.watchers import ModuleLoop
+
+if TYPE_CHECKING:
+    from brokersim.broker.broker import Broker
+    from brokersim.reactor.loop import Reactor
+
+Then = Callable[[Message, Any], object]
+Handler = Callable[[Message], object]
+#: A request handler and whether guests may call it.
+Method = tuple[Handler, bool]
+
+
+class Endpoint(Actor):
+    """One party on a rank: a module's handle, a client's connection, the broker itself.
+
+    ``routes`` remembers where its own topics lead, so that a repeated request costs one look-up; the broker
+    clears it whenever services come or go. ``called`` lists the services it asked, for the disconnects at its
+    end: (service, nodeid, flags).
+    """
+
+    __slots__ = (
+        "_matchtag", "broker", "called", "is_open", "name", "reactor", "rolemask", "routes", "userid", "uuid",
+    )  # fmt: skip
+
+    name: str
+    uuid: str
+
+    def __init__(self, broker: Broker, name: str, uuid: str) -> None:
+        super().__init__()
+        self.broker = broker
+        self.reactor: Reactor = broker.reactor
+        self.name = name
+        self.uuid = uuid
+        self.userid = broker.owner
+        self.rolemask = ROLE_OWNER
+        self.routes: dict[str, tuple[Endpoint, Handler]] = {}
+        self.called: dict[tuple[str, int, int], None] = {}
+        self.is_open = True
+        self._matchtag = 0
+
+    # -- sending
+
+    def request(
+        self,
+        topic: str,
+        payload: Any = None,
+        then: Then | None = None,
+        arg: Any = None,
+        nodeid: int = NODEID_ANY,
+        flags: int = 0,
+    ) -> Message:
+        """Send a request; ``then(response, arg)`` is called with the answer, whatever its errnum.
+
+        Without ``then`` it carries the noresponse flag and is never answered. Returns the message sent.
+        """
+        self.counts[0] += 1
+        if then is None:
+            message = Message(
+                REQUEST,
+                topic,
+                payload,
+                flags | FLAG_NORESPONSE,
+                0,
+                0,
+                nodeid,
+                0,
+                self.userid,
+                self.rolemask,
+                (),
+                self,
+            )
+        else:
+            self._matchtag = tag = self._matchtag + 1
+            self.pending[tag] = message = Message(
+                REQUEST, topic, payload, flags, tag, 0, nodeid, 0, self.userid, self.rolemask, (), self, None, None, then, arg
+            )  # fmt: skip
+        if self.tracer is not None:
+            self.tracer("tx", self, message)
+        route = self.routes.get(topic)
+        if route is not None and nodeid == NODEID_ANY:
+            message.dst, message.handler = route
+            self.reactor.push(message)
+        else:
+            self.dispatch_request(message)
+        return message
+
+    def dispatch_request(self, message: Message) -> None:
+        """The slow path of a send: note the service for the disconnect, let the broker find the way."""
+        if message.nodeid == NODEID_UPSTREAM:
+            message.nodeid = self.broker.rank
+            message.flags |= FLAG_UPSTREAM
+        if not message.flags & FLAG_NORESPONSE:
+            service = message.topic.rpartition(".")[0] or message.topic
+            self.called[(service, message.nodeid, message.flags & FLAG_UPSTREAM)] = None
+        self.broker.route_request(message)
+
+    def stream(
+        self, topic: str, payload: Any, then: Then, arg: Any = None, nodeid: int = NODEID_ANY
+    ) -> Message:
+        """Send a request for a stream: ``then`` gets every response, the last one has an errnum (61 = end)."""
+        return self.request(topic, payload, then, arg, nodeid, FLAG_STREAMING)
+
+    def respond(self, request: Message, payload: Any = None) -> None:
+        """Answer a request; nothing is sent if it must not be answered."""
+        if request.flags & FLAG_NORESPONSE:
+            return
+        self.counts[2] += 1
+        request.handler = None  # from now on nobody owes it an answer (streams: see EHOSTUNREACH at unload)
+        routes = request.routes
+        response = Message(
+            RESPONSE, request.topic, payload, request.flags & FLAG_STREAMING, request.matchtag, 0, NODEID_ANY, 0,
+            self.userid, self.rolemask, routes, self, request.src,
+        )  # fmt: skip
+        if self.tracer is not None:
+            self.tracer("tx", self, response)
+        if len(routes) > 1:
+            self.broker.route_response(response)
+        else:
+            self.reactor.push(response)
+
+    def respond_error(self, request: Message, errnum: int, text: str = "") -> None:
+        """Answer with an errnum and, if given, a text a person can read; this also ends a stream."""
+        if request.flags & FLAG_NORESPONSE:
+            return
+        self.counts[2] += 1
+        request.handler = None
+        response = Message(
+            RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag, errnum, NODEID_ANY, 0,
+            self.userid, self.rolemask, request.routes, self, request.src,
+        )  # fmt: skip
+        if self.tracer is not None:
+            self.tracer("tx", self, response)
+        self.broker.route_response(response)
+
+    def publish(self, topic: str, payload: Any = None, private: bool = False) -> None:
+        """Publish an event; it is sequenced at rank 0 and delivered to every subscriber, the publisher included."""
+        self.counts[4] += 1
+        event = Message(
+            EVENT, topic, payload, FLAG_PRIVATE if private else 0, userid=self.userid, rolemask=self.rolemask,
+            routes=(self.uuid,), src=self,
+        )  # fmt: skip
+        if self.tracer is not None:
+            self.tracer("tx", self, event)
+        self.broker.publish(event)
+
+    def set_tracer(self, tracer: Tracer | None) -> None:
+        """Tell every message to ``tracer``; an endpoint that was ever traced keeps a loop, which knows tracers."""
+        self.tracer = tracer
+        if tracer is not None and self.loop is None:
+            self.loop = ModuleLoop(self.reactor, self)
+
+    # -- receiving
+
+    def method(self, topic: str) -> Method | None:
+        """The handler of a request topic, ``None`` if this endpoint has no such method."""
+        return None
+
+    def event_handler(self, topic: str) -> Handler:
+        """What an event is given to when this endpoint's subscription matched."""
+        return ignore
+
+    def unknown_method(self, request: Message) -> None:
+        """Handler of a topic whose service is here but knows no such method; a disconnect needs none."""
+        if not request.topic.endswith(".disconnect"):
+            self.respond_error(request, ENOSYS, f"Unknown service method '{request.topic}'")
+
+    def deny(self, request: Message) -> None:
+        """Handler of a request whose sender lacks the owner role."""
+        self.respond_error(request, EPERM, "Request requires owner credentials")
+
+    def refuse(self, request: Message, error: Exception) -> None:
+        """Answer a request whose handler raised RequestError."""
+        if isinstance(error, RequestError):
+            self.respond_error(request, error.errno or 0, error.text)
+
+    def drop_routes(self) -> None:
+        """Forget where topics lead: a service came or went."""
+        self.routes.clear()
+
+
+def ignore(*_: object) -> None:
+    """A handler or continuation for what needs no reaction."""

@@ -1,0 +1,136 @@
+"""Knows how a module file becomes a class: where it is searched, how it is imported, what must be in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from brokersim.broker.table import HandlerTable
+from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+
+_serial = itertools.count(1)
+
+
+@attrs.frozen(kw_only=True)
+class ModuleCode:
+    """An imported module file: its path, the BrokerModule subclass in it, and that class's handlers."""
+
+    path: Path
+    owner: type
+    table: HandlerTable
+
+
+def shipped_folder() -> Path:
+    """Where brokersim's own modules lie: inside the package when installed, beside ``src`` in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "modules"
+    return inside if inside.is_dir() else package.parent.parent / "modules"
+
+
+class Loader:
+    """Finds and imports module files. One import serves every rank, until the file changes."""
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._folders = (*folders, shipped_folder())
+        self._loaded: dict[tuple[Path, int], ModuleCode] = {}
+
+    def find(self, name: str) -> Path:
+        """The file of a module given by path or by name (``content-cache``).
+
+        Raises RequestError(ENOENT) that says where was looked.
+        """
+        if "/" in name or name.endswith(".py"):
+            path = Path(name).expanduser()
+            path = path / "__init__.py" if path.is_dir() else path
+            if path.is_file():
+                return path.resolve()
+            raise RequestError(ENOENT, f"module file {name}: no such file")
+        stem = name.replace("-", "_")
+        for folder in self._folders:
+            for candidate in (folder / stem / "__init__.py", folder / f"{stem}.py"):
+                if candidate.is_file():
+                    return candidate.resolve()
+        looked = ", ".join(str(folder) for folder in self._folders)
+        raise RequestError(
+            ENOENT, f"no module {name!r}; looked in {looked}; give a path with a / for a file of yours"
+        )
+
+    def load(self, path: Path) -> ModuleCode:
+        """Import a module file. Raises RequestError that names the file and what would be right."""
+        key = (path, _newest(path))
+        code = self._loaded.get(key)
+        if code is None:
+            code = self._loaded[key] = _import(path)
+        return code
+
+
+def default_name(path: Path) -> str:
+    """The name a file's module gets: the base name up to its first dot; underscores of ours become dashes."""
+    stem = path.parent.name if path.name == "__init__.py" else path.name.partition(".")[0]
+    return stem.replace("_", "-") if path.parent == shipped_folder() or path.name == "__init__.py" else stem
+
+
+def _newest(path: Path) -> int:
+    files = path.parent.glob("*.py") if path.name == "__init__.py" else (path,)
+    return max(file.stat().st_mtime_ns for file in files)
+
+
+def _import(path: Path) -> ModuleCode:
+    # A name of its own for each import: a reload is fresh code, and two files of one name do not meet.
+    name = (
+        f"_brokersim_module_{next(_serial)}_{path.parent.name if path.name == '__init__.py' else path.stem}"
+    )
+    folders = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    if spec is None or spec.loader is None:
+        raise RequestError(EINVAL, f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        owner = _find_class(vars(module), path, name)
+    except BaseException as error:
+        for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+            del sys.modules[loaded]
+        if isinstance(error, RequestError) or not isinstance(error, (Exception, SystemExit)):
+            raise
+        raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
+    table = HandlerTable.of(owner)
+    if table.is_empty:
+        text = f"{path} defines no handlers; decorate a method of {owner.__name__} with @request_handler or @event_handler"
+        raise RequestError(EINVAL, text)
+    return ModuleCode(path=path, owner=owner, table=table)
+
+
+def _find_class(names: dict[str, object], path: Path, module: str) -> type:
+    """The one BrokerModule subclass defined by a file (flux-core's entry point rule)."""
+    owners = [
+        value
+        for value in names.values()
+        if isinstance(value, type)
+        and getattr(value, "_is_broker_module", False)
+        and value.__module__.startswith(module)
+    ]
+    owners = [
+        owner
+        for owner in owners
+        if not any(owner is not other and issubclass(other, owner) for other in owners)
+    ]
+    if len(owners) == 1:
+        return owners[0]
+    found = ", ".join(owner.__name__ for owner in owners) or "none"
+    raise RequestError(EINVAL, f"{path} must define exactly one subclass of BrokerModule, not {found}")
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line with the place it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

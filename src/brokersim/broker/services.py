@@ -1,0 +1,403 @@
+"""Knows the services the broker itself answers: attr, event, service, log, module, config, overlay and their like.
+
+Topics and payloads: flux-core 0.88 (docs/flux-compat.md); ``broker.*`` and ``module.hook`` are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from brokersim.broker import methods
+from brokersim.broker.endpoint import Method
+from brokersim.broker.handle import Handle
+from brokersim.broker.instrument import Instrument, check_hook
+from brokersim.broker.trace import ModuleTrace
+from brokersim.protocol.errnums import EINVAL, ENODATA, ENOENT, EPROTO, RequestError
+from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, Message
+from brokersim.protocol.topology import children
+from brokersim.reactor.loop import NS
+
+if TYPE_CHECKING:
+    from brokersim.broker.broker import Broker
+    from brokersim.broker.host import Module
+
+Service = Callable[["BrokerEndpoint", Message], object]
+
+
+class BrokerEndpoint(Handle):
+    """The broker's own handle: it has counters, a mask and the default methods as service ``broker``."""
+
+    __slots__ = ("streams",)
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker, "broker", broker.uuid)
+        #: Open streams served here: request to what ends it.
+        self.streams: dict[int, tuple[Message, Callable[[], object]]] = {}
+        for service in SERVICES:
+            broker.services[service] = self
+        broker.endpoints[broker.uuid] = self
+
+    def method(self, topic: str) -> Method | None:
+        service, _, name = topic.partition(".")
+        entry: tuple[Service, bool] | None = TABLE.get(topic)
+        if entry is None and service == "broker":
+            entry = methods.METHODS.get(name)
+        if entry is None:
+            return (partial(end_streams, self), True) if name == "disconnect" else None
+        return partial(entry[0], self), entry[1]
+
+    def add_stream(self, request: Message, stop: Callable[[], object]) -> None:
+        """Remember an open stream, ended by the disconnect of whoever asked."""
+        self.streams[id(request)] = (request, stop)
+
+
+def end_streams(self: BrokerEndpoint, request: Message) -> None:
+    """A peer went: end its streams of this service."""
+    service = request.topic.partition(".")[0]
+    for key, (stream, stop) in list(self.streams.items()):
+        if stream.sender == request.sender and stream.topic.partition(".")[0] == service:
+            del self.streams[key]
+            stop()
+
+
+# -- attributes
+
+
+class NameArgs(msgspec.Struct):
+    name: str
+
+
+class AttrSetArgs(msgspec.Struct):
+    name: str
+    value: str
+
+
+def attr_get(self: BrokerEndpoint, request: Message) -> None:
+    name = request.unpack(NameArgs).name
+    value = self.broker.attributes.get(name)
+    if value is None:
+        self.respond_error(request, ENOENT)
+    else:
+        self.respond(request, {"value": value, "flags": self.broker.attributes.flags(name)})
+
+
+def attr_list(self: BrokerEndpoint, request: Message) -> None:
+    self.respond(request, {"names": [name for name, _ in self.broker.attributes.items()]})
+
+
+def attr_set(self: BrokerEndpoint, request: Message) -> None:
+    args = request.unpack(AttrSetArgs)
+    self.broker.attributes.set(args.name, args.value)
+    self.respond(request)
+
+
+def attr_rm(self: BrokerEndpoint, request: Message) -> None:
+    self.broker.attributes.remove(request.unpack(NameArgs).name)
+    self.respond(request)
+
+
+# -- events and services
+
+
+class TopicArgs(msgspec.Struct):
+    topic: str
+
+
+class PublishArgs(msgspec.Struct):
+    topic: str
+    flags: int = 0
+    payload: str | None = None
+
+
+class ServiceArgs(msgspec.Struct):
+    service: str
+
+
+def event_subscribe(self: BrokerEndpoint, request: Message) -> None:
+    self.broker.subscribe(request.unpack(TopicArgs).topic, request.src)
+    self.respond(request)
+
+
+def event_unsubscribe(self: BrokerEndpoint, request: Message) -> None:
+    self.broker.unsubscribe(request.unpack(TopicArgs).topic, request.src)
+    self.respond(request)
+
+
+def event_publish(self: BrokerEndpoint, request: Message) -> None:
+    """Publish for a peer that wants the sequence number; asked of rank 0."""
+    args = request.unpack(PublishArgs)
+    if not args.topic:
+        raise RequestError(EPROTO, "event.publish: the topic is empty")
+    if self.rank != 0:
+        raise RequestError(EPROTO, "event.publish: events are sequenced by rank 0; send it there")
+    try:
+        payload = None if args.payload is None else msgspec.convert(args.payload, bytes)
+    except msgspec.ValidationError:
+        raise RequestError(EPROTO, "event.publish: payload is not base64") from None
+    event = Message(
+        EVENT, args.topic, payload, FLAG_PRIVATE if args.flags & FLAG_PRIVATE else 0,
+        userid=request.userid, rolemask=request.rolemask, src=request.src,
+    )  # fmt: skip
+    self.broker.publish(event)
+    self.respond(request, {"seq": event.seq})
+
+
+def service_add(self: BrokerEndpoint, request: Message) -> None:
+    self.broker.add_service(request.unpack(ServiceArgs).service, request.src)
+    self.respond(request)
+
+
+def service_remove(self: BrokerEndpoint, request: Message) -> None:
+    self.broker.drop_service(request.unpack(ServiceArgs).service, request.src)
+    self.respond(request)
+
+
+# -- log
+
+
+class DmesgArgs(msgspec.Struct):
+    follow: bool = False
+    nobacklog: bool = False
+
+
+def log_append(self: BrokerEndpoint, request: Message) -> None:
+    """Keep a finished log line; ranks below 0 pass it up, so that rank 0 has them all. Never answered."""
+    line = request.raw.rstrip(b"\0").decode(errors="replace")
+    self.broker.log.append(line)
+    if self.rank:
+        self.request("log.append", line.encode(), nodeid=self.rank, flags=FLAG_UPSTREAM)
+
+
+def log_dmesg(self: BrokerEndpoint, request: Message) -> None:
+    """Stream the ring, one line a response, and with ``follow`` what comes after."""
+    args = request.unpack(DmesgArgs)
+    ring = self.broker.log
+    if not args.nobacklog:
+        for line in ring.lines():
+            self.respond(request, line)
+    if not args.follow:
+        self.respond_error(request, ENODATA)
+        return
+    follow = partial(self.respond, request)
+    ring.followers.append(follow)
+    self.add_stream(request, partial(ring.followers.remove, follow))
+
+
+def log_clear(self: BrokerEndpoint, request: Message) -> None:
+    self.broker.log.clear()
+    self.respond(request)
+
+
+# -- modules
+
+
+class LoadArgs(msgspec.Struct):
+    path: str
+    args: list[str] = []
+    exec: bool = False
+    name: str | None = None
+
+
+class RemoveArgs(msgspec.Struct):
+    name: str
+    cancel: bool = False
+
+
+class StatusArgs(msgspec.Struct):
+    status: int
+    errnum: int = 0
+
+
+class HookArgs(msgspec.Struct):
+    name: str
+    hook: str
+
+
+class TraceArgs(msgspec.Struct):
+    typemask: int = 15
+    topic_glob: str = "*"
+    names: list[str] = []
+    full: bool = False
+
+
+def module_list(self: BrokerEndpoint, request: Message) -> None:
+    mods = [_listed(self, module) for module in self.broker.instance.modules(self.rank)]
+    self.respond(request, {"mods": mods})
+
+
+def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
+    """Flux's keys, and ours: the mask, the hook and how often the loop turned."""
+    handle = module.handle
+    if handle.station is not None:
+        handle.station.settle()
+    instrument = handle.instrument
+    loop = handle.loop
+    services = [name for name, owner in self.broker.services.items() if owner is handle]
+    return {
+        "name": module.name,
+        "path": str(module.code.path),
+        "idle": module.idle_ns // NS,
+        "status": module.status,
+        "services": services,
+        "sendqueue": 0,
+        "recvqueue": self.reactor.queued_for(handle) + (len(handle.station.inbox) if handle.station else 0),
+        "mask": handle.mask,
+        "hook": instrument.hook if instrument else self.broker.instance.hook,
+        "iterations": handle.iterations,
+        "idle_calls": loop.idle_calls if loop else 0,
+        "packets": instrument.packets if instrument else 0,
+    }
+
+
+def module_load(self: BrokerEndpoint, request: Message) -> None:
+    args = request.unpack(LoadArgs)
+    if args.exec:
+        raise RequestError(
+            EINVAL, "module.load: modules as processes of their own (exec) are not available here"
+        )
+    self.broker.instance.load_module(
+        self.rank, args.path, tuple(args.args), args.name, partial(_answer, self, request)
+    )
+
+
+def module_remove(self: BrokerEndpoint, request: Message) -> None:
+    module = self.broker.instance.module(self.rank, request.unpack(RemoveArgs).name)
+    module.stop(partial(_answer, self, request))
+
+
+def _answer(self: BrokerEndpoint, request: Message, error: RequestError | None) -> None:
+    if error is None:
+        self.respond(request)
+    else:
+        self.refuse(request, error)
+
+
+def module_status(self: BrokerEndpoint, request: Message) -> None:
+    """A module says it is running; the other states are the host's to say, in process."""
+    args = request.unpack(StatusArgs)
+    module = getattr(request.src, "module", None)
+    if module is None:
+        raise RequestError(EPROTO, "module.status: the sender is no module of this rank")
+    if args.status == 1:
+        module.set_running()
+    self.respond(request)
+
+
+def module_hook(self: BrokerEndpoint, request: Message) -> None:
+    """Change the hook a module's counters are emitted from."""
+    args = request.unpack(HookArgs)
+    hook = check_hook(args.hook)
+    handle = self.broker.instance.module(self.rank, args.name).handle
+    if handle.instrument is None:
+        handle.instrument = Instrument(handle, hook)
+    else:
+        handle.instrument.use(hook)
+    self.respond(request, {"hook": hook})
+
+
+def module_trace(self: BrokerEndpoint, request: Message) -> None:
+    args = request.unpack(TraceArgs)
+    trace = ModuleTrace(
+        names=tuple(args.names), typemask=args.typemask, topic_glob=args.topic_glob, full=args.full,
+        emit=partial(self.respond, request),
+    )  # fmt: skip
+    self.broker.add_trace(trace)
+    self.add_stream(request, partial(self.broker.drop_trace, trace))
+
+
+# -- the instance
+
+
+def config_get(self: BrokerEndpoint, request: Message) -> None:
+    self.respond(request, self.broker.instance.conf)
+
+
+def broker_status(self: BrokerEndpoint, request: Message) -> None:
+    self.respond(request, self.broker.instance.status(self.broker))
+
+
+def broker_stop(self: BrokerEndpoint, request: Message) -> None:
+    """Answer, then end the whole instance."""
+    self.respond(request)
+    self.reactor.call_later(0, self.broker.instance.stop)
+
+
+def state_machine_get(self: BrokerEndpoint, request: Message) -> None:
+    self.respond(request, {"state": "run", "duration": self.now()})
+
+
+def groups_get(self: BrokerEndpoint, request: Message) -> None:
+    name = request.unpack(NameArgs).name
+    if name not in ("broker.online", "broker.torpid"):
+        raise RequestError(ENOENT, f"no group {name!r}")
+    self.respond(request, {"members": _idset(self.size) if name == "broker.online" else ""})
+
+
+def resource_status(self: BrokerEndpoint, request: Message) -> None:
+    online = _idset(self.size)
+    empty = {"drain": {}, "offline": "", "exclude": "", "torpid": ""}
+    self.respond(request, {"R": self.broker.instance.resource_set(), "online": online, **empty})
+
+
+def overlay_health(self: BrokerEndpoint, request: Message) -> None:
+    below = [
+        {"rank": rank, "status": "full", "duration": self.now()}
+        for rank in children(self.rank, self.broker.instance.fanout, self.size)
+    ]
+    self.respond(request, {"rank": self.rank, "status": "full", "duration": self.now(), "children": below})
+
+
+class RankArgs(msgspec.Struct):
+    rank: int
+
+
+def overlay_topology(self: BrokerEndpoint, request: Message) -> None:
+    rank = request.unpack(RankArgs).rank
+    if not 0 <= rank < self.size:
+        raise RequestError(ENOENT, f"no rank {rank}: the instance has ranks 0-{self.size - 1}")
+    self.respond(request, _subtree(rank, self.broker.instance.fanout, self.size))
+
+
+def _subtree(rank: int, fanout: int, size: int) -> dict[str, Any]:
+    below = [_subtree(child, fanout, size) for child in children(rank, fanout, size)]
+    return {"rank": rank, "size": 1 + sum(child["size"] for child in below), "children": below}
+
+
+def _idset(size: int) -> str:
+    return "0" if size == 1 else f"0-{size - 1}"
+
+
+#: Topic to (service, may a guest call it).
+TABLE: dict[str, tuple[Service, bool]] = {
+    "attr.get": (attr_get, True),
+    "attr.list": (attr_list, True),
+    "attr.set": (attr_set, False),
+    "attr.rm": (attr_rm, False),
+    "event.subscribe": (event_subscribe, True),
+    "event.unsubscribe": (event_unsubscribe, True),
+    "event.publish": (event_publish, True),
+    "service.add": (service_add, True),
+    "service.remove": (service_remove, True),
+    "log.append": (log_append, True),
+    "log.dmesg": (log_dmesg, False),
+    "log.clear": (log_clear, False),
+    "module.list": (module_list, True),
+    "module.load": (module_load, False),
+    "module.remove": (module_remove, False),
+    "module.status": (module_status, False),
+    "module.hook": (module_hook, False),
+    "module.trace": (module_trace, False),
+    "config.get": (config_get, True),
+    "broker.status": (broker_status, True),
+    "broker.stop": (broker_stop, False),
+    "state-machine.get": (state_machine_get, True),
+    "groups.get": (groups_get, True),
+    "resource.status": (resource_status, True),
+    "overlay.health": (overlay_health, True),
+    "overlay.topology": (overlay_topology, True),
+}
+SERVICES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))

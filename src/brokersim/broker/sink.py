@@ -1,0 +1,60 @@
+"""Knows where statsd packets go inside the process: nowhere, or into a list. Sockets are in `net`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Sink(Protocol):
+    """Takes packets without blocking. ``send`` is False if a packet was refused; it never raises."""
+
+    target: str
+    sent: int
+    refused: int
+
+    def send(self, packet: bytes) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class NullSink:
+    """No target: packets are dropped and not counted."""
+
+    target = ""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.refused = 0
+
+    def send(self, packet: bytes) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class MemorySink:
+    """Keeps every packet with its reactor time in seconds."""
+
+    target = "mem:"
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = lambda: 0.0
+        self.packets: list[tuple[float, bytes]] = []
+        self.refused = 0
+
+    @property
+    def sent(self) -> int:
+        return len(self.packets)
+
+    @sent.setter
+    def sent(self, value: int) -> None:
+        raise AttributeError("the packets kept are the count")
+
+    def send(self, packet: bytes) -> bool:
+        self.packets.append((self.now(), packet))
+        return True
+
+    def close(self) -> None:
+        """The packets stay readable."""

@@ -1,0 +1,160 @@
+"""The door for module authors: Flux's BrokerModule and decorators, and the values a module works with.
+
+A module file defines one subclass of BrokerModule::
+
+    from brokersim.brokermod import BrokerModule, request_handler
+
+    class Hello(BrokerModule):
+        @request_handler("info")
+        def info(self, msg):
+            self.handle.respond(msg, {"hello": self.name})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from brokersim.broker import logring
+from brokersim.broker.future import Future
+from brokersim.broker.handle import Handle
+from brokersim.broker.table import MARK, TASK_MARK
+from brokersim.protocol import blobref, duration, errnums, jobid, ranks, treeobj
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
+from brokersim.protocol.resources import Resources
+
+__all__ = [
+    "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "Message", "RequestError",
+    "Resources", "blobref", "duration", "errnums", "event_handler", "jobid", "ranks", "request_handler", "treeobj", "trio_task",
+]  # fmt: skip
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def request_handler(topic: str, prefix: bool = True, allow_guest: bool = False) -> Callable[[F], F]:
+    """Mark a method ``(self, msg)`` as handler of requests.
+
+    With ``prefix`` the module's name goes before the topic. ``async def`` methods are stepped by the reactor.
+    """
+    return _marker(topic, prefix, False, allow_guest)
+
+
+def event_handler(topic: str, prefix: bool = True) -> Callable[[F], F]:
+    """Mark a method ``(self, msg)`` as handler of events, which are subscribed to at load."""
+    return _marker(topic, prefix, True, False)
+
+
+def _marker(topic: str, prefix: bool, is_event: bool, allow_guest: bool) -> Callable[[F], F]:
+    def mark(method: F) -> F:
+        setattr(method, MARK, (topic, prefix, is_event, allow_guest))
+        return method
+
+    return mark
+
+
+def trio_task(method: F) -> F:
+    """Run an ``async def`` handler as a trio task: any trio await, at the price of a task switch a message."""
+    setattr(method, TASK_MARK, True)
+    return method
+
+
+class BrokerLogger:
+    """Writes to the broker's log from a level on (syslog's numbers, 7 debug is everything)."""
+
+    __slots__ = ("_handle", "_level")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._level = logring.DEBUG
+
+    @property
+    def level(self) -> int:
+        """Threshold: lines above this number are dropped."""
+        return self._level
+
+    @level.setter
+    def level(self, value: int | str) -> None:
+        if isinstance(value, str):
+            if value not in logring.LEVELS:
+                raise ValueError(f"no log level {value!r}; one of {', '.join(logring.LEVELS)}")
+            value = logring.LEVELS.index(value)
+        self._level = value
+
+    @property
+    def level_name(self) -> str:
+        return logring.LEVELS[self._level]
+
+    def log(self, level: int, text: str) -> None:
+        if level <= self._level:
+            self._handle.log(level, text)
+
+    def debug(self, text: str) -> None:
+        self.log(logring.DEBUG, text)
+
+    def info(self, text: str) -> None:
+        self.log(logring.INFO, text)
+
+    def notice(self, text: str) -> None:
+        self.log(logring.NOTICE, text)
+
+    def warning(self, text: str) -> None:
+        self.log(logring.WARNING, text)
+
+    def error(self, text: str) -> None:
+        self.log(logring.ERR, text)
+
+    def critical(self, text: str) -> None:
+        self.log(logring.CRIT, text)
+
+    def alert(self, text: str) -> None:
+        self.log(logring.ALERT, text)
+
+    def emerg(self, text: str) -> None:
+        self.log(logring.EMERG, text)
+
+
+class BrokerModule:
+    """Base class of a broker module, as in Flux: one instance a load.
+
+    Beyond Flux a subclass may define ``async def ready(self)`` (awaited before the module counts as running),
+    ``teardown(self)`` (plain or async; run at unload, while requests can still be sent) and ``stats(self)``
+    (a dict that ``stats-get`` adds to the message counters).
+    """
+
+    _is_broker_module = True
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        self.handle = h
+        self.args = args
+        self.log = BrokerLogger(h)
+
+    @property
+    def name(self) -> str:
+        """The name it was loaded under."""
+        return self.handle.name
+
+    def set_running(self) -> None:
+        """Say it is ready before the first prepare does."""
+        if self.handle.module is not None:
+            self.handle.module.set_running()
+
+    def debug_test(self, flag: int, clear: bool = False) -> bool:
+        """Is a bit of the debug mask set? ``clear`` clears it."""
+        is_set = bool(self.handle.mask & flag)
+        if clear and is_set:
+            self.handle.set_mask(self.handle.mask & ~flag)
+        return is_set
+
+    def stop(self) -> None:
+        """End the module in good order."""
+        if self.handle.module is not None:
+            self.handle.module.stop()
+
+    def stop_error(self) -> None:
+        """End the module as failed: its callers get EHOSTUNREACH."""
+        if self.handle.module is not None:
+            self.handle.module.crashed(OSError(errnums.ECONNRESET, "stopped with an error"), None)
+
+    def run(self) -> None:
+        """Flux's reactor run; here the loop is the broker's and already runs."""

@@ -1,0 +1,1 @@
+"""Floor 4: sockets. The local connector and its client, statsd over UDP."""

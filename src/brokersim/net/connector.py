@@ -1,0 +1,431 @@
+"""Knows flux-core's local connector: a Unix socket per rank, peer credentials, frames in and out.
+
+It doesn't know what the topics mean beyond the four the connector answers itself. Source: flux-core 0.88 as
+observed (docs/flux-compat.md).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from brokersim.broker.endpoint import Endpoint, Handler, Method
+from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
+from brokersim.protocol.message import (
+    EVENT,
+    FLAG_NORESPONSE,
+    FLAG_ROUTE,
+    REQUEST,
+    RESPONSE,
+    ROLE_LOCAL,
+    ROLE_OWNER,
+    ROLE_USER,
+    USERID_UNKNOWN,
+    Message,
+)
+from brokersim.protocol.wire import FrameDecoder, encode
+
+if TYPE_CHECKING:
+    from brokersim.broker.broker import Broker
+    from brokersim.broker.instance import Instance
+
+#: Bytes of unread output at which reading from a client stops, and at which it is disconnected. The first keeps
+#: a client that pipelines from filling memory; the second is for events, which no reading pause holds back.
+PAUSE_AT = 1 << 20
+DROP_AT = 1 << 25
+_READ = 1 << 16
+_BACKLOG = 128
+_UCRED = struct.Struct("3i")
+#: Streams that only look on: a client waiting for them does not make virtual time move.
+_OBSERVED = frozenset({"log.dmesg", "module.trace"})
+
+
+class Connector:
+    """The sockets of an instance, one a rank, named ``local-<rank>`` in a folder of their own."""
+
+    def __init__(self, instance: Instance, folder: Path) -> None:
+        self.instance = instance
+        self.folder = folder
+        self.connections: dict[Connection, None] = {}
+        self._listeners: list[tuple[socket.socket, Path]] = []
+
+    @property
+    def uri(self) -> str:
+        """Rank 0's address."""
+        return f"local://{self.folder / 'local-0'}"
+
+    def listen(self) -> None:
+        """Bind every rank's socket. Raises OSError that names the path (taken, too long, folder not writable)."""
+        for rank in range(self.instance.size):
+            path = self.folder / f"local-{rank}"
+            self._listeners.append((bind(path), path))
+            self.instance.broker(rank).attributes.fix("local-uri", f"local://{path}")
+        if self.instance.runner.is_virtual:
+            self.instance.runner.may_jump = self.is_waited_for
+
+    def is_waited_for(self) -> bool:
+        """Some client waits for an answer that only time may bring."""
+        return any(
+            request.topic not in _OBSERVED
+            for connection in self.connections
+            for request in connection.pending.values()
+        )
+
+    async def serve(self) -> None:
+        """Accept clients until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for rank, (listener, _) in enumerate(self._listeners):
+                nursery.start_soon(self._accept, nursery, self.instance.broker(rank), listener)
+
+    async def _accept(self, nursery: trio.Nursery, broker: Broker, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(listener)
+            except OSError as error:
+                # Out of file descriptors, most likely: those who are in go on, newcomers wait.
+                self.instance.log_error(f"connector cannot accept: {error.strerror or error}")
+                await trio.sleep(0.1)
+            else:
+                self._admit(nursery, broker, client)
+
+    def _admit(self, nursery: trio.Nursery, broker: Broker, client: socket.socket) -> None:
+        client.setblocking(False)
+        _, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        allowed = uid == broker.owner or broker.attributes.get("access.allow-guest-user") == "true"
+        try:
+            client.send(b"\0" if allowed else bytes([EPERM]))
+        except OSError:
+            allowed = False
+        if not allowed:
+            client.close()
+            return
+        connection = Connection(self, broker, client, uid)
+        self.connections[connection] = None
+        nursery.start_soon(connection.run)
+
+    def close(self) -> None:
+        """Close the sockets and take their files away."""
+        for listener, path in self._listeners:
+            listener.close()
+            path.unlink(missing_ok=True)
+        self._listeners.clear()
+
+
+def bind(path: Path) -> socket.socket:
+    """A listening socket at ``path``; one left by a dead instance is replaced.
+
+    Raises OSError with a text for people: the path is too long, or a live instance has it.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.setblocking(False)
+    try:
+        if path.exists():
+            _remove_stale(path)
+        listener.bind(os.fspath(path))
+        path.chmod(0o777)  # as upstream: the folder's mode and the peer's credentials are what guards it
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if "too long" in str(error):
+            raise OSError(
+                error.errno, f"socket path {path} is longer than a Unix socket allows (107 bytes)"
+            ) from None
+        raise OSError(error.errno, f"socket {path}: {error.strerror or error}") from None
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise OSError(98, "a live instance listens there already")
+
+
+class Connection(Endpoint):
+    """One client of the local connector. Its ``pending`` maps the client's own matchtags."""
+
+    __slots__ = (
+        "_connector",
+        "_decoder",
+        "_left",
+        "_lost",
+        "_out",
+        "_out_size",
+        "_served",
+        "_socket",
+        "_written",
+    )
+
+    def __init__(self, connector: Connector, broker: Broker, client: socket.socket, uid: int) -> None:
+        super().__init__(broker, "connector", connector.instance.uuid(broker.rank, "connector"))
+        self.userid = uid
+        self.rolemask = ROLE_OWNER | ROLE_LOCAL if uid == broker.owner else ROLE_USER | ROLE_LOCAL
+        self._connector = connector
+        self._socket = client
+        self._decoder = FrameDecoder()
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._lost = False
+        self._left = trio.Event()  # output was left for the writer task
+        self._written = trio.Event()  # some of it went out
+        #: Requests handed to this client as a service: (route stack, matchtag) to the request.
+        self._served: dict[tuple[tuple[str, ...], int], Message] = {}
+        broker.add_endpoint(self)
+
+    # -- in
+
+    async def run(self) -> None:
+        """Read until the client goes or breaks the protocol; then everything it had open is closed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._close()
+
+    async def _read(self) -> None:
+        runner = self._connector.instance.runner
+        while not self._lost:
+            try:
+                data = self._socket.recv(_READ)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            runner.reactor.now = runner.clock.now_ns()
+            with runner.inside():
+                try:
+                    for message in self._decoder.feed(data):
+                        self.receive(message)
+                except ProtocolError as error:
+                    self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
+                    return
+            runner.drain_inline()
+            while self._out_size > PAUSE_AT and not self._lost:
+                self._written = trio.Event()
+                await self._written.wait()
+            await trio.lowlevel.checkpoint()
+
+    def receive(self, message: Message) -> None:
+        """Take one message of the client: stamp its credentials, push its route, pass it on."""
+        if self.rolemask & ROLE_OWNER:
+            # The owner may pose as somebody else, for tests of roles.
+            if message.userid == USERID_UNKNOWN:
+                message.userid = self.userid
+            if message.rolemask == 0:
+                message.rolemask = self.rolemask
+        else:
+            message.userid, message.rolemask = self.userid, self.rolemask
+        message.src = self
+        kind = message.type
+        if kind == REQUEST:
+            message.routes = (self.uuid,)
+            self._receive_request(message)
+        elif kind == EVENT:
+            self.counts[4] += 1
+            message.routes = (self.uuid,)
+            if message.topic:
+                self.broker.publish(message)
+        elif kind == RESPONSE:
+            self._receive_response(message)
+
+    def _receive_request(self, message: Message) -> None:
+        self.counts[0] += 1
+        own = _OWN_TOPICS.get(message.topic)
+        if own is not None:
+            self._answer_own(message, own)
+            return
+        if not message.flags & FLAG_NORESPONSE and message.matchtag:
+            message.then = self._send_response
+            self.pending[message.matchtag] = message
+        route = self.routes.get(message.topic)
+        if route is not None and message.nodeid == 0xFFFFFFFF and message.rolemask & ROLE_OWNER:
+            message.dst, message.handler = route
+            self.reactor.push(message)
+        else:
+            self.dispatch_request(message)
+
+    def _answer_own(self, message: Message, act: Callable[[Connection, Any], None]) -> None:
+        """Event subscriptions and service names are the connector's own business: answered here, by nobody's user."""
+        response = Message(
+            RESPONSE,
+            message.topic,
+            matchtag=message.matchtag,
+            flags=FLAG_ROUTE,
+            userid=USERID_UNKNOWN,
+            rolemask=ROLE_OWNER,
+        )
+        try:
+            act(self, message.payload)
+        except RequestError as error:
+            response.errnum, response.data = error.errno or EPROTO, error.text
+        except (KeyError, TypeError):
+            response.errnum, response.data = EPROTO, f"{message.topic}: payload lacks its one key, a string"
+        if not message.flags & FLAG_NORESPONSE:
+            self.send(response)
+
+    def _receive_response(self, message: Message) -> None:
+        request = self._served.get((message.routes, message.matchtag))
+        if request is None:
+            return  # late, or made up
+        if not request.is_streaming or message.errnum:
+            del self._served[message.routes, message.matchtag]
+        if message.errnum:
+            self.respond_error(request, message.errnum, message.payload_str or "")
+        else:
+            self.respond(request, message.data)
+
+    # -- out
+
+    def method(self, topic: str) -> Method | None:
+        """As a service (service.add): every method is the client's to answer, guests included."""
+        return self._forward_request, True
+
+    def event_handler(self, topic: str) -> Handler:
+        return self._send_event
+
+    def _forward_request(self, request: Message) -> None:
+        stack = (*(request.routes or (request.src.uuid,)), self.broker.uuid)
+        if not request.is_noresponse:
+            self._served[stack, request.matchtag] = request
+        self.send(
+            Message(
+                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid, 0,
+                request.userid, request.rolemask, stack,
+            )
+        )  # fmt: skip
+
+    def _send_response(self, response: Message, _: object) -> None:
+        # The client's own entry was the last on the stack: it sees an empty one.
+        response.routes = ()
+        response.flags |= FLAG_ROUTE
+        self.send(response)
+
+    def _send_event(self, event: Message) -> None:
+        event.flags |= FLAG_ROUTE
+        self.send(event)
+
+    def stray_response(self, response: Message) -> None:
+        """A second answer to one matchtag, or one to a request that was cancelled by leaving."""
+        self.stray += 1
+
+    def send(self, message: Message) -> None:
+        """Queue a frame; it is written when the loop flushes. A client that does not read is disconnected."""
+        if self._lost:
+            return
+        try:
+            frame = encode(message)
+        except (RequestError, ProtocolError) as error:
+            self.broker.write_log(3, "connector", f"{message.topic} cannot be sent: {error}")
+            frame = encode(
+                Message(message.type, message.topic, str(error), FLAG_ROUTE, message.matchtag, EPROTO)
+            )
+        if not self._out:
+            self.reactor.touched.append(self)
+        self._out.append(frame)
+        self._out_size += len(frame)
+        if self._out_size > DROP_AT:
+            text = f"client {self.uuid[:8]} is disconnected: it left {self._out_size} bytes unread"
+            self.broker.write_log(4, "connector", text)
+            self._lose()
+
+    def flush(self) -> None:
+        """Write what is queued with one call; what the socket does not take waits for the writer task."""
+        if self._lost or not self._out:
+            return
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lose()
+            return
+        self._out_size = len(data) - sent
+        self._out = [data[sent:]] if self._out_size else []
+        if sent:
+            self._written.set()
+        if self._out:
+            self._left.set()
+
+    async def _write(self) -> None:
+        while not self._lost:
+            await self._left.wait()
+            self._left = trio.Event()
+            while self._out and not self._lost:
+                await trio.lowlevel.wait_writable(self._socket)
+                self.flush()
+
+    def _lose(self) -> None:
+        """Give the client up: its reader sees the end at once."""
+        self._lost = True
+        self._out.clear()
+        self._out_size = 0
+        self._written.set()
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _close(self) -> None:
+        runner = self._connector.instance.runner
+        self._connector.connections.pop(self, None)
+        self._lost = True
+        with runner.inside():
+            self.broker.drop_endpoint(self)
+        self.broker.instance.retired_messages += sum(self.counts[1::2])
+        self._socket.close()
+        runner.drain_inline()
+
+    def failed(self, error: BaseException, message: Message | None) -> None:
+        """A callback of this connection raised: a bug here, which costs this client its connection, no more."""
+        self.broker.write_log(
+            3, "connector", f"client {self.uuid[:8]} is disconnected: {type(error).__name__}: {error}"
+        )
+        self._lose()
+
+
+def _subscribe(connection: Connection, payload: dict[str, Any]) -> None:
+    connection.broker.subscribe(_text(payload["topic"]), connection)
+
+
+def _unsubscribe(connection: Connection, payload: dict[str, Any]) -> None:
+    connection.broker.unsubscribe(_text(payload["topic"]), connection)
+
+
+def _add_service(connection: Connection, payload: dict[str, Any]) -> None:
+    connection.broker.add_service(_text(payload["service"]), connection)
+
+
+def _remove_service(connection: Connection, payload: dict[str, Any]) -> None:
+    connection.broker.drop_service(_text(payload["service"]), connection)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+#: Topics the connector answers itself, never forwarded as requests.
+_OWN_TOPICS: dict[str, Callable[[Connection, Any], None]] = {
+    "event.subscribe": _subscribe,
+    "event.unsubscribe": _unsubscribe,
+    "service.add": _add_service,
+    "service.remove": _remove_service,
+}

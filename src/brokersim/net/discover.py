@@ -1,0 +1,112 @@
+"""Knows where instances of a user leave their sockets and which one is meant; not what is said there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+SCHEME = "local://"
+#: Longest path of a Unix socket in bytes: sun_path is 108 with its NUL.
+MAX_PATH = 107
+ENVIRONMENT = ("BROKERSIM_URI", "FLUX_URI")
+
+
+class NoInstance(Exception):
+    """There is nothing to talk to, or no telling which; ``hint`` and ``attempt`` say what would be right."""
+
+    def __init__(self, text: str, hint: str = "", attempt: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
+        self.attempt = attempt
+
+
+def socket_path(uri: str) -> str:
+    """The path in ``local:///path``. Raises ValueError for another scheme, a relative or a too long path."""
+    path = uri.removeprefix(SCHEME)
+    if path == uri or not path.startswith("/"):
+        raise ValueError(f"not a socket address: {uri!r}; give local:///absolute/path/local-0")
+    size = len(os.fsencode(path))
+    if size > MAX_PATH:
+        raise ValueError(f"socket path of {size} bytes, a Unix socket allows {MAX_PATH}: {path}")
+    return path
+
+
+def rank_uri(uri: str, rank: int) -> str:
+    """The address of another rank of the same instance: ``local-<rank>`` beside the socket given."""
+    folder, _, _ = uri.rpartition("/")
+    return f"{folder}/local-{rank}"
+
+
+def find_uri(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Whom to talk to: ``explicit``, else BROKERSIM_URI, else FLUX_URI, else this user's only live instance.
+
+    Raises NoInstance if none lives or several do; ValueError if what was given is no address.
+    """
+    for uri in (explicit, *(environ.get(name) for name in ENVIRONMENT)):
+        if uri:
+            socket_path(uri)
+            return uri
+    alive = [path for path in candidate_sockets(environ) if is_alive(path)]
+    if len(alive) == 1:
+        return f"{SCHEME}{alive[0]}"
+    raise _several(alive) if alive else _none()
+
+
+def _none() -> NoInstance:
+    return NoInstance(
+        "no instance to talk to: BROKERSIM_URI and FLUX_URI are unset and no instance of yours is running",
+        attempt="brokersim start        (in another terminal)",
+    )
+
+
+def _several(alive: list[Path]) -> NoInstance:
+    uris = [f"{SCHEME}{path}" for path in alive]
+    return NoInstance(
+        f"{len(uris)} instances of yours are running and none was named",
+        hint=f"they are: {' '.join(uris)}",
+        attempt=f"export BROKERSIM_URI={uris[0]}",
+    )
+
+
+def instance_folders(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Folders that hold one folder per instance, best first: in XDG_RUNTIME_DIR, in the temp folder."""
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    temporary = Path(tempfile.gettempdir()) / f"brokersim-{os.getuid()}"
+    return [Path(runtime) / "brokersim", temporary] if runtime else [temporary]
+
+
+def candidate_sockets(environ: Mapping[str, str] = os.environ) -> Iterator[Path]:
+    """Rank 0's sockets of this user's instances, in name order, dead ones included.
+
+    A folder or socket of somebody else is passed over: whoever owns it could answer in the instance's place.
+    """
+    for folder in instance_folders(environ):
+        try:
+            instances = sorted(folder.iterdir()) if _is_mine(folder) else []
+        except OSError:
+            continue
+        for instance in instances:
+            path = instance / "local-0"
+            if _is_mine(path) and path.is_socket():
+                yield path
+
+
+def _is_mine(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def is_alive(path: Path) -> bool:
+    """Somebody listens; a socket file left by a killed instance refuses."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True

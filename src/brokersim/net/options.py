@@ -1,0 +1,128 @@
+"""Knows what an instance can be started with and what each setting may be; not how one is started."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from attrs import Attribute, field, frozen, validators
+
+from brokersim.protocol.duration import parse_duration
+
+#: Modules of an instance that is not told otherwise, in load order.
+DEFAULT_MODULES = (
+    "heartbeat", "content-cache", "content-sqlite", "kvs", "cron", "job-manager", "sched", "job-exec",
+)  # fmt: skip
+#: 2^16 ranks of one process each hold a few kB; more is a typing error rather than an experiment.
+MAX_SIZE = 65536
+
+_CLOCK = re.compile(r"real|virtual|real\*(\d+(\.\d+)?)", re.ASCII)
+_RESOURCES = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,4}(x\d{1,3})?)?", re.ASCII)
+_HOST_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\s]+):(?P<port>\d{1,5})", re.ASCII)
+_HOOKS = ("prepare", "check", "idle")
+
+
+def check_clock(text: str) -> str:
+    """``real``, ``virtual`` or ``real*N``. Raises ValueError that says so."""
+    match = _CLOCK.fullmatch(text)
+    if match is None or (match[1] is not None and float(match[1]) <= 0):
+        raise ValueError(
+            f"not a clock: {text!r}; give real, virtual or real*N (real*8 runs eight times as fast)"
+        )
+    return text
+
+
+def check_hook(text: str) -> str:
+    """``prepare``, ``check``, ``idle`` or ``timer:FSD``. Raises ValueError that says so."""
+    kind, colon, period = text.partition(":")
+    if text in _HOOKS:
+        return text
+    if kind == "timer" and colon and _is_period(period):
+        return text
+    raise ValueError(f"not a hook: {text!r}; give prepare, check, idle or timer:FSD (timer:1s)")
+
+
+def _is_period(text: str) -> bool:
+    try:
+        return 0 < parse_duration(text) < float("inf")
+    except ValueError:
+        return False
+
+
+def check_stats(text: str) -> str:
+    """``HOST:PORT`` of a statsd server, or ``mem:`` (kept in process). Raises ValueError that says so."""
+    match = _HOST_PORT.fullmatch(text)
+    if text == "mem:" or (match is not None and 0 < int(match["port"]) < 65536):
+        return text
+    raise ValueError(f"not a statsd target: {text!r}; give HOST:PORT (127.0.0.1:8125) or mem:")
+
+
+def check_resources(text: str) -> str:
+    """``N``, ``NxC`` or ``NxCxG``: nodes, cores and gpus. Raises ValueError that says so."""
+    if _RESOURCES.fullmatch(text) is None:
+        raise ValueError(f"not resources: {text!r}; give N, NxC or NxCxG: nodes, cores, gpus (8x12)")
+    return text
+
+
+def _within(low: int, high: int) -> Any:
+    def check(_instance: object, attribute: Attribute[int], value: int) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"{attribute.name} must be {low} to {high}, not {value}")
+
+    return check
+
+
+def _checked_by(check: Any) -> Any:
+    return lambda _instance, _attribute, value: check(value)
+
+
+def _check_modules(_instance: object, _attribute: Attribute[Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if not name.strip() or name != name.strip():
+            raise ValueError(f"not a module list: {','.join(names)!r} has an empty name; give a,b,c or none")
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"module {twice[0]!r} is listed twice; load the second with: module load -n NAME")
+
+
+def _check_path(_instance: object, _attribute: Attribute[Any], folders: tuple[Path, ...]) -> None:
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"module path {str(folder)!r} is not a folder")
+
+
+def _check_command(_instance: object, _attribute: Attribute[Any], command: tuple[str, ...] | None) -> None:
+    if command is not None and not (command and command[0]):
+        raise ValueError("the command after -- is empty; leave -- away for a shell")
+
+
+@frozen(kw_only=True)
+class StartOptions:
+    """Everything one instance is started with, checked. Building it raises ValueError naming the bad setting.
+
+    ``command`` is run inside the instance; with ``None`` a shell is, or nothing if ``detach``. ``state_dir``
+    keeps content between runs (none: in memory); ``run_dir`` holds the sockets (none: chosen at start).
+    ``attrs`` and ``conf`` become broker attributes and configuration values.
+    """
+
+    size: int = field(default=1, validator=_within(1, MAX_SIZE))
+    fanout: int = field(default=2, validator=_within(1, MAX_SIZE))
+    clock: str = field(default="real", validator=_checked_by(check_clock))
+    seed: int = field(default=0, validator=_within(0, 2**64 - 1))
+    hook: str = field(default="prepare", validator=_checked_by(check_hook))
+    stats: str | None = field(default=None, validator=validators.optional(_checked_by(check_stats)))
+    modules: tuple[str, ...] = field(default=DEFAULT_MODULES, validator=_check_modules)
+    module_path: tuple[Path, ...] = field(default=(), validator=_check_path)
+    attrs: dict[str, str] = field(factory=dict)
+    conf: dict[str, Any] = field(factory=dict)
+    resources: str = field(default="1x4", validator=_checked_by(check_resources))
+    state_dir: Path | None = None
+    run_dir: Path | None = None
+    detach: bool = False
+    command: tuple[str, ...] | None = field(default=None, validator=_check_command)
+
+    @property
+    def spins(self) -> bool:
+        """The modules will never sleep: an idle watcher stays active and time does not jump."""
+        return self.hook == "idle" and self.clock != "virtual"

@@ -1,0 +1,207 @@
+"""Knows how `brokersim start` runs: folders, sockets, signals, the command or shell inside, and the end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from brokersim.broker.instance import Instance, Settings
+from brokersim.net.connector import Connector
+from brokersim.net.discover import instance_folders, is_alive
+from brokersim.net.options import StartOptions
+from brokersim.program import make_sink, run
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.resources import Resources
+from brokersim.reactor.clock import ClockKind
+from brokersim.reactor.cost import CostModel
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+class StartError(Exception):
+    """The instance cannot start, for a reason a person can mend."""
+
+
+def run_instance(options: StartOptions) -> int:
+    """Start an instance, run what it is for, end it. Returns the exit code; raises StartError.
+
+    With a command, that is the command's; a detached instance prints its address and runs until it is stopped.
+    """
+    if options.detach:
+        return _detached(options)
+    with _run_folder(options.run_dir) as folder:
+        return run(_serve, options, folder, None, clock=options.clock)
+
+
+def settings_of(options: StartOptions) -> Settings:
+    """The instance's settings. Raises StartError for a state directory that cannot be used."""
+    kind = ClockKind.parse(options.clock)
+    state = options.state_dir
+    if state is not None:
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"state directory {state}: {error.strerror}") from None
+    return Settings(
+        size=options.size,
+        fanout=options.fanout,
+        clock=kind,
+        seed=options.seed,
+        modules=options.modules,
+        module_path=options.module_path,
+        hook=options.hook,
+        cost=CostModel() if kind.is_virtual else None,
+        resources=Resources.parse(options.resources),
+        state_dir=None if state is None else state.resolve(),
+        attributes=options.attrs,
+        conf=options.conf,
+    )
+
+
+async def _serve(options: StartOptions, folder: Path, ready: int | None) -> int:
+    instance = Instance(settings_of(options), make_sink(options.stats))
+    connector = Connector(instance, folder)
+    for broker in (instance.broker(rank) for rank in range(options.size)):
+        broker.attributes.fix("rundir", str(folder))
+    try:
+        connector.listen()
+    except OSError as error:
+        raise StartError(str(error.strerror)) from None
+    try:
+        return await _run_until_end(options, instance, connector, ready)
+    except RequestError as error:
+        raise StartError(error.text) from None
+    finally:
+        connector.close()
+
+
+async def _run_until_end(
+    options: StartOptions, instance: Instance, connector: Connector, ready: int | None
+) -> int:
+    code = 0
+    async with instance.running(), trio.open_nursery() as nursery:
+        nursery.start_soon(connector.serve)
+        nursery.start_soon(_stop_on_signal, instance)
+        if ready is not None:
+            os.write(ready, f"{connector.uri}\n".encode())
+            os.close(ready)
+        elif options.command is not None or not options.detach:
+            code = await _run_command(options, instance, connector.uri)
+            instance.stop()
+        await instance.stopped.wait()
+        nursery.cancel_scope.cancel()
+    return code
+
+
+async def _run_command(options: StartOptions, instance: Instance, uri: str) -> int:
+    """Run the command, or a shell, and return its exit code; it is ended when the instance is."""
+    environment = {**os.environ, "BROKERSIM_URI": uri, "FLUX_URI": uri}
+    command = options.command
+    if command is None:
+        command = (os.environ.get("SHELL") or "/bin/sh",)
+        modules = len(instance.modules(0))
+        print(
+            f"brokersim {instance.broker(0).attributes.get('version')} · size {instance.size} · {modules} modules"
+            f" · seed {instance.seed} · 'exit' stops it",
+            file=sys.stderr,
+        )
+    try:
+        process = await trio.lowlevel.open_process(list(command), env=environment)
+    except OSError as error:
+        raise StartError(f"cannot run {command[0]!r}: {error.strerror}") from None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_with_instance, instance, process)
+        code = await process.wait()
+        nursery.cancel_scope.cancel()
+    return code if code >= 0 else 128 - code
+
+
+async def _end_with_instance(instance: Instance, process: trio.Process) -> None:
+    await instance.stopped.wait()
+    process.terminate()
+
+
+async def _stop_on_signal(instance: Instance) -> None:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
+        async for number in signals:
+            # The terminal sends ^C to the command inside as well; it decides whether that ends it.
+            if number != signal.SIGINT or instance.stopped.is_set():
+                instance.stop()
+
+
+@contextmanager
+def _run_folder(chosen: Path | None) -> Iterator[Path]:
+    """The folder of the sockets, mode 0700; one made here is removed at the end."""
+    if chosen is not None:
+        try:
+            chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"run directory {chosen}: {error.strerror}") from None
+        yield chosen.resolve()
+        return
+    folder = _new_folder()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder() -> Path:
+    failure: OSError | None = None
+    for parent in instance_folders():
+        try:
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sweep(parent)
+            folder = parent / secrets.token_urlsafe(3)
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            failure = error
+        else:
+            return folder
+    raise StartError(f"no folder for the sockets: {failure}")
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what instances that were killed left behind: folders whose socket nobody listens on."""
+    for folder in parent.iterdir():
+        path = folder / "local-0"
+        if path.is_socket() and not is_alive(path):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _detached(options: StartOptions) -> int:
+    """Start the instance in a process of its own, in its own session; return once it can be talked to."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            line = pipe.readline().strip()
+            rest = pipe.read().strip()
+        if not line.startswith("local://"):
+            os.waitpid(pid, 0)
+            raise StartError(rest or line or "the instance ended before it was ready")
+        print(f"{line}  pid {pid}  size {options.size}")
+        return 0
+    os.close(reader)
+    os.setsid()
+    code = 1
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        with _run_folder(options.run_dir) as folder:
+            code = run(_serve, attrs.evolve(options, command=None), folder, writer, clock=options.clock)
+    except StartError as error:
+        os.write(writer, f"\n{error}".encode())
+    finally:
+        os._exit(code)

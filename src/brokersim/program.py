@@ -1,0 +1,75 @@
+"""Knows how a program runs an instance: on which clock, with which settings, talking to which statsd."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from brokersim.broker.instance import DEFAULT_MODULES, Instance, Settings
+from brokersim.broker.sink import MemorySink, NullSink, Sink
+from brokersim.net.udp import UdpSink
+from brokersim.protocol.resources import Resources
+from brokersim.reactor.clock import ClockKind, RealClock, VirtualClock
+from brokersim.reactor.cost import CostModel
+
+T = TypeVar("T")
+
+
+def run(main: Callable[..., Awaitable[T]], *args: Any, clock: str = "virtual") -> T:
+    """``trio.run`` on a clock that ``open_instance`` can use: ``real``, ``real*N`` or ``virtual``."""
+    kind = ClockKind.parse(clock)
+    return trio.run(main, *args, clock=VirtualClock() if kind.is_virtual else RealClock(kind.speed))
+
+
+def make_sink(stats: str | None) -> Sink:
+    """``None``: no statistics; ``mem:``: keep the packets; ``HOST:PORT``: send them. Raises ValueError."""
+    if not stats:
+        return NullSink()
+    return MemorySink() if stats == "mem:" else UdpSink(stats)
+
+
+@asynccontextmanager
+async def open_instance(
+    *,
+    size: int = 1,
+    fanout: int = 2,
+    clock: str = "virtual",
+    seed: int = 0,
+    modules: Sequence[str] | None = None,
+    module_path: Sequence[Path] = (),
+    hook: str = "prepare",
+    stats: str | None = None,
+    latency: float = 50e-6,
+    cost: CostModel | None = None,
+    resources: str = "1x4",
+    state_dir: Path | None = None,
+    attrs: Mapping[str, str] | None = None,
+    conf: Mapping[str, Any] | None = None,
+) -> AsyncIterator[Instance]:
+    """An instance with its modules running; they are unloaded at the end.
+
+    ``latency`` is that of one hop between ranks, in seconds. ``cost=CostModel()`` makes handling, emitting and
+    spinning take modelled time under the virtual clock. Raises ValueError for settings that cannot be, and
+    RequestError if a module does not load.
+    """
+    settings = Settings(
+        size=size,
+        fanout=fanout,
+        clock=ClockKind.parse(clock),
+        seed=seed,
+        modules=DEFAULT_MODULES if modules is None else tuple(modules),
+        module_path=tuple(module_path),
+        hook=hook,
+        latency=latency,
+        cost=cost,
+        resources=Resources.parse(resources),
+        state_dir=state_dir,
+        attributes=dict(attrs or {}),
+        conf=dict(conf or {}),
+    )
+    async with Instance(settings, make_sink(stats)).running() as instance:
+        yield instance

@@ -1,0 +1,49 @@
+"""Knows simulated resources: nodes x cores x gpus, and their R object (RFC 20). Not who holds what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Resources:
+    """``nodes`` nodes of ``cores`` cores and ``gpus`` gpus each."""
+
+    nodes: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    cores: int = attrs.field(default=4, validator=attrs.validators.ge(1))
+    gpus: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+
+    @classmethod
+    def parse(cls, text: str) -> Resources:
+        """From ``N``, ``NxC`` or ``NxCxG``. Raises ValueError that says so."""
+        parts = text.split("x")
+        if len(parts) > 3 or not all(part.isdecimal() for part in parts) or int(parts[0]) < 1:
+            raise ValueError(
+                f"no resources {text!r}; give NODES, NODESxCORES or NODESxCORESxGPUS, such as 8x12"
+            )
+        values = dict(zip(("nodes", "cores", "gpus"), map(int, parts), strict=False))
+        if values.get("cores", 1) < 1:
+            raise ValueError(f"no resources {text!r}; a node has 1 core or more")
+        return cls(**values)
+
+    def __str__(self) -> str:
+        return f"{self.nodes}x{self.cores}" + (f"x{self.gpus}" if self.gpus else "")
+
+    def to_r(self) -> dict[str, Any]:
+        """The R object of everything."""
+        below = {"core": _idset(self.cores)} | ({"gpu": _idset(self.gpus)} if self.gpus else {})
+        return {
+            "version": 1,
+            "execution": {
+                "R_lite": [{"rank": _idset(self.nodes), "children": below}],
+                "starttime": 0.0,
+                "expiration": 0.0,
+                "nodelist": [f"sim[0-{self.nodes - 1}]" if self.nodes > 1 else "sim0"],
+            },
+        }
+
+
+def _idset(count: int) -> str:
+    return "0" if count == 1 else f"0-{count - 1}"

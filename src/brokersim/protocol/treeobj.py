@@ -1,0 +1,206 @@
+"""Knows the KVS tree objects of RFC 11: how to build, check, store and read them; not where they are stored.
+
+A tree object is a plain dict ``{"ver":1,"type":T,"data":D}``: it goes into payloads as it is, and whoever
+gets one may keep it, so nobody changes it after building it. Its stored form is compact JSON with sorted keys
+and no NUL, which is what makes equal directories hash alike.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from brokersim.protocol.blobref import blobref, is_blobref
+from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
+from brokersim.protocol.quoting import quoted
+
+TreeObj: TypeAlias = dict[str, Any]
+
+VERSION: Final = 1
+#: Deepest nesting of inlined directories that :func:`check` accepts. A stored directory holds dirrefs, so
+#: depth only comes from a peer; the bound keeps later recursive walks safe.
+MAX_DEPTH: Final = 128
+
+_KEYS: Final = dict.fromkeys(("ver", "type", "data")).keys()  # a set that keeps its order, for messages
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_decode_json = msgspec.json.Decoder().decode
+
+
+def val(data: bytes) -> TreeObj:
+    """A value held in the object itself, as base64."""
+    return {"ver": VERSION, "type": "val", "data": binascii.b2a_base64(data, newline=False).decode()}
+
+
+def valref(refs: Iterable[str]) -> TreeObj:
+    """A value that is the concatenation of one or more blobs. Raises ValueError for anything but blobrefs."""
+    held = list(refs)
+    _require(bool(held) and all(map(is_blobref, held)), "a valref needs one blobref or more", held)
+    return {"ver": VERSION, "type": "valref", "data": held}
+
+
+def directory(entries: Mapping[str, TreeObj] | None = None) -> TreeObj:
+    """A directory of named tree objects (type ``dir``), in a dict of its own; the entries are not checked."""
+    return {"ver": VERSION, "type": "dir", "data": dict(entries or {})}
+
+
+def dirref(ref: str) -> TreeObj:
+    """A directory stored as the blob of that name. Raises ValueError if it is no blobref."""
+    _require(is_blobref(ref), "a dirref needs a blobref", ref)
+    return {"ver": VERSION, "type": "dirref", "data": [ref]}
+
+
+def symlink(target: str, namespace: str | None = None) -> TreeObj:
+    """A pointer to another key, in the same namespace unless one is given. Raises ValueError if empty."""
+    _require(bool(target), "a symlink needs a target key", target)
+    _require(namespace != "", "the namespace of a symlink must have a name", namespace)
+    data = {"target": target} if namespace is None else {"target": target, "namespace": namespace}
+    return {"ver": VERSION, "type": "symlink", "data": data}
+
+
+def _require(condition: bool, rule: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{rule}, not {quoted(got)}")
+
+
+def val_bytes(obj: TreeObj) -> bytes:
+    """The bytes a ``val`` holds. Raises RequestError(EPROTO) for broken base64, EINVAL for another type."""
+    if obj["type"] != "val":
+        raise RequestError(EINVAL, f"a {obj['type']} holds no value of its own; only a val does")
+    return _base64(obj["data"], "")
+
+
+def encode(obj: TreeObj) -> bytes:
+    """The stored form: equal objects, equal bytes. Raises RequestError(EPROTO) if JSON cannot carry it."""
+    try:
+        return _encode_sorted(obj)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.EncodeError) as error:
+        raise RequestError(EPROTO, f"treeobj cannot be stored as JSON: {error}") from None
+
+
+def decode(data: bytes) -> TreeObj:
+    """The object in its stored form, checked. Raises RequestError(EPROTO) that names what is wrong."""
+    try:
+        obj = _decode_json(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise RequestError(EPROTO, f"treeobj: {len(data)} bytes that are not JSON") from None
+    return check(obj)
+
+
+def check(obj: Any) -> TreeObj:
+    """The same object, if it is well-formed through and through; for whatever comes from a peer.
+
+    Raises RequestError(EPROTO) whose text names the entry and the fault:
+    ``treeobj 'a.b': data of a val must be base64 text``.
+    """
+    todo = [("", obj, 0)]
+    while todo:  # a list, not recursion: the depth is the peer's choice
+        at, item, depth = todo.pop()
+        entries = _check_one(at, item)
+        if entries and depth >= MAX_DEPTH:
+            raise _malformed(at, f"directories are nested deeper than {MAX_DEPTH}")
+        for name, entry in entries.items():
+            todo.append((f"{at}.{name}" if at else name, entry, depth + 1))
+    checked: TreeObj = obj
+    return checked
+
+
+def _check_one(at: str, obj: Any) -> Mapping[str, Any]:
+    """Checks one level; the entries still to be checked."""
+    if not isinstance(obj, dict):
+        raise _malformed(at, f"must be a JSON object, not {_kind(obj)}")
+    if not obj.keys() >= _KEYS:
+        raise _malformed(at, f"lacks {', '.join(key for key in _KEYS if key not in obj)}")
+    if type(obj["ver"]) is not int or obj["ver"] != VERSION:  # True == 1 in Python, not in JSON
+        raise _malformed(at, f"ver must be {VERSION}, not {quoted(obj['ver'])}")
+    check_data = _CHECKS.get(obj["type"]) if isinstance(obj["type"], str) else None
+    if check_data is None:
+        raise _malformed(at, f"type must be one of {', '.join(_CHECKS)}, not {quoted(obj['type'])}")
+    if len(obj) > len(_KEYS):
+        _check_extra(at, obj)
+    return check_data(at, obj["data"])
+
+
+def _check_extra(at: str, obj: TreeObj) -> None:
+    """RFC 11 knows one optional name; any other would change the object's hash unseen."""
+    for key, value in obj.items():
+        if key == "size" and obj["type"] in ("val", "valref"):
+            if type(value) is not int or value < 0:
+                raise _malformed(at, f"size must be a count of bytes, not {quoted(value)}")
+        elif key not in _KEYS:
+            raise _malformed(at, f"a {obj['type']} has no {quoted(key)}")
+
+
+def _check_val(at: str, data: Any) -> Mapping[str, Any]:
+    _base64(data, at)
+    return {}
+
+
+def _check_valref(at: str, data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, list) or not data or not all(map(is_blobref, data)):
+        raise _malformed(at, "data of a valref must be a list of one blobref or more")
+    return {}
+
+
+def _check_dirref(at: str, data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, list) or len(data) != 1 or not is_blobref(data[0]):
+        raise _malformed(at, "data of a dirref must be a list of exactly one blobref")
+    return {}
+
+
+def _check_dir(at: str, data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, dict):
+        raise _malformed(at, f"data of a dir must be an object of entries, not {_kind(data)}")
+    for name in data:
+        if not name or "." in name:  # no key could reach it: a dot separates the parts of a key
+            raise _malformed(at, f"{quoted(name)} cannot be the name of an entry: it is empty or has a dot")
+    return data
+
+
+def _check_symlink(at: str, data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or not data.keys() <= {"target", "namespace"}:
+        raise _malformed(at, "data of a symlink must be an object with a target and perhaps a namespace")
+    for key in ("target", *data):
+        if not isinstance(data.get(key), str) or not data[key]:
+            raise _malformed(at, f"{key} of a symlink must be text, not {quoted(data.get(key))}")
+    return {}
+
+
+_CHECKS: Final[dict[str, Callable[[str, Any], Mapping[str, Any]]]] = {
+    "val": _check_val,
+    "valref": _check_valref,
+    "dir": _check_dir,
+    "dirref": _check_dirref,
+    "symlink": _check_symlink,
+}
+
+
+def _base64(data: Any, at: str) -> bytes:
+    try:
+        return binascii.a2b_base64(data, strict_mode=True) if isinstance(data, str) else _not_text()
+    except ValueError:
+        raise _malformed(at, "data of a val must be base64 text") from None
+
+
+def _not_text() -> bytes:
+    raise ValueError
+
+
+def _malformed(at: str, fault: str) -> RequestError:
+    return RequestError(EPROTO, f"treeobj {at!r}: {fault}" if at else f"treeobj: {fault}")
+
+
+def _kind(value: object) -> str:
+    return _JSON_KINDS.get(type(value), type(value).__name__)
+
+
+_JSON_KINDS: Final[dict[type, str]] = {
+    dict: "an object", list: "a list", str: "text", int: "a number", float: "a number", bool: "a boolean",
+    type(None): "null",
+}  # fmt: skip
+
+
+#: The blobref of the empty directory: rootref of a fresh namespace.
+EMPTY_DIR_REF: Final = blobref(encode(directory()))

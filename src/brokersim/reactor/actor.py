@@ -1,0 +1,80 @@
+"""Knows what the loop needs of anything that sends and receives messages; not routing, not modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from brokersim.protocol.message import Message
+
+if TYPE_CHECKING:
+    from brokersim.reactor.cost import Station
+    from brokersim.reactor.watchers import ModuleLoop
+
+
+Tracer = Callable[[str, Any, Message], None]
+
+
+class Actor:
+    """One end of an exchange: its counters, its open requests and, if it has watchers, its loop.
+
+    ``counts`` holds the eight counters in the order of ``COUNTER_NAMES``. ``pending`` maps the matchtag of each
+    open request to that request, whose ``then`` is the continuation; it is the only table of open requests.
+    """
+
+    __slots__ = ("counts", "loop", "pending", "station", "stray", "timer_iterations", "tracer")
+
+    def __init__(self) -> None:
+        self.counts = [0] * 8
+        self.pending: dict[int, Message] = {}
+        self.loop: ModuleLoop | None = None
+        self.station: Station | None = None
+        self.timer_iterations = 0
+        #: Responses nobody waits for: late, or a second answer.
+        self.stray = 0
+        #: Told of every message this actor sends ("tx") and is handed ("rx").
+        self.tracer: Tracer | None = None
+
+    @property
+    def iterations(self) -> int:
+        """Turns of this actor's loop: one a message received, one a wake-up without a message."""
+        if self.loop is not None:
+            return self.loop.iterations
+        counts = self.counts
+        return counts[1] + counts[3] + counts[5] + counts[7] + self.timer_iterations
+
+    def refuse(self, request: Message, error: Exception) -> None:
+        """Answer a request whose handler raised RequestError."""
+        raise NotImplementedError
+
+    def failed(self, error: BaseException, message: Message | None) -> None:
+        """A callback of this actor raised; it must take itself off the loop and answer what it owed."""
+        raise NotImplementedError
+
+    def stray_response(self, response: Message) -> None:
+        """A response came that no open request of this actor waits for."""
+        self.stray += 1
+
+
+def dispatch(message: Message) -> None:
+    """Count a message as received and hand it to its handler, or to the continuation its request left."""
+    dst: Any = message.dst
+    kind = message.type
+    dst.counts[kind] += 1
+    if dst.tracer is not None:
+        dst.tracer("rx", dst, message)
+    if kind != 3:
+        message.handler(message)  # type: ignore[misc]
+        return
+    tag = message.matchtag
+    request = dst.pending.get(tag)
+    if request is None:
+        dst.stray_response(message)
+    elif message.flags & 0x40 and not message.errnum:
+        request.then(message, request.arg)
+    else:
+        del dst.pending[tag]
+        then, arg = request.then, request.arg
+        # The responder may keep the request; it must not keep the requester's continuation alive.
+        request.then = request.arg = None
+        then(message, arg)

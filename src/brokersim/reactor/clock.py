@@ -1,0 +1,94 @@
+"""Knows how reactor time relates to the machine's: real, scaled or virtual; not what is due when."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import attrs
+import trio.abc
+
+from brokersim.reactor.loop import NS
+
+
+@attrs.frozen
+class ClockKind:
+    """Parsed form of ``real``, ``real*N`` or ``virtual``; ``speed`` 0 stands for virtual."""
+
+    speed: float
+
+    @property
+    def is_virtual(self) -> bool:
+        return self.speed == 0
+
+    @classmethod
+    def parse(cls, text: str) -> ClockKind:
+        """Raises ValueError that says what would be right."""
+        name, star, factor = text.partition("*")
+        try:
+            speed = float(factor) if star else 1.0
+        except ValueError:
+            speed = math.nan
+        if text == "virtual":
+            return cls(0.0)
+        if name == "real" and 0 < speed < math.inf:
+            return cls(speed)
+        raise ValueError(f"no clock {text!r}; give real, real*N with a positive N, or virtual")
+
+    def __str__(self) -> str:
+        return "virtual" if self.is_virtual else "real" if self.speed == 1 else f"real*{self.speed:g}"
+
+
+class RealClock(trio.abc.Clock):
+    """A trio clock that runs ``speed`` times as fast as the machine's monotonic clock and starts at 0."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self.speed = speed
+        self._epoch = time.perf_counter_ns()
+
+    def start_clock(self) -> None:
+        self._epoch = time.perf_counter_ns()
+
+    def now_ns(self) -> int:
+        elapsed = time.perf_counter_ns() - self._epoch
+        return elapsed if self.speed == 1 else int(elapsed * self.speed)
+
+    def current_time(self) -> float:
+        return self.now_ns() / NS
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        return (deadline - self.current_time()) / self.speed
+
+
+class VirtualClock(trio.abc.Clock):
+    """A trio clock that stands still until nothing is runnable, then asks ``quiescent`` what to do.
+
+    trio calls ``deadline_to_sleep_time`` exactly when no task can run. ``quiescent(deadline_ns)`` answers how
+    long trio may sleep (s); it may move ``now`` and wake the reactor.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.quiescent: Callable[[float], float] = self.jump
+
+    def start_clock(self) -> None:
+        """Virtual time starts at 0 whenever it is made."""
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def current_time(self) -> float:
+        return self.now / NS
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        if deadline <= self.current_time():
+            return 0.0
+        return self.quiescent(deadline * NS if deadline < math.inf else math.inf)
+
+    def jump(self, deadline: float) -> float:
+        """Move to a deadline (ns) that may be infinite; returns trio's sleep time (s)."""
+        if deadline == math.inf:
+            return math.inf
+        self.now = math.ceil(deadline)
+        return 0.0

@@ -1,0 +1,321 @@
+"""The one file of the reactor that awaits trio: runs a Reactor as a task, admits posts, parks, jumps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import outcome
+import trio
+
+from brokersim.protocol.errnums import EDEADLK, RequestError
+from brokersim.protocol.message import Message
+from brokersim.reactor.clock import RealClock, VirtualClock
+from brokersim.reactor.loop import NS, Reactor
+from brokersim.reactor.step import Wait
+
+#: Jumps of virtual time between two looks at trio's other tasks.
+BURST = 1024
+
+
+class Runner:
+    """Runs one reactor in the trio task that calls ``run``.
+
+    Trio tasks never touch the FIFO: they ``post``. Under the virtual clock posts are admitted when nothing else
+    can run, ordered by (number of the task, order within it), which takes trio's random batch order out.
+    """
+
+    def __init__(self, reactor: Reactor, clock: RealClock | VirtualClock) -> None:
+        self.reactor = reactor
+        self.clock = clock
+        self.is_virtual = isinstance(clock, VirtualClock)
+        self._task: trio.lowlevel.Task | None = None
+        self._parked = False
+        self._stopping = False
+        self._posts: list[tuple[int, int, Callable[[], object]]] = []
+        self._post_seq = 0
+        self._task_numbers: dict[trio.lowlevel.Task, int] = {}
+        self._last_number = 0
+        self._waits: dict[_TaskWait, None] = {}
+        self._hold = 0
+        #: Virtual time up to which no trio task can become runnable by itself (ns).
+        self._solo_until = -1.0
+        #: Virtual time with outside clients: may time move? They need it only while they wait for an answer.
+        self.may_jump: Callable[[], bool] | None = None
+        reactor.wake = self.wake
+        reactor.outside = reactor.push = self._post_message
+        reactor.wait_in_task = self.wait_in_task
+
+    # -- for other tasks
+
+    def post(self, fn: Callable[[], object]) -> None:
+        """Have the reactor call ``fn`` soon; the only way in for a trio task."""
+        task = trio.lowlevel.current_task()
+        number = self._task_numbers.get(task)
+        if number is None:
+            number = self._task_numbers[task] = self.reserve_number()
+        self._post_seq += 1
+        self._posts.append((number, self._post_seq, fn))
+        if not self.is_virtual:
+            self.wake()
+
+    def _post_message(self, message: Message) -> None:
+        self.post(lambda: self.reactor.fifo.append(message))
+
+    def reserve_number(self) -> int:
+        """The next place in the order of posts: taken where a task is started, because trio shuffles first steps."""
+        self._last_number += 1
+        return self._last_number
+
+    def adopt_number(self, number: int) -> None:
+        """Give the calling task the place reserved for it."""
+        self._task_numbers[trio.lowlevel.current_task()] = number
+
+    def forget_task(self) -> None:
+        """The calling task ends."""
+        self._task_numbers.pop(trio.lowlevel.current_task(), None)
+
+    def post_abandon(self, wait: Wait) -> None:
+        """A cancelled task's wait is abandoned by the reactor, not by the task that was cancelled."""
+        self._post_seq += 1
+        self._posts.append((1 << 62, self._post_seq, wait.abandon))
+        if not self.is_virtual:
+            self.wake()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Virtual time stands still inside: something real (a process, a thread) is outstanding."""
+        self._hold += 1
+        try:
+            yield
+        finally:
+            self._hold -= 1
+
+    def wake(self) -> None:
+        """Let the reactor task run; harmless when it is not parked."""
+        if self._parked:
+            self._parked = False
+            self.reactor.parked_until = -1
+            assert self._task is not None
+            trio.lowlevel.reschedule(self._task)
+
+    def drain_inline(self) -> None:
+        """Handle what was just queued in the calling task (an I/O task), saving a task switch."""
+        reactor = self.reactor
+        reactor.now = self.clock.now_ns()
+        reactor.drain()
+        self.flush()
+        if reactor.fifo:
+            self.wake()
+
+    def flush(self) -> None:
+        """Write the output of every connection touched since the last flush."""
+        touched = self.reactor.touched
+        while touched:
+            touched.pop().flush()
+
+    def stop(self) -> None:
+        """End ``run`` after the iteration in progress."""
+        self._stopping = True
+        self.wake()
+
+    async def wait_in_task(self, wait: Wait) -> Any:
+        """Await a reactor wait from a trio task: cancellable, the answer dropped if cancelled."""
+        pending = _TaskWait(trio.lowlevel.current_task(), wait, self)
+        self._waits[pending] = None
+        try:
+            self.post(pending.begin)
+            return await trio.lowlevel.wait_task_rescheduled(pending.abort)
+        finally:
+            self._waits.pop(pending, None)
+
+    # -- the task
+
+    async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        """Drain, fire timers, park; until ``stop``."""
+        self._task = trio.lowlevel.current_task()
+        if isinstance(self.clock, VirtualClock):
+            self.clock.quiescent = self._quiescent
+        task_status.started()
+        try:
+            while not self._stopping:
+                await self._turn()
+        finally:
+            self._parked = False
+            self._task = None
+            if isinstance(self.clock, VirtualClock):
+                self.clock.quiescent = self.clock.jump
+
+    async def _turn(self) -> None:
+        reactor, clock = self.reactor, self.clock
+        reactor.now = clock.now_ns()
+        if reactor.fifo:
+            reactor.drain()
+            self.flush()
+            if reactor.fifo or not self.is_virtual:
+                await self._yield()
+            return
+        if self._posts and not self.is_virtual:
+            self._admit()
+            return
+        due = reactor.next_due()
+        if due is not None and due <= reactor.now:
+            reactor.fire_due()
+            self.flush()
+            return
+        if due is not None and due < self._solo_until and not self._posts and not self._hold and self._is_waited_for():
+            self._burst(due)
+            await self._yield()
+            return
+        await self._park(due)
+        if self._posts:
+            self._admit()
+
+    def _burst(self, due: int | None) -> None:
+        """Jump from timer to timer while no trio task can have anything to say."""
+        reactor, clock = self.reactor, self.clock
+        assert isinstance(clock, VirtualClock)
+        for _ in range(BURST):
+            if due is None or due >= self._solo_until or self._posts or self._hold or self._stopping:
+                return
+            clock.now = reactor.now = due
+            reactor.fire_due()
+            while reactor.fifo:
+                reactor.drain()
+            due = reactor.next_due()
+            if self.reactor.touched:
+                self.flush()
+                if self.may_jump is not None:
+                    return
+
+    async def _yield(self) -> None:
+        solo = self._solo_until
+        self._solo_until = -1
+        await trio.lowlevel.checkpoint()
+        # If the checkpoint found nothing to run, nothing changed; only the clock can tell, so ask it again
+        # at the next park. A program without trio tasks beside us keeps its licence.
+        if self.is_virtual and self._alone():
+            self._solo_until = solo
+
+    def _alone(self) -> bool:
+        return (
+            self.may_jump is None
+            and not self._posts
+            and trio.lowlevel.current_statistics().tasks_runnable == 0
+        )
+
+    async def _park(self, due: int | None) -> None:
+        reactor = self.reactor
+        self._parked = True
+        reactor.parked_until = -1 if self.is_virtual else (due if due is not None else 1 << 62)
+        try:
+            if self.is_virtual:
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+            else:
+                with trio.CancelScope(deadline=math.inf if due is None else due / NS):
+                    await trio.lowlevel.wait_task_rescheduled(self._abort)
+        finally:
+            self._parked = False
+            reactor.parked_until = -1
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._parked = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _admit(self) -> None:
+        posts, self._posts = self._posts, []
+        self.reactor.now = self.clock.now_ns()
+        if self.is_virtual:
+            posts.sort(key=lambda post: post[:2])
+        with self.inside():
+            for _, _, fn in posts:
+                fn()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """What is sent inside goes straight to the FIFO: for the reactor's task and for I/O tasks that drain."""
+        reactor = self.reactor
+        reactor.push = reactor.fifo.append
+        try:
+            yield
+        finally:
+            reactor.push = reactor.outside
+
+    def _quiescent(self, deadline: float) -> float:
+        """trio has nothing to run until ``deadline`` (ns, may be infinite): move time, or say how long to sleep."""
+        clock = self.clock
+        assert isinstance(clock, VirtualClock)
+        if not self._parked:
+            sleep = clock.jump(deadline)
+            self.reactor.now = clock.now
+            return sleep
+        if self._posts or self._stopping:
+            self.wake()
+            return 0.0
+        if self._hold or not self._is_waited_for():
+            return math.inf
+        due = self.reactor.next_due()
+        if due is None and deadline == math.inf:
+            return self._deadlock()
+        if due is None or due > deadline:
+            self.reactor.now = clock.now = math.ceil(deadline)
+            return 0.0
+        self.reactor.now = clock.now = max(clock.now, due)
+        self._solo_until = deadline
+        self.wake()
+        return 0.0
+
+    def _is_waited_for(self) -> bool:
+        """With outside clients about, time moves only while a task or a client waits for an answer."""
+        return self.may_jump is None or bool(self._waits) or self.may_jump()
+
+    def _deadlock(self) -> float:
+        """Nothing can ever happen again by itself: whoever waits in a task waits for ever, so say so."""
+        if self.may_jump is not None or not self._waits:
+            return math.inf
+        for wait in list(self._waits):
+            wait.resume(
+                None, RequestError(EDEADLK, "nothing is queued or due any more: this would wait for ever")
+            )
+        return 0.0
+
+    def task_resumed(self) -> None:
+        """A trio task was made runnable by the reactor: time may not jump past it."""
+        self._solo_until = -1
+
+
+class _TaskWait:
+    """One trio task's wait for the reactor; ends once, by the answer or by cancellation."""
+
+    __slots__ = ("_runner", "_task", "_wait")
+
+    def __init__(self, task: trio.lowlevel.Task, wait: Wait, runner: Runner) -> None:
+        self._task: trio.lowlevel.Task | None = task
+        self._wait = wait
+        self._runner = runner
+
+    def begin(self) -> None:
+        if self._task is None:
+            return
+        try:
+            self._wait.begin(self.resume)
+        except Exception as error:
+            self.resume(None, error)
+
+    def resume(self, value: Any, error: BaseException | None) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        self._runner.task_resumed()
+        trio.lowlevel.reschedule(task, _outcome(value, error))
+
+    def abort(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        self._runner.post_abandon(self._wait)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+def _outcome(value: Any, error: BaseException | None) -> Any:
+    return outcome.Value(value) if error is None else outcome.Error(error)

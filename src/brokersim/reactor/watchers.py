@@ -1,0 +1,190 @@
+"""Knows one module's loop iteration: prepare, poll, check, dispatch, idle, timers, fds, in libev's order.
+
+It doesn't know messages' meaning or where time comes from. Source: flux-core 0.88 and libev as observed
+(docs/reactor.md). Invocation order: prepare and check watchers run last started first; the handle's own are the
+oldest, so the dispatch comes after every check. Stopping one moves the last started into its slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import REQUEST, Message
+from brokersim.reactor.actor import Actor, dispatch
+
+if TYPE_CHECKING:
+    from brokersim.reactor.loop import Reactor, Timer
+
+HOOKS = ("prepare", "check", "idle")
+_SPIN = 0  # message type of a loop turn without a message; never sent, never counted
+
+
+class Watcher:
+    """A prepare, check or idle callback of one module's loop; ``None`` as idle callback only keeps it turning."""
+
+    __slots__ = ("active", "fn", "kind", "loop")
+
+    def __init__(self, loop: ModuleLoop, kind: str, fn: Callable[[], object] | None) -> None:
+        self.loop = loop
+        self.kind = kind
+        self.fn = fn
+        self.active = False
+
+    def start(self, *, oldest: bool = False) -> None:
+        """Begin to be called; ``oldest`` puts it before all others of its kind, so it is called last."""
+        if not self.active:
+            self.active = True
+            self.loop.add(self, oldest)
+
+    def stop(self) -> None:
+        """Not called any more, not even later in the iteration that runs now."""
+        if self.active:
+            self.active = False
+            self.loop.drop(self)
+
+
+class ModuleLoop:
+    """The watchers and the iteration count of one actor; made when the first watcher starts.
+
+    prepare count = check count = ``iterations``; while the module is blocked in poll, its next prepare has
+    already run. ``idle_calls`` counts iterations in which idle watchers were invoked.
+    """
+
+    __slots__ = (
+        "_fresh", "_order", "_spin", "actor", "backlog", "checks", "idle_calls", "idles", "iterations", "nonblocking",
+        "prepares", "reactor", "spin_queued",
+    )  # fmt: skip
+
+    def __init__(self, reactor: Reactor, actor: Actor) -> None:
+        self.reactor = reactor
+        self.actor = actor
+        self.iterations = actor.iterations
+        self.idle_calls = 0
+        # Tuples in call order, rebuilt at start and stop: an iteration in progress keeps walking its own.
+        self.prepares: tuple[Watcher, ...] = ()
+        self.checks: tuple[Watcher, ...] = ()
+        self.idles: tuple[Watcher, ...] = ()
+        self.nonblocking = 0  # active idle watchers, no-op ones included
+        self.backlog = False  # was another message waiting when the last iteration ended?
+        self.spin_queued = False
+        self._order: dict[str, list[Watcher]] = {kind: [] for kind in HOOKS}
+        self._spin = Message(_SPIN, dst=actor)
+        self._fresh = reactor.current is actor
+        if self._fresh:
+            # Made in the middle of this actor's turn: its first prepare comes right behind that turn.
+            reactor.fifo.appendleft(self._spin)
+
+    def close(self) -> None:
+        """Stop every watcher; the actor goes back to the short loop."""
+        for kind in HOOKS:
+            for watcher in list(self._order[kind]):
+                watcher.stop()
+        self.actor.timer_iterations = max(0, self.iterations - sum(self.actor.counts[1::2]))
+
+    def watcher(self, kind: str, fn: Callable[[], object] | None) -> Watcher:
+        """A stopped watcher of ``kind`` prepare, check or idle."""
+        return Watcher(self, kind, fn)
+
+    def add(self, watcher: Watcher, oldest: bool) -> None:
+        order = self._order[watcher.kind]
+        order.insert(0 if oldest else len(order), watcher)
+        if watcher.kind == "idle":
+            self.nonblocking += 1
+            self._keep_turning()
+        self._rebuild(watcher.kind)
+
+    def drop(self, watcher: Watcher) -> None:
+        order = self._order[watcher.kind]
+        at = order.index(watcher)
+        order[at] = order[-1]
+        order.pop()
+        if watcher.kind == "idle":
+            self.nonblocking -= 1
+        self._rebuild(watcher.kind)
+
+    def _rebuild(self, kind: str) -> None:
+        calls = tuple(watcher for watcher in reversed(self._order[kind]) if watcher.fn is not None)
+        if kind == "prepare":
+            self.prepares = calls
+        elif kind == "check":
+            self.checks = calls
+        else:
+            was, self.idles = bool(self.idles), calls
+            if was != bool(calls) and self.actor.station is not None:
+                self.actor.station.spin(bool(calls))
+
+    # -- the iteration
+
+    def iterate(
+        self, message: Message | None, due: Iterable[Timer] = (), fds: Iterable[Callable[[], object]] = ()
+    ) -> None:
+        """One turn: checks, at most one dispatch, idle, timers, fds, then the prepares of the next turn."""
+        if message is not None and message.type == _SPIN:
+            if self._fresh:
+                self.prepare()
+                return
+            self.spin_queued = False
+            if not self.nonblocking:
+                return  # the last idle watcher stopped after this turn was queued: poll blocks again
+            message = None
+        self.before_dispatch()
+        # A message that met an empty queue woke the poll as an fd event, which keeps idle watchers out.
+        quiet = not due and not fds and (message is None or self.backlog)
+        self.dispatch(message, due, fds, quiet)
+        self.after_dispatch()
+
+    def before_dispatch(self) -> None:
+        """The check watchers."""
+        for watcher in self.checks:
+            if watcher.active:
+                watcher.fn()  # type: ignore[misc]
+
+    def dispatch(
+        self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]], quiet: bool
+    ) -> None:
+        """The handle's check, which takes one message; then what was pending below the checks."""
+        if message is not None:
+            try:
+                dispatch(message)
+            except RequestError as error:
+                if message.type != REQUEST:
+                    raise
+                self.actor.refuse(message, error)
+        if quiet and self.idles:
+            self.idle_calls += 1
+            for watcher in self.idles:
+                if watcher.active:
+                    watcher.fn()  # type: ignore[misc]
+        for timer in due:
+            fn, args = timer.fn, timer.args
+            if fn is not None:
+                timer.fn = None
+                fn(*args)
+        for fd in reversed(list(fds)):
+            fd()
+
+    def after_dispatch(self) -> None:
+        """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
+        self.iterations += 1
+        self.prepare()
+
+    def prepare(self) -> None:
+        """The prepare watchers, and whether the poll behind them may block."""
+        self._fresh = False
+        for watcher in self.prepares:
+            if watcher.active:
+                watcher.fn()  # type: ignore[misc]
+        if self.nonblocking:
+            self.backlog = bool(self.idles) and self._has_backlog()
+            self._keep_turning()
+
+    def _has_backlog(self) -> bool:
+        actor = self.actor
+        return any(message.dst is actor and message.type for message in self.reactor.fifo)
+
+    def _keep_turning(self) -> None:
+        if not self.spin_queued and (self.actor.station is None or not self.reactor.charged):
+            self.spin_queued = True
+            self.reactor.fifo.append(self._spin)

@@ -1,0 +1,3 @@
+"""Knows brokersim's version."""
+
+VERSION = "0.1.0"

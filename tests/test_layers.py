@@ -1,0 +1,273 @@
+"""Knows the floors of the house and who may import whom; reads the source, imports none of it.
+
+Doesn't know what any file does. Each rule is a function of a tree, so that wrong trees are tried too.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLOORS = {"protocol": 1, "statsd": 1, "reactor": 2, "broker": 3, "net": 4, "lab": 5, "cli": 7}
+DOORS = dict.fromkeys(("__init__", "brokermod", "testing", "pytest_plugin"), 6)
+PURE = ("protocol", "statsd")
+IMPURE_LIBRARIES = {"trio", "asyncio", "socket", "select", "selectors", "time", "random", "secrets"}
+# Clients start in under 100 ms; importing trio alone would take most of that.
+TRIO_FREE = ("brokersim.net.client", "brokersim.cli.main")
+# What a tool or a person leaves in a checkout; nothing of it is committed.
+NOT_OURS = re.compile(
+    r"(\.git|\.venv.*|\.hypothesis|\..*_cache|__pycache__|build|dist|node_modules|.*\.egg-info)"
+)
+LOCK_FILES = {"uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "package-lock.json", "yarn.lock"}
+MACHINE_PATH = re.compile(r"(^|[^\w.-])/((work|farm|root)/|(home|Users)/[a-z])", re.MULTILINE)
+PACKAGE_HOST = re.compile(r"--(extra-)?(index-url|find-links)|\b(pypi|pythonhosted|npmjs)\.(org|com)\b")
+
+
+# --- reading
+
+
+def imports_of(path: Path, package: str) -> Iterator[tuple[int, str]]:
+    """(line, absolute name) of all that `path` imports; its relative imports start from `package`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            origin = ".".join(filter(None, (base, node.module)))
+            yield from ((node.lineno, f"{origin}.{alias.name}") for alias in node.names)
+
+
+def source_imports(tree: Path) -> Iterator[tuple[Path, int, str]]:
+    """(file, line, imported name) for every import under `tree`/src."""
+    source = tree / "src"
+    for path in sorted(source.rglob("*.py")):
+        package = ".".join(path.relative_to(source).parent.parts)
+        yield from ((path, line, name) for line, name in imports_of(path, package))
+
+
+def floor_of_file(path: Path, tree: Path) -> int | None:
+    """The floor `path` stands on; None is no floor at all."""
+    first = path.relative_to(tree / "src" / "brokersim").parts[0]
+    return DOORS.get(first.removesuffix(".py")) if first.endswith(".py") else FLOORS.get(first)
+
+
+def floor_of_name(name: str) -> int:
+    """The floor of an imported `brokersim...` name; what is no folder and no door comes from `__init__`."""
+    part = [*name.split("."), ""][1]
+    return FLOORS.get(part) or DOORS.get(part) or DOORS["__init__"]
+
+
+def is_library(name: str, libraries: set[str]) -> bool:
+    return name.split(".")[0] in libraries
+
+
+def own_files(tree: Path) -> Iterator[Path]:
+    for path in sorted(tree.iterdir()):
+        if NOT_OURS.fullmatch(path.name):
+            continue
+        yield path
+        if path.is_dir():
+            yield from own_files(path)
+
+
+def own_texts(tree: Path) -> Iterator[tuple[Path, str]]:
+    for path in own_files(tree):
+        if path.is_file():
+            yield path, path.read_bytes().decode("utf-8", errors="replace")
+
+
+def declared_libraries(*extras: str) -> set[str]:
+    """Import names of what pyproject.toml declares; each is imported under its package's name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + [
+        line for extra in extras for line in project["optional-dependencies"][extra]
+    ]
+    return {re.split(r"[<>=!~\[; ]", line)[0].replace("-", "_") for line in wanted}
+
+
+# --- the rules: each returns what breaks it, one sentence a place
+
+
+def upward_imports(tree: Path) -> list[str]:
+    found = []
+    for path, line, name in source_imports(tree):
+        floor = floor_of_file(path, tree)
+        if floor is None:
+            found.append(f"{path.relative_to(tree)}: stands on no floor; see FLOORS and DOORS")
+        elif is_library(name, {"brokersim"}) and floor_of_name(name) > floor:
+            target = floor_of_name(name)
+            found.append(f"{path.relative_to(tree)}:{line}: floor {floor} imports {name} (floor {target})")
+    return found
+
+
+def impure_imports(tree: Path) -> list[str]:
+    return [
+        f"{path.relative_to(tree)}:{line}: a pure floor imports {name}"
+        for path, line, name in source_imports(tree)
+        if path.relative_to(tree / "src" / "brokersim").parts[0] in PURE
+        and is_library(name, IMPURE_LIBRARIES)
+    ]
+
+
+def undeclared_imports(tree: Path) -> list[str]:
+    declared = declared_libraries("fast", "plot", "web") | sys.stdlib_module_names | {"brokersim"}
+    for_tests = declared | declared_libraries("test")
+    return [
+        f"{path.relative_to(tree)}:{line}: imports {name}, which pyproject.toml does not declare"
+        for path, line, name in source_imports(tree)
+        if not is_library(name, for_tests if path.stem in ("testing", "pytest_plugin") else declared)
+    ]
+
+
+def module_imports_through_walls(tree: Path) -> list[str]:
+    """A broker module sees its own folder, brokersim.brokermod, the standard library, declared libraries."""
+    allowed = declared_libraries() | sys.stdlib_module_names
+    found = []
+    for path in sorted((tree / "modules").rglob("*.py")):
+        package = ".".join(path.relative_to(tree).parent.parts)
+        own = ".".join(package.split(".")[:2]) + "."
+        for line, name in imports_of(path, package):
+            door = f"{name}.".startswith("brokersim.brokermod.")
+            if not (door or name.startswith(own) or is_library(name, allowed)):
+                found.append(f"{path.relative_to(tree)}:{line}: a broker module imports {name}")
+    return found
+
+
+def packages_named_flux(tree: Path) -> list[str]:
+    return [str(path.relative_to(tree)) for path in own_files(tree) if path.name in ("flux", "flux.py")]
+
+
+def machine_facts(tree: Path) -> list[str]:
+    """Lock files, absolute paths of one machine, addresses of package hosts."""
+    found = [str(path.relative_to(tree)) for path in own_files(tree) if path.name in LOCK_FILES]
+    for path, text in own_texts(tree):
+        patterns = [MACHINE_PATH, PACKAGE_HOST]
+        if path.parent == tree / "requirements":
+            patterns.append(re.compile(r"\w+://\S*"))
+        hits = (hit.group().strip() for pattern in patterns for hit in pattern.finditer(text))
+        found += [f"{path.relative_to(tree)}: {hit}" for hit in hits]
+    return found
+
+
+RULES = (
+    upward_imports,
+    impure_imports,
+    undeclared_imports,
+    module_imports_through_walls,
+    packages_named_flux,
+    machine_facts,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_project_keeps_the_rule(rule):
+    assert rule(ROOT) == []
+
+
+def test_at_most_one_file_of_the_reactor_touches_trio():
+    reactor = ROOT / "src" / "brokersim" / "reactor"
+    assert (
+        len(
+            {
+                path
+                for path, _, name in source_imports(ROOT)
+                if path.parent == reactor and is_library(name, {"trio"})
+            }
+        )
+        <= 1
+    )
+
+
+WRONG = {
+    "src/brokersim/protocol/wire.py": (
+        "from brokersim.broker.router import Router",
+        "src/brokersim/protocol/wire.py:1: floor 1 imports brokersim.broker.router.Router (floor 3)",
+    ),
+    "src/brokersim/reactor/loop.py": (
+        "if TYPE_CHECKING:\n    from ..net import client",
+        "src/brokersim/reactor/loop.py:2: floor 2 imports brokersim.net.client (floor 4)",
+    ),
+    "src/brokersim/net/client.py": (
+        "def f():\n    import brokersim.brokermod",
+        "src/brokersim/net/client.py:2: floor 4 imports brokersim.brokermod (floor 6)",
+    ),
+    "src/brokersim/lab/runs.py": (
+        "from brokersim import open_instance",
+        "src/brokersim/lab/runs.py:1: floor 5 imports brokersim.open_instance (floor 6)",
+    ),
+    "src/brokersim/shelf/odd.py": (
+        "import os",
+        "src/brokersim/shelf/odd.py: stands on no floor; see FLOORS and DOORS",
+    ),
+    "src/brokersim/statsd/line.py": (
+        "from time import monotonic",
+        "src/brokersim/statsd/line.py:1: a pure floor imports time.monotonic",
+    ),
+    "src/brokersim/cli/main.py": (
+        "import pytest",
+        "src/brokersim/cli/main.py:1: imports pytest, which pyproject.toml does not declare",
+    ),
+    "modules/kvs/__init__.py": (
+        "from ..cron import Entry",
+        "modules/kvs/__init__.py:1: a broker module imports modules.cron.Entry",
+    ),
+    "modules/cron/__init__.py": (
+        "from brokersim.broker import handle",
+        "modules/cron/__init__.py:1: a broker module imports brokersim.broker.handle",
+    ),
+    "examples/flux/__init__.py": ("", "examples/flux"),
+    "docs/uv.lock": ("", "docs/uv.lock"),
+    "docs/start.md": ("cd /" + "root/x", "docs/start.md: /" + "root/"),
+    "requirements/run.txt": ("attrs @ file:///x", "requirements/run.txt: file:///x"),
+    ".ci/run": ("pip install --" + "index-url x", ".ci/run: --" + "index-url"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_breaks_a_rule_is_named_with_its_line(name, tmp_path):
+    text, sentence = WRONG[name]
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert [found for rule in RULES for found in rule(tmp_path)] == [sentence]
+
+
+ALLOWED = {
+    "src/brokersim/broker/router.py": ("import trio", "from brokersim.broker import services"),
+    "src/brokersim/reactor/loop.py": ("from brokersim.protocol import topic", "from . import clock"),
+    "src/brokersim/testing.py": ("import pytest", "from brokersim import open_instance, brokermod"),
+    "src/brokersim/cli/main.py": ("from brokersim.testing import laws", "import click"),
+    "modules/kvs/__init__.py": ("from .txn import Txn", "from brokersim.brokermod import BrokerModule"),
+    "modules/kvs/txn/ops.py": (
+        "from .. import cache",
+        "from brokersim import brokermod",
+        "import attrs, json",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_file_that_keeps_the_rules_is_left_alone(name, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(ALLOWED[name]))
+    assert [found for rule in RULES for found in rule(tmp_path)] == []
+
+
+@pytest.mark.parametrize("name", TRIO_FREE)
+def test_a_client_starts_without_importing_trio(name):
+    if not (ROOT / "src" / Path(*name.split("."))).with_suffix(".py").exists():
+        pytest.skip(f"{name} is not written yet")
+    script = f"import sys, {name}; print('trio' in sys.modules, '{name}' in sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT / "src")
+    assert (done.stdout.strip(), done.stderr) == ("False True", "")
