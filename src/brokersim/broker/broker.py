@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brokersim.broker.attributes import Attributes
@@ -12,6 +13,7 @@ from brokersim.broker.services import BrokerEndpoint
 from brokersim.protocol.errnums import EEXIST, EHOSTUNREACH, EINVAL, ENOENT, ENOSYS, RequestError
 from brokersim.protocol.message import (
     EVENT,
+    FLAG_NORESPONSE,
     FLAG_PRIVATE,
     FLAG_UPSTREAM,
     NODEID_ANY,
@@ -23,6 +25,7 @@ from brokersim.protocol.topology import children, next_hop, parent
 from brokersim.reactor.actor import Tracer
 
 if TYPE_CHECKING:
+    from brokersim.broker.handle import Handle
     from brokersim.broker.instance import Instance
     from brokersim.broker.trace import Trace
 
@@ -73,6 +76,10 @@ class Broker:
         link = self.peers[peer.uuid] = Link(peer, latency)
         return link
 
+    def module(self, name: str) -> Handle:
+        """The handle of a module loaded here: its counters, its mask. Raises RequestError(ENOENT)."""
+        return self.instance.module(self.rank, name).handle
+
     # -- endpoints and services
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
@@ -84,12 +91,16 @@ class Broker:
         """An endpoint goes: its names, its subscriptions, the requests on their way to it, what it owed."""
         endpoint.is_open = False
         self.endpoints.pop(endpoint.uuid, None)
-        for name in [name for name, owner in self.services.items() if owner is endpoint]:
+        names = [name for name, owner in self.services.items() if owner is endpoint]
+        for name in names:
             del self.services[name]
+        if names:  # most that go are clients, which served nobody
+            self._changed()
         self.subscriptions = [entry for entry in self.subscriptions if entry[1] is not endpoint]
-        self._changed()
+        self._subscribers.clear()
         for message in self.reactor.purge(endpoint):
             if message.type == REQUEST:
+                message.dst = None  # so that it is answered once, by whoever it reaches now
                 self.route_request(message)
         self._answer_owed(endpoint)
         self._send_disconnects(endpoint)
@@ -159,6 +170,9 @@ class Broker:
 
     def route_request(self, message: Message) -> None:
         """Send a request one step on: to the local service, over a link, or back with an errnum."""
+        if self.reactor.is_outside:
+            self.reactor.defer(partial(self.route_request, message))
+            return
         nodeid = message.nodeid
         here = nodeid == self.rank
         upstream = message.flags & FLAG_UPSTREAM
@@ -189,7 +203,13 @@ class Broker:
             handler = service.deny
         else:
             handler = method[0]
-            if src.broker is self and message.nodeid == NODEID_ANY and message.rolemask & ROLE_OWNER:
+            # Not from a request that wants no answer: what is remembered skips the note for the disconnect.
+            if (
+                src.broker is self
+                and message.nodeid == NODEID_ANY
+                and message.rolemask & ROLE_OWNER
+                and not message.flags & FLAG_NORESPONSE
+            ):
                 src.routes[message.topic] = (service, handler)
         message.dst = service
         message.handler = handler
@@ -217,6 +237,9 @@ class Broker:
         if len(routes) <= 1:
             self.reactor.push(response)
             return
+        if self.reactor.is_outside:
+            self.reactor.defer(partial(self.route_response, response))
+            return
         link = self.peers.get(routes[-1])
         if link is None or not link.is_up:
             return  # the way back is gone; the broker at its other end has answered EHOSTUNREACH
@@ -227,6 +250,9 @@ class Broker:
 
     def publish(self, event: Message) -> None:
         """Bring an event to rank 0, which gives it the next sequence number and sends it down the tree."""
+        if self.reactor.is_outside:
+            self.reactor.defer(partial(self.publish, event))
+            return
         if self.parent is not None:
             if self.parent.is_up:
                 self.parent.send(self.parent.peer.publish, event)

@@ -34,6 +34,7 @@ Then = Callable[[Message, Any], object]
 Handler = Callable[[Message], object]
 #: A request handler and whether guests may call it.
 Method = tuple[Handler, bool]
+_NOWHERE: tuple[None, None] = (None, None)
 
 
 class Endpoint(Actor):
@@ -80,31 +81,21 @@ class Endpoint(Actor):
         Without ``then`` it carries the noresponse flag and is never answered. Returns the message sent.
         """
         self.counts[0] += 1
+        dst, handler = self.routes.get(topic, _NOWHERE)
         if then is None:
+            flags |= FLAG_NORESPONSE
             message = Message(
-                REQUEST,
-                topic,
-                payload,
-                flags | FLAG_NORESPONSE,
-                0,
-                0,
-                nodeid,
-                0,
-                self.userid,
-                self.rolemask,
-                (),
-                self,
+                REQUEST, topic, payload, flags, 0, 0, nodeid, 0, self.userid, self.rolemask, (), self, dst, handler
             )
         else:
             self._matchtag = tag = self._matchtag + 1
             self.pending[tag] = message = Message(
-                REQUEST, topic, payload, flags, tag, 0, nodeid, 0, self.userid, self.rolemask, (), self, None, None, then, arg
+                REQUEST, topic, payload, flags, tag, 0, nodeid, 0, self.userid, self.rolemask, (), self, dst, handler,
+                then, arg,
             )  # fmt: skip
         if self.tracer is not None:
             self.tracer("tx", self, message)
-        route = self.routes.get(topic)
-        if route is not None and nodeid == NODEID_ANY:
-            message.dst, message.handler = route
+        if dst is not None and nodeid == NODEID_ANY:
             self.reactor.push(message)
         else:
             self.dispatch_request(message)
@@ -112,6 +103,7 @@ class Endpoint(Actor):
 
     def dispatch_request(self, message: Message) -> None:
         """The slow path of a send: note the service for the disconnect, let the broker find the way."""
+        message.dst = message.handler = None
         if message.nodeid == NODEID_UPSTREAM:
             message.nodeid = self.broker.rank
             message.flags |= FLAG_UPSTREAM
@@ -139,7 +131,7 @@ class Endpoint(Actor):
         )  # fmt: skip
         if self.tracer is not None:
             self.tracer("tx", self, response)
-        if len(routes) > 1:
+        if routes and len(routes) > 1:
             self.broker.route_response(response)
         else:
             self.reactor.push(response)

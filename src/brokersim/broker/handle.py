@@ -21,7 +21,7 @@ from brokersim.broker.table import COROUTINE, EMPTY_TABLE, TASK, Entry, HandlerT
 from brokersim.broker.waits import Call, Occurrence, Sleep
 from brokersim.broker.watcher_objects import HookWatcher, TimerWatcher
 from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import NODEID_ANY, REQUEST, Message
+from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
 from brokersim.reactor.loop import NS, Timer
 from brokersim.reactor.step import ModuleUnloaded, Stepper
 from brokersim.reactor.watchers import ModuleLoop
@@ -65,12 +65,14 @@ class Handle(Endpoint):
         return self.broker.rank
 
     def now(self) -> float:
-        """Reactor time in seconds, monotonic, fixed within one iteration."""
+        """Reactor time in seconds, monotonic, fixed within one iteration; in a trio task it is the clock's."""
+        if self.reactor.is_outside:
+            self.reactor.refresh()
         return self.reactor.now / NS
 
     def time(self) -> float:
         """Wall-clock time in seconds since the epoch; under the virtual clock a fixed start plus ``now()``."""
-        return self.broker.instance.epoch + self.reactor.now / NS
+        return self.broker.instance.epoch + self.now()
 
     @property
     def random(self) -> random.Random:
@@ -225,16 +227,19 @@ class Handle(Endpoint):
 
     def set_mask(self, mask: int) -> None:
         """Set the debug mask; bit 0x1000 starts the emission of counters at this module's hook."""
-        self.mask = mask & 0xFFFFFFFF
-        if self.mask & MSGCOUNT:
+        mask &= 0xFFFFFFFF
+        if mask & MSGCOUNT:
             if self.instrument is None:
                 self.instrument = Instrument(self, self.broker.instance.hook)
             self.instrument.start()
+        self.mask = mask
 
     # -- receiving
 
     def method(self, topic: str) -> Method | None:
         """The module's own handler of a topic, else one of those every module has."""
+        if self.owner is None and self.module is not None:
+            return self._late, True
         entry = self.table.request(self.name, topic)
         if entry is not None:
             return self._bind(entry), entry.allow_guest
@@ -243,6 +248,17 @@ class Handle(Endpoint):
             return None
         fn, allow_guest = default
         return partial(fn, self), allow_guest
+
+    def _late(self, request: Message) -> None:
+        """Handler of a request that was sent before the module's object was made; it has been by now."""
+        request.src.routes.pop(request.topic, None)
+        found = self.method(request.topic) if self.owner is not None else None
+        if found is None:
+            self.unknown_method(request)
+        elif not found[1] and not request.rolemask & ROLE_OWNER:
+            self.deny(request)
+        else:
+            found[0](request)
 
     def event_handler(self, topic: str) -> Handler:
         """All of the module's handlers for an event, as one."""

@@ -35,6 +35,7 @@ class Module:
     __slots__ = (
         "_loaded",
         "_removed",
+        "_said_ready",
         "_timer",
         "args",
         "broker",
@@ -55,6 +56,7 @@ class Module:
         self.args = args
         self.status = INIT
         self.errnum = 0
+        self._said_ready = False
         self._loaded: Done | None = loaded
         self._removed: list[Done] = []
         self._timer: Timer | None = None
@@ -103,7 +105,7 @@ class Module:
             handle.event_subscribe(_subscription(entry.full_topic(self.name)))
         ready = getattr(handle.owner, "ready", None)
         if ready is None:
-            self._first_prepare()
+            self.set_running()
         else:
             handle.spawn(self._when_ready(ready()))
 
@@ -115,14 +117,16 @@ class Module:
                 exit_errnum(error), describe(error) if not isinstance(error, RequestError) else error.text
             )
             return
-        self._first_prepare()
-
-    def _first_prepare(self) -> None:
-        if self.status == INIT:
-            self.handle.request("module.status", {"status": RUNNING})
+        self.set_running()
 
     def set_running(self) -> None:
-        """The module says it is ready (or its first prepare does): callers of ``load`` are answered."""
+        """The module says it is ready, or its first prepare does: one message to the broker, once."""
+        if self.status == INIT and not self._said_ready:
+            self._said_ready = True
+            self.handle.request("module.status", {"status": RUNNING})
+
+    def became_running(self) -> None:
+        """The message is there: callers of ``load`` are answered."""
         if self.status == INIT:
             self.status = RUNNING
             self._cancel_timer()

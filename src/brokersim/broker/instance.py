@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from brokersim.broker.link import DEFAULT_LATENCY
 from brokersim.broker.loader import Loader, default_name
 from brokersim.broker.sink import MemorySink, NullSink, Sink
 from brokersim.broker.waits import Occurrence
+from brokersim.broker.watchdog import watchdog
 from brokersim.protocol import topology
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, RequestError
@@ -44,6 +45,8 @@ DEFAULT_MODULES = (
 RANK0_MODULES = frozenset({"heartbeat", "content-sqlite", "cron", "job-manager", "sched", "job-exec"})
 #: Where virtual wall-clock time starts: 2026-01-01T00:00:00Z.
 VIRTUAL_EPOCH = 1_767_225_600.0
+#: Stands for an infinite duration where a timer needs a number: a century, in seconds.
+_FOREVER = 100 * 365.25 * 86400
 
 
 def _attribute_dict(value: Mapping[str, str] | None) -> dict[str, str]:
@@ -63,6 +66,8 @@ class Settings:
     hook: str = attrs.field(default="prepare", converter=check_hook)
     latency: float = attrs.field(default=DEFAULT_LATENCY, validator=attrs.validators.ge(0))
     cost: CostModel | None = None
+    #: Seconds a handler may hold the loop before its module is ended; ``None``: not watched.
+    watchdog: float | None = None
     resources: Resources = attrs.field(factory=Resources)
     state_dir: Path | None = None
     attributes: dict[str, str] = attrs.field(factory=dict, converter=_attribute_dict)
@@ -117,7 +122,7 @@ class Instance:
         """A duration kept in an attribute of rank 0; an unreadable one is the default."""
         text = self._brokers[0].attributes.get(attribute)
         try:
-            return default if text is None else parse_duration(text)
+            return default if text is None else min(parse_duration(text), _FOREVER)
         except ValueError:
             return default
 
@@ -269,19 +274,16 @@ class Instance:
         if handle._scopes is None:
             handle._scopes = {}
         handle._scopes[scope] = None
-        self._tasks.start_soon(self._run_task, self.runner.reserve_number(), handle, scope, request, fn, args)
-        self.runner.task_resumed()
+        self._tasks.start_soon(self._run_task, handle, scope, request, fn, args)
 
     async def _run_task(
         self,
-        number: int,
         handle: Handle,
         scope: trio.CancelScope,
         request: Message | None,
         fn: Callable[..., Awaitable[Any]],
         args: tuple[Any, ...],
     ) -> None:
-        self.runner.adopt_number(number)
         error: Exception | None = None
         try:
             with scope:
@@ -293,7 +295,6 @@ class Instance:
                 handle._scopes.pop(scope, None)
             if error is not None:
                 self.runner.post(partial(handle._task_ended, request, error))
-            self.runner.forget_task()
 
     def stats_client(self, handle: Handle) -> StatsClient:
         """The statsd context of one module."""
@@ -318,7 +319,6 @@ class Instance:
     def stop(self) -> None:
         """Ask for the end of the instance; whoever runs it waits for ``stopped``."""
         self.stopped.set()
-        self.runner.task_resumed()
 
     async def boot(self) -> None:
         """Load the modules, rank 0 first. Raises RequestError that names the module."""
@@ -334,6 +334,8 @@ class Instance:
 
     async def shutdown(self) -> None:
         """Unload everything, last loaded first, the root last."""
+        if not self.runner.is_running:
+            return  # ended by a fault, which is being told
         for rank in reversed(range(self.size)):
             for module in reversed(self.modules(rank)):
                 if module.status <= RUNNING or module.status == 2:
@@ -343,25 +345,29 @@ class Instance:
     async def running(self) -> AsyncIterator[Instance]:
         """The instance with its modules loaded; at the end they are unloaded."""
         failure: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self.runner.run)
-            async with trio.open_nursery() as tasks:
-                self._tasks = tasks
+        limit = self.settings.watchdog
+        with watchdog(self.reactor, limit) if limit else nullcontext():
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.runner.run)
                 try:
-                    await self.boot()
-                    yield self
-                except trio.Cancelled:
-                    with trio.CancelScope(shield=True):
-                        await self.shutdown()
-                    raise
-                except BaseException as error:
-                    failure = error  # raised outside the nurseries, which would wrap it in a group
-                with trio.CancelScope(shield=True):
-                    await self.shutdown()
-                self._tasks = None
-                tasks.cancel_scope.cancel()
-            self.runner.stop()
-        self.sink.close()
+                    async with trio.open_nursery() as tasks:
+                        self._tasks = tasks
+                        try:
+                            await self.boot()
+                            yield self
+                        except trio.Cancelled:
+                            with trio.CancelScope(shield=True):
+                                await self.shutdown()
+                            raise
+                        except BaseException as error:
+                            failure = error  # raised outside the nurseries, which would wrap it in a group
+                        with trio.CancelScope(shield=True):
+                            await self.shutdown()
+                        self._tasks = None
+                        tasks.cancel_scope.cancel()
+                finally:
+                    self.runner.stop()
+                    self.sink.close()
         if failure is not None:
             raise failure
 
@@ -375,6 +381,8 @@ def _clock(kind: ClockKind) -> RealClock | VirtualClock:
     running = trio.lowlevel.current_clock()
     if kind.is_virtual:
         if isinstance(running, VirtualClock):
+            if running.quiescent != running.jump:
+                raise RuntimeError("a virtual instance runs here already, and a clock that jumps has one driver")
             return running
         raise RuntimeError(
             "a virtual instance needs trio to run on a VirtualClock: use brokersim.run(main, clock='virtual')"

@@ -13,6 +13,7 @@ import attrs
 
 from brokersim.broker.table import HandlerTable
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.quoting import quoted
 
 _serial = itertools.count(1)
 
@@ -46,28 +47,41 @@ class Loader:
         Raises RequestError(ENOENT) that says where was looked.
         """
         if "/" in name or name.endswith(".py"):
-            path = Path(name).expanduser()
-            path = path / "__init__.py" if path.is_dir() else path
-            if path.is_file():
-                return path.resolve()
-            raise RequestError(ENOENT, f"module file {name}: no such file")
+            path = _file_at(name)
+            if path is not None:
+                return path
+            raise RequestError(ENOENT, f"module file {quoted(name)}: no such file")
         stem = name.replace("-", "_")
         for folder in self._folders:
-            for candidate in (folder / stem / "__init__.py", folder / f"{stem}.py"):
-                if candidate.is_file():
-                    return candidate.resolve()
+            for candidate in (f"{folder / stem}/__init__.py", f"{folder / stem}.py"):
+                found = _file_at(candidate)
+                if found is not None:
+                    return found
         looked = ", ".join(str(folder) for folder in self._folders)
         raise RequestError(
-            ENOENT, f"no module {name!r}; looked in {looked}; give a path with a / for a file of yours"
+            ENOENT, f"no module {quoted(name)}; looked in {looked}; give a path with a / for a file of yours"
         )
 
     def load(self, path: Path) -> ModuleCode:
         """Import a module file. Raises RequestError that names the file and what would be right."""
-        key = (path, _newest(path))
+        try:
+            key = (path, _newest(path))
+        except OSError as error:
+            raise RequestError(error.errno or ENOENT, f"module file {path}: {error.strerror}") from None
         code = self._loaded.get(key)
         if code is None:
             code = self._loaded[key] = _import(path)
         return code
+
+
+def _file_at(name: str) -> Path | None:
+    """The module file a path means, if there is one; what no path can be (too long, NUL, no UTF-8) means none."""
+    try:
+        path = Path(name).expanduser()
+        path = path / "__init__.py" if path.is_dir() else path
+        return path.resolve() if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def default_name(path: Path) -> str:

@@ -26,7 +26,7 @@ def format_line(level: int, time: float, rank: int, name: str, text: str) -> str
 def level_of(line: str) -> int:
     """The severity in a line's PRI, ``INFO`` if it has none."""
     head, end, _ = line[1:].partition(">")
-    return int(head) >> 3 if line.startswith("<") and end and head.isdigit() else INFO
+    return int(head) >> 3 if line.startswith("<") and end and head.isdecimal() else INFO
 
 
 class LogRing:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brokersim.broker import methods
+from brokersim.broker import logring, methods
 from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument, check_hook
+from brokersim.broker.loader import describe
 from brokersim.broker.trace import ModuleTrace
-from brokersim.protocol.errnums import EINVAL, ENODATA, ENOENT, EPROTO, RequestError
-from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, Message
+from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPROTO, RequestError
+from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, Message
 from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS
 
@@ -40,6 +41,14 @@ class BrokerEndpoint(Handle):
         for service in SERVICES:
             broker.services[service] = self
         broker.endpoints[broker.uuid] = self
+
+    def failed(self, error: BaseException, message: Message | None) -> None:
+        """A service here raised: a bug of ours. Who asked is told, the log keeps it, the instance goes on."""
+        if message is None or message.type != REQUEST:
+            super().failed(error, message)
+            return
+        self.broker.write_log(logring.ERR, "broker", f"{message.topic} failed: {describe(error)}")
+        self.respond_error(message, EIO, f"{message.topic} failed in the broker: {describe(error)}")
 
     def method(self, topic: str) -> Method | None:
         service, _, name = topic.partition(".")
@@ -283,7 +292,7 @@ def module_status(self: BrokerEndpoint, request: Message) -> None:
     if module is None:
         raise RequestError(EPROTO, "module.status: the sender is no module of this rank")
     if args.status == 1:
-        module.set_running()
+        module.became_running()
     self.respond(request)
 
 

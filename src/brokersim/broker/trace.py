@@ -37,6 +37,8 @@ class ModuleTrace:
 
     def record(self, direction: str, actor: Any, message: Message) -> None:
         wire_type = 1 << (message.type >> 1)
+        if message.topic == "module.trace":
+            return  # a trace of its own records would never end
         if wire_type & self.typemask and fnmatchcase(message.topic, self.topic_glob):
             self.emit(self._fields(direction, actor, message, wire_type))
 

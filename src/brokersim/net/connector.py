@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 #: a client that pipelines from filling memory; the second is for events, which no reading pause holds back.
 PAUSE_AT = 1 << 20
 DROP_AT = 1 << 25
+#: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
+QUEUE_AT = 10_000
 _READ = 1 << 16
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
@@ -64,7 +66,11 @@ class Connector:
         """Bind every rank's socket. Raises OSError that names the path (taken, too long, folder not writable)."""
         for rank in range(self.instance.size):
             path = self.folder / f"local-{rank}"
-            self._listeners.append((bind(path), path))
+            try:
+                self._listeners.append((bind(path), path))
+            except OSError:
+                self.close()  # of those below this rank
+                raise
             self.instance.broker(rank).attributes.fix("local-uri", f"local://{path}")
         if self.instance.runner.is_virtual:
             self.instance.runner.may_jump = self.is_waited_for
@@ -143,12 +149,17 @@ def bind(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
+    if not path.is_socket():
+        raise OSError(98, "a file that is no socket is in the way")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)  # a live one that is too busy to take us is a live one
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
+        except TimeoutError:
+            pass
     raise OSError(98, "a live instance listens there already")
 
 
@@ -216,6 +227,8 @@ class Connection(Endpoint):
                     self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
                     return
             runner.drain_inline()
+            while len(runner.reactor.fifo) > QUEUE_AT:
+                await trio.lowlevel.checkpoint()  # requests without answers fill no output, but memory all the same
             while self._out_size > PAUSE_AT and not self._lost:
                 self._written = trio.Event()
                 await self._written.wait()
@@ -332,8 +345,10 @@ class Connection(Endpoint):
             frame = encode(message)
         except (RequestError, ProtocolError) as error:
             self.broker.write_log(3, "connector", f"{message.topic} cannot be sent: {error}")
+            if message.type != RESPONSE:
+                return
             frame = encode(
-                Message(message.type, message.topic, str(error), FLAG_ROUTE, message.matchtag, EPROTO)
+                Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, EPROTO)
             )
         if not self._out:
             self.reactor.touched.append(self)

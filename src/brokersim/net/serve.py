@@ -15,10 +15,12 @@ import attrs
 import trio
 
 from brokersim.broker.instance import Instance, Settings
+from brokersim.broker.watchdog import HANDLER_TIMEOUT
 from brokersim.net.connector import Connector
 from brokersim.net.discover import instance_folders, is_alive
 from brokersim.net.options import StartOptions
 from brokersim.program import make_sink, run
+from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
 from brokersim.reactor.clock import ClockKind
@@ -60,6 +62,7 @@ def settings_of(options: StartOptions) -> Settings:
         module_path=options.module_path,
         hook=options.hook,
         cost=CostModel() if kind.is_virtual else None,
+        watchdog=_handler_timeout(options.attrs),
         resources=Resources.parse(options.resources),
         state_dir=None if state is None else state.resolve(),
         attributes=options.attrs,
@@ -67,8 +70,20 @@ def settings_of(options: StartOptions) -> Settings:
     )
 
 
+def _handler_timeout(attributes: dict[str, str]) -> float:
+    text = attributes.get("broker.handler-timeout")
+    try:
+        return HANDLER_TIMEOUT if text is None else parse_duration(text)
+    except ValueError as error:
+        raise StartError(f"attribute broker.handler-timeout: {error}") from None
+
+
 async def _serve(options: StartOptions, folder: Path, ready: int | None) -> int:
-    instance = Instance(settings_of(options), make_sink(options.stats))
+    try:
+        sink = make_sink(options.stats)
+    except ValueError as error:
+        raise StartError(str(error)) from None
+    instance = Instance(settings_of(options), sink)
     connector = Connector(instance, folder)
     for broker in (instance.broker(rank) for rank in range(options.size)):
         broker.attributes.fix("rundir", str(folder))
@@ -88,6 +103,7 @@ async def _run_until_end(
     options: StartOptions, instance: Instance, connector: Connector, ready: int | None
 ) -> int:
     code = 0
+    failure: StartError | None = None
     async with instance.running(), trio.open_nursery() as nursery:
         nursery.start_soon(connector.serve)
         nursery.start_soon(_stop_on_signal, instance)
@@ -95,10 +111,15 @@ async def _run_until_end(
             os.write(ready, f"{connector.uri}\n".encode())
             os.close(ready)
         elif options.command is not None or not options.detach:
-            code = await _run_command(options, instance, connector.uri)
+            try:
+                code = await _run_command(options, instance, connector.uri)
+            except StartError as error:
+                failure = error  # raised outside the nursery, which would wrap it in a group
             instance.stop()
         await instance.stopped.wait()
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return code
 
 

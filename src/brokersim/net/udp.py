@@ -13,21 +13,32 @@ def parse_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 class UdpSink:
-    """Sends packets to a statsd server. Raises ValueError if the address does not resolve."""
+    """Sends packets to a statsd server. Raises ValueError if the address does not resolve or has no way to it.
+
+    ``sent`` counts what the kernel took, ``refused`` what it did not and what came back as refused: a packet to
+    a closed port is first in the one and, when the next is sent, in the other.
+    """
 
     def __init__(self, address: str) -> None:
         host, port = parse_address(address)
         try:
             family, kind, protocol, _, peer = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        except OSError as error:
-            raise ValueError(f"statsd address {address!r}: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"statsd address {address!r}: {_reason(error)}") from None
         self.target = f"udp://{address}"
         self.sent = 0
         self.refused = 0
-        self._socket = socket.socket(family, kind, protocol)
-        self._socket.setblocking(False)
-        self._socket.connect(peer)  # connected: half the price of sendto, and a closed port is noticed
+        try:
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.setblocking(False)
+            self._socket.connect(peer)  # connected: half the price of sendto, and a closed port is noticed
+        except OSError as error:
+            raise ValueError(f"statsd address {address!r} cannot be sent to: {_reason(error)}") from None
         self._send = self._socket.send
 
     def send(self, packet: bytes) -> bool:
@@ -48,6 +59,7 @@ class UdpSink:
         try:
             self._send(packet)
         except OSError:
+            self.refused += 1
             return False
         self.sent += 1
         return True

@@ -152,8 +152,8 @@ class Station:
 
     def arrive(self, item: Message | list[Timer]) -> None:
         """Queue a message, or timers that are due together; service begins at once if the module is free."""
-        if isinstance(item, Message) and item.type == 0:
-            return  # a loop turn queued while time was not charged
+        if self.gone or (isinstance(item, Message) and item.type == 0):
+            return  # late for a module that ended, or a loop turn queued while time was not charged
         self.inbox.append(item)
         if self._phase is None:
             self._start()
@@ -203,6 +203,7 @@ class Station:
             return
         reactor.current = self.actor
         packets = reactor.packets
+        hooked = self.actor.loop is not None
         try:
             if phase == _SPIN:
                 self._iterate(None, [], quiet=True)
@@ -211,10 +212,10 @@ class Station:
             else:
                 self._iterate(None, item or [], quiet=False)
         except Exception as error:
-            if isinstance(item, Message):
+            if isinstance(item, Message) and not hooked:
                 blame(error, item)
             else:
-                self.actor.failed(error, None)
+                self.actor.failed(error, item if isinstance(item, Message) else None)
         reactor.current = None
         if self.gone:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from brokersim.protocol.errnums import RequestError
@@ -20,10 +21,19 @@ NS = 1_000_000_000
 BUDGET = 256
 #: Queued messages at which the actor that queued most of them is declared a flood and failed. 1 M is 150 MB.
 FLOOD = 1_000_000
+#: Batches of nothing but turning loops at one instant of a clock that jumps, before the first of them is failed.
+SPINS = 400
+_SPIN_TEXT = (
+    "an idle watcher stays active, so virtual time never passes; let spinning cost time with cost=CostModel()"
+)
 
 
 class Flood(Exception):
     """An actor sent faster than anybody could receive."""
+
+
+class Spin(Exception):
+    """An actor's idle watchers kept a clock that jumps from ever moving."""
 
 
 class HandlerHung(Exception):
@@ -71,66 +81,116 @@ class Reactor:
         self.packets = 0
         #: What runs right now, for the watchdog: counts handler batches, and names the actor.
         self.current: Actor | None = None
+        self.batches = 0
         self.stepping: object | None = None
         self.touched: list[Any] = []  # connections with output to flush
         #: Set by the runner: wakes the parked reactor task when something new is due.
         self.wake: Callable[[], None] = lambda: None
         #: Set by the runner: awaits a `Wait` from a trio task.
         self.wait_in_task: Callable[[Any], Any] = _no_tasks
+        #: Set by the runner, for callers outside the loop: brings ``now`` up to the clock; calls a function inside.
+        self.refresh: Callable[[], None] = lambda: None
+        self.defer: Callable[[Callable[[], object]], object] = lambda fn: fn()
         self.parked_until = -1
         #: Does virtual time charge service times? Then messages of actors with a station wait their turn.
         self.charged = False
+        #: Does time jump? Then a module that only turns its own loop keeps time from ever passing.
+        self.jumps = False
         self._timers: list[tuple[int, int, Timer]] = []
+        #: Due timers taken off the heap: each entry will be one iteration.
+        self._ready: deque[tuple[Actor | None, list[Timer]]] = deque()
         self._seq = 0
+        self._spins = 0
+        self._spins_at = 0
 
     # -- time
+
+    @property
+    def is_outside(self) -> bool:
+        """The caller is no part of the loop: a trio task, whose turn must not become an order of messages."""
+        return self.push is self.outside
 
     def call_at(self, when: int, fn: Callable[..., object], *args: Any, owner: Actor | None = None) -> Timer:
         """Call ``fn(*args)`` at ``when`` (ns). With an owner the call is an iteration of that actor's loop."""
         timer = Timer(when, owner, fn, args)
-        self._seq += 1
-        heapq.heappush(self._timers, (when, self._seq, timer))
-        if when < self.parked_until:
-            self.wake()
+        if self.push is self.outside:
+            self.defer(partial(self._enter, timer))
+        else:
+            self._seq += 1
+            heapq.heappush(self._timers, (when, self._seq, timer))
+            if when < self.parked_until:
+                self.wake()
         return timer
+
+    def _enter(self, timer: Timer) -> None:
+        if timer.fn is not None:
+            self._seq += 1
+            heapq.heappush(self._timers, (timer.when, self._seq, timer))
 
     def call_later(
         self, delay: float, fn: Callable[..., object], *args: Any, owner: Actor | None = None
     ) -> Timer:
         """Like ``call_at``, ``delay`` seconds from now; a negative delay is none."""
+        if self.push is self.outside:
+            self.refresh()
         return self.call_at(self.now + max(0, round(delay * NS)), fn, *args, owner=owner)
 
     def next_due(self) -> int | None:
         """Time (ns) of the earliest timer, ``None`` without timers."""
+        if self._ready:
+            return self.now
         timers = self._timers
         while timers and timers[0][2].fn is None:
             heapq.heappop(timers)
         return timers[0][0] if timers else None
 
     def fire_due(self) -> None:
-        """Run what is due of ONE owner, as one iteration of it; ``now`` is not moved."""
+        """Run ALL that is due of ONE owner, as one iteration of it; ``now`` is not moved."""
+        self.batches += 1
         timers = self._timers
-        timer = heapq.heappop(timers)[2]
-        fn, owner = timer.fn, timer.owner
-        if fn is None:
-            return
+        if self._ready:
+            owner, due = self._ready.popleft()
+        else:
+            timer = heapq.heappop(timers)[2]
+            owner, due = timer.owner, [timer]
+            if timers and timers[0][0] <= self.now:
+                self._group(owner, due)
+        for timer in due:
+            if timer.fn is not None:
+                break
+        else:
+            return  # all cancelled since
         self.push = self.fifo.append
         if owner is None:
-            timer.fn = None
-            fn(*timer.args)
+            run_timers(due)
         else:
-            due = [timer]
-            now = self.now
-            while timers and timers[0][0] <= now and timers[0][2].owner is owner:
-                due.append(heapq.heappop(timers)[2])
             self._timer_iteration(owner, due)
         self.push = self.outside
+
+    def _group(self, owner: Actor | None, due: list[Timer]) -> None:
+        """Several timers are due: one list an owner, in the order of their first; ``due`` gets the first owner's."""
+        timers, ready = self._timers, self._ready
+        now = self.now
+        groups = {} if owner is None else {owner: due}
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            if timer.owner is None:
+                ready.append((None, [timer]))
+            elif timer.owner in groups:
+                groups[timer.owner].append(timer)
+            else:
+                groups[timer.owner] = group = [timer]
+                ready.append((timer.owner, group))
 
     def cancel_owned(self, owner: Actor) -> None:
         """Cancel every timer of an actor: a scan, for the end of a module."""
         for _, _, timer in self._timers:
             if timer.owner is owner:
                 timer.cancel()
+        for who, due in self._ready:
+            if who is owner:
+                for timer in due:
+                    timer.cancel()
 
     def _timer_iteration(self, owner: Actor, due: list[Timer]) -> None:
         if owner.station is not None and self.charged:
@@ -151,9 +211,12 @@ class Reactor:
 
     def drain(self, budget: int = BUDGET) -> None:
         """Handle up to ``budget`` queued messages, in the order they were sent."""
+        self.batches += 1
         self.push = self.fifo.append
         if len(self.fifo) > FLOOD:
             self._stop_flood()
+        if self.jumps and self.fifo and not self.fifo[0].type:
+            self._watch_spins()
         if self.charged:
             self._drain_charged(budget)
         else:
@@ -180,14 +243,14 @@ class Reactor:
                     if kind != 3:
                         message.handler(message)  # type: ignore[misc]
                         continue
-                    tag = message.matchtag
-                    request = dst.pending.get(tag)
+                    pending = dst.pending
+                    request = pending.pop(message.matchtag, None)
                     if request is None:
                         dst.stray_response(message)
                     elif message.flags & 0x40 and not message.errnum:
+                        pending[message.matchtag] = request
                         request.then(message, request.arg)
                     else:
-                        del dst.pending[tag]
                         then = request.then
                         arg = request.arg
                         request.then = request.arg = None
@@ -224,8 +287,17 @@ class Reactor:
             gone += actor.station.withdraw()
         return gone
 
+    def _watch_spins(self) -> None:
+        """Under a clock that jumps, nothing but turning loops for long at one instant is for ever."""
+        if self._spins_at != self.now:
+            self._spins_at, self._spins = self.now, 0
+        self._spins += 1
+        if self._spins >= SPINS and not any(message.type for message in self.fifo):
+            self._spins = 0
+            self.fifo.popleft().dst.failed(Spin(_SPIN_TEXT), None)
+
     def _stop_flood(self) -> None:
-        senders = Counter(id(message.src) for message in self.fifo)
+        senders = Counter(id(message.src) for message in self.fifo if message.src is not None)
         worst, queued = senders.most_common(1)[0]
         culprit = next(message.src for message in self.fifo if id(message.src) == worst)
         kept = [message for message in self.fifo if message.src is not culprit]

@@ -10,14 +10,15 @@ from typing import Any
 import outcome
 import trio
 
-from brokersim.protocol.errnums import EDEADLK, RequestError
+from brokersim.protocol.errnums import EDEADLK, EHOSTUNREACH, RequestError
 from brokersim.protocol.message import Message
 from brokersim.reactor.clock import RealClock, VirtualClock
-from brokersim.reactor.loop import NS, Reactor
+from brokersim.reactor.loop import BUDGET, NS, Reactor
 from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
 BURST = 1024
+_ENDED = "the instance has ended: nobody is left to answer"
 
 
 class Runner:
@@ -34,6 +35,7 @@ class Runner:
         self._task: trio.lowlevel.Task | None = None
         self._parked = False
         self._stopping = False
+        self._has_ended = False
         self._posts: list[tuple[int, int, Callable[[], object]]] = []
         self._post_seq = 0
         self._task_numbers: dict[trio.lowlevel.Task, int] = {}
@@ -44,18 +46,19 @@ class Runner:
         self._solo_until = -1.0
         #: Virtual time with outside clients: may time move? They need it only while they wait for an answer.
         self.may_jump: Callable[[], bool] | None = None
+        reactor.jumps = self.is_virtual
         reactor.wake = self.wake
         reactor.outside = reactor.push = self._post_message
+        reactor.defer = self.post
+        reactor.refresh = self._refresh
         reactor.wait_in_task = self.wait_in_task
 
     # -- for other tasks
 
     def post(self, fn: Callable[[], object]) -> None:
         """Have the reactor call ``fn`` soon; the only way in for a trio task."""
-        task = trio.lowlevel.current_task()
-        number = self._task_numbers.get(task)
-        if number is None:
-            number = self._task_numbers[task] = self.reserve_number()
+        # In real time posts go in as they come, so tasks need no numbers.
+        number = self.number(trio.lowlevel.current_task()) if self.is_virtual else 0
         self._post_seq += 1
         self._posts.append((number, self._post_seq, fn))
         if not self.is_virtual:
@@ -64,18 +67,20 @@ class Runner:
     def _post_message(self, message: Message) -> None:
         self.post(lambda: self.reactor.fifo.append(message))
 
-    def reserve_number(self) -> int:
-        """The next place in the order of posts: taken where a task is started, because trio shuffles first steps."""
-        self._last_number += 1
-        return self._last_number
+    def _refresh(self) -> None:
+        self.reactor.now = self.clock.now_ns()
 
-    def adopt_number(self, number: int) -> None:
-        """Give the calling task the place reserved for it."""
-        self._task_numbers[trio.lowlevel.current_task()] = number
+    def number(self, task: trio.lowlevel.Task) -> int:
+        """A task's place in the order of posts: its place in the order of spawning."""
+        number = self._task_numbers.get(task)
+        if number is None:
+            self._last_number += 1
+            number = self._task_numbers[task] = self._last_number
+        return number
 
-    def forget_task(self) -> None:
-        """The calling task ends."""
-        self._task_numbers.pop(trio.lowlevel.current_task(), None)
+    def forget(self, task: trio.lowlevel.Task) -> None:
+        """The task has ended."""
+        self._task_numbers.pop(task, None)
 
     def post_abandon(self, wait: Wait) -> None:
         """A cancelled task's wait is abandoned by the reactor, not by the task that was cancelled."""
@@ -123,6 +128,8 @@ class Runner:
 
     async def wait_in_task(self, wait: Wait) -> Any:
         """Await a reactor wait from a trio task: cancellable, the answer dropped if cancelled."""
+        if self._stopping or self._has_ended:
+            raise RequestError(EHOSTUNREACH, _ENDED)
         pending = _TaskWait(trio.lowlevel.current_task(), wait, self)
         self._waits[pending] = None
         try:
@@ -131,22 +138,33 @@ class Runner:
         finally:
             self._waits.pop(pending, None)
 
+    @property
+    def is_running(self) -> bool:
+        return self._task is not None
+
     # -- the task
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-        """Drain, fire timers, park; until ``stop``."""
+        """Drain, fire timers, park; until ``stop``. Shielded: who is cancelled outside still unloads in good order."""
         self._task = trio.lowlevel.current_task()
+        instrument = _TaskWatch(self)
         if isinstance(self.clock, VirtualClock):
             self.clock.quiescent = self._quiescent
+            trio.lowlevel.add_instrument(instrument)
         task_status.started()
         try:
-            while not self._stopping:
-                await self._turn()
+            with trio.CancelScope(shield=True):
+                while not self._stopping:
+                    await self._turn()
         finally:
             self._parked = False
             self._task = None
+            self._has_ended = True
             if isinstance(self.clock, VirtualClock):
                 self.clock.quiescent = self.clock.jump
+                trio.lowlevel.remove_instrument(instrument)
+            for wait in list(self._waits):
+                wait.resume(None, RequestError(EHOSTUNREACH, _ENDED))
 
     async def _turn(self) -> None:
         reactor, clock = self.reactor, self.clock
@@ -154,7 +172,10 @@ class Runner:
         if reactor.fifo:
             reactor.drain()
             self.flush()
-            if reactor.fifo or not self.is_virtual:
+            if not self.is_virtual:
+                self._keep_up()
+                await trio.lowlevel.checkpoint()
+            elif reactor.fifo:
                 await self._yield()
             return
         if self._posts and not self.is_virtual:
@@ -172,6 +193,17 @@ class Runner:
         await self._park(due)
         if self._posts:
             self._admit()
+
+    def _keep_up(self) -> None:
+        """In real time posts and timers do not wait for an empty FIFO: a loop that spins never lets it be."""
+        reactor = self.reactor
+        if self._posts:
+            self._admit()
+        for _ in range(BUDGET):
+            due = reactor.next_due()
+            if due is None or due > reactor.now:
+                return
+            reactor.fire_due()
 
     def _burst(self, due: int | None) -> None:
         """Jump from timer to timer while no trio task can have anything to say."""
@@ -191,20 +223,10 @@ class Runner:
                     return
 
     async def _yield(self) -> None:
-        solo = self._solo_until
-        self._solo_until = -1
+        """Let trio's other tasks run; if none wanted to, the licence to jump holds on (see `_TaskWatch`)."""
+        if self.may_jump is not None:
+            self._solo_until = -1
         await trio.lowlevel.checkpoint()
-        # If the checkpoint found nothing to run, nothing changed; only the clock can tell, so ask it again
-        # at the next park. A program without trio tasks beside us keeps its licence.
-        if self.is_virtual and self._alone():
-            self._solo_until = solo
-
-    def _alone(self) -> bool:
-        return (
-            self.may_jump is None
-            and not self._posts
-            and trio.lowlevel.current_statistics().tasks_runnable == 0
-        )
 
     async def _park(self, due: int | None) -> None:
         reactor = self.reactor
@@ -281,9 +303,30 @@ class Runner:
             )
         return 0.0
 
-    def task_resumed(self) -> None:
-        """A trio task was made runnable by the reactor: time may not jump past it."""
-        self._solo_until = -1
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """A trio task was made runnable: time may not jump past it."""
+        if task is not self._task:
+            self._solo_until = -1
+
+
+class _TaskWatch(trio.abc.Instrument):
+    """Sees every trio task become runnable, whoever made it so: an Event that a handler set, a cancelled scope.
+
+    It also gives each task its place in the order of posts where it is spawned, because trio shuffles first steps.
+    Only used under the virtual clock, where both matter.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:
+        self._runner.number(task)
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        self._runner.task_scheduled(task)
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self._runner.forget(task)
 
 
 class _TaskWait:
@@ -308,7 +351,6 @@ class _TaskWait:
         task, self._task = self._task, None
         if task is None:
             return
-        self._runner.task_resumed()
         trio.lowlevel.reschedule(task, _outcome(value, error))
 
     def abort(self, _: object) -> trio.lowlevel.Abort:

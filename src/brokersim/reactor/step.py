@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from brokersim.reactor.loop import Reactor
 
+#: Times a coroutine is thrown out before it is left alone: enough for nested ``finally`` blocks that wait.
+_PATIENCE = 8
+
 Resume = Callable[[Any, BaseException | None], None]
 
 
@@ -42,7 +45,7 @@ class Wait:
 class Stepper:
     """Drives one coroutine; ``done(error)`` is called at its end, with None or what it raised."""
 
-    __slots__ = ("_closing", "_coro", "_done", "_reactor", "_token", "_wait")
+    __slots__ = ("_coro", "_done", "_reactor", "_throws", "_token", "_wait")
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class Stepper:
         self._done = done
         self._wait: Wait | None = None
         self._token = 0
-        self._closing = False
+        self._throws = 0
 
     def start(self) -> None:
         """Run to the first wait."""
@@ -63,7 +66,7 @@ class Stepper:
 
     def throw(self) -> None:
         """End it with ModuleUnloaded at its wait; one that is running right now ends at its next wait."""
-        self._closing = True
+        self._throws += 1
         if self._wait is not None:
             self._wait.abandon()
             self._step(None, ModuleUnloaded())
@@ -91,7 +94,11 @@ class Stepper:
             )
             self._step(None, error)
             return
-        if self._closing:
+        if self._throws > _PATIENCE:
+            self._done(self, None)  # it swallows what ends it: left where it waits, never stepped again
+            return
+        if self._throws:
+            self._throws += 1
             self._step(None, ModuleUnloaded())
             return
         self._wait = wait
@@ -101,4 +108,7 @@ class Stepper:
             if token == self._token:  # a late answer to a wait that was abandoned finds another token
                 self._step(value, error)
 
-        wait.begin(resume)
+        try:
+            wait.begin(resume)
+        except Exception as error:
+            resume(None, error)

@@ -67,7 +67,7 @@ class ModuleLoop:
         self.checks: tuple[Watcher, ...] = ()
         self.idles: tuple[Watcher, ...] = ()
         self.nonblocking = 0  # active idle watchers, no-op ones included
-        self.backlog = False  # was another message waiting when the last iteration ended?
+        self.backlog = False  # was another message waiting when the last one had been dispatched?
         self.spin_queued = False
         self._order: dict[str, list[Watcher]] = {kind: [] for kind in HOOKS}
         self._spin = Message(_SPIN, dst=actor)
@@ -129,11 +129,38 @@ class ModuleLoop:
             if not self.nonblocking:
                 return  # the last idle watcher stopped after this turn was queued: poll blocks again
             message = None
-        self.before_dispatch()
-        # A message that met an empty queue woke the poll as an fd event, which keeps idle watchers out.
-        quiet = not due and not fds and (message is None or self.backlog)
-        self.dispatch(message, due, fds, quiet)
-        self.after_dispatch()
+            if self.reactor.jumps:
+                self._turn_once()
+                return
+        self._turn(message, due, fds)
+
+    def _turn(
+        self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]]
+    ) -> None:
+        try:
+            self.before_dispatch()
+            # A message that met an empty queue woke the poll as an fd event, which keeps idle watchers out.
+            quiet = not due and not fds and (message is None or self.backlog)
+            self.dispatch(message, due, fds, quiet)
+            if message is not None and self.idles:
+                self.backlog = self._has_backlog()
+            self.after_dispatch()
+        except RequestError as error:
+            # A watcher's: the message of this turn, whose handler's refusal is caught in `dispatch`, is not to blame.
+            self.actor.failed(error, None)
+
+    def _turn_once(self) -> None:
+        """An idle turn under a clock that jumps: if it did nothing, it is the last until something happens.
+
+        Spinning on would keep time from ever passing. (With costs charged, `cost` earns such turns instead.)
+        """
+        reactor = self.reactor
+        before = (reactor.packets, len(reactor.fifo), self.nonblocking)
+        self.spin_queued = True
+        self._turn(None, (), ())
+        self.spin_queued = False
+        if self.nonblocking and before != (reactor.packets, len(reactor.fifo), self.nonblocking):
+            self._keep_turning()
 
     def before_dispatch(self) -> None:
         """The check watchers."""
@@ -177,7 +204,6 @@ class ModuleLoop:
             if watcher.active:
                 watcher.fn()  # type: ignore[misc]
         if self.nonblocking:
-            self.backlog = bool(self.idles) and self._has_backlog()
             self._keep_turning()
 
     def _has_backlog(self) -> bool:

@@ -1,0 +1,52 @@
+"""Knows when one handler holds the loop too long, and breaks into it; not what becomes of its module."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from brokersim.reactor.loop import FLOOD, Flood, HandlerHung, Reactor
+
+#: Seconds between two looks: in that time a handler that only sends can queue some 100 MB.
+_PERIOD = 0.25
+#: Seconds one batch of the loop may take before the handler it is in is declared hung.
+HANDLER_TIMEOUT = 10.0
+
+
+@contextmanager
+def watchdog(reactor: Reactor, limit: float) -> Iterator[None]:
+    """Raise HandlerHung inside a handler that holds the loop for ``limit`` seconds; its module ends, others go on.
+
+    One that floods the queue from inside a single call is broken into as well. A signal reaches even a handler that sleeps or waits for a lock,
+    which an exception set from another thread would not; so it works in the main thread only, and elsewhere
+    nothing is watched.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = (-1, 0.0)
+
+    def look(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal seen
+        batch, since = seen
+        now = time.monotonic()
+        if reactor.current is None or reactor.batches != batch:
+            seen = (reactor.batches, now)
+        elif len(reactor.fifo) > FLOOD:
+            raise Flood(f"{len(reactor.fifo)} messages queued from one call, the limit is {FLOOD}")
+        elif now - since >= limit:
+            seen = (batch, now)
+            raise HandlerHung(f"a handler held the loop for more than {limit:g} s")
+
+    before = signal.signal(signal.SIGALRM, look)
+    period = min(_PERIOD, limit / 4)
+    signal.setitimer(signal.ITIMER_REAL, period, period)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
