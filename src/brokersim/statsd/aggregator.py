@@ -1,0 +1,286 @@
+"""The aggregator: packets in, one flush per interval out, in one dialect.
+
+Knows nothing of sockets, clocks or outputs: times are handed in.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from brokersim.statsd.batch import Batch
+from brokersim.statsd.buckets import LogBuckets
+from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.creates import CreateLimit
+from brokersim.statsd.dialects import open_dialect
+from brokersim.statsd.dialects.base import Dialect, Interval
+from brokersim.statsd.dialects.strict import Strict
+from brokersim.statsd.flushed import BadLine, Flush, Health, KeyInfo
+from brokersim.statsd.health import BadLineRing, Intake
+from brokersim.statsd.names import join_name
+from brokersim.statsd.numbers import Number
+from brokersim.statsd.sample import KINDS
+from brokersim.statsd.store import Store
+
+# Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
+_MEMO_LIMIT = 4096
+# Samples between two looks for timers over their cap; a key may be over it by as many, and by one packed line.
+_FOLD_EVERY = 20_000
+_DIGITS_AND_DOT = b"0123456789."
+# More digits than this go the slow way, where their size is judged.
+_PLAIN_DIGITS = 18
+_LETTER_G, _LETTER_C, _BAR = b"gc|"
+
+
+class Aggregator:
+    """Adds up statsd lines and shows them as `dialect` would. No bytes make it raise.
+
+    A bad line is counted by reason, kept in a ring and spoils nothing else. Raises UnknownDialectError.
+    """
+
+    def __init__(self, dialect: str | Dialect = "strict", config: AggregatorConfig | None = None) -> None:
+        if isinstance(dialect, Dialect):
+            config = dialect.config
+        self.config = config or AggregatorConfig()
+        self.dialect = dialect if isinstance(dialect, Dialect) else open_dialect(dialect, self.config)
+        self._lines_of = self.dialect.lines
+        self._packet_limit = self.dialect.packet_limit
+        self._store = Store(dialect=self.dialect, config=self.config)
+        self._intake = Intake()
+        self._ring = BadLineRing(size=self.config.bad_ring)
+        creates = self.config.max_creates_per_minute
+        self._creates = CreateLimit(per_minute=creates) if creates is not None else None
+        self._memo: dict[bytes, int] = {}
+        self._until_fold = _FOLD_EVERY
+        self._flushes = 0
+        self._approx = 0
+        self._dropped_creates = 0
+
+    # In
+
+    def feed(self, datagram: bytes, sender: str | None = None, t: float = 0.0) -> None:
+        """Takes in one packet: lines separated by LF. `sender` and `t` (s) are only kept with bad lines."""
+        intake = self._intake
+        intake.packets += 1
+        intake.bytes += len(datagram)
+        intake.last_packet_t = t
+        if len(datagram) > self._packet_limit:
+            intake.cut_packets += 1
+            datagram = datagram[: self._packet_limit]
+        self._feed_lines(self._lines_of(datagram), sender, t)
+
+    def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
+        """One loop on purpose: a call per line would double its cost.
+
+        Only plain numbers of known keys are taken here, where all dialects agree; the rest is judged in `_slow`.
+        """
+        store = self._store
+        counts, gauges, timings, memo = store.counts, store.gauges, store.timings, self._memo
+        self._intake.lines += len(lines)
+        for line in lines:
+            try:
+                key, field = line.split(b":")
+                letter = field[-1]
+            except (ValueError, IndexError):
+                self._slow(line, sender, t)
+                continue
+            if letter == _LETTER_G:
+                digits = field[:-2]
+                if key in gauges and digits.isdigit() and field[-2] == _BAR and len(digits) < _PLAIN_DIGITS:
+                    gauges[key] = digits
+                    continue
+            elif letter == _LETTER_C:
+                if field in memo and key in counts:
+                    counts[key] += memo[field]
+                    continue
+            elif field[-3:] == b"|ms":
+                digits = field[:-3]
+                if (
+                    key in timings
+                    and not digits.translate(None, _DIGITS_AND_DOT)
+                    and len(digits) < _PLAIN_DIGITS
+                ):
+                    try:
+                        timings[key].append(float(digits))
+                        continue
+                    except ValueError:
+                        pass
+            self._slow(line, sender, t)
+        self._until_fold -= len(lines)
+        if self._until_fold < 0:
+            self._fold_if_due()
+
+    def _fold_if_due(self) -> None:
+        if self._until_fold < 0:
+            self._store.fold_long()
+            # Looking through many keys must not cost more than what they were sent.
+            self._until_fold = max(_FOLD_EVERY, len(self._store.timings))
+
+    def feed_line(self, line: bytes, sender: str | None = None, t: float = 0.0) -> None:
+        """Takes in one line that came by a stream: no packet is counted."""
+        self._intake.bytes += len(line)
+        self._feed_lines([line], sender, t)
+
+    def _slow(self, line: bytes, sender: str | None, t: float) -> None:
+        judgement = self.dialect.judge(line)
+        if not line and not judgement.bad:
+            self._intake.lines -= 1
+            return
+        self._remember(line)
+        self._until_fold -= len(judgement.samples)
+        reasons = judgement.bad
+        if judgement.samples and not self._store.apply(judgement.samples, sender):
+            reasons = (*reasons, "too_many_keys")
+        for reason in reasons:
+            self._note_bad(reason, line, sender, t)
+
+    def _remember(self, line: bytes) -> None:
+        """Keeps `42|c`, which is 42 in every dialect, so that the fast path takes it next time."""
+        field = line.rpartition(b":")[2]
+        digits = field[:-2]
+        if (
+            field[-2:] == b"|c"
+            and digits.isdigit()
+            and len(digits) < _PLAIN_DIGITS
+            and len(self._memo) < _MEMO_LIMIT
+        ):
+            self._memo[field] = int(digits)
+
+    def _note_bad(self, reason: str, line: bytes, sender: str | None, t: float) -> None:
+        self._intake.bad_lines += 1
+        self._intake.bad_by_reason[reason] += 1
+        self._intake.last_bad_t = t
+        self._ring.add(reason, line, sender, t)
+
+    def take(self, batch: Batch, sender: str | None = None, t: float = 0.0) -> None:
+        """Takes in a client's tables as they are, with the effect the client's own lines would have had."""
+        direct = self.dialect.name == batch.dialect == Strict.name
+        for entry in batch.entries:
+            key = join_name(batch.prefix, entry.name).encode()
+            if direct and self._store.take(entry, key):
+                self._intake.lines += 1
+                self._until_fold -= len(entry.values)
+                self._fold_if_due()
+                continue
+            for line in attrs.evolve(batch, entries=(entry,)).lines():
+                self.feed_line(line, sender, t)
+
+    # Out
+
+    def flush(self, now: float) -> Flush:
+        """Ends the interval at `now` (s) and starts the next one. Rates are per nominal interval."""
+        store = self._store
+        store.close_interval()
+        packets, lines, bad_lines, reasons = self._intake.mark()
+        metrics = lines if self.dialect.counts_bad_lines else lines - bad_lines
+        interval = Interval(
+            seconds=self.config.flush,
+            counters=store.counters(),
+            gauges=store.gauge_values(),
+            timers=store.timers(),
+            sets=store.set_sizes(),
+            packets=packets,
+            metrics=metrics,
+            bad_lines=bad_lines,
+            bad_by_reason=reasons,
+        )
+        flush = self._rendered(interval, now)
+        store.open_interval()
+        self._flushes += 1
+        self._approx += len(flush.buckets)
+        return flush
+
+    def _rendered(self, interval: Interval, now: float) -> Flush:
+        text = self.dialect.text
+        values = self.dialect.render(interval)
+        dropped = 0
+        if self._creates is not None:
+            before, values = len(values), self._creates.admit(values, now)
+            dropped = before - len(values)
+            self._dropped_creates += dropped
+        timers = interval.timers
+        reported = self.dialect.reported(interval)
+        return Flush(
+            t=now,
+            interval=interval.seconds,
+            dialect=self.dialect.name,
+            path_prefix=self.dialect.path_prefix,
+            values=values,
+            self_values=self.dialect.render_self(interval),
+            counters={text(key): value for key, value in interval.counters.items()},
+            totals={text(key): value for key, value in self._store.sums.items()},
+            gauges={text(key): value for key, value in interval.gauges.items()},
+            sets={text(key): size for key, size in interval.sets.items()},
+            samples={text(key): each.values for key, each in timers.items() if each.values},
+            buckets={
+                text(key): each.fold for key, each in timers.items() if isinstance(each.fold, LogBuckets)
+            },
+            timer_counts={text(key): each.count for key, each in timers.items()},
+            packets=reported.packets,
+            metrics=reported.metrics,
+            bad_lines=reported.bad_lines,
+            dropped_creates=dropped,
+        )
+
+    # Health and administration
+
+    def statistics(self) -> Health:
+        intake = self._intake
+        return Health(
+            packets=intake.packets,
+            bytes=intake.bytes,
+            lines=intake.lines,
+            metrics=intake.lines - intake.bad_lines,
+            bad_lines=intake.bad_lines,
+            bad_by_reason=dict(intake.bad_by_reason),
+            cut_packets=intake.cut_packets,
+            keys={kind: len(self._store.keys(kind)) for kind in KINDS},
+            expired_keys=self._store.expired,
+            refused_keys=self._store.refused,
+            flushes=self._flushes,
+            approx_timers=self._approx,
+            dropped_creates=self._dropped_creates,
+            last_packet_t=intake.last_packet_t,
+            last_bad_t=intake.last_bad_t,
+        )
+
+    def bad_lines(self) -> tuple[BadLine, ...]:
+        """The last bad lines, oldest first."""
+        return self._ring.snapshot()
+
+    def never_created(self) -> frozenset[str]:
+        """Names of the values that the limit on new series has kept out so far."""
+        return self._creates.held_back if self._creates is not None else frozenset()
+
+    def table(self, kind: str) -> dict[str, Number | list[float]]:
+        """What every key of `counters`, `gauges`, `timers` or `sets` holds in the running interval."""
+        store, text = self._store, self.dialect.text
+        return {text(key): store.current(kind, key) for key in store.keys(kind)}
+
+    def lookup(self, key: str) -> KeyInfo | None:
+        """What is known of one key, or None."""
+        raw = key.encode("utf-8", "surrogateescape")
+        kinds = tuple(kind for kind in KINDS if self._store.knows(kind, raw))
+        if not kinds:
+            return None
+        return KeyInfo(
+            key=key,
+            kinds=kinds,
+            values={kind: self._store.current(kind, raw) for kind in kinds},
+            first_sender=self._store.first_sender(raw),
+            is_disabled=self._store.is_disabled(raw),
+        )
+
+    def delete(self, kind: str, pattern: str) -> list[str]:
+        """Deletes a key, or with `prefix.*` all that begin with `prefix.`; the names that went."""
+        wanted = pattern[:-1] if pattern.endswith(".*") else None
+        text = self.dialect.text
+        names = {text(key): key for key in self._store.keys(kind)}
+        gone = [name for name in names if (name.startswith(wanted) if wanted else name == pattern)]
+        for name in gone:
+            self._store.delete(kind, names[name])
+        return gone
+
+    def disable(self, key: str) -> bool:
+        """The key is not shown until it is written again; it keeps its value. False if there is no such key."""
+        raw = key.encode("utf-8", "surrogateescape")
+        return sum(self._store.disable(kind, raw) for kind in KINDS) > 0

@@ -1,0 +1,115 @@
+"""How an aggregator is set up, in its own words and in statsd's.
+
+Knows nothing of what the settings do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+# Flushes have been seen to work down to this interval; below it a flush costs more than it gathers.
+SHORTEST_FLUSH = 0.01
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; says which, what it is and what would be right."""
+
+
+def _at_least(lowest: float, unit: str = "") -> Any:
+    def check(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+        if value is not None and not value >= lowest:
+            raise ConfigError(f"{attribute.name} is {value}{unit}; it must be at least {lowest}{unit}")
+
+    return check
+
+
+def _thresholds(_: object, attribute: attrs.Attribute[Any], value: tuple[float, ...]) -> None:
+    for threshold in value:
+        if not 0 < abs(threshold) <= 100:
+            raise ConfigError(
+                f"{attribute.name} has {threshold}; use a number in (0, 100], or below 0 for the top"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class AggregatorConfig:
+    """Settings of an Aggregator. Time-to-lives count flushes since the last write; 0 = kept for ever.
+
+    `flush` is in seconds. `max_creates_per_minute` is carbon's bucket of new series. `timer_cap` is how many samples
+    of a key and interval are kept exactly; beyond it they fold into 1 % log buckets. Raises ConfigError.
+    """
+
+    flush: float = attrs.field(default=1.0, validator=_at_least(SHORTEST_FLUSH, " s"))
+    percentiles: tuple[float, ...] = attrs.field(default=(90,), converter=tuple, validator=_thresholds)
+    prefix_stats: str = "statsd"
+    legacy_namespace: bool = False
+    global_prefix: str = "stats"
+    prefix_counter: str = "counters"
+    prefix_timer: str = "timers"
+    prefix_gauge: str = "gauges"
+    prefix_set: str = "sets"
+    global_suffix: str = ""
+    flush_counts: bool = True
+    counter_ttl: int = attrs.field(default=0, validator=_at_least(0))
+    timer_ttl: int = attrs.field(default=0, validator=_at_least(0))
+    gauge_ttl: int = attrs.field(default=0, validator=_at_least(0))
+    set_ttl: int = attrs.field(default=0, validator=_at_least(0))
+    histogram: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    calculated: frozenset[str] | None = None
+    max_creates_per_minute: float | None = attrs.field(default=None, validator=_at_least(1))
+    # About half a kilobyte a key: 100 MB at most, whoever sends whatever.
+    max_keys: int = attrs.field(default=200_000, validator=_at_least(1))
+    # Exact is the cheapest way up to here, and `upper_90`, `sum_90` and `std` need every sample.
+    timer_cap: int = attrs.field(default=20_000, validator=_at_least(1))
+    bad_ring: int = attrs.field(default=256, validator=_at_least(1))
+
+    @classmethod
+    def from_statsd(cls, options: Mapping[str, Any], **others: Any) -> AggregatorConfig:
+        """From statsd's own option names, `graphite` nested as there; options that set no value here are ignored."""
+        settings: dict[str, Any] = dict(others)
+        flat = {**options, **options.get("graphite", {})}
+        for option, (name, convert) in _STATSD_OPTIONS.items():
+            if option in flat:
+                settings[name] = convert(flat[option])
+        settings.update(_time_to_lives(options))
+        return cls(**settings)
+
+
+def _as_tuple(value: Any) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _as_histogram(value: Any) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    return tuple(
+        (each.get("metric", ""), tuple(math.inf if bin_ == "inf" else float(bin_) for bin_ in each["bins"]))
+        for each in value
+    )
+
+
+_STATSD_OPTIONS: dict[str, tuple[str, Any]] = {
+    "flushInterval": ("flush", lambda milliseconds: milliseconds / 1000),
+    "percentThreshold": ("percentiles", _as_tuple),
+    "prefixStats": ("prefix_stats", str),
+    "legacyNamespace": ("legacy_namespace", bool),
+    "globalPrefix": ("global_prefix", str),
+    "prefixCounter": ("prefix_counter", str),
+    "prefixTimer": ("prefix_timer", str),
+    "prefixGauge": ("prefix_gauge", str),
+    "prefixSet": ("prefix_set", str),
+    "globalSuffix": ("global_suffix", lambda suffix: suffix or ""),
+    "flush_counts": ("flush_counts", bool),
+    "histogram": ("histogram", _as_histogram),
+    "calculatedTimerMetrics": ("calculated", frozenset),
+}
+
+
+def _time_to_lives(options: Mapping[str, Any]) -> dict[str, int]:
+    """`deleteIdleStats` switches the four others on; each can be overridden. Gauges live `gaugesMaxTTL` flushes."""
+    idle = options.get("deleteIdleStats", False)
+    lives = {"Counters": ("counter_ttl", 1), "Timers": ("timer_ttl", 1), "Sets": ("set_ttl", 1)}
+    lives["Gauges"] = ("gauge_ttl", options.get("gaugesMaxTTL", 1))
+    return {name: flushes for kind, (name, flushes) in lives.items() if options.get(f"delete{kind}", idle)}

@@ -1,0 +1,115 @@
+"""What an aggregator asks of a dialect, and the interval it asks it to render.
+
+Knows nothing of any one server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, NamedTuple, Protocol
+
+import attrs
+
+from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.numbers import Number
+from brokersim.statsd.sample import Judgement
+
+
+class Fold(Protocol):
+    """Where the samples of a key go once they are too many to keep one by one."""
+
+    def add_many(self, values: Iterable[float]) -> None: ...
+
+
+@attrs.frozen(kw_only=True)
+class TimerInterval:
+    """One key's timings of one interval: `values` ascending, or all of them in `fold`. `count` heeds sample rates."""
+
+    values: list[float]
+    count: Number
+    fold: Fold | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Interval:
+    """All an interval gathered, idle keys included. `seconds` is the nominal flush interval."""
+
+    seconds: float
+    counters: Mapping[bytes, Number]
+    gauges: Mapping[bytes, Number]
+    timers: Mapping[bytes, TimerInterval]
+    sets: Mapping[bytes, int]
+    packets: int
+    metrics: int
+    bad_lines: int
+    bad_by_reason: Mapping[str, int]
+
+
+class Reported(NamedTuple):
+    """Packets, metrics and bad lines of one interval."""
+
+    packets: Number
+    metrics: Number
+    bad_lines: Number
+
+
+class Dialect:
+    """One server's reading of lines and its way to show what they add up to."""
+
+    name: ClassVar[str]
+    # Bytes of a packet that are looked at.
+    packet_limit: ClassVar[int] = 65_535
+    # True: the first type of a key is its type for ever.
+    one_type_per_key: ClassVar[bool] = False
+    # True: a key past its time-to-live is no longer shown, but keeps its value for when it comes back.
+    keeps_expired: ClassVar[bool] = False
+    # True: a bad line counts as a metric received.
+    counts_bad_lines: ClassVar[bool] = True
+    path_prefix: str = ""
+
+    def __init__(self, config: AggregatorConfig) -> None:
+        self.config = config
+        self._texts: dict[bytes, str] = {}
+
+    def lines(self, datagram: bytes) -> list[bytes]:
+        """The lines of a packet, empty ones included where they matter; the packet is within the limit."""
+        return datagram.split(b"\n")
+
+    def judge(self, line: bytes) -> Judgement:
+        """What a line says. Never raises, whatever the bytes."""
+        raise NotImplementedError
+
+    def difference(self, previous: Number | None, total: Number) -> Number:
+        """What a running total adds: the first only primes, a smaller one means its sender was restarted."""
+        if previous is None:
+            return 0
+        return total - previous if total >= previous else total
+
+    def new_fold(self) -> Fold:
+        raise NotImplementedError
+
+    @property
+    def timer_cap(self) -> int:
+        return self.config.timer_cap
+
+    def reported(self, interval: Interval) -> Reported:
+        """What the server itself would say came in."""
+        return Reported(packets=interval.packets, metrics=interval.metrics, bad_lines=interval.bad_lines)
+
+    def render(self, interval: Interval) -> dict[str, Number]:
+        """Name and value of everything users sent."""
+        raise NotImplementedError
+
+    def render_self(self, interval: Interval) -> dict[str, Number]:
+        """Name and value of the server's own metrics."""
+        return {}
+
+    def forget(self, key: bytes) -> None:
+        """A key is gone from every table."""
+        self._texts.pop(key, None)
+
+    def text(self, key: bytes) -> str:
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = key.decode("utf-8", "backslashreplace")
+        return text

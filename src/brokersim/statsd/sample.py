@@ -1,0 +1,54 @@
+"""What one statsd line says, whoever wrote it, once it has been judged.
+
+Knows nothing of any dialect's grammar or of what samples add up to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from brokersim.statsd.numbers import Number
+
+COUNTERS = "counters"
+TOTALS = "totals"
+GAUGES = "gauges"
+TIMERS = "timers"
+SETS = "sets"
+KINDS = (COUNTERS, GAUGES, TIMERS, SETS)
+
+
+class Sample(NamedTuple):
+    """One value for one key.
+
+    `weight` is 1 / sample rate; `signed` is true if the text began with + or −, which makes a gauge relative.
+    A set's element is in `element` and its `value` is 0.
+    """
+
+    kind: str
+    key: bytes
+    value: Number
+    weight: Number = 1
+    signed: bool = False
+    element: bytes = b""
+
+
+class Judgement(NamedTuple):
+    """The samples of one line and the reason of each part of it that is bad. One line may have both."""
+
+    samples: tuple[Sample, ...] = ()
+    bad: tuple[str, ...] = ()
+
+
+class BadLineError(Exception):
+    """A line, or a part of one, that is no metric; the reason is one of the words in docs/statsd-dialects.md."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+NOTHING = Judgement()
+
+
+def bad(reason: str) -> Judgement:
+    return Judgement(bad=(reason,))

@@ -1,0 +1,314 @@
+"""The aggregator's tables: every key's state per type, what it adds up to in an interval, and when it expires.
+
+Knows nothing of lines, packets, names at the flush or health.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from brokersim.statsd.batch import DELTA, GAUGE, INC, TIMING, Entry
+from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.dialects.base import Dialect, Fold, TimerInterval
+from brokersim.statsd.numbers import Number
+from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
+
+# A total is a counter told in another way: both show up in one table.
+_TABLE_OF = {COUNTERS: COUNTERS, TOTALS: COUNTERS, GAUGES: GAUGES, TIMERS: TIMERS, SETS: SETS}
+
+
+@attrs.define(eq=False)
+class Store:
+    """Tables by key, in the key's cleaned bytes.
+
+    `counts`, `gauges` and `timings` are open to the aggregator's fast path, which may change the value of a key that
+    is already in one, and nothing else. A gauge may stand there as its digits, read when somebody needs the number.
+    """
+
+    dialect: Dialect
+    config: AggregatorConfig
+    counts: dict[bytes, Number] = attrs.field(factory=dict)
+    gauges: dict[bytes, bytes | Number] = attrs.field(factory=dict)
+    timings: dict[bytes, list[float]] = attrs.field(factory=dict)
+    sums: dict[bytes, Number] = attrs.field(factory=dict)
+    expired: int = 0
+    refused: int = 0
+    _differences: dict[bytes, Number] = attrs.field(factory=dict)
+    _last_totals: dict[bytes, Number] = attrs.field(factory=dict)
+    _settled: dict[bytes, Number] = attrs.field(factory=dict)
+    _extra_weight: dict[bytes, Number] = attrs.field(factory=dict)
+    _folds: dict[bytes, Fold] = attrs.field(factory=dict)
+    _members: dict[bytes, set[bytes]] = attrs.field(factory=dict)
+    _types: dict[bytes, str] = attrs.field(factory=dict)
+    _first_senders: dict[bytes, str | None] = attrs.field(factory=dict)
+    # Number of the flush before which a key was last seen to be written; its keys are the known ones.
+    _last_flush: dict[str, dict[bytes, int]] = attrs.field(init=False)
+    _disabled: dict[str, set[bytes]] = attrs.field(init=False)
+    _flush_number: int = 1
+    _appliers: dict[str, Callable[[Sample], None]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._last_flush = {kind: {} for kind in KINDS}
+        self._disabled = {kind: set() for kind in KINDS}
+        self._appliers = {
+            COUNTERS: self._add_count,
+            TOTALS: self._add_total,
+            GAUGES: self._set_gauge,
+            TIMERS: self._add_timing,
+            SETS: self._add_member,
+        }
+
+    # Writing
+
+    def apply(self, samples: Iterable[Sample], sender: str | None) -> bool:
+        """Takes in the samples of one line; False, and nothing done, if there is no room for its keys."""
+        typed = [self._with_first_type(sample) for sample in samples]
+        new = {
+            (_TABLE_OF[each.kind], each.key)
+            for each in typed
+            if not self.knows(_TABLE_OF[each.kind], each.key)
+        }
+        if new and self.key_count + len(new) > self.config.max_keys:
+            self.refused += len(new)
+            return False
+        for sample in typed:
+            self._touch(_TABLE_OF[sample.kind], sample.key, sender)
+            self._appliers[sample.kind](sample)
+        return True
+
+    def _with_first_type(self, sample: Sample) -> Sample:
+        if not self.dialect.one_type_per_key:
+            return sample
+        kind = self._types.get(sample.key, sample.kind)
+        return sample if kind == sample.kind else sample._replace(kind=kind, value=float(sample.value))
+
+    def _touch(self, kind: str, key: bytes, sender: str | None) -> None:
+        known = self._last_flush[kind]
+        if key not in known:
+            self._first_senders.setdefault(key, sender)
+        known[key] = self._flush_number
+        self._disabled[kind].discard(key)
+
+    def _add_count(self, sample: Sample) -> None:
+        added = sample.value if sample.weight == 1 else sample.value * sample.weight
+        self.counts[sample.key] = self.counts.get(sample.key, 0) + added
+        self._types.setdefault(sample.key, COUNTERS)
+
+    def _add_total(self, sample: Sample) -> None:
+        key = sample.key
+        difference = self.dialect.difference(self._last_totals.get(key), sample.value)
+        self._last_totals[key] = sample.value
+        weighted = difference if sample.weight == 1 else difference * sample.weight
+        self._differences[key] = self._differences.get(key, 0) + weighted
+        self._types.setdefault(key, TOTALS)
+
+    def _set_gauge(self, sample: Sample) -> None:
+        value = sample.value
+        self.gauges[sample.key] = self.gauge(sample.key) + value if sample.signed else value
+        self._types.setdefault(sample.key, GAUGES)
+
+    def gauge(self, key: bytes) -> Number:
+        """The gauge's value; 0 if there is none."""
+        value = self.gauges.get(key)
+        if value is None:
+            return self._settled.get(key, 0)
+        return int(value) if isinstance(value, bytes) else value
+
+    def _add_timing(self, sample: Sample) -> None:
+        self.timings.setdefault(sample.key, []).append(float(sample.value))
+        if sample.weight != 1:
+            self._extra_weight[sample.key] = self._extra_weight.get(sample.key, 0) + (sample.weight - 1)
+        self._types.setdefault(sample.key, TIMERS)
+
+    def _add_member(self, sample: Sample) -> None:
+        self._members.setdefault(sample.key, set()).add(sample.element)
+
+    def take(self, entry: Entry, key: bytes) -> bool:
+        """A client's entry for a key that is written already, without the way over text; False if it must go there."""
+        if entry.kind == TIMING and key in self.timings:
+            self.timings[key].extend(map(float, entry.values))
+        elif entry.kind not in (INC, GAUGE, DELTA) or isinstance(value := entry.values[0], str):
+            return False
+        elif entry.kind == INC and key in self.counts:
+            self.counts[key] += value
+        elif entry.kind != INC and key in self.gauges:
+            self.gauges[key] = value if entry.kind == GAUGE else self.gauge(key) + value
+        else:
+            return False
+        return True
+
+    def fold_long(self) -> None:
+        """Bounds memory: keys with more samples than the cap fold them away now and not at the flush."""
+        for key, samples in self.timings.items():
+            if len(samples) > self.dialect.timer_cap:
+                self._fold(key, samples)
+                self.timings[key] = []
+
+    def _fold(self, key: bytes, samples: list[float]) -> Fold:
+        fold = self._folds.get(key)
+        if fold is None:
+            fold = self._folds[key] = self.dialect.new_fold()
+        self._extra_weight[key] = self._extra_weight.get(key, 0) + len(samples)
+        fold.add_many(samples)
+        return fold
+
+    # Reading
+
+    def knows(self, kind: str, key: bytes) -> bool:
+        return key in self._last_flush[kind]
+
+    @property
+    def key_count(self) -> int:
+        return sum(map(len, self._last_flush.values()))
+
+    def keys(self, kind: str) -> list[bytes]:
+        return list(self._last_flush[kind])
+
+    def first_sender(self, key: bytes) -> str | None:
+        return self._first_senders.get(key)
+
+    def is_disabled(self, key: bytes) -> bool:
+        return any(key in keys for keys in self._disabled.values())
+
+    def current(self, kind: str, key: bytes) -> Number | list[float]:
+        """What a key holds in the running interval: a sum, a value, samples as they came, or how many members."""
+        if kind == COUNTERS:
+            return self.counts.get(key, 0) + self._differences.get(key, 0)
+        if kind == GAUGES:
+            return self.gauge(key)
+        if kind == TIMERS:
+            return list(self.timings.get(key, ()))
+        return len(self._members.get(key, ()))
+
+    # Flushing
+
+    def close_interval(self) -> None:
+        """Expires what is too old. Call it first; then read the four tables, then `open_interval()`."""
+        self._note_touched()
+        for kind in KINDS:
+            time_to_live = self._time_to_live(kind)
+            if not time_to_live:
+                continue
+            known = self._last_flush[kind]
+            for key in [key for key, last in known.items() if self._flush_number - last >= time_to_live]:
+                self._expire(kind, key)
+
+    def _time_to_live(self, kind: str) -> int:
+        config = self.config
+        return {
+            COUNTERS: config.counter_ttl,
+            GAUGES: config.gauge_ttl,
+            TIMERS: config.timer_ttl,
+            SETS: config.set_ttl,
+        }[kind]
+
+    def _note_touched(self) -> None:
+        """The fast path writes without a note, but only to keys `open_interval` or the slow path left there."""
+        for kind, table in ((COUNTERS, self.counts), (GAUGES, self.gauges), (TIMERS, self.timings)):
+            if self._time_to_live(kind):
+                self._last_flush[kind].update(dict.fromkeys(table, self._flush_number))
+
+    def _expire(self, kind: str, key: bytes) -> None:
+        if not self.dialect.keeps_expired:
+            self.expired += 1
+            self.delete(kind, key)
+        elif key not in self._disabled[kind]:
+            self.expired += 1
+            self.disable(kind, key)
+
+    def counters(self) -> dict[bytes, Number]:
+        table = dict.fromkeys(self._shown(COUNTERS), 0) | self.counts
+        for key, difference in self._differences.items():
+            table[key] = table.get(key, 0) + difference
+        for key, value in table.items():
+            if value:
+                self.sums[key] = self.sums.get(key, 0) + value
+        return table
+
+    def gauge_values(self) -> dict[bytes, Number]:
+        gauges = self.gauges
+        for key, value in gauges.items():
+            if isinstance(value, bytes):
+                gauges[key] = int(value)
+        return {key: self.gauge(key) for key in self._shown(GAUGES)}
+
+    def timers(self) -> dict[bytes, TimerInterval]:
+        return {key: self._timer(key) for key in self._shown(TIMERS)}
+
+    def _timer(self, key: bytes) -> TimerInterval:
+        samples = self.timings.get(key, [])
+        fold = self._folds.get(key)
+        if fold is not None or len(samples) > self.dialect.timer_cap:
+            fold = self._fold(key, samples)
+            samples = []
+        samples.sort()
+        return TimerInterval(values=samples, count=len(samples) + self._extra_weight.get(key, 0), fold=fold)
+
+    def set_sizes(self) -> dict[bytes, int]:
+        return {key: len(self._members.get(key, ())) for key in self._shown(SETS)}
+
+    def _shown(self, kind: str) -> Iterable[bytes]:
+        disabled = self._disabled[kind]
+        known = self._last_flush[kind]
+        return [key for key in known if key not in disabled] if disabled else known
+
+    def open_interval(self) -> None:
+        """Everything of the interval goes; gauges stay. Keys that can expire must be touched again by the slow path."""
+        self._flush_number += 1
+        self.counts = {} if self.config.counter_ttl else dict.fromkeys(self.counts, 0)
+        self.timings = {} if self.config.timer_ttl else {key: [] for key in self.timings}
+        if self.config.gauge_ttl:
+            self._settled.update((key, self.gauge(key)) for key in list(self.gauges))
+            self.gauges = {}
+        self._differences = {}
+        self._extra_weight = {}
+        self._folds = {}
+        self._members = {}
+
+    # Administration
+
+    def delete(self, kind: str, key: bytes) -> bool:
+        """The key and its value are gone from one table. False if it was not there."""
+        if self._last_flush[kind].pop(key, None) is None:
+            return False
+        self._drop_values(kind, key)
+        self._disabled[kind].discard(key)
+        if not any(key in table for table in self._last_flush.values()):
+            self._types.pop(key, None)
+            self._first_senders.pop(key, None)
+            self.dialect.forget(key)
+        return True
+
+    def _drop_values(self, kind: str, key: bytes) -> None:
+        for table in self._tables(kind):
+            table.pop(key, None)
+
+    def _tables(self, kind: str) -> tuple[dict[bytes, Any], ...]:
+        """Tables of all kinds of values; they are only popped from."""
+        tables: dict[str, tuple[dict[bytes, Any], ...]] = {
+            COUNTERS: (self.counts, self._differences, self._last_totals, self.sums),
+            GAUGES: (self.gauges, self._settled),
+            TIMERS: (self.timings, self._extra_weight, self._folds),
+            SETS: (self._members,),
+        }
+        return tables[kind]
+
+    def disable(self, kind: str, key: bytes) -> bool:
+        """The key is no longer shown, but keeps its gauge, until it is written again. False if it is not known."""
+        if key not in self._last_flush[kind]:
+            return False
+        if kind == GAUGES:
+            self._settled[key] = self.gauge(key)
+        # Out of the fast path's sight, so that the next write comes by `_touch`.
+        fast: dict[str, dict[bytes, Any]] = {
+            COUNTERS: self.counts,
+            GAUGES: self.gauges,
+            TIMERS: self.timings,
+            SETS: self._members,
+        }
+        fast[kind].pop(key, None)
+        self._disabled[kind].add(key)
+        return True
