@@ -1,0 +1,223 @@
+"""Knows the requests of the content service and who waits for which blob; caching and writing are beside this file."""
+
+from __future__ import annotations
+
+import errno
+from hashlib import sha1
+from typing import Any
+
+import msgspec
+
+from brokersim.brokermod import (
+    NODEID_ANY,
+    NODEID_UPSTREAM,
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    blobref,
+    errnums,
+    event_handler,
+    request_handler,
+)
+
+from .entries import BlobCache, Entry
+from .settings import settings
+from .timing import TIMINGS, emitter, timing_clock
+from .write_back import BACKING, WriteBack
+
+
+class BackingRequest(msgspec.Struct):
+    """content.register-backing."""
+
+    name: str
+
+
+class ContentCache(BrokerModule):
+    """Flux's content service: a write-back cache on rank 0, over it a tree of caches that ask their parents."""
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        self._settings = settings(h, args)
+        h.service_register("content")
+        self._cache = BlobCache(
+            purge_target_size=self._settings.purge_target_size, purge_old_entry=self._settings.purge_old_entry
+        )
+        timing, clock = TIMINGS[self._settings.timing], timing_clock(h)
+        self._loads, self._stores = (timing(clock, emitter(h, kind)) for kind in ("load", "store"))
+        self._write_back = WriteBack(h, self._cache, self._stores, self._settings.flush_batch_limit)
+        self._backing: Message | None = None
+        self._source, self._nodeid = ("content", NODEID_UPSTREAM) if h.rank else (BACKING, NODEID_ANY)
+        if not h.rank:
+            # A backing store that is there already (this module was reloaded) registers again.
+            h.request(f"{BACKING}.announce")
+
+    # -- blobs
+
+    @request_handler("content.load", prefix=False)
+    def load(self, msg: Message) -> None:
+        digest = msg.raw
+        if len(digest) != blobref.DIGEST_SIZE:
+            raise RequestError(
+                errnums.EPROTO, f"content.load of {len(digest)} bytes; give a raw SHA-1, 20 bytes"
+            )
+        entry = self._cache.find(digest)
+        if entry is None:
+            if not self._write_back.is_open:
+                raise RequestError(errnums.ENOENT)
+            entry = self._cache.create(digest)
+            entry.loads = [msg]
+            entry.load_started = self._loads.begin()
+            self.handle.request(f"{self._source}.load", digest, self._loaded, entry, self._nodeid)
+        elif entry.is_valid:
+            self.handle.respond(msg, entry.data)
+        else:
+            assert entry.loads is not None
+            entry.loads.append(msg)
+
+    def _loaded(self, response: Message, entry: Entry) -> None:
+        self._loads.end(entry.load_started)
+        if entry.is_valid:
+            return  # somebody stored it meanwhile, and whoever waited was answered
+        error = _fault(response, entry)
+        if error is not None:
+            self._cache.drop(entry)
+            for msg in entry.loads or ():
+                self.handle.respond_error(msg, error.errno or errnums.EIO, error.text)
+        else:
+            self._cache.fill(entry, response.raw)
+            self._answer_loads(entry)
+
+    def _answer_loads(self, entry: Entry) -> None:
+        loads, entry.loads = entry.loads, None
+        for msg in loads or ():
+            self.handle.respond(msg, entry.data)
+
+    @request_handler("content.store", prefix=False)
+    def store(self, msg: Message) -> None:
+        data = msg.raw
+        if len(data) > self._settings.blob_size_limit:
+            text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {self._settings.blob_size_limit}"
+            raise RequestError(errnums.EFBIG, text)
+        digest = sha1(data).digest()
+        entry = self._cache.find(digest) or self._cache.create(digest)
+        is_new = not entry.is_valid
+        if is_new:
+            self._cache.fill_dirty(entry, data)
+            if entry.loads is not None:
+                self._answer_loads(entry)
+        if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:
+            entry.stores = [*(entry.stores or ()), msg]
+        else:
+            self.handle.respond(msg, digest)
+        if is_new:
+            self._write_back.add(entry)
+
+    @request_handler("content.flush", prefix=False)
+    def flush(self, msg: Message) -> None:
+        self._write_back.flush(msg)
+
+    @request_handler("content.dropcache", prefix=False)
+    def dropcache(self, msg: Message) -> None:
+        before = self._cache.count
+        dropped = self._cache.drop_clean()
+        self.log.debug(f"dropcache: {dropped} of {before} entries dropped")
+        self.handle.respond(msg)
+
+    # -- the backing store
+
+    @request_handler("content.register-backing", prefix=False)
+    def register_backing(self, msg: Message) -> None:
+        name = msg.unpack(BackingRequest).name
+        if self.handle.rank:
+            raise RequestError(
+                errnums.EINVAL, f"backing store {name!r} on rank {self.handle.rank}; it belongs on rank 0"
+            )
+        if self._backing is not None and self._backing.sender != msg.sender:
+            raise RequestError(errno.EBUSY, f"backing store {name!r}: another one is registered already")
+        self._backing = msg
+        self.handle.respond(msg)
+        self._write_back.open()
+
+    @request_handler("content.unregister-backing", prefix=False)
+    def unregister_backing(self, msg: Message) -> None:
+        if self._backing is None:
+            raise RequestError(errnums.EINVAL, "no backing store is registered")
+        self._drop_backing()
+        self.handle.respond(msg)
+
+    def _drop_backing(self) -> None:
+        self._backing = None
+        self._write_back.close()
+
+    @request_handler("content.checkpoint-get", prefix=False)
+    def checkpoint_get(self, msg: Message) -> None:
+        self._pass_on("checkpoint-get", msg)
+
+    @request_handler("content.checkpoint-put", prefix=False)
+    def checkpoint_put(self, msg: Message) -> None:
+        self._pass_on("checkpoint-put", msg)
+
+    def _pass_on(self, method: str, msg: Message) -> None:
+        if not self._write_back.is_open:
+            raise RequestError(errnums.ENOSYS, "no backing store is registered; load content-sqlite")
+        self.handle.request(f"{self._source}.{method}", msg.data, self._passed_on, msg, self._nodeid)
+
+    def _passed_on(self, response: Message, msg: Message) -> None:
+        if response.errnum:
+            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
+        else:
+            self.handle.respond(msg, response.data)
+
+    @request_handler("content.disconnect", prefix=False)
+    def disconnect(self, msg: Message) -> None:
+        if self._backing is not None and self._backing.sender == msg.sender:
+            self._drop_backing()
+        self._write_back.forget(msg.sender)
+
+    # -- time, figures, the end
+
+    @event_handler("heartbeat.pulse", prefix=False)
+    def heartbeat(self, msg: Message) -> None:
+        self._cache.purge()
+        self._write_back.retry()
+        # The names carry no rank, so one rank may set them: the one that holds everything.
+        if not self.handle.rank and self.handle.stats.enabled:
+            for name, value in self._gauges().items():
+                self.handle.stats.gauge_set(name, value)
+
+    def _gauges(self) -> dict[str, int]:
+        cache = self._cache
+        return {
+            "count": cache.count,
+            "valid": cache.valid,
+            "dirty": cache.dirty,
+            "size": cache.size,
+            "flush-batch-count": self._write_back.in_flight,
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Flux's figures under Flux's names, and the durations of loads and stores in ms."""
+        return self._gauges() | {"load": self._loads.statistics(), "store": self._stores.statistics()}
+
+    async def teardown(self) -> None:
+        """Writes what is dirty to the backing store."""
+        if self.handle.rank or not self._cache.dirty:
+            return
+        if not self._write_back.is_open:
+            return  # an instance without a backing store keeps nothing, by design
+        try:
+            await self._write_back.drain()
+        except RequestError as error:
+            self.log.error(f"{self._cache.dirty} dirty entries are lost: {error}")
+
+
+def _fault(response: Message, entry: Entry) -> RequestError | None:
+    """What is wrong with the answer to a load, if anything."""
+    if response.errnum:
+        return RequestError(response.errnum, response.payload_str or "")
+    if sha1(response.raw).digest() != entry.digest:
+        return RequestError(
+            errnums.EIO, f"blob {blobref.from_digest(entry.digest)} came back with another hash"
+        )
+    return None

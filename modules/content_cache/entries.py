@@ -1,0 +1,159 @@
+"""Knows the blobs a cache holds: which are valid, dirty or in use, how big they are, which go first. No messages."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+#: flux-core's defaults: bytes above which old entries are purged, and how old they must be, in heartbeats.
+PURGE_TARGET_SIZE: Final = 16 * 1024 * 1024
+PURGE_OLD_ENTRY: Final = 10
+
+
+class Entry:
+    """One blob by its SHA-1 digest.
+
+    Valid: its data is here. Dirty: valid, and not known to be stored further down. ``load_started`` and
+    ``store_started`` are the times its own load and store began, so no other operation can disturb them.
+    """
+
+    __slots__ = (
+        "data", "digest", "is_dirty", "is_valid", "lastused", "load_started", "loads", "seq",
+        "store_started", "stores",
+    )  # fmt: skip
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.data = b""
+        self.is_valid = False
+        self.is_dirty = False
+        self.lastused = 0
+        self.load_started = 0.0
+        self.store_started = 0.0
+        #: Place in the order in which entries became dirty.
+        self.seq = 0
+        #: Requests that wait for its data, and for its being stored.
+        self.loads: list[Any] | None = None
+        self.stores: list[Any] | None = None
+
+
+class BlobCache:
+    """Entries by digest. Only valid and clean ones may be dropped, least recently used first."""
+
+    __slots__ = (
+        "_clean",
+        "_dirty",
+        "_entries",
+        "_seq",
+        "epoch",
+        "purge_old_entry",
+        "purge_target_size",
+        "size",
+        "valid",
+    )
+
+    def __init__(
+        self, *, purge_target_size: int = PURGE_TARGET_SIZE, purge_old_entry: int = PURGE_OLD_ENTRY
+    ) -> None:
+        self._entries: dict[bytes, Entry] = {}
+        #: Valid and clean entries, least recently used first.
+        self._clean: OrderedDict[bytes, Entry] = OrderedDict()
+        #: Dirty entries, oldest first. An OrderedDict, since a dict emptied from its front is slow to look at.
+        self._dirty: OrderedDict[bytes, Entry] = OrderedDict()
+        self._seq = 0
+        self.purge_target_size = purge_target_size
+        self.purge_old_entry = purge_old_entry
+        #: Heartbeats so far.
+        self.epoch = 0
+        #: Bytes and count of the valid entries.
+        self.size = 0
+        self.valid = 0
+
+    def find(self, digest: bytes) -> Entry | None:
+        """The entry, used just now, or None."""
+        entry = self._entries.get(digest)
+        if entry is not None:
+            entry.lastused = self.epoch
+            if digest in self._clean:
+                self._clean.move_to_end(digest)
+        return entry
+
+    def create(self, digest: bytes) -> Entry:
+        """A new entry without data."""
+        entry = self._entries[digest] = Entry(digest)
+        entry.lastused = self.epoch
+        return entry
+
+    def fill(self, entry: Entry, data: bytes) -> None:
+        """An entry without data gets it: valid and clean."""
+        entry.data = data
+        entry.is_valid = True
+        self._clean[entry.digest] = entry
+        self.size += len(data)
+        self.valid += 1
+
+    def fill_dirty(self, entry: Entry, data: bytes) -> None:
+        """An entry without data gets it from above: valid and dirty."""
+        self._seq += 1
+        entry.seq = self._seq
+        entry.data = data
+        entry.is_valid = entry.is_dirty = True
+        self._dirty[entry.digest] = entry
+        self.size += len(data)
+        self.valid += 1
+
+    def clean(self, entry: Entry) -> None:
+        """A dirty entry is stored: clean again."""
+        entry.is_dirty = False
+        del self._dirty[entry.digest]
+        self._clean[entry.digest] = entry
+
+    def drop(self, entry: Entry) -> None:
+        """Forget an entry, whatever its state."""
+        digest = entry.digest
+        del self._entries[digest]
+        self._clean.pop(digest, None)
+        self._dirty.pop(digest, None)
+        if entry.is_valid:
+            self.size -= len(entry.data)
+            self.valid -= 1
+
+    def purge(self) -> int:
+        """A heartbeat has passed: drop old clean entries while above the target size; how many went."""
+        self.epoch += 1
+        oldest_kept = self.epoch - self.purge_old_entry
+        before = len(self._entries)
+        while self.size > self.purge_target_size and self._clean:
+            entry = next(iter(self._clean.values()))
+            if entry.lastused > oldest_kept:
+                break
+            self.drop(entry)
+        return before - len(self._entries)
+
+    def drop_clean(self) -> int:
+        """Drop every valid, clean entry; how many went."""
+        dropped = list(self._clean.values())
+        for entry in dropped:
+            self.drop(entry)
+        return len(dropped)
+
+    def dirty_entries(self) -> list[Entry]:
+        """The dirty entries, oldest first."""
+        return list(self._dirty.values())
+
+    def is_stored_up_to(self, seq: int) -> bool:
+        """Everything that became dirty up to then is clean."""
+        return not self._dirty or next(iter(self._dirty.values())).seq > seq
+
+    @property
+    def last_seq(self) -> int:
+        """Place of the entry that became dirty last."""
+        return self._seq
+
+    @property
+    def count(self) -> int:
+        return len(self._entries)
+
+    @property
+    def dirty(self) -> int:
+        return len(self._dirty)

@@ -1,0 +1,185 @@
+"""Knows the requests of the content-backing service and when batches are written; the file is in store.py."""
+
+from __future__ import annotations
+
+import errno
+import gc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blobref, errnums, request_handler
+
+from .store import JOURNAL_MODES, SYNCHRONOUS, BlobStore
+
+SERVICE: Final = "content-backing"
+#: Seconds a blob waits in memory for company, at most.
+BATCH_WAIT: Final = 0.01
+#: Seconds between attempts to write while writing fails.
+RETRY_WAIT: Final = 1.0
+_OPTIONS: Final = {"journal_mode": JOURNAL_MODES, "synchronous": SYNCHRONOUS}
+
+
+class CheckpointGet(msgspec.Struct):
+    """content-backing.checkpoint-get."""
+
+    key: str
+
+
+class CheckpointPut(msgspec.Struct):
+    """content-backing.checkpoint-put."""
+
+    key: str
+    value: dict[str, Any]
+
+
+class ContentSqlite(BrokerModule):
+    """Flux's backing store: blobs in ``content.sqlite`` of the state directory, in memory if there is none."""
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        options = _options(h.name, args)
+        if h.rank:
+            raise RequestError(
+                errnums.EINVAL, f"module {h.name!r} on rank {h.rank}; the backing store belongs on rank 0"
+            )
+        self._store = _open(_path(h.attr_get("statedir")), options)
+        self._timer: Any = None
+        #: Writing failed the last time.
+        self._fails = False
+        try:
+            h.service_register(SERVICE)
+        except RequestError:
+            self._store.close()
+            raise
+
+    async def ready(self) -> None:
+        """It is RUNNING once the content cache knows it."""
+        try:
+            await self._register()
+        except RequestError as error:
+            self._store.close()
+            hint = "; load content-cache first" if error.errno == errnums.ENOSYS else ""
+            raise RequestError(
+                error.errno or errnums.EIO, f"cannot register with the content service: {error}{hint}"
+            ) from None
+
+    async def _register(self) -> None:
+        await self.handle.call("content.register-backing", {"name": SERVICE})
+
+    @request_handler(f"{SERVICE}.announce", prefix=False)
+    async def announce(self, msg: Message) -> None:
+        """The content cache was loaded anew and asks who is there."""
+        await self._register()
+
+    @request_handler(f"{SERVICE}.load", prefix=False)
+    def load(self, msg: Message) -> None:
+        digest = msg.raw
+        if len(digest) != blobref.DIGEST_SIZE:
+            raise RequestError(
+                errnums.EPROTO, f"{msg.topic} of {len(digest)} bytes; give a raw SHA-1, 20 bytes"
+            )
+        try:
+            data = self._store.load(digest)
+        except RequestError as error:
+            if error.errno != errnums.ENOENT:
+                self.log.error(str(error))
+            raise
+        self.handle.respond(msg, data)
+
+    @request_handler(f"{SERVICE}.store", prefix=False)
+    def store(self, msg: Message) -> None:
+        self.handle.respond(msg, self._store.store(msg.raw))
+        if self._store.is_batch_full:
+            self._write_batch()
+        elif self._timer is None:
+            self._timer = self.handle.call_later(BATCH_WAIT, self._due)
+
+    @request_handler(f"{SERVICE}.flush", prefix=False)
+    def flush(self, msg: Message) -> None:
+        self._write(self._store.flush)
+        self.handle.respond(msg)
+
+    @request_handler(f"{SERVICE}.checkpoint-get", prefix=False)
+    def checkpoint_get(self, msg: Message) -> None:
+        value = self._store.checkpoint_get(msg.unpack(CheckpointGet).key)
+        self.handle.respond(msg, {"value": value})
+
+    @request_handler(f"{SERVICE}.checkpoint-put", prefix=False)
+    def checkpoint_put(self, msg: Message) -> None:
+        request = msg.unpack(CheckpointPut)
+        self._write(partial(self._store.checkpoint_put, request.key, request.value))
+        self.handle.respond(msg)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._write_batch()
+
+    def _write_batch(self) -> None:
+        if not self._store.pending:
+            return
+        try:
+            self._write(self._store.flush)
+        except RequestError:
+            pass  # logged, and tried again: everything stays in memory
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Do something that writes; log when that begins to fail and when it works again."""
+        try:
+            write()
+        except RequestError as error:
+            if not self._fails:
+                self._fails = True
+                self.log.error(f"{error}; {self._store.pending} blobs wait in memory")
+            if self._timer is None:
+                self._timer = self.handle.call_later(RETRY_WAIT, self._due)
+            raise
+        if self._fails:
+            self._fails = False
+            self.log.info(f"{self._store.path}: writing works again")
+
+    def stats(self) -> dict[str, Any]:
+        return self._store.statistics()
+
+    def teardown(self) -> None:
+        """Writes what is pending and closes the file."""
+        try:
+            self._store.close()
+        except RequestError as error:
+            self.log.error(f"{error}; {self._store.pending} blobs are lost")
+
+
+def _open(path: str, options: dict[str, str]) -> BlobStore:
+    try:
+        return BlobStore(path, **options)
+    except RequestError as error:
+        if error.errno != errno.EBUSY:
+            raise
+    # A predecessor that crashed never closed its file; the collector does, once it gets round to it.
+    gc.collect()
+    return BlobStore(path, **options)
+
+
+def _path(statedir: str | None) -> str:
+    """The file. Raises RequestError(ENOTDIR) if the state directory is none."""
+    if statedir is None:
+        return ":memory:"
+    folder = Path(statedir)
+    if not folder.is_dir():
+        raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
+    return str(folder / "content.sqlite")
+
+
+def _options(name: str, args: tuple[str, ...]) -> dict[str, str]:
+    """The arguments as options of the store. Raises RequestError(EINVAL) that says what is known."""
+    options = {}
+    for arg in args:
+        key, _, value = arg.partition("=")
+        if value.upper() not in _OPTIONS.get(key, ()):
+            known = ", ".join(f"{option}={'|'.join(values)}" for option, values in _OPTIONS.items())
+            raise RequestError(errnums.EINVAL, f"module {name!r}: argument {arg!r}; known are {known}")
+        options[key] = value.upper()
+    return options

@@ -1,0 +1,211 @@
+"""Knows how blobs and checkpoints lie in an SQLite file, written in batches; not messages, not time.
+
+A stored blob is acknowledged from memory and inserted with others in one transaction; ``flush`` is what makes
+it durable. A write that fails loses nothing: the rows stay in memory, and new ones are refused until one works.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Callable
+from hashlib import sha1
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from brokersim.brokermod import RequestError, blobref, errnums
+
+T = TypeVar("T")
+#: Rows in memory at which they are written at once: 4 ms for blobs of 1 KiB, and no gain beyond it.
+BATCH_ROWS: Final = 1000
+#: The same in bytes, so that large blobs do not pile up.
+BATCH_BYTES: Final = 8 * 1024 * 1024
+#: Pages of 4 KiB the log may have before it is merged into the file. Hashes are random, so the same pages of
+#: the index are merged over and over: SQLite's own 1000 make an insert half as expensive again.
+CHECKPOINT_PAGES: Final = 8000
+JOURNAL_MODES: Final = ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF")
+SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
+
+_TABLES: Final = (
+    "CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB)",
+    "CREATE TABLE IF NOT EXISTS checkpt(key TEXT PRIMARY KEY, value TEXT)",
+)
+_ERRNUMS: Final = {
+    sqlite3.SQLITE_FULL: errnums.ENOSPC,
+    sqlite3.SQLITE_TOOBIG: errnums.EFBIG,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_LOCKED: errno.EBUSY,
+    sqlite3.SQLITE_NOMEM: errno.ENOMEM,
+}
+_HINTS: Final = {
+    sqlite3.SQLITE_NOTADB: "move it away or give another state directory",
+    sqlite3.SQLITE_CORRUPT: "restore it from a copy or give another state directory",
+    sqlite3.SQLITE_BUSY: "another instance uses this state directory",
+    sqlite3.SQLITE_CANTOPEN: "the directory must exist and be writable",
+    sqlite3.SQLITE_READONLY: "the file and its directory must be writable",
+}
+
+
+class BlobStore:
+    """Blobs by SHA-1 digest and checkpoints by key in one SQLite file, which it alone may use while open.
+
+    Raises RequestError from every method that meets a fault of the file: ENOSPC full disk, EROFS or EACCES no
+    right to write, EBUSY used by another process, EIO everything else.
+    """
+
+    def __init__(self, path: str, *, journal_mode: str = "WAL", synchronous: str = "NORMAL") -> None:
+        self.path = path
+        #: Blobs acknowledged but not yet in the file, by digest.
+        self._pending: dict[bytes, bytes] = {}
+        self._pending_bytes = 0
+        #: Why the last batch could not be written, if it could not.
+        self.failure: RequestError | None = None
+        self.writes = 0
+        self._db: sqlite3.Connection = self._guard(
+            lambda: sqlite3.connect(path, timeout=0, isolation_level=None)
+        )
+        try:
+            self._guard(lambda: self._prepare(journal_mode, synchronous))
+        except RequestError:
+            self._db.close()
+            raise
+
+    def _prepare(self, journal_mode: str, synchronous: str) -> None:
+        run = self._db.execute
+        # Exclusive: a second instance on the same file must fail at its start, not corrupt the first.
+        run("PRAGMA locking_mode=EXCLUSIVE")
+        run(f"PRAGMA journal_mode={journal_mode}")
+        run(f"PRAGMA synchronous={synchronous}")
+        run(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        run("BEGIN EXCLUSIVE")
+        for table in _TABLES:
+            run(table)
+        run("COMMIT")
+
+    # -- blobs
+
+    def store(self, data: bytes) -> bytes:
+        """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
+        digest = sha1(data).digest()
+        if self.failure is not None:
+            raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
+        if digest not in self._pending:
+            self._pending[digest] = data
+            self._pending_bytes += len(data)
+        return digest
+
+    @property
+    def is_batch_full(self) -> bool:
+        """Enough is waiting to be written at once."""
+        return len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
+
+    @property
+    def pending(self) -> int:
+        """Blobs waiting to be written."""
+        return len(self._pending)
+
+    def load(self, digest: bytes) -> bytes:
+        """The blob. Raises RequestError: ENOENT there is none, EIO what is stored has another hash."""
+        data = self._pending.get(digest)
+        if data is not None:
+            return data
+        row = self._guard(lambda: self._one("SELECT object FROM objects WHERE hash = ?", digest))
+        if row is None:
+            raise RequestError(errnums.ENOENT)
+        data = bytes(row[0]) if isinstance(row[0], bytes) else b""
+        if sha1(data).digest() != digest:
+            ref = blobref.from_digest(digest)
+            raise RequestError(
+                errnums.EIO, f"{self.path}: blob {ref} is damaged: its {len(data)} bytes have another hash"
+            )
+        return data
+
+    def flush(self) -> None:
+        """Write what is pending in one transaction; after it, killing the process loses none of it."""
+        if not self._pending:
+            return
+        try:
+            self._write(self._insert)
+        except RequestError as error:
+            self.failure = error
+            raise
+        self.failure = None
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _insert(self) -> None:
+        # In the order of the index: neighbours fall on the same page.
+        rows = [(digest, len(data), data) for digest, data in sorted(self._pending.items())]
+        self._db.executemany("INSERT OR IGNORE INTO objects(hash, size, object) VALUES(?, ?, ?)", rows)
+
+    # -- checkpoints
+
+    def checkpoint_put(self, key: str, value: Any) -> None:
+        """Keep a JSON value under a key, durably, and all blobs stored before it."""
+        text = msgspec.json.encode(value).decode()
+        self.flush()
+        self._write(lambda: self._db.execute("REPLACE INTO checkpt(key, value) VALUES(?, ?)", (key, text)))
+
+    def checkpoint_get(self, key: str) -> Any:
+        """The value under a key. Raises RequestError: ENOENT there is none, EIO it is damaged."""
+        row = self._guard(lambda: self._one("SELECT value FROM checkpt WHERE key = ?", key))
+        if row is None:
+            raise RequestError(errnums.ENOENT)
+        try:
+            return msgspec.json.decode(row[0])
+        except (msgspec.DecodeError, TypeError):
+            raise RequestError(errnums.EIO, f"{self.path}: checkpoint {key!r} is damaged: not JSON") from None
+
+    # -- the file
+
+    def close(self) -> None:
+        """Write what is pending and close the file, also if writing fails: then that is raised."""
+        try:
+            self.flush()
+        finally:
+            self._db.close()
+
+    def statistics(self) -> dict[str, int]:
+        """Size of the file in bytes, rows waiting, and transactions written."""
+        # No count of rows: SQLite would have to read them all.
+        (pages,) = self._guard(lambda: self._one("PRAGMA page_count"))
+        (page_size,) = self._guard(lambda: self._one("PRAGMA page_size"))
+        return {"dbfile_size": pages * page_size, "pending": self.pending, "writes": self.writes}
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._db.execute(query, values).fetchone()
+
+    def _write(self, change: Callable[[], object]) -> None:
+        """One transaction, whole or not at all."""
+        self._guard(lambda: self._transact(change))
+        self.writes += 1
+
+    def _transact(self, change: Callable[[], object]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            change()
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            # Some errors have rolled back by themselves; a second rollback would hide the first error.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _guard(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except sqlite3.Error as error:
+            raise fault(self.path, error) from None
+
+
+def fault(path: str, error: sqlite3.Error) -> RequestError:
+    """What an SQLite error means to a peer: an errnum, and a text that names the file and the way out."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = (code or 0) & 0xFF  # the bits above give the detail
+    hint = _HINTS.get(primary)
+    text = f"{path}: {error}" + (f"; {hint}" if hint else "")
+    return RequestError(_ERRNUMS.get(primary, errnums.EIO), text)

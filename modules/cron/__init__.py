@@ -1,0 +1,365 @@
+"""Knows the cron service: create, list, start, stop, delete, sync; when entries are due is in schedule."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from brokersim.brokermod import (
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    event_handler,
+    request_handler,
+)
+
+from .action import Action, Ask, Publish, ShellCommand, to_action
+from .command import ShellRun
+from .entry import HISTORY_MAX, Entry
+from .options import SyncOption, sync_option
+from .schedule import OnEvent, to_schedule
+
+HEARTBEAT = "heartbeat.pulse"
+#: Seconds that the wall clock may move against the reactor's before calendar entries are looked up anew.
+CLOCK_SLACK = 0.1
+
+
+class Create(
+    msgspec.Struct, rename={"task_history_count": "task-history-count", "stop_on_failure": "stop-on-failure"}
+):
+    """Payload of cron.create."""
+
+    type: str
+    name: str
+    command: str
+    args: dict[str, Any]
+    environ: dict[str, str] | None = None
+    cwd: str | None = None
+    repeat: int = 0
+    rank: int = 0
+    task_history_count: int = 1
+    stop_on_failure: int = 0
+    timeout: float = -1.0
+
+
+class EntryId(msgspec.Struct):
+    """Payload of cron.start, stop and delete; ``kill`` ends a running task too."""
+
+    id: int
+    kill: bool = False
+
+
+class Sync(msgspec.Struct):
+    """Payload of cron.sync."""
+
+    topic: str | None = None
+    disable: bool = False
+    sync_epsilon: float | None = None
+
+
+class Cron(BrokerModule):
+    """Runs commands, or sends messages, at intervals, on events and at times.
+
+    Runs begin when they are due; with ``sync=TOPIC`` (argument, or cron.sync) at the next such event, usually
+    heartbeat.pulse, so that the work of all entries falls together (flux-core's noise reduction).
+    """
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        try:
+            self._sync: SyncOption = sync_option(args)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+        self._entries: dict[int, Entry] = {}
+        self._timers: dict[int, Any] = {}
+        self._runs: dict[int, ShellRun] = {}
+        self._waiting: deque[Entry] = deque()
+        self._next_id = 1
+        self._is_utc = (h.attr_get("clock") or "").startswith("virtual")
+        self._drift = h.time() - h.now()
+        self._do: dict[type[Action], Callable[[Entry, Any], None]] = {
+            ShellCommand: self._run_command,
+            Publish: self._publish,
+            Ask: self._ask,
+        }
+
+    async def ready(self) -> None:
+        """Subscribe to what is needed, instead of to everything ``event`` could match."""
+        self.handle.event_subscribe(HEARTBEAT)
+        self.handle.event_unsubscribe("")
+        if self._sync.topic not in (None, HEARTBEAT):
+            self.handle.event_subscribe(str(self._sync.topic))
+
+    def teardown(self) -> None:
+        """End what still runs."""
+        for run in self._runs.values():
+            run.kill(signal.SIGKILL)
+
+    def stats(self) -> dict[str, object]:
+        """Entries, and how many of them have a task running."""
+        return {"entries": len(self._entries), "running": len(self._runs)}
+
+    # -- requests
+
+    @request_handler("create")
+    def create(self, msg: Message) -> None:
+        """A new entry, started; answered with the entry."""
+        wish = msg.unpack(Create)
+        now = self.handle.time()
+        try:
+            entry = self._to_entry(wish, now)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"cron.create: {error}") from None
+        self._next_id += 1
+        self._entries[entry.id] = entry
+        if isinstance(entry.schedule, OnEvent):
+            self.handle.event_subscribe(_prefix(entry.schedule.topic))
+        entry.start(now)
+        self._arm(entry)
+        self.handle.respond(msg, entry.to_dict())
+
+    def _to_entry(self, wish: Create, now: float) -> Entry:
+        if not 0 <= wish.rank < self.handle.size:
+            raise ValueError(f"no rank {wish.rank}: the instance has ranks 0 to {self.handle.size - 1}")
+        if wish.repeat < 0 or wish.stop_on_failure < 0:
+            raise ValueError("repeat and stop-on-failure must be 0 (off) or more")
+        if not 0 <= wish.task_history_count <= HISTORY_MAX:
+            raise ValueError(f"task-history-count must be 0 to {HISTORY_MAX}, not {wish.task_history_count}")
+        message = wish.args.get("message")
+        if message is not None and not isinstance(message, dict):
+            raise ValueError("args.message must be an object with topic and payload")
+        return Entry(
+            id=self._next_id,
+            name=wish.name,
+            command=wish.command,
+            action=to_action(wish.command, message, wish.cwd, wish.environ),
+            type=wish.type,
+            schedule=to_schedule(wish.type, wish.args, self._is_utc),
+            ctime=now,
+            rank=wish.rank,
+            # One moment comes once.
+            repeat=1 if wish.type == "at" else wish.repeat,
+            stop_on_failure=wish.stop_on_failure,
+            timeout=wish.timeout,
+            history=deque(maxlen=wish.task_history_count),
+        )
+
+    @request_handler("list")
+    def list_entries(self, msg: Message) -> None:
+        """All entries, oldest first."""
+        self.handle.respond(msg, {"entries": [entry.to_dict() for entry in self._entries.values()]})
+
+    @request_handler("start")
+    def start(self, msg: Message) -> None:
+        """Start a stopped entry anew; answered with the entry."""
+        entry = self._entry(msg.unpack(EntryId).id)
+        self._change(entry.start, self.handle.time())
+        self._arm(entry)
+        self.handle.respond(msg, entry.to_dict())
+
+    @request_handler("stop")
+    def stop_entry(self, msg: Message) -> None:
+        """Stop an entry; a task under way goes on. Answered with the entry."""
+        entry = self._entry(msg.unpack(EntryId).id)
+        self._change(entry.stop)
+        self._disarm(entry)
+        self.handle.respond(msg, entry.to_dict())
+
+    @request_handler("delete")
+    def delete(self, msg: Message) -> None:
+        """Drop an entry, with ``kill`` its task too; answered with the entry as it was."""
+        wish = msg.unpack(EntryId)
+        entry = self._entry(wish.id)
+        answer = entry.to_dict()
+        run = self._runs.get(entry.id)
+        if wish.kill and run is not None:
+            run.kill(signal.SIGTERM)
+        if not entry.stopped:
+            entry.stop()
+        entry.runs_again = False
+        self._disarm(entry)
+        del self._entries[entry.id]
+        if entry in self._waiting:
+            self._waiting.remove(entry)
+        if isinstance(entry.schedule, OnEvent):
+            self.handle.event_unsubscribe(_prefix(entry.schedule.topic))
+        self.handle.respond(msg, answer)
+
+    @request_handler("sync")
+    def sync(self, msg: Message) -> None:
+        """Ask, set or end the event that runs wait for."""
+        wish = msg.unpack(Sync)
+        if wish.sync_epsilon is not None and not wish.sync_epsilon >= 0:
+            raise RequestError(errnums.EINVAL, "cron.sync: sync_epsilon must be 0 seconds or more")
+        if wish.topic is not None or wish.disable:
+            self._set_sync(wish.topic or None)
+        if wish.sync_epsilon is not None:
+            self._sync.epsilon = wish.sync_epsilon
+        if self._sync.topic is None:
+            self.handle.respond(msg, {"sync_disabled": True})
+        else:
+            answer = {"sync_event": self._sync.topic, "sync_epsilon": self._sync.epsilon}
+            self.handle.respond(msg, answer)
+
+    def _set_sync(self, topic: str | None) -> None:
+        if self._sync.topic is not None and self._sync.topic != HEARTBEAT:
+            self.handle.event_unsubscribe(self._sync.topic)
+        if topic is not None and topic != HEARTBEAT:
+            self.handle.event_subscribe(topic)
+        self._sync.topic = topic
+        if topic is None:
+            self._release()
+
+    def _entry(self, number: int) -> Entry:
+        entry = self._entries.get(number)
+        if entry is None:
+            known = ", ".join(map(str, self._entries)) or "none"
+            raise RequestError(errnums.ENOENT, f"no cron entry {number}; there are: {known}")
+        return entry
+
+    def _change(self, change: Callable[..., None], *args: Any) -> None:
+        try:
+            change(*args)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, str(error)) from None
+
+    # -- coming due
+
+    @event_handler("*", prefix=False)
+    def event(self, msg: Message) -> None:
+        """An event that an entry, the sync or the clock check waits for."""
+        now = self.handle.time()
+        for entry in list(self._entries.values()):
+            schedule = entry.schedule
+            if isinstance(schedule, OnEvent) and fnmatchcase(msg.topic, schedule.topic):
+                if schedule.event(now, entry.lastrun):
+                    self._due(entry)
+                else:
+                    self._arm(entry)
+        if msg.topic == self._sync.topic:
+            self._sync.last = now
+            self._release()
+        if msg.topic == HEARTBEAT:
+            self._check_clock()
+
+    def _check_clock(self) -> None:
+        """Entries are woken by the reactor's clock; if the wall clock was set, calendar times lie elsewhere now."""
+        drift = self.handle.time() - self.handle.now()
+        if abs(drift - self._drift) > CLOCK_SLACK:
+            self._drift = drift
+            for entry in self._entries.values():
+                self._arm(entry)
+
+    def _arm(self, entry: Entry) -> None:
+        self._disarm(entry)
+        due = entry.schedule.next_wakeup
+        if due is not None:
+            delay = max(0.0, due - self.handle.time())
+            self._timers[entry.id] = self.handle.call_later(delay, self._wake, entry)
+        elif not entry.stopped and not isinstance(entry.schedule, OnEvent):
+            entry.stop()  # it can never come due again
+
+    def _disarm(self, entry: Entry) -> None:
+        timer = self._timers.pop(entry.id, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _wake(self, entry: Entry) -> None:
+        del self._timers[entry.id]
+        entry.schedule.fired(self.handle.time())
+        self._due(entry)
+        if not entry.stopped:
+            self._arm(entry)
+
+    def _due(self, entry: Entry) -> None:
+        if not entry.due():
+            self.log.info(f"cron-{entry.id}: {entry.name}: task still running or scheduled; deferred")
+            return
+        if entry.stopped:
+            self._disarm(entry)
+        if self._sync.must_wait(self.handle.time()):
+            entry.is_waiting = True
+            entry.deferred += 1
+            self._waiting.append(entry)
+        else:
+            self._begin(entry)
+
+    def _release(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for entry in waiting:
+            self._begin(entry)
+
+    # -- running
+
+    def _begin(self, entry: Entry) -> None:
+        entry.began(self.handle.time())
+        self._do[type(entry.action)](entry, entry.action)
+
+    def _ended(self, entry: Entry, status: int, state: str) -> None:
+        was_stopped = entry.stopped
+        again = entry.ended(self.handle.time(), status, state)
+        if status:
+            self.log.error(f'cron-{entry.id}: "{entry.command}": Failed: {state}')
+        if entry.stopped and not was_stopped:
+            self._disarm(entry)
+            self.log.error(f"cron-{entry.id}: exceeded failure limit of {entry.stop_on_failure}. stopping")
+        if again and entry.id in self._entries:
+            self._begin(entry)
+
+    def _publish(self, entry: Entry, action: Publish) -> None:
+        self.handle.publish(action.topic, action.payload)
+        self._ended(entry, 0, "Exited")
+
+    def _ask(self, entry: Entry, action: Ask) -> None:
+        self.handle.request(action.topic, action.payload, self._answered, entry)
+
+    def _answered(self, response: Message, entry: Entry) -> None:
+        state = errnums.errname(response.errnum) if response.errnum else "Exited"
+        self._ended(entry, 1 << 8 if response.errnum else 0, state)
+
+    def _run_command(self, entry: Entry, action: ShellCommand) -> None:
+        run = self._runs[entry.id] = ShellRun(action, entry.timeout)
+        self.handle.start_task(self._execute, entry, run)
+
+    async def _execute(self, entry: Entry, run: ShellRun) -> None:
+        task = entry.task
+        assert task is not None
+        try:
+            with self.handle.hold_clock():
+                status = await run.run(partial(setattr, task, "pid"), partial(self._output, entry))
+        except OSError as error:
+            status, state = 127 << 8, f"Exec Failure: {error.strerror}"
+        else:
+            state = _state(status, run.timed_out)
+        finally:
+            del self._runs[entry.id]
+        self._ended(entry, status, state)
+
+    def _output(self, entry: Entry, stream: str, line: str) -> None:
+        write = self.log.error if stream == "stderr" else self.log.info
+        write(f'cron-{entry.id}[{entry.name}]: rank={entry.rank}: command="{entry.command}": "{line}"')
+
+
+def _state(status: int, timed_out: bool) -> str:
+    if timed_out:
+        return "Timeout"
+    signum = status & 0x7F
+    if signum:
+        return f"Killed by signal {signum}"
+    return "Exited" if not status else f"Exit {status >> 8}"
+
+
+def _prefix(topic: str) -> str:
+    """The plain part before a glob's first special character: what can be subscribed to."""
+    for at, char in enumerate(topic):
+        if char in "*?[":
+            return topic[:at]
+    return topic

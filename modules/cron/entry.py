@@ -1,0 +1,138 @@
+"""Knows one cron entry: what it runs, its schedule, its counts and its last tasks; not how it is run."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import attrs
+
+from .action import Action
+from .schedule import Schedule
+
+#: Tasks kept in an entry's history, at most; flux-core's default is the last one.
+HISTORY_MAX = 1000
+
+
+@attrs.define(eq=False)
+class Task:
+    """One run of an entry. Times are seconds since the epoch; ``status`` is a wait status, -1 while it runs."""
+
+    rank: int
+    started: float
+    ended: float = 0.0
+    pid: int = 0
+    status: int = -1
+    state: str = "Running"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What lists show of it."""
+        times = {"start-time": self.started, "end-time": self.ended}
+        return {"rank": self.rank, "pid": self.pid, "status": self.status, "state": self.state, **times}
+
+
+@attrs.define(eq=False, kw_only=True)
+class Entry:
+    """A cron entry. At most one task of it runs at a time; a run that comes due meanwhile is deferred to its end."""
+
+    id: int
+    name: str
+    command: str
+    action: Action
+    type: str
+    schedule: Schedule
+    ctime: float
+    rank: int = 0
+    repeat: int = 0
+    stop_on_failure: int = 0
+    timeout: float = -1.0
+    stopped: bool = True
+    starttime: float = 0.0
+    lastrun: float = 0.0
+    count: int = 0
+    failcount: int = 0
+    total: int = 0
+    success: int = 0
+    failure: int = 0
+    deferred: int = 0
+    #: The run under way or waiting for the sync event, and whether another has to follow it.
+    task: Task | None = None
+    is_waiting: bool = False
+    runs_again: bool = False
+    history: deque[Task] = attrs.field(factory=lambda: deque(maxlen=1))
+
+    def start(self, now: float) -> None:
+        """Let it come due. Raises ValueError if it is started already."""
+        if not self.stopped:
+            raise ValueError(f"cron-{self.id} is not stopped")
+        self.schedule.start(now)
+        self.starttime = now
+        self.count = self.failcount = 0
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Let it come due no more; a task under way goes on. Raises ValueError if it is stopped already."""
+        if self.stopped:
+            raise ValueError(f"cron-{self.id} is stopped already")
+        self.schedule.stop()
+        self.stopped = True
+
+    def due(self) -> bool:
+        """It came due: True if a run is to begin now, False if one is under way and this one has to wait for it."""
+        if self.task is not None or self.is_waiting:
+            if not self.runs_again:
+                self.runs_again = True
+                self.deferred += 1
+                self._count()
+            return False
+        self._count()
+        return True
+
+    def began(self, now: float) -> Task:
+        """A run begins."""
+        self.is_waiting = False
+        self.lastrun = now
+        self.task = Task(self.rank, now)
+        return self.task
+
+    def ended(self, now: float, status: int, state: str) -> bool:
+        """The run is over with a wait status (0: success); True if a deferred one has to begin."""
+        task, self.task = self.task, None
+        assert task is not None
+        task.ended, task.status, task.state = now, status, state
+        self.history.appendleft(task)
+        if status == 0:
+            self.success += 1
+        else:
+            self.failure += 1
+            self.failcount += 1
+            if self.stop_on_failure and self.failcount >= self.stop_on_failure and not self.stopped:
+                self.stop()
+        again, self.runs_again = self.runs_again, False
+        return again
+
+    def _count(self) -> None:
+        self.count += 1
+        self.total += 1
+        if self.count == self.repeat and not self.stopped:
+            self.stop()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as cron.list shows it."""
+        tasks = [task.to_dict() for task in (*filter(None, (self.task,)), *self.history)]
+        entry: dict[str, Any] = {
+            "id": self.id,
+            "rank": self.rank,
+            "name": self.name,
+            "command": self.command,
+            "repeat": self.repeat,
+            "stopped": self.stopped,
+            "type": self.type,
+        }
+        if self.timeout >= 0:
+            entry["timeout"] = self.timeout
+        stats = {name: getattr(self, name) for name in _STATS}
+        return {**entry, "stats": stats, "typedata": self.schedule.typedata(), "tasks": tasks}
+
+
+_STATS = ("ctime", "starttime", "lastrun", "count", "failcount", "total", "success", "failure", "deferred")

@@ -1,0 +1,159 @@
+"""Knows the execution service's protocol: start, kill, exceptions; how one job runs is in run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from brokersim.brokermod import (
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    duration,
+    errnums,
+    event_handler,
+    request_handler,
+)
+
+from .run import JobRun
+
+#: Seconds between SIGTERM and SIGKILL (flux-core's kill-timeout).
+KILL_TIMEOUT = 5.0
+
+
+class Start(msgspec.Struct, gc=False):
+    """Payload of job-exec.start."""
+
+    id: int
+    userid: int
+    jobspec: dict[str, Any]
+    R: dict[str, Any] | None = None
+    reattach: bool = False
+
+
+class Kill(msgspec.Struct, gc=False):
+    """Payload of job-exec.kill."""
+
+    id: int
+    signum: int
+
+
+class JobException(msgspec.Struct, gc=False):
+    """Payload of event job-exception."""
+
+    id: int
+    type: str = ""
+    severity: int = 0
+
+
+class JobExec(BrokerModule):
+    """Runs jobs, simulated unless the jobspec says ``attributes.system.brokersim.exec``; argument ``kill-timeout=FSD``.
+
+    The records it writes and their commits are those of flux-core's execution system and job shell together.
+    """
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        try:
+            self._kill_timeout = _kill_timeout(args)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+        self._runs: dict[int, JobRun] = {}
+        self._started = 0
+        self._hello()
+
+    def _hello(self) -> None:
+        self.handle.request("job-manager.exec-hello", {"service": self.name}, self._welcomed)
+
+    def _welcomed(self, response: Message, _arg: None) -> None:
+        if response.errnum == errnums.ENOSYS:
+            self.log.debug("no job-manager yet; it will say hello when it is loaded")
+        elif response.errnum:
+            self.log.error(
+                f"job-manager.exec-hello: {response.payload_str or errnums.strerror(response.errnum)}"
+            )
+
+    def stats(self) -> dict[str, object]:
+        """Jobs under execution now, and all started since the module was loaded."""
+        return {"running": len(self._runs), "started": self._started}
+
+    @request_handler("start")
+    def start(self, msg: Message) -> None:
+        """Run a job: a stream of start, finish, release, and exception where something goes wrong."""
+        if not msg.is_streaming:
+            raise RequestError(errnums.EPROTO, f"{self.name}.start must be a streaming request")
+        order = msg.unpack(Start)
+        if order.id in self._runs:
+            raise RequestError(errnums.EEXIST, f"job {order.id} is under execution already")
+        try:
+            run = JobRun(self.handle, msg, order, self._kill_timeout)
+        except (ValueError, LookupError, TypeError) as error:
+            self._refuse(msg, order.id, f"jobspec: {error}")
+            return
+        self._runs[order.id] = run
+        self._started += 1
+        if run.plan.is_real:
+            self.handle.start_task(self._execute, run)
+        else:
+            self.handle.spawn(self._execute(run))
+
+    async def _execute(self, run: JobRun) -> None:
+        try:
+            await run.go()
+        finally:
+            del self._runs[run.id]
+
+    def _refuse(self, msg: Message, job: int, note: str) -> None:
+        answer = {"id": job, "type": "exception", "data": {"severity": 0, "type": "exec", "note": note}}
+        self.handle.respond(msg, answer)
+        release = {"id": job, "type": "release", "data": {"ranks": "all", "final": True}}
+        self.handle.respond(msg, release)
+        self.handle.respond_error(msg, errnums.ENODATA)
+
+    @request_handler("kill")
+    def kill(self, msg: Message) -> None:
+        """A signal for a job's commands."""
+        wish = msg.unpack(Kill)
+        run = self._runs.get(wish.id)
+        if run is None:
+            raise RequestError(errnums.ENOENT, f"job {wish.id} is not under execution")
+        run.kill(wish.signum)
+        self.handle.respond(msg)
+
+    @event_handler("job-exception", prefix=False)
+    def exception(self, msg: Message) -> None:
+        """An exception was raised on a job; severity 0 ends it here too."""
+        try:
+            raised = msg.unpack(JobException)
+        except RequestError as error:  # anybody may publish; a bad event must not end the module
+            self.log.error(str(error))
+            return
+        run = self._runs.get(raised.id)
+        if run is not None and raised.severity == 0:
+            run.doom()
+
+    @request_handler("renew")
+    def renew(self, msg: Message) -> None:
+        """A new job manager is there: end what the old one started and say hello (ours, not answered)."""
+        self.disconnect(msg)
+        self._hello()
+
+    @request_handler("disconnect")
+    def disconnect(self, msg: Message) -> None:
+        """The job manager went, and with it everyone who could be told how its jobs end."""
+        for run in list(self._runs.values()):
+            run.doom()
+
+
+def _kill_timeout(args: tuple[str, ...]) -> float:
+    seconds = KILL_TIMEOUT
+    for arg in args:
+        key, equals, value = arg.partition("=")
+        if key != "kill-timeout" or not equals:
+            raise ValueError(
+                f"unknown argument {arg!r}; the only one is kill-timeout=DURATION, e.g. kill-timeout=5s"
+            )
+        seconds = duration.parse_duration(value)
+    return seconds

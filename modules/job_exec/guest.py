@@ -1,0 +1,96 @@
+"""Knows a job's guest records: its own KVS namespace with exec.eventlog and output; not what the job runs.
+
+The order and number of commits are those of flux-core's execution system and shell (docs/flux-compat.md), because
+they make the message counts of a job.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from brokersim.brokermod import Handle, jobid, treeobj
+
+APPEND = 32
+TREEOBJ = 16
+EVENTLOG = "exec.eventlog"
+OUTPUT = "output"
+INPUT = "input"
+PRIMARY = "primary"
+
+
+class GuestRecords:
+    """The namespace ``job-<id>``, linked as ``guest`` while the job runs and copied there at its end."""
+
+    __slots__ = ("_handle", "_link", "_namespace", "_userid", "exists")
+
+    def __init__(self, handle: Handle, job: int, userid: int) -> None:
+        self._handle = handle
+        self._namespace = f"job-{job}"
+        self._link = jobid.job_kvspath(job, "guest")
+        self._userid = userid
+        self.exists = False
+
+    async def create(self) -> None:
+        """Make the namespace, write ``init``, link it into the job's directory. Raises RequestError."""
+        new = {
+            "namespace": self._namespace,
+            "rootref": treeobj.EMPTY_DIR_REF,
+            "owner": self._userid,
+            "flags": 0,
+        }
+        await self._handle.call("kvs.namespace-create", new, nodeid=0)
+        self.exists = True
+        await self.append(EVENTLOG, self.event("init"))
+        link = treeobj.symlink(".", self._namespace)
+        await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": link})
+
+    def event(self, name: str, context: dict[str, Any] | None = None) -> bytes:
+        """A line for either log, with the time of now."""
+        event: dict[str, Any] = {"timestamp": self._handle.time(), "name": name}
+        if context is not None:
+            event["context"] = context
+        return msgspec.json.encode(event) + b"\n"
+
+    async def append(self, key: str, *lines: bytes) -> None:
+        """Append lines to a log in one commit. Raises RequestError."""
+        operations = ({"key": key, "flags": APPEND, "dirent": treeobj.val(line)} for line in lines)
+        await self._commit(self._namespace, *operations)
+
+    async def keep(self) -> None:
+        """Put a copy of all records in place of the link, and remove the namespace. Raises RequestError."""
+        look = {"key": ".", "namespace": self._namespace, "flags": TREEOBJ}
+        root = await self._handle.call("kvs.lookup", look)
+        await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": root["val"]})
+        await self._handle.call("kvs.namespace-remove", {"namespace": self._namespace}, nodeid=0)
+        self.exists = False
+
+    async def _commit(self, namespace: str, *operations: dict[str, Any]) -> None:
+        commit = {"namespace": namespace, "flags": 0, "ops": list(operations)}
+        await self._handle.call("kvs.commit", commit)
+
+
+def data_context(stream: str, rank: int, data: bytes) -> dict[str, Any]:
+    """Context of an output event with data (RFC 24): text as it is, other bytes as base64."""
+    context: dict[str, Any] = {"stream": stream, "rank": str(rank)}
+    try:
+        context["data"] = data.decode()
+    except UnicodeDecodeError:
+        context["data"] = msgspec.to_builtins(data)
+        context["encoding"] = "base64"
+    return context
+
+
+def eof_context(stream: str, rank: int) -> dict[str, Any]:
+    """Context of the output event that ends a stream."""
+    return {"stream": stream, "rank": str(rank), "eof": True}
+
+
+HEADER = {
+    "version": 1,
+    "encoding": {"stdout": "UTF-8", "stderr": "UTF-8"},
+    "count": {"stdout": 1, "stderr": 1},
+    "options": {},
+}
+INPUT_HEADER = {"version": 1, "encoding": {"stdin": "UTF-8"}, "count": {"stdin": 1}, "options": {}}

@@ -1,0 +1,131 @@
+"""Knows what a jobspec says about running: simulated or real, how long, what, where; not how it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from brokersim.brokermod import duration
+
+
+@attrs.frozen(kw_only=True)
+class RunPlan:
+    """How one job is run. Durations in seconds.
+
+    Simulated jobs take ``run_time`` (0: none) and end with wait status ``wait_status``; ``exception_at`` (init or
+    run) makes them fail there. Real ones run ``command`` ``ntasks`` times. ``limit`` ends either (0: none).
+    ``output_rate`` lines a second are written to the job's output while it runs.
+    """
+
+    command: tuple[str, ...]
+    ntasks: int
+    nnodes: int
+    is_real: bool = False
+    run_time: float = 0.0
+    limit: float = 0.0
+    wait_status: int = 0
+    exception_at: str = ""
+    output_rate: float = 0.0
+    cwd: str | None = None
+    environment: dict[str, str] | None = None
+
+
+def to_plan(jobspec: Mapping[str, Any], r: Mapping[str, Any] | None = None) -> RunPlan:
+    """The plan of a sound version 1 jobspec. Raises ValueError that names the attribute that cannot be used.
+
+    Read are ``attributes.system``: duration, cwd, environment, ``exec.test`` (flux-core's: run_duration,
+    wait_status, mock_exception) and ``brokersim`` (exec, output_rate).
+    """
+    system = _mapping(_mapping(jobspec, "attributes"), "system")
+    test = _mapping(_mapping(system, "exec"), "test")
+    ours = _mapping(system, "brokersim")
+    task = jobspec["tasks"][0]
+    limit = _seconds(system, "duration")
+    is_real = bool(ours.get("exec")) and not test
+    nodes = _nodes(r)
+    return RunPlan(
+        command=tuple(task["command"]),
+        ntasks=_ntasks(task["count"], jobspec["resources"]),
+        nnodes=nodes,
+        is_real=is_real,
+        run_time=_seconds(test, "run_duration") if "run_duration" in test else limit,
+        limit=limit if is_real or "run_duration" in test else 0.0,
+        wait_status=_status(test.get("wait_status", 0)),
+        exception_at=_phase(test.get("mock_exception", "")),
+        output_rate=_rate(ours.get("output_rate", 0)),
+        cwd=_cwd(system.get("cwd")),
+        environment=_environment(system.get("environment")),
+    )
+
+
+def _mapping(owner: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = owner.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _seconds(owner: Mapping[str, Any], key: str) -> float:
+    value = owner.get(key, 0.0)
+    if isinstance(value, str):
+        value = duration.parse_duration(value)
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise ValueError(f"{key} must be a duration of 0 or more, not {value!r:.40}")
+    return float(value)
+
+
+def _status(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 0xFFFF:
+        raise ValueError(f"exec.test.wait_status must be 0 to 65535, not {value!r:.40}")
+    return value
+
+
+def _phase(value: Any) -> str:
+    if value not in ("", "init", "run"):
+        raise ValueError(f"exec.test.mock_exception must be init or run, not {value!r:.40}")
+    return str(value)
+
+
+def _rate(value: Any) -> float:
+    # Above 1,000 lines a second the simulated output would be the load under test, and by mistake.
+    if type(value) not in (int, float) or not 0 <= value <= 1000:
+        raise ValueError(f"brokersim.output_rate must be 0 to 1000 lines a second, not {value!r:.40}")
+    return float(value)
+
+
+def _cwd(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"cwd must be a string, not {value!r:.40}")
+    return value
+
+
+def _environment(value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not all(_is_variable(*pair) for pair in value.items()):
+        raise ValueError("environment must be an object of strings without NUL, names without =")
+    return dict(value)
+
+
+def _is_variable(name: Any, text: Any) -> bool:
+    return isinstance(name, str) and isinstance(text, str) and "=" not in name and "\0" not in name + text
+
+
+def _ntasks(count: Mapping[str, Any], resources: Any) -> int:
+    if "total" in count:
+        return int(count["total"])
+    slots, vertices = 1, resources
+    while vertices:
+        vertex = vertices[0]
+        many = vertex["count"]
+        slots *= many["min"] if isinstance(many, Mapping) else many
+        if vertex["type"] == "slot":
+            break
+        vertices = vertex.get("with")
+    return slots * int(count["per_slot"])
+
+
+def _nodes(r: Mapping[str, Any] | None) -> int:
+    entries = r["execution"]["R_lite"] if r else ()
+    spans = [part.partition("-") for entry in entries for part in entry["rank"].split(",")]
+    return max(1, sum(int(last or first) - int(first) + 1 for first, _, last in spans))

@@ -1,0 +1,179 @@
+"""Knows the course of one job's execution, from namespace to release; not who may ask for it (the module)."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from brokersim.brokermod import Handle, Message, RequestError, errnums
+
+from .commands import Commands
+from .guest import EVENTLOG, OUTPUT, GuestRecords, data_context
+from .plan import RunPlan, to_plan
+from .shell import Shell
+
+
+class JobRun:
+    """One job under execution: answers job-exec.start with start, finish and release (RFC 32's order).
+
+    ``go`` is stepped for simulated jobs and runs as a trio task for real commands; it uses only what both allow.
+    """
+
+    def __init__(self, handle: Handle, msg: Message, order: Any, kill_timeout: float) -> None:
+        self._handle = handle
+        self._msg = msg
+        self.id: int = order.id
+        self._kill_timeout = kill_timeout
+        self._jobspec = order.jobspec
+        self.plan: RunPlan = to_plan(order.jobspec, order.R)
+        self._guest = GuestRecords(handle, order.id, order.userid)
+        self._shell = Shell(handle, self._guest, self.plan, order.id, order.userid)
+        self._commands: Commands | None = None
+        self._finish: Callable[[int], object] | None = None
+        self._timers: list[Any] = []
+        self._killed_by = 0
+        self._is_running = False
+        self._is_doomed = False
+
+    async def go(self) -> None:
+        """The whole course. What fails becomes an exception of the job; its resources are released whatever comes."""
+        try:
+            await self._guest.create()
+            if await self._start():
+                await self._execute()
+        except RequestError as error:
+            self._fail(f"execution: {error}")
+        finally:
+            self._disarm()
+            self._shell.leave()
+        await self._release()
+
+    # -- what others want of it
+
+    def doom(self) -> None:
+        """A fatal exception was raised: end it, by SIGTERM first and SIGKILL after the kill timeout."""
+        if not self._is_doomed:
+            self._is_doomed = True
+            self._end_by(signal.SIGTERM)
+
+    def kill(self, signum: int) -> None:
+        """Deliver a signal; a simulated job is ended by every one that ends a process by default."""
+        if self._commands is not None:
+            self._commands.kill(signum)
+        elif signum not in (signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH):
+            self._finish_with(signum)
+
+    def _end_by(self, signum: int) -> None:
+        self.kill(signum)
+        if self._commands is not None:
+            self._later(self._kill_timeout, self._commands.kill, signal.SIGKILL)
+
+    def _later(self, seconds: float, fn: Callable[..., object], *args: Any) -> None:
+        self._timers.append(self._handle.call_later(seconds, fn, *args))
+
+    def _disarm(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    # -- the course
+
+    async def _start(self) -> bool:
+        """False if it failed before there was a shell."""
+        if self.plan.exception_at == "init":
+            self._fail("mock initialization exception generated")
+            return False
+        starting = self._guest.event("starting")
+        await self._shell.launch()
+        self._answer("start", {})
+        await self._shell.come_up(starting)
+        return True
+
+    async def _execute(self) -> None:
+        if self.plan.exception_at == "run":
+            self._fail("mock run exception generated")
+            self._killed_by = signal.SIGTERM
+        if self.plan.limit:
+            self._later(self.plan.limit, self._expire)
+        status = await (self._run_commands() if self.plan.is_real else self._simulate())
+        self._disarm()
+        if self._is_doomed and not status:
+            status = 1 << 8
+        await self._shell.go_down(status)
+        self._answer("finish", {"status": status})
+        complete = self._guest.event("complete", {"status": status})
+        await self._guest.append(EVENTLOG, complete, self._guest.event("done"))
+
+    async def _release(self) -> None:
+        if self._guest.exists:
+            try:
+                await self._guest.keep()
+            except RequestError as error:
+                self._fail(f"guest records not kept: {error}")
+        self._answer("release", {"ranks": "all", "final": True})
+        self._handle.respond_error(self._msg, errnums.ENODATA)
+
+    # -- running
+
+    async def _simulate(self) -> int:
+        if self._killed_by:
+            return self._killed_by
+        if self.plan.output_rate:
+            self._handle.spawn(self._chatter())
+        status: int = await self._handle.occurrence(self._begin)
+        return status
+
+    def _begin(self, done: Callable[[int], object]) -> None:
+        self._finish = done
+        self._is_running = True
+        self._later(self.plan.run_time, self._finish_with, self.plan.wait_status)
+
+    def _finish_with(self, status: int) -> None:
+        if self._finish is None:
+            self._killed_by = status
+            return
+        if self._is_running:
+            self._is_running = False
+            self._finish(status)
+
+    async def _chatter(self) -> None:
+        """Lines at a steady rate: the job the journal's instance ran while it was called at rest."""
+        period = 1.0 / self.plan.output_rate
+        line = 0
+        while True:
+            await self._handle.sleep(period)
+            if not self._is_running:
+                return
+            line += 1
+            try:
+                await self._write([data_context("stdout", 0, b"line %d\n" % line)])
+            except RequestError as error:
+                self._handle.log(4, f"job {self.id}: output line {line} not written: {error}")
+
+    async def _run_commands(self) -> int:
+        commands = Commands(self._handle, self.plan, self.id, self._write)
+        if self._killed_by:
+            return self._killed_by
+        self._commands = commands
+        try:
+            return await commands.run()
+        finally:
+            self._commands = None
+
+    def _expire(self) -> None:
+        self._fail("resource allocation expired", kind="timeout")
+        self._end_by(signal.SIGALRM)
+
+    # -- saying so
+
+    async def _write(self, contexts: list[dict[str, Any]]) -> None:
+        await self._guest.append(OUTPUT, *map(partial(self._guest.event, "data"), contexts))
+
+    def _answer(self, kind: str, data: dict[str, Any]) -> None:
+        self._handle.respond(self._msg, {"id": self.id, "type": kind, "data": data})
+
+    def _fail(self, note: str, kind: str = "exec") -> None:
+        self._is_doomed = True
+        self._answer("exception", {"severity": 0, "type": kind, "note": note})

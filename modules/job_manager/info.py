@@ -1,0 +1,149 @@
+"""Knows the service job-info: a job's records, looked up or followed; not how jobs change or how logs are followed."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+
+from .eventlog import decode_log
+from .follow import Followers, value_bytes
+from .streams import PRIMARY, LogStream, UpdateStream, Watch, record_key
+from .updates import apply_updates, update_event
+
+#: Lookup flags: decode values that are JSON; give jobspec and R with the updates of the eventlog applied.
+FLAG_DECODE = 1
+FLAG_CURRENT = 2
+
+
+class Stream(Protocol):
+    """What the service wants of each open stream."""
+
+    msg: Message
+
+    def finish(self, errnum: int) -> None: ...
+
+    def drop(self) -> None: ...
+
+
+class Lookup(msgspec.Struct, gc=False):
+    """Payload of job-info.lookup."""
+
+    id: int
+    keys: list[str]
+    flags: int = 0
+
+
+class UpdateWatch(msgspec.Struct, gc=False):
+    """Payload of job-info.update-watch: key R or jobspec."""
+
+    id: int
+    key: str
+    flags: int = 0
+
+
+class Cancel(msgspec.Struct, gc=False):
+    """Payload of job-info.eventlog-watch-cancel and update-watch-cancel."""
+
+    matchtag: int
+
+
+class JobInfo:
+    """Everything of a job that is in the KVS: ``job.<id>.KEY``."""
+
+    __slots__ = ("_handle", "_streams", "followers")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self.followers = Followers(handle)
+        self._streams: list[Stream] = []
+
+    def __len__(self) -> int:
+        """Streams open now."""
+        return len(self._streams)
+
+    # -- looking up
+
+    async def lookup(self, msg: Message) -> None:
+        """Answer ``{"id": n, KEY: text, …}``, one kvs.lookup a key. Raises RequestError(ENOENT) for any missing."""
+        wish = msg.unpack(Lookup)
+        answer: dict[str, Any] = {"id": wish.id}
+        for key in wish.keys:
+            raw = await self._value(wish.id, key)
+            if wish.flags & FLAG_CURRENT and update_event(key):
+                raw = msgspec.json.encode(await self._current(wish.id, key, raw))
+            answer[key] = decoded(key, raw) if wish.flags & FLAG_DECODE else raw.decode(errors="replace")
+        self._handle.respond(msg, answer)
+
+    async def _current(self, job: int, key: str, raw: bytes) -> Any:
+        try:
+            log = await self._value(job, "eventlog")
+        except RequestError as error:
+            if error.errno != errnums.ENOENT:
+                raise
+            return decoded(key, raw)  # its first events are still in their 10 ms window: no updates yet
+        try:
+            return apply_updates(key, decoded(key, raw), decode_log(log))
+        except ValueError as error:
+            raise RequestError(errnums.EPROTO, str(error)) from None
+
+    async def _value(self, job: int, key: str) -> bytes:
+        look = {"key": record_key(job, key), "namespace": PRIMARY, "flags": 0}
+        try:
+            return value_bytes(await self._handle.call("kvs.lookup", look))
+        except RequestError as error:
+            raise RequestError(error.errno or errnums.ENOENT, f"job {jobid.encode(job)}: no {key}") from None
+
+    async def update_watch(self, msg: Message) -> None:
+        """Stream ``{KEY: value}``: as it is now, and again after each update, until the job is inactive."""
+        _must_stream(msg)
+        wish = msg.unpack(UpdateWatch)
+        if not update_event(wish.key):
+            raise RequestError(
+                errnums.EINVAL, f"job-info.update-watch: {wish.key!r} is neither R nor jobspec"
+            )
+        value = await self._current(wish.id, wish.key, await self._value(wish.id, wish.key))
+        self._open(UpdateStream(self._handle, self.followers, msg, wish.id, wish.key, value, self._forget))
+
+    # -- streams
+
+    def watch(self, msg: Message) -> None:
+        """Stream ``{"event": line}`` until the log is complete."""
+        _must_stream(msg)
+        self._open(LogStream(self._handle, self.followers, msg, msg.unpack(Watch), self._forget))
+
+    def cancel(self, msg: Message) -> None:
+        """End one stream of this client; unknown matchtags are ignored, the stream may just have ended."""
+        matchtag = msg.unpack(Cancel).matchtag
+        for stream in self._streams:
+            if stream.msg.sender == msg.sender and stream.msg.matchtag == matchtag:
+                stream.finish(errnums.ENODATA)
+                return
+
+    def leave(self, sender: str) -> None:
+        """A client went: nothing more is sent to it."""
+        for stream in [one for one in self._streams if one.msg.sender == sender]:
+            stream.drop()
+
+    def _open(self, stream: LogStream | UpdateStream) -> None:
+        self._streams.append(stream)
+        stream.start()
+
+    def _forget(self, stream: Stream) -> None:
+        if stream in self._streams:
+            self._streams.remove(stream)
+
+
+def _must_stream(msg: Message) -> None:
+    if not msg.is_streaming:
+        raise RequestError(errnums.EPROTO, f"{msg.topic} must be a streaming request")
+
+
+def decoded(key: str, raw: bytes) -> Any:
+    """The JSON value of a record. Raises RequestError(EPROTO)."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise RequestError(errnums.EPROTO, f"{key} is not JSON") from None

@@ -1,0 +1,188 @@
+"""Knows jobspec version 1 (RFC 25) and the signed envelope J (RFC 15); not where jobs run or how they are kept."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+#: A command of a megabyte is a mistake; the KVS would store it for each job.
+SIZE_MAX: Final = 1 << 20
+_KINDS: Final = ("node", "slot", "core", "gpu")
+_SCHEMES: Final = ("after", "afterany", "afterok", "afternotok", "begin-time")
+
+
+@attrs.frozen(kw_only=True)
+class JobFacts:
+    """What lists and the job machine want to know of a jobspec."""
+
+    name: str
+    ntasks: int
+    nnodes: int
+    ncores: int
+    duration: float
+    queue: str | None = None
+    cwd: str | None = None
+    dependencies: tuple[tuple[str, str], ...] = ()
+
+
+def unwrap(envelope: str) -> tuple[int, bytes]:
+    """The user id and the payload of J, ``HEADER.PAYLOAD.SIGNATURE``.
+
+    Only mechanism ``none`` is known: the signature is not checked, the socket's credentials are.
+    Raises ValueError that says what is wrong.
+    """
+    parts = envelope.split(".")
+    if len(parts) != 3 or len(envelope) > 2 * SIZE_MAX:
+        raise ValueError("J must be HEADER.PAYLOAD.SIGNATURE and at most 2 MiB")
+    header = _header(_base64(parts[0], "HEADER"))
+    mechanism = header.get("mechanism")
+    if header.get("version") != 1 or mechanism != "none" or type(header.get("userid")) is not int:
+        raise ValueError(f"J: header must have version 1, a userid and mechanism none, not {mechanism!r:.40}")
+    return int(str(header["userid"])), _base64(parts[1], "PAYLOAD")
+
+
+def decode_jobspec(payload: bytes) -> dict[str, Any]:
+    """The jobspec in a payload. Raises ValueError unless it is a JSON object."""
+    try:
+        jobspec = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"jobspec is not JSON: {error}") from None
+    if not isinstance(jobspec, dict):
+        raise ValueError("jobspec must be a JSON object")
+    return jobspec
+
+
+def check_jobspec(jobspec: Mapping[str, Any]) -> JobFacts:
+    """The facts of a sound version 1 jobspec. Raises ValueError naming the part that isn't."""
+    for key in ("resources", "tasks", "attributes", "version"):
+        _require(key in jobspec, f"{key} is missing")
+    _require(jobspec["version"] == 1, f"version must be 1, not {jobspec['version']!r:.40}")
+    task = _task(jobspec["tasks"])
+    counts = {"node": 0, "slot": 0, "core": 0, "gpu": 0}
+    _vertices(jobspec["resources"], counts, depth=0)
+    _require(counts["slot"] > 0, "resources hold no slot")
+    _require(counts["core"] > 0, "a slot holds no core")
+    slots = counts["slot"] * max(1, counts["node"])
+    system = _system(jobspec["attributes"])
+    return JobFacts(
+        name=_name(task["command"], system),
+        ntasks=_ntasks(task["count"], slots),
+        nnodes=counts["node"],
+        ncores=slots * counts["core"],
+        duration=_duration(system),
+        queue=_text(system, "queue"),
+        cwd=_text(system, "cwd"),
+        dependencies=_dependencies(system),
+    )
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"jobspec: {what}")
+
+
+def _base64(text: str, part: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError(f"J: {part} is not base64") from None
+
+
+def _header(raw: bytes) -> dict[str, str | int]:
+    """Pairs ``key NUL type-letter value NUL``; the letter is i for integers and s for strings."""
+    fields = raw.split(b"\0")[:-1]
+    header: dict[str, str | int] = {}
+    for key, value in zip(fields[::2], fields[1::2], strict=False):
+        text = value[1:].decode(errors="replace")
+        is_int = value[:1] == b"i" and text.isascii() and text.isdigit() and len(text) < 20
+        header[key.decode(errors="replace")] = int(text) if is_int else text
+    return header
+
+
+def _task(tasks: Any) -> Mapping[str, Any]:
+    _require(isinstance(tasks, Sequence) and len(tasks) == 1, "tasks must be a list of one task")
+    task = tasks[0]
+    _require(isinstance(task, Mapping), "tasks[0] must be an object")
+    command = task.get("command")
+    words = isinstance(command, Sequence) and not isinstance(command, str) and len(command) > 0
+    _require(words and all(isinstance(word, str) for word in command), "command must be a list of strings")
+    _require(isinstance(task.get("slot"), str), "tasks[0].slot must be a string")
+    _require(isinstance(task.get("count"), Mapping), "tasks[0].count must be {per_slot: n} or {total: n}")
+    return dict(task)
+
+
+def _ntasks(count: Mapping[str, Any], slots: int) -> int:
+    per_slot, total = count.get("per_slot"), count.get("total")
+    number = total if per_slot is None else per_slot
+    if type(number) is not int or number < 1:
+        raise ValueError("jobspec: tasks[0].count must be {per_slot: n} or {total: n}, n > 0")
+    return number * (slots if per_slot is not None else 1)
+
+
+def _vertices(vertices: Any, counts: dict[str, int], depth: int) -> None:
+    _require(
+        isinstance(vertices, Sequence) and not isinstance(vertices, str) and len(vertices) > 0 and depth < 5,
+        "resources must be a list of node, slot, core or gpu",
+    )
+    for vertex in vertices:
+        kind = vertex.get("type") if isinstance(vertex, Mapping) else None
+        if kind not in _KINDS:
+            raise ValueError(f"jobspec: resource type must be one of {', '.join(_KINDS)}, not {kind!r:.40}")
+        count = vertex.get("count")
+        count = count.get("min") if isinstance(count, Mapping) else count
+        if type(count) is not int or count < (0 if kind == "gpu" else 1):
+            raise ValueError(f"jobspec: count of {kind} must be a positive integer, not {count!r:.40}")
+        _require(not counts[kind], f"more than one {kind}; version 1 has one chain of resources")
+        counts[kind] = count
+        if "with" in vertex or kind in ("node", "slot"):
+            _vertices(vertex.get("with"), counts, depth + 1)
+
+
+def _system(attributes: Any) -> Mapping[str, Any]:
+    if attributes is None:
+        return {}
+    _require(isinstance(attributes, Mapping), "attributes must be an object")
+    system = attributes.get("system", {})
+    _require(isinstance(system, Mapping), "attributes.system must be an object")
+    return system  # type: ignore[no-any-return]  # checked one line above
+
+
+def _name(command: Sequence[str], system: Mapping[str, Any]) -> str:
+    job = system.get("job")
+    name = job.get("name") if isinstance(job, Mapping) else None
+    return name if isinstance(name, str) and name else command[0].rsplit("/", 1)[-1]
+
+
+def _duration(system: Mapping[str, Any]) -> float:
+    duration = system.get("duration", 0)
+    _require(
+        type(duration) in (int, float) and 0 <= duration < float("inf"),
+        f"attributes.system.duration must be a number of seconds, 0 or more, not {duration!r:.40}",
+    )
+    return float(duration)
+
+
+def _text(system: Mapping[str, Any], key: str) -> str | None:
+    value = system.get(key)
+    _require(value is None or isinstance(value, str), f"attributes.system.{key} must be a string")
+    return value
+
+
+def _dependencies(system: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    given = system.get("dependencies", [])
+    _require(isinstance(given, Sequence) and not isinstance(given, str), "dependencies must be a list")
+    return tuple(_dependency(one) for one in given)
+
+
+def _dependency(one: Any) -> tuple[str, str]:
+    scheme = one.get("scheme") if isinstance(one, Mapping) else None
+    _require(
+        scheme in _SCHEMES, f"dependency scheme must be one of {', '.join(_SCHEMES)}, not {scheme!r:.40}"
+    )
+    value = one.get("value")
+    _require(isinstance(value, (str, int, float)), f"dependency {scheme}: value is missing")
+    return str(scheme), str(value)

@@ -1,0 +1,62 @@
+"""Knows who follows the events of all jobs (``job-manager.events-journal``); not what events mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokersim.brokermod import Handle, Message, errnums
+
+from .eventlog import Event
+from .job import Job
+from .registry import JobTable
+
+#: Job id that ends the backlog: all events of the past have been sent (flux-core's FLUX_JOBID_ANY).
+SENTINEL = (1 << 64) - 1
+
+
+class Journal:
+    """Streams ``{"id","events":[..][,"jobspec"][,"R"]}``: first the active jobs' past, a sentinel, then live."""
+
+    __slots__ = ("_followers", "_handle")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._followers: list[Message] = []
+
+    def follow(self, msg: Message, jobs: JobTable) -> None:
+        """Begin to send to a streaming request. Raises nothing; the caller checks that it streams."""
+        for job in jobs.active.values():
+            self._handle.respond(msg, _past(job))
+        self._handle.respond(msg, {"id": SENTINEL, "events": []})
+        self._followers.append(msg)
+
+    def publish(self, job: Job, event: Event) -> None:
+        """Send one event to all who follow."""
+        if not self._followers:
+            return
+        entry: dict[str, Any] = {"id": job.id, "events": [event]}
+        if event["name"] == "submit":
+            entry["jobspec"] = job.jobspec
+        elif event["name"] == "alloc":
+            entry["R"] = job.R
+        for msg in self._followers:
+            self._handle.respond(msg, entry)
+
+    def leave(self, sender: str) -> None:
+        """Stop sending to a client that went."""
+        self._followers = [msg for msg in self._followers if msg.sender != sender]
+
+    def cancel(self, sender: str, matchtag: int) -> None:
+        """End one stream on its client's wish."""
+        for msg in self._followers:
+            if msg.sender == sender and msg.matchtag == matchtag:
+                self._followers.remove(msg)
+                self._handle.respond_error(msg, errnums.ENODATA)
+                return
+
+
+def _past(job: Job) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": job.id, "events": list(job.events or ()), "jobspec": job.jobspec}
+    if job.R is not None:
+        entry["R"] = job.R
+    return entry

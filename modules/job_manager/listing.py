@@ -1,0 +1,261 @@
+"""Knows how jobs are selected and shown (service job-list, RFC 31's constraints); not where they come from."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, TypeAlias
+
+from .job import Job
+from .registry import JobTable
+from .states import ACTIVE, State
+
+Test: TypeAlias = Callable[[Job], bool]
+
+#: A constraint deeper than this is a mistake or an attack on the stack.
+DEPTH_MAX: Final = 32
+_INACTIVE: Final = State.INACTIVE
+
+
+def _expiration(job: Job) -> float | None:
+    return job.R["execution"]["expiration"] if job.R else None
+
+
+def _nodelist(job: Job) -> str | None:
+    return ",".join(job.R["execution"]["nodelist"]) if job.R else None
+
+
+def _ranks(job: Job) -> str | None:
+    return ",".join(entry["rank"] for entry in job.R["execution"]["R_lite"]) if job.R else None
+
+
+def _nnodes(job: Job) -> int | None:
+    nodes = sum(_members(entry["rank"]) for entry in job.R["execution"]["R_lite"]) if job.R else 0
+    return nodes or job.facts.nnodes or None
+
+
+def _members(ids: str) -> int:
+    spans = (part.partition("-") for part in ids.split(","))
+    return sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+
+
+def _ended(value: Callable[[Job], Any]) -> Callable[[Job], Any]:
+    return lambda job: value(job) if job.state is _INACTIVE else None
+
+
+#: Attribute → its value, None when the job has none (then it is left out, as in flux-core).
+ATTRIBUTES: Final[dict[str, Callable[[Job], Any]]] = {
+    "userid": lambda job: job.userid,
+    "urgency": lambda job: job.urgency,
+    "priority": lambda job: job.priority if job.priority >= 0 else None,
+    "t_submit": lambda job: job.t_submit,
+    "t_depend": lambda job: job.t_depend or None,
+    "t_run": lambda job: job.t_run or None,
+    "t_cleanup": lambda job: job.t_cleanup or None,
+    "t_inactive": lambda job: job.t_inactive or None,
+    "state": lambda job: int(job.state),
+    "name": lambda job: job.facts.name,
+    "cwd": lambda job: job.facts.cwd,
+    "queue": lambda job: job.facts.queue,
+    "ntasks": lambda job: job.facts.ntasks,
+    "ncores": lambda job: job.facts.ncores,
+    "duration": lambda job: job.facts.duration,
+    "nnodes": _nnodes,
+    "ranks": _ranks,
+    "nodelist": _nodelist,
+    "expiration": _expiration,
+    "success": _ended(lambda job: job.success),
+    "result": _ended(lambda job: job.result),
+    "waitstatus": lambda job: job.status,
+    "exception_occurred": _ended(lambda job: job.exception is not None),
+    "exception_type": lambda job: job.exception[0] if job.exception else None,
+    "exception_severity": lambda job: 0 if job.exception else None,
+    "exception_note": lambda job: job.exception[1] if job.exception else None,
+    "annotations": lambda job: job.annotations,
+    "dependencies": lambda job: list(job.waits_for) or None,
+}
+
+
+def columns(attrs: Sequence[str]) -> dict[str, Callable[[Job], Any]]:
+    """The attributes asked for (``all`` is every one). Raises ValueError for one that does not exist."""
+    if "all" in attrs:
+        return ATTRIBUTES
+    for name in attrs:
+        if name not in ATTRIBUTES and name != "id":
+            raise ValueError(f"unknown attribute {name!r:.60}; there are: id, all, {', '.join(ATTRIBUTES)}")
+    return {name: ATTRIBUTES[name] for name in attrs if name != "id"}
+
+
+def show(job: Job, asked: Mapping[str, Callable[[Job], Any]]) -> dict[str, Any]:
+    """``{"id": n, …}`` with the attributes the job has."""
+    shown: dict[str, Any] = {"id": job.id}
+    for name, value_of in asked.items():
+        value = value_of(job)
+        if value is not None:
+            shown[name] = value
+    return shown
+
+
+def select(jobs: JobTable, test: Test, max_entries: int = 0, since: float = 0.0) -> Iterable[Job]:
+    """Matching jobs: pending by priority, then running newest first, then inactive newest first.
+
+    ``max_entries`` 0 is no limit; inactive jobs only if they ended after ``since`` (seconds since the epoch).
+    """
+    active = sorted(jobs.active.values(), key=_active_order)
+    ended = reversed(jobs.inactive.values()) if since <= 0 else _ended_since(jobs, since)
+    found = (job for group in (active, ended) for job in group if test(job))
+    return islice(found, max_entries) if max_entries > 0 else found
+
+
+def _active_order(job: Job) -> tuple[int, float, int]:
+    if job.state < State.RUN:
+        return (0, -float(job.priority), job.id)
+    return (1, -job.t_run, job.id)
+
+
+def _ended_since(jobs: JobTable, since: float) -> Iterable[Job]:
+    for job in reversed(jobs.inactive.values()):
+        if job.t_inactive <= since:
+            return
+        yield job
+
+
+# -- constraints: {"operator": [values]}
+
+
+def to_test(constraint: Any, depth: int = 0) -> Test:
+    """The test a constraint stands for; none selects every job. Raises ValueError that names the bad part."""
+    if constraint is None or constraint == {}:
+        return lambda job: True
+    if not isinstance(constraint, Mapping) or len(constraint) != 1 or depth > DEPTH_MAX:
+        raise ValueError("constraint must be an object of one operator and its list of values")
+    [(name, values)] = constraint.items()
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise ValueError(f"constraint {name!r:.40}: values must be a list")
+    if name in _COMBINE:
+        return _COMBINE[name]([to_test(value, depth + 1) for value in values])
+    if name in _TIMES:
+        return _all_of([_compare(name, value) for value in values])
+    if name not in _MATCH:
+        known = ", ".join((*_COMBINE, *_MATCH, *_TIMES))
+        raise ValueError(f"unknown constraint operator {name!r:.40}; there are: {known}")
+    return _MATCH[name](values)
+
+
+def _all_of(tests: Sequence[Test]) -> Test:
+    return lambda job: all(test(job) for test in tests)
+
+
+def _any_of(tests: Sequence[Test]) -> Test:
+    return lambda job: any(test(job) for test in tests) if tests else True
+
+
+def _none_of(tests: Sequence[Test]) -> Test:
+    return lambda job: not all(test(job) for test in tests)
+
+
+def _user(values: Sequence[Any]) -> Test:
+    users = _typed("userid", values, int)
+    return lambda job: job.userid in users or _UNKNOWN_USER in users
+
+
+def _states(values: Sequence[Any]) -> Test:
+    mask = 0
+    for value in values:
+        mask |= _mask(value, _STATE_NAMES, "states")
+    return lambda job: bool(job.state & mask)
+
+
+def _results(values: Sequence[Any]) -> Test:
+    mask = 0
+    for value in values:
+        mask |= _mask(value, _RESULT_NAMES, "results")
+    return lambda job: job.state is _INACTIVE and bool(job.result & mask)
+
+
+def _name(values: Sequence[Any]) -> Test:
+    names = _typed("name", values, str)
+    return lambda job: job.facts.name in names
+
+
+def _queue(values: Sequence[Any]) -> Test:
+    names = _typed("queue", values, str)
+    return lambda job: job.facts.queue in names
+
+
+def _ids(values: Sequence[Any]) -> Test:
+    ids = _typed("id", values, int)
+    return lambda job: job.id in ids
+
+
+def _typed(name: str, values: Sequence[Any], kind: type) -> list[Any]:
+    for value in values:
+        if type(value) is not kind:
+            raise ValueError(f"constraint {name}: {value!r:.40} is no {kind.__name__}")
+    return list(values)
+
+
+def _mask(value: Any, names: Mapping[str, int], where: str) -> int:
+    if type(value) is int and value >= 0:
+        return value
+    mask = names.get(value.lower()) if isinstance(value, str) else None
+    if mask is None:
+        raise ValueError(f"constraint {where}: {value!r:.40}; give a bit mask or one of {', '.join(names)}")
+    return mask
+
+
+def _compare(name: str, value: Any) -> Test:
+    text = value if isinstance(value, str) else ""
+    sign = text[:2] if text[:2] in _SIGNS else text[:1]
+    try:
+        compare, limit = _SIGNS[sign], float(text[len(sign) :])
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"constraint {name}: {value!r:.40}; give >, >=, < or <= and a time in seconds"
+        ) from None
+    attribute = ATTRIBUTES[name]
+    return lambda job: (when := attribute(job)) is not None and compare(when, limit)
+
+
+_UNKNOWN_USER: Final = 0xFFFFFFFF
+_STATE_NAMES: Final = {
+    **{state.name.lower(): int(state) for state in State},
+    "pending": 14,
+    "running": 48,
+    "active": int(ACTIVE),
+}
+_RESULT_NAMES: Final = {"completed": 1, "failed": 2, "canceled": 4, "cancelled": 4, "timeout": 8}
+_COMBINE: Final[dict[str, Callable[[Sequence[Test]], Test]]] = {
+    "and": _all_of,
+    "or": _any_of,
+    "not": _none_of,
+}
+_MATCH: Final[dict[str, Callable[[Sequence[Any]], Test]]] = {
+    "userid": _user,
+    "states": _states,
+    "results": _results,
+    "name": _name,
+    "queue": _queue,
+    "id": _ids,
+}
+_TIMES: Final = ("t_submit", "t_depend", "t_run", "t_cleanup", "t_inactive")
+_SIGNS: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+
+
+def job_stats(jobs: JobTable) -> dict[str, Any]:
+    """The answer of job-list.job-stats."""
+    counts = jobs.counts
+    states = {state.name.lower(): counts[state] for state in State if state is not State.NEW}
+    results = {1: 0, 2: 0, 4: 0, 8: 0}
+    for job in jobs.inactive.values():
+        results[job.result] += 1
+    return {
+        "job_states": {**states, "total": counts.submitted},
+        "successful": results[1],
+        "failed": results[2],
+        "canceled": results[4],
+        "timeout": results[8],
+        "inactive_purged": jobs.purged,
+        "queues": [],
+    }

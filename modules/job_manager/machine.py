@@ -1,0 +1,339 @@
+"""Knows what each state of a job makes the module do (RFC 21), and posts events; not who asks or who lists jobs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+
+from .batch import CommitBatch, append_op
+from .dependencies import Dependencies, Verdict
+from .eventlog import encode_event, make_event
+from .hooks import JobHooks
+from .job import Job
+from .jobspec import JobFacts
+from .journal import Journal
+from .messages import AllocAnswer, StartAnswer
+from .queue import QueueSwitch
+from .registry import JobTable
+from .states import State, priority_of
+
+#: Types of a sched.alloc response (RFC 27).
+ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
+
+
+class Log(Protocol):
+    """Where the machine complains."""
+
+    def error(self, text: str) -> object: ...
+
+
+class JobMachine:
+    """Drives every job from submit to clean. Each event is applied, batched for the KVS, published, acted upon."""
+
+    __slots__ = (
+        "_actions", "_handle", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service", "hooks",
+        "jobs", "journal", "on_inactive", "queue", "sched_ready",
+    )  # fmt: skip
+
+    def __init__(self, handle: Handle, log: Log, on_inactive: Callable[[Job], object]) -> None:
+        self._handle = handle
+        self._log = log
+        self.jobs = JobTable()
+        self.batch = CommitBatch(handle, log.error)
+        self.hooks = JobHooks()
+        self.journal = Journal(handle)
+        self.queue = QueueSwitch()
+        self.dependencies = Dependencies()
+        self.on_inactive = on_inactive
+        self.sched_ready = False
+        self.exec_service = ""
+        self._verdicts: deque[Verdict] = deque()
+        self._settling = False
+        self._actions: dict[State, Callable[[Job], None]] = {
+            State.NEW: lambda job: None,
+            State.DEPEND: self._depend,
+            State.PRIORITY: self._prioritize,
+            State.SCHED: self._schedule,
+            State.RUN: self._run,
+            State.CLEANUP: self._clean_up,
+            State.INACTIVE: self._end,
+        }
+
+    # -- events
+
+    def submit(self, job: Job, t_submit: float) -> None:
+        """A new job: NEW and submit now, validate and what follows when that is in the KVS."""
+        self.jobs.add(job)
+        self.hooks.new(job)
+        context = {"userid": job.userid, "urgency": job.urgency, "flags": job.flags, "version": 1}
+        self.post(job, "submit", context, timestamp=t_submit)
+        # As flux-core: nothing more happens to a job before its first event is in the KVS.
+        self.batch.when_committed(partial(self._validate, job))
+
+    def _validate(self, job: Job) -> None:
+        if job.state is State.NEW:  # not if an exception came first
+            self._hold_for_dependencies(job)
+            self.post(job, "validate")
+            self._settle()
+
+    def post(
+        self, job: Job, name: str, context: dict[str, Any] | None = None, *, timestamp: float | None = None
+    ) -> None:
+        """Let an event happen to a job. Raises ValueError if it cannot come in the job's state."""
+        event = make_event(self._handle.time() if timestamp is None else timestamp, name, context)
+        old = job.state
+        job.apply(event)
+        self.batch.add(append_op(job.eventlog_key, encode_event(event)))
+        self.journal.publish(job, event)
+        if job.state is not old:
+            self.jobs.moved(job, old)
+            self.hooks.entered(job)
+        elif name == "start":
+            self._settled(self.dependencies.started(job))
+        self.act(job)
+
+    def adopt(self, job: Job) -> None:
+        """A job of an earlier life of the instance. What ran is lost; what waited starts to wait again."""
+        self.jobs.add(job)
+        if job.state is State.INACTIVE:
+            return
+        if job.state is State.SCHED:
+            self.post(job, "flux-restart")
+        elif job.state in (State.NEW, State.DEPEND):
+            self.raise_exception(
+                job, "restart", 0, "the instance ended before the job could be queued", job.userid
+            )
+        elif job.state is State.RUN:
+            self.raise_exception(job, "restart", 0, "the instance ended while the job ran", job.userid)
+        else:
+            self.act(job)
+
+    def set_urgency(self, job: Job, urgency: int, userid: int) -> None:
+        """A new urgency, and with it a new place in the queue; 0 takes the job out of it."""
+        self.post(job, "urgency", {"urgency": urgency, "userid": userid})
+        if job.state is not State.SCHED:
+            return
+        self.post(job, "priority", {"priority": priority_of(urgency)})
+        if not job.priority:
+            self.cancel_alloc(job)
+        elif job.alloc_pending:
+            self._handle.request("sched.prioritize", {"jobs": [[job.id, job.priority]]})
+
+    def check_dependencies(self, facts: JobFacts) -> None:
+        """Raises ValueError if a dependency names no job of this instance, or no time."""
+        for scheme, value in facts.dependencies:
+            if scheme == "begin-time":
+                float(value)
+            elif self.jobs.get(jobid.decode(value)) is None:
+                raise ValueError(f"dependency {scheme}={value}: unknown job id")
+
+    def raise_exception(self, job: Job, kind: str, severity: int, note: str, userid: int) -> None:
+        """Post an exception; severity 0 ends the job. The execution service hears of it by an event."""
+        context = {"type": kind, "severity": severity, "userid": userid, "note": note}
+        self.post(job, "exception", context)
+        self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity})
+
+    def act(self, job: Job) -> None:
+        """Do what the job's state asks for; doing it again does nothing."""
+        self._actions[job.state](job)
+
+    # -- actions by state
+
+    def _depend(self, job: Job) -> None:
+        if not job.waits_for:
+            self.post(job, "depend")
+
+    def _prioritize(self, job: Job) -> None:
+        self.post(job, "priority", {"priority": priority_of(job.urgency)})
+
+    def _schedule(self, job: Job) -> None:
+        if job.alloc_pending or not job.priority or not self.sched_ready or not self.queue.started:
+            return
+        job.alloc_pending, job.alloc_cancelled = True, False
+        wish = {
+            "id": job.id,
+            "priority": job.priority,
+            "userid": job.userid,
+            "t_submit": job.t_submit,
+            "jobspec": job.jobspec,
+        }
+        self._handle.stream("sched.alloc", wish, self._alloc_answer, job)
+
+    def _run(self, job: Job) -> None:
+        if job.start_pending or not self.exec_service:
+            return
+        job.start_pending = True
+        order = {"id": job.id, "userid": job.userid, "jobspec": job.jobspec, "reattach": False, "R": job.R}
+        self._handle.stream(f"{self.exec_service}.start", order, self._start_answer, job)
+
+    def _clean_up(self, job: Job) -> None:
+        if job.alloc_pending:
+            self.cancel_alloc(job)
+        elif job.start_pending:
+            pass  # the final release is still to come
+        elif job.has_resources:
+            self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})
+            self.post(job, "free")
+        else:
+            self.post(job, "clean")
+
+    def _end(self, job: Job) -> None:
+        self.on_inactive(job)
+        self._settled(self.dependencies.ended(job))
+
+    def kill(self, job: Job, signum: int) -> None:
+        """A signal for the commands of a running job."""
+        self._handle.request(f"{self.exec_service}.kill", {"id": job.id, "signum": signum})
+
+    # -- dependencies
+
+    def _hold_for_dependencies(self, job: Job) -> None:
+        for scheme, value in job.facts.dependencies:
+            description = f"{scheme}={value}"
+            self.post(job, "dependency-add", {"description": description})
+            if scheme == "begin-time":
+                wait = max(0.0, float(value) - self._handle.time())
+                self._handle.call_later(
+                    wait, self._begin, Verdict(job=job, description=description, met=True)
+                )
+                continue
+            other = self.jobs.get(jobid.decode(value))
+            verdict = self.dependencies.add(job, scheme, other, description) if other is not None else None
+            if verdict is not None:
+                self._verdicts.append(verdict)
+
+    def _begin(self, verdict: Verdict) -> None:
+        self._settled([verdict])
+
+    def _settled(self, verdicts: list[Verdict]) -> None:
+        self._verdicts.extend(verdicts)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Act on verdicts one after the other: a chain of failing dependants must not become a deep recursion."""
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            while self._verdicts:
+                self._judge(self._verdicts.popleft())
+        finally:
+            self._settling = False
+
+    def _judge(self, verdict: Verdict) -> None:
+        job, description = verdict.job, verdict.description
+        if job.state is not State.DEPEND or description not in job.waits_for:
+            return
+        if verdict.met:
+            self.post(job, "dependency-remove", {"description": description})
+        else:
+            note = f"dependency {description} can never be met"
+            self.raise_exception(job, "dependency", 0, note, job.userid)
+
+    # -- the scheduler
+
+    def cancel_alloc(self, job: Job) -> None:
+        """Take back a request for resources; the answer says that it is off."""
+        if job.alloc_pending and not job.alloc_cancelled:
+            job.alloc_cancelled = True
+            self._handle.request("sched.cancel", {"id": job.id})
+
+    def _alloc_answer(self, response: Message, job: Job) -> None:
+        if response.errnum:
+            self._alloc_ended(response, job)
+            return
+        try:
+            answer = response.unpack(AllocAnswer)
+        except RequestError as error:
+            answer = AllocAnswer(type=ALLOC_DENY, note=f"the scheduler's answer is malformed: {error}")
+        if answer.type == ALLOC_ANNOTATE:
+            job.annotations = answer.annotations
+        elif job.alloc_pending:
+            job.alloc_pending = False
+            self._allocated(job, answer)
+
+    def _allocated(self, job: Job, answer: AllocAnswer) -> None:
+        if answer.type == ALLOC_SUCCESS and answer.R is not None:
+            job.R = answer.R
+            self.post(job, "alloc", {"annotations": answer.annotations or {}})
+        elif answer.type != ALLOC_CANCEL and job.state is State.SCHED:
+            self.raise_exception(job, "alloc", 0, answer.note, 0)
+        else:
+            self.act(job)
+
+    def _alloc_ended(self, response: Message, job: Job) -> None:
+        """The stream is over: normally after its answer, else because the scheduler went or refuses to talk."""
+        if not job.alloc_pending:
+            return
+        job.alloc_pending = False
+        if response.errnum in (errnums.ENOSYS, errnums.EHOSTUNREACH):
+            self.sched_ready = False  # asked again at the next scheduler's sched-ready
+            self.act(job)
+        elif job.state is State.SCHED:
+            note = response.payload_str or errnums.strerror(response.errnum)
+            self.raise_exception(job, "alloc", 0, note, 0)
+        else:
+            self.act(job)
+
+    # -- the execution service
+
+    def _start_answer(self, response: Message, job: Job) -> None:
+        if response.errnum:
+            self._start_ended(response, job)
+            return
+        if not job.start_pending:
+            return
+        try:
+            answer = response.unpack(StartAnswer)
+            self._progress(job, answer.type, answer.data)
+        except (RequestError, ValueError, LookupError, TypeError) as error:
+            self._log.error(
+                f"job {jobid.encode(job.id)}: the execution service's answer makes no sense: {error}"
+            )
+
+    def _progress(self, job: Job, kind: str, data: dict[str, Any]) -> None:
+        if kind == "exception":
+            self.raise_exception(job, str(data["type"]), int(data["severity"]), str(data.get("note", "")), 0)
+        elif kind == "finish":
+            self.post(job, kind, {"status": int(data["status"])})
+        elif kind == "release":
+            final = bool(data["final"])
+            job.start_pending = not final
+            self.post(job, kind, {"ranks": str(data["ranks"]), "final": final})
+        elif kind == "start":
+            self.post(job, kind)
+
+    def _start_ended(self, response: Message, job: Job) -> None:
+        if not job.start_pending:
+            return
+        job.start_pending = False
+        started = any(event["name"] == "start" for event in job.events or ())
+        if response.errnum == errnums.ENOSYS and not started and job.state is State.RUN:
+            self.exec_service = ""  # nobody executes now; started when one says hello
+            return
+        if job.state is State.RUN:
+            note = f"execution service: {response.payload_str or errnums.strerror(response.errnum)}"
+            self.raise_exception(job, "exec", 0, note, 0)
+        else:
+            self.act(job)
+
+    # -- switches
+
+    def act_on(self, *states: State) -> None:
+        """Act on every active job in one of these states: something they wait for may be there now."""
+        for job in [job for job in self.jobs.active.values() if job.state in states]:
+            self.act(job)
+
+    def start_queue(self, started: bool) -> None:
+        """Let jobs get resources, or take back what they asked for and hold them."""
+        self.queue.started = started
+        if started:
+            self.act_on(State.SCHED)
+        else:
+            for job in self.jobs.active.values():
+                if job.state is State.SCHED:
+                    self.cancel_alloc(job)

@@ -1,0 +1,54 @@
+"""Knows which jobs there are, active and inactive, and how many are in each state; not what moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .job import Job
+from .states import State, StateCounts
+
+#: Inactive jobs remembered for lists; older ones stay in the KVS only. flux-core keeps all by default.
+INACTIVE_MAX = 1_000_000
+
+
+class JobTable:
+    """All jobs of the instance by id, in submit order; inactive ones in the order they ended."""
+
+    __slots__ = ("active", "counts", "inactive", "inactive_max", "purged")
+
+    def __init__(self, inactive_max: int = INACTIVE_MAX) -> None:
+        self.active: dict[int, Job] = {}
+        self.inactive: dict[int, Job] = {}
+        self.counts = StateCounts()
+        self.inactive_max = inactive_max
+        self.purged = 0
+
+    def add(self, job: Job) -> None:
+        """A new job, or one found in the KVS, in whatever state it is in."""
+        self.counts.enter(job.state)
+        if job.state is State.INACTIVE:
+            self._retire(job)
+        else:
+            self.active[job.id] = job
+
+    def moved(self, job: Job, old: State) -> None:
+        """``job`` left state ``old`` for the one it is in now."""
+        self.counts.move(old, job.state)
+        if job.state is State.INACTIVE:
+            del self.active[job.id]
+            self._retire(job)
+
+    def get(self, jobid: int) -> Job | None:
+        """The job of an id, None if there is none (or it ended too long ago)."""
+        return self.active.get(jobid) or self.inactive.get(jobid)
+
+    def __iter__(self) -> Iterator[Job]:
+        yield from self.active.values()
+        yield from self.inactive.values()
+
+    def _retire(self, job: Job) -> None:
+        job.jobspec = job.events = None
+        self.inactive[job.id] = job
+        if len(self.inactive) > self.inactive_max:
+            del self.inactive[next(iter(self.inactive))]
+            self.purged += 1

@@ -1,0 +1,223 @@
+"""Knows the requests and events of the kvs service; what they mean is in the files beside this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokersim.brokermod import (
+    NODEID_UPSTREAM,
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    event_handler,
+    request_handler,
+    treeobj,
+)
+
+from .committer import Committer
+from .lookup import look_up
+from .messages import (
+    PRIMARY,
+    CommitRequest,
+    CreateRequest,
+    LookupRequest,
+    NamespaceRequest,
+    RemoveRequest,
+    Root,
+    VersionRequest,
+)
+from .namespaces import Namespace, Transaction, new_transaction, unknown_namespace
+from .objects import ObjectCache
+from .roots import Roots
+from .runner import Runner
+from .watchers import CommitWatchers
+
+_ROLE_OWNER = 1
+#: An owner that means the instance's own, as a number and as it is stored in 32 bits.
+_NO_OWNER = (-1, 0xFFFFFFFF)
+
+
+class Kvs(BrokerModule):
+    """Flux's key-value store: rank 0 commits, the other ranks follow its roots and read through their cache."""
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        if args:
+            raise RequestError(
+                errnums.EINVAL, f"module {h.name!r} takes no arguments, not {' '.join(args)!r}"
+            )
+        self._transactions = 0
+        #: Namespaces in which a commit can start.
+        self._ready: dict[str, Namespace] = {}
+        self._cache = ObjectCache()
+        self._roots = Roots(h)
+        self._namespaces = self._roots.namespaces
+        self._runner = Runner(h, self._cache, self._namespaces, self._roots.follow)
+        if h.rank == 0:
+            self._committer = Committer(h, self._cache, self._runner, self._roots, self._free)
+            self._watchers = CommitWatchers(h, self._start_commits)
+
+    async def ready(self) -> None:
+        """Rank 0 has its root before it is RUNNING; the others ask for theirs and serve when they have it."""
+        if self.handle.rank == 0:
+            await self._roots.restart()
+        else:
+            # Only what is used here is followed: on a thousand ranks every commit of a job would be an event.
+            self.handle.event_unsubscribe(f"{self.name}.namespace-")
+            self._roots.follow(PRIMARY)
+
+    # -- lookups
+
+    @request_handler("lookup")
+    def lookup(self, msg: Message) -> None:
+        request = msg.unpack(LookupRequest)
+        rootref = request.root_given()
+        if rootref is None:
+            self._roots.within(request.namespace, msg, self._look_in, request)
+        else:
+            self._look_up(rootref, msg, request)
+
+    def _look_in(self, namespace: Namespace, msg: Message, request: LookupRequest) -> None:
+        self._look_up(namespace.rootref, msg, request)
+
+    def _look_up(self, rootref: str, msg: Message, request: LookupRequest) -> None:
+        steps = look_up(self._runner, request.namespace, rootref, request.key, request.flags)
+        self._runner.run(steps, self._found, self._roots.refuse, msg)
+
+    def _found(self, value: treeobj.TreeObj, msg: Message) -> None:
+        self.handle.respond(msg, {"val": value})
+
+    # -- commits
+
+    @request_handler("commit")
+    def commit(self, msg: Message) -> None:
+        request = msg.unpack(CommitRequest)
+        if self.handle.rank:
+            self.handle.request(msg.topic, msg.payload, self._committed_upstream, msg, NODEID_UPSTREAM)
+            return
+        self._transactions += 1
+        name = f"transaction_req.{self.handle.rank}.{self._transactions}"
+        waiting = new_transaction(name, request.ops, request.flags, msg)
+        self._roots.within(request.namespace, msg, self._queue, waiting)
+
+    def _queue(self, namespace: Namespace, _msg: Message, waiting: Transaction) -> None:
+        namespace.push(waiting)
+        self._free(namespace)
+
+    def _free(self, namespace: Namespace) -> None:
+        """No commit of the namespace is on its way: the next one may start, if there is one."""
+        if namespace.ready:
+            self._ready[namespace.name] = namespace
+            self._watchers.ready()
+
+    def _start_commits(self) -> None:
+        ready, self._ready = self._ready, {}
+        for namespace in ready.values():
+            if namespace.ready:
+                self._committer.start(namespace)
+
+    def _committed_upstream(self, response: Message, msg: Message) -> None:
+        """The answer says where the root is, so what was committed here can be read here at once."""
+        if not response.errnum:
+            root = response.unpack(Root)
+            root.namespace = msg.payload.get("namespace", PRIMARY)
+            self._roots.move_to(root)
+        self._forwarded(response, msg)
+
+    # -- roots and namespaces
+
+    @request_handler("getroot")
+    def getroot(self, msg: Message) -> None:
+        request = msg.unpack(NamespaceRequest)
+        self._roots.within(request.namespace, msg, self._answer_root, request)
+
+    def _answer_root(self, namespace: Namespace, msg: Message, _request: NamespaceRequest) -> None:
+        self.handle.respond(msg, namespace.root())
+
+    @request_handler("wait-version")
+    def wait_version(self, msg: Message) -> None:
+        request = msg.unpack(VersionRequest)
+        self._roots.within(request.namespace, msg, self._roots.await_version, request)
+
+    @request_handler("namespace-list")
+    def namespace_list(self, msg: Message) -> None:
+        if self.handle.rank:
+            self._forward(msg)
+            return
+        known = [{"namespace": one.name, "owner": one.owner, "flags": one.flags} for one in self._namespaces]
+        self.handle.respond(msg, {"namespaces": known})
+
+    @request_handler("namespace-create")
+    def namespace_create(self, msg: Message) -> None:
+        request = msg.unpack(CreateRequest)
+        request.check()
+        name = request.namespace
+        if self.handle.rank:
+            self._forward(msg)
+            return
+        if self._namespaces.get(name) is not None or name == PRIMARY:
+            raise RequestError(errnums.EEXIST, f"namespace {name!r} exists already")
+        owner = self._roots.owner if request.owner in _NO_OWNER else request.owner
+        namespace = Namespace(name=name, owner=owner, flags=request.flags, rootref=request.rootref, rootseq=0)
+        self._namespaces.add(namespace)
+        self.handle.publish(f"{self.name}.namespace-{name}-created", namespace.root())
+        self.handle.respond(msg)
+
+    @request_handler("namespace-remove")
+    def namespace_remove(self, msg: Message) -> None:
+        name = msg.unpack(RemoveRequest).namespace
+        if self.handle.rank:
+            self._forward(msg)
+            return
+        if name == PRIMARY:
+            raise RequestError(errnums.ENOTSUP, f"namespace {PRIMARY!r} cannot be removed")
+        removed = self._namespaces.get(name)
+        if removed is None:
+            raise unknown_namespace(name)
+        self._roots.remove(name)
+        self.handle.publish(f"{self.name}.namespace-{name}-removed", removed.root())
+        self.handle.respond(msg)
+
+    def _forward(self, msg: Message) -> None:
+        self.handle.request(msg.topic, msg.data, self._forwarded, msg, NODEID_UPSTREAM)
+
+    def _forwarded(self, response: Message, msg: Message) -> None:
+        if response.errnum:
+            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
+        else:
+            self.handle.respond(msg, response.data)
+
+    @event_handler("namespace-*")
+    def namespace_event(self, msg: Message) -> None:
+        """On rank 0 these are its own, and no news; elsewhere they move the roots that are followed here."""
+        if not self.handle.rank or not msg.rolemask & _ROLE_OWNER:
+            return
+        try:
+            self._roots.heed(msg)
+        except (RequestError, TypeError) as error:
+            self.log.error(f"event {msg.topic} ignored: {error}")
+
+    # -- the module
+
+    @request_handler("disconnect")
+    def disconnect(self, msg: Message) -> None:
+        self._roots.forget(msg.sender)
+
+    @event_handler("heartbeat.pulse", prefix=False)
+    def heartbeat(self, msg: Message) -> None:
+        self._cache.expire()
+
+    def stats(self) -> dict[str, Any]:
+        """Flux's figures under Flux's names."""
+        return {
+            "cache": self._cache.statistics() | {"#faults": self._runner.faults},
+            "namespace": {one.name: one.statistics() for one in self._namespaces},
+            "pending_requests": self._runner.running + self._namespaces.waiting,
+        }
+
+    async def teardown(self) -> None:
+        """Leaves a checkpoint of the primary namespace, so that the next start has its data."""
+        if self.handle.rank == 0:
+            await self._roots.leave_checkpoint()

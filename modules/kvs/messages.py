@@ -1,0 +1,92 @@
+"""Knows the payloads of the kvs service and what must be in them; not what is done about them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.brokermod import RequestError, blobref, errnums, treeobj
+
+from .transaction import Op
+
+PRIMARY: Final = "primary"
+
+
+class LookupRequest(msgspec.Struct):
+    """kvs.lookup; a root given, ``rootref`` or Flux's ``rootdir`` (a dirref), takes the namespace's place."""
+
+    key: str
+    flags: int = 0
+    namespace: str = PRIMARY
+    rootref: str | None = None
+    rootdir: dict[str, Any] | None = None
+
+    def root_given(self) -> str | None:
+        """The root the lookup brings along. Raises RequestError(EINVAL) if it is none."""
+        rootref = self.rootref
+        if self.rootdir is not None:
+            given = treeobj.check(self.rootdir)
+            rootref = given["data"][0] if given["type"] == "dirref" else ""
+        if rootref is not None and not blobref.is_blobref(rootref):
+            raise RequestError(errnums.EINVAL, f"key {self.key!r}: the root given is no blobref or dirref")
+        return rootref
+
+
+class CommitRequest(msgspec.Struct):
+    """kvs.commit."""
+
+    ops: list[Op]
+    flags: int = 0
+    namespace: str = PRIMARY
+
+
+class NamespaceRequest(msgspec.Struct):
+    """kvs.getroot."""
+
+    namespace: str = PRIMARY
+
+
+class RemoveRequest(msgspec.Struct):
+    """kvs.namespace-remove."""
+
+    namespace: str
+
+
+class VersionRequest(msgspec.Struct):
+    """kvs.wait-version."""
+
+    rootseq: int
+    namespace: str = PRIMARY
+
+
+class CreateRequest(msgspec.Struct):
+    """kvs.namespace-create; owner -1 is the instance's."""
+
+    namespace: str
+    rootref: str = treeobj.EMPTY_DIR_REF
+    owner: int = -1
+    flags: int = 0
+
+    def check(self) -> None:
+        """Raises RequestError(EINVAL) for a name no event topic could carry, and for a root that is none."""
+        if not self.namespace or "." in self.namespace:
+            raise RequestError(errnums.EINVAL, f"namespace name {self.namespace!r} is empty or has a dot")
+        if not blobref.is_blobref(self.rootref):
+            text = f"namespace {self.namespace!r}: rootref {self.rootref!r} is no blobref"
+            raise RequestError(errnums.EINVAL, text)
+
+
+class Root(msgspec.Struct):
+    """A root as getroot answers it, events announce it and checkpoints keep it."""
+
+    rootref: str
+    rootseq: int
+    namespace: str = PRIMARY
+    owner: int = 0
+    flags: int = 0
+
+
+def checkpoint(rootref: str, rootseq: int, timestamp: float) -> dict[str, Any]:
+    """The value that content keeps under the key of a kvs: where its primary namespace starts from next time."""
+    return {"rootref": rootref, "rootseq": rootseq, "timestamp": timestamp}

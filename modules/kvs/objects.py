@@ -1,0 +1,115 @@
+"""Knows the objects a kvs keeps decoded by blobref, and which to let go; not where they come from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from brokersim.brokermod import RequestError, errnums, treeobj
+
+#: Bytes of stored form kept per rank; decoded, a directory takes about five times as much.
+SIZE_LIMIT: Final = 8 * 1024 * 1024
+#: Heartbeats an object may go unused before it is dropped: flux-core's number.
+AGE_LIMIT: Final = 5
+
+Entries = Mapping[str, treeobj.TreeObj]
+
+
+class StoredObject:
+    """A blob of the content store: a value's bytes, or a directory's entries, or both. Its content never changes."""
+
+    __slots__ = ("_entries", "_raw", "epoch", "size")
+
+    def __init__(self, *, raw: bytes | None = None, entries: Entries | None = None, size: int = 0) -> None:
+        self._raw = raw
+        self._entries = entries
+        self.size = size if raw is None else len(raw)
+        self.epoch = 0
+
+    @property
+    def entries(self) -> Entries:
+        """The entries of a directory. Raises RequestError(EIO) if the blob is anything else."""
+        entries = self._entries
+        if entries is None:
+            entries = self._entries = _decode_directory(self.raw)
+        return entries
+
+    @property
+    def raw(self) -> bytes:
+        """The blob's bytes, as content.store got them."""
+        raw = self._raw
+        if raw is None:
+            raw = self._raw = treeobj.encode(treeobj.directory(self._entries))
+        return raw
+
+    def keep_one_form(self) -> StoredObject:
+        """Itself, with a directory's bytes let go: its entries can give them again."""
+        if self._entries is not None:
+            self._raw = None
+        return self
+
+
+def _decode_directory(raw: bytes) -> Entries:
+    try:
+        found = treeobj.decode(raw)
+    except RequestError as error:
+        raise RequestError(errnums.EIO, f"stored directory is damaged: {error}") from None
+    if found["type"] != "dir":
+        raise RequestError(errnums.EIO, f"stored object is a {found['type']} where a directory is due")
+    entries: Entries = found["data"]
+    return entries
+
+
+# Every namespace starts from it, so it is never missing, wherever the content store stands.
+_EMPTY: Final = StoredObject(raw=treeobj.encode(treeobj.directory()), entries={})
+
+
+class ObjectCache:
+    """Objects by blobref, least recently used first; bounded by bytes and by heartbeats unused."""
+
+    __slots__ = ("_epoch", "_objects", "_size", "_size_limit")
+
+    def __init__(self, size_limit: int = SIZE_LIMIT) -> None:
+        self._objects: OrderedDict[str, StoredObject] = OrderedDict()
+        self._size_limit = size_limit
+        self._size = 0
+        self._epoch = 0
+
+    def get(self, ref: str) -> StoredObject | None:
+        """The object, now the most recently used, or None."""
+        found = self._objects.get(ref)
+        if found is None:
+            return _EMPTY if ref == treeobj.EMPTY_DIR_REF else None
+        found.epoch = self._epoch
+        self._objects.move_to_end(ref)
+        return found
+
+    def __contains__(self, ref: str) -> bool:
+        return ref in self._objects or ref == treeobj.EMPTY_DIR_REF
+
+    def put(self, ref: str, found: StoredObject) -> None:
+        """Keep an object, dropping the least recently used ones over the size limit."""
+        before = self._objects.pop(ref, None)
+        if before is not None:
+            self._size -= before.size
+        found.epoch = self._epoch
+        self._objects[ref] = found
+        self._size += found.size
+        while self._size > self._size_limit:
+            self._drop_oldest()
+
+    def expire(self) -> None:
+        """A heartbeat has passed: drop what was unused for AGE_LIMIT of them."""
+        self._epoch += 1
+        oldest_kept = self._epoch - AGE_LIMIT
+        while self._objects and next(iter(self._objects.values())).epoch < oldest_kept:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _ref, dropped = self._objects.popitem(last=False)
+        self._size -= dropped.size
+
+    def statistics(self) -> dict[str, Any]:
+        """Count of the objects and the sum of their stored bytes."""
+        return {"#obj": len(self._objects), "obj size total": self._size}

@@ -1,0 +1,191 @@
+"""Knows how a rank comes to the roots of its namespaces and keeps up with them; not lookups, not commits.
+
+Rank 0 has the primary root from its checkpoint, and moves roots itself. The other ranks follow the namespaces
+that are used there: they ask their parent once, and from then on events move the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.brokermod import NODEID_UPSTREAM, Handle, Message, RequestError, blobref, errnums, treeobj
+
+from .messages import PRIMARY, Root, VersionRequest, checkpoint
+from .namespaces import Namespace, Namespaces, unknown_namespace
+
+Act = Callable[[Namespace, Message, Any], None]
+#: Errors of a checkpoint that mean there is none: nothing stored yet, or nowhere to store it.
+_NO_CHECKPOINT: Final = (errnums.ENOENT, errnums.ENOSYS)
+
+
+class Roots:
+    """The namespaces of one rank, and the requests that wait for them."""
+
+    __slots__ = ("_checkpointed", "_handle", "_watched", "checkpoint_key", "namespaces", "owner")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self.namespaces = Namespaces()
+        self.owner = int(handle.attr_get("security.owner") or 0)
+        self.checkpoint_key = f"{handle.name}-{PRIMARY}"
+        self._checkpointed = -1
+        #: Namespaces in which somebody waits for a version.
+        self._watched: dict[str, Namespace] = {}
+        if handle.rank == 0:
+            self.namespaces.expect(PRIMARY)
+
+    def within(self, name: str, msg: Message, act: Act, request: Any) -> None:
+        """Call ``act(namespace, msg, request)`` as soon as the namespace is known here.
+
+        Raises RequestError(ENOTSUP), or answers with it later, if it does not exist.
+        """
+        namespace = self.namespaces.get(name)
+        if namespace is not None:
+            act(namespace, msg, request)
+            return
+        if not self.namespaces.is_expected(name):
+            if not self._handle.rank:
+                raise unknown_namespace(name)
+            self.follow(name)
+        self.namespaces.wait(
+            name,
+            lambda namespace: self._act(act, namespace, msg, request),
+            lambda error: self.refuse(error, msg),
+        )
+
+    def _act(self, act: Act, namespace: Namespace, msg: Message, request: Any) -> None:
+        try:
+            act(namespace, msg, request)
+        except RequestError as error:
+            self.refuse(error, msg)
+
+    def refuse(self, error: RequestError, msg: Message) -> None:
+        """Answer a request with an error."""
+        self._handle.respond_error(msg, error.errno or errnums.EIO, error.text)
+
+    # -- moving
+
+    def move(self, namespace: Namespace, rootref: str, rootseq: int) -> None:
+        """A namespace has a newer root: who waited for that version is answered."""
+        for request in namespace.advance(rootref, rootseq):
+            self._handle.respond(request, {"rootseq": rootseq, "rootref": rootref})
+
+    def move_to(self, root: Root) -> None:
+        """The same, for a root told by somebody else; nothing if the namespace is not followed here."""
+        namespace = self.namespaces.get(root.namespace)
+        if namespace is not None:
+            self.move(namespace, root.rootref, root.rootseq)
+
+    def remove(self, name: str) -> None:
+        """A namespace is no more: who waited in it is told."""
+        namespace = self.namespaces.remove(name)
+        if namespace is not None:
+            self._watched.pop(name, None)
+            for request in namespace.dismiss():
+                self.refuse(unknown_namespace(name), request)
+
+    def await_version(self, namespace: Namespace, msg: Message, request: VersionRequest) -> None:
+        """Answer once the namespace has reached a version."""
+        if namespace.rootseq >= request.rootseq:
+            self._handle.respond(msg, {"rootseq": namespace.rootseq, "rootref": namespace.rootref})
+        else:
+            namespace.waiting.append((request.rootseq, msg))
+            self._watched[namespace.name] = namespace
+
+    def forget(self, sender: str) -> None:
+        """A client is gone: it waits for nothing."""
+        for name, namespace in list(self._watched.items()):
+            namespace.forget(sender)
+            if not namespace.waiting:
+                del self._watched[name]
+
+    # -- ranks above 0
+
+    def follow(self, name: str) -> None:
+        """Keep up with a namespace from now on, starting from the root the parent knows."""
+        self.namespaces.expect(name)
+        self._handle.event_subscribe(self._events(name))
+        topic = f"{self._handle.name}.getroot"
+        self._handle.request(topic, {"namespace": name}, self._got_root, name, NODEID_UPSTREAM)
+
+    def _events(self, name: str) -> str:
+        return f"{self._handle.name}.namespace-{name}-"
+
+    def _got_root(self, response: Message, name: str) -> None:
+        if not self.namespaces.is_expected(name):
+            return  # removed while the answer was on its way
+        if response.errnum:
+            self._handle.event_unsubscribe(self._events(name))
+            self.namespaces.refuse(name, RequestError(response.errnum, response.payload_str or ""))
+            return
+        root = response.unpack(Root)
+        namespace = Namespace(
+            name=name, owner=root.owner, flags=root.flags, rootref=root.rootref, rootseq=root.rootseq
+        )
+        foreseen = self.namespaces.foreseen(name)
+        if foreseen:
+            namespace.advance(foreseen.rootref, foreseen.rootseq)
+        self.namespaces.add(namespace)
+
+    def heed(self, event: Message) -> None:
+        """News of a namespace. Raises RequestError(EPROTO) or TypeError if the event has no root in it."""
+        root = event.unpack(Root)
+        if event.topic.endswith("-removed"):
+            self._handle.event_unsubscribe(self._events(root.namespace))
+            self.namespaces.refuse(root.namespace, unknown_namespace(root.namespace))
+            self.remove(root.namespace)
+        elif not self.namespaces.foresee(root.namespace, root):
+            self.move_to(root)
+
+    # -- rank 0: the checkpoint
+
+    async def restart(self) -> None:
+        """The primary namespace starts from its checkpoint, else empty. Raises RequestError if that is damaged."""
+        root = await self._last_root()
+        if root is None:
+            root = Root(rootref=treeobj.EMPTY_DIR_REF, rootseq=0)
+            await self._store_empty_directory()
+        self._checkpointed = root.rootseq
+        self.namespaces.add(
+            Namespace(name=PRIMARY, owner=self.owner, flags=0, rootref=root.rootref, rootseq=root.rootseq)
+        )
+
+    async def _last_root(self) -> Root | None:
+        try:
+            answer = await self._handle.call("content.checkpoint-get", {"key": self.checkpoint_key})
+        except RequestError as error:
+            if error.errno in _NO_CHECKPOINT:
+                return None
+            raise
+        # A checkpoint that leads nowhere must not be replaced by an empty store: better not to start.
+        try:
+            root = msgspec.convert(answer["value"], Root)
+            await self._handle.call("content.load", blobref.digest(root.rootref))
+        except (msgspec.ValidationError, ValueError, RequestError) as error:
+            text = f"checkpoint {self.checkpoint_key!r} is damaged: {error}; restore or change the state directory"
+            raise RequestError(errnums.EIO, text) from None
+        return root
+
+    async def _store_empty_directory(self) -> None:
+        try:
+            await self._handle.call("content.store", treeobj.encode(treeobj.directory()))
+        except RequestError as error:
+            self._handle.log(3, f"cannot store the empty root directory: {error}; is content-cache loaded?")
+
+    async def leave_checkpoint(self) -> None:
+        """At the end: where the primary namespace is, so that the next start has its data."""
+        primary = self.namespaces.get(PRIMARY)
+        if primary is None or primary.rootseq == self._checkpointed:
+            return
+        value = checkpoint(primary.rootref, primary.rootseq, self._handle.time())
+        try:
+            await self._handle.call("content.flush")
+            await self._handle.call("content.checkpoint-put", {"key": self.checkpoint_key, "value": value})
+        except RequestError as error:
+            if error.errno != errnums.ENOSYS:  # without a backing store nothing was to be kept
+                self._handle.log(
+                    3, f"no checkpoint of root {primary.rootseq}: {error}; its data is lost at exit"
+                )

@@ -1,0 +1,270 @@
+"""Knows what a transaction does to the tree of stored objects; not how those are stored, nor who commits.
+
+Source: flux-core's kvs; the rules reproduce its root hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import attrs
+import msgspec
+
+from brokersim.brokermod import RequestError, blobref, errnums, treeobj
+
+from . import keys
+from .lookup import MAX_LINKS
+from .objects import StoredObject
+from .steps import OBJECTS, Steps, View
+
+APPEND: Final = 32
+#: Flag of a commit: join its appends to one key.
+TXN_COMPACT: Final = 2
+#: A value whose base64 text is longer goes into a blob of its own: flux-core's number.
+LARGE_VALUE: Final = 72
+
+
+class Op(msgspec.Struct, gc=False):
+    """One operation of a transaction as it comes: ``dirent`` null unlinks, flag 32 appends, else it is put."""
+
+    key: str
+    flags: int = 0
+    dirent: dict[str, Any] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """The tree after a commit: its root, and the objects in store order that content does not have yet."""
+
+    rootref: str
+    objects: dict[str, StoredObject]
+
+
+def checked(ops: Sequence[Op]) -> Sequence[Op]:
+    """The same operations, if all are well-formed.
+
+    Raises RequestError: EINVAL for the root as a key and for unknown flags; EPROTO for a malformed dirent, or
+    an append of anything but a val.
+    """
+    for op in ops:
+        keys.leaf_names(op.key)
+        if op.flags & ~APPEND:
+            raise RequestError(
+                errnums.EINVAL, f"key {op.key!r}: operation flags {op.flags:#x}; only 32 is known"
+            )
+        if op.dirent is not None:
+            treeobj.check(op.dirent)
+        if op.flags and (op.dirent is None or op.dirent["type"] != "val"):
+            raise RequestError(errnums.EPROTO, f"key {op.key!r}: only a val can be appended")
+    return ops
+
+
+def compacted(ops: Sequence[Op]) -> Sequence[Op]:
+    """Checked operations with the appends to one key joined, up to the next operation that is no append."""
+    result: list[Op] = []
+    growing: dict[str, tuple[int, bytearray]] = {}
+    for op in ops:
+        if not op.flags:
+            growing.clear()  # a put may reach the same value by another path, a link
+        elif op.key in growing:
+            at, data = growing[op.key]
+            data += treeobj.val_bytes(cast(dict[str, Any], op.dirent))
+            result[at] = Op(op.key, APPEND, treeobj.val(bytes(data)))
+            continue
+        else:
+            growing[op.key] = len(result), bytearray(treeobj.val_bytes(cast(dict[str, Any], op.dirent)))
+        result.append(op)
+    return result
+
+
+def apply(view: View, namespace: str, rootref: str, ops: Sequence[Op]) -> Steps[Outcome]:
+    """The outcome of applying checked operations in order to the tree under a root.
+
+    Raises RequestError: EISDIR append to a directory; ENOTSUP append to a symlink; EINVAL a symlink into
+    another namespace, or a path of too many names; ELOOP symlinks in a circle.
+    """
+    tree = _Tree(view, namespace)
+    if view.get(rootref) is None:
+        tree.loaded.update((yield OBJECTS, (rootref,)))
+    tree.root = tree.open(rootref)
+    for at, op in enumerate(ops):
+        # An operation changes nothing but empty directories on its path before it is sure of all it needs.
+        while True:
+            try:
+                tree.apply(op)
+                break
+            except _MissingError as error:
+                tree.loaded.update((yield OBJECTS, tree.missing(error.ref, ops[at + 1 :])))
+    return Outcome(rootref=tree.store(tree.root), objects=tree.objects)
+
+
+class _MissingError(Exception):
+    """An object has to be loaded first."""
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(ref)
+        self.ref = ref
+
+
+class _Directory:
+    """A directory being changed: its own copy of the entries, opened subdirectories among them."""
+
+    __slots__ = ("entries", "origin", "touched")
+
+    def __init__(self, entries: dict[str, Any], origin: str | None, touched: dict[str, None] | None) -> None:
+        self.entries = entries
+        self.origin = origin
+        #: Names that may hold what is not in its stored form yet; None for all of them.
+        self.touched = touched
+
+    def put(self, name: str, entry: Any) -> None:
+        self.entries[name] = entry
+        if self.touched is not None:
+            self.touched[name] = None
+
+
+class _Tree:
+    __slots__ = ("_namespace", "_view", "loaded", "objects", "root")
+
+    def __init__(self, view: View, namespace: str) -> None:
+        self._view = view
+        self._namespace = namespace
+        #: Objects loaded for this commit: kept here, since a small cache might drop one while others load.
+        self.loaded: dict[str, StoredObject] = {}
+        self.objects: dict[str, StoredObject] = {}
+        self.root: _Directory
+
+    def apply(self, op: Op) -> None:
+        directory, name = self._parent(op.key, create=op.dirent is not None)
+        if directory is None:
+            return
+        if op.dirent is None:
+            directory.entries.pop(name, None)
+        elif op.flags:
+            self._append(directory, name, op)
+        else:
+            directory.put(name, op.dirent)
+
+    def missing(self, first: str, ops: Sequence[Op]) -> tuple[str, ...]:
+        """The object missing first, and those the operations will lack, as far as can be seen now."""
+        refs = (self._first_missing(keys.leaf_names(op.key)) for op in ops)
+        return tuple(dict.fromkeys((first, *(ref for ref in refs if ref))))
+
+    def store(self, directory: _Directory) -> str:
+        """Brings a directory into its stored form, subdirectories first; its blobref."""
+        entries = directory.entries
+        for name in entries if directory.touched is None else directory.touched:
+            entry = entries.get(name)
+            if type(entry) is _Directory:
+                entries[name] = treeobj.dirref(self.store(entry))
+            elif entry is not None and (stored := _STORED.get(entry["type"])):
+                entries[name] = stored(self, entry)
+        raw = treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": entries})
+        ref = blobref.blobref(raw)
+        if ref != directory.origin and not self._view.holds(ref):
+            self.objects[ref] = StoredObject(raw=raw, entries=entries)
+        return ref
+
+    def store_blob(self, data: bytes) -> str:
+        ref = blobref.blobref(data)
+        if not self._view.holds(ref):
+            self.objects.setdefault(ref, StoredObject(raw=data))
+        return ref
+
+    def _parent(self, key: str, create: bool) -> tuple[_Directory | None, str]:
+        """The directory of a key's last name; None if it is missing and nothing is to be created."""
+        names = keys.leaf_names(key)
+        links = 0
+        directory, at = self.root, 0
+        while at < len(names) - 1:
+            name = names[at]
+            entry = directory.entries.get(name)
+            at += 1
+            if type(entry) is _Directory:
+                directory = entry
+            elif entry is not None and entry["type"] == "symlink":
+                links += 1
+                names = keys.bounded(self._target(entry["data"], links) + names[at:])
+                directory, at = self.root, 0
+            elif (inner := self._inner(entry, create)) is not None:
+                directory.put(name, inner)
+                directory = inner
+            else:
+                return None, ""
+        return directory, names[-1]
+
+    def _target(self, link: dict[str, str], links: int) -> list[str]:
+        if links > MAX_LINKS:
+            raise RequestError(errnums.ELOOP)
+        if link.get("namespace", self._namespace) != self._namespace:
+            raise RequestError(
+                errnums.EINVAL, f"symlink into namespace {link['namespace']!r}: not writable from here"
+            )
+        return keys.split(link["target"])
+
+    def _inner(self, entry: treeobj.TreeObj | None, create: bool) -> _Directory | None:
+        """A directory to work in for what stands there; a new one for nothing and for a value, if wanted."""
+        kind = entry["type"] if entry else ""
+        if entry and kind == "dirref":
+            return self.open(entry["data"][0])
+        if entry and kind == "dir":
+            return _Directory(dict(entry["data"]), None, None)
+        return _Directory({}, None, {}) if create else None
+
+    def open(self, ref: str) -> _Directory:
+        found = self._held(ref)
+        if found is None:
+            raise _MissingError(ref)
+        return _Directory(dict(found.entries), ref, {})
+
+    def _held(self, ref: str) -> StoredObject | None:
+        return self.loaded.get(ref) or self._view.get(ref)
+
+    def _first_missing(self, names: list[str]) -> str | None:
+        entries: Any = self.root.entries
+        for name in names[:-1]:
+            entry = entries.get(name)
+            if type(entry) is _Directory:
+                entries = entry.entries
+            elif entry is None or entry["type"] not in ("dir", "dirref"):
+                return None
+            elif entry["type"] == "dir":
+                entries = entry["data"]
+            elif (found := self._held(entry["data"][0])) is None:
+                ref: str = entry["data"][0]
+                return ref
+            else:
+                entries = found.entries
+        return None
+
+    def _append(self, directory: _Directory, name: str, op: Op) -> None:
+        added = cast(dict[str, Any], op.dirent)
+        entry: Any = directory.entries.get(name)
+        if entry is None:
+            directory.put(name, added)
+            return
+        kind = "dir" if type(entry) is _Directory else entry["type"]
+        if kind == "val":
+            both = (self.store_blob(treeobj.val_bytes(part)) for part in (entry, added))
+            directory.put(name, {"ver": treeobj.VERSION, "type": "valref", "data": list(both)})
+        elif kind == "valref":
+            refs = [*entry["data"], self.store_blob(treeobj.val_bytes(added))]
+            directory.put(name, {"ver": treeobj.VERSION, "type": "valref", "data": refs})
+        elif kind == "symlink":
+            raise RequestError(errnums.ENOTSUP, f"key {op.key!r}: cannot append to a symlink")
+        else:
+            raise RequestError(errnums.EISDIR, f"key {op.key!r}: cannot append to a directory")
+
+
+def _stored_value(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
+    if len(entry["data"]) <= LARGE_VALUE:
+        return entry
+    return {"ver": treeobj.VERSION, "type": "valref", "data": [tree.store_blob(treeobj.val_bytes(entry))]}
+
+
+def _stored_directory(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
+    return treeobj.dirref(tree.store(_Directory(dict(entry["data"]), None, None)))
+
+
+_STORED: Final = {"val": _stored_value, "dir": _stored_directory}

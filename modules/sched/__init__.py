@@ -1,0 +1,232 @@
+"""Knows the scheduler's protocol (RFC 27): alloc, free, cancel, hello; not how it picks (pool, queue)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from brokersim.brokermod import (
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    jobid,
+    request_handler,
+    treeobj,
+)
+
+from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Feasibility, Free, Prioritize
+from .options import duration_of, shape_option
+from .pool import Allocation, Pool, from_r
+from .queue import JobQueue, Waiting
+from .request import to_request
+
+
+class Sched(BrokerModule):
+    """First in, first out with priorities over simulated nodes (attribute ``resources``, default ``1x4``).
+
+    The job at the head that does not fit blocks those behind it (no backfilling). Each success commits the
+    job's R to the KVS before it is answered, as flux-core's schedulers do through libschedutil. Services:
+    sched and feasibility.
+    """
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        try:
+            self._shape = shape_option(args, h.attr_get("resources"))
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+        self._pool = Pool(self._shape)
+        self._queue = JobQueue()
+        self._held: dict[int, Allocation] = {}
+        self._peak = 0
+        for service in ("sched", "feasibility"):
+            if service != self.name:
+                h.service_register(service)
+        self._hello()
+
+    # -- joining the job manager
+
+    def _hello(self) -> None:
+        self.handle.stream("job-manager.sched-hello", {"partial-ok": True}, self._hello_answer)
+
+    def _hello_answer(self, response: Message, _arg: None = None) -> None:
+        if response.errnum == errnums.ENODATA:
+            self.handle.request("job-manager.sched-ready", {"mode": "unlimited"}, self._ready_answer)
+        elif response.errnum == errnums.ENOSYS:
+            self.log.debug("no job-manager yet; it will say hello when it is loaded")
+        elif response.errnum:
+            self.log.error(f"job-manager.sched-hello: {errnums.strerror(response.errnum)}")
+        else:
+            self._keep(response.payload["id"], response.payload.get("R"))
+
+    def _ready_answer(self, response: Message, _arg: None = None) -> None:
+        if response.errnum:
+            self.log.error(f"job-manager.sched-ready: {errnums.strerror(response.errnum)}")
+
+    def _keep(self, job: int, r: Any) -> None:
+        try:
+            held = from_r(r)
+        except ValueError as error:
+            self.log.error(f"hello: job {job}: {error}")
+            return
+        if self._pool.hold(held):
+            self._held[job] = held
+        else:
+            self.log.error(f"hello: job {job}: its resources are not free in {self._shape}")
+
+    @request_handler("sched.renew", prefix=False)
+    def renew(self, msg: Message) -> None:
+        """A new job manager is there: forget what the old one asked for and say hello (ours, no answer)."""
+        self._pool = Pool(self._shape)
+        self._queue = JobQueue()
+        self._held = {}
+        self._hello()
+        if not msg.is_noresponse:
+            self.handle.respond(msg)
+
+    # -- the protocol
+
+    @request_handler("sched.alloc", prefix=False)
+    def alloc(self, msg: Message) -> None:
+        """Queue a job; answered when it gets its resources, never can, or is cancelled."""
+        wish = msg.unpack(Alloc)
+        if wish.id in self._queue or wish.id in self._held:
+            raise RequestError(errnums.EEXIST, f"sched.alloc: job {wish.id} has asked already")
+        try:
+            request = to_request(wish.jobspec)
+            refusal = self._pool.impossible(request)
+        except ValueError as error:
+            refusal = str(error)
+        if refusal:
+            self._finish(msg, {"id": wish.id, "type": DENY, "note": refusal})
+            return
+        duration = duration_of(wish.jobspec)
+        self._queue.add(Waiting(wish.id, wish.priority, wish.t_submit, request, (msg, duration)))
+        self._serve()
+
+    @request_handler("sched.free", prefix=False)
+    def free(self, msg: Message) -> None:
+        """Take back all of a job's resources (``final``) or the nodes named in its R; not answered if so asked."""
+        given = msg.unpack(Free)
+        held = self._held.get(given.id)
+        if held is None:
+            raise RequestError(errnums.ENOENT, f"sched.free: job {given.id} holds nothing")
+        self._pool.free(self._released(given, held))
+        if given.final:
+            del self._held[given.id]
+        if not msg.is_noresponse:
+            self.handle.respond(msg, {"id": given.id})
+        self._serve()
+
+    @request_handler("sched.cancel", prefix=False)
+    def cancel(self, msg: Message) -> None:
+        """Drop a waiting request; one that has been served is left alone (its job will free it)."""
+        waiting = self._queue.remove(msg.unpack(Cancel).id)
+        if waiting is not None:
+            self._finish(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})
+            self._serve()
+        if not msg.is_noresponse:
+            self.handle.respond(msg)
+
+    @request_handler("sched.prioritize", prefix=False)
+    def prioritize(self, msg: Message) -> None:
+        """New priorities of waiting jobs; ids that do not wait are ignored."""
+        for job, priority in msg.unpack(Prioritize).jobs:
+            self._queue.reprioritize(job, priority)
+        self._serve()
+        if not msg.is_noresponse:
+            self.handle.respond(msg)
+
+    def _released(self, given: Free, held: Allocation) -> Allocation:
+        if given.final or given.R is None:
+            return dict(held)
+        try:
+            named = from_r(given.R)
+        except ValueError as error:
+            raise RequestError(errnums.EPROTO, f"sched.free: {error}") from None
+        return {node: held.pop(node) for node in named if node in held}
+
+    def _serve(self) -> None:
+        while (job := self._queue.first()) is not None:
+            allocation = self._pool.allocate(job.request)
+            if allocation is None:
+                return
+            self._queue.remove(job.jobid)
+            self._held[job.jobid] = allocation
+            self._peak = max(self._peak, self._cores_held())
+            self._commit(job, allocation)
+
+    # -- a success
+
+    def _commit(self, job: Waiting, allocation: Allocation) -> None:
+        msg, duration = job.tag
+        start = self.handle.time()
+        r = self._pool.to_r(allocation, start, start + duration if duration else 0.0)
+        dirent = treeobj.val(msgspec.json.encode(r))
+        ops = [{"key": jobid.job_kvspath(job.jobid, "R"), "flags": 0, "dirent": dirent}]
+        commit = {"namespace": "primary", "flags": 0, "ops": ops}
+        summary = self._pool.summary(allocation)
+        self.handle.request("kvs.commit", commit, self._committed, (msg, job.jobid, r, summary))
+
+    def _committed(self, response: Message, arg: tuple[Message, int, dict[str, Any], str]) -> None:
+        msg, job, r, summary = arg
+        if response.errnum:
+            self._give_back(job)
+            note = f"R not committed: {response.payload_str or errnums.strerror(response.errnum)}"
+            self._finish(msg, {"id": job, "type": DENY, "note": note})
+            return
+        annotations = {"sched": {"resource_summary": summary}}
+        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})
+
+    def _give_back(self, job: int) -> None:
+        held = self._held.pop(job, None)
+        if held is not None:
+            self._pool.free(held)
+            self._serve()
+
+    def _finish(self, msg: Message, answer: dict[str, Any]) -> None:
+        self.handle.respond(msg, answer)
+        if msg.is_streaming:
+            self.handle.respond_error(msg, errnums.ENODATA)
+
+    @request_handler("sched.disconnect", prefix=False)
+    def disconnect(self, msg: Message) -> None:
+        """The job manager went: what it waited for is dropped; what jobs hold stays until the next hello."""
+        for waiting in self._queue.drop(lambda job: job.tag[0].sender == msg.sender):
+            self.log.debug(f"job {waiting.jobid}: its request went with its sender")
+
+    # -- what there is
+
+    @request_handler("sched.resource-status", prefix=False)
+    def resource_status(self, msg: Message) -> None:
+        """R of all resources, of those that are down (none here), and of those allocated."""
+        self.handle.respond(msg, self._status())
+
+    @request_handler("feasibility.check", prefix=False)
+    def feasibility(self, msg: Message) -> None:
+        """Whether a jobspec could ever run here; EINVAL with the reason if not."""
+        jobspec = msg.unpack(Feasibility).jobspec
+        try:
+            refusal = self._pool.impossible(to_request(jobspec))
+        except ValueError as error:
+            refusal = str(error)
+        if refusal:
+            raise RequestError(errnums.EINVAL, refusal)
+        self.handle.respond(msg, {"errnum": 0})
+
+    def stats(self) -> dict[str, object]:
+        """Cores: all, held now, held at most; jobs: holding, waiting."""
+        cores = self._shape.nodes * self._shape.cores
+        return {
+            "cores": {"all": cores, "allocated": self._cores_held(), "allocated_max": self._peak},
+            "jobs": {"allocated": len(self._held), "waiting": len(self._queue)},
+        }
+
+    def _cores_held(self) -> int:
+        return self._shape.nodes * self._shape.cores - self._pool.free_cores
+
+    def _status(self) -> dict[str, Any]:
+        return {"all": self._pool.all_r(), "down": self._pool.to_r({}), "allocated": self._pool.allocated_r()}

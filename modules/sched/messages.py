@@ -1,0 +1,48 @@
+"""Knows the payloads of the scheduler's protocol (RFC 27); not what is done with them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+#: Types of a sched.alloc response (RFC 27).
+SUCCESS: Final = 0
+DENY: Final = 2
+CANCEL: Final = 3
+
+
+class Alloc(msgspec.Struct, gc=False):
+    """Payload of sched.alloc."""
+
+    id: int
+    priority: int
+    userid: int
+    t_submit: float
+    jobspec: dict[str, Any]
+
+
+class Free(msgspec.Struct, gc=False):
+    """Payload of sched.free."""
+
+    id: int
+    R: dict[str, Any] | None = None
+    final: bool = True
+
+
+class Cancel(msgspec.Struct, gc=False):
+    """Payload of sched.cancel."""
+
+    id: int
+
+
+class Prioritize(msgspec.Struct, gc=False):
+    """Payload of sched.prioritize: pairs of job id and new priority."""
+
+    jobs: list[tuple[int, int]]
+
+
+class Feasibility(msgspec.Struct, gc=False):
+    """Payload of feasibility.check."""
+
+    jobspec: dict[str, Any]

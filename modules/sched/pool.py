@@ -1,0 +1,226 @@
+"""Knows which cores and gpus of N nodes are free, and what R says about some of them; not jobs or their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from brokersim.brokermod import Resources, ranks
+
+from .request import Request
+
+#: Node → (mask of cores, mask of gpus): what one job holds.
+Allocation: TypeAlias = dict[int, tuple[int, int]]
+
+
+class Pool:
+    """The free resources of one instance. First fit, lowest rank and lowest core first, so runs repeat."""
+
+    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "free_cores", "free_gpus", "shape")
+
+    def __init__(self, shape: Resources) -> None:
+        self.shape = shape
+        self._all = ((1 << shape.cores) - 1, (1 << shape.gpus) - 1)
+        self._cores = [self._all[0]] * shape.nodes
+        self._gpus = [self._all[1]] * shape.nodes
+        self._first = 0  # no node below it has a free core
+        self._text: dict[int, str] = {}
+        self.free_cores = shape.nodes * shape.cores
+        self.free_gpus = shape.nodes * shape.gpus
+
+    def impossible(self, request: Request) -> str:
+        """Why the request could not be met even with everything free; ``""`` if it could."""
+        shape = self.shape
+        if request.nodes > shape.nodes:
+            return f"unsatisfiable request: {request.nodes} nodes asked, {shape.nodes} there"
+        each = self._slots_free(self._all, request)
+        if (each if request.nodes else each * shape.nodes) >= request.slots:
+            return ""
+        gpus = f" and {request.gpus} gpus" if request.gpus else ""
+        where = f" on each of {request.nodes} nodes" if request.nodes else ""
+        return (
+            f"unsatisfiable request: {request.slots} slots of {request.cores} cores{gpus}{where}; "
+            f"there are {shape.nodes} nodes of {shape.cores} cores and {shape.gpus} gpus"
+        )
+
+    def allocate(self, request: Request) -> Allocation | None:
+        """Take what is asked, or nothing: None when it isn't free now."""
+        if request.cores * request.slots * max(1, request.nodes) > self.free_cores:
+            return None
+        picked = self._pick_nodes(request) if request.nodes else self._pick_anywhere(request)
+        if picked is None:
+            return None
+        return {node: self._take(node, slots, request) for node, slots in picked}
+
+    def free(self, allocation: Allocation) -> None:
+        """Give back what :meth:`allocate` took; a part of it at a time is fine, twice the same is our bug."""
+        for node, (cores, gpus) in allocation.items():
+            assert not (self._cores[node] & cores or self._gpus[node] & gpus), f"node {node} freed twice"
+            self._cores[node] |= cores
+            self._gpus[node] |= gpus
+            self.free_cores += cores.bit_count()
+            self.free_gpus += gpus.bit_count()
+            if node < self._first:
+                self._first = node
+
+    def hold(self, allocation: Allocation) -> bool:
+        """Mark as taken what a job already has; False, and nothing marked, if part of it isn't there or free."""
+        for node, (cores, gpus) in allocation.items():
+            if (
+                node >= self.shape.nodes
+                or self._cores[node] & cores != cores
+                or self._gpus[node] & gpus != gpus
+            ):
+                return False
+        for node, held in allocation.items():
+            self._mark(node, *held)
+        return True
+
+    # -- choosing
+
+    def _slots_free(self, free: tuple[int, int], request: Request) -> int:
+        if request.exclusive and free != self._all:
+            return 0
+        slots = free[0].bit_count() // request.cores
+        return min(slots, free[1].bit_count() // request.gpus) if request.gpus else slots
+
+    def _slots_on(self, node: int, request: Request) -> int:
+        return self._slots_free((self._cores[node], self._gpus[node]), request)
+
+    def _pick_nodes(self, request: Request) -> list[tuple[int, int]] | None:
+        picked: list[tuple[int, int]] = []
+        for node in range(self._first, self.shape.nodes):
+            if self._slots_on(node, request) >= request.slots:
+                picked.append((node, request.slots))
+                if len(picked) == request.nodes:
+                    return picked
+        return None
+
+    def _pick_anywhere(self, request: Request) -> list[tuple[int, int]] | None:
+        picked: list[tuple[int, int]] = []
+        wanted = request.slots
+        for node in range(self._first, self.shape.nodes):
+            slots = min(self._slots_on(node, request), wanted)
+            if slots:
+                picked.append((node, slots))
+                wanted -= slots
+                if not wanted:
+                    return picked
+        return None
+
+    def _take(self, node: int, slots: int, request: Request) -> tuple[int, int]:
+        if request.exclusive:
+            taken = self._all
+        else:
+            taken = (
+                _lowest(self._cores[node], slots * request.cores),
+                _lowest(self._gpus[node], slots * request.gpus),
+            )
+        self._mark(node, *taken)
+        return taken
+
+    def _mark(self, node: int, cores: int, gpus: int) -> None:
+        self._cores[node] &= ~cores
+        self._gpus[node] &= ~gpus
+        self.free_cores -= cores.bit_count()
+        self.free_gpus -= gpus.bit_count()
+        while self._first < self.shape.nodes and not self._cores[self._first]:
+            self._first += 1
+
+    # -- R (RFC 20)
+
+    def to_r(self, allocation: Allocation, starttime: float = 0.0, expiration: float = 0.0) -> dict[str, Any]:
+        """R version 1 of an allocation; times in seconds since the epoch, 0 for none."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for node, held in allocation.items():
+            groups.setdefault(held, []).append(node)
+        return {
+            "version": 1,
+            "execution": {
+                "R_lite": [self._entry(nodes, held) for held, nodes in groups.items()],
+                "starttime": starttime,
+                "expiration": expiration,
+                "nodelist": [f"sim{_bracket(ranks.format_ranks(allocation))}"] if allocation else [],
+            },
+        }
+
+    def all_r(self) -> dict[str, Any]:
+        """R of every node there is."""
+        return self.to_r(dict.fromkeys(range(self.shape.nodes), self._all))
+
+    def allocated_r(self) -> dict[str, Any]:
+        """R of what jobs hold now."""
+        cores, gpus = self._all
+        held = {
+            node: (cores & ~self._cores[node], gpus & ~self._gpus[node]) for node in range(self.shape.nodes)
+        }
+        return self.to_r({node: masks for node, masks in held.items() if masks != (0, 0)})
+
+    def summary(self, allocation: Allocation) -> str:
+        """``rank0/core0``: one part a node, as flux-core's annotations have it; ``rank[0-3]/core[0-1]``."""
+        groups: dict[int, list[int]] = {}
+        for node, (cores, _) in allocation.items():
+            groups.setdefault(cores, []).append(node)
+        return ",".join(
+            f"rank{_bracket(ranks.format_ranks(nodes))}/core{_bracket(self._ids(mask))}"
+            for mask, nodes in groups.items()
+        )
+
+    def _entry(self, nodes: list[int], held: tuple[int, int]) -> dict[str, Any]:
+        cores, gpus = held
+        children = {"core": self._ids(cores)}
+        if gpus:
+            children["gpu"] = self._ids(gpus)
+        return {"rank": str(nodes[0]) if len(nodes) == 1 else ranks.format_ranks(nodes), "children": children}
+
+    def _ids(self, mask: int) -> str:
+        text = self._text.get(mask)
+        if text is None:
+            if len(self._text) >= 1024:  # every mask a small node can have, and a bound for a big one
+                self._text.clear()
+            text = self._text[mask] = ranks.format_ranks(
+                bit for bit in range(mask.bit_length()) if mask >> bit & 1
+            )
+        return text
+
+
+def from_r(r: Any) -> Allocation:
+    """The allocation an R describes. Raises ValueError if it isn't R version 1."""
+    try:
+        entries = r["execution"]["R_lite"]
+        return {
+            node: (_mask(entry["children"].get("core", "")), _mask(entry["children"].get("gpu", "")))
+            for entry in entries
+            for node in _members(entry["rank"])
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not R version 1: {error}") from None
+
+
+def _members(text: str) -> Iterable[int]:
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        if len(first) > 7 or len(last) > 7:
+            raise ValueError(f"id {part!r:.40} is too large")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def _mask(text: str) -> int:
+    mask = 0
+    for bit in _members(text):
+        mask |= 1 << bit
+    return mask
+
+
+def _lowest(mask: int, count: int) -> int:
+    """The ``count`` lowest bits set in ``mask``."""
+    taken = 0
+    for _ in range(count):
+        low = mask & -mask
+        taken |= low
+        mask ^= low
+    return taken
+
+
+def _bracket(ids: str) -> str:
+    return f"[{ids}]" if "-" in ids or "," in ids else ids

@@ -1,0 +1,284 @@
+"""Blobs in an SQLite file: batches against a dict, kills at any moment, damage, full and forbidden disks."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from brokersim.protocol.errnums import EFBIG, EIO, ENOENT, ENOSPC, RequestError
+from modules.content_sqlite.store import BATCH_BYTES, BATCH_ROWS, BlobStore, fault
+
+
+def digest_of(data: bytes) -> bytes:
+    return hashlib.sha1(data).digest()
+
+
+def errnum(action, *args) -> int | None:
+    with pytest.raises(RequestError) as caught:
+        action(*args)
+    return caught.value.errno
+
+
+def copy_of(store: BlobStore, to: Path) -> Path:
+    """The files as a kill at this moment would leave them."""
+    to.mkdir()
+    for path in Path(store.path).parent.glob("content.sqlite*"):
+        shutil.copy(path, to)
+    return to / "content.sqlite"
+
+
+class StoreAgainstDict(RuleBasedStateMachine):
+    """``blobs`` is all that was acknowledged, ``safe`` what was so before the last flush that succeeded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.copies = 0
+        self.store = BlobStore(f"{self.folder.name}/content.sqlite", synchronous="OFF")
+        self.blobs: set[bytes] = set()
+        self.safe: set[bytes] = set()
+        self.checkpoints: dict[str, object] = {}
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.folder.cleanup()
+
+    @rule(data=st.binary(max_size=3))
+    def store_blob(self, data):
+        assert self.store.store(data) == digest_of(data)
+        self.blobs.add(data)
+
+    @rule(data=st.binary(max_size=3))
+    def load_blob(self, data):
+        if data in self.blobs:
+            assert self.store.load(digest_of(data)) == data
+        else:
+            assert errnum(self.store.load, digest_of(data)) == ENOENT
+
+    @rule()
+    def flush(self):
+        self.store.flush()
+        assert self.store.pending == 0
+        self.safe = set(self.blobs)
+
+    @rule(
+        key=st.sampled_from("ab"),
+        value=st.one_of(st.integers(), st.text(), st.dictionaries(st.text(), st.none())),
+    )
+    def checkpoint(self, key, value):
+        self.store.checkpoint_put(key, value)
+        self.checkpoints[key] = value
+        self.safe = set(self.blobs)
+
+    @rule()
+    def close_and_open(self):
+        self.store.close()
+        self.store = BlobStore(self.store.path, synchronous="OFF")
+        self.safe = set(self.blobs)
+
+    @rule()
+    def kill_and_open(self):
+        self.copies += 1
+        path = copy_of(self.store, Path(self.folder.name) / f"copy{self.copies}")
+        after = BlobStore(str(path), synchronous="OFF")
+        for data in self.blobs:
+            if data in self.safe:
+                assert after.load(digest_of(data)) == data
+            else:
+                assert errnum(after.load, digest_of(data)) == ENOENT
+        for key, value in self.checkpoints.items():
+            assert after.checkpoint_get(key) == value
+        after.close()
+
+
+TestStoreAgainstDict = StoreAgainstDict.TestCase
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = BlobStore(str(tmp_path / "content.sqlite"))
+    yield store
+    store._db.close()
+
+
+def test_nothing_is_written_before_a_flush_and_all_of_it_in_one_transaction_by_it(store):
+    for n in range(10):
+        store.store(b"%d" % n)
+    assert (store.pending, store.writes) == (10, 0)
+
+    store.flush()
+
+    assert (store.pending, store.writes) == (0, 1)
+    assert [store.load(digest_of(b"%d" % n)) for n in range(10)] == [b"%d" % n for n in range(10)]
+    assert store.statistics()["dbfile_size"] > 0
+
+
+def test_a_batch_is_full_by_rows_or_by_bytes(store):
+    for n in range(BATCH_ROWS - 1):
+        store.store(b"%d" % n)
+    assert not store.is_batch_full
+    store.store(b"one more")
+    assert store.is_batch_full
+    store.flush()
+    assert not store.is_batch_full
+    store.store(b"x" * BATCH_BYTES)
+    assert store.is_batch_full
+
+
+def test_a_blob_stored_twice_is_one_row(store):
+    store.store(b"x")
+    store.flush()
+    store.store(b"x")
+    store.store(b"x")
+    store.flush()
+
+    assert store._db.execute("SELECT count(*) FROM objects").fetchone() == (1,)
+
+
+def test_a_full_disk_is_ENOSPC_and_loses_nothing(store):
+    kept = [b"%d" % n + b"x" * 5000 for n in range(10)]
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count={pages + 1}")
+    for data in kept:
+        store.store(data)
+
+    assert errnum(store.flush) == ENOSPC
+    assert errnum(store.store, b"refused while it fails") == ENOSPC
+    assert errnum(store.checkpoint_put, "k", {}) == ENOSPC
+    assert store.pending == 10
+    assert [store.load(digest_of(data)) for data in kept] == kept
+
+    store._db.execute("PRAGMA max_page_count=1000000")
+    store.flush()
+    assert store.store(b"taken again") == digest_of(b"taken again")
+    assert [store.load(digest_of(data)) for data in kept] == kept
+    assert store.writes == 1
+
+
+def test_a_blob_damaged_in_the_file_is_EIO_and_named(store):
+    digest = store.store(b"data")
+    store.flush()
+    store._db.execute("UPDATE objects SET object = x'00'")
+
+    with pytest.raises(RequestError, match=rf"blob sha1-{digest.hex()} is damaged") as caught:
+        store.load(digest)
+    assert caught.value.errno == EIO
+
+
+def test_a_row_of_another_type_is_damage_too(store):
+    digest = store.store(b"data")
+    store.flush()
+    store._db.execute("UPDATE objects SET object = 17")
+
+    assert errnum(store.load, digest) == EIO
+
+
+def test_a_damaged_checkpoint_is_EIO_and_a_missing_one_ENOENT(store):
+    store.checkpoint_put("k", {"rootseq": 1})
+    store._db.execute("UPDATE checkpt SET value = '{'")
+
+    assert errnum(store.checkpoint_get, "k") == EIO
+    assert errnum(store.checkpoint_get, "other") == ENOENT
+
+
+def test_a_checkpoint_brings_the_blobs_before_it_with_it(store, tmp_path):
+    digest = store.store(b"before")
+    store.checkpoint_put("k", {"rootref": "r"})
+    after = BlobStore(str(copy_of(store, tmp_path / "killed")))
+
+    assert after.checkpoint_get("k") == {"rootref": "r"}
+    assert after.load(digest) == b"before"
+    after.close()
+
+
+def test_a_second_process_on_the_file_is_refused_at_once(store):
+    with pytest.raises(RequestError, match="another instance uses this state directory") as caught:
+        BlobStore(store.path)
+
+    assert caught.value.errno == errno.EBUSY
+
+
+def test_the_file_is_free_again_when_it_was_closed(store):
+    store.store(b"x")
+    store.close()
+    again = BlobStore(store.path)
+
+    assert again.load(digest_of(b"x")) == b"x"
+    again.close()
+
+
+def test_a_file_that_is_no_database_is_EIO_and_left_as_it_is(tmp_path):
+    path = tmp_path / "content.sqlite"
+    path.write_bytes(b"no database " * 100)
+
+    with pytest.raises(
+        RequestError, match=r"content\.sqlite: file is not a database; move it away"
+    ) as caught:
+        BlobStore(str(path))
+
+    assert caught.value.errno == EIO
+    assert path.read_bytes() == b"no database " * 100
+
+
+def test_a_directory_that_is_none_is_EACCES(tmp_path):
+    with pytest.raises(RequestError, match="must exist and be writable") as caught:
+        BlobStore(str(tmp_path / "nowhere" / "content.sqlite"))
+
+    assert caught.value.errno == errno.EACCES
+
+
+def test_a_truncated_file_is_an_error_and_no_traceback(store, tmp_path):
+    digests = [store.store(b"%d" % n + b"x" * 3000) for n in range(50)]
+    store.close()
+    path = tmp_path / "content.sqlite"
+    path.write_bytes(path.read_bytes()[: 4096 * 3])
+
+    def use() -> None:
+        cut = BlobStore(str(path))
+        try:
+            for digest in digests:
+                cut.load(digest)
+        finally:
+            cut._db.close()
+
+    assert errnum(use) == EIO
+
+
+@pytest.mark.parametrize(
+    ("code", "errnum"),
+    [
+        (sqlite3.SQLITE_FULL, ENOSPC),
+        (sqlite3.SQLITE_TOOBIG, EFBIG),
+        (sqlite3.SQLITE_READONLY_DBMOVED, errno.EROFS),
+        (sqlite3.SQLITE_CANTOPEN_ISDIR, errno.EACCES),
+        (sqlite3.SQLITE_BUSY_RECOVERY, errno.EBUSY),
+        (sqlite3.SQLITE_IOERR_WRITE, EIO),
+        (sqlite3.SQLITE_CORRUPT, EIO),
+        (None, EIO),
+    ],
+)
+def test_errors_of_sqlite_become_errnums(code, errnum):
+    error = sqlite3.OperationalError("what happened")
+    if code is not None:
+        error.sqlite_errorcode = code
+
+    shown = fault("/state/content.sqlite", error)
+
+    assert shown.errno == errnum
+    assert shown.text.startswith("/state/content.sqlite: what happened")
+
+
+def test_writing_to_a_read_only_file_is_EROFS(store):
+    store._db.execute("PRAGMA query_only=ON")
+    store.store(b"x")
+
+    assert errnum(store.flush) == errno.EROFS
+    assert store.pending == 1

@@ -1,0 +1,114 @@
+"""Those who look over the job manager's shoulder: listeners on states, the journal, watchers of R."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modules.job_manager.updates import apply_updates
+from tests.modules.job_harness import END, in_instance, jobspec, outcome, submit
+
+ORDER = ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE"]
+
+
+def machine_of(instance):
+    return instance.module(0, "job-manager").handle.owner._machine
+
+
+def test_listeners_hear_of_every_state_and_the_sum_holds_each_time_they_do():
+    async def test(instance, client):
+        machine, heard, sums = machine_of(instance), [], []
+
+        def listen(topic, job):
+            heard.append((topic, job.id))
+            counts = machine.jobs.counts
+            sums.append(sum(counts.to_dict().values()) == counts.submitted)
+
+        machine.hooks.add("job.*", listen)
+        only_run = []
+        machine.hooks.add("job.state.run", lambda topic, job: only_run.append(job.id))
+        jobs = [await submit(client, jobspec(duration=number)) for number in range(3)]
+        for job in jobs:
+            await outcome(client, job)
+        return jobs, heard, sums, only_run
+
+    jobs, heard, sums, only_run = in_instance(test)
+    for job in jobs:
+        topics = [topic for topic, one in heard if one == job]
+        assert topics == ["job.new", *(f"job.state.{state.lower()}" for state in ORDER[1:])]
+    assert all(sums)
+    assert len(sums) == 21
+    assert only_run == jobs
+
+
+def test_a_cancelled_or_departed_follower_of_the_journal_hears_nothing_more():
+    async def test(instance, client):
+        heard, other_heard = [], []
+        request = client.stream(
+            "job-manager.events-journal", {}, lambda response, _: heard.append(response.errnum)
+        )
+        other = instance.client(name="other")
+        other.stream(
+            "job-manager.events-journal", {}, lambda response, _: other_heard.append(response.errnum)
+        )
+        await instance.sleep(0.1)
+        client.request("job-manager.events-journal-cancel", {"matchtag": request.matchtag})
+        other.close()
+        await instance.sleep(0.1)
+        answers = instance.module(0, "job-manager").handle.counts[2]
+        await submit(client, urgency=0)
+        return heard, other_heard, instance.module(0, "job-manager").handle.counts[2] - answers
+
+    heard, other_heard, answers = in_instance(test)
+    assert (heard, other_heard) == ([0, END], [0])
+    assert answers == 2, "job-manager.submit and job-ingest.submit, no journal"
+
+
+def test_a_watcher_of_R_is_told_at_once_and_after_each_update_until_the_end():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=10))
+        await instance.sleep(1)
+        told = []
+
+        def answered(response, _arg):
+            told.append(response.errnum or response.payload["R"]["execution"]["expiration"])
+
+        client.stream("job-info.update-watch", {"id": job, "key": "R", "flags": 0}, answered)
+        await instance.sleep(1)
+        machine = machine_of(instance)
+        machine.post(machine.jobs.get(job), "resource-update", {"expiration": 99.5})
+        await instance.sleep(1)
+        current = await client.call("job-info.lookup", {"id": job, "keys": ["R"], "flags": 3})
+        stored = await client.call("job-info.lookup", {"id": job, "keys": ["R"], "flags": 1})
+        await outcome(client, job)
+        await instance.sleep(1)
+        return told, current["R"]["execution"]["expiration"], stored["R"]["execution"]["expiration"]
+
+    told, current, stored = in_instance(test)
+    assert told[1:] == [99.5, END]
+    assert (told[0], current) == (stored, 99.5)
+
+
+PATHS = st.lists(st.tuples(st.sampled_from(["a", "b", "a.x", "a.y", "c.d.e"]), st.integers()), max_size=8)
+
+
+@given(PATHS)
+def test_updates_apply_in_order_and_leave_the_record_as_it_was(updates):
+    record = {"a": {"x": 0}, "b": 1}
+    events = [{"name": "jobspec-update", "context": {path: value}} for path, value in updates]
+    events.insert(len(events) // 2, {"name": "start"})
+    model = {"a": {"x": 0}, "b": 1}
+    try:
+        for path, value in updates:
+            *way, last = path.split(".")
+            owner = model
+            for part in way:
+                owner = owner.setdefault(part, {})
+            owner[last] = value
+    except (AttributeError, TypeError):  # a path through a number
+        with pytest.raises(ValueError, match="no object"):
+            apply_updates("jobspec", record, events)
+    else:
+        assert apply_updates("jobspec", record, events) == model
+    assert record == {"a": {"x": 0}, "b": 1}
