@@ -1,0 +1,5 @@
+"""``python -m brokersim``: the same as the ``brokersim`` command."""
+
+from brokersim.cli.main import main
+
+main()

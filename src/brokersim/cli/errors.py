@@ -1,0 +1,127 @@
+"""Knows the exit codes and how a failure is told in three lines; not what failed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import click
+
+from brokersim.net.client import Unreachable
+from brokersim.net.discover import NoInstance
+from brokersim.protocol.errnums import ProtocolError, RequestError, errname
+
+FINE: Final = 0
+#: The thing asked for failed or differs.
+FAILED: Final = 1
+#: A usage or configuration error.
+USAGE: Final = 2
+#: No instance, refused, or the connection was lost.
+UNREACHABLE: Final = 3
+#: An RPC was answered with an error.
+ANSWERED: Final = 4
+#: ``--timeout`` ran out.
+TIMED_OUT: Final = 124
+#: ^C.
+INTERRUPTED: Final = 130
+
+
+class CommandError(Exception):
+    """Ends the command: what went wrong, why or the nearest match, what to type next, and the exit code."""
+
+    def __init__(self, what: str, *, hint: str = "", attempt: str = "", code: int = FAILED) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+        self.attempt = attempt
+        self.code = code
+
+    def lines(self) -> list[str]:
+        """One to three lines; the first starts with ``error:``."""
+        told = [f"error: {self.what}"]
+        if self.hint:
+            told.append(f"  hint: {self.hint}")
+        if self.attempt:
+            told.append(f"  try:  {self.attempt}")
+        return told
+
+
+def usage_error(what: str, *, hint: str = "", attempt: str = "") -> CommandError:
+    """What was typed cannot be meant; exit code 2."""
+    return CommandError(what, hint=hint, attempt=attempt, code=USAGE)
+
+
+def answered(error: RequestError, what: str, *, hint: str = "", attempt: str = "") -> CommandError:
+    """An RPC was answered with an error: ``what`` and the errno's name; exit code 4."""
+    return CommandError(f"{what} ({errname(error.errno or 0)})", hint=hint, attempt=attempt, code=ANSWERED)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word most like ``word``, ``""`` if none is alike."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return found[0] if found else ""
+
+
+def similar(word: str, known: Iterable[str], what: str) -> str:
+    """A hint naming the nearest match: ``a similar one is loaded: kvs``; ``""`` if nothing is alike."""
+    near = nearest(word, known)
+    return f"a similar {what}: {near}" if near else ""
+
+
+def explain(error: BaseException, command: str = "brokersim") -> CommandError | None:
+    """The three lines for any foreseen failure; None for a fault of our own."""
+    for kind, told in _KINDS:
+        if isinstance(error, kind):
+            return told(error, command)
+    return None
+
+
+def _no_instance(error: NoInstance, command: str) -> CommandError:
+    attempt = error.attempt
+    if attempt.startswith("brokersim start"):
+        attempt += f", or:  brokersim start -- {command}"
+    return CommandError(str(error), hint=error.hint, attempt=attempt, code=UNREACHABLE)
+
+
+def _unreachable(error: Unreachable, _command: str) -> CommandError:
+    return CommandError(
+        str(error), hint="the instance may have ended", attempt="brokersim status", code=UNREACHABLE
+    )
+
+
+def _answered(error: RequestError, _command: str) -> CommandError:
+    return answered(error, str(error))
+
+
+def _timeout(_error: TimeoutError, _command: str) -> CommandError:
+    return CommandError("--timeout ran out before the answer came", code=TIMED_OUT)
+
+
+def _usage(error: click.ClickException, command: str) -> CommandError:
+    text = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else command
+    return usage_error(f"{text[:1].lower()}{text[1:]}", attempt=f"{path} --help")
+
+
+def _protocol(error: ProtocolError, _command: str) -> CommandError:
+    return usage_error(str(error))
+
+
+def _system(error: OSError, _command: str) -> CommandError:
+    where = f"{error.filename}: " if error.filename else "cannot write or read: "
+    return CommandError(f"{where}{error.strerror or error}")
+
+
+_Told = Callable[..., CommandError]
+# Order matters where one kind is another's child: RequestError, Unreachable and TimeoutError are all OSError.
+_KINDS: Final[tuple[tuple[type[BaseException], _Told], ...]] = (
+    (NoInstance, _no_instance),
+    (Unreachable, _unreachable),
+    (RequestError, _answered),
+    (TimeoutError, _timeout),
+    (click.ClickException, _usage),
+    (ProtocolError, _protocol),
+    (OSError, _system),
+)

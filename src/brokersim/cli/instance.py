@@ -1,0 +1,140 @@
+"""Knows the commands about a whole instance: status, stop, uptime, version; not how it is started."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import click
+
+from brokersim.cli.command import Command, examples, pass_session
+from brokersim.cli.errors import CommandError
+from brokersim.cli.session import Session
+from brokersim.net.client import Lost, Unreachable
+from brokersim.net.discover import NoInstance
+from brokersim.version import VERSION
+
+PROTOCOL = "RFC 3 version 1, flux-core local connector"
+
+
+def elapsed(seconds: float) -> str:
+    """A duration for people: three digits, the largest unit that keeps it above one."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("m", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g}{unit}"
+    return f"{seconds:.3g}s"
+
+
+@click.command(
+    "status",
+    cls=Command,
+    **examples(
+        ("brokersim status", "size, uptime, messages, statsd target"),
+        ("brokersim status --json", "all of it"),
+    ),
+)
+@pass_session
+def status(session: Session) -> None:
+    """What the instance is doing."""
+    answer = session.rpc("broker.status")
+    if session.json:
+        session.emit(answer)
+    else:
+        session.out("  ".join(_status_parts(answer)))
+
+
+def _status_parts(answer: dict[str, Any]) -> list[str]:
+    parts = [
+        f"size {answer['size']:,} ({answer['online']:,} online)",
+        f"uptime {elapsed(answer['uptime'])}",
+        f"modules {answer['modules']:,}",
+        f"messages {answer['messages']:,}",
+        f"clock {answer['clock']}",
+        f"seed {answer['seed']}",
+    ]
+    stats = answer.get("stats") or {}
+    if stats.get("target"):
+        target = stats["target"] if stats["target"] == "mem:" else f"udp://{stats['target']}"
+        parts.append(f"stats {target} ({stats['sent']:,} sent, {stats['refused']:,} refused)")
+    masks = [f"{name}={mask:#x}" for name, mask in answer.get("masks", {}).items() if mask]
+    return [*parts, f"mask {','.join(masks)}"] if masks else parts
+
+
+@click.command(
+    "stop",
+    cls=Command,
+    **examples(("brokersim stop", "and wait until it has"), ("brokersim stop --timeout 5s", "")),
+)
+@pass_session
+def stop(session: Session) -> None:
+    """Stop the instance: clients first, then modules, then brokers. Returns when it is gone."""
+    uri = session.client.uri
+    session.rpc("broker.stop")
+    _wait_for_end(session)
+    if session.json:
+        session.emit({"uri": uri, "stopped": True})
+
+
+def _wait_for_end(session: Session) -> None:
+    try:
+        while True:
+            session.client.recv()
+    except Lost:
+        return
+
+
+@click.command(
+    "uptime", cls=Command, **examples(("brokersim uptime", "state, time since start, owner, size"))
+)
+@pass_session
+def uptime(session: Session) -> None:
+    """How long the instance has been running."""
+    state = session.rpc("state-machine.get")
+    owner, size, depth = (
+        int(session.attribute(name)) for name in ("security.owner", "size", "instance-level")
+    )
+    if session.json:
+        session.emit({**state, "owner": owner, "size": size, "depth": depth})
+        return
+    session.out(
+        f"{state['state']} {elapsed(state['duration'])},  owner {_user(owner)},  depth {depth},  size {size}"
+    )
+
+
+def _user(userid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(userid).pw_name
+    except KeyError:
+        return str(userid)
+
+
+@click.command(
+    "version",
+    cls=Command,
+    **examples(("brokersim version", "ours, the protocol's, Python's, the instance's")),
+)
+@pass_session
+def version(session: Session) -> None:
+    """Versions of everything involved. Without an instance that line says so."""
+    told = {
+        "brokersim": VERSION,
+        "protocol": PROTOCOL,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **_peer(session),
+    }
+    if session.json:
+        session.emit(told)
+        return
+    for name, value in told.items():
+        session.out(f"{name + ':':<11} {value or 'none'}")
+
+
+def _peer(session: Session) -> dict[str, str | None]:
+    try:
+        return {"instance": session.attribute("version"), "uri": session.client.uri}
+    except (NoInstance, Unreachable):
+        return {"instance": None, "uri": None}
+    except CommandError as error:  # a peer without that attribute: its own words
+        return {"instance": error.what, "uri": session.client.uri}

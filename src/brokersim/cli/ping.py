@@ -1,0 +1,146 @@
+"""Knows the command that measures round trips to a service."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from brokersim.cli.command import Command, examples, pass_session
+from brokersim.cli.errors import answered
+from brokersim.cli.session import Session, nodeid_of
+from brokersim.cli.types import DURATION, RANK, TARGET, Target
+from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, RequestError, strerror
+
+_NS = 1_000_000_000
+
+
+@click.command(
+    "ping",
+    cls=Command,
+    **examples(
+        ("brokersim ping -c 3 kvs", "three round trips"),
+        ("brokersim ping -i 0 -c 10000 4!kvs", "rank 4, as fast as they return"),
+    ),
+)
+@click.option("-r", "--rank", type=RANK, help="ask this rank")
+@click.option(
+    "-p", "--pad", type=click.IntRange(0, 16 << 20), default=0, metavar="BYTES", help="pad the payload"
+)
+@click.option("-i", "--interval", type=DURATION, default="1s", metavar="FSD", help="between pings  [1s]")
+@click.option("-c", "--count", type=click.IntRange(min=1), help="stop after this many  [^C]")
+@click.option("-b", "--batch", is_flag=True, help="send all before reading any; needs -c")
+@click.option("-u", "--userid", is_flag=True, help="print userid and rolemask, too")
+@click.argument("target", type=TARGET)
+@pass_session
+def ping(
+    session: Session,
+    rank: int | None,
+    pad: int,
+    interval: float,
+    count: int | None,
+    batch: bool,
+    userid: bool,
+    target: Target,
+) -> None:
+    """Measure the round trip to a service; TARGET is SERVICE, RANK!SERVICE or RANK."""
+    if batch and count is None:
+        raise click.UsageError("--batch needs --count")
+    if rank is not None:
+        target = target._replace(rank=rank)
+    pings = Pings(session, target, pad, userid)
+    try:
+        if batch and count is not None:
+            pings.at_once(count)
+        else:
+            pings.in_turn(count, interval)
+    finally:
+        pings.summary()
+
+
+def _now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+class Pings:
+    """One command's pings: sends, receives, prints, sums up."""
+
+    def __init__(self, session: Session, target: Target, pad: int, userid: bool) -> None:
+        self._session = session
+        self._target = target
+        self._pad = "p" * pad
+        self._userid = userid
+        self._sent = 0
+        self._times: list[float] = []
+
+    def at_once(self, count: int) -> None:
+        payloads = [self._payload() for _ in range(count)]
+        for tag in self._session.client.send_requests(self._topic, payloads, nodeid_of(self._target.rank)):
+            self._receive(tag)
+
+    def in_turn(self, count: int | None, interval: float) -> None:
+        client = self._session.client
+        while True:
+            payload = self._payload()
+            self._receive(client.send_request(self._topic, payload, nodeid_of(self._target.rank)))
+            if self._sent == count:
+                return
+            self._session.sleep(interval)
+
+    def _payload(self) -> dict[str, Any]:
+        seconds, nanoseconds = divmod(_now(), _NS)
+        self._sent += 1
+        return {
+            "seq": self._sent - 1, "time.tv_sec": seconds, "time.tv_nsec": nanoseconds, "pad": self._pad
+        }  # fmt: skip
+
+    @property
+    def _topic(self) -> str:
+        return f"{self._target.service}.ping"
+
+    def _receive(self, tag: int) -> None:
+        response = self._session.client.recv_response(tag)
+        if response.errnum:
+            raise self._failed(RequestError(response.errnum))
+        answer = response.payload
+        sent = answer["time.tv_sec"] * _NS + answer["time.tv_nsec"]
+        elapsed = (_now() - sent) / 1e6
+        self._times.append(elapsed)
+        self._show(answer, elapsed)
+
+    def _show(self, answer: dict[str, Any], elapsed: float) -> None:
+        if self._session.json:
+            shown = {
+                key: answer[key] for key in ("seq", "route", "userid", "rolemask", "rank") if key in answer
+            }
+            self._session.emit(
+                {"target": str(self._target), **shown, "pad_bytes": len(self._pad), "time_ms": elapsed}
+            )
+            return
+        who = f" userid={answer.get('userid')} rolemask={answer.get('rolemask'):#x}" if self._userid else ""
+        self._session.out(
+            f"{self._target}.ping pad={len(self._pad)}{who} seq={answer['seq']} "
+            f"time={elapsed:.3f} ms ({answer.get('route', '')})"
+        )
+
+    def _failed(self, error: RequestError) -> Exception:
+        # The errno's own words, as upstream's ping; the hint is what a wrong name needs.
+        what = f"{self._target}.ping: {strerror(error.errno or 0)}"
+        if error.errno == ENOSYS:
+            from brokersim.cli.module import service_hint
+
+            hint = service_hint(self._session, self._target.service)
+            return answered(error, what, hint=hint, attempt="brokersim module list")
+        if error.errno == EHOSTUNREACH:
+            return answered(error, what, attempt="brokersim getattr size")
+        return answered(error, what)
+
+    def summary(self) -> None:
+        """One line when several pings came back, also after ^C."""
+        if len(self._times) < 2 or self._session.json:
+            return
+        times = sorted(self._times)
+        points = [times[0], *(times[int(share * (len(times) - 1))] for share in (0.5, 0.99)), times[-1]]
+        shown = "/".join(f"{one:.3f}" for one in points)
+        self._session.say(f"{self._sent} sent, {len(times)} received, min/p50/p99/max {shown} ms")

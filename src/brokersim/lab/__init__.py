@@ -1,0 +1,1 @@
+"""Floor 5: workloads, experiments, and the figures they give."""

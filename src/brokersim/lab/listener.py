@@ -1,0 +1,76 @@
+"""Knows what arrives at a statsd port: when each counter packet came and how many lines it had."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from types import TracebackType
+
+from brokersim.protocol.message import COUNTER_NAMES
+
+#: Width of the window in which the peak rate is looked for, in seconds.
+WINDOW = 0.25
+_FIRST = f".{COUNTER_NAMES[0]}".encode()
+
+
+def peak_rate(packets: Iterable[tuple[float, int]], window: float = WINDOW) -> float:
+    """Highest number of lines per second over windows of ``window`` seconds, given (time in s, lines)."""
+    lines: Counter[int] = Counter()
+    for t, count in packets:
+        lines[int(t / window)] += count
+    return max(lines.values(), default=0) / window
+
+
+def is_counters(packet: bytes) -> bool:
+    """The packet is a module's eight message counters, not another metric."""
+    return packet.partition(b":")[0].endswith(_FIRST)
+
+
+class Listener:
+    """A real UDP socket on loopback that counts, in a thread of its own, until it is closed."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(0.05)
+        self._closing = False
+        #: Packets of message counters: (seconds of the monotonic clock, lines in the packet), in order of arrival.
+        self.packets: list[tuple[float, int]] = []
+        #: Packets of other metrics, such as the content cache's own.
+        self.others = 0
+        self._thread = threading.Thread(target=self._listen, name="udp-listener", daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` to send to."""
+        return f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def _listen(self) -> None:
+        while not self._closing:
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            if is_counters(data):
+                self.packets.append((time.monotonic(), data.count(b"\n") + 1))
+            else:
+                self.others += 1
+
+    def close(self) -> None:
+        """Stop counting: what is in the socket by now was counted."""
+        self._closing = True
+        self._thread.join()
+        self._socket.close()
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

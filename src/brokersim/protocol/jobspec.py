@@ -1,0 +1,68 @@
+"""Knows a version 1 jobspec (RFC 14, 25) and its envelope J; not how jobs are submitted."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.protocol.duration import format_duration
+
+#: Run time of a simulated job that is given none, in seconds: short, but not nothing.
+DEFAULT_RUN_TIME: Final = 0.001
+
+
+def build(
+    command: Sequence[str],
+    *,
+    tasks: int = 1,
+    cores: int = 1,
+    duration: float = 0.0,
+    run_time: float | None = None,
+    name: str | None = None,
+    output_rate: float | None = None,
+    dependencies: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    cwd: str = "/",
+) -> dict[str, Any]:
+    """A version 1 jobspec. With ``run_time`` (seconds) the job is simulated; without, it runs ``command``.
+
+    ``duration`` is the time limit in seconds, 0 for none; ``output_rate`` appends lines per second to the
+    job's output. Dependencies are ``SCHEME:VALUE`` (afterok:ƒ123). Raises ValueError for one that is not.
+    """
+    system: dict[str, Any] = {
+        "duration": duration,
+        "cwd": cwd,
+        "environment": dict(environment or {}),
+        "job": {"name": name or command[0].rpartition("/")[2]},
+    }
+    if run_time is None:
+        system["brokersim"] = {"exec": True}
+    else:
+        system["exec"] = {"test": {"run_duration": format_duration(run_time)}}
+    if output_rate is not None:
+        system.setdefault("brokersim", {})["output_rate"] = output_rate
+    if dependencies:
+        system["dependencies"] = [_dependency(one) for one in dependencies]
+    core = {"type": "core", "count": cores}
+    return {
+        "version": 1,
+        "resources": [{"type": "slot", "count": tasks, "with": [core], "label": "task"}],
+        "tasks": [{"command": list(command), "slot": "task", "count": {"per_slot": 1}}],
+        "attributes": {"system": system},
+    }
+
+
+def _dependency(text: str) -> dict[str, str]:
+    scheme, colon, value = text.partition(":")
+    if not colon or not scheme or not value:
+        raise ValueError(f"not a dependency: {text!r}; give SCHEME:VALUE (afterok:ƒ3PVFXvJb)")
+    return {"scheme": scheme, "value": value}
+
+
+def sign(jobspec: Mapping[str, Any], userid: int) -> str:
+    """J, ``HEADER.PAYLOAD.none``: unsigned, good for the instance's own user (mechanism none)."""
+    header = f"version\0i1\0userid\0i{userid}\0mechanism\0snone\0".encode()
+    return ".".join((b64encode(header).decode(), b64encode(msgspec.json.encode(jobspec)).decode(), "none"))

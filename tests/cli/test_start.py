@@ -1,0 +1,221 @@
+"""start: options, environment and file become StartOptions; what is wrong is told before anything runs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokersim.net.options import DEFAULT_MODULES, StartOptions
+from tests.cli.conftest import Run
+
+
+class Started:
+    """Stands in for the part that runs an instance."""
+
+    def __init__(self) -> None:
+        self.options: StartOptions | None = None
+        self.answer: int | Exception = 0
+
+    def __call__(self, options: StartOptions) -> int:
+        self.options = options
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class StartError(Exception):
+    pass
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
+    for name in ("BROKERSIM_SEED", "FLUX_FRIPP_STATSD", "BROKERSIM_MODULE_PATH", "BROKERSIM_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    serve: Any = types.ModuleType("brokersim.net.serve")
+    serve.run_instance = Started()
+    serve.StartError = StartError
+    monkeypatch.setitem(sys.modules, "brokersim.net.serve", serve)
+    return serve.run_instance
+
+
+def test_defaults(started: Started, run: Run) -> None:
+    assert run("start") == (0, "", "")
+    options = started.options
+    assert options is not None
+    assert options == StartOptions(seed=options.seed)
+    assert 20260101 <= options.seed <= 21000101
+    assert options.modules == DEFAULT_MODULES
+    assert options.command is None
+
+
+def test_every_option(started: Started, run: Run, tmp_path: Path) -> None:
+    words = shlex.split(
+        "-s 8 -k kary:3 -m kvs,cron -M . --clock virtual --seed 7 --hook timer:0.5s --stats 127.0.0.1:8125 "
+        "--fake-resources 8x12x1 -S a.b=1 -S c=d=e --conf x.y=3 --conf x.z=text --statedir st --"
+    )
+    assert run("start", *words, "./test.sh", "-x", "--json").code == 0
+    assert started.options == StartOptions(
+        size=8, fanout=3, clock="virtual", seed=7, hook="timer:0.5s", stats="127.0.0.1:8125",
+        modules=("kvs", "cron"), module_path=(Path("."),), attrs={"a.b": "1", "c": "d=e"},
+        conf={"x": {"y": 3, "z": "text"}}, resources="8x12x1", state_dir=Path("st"),
+        command=("./test.sh", "-x", "--json"),
+    )  # fmt: skip
+
+
+def test_the_command_needs_no_dashes(started: Started, run: Run) -> None:
+    run("start", "-s", "2", "sh", "-c", "exit 3")
+    assert started.options is not None
+    assert started.options.command == ("sh", "-c", "exit 3")
+
+
+def test_detached_and_without_modules(started: Started, run: Run) -> None:
+    run("start", "-d", "-m", "none")
+    assert started.options is not None
+    assert (started.options.detach, started.options.modules) == (True, ())
+
+
+def test_the_exit_code_is_the_commands(started: Started, run: Run) -> None:
+    started.answer = 42
+    assert run("start", "--", "false").code == 42
+
+
+def test_what_cannot_start_is_told_in_one_line(started: Started, run: Run) -> None:
+    started.answer = StartError("state directory /x: Read-only file system")
+    assert run("start") == (1, "", "error: state directory /x: Read-only file system\n")
+
+
+def test_the_environment_stands_in_for_options(
+    started: Started, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BROKERSIM_SEED", "99")
+    monkeypatch.setenv("FLUX_FRIPP_STATSD", "127.0.0.1:9125")
+    monkeypatch.setenv("BROKERSIM_MODULE_PATH", f"{tmp_path}:/")
+    run("start")
+    options = started.options
+    assert options is not None
+    assert (options.seed, options.stats, options.module_path) == (99, "127.0.0.1:9125", (tmp_path, Path("/")))
+    run("start", "--seed", "1", "--stats", "mem:", "-M", ".")
+    options = started.options
+    assert (options.seed, options.stats, options.module_path) == (1, "mem:", (Path("."), tmp_path, Path("/")))
+
+
+def test_idle_under_a_real_clock_warns(started: Started, run: Run) -> None:
+    assert run("start", "--hook", "idle").err.startswith("warning: hook idle under a real clock")
+    assert run("start", "--hook", "idle", "--clock", "virtual").err == ""
+    assert run("-q", "start", "--hook", "idle").err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("-s", "0"), "size must be 1 to 65536, not 0"),
+        (("-s", "x"), "'x' is not a valid integer"),
+        (("-k", "x"), "not a fan-out: 'x'; give K or kary:K"),
+        (("-k", "0"), "fanout must be 1 to 65536, not 0"),
+        (("--clock", "fast"), "not a clock: 'fast'; give real, virtual or real*N"),
+        (("--clock", "real*0"), "not a clock: 'real*0'"),
+        (("--seed", "-1"), "seed must be 0 to"),
+        (("--hook", "timer"), "not a hook: 'timer'; give prepare, check, idle or timer:FSD"),
+        (("--hook", "timer:0"), "not a hook: 'timer:0'"),
+        (("--hook", "timer:inf"), "not a hook: 'timer:inf'"),
+        (("--stats", "localhost"), "not a statsd target: 'localhost'; give HOST:PORT (127.0.0.1:8125) or mem:"),
+        (("--stats", "h:70000"), "not a statsd target: 'h:70000'"),
+        (("--fake-resources", "0x4"), "not resources: '0x4'; give N, NxC or NxCxG"),
+        (("-m", "kvs,,cron"), "'kvs,,cron' has an empty name"),
+        (("-m", "kvs,kvs"), "module 'kvs' is listed twice; load the second with: module load -n NAME"),
+        (("-M", "/nowhere"), "module path '/nowhere' is not a folder"),
+        (("-S", "a"), "'a' is no KEY=VALUE"),
+        (("--conf", "a=1", "--conf", "a.b=2"), "--conf a.b: 'a' is a value, not a table"),
+        (("-d", "--", "true"), "--detach takes no command"),
+        (("--", ""), "the command after -- is empty"),
+        (("--timeout", "5s"), "start has no --timeout"),
+    ],
+)  # fmt: skip
+def test_2_for_a_setting_that_cannot_be(
+    words: tuple[str, ...], text: str, started: Started, run: Run
+) -> None:
+    result = run("start", *words)
+    assert (result.code, result.out, started.options) == (2, "", None)
+    assert text in result.err.splitlines()[0]
+
+
+def test_a_seed_in_the_environment_that_is_no_number(
+    started: Started, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKERSIM_SEED", "many")
+    assert run("start") == (2, "", "error: BROKERSIM_SEED='many' is no number\n")
+
+
+CONFIG = """\
+[start]
+size = 4
+clock = "virtual"
+modules = ["kvs", "cron"]
+attrs = { "heartbeat.period" = "5s" }
+
+[conf.content]
+limit = 7
+"""
+
+
+def test_a_file_sets_defaults_that_options_override(started: Started, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "brokersim.toml").write_text(CONFIG)
+    run("start", "-s", "2", "--conf", "content.more=1")
+    assert started.options is not None
+    assert started.options == StartOptions(
+        size=2, clock="virtual", modules=("kvs", "cron"), attrs={"heartbeat.period": "5s"},
+        conf={"content": {"limit": 7, "more": 1}}, seed=started.options.seed,
+    )  # fmt: skip
+
+
+def test_which_file_counts(
+    started: Started, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def size_with(*words: str) -> int:
+        run(*words, "start")
+        assert started.options is not None
+        return started.options.size
+
+    (tmp_path / "config" / "brokersim").mkdir(parents=True)
+    places = {2: "config/brokersim/brokersim.toml", 3: "brokersim.toml", 4: "env.toml", 5: "option.toml"}
+    for size, place in places.items():
+        (tmp_path / place).write_text(f"[start]\nsize = {size}\n")
+    assert size_with("-c", "option.toml") == 5
+    monkeypatch.setenv("BROKERSIM_CONFIG", "env.toml")
+    assert size_with() == 4
+    monkeypatch.delenv("BROKERSIM_CONFIG")
+    assert size_with() == 3
+    (tmp_path / "brokersim.toml").unlink()
+    assert size_with() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[start]\nsise = 3\n", "c.toml:2: unknown key start.sise\n  hint: a similar one is: size"),
+        ("\n[begin]\n", "c.toml:2: unknown key begin"),
+        ('[start]\n\nsize = "3"\n', "c.toml:3: start.size must be a number, not '3'"),
+        ("[start]\nsize = true\n", "c.toml:2: start.size must be a number, not True"),
+        ("[start]\nmodules = [1]\n", "c.toml:2: start.modules must be a list of text, not [1]"),
+        ("conf = 3\n", "c.toml:1: conf must be a table, not 3"),
+        ("[start\n", "c.toml: not TOML: "),
+    ],
+)
+def test_a_wrong_file_is_told_with_line_and_key(
+    text: str, told: str, started: Started, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    result = run("-c", "c.toml", "start")
+    assert (result.code, started.options) == (2, None)
+    assert result.err.startswith(f"error: {told}")
+
+
+def test_a_missing_file_is_told(started: Started, run: Run) -> None:
+    assert run("-c", "none.toml", "start") == (2, "", "error: none.toml: No such file or directory\n")
