@@ -72,14 +72,14 @@ def eight_gauges(calls: int, rounds: int) -> Iterator[tuple[str, float]]:
     block = GaugeBlock(MODULE_COUNTERS)
     values = [905_000, 525_000, 515_000, 905_000, 208_000, 210_000, 1, 0]
     with receiver, sender:
-        yield "eight gauges formatted", ns_per_call(lambda: block.format(values), calls, rounds, gc_nothing)
+        yield "eight gauges formatted", ns_per_call(lambda: block.format(values), calls, rounds, nothing)
         yield (
             "eight gauges",
-            ns_per_call(lambda: sender.send(block.format(values)), calls // 4, rounds, gc_nothing),
+            ns_per_call(lambda: sender.send(block.format(values)), calls // 4, rounds, nothing),
         )
 
 
-def gc_nothing() -> None:
+def nothing() -> None:
     """Nothing to do between two rounds."""
 
 
@@ -124,7 +124,7 @@ def pypi_statsd(calls: int, rounds: int) -> Iterator[tuple[str, float]]:
             ("gauge", lambda: client.gauge("depth", 5)),
             ("timing", lambda: client.timing("load", 1.5)),
         ):
-            yield name, ns_per_call(call, calls // 8, rounds, gc_nothing)
+            yield name, ns_per_call(call, calls // 8, rounds, nothing)
 
 
 PEERS: dict[str, Callable[[int, int], Iterator[tuple[str, float]]]] = {

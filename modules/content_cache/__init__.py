@@ -107,7 +107,8 @@ class ContentCache(BrokerModule):
             if entry.loads is not None:
                 self._answer_loads(entry)
         if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:
-            entry.stores = [*(entry.stores or ()), msg]
+            entry.stores = entry.stores or []
+            entry.stores.append(msg)
         else:
             self.handle.respond(msg, digest)
         if is_new:

@@ -24,6 +24,8 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 #: Pages of 4 KiB the log may have before it is merged into the file. Hashes are random, so the same pages of
 #: the index are merged over and over: SQLite's own 1000 make an insert half as expensive again.
 CHECKPOINT_PAGES: Final = 8000
+#: Bytes a row may need beyond its blob, generously.
+ROW_OVERHEAD: Final = 1024
 JOURNAL_MODES: Final = ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF")
 SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -74,6 +76,9 @@ class BlobStore:
             self._db.close()
             raise
 
+        # One blob too long would hold up its whole batch for ever, so it must not get in.
+        self._longest = self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_OVERHEAD
+
     def _prepare(self, journal_mode: str, synchronous: str) -> None:
         run = self._db.execute
         # Exclusive: a second instance on the same file must fail at its start, not corrupt the first.
@@ -91,6 +96,10 @@ class BlobStore:
     def store(self, data: bytes) -> bytes:
         """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
         digest = sha1(data).digest()
+        if len(data) > self._longest:
+            raise RequestError(
+                errnums.EFBIG, f"blob of {len(data)} bytes, the limit of SQLite is {self._longest}"
+            )
         if self.failure is not None:
             raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
         if digest not in self._pending:

@@ -54,6 +54,11 @@ def to_action(
         return Publish(topic=_topic(topic), payload=_json(text))
     if not command.strip() or "\0" in command:
         raise ValueError("command must be a shell command, event:TOPIC [JSON], or come with args.message")
+    if cwd is not None and "\0" in cwd:
+        raise ValueError("cwd must have no NUL in it")
+    for name, text in (environment or {}).items():
+        if not name or "=" in name or "\0" in name + text:
+            raise ValueError(f"environ: {name!r:.40} is no variable: no NUL, and no = in its name")
     return ShellCommand(text=command, cwd=cwd, environment=environment)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from brokersim.brokermod import Handle
+from brokersim.brokermod import Handle, RequestError
 
 from .guest import data_context
 from .plan import RunPlan
@@ -33,14 +33,21 @@ class Commands:
 
     async def run(self) -> int:
         """Run all to their end; the largest wait status. Raises RequestError if output cannot be written."""
+        failure: RequestError | None = None
         self._hold.take()
         try:
             async with trio.open_nursery() as nursery:
                 for rank, command in enumerate(self._commands):
                     nursery.start_soon(self._one, rank, command)
-                await self._write_until_done()
+                try:
+                    await self._write_until_done()
+                except RequestError as error:  # kept out of the nursery, which would wrap it in a group
+                    failure = error
+                    nursery.cancel_scope.cancel()
         finally:
             self._hold.release()
+        if failure is not None:
+            raise failure
         return max(self._statuses)
 
     def kill(self, signum: int) -> None:

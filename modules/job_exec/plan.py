@@ -46,7 +46,7 @@ def to_plan(jobspec: Mapping[str, Any], r: Mapping[str, Any] | None = None) -> R
     is_real = bool(ours.get("exec")) and not test
     nodes = _nodes(r)
     return RunPlan(
-        command=tuple(task["command"]),
+        command=_command(task["command"]),
         ntasks=_ntasks(task["count"], jobspec["resources"]),
         nnodes=nodes,
         is_real=is_real,
@@ -93,9 +93,15 @@ def _rate(value: Any) -> float:
     return float(value)
 
 
+def _command(words: Any) -> tuple[str, ...]:
+    if any("\0" in word for word in words):
+        raise ValueError("command must have no NUL in its words")
+    return tuple(words)
+
+
 def _cwd(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"cwd must be a string, not {value!r:.40}")
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise ValueError(f"cwd must be a string without NUL, not {value!r:.40}")
     return value
 
 

@@ -26,7 +26,6 @@ class JobRun:
         self._msg = msg
         self.id: int = order.id
         self._kill_timeout = kill_timeout
-        self._jobspec = order.jobspec
         self.plan: RunPlan = to_plan(order.jobspec, order.R)
         self._guest = GuestRecords(handle, order.id, order.userid)
         self._shell = Shell(handle, self._guest, self.plan, order.id, order.userid)

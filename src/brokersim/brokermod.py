@@ -26,7 +26,8 @@ from brokersim.protocol.resources import Resources
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "Message", "RequestError",
-    "Resources", "blobref", "duration", "errnums", "event_handler", "jobid", "ranks", "request_handler", "treeobj", "trio_task",
+    "Resources", "blobref", "duration", "errnums", "event_handler", "jobid", "ranks",
+    "request_handler", "treeobj", "trio_task",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -14,7 +14,8 @@ from brokersim.broker.instance import DEFAULT_MODULES, Instance, Settings
 from brokersim.broker.sink import MemorySink, NullSink, Sink
 from brokersim.net.udp import UdpSink
 from brokersim.protocol.resources import Resources
-from brokersim.reactor.clock import ClockKind, RealClock, VirtualClock
+from brokersim.protocol.settings import ClockKind
+from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel
 
 T = TypeVar("T")

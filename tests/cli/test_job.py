@@ -12,8 +12,8 @@ import pytest
 
 from brokersim.cli import progress as progress_module
 from brokersim.cli.job_submit import _copies
-from brokersim.cli.jobspec import build, sign
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import Message
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import OPEN, FakeBroker

@@ -297,6 +297,8 @@ def test_without_a_backing_store_nothing_is_lost_and_flush_says_so():
         assert await errnum(client.call("content.checkpoint-get", {"key": "k"})) == ENOSYS
 
         await instance.load("content-sqlite")
+        await instance.sleep(0.1)
+        assert (await gauges(client))["dirty"] == 0
         await client.call("content.flush")
         await client.call("content.dropcache")
         assert await client.call("content.load", digest) == b"x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import shutil
 import sqlite3
@@ -236,11 +237,15 @@ def test_after_a_crash_it_can_be_loaded_again_on_the_same_file(tmp_path):
         client = instance.client()
         digest = await client.call("content.store", b"x")
         await client.call("content.flush")
-        instance.module(0, "content-sqlite").handle.owner.stop_error()
-        await instance.sleep(0.1)
-        await client.call("content.store", b"y")
-        assert await errnum(client.call("content.flush")) == ENOSYS
-        await instance.load("content-sqlite")
+        gc.disable()  # nobody tidies up by chance
+        try:
+            instance.module(0, "content-sqlite").handle.owner.stop_error()
+            await instance.sleep(0.1)
+            await client.call("content.store", b"y")
+            assert await errnum(client.call("content.flush")) == ENOSYS
+            await instance.load("content-sqlite")
+        finally:
+            gc.enable()
         await client.call("content.flush")
         await client.call("content.dropcache")
         assert await client.call("content.load", digest) == b"x"

@@ -163,6 +163,30 @@ def test_a_full_disk_is_ENOSPC_and_loses_nothing(store):
     assert store.writes == 1
 
 
+def test_a_batch_that_fails_half_way_is_rolled_back_and_written_whole_later(store):
+    for data in (b"one", b"two", b"three"):
+        store.store(data)
+    stop = f"WHEN NEW.hash = x'{digest_of(b'two').hex()}' BEGIN SELECT RAISE(ABORT, 'stopped'); END"
+    store._db.execute(f"CREATE TEMP TRIGGER stop BEFORE INSERT ON objects {stop}")
+    assert errnum(store.flush) == EIO
+    assert store._db.execute("SELECT count(*) FROM objects").fetchone() == (0,)
+
+    store._db.execute("DROP TRIGGER stop")
+    store.flush()
+    assert store._db.execute("SELECT count(*) FROM objects").fetchone() == (3,)
+
+
+def test_a_blob_too_long_for_sqlite_is_EFBIG_and_holds_up_nothing(tmp_path):
+    store = BlobStore(":memory:")
+    store._longest = 10
+    store.store(b"0123456789")
+
+    assert errnum(store.store, b"0123456789+") == EFBIG
+    store.flush()
+    assert store.pending == 0
+    store.close()
+
+
 def test_a_blob_damaged_in_the_file_is_EIO_and_named(store):
     digest = store.store(b"data")
     store.flush()
@@ -282,3 +306,6 @@ def test_writing_to_a_read_only_file_is_EROFS(store):
 
     assert errnum(store.flush) == errno.EROFS
     assert store.pending == 1
+    store._db.execute("PRAGMA query_only=OFF")
+    store.flush()
+    assert store.pending == 0

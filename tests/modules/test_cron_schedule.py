@@ -214,6 +214,14 @@ def test_a_command_that_cannot_be_is_named(command, message, says):
         to_action(command, message, None, None)
 
 
+@pytest.mark.parametrize(
+    ("cwd", "environ"), [("a\0b", None), (None, {"A=B": "c"}), (None, {"A": "\0"}), (None, {"": "x"})]
+)
+def test_a_directory_or_variable_that_no_process_can_have_is_refused(cwd, environ):
+    with pytest.raises(ValueError, match="NUL"):
+        to_action("true", None, cwd, environ)
+
+
 @given(st.lists(st.binary(max_size=40), max_size=30))
 def test_output_is_cut_into_the_lines_it_has_however_it_arrives(pieces):
     lines = []

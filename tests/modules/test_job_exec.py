@@ -229,3 +229,35 @@ def test_jobspec_attributes_that_cannot_be_used_fail_the_job_in_words():
         return await outcome(client, job)
 
     assert "type=exec jobspec: not a duration: 'soon'" in in_instance(test)["errstr"]
+
+
+@pytest.mark.parametrize("kind", ["simulated", "real"])
+def test_a_job_whose_records_cannot_be_written_fails_and_gives_back_its_resources(kind):
+    async def test(instance, client):
+        spec = (
+            jobspec(duration=1)
+            if kind == "simulated"
+            else real("sh", "-c", "sleep 0.3; echo too late; sleep 60")
+        )
+        job = await submit(client, spec)
+        await instance.sleep(0.1)
+        await client.call("kvs.namespace-remove", {"namespace": f"job-{job}"}, nodeid=0)
+        answer = await outcome(client, job)
+        allocated = (await client.call("sched.stats-get"))["cores"]["allocated"]
+        again = await submit(client)
+        return answer, allocated, (await outcome(client, again))["success"]
+
+    answer, allocated, works = in_instance(test, clock="virtual" if kind == "simulated" else "real")
+    assert "type=exec execution:" in answer["errstr"]
+    assert (allocated, works) == (0, True)
+
+
+def test_a_job_cancelled_while_its_shell_comes_up_ends_as_killed():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=100))
+        await instance.sleep(0.008)
+        await client.call("job-manager.raise", {"id": job, "type": "cancel"})
+        return await outcome(client, job), await names_of(client, job, "guest.exec.eventlog")
+
+    answer, names = in_instance(test)
+    assert (answer["status"], names[-1]) == (signal.SIGTERM, "done")

@@ -141,8 +141,11 @@ def test_a_real_command_is_run_only_when_asked_for():
         ({"brokersim": {"output_rate": 1e9}}, "output_rate must be 0 to 1000"),
         ({"environment": {"A=B": "c"}}, "environment must be"),
         ({"cwd": 3}, "cwd must be a string"),
+        ({"cwd": "a\0b"}, "cwd must be a string without NUL"),
     ],
 )
 def test_attributes_that_cannot_be_used_are_named(system, says):
     with pytest.raises(ValueError, match=says):
         to_plan(jobspec(**system))
+    with pytest.raises(ValueError, match="no NUL"):
+        to_plan(jobspec("a\0b"))

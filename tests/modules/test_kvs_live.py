@@ -29,6 +29,7 @@ from brokersim.protocol.errnums import (
     RequestError,
 )
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.reactor.cost import CostModel
 
 SYNC = 4
 STORAGE = ("content-cache", "content-sqlite", "kvs")
@@ -590,7 +591,56 @@ def test_a_rank_follows_only_the_namespaces_it_uses():
         for name in ("used", "unused"):
             await client.call("kvs.namespace-remove", {"namespace": name})
         await instance.sleep(0.1)
-        assert await errnum(value(instance.client(1), "a", "used")) == ENOTSUP
+        delta = Delta(instance, "kvs", rank=1)
+        await client.call("kvs.namespace-create", {"namespace": "used"})
+        await commit(client, put("a", "1"), namespace="used")
+        await instance.sleep(0.1)
+        assert delta.of("kvs") == {}
+        assert await errnum(value(instance.client(1), "a", "unused")) == ENOTSUP
+
+    live(body, size=2)
+
+
+def test_news_that_overtake_the_answer_of_a_busy_parent_are_not_lost():
+    async def body(instance: Instance) -> None:
+        client, far = instance.client(0), instance.client(3)
+        await client.call("kvs.namespace-create", {"namespace": "n"})
+        assert await errnum(value(instance.client(1), "a", "n")) == ENOENT  # 1, the parent of 3, follows it
+        answers: list[int] = []
+        far.request("kvs.lookup", {"key": "a", "namespace": "n"}, lambda r, _: answers.append(r.errnum))
+        await instance.sleep(0.5)
+        await commit(client, put("a", "1"), namespace="n")  # while 1 is about to answer with the root before
+        await instance.sleep(2)
+        assert answers == [0]
+        assert await value(far, "a", "n") == "1"
+
+    slow_parent = CostModel(message_s=1e-6, iteration_s=0, topics={"kvs.getroot": 1.0})
+    live(body, size=4, cost=slow_parent)
+
+
+def test_the_answer_to_a_commit_moves_the_root_even_without_the_event():
+    async def body(instance: Instance) -> None:
+        client = instance.client(1)
+        assert await errnum(value(client, "a")) == ENOENT
+        instance.module(1, "kvs").handle.event_unsubscribe("kvs.namespace-primary-")
+        await instance.sleep(0.1)
+        await commit(instance.client(0), put("other", "unseen"))
+        assert await errnum(value(client, "other")) == ENOENT
+        await commit(client, put("a", "1"))
+        assert await value(client, "a") == "1"
+
+    live(body, size=2)
+
+
+def test_lookups_that_lack_the_same_object_share_one_load():
+    async def body(instance: Instance) -> None:
+        await commit(instance.client(0), put("a.b", "1"))
+        client = instance.client(1)
+        assert await errnum(value(client, "nothing")) == ENOENT
+        delta = Delta(instance, "kvs", rank=1)
+        answers = await start(client, *[("kvs.lookup", {"key": "a.b"})] * 10)
+        assert [treeobj.val_bytes(answer["val"]) for answer in answers] == [b"1"] * 10
+        assert delta.of("kvs")["request_tx"] == 1  # directory a; the root was loaded before
 
     live(body, size=2)
 

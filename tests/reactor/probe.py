@@ -62,7 +62,9 @@ class Probe(Actor):
         self.reactor.call_later(seconds, self.log.append, label, owner=self)
 
 
-def open_request(actor: Probe, tag: int, then: Callable[..., object], arg: Any = None, flags: int = 0) -> Message:
+def open_request(
+    actor: Probe, tag: int, then: Callable[..., object], arg: Any = None, flags: int = 0
+) -> Message:
     """A request of ``actor`` that waits for an answer with matchtag ``tag``."""
     request = Message(REQUEST, "peer.ask", flags=flags, matchtag=tag, src=actor, then=then, arg=arg)
     actor.pending[tag] = request

@@ -90,7 +90,9 @@ def test_a_response_ends_the_request_it_answers_and_is_given_its_argument(reacto
     reactor.drain()
     assert got == [(EINVAL, "argument")]
     assert actor.pending == {}
-    assert request.then is None and request.arg is None  # the responder may keep the request, not the requester
+    assert (
+        request.then is None and request.arg is None
+    )  # the responder may keep the request, not the requester
     assert actor.counts == [0, 0, 0, 1, 0, 0, 0, 0]
 
 

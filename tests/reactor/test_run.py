@@ -81,9 +81,7 @@ def test_trio_deadlines_and_reactor_timers_share_one_time_line():
                 log.append((trio.current_time(), "trio"))
 
         for number in range(6):
-            reactor.call_later(
-                0.5 + number * 0.5, lambda: log.append((reactor.now / NS, "reactor"))
-            )
+            reactor.call_later(0.5 + number * 0.5, lambda: log.append((reactor.now / NS, "reactor")))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sleeper)
         await Delay(reactor, 1.0)

@@ -115,9 +115,7 @@ def test_what_a_coroutine_raises_is_handed_to_its_end(reactor, step, ends):
     assert [repr(error) for error in ends] == ["ValueError('broken')"]
 
 
-def test_delays_take_exactly_their_time_and_many_coroutines_run_in_the_order_they_were_started(
-    reactor, step
-):
+def test_delays_take_exactly_their_time_and_many_coroutines_run_in_the_order_they_were_started(reactor, step):
     log: list[tuple[float, str]] = []
 
     async def work(name: str) -> None:

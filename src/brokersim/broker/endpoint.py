@@ -85,7 +85,20 @@ class Endpoint(Actor):
         if then is None:
             flags |= FLAG_NORESPONSE
             message = Message(
-                REQUEST, topic, payload, flags, 0, 0, nodeid, 0, self.userid, self.rolemask, (), self, dst, handler
+                REQUEST,
+                topic,
+                payload,
+                flags,
+                0,
+                0,
+                nodeid,
+                0,
+                self.userid,
+                self.rolemask,
+                (),
+                self,
+                dst,
+                handler,
             )
         else:
             self._matchtag = tag = self._matchtag + 1
@@ -143,8 +156,8 @@ class Endpoint(Actor):
         self.counts[2] += 1
         request.handler = None
         response = Message(
-            RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag, errnum, NODEID_ANY, 0,
-            self.userid, self.rolemask, request.routes, self, request.src,
+            RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag, errnum,
+            NODEID_ANY, 0, self.userid, self.rolemask, request.routes, self, request.src,
         )  # fmt: skip
         if self.tracer is not None:
             self.tracer("tx", self, response)

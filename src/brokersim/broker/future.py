@@ -70,8 +70,8 @@ class Future:
 
     def _answer(self) -> Message:
         if not self._responses:
-            text = f"{self.topic}: no answer yet, and waiting here would stop the loop that delivers it; use then() or await call()"
-            raise RequestError(EDEADLK, text)
+            text = "no answer yet, and waiting here would stop the loop that delivers it; use then() or await call()"
+            raise RequestError(EDEADLK, f"{self.topic}: {text}")
         response = self._responses[0]
         if response.errnum:
             raise error_of(response)

@@ -20,7 +20,6 @@ from brokersim.broker.broker import Broker
 from brokersim.broker.endpoint import Endpoint
 from brokersim.broker.handle import Handle
 from brokersim.broker.host import RUNNING, Done, Module
-from brokersim.broker.instrument import check_hook
 from brokersim.broker.link import DEFAULT_LATENCY
 from brokersim.broker.loader import Loader, default_name
 from brokersim.broker.sink import MemorySink, NullSink, Sink
@@ -31,7 +30,8 @@ from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.resources import Resources
-from brokersim.reactor.clock import ClockKind, RealClock, VirtualClock
+from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel, Node
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.reactor.run import Runner
@@ -382,7 +382,9 @@ def _clock(kind: ClockKind) -> RealClock | VirtualClock:
     if kind.is_virtual:
         if isinstance(running, VirtualClock):
             if running.quiescent != running.jump:
-                raise RuntimeError("a virtual instance runs here already, and a clock that jumps has one driver")
+                raise RuntimeError(
+                    "a virtual instance runs here already, and a clock that jumps has one driver"
+                )
             return running
         raise RuntimeError(
             "a virtual instance needs trio to run on a VirtualClock: use brokersim.run(main, clock='virtual')"

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from brokersim.protocol.duration import parse_duration
-from brokersim.protocol.errnums import EINVAL, RequestError
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.loop import Timer
-from brokersim.reactor.watchers import HOOKS, Watcher
+from brokersim.reactor.watchers import Watcher
 from brokersim.statsd.packet import GaugeBlock
 
 if TYPE_CHECKING:
@@ -24,20 +23,6 @@ BITS = {
     MSGCOUNT: ("msgcount", "emit the eight message counters as gauges"),
     0x2000: ("timing", "emit timings of single operations"),
 }
-
-
-def check_hook(hook: str) -> str:
-    """``prepare``, ``check``, ``idle`` or ``timer:PERIOD``. Raises RequestError(EINVAL) that says so."""
-    kind, _, period = hook.partition(":")
-    if kind in HOOKS and not period:
-        return hook
-    if kind == "timer":
-        try:
-            if parse_duration(period or "1s") > 0:
-                return hook if period else "timer:1s"
-        except ValueError:
-            pass
-    raise RequestError(EINVAL, f"no hook {hook!r}; give prepare, check, idle or timer:PERIOD (timer:1s)")
 
 
 class Instrument:

@@ -34,12 +34,15 @@ def shipped_folder() -> Path:
     return inside if inside.is_dir() else package.parent.parent / "modules"
 
 
+#: Imported files of this process by (path, newest change in ns): every rank of every instance shares one import.
+_imported: dict[tuple[Path, int], ModuleCode] = {}
+
+
 class Loader:
     """Finds and imports module files. One import serves every rank, until the file changes."""
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self._folders = (*folders, shipped_folder())
-        self._loaded: dict[tuple[Path, int], ModuleCode] = {}
 
     def find(self, name: str) -> Path:
         """The file of a module given by path or by name (``content-cache``).
@@ -68,9 +71,9 @@ class Loader:
             key = (path, _newest(path))
         except OSError as error:
             raise RequestError(error.errno or ENOENT, f"module file {path}: {error.strerror}") from None
-        code = self._loaded.get(key)
+        code = _imported.get(key)
         if code is None:
-            code = self._loaded[key] = _import(path)
+            code = _imported[key] = _import(path)
         return code
 
 
@@ -117,8 +120,8 @@ def _import(path: Path) -> ModuleCode:
         raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
     table = HandlerTable.of(owner)
     if table.is_empty:
-        text = f"{path} defines no handlers; decorate a method of {owner.__name__} with @request_handler or @event_handler"
-        raise RequestError(EINVAL, text)
+        text = f"decorate a method of {owner.__name__} with @request_handler or @event_handler"
+        raise RequestError(EINVAL, f"{path} defines no handlers; {text}")
     return ModuleCode(path=path, owner=owner, table=table)
 
 

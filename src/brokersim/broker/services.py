@@ -14,11 +14,12 @@ import msgspec
 from brokersim.broker import logring, methods
 from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
-from brokersim.broker.instrument import Instrument, check_hook
+from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
 from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, Message
+from brokersim.protocol.settings import check_hook
 from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS
 
@@ -299,7 +300,10 @@ def module_status(self: BrokerEndpoint, request: Message) -> None:
 def module_hook(self: BrokerEndpoint, request: Message) -> None:
     """Change the hook a module's counters are emitted from."""
     args = request.unpack(HookArgs)
-    hook = check_hook(args.hook)
+    try:
+        hook = check_hook(args.hook)
+    except ValueError as error:
+        raise RequestError(EINVAL, str(error)) from None
     handle = self.broker.instance.module(self.rank, args.name).handle
     if handle.instrument is None:
         handle.instrument = Instrument(handle, hook)

@@ -21,7 +21,8 @@ HANDLER_TIMEOUT = 10.0
 def watchdog(reactor: Reactor, limit: float) -> Iterator[None]:
     """Raise HandlerHung inside a handler that holds the loop for ``limit`` seconds; its module ends, others go on.
 
-    One that floods the queue from inside a single call is broken into as well. A signal reaches even a handler that sleeps or waits for a lock,
+    An interval timer looks four times per limit, and at least four times a second; it also breaks into one that
+    floods the queue from inside a single call. A signal reaches even a handler that sleeps or waits for a lock,
     which an exception set from another thread would not; so it works in the main thread only, and elsewhere
     nothing is watched.
     """

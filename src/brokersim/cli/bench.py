@@ -92,15 +92,14 @@ def _row(run: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _checked(hook: str) -> str:
-    from brokersim.broker.instrument import check_hook
-    from brokersim.protocol.errnums import RequestError
+    from brokersim.protocol.settings import check_hook
 
     if hook == "none":
         return hook
     try:
         return check_hook(hook)
-    except RequestError as error:
-        raise ValueError(f"--hooks: {error.text}, or none") from None
+    except ValueError as error:
+        raise ValueError(f"--hooks: {error}, or none") from None
 
 
 def _progress(session: Session) -> Any:

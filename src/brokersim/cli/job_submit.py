@@ -14,12 +14,12 @@ import msgspec
 from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
 from brokersim.cli.errors import FAILED, CommandError, answered, usage_error
 from brokersim.cli.job import report_failures, watch_log
-from brokersim.cli.jobspec import DEFAULT_RUN_TIME, build, sign
 from brokersim.cli.progress import Progress, progress_option
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol import jobid
 from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.jobspec import DEFAULT_RUN_TIME, build, sign
 from brokersim.protocol.ranks import check_ranks
 
 #: Submissions sent before the first answer is awaited: enough to fill a batch window of 10 ms.
@@ -75,6 +75,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
                 output_rate=self.output_rate,
                 dependencies=self.dependency,
                 environment=dict(os.environ) if self.exec and self.env else {},
+                cwd=os.getcwd(),
             )
         except ValueError as error:
             raise usage_error(str(error)) from None

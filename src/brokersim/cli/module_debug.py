@@ -15,7 +15,7 @@ from brokersim.protocol.errnums import EINVAL, RequestError
 
 
 def _hook(text: str) -> str:
-    from brokersim.net.options import check_hook
+    from brokersim.protocol.settings import check_hook
 
     return check_hook(text)
 

@@ -38,7 +38,8 @@ def serial_jobs(uri: str, jobs: int, run_time: float, done: Callable[[int], obje
         with Client.connect(uri) as client:
             job = client.rpc(SUBMIT, payload)["id"]
             tags = [
-                client.send_request(WATCH, {"id": job, "path": log, "flags": 0}, flags=FLAG_STREAMING) for log in LOGS
+                client.send_request(WATCH, {"id": job, "path": log, "flags": 0}, flags=FLAG_STREAMING)
+                for log in LOGS
             ]
             for tag in tags:
                 _follow(client, tag)

@@ -16,12 +16,11 @@ from typing import Any
 
 import attrs
 
-from brokersim import run
 from brokersim.broker.instrument import MSGCOUNT
 from brokersim.lab.jobs import serial_jobs, serial_jobs_inside
 from brokersim.lab.listener import Listener, is_counters, peak_rate
 from brokersim.net.client import Client
-from brokersim.program import open_instance
+from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
 from brokersim.version import VERSION
@@ -173,7 +172,17 @@ def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
 
 def _start_instance(plan: Plan, hook: str, stats: str) -> tuple[str, Callable[[], None]]:
     """A detached instance in a process of its own; its address, and what ends it."""
-    command = [sys.executable, "-m", "brokersim", "start", "-d", "-s", str(plan.size), "--seed", str(plan.seed)]
+    command = [
+        sys.executable,
+        "-m",
+        "brokersim",
+        "start",
+        "-d",
+        "-s",
+        str(plan.size),
+        "--seed",
+        str(plan.seed),
+    ]
     if hook != "none":
         command += ["--stats", stats, "--hook", hook]
     environment = {name: value for name, value in os.environ.items() if name != "FLUX_FRIPP_STATSD"}
@@ -192,7 +201,9 @@ def _stop_instance(uri: str) -> None:
 def _run_script(uri: str) -> None:
     environment = {**os.environ, "BROKERSIM_URI": uri}
     for words in SCRIPT:
-        done = subprocess.run([sys.executable, "-m", "brokersim", *words], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "brokersim", *words], env=environment, capture_output=True, text=True
+        )
         if done.returncode:
             raise RuntimeError(f"brokersim {' '.join(words)}: {done.stderr.strip()}")
 
@@ -260,7 +271,9 @@ def _figures(handle: Any) -> ModuleFigures:
     if handle.station is not None:
         handle.station.settle()
     packets = handle.instrument.packets if handle.instrument else 0
-    return ModuleFigures(name=handle.name, counts=tuple(handle.counts), iterations=handle.iterations, packets=packets)
+    return ModuleFigures(
+        name=handle.name, counts=tuple(handle.counts), iterations=handle.iterations, packets=packets
+    )
 
 
 def counter_rows(modules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -228,7 +228,9 @@ class Connection(Endpoint):
                     return
             runner.drain_inline()
             while len(runner.reactor.fifo) > QUEUE_AT:
-                await trio.lowlevel.checkpoint()  # requests without answers fill no output, but memory all the same
+                await (
+                    trio.lowlevel.checkpoint()
+                )  # requests without answers fill no output, but memory all the same
             while self._out_size > PAUSE_AT and not self._lost:
                 self._written = trio.Event()
                 await self._written.wait()
@@ -318,8 +320,8 @@ class Connection(Endpoint):
             self._served[stack, request.matchtag] = request
         self.send(
             Message(
-                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid, 0,
-                request.userid, request.rolemask, stack,
+                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid,
+                0, request.userid, request.rolemask, stack,
             )
         )  # fmt: skip
 
@@ -347,9 +349,7 @@ class Connection(Endpoint):
             self.broker.write_log(3, "connector", f"{message.topic} cannot be sent: {error}")
             if message.type != RESPONSE:
                 return
-            frame = encode(
-                Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, EPROTO)
-            )
+            frame = encode(Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, EPROTO))
         if not self._out:
             self.reactor.touched.append(self)
         self._out.append(frame)

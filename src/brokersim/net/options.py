@@ -8,7 +8,8 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
-from brokersim.protocol.duration import parse_duration
+from brokersim.protocol.resources import Resources
+from brokersim.protocol.settings import ClockKind, check_hook
 
 #: Modules of an instance that is not told otherwise, in load order.
 DEFAULT_MODULES = (
@@ -17,37 +18,13 @@ DEFAULT_MODULES = (
 #: 2^16 ranks of one process each hold a few kB; more is a typing error rather than an experiment.
 MAX_SIZE = 65536
 
-_CLOCK = re.compile(r"real|virtual|real\*(\d+(\.\d+)?)", re.ASCII)
-_RESOURCES = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,4}(x\d{1,3})?)?", re.ASCII)
 _HOST_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\s]+):(?P<port>\d{1,5})", re.ASCII)
-_HOOKS = ("prepare", "check", "idle")
 
 
 def check_clock(text: str) -> str:
     """``real``, ``virtual`` or ``real*N``. Raises ValueError that says so."""
-    match = _CLOCK.fullmatch(text)
-    if match is None or (match[1] is not None and float(match[1]) <= 0):
-        raise ValueError(
-            f"not a clock: {text!r}; give real, virtual or real*N (real*8 runs eight times as fast)"
-        )
+    ClockKind.parse(text)
     return text
-
-
-def check_hook(text: str) -> str:
-    """``prepare``, ``check``, ``idle`` or ``timer:FSD``. Raises ValueError that says so."""
-    kind, colon, period = text.partition(":")
-    if text in _HOOKS:
-        return text
-    if kind == "timer" and colon and _is_period(period):
-        return text
-    raise ValueError(f"not a hook: {text!r}; give prepare, check, idle or timer:FSD (timer:1s)")
-
-
-def _is_period(text: str) -> bool:
-    try:
-        return 0 < parse_duration(text) < float("inf")
-    except ValueError:
-        return False
 
 
 def check_stats(text: str) -> str:
@@ -60,8 +37,7 @@ def check_stats(text: str) -> str:
 
 def check_resources(text: str) -> str:
     """``N``, ``NxC`` or ``NxCxG``: nodes, cores and gpus. Raises ValueError that says so."""
-    if _RESOURCES.fullmatch(text) is None:
-        raise ValueError(f"not resources: {text!r}; give N, NxC or NxCxG: nodes, cores, gpus (8x12)")
+    Resources.parse(text)
     return text
 
 

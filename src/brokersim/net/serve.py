@@ -23,7 +23,7 @@ from brokersim.program import make_sink, run
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
-from brokersim.reactor.clock import ClockKind
+from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.cost import CostModel
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
+
+from brokersim.protocol.quoting import quoted
+
+_FORM = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,4}(x\d{1,3})?)?", re.ASCII)
 
 
 @attrs.frozen(kw_only=True)
@@ -18,15 +23,11 @@ class Resources:
     @classmethod
     def parse(cls, text: str) -> Resources:
         """From ``N``, ``NxC`` or ``NxCxG``. Raises ValueError that says so."""
-        parts = text.split("x")
-        if len(parts) > 3 or not all(part.isdecimal() for part in parts) or int(parts[0]) < 1:
+        if _FORM.fullmatch(text) is None:
             raise ValueError(
-                f"no resources {text!r}; give NODES, NODESxCORES or NODESxCORESxGPUS, such as 8x12"
+                f"not resources: {quoted(text)}; give N, NxC or NxCxG: nodes, cores, gpus (8x12)"
             )
-        values = dict(zip(("nodes", "cores", "gpus"), map(int, parts), strict=False))
-        if values.get("cores", 1) < 1:
-            raise ValueError(f"no resources {text!r}; a node has 1 core or more")
-        return cls(**values)
+        return cls(**dict(zip(("nodes", "cores", "gpus"), map(int, text.split("x")), strict=False)))
 
     def __str__(self) -> str:
         return f"{self.nodes}x{self.cores}" + (f"x{self.gpus}" if self.gpus else "")

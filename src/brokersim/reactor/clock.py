@@ -6,38 +6,9 @@ import math
 import time
 from collections.abc import Callable
 
-import attrs
 import trio.abc
 
 from brokersim.reactor.loop import NS
-
-
-@attrs.frozen
-class ClockKind:
-    """Parsed form of ``real``, ``real*N`` or ``virtual``; ``speed`` 0 stands for virtual."""
-
-    speed: float
-
-    @property
-    def is_virtual(self) -> bool:
-        return self.speed == 0
-
-    @classmethod
-    def parse(cls, text: str) -> ClockKind:
-        """Raises ValueError that says what would be right."""
-        name, star, factor = text.partition("*")
-        try:
-            speed = float(factor) if star else 1.0
-        except ValueError:
-            speed = math.nan
-        if text == "virtual":
-            return cls(0.0)
-        if name == "real" and 0 < speed < math.inf:
-            return cls(speed)
-        raise ValueError(f"no clock {text!r}; give real, real*N with a positive N, or virtual")
-
-    def __str__(self) -> str:
-        return "virtual" if self.is_virtual else "real" if self.speed == 1 else f"real*{self.speed:g}"
 
 
 class RealClock(trio.abc.Clock):

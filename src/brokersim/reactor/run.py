@@ -186,7 +186,13 @@ class Runner:
             reactor.fire_due()
             self.flush()
             return
-        if due is not None and due < self._solo_until and not self._posts and not self._hold and self._is_waited_for():
+        if (
+            due is not None
+            and due < self._solo_until
+            and not self._posts
+            and not self._hold
+            and self._is_waited_for()
+        ):
             self._burst(due)
             await self._yield()
             return

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, Message
+from brokersim.protocol.settings import HOOKS
 from brokersim.reactor.actor import Actor, dispatch
 
 if TYPE_CHECKING:
     from brokersim.reactor.loop import Reactor, Timer
 
-HOOKS = ("prepare", "check", "idle")
 _SPIN = 0  # message type of a loop turn without a message; never sent, never counted
 
 

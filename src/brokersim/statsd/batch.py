@@ -17,7 +17,7 @@ from brokersim.statsd.packet import MAX_PACKET, gauge_lines
 
 
 class Entry(NamedTuple):
-    """One name's share of a period. `kind` is a word of `KINDS_OF_ENTRY`; numbers and strings in order of the calls."""
+    """One name's share of a period. `kind` is one of the words below; values are in the order of the calls."""
 
     kind: str
     name: str
@@ -25,7 +25,6 @@ class Entry(NamedTuple):
 
 
 INC, TOTAL, GAUGE, DELTA, TIMING, SET = "inc", "total", "gauge", "delta", "timing", "set"
-KINDS_OF_ENTRY = (INC, TOTAL, GAUGE, DELTA, TIMING, SET)
 
 
 class Group(NamedTuple):

@@ -11,9 +11,11 @@ from itertools import zip_longest
 
 import attrs
 
+from brokersim.statsd import fripp2021
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.batch import UNDERSTANDS_TOTALS
 from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.dialects.collectd import LONGEST_KEY
 from brokersim.statsd.names import clean
 from brokersim.statsd.numbers import Number, format_number
 from brokersim.statsd.packet import MAX_PACKET, pack
@@ -41,8 +43,6 @@ CODES: dict[str, tuple[str, str]] = {
              "send it without a sign"),
 }  # fmt: skip
 
-LONGEST_FRIPP_LINE = 127
-LONGEST_COLLECTD_KEY = 127
 # Fewer equal steps may be chance; the same for totals that only grow.
 _STEPS_OF_A_DRIFT = 3
 _STEPS_OF_A_TOTAL = 3
@@ -167,7 +167,7 @@ class _Linter:
         judgement = self._dialect.judge(line)
         raw_name = line.partition(b":")[0]
         name = self._dialect.text(judgement.samples[0].key if judgement.samples else raw_name)
-        if len(line) > LONGEST_FRIPP_LINE:
+        if len(line) > fripp2021.LONGEST_LINE:
             self._find("S106", where, name)
         total_unknown = self._dialect.name not in UNDERSTANDS_TOTALS and _TOTAL.search(line) is not None
         if total_unknown:
@@ -188,8 +188,8 @@ class _Linter:
         if _UNSAFE.search(raw_name):
             shown = clean(raw_name).decode("ascii")
             self._find("S110", where, name, f"{self._dialect.text(raw_name)!r} is stored as {shown!r}")
-        elif self._dialect.name == "collectd" and len(raw_name) > LONGEST_COLLECTD_KEY:
-            self._find("S110", where, name, f"cut after {LONGEST_COLLECTD_KEY} characters")
+        elif self._dialect.name == "collectd" and len(raw_name) > LONGEST_KEY:
+            self._find("S110", where, name, f"cut after {LONGEST_KEY} characters")
 
     def _gauge(self, where: tuple[int, float, bytes], name: str, sample: Sample, resets: bool) -> None:
         gauge = self._gauges.setdefault(name, _Gauge(first=where))

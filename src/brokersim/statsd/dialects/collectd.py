@@ -26,7 +26,7 @@ from brokersim.statsd.sample import (
     bad,
 )
 
-_LONGEST_KEY = 127
+LONGEST_KEY = 127
 _FORBIDDEN = re.compile(r'[\x00-\x20\x7f.:"\\!,/()]')
 _PERCENTILES = (50, 90, 99)
 _LATENCY_FIELDS = ("average", "lower", "upper", "sum")
@@ -115,7 +115,7 @@ def _sample(line: bytes) -> Sample:
         raise BadLineError("no_value")
     if letter not in _KINDS:
         raise BadLineError("unknown_type")
-    kind, key = _KINDS[letter], name[:_LONGEST_KEY]
+    kind, key = _KINDS[letter], name[:LONGEST_KEY]
     if second and kind in (GAUGES, SETS):
         raise BadLineError("unknown_section")
     if kind == SETS:

@@ -1,0 +1,175 @@
+"""Knows recordings on disk: JSON lines of packets with their times, plain or gzip; not what packets say.
+
+A packet is kept as text. Bytes of it that are no UTF-8 become the characters U+DC80 to U+DCFF (Python's
+``surrogateescape``), written as ``\\udc80`` to ``\\udcff``, so that every packet comes back byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple
+
+from brokersim.cli.errors import usage_error
+from brokersim.statsd.stream import Record, StreamError, records_from_json
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+#: A recording that is being watched should not lag; emptying the compressor for each packet would undo it.
+_GZIP_SYNC_SECONDS: Final = 1.0
+STANDARD: Final = "-"
+
+
+class Recording(NamedTuple):
+    """What a file holds: its packets, the line of the file each stands on, and whether the file breaks off."""
+
+    name: str
+    records: list[Record]
+    lines: list[int]
+    is_cut: bool = False
+
+
+def read(name: str, *, plain: bool = False) -> Recording:
+    """A recording from a file, or from stdin for ``-``. Raises CommandError naming file and line.
+
+    With ``plain``, a file that does not begin with ``{`` is read as statsd lines, each a packet at second 0.
+    """
+    if name == STANDARD and sys.stdin.isatty():
+        raise usage_error(
+            "no recording: stdin is a terminal",
+            attempt="brokersim stats record out.jsonl, then name the file",
+        )
+    try:
+        data, is_cut = _unpacked(_bytes(name))
+    except OSError as error:
+        raise usage_error(f"{name}: {error.strerror or error}") from None
+    if plain and not data.lstrip().startswith(b"{"):
+        return _plain(name, data)
+    return _json_lines(name, data, is_cut)
+
+
+def _bytes(name: str) -> bytes:
+    if name != STANDARD:
+        return Path(name).read_bytes()
+    stdin = sys.stdin
+    return stdin.buffer.read()
+
+
+def _unpacked(data: bytes) -> tuple[bytes, bool]:
+    """The data, and whether its gzip breaks off: a recorder that was killed leaves it so."""
+    if not data.startswith(_GZIP_MAGIC):
+        return data, False
+    found = io.BytesIO()
+    try:
+        with gzip.open(io.BytesIO(data)) as packed:
+            while part := packed.read1(1 << 16):
+                found.write(part)
+    except (EOFError, zlib.error):
+        whole = found.getvalue()
+        return whole[: whole.rfind(b"\n") + 1], True
+    return found.getvalue(), False
+
+
+def _plain(name: str, data: bytes) -> Recording:
+    rows = [(number, row) for number, row in enumerate(data.split(b"\n"), start=1) if row.strip()]
+    return Recording(name, [(0.0, row) for _, row in rows], [number for number, _ in rows])
+
+
+def _json_lines(name: str, data: bytes, is_cut: bool) -> Recording:
+    numbers: list[int] = []
+
+    def rows() -> Iterator[str]:
+        for number, row in enumerate(data.split(b"\n"), start=1):
+            if row.strip():
+                numbers.append(number)
+            yield row.decode("utf-8", "surrogateescape")
+
+    try:
+        records = list(records_from_json(rows()))
+    except UnicodeEncodeError:
+        raise usage_error(
+            f"{name}: line {numbers[-1]}: half a surrogate pair in the data",
+            hint="bytes that are no UTF-8 stand as \\udc80 to \\udcff",
+        ) from None
+    except StreamError as error:
+        raise usage_error(f"{name}: {error}") from None
+    return Recording(name, records, numbers, is_cut)
+
+
+def to_json(t: float, packet: bytes) -> str:
+    """One line of a recording, without its end."""
+    return json.dumps({"t": t, "data": packet.decode("utf-8", "surrogateescape")}, separators=(",", ":"))
+
+
+class Writer:
+    """Writes a recording, gzip if the name ends in ``.gz``; to stdout for ``-``. Raises OSError."""
+
+    def __init__(self, name: str) -> None:
+        self._file: BinaryIO = sys.stdout.buffer if name == STANDARD else open(name, "wb")  # noqa: SIM115
+        self._owns = name != STANDARD
+        self._packed: gzip.GzipFile | None = None
+        self._synced = 0.0
+        if name.endswith(".gz"):
+            # No time and no name in the header: the same packets give the same bytes.
+            self._packed = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, mtime=0)
+
+    def write(self, t: float, packet: bytes) -> None:
+        line = to_json(t, packet).encode() + b"\n"
+        if self._packed is None:
+            self._file.write(line)
+            return
+        self._packed.write(line)
+        if t - self._synced >= _GZIP_SYNC_SECONDS:
+            self._synced = t
+            self._packed.flush()
+
+    def flush(self) -> None:
+        """What was written can be read by others now; with gzip, within about a second."""
+        self._file.flush()
+
+    def close(self) -> None:
+        if self._packed is not None:
+            self._packed.close()
+        self._file.flush()
+        if self._owns:
+            self._file.close()
+
+
+def rewrite(name: str, records: Iterable[Record]) -> None:
+    """Replace a recording; a reader sees the old one or the new one whole. Raises OSError."""
+    path = Path(name).resolve()
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        writer = Writer(str(beside))
+        for t, packet in records:
+            writer.write(t, packet)
+        writer.close()
+        os.chmod(beside, path.stat().st_mode & 0o777)
+        os.replace(beside, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()
+
+
+def check_new(name: str) -> None:
+    """Raises CommandError if writing there would lose a recording."""
+    path = Path(name)
+    if name != STANDARD and path.is_file() and path.stat().st_size:
+        raise usage_error(f"{name} exists", hint="a recording is not overwritten", attempt="add --force")
+
+
+def shown(data: bytes) -> str:
+    """A packet's or line's text for people: on one line, what is no text escaped."""
+    text = data.decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def to_document(document: object) -> bytes:
+    """One JSON document on one line, ASCII only: names may hold what no UTF-8 can carry."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -1,0 +1,57 @@
+"""Knows the written forms of an instance's settings: the clock's kind and a hook. Not what they do."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+
+from brokersim.protocol.duration import parse_duration
+
+#: The hooks a module's loop has; ``timer:PERIOD`` is the fourth.
+HOOKS = ("prepare", "check", "idle")
+
+
+@attrs.frozen
+class ClockKind:
+    """Parsed form of ``real``, ``real*N`` or ``virtual``; ``speed`` 0 stands for virtual."""
+
+    speed: float
+
+    @property
+    def is_virtual(self) -> bool:
+        return self.speed == 0
+
+    @classmethod
+    def parse(cls, text: str) -> ClockKind:
+        """Raises ValueError that says what would be right."""
+        name, star, factor = text.partition("*")
+        try:
+            speed = float(factor) if star else 1.0
+        except ValueError:
+            speed = math.nan
+        if text == "virtual":
+            return cls(0.0)
+        if name == "real" and 0 < speed < math.inf:
+            return cls(speed)
+        raise ValueError(
+            f"not a clock: {text!r}; give real, virtual or real*N (real*8 runs eight times as fast)"
+        )
+
+    def __str__(self) -> str:
+        return "virtual" if self.is_virtual else "real" if self.speed == 1 else f"real*{self.speed:g}"
+
+
+def check_hook(text: str) -> str:
+    """``prepare``, ``check``, ``idle`` or ``timer:PERIOD``. Raises ValueError that says so."""
+    kind, colon, period = text.partition(":")
+    if text in HOOKS or (kind == "timer" and colon and _is_period(period)):
+        return text
+    raise ValueError(f"not a hook: {text!r}; give prepare, check, idle or timer:FSD (timer:1s)")
+
+
+def _is_period(text: str) -> bool:
+    try:
+        return 0 < parse_duration(text) < math.inf
+    except ValueError:
+        return False
