@@ -313,6 +313,7 @@ class Handle(Endpoint):
         self.reactor.cancel_owned(self)
         self.broker.drop_endpoint(self)
         self.broker.instance.retire(self)
+        self.owner = None  # breaks the cycle with the module, so that its files close now
 
 
 def _call_all(handlers: list[Handler], message: Message) -> None:

@@ -43,6 +43,8 @@ DEFAULT_MODULES = (
 )  # fmt: skip
 #: These serve the whole instance from rank 0, as upstream's start-up script has it.
 RANK0_MODULES = frozenset({"heartbeat", "content-sqlite", "cron", "job-manager", "sched", "job-exec"})
+#: Arguments of modules loaded at the start, as upstream's start-up script gives them.
+START_ARGS: dict[str, tuple[str, ...]] = {"cron": ("sync=heartbeat.pulse",)}
 #: Where virtual wall-clock time starts: 2026-01-01T00:00:00Z.
 VIRTUAL_EPOCH = 1_767_225_600.0
 #: Stands for an infinite duration where a timer needs a number: a century, in seconds.
@@ -326,7 +328,7 @@ class Instance:
             for name in self.settings.modules:
                 if rank == 0 or name not in RANK0_MODULES:
                     try:
-                        await self.load(name, rank=rank)
+                        await self.load(name, *START_ARGS.get(name, ()), rank=rank)
                     except RequestError as error:
                         raise RequestError(
                             error.errno or EINVAL, f"module {name!r} on rank {rank}: {error.text}"

@@ -30,7 +30,7 @@ class UdpSink:
             family, kind, protocol, _, peer = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         except (OSError, UnicodeError) as error:
             raise ValueError(f"statsd address {address!r}: {_reason(error)}") from None
-        self.target = f"udp://{address}"
+        self.target = address
         self.sent = 0
         self.refused = 0
         try:
