@@ -2,7 +2,7 @@
 # `make` alone lists the targets. A second call of any set-up is instant (stamp files).
 
 PYTHON ?= python3
-RUN_CMD ?= .venv/bin/brokersim bench watchers --jobs 200 --clock real --script
+RUN_CMD ?= .venv/bin/brokersim bench watchers --jobs 200 --clock real
 # 2: the smallest machine the suite has to be comfortable on has two cores.
 TEST_WORKERS ?= 2
 
