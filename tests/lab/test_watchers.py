@@ -28,8 +28,8 @@ def by_hook(found: dict[str, Any], key: str) -> dict[str, Any]:
 def test_every_hook_has_a_row_with_the_figures_of_the_table(found: dict[str, Any]) -> None:
     assert [run["hook"] for run in found["runs"]] == list(HOOKS)
     assert set(found["runs"][0]) == {
-        "hook", "wall_s", "jobs_per_s", "messages", "iterations", "packets", "packets_per_message", "metrics_per_s_peak",
-        "cpu_s", "overhead",
+        "hook", "wall_s", "jobs_per_s", "messages", "iterations", "packets", "packets_per_message",
+        "metrics_per_s_peak", "cpu_s", "overhead",
     }  # fmt: skip
     for run in found["runs"]:
         assert run["jobs_per_s"] == JOBS / run["wall_s"]
@@ -79,7 +79,8 @@ def test_per_module_counters_are_listed_in_the_journals_order(found: dict[str, A
     rows = counter_rows(found["modules"]["prepare"])
     kvs = next(row for row in rows if row["module"] == "kvs")
     assert list(kvs)[1:9] == [
-        "request_tx", "request_rx", "response_tx", "response_rx", "event_tx", "event_rx", "keepalive_tx", "keepalive_rx",
+        "request_tx", "request_rx", "response_tx", "response_rx",
+        "event_tx", "event_rx", "keepalive_tx", "keepalive_rx",
     ]  # fmt: skip
     assert kvs["event_tx"] >= JOBS * len(LOGS)
 

@@ -135,9 +135,13 @@ def bind(path: Path) -> socket.socket:
     try:
         if path.exists():
             _remove_stale(path)
-        listener.bind(os.fspath(path))
-        path.chmod(0o777)  # as upstream: the folder's mode and the peer's credentials are what guards it
+        # Under another name until it listens: a socket that refuses is taken for one of a dead instance.
+        making = path.with_name("." + path.name.removeprefix("local-"))
+        making.unlink(missing_ok=True)
+        listener.bind(os.fspath(making))
+        making.chmod(0o777)  # as upstream: the folder's mode and the peer's credentials are what guards it
         listener.listen(_BACKLOG)
+        making.rename(path)
     except OSError as error:
         listener.close()
         if "too long" in str(error):
@@ -228,9 +232,8 @@ class Connection(Endpoint):
                     return
             runner.drain_inline()
             while len(runner.reactor.fifo) > QUEUE_AT:
-                await (
-                    trio.lowlevel.checkpoint()
-                )  # requests without answers fill no output, but memory all the same
+                # Requests without answers fill no output, but memory all the same.
+                await trio.lowlevel.checkpoint()
             while self._out_size > PAUSE_AT and not self._lost:
                 self._written = trio.Event()
                 await self._written.wait()

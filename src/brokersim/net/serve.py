@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,10 @@ from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.cost import CostModel
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+#: Seconds a command has to end once its instance was stopped.
+_GRACE = 5.0
 
 
 class StartError(Exception):
@@ -125,7 +130,7 @@ async def _run_until_end(
 
 async def _run_command(options: StartOptions, instance: Instance, uri: str) -> int:
     """Run the command, or a shell, and return its exit code; it is ended when the instance is."""
-    environment = {**os.environ, "BROKERSIM_URI": uri, "FLUX_URI": uri}
+    environment = {**os.environ, "BROKERSIM_URI": uri, "FLUX_URI": uri, "PATH": _path_with_us()}
     command = options.command
     if command is None:
         command = (os.environ.get("SHELL") or "/bin/sh",)
@@ -146,9 +151,24 @@ async def _run_command(options: StartOptions, instance: Instance, uri: str) -> i
     return code if code >= 0 else 128 - code
 
 
+def _path_with_us() -> str:
+    """PATH, with the folder of this very command behind it: inside the instance ``brokersim`` is always found."""
+    path = os.environ.get("PATH", os.defpath)
+    ours = str(Path(sys.executable).parent)
+    return path if ours in path.split(os.pathsep) else f"{path}{os.pathsep}{ours}"
+
+
 async def _end_with_instance(instance: Instance, process: trio.Process) -> None:
     await instance.stopped.wait()
+    # A shell ignores SIGTERM; what ignores both is killed, by a clock that runs in virtual time too.
     process.terminate()
+    process.send_signal(signal.SIGHUP)
+    last = threading.Timer(_GRACE, process.kill)
+    last.start()
+    try:
+        await process.wait()
+    finally:
+        last.cancel()
 
 
 async def _stop_on_signal(instance: Instance) -> None:
@@ -181,6 +201,8 @@ def _new_folder() -> Path:
     for parent in instance_folders():
         try:
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if parent.stat().st_uid != os.getuid():
+                raise PermissionError(1, f"{parent} belongs to somebody else")
             _sweep(parent)
             folder = parent / secrets.token_urlsafe(3)
             folder.mkdir(mode=0o700)

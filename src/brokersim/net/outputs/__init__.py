@@ -1,0 +1,68 @@
+"""Knows the outputs by the addresses people write; not what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+from brokersim.net.outputs.base import Output, PacketOutput, QueuedOutput
+from brokersim.net.outputs.console import Console
+from brokersim.net.outputs.forward import Forward
+from brokersim.net.outputs.graphite import BUFFER_LINES, Graphite
+from brokersim.net.outputs.rundb import RunDatabaseOutput
+from brokersim.net.statsd_settings import ServeError, parse_target
+
+__all__ = ["Output", "PacketOutput", "QueuedOutput", "open_output"]
+
+
+def open_output(url: str, *, inline: bool = False) -> Output:
+    """The output of ``graphite://H:P[?buffer=LINES]``, ``statsd://H:P``, ``db:PATH`` or ``console:``.
+
+    ``inline`` is for simulated clocks: what could be done in a thread is done at once. Raises ServeError.
+    """
+    scheme, colon, _ = url.partition(":")
+    opener = _OPENERS.get(scheme) if colon else None
+    if opener is None:
+        raise ServeError(f"no output {url!r}; give {', '.join(_FORMS)}")
+    return opener(url, inline)
+
+
+_FORMS = ("graphite://HOST:PORT", "statsd://HOST:PORT", "db:PATH", "console:")
+
+
+def _graphite(url: str, inline: bool) -> Output:
+    host, port = parse_target(url, "graphite")
+    options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    buffer = options.pop("buffer", str(BUFFER_LINES))
+    if options:
+        raise ServeError(f"output {url!r}: no option {min(options)!r}; there is buffer=LINES")
+    if not (buffer.isascii() and buffer.isdecimal() and 0 < int(buffer) <= 10**8):
+        raise ServeError(f"output {url!r}: buffer is {buffer!r}; give a number of lines, 1 to 100,000,000")
+    return Graphite(host, port, buffer=int(buffer))
+
+
+def _forward(url: str, inline: bool) -> Output:
+    host, port = parse_target(url, "statsd")
+    return Forward(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def _database(url: str, inline: bool) -> Output:
+    path = url.partition(":")[2]
+    if not path:
+        raise ServeError(f"output {url!r} names no file; give db:PATH")
+    return RunDatabaseOutput(Path(path), inline=inline)
+
+
+def _console(url: str, inline: bool) -> Output:
+    if url != "console:":
+        raise ServeError(f"no output {url!r}; the console is console: and nothing behind it")
+    return Console()
+
+
+_OPENERS: dict[str, Callable[[str, bool], Output]] = {
+    "graphite": _graphite,
+    "statsd": _forward,
+    "db": _database,
+    "console": _console,
+}

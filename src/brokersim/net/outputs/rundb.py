@@ -1,0 +1,288 @@
+"""Knows the run database: one SQLite file a run, every flushed value and every timer's histogram; not how to draw it.
+
+Source of the layout: the house's `sample(series, t, v) WITHOUT ROWID`, one row a value, times in seconds as doubles.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from brokersim.net.outputs.base import QUEUE_LIMIT, QueuedOutput
+from brokersim.net.statsd_settings import ServeError
+from brokersim.statsd.buckets import LogBuckets
+from brokersim.statsd.flushed import Flush
+from brokersim.version import __version__
+
+#: "brkr": tells `file` and us that a file is a run database.
+APPLICATION_ID = 0x62726B72
+SCHEMA_VERSION = 1
+VALUE, TIMER = "value", "timer"
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
+CREATE TABLE sample (series INTEGER NOT NULL, t REAL NOT NULL, v, PRIMARY KEY (series, t)) WITHOUT ROWID;
+CREATE TABLE histogram (series INTEGER NOT NULL, t REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series, t))
+    WITHOUT ROWID;
+"""
+#: SQLite's integers; larger ones are kept as doubles.
+_LARGEST_INTEGER = 2**63
+
+
+class RunDatabaseError(ServeError):
+    """A file that cannot be made a run database, or is none."""
+
+
+class RunDatabase:
+    """A new run database at ``path``, written flush by flush. Raises RunDatabaseError.
+
+    May be handed from thread to thread, but not used by two at once.
+    """
+
+    def __init__(self, path: Path, meta: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        if path.exists() and path.stat().st_size:
+            raise RunDatabaseError(
+                f"{path} exists: a run database holds one run; choose a new name or move it away"
+            )
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.executescript(
+                # NORMAL: a crash of the machine may cost the last flushes, never the file.
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};" + _SCHEMA
+            )
+            self.note({"writer": f"brokersim {__version__}", **(meta or {})})
+        except sqlite3.Error as error:
+            raise RunDatabaseError(f"cannot make the run database {path}: {error}") from None
+        self._series: dict[tuple[str, str], int] = {}
+
+    def note(self, meta: Mapping[str, str]) -> None:
+        """Keeps facts about the run: command, seed, versions."""
+        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+
+    def write(self, *flushes: Flush) -> None:
+        """All of them, or none. Raises sqlite3.Error."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        known = dict(self._series)
+        try:
+            for flush in flushes:
+                self._write_flush(flush)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._series = known
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _write_flush(self, flush: Flush) -> None:
+        values = [
+            (self._id(VALUE, name), flush.t, value if abs(value) < _LARGEST_INTEGER else float(value))
+            for table in (flush.self_values, flush.values)
+            for name, value in table.items()
+            if not math.isnan(value)
+        ]
+        # A clock set back may come by the same instant twice: the later value stands.
+        self._connection.executemany("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", values)
+        histograms = [
+            (self._id(TIMER, key), flush.t, to_blob(buckets)) for key, buckets in flush_buckets(flush)
+        ]
+        self._connection.executemany("INSERT OR REPLACE INTO histogram VALUES (?, ?, ?)", histograms)
+
+    def _id(self, kind: str, name: str) -> int:
+        number = self._series.get((kind, name))
+        if number is None:
+            row = self._connection.execute(
+                "INSERT INTO series (kind, name) VALUES (?, ?) RETURNING id", (kind, name)
+            ).fetchone()
+            number = self._series[kind, name] = int(row[0])
+        return number
+
+    def close(self) -> None:
+        """Leaves one file: what is in the write-ahead log goes into it."""
+        self._connection.close()
+
+
+def flush_buckets(flush: Flush) -> Iterator[tuple[str, LogBuckets]]:
+    """Every timer that has samples, as log buckets, which merge over time and over ranks."""
+    for key, samples in flush.samples.items():
+        buckets = LogBuckets()
+        buckets.add_many(samples)
+        yield key, buckets
+    yield from flush.buckets.items()
+
+
+class _Blob(msgspec.Struct, array_like=True, frozen=True):
+    """What a histogram row holds: MessagePack of these, bucket indexes as differences to the one before."""
+
+    zeros: int
+    n: int
+    total: float
+    mean: float
+    squared_deviations: float
+    sum_squares: float
+    lower: float
+    upper: float
+    steps: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(_Blob)
+
+
+def to_blob(buckets: LogBuckets) -> bytes:
+    indexes = sorted(buckets.counts)
+    return _ENCODER.encode(
+        _Blob(
+            zeros=buckets.zeros,
+            n=buckets.n,
+            total=buckets.total,
+            mean=buckets.mean,
+            squared_deviations=buckets.squared_deviations,
+            sum_squares=buckets.sum_squares,
+            lower=buckets.lower,
+            upper=buckets.upper,
+            steps=tuple(index - before for before, index in zip((0, *indexes), indexes, strict=False)),
+            counts=tuple(buckets.counts[index] for index in indexes),
+        )
+    )
+
+
+def from_blob(blob: bytes) -> LogBuckets:
+    """The histogram of a row. Raises RunDatabaseError for bytes that are none."""
+    try:
+        read = _DECODER.decode(blob)
+    except msgspec.DecodeError as error:
+        raise RunDatabaseError(f"not a histogram: {error}") from None
+    counts: Counter[int] = Counter()
+    index = 0
+    for step, count in zip(read.steps, read.counts, strict=True):
+        index += step
+        counts[index] = count
+    return LogBuckets(
+        counts=counts,
+        zeros=read.zeros,
+        n=read.n,
+        total=read.total,
+        mean=read.mean,
+        squared_deviations=read.squared_deviations,
+        sum_squares=read.sum_squares,
+        lower=read.lower,
+        upper=read.upper,
+    )
+
+
+# --- reading
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    if not path.is_file():
+        raise RunDatabaseError(f"no run database at {path}")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION_ID,):
+            raise RunDatabaseError(f"{path} is no run database")
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise RunDatabaseError(f"{path} cannot be read as a run database: {error}") from None
+    finally:
+        connection.close()
+
+
+def read_meta(path: Path) -> dict[str, str]:
+    with _reading(path) as connection:
+        return dict(connection.execute("SELECT key, value FROM meta"))
+
+
+def read_series(path: Path, kind: str = VALUE) -> list[str]:
+    """Names of the series of a kind, ``value`` or ``timer``, in order. Raises RunDatabaseError."""
+    with _reading(path) as connection:
+        return [
+            name
+            for (name,) in connection.execute("SELECT name FROM series WHERE kind = ? ORDER BY 1", (kind,))
+        ]
+
+
+_BETWEEN = (
+    "FROM {table} JOIN series ON id = series WHERE kind = ? AND name = ? AND t >= ? AND t < ? ORDER BY t"
+)
+
+
+def read_samples(
+    path: Path, name: str, start: float = -math.inf, end: float = math.inf
+) -> list[tuple[float, float]]:
+    """(t in s, value) of a series with start <= t < end. Raises RunDatabaseError."""
+    with _reading(path) as connection:
+        query = "SELECT t, v " + _BETWEEN.format(table="sample")
+        return [(t, v) for t, v in connection.execute(query, (VALUE, name, start, end))]
+
+
+def read_histograms(
+    path: Path, key: str, start: float = -math.inf, end: float = math.inf
+) -> list[tuple[float, LogBuckets]]:
+    """(t in s, histogram) of a timer with start <= t < end; merge them for a longer interval. Raises RunDatabaseError."""
+    with _reading(path) as connection:
+        query = "SELECT t, data " + _BETWEEN.format(table="histogram")
+        return [(t, from_blob(blob)) for t, blob in connection.execute(query, (TIMER, key, start, end))]
+
+
+def merged(histograms: Iterable[tuple[float, LogBuckets]]) -> LogBuckets:
+    """One histogram of all."""
+    whole = LogBuckets()
+    for _, each in histograms:
+        whole.merge(each)
+    return whole
+
+
+# --- the output
+
+
+class RunDatabaseOutput(QueuedOutput):
+    """Writes flushes into a run database from a thread, all that wait in one transaction.
+
+    ``inline`` writes at once instead: under a simulated clock a thread would be overtaken by any amount of time.
+    """
+
+    name = "db"
+    faults = (OSError, sqlite3.Error)
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        inline: bool = False,
+        meta: Mapping[str, str] | None = None,
+        limit: int = QUEUE_LIMIT,
+    ) -> None:
+        super().__init__(f"db:{path}", limit)
+        self._database = RunDatabase(path, meta)
+        self._inline = inline
+
+    def offer(self, flush: Flush) -> None:
+        if not self._inline:
+            super().offer(flush)
+            return
+        try:
+            self._database.write(flush)
+        except self.faults as error:
+            self._note_failure(error, 1)
+        else:
+            self._note_written(1)
+
+    async def write_all(self, flushes: list[Flush]) -> None:
+        await trio.to_thread.run_sync(self._database.write, *flushes, abandon_on_cancel=True)
+
+    def end(self) -> None:
+        # A write that hangs in its thread still has the connection: closing it now would wait for it.
+        if not self.was_abandoned:
+            self._database.close()
