@@ -1,0 +1,83 @@
+"""What the README tells a stranger to type works as it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+# Ends only when somebody presses ^C; tests/cli follows traces.
+ENDLESS = ("module trace",)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def session(block: str) -> list[tuple[str, list[str]]]:
+    """The commands of a console block, each with the lines that are shown below it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:].partition("  #")[0].strip(), []))
+        elif found:
+            found[-1][1].append(line)
+    return found
+
+
+def start(script: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "brokersim", "start", "--", "sh", "-e", "-c", script]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_commands_of_the_five_minutes_print_what_is_shown() -> None:
+    inside = next(block for block in blocks("console") if "module list" in block)
+    commands = [
+        (command, shown)
+        for command, shown in session(inside)
+        if command.startswith("brokersim ") and not any(word in command for word in ENDLESS)
+    ]
+    assert len(commands) >= 9
+    done = start("\n".join(f"echo '$ {number}'\n{command}" for number, (command, _) in enumerate(commands)))
+    assert done.returncode == 0, done.stderr
+    printed = re.split(r"^\$ \d+\n", done.stdout, flags=re.MULTILINE)[1:]
+    for (command, shown), text in zip(commands, printed, strict=True):
+        for line in shown:
+            assert line in text.splitlines(), command
+
+
+def test_other_ways_to_start_are_options_that_exist() -> None:
+    starts = [
+        command
+        for block in blocks("console")
+        for command, _ in session(block)
+        if command.startswith("brokersim start ") and "--" in command
+    ]
+    assert starts
+    for command in starts:
+        words = command.split()[1:]
+        options = words[: words.index("--")] if "--" in words else [word for word in words if word != "-d"]
+        done = subprocess.run(
+            [sys.executable, "-m", "brokersim", *options, "-m", "none", "--", "true"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, (command, done.stderr)
+
+
+def test_the_program_in_the_readme_runs() -> None:
+    program = next(block for block in blocks("python") if "open_instance" in block)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    reply, counts = done.stdout.splitlines()
+    assert reply == "{'hello': 'hello', 'rank': 3}"
+    assert counts.startswith("[") and counts.count(",") == 7
+
+
+def test_every_file_the_readme_points_to_exists() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
