@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 import brokersim
 from brokersim.broker.instance import Instance
-from brokersim.broker.trace import RunTrace
 from brokersim.protocol.errnums import RequestError
 
 FIXTURES = Path(__file__).parent / "fixture_modules"
@@ -38,14 +36,6 @@ def refused(errnum: int, text: str = "") -> Any:
     assert (caught.value.errno, text in caught.value.text) == (errnum, True), caught.value.text
 
 
-def trace_of(instance: Instance) -> RunTrace:
-    """A trace of every rank from now on."""
-    trace = RunTrace()
-    for rank in range(instance.size):
-        instance.broker(rank).add_trace(trace)
-    return trace
-
-
 def write(folder: Path, name: str, body: str) -> str:
     """A module file whose class has this body (indented by its first line); returns its path."""
     lines = body.strip("\n").splitlines()
@@ -59,15 +49,3 @@ def write(folder: Path, name: str, body: str) -> str:
         f"class M(BrokerModule):\n{text}\n"
     )
     return str(path)
-
-
-def flattened(error: BaseException) -> list[BaseException]:
-    """The exceptions inside groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in flattened(inner)]
-    return [error]
-
-
-def where(error: BaseException) -> str:
-    """For messages of failing tests."""
-    return "".join(traceback.format_exception(error))[-2000:]

@@ -97,7 +97,14 @@ def test_a_request_without_response_is_never_answered_not_even_with_an_error():
     async def body(instance: Instance) -> None:
         client = instance.client()
         before = counts(instance, "kinds")
-        for topic in ("kinds.sync", "kinds.refuse", "kinds.nosuch", "kinds.step", "nosuch.ask", "kinds.twice"):
+        for topic in (
+            "kinds.sync",
+            "kinds.refuse",
+            "kinds.nosuch",
+            "kinds.step",
+            "nosuch.ask",
+            "kinds.twice",
+        ):
             client.request(topic)
         client.request("kinds.count", {"to": 5})
         client.request("kinds.sync", None, nodeid=99)

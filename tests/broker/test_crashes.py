@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brokersim.broker.instance import Instance
-from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EIO
+from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EIO, ENOSYS
 from brokersim.reactor import loop
 from tests.broker.live import live, refused, write
 
@@ -122,6 +122,23 @@ def test_a_crash_answers_the_callers_and_leaves_the_rest_running(tmp_path, place
         assert "crash" in instance.broker(0).services
 
     live(body, "kinds", size=2)
+
+
+def test_what_waited_behind_a_crash_is_answered_once_streams_too(tmp_path):
+    path = write(tmp_path, "crash", CRASHING)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path)
+        client = instance.client()
+        got: list[tuple[str, int]] = []
+        client.request("crash.sync", None, lambda response, _: got.append(("culprit", response.errnum)))
+        client.stream("crash.hold", None, lambda response, _: got.append(("stream", response.errnum)))
+        client.request("crash.hold", None, lambda response, _: got.append(("request", response.errnum)))
+        await instance.sleep(0.1)
+        assert sorted(got) == [("culprit", EHOSTUNREACH), ("request", ENOSYS), ("stream", ENOSYS)]
+        assert client.stray == 0
+
+    live(body)
 
 
 @pytest.mark.parametrize(

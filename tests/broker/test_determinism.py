@@ -8,6 +8,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from brokersim.broker.instance import Instance
+from tests.broker.live import live
+
 SCRIPT = Path(__file__).parent / "determinism_run.py"
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -29,3 +32,24 @@ def test_the_same_seed_gives_the_same_trace_and_packets_in_twenty_processes():
 
 def test_another_seed_gives_another_trace():
     assert run(1, seed=7) != run(1, seed=8)
+
+
+def test_what_trio_tasks_on_several_ranks_send_at_one_instant_has_one_order():
+    def heard() -> list[tuple[str, int]]:
+        result: list[tuple[str, int]] = []
+
+        async def body(instance: Instance) -> None:
+            for rank in range(3):
+                client = instance.client(rank)
+                for number in range(4):
+                    client.request("kinds.burst", {"as": 10 * rank + number}, lambda *_: None)
+            await instance.sleep(5.0)
+            result.extend(instance.broker(0).module("kinds").owner.heard)
+
+        live(body, "kinds", size=3)
+        return result
+
+    first = heard()
+    assert len(first) == 24
+    for _ in range(9):  # trio steps a batch in either order, at random
+        assert heard() == first

@@ -114,7 +114,12 @@ def test_with_the_bit_cleared_the_watcher_goes_and_costs_nothing_and_set_again_i
         assert sent > 0
         assert not kinds.instrument.is_running
         if kinds.loop is not None:
-            assert (kinds.loop.prepares, kinds.loop.checks, kinds.loop.idles, kinds.loop.nonblocking) == ((), (), (), 0)
+            assert (kinds.loop.prepares, kinds.loop.checks, kinds.loop.idles, kinds.loop.nonblocking) == (
+                (),
+                (),
+                (),
+                0,
+            )
         await client.call("kinds.sync")
         await instance.sleep(3.0)
         assert len(packets(instance)) == sent
@@ -200,7 +205,9 @@ def test_a_hook_chosen_while_nothing_is_emitted_waits_for_the_bit():
     live(body, "kinds", stats="mem:")
 
 
-@pytest.mark.parametrize("hook", ["", "Prepare", "timer:", "timer:0s", "timer:-1s", "timer:x", "prepare:1s", "poll"])
+@pytest.mark.parametrize(
+    "hook", ["", "Prepare", "timer:", "timer:0s", "timer:-1s", "timer:x", "prepare:1s", "poll"]
+)
 def test_an_unknown_hook_is_refused_with_the_known_ones(hook):
     async def body(instance: Instance) -> None:
         if hook != "timer:":  # the period has a default

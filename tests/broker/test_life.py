@@ -130,7 +130,9 @@ def test_a_name_in_use_is_refused_also_while_its_module_ends():
 
 
 def test_a_reload_takes_the_changed_file(tmp_path):
-    version = '@request_handler("version")\ndef version(self, msg):\n    self.handle.respond(msg, {"is": %d})\n'
+    version = (
+        '@request_handler("version")\ndef version(self, msg):\n    self.handle.respond(msg, {"is": %d})\n'
+    )
 
     async def body(instance: Instance) -> None:
         client = instance.client()
@@ -377,7 +379,9 @@ def test_a_file_that_is_no_module_is_refused_with_its_name_and_reason(tmp_path, 
     live(body, "kinds")
 
 
-@pytest.mark.parametrize("path", ["/nosuch/x.py", "./nosuch.py", "~nobodyhere/x.py", "/" + "x" * 5000, "a\0/b", "/"])
+@pytest.mark.parametrize(
+    "path", ["/nosuch/x.py", "./nosuch.py", "~nobodyhere/x.py", "/" + "x" * 5000, "a\0/b", "/"]
+)
 def test_a_path_without_a_file_is_an_error_that_names_it(path):
     async def body(instance: Instance) -> None:
         with refused(ENOENT, "no such file"):
@@ -493,7 +497,9 @@ def test_a_module_that_refuses_to_stop_or_fails_at_it_is_ended_and_logged(tmp_pa
         assert trio.current_time() - before == (3.0 if "sleep" in teardown else 0.0)
         assert states(instance) == {}
         (line,) = instance.broker(0).log.lines()
-        expected = "refuses to stop and is ended" if "sleep" in teardown else "teardown raises ZeroDivisionError"
+        expected = (
+            "refuses to stop and is ended" if "sleep" in teardown else "teardown raises ZeroDivisionError"
+        )
         assert expected in line
 
     live(body, attrs={"broker.module-stop-timeout": "3s"})

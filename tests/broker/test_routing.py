@@ -147,7 +147,7 @@ def test_ping_shows_the_whole_route_originator_first():
         module = instance.broker(0).module("kinds").uuid[:8]
         assert pong.pop("route") == "!".join([client.uuid[:8], *brokers, module])
         assert pong == {
-            "seq": 5, "pad": "xx", "nested": {"a": [1]}, "userid": instance.owner, "rolemask": 1, "rank": 0
+            "seq": 5, "pad": "xx", "nested": {"a": [1]}, "userid": instance.owner, "rolemask": 5, "rank": 0
         }  # fmt: skip
 
     live(body, "kinds", size=4)

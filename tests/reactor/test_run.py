@@ -125,6 +125,31 @@ def test_time_does_not_jump_past_a_task_whose_scope_a_callback_cancelled():
     assert seen == [2.0]
 
 
+def test_a_task_that_is_resumed_finds_the_instant_complete():
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        actor = Probe(reactor)
+
+        def burst() -> None:
+            for number in range(1000):  # several batches of the drain
+                actor.send(f"m{number}")
+
+        for second in range(1, 11):
+            event = trio.Event()
+            if second % 2:  # the instant is reached in a row of jumps; else in one, after the clock was asked
+                for tenth in range(1, 10):
+                    reactor.call_later(tenth / 10, lambda: None)
+            reactor.call_later(1.0, event.set)
+            reactor.call_later(1.0, burst)
+            for number in range(5):
+                reactor.call_later(1.0, actor.log.append, number, owner=actor if number % 2 else None)
+            await event.wait()
+            assert trio.current_time() == second
+            assert len(actor.log) == second * 1005
+
+    for _ in range(5):  # trio would run the task or the loop first, at random
+        virtual(main)
+
+
 def test_time_stands_still_while_it_is_held():
     seen: list[float] = []
 

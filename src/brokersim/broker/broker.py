@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from brokersim.broker.instance import Instance
     from brokersim.broker.trace import Trace
 
+#: Endpoints on one rank that want an event, each with what it is given to.
+Subscribers = tuple[tuple[Endpoint, Handler], ...]
 #: Topics whose subscribers are remembered; more than any instance uses in a second, so that a flood of
 #: one-time topics costs look-ups, not memory.
 _SUBSCRIBER_CACHE = 1024
@@ -58,9 +61,11 @@ class Broker:
         self.log = LogRing(rank)
         self.sequence = 0
         self.traces: list[Trace] = []
+        #: Told of every event that is handed out on this rank, with its subscribers here.
+        self.on_distribute: Callable[[Broker, Message, Subscribers], object] | None = None
         #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
         self.endpoint = BrokerEndpoint(self)
-        self._subscribers: dict[str, tuple[tuple[Endpoint, Handler], ...]] = {}
+        self._subscribers: dict[str, Subscribers] = {}
 
     def connect(self, brokers: list[Broker], latency: int) -> None:
         """Make the links of this rank in the k-ary tree."""
@@ -272,6 +277,8 @@ class Broker:
         flags, data, seq, userid, rolemask = event.flags, event.data, event.seq, event.userid, event.rolemask
         routes, src = event.routes, event.src
         private = flags & FLAG_PRIVATE
+        if self.on_distribute is not None:
+            self.on_distribute(self, event, subscribers)
         for dst, handler in subscribers:
             if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
                 continue
@@ -310,7 +317,7 @@ class Broker:
             raise RequestError(ENOENT, f"no subscription to {prefix!r}") from None
         self._subscribers.clear()
 
-    def _find_subscribers(self, topic: str) -> tuple[tuple[Endpoint, Handler], ...]:
+    def _find_subscribers(self, topic: str) -> Subscribers:
         wanted = {endpoint: None for prefix, endpoint in self.subscriptions if topic.startswith(prefix)}
         found = tuple((endpoint, endpoint.event_handler(topic)) for endpoint in wanted)
         if len(self._subscribers) >= _SUBSCRIBER_CACHE:

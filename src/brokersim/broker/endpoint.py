@@ -20,6 +20,7 @@ from brokersim.protocol.message import (
     NODEID_UPSTREAM,
     REQUEST,
     RESPONSE,
+    ROLE_LOCAL,
     ROLE_OWNER,
     Message,
 )
@@ -59,7 +60,7 @@ class Endpoint(Actor):
         self.name = name
         self.uuid = uuid
         self.userid = broker.owner
-        self.rolemask = ROLE_OWNER
+        self.rolemask = ROLE_OWNER | ROLE_LOCAL
         self.routes: dict[str, tuple[Endpoint, Handler]] = {}
         self.called: dict[tuple[str, int, int], None] = {}
         self.is_open = True
@@ -113,6 +114,16 @@ class Endpoint(Actor):
         else:
             self.dispatch_request(message)
         return message
+
+    def request_as(self, cred: Message, topic: str, payload: Any, then: Then, arg: Any = None) -> Message:
+        """Like ``request``, with the user and roles of another message: what its sender may not see stays hidden."""
+        mine = self.userid, self.rolemask
+        self.routes.pop(topic, None)  # found for these roles; the others have to be checked
+        self.userid, self.rolemask = cred.userid, cred.rolemask
+        try:
+            return self.request(topic, payload, then, arg)
+        finally:
+            self.userid, self.rolemask = mine
 
     def dispatch_request(self, message: Message) -> None:
         """The slow path of a send: note the service for the disconnect, let the broker find the way."""

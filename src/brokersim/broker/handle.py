@@ -89,11 +89,12 @@ class Handle(Endpoint):
         self.counts[0] += 1
         line = logring.format_line(level, self.time(), self.rank, self.name, str(text))
         # No response is ever sent to log.append, and yet its noresponse flag is clear, as upstream.
-        self.broker.route_request(
-            Message(
-                REQUEST, "log.append", line.encode(), userid=self.userid, rolemask=self.rolemask, src=self
-            )
+        message = Message(
+            REQUEST, "log.append", line.encode(), userid=self.userid, rolemask=self.rolemask, src=self
         )
+        if self.tracer is not None:
+            self.tracer("tx", self, message)
+        self.broker.route_request(message)
 
     def attr_get(self, name: str) -> str | None:
         """A broker attribute, ``None`` if there is none."""

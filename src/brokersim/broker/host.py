@@ -84,7 +84,10 @@ class Module:
             REQUEST, "welcome", payload, FLAG_NORESPONSE, src=self.broker.endpoint, dst=self.handle,
             userid=self.broker.owner, rolemask=1, handler=self._start,
         )  # fmt: skip
-        self.broker.endpoint.counts[0] += 1
+        sender = self.broker.endpoint
+        sender.counts[0] += 1
+        if sender.tracer is not None:
+            sender.tracer("tx", sender, message)
         seconds = self.broker.instance.seconds("broker.module-load-timeout", LOAD_TIMEOUT)
         self._timer = self.broker.reactor.call_later(seconds, self._load_timed_out)
         self.broker.reactor.push(message)

@@ -39,7 +39,7 @@ from brokersim.statsd.client import StatsClient
 
 #: What an instance loads unless told otherwise, in this order; the end takes them down in reverse.
 DEFAULT_MODULES = (
-    "heartbeat", "content-cache", "content-sqlite", "kvs", "cron", "job-manager", "sched", "job-exec",
+    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "job-manager", "sched", "job-exec",
 )  # fmt: skip
 #: These serve the whole instance from rank 0, as upstream's start-up script has it.
 RANK0_MODULES = frozenset({"heartbeat", "content-sqlite", "cron", "job-manager", "sched", "job-exec"})

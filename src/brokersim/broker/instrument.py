@@ -46,6 +46,11 @@ class Instrument:
     def is_running(self) -> bool:
         return self._watcher is not None or self._timer is not None
 
+    @property
+    def flushed(self) -> tuple[int, ...]:
+        """The counters sent last, empty before the first time."""
+        return tuple(self._last)
+
     def start(self) -> None:
         """Put the hook into the loop; the first turn sends, whatever the counters are."""
         if self.is_running:

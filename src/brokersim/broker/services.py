@@ -17,11 +17,11 @@ from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
 from brokersim.broker.trace import ModuleTrace
-from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPROTO, RequestError
-from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, Message
+from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
+from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
 from brokersim.protocol.settings import check_hook
 from brokersim.protocol.topology import children
-from brokersim.reactor.loop import NS
+from brokersim.reactor.loop import NS, Flood
 
 if TYPE_CHECKING:
     from brokersim.broker.broker import Broker
@@ -45,6 +45,10 @@ class BrokerEndpoint(Handle):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A service here raised: a bug of ours. Who asked is told, the log keeps it, the instance goes on."""
+        if isinstance(error, Flood):
+            # What floods are its answers, to whoever asked without end; they were dropped, nobody here is to blame.
+            self.broker.write_log(logring.ERR, "broker", f"answers dropped: {error}")
+            return
         if message is None or message.type != REQUEST:
             super().failed(error, message)
             return
@@ -59,6 +63,13 @@ class BrokerEndpoint(Handle):
         if entry is None:
             return (partial(end_streams, self), True) if name == "disconnect" else None
         return partial(entry[0], self), entry[1]
+
+    def pass_on(self, response: Message, request: Message) -> None:
+        """Answer a request with the answer somebody else gave."""
+        if response.errnum:
+            self.respond_error(request, response.errnum, response.payload_str or "")
+        else:
+            self.respond(request, response.data)
 
     def add_stream(self, request: Message, stop: Callable[[], object]) -> None:
         """Remember an open stream, ended by the disconnect of whoever asked."""
@@ -157,8 +168,17 @@ def event_publish(self: BrokerEndpoint, request: Message) -> None:
 
 
 def service_add(self: BrokerEndpoint, request: Message) -> None:
-    self.broker.add_service(request.unpack(ServiceArgs).service, request.src)
+    name = request.unpack(ServiceArgs).service
+    check_service_name(name, request)
+    self.broker.add_service(name, request.src)
     self.respond(request)
+
+
+def check_service_name(name: str, request: Message) -> None:
+    """Raises RequestError(EPERM): a guest's service must be named for its user, ``4242-NAME`` (flux-core's rule)."""
+    if not request.rolemask & ROLE_OWNER and not name.startswith(f"{request.userid}-"):
+        text = f"service {name!r}: a guest may only register names that begin with {request.userid}-"
+        raise RequestError(EPERM, text)
 
 
 def service_remove(self: BrokerEndpoint, request: Message) -> None:
@@ -356,6 +376,11 @@ def resource_status(self: BrokerEndpoint, request: Message) -> None:
     self.respond(request, {"R": self.broker.instance.resource_set(), "online": online, **empty})
 
 
+def resource_sched_status(self: BrokerEndpoint, request: Message) -> None:
+    """What the scheduler knows of the resources; in Flux the resource module forwards this, too."""
+    self.request("sched.resource-status", None, self.pass_on, request)
+
+
 def overlay_health(self: BrokerEndpoint, request: Message) -> None:
     below = [
         {"rank": rank, "status": "full", "duration": self.now()}
@@ -410,6 +435,7 @@ TABLE: dict[str, tuple[Service, bool]] = {
     "state-machine.get": (state_machine_get, True),
     "groups.get": (groups_get, True),
     "resource.status": (resource_status, True),
+    "resource.sched-status": (resource_sched_status, True),
     "overlay.health": (overlay_health, True),
     "overlay.topology": (overlay_topology, True),
 }

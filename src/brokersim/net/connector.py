@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from brokersim.broker.endpoint import Endpoint, Handler, Method
+from brokersim.broker.services import check_service_name
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
     EVENT,
@@ -156,14 +157,14 @@ def _remove_stale(path: Path) -> None:
     if not path.is_socket():
         raise OSError(98, "a file that is no socket is in the way")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)  # a live one that is too busy to take us is a live one
+        probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-        except TimeoutError:
-            pass
+        except BlockingIOError:
+            pass  # too busy to take us, but alive
     raise OSError(98, "a live instance listens there already")
 
 
@@ -257,6 +258,8 @@ class Connection(Endpoint):
         elif kind == EVENT:
             self.counts[4] += 1
             message.routes = (self.uuid,)
+            if self.tracer is not None:
+                self.tracer("tx", self, message)
             if message.topic:
                 self.broker.publish(message)
         elif kind == RESPONSE:
@@ -268,6 +271,8 @@ class Connection(Endpoint):
         if own is not None:
             self._answer_own(message, own)
             return
+        if self.tracer is not None:
+            self.tracer("tx", self, message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
             message.then = self._send_response
             self.pending[message.matchtag] = message
@@ -278,7 +283,7 @@ class Connection(Endpoint):
         else:
             self.dispatch_request(message)
 
-    def _answer_own(self, message: Message, act: Callable[[Connection, Any], None]) -> None:
+    def _answer_own(self, message: Message, act: Callable[[Connection, Message, Any], None]) -> None:
         """Event subscriptions and service names are the connector's own business: answered here, by nobody's user."""
         response = Message(
             RESPONSE,
@@ -289,7 +294,7 @@ class Connection(Endpoint):
             rolemask=ROLE_OWNER,
         )
         try:
-            act(self, message.payload)
+            act(self, message, message.payload)
         except RequestError as error:
             response.errnum, response.data = error.errno or EPROTO, error.text
         except (KeyError, TypeError):
@@ -418,19 +423,21 @@ class Connection(Endpoint):
         self._lose()
 
 
-def _subscribe(connection: Connection, payload: dict[str, Any]) -> None:
+def _subscribe(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
     connection.broker.subscribe(_text(payload["topic"]), connection)
 
 
-def _unsubscribe(connection: Connection, payload: dict[str, Any]) -> None:
+def _unsubscribe(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
     connection.broker.unsubscribe(_text(payload["topic"]), connection)
 
 
-def _add_service(connection: Connection, payload: dict[str, Any]) -> None:
-    connection.broker.add_service(_text(payload["service"]), connection)
+def _add_service(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
+    name = _text(payload["service"])
+    check_service_name(name, request)
+    connection.broker.add_service(name, connection)
 
 
-def _remove_service(connection: Connection, payload: dict[str, Any]) -> None:
+def _remove_service(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
     connection.broker.drop_service(_text(payload["service"]), connection)
 
 
@@ -441,7 +448,7 @@ def _text(value: object) -> str:
 
 
 #: Topics the connector answers itself, never forwarded as requests.
-_OWN_TOPICS: dict[str, Callable[[Connection, Any], None]] = {
+_OWN_TOPICS: dict[str, Callable[[Connection, Message, Any], None]] = {
     "event.subscribe": _subscribe,
     "event.unsubscribe": _unsubscribe,
     "service.add": _add_service,

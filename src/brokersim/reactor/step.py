@@ -95,7 +95,10 @@ class Stepper:
             self._step(None, error)
             return
         if self._throws > _PATIENCE:
-            self._done(self, None)  # it swallows what ends it: left where it waits, never stepped again
+            # It swallows what ends it. Dropped here and now, where a last await of it still finds the mark of
+            # stepping: collected later it would take the trio task of that moment for its own.
+            del self._coro
+            self._done(self, None)
             return
         if self._throws:
             self._throws += 1
