@@ -21,11 +21,15 @@ from .follow import SETROOT
 from .info import JobInfo
 from .ingest import Ingest
 from .job import Job
+from .jobtap import Jobtap
 from .listing import ATTRIBUTES, columns, job_stats, select, show, to_test
 from .machine import JobMachine
 from .messages import (
     Entry,
     ExecHello,
+    JobOf,
+    JobtapLoad,
+    JobtapName,
     JournalCancel,
     Kill,
     List,
@@ -39,6 +43,7 @@ from .messages import (
     Wait,
 )
 from .restart import Restored, read_jobs
+from .roles import ROLE_OWNER, check_owner
 from .states import URGENCY_MAX, State
 from .waiters import Waiters
 
@@ -61,6 +66,7 @@ class JobManager(BrokerModule):
         self._machine = JobMachine(h, self.log, self._ended)
         self._ingest = Ingest(h, float(h.attr_get("broker.starttime") or h.time()))
         self._info = JobInfo(h)
+        self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
         for service in SERVICES:
             h.service_register(service)
 
@@ -72,7 +78,8 @@ class JobManager(BrokerModule):
         self.handle.request("job-exec.renew")
 
     async def teardown(self) -> None:
-        """Write the events not written yet."""
+        """Write the events not written yet; plugins go first."""
+        self._jobtap.remove("*")
         self._machine.batch.flush()
         for _ in range(50):
             if not len(self._machine.batch):
@@ -112,9 +119,15 @@ class JobManager(BrokerModule):
             raise RequestError(errnums.EINVAL, "job is inactive")
         return found
 
+    def _own(self, msg: Message, job: int, deed: str) -> Job:
+        """The active job, if the sender may do that to it. Raises RequestError(EPERM)."""
+        found = self._job(job)
+        check_owner(msg, found.userid, f"guests can only {deed} their own jobs")
+        return self._active(job)
+
     # -- taking jobs in
 
-    @request_handler("job-ingest.submit", prefix=False)
+    @request_handler("job-ingest.submit", prefix=False, allow_guest=True)
     def ingest(self, msg: Message) -> None:
         """A signed jobspec in, a job id out."""
         self._ingest.submit(msg)
@@ -150,28 +163,30 @@ class JobManager(BrokerModule):
 
     # -- what people do to jobs
 
-    @request_handler("job-manager.raise", prefix=False)
+    @request_handler("job-manager.raise", prefix=False, allow_guest=True)
     def raise_exception(self, msg: Message) -> None:
         """An exception; ``{"type":"cancel","severity":0}`` is what cancel sends."""
         wish = msg.unpack(Raise)
         if not 0 <= wish.severity <= 7 or not wish.type:
             raise RequestError(errnums.EPROTO, "raise: give a type and a severity of 0 (ends the job) to 7")
-        self._machine.raise_exception(self._active(wish.id), wish.type, wish.severity, wish.note, msg.userid)
+        self._machine.raise_exception(
+            self._own(msg, wish.id, "raise exceptions on"), wish.type, wish.severity, wish.note, msg.userid
+        )
         self.handle.respond(msg)
 
-    @request_handler("job-manager.kill", prefix=False)
+    @request_handler("job-manager.kill", prefix=False, allow_guest=True)
     def kill(self, msg: Message) -> None:
         """A signal to the job's commands."""
         wish = msg.unpack(Kill)
         if not 0 < wish.signum < 65:
             raise RequestError(errnums.EINVAL, f"invalid signal number {wish.signum}; give 1 to 64")
-        job = self._active(wish.id)
+        job = self._own(msg, wish.id, "send signals to")
         if job.state is not State.RUN:
             raise RequestError(errnums.EINVAL, "job is not running")
         self._machine.kill(job, wish.signum)
         self.handle.respond(msg)
 
-    @request_handler("job-manager.urgency", prefix=False)
+    @request_handler("job-manager.urgency", prefix=False, allow_guest=True)
     def urgency(self, msg: Message) -> None:
         """A new urgency for a job that has no resources yet; 0 holds it."""
         wish = msg.unpack(Urgency)
@@ -180,7 +195,7 @@ class JobManager(BrokerModule):
             raise RequestError(
                 errnums.EINVAL, f"urgency must be 0 (held) to {URGENCY_MAX}, not {wish.urgency}"
             )
-        job = self._active(wish.id)
+        job = self._own(msg, wish.id, "adjust the urgency of")
         if job.state >= State.RUN:
             raise RequestError(errnums.EINVAL, "urgency cannot be changed once resources are allocated")
         old = job.urgency
@@ -199,12 +214,12 @@ class JobManager(BrokerModule):
 
     # -- the queue
 
-    @request_handler("job-manager.queue-list", prefix=False)
+    @request_handler("job-manager.queue-list", prefix=False, allow_guest=True)
     def queue_list(self, msg: Message) -> None:
         """Named queues: none here, only the anonymous one."""
         self.handle.respond(msg, {"queues": []})
 
-    @request_handler("job-manager.queue-status", prefix=False)
+    @request_handler("job-manager.queue-status", prefix=False, allow_guest=True)
     def queue_status(self, msg: Message) -> None:
         """Whether jobs may be submitted, and whether they get resources."""
         self.handle.respond(msg, self._machine.queue.to_dict())
@@ -273,15 +288,46 @@ class JobManager(BrokerModule):
         """End a journal stream; not answered."""
         self._machine.journal.cancel(msg.sender, msg.unpack(JournalCancel).matchtag)
 
-    @request_handler("job-manager.disconnect", prefix=False)
+    @request_handler("job-manager.disconnect", prefix=False, allow_guest=True)
     def disconnect(self, msg: Message) -> None:
         """A client went: it waits for nothing any more."""
         self._machine.journal.leave(msg.sender)
         self._waiters.leave(msg.sender)
 
+    # -- plugins
+
+    @request_handler("job-manager.jobtap-load", prefix=False)
+    def jobtap_load(self, msg: Message) -> None:
+        """A plugin, shipped or a file of the user's; ``remove`` names those that go first, as a glob."""
+        wish = msg.unpack(JobtapLoad)
+        if wish.remove:
+            self._jobtap.remove(wish.remove)
+        self.handle.respond(msg, {"name": self._jobtap.load(wish.path, wish.conf)})
+
+    @request_handler("job-manager.jobtap-remove", prefix=False)
+    def jobtap_remove(self, msg: Message) -> None:
+        """The plugins of a glob go; the jobs go on."""
+        glob = msg.unpack(JobtapName).name
+        removed = self._jobtap.remove(glob)
+        if not removed:
+            raise RequestError(
+                errnums.ENOENT, f"no plugin {glob!r}; loaded: {self._jobtap.names() or 'none'}"
+            )
+        self.handle.respond(msg, {"plugins": removed})
+
+    @request_handler("job-manager.jobtap-list", prefix=False)
+    def jobtap_list(self, msg: Message) -> None:
+        """The plugins loaded, in the order they are called."""
+        self.handle.respond(msg, {"plugins": self._jobtap.to_list()})
+
+    @request_handler("job-manager.jobtap-query", prefix=False)
+    def jobtap_query(self, msg: Message) -> None:
+        """What one plugin says of itself."""
+        self.handle.respond(msg, self._jobtap.query(msg.unpack(JobtapName).name))
+
     # -- job-list
 
-    @request_handler("job-list.list", prefix=False)
+    @request_handler("job-list.list", prefix=False, allow_guest=True)
     def list_jobs(self, msg: Message) -> None:
         """Jobs that match: one a response if it streams, else all in one."""
         wish = msg.unpack(List)
@@ -299,7 +345,7 @@ class JobManager(BrokerModule):
             version = {}
         self.handle.respond_error(msg, errnums.ENODATA)
 
-    @request_handler("job-list.list-id", prefix=False)
+    @request_handler("job-list.list-id", prefix=False, allow_guest=True)
     def list_id(self, msg: Message) -> None:
         """One job by its id."""
         wish = msg.unpack(ListId)
@@ -309,44 +355,52 @@ class JobManager(BrokerModule):
             raise RequestError(errnums.EINVAL, f"job-list.list-id: {error}") from None
         self.handle.respond(msg, {"job": show(self._job(wish.id), asked)})
 
-    @request_handler("job-list.list-attrs", prefix=False)
+    @request_handler("job-list.list-attrs", prefix=False, allow_guest=True)
     def list_attrs(self, msg: Message) -> None:
         """The attributes a list may ask for."""
         self.handle.respond(msg, {"attrs": ["id", *ATTRIBUTES, "all"]})
 
-    @request_handler("job-list.job-stats", prefix=False)
+    @request_handler("job-list.job-stats", prefix=False, allow_guest=True)
     def job_stats(self, msg: Message) -> None:
         """Jobs by state and by result."""
         self.handle.respond(msg, job_stats(self._machine.jobs))
 
     # -- job-info
 
-    @request_handler("job-info.lookup", prefix=False)
+    def _check_readable(self, msg: Message) -> None:
+        """Raises RequestError(EPERM): a guest reads the records of its own jobs only."""
+        if not msg.rolemask & ROLE_OWNER:
+            check_owner(msg, self._job(msg.unpack(JobOf).id).userid, "guests can only read their own jobs")
+
+    @request_handler("job-info.lookup", prefix=False, allow_guest=True)
     async def info_lookup(self, msg: Message) -> None:
         """Records of a job by key: jobspec, R, J, eventlog, guest.exec.eventlog, guest.output."""
+        self._check_readable(msg)
         await self._info.lookup(msg)
 
-    @request_handler("job-info.eventlog-watch", prefix=False)
+    @request_handler("job-info.eventlog-watch", prefix=False, allow_guest=True)
     def eventlog_watch(self, msg: Message) -> None:
         """The lines of an eventlog as they are written."""
+        self._check_readable(msg)
         self._info.watch(msg)
 
-    @request_handler("job-info.eventlog-watch-cancel", prefix=False)
+    @request_handler("job-info.eventlog-watch-cancel", prefix=False, allow_guest=True)
     def eventlog_watch_cancel(self, msg: Message) -> None:
         """End such a stream; not answered itself."""
         self._info.cancel(msg)
 
-    @request_handler("job-info.update-watch", prefix=False)
+    @request_handler("job-info.update-watch", prefix=False, allow_guest=True)
     async def update_watch(self, msg: Message) -> None:
         """A job's R or jobspec, and again each time it is updated."""
+        self._check_readable(msg)
         await self._info.update_watch(msg)
 
-    @request_handler("job-info.update-watch-cancel", prefix=False)
+    @request_handler("job-info.update-watch-cancel", prefix=False, allow_guest=True)
     def update_watch_cancel(self, msg: Message) -> None:
         """End such a stream; not answered itself."""
         self._info.cancel(msg)
 
-    @request_handler("job-info.disconnect", prefix=False)
+    @request_handler("job-info.disconnect", prefix=False, allow_guest=True)
     def info_disconnect(self, msg: Message) -> None:
         """A client went: its streams end."""
         self._info.leave(msg.sender)

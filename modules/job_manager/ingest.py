@@ -12,6 +12,7 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
 from .batch import WINDOW, put_op
 from .fluid import FluidGenerator
 from .jobspec import check_jobspec, decode_jobspec, unwrap
+from .roles import check_submitter
 from .states import URGENCY_DEFAULT, URGENCY_MAX
 
 
@@ -62,7 +63,8 @@ class Ingest:
                 self._handle.respond_error(msg, error.errno or errnums.EINVAL, error.text)
 
     def submit(self, msg: Message) -> None:
-        """Take one submission. Raises RequestError(EINVAL) that says what is wrong with its jobspec."""
+        """Take one submission. Raises RequestError: EPERM for guests, EINVAL naming what is wrong."""
+        check_submitter(msg)
         if self._held is not None:
             self._held.append(msg)
             return

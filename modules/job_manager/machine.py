@@ -19,7 +19,7 @@ from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
 from .queue import QueueSwitch
 from .registry import JobTable
-from .states import State, priority_of
+from .states import State
 
 #: Types of a sched.alloc response (RFC 27).
 ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
@@ -91,7 +91,7 @@ class JobMachine:
         self.journal.publish(job, event)
         if job.state is not old:
             self.jobs.moved(job, old)
-            self.hooks.entered(job)
+            self.hooks.entered(job, old)
         elif name == "start":
             self._settled(self.dependencies.started(job))
         self.act(job)
@@ -117,7 +117,7 @@ class JobMachine:
         self.post(job, "urgency", {"urgency": urgency, "userid": userid})
         if job.state is not State.SCHED:
             return
-        self.post(job, "priority", {"priority": priority_of(urgency)})
+        self.post(job, "priority", {"priority": self.hooks.priority(job)})
         if not job.priority:
             self.cancel_alloc(job)
         elif job.alloc_pending:
@@ -148,7 +148,7 @@ class JobMachine:
             self.post(job, "depend")
 
     def _prioritize(self, job: Job) -> None:
-        self.post(job, "priority", {"priority": priority_of(job.urgency)})
+        self.post(job, "priority", {"priority": self.hooks.priority(job)})
 
     def _schedule(self, job: Job) -> None:
         if job.alloc_pending or not job.priority or not self.sched_ready or not self.queue.started:

@@ -31,6 +31,12 @@ class Submit(msgspec.Struct, gc=False):
     jobs: list[Entry]
 
 
+class JobOf(msgspec.Struct, gc=False):
+    """The job that any request of job-info is about."""
+
+    id: int
+
+
 class Raise(msgspec.Struct, gc=False):
     """Payload of job-manager.raise; severity 0 ends the job, 1 to 7 is a remark."""
 
@@ -129,3 +135,17 @@ class ListId(msgspec.Struct, gc=False):
 
     id: int
     attrs: list[str] = []
+
+
+class JobtapLoad(msgspec.Struct, gc=False):
+    """Payload of job-manager.jobtap-load: a shipped plugin's name or a file's path, and its settings."""
+
+    path: str
+    conf: dict[str, Any] = {}
+    remove: str = ""
+
+
+class JobtapName(msgspec.Struct, gc=False):
+    """Payload of job-manager.jobtap-remove (a glob) and jobtap-query."""
+
+    name: str

@@ -16,6 +16,7 @@ from brokersim.brokermod import (
     treeobj,
 )
 
+from .access import ROLE_OWNER, GuestView, guarded, permit
 from .committer import Committer
 from .lookup import look_up
 from .messages import (
@@ -34,7 +35,6 @@ from .roots import Roots
 from .runner import Runner
 from .watchers import CommitWatchers
 
-_ROLE_OWNER = 1
 #: An owner that means the instance's own, as a number and as it is stored in 32 bits.
 _NO_OWNER = (-1, 0xFFFFFFFF)
 
@@ -70,17 +70,25 @@ class Kvs(BrokerModule):
 
     # -- lookups
 
-    @request_handler("lookup")
+    @request_handler("lookup", allow_guest=True)
     def lookup(self, msg: Message) -> None:
         request = msg.unpack(LookupRequest)
         rootref = request.root_given()
-        if rootref is None:
+        if not msg.rolemask & ROLE_OWNER:
+            self._roots.within(request.namespace, msg, self._look_as_guest, request)
+        elif rootref is None:
             self._roots.within(request.namespace, msg, self._look_in, request)
         else:
             self._look_up(rootref, msg, request)
 
     def _look_in(self, namespace: Namespace, msg: Message, request: LookupRequest) -> None:
         self._look_up(namespace.rootref, msg, request)
+
+    def _look_as_guest(self, namespace: Namespace, msg: Message, request: LookupRequest) -> None:
+        permit(namespace, msg)
+        rootref = request.root_given() or namespace.rootref
+        steps = look_up(GuestView(self._runner), request.namespace, rootref, request.key, request.flags)
+        self._runner.run(guarded(steps, self._namespaces, msg), self._found, self._roots.refuse, msg)
 
     def _look_up(self, rootref: str, msg: Message, request: LookupRequest) -> None:
         steps = look_up(self._runner, request.namespace, rootref, request.key, request.flags)
@@ -91,9 +99,19 @@ class Kvs(BrokerModule):
 
     # -- commits
 
-    @request_handler("commit")
+    @request_handler("commit", allow_guest=True)
     def commit(self, msg: Message) -> None:
         request = msg.unpack(CommitRequest)
+        if not msg.rolemask & ROLE_OWNER:
+            self._roots.within(request.namespace, msg, self._commit_as_guest, request)
+        else:
+            self._commit(msg, request)
+
+    def _commit_as_guest(self, namespace: Namespace, msg: Message, request: CommitRequest) -> None:
+        permit(namespace, msg)
+        self._commit(msg, request)
+
+    def _commit(self, msg: Message, request: CommitRequest) -> None:
         if self.handle.rank:
             self.handle.request(msg.topic, msg.payload, self._committed_upstream, msg, NODEID_UPSTREAM)
             return
@@ -128,15 +146,16 @@ class Kvs(BrokerModule):
 
     # -- roots and namespaces
 
-    @request_handler("getroot")
+    @request_handler("getroot", allow_guest=True)
     def getroot(self, msg: Message) -> None:
         request = msg.unpack(NamespaceRequest)
         self._roots.within(request.namespace, msg, self._answer_root, request)
 
     def _answer_root(self, namespace: Namespace, msg: Message, _request: NamespaceRequest) -> None:
+        permit(namespace, msg)
         self.handle.respond(msg, namespace.root())
 
-    @request_handler("wait-version")
+    @request_handler("wait-version", allow_guest=True)
     def wait_version(self, msg: Message) -> None:
         request = msg.unpack(VersionRequest)
         self._roots.within(request.namespace, msg, self._roots.await_version, request)
@@ -192,7 +211,7 @@ class Kvs(BrokerModule):
     @event_handler("namespace-*")
     def namespace_event(self, msg: Message) -> None:
         """On rank 0 these are its own, and no news; elsewhere they move the roots that are followed here."""
-        if not self.handle.rank or not msg.rolemask & _ROLE_OWNER:
+        if not self.handle.rank or not msg.rolemask & ROLE_OWNER:
             return
         try:
             self._roots.heed(msg)

@@ -13,6 +13,7 @@ import msgspec
 
 from brokersim.brokermod import NODEID_UPSTREAM, Handle, Message, RequestError, blobref, errnums, treeobj
 
+from .access import permit
 from .messages import PRIMARY, Root, VersionRequest, checkpoint
 from .namespaces import Namespace, Namespaces, unknown_namespace
 
@@ -88,7 +89,8 @@ class Roots:
                 self.refuse(unknown_namespace(name), request)
 
     def await_version(self, namespace: Namespace, msg: Message, request: VersionRequest) -> None:
-        """Answer once the namespace has reached a version."""
+        """Answer once the namespace has reached a version. Raises RequestError(EPERM)."""
+        permit(namespace, msg)
         if namespace.rootseq >= request.rootseq:
             self._handle.respond(msg, {"rootseq": namespace.rootseq, "rootref": namespace.rootref})
         else:

@@ -200,12 +200,12 @@ class Sched(BrokerModule):
 
     # -- what there is
 
-    @request_handler("sched.resource-status", prefix=False)
+    @request_handler("sched.resource-status", prefix=False, allow_guest=True)
     def resource_status(self, msg: Message) -> None:
         """R of all resources, of those that are down (none here), and of those allocated."""
         self.handle.respond(msg, self._status())
 
-    @request_handler("feasibility.check", prefix=False)
+    @request_handler("feasibility.check", prefix=False, allow_guest=True)
     def feasibility(self, msg: Message) -> None:
         """Whether a jobspec could ever run here; EINVAL with the reason if not."""
         jobspec = msg.unpack(Feasibility).jobspec

@@ -30,6 +30,7 @@ _LAZY = {
     "dir": "brokersim.cli.kvs_tree:dir_",
     "ls": "brokersim.cli.kvs_tree:ls",
     "unlink": "brokersim.cli.kvs_tree:unlink",
+    "watch": "brokersim.cli.kvs_watch:watch",
     "getroot": "brokersim.cli.kvs_root:getroot",
     "version": "brokersim.cli.kvs_root:version",
     "wait": "brokersim.cli.kvs_root:wait",

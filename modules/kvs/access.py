@@ -1,0 +1,53 @@
+"""Knows who may use a namespace: the instance owner all of them, a guest those that are its own (flux-core's rule)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from brokersim.brokermod import Message, RequestError, errnums
+
+from .namespaces import Namespace, Namespaces
+from .steps import ROOTS, Steps, View
+
+T = TypeVar("T")
+ROLE_OWNER: Final = 1
+
+
+def permit(namespace: Namespace, msg: Message) -> None:
+    """Raises RequestError(EPERM) if the sender may not use the namespace."""
+    if not msg.rolemask & ROLE_OWNER and msg.userid != namespace.owner:
+        raise RequestError(errnums.EPERM, f"namespace {namespace.name!r} belongs to another user")
+
+
+class GuestView:
+    """What is at hand, but no roots: a guest's links into other namespaces go by ``guarded``, which sees the owner."""
+
+    __slots__ = ("get", "holds")
+
+    def __init__(self, view: View) -> None:
+        self.get = view.get
+        self.holds = view.holds
+
+    def root(self, namespace: str) -> None:
+        """Unknown, so it is asked for."""
+
+
+def guarded(steps: Steps[T], namespaces: Namespaces, msg: Message) -> Steps[T]:
+    """The same steps, ended with RequestError(EPERM) where they enter a namespace that is not the sender's."""
+    try:
+        need = next(steps)
+        while True:
+            try:
+                found: Mapping[str, Any] = yield need
+            except RequestError as error:
+                need = steps.throw(error)
+                continue
+            for name in need[1] if need[0] == ROOTS else ():
+                entered = namespaces.get(name)
+                if entered is not None:
+                    permit(entered, msg)
+            need = steps.send(found)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value

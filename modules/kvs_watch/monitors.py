@@ -1,0 +1,140 @@
+"""Knows the namespaces that are watched here: their roots, and which commit concerns which watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from brokersim.brokermod import Handle, Message, errnums
+
+from .messages import FULL, Root, plain_key
+from .watch import Watch
+
+EVENTS: Final = "kvs.namespace-"
+_ROLE_OWNER: Final = 1
+
+
+class Monitor:
+    """One namespace while somebody watches in it: follows its events from the root that kvs tells at the start."""
+
+    __slots__ = ("_handle", "name", "root", "watches")
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        self._handle = handle
+        self.name = name
+        self.root: Root | None = None
+        self.watches: dict[Watch, None] = {}
+        # The subscription comes first, so that no commit falls between it and the root.
+        handle.event_subscribe(f"{EVENTS}{name}-")
+        handle.request("kvs.getroot", {"namespace": name, "flags": 0}, self._got_root)
+
+    def add(self, watch: Watch) -> None:
+        """One more watches; if the root is known it looks at once."""
+        self.watches[watch] = None
+        if self.root is not None:
+            self._look(watch, self.root)
+
+    def _got_root(self, response: Message, _arg: Any) -> None:
+        if self.root is not None:
+            return  # an event was faster
+        if not response.errnum:
+            self.moved(response.unpack(Root))
+            return
+        for watch in tuple(self.watches):
+            if response.errnum != errnums.ENOTSUP or not watch.waits_for_creation:
+                watch.finish(response.errnum, response.payload_str or "")
+
+    def moved(self, root: Root) -> None:
+        """The namespace has a newer root; whom it concerns looks again."""
+        if self.root is not None and root.rootseq <= self.root.rootseq:
+            return
+        self.root = root
+        changed = {plain_key(key): None for key in root.keys if key}
+        for watch in tuple(self.watches):
+            if watch.rootseq < 0 or watch.flags & FULL or watch.key in changed:
+                self._look(watch, root)
+
+    def _look(self, watch: Watch, root: Root) -> None:
+        msg = watch.msg
+        if msg.rolemask & _ROLE_OWNER or msg.userid == root.owner:
+            watch.look(self.name, root)
+        else:
+            watch.finish(errnums.EPERM, f"namespace {self.name!r} belongs to another user")
+
+    def removed(self) -> None:
+        """The namespace is no more."""
+        for watch in tuple(self.watches):
+            watch.finish(errnums.ENOTSUP, f"namespace {self.name!r} was removed")
+
+    def close(self) -> None:
+        """Nobody watches here any more."""
+        self._handle.event_unsubscribe(f"{EVENTS}{self.name}-")
+
+
+class Monitors:
+    """All watched namespaces of this rank."""
+
+    __slots__ = ("_by_name", "_handle")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._by_name: dict[str, Monitor] = {}
+
+    def watch(self, namespace: str, make: Callable[[Callable[[Watch], None]], Watch]) -> None:
+        """Begin a watch in a namespace; ``make(ended)`` makes it."""
+        monitor = self._by_name.get(namespace)
+        watch = make(lambda ended: self._ended(namespace, ended))
+        if monitor is None:
+            monitor = self._by_name[namespace] = Monitor(self._handle, namespace)
+        monitor.add(watch)
+
+    def _ended(self, namespace: str, watch: Watch) -> None:
+        monitor = self._by_name.get(namespace)
+        if monitor is None:
+            return
+        monitor.watches.pop(watch, None)
+        if not monitor.watches:
+            del self._by_name[namespace]
+            monitor.close()
+
+    def heed(self, event: Message) -> None:
+        """An event of kvs: a namespace moved, came or went. Raises RequestError(EPROTO), TypeError if it is none."""
+        what = event.topic.rpartition("-")[2]
+        if what not in ("setroot", "created", "removed"):
+            return
+        root = event.unpack(Root)
+        monitor = self._by_name.get(root.namespace)
+        if monitor is None:
+            return
+        if what == "removed":
+            monitor.removed()
+        else:
+            monitor.moved(root)
+
+    def cancel(self, sender: str, matchtag: int) -> None:
+        """End one watch of a client as it asked; an unknown one has just ended by itself."""
+        for watch in self._of(sender):
+            if watch.msg.matchtag == matchtag:
+                watch.finish(errnums.ENODATA)
+
+    def leave(self, sender: str) -> None:
+        """A client went: nothing more is sent to it."""
+        for watch in self._of(sender):
+            watch.drop()
+
+    def _of(self, sender: str) -> list[Watch]:
+        monitors = self._by_name.values()
+        return [watch for monitor in monitors for watch in monitor.watches if watch.msg.sender == sender]
+
+    def statistics(self) -> dict[str, Any]:
+        """Flux's figures under Flux's names."""
+        namespaces = {
+            name: {
+                "owner": monitor.root.owner if monitor.root else 0xFFFFFFFF,
+                "rootseq": monitor.root.rootseq if monitor.root else -1,
+                "watchers": len(monitor.watches),
+            }
+            for name, monitor in self._by_name.items()
+        }
+        watchers = sum(len(monitor.watches) for monitor in self._by_name.values())
+        return {"watchers": watchers, "namespace-count": len(namespaces), "namespaces": namespaces}

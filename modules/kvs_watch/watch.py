@@ -1,0 +1,125 @@
+"""Knows one watch: its look-ups in commit order, and its responses; not when a commit concerns it."""
+
+from __future__ import annotations
+
+import binascii
+from collections import deque
+from collections.abc import Callable
+
+from brokersim.brokermod import Handle, Message, RequestError, blobref, errnums, treeobj
+
+from .answers import answers_for
+from .messages import APPEND, LOOKUP_FLAGS, STREAM, TREEOBJ, WAITCREATE, Root, WatchRequest, plain_key
+
+
+class _Slot:
+    """One request on its way; kept in commit order, because answers may overtake each other."""
+
+    __slots__ = ("is_blob", "response")
+
+    def __init__(self, is_blob: bool) -> None:
+        self.is_blob = is_blob
+        self.response: Message | None = None
+
+
+class Watch:
+    """One kvs-watch.lookup under way. Values go out in commit order; ``ended`` is called once, at its end."""
+
+    __slots__ = ("_answers", "_ended", "_handle", "_lookup_flags", "_slots", "flags", "has_answered", "is_done",
+                 "key", "msg", "rootseq")  # fmt: skip
+
+    def __init__(
+        self, handle: Handle, msg: Message, request: WatchRequest, ended: Callable[[Watch], None]
+    ) -> None:
+        self._handle = handle
+        self._ended = ended
+        self.msg = msg
+        self.key = plain_key(request.key)
+        self.flags = request.flags
+        self._lookup_flags = request.flags & LOOKUP_FLAGS
+        if request.flags & (APPEND | STREAM):
+            self._lookup_flags |= TREEOBJ  # the blobs of a value are wanted, not the value
+        self._answers = answers_for(request.flags)
+        self._slots: deque[_Slot] = deque()
+        self.rootseq = -1
+        self.has_answered = False
+        self.is_done = False
+
+    @property
+    def waits_for_creation(self) -> bool:
+        """That there is nothing yet is no error to it."""
+        return bool(self.flags & WAITCREATE) and not self.has_answered
+
+    def look(self, namespace: str, root: Root) -> None:
+        """Ask kvs what the key is under a root, as the one who watches: links may lead where that one may not go."""
+        self.rootseq = root.rootseq
+        wish = {
+            "key": self.key,
+            "namespace": namespace,
+            "flags": self._lookup_flags,
+            "rootdir": treeobj.dirref(root.rootref),
+        }
+        slot = _Slot(is_blob=False)
+        self._slots.append(slot)
+        self._handle.request_as(self.msg, "kvs.lookup", wish, self._answered, slot)
+
+    def finish(self, errnum: int, text: str = "") -> None:
+        """End the stream with an errnum."""
+        if not self.is_done:
+            self._handle.respond_error(self.msg, errnum, text)
+            self.drop()
+
+    def drop(self) -> None:
+        """End without a word."""
+        if not self.is_done:
+            self.is_done = True
+            self._slots.clear()
+            self._ended(self)
+
+    def _answered(self, response: Message, slot: _Slot) -> None:
+        slot.response = response
+        while self._slots and self._slots[0].response is not None:
+            first = self._slots.popleft()
+            assert first.response is not None
+            try:
+                (self._send_blob if first.is_blob else self._heed)(first.response)
+            except RequestError as error:
+                self.finish(error.errno or errnums.EIO, error.text)
+
+    def _heed(self, response: Message) -> None:
+        if response.errnum == errnums.ENOENT and self.waits_for_creation:
+            return
+        if response.errnum:
+            self.finish(response.errnum, response.payload_str or "")
+            return
+        answer = self._answers.heed(response.payload["val"])
+        loads = [_Slot(is_blob=True) for value in answer.values if isinstance(value, str)]
+        for value in answer.values:
+            if not isinstance(value, str):
+                self._send(value)
+        if answer.errnum:
+            loads.append(self._end_slot(answer.errnum, answer.text))
+        self._slots.extendleft(reversed(loads))  # in front of look-ups for later commits
+        for slot, ref in zip(
+            loads, (value for value in answer.values if isinstance(value, str)), strict=False
+        ):
+            self._handle.request("content.load", blobref.digest(ref), self._answered, slot)
+        if answer.is_last:
+            self.drop()
+
+    def _end_slot(self, errnum: int, text: str) -> _Slot:
+        """The end comes behind the blobs that are being loaded."""
+        slot = _Slot(is_blob=True)
+        slot.response = Message(3, "kvs-watch.lookup", text or None, errnum=errnum)
+        return slot
+
+    def _send_blob(self, response: Message) -> None:
+        if response.errnum:
+            self.finish(response.errnum, response.payload_str or "")
+            return
+        data = binascii.b2a_base64(response.raw, newline=False).decode()
+        self._send({"ver": treeobj.VERSION, "type": "val", "data": data})
+
+    def _send(self, value: treeobj.TreeObj) -> None:
+        self.has_answered = True
+        self._handle.respond(self.msg, {"val": value})
