@@ -48,22 +48,25 @@ class Envelope:
 class Party:
     """One end of the exchange on asyncio: a queue, a task, open requests by matchtag, counters.
 
-    It counts, matches and calls what brokersim's modules do; only routing by service name is left out, in its
-    favour. Written as asyncio's own documentation has it: ``await put``, ``await get``, coroutines as handlers.
+    It counts, matches, looks up who serves a topic and calls what brokersim's modules do. Written as asyncio's own
+    documentation has it: ``await put``, ``await get``, coroutines as handlers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, served: dict[str, Party]) -> None:
+        self.served = served
         self.queue: asyncio.Queue[Any] = asyncio.Queue()
         self.counts = [0] * 8
         self.pending: dict[int, tuple[Callable[[Any, Any], Any], Any]] = {}
         self.tag = 0
         self.handler: Callable[[Any], Any] = lambda _: None
 
-    async def request(self, dst: Party, topic: str, data: Any, then: Callable[..., Any], arg: Any) -> None:
+    async def request(self, topic: str, data: Any, then: Callable[..., Any], arg: Any) -> None:
         self.counts[0] += 1
         self.tag += 1
         self.pending[self.tag] = (then, arg)
-        await dst.queue.put(Envelope(type=REQUEST, topic=topic, data=data, matchtag=self.tag, src=self))
+        await self.served[topic].queue.put(
+            Envelope(type=REQUEST, topic=topic, data=data, matchtag=self.tag, src=self)
+        )
 
     async def respond(self, request: Envelope, data: Any) -> None:
         self.counts[2] += 1
@@ -85,7 +88,9 @@ class Party:
 
 async def asyncio_chain(exchanges: int, window: int) -> float:
     """CPU ns per message of ``exchanges`` of six messages each, ``window`` of them in flight."""
-    client, kvs, content, sqlite = parties = [Party() for _ in range(4)]
+    served: dict[str, Party] = {}
+    client, kvs, content, sqlite = parties = [Party(served) for _ in range(4)]
+    served |= {"kvs.lookup": kvs, "content.load": content, "content-sqlite.load": sqlite}
     unsent = unanswered = exchanges
     ended = asyncio.Event()
 
@@ -93,13 +98,13 @@ async def asyncio_chain(exchanges: int, window: int) -> float:
         await sqlite.respond(request, {"data": request.data["ref"]})
 
     async def load_through(request: Envelope) -> None:
-        await content.request(sqlite, "content-sqlite.load", {"ref": request.data["ref"]}, loaded, request)
+        await content.request("content-sqlite.load", {"ref": request.data["ref"]}, loaded, request)
 
     async def loaded(response: Envelope, request: Envelope) -> None:
         await content.respond(request, {"data": response.data["data"]})
 
     async def look_up(request: Envelope) -> None:
-        await kvs.request(content, "content.load", {"ref": request.data["key"]}, found, request)
+        await kvs.request("content.load", {"ref": request.data["key"]}, found, request)
 
     async def found(response: Envelope, request: Envelope) -> None:
         await kvs.respond(request, {"val": response.data["data"]})
@@ -107,7 +112,7 @@ async def asyncio_chain(exchanges: int, window: int) -> float:
     async def send() -> None:
         nonlocal unsent
         unsent -= 1
-        await client.request(kvs, "kvs.lookup", {"key": "a.b"}, answered, None)
+        await client.request("kvs.lookup", {"key": "a.b"}, answered, None)
 
     async def answered(_response: Envelope, _arg: None) -> None:
         nonlocal unanswered
@@ -124,11 +129,11 @@ async def asyncio_chain(exchanges: int, window: int) -> float:
 class LeanParty(Party):
     """The same squeezed: no coroutine but the queue's ``get``, and brokersim's own message object."""
 
-    def send(self, dst: LeanParty, topic: str, data: Any, then: Callable[..., Any], arg: Any) -> None:
+    def send(self, topic: str, data: Any, then: Callable[..., Any], arg: Any) -> None:
         self.counts[0] += 1
         self.tag += 1
         self.pending[self.tag] = (then, arg)
-        dst.queue.put_nowait(Message(REQUEST, topic, data, 0, self.tag, src=self))
+        self.served[topic].queue.put_nowait(Message(REQUEST, topic, data, 0, self.tag, src=self))
 
     def answer(self, request: Message, data: Any) -> None:
         self.counts[2] += 1
@@ -147,18 +152,20 @@ class LeanParty(Party):
 
 async def lean_asyncio_chain(exchanges: int, window: int) -> float:
     """CPU ns per message, as ``asyncio_chain``."""
-    client, kvs, content, sqlite = parties = [LeanParty() for _ in range(4)]
+    served: dict[str, Party] = {}
+    client, kvs, content, sqlite = parties = [LeanParty(served) for _ in range(4)]
+    served |= {"kvs.lookup": kvs, "content.load": content, "content-sqlite.load": sqlite}
     unsent = unanswered = exchanges
     ended = asyncio.Event()
 
     def load_through(request: Message) -> None:
-        content.send(sqlite, "content-sqlite.load", {"ref": request.data["ref"]}, loaded, request)
+        content.send("content-sqlite.load", {"ref": request.data["ref"]}, loaded, request)
 
     def loaded(response: Message, request: Message) -> None:
         content.answer(request, {"data": response.data["data"]})
 
     def look_up(request: Message) -> None:
-        kvs.send(content, "content.load", {"ref": request.data["key"]}, found, request)
+        kvs.send("content.load", {"ref": request.data["key"]}, found, request)
 
     def found(response: Message, request: Message) -> None:
         kvs.answer(request, {"val": response.data["data"]})
@@ -166,7 +173,7 @@ async def lean_asyncio_chain(exchanges: int, window: int) -> float:
     def send() -> None:
         nonlocal unsent
         unsent -= 1
-        client.send(kvs, "kvs.lookup", {"key": "a.b"}, answered, None)
+        client.send("kvs.lookup", {"key": "a.b"}, answered, None)
 
     def answered(_response: Message, _arg: None) -> None:
         nonlocal unanswered

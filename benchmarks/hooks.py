@@ -66,7 +66,9 @@ class Stream:
             self._done(None)
 
 
-async def stream(topic: str, iterations: int, prepare: Loop, stats: str | None, between: Callable[[], object]) -> float:
+async def stream(
+    topic: str, iterations: int, prepare: Loop, stats: str | None, between: Callable[[], object]
+) -> float:
     """CPU ns per iteration of the module, sending included."""
     stretches = max(1, iterations // STRETCH)
     async with brokersim.open_instance(modules=[], stats=stats) as instance:
@@ -146,9 +148,15 @@ def raw_send(sender: socket, receiver: socket, packets: int) -> float:
     return spent / max(1, packets // STRETCH) / STRETCH
 
 
+def gate(what: str, added: list[float], baseline: list[float], limit: float) -> _measure.Gate:
+    return _measure.Gate(what=what, ratio=_measure.ratio(added, baseline), limit=limit)
+
+
 def main() -> int:
     parser = _measure.parser(__doc__)
-    parser.add_argument("--iterations", type=_measure.positive, default=40_000, help="iterations a row and round")
+    parser.add_argument(
+        "--iterations", type=_measure.positive, default=40_000, help="iterations a row and round"
+    )
     arguments = parser.parse_args()
     count = arguments.iterations
     report = _measure.begin("hooks", arguments, iterations=count, packet_bytes=len(PACKET))
@@ -197,11 +205,11 @@ def main() -> int:
         "b3_ns": report.figures[-1].median,
     }
     report.gates = [
-        _measure.Gate(what="unused / b1", ratio=_measure.ratio(added["another module's"], taken["b1"]), limit=0.15),
-        _measure.Gate(what="cleared / b1", ratio=_measure.ratio(added["set, then cleared"], taken["b1"]), limit=0.15),
-        _measure.Gate(what="prepare, nothing moved / b1", ratio=_measure.ratio(added["prepare"], taken["b1"]), limit=0.85),
-        _measure.Gate(what="prepare, 8 gauges / b3", ratio=_measure.ratio(sent["prepare"], taken["b3"]), limit=2.3),
-    ]  # fmt: skip
+        gate("unused / b1", added["another module's"], taken["b1"], 0.15),
+        gate("cleared / b1", added["set, then cleared"], taken["b1"], 0.15),
+        gate("prepare, nothing moved / b1", added["prepare"], taken["b1"], 0.85),
+        gate("prepare, 8 gauges / b3", sent["prepare"], taken["b3"], 2.3),
+    ]
     return report.finish(arguments)
 
 

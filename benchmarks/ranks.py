@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import _baselines
 import _measure
@@ -99,7 +98,9 @@ def figures(case: str, runs: list[dict[str, float]]) -> list[_measure.Figure]:
 def main() -> int:
     parser = _measure.parser(__doc__, repeats=3)
     parser.add_argument("--ranks", type=_measure.positive, default=1024, help="ranks of the instance")
-    parser.add_argument("--seconds", type=_measure.positive, default=200, help="simulated seconds that are timed")
+    parser.add_argument(
+        "--seconds", type=_measure.positive, default=200, help="simulated seconds that are timed"
+    )
     parser.add_argument("--case", choices=CASES, help="run this one here and print its raw numbers")
     arguments = parser.parse_args()
     if arguments.case:
