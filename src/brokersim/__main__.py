@@ -2,4 +2,4 @@
 
 from brokersim.cli.main import main
 
-main()
+raise SystemExit(main())

@@ -329,7 +329,7 @@ def test_a_spinning_module_on_a_real_clock_leaves_timers_and_callers_their_turn(
                 await instance.sleep(20.0)
                 assert heartbeat.counts[0] - before >= 5
                 assert (await client.call("kinds.step"))["inner"] == "sync"
-                loop = instance.broker(0).module("kinds").loop
+                loop = instance.broker(0).module("kinds").own_loop
                 assert loop.idle_calls > 100
 
     brokersim.run(main, clock="real*1000")

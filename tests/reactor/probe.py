@@ -41,15 +41,15 @@ class Probe(Actor):
 
     def hook(self, kind: str, label: str, fn: Callable[[], object] | None = None) -> Watcher:
         """A started watcher that logs its label and then calls ``fn``."""
-        if self.loop is None:
-            self.loop = ModuleLoop(self.reactor, self)
+        if self.own_loop is None:
+            self.own_loop = ModuleLoop(self.reactor, self)
 
         def call() -> None:
             self.log.append(label)
             if fn is not None:
                 fn()
 
-        watcher = self.loop.watcher(kind, call)
+        watcher = self.own_loop.watcher(kind, call)
         watcher.start()
         return watcher
 

@@ -238,4 +238,4 @@ def test_in_real_time_a_loop_may_turn_as_long_as_it_likes(reactor, monkeypatch):
     for _ in range(20):
         reactor.drain()
     assert actor.errors == []
-    assert actor.loop.idle_calls == 20 * loop.BUDGET
+    assert actor.own_loop.idle_calls == 20 * loop.BUDGET

@@ -132,7 +132,7 @@ def test_prepare_and_check_count_are_the_iterations(reactor, actor):
     for number in range(3):
         actor.after(number + 1.0, "timer")
     run_until(reactor, 10.0)
-    assert actor.loop.iterations == 10
+    assert actor.own_loop.iterations == 10
     assert calls == {"prepare": 10, "check": 10}
 
 
@@ -142,7 +142,7 @@ def test_a_burst_of_n_requests_makes_n_iterations_never_fewer(reactor, actor):
         actor.send(f"m{number}")
     while reactor.fifo:
         reactor.drain()
-    assert actor.loop.iterations == 1000
+    assert actor.own_loop.iterations == 1000
     assert actor.log == [entry for number in range(1000) for entry in ("check", f"m{number}")]
 
 
@@ -183,7 +183,7 @@ def test_a_no_op_idle_watcher_keeps_the_loop_turning_too(reactor, actor):
     quiet.start()
     turns(reactor, 3)
     assert actor.log == ["check"] * 3
-    assert actor.loop.idle_calls == 0
+    assert actor.own_loop.idle_calls == 0
     quiet.stop()
     reactor.drain()
     assert not reactor.fifo
@@ -198,8 +198,8 @@ def test_idle_count_is_iterations_less_iterations_with_events(reactor, actor):
     actor.after(0.0, "timer")
     reactor.fire_due()  # no idle
     turns(reactor, 3)
-    assert actor.loop.iterations == 4 + 2 + 1 + 3
-    assert actor.loop.idle_calls == actor.loop.iterations - 2
+    assert actor.own_loop.iterations == 4 + 2 + 1 + 3
+    assert actor.own_loop.idle_calls == actor.own_loop.iterations - 2
 
 
 def test_a_message_taken_from_a_backlog_does_not_keep_idle_watchers_out(reactor, actor):

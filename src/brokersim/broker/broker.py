@@ -107,7 +107,8 @@ class Broker:
             if message.type == REQUEST:
                 message.dst = None  # so that it is answered once, by whoever it reaches now
                 self.route_request(message)
-        self._answer_owed(endpoint)
+        if endpoint.has_served:
+            self._answer_owed(endpoint)
         self._send_disconnects(endpoint)
         endpoint.pending.clear()
         if endpoint.station is not None:
@@ -120,6 +121,7 @@ class Broker:
         if name in self.services:
             raise RequestError(EEXIST, f"service {name!r} is already registered")
         self.services[name] = endpoint
+        endpoint.has_served = True
         self._changed()
 
     def drop_service(self, name: str, endpoint: Endpoint) -> None:

@@ -35,6 +35,8 @@ Then = Callable[[Message, Any], object]
 Handler = Callable[[Message], object]
 #: A request handler and whether guests may call it.
 Method = tuple[Handler, bool]
+#: Requests every module makes at its start, which leave nothing behind that a disconnect would end.
+_LEAVES_NOTHING = frozenset({"event.subscribe", "module.status"})
 _NOWHERE: tuple[None, None] = (None, None)
 
 
@@ -47,7 +49,7 @@ class Endpoint(Actor):
     """
 
     __slots__ = (
-        "_matchtag", "broker", "called", "is_open", "name", "reactor", "rolemask", "routes", "userid", "uuid",
+        "_matchtag", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask", "routes", "userid", "uuid",
     )  # fmt: skip
 
     name: str
@@ -64,6 +66,7 @@ class Endpoint(Actor):
         self.routes: dict[str, tuple[Endpoint, Handler]] = {}
         self.called: dict[tuple[str, int, int], None] = {}
         self.is_open = True
+        self.has_served = False
         self._matchtag = 0
 
     # -- sending
@@ -131,7 +134,7 @@ class Endpoint(Actor):
         if message.nodeid == NODEID_UPSTREAM:
             message.nodeid = self.broker.rank
             message.flags |= FLAG_UPSTREAM
-        if not message.flags & FLAG_NORESPONSE:
+        if not message.flags & FLAG_NORESPONSE and message.topic not in _LEAVES_NOTHING:
             service = message.topic.rpartition(".")[0] or message.topic
             self.called[(service, message.nodeid, message.flags & FLAG_UPSTREAM)] = None
         self.broker.route_request(message)
@@ -186,10 +189,16 @@ class Endpoint(Actor):
         self.broker.publish(event)
 
     def set_tracer(self, tracer: Tracer | None) -> None:
-        """Tell every message to ``tracer``; an endpoint that was ever traced keeps a loop, which knows tracers."""
+        """Tell every message to ``tracer``; the shortest path of the loop knows no tracers."""
         self.tracer = tracer
-        if tracer is not None and self.loop is None:
-            self.loop = ModuleLoop(self.reactor, self)
+        if tracer is not None or self.own_loop is not None:
+            self.module_loop().trace()
+
+    def module_loop(self) -> ModuleLoop:
+        """This endpoint's loop with its watchers, made when first asked for."""
+        if self.own_loop is None:
+            self.own_loop = ModuleLoop(self.reactor, self)
+        return self.own_loop
 
     # -- receiving
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,10 @@ class Module:
         self._removed: list[Done] = []
         self._timer: Timer | None = None
         instance = broker.instance
-        self.handle = handle = Handle(broker, name, instance.uuid(broker.rank, name), self)
+        make = Handle if code.program is None else code.program.make_handle
+        self.handle = handle = make(broker, name, instance.uuid(broker.rank, name), self)
+        if code.may_block:
+            handle.workers = instance.workers
         self.since = broker.reactor.now
         broker.add_service(name, handle)
         broker.add_endpoint(handle)
@@ -88,13 +92,14 @@ class Module:
         sender.counts[0] += 1
         if sender.tracer is not None:
             sender.tracer("tx", sender, message)
-        seconds = self.broker.instance.seconds("broker.module-load-timeout", LOAD_TIMEOUT)
-        self._timer = self.broker.reactor.call_later(seconds, self._load_timed_out)
         self.broker.reactor.push(message)
 
     def _start(self, _: Message) -> None:
         handle = self.handle
-        handle.event_subscribe(f"{self.name}.stats-clear")
+        handle.event_subscribe(sys.intern(f"{self.name}.stats-clear"))  # one string for a thousand ranks
+        if self.code.program is not None:
+            self.code.program.start(handle, self.args)
+            return
         handle.table = self.code.table
         try:
             handle.owner = self.code.owner(handle, *self.args)
@@ -110,6 +115,8 @@ class Module:
         if ready is None:
             self.set_running()
         else:
+            seconds = self.broker.instance.seconds("broker.module-load-timeout", LOAD_TIMEOUT)
+            self._timer = self.broker.reactor.call_later(seconds, self._load_timed_out)
             handle.spawn(self._when_ready(ready()))
 
     async def _when_ready(self, ready: Any) -> None:

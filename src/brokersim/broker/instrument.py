@@ -28,14 +28,15 @@ BITS = {
 class Instrument:
     """Emits one module's counters from one hook for as long as its mask bit is set.
 
-    With the bit clear nothing is left in the loop: the watcher notices and stops itself.
+    With the bit clear nothing is left in the loop.
     """
 
-    __slots__ = ("_block", "_handle", "_last", "_timer", "_watcher", "hook", "packets")
+    __slots__ = ("_block", "_counts", "_handle", "_last", "_timer", "_watcher", "hook", "packets")
 
     def __init__(self, handle: Handle, hook: str) -> None:
         self._handle = handle
         self._block = GaugeBlock([f"flux.{handle.name}.{handle.rank}.{name}" for name in COUNTER_NAMES])
+        self._counts = handle.counts
         self._last: list[int] = []
         self._watcher: Watcher | None = None
         self._timer: Timer | None = None
@@ -81,14 +82,11 @@ class Instrument:
             self.start()
 
     def emit(self) -> None:
-        """The hook: send the counters if one moved; leave the loop if the bit is clear."""
-        handle = self._handle
-        if not handle.mask & MSGCOUNT:
-            self.stop()
-            return
-        counts = handle.counts
+        """The hook: send the counters if one moved."""
+        counts = self._counts
         if counts == self._last:
             return
+        handle = self._handle
         self._last = counts.copy()
         self.packets += 1
         handle.reactor.packets += 1
@@ -99,7 +97,5 @@ class Instrument:
         self._timer = self._handle.reactor.call_later(period, self._tick, owner=self._handle)
 
     def _tick(self) -> None:
-        self._timer = None
-        if self._handle.mask & MSGCOUNT:
-            self._arm()
+        self._arm()
         self.emit()

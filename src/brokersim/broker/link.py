@@ -25,7 +25,7 @@ class Link:
         self.latency = latency  # ns
         self.is_up = True
         self.sent = 0
-        #: Given every message instead of the peer, to look at, hold or lose it; what it lets pass it hands to ``carry``.
+        #: Given every message instead of the peer, to look at, hold or lose it; what may pass it hands to ``carry``.
         self.tap: Callable[[Receive, Message], object] | None = None
 
     def send(self, receive: Receive, message: Message) -> None:
@@ -35,7 +35,7 @@ class Link:
             self.tap(receive, message)
         elif self.latency:
             reactor = self.peer.reactor
-            reactor.call_at(reactor.now + self.latency, receive, message)
+            reactor.arrive_at(reactor.now + self.latency, receive, message)
         else:
             receive(message)
 

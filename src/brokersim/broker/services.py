@@ -265,7 +265,7 @@ def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
     if handle.station is not None:
         handle.station.settle()
     instrument = handle.instrument
-    loop = handle.loop
+    loop = handle.own_loop
     services = [name for name, owner in self.broker.services.items() if owner is handle]
     return {
         "name": module.name,

@@ -22,14 +22,17 @@ class Actor:
     open request to that request, whose ``then`` is the continuation; it is the only table of open requests.
     """
 
-    __slots__ = ("counts", "loop", "pending", "station", "stray", "timer_iterations", "tracer")
+    __slots__ = ("counts", "loop", "own_loop", "pending", "station", "stray", "tracer", "wakeups")
 
     def __init__(self) -> None:
         self.counts = [0] * 8
         self.pending: dict[int, Message] = {}
+        #: Its loop while that has anything to call, and the same for good.
         self.loop: ModuleLoop | None = None
+        self.own_loop: ModuleLoop | None = None
         self.station: Station | None = None
-        self.timer_iterations = 0
+        #: Turns of its loop without a message: timers, fds, idle turns.
+        self.wakeups = 0
         #: Responses nobody waits for: late, or a second answer.
         self.stray = 0
         #: Told of every message this actor sends ("tx") and is handed ("rx").
@@ -38,10 +41,8 @@ class Actor:
     @property
     def iterations(self) -> int:
         """Turns of this actor's loop: one a message received, one a wake-up without a message."""
-        if self.loop is not None:
-            return self.loop.iterations
         counts = self.counts
-        return counts[1] + counts[3] + counts[5] + counts[7] + self.timer_iterations
+        return counts[1] + counts[3] + counts[5] + counts[7] + self.wakeups
 
     def refuse(self, request: Message, error: Exception) -> None:
         """Answer a request whose handler raised RequestError."""

@@ -176,7 +176,7 @@ class Station:
         if self.spinning and self._phase is None and loop is not None and node.iteration:
             turns = (node.service - self._spin_from) // node.iteration
             self._spin_from += turns * node.iteration
-            loop.iterations += turns
+            self.actor.wakeups += turns
             loop.idle_calls += turns
 
     def withdraw(self) -> list[Message]:
@@ -230,12 +230,13 @@ class Station:
         loop = self.actor.loop
         if loop is not None:
             loop.dispatch(message, due, (), quiet)
-            loop.after_dispatch()
+            if self.actor.loop is loop:
+                loop.prepare()
             return
         if message is not None:
             dispatch(message)
         else:
-            self.actor.timer_iterations += 1
+            self.actor.wakeups += 1
             run_timers(due)
         if self.actor.loop is not None:
             self.actor.loop.prepare()  # made in this very turn

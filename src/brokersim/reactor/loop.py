@@ -10,11 +10,14 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, Message
 from brokersim.reactor.actor import Actor, dispatch
+
+if TYPE_CHECKING:
+    from brokersim.reactor.watchers import ModuleLoop
 
 NS = 1_000_000_000
 #: Messages handled before the loop yields: costs 2 % against never yielding and holds the loop about 0.15 ms.
@@ -99,6 +102,8 @@ class Reactor:
         self._timers: list[tuple[int, int, Timer]] = []
         #: Due timers taken off the heap: each entry will be one iteration.
         self._ready: deque[tuple[Actor | None, list[Timer]]] = deque()
+        #: What arrives over links at one instant (ns), in the order it was sent: one timer for all of it.
+        self._arrivals: dict[int, list[tuple[Callable[[Message], object], Message]]] = {}
         self._seq = 0
         self._spins = 0
         self._spins_at = 0
@@ -121,6 +126,25 @@ class Reactor:
             if when < self.parked_until:
                 self.wake()
         return timer
+
+    def arrive_at(self, when: int, receive: Callable[[Message], object], message: Message) -> None:
+        """Call ``receive(message)`` at ``when`` (ns), by a timer that all arrivals of that instant share."""
+        if not self.jumps or self.push is self.outside:
+            self.call_at(when, receive, message)
+            return
+        arrivals = self._arrivals.get(when)
+        if arrivals is None:
+            arrivals = self._arrivals[when] = []
+            self.call_at(when, self._arrive, when)
+        arrivals.append((receive, message))
+
+    def _arrive(self, when: int) -> None:
+        fifo = self.fifo
+        for receive, message in self._arrivals.pop(when):
+            receive(message)
+            while fifo:  # what one arrival causes comes before the next, as with a timer each
+                self.drain()
+            self.push = fifo.append
 
     def _enter(self, timer: Timer) -> None:
         if timer.fn is not None:
@@ -201,7 +225,7 @@ class Reactor:
             if owner.loop is not None:
                 owner.loop.iterate(None, due)
             else:
-                owner.timer_iterations += 1
+                owner.wakeups += 1
                 run_timers(due)
         except Exception as error:
             owner.failed(error, None)
@@ -225,38 +249,67 @@ class Reactor:
         self.push = self.outside
 
     def _drain_free(self, budget: int) -> None:
-        # The body of `dispatch` again, inlined: a call a message would cost a sixth of the whole.
+        # The body of `dispatch`, and of a turn with prepare and check watchers only, again: two calls a message would
+        # cost a third of the whole.
         fifo = self.fifo
         popleft = fifo.popleft
         message: Message | None = None
+        loop: ModuleLoop | None = None
+        in_hand: Message | None = None  # None while watchers run: what they raise is not the message's fault
         while fifo and budget > 0:
             try:
                 while fifo and budget:
                     budget -= 1
                     message = popleft()
                     self.current = dst = message.dst
-                    if dst.loop is not None:
-                        dst.loop.iterate(message)
-                        continue
+                    loop = dst.loop
+                    if loop is not None:
+                        if not loop.is_plain:
+                            in_hand = message
+                            loop.iterate(message)
+                            continue
+                        in_hand = None
+                        for watcher in loop.checks:
+                            if watcher.active:
+                                watcher.fn()  # type: ignore[misc]
+                    in_hand = message
                     kind = message.type
                     dst.counts[kind] += 1
                     if kind != 3:
                         message.handler(message)  # type: ignore[misc]
-                        continue
-                    pending = dst.pending
-                    request = pending.pop(message.matchtag, None)
-                    if request is None:
-                        dst.stray_response(message)
-                    elif message.flags & 0x40 and not message.errnum:
-                        pending[message.matchtag] = request
-                        request.then(message, request.arg)
                     else:
-                        then = request.then
-                        arg = request.arg
-                        request.then = request.arg = None
-                        then(message, arg)
+                        pending = dst.pending
+                        request = pending.pop(message.matchtag, None)
+                        if request is None:
+                            dst.stray_response(message)
+                        elif message.flags & 0x40 and not message.errnum:
+                            pending[message.matchtag] = request
+                            request.then(message, request.arg)
+                        else:
+                            then = request.then
+                            arg = request.arg
+                            request.then = request.arg = None
+                            then(message, arg)
+                    if loop is not None and dst.loop is loop:  # neither ended nor blocked in its handler
+                        in_hand = None
+                        for watcher in loop.prepares:
+                            if watcher.active:
+                                watcher.fn()  # type: ignore[misc]
+                        if not loop.is_settled:
+                            loop.settle()
             except Exception as error:
-                blame(error, message)
+                if in_hand is None and message is not None:
+                    message.dst.failed(error, None)
+                else:
+                    blame(error, in_hand)
+                    if loop is not None and loop.is_plain and loop.actor.loop is loop:
+                        self._prepare(loop)  # a handler that refused ends no more than itself
+
+    def _prepare(self, loop: ModuleLoop) -> None:
+        try:
+            loop.prepare()
+        except Exception as error:
+            loop.actor.failed(error, None)
 
     def _drain_charged(self, budget: int) -> None:
         fifo = self.fifo

@@ -18,6 +18,8 @@ from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
 BURST = 1024
+#: Real seconds between two looks at whether outside clients have come to rest.
+_LOOK_AGAIN = 0.0002
 _ENDED = "the instance has ended: nobody is left to answer"
 
 
@@ -46,6 +48,8 @@ class Runner:
         self._solo_until = -1.0
         #: Virtual time with outside clients: may time move? They need it only while they wait for an answer.
         self.may_jump: Callable[[], bool] | None = None
+        #: And have they all come to rest? A request that is about to be sent must not find that time has passed.
+        self.is_settled: Callable[[], bool] = lambda: True
         reactor.jumps = self.is_virtual
         reactor.wake = self.wake
         reactor.outside = reactor.push = self._post_message
@@ -193,6 +197,7 @@ class Runner:
             and not self._posts
             and not self._hold
             and self._is_waited_for()
+            and self.is_settled()
         ):
             self._burst(due)
             await self._yield()
@@ -289,6 +294,8 @@ class Runner:
             return 0.0
         if self._hold or not self._is_waited_for():
             return math.inf
+        if not self.is_settled():
+            return _LOOK_AGAIN
         due = self.reactor.next_due()
         if due is None and deadline == math.inf:
             return self._deadlock()

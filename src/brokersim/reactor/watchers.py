@@ -46,21 +46,21 @@ class Watcher:
 
 
 class ModuleLoop:
-    """The watchers and the iteration count of one actor; made when the first watcher starts.
+    """The watchers of one actor. It is the actor's ``loop`` while it has any, and costs nothing when it has none.
 
     prepare count = check count = ``iterations``; while the module is blocked in poll, its next prepare has
-    already run. ``idle_calls`` counts iterations in which idle watchers were invoked.
+    already run. ``idle_calls`` counts iterations in which idle watchers were invoked. ``is_plain`` says that a turn
+    is no more than checks, dispatch and prepares, which the drain then does by itself.
     """
 
     __slots__ = (
-        "_fresh", "_order", "_spin", "actor", "backlog", "checks", "idle_calls", "idles", "iterations", "nonblocking",
-        "prepares", "reactor", "spin_queued",
+        "_fresh", "_order", "_spin", "_started", "actor", "backlog", "checks", "idle_calls", "idles",
+        "is_plain", "is_settled", "nonblocking", "prepares", "reactor", "spin_queued",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, actor: Actor) -> None:
         self.reactor = reactor
         self.actor = actor
-        self.iterations = actor.iterations
         self.idle_calls = 0
         # Tuples in call order, rebuilt at start and stop: an iteration in progress keeps walking its own.
         self.prepares: tuple[Watcher, ...] = ()
@@ -69,19 +69,54 @@ class ModuleLoop:
         self.nonblocking = 0  # active idle watchers, no-op ones included
         self.backlog = False  # was another message waiting when the last one had been dispatched?
         self.spin_queued = False
+        self.is_plain = True
+        self.is_settled = True  # at the end of a turn there is nothing more to see to
+        self._started = 0
         self._order: dict[str, list[Watcher]] = {kind: [] for kind in HOOKS}
         self._spin = Message(_SPIN, dst=actor)
-        self._fresh = reactor.current is actor
-        if self._fresh:
-            # Made in the middle of this actor's turn: its first prepare comes right behind that turn.
-            reactor.fifo.appendleft(self._spin)
+        self._fresh = False
+
+    @property
+    def iterations(self) -> int:
+        """Turns of this loop: one a message received, one a wake-up without a message."""
+        return self.actor.iterations
+
+    def attach(self) -> None:
+        """Become the actor's loop. In the middle of its turn, the first prepare comes right behind that turn."""
+        if self.actor.loop is not None:
+            return
+        self.actor.loop = self
+        if self.reactor.current is self.actor:
+            self._fresh = True
+            self.reactor.fifo.appendleft(self._spin)
+        self._judge()
+
+    def resume(self) -> None:
+        """Become the actor's loop again, if there is anything to call."""
+        if self._started:
+            self.attach()
+
+    def _detach(self) -> None:
+        if self.actor.loop is self and self.actor.tracer is None:
+            self.actor.loop = None
+
+    def _judge(self) -> None:
+        self.is_plain = not (
+            self._fresh or self.spin_queued or self.nonblocking or self.actor.tracer is not None
+        )
+        self.is_settled = self._started > 0 and not self.nonblocking
+
+    def trace(self) -> None:
+        """The actor's tracer was set or taken away: the drain's own path knows no tracers."""
+        if self.actor.tracer is not None:
+            self.attach()
+        self._judge()
 
     def close(self) -> None:
-        """Stop every watcher; the actor goes back to the short loop."""
+        """Stop every watcher."""
         for kind in HOOKS:
             for watcher in list(self._order[kind]):
                 watcher.stop()
-        self.actor.timer_iterations = max(0, self.iterations - sum(self.actor.counts[1::2]))
 
     def watcher(self, kind: str, fn: Callable[[], object] | None) -> Watcher:
         """A stopped watcher of ``kind`` prepare, check or idle."""
@@ -90,6 +125,8 @@ class ModuleLoop:
     def add(self, watcher: Watcher, oldest: bool) -> None:
         order = self._order[watcher.kind]
         order.insert(0 if oldest else len(order), watcher)
+        self._started += 1
+        self.attach()
         if watcher.kind == "idle":
             self.nonblocking += 1
             self._keep_turning()
@@ -100,6 +137,7 @@ class ModuleLoop:
         at = order.index(watcher)
         order[at] = order[-1]
         order.pop()
+        self._started -= 1
         if watcher.kind == "idle":
             self.nonblocking -= 1
         self._rebuild(watcher.kind)
@@ -114,6 +152,7 @@ class ModuleLoop:
             was, self.idles = bool(self.idles), calls
             if was != bool(calls) and self.actor.station is not None:
                 self.actor.station.spin(bool(calls))
+        self._judge()
 
     # -- the iteration
 
@@ -123,10 +162,14 @@ class ModuleLoop:
         """One turn: checks, at most one dispatch, idle, timers, fds, then the prepares of the next turn."""
         if message is not None and message.type == _SPIN:
             if self._fresh:
+                self._fresh = False
+                self._judge()
                 self.prepare()
                 return
             self.spin_queued = False
+            self._judge()
             if not self.nonblocking:
+                self._rest()
                 return  # the last idle watcher stopped after this turn was queued: poll blocks again
             message = None
             if self.reactor.jumps:
@@ -142,9 +185,11 @@ class ModuleLoop:
             # A message that met an empty queue woke the poll as an fd event, which keeps idle watchers out.
             quiet = not due and not fds and (message is None or self.backlog)
             self.dispatch(message, due, fds, quiet)
+            if self.actor.loop is not self:
+                return  # ended, or blocked in its handler: then the turn ends when the handler does
             if message is not None and self.idles:
                 self.backlog = self._has_backlog()
-            self.after_dispatch()
+            self.prepare()
         except RequestError as error:
             # A watcher's: the message of this turn, whose handler's refusal is caught in `dispatch`, is not to blame.
             self.actor.failed(error, None)
@@ -159,6 +204,7 @@ class ModuleLoop:
         self.spin_queued = True
         self._turn(None, (), ())
         self.spin_queued = False
+        self._judge()
         if self.nonblocking and before != (reactor.packets, len(reactor.fifo), self.nonblocking):
             self._keep_turning()
 
@@ -172,7 +218,9 @@ class ModuleLoop:
         self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]], quiet: bool
     ) -> None:
         """The handle's check, which takes one message; then what was pending below the checks."""
-        if message is not None:
+        if message is None:
+            self.actor.wakeups += 1
+        else:
             try:
                 dispatch(message)
             except RequestError as error:
@@ -192,19 +240,24 @@ class ModuleLoop:
         for fd in reversed(list(fds)):
             fd()
 
-    def after_dispatch(self) -> None:
-        """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
-        self.iterations += 1
-        self.prepare()
-
     def prepare(self) -> None:
-        """The prepare watchers, and whether the poll behind them may block."""
-        self._fresh = False
+        """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
         for watcher in self.prepares:
             if watcher.active:
                 watcher.fn()  # type: ignore[misc]
+        self.settle()
+
+    def settle(self) -> None:
+        """The end of a turn: turn on if an idle watcher wants to, let go of the actor if nobody wants anything."""
         if self.nonblocking:
             self._keep_turning()
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is left to call: the actor goes back to the shortest path."""
+        if not self._started and not self.spin_queued and not self._fresh:
+            self._detach()
 
     def _has_backlog(self) -> bool:
         actor = self.actor
@@ -213,4 +266,5 @@ class ModuleLoop:
     def _keep_turning(self) -> None:
         if not self.spin_queued and (self.actor.station is None or not self.reactor.charged):
             self.spin_queued = True
+            self._judge()
             self.reactor.fifo.append(self._spin)
