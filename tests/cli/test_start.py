@@ -125,7 +125,7 @@ def test_idle_under_a_real_clock_warns(started: Started, run: Run) -> None:
         (("--hook", "timer"), "not a hook: 'timer'; give prepare, check, idle or timer:FSD"),
         (("--hook", "timer:0"), "not a hook: 'timer:0'"),
         (("--hook", "timer:inf"), "not a hook: 'timer:inf'"),
-        (("--stats", "localhost"), "not a statsd target: 'localhost'; give HOST:PORT (127.0.0.1:8125) or mem:"),
+        (("--stats", "localhost"), "not a statsd target: 'localhost'; give HOST:PORT (127.0.0.1:8125), serve or mem:"),
         (("--stats", "h:70000"), "not a statsd target: 'h:70000'"),
         (("--fake-resources", "0x4"), "not resources: '0x4'; give N, NxC or NxCxG"),
         (("-m", "kvs,,cron"), "'kvs,,cron' has an empty name"),

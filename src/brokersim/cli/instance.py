@@ -54,7 +54,11 @@ def _status_parts(answer: dict[str, Any]) -> list[str]:
     ]
     stats = answer.get("stats") or {}
     if stats.get("target"):
-        target = stats["target"] if stats["target"] == "mem:" else f"udp://{stats['target']}"
+        target = (
+            stats["target"]
+            if stats["target"].startswith(("mem:", "serve", "http:"))
+            else f"udp://{stats['target']}"
+        )
         parts.append(f"stats {target} ({stats['sent']:,} sent, {stats['refused']:,} refused)")
     masks = [f"{name}={mask:#x}" for name, mask in answer.get("masks", {}).items() if mask]
     return [*parts, f"mask {','.join(masks)}"] if masks else parts

@@ -40,12 +40,13 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 @click.option("--clock", metavar="KIND", help="real, virtual or real*N  [real]")
 @click.option("--seed", type=int, metavar="N", help="of everything random  [today's date]")
 @click.option("--hook", metavar="KIND", help="prepare, check, idle or timer:FSD  [prepare]")
-@click.option("--stats", metavar="DEST", help="HOST:PORT of a statsd, or mem:")
+@click.option("--stats", metavar="DEST", help="HOST:PORT of a statsd, serve, or mem:")
+@click.option("--with-aggregator", "aggregator", metavar="CMD", help="start this statsd, send to it")
 @click.option("--fake-resources", "resources", metavar="N[xC[xG]]", help="nodes, cores, gpus  [1x4]")
 @click.option(
     "-S", "--setattr", "attributes", multiple=True, type=ASSIGNMENT, metavar="A=V", help="broker attribute"
 )
-@click.option("--conf", multiple=True, type=ASSIGNMENT, metavar="K=V", help="configuration value")
+@click.option("--conf", multiple=True, type=ASSIGNMENT, metavar="K=V", hidden=True)
 @click.option("--statedir", "state_dir", metavar="DIR", help="keep content there  [in memory]")
 @click.option("--rundir", "run_dir", metavar="DIR", hidden=True)
 @click.option("-d", "--detach", is_flag=True, help="print URI and pid, return")
@@ -78,6 +79,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "seed": _first(given["seed"], _seed(), file.get("seed"), _today()),
         "hook": _first(given["hook"], file.get("hook")),
         "stats": _first(given["stats"], os.environ.get(_STATS_VARIABLE) or None, file.get("stats")),
+        "aggregator": given["aggregator"],
         "modules": _first(_modules(given["modules"]), _tuple(file.get("modules"))),
         "module_path": _folders(given["module_path"], file.get("module_path", [])),
         "resources": _first(given["resources"], file.get("resources")),

@@ -11,6 +11,7 @@ from brokersim.cli.errors import similar
 from brokersim.cli.session import Session
 from brokersim.cli.stats_options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats_recording import STANDARD, Recording, read, shown, to_document
+from brokersim.cli.types import DURATION
 from brokersim.statsd.explain import Contribution
 from brokersim.statsd.explain import explain as explained
 from brokersim.statsd.numbers import format_number
@@ -27,14 +28,12 @@ from brokersim.statsd.replay import replay
 )
 @dialect_option
 @flush_option
-@click.option("--at", type=float, metavar="SECONDS", help="only of the flush at this time")
+@click.option("--at", type=DURATION, metavar="FSD", help="only of the flush at this time")
 @list_options
 @click.argument("series")
 @click.argument("file", metavar="[FILE|-]", default=STANDARD)
 @pass_session
-def explain(
-    session: Session, dialect: str, flush: float, at: float | None, series: str, file: str
-) -> None:
+def explain(session: Session, dialect: str, flush: float, at: float | None, series: str, file: str) -> None:
     """Name the packets that made a value what it is.
 
     SERIES is a sender's name (flux.kvs.0.request_rx) or a flushed one (gauges.flux.kvs.0.request_rx).
@@ -46,13 +45,20 @@ def explain(
     if not found:
         _nothing(session, recording, series, dialect, flush)
     if at is not None:
+        times = f"{found[0].flush_t:.15g} to {found[-1].flush_t:.15g}"
         found = [each for each in found if abs(each.flush_t - at) < flush / 2]
+        if not found:
+            session.fail(
+                f"no line went into {series!r} for the flush at {at:g} s", hint=f"there are some at {times}"
+            )
     if session.json:
         session.write(to_document([_to_json(each) for each in found]))
         return
     session.table(("Packet", "t_s", "Flush", "Line", "Effect", "Before", "After"), map(_row, found))
     packets = len({each.packet for each in found})
-    session.say(f"{len(found):,} lines of {packets:,} packets, of {len(recording.records):,} packets in {file}")
+    session.say(
+        f"{len(found):,} lines of {packets:,} packets, of {len(recording.records):,} packets in {file}"
+    )
 
 
 def _nothing(session: Session, recording: Recording, series: str, dialect: str, flush: float) -> None:

@@ -10,7 +10,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats_options import dialect_option, flush_option, warn_if_cut, wrong_use
-from brokersim.cli.stats_recording import STANDARD, Recording, read, rewrite, shown, to_document, to_json
+from brokersim.cli.stats_recording import STANDARD, Recording, Writer, read, rewrite, shown, to_document
 from brokersim.statsd.lint import Finding
 from brokersim.statsd.lint import fix as fixed
 from brokersim.statsd.lint import lint as linted
@@ -63,16 +63,18 @@ def _fix(session: Session, recording: Recording) -> Recording:
     """The mended recording, written where it came from; untouched if nothing was to be mended."""
     records = list(fixed(recording.records))
     if recording.name == STANDARD:
+        writer = Writer(STANDARD, plain=recording.is_plain)
         for t, packet in records:
-            session.out(to_json(t, packet))
+            writer.write(t, packet)
+        writer.close()
     elif records != recording.records:
         try:
-            rewrite(recording.name, records)
+            rewrite(recording.name, records, plain=recording.is_plain)
         except OSError as error:
             raise usage_error(f"{recording.name}: cannot be rewritten: {error.strerror}") from None
         changed = len(set(records) - set(recording.records))
         session.say(f"{recording.name}: rewritten, {changed:,} packets mended")
-    return Recording(recording.name, records, list(range(1, len(records) + 1)))
+    return recording._replace(records=records, lines=list(range(1, len(records) + 1)))
 
 
 def _file_line(finding: Finding, recording: Recording) -> int | None:
@@ -84,7 +86,9 @@ def _to_text(finding: Finding, recording: Recording) -> list[str]:
     where = recording.name if number is None else f"{recording.name}:{number}"
     subject = finding.series if finding.line is None else shown(finding.line)
     times = f" ({finding.times:,} times)" if finding.times > 1 else ""
-    told = "  ".join(part for part in (f"{where}: {finding.code} {subject or ''}".rstrip(), finding.text) if part)
+    told = "  ".join(
+        part for part in (f"{where}: {finding.code} {subject or ''}".rstrip(), finding.text) if part
+    )
     return [f"{told}{times}", f"   hint: {finding.hint}"]
 
 

@@ -28,7 +28,11 @@ DIALECT: Final = Parsed("dialect", check_dialect)
 
 def dialect_option(command: F) -> F:
     return click.option(
-        "--dialect", type=DIALECT, default="strict", metavar="NAME", help="strict, etsy, brubeck, collectd"
+        "--dialect",
+        type=DIALECT,
+        default="strict",
+        metavar="NAME",
+        help="strict, etsy, brubeck, collectd  [strict]",
     )(command)
 
 

@@ -14,7 +14,7 @@ import click
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.stats_recording import STANDARD, Writer, check_new, to_document
+from brokersim.cli.stats_recording import STANDARD, SYNC_SECONDS, Writer, check_new, to_document
 from brokersim.cli.stats_wire import DEFAULT_TARGET, Receiver, Sender
 from brokersim.cli.types import DURATION
 
@@ -23,9 +23,9 @@ from brokersim.cli.types import DURATION
     "record",
     cls=Command,
     **examples(
-        ("brokersim stats record week7.jsonl.gz", "what arrives at 127.0.0.1:8125, until ^C"),
+        ("brokersim stats record week7.jsonl.gz", "what arrives at port 8125, until ^C"),
         ("brokersim stats record --for 1m out.jsonl", "one minute of it"),
-        ("brokersim stats record -l 127.0.0.1:9000 --to 127.0.0.1:8125 out.jsonl", "listen in between"),
+        ("brokersim stats record -l :9000 --to localhost:8125 x.jsonl", "listen in between"),
     ),
 )
 @click.option("-l", "--listen", default=DEFAULT_TARGET, metavar="HOST:PORT", help="[127.0.0.1:8125]")
@@ -36,7 +36,13 @@ from brokersim.cli.types import DURATION
 @click.argument("out", metavar="OUT.jsonl[.gz]")
 @pass_session
 def record(
-    session: Session, listen: str, seconds: float, count: int | None, forward: str | None, force: bool, out: str
+    session: Session,
+    listen: str,
+    seconds: float,
+    count: int | None,
+    forward: str | None,
+    force: bool,
+    out: str,
 ) -> None:
     """Record statsd packets as JSON lines {"t": seconds, "data": "packet"}.
 
@@ -44,7 +50,9 @@ def record(
     \\udc80 to \\udcff, so that replay gives every packet back byte for byte.
     """
     if session.json and out == STANDARD:
-        raise usage_error("--json prints a summary, and OUT is stdout too", hint="the recording itself is JSON lines")
+        raise usage_error(
+            "--json prints a summary, and OUT is stdout too", hint="the recording itself is JSON lines"
+        )
     if not force:
         check_new(out)
     sender = None if forward is None else Sender(forward)
@@ -55,7 +63,7 @@ def record(
         raise usage_error(f"{out}: {error.strerror}") from None
     recorder = Recorder(receiver, writer, sender)
     with _ended_by(signal.SIGTERM, signal.SIGHUP):
-        session.say(f"recording udp://{receiver.address} to {'stdout' if out == STANDARD else out}")
+        session.say(f"recording {receiver.address} to {'stdout' if out == STANDARD else out}")
         try:
             recorder.run(seconds, math.inf if count is None else count)
         finally:
@@ -87,19 +95,22 @@ class Recorder:
         """Until so many seconds after the start or so many packets. A ^C ends it too, by its exception."""
         while self._packets < count:
             left = seconds - (self._clock() - self._start)
-            if left <= 0 or not self._receiver.wait(None if left == math.inf else left):
+            if left <= 0:
                 return
-            self._drain(count)
-            self._writer.flush()
+            if self._receiver.wait(min(left, SYNC_SECONDS)):
+                self._receiver.drain(lambda packet, _: self._keep(packet, count))
+                self._writer.flush()
+            else:
+                self._writer.sync()
 
-    def _drain(self, count: float) -> None:
-        while self._packets < count and (received := self._receiver.receive_nowait()) is not None:
-            packet, _ = received
-            self._writer.write(round(self._clock() - self._start, 6), packet)
-            self._packets += 1
-            self._bytes += len(packet)
-            if self._sender is not None:
-                self._sender.send(packet)
+    def _keep(self, packet: bytes, count: float) -> None:
+        if self._packets >= count:
+            return
+        self._writer.write(round(self._clock() - self._start, 6), packet)
+        self._packets += 1
+        self._bytes += len(packet)
+        if self._sender is not None:
+            self._sender.send(packet)
 
     def statistics(self) -> dict[str, Any]:
         """Packets and bytes written, packets the kernel dropped (None: unknown), and those not sent on."""

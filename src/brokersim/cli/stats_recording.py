@@ -22,17 +22,21 @@ from brokersim.statsd.stream import Record, StreamError, records_from_json
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 #: A recording that is being watched should not lag; emptying the compressor for each packet would undo it.
-_GZIP_SYNC_SECONDS: Final = 1.0
+SYNC_SECONDS: Final = 1.0
 STANDARD: Final = "-"
 
 
 class Recording(NamedTuple):
-    """What a file holds: its packets, the line of the file each stands on, and whether the file breaks off."""
+    """What a file holds: its packets and the line of the file each stands on.
+
+    ``is_cut``: its gzip breaks off. ``is_plain``: it has statsd lines, and no times.
+    """
 
     name: str
     records: list[Record]
     lines: list[int]
     is_cut: bool = False
+    is_plain: bool = False
 
 
 def read(name: str, *, plain: bool = False) -> Recording:
@@ -78,7 +82,8 @@ def _unpacked(data: bytes) -> tuple[bytes, bool]:
 
 def _plain(name: str, data: bytes) -> Recording:
     rows = [(number, row) for number, row in enumerate(data.split(b"\n"), start=1) if row.strip()]
-    return Recording(name, [(0.0, row) for _, row in rows], [number for number, _ in rows])
+    records = [(0.0, row) for _, row in rows]
+    return Recording(name, records, [number for number, _ in rows], is_plain=True)
 
 
 def _json_lines(name: str, data: bytes, is_cut: bool) -> Recording:
@@ -108,29 +113,42 @@ def to_json(t: float, packet: bytes) -> str:
 
 
 class Writer:
-    """Writes a recording, gzip if the name ends in ``.gz``; to stdout for ``-``. Raises OSError."""
+    """Writes a recording, gzip if the name ends in ``.gz``; to stdout for ``-``. Raises OSError.
 
-    def __init__(self, name: str) -> None:
+    ``plain`` writes the packets as they are, a line each, without their times.
+    """
+
+    def __init__(self, name: str, *, plain: bool = False) -> None:
+        self._plain = plain
         self._file: BinaryIO = sys.stdout.buffer if name == STANDARD else open(name, "wb")  # noqa: SIM115
         self._owns = name != STANDARD
         self._packed: gzip.GzipFile | None = None
         self._synced = 0.0
+        self._is_behind = False
         if name.endswith(".gz"):
             # No time and no name in the header: the same packets give the same bytes.
             self._packed = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, mtime=0)
 
     def write(self, t: float, packet: bytes) -> None:
-        line = to_json(t, packet).encode() + b"\n"
+        line = (packet if self._plain else to_json(t, packet).encode()) + b"\n"
         if self._packed is None:
             self._file.write(line)
             return
         self._packed.write(line)
-        if t - self._synced >= _GZIP_SYNC_SECONDS:
+        self._is_behind = True
+        if t - self._synced >= SYNC_SECONDS:
             self._synced = t
-            self._packed.flush()
+            self.sync()
 
     def flush(self) -> None:
-        """What was written can be read by others now; with gzip, within about a second."""
+        """What was written can be read by others now; with gzip, what was before the last ``sync``."""
+        self._file.flush()
+
+    def sync(self) -> None:
+        """What was written can be read by others now."""
+        if self._packed is not None and self._is_behind:
+            self._packed.flush()
+            self._is_behind = False
         self._file.flush()
 
     def close(self) -> None:
@@ -141,12 +159,12 @@ class Writer:
             self._file.close()
 
 
-def rewrite(name: str, records: Iterable[Record]) -> None:
+def rewrite(name: str, records: Iterable[Record], *, plain: bool = False) -> None:
     """Replace a recording; a reader sees the old one or the new one whole. Raises OSError."""
     path = Path(name).resolve()
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        writer = Writer(str(beside))
+        writer = Writer(str(beside), plain=plain)
         for t, packet in records:
             writer.write(t, packet)
         writer.close()

@@ -39,9 +39,9 @@ def parse_speed(text: str) -> float:
     "replay",
     cls=Command,
     **examples(
-        ("brokersim stats replay --dialect brubeck --flush 10s --json week7.jsonl", "its flushes"),
+        ("brokersim stats replay --dialect brubeck --json week7.jsonl", "its flushes"),
         ("brokersim stats replay --dialect etsy --dialect strict week7.jsonl", "where two differ"),
-        ("brokersim stats replay -x 10 --to 127.0.0.1:8125 week7.jsonl.gz", "send it, ten times as fast"),
+        ("brokersim stats replay -x 10 --to localhost:8125 week7.jsonl.gz", "send it, ten times faster"),
     ),
 )
 @click.option("--dialect", "dialects", type=DIALECT, multiple=True, metavar="NAME",
@@ -96,7 +96,9 @@ def _flushes(session: Session, records: list[Record], dialect: str, flush: float
         session.write(to_document([each.to_json() for each in flushes]))
         return
     rows = [
-        (f"{each.t:.15g}", name, format_number(value)) for each in flushes for name, value in each.values.items()
+        (f"{each.t:.15g}", name, format_number(value))
+        for each in flushes
+        for name, value in each.values.items()
     ]
     session.table(("t_s", "Name", "Value"), rows)
     bad = sum(each.bad_lines for each in flushes)
@@ -119,7 +121,11 @@ def _compare(session: Session, records: list[Record], dialects: tuple[str, ...],
         session.write(to_document({"dialects": [one, other], "differences": differences}))
     else:
         rows = [
-            (f"{each.t:.15g}", each.key, *("-" if n is None else format_number(n) for n in (each.one, each.other)))
+            (
+                f"{each.t:.15g}",
+                each.key,
+                *("-" if n is None else format_number(n) for n in (each.one, each.other)),
+            )
             for each in found
         ]
         if rows:

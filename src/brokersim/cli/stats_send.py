@@ -23,7 +23,13 @@ from brokersim.cli.stats_wire import Sender, default_target
         ("brokersim stats send < lines.txt", "lines on stdin"),
     ),
 )
-@click.option("-t", "--to", "target", metavar="HOST:PORT", help="[FLUX_FRIPP_STATSD, else 127.0.0.1:8125]")
+@click.option(
+    "-t",
+    "--to",
+    "target",
+    metavar="HOST:PORT",
+    help="[$BROKERSIM_STATS, else 127.0.0.1:8125]",
+)
 @click.option("--force", is_flag=True, help="send what is no statsd line, too")
 @click.argument("lines", metavar="[LINE]...", nargs=-1)
 @pass_session

@@ -6,30 +6,25 @@ import errno
 import os
 import select
 import socket
-import struct
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError, usage_error
+from brokersim.net.statsd_settings import RECEIVE_BUFFER, ServeError, parse_listen
+from brokersim.net.statsd_sockets import DatagramSocket, bind
 from brokersim.net.udp import parse_address
 
 #: statsd's own port.
 DEFAULT_TARGET: Final = "127.0.0.1:8125"
-_TARGET_VARIABLE: Final = "FLUX_FRIPP_STATSD"
-#: More than any datagram.
-LARGEST: Final = 65_536
-#: As the server asks for; what the kernel grants may be less.
-_RECEIVE_BUFFER: Final = 4 << 20
+_TARGET_VARIABLES: Final = ("BROKERSIM_STATS", "FLUX_FRIPP_STATSD")
 #: Seconds a full send buffer may stay full before the packet counts as refused.
 _PATIENCE: Final = 1.0
-_SO_MEMINFO: Final = 55
-_MEMINFO: Final = struct.Struct("9I")
-_MEMINFO_DROPS: Final = 8
 
 
 def default_target() -> str:
-    """Where statsd is: FLUX_FRIPP_STATSD, else 127.0.0.1:8125."""
-    return os.environ.get(_TARGET_VARIABLE) or DEFAULT_TARGET
+    """Where statsd is: BROKERSIM_STATS, else FLUX_FRIPP_STATSD, else 127.0.0.1:8125."""
+    return next(filter(None, map(os.environ.get, _TARGET_VARIABLES)), DEFAULT_TARGET)
 
 
 class Sender:
@@ -102,52 +97,46 @@ def _reason(error: Exception) -> str:
 
 
 class Receiver:
-    """A bound UDP socket. Port 0 is any free one. Raises CommandError if it cannot be bound."""
+    """Datagram sockets bound to one address, each with the server's receive buffer. Raises CommandError if not."""
 
     def __init__(self, address: str) -> None:
-        host, colon, port = address.rpartition(":")
-        if not colon or not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        try:
+            endpoint = parse_listen(address if "://" in address else f"udp://{address}")
+        except ServeError as error:
+            raise usage_error(str(error)) from None
+        if endpoint.kinds not in (("udp",), ("unix",)):
             raise usage_error(
-                f"no address to listen on: {address!r}; give HOST:PORT, such as {DEFAULT_TARGET}"
+                f"cannot listen on {address!r}: only datagrams are taken; give HOST:PORT or unix://PATH"
             )
         try:
-            family, kind, protocol, _, own = socket.getaddrinfo(
-                host.removeprefix("[").removesuffix("]"), int(port), type=socket.SOCK_DGRAM
-            )[0]
-            self._socket = socket.socket(family, kind, protocol)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            self._socket.setblocking(False)
-            self._socket.bind(own)
+            bound = bind(endpoint)
+        except ServeError as error:
+            raise CommandError(
+                str(error), hint="a server that runs can be asked: brokersim stats tail"
+            ) from None
         except (OSError, UnicodeError) as error:
-            busy = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            hint = "a statsd server listens there already" if busy else ""
-            raise CommandError(f"cannot listen on udp://{address}: {_reason(error)}", hint=hint) from None
+            raise CommandError(f"cannot listen on {address!r}: {_reason(error)}") from None
+        self._sockets = [DatagramSocket(kind, sock, RECEIVE_BUFFER) for kind, sock in bound]
 
     @property
     def address(self) -> str:
-        """``host:port`` as bound."""
-        host, port = self._socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """As bound: ``udp://127.0.0.1:8125``."""
+        return self._sockets[0].address
 
     def wait(self, seconds: float | None) -> bool:
         """Until a packet is there, at most so long. False if none came."""
-        return bool(select.select([self._socket], [], [], seconds)[0])
+        return bool(select.select([each.socket for each in self._sockets], [], [], seconds)[0])
 
-    def receive_nowait(self) -> tuple[bytes, str] | None:
-        """The next packet and its sender; None if none waits."""
-        try:
-            packet, peer = self._socket.recvfrom(LARGEST)
-        except BlockingIOError:
-            return None
-        return packet, f"{peer[0]}:{peer[1]}"
+    def drain(self, feed: Callable[[bytes, str | None], None]) -> None:
+        """Feeds the packets that wait, at most a turn's worth of each socket, with their senders."""
+        for each in self._sockets:
+            each.drain(lambda packet, sender, _: feed(packet, sender), 0.0)
 
     def dropped(self) -> int | None:
-        """Packets the kernel threw away because this socket's buffer was full; None if it does not tell."""
-        try:
-            told = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-        except OSError:
-            return None
-        return int(_MEMINFO.unpack(told)[_MEMINFO_DROPS]) if len(told) == _MEMINFO.size else None
+        """Packets the kernel threw away because the buffer was full; None if it does not tell."""
+        drops = [each.statistics().kernel_drops for each in self._sockets]
+        return sum(one or 0 for one in drops) if any(one is not None for one in drops) else None
 
     def close(self) -> None:
-        self._socket.close()
+        for each in self._sockets:
+            each.close()

@@ -17,6 +17,7 @@ import trio
 
 from brokersim.broker.endpoint import Endpoint, Handler, Method
 from brokersim.broker.services import check_service_name
+from brokersim.net.repose import Repose
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
     EVENT,
@@ -56,6 +57,7 @@ class Connector:
         self.instance = instance
         self.folder = folder
         self.connections: dict[Connection, None] = {}
+        self.repose = Repose()
         self._listeners: list[tuple[socket.socket, Path]] = []
 
     @property
@@ -75,6 +77,7 @@ class Connector:
             self.instance.broker(rank).attributes.fix("local-uri", f"local://{path}")
         if self.instance.runner.is_virtual:
             self.instance.runner.may_jump = self.is_waited_for
+            self.instance.runner.is_settled = self.repose.is_settled
 
     def is_waited_for(self) -> bool:
         """Some client waits for an answer that only time may bring."""
@@ -105,7 +108,7 @@ class Connector:
 
     def _admit(self, nursery: trio.Nursery, broker: Broker, client: socket.socket) -> None:
         client.setblocking(False)
-        _, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        pid, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         allowed = uid == broker.owner or broker.attributes.get("access.allow-guest-user") == "true"
         try:
             client.send(b"\0" if allowed else bytes([EPERM]))
@@ -116,6 +119,7 @@ class Connector:
             return
         connection = Connection(self, broker, client, uid)
         self.connections[connection] = None
+        self.repose.add(client, pid)
         nursery.start_soon(connection.run)
 
     def close(self) -> None:
@@ -223,6 +227,7 @@ class Connection(Endpoint):
                 return
             if not data:
                 return
+            self._connector.repose.stirred()
             runner.reactor.now = runner.clock.now_ns()
             with runner.inside():
                 try:
@@ -379,6 +384,7 @@ class Connection(Endpoint):
         except OSError:
             self._lose()
             return
+        self._connector.repose.stirred()
         self._out_size = len(data) - sent
         self._out = [data[sent:]] if self._out_size else []
         if sent:
@@ -408,6 +414,7 @@ class Connection(Endpoint):
     def _close(self) -> None:
         runner = self._connector.instance.runner
         self._connector.connections.pop(self, None)
+        self._connector.repose.drop(self._socket)
         self._lost = True
         with runner.inside():
             self.broker.drop_endpoint(self)

@@ -8,12 +8,13 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
+from brokersim.net.stats_option import is_serve, parse_serve
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
 
 #: Modules of an instance that is not told otherwise, in load order.
 DEFAULT_MODULES = (
-    "heartbeat", "content-cache", "content-sqlite", "kvs", "cron", "job-manager", "sched", "job-exec",
+    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "job-manager", "sched", "job-exec",
 )  # fmt: skip
 #: 2^16 ranks of one process each hold a few kB; more is a typing error rather than an experiment.
 MAX_SIZE = 65536
@@ -29,10 +30,13 @@ def check_clock(text: str) -> str:
 
 def check_stats(text: str) -> str:
     """``HOST:PORT`` of a statsd server, or ``mem:`` (kept in process). Raises ValueError that says so."""
+    if is_serve(text):
+        parse_serve(text)
+        return text
     match = _HOST_PORT.fullmatch(text)
     if text == "mem:" or (match is not None and 0 < int(match["port"]) < 65536):
         return text
-    raise ValueError(f"not a statsd target: {text!r}; give HOST:PORT (127.0.0.1:8125) or mem:")
+    raise ValueError(f"not a statsd target: {text!r}; give HOST:PORT (127.0.0.1:8125), serve or mem:")
 
 
 def check_resources(text: str) -> str:
@@ -88,6 +92,7 @@ class StartOptions:
     seed: int = field(default=0, validator=_within(0, 2**64 - 1))
     hook: str = field(default="prepare", validator=_checked_by(check_hook))
     stats: str | None = field(default=None, validator=validators.optional(_checked_by(check_stats)))
+    aggregator: str | None = None
     modules: tuple[str, ...] = field(default=DEFAULT_MODULES, validator=_check_modules)
     module_path: tuple[Path, ...] = field(default=(), validator=_check_path)
     attrs: dict[str, str] = field(factory=dict)

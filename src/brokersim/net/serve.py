@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 import trio
@@ -20,7 +21,8 @@ from brokersim.broker.watchdog import HANDLER_TIMEOUT
 from brokersim.net.connector import Connector
 from brokersim.net.discover import instance_folders, is_alive
 from brokersim.net.options import StartOptions
-from brokersim.program import make_sink, run
+from brokersim.net.stats_target import TargetError, statistics_target, stats_attributes, stats_environment
+from brokersim.program import run
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
@@ -38,7 +40,17 @@ class StartError(Exception):
     """The instance cannot start, for a reason a person can mend."""
 
 
-def run_instance(options: StartOptions) -> int:
+class Watch(Protocol):
+    """Somebody who looks at an instance with a command in it. That command's stdout goes to stderr."""
+
+    def begin(self, instance: Instance) -> None:
+        """The instance is made; nothing is loaded yet."""
+
+    async def end(self) -> None:
+        """The command has ended; the instance still runs."""
+
+
+def run_instance(options: StartOptions, watch: Watch | None = None) -> int:
     """Start an instance, run what it is for, end it. Returns the exit code; raises StartError.
 
     With a command, that is the command's; a detached instance prints its address and runs until it is stopped.
@@ -46,7 +58,7 @@ def run_instance(options: StartOptions) -> int:
     if options.detach:
         return _detached(options)
     with _run_folder(options.run_dir) as folder:
-        return run(_serve, options, folder, None, clock=options.clock)
+        return run(_serve, options, folder, None, watch, clock=options.clock)
 
 
 def settings_of(options: StartOptions) -> Settings:
@@ -83,21 +95,40 @@ def _handler_timeout(attributes: dict[str, str]) -> float:
         raise StartError(f"attribute broker.handler-timeout: {error}") from None
 
 
-async def _serve(options: StartOptions, folder: Path, ready: int | None) -> int:
+async def _serve(options: StartOptions, folder: Path, ready: int | None, watch: Watch | None = None) -> int:
+    instances: list[Instance] = []
+
+    def log(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+        for instance in instances:
+            instance.log_error(text)
+
     try:
-        sink = make_sink(options.stats)
-    except ValueError as error:
+        async with statistics_target(
+            options.stats, aggregator=options.aggregator, clock=options.clock, log=log
+        ) as sink:
+            instances.append(Instance(settings_of(options), sink))
+            return await _serve_instance(options, instances[0], folder, ready, watch)
+    except TargetError as error:
         raise StartError(str(error)) from None
-    instance = Instance(settings_of(options), sink)
+
+
+async def _serve_instance(
+    options: StartOptions, instance: Instance, folder: Path, ready: int | None, watch: Watch | None
+) -> int:
     connector = Connector(instance, folder)
+    fixed = {"rundir": str(folder), **stats_attributes(instance.sink)}
     for broker in (instance.broker(rank) for rank in range(options.size)):
-        broker.attributes.fix("rundir", str(folder))
+        for name, value in fixed.items():
+            broker.attributes.fix(name, value)
+    if watch is not None:
+        watch.begin(instance)
     try:
         connector.listen()
     except OSError as error:
         raise StartError(str(error.strerror)) from None
     try:
-        return await _run_until_end(options, instance, connector, ready)
+        return await _run_until_end(options, instance, connector, ready, watch)
     except RequestError as error:
         raise StartError(error.text) from None
     finally:
@@ -105,7 +136,7 @@ async def _serve(options: StartOptions, folder: Path, ready: int | None) -> int:
 
 
 async def _run_until_end(
-    options: StartOptions, instance: Instance, connector: Connector, ready: int | None
+    options: StartOptions, instance: Instance, connector: Connector, ready: int | None, watch: Watch | None
 ) -> int:
     code = 0
     failure: StartError | None = None
@@ -117,7 +148,9 @@ async def _run_until_end(
             os.close(ready)
         elif options.command is not None or not options.detach:
             try:
-                code = await _run_command(options, instance, connector.uri)
+                code = await _run_command(options, instance, connector.uri, None if watch is None else 2)
+                if watch is not None:
+                    await watch.end()
             except StartError as error:
                 failure = error  # raised outside the nursery, which would wrap it in a group
             instance.stop()
@@ -128,9 +161,15 @@ async def _run_until_end(
     return code
 
 
-async def _run_command(options: StartOptions, instance: Instance, uri: str) -> int:
+async def _run_command(options: StartOptions, instance: Instance, uri: str, stdout: int | None) -> int:
     """Run the command, or a shell, and return its exit code; it is ended when the instance is."""
-    environment = {**os.environ, "BROKERSIM_URI": uri, "FLUX_URI": uri, "PATH": _path_with_us()}
+    environment = {
+        **os.environ,
+        "BROKERSIM_URI": uri,
+        "FLUX_URI": uri,
+        "PATH": _path_with_us(),
+        **stats_environment(instance.sink),
+    }
     command = options.command
     if command is None:
         command = (os.environ.get("SHELL") or "/bin/sh",)
@@ -141,7 +180,7 @@ async def _run_command(options: StartOptions, instance: Instance, uri: str) -> i
             file=sys.stderr,
         )
     try:
-        process = await trio.lowlevel.open_process(list(command), env=environment)
+        process = await trio.lowlevel.open_process(list(command), env=environment, stdout=stdout)
     except OSError as error:
         raise StartError(f"cannot run {command[0]!r}: {error.strerror}") from None
     async with trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -125,8 +126,9 @@ def with_own_values(flush: Flush, statistics: ServerStatistics, prefix: str) -> 
 
 def to_plain(value: object) -> object:
     """``value`` as JSON can hold it: attrs values become objects, bytes text, NaN and infinity null."""
-    if attrs.has(type(value)):
-        return to_plain({field.name: getattr(value, field.name) for field in attrs.fields(type(value))})
+    kind: Any = type(value)
+    if attrs.has(kind):
+        return to_plain({field.name: getattr(value, field.name) for field in attrs.fields(kind)})
     if isinstance(value, Mapping):
         return {str(key): to_plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

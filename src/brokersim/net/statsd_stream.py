@@ -73,7 +73,7 @@ class LineStreams:
         self._accepted += 1
         try:
             keep_alive(stream.socket)
-            await self._read(stream, _Lines(self, sender_of(stream)))
+            await self._read(stream, _Lines(self, sender_of(stream), trio.current_time))
         finally:
             self._clients -= 1
             await stream.aclose()
@@ -99,14 +99,15 @@ class LineStreams:
 class _Lines:
     """One client's unfinished line."""
 
-    def __init__(self, streams: LineStreams, sender: str | None) -> None:
+    def __init__(self, streams: LineStreams, sender: str | None, clock: Callable[[], float]) -> None:
         self._streams = streams
         self._sender = sender
         self._now = streams.now
+        self._clock = clock
         self._feed_line = streams.feed_line
         self._rest = bytearray()
         self._is_skipping = False
-        #: When the unfinished line must be finished, on trio's clock.
+        #: When the unfinished line must be finished, on the clock.
         self.deadline = math.inf
 
     def add(self, data: bytes) -> None:
@@ -129,7 +130,7 @@ class _Lines:
         if not self._rest and not self._is_skipping:
             self.deadline = math.inf
         elif newline or self.deadline == math.inf:
-            self.deadline = trio.current_time() + self._streams.stall_s
+            self.deadline = self._clock() + self._streams.stall_s
 
     def _check(self, line: bytes, t: float) -> None:
         if len(line) > MAX_LINE:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterable
+
 from brokersim.net.statsd_health import OutputStatistics
 from brokersim.net.statsd_settings import ServeError
-from brokersim.net.udp import UdpSink
+from brokersim.net.udp import UdpSink, parse_address
 from brokersim.statsd.flushed import Flush
 
 #: What IPv4 carries in a datagram. A packet is never split below it: a gauge's two lines may be neighbours.
@@ -14,7 +17,8 @@ _MAX_DATAGRAM = 65_507
 class Forward:
     """Sends every packet on as it came, before anything is judged: sets, rates and totals would not survive a flush.
 
-    UDP promises nothing: ``dropped`` counts what the kernel refused, loss beyond it is not seen. Raises ServeError.
+    UDP promises nothing. ``dropped`` counts what was refused, here or by the other machine; such a packet may be in
+    ``sent`` before. Other loss is not seen. Raises ServeError.
     """
 
     name = "statsd"
@@ -25,16 +29,24 @@ class Forward:
         except ValueError as error:
             raise ServeError(f"cannot forward: {error}") from None
         self.target = f"statsd://{address}"
-        self._dropped = 0
-        self._sent = 0
+        self._target = parse_address(address)
         self._state = "connected"
+
+    def leads_to(self, addresses: Iterable[str]) -> bool:
+        """One of the bound ``udp://HOST:PORT`` is where this sends to."""
+        family, kind, protocol, _, peer = socket.getaddrinfo(*self._target, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(peer)
+            is_local = probe.getsockname()[0] == peer[0]
+        return is_local and any(
+            bound == ("udp", peer[0], peer[1])
+            or bound in (("udp", "0.0.0.0", peer[1]), ("udp", "::", peer[1]))
+            for bound in map(_split, addresses)
+        )
 
     def packet(self, datagram: bytes) -> None:
         for piece in _pieces(datagram):
-            if self._sink.send(piece):
-                self._sent += 1
-            else:
-                self._dropped += 1
+            self._sink.send(piece)
 
     def offer(self, flush: Flush) -> None:
         """What was flushed has been forwarded already."""
@@ -54,8 +66,8 @@ class Forward:
             unit="packets",
             queued=0,
             limit=0,
-            sent=self._sent,
-            dropped=self._dropped,
+            sent=self._sink.sent,
+            dropped=self._sink.refused,
         )
 
 
@@ -65,3 +77,9 @@ def _pieces(datagram: bytes) -> list[bytes]:
         return [datagram]
     cut = datagram.rfind(b"\n", 0, _MAX_DATAGRAM)
     return [datagram[:cut], datagram[cut + 1 :]] if cut > 0 else [datagram]
+
+
+def _split(address: str) -> tuple[str, str, int]:
+    kind, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
+    return kind, host.strip("[]"), int(port) if port.isdecimal() else 0

@@ -113,7 +113,7 @@ class Graphite:
             try:
                 await self._send(stream)
             except trio.BrokenResourceError as error:
-                self._last_error = f"connection lost: {_reason(error.__cause__ or error)}"
+                self._last_error = f"connection lost: {_reason(error)}"
             nursery.cancel_scope.cancel()
 
     async def _notice_end(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
@@ -123,7 +123,7 @@ class Graphite:
                 pass
             self._last_error = "connection lost: the server closed it"
         except trio.BrokenResourceError as error:
-            self._last_error = f"connection lost: {_reason(error.__cause__ or error)}"
+            self._last_error = f"connection lost: {_reason(error)}"
         scope.cancel()
 
     async def _send(self, stream: trio.SocketStream) -> None:
@@ -172,4 +172,10 @@ def _set_user_timeout(stream: trio.SocketStream) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    """The system's own words; trio wraps one error per address that was tried."""
+    while not (isinstance(error, OSError) and error.strerror):
+        inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        if inner is None:
+            return str(error)
+        error = inner
+    return error.strerror

@@ -9,7 +9,7 @@ import math
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from brokersim.net.outputs.base import QUEUE_LIMIT, QueuedOutput
 from brokersim.net.statsd_settings import ServeError
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd.flushed import Flush
-from brokersim.version import __version__
+from brokersim.version import VERSION
 
 #: "brkr": tells `file` and us that a file is a run database.
 APPLICATION_ID = 0x62726B72
@@ -59,7 +59,7 @@ class RunDatabase:
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
                 f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};" + _SCHEMA
             )
-            self.note({"writer": f"brokersim {__version__}", **(meta or {})})
+            self.note({"writer": f"brokersim {VERSION}", **(meta or {})})
         except sqlite3.Error as error:
             raise RunDatabaseError(f"cannot make the run database {path}: {error}") from None
         self._series: dict[tuple[str, str], int] = {}
@@ -107,7 +107,9 @@ class RunDatabase:
         return number
 
     def close(self) -> None:
-        """Leaves one file: what is in the write-ahead log goes into it."""
+        """Leaves one file, which readers leave alone: the write-ahead log is only for a run that goes on."""
+        with suppress(sqlite3.OperationalError):  # somebody reads it now: it stays as it is
+            self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
 
 
@@ -230,7 +232,7 @@ def read_samples(
 def read_histograms(
     path: Path, key: str, start: float = -math.inf, end: float = math.inf
 ) -> list[tuple[float, LogBuckets]]:
-    """(t in s, histogram) of a timer with start <= t < end; merge them for a longer interval. Raises RunDatabaseError."""
+    """(t in s, histogram) of a timer with start <= t < end; `merged` makes one of them. Raises RunDatabaseError."""
     with _reading(path) as connection:
         query = "SELECT t, data " + _BETWEEN.format(table="histogram")
         return [(t, from_blob(blob)) for t, blob in connection.execute(query, (TIMER, key, start, end))]

@@ -1,0 +1,274 @@
+"""Knows the OpenMetrics text format and how statsd's keys become its names; not who scrapes.
+
+Source: OpenMetrics 1.0; names and labels as Prometheus takes them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count
+
+import attrs
+
+from brokersim.net.statsd_health import ServerStatistics, own_values
+from brokersim.statsd.buckets import LogBuckets
+from brokersim.statsd.flushed import Flush
+from brokersim.statsd.numbers import Number
+from brokersim.statsd.timerstats import threshold_rank
+
+CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+QUANTILES = (0.5, 0.9, 0.99)
+COUNTER, GAUGE, SUMMARY, UNKNOWN = "counter", "gauge", "summary", "unknown"
+#: Sample names that a family of a type occupies beside its own.
+_SUFFIXES = {COUNTER: ("_total", "_created"), SUMMARY: ("_count", "_sum", "_created"), GAUGE: (), UNKNOWN: ()}
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_:]")
+_NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9_]")
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+#: Label that tells keys apart which are one once their names are escaped.
+_KEY_LABEL = "key"
+_RESERVED_LABELS = ("quantile", "le", _KEY_LABEL)
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def metric_name(text: str) -> str:
+    """``text`` with all that a name may not hold as ``_``; never empty, never a digit first."""
+    name = _NOT_IN_NAME.sub("_", text)
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def label_name(text: str) -> str:
+    """The same for a label, whose names beginning with ``__`` and a few others are taken."""
+    name = _NOT_IN_LABEL.sub("_", text)
+    if not name or name[0].isdigit():
+        name = f"_{name}"
+    return f"exported_{name.lstrip('_')}" if name.startswith("__") or name in _RESERVED_LABELS else name
+
+
+def split_key(key: str) -> tuple[str, Labels]:
+    """Name and labels of ``name;tag=value;bare``; a bare tag is ``true``, of equal labels the last one stands."""
+    name, *tags = key.split(";")
+    labels: dict[str, str] = {}
+    for tag in tags:
+        label, has_value, value = tag.partition("=")
+        labels[label_name(label)] = value if has_value and value else "true"
+    return metric_name(name), tuple(sorted(labels.items()))
+
+
+def number_text(value: Number) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if math.isnan(value):
+        return "NaN"
+    return repr(value) if math.isfinite(value) else ("+Inf" if value > 0 else "-Inf")
+
+
+def sample_line(name: str, labels: Iterable[tuple[str, str]], value: Number) -> str:
+    inside = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels)
+    return f"{name}{{{inside}}} {number_text(value)}\n" if inside else f"{name} {number_text(value)}\n"
+
+
+@attrs.define(eq=False)
+class _Family:
+    name: str
+    kind: str
+    help: str
+    lines: list[str] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class NameTable:
+    """Which family and labels a key has, no other key's; they stay while no key it collided with is forgotten.
+
+    Two keys of one type that differ only in what was escaped share a family, the later with a label ``key``; of two
+    types, the later family is named for its type.
+    """
+
+    _given: dict[tuple[str, str, str], tuple[str, Labels]] = attrs.field(factory=dict)
+    _kinds: dict[str, str] = attrs.field(factory=dict)
+    _owners: dict[str, str] = attrs.field(factory=dict)
+    _taken: set[tuple[str, Labels]] = attrs.field(factory=set)
+
+    def place(self, kind: str, key: str, table: str = "") -> tuple[str, Labels]:
+        """(family name, labels). ``table`` tells equal keys apart that are of one type."""
+        found = self._given.get((kind, key, table))
+        if found is None:
+            name, labels = split_key(key)
+            family = self._family(kind, name.removesuffix("_total") if kind == COUNTER else name)
+            labels = self._untaken(family, labels, key, table)
+            self._taken.add((family, labels))
+            found = self._given[kind, key, table] = (family, labels)
+        return found
+
+    def _untaken(self, family: str, labels: Labels, key: str, table: str) -> Labels:
+        """The labels, with one more if a key that only looks different has these."""
+        texts = chain((key, f"{table} {key}"), (f"{table} {key} {n}" for n in count(2)))
+        told_apart = chain((labels,), ((*labels, (_KEY_LABEL, text)) for text in texts))
+        return next(each for each in told_apart if (family, each) not in self._taken)
+
+    def _family(self, kind: str, name: str) -> str:
+        name = name or "_"
+        for attempt in range(1, 1000):
+            wanted = (
+                name if attempt == 1 else f"{name}_{kind}" if attempt == 2 else f"{name}_{kind}_{attempt}"
+            )
+            if self._kinds.get(wanted) == kind:
+                return wanted
+            names = [wanted, *(wanted + suffix for suffix in _SUFFIXES[kind])]
+            if not any(each in self._owners for each in names):
+                self._kinds[wanted] = kind
+                self._owners.update(dict.fromkeys(names, wanted))
+                return wanted
+        raise AssertionError(f"no free name for {name}")
+
+    def kept(self, is_kept: Callable[[str], bool]) -> NameTable:
+        """A table of only those keys, placed anew in the order in which they came."""
+        table = NameTable()
+        for given in self._given:
+            if is_kept(given[1]):
+                table.place(*given)
+        return table
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+
+@attrs.define(eq=False)
+class _Totals:
+    """What a summary's count and sum have grown to."""
+
+    count: Number = 0
+    sum: float = 0.0
+
+
+_GAUGE_HELP = {"gauge": "statsd gauge", "set": "statsd set, members in the interval"}
+
+
+class OpenMetricsPage:
+    """The text of ``/metrics``: counters since the start, gauges, set sizes, timers as summaries.
+
+    Quantiles are of the last interval, by the nearest rank; counts and sums since the start, sample rates heeded.
+    Timings stay in the unit they came in, which for ``ms`` is milliseconds: `h` and `d` values have none. A counter
+    below 0 is told as unknown, since a counter of OpenMetrics cannot be.
+    """
+
+    def __init__(self, prefix: str = "statsd") -> None:
+        self._prefix = prefix
+        self._names = NameTable()
+        self._flush: Flush | None = None
+        self._timers: dict[str, _Totals] = {}
+
+    def offer(self, flush: Flush) -> None:
+        """Takes in a flush; every one has to pass here, or summaries miss it."""
+        self._flush = flush
+        keys = flush.timer_counts.keys()
+        if len(self._timers) > len(keys):
+            # Keys that expired are gone, their sums with them: what comes back starts at 0, which scrapers expect.
+            self._timers = {key: totals for key, totals in self._timers.items() if key in keys}
+        for key, count in flush.timer_counts.items():
+            totals = self._timers.setdefault(key, _Totals())
+            mean = _mean(flush, key)
+            totals.count += count
+            totals.sum += mean * count
+        shown = len(flush.counters) + len(flush.gauges) + len(flush.sets) + len(keys)
+        if len(self._names) > 2 * shown + 1000:
+            seen = {*flush.counters, *keys, *flush.gauges, *flush.sets}
+            own = f"{self._prefix}_"
+            self._names = self._names.kept(lambda key: key in seen or key.startswith(own))
+
+    def render(self, statistics: ServerStatistics | None = None) -> str:
+        """The page, complete with ``# EOF``; the server's own health first."""
+        families: dict[str, _Family] = {}
+        if statistics is not None:
+            self._own(families, statistics)
+        if self._flush is not None:
+            self._keys(families, self._flush)
+        return "".join(_family_text(family) for family in families.values()) + "# EOF\n"
+
+    def _family(
+        self, families: dict[str, _Family], kind: str, key: str, text: str, table: str = ""
+    ) -> tuple[_Family, Labels]:
+        name, labels = self._names.place(kind, key, table)
+        family = families.get(name)
+        if family is None:
+            family = families[name] = _Family(name, kind, text)
+        return family, labels
+
+    def _keys(self, families: dict[str, _Family], flush: Flush) -> None:
+        for key in flush.counters:
+            total = flush.totals.get(key, 0)
+            kind = COUNTER if total >= 0 else UNKNOWN
+            family, labels = self._family(families, kind, key, "statsd counter, since the start")
+            suffix = "_total" if kind == COUNTER else ""
+            family.lines.append(sample_line(family.name + suffix, labels, total))
+        for key in flush.timer_counts:
+            family, labels = self._family(families, SUMMARY, key, "statsd timer, as sent (ms: milliseconds)")
+            family.lines += self._summary(family.name, labels, flush, key)
+        for name, values in (("gauge", flush.gauges), ("set", flush.sets)):
+            for key, value in values.items():
+                family, labels = self._family(families, GAUGE, key, _GAUGE_HELP[name], name)
+                family.lines.append(sample_line(family.name, labels, value))
+
+    def _summary(self, name: str, labels: Labels, flush: Flush, key: str) -> Iterator[str]:
+        for quantile, value in _quantiles(flush, key):
+            yield sample_line(name, (*labels, ("quantile", str(quantile))), value)
+        totals = self._timers[key]
+        yield sample_line(f"{name}_count", labels, totals.count)
+        yield sample_line(f"{name}_sum", labels, totals.sum)
+
+    def _own(self, families: dict[str, _Family], statistics: ServerStatistics) -> None:
+        """The server's own metrics; names that end in what they count are counters."""
+        for kind, name, labels, value in _own_samples(statistics):
+            family, _ = self._family(families, kind, f"{self._prefix}_{name}", "this statsd server")
+            suffix = "_total" if kind == COUNTER else ""
+            family.lines.append(sample_line(family.name + suffix, labels, value))
+
+
+_OWN_GAUGES = ("kernel_queue", "flush.lag", "flush.duration", "tcp.clients")
+
+
+def _own_samples(statistics: ServerStatistics) -> Iterator[tuple[str, str, Labels, Number]]:
+    health = statistics.health
+    yield COUNTER, "packets", (), health.packets
+    yield COUNTER, "metrics", (), health.metrics
+    for reason, count in statistics.bad_by_reason.items():
+        yield COUNTER, "bad_lines", (("reason", reason),), count
+    for kind, count in health.keys.items():
+        yield GAUGE, "keys", (("kind", kind),), count
+    for name, value in own_values(statistics).items():
+        if not name.startswith(("keys.", "outputs.")):
+            yield (GAUGE if name in _OWN_GAUGES else COUNTER), metric_name(name), (), value
+    for field in ("queued", "sent", "dropped", "resent", "retries"):
+        for output in statistics.outputs:
+            kind = GAUGE if field == "queued" else COUNTER
+            labels = (("output", output.name), ("unit", output.unit))
+            yield kind, f"output_{field}", labels, getattr(output, field)
+
+
+def _family_text(family: _Family) -> str:
+    head = f"# TYPE {family.name} {family.kind}\n# HELP {family.name} {family.help}\n"
+    return head + "".join(family.lines)
+
+
+def _mean(flush: Flush, key: str) -> float:
+    samples = flush.samples.get(key)
+    if samples:
+        return sum(samples) / len(samples)
+    buckets = flush.buckets.get(key)
+    return buckets.mean if buckets is not None else 0.0
+
+
+def _quantiles(flush: Flush, key: str) -> Iterator[tuple[float, float]]:
+    samples = flush.samples.get(key)
+    buckets: LogBuckets | None = flush.buckets.get(key)
+    for quantile in QUANTILES:
+        if samples:
+            yield quantile, samples[_rank(len(samples), quantile) - 1]
+        elif buckets is not None and buckets.n:
+            yield quantile, buckets.at_rank(_rank(buckets.n, quantile))
+
+
+def _rank(n: int, quantile: float) -> int:
+    return max(1, min(n, threshold_rank(n, 100 * quantile)))

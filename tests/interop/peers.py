@@ -1,0 +1,134 @@
+"""Knows where the real servers are and how each is started for one test; nothing of what is tested.
+
+`make peers` puts them there. What is missing is skipped with its reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NODE_STATSD = ROOT / "build" / "npm" / "node_modules" / "statsd" / "stats.js"
+INTEROP = ROOT / "build" / "interop" / "bin"
+#: A peer that takes longer is taken to hang.
+PATIENCE = 10.0
+
+
+def node_statsd() -> list[str]:
+    """The command of node statsd, but for its configuration. Skips if it is not there."""
+    node = shutil.which("node") or shutil.which("nodejs")
+    if node is None or not NODE_STATSD.exists():
+        pytest.skip("no node statsd: run `make peers` (it needs npm)")
+    return [node, str(NODE_STATSD)]
+
+
+def collectd() -> str:
+    """The collectd daemon. Skips if it or its statsd plugin is not there."""
+    path = shutil.which("collectd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        pytest.skip("no collectd: run `make peers` (it needs apt-get and root)")
+    return path
+
+
+def carbon(script: str) -> list[str]:
+    """The command of one of carbon's or whisper's scripts. Skips if it is not there."""
+    if not (INTEROP / script).exists():
+        pytest.skip(f"no {script}: run `make peers`")
+    return [str(INTEROP / "python"), str(INTEROP / script)]
+
+
+def free_port() -> int:
+    """A port free for TCP and UDP now."""
+    while True:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port: int = tcp.getsockname()[1]
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Waits in real time: peers have clocks of their own."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE:g} s"
+        time.sleep(0.01)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A peer in a process group of its own, killed at the end; its talk goes to ``log``."""
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+    try:
+        yield child
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(child.pid, number)
+                child.wait(PATIENCE if number == signal.SIGTERM else None)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
+
+
+class GraphiteSink:
+    """Stands where carbon would and keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        sink = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                for line in self.rfile:
+                    sink.lines.append(line.decode().rstrip("\n"))
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def flushes(self) -> list[dict[str, float]]:
+        """Each flush that is whole: node statsd ends one with how many series it had."""
+        whole: list[dict[str, float]] = []
+        current: dict[str, float] = {}
+        for name, value, _ in map(str.split, list(self.lines)):
+            current[name] = float(value)
+            if name.endswith("numStats"):
+                whole.append(current)
+                current = {}
+        return whole
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def graphite_sink() -> Iterator[GraphiteSink]:
+    sink = GraphiteSink()
+    yield sink
+    sink.close()

@@ -1,0 +1,235 @@
+"""`start`: the command inside and its exit code, folders and what is left in them, signals, and every refusal."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokersim.net.client import Client
+from brokersim.net.options import StartOptions
+from brokersim.net.serve import StartError, run_instance
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path, monkeypatch) -> Path:
+    """Where this user's instances leave their sockets: a short folder of the test's own."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+    monkeypatch.delenv("BROKERSIM_URI", raising=False)
+    monkeypatch.delenv("FLUX_URI", raising=False)
+    return folder
+
+
+def start(*command: str, **options: Any) -> int:
+    return run_instance(StartOptions(command=command, **{"modules": (), **options}))
+
+
+def shell(text: str, **options: Any) -> int:
+    return start("sh", "-c", text, **options)
+
+
+# -- the command inside
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143)]
+)
+def test_the_exit_code_is_the_commands(text, code):
+    assert shell(text) == code
+
+
+@pytest.mark.parametrize("clock", ["real", "virtual", "real*8"])
+def test_the_command_finds_the_instance_in_its_environment(tmp_path, clock):
+    out = tmp_path / "out"
+    text = '[ "$BROKERSIM_URI" = "$FLUX_URI" ] && [ -S "${BROKERSIM_URI#local://}" ]'
+    assert shell(f"{text} && echo ok >{out}", clock=clock) == 0
+    assert out.read_text() == "ok\n"
+
+
+def test_the_socket_lies_in_a_folder_only_this_user_may_enter_and_both_go_at_the_end(tmp_path, runtime):
+    out = tmp_path / "out"
+    assert (
+        shell(f'echo "$BROKERSIM_URI" >{out}; stat -c %a "$(dirname "${{BROKERSIM_URI#local://}}")" >>{out}')
+        == 0
+    )
+    uri, mode = out.read_text().split()
+    folder = Path(uri.removeprefix("local://")).parent
+    assert folder.parent == runtime / "brokersim"
+    assert mode == "700"
+    assert list((runtime / "brokersim").iterdir()) == []
+
+
+def test_a_chosen_run_directory_stays_without_its_sockets(tmp_path):
+    chosen = tmp_path / "mine"
+    assert shell("exit 0", run_dir=chosen, size=3) == 0
+    assert stat.S_IMODE(chosen.stat().st_mode) == 0o700
+    assert list(chosen.iterdir()) == []
+
+
+def test_a_module_of_the_users_own_is_loaded(tmp_path):
+    fixtures = Path(__file__).parents[1] / "broker" / "fixture_modules"
+    assert shell("exit 0", modules=("kinds",), module_path=(fixtures,)) == 0
+
+
+# -- refusals
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown command": ({"command": ("/nosuch/command",)}, "cannot run '/nosuch/command': No such file or directory"),
+    "a folder as command": ({"command": ("/",)}, "cannot run '/': Permission denied"),
+    "unknown module": ({"modules": ("nosuch",)}, "module 'nosuch' on rank 0: no module 'nosuch'"),
+    "run directory under a file": ({"run_dir": Path("/dev/null/x")}, "run directory /dev/null/x: Not a directory"),
+    "run directory not writable": ({"run_dir": Path("/proc/x")}, "run directory /proc/x: "),
+    "socket not writable": ({"run_dir": Path("/proc")}, "socket /proc/local-0: "),
+    "state directory under a file": (
+        {"state_dir": Path("/dev/null/x")}, "state directory /dev/null/x: Not a directory"
+    ),
+    "state directory not writable": (
+        {"state_dir": Path("/proc"), "modules": ("content-sqlite",)}, "module 'content-sqlite' on rank 0: "
+    ),
+    "unknown statsd host": ({"stats": "no.such.host.invalid:8125"}, "statsd address 'no.such.host.invalid:8125'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_what_cannot_start_says_why_and_leaves_nothing(runtime, what):
+    options, text = REFUSALS[what]
+    with pytest.raises(StartError) as caught:
+        run_instance(StartOptions(**{"modules": (), "command": ("true",), **options}))
+    assert text in str(caught.value)
+    left = runtime / "brokersim"
+    assert not left.exists() or list(left.iterdir()) == []
+
+
+def test_a_path_too_long_for_a_socket_says_the_limit(tmp_path):
+    with pytest.raises(StartError, match=r"longer than a Unix socket allows \(107 bytes\)"):
+        shell("exit 0", run_dir=tmp_path / ("x" * 100))
+
+
+def test_a_run_directory_of_a_live_instance_is_refused_and_the_instance_unharmed(tmp_path):
+    chosen = tmp_path / "mine"
+    chosen.mkdir()
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(chosen / "local-0"))
+        alive.listen()
+        with pytest.raises(StartError, match="a live instance listens there already"):
+            shell("exit 0", run_dir=chosen)
+        assert (chosen / "local-0").is_socket()
+
+
+def test_a_run_directory_of_a_killed_instance_is_taken_over(tmp_path):
+    chosen = tmp_path / "mine"
+    chosen.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(chosen / "local-0"))
+    assert shell("exit 0", run_dir=chosen) == 0
+
+
+def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
+    parent = runtime / "brokersim"
+    for name in ("dead", "alive"):
+        (parent / name).mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(parent / "dead" / "local-0"))
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(parent / "alive" / "local-0"))
+        alive.listen()
+        assert shell("exit 0") == 0
+        assert [folder.name for folder in parent.iterdir()] == ["alive"]
+
+
+# -- detached
+
+
+@pytest.fixture
+def detached(tmp_path):
+    """Starts detached instances in processes of their own, and ends them."""
+    pids: list[int] = []
+
+    def launch(**options: Any) -> tuple[str, int]:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in {"modules": (), **options}.items())
+        text = (
+            "from pathlib import Path, PosixPath\n"
+            "from brokersim.net.options import StartOptions\n"
+            "from brokersim.net.serve import run_instance, StartError\n"
+            f"try: raise SystemExit(run_instance(StartOptions(detach=True, {arguments})))\n"
+            "except StartError as error: raise SystemExit(f'StartError: {error}')\n"
+        )
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=30)
+        if done.returncode:
+            raise StartError(done.stderr)
+        uri, word, pid, *_ = done.stdout.split()
+        assert word == "pid"
+        pids.append(int(pid))
+        return uri, int(pid)
+
+    yield launch
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def gone(pid: int) -> bool:
+    """The process has ended within ten seconds: its own pid file descriptor says so."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], 10)[0])
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, None])
+def test_a_detached_instance_answers_and_ends_by_signal_or_request(detached, runtime, number):
+    uri, pid = detached(size=2)
+    client = Client.connect(uri)
+    assert client.rpc("attr.get", {"name": "size"})["value"] == "2"
+    if number is None:
+        client.rpc("broker.stop")
+    client.close()
+    if number is not None:
+        os.kill(pid, number)
+    assert gone(pid)
+    assert list((runtime / "brokersim").iterdir()) == []
+
+
+def test_two_detached_instances_live_side_by_side(detached):
+    (one, _), (other, _) = detached(size=1), detached(size=2)
+    assert one != other
+    sizes = []
+    for uri in (one, other):
+        client = Client.connect(uri)
+        sizes.append(client.rpc("attr.get", {"name": "size"})["value"])
+        client.close()
+    assert sizes == ["1", "2"]
+
+
+def test_a_detached_instance_that_cannot_start_tells_who_started_it(detached):
+    with pytest.raises(StartError, match="StartError: module 'nosuch' on rank 0"):
+        detached(modules=("nosuch",))
+
+
+def test_a_killed_instance_is_recognised_as_dead_and_its_folder_swept(detached, runtime):
+    _, pid = detached()
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    assert len(list((runtime / "brokersim").iterdir())) == 1
+    assert shell("exit 0") == 0
+    assert list((runtime / "brokersim").iterdir()) == []
