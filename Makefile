@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 RUN_CMD ?= .venv/bin/brokersim bench watchers --jobs 200 --clock real
+# Such as --gate (a missed ratio is an error), --json, or names of single benchmarks.
+BENCH_OPTIONS ?=
 # 2: the smallest machine the suite has to be comfortable on has two cores.
 TEST_WORKERS ?= 2
 
@@ -29,7 +31,7 @@ help:
 	@echo "make run    an instance, a script of commands and 200 jobs for each kind of hook, one table"
 	@echo "make test   lint, the test suite, then the wire fuzz test at length; own environment in .venv-test"
 	@echo "make lint   ruff and mypy"
-	@echo "make bench  every benchmark, each with a peer in the same run"
+	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
 	@echo "make docs   where the documentation is"
 	@echo "make peers  real statsd, collectd and carbon for the tests, as far as they can be had (make test calls it)"
 	@echo "make pins   choose requirements/*.txt anew from the ranges in pyproject.toml"
@@ -50,10 +52,7 @@ lint: $(TEST_VENV)
 	$(BIN)/mypy
 
 bench: $(TEST_VENV)
-	@failed=""; for file in benchmarks/[!_]*.py; do \
-	    echo "== $$file"; $(BIN)/python "$$file" || failed="$$failed $$file"; \
-	done; \
-	if [ -n "$$failed" ]; then echo "error: these benchmarks failed:$$failed"; exit 1; fi
+	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)
 
 docs:
 	@echo "README.md            the first five minutes"
@@ -150,7 +149,7 @@ pins:
 	build/pins/bin/python -m pip install $(PIP_OPTIONS) uv
 	@mkdir -p build/pinned
 	$(PIN) pyproject.toml -o build/pinned/run.txt >/dev/null
-	$(PIN) pyproject.toml --extra test --extra fast -o build/pinned/test.txt >/dev/null
+	$(PIN) pyproject.toml --extra test --extra fast --extra plot -o build/pinned/test.txt >/dev/null
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
 	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null
 	@for name in run test build interop; do \
