@@ -294,7 +294,7 @@ class Reactor:
                         in_hand = None
                         for watcher in loop.prepares:
                             if watcher.active:
-                                watcher.fn()  # type: ignore[misc]
+                                watcher.fn()
                         if not loop.is_settled:
                             loop.settle()
             except Exception as error:
