@@ -71,3 +71,9 @@ def test_an_address_without_a_kind_is_udp_and_tcp():
 def test_the_flush_interval_of_the_server_is_that_of_its_aggregator():
     settings = ServeSettings(flush_s=0.5, aggregator=AggregatorConfig(flush=10, percentiles=(50,)))
     assert (settings.config.flush, settings.config.percentiles) == (0.5, (50,))
+
+
+def test_one_address_may_be_given_as_a_text():
+    assert ServeSettings(listen="127.0.0.1:0", outputs="console:") == ServeSettings(
+        listen=("127.0.0.1:0",), outputs=("console:",)
+    )

@@ -285,5 +285,7 @@ def _detached(options: StartOptions) -> int:
             code = run(_serve, attrs.evolve(options, command=None), folder, writer, clock=options.clock)
     except StartError as error:
         os.write(writer, f"\n{error}".encode())
+    except Exception as error:
+        os.write(writer, f"\nthe instance ended by {type(error).__name__}: {error}".encode())
     finally:
         os._exit(code)

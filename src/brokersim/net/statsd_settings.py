@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,6 +67,11 @@ def parse_target(url: str, what: str) -> tuple[str, int]:
     return host, port
 
 
+def _texts(value: str | Iterable[str]) -> tuple[str, ...]:
+    """One text is meant as one, not as its letters."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def _at_least(lowest: float, unit: str) -> Any:
     def check(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
         if not lowest <= value < math.inf:
@@ -112,12 +118,12 @@ class ServeSettings:
     """
 
     listen: tuple[str, ...] = attrs.field(
-        default=("127.0.0.1:8125",), converter=tuple, validator=_check_listen
+        default=("127.0.0.1:8125",), converter=_texts, validator=_check_listen
     )
     dialect: str = attrs.field(default="strict", validator=_check_dialect)
     flush_s: float = attrs.field(default=1.0, validator=_check_flush)
     aggregator: AggregatorConfig = attrs.field(factory=AggregatorConfig)
-    outputs: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    outputs: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     http: str | None = attrs.field(default=None, validator=_check_address)
     management: str | None = attrs.field(default=None, validator=_check_address)
     receive_buffer: int = attrs.field(default=RECEIVE_BUFFER, validator=_at_least(1, " bytes"))

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, count
+from itertools import chain
+from itertools import count as numbers
 
 import attrs
 
@@ -104,7 +105,7 @@ class NameTable:
 
     def _untaken(self, family: str, labels: Labels, key: str, table: str) -> Labels:
         """The labels, with one more if a key that only looks different has these."""
-        texts = chain((key, f"{table} {key}"), (f"{table} {key} {n}" for n in count(2)))
+        texts = chain((key, f"{table} {key}"), (f"{table} {key} {n}" for n in numbers(2)))
         told_apart = chain((labels,), ((*labels, (_KEY_LABEL, text)) for text in texts))
         return next(each for each in told_apart if (family, each) not in self._taken)
 
