@@ -18,7 +18,15 @@ from tests.cli.conftest import Run
 from tests.cli.fake_broker import FakeBroker
 
 #: Lists have --tsv and -n; streams and single figures do not.
-LISTS = {"module list", "module debug", "lsattr", "kvs namespace list", "cron list", "job list"}
+LISTS = {
+    "module list",
+    "module debug",
+    "lsattr",
+    "kvs namespace list",
+    "cron list",
+    "job list",
+    "jobtap list",
+}
 
 
 def walk(group: Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -41,15 +49,16 @@ IDS = [" ".join(path) for path, _ in COMMANDS]
 
 def test_the_commands_are_those_promised() -> None:
     promised = {
-        "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc completion",
+        "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc completion report",
         "module": "list load remove reload stats debug trace",
         "event": "pub sub",
-        "kvs": "get put dir ls unlink link readlink mkdir getroot version wait",
+        "kvs": "get put dir ls unlink link readlink mkdir watch getroot version wait",
         "kvs eventlog": "append get",
         "kvs namespace": "create remove list",
         "content": "load store flush dropcache stats",
         "cron": "interval event at list stop start delete sync",
         "job": "submit run list wait cancel eventlog",
+        "jobtap": "load remove list query",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

@@ -12,8 +12,12 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION
 
+_SMALLER = ("states", "idle", "latency", "period", "modules", "overhead", "decay")
+_LAZY = {name: f"brokersim.cli.bench_experiments:{name}" for name in _SMALLER}
+_LAZY["intervals"] = "brokersim.cli.bench_intervals:intervals"
 
-@click.group("bench", cls=Group)
+
+@click.group("bench", cls=Group, lazy=_LAZY)
 def bench() -> None:
     """Experiments: what instrumentation costs and how far it is from the truth."""
 

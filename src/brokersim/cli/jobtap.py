@@ -44,9 +44,9 @@ _EXPLAIN: Explain = _unknown
 @jobtap.command(
     "load",
     **examples(
-        ("brokersim jobtap load state-counts", "a gauge a state, flux.job-states.run, every second"),
+        ("brokersim jobtap load state-counts", "a gauge a state, every second"),
         ("brokersim jobtap load state-counts hook=prepare", "whenever a count changed"),
-        ("brokersim jobtap load --remove all ./mine.py depth=3", "a file of yours with a setting"),
+        ("brokersim jobtap load -r all ./mine.py depth=3", "a file of yours"),
     ),
 )
 @click.option("-r", "--remove", metavar="GLOB", default="", help="remove these first; all for all")

@@ -31,8 +31,8 @@ Modules     module list|load|remove|reload|stats|debug|trace     ping
 Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
-            job submit|run|list|wait|cancel|eventlog
-Statistics  stats                        Experiments  bench
+            job submit|run|list|wait|cancel|eventlog   jobtap load|remove|list|query
+Statistics  stats                        Experiments  bench  report  check
 
 Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""
@@ -56,7 +56,10 @@ _LAZY = {
     "content": "brokersim.cli.content:content",
     "cron": "brokersim.cli.cron:cron",
     "job": "brokersim.cli.job:job",
+    "jobtap": "brokersim.cli.jobtap:jobtap",
     "bench": "brokersim.cli.bench:bench",
+    "check": "brokersim.cli.check:check",
+    "report": "brokersim.cli.report:report",
     "stats": "brokersim.cli.stats:stats",
 }
 

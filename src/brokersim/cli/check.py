@@ -1,0 +1,263 @@
+"""Knows the options of `check` and what its exit code says; running and comparing are the kit's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+
+from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
+from brokersim.cli.config import load
+from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.session import Session
+from brokersim.cli.types import ASSIGNMENT
+
+if TYPE_CHECKING:
+    from brokersim.kit.baseline import Baseline
+    from brokersim.kit.checked_run import CheckedRun
+    from brokersim.kit.verdict import Verdict
+    from brokersim.net.options import StartOptions
+
+#: Runs a baseline is recorded from in real time: what differs between them is not compared.
+_REAL_RUNS: Final = 5
+#: Settings of a baseline that a check takes over unless told otherwise.
+_KEPT: Final = ("size", "clock", "seed", "hook", "resources", "modules")
+
+
+@click.command(
+    "check",
+    cls=Command,
+    context_settings=RUNS_COMMAND,
+    **examples(
+        ("brokersim check --record kvs.toml -- ./work.sh", "keep what work.sh makes modules count"),
+        ("brokersim check --against kvs.toml", "run it again: 0 as before, 1 something differs"),
+        ("brokersim check -- ./work.sh", "only the laws"),
+    ),
+)
+@click.option("--record", "record", metavar="FILE", help="write the baseline; with --against: if all is well")
+@click.option("--against", "against", metavar="FILE", help="compare with it, in an instance like its own")
+@click.option(
+    "--tolerance", "tolerances", multiple=True, type=ASSIGNMENT, metavar="GLOB=±P%", help="of counters"
+)
+@click.option("--per", metavar="OPERATION", help="compare averages per job, commit or rpc")
+@click.option("--laws", "laws", metavar="all|none|LIST", default="all", help="[all]")
+@click.option("--relax", multiple=True, type=ASSIGNMENT, metavar="LAW=REASON", help="need not hold, because")
+@click.option("--runs", type=click.IntRange(1), metavar="N", help="to record from  [1; real clock 5]")
+@click.option("--junit", metavar="FILE", help="write JUnit's XML")
+@click.option("--nagios", is_flag=True, help="one line and Nagios's exit codes")
+@click.option("-s", "--test-size", "size", type=int, metavar="N", help="as in start, up to --fake-resources")
+@click.option("-m", "--modules", metavar="LIST|none", hidden=True)
+@click.option("-M", "--module-path", multiple=True, metavar="DIR", hidden=True)
+@click.option("--clock", metavar="KIND", help="virtual or real  [virtual]")
+@click.option("--seed", type=int, metavar="N", hidden=True)
+@click.option("--hook", metavar="KIND", hidden=True)
+@click.option("--fake-resources", "resources", metavar="N[xC[xG]]", hidden=True)
+@click.argument("command", metavar="[-- CMD [ARG]...]", nargs=-1)
+@pass_session
+def check(session: Session, /, nagios: bool, **given: Any) -> int:
+    """Run CMD in a fresh instance; compare counters, check the laws."""
+    if not nagios:
+        return _check(session, given, nagios=False)
+    try:
+        return _check(session, given, nagios=True)
+    except CommandError as error:
+        session.out(f"BROKERSIM UNKNOWN - {error.what}")
+        return 3
+
+
+def _check(session: Session, given: dict[str, Any], nagios: bool) -> int:
+    # Late: an instance brings in trio, which no other command needs.
+    from brokersim.kit.laws import LAWS
+    from brokersim.kit.verdict import judge
+
+    baseline = _baseline(given["against"], given)
+    laws = _laws(given["laws"])
+    options = _options(given, baseline)
+    relaxed = {**({} if baseline is None else baseline.relaxed), **_relaxed(given["relax"])}
+    sys.stdout.flush()
+    run = _run(options, laws, relaxed)
+    try:
+        verdict = judge(run, baseline, given["per"] or "")
+    except ValueError as error:
+        raise usage_error(str(error)) from None
+    names = list(LAWS) if laws is None else laws
+    if given["junit"]:
+        _junit(given["junit"], verdict, names)
+    recorded = _record(given, options, run, verdict, baseline)
+    _show(session, verdict, run, recorded, len(names), nagios)
+    return _code(verdict, run, nagios)
+
+
+def _show(
+    session: Session, verdict: Verdict, run: CheckedRun, recorded: str | None, laws: int, nagios: bool
+) -> None:
+    from brokersim.cli.check_output import to_json, to_nagios, to_text
+
+    if nagios:
+        session.out(to_nagios(verdict, laws))
+        return
+    if session.json:
+        session.emit(to_json(verdict, run.counted, run.code, recorded))
+        return
+    for line in to_text(verdict, laws):
+        session.out(line)
+    if recorded:
+        session.say(f"baseline written: {recorded}")
+    if run.code:
+        session.say(f"the command ended with {run.code}")
+
+
+def _code(verdict: Verdict, run: CheckedRun, nagios: bool) -> int:
+    from brokersim.cli.check_output import NAGIOS, nagios_state
+
+    if nagios:
+        return NAGIOS["UNKNOWN"] if run.code else NAGIOS[nagios_state(verdict)]
+    return FAILED if verdict.failures else run.code
+
+
+def _baseline(file: str | None, given: dict[str, Any]) -> Baseline | None:
+    from brokersim.kit.baseline import BaselineError, parse_percent, read_baseline
+
+    try:
+        more = {glob: parse_percent(text) for glob, text in given["tolerances"]}
+    except ValueError as error:
+        raise usage_error(f"--tolerance: {error}", attempt="--tolerance 'kvs.*.request_rx=2%'") from None
+    if file is None:
+        if more or given["per"]:
+            raise usage_error(
+                "--tolerance and --per compare with a baseline", hint="name it with --against FILE"
+            )
+        return None
+    try:
+        found = read_baseline(Path(file).read_text(encoding="utf-8"), file)
+    except OSError as error:
+        raise usage_error(
+            f"{file}: {error.strerror}", attempt=f"brokersim check --record {file} -- CMD"
+        ) from None
+    except (BaselineError, UnicodeDecodeError) as error:
+        raise usage_error(str(error)) from None
+    return attrs.evolve(found, tolerances={**found.tolerances, **more})
+
+
+def _laws(text: str) -> list[str] | None:
+    from brokersim.kit.laws import find_law
+
+    if text == "all":
+        return None
+    try:
+        return [find_law(name.strip()).name for name in text.split(",")] if text != "none" else []
+    except ValueError as error:
+        raise usage_error(f"--laws: {error}") from None
+
+
+def _relaxed(given: tuple[tuple[str, str], ...]) -> Any:
+    from brokersim.kit.laws import parse_relaxations
+
+    try:
+        return parse_relaxations(dict(given))
+    except ValueError as error:
+        raise usage_error(f"--relax: {error}") from None
+
+
+def _options(given: dict[str, Any], baseline: Baseline | None) -> StartOptions:
+    """Options, then the baseline's settings, then ours: virtual time, seed 0, the shipped modules."""
+    from brokersim.cli.start import options_from
+    from brokersim.protocol.quoting import quoted
+
+    kept = {} if baseline is None else {name: baseline.settings.get(name) for name in _KEPT}
+    command = given["command"] or (baseline.command if baseline is not None else ())
+    if not command:
+        raise usage_error("check runs a command", attempt="brokersim check --record FILE -- CMD")
+    wanted = {
+        **dict.fromkeys(("fanout", "stats", "state_dir", "run_dir", "detach")),
+        "attributes": (),
+        "conf": (),
+        "size": given["size"],
+        "modules": given["modules"],
+        "module_path": given["module_path"],
+        "clock": given["clock"],
+        "seed": given["seed"],
+        "hook": given["hook"],
+        "resources": given["resources"],
+        "command": tuple(command),
+    }
+    defaults = {"clock": "virtual", "seed": 0, "hook": "prepare", "size": 1, "resources": "1x4"}
+    for name, value in {**defaults, **{name: one for name, one in kept.items() if one is not None}}.items():
+        if wanted[name] is None:
+            wanted[name] = ",".join(value) or "none" if name == "modules" else value
+    try:
+        # No file: a baseline must not depend on where it is run. The statsd of the environment is not for us either.
+        return options_from(wanted, load(None))
+    except (TypeError, AttributeError):
+        raise usage_error(f"{quoted(given['against'])}: [run] has a setting of the wrong kind") from None
+
+
+def _run(options: StartOptions, laws: list[str] | None, relaxed: Any) -> CheckedRun:
+    from brokersim.kit.checked_run import run_checked
+    from brokersim.net.serve import StartError
+
+    try:
+        return run_checked(options, laws, relaxed)
+    except StartError as error:
+        raise CommandError(str(error), code=FAILED) from None
+
+
+def _record(
+    given: dict[str, Any], options: StartOptions, run: CheckedRun, verdict: Verdict, before: Baseline | None
+) -> str | None:
+    """Write the baseline, unless the run is none to compare with. Returns the file's name."""
+    file: str | None = given["record"]
+    if file is None:
+        return None
+    if run.code:
+        raise CommandError(f"the command ended with {run.code}: no baseline is written", code=run.code)
+    if verdict.violations:
+        return None
+    counted = _several(given, options, run)
+    kept = _edited(file) or before
+    if kept is not None:
+        counted = attrs.evolve(counted, tolerances=kept.tolerances, relaxed=kept.relaxed)
+    try:
+        _replace(Path(file), lambda path: path.write_text(counted.to_toml(), encoding="utf-8"))
+    except OSError as error:
+        raise usage_error(f"{file}: cannot be written: {error.strerror}") from None
+    return file
+
+
+def _several(given: dict[str, Any], options: StartOptions, run: CheckedRun) -> Baseline:
+    from brokersim.kit.baseline import merged
+
+    runs = given["runs"] or (1 if options.clock == "virtual" else _REAL_RUNS)
+    more = [_run(options, [], {}).counted for _ in range(runs - 1)]
+    return merged([run.counted, *more])
+
+
+def _edited(file: str) -> Baseline | None:
+    """The baseline that stands there already: what people edited in it is kept."""
+    from brokersim.kit.baseline import BaselineError, read_baseline
+
+    try:
+        return read_baseline(Path(file).read_text(encoding="utf-8"), file)
+    except (OSError, BaselineError, UnicodeDecodeError):
+        return None
+
+
+def _junit(file: str, verdict: Verdict, laws: list[str]) -> None:
+    from brokersim.cli.check_output import write_junit
+
+    try:
+        _replace(Path(file), lambda path: write_junit(path, verdict, laws))
+    except OSError as error:
+        raise usage_error(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _replace(file: Path, write: Callable[[Path], object]) -> None:
+    """Whole or not at all: a check that is broken off must not leave half a baseline."""
+    new = file.with_name(f"{file.name}.new")
+    write(new)
+    os.replace(new, file)

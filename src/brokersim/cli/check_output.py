@@ -1,0 +1,113 @@
+"""Knows how a verdict is shown: text, JSON, JUnit's XML, one line for Nagios. Not how it was reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree
+
+from brokersim.kit.baseline import Baseline
+from brokersim.kit.laws import LAWS, Violation
+from brokersim.kit.verdict import Compared, Verdict
+
+#: States of a Nagios check: exit codes by name.
+NAGIOS: Final = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
+
+
+def to_text(verdict: Verdict, laws: int) -> list[str]:
+    """What differs with its topics, the laws broken, and how many were well."""
+    lines = [f"note: {note}" for note in verdict.notes]
+    for one in verdict.differing:
+        lines.append(f"✗ {one}")
+        lines += [f"    {count:+,d} {topic}" for topic, count in one.topics]
+    good = len(verdict.compared) - len(verdict.differing)
+    if verdict.compared:
+        lines.append(f"✓ {good:,} counter{_s(good)} within tolerance")
+    for violation in verdict.violations:
+        lines += _violation(violation)
+    kept = laws - len(verdict.violations)
+    lines.append(f"✓ {kept} law{_s(kept)} kept")
+    if verdict.failures:
+        lines.append(f"{verdict.failures} failure{_s(verdict.failures)}")
+    return lines
+
+
+def _violation(violation: Violation) -> list[str]:
+    first, *rest = str(violation).splitlines()
+    return [f"✗ {first}", *rest]
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
+
+
+def to_json(verdict: Verdict, counted: Baseline, code: int, recorded: str | None) -> dict[str, Any]:
+    """One document; counters that are well are only counted."""
+    return {
+        "ok": not verdict.failures,
+        "command": list(counted.command),
+        "command_exit": code,
+        "settings": counted.settings,
+        "operations": counted.operations,
+        "compared": len(verdict.compared),
+        "differing": [one.to_dict() for one in verdict.differing],
+        "laws": [_law(violation) for violation in verdict.violations],
+        "notes": list(verdict.notes),
+        "recorded": recorded,
+    }
+
+
+def _law(violation: Violation) -> dict[str, Any]:
+    law = violation.law
+    return {
+        "name": law.name,
+        "number": law.number or None,
+        "says": law.says,
+        "places": list(violation.places),
+        "allowed": violation.allowed,
+    }
+
+
+def write_junit(path: Path, verdict: Verdict, laws: list[str]) -> None:
+    """A test case a counter and a law, as CI services read them. Raises OSError."""
+    cases = len(verdict.compared) + len(laws)
+    suite = ElementTree.Element(
+        "testsuite", name="brokersim check", tests=str(cases), failures=str(verdict.failures)
+    )
+    for one in verdict.compared:
+        _case(suite, "counters", one.name, None if one.ok else _told(one))
+    broken = {violation.law.name: str(violation) for violation in verdict.violations}
+    for name in laws:
+        _case(suite, "laws", LAWS[name].title, broken.get(name))
+    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _told(one: Compared) -> str:
+    return "\n".join([str(one), *(f"{count:+,d} {topic}" for topic, count in one.topics)])
+
+
+def _case(suite: ElementTree.Element, group: str, name: str, failure: str | None) -> None:
+    case = ElementTree.SubElement(suite, "testcase", classname=f"brokersim.{group}", name=name)
+    if failure is not None:
+        first = failure.partition("\n")[0]
+        ElementTree.SubElement(case, "failure", message=first).text = failure
+
+
+def nagios_state(verdict: Verdict) -> str:
+    """Fewer messages than expected are a WARNING; more of them, or a broken law, are CRITICAL."""
+    if verdict.violations or any(one.got > one.expected for one in verdict.differing):
+        return "CRITICAL"
+    return "WARNING" if verdict.differing else "OK"
+
+
+def to_nagios(verdict: Verdict, laws: int) -> str:
+    """``BROKERSIM OK - …``: one line."""
+    state = nagios_state(verdict)
+    parts = [
+        f"{len(verdict.compared) - len(verdict.differing)} counters and {laws - len(verdict.violations)} laws well"
+    ]
+    parts += [f"{one.name} {one.got:g} instead of {one.expected:g}" for one in verdict.differing[:3]]
+    parts += [f"law {violation.law.name} broken" for violation in verdict.violations]
+    if len(verdict.differing) > 3:
+        parts.append(f"{len(verdict.differing) - 3} counters more differ")
+    return f"BROKERSIM {state} - {', '.join(parts)}"

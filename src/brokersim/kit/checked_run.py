@@ -1,0 +1,114 @@
+"""Knows how a command is run inside a fresh instance that is watched, and what is kept of it. Judges nothing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from brokersim.broker.instance import Instance
+from brokersim.kit.baseline import Baseline
+from brokersim.kit.laws import Relaxation, Violation
+from brokersim.kit.ledger import HEARTBEAT, Ledger
+from brokersim.kit.witness import Witness
+from brokersim.net.options import StartOptions
+from brokersim.net.serve import run_instance
+from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.version import VERSION
+
+#: Endpoints that are no modules.
+_NO_MODULES = frozenset({"broker", "client", "connector"})
+#: What the clock makes messages of: in real time they are no work of the command, and never twice the same.
+_CLOCKWORK = frozenset({HEARTBEAT, "event.publish"})
+
+
+@attrs.frozen(kw_only=True)
+class CheckedRun:
+    """One run: the command's exit code, what was counted, the laws broken."""
+
+    code: int
+    counted: Baseline
+    violations: tuple[Violation, ...]
+
+
+class _Watch:
+    def __init__(self, laws: Sequence[str] | None, relaxed: Mapping[str, Relaxation]) -> None:
+        self._laws = laws
+        self._relaxed = relaxed
+        self.witness: Witness | None = None
+        self.violations: tuple[Violation, ...] = ()
+
+    def begin(self, instance: Instance) -> None:
+        self.witness = Witness(instance)
+
+    async def end(self) -> None:
+        assert self.witness is not None
+        await self.witness.settle()
+        self.violations = tuple(self.witness.violations(self._laws, self._relaxed))
+
+
+def run_checked(
+    options: StartOptions, laws: Sequence[str] | None = None, relaxed: Mapping[str, Relaxation] | None = None
+) -> CheckedRun:
+    """Run ``options.command`` in an instance of its own. Raises StartError."""
+    watch = _Watch(laws, relaxed or {})
+    code = run_instance(attrs.evolve(options, stats="mem:"), watch)
+    assert watch.witness is not None
+    return CheckedRun(code=code, counted=_counted(watch.witness.ledger, options), violations=watch.violations)
+
+
+def _counted(ledger: Ledger, options: StartOptions) -> Baseline:
+    real = options.clock != "virtual"
+    counters: dict[str, int] = {}
+    topics: dict[str, dict[str, int]] = {}
+    for (rank, name), tally in sorted(ledger.tallies.items()):
+        if name in _NO_MODULES:
+            continue
+        party = f"{name}.{rank}"
+        for (index, topic), count in sorted(tally.items()):
+            if real and topic in _CLOCKWORK:
+                continue
+            counter = COUNTER_NAMES[index]
+            counters[f"{party}.{counter}"] = counters.get(f"{party}.{counter}", 0) + count
+            topics.setdefault(party, {})[f"{counter} {topic}"] = count
+    return Baseline(
+        command=options.command or (),
+        settings=_settings(options),
+        versions={"brokersim": VERSION, "python": platform.python_version()},
+        operations=_operations(ledger),
+        counters=counters,
+        topics=topics,
+    )
+
+
+def _settings(options: StartOptions) -> dict[str, object]:
+    return {
+        "size": options.size,
+        "clock": options.clock,
+        "seed": options.seed,
+        "hook": options.hook,
+        "resources": options.resources,
+        "modules": list(options.modules),
+    }
+
+
+def _operations(ledger: Ledger) -> dict[str, int]:
+    """What the command had done: jobs, commits, and requests of clients."""
+    requests = [
+        count
+        for (_, name), tally in ledger.tallies.items()
+        if name == "connector"
+        for (index, _), count in tally.items()
+        if index == 0
+    ]
+    found = {
+        "job": _received(ledger, "job-manager", "job-ingest.submit"),
+        "commit": _received(ledger, "kvs", "kvs.commit"),
+        "rpc": sum(requests),
+    }
+    return {name: count for name, count in found.items() if count}
+
+
+def _received(ledger: Ledger, name: str, topic: str) -> int:
+    return ledger.tallies.get((0, name), {}).get((1, topic), 0)

@@ -1,0 +1,418 @@
+"""Knows faults: what they do to messages, ranks, modules, the disk and statsd packets, and what each really hit.
+
+It doesn't know when they should happen: a fault is on from when it is made until ``stop``.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from brokersim.broker.link import Link
+from brokersim.kit.conversations import wants_answer
+from brokersim.kit.ledger import Ledger, Line
+from brokersim.protocol.errnums import EHOSTUNREACH, ENOSPC, RequestError
+from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, TYPE_NAMES, Message
+from brokersim.reactor.loop import NS
+
+if TYPE_CHECKING:
+    from brokersim.broker.instance import Instance
+
+_TYPES = {name: number for number, name in TYPE_NAMES.items()}
+#: Seconds a message held back by ``reorder`` waits for another to pass it.
+_HELD = 0.001
+
+
+@attrs.frozen
+class Hit:
+    """One thing a fault hit: when (s), what it was, where it was going."""
+
+    time: float
+    what: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.time:.6f} s  {self.what} → {self.where}"
+
+
+@attrs.define(eq=False, kw_only=True)
+class Fault:
+    """One fault. It acts on the messages that match, at most ``count`` of them, each with probability ``p``.
+
+    ``topic`` is a glob; ``type`` request, response or event; ``to`` the module or client a message is handed
+    to; ``rank`` that one's rank. All that it hit is in ``hits``.
+    """
+
+    kind: str
+    topic: str = "*"
+    type: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.in_(_TYPES))
+    )
+    to: str | None = None
+    rank: int | None = None
+    count: int | None = None
+    p: float = attrs.field(default=1.0, validator=[attrs.validators.gt(0), attrs.validators.le(1)])
+    seconds: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    errnum: int = ENOSPC
+    hits: list[Hit] = attrs.field(factory=list, init=False)
+    is_on: bool = attrs.field(default=True, init=False)
+    undo: Callable[[], object] | None = attrs.field(default=None, init=False)
+
+    def stop(self) -> None:
+        """It hits nothing any more; a rank that was cut off is joined again."""
+        if self.is_on:
+            self.is_on = False
+            if self.undo is not None:
+                self.undo()
+
+    def __enter__(self) -> Fault:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def matches(self, message: Message, chance: random.Random) -> bool:
+        """Is it for this message, and its turn?"""
+        if not self.is_on or (self.count is not None and len(self.hits) >= self.count):
+            return False
+        dst = message.dst
+        return (
+            fnmatchcase(message.topic, self.topic)
+            and (self.type is None or message.type == _TYPES[self.type])
+            and (self.to is None or dst.name == self.to)
+            and (self.rank is None or dst.broker.rank == self.rank)
+            and (self.p == 1.0 or chance.random() < self.p)
+        )
+
+    def hit(self, now: int, message: Message) -> None:
+        where = "nobody" if message.dst is None else f"{message.dst.name}.{message.dst.broker.rank}"
+        self.hits.append(Hit(now / NS, f"{message.type_str} {message.topic}", where))
+
+    def report(self) -> str:
+        """What it hit, by what it was."""
+        if not self.hits:
+            return f"fault {self}: hit nothing"
+        kinds: dict[str, int] = {}
+        for hit in self.hits:
+            text = f"{hit.what} → {hit.where}"
+            kinds[text] = kinds.get(text, 0) + 1
+        return f"fault {self}: {len(self.hits)} hit: " + ", ".join(
+            f"{n} × {text}" for text, n in kinds.items()
+        )
+
+    def __str__(self) -> str:
+        wanted = [f"topic={self.topic}"] if self.topic != "*" else []
+        wanted += [
+            f"{name}={value}" for name in ("type", "to", "rank") if (value := getattr(self, name)) is not None
+        ]
+        return " ".join([self.kind, *wanted])
+
+
+class Faults:
+    """The faults of one instance. Messages are hit where they are queued for whom they go to.
+
+    What a fault hit is excused from the laws: a request that was dropped need not be answered.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.instance: Instance = ledger.instance
+        self.all: list[Fault] = []
+        self._random = random.Random(self.instance.seed)
+        self._queue: _FaultyQueue | None = None
+
+    def add(self, kind: str, **wanted: Any) -> Fault:
+        """Begin a fault. Raises ValueError for one that cannot be, naming those that can."""
+        begin = _KINDS.get(kind)
+        if begin is None:
+            raise ValueError(f"no fault {kind!r}; there are {', '.join(_KINDS)}")
+        try:
+            fault = Fault(kind=kind, **wanted)
+        except TypeError as error:
+            raise ValueError(f"fault {kind}: {error}") from None
+        begin(self, fault)
+        self.all.append(fault)
+        return fault
+
+    def idle(self) -> list[Fault]:
+        """Those that hit nothing."""
+        return [fault for fault in self.all if not fault.hits]
+
+    def stop(self) -> None:
+        """End all of them."""
+        for fault in self.all:
+            fault.stop()
+
+    def release(self) -> None:
+        """Let go what is held back."""
+        if self._queue is not None:
+            for message in list(self._queue.held):
+                self._queue.let_go(message)
+
+    @property
+    def holding(self) -> int:
+        """Messages held back now."""
+        return 0 if self._queue is None else len(self._queue.held)
+
+    # -- messages
+
+    def _on_queue(self, fault: Fault) -> None:
+        if self._queue is None:
+            reactor = self.instance.reactor
+            self._queue = _FaultyQueue(reactor.fifo, self)
+            reactor.fifo = self._queue
+            if reactor.is_outside:
+                return
+            reactor.push = self._queue.append
+
+    def _fail_requests(self, fault: Fault) -> None:
+        fault.type = "request"
+        self._on_queue(fault)
+
+    def act(self, message: Message) -> str:
+        """What happens to a message about to be queued: "" (nothing) or the kind of the fault that hits it."""
+        for fault in self.all:
+            if fault.kind in _MESSAGE_KINDS and fault.matches(message, self._random):
+                fault.hit(self.instance.reactor.now, message)
+                self.excuse(message)
+                _MESSAGE_KINDS[fault.kind](self, fault, message)
+                return fault.kind
+        return ""
+
+    def excuse(self, message: Message) -> None:
+        """What a fault did to this message is no law's business."""
+        if message.type == REQUEST and wants_answer(message):
+            self.ledger.conversations.excuse((message.src.uuid, message.matchtag))
+        elif message.type == RESPONSE:
+            self.ledger.conversations.excuse((message.dst.uuid, message.matchtag))
+        elif message.type == EVENT:
+            self.ledger.deliveries.excuse(message.dst, message.seq)
+
+    def _dropped(self, fault: Fault, message: Message) -> None:
+        """It is gone."""
+
+    def _delayed(self, fault: Fault, message: Message) -> None:
+        reactor = self.instance.reactor
+        assert self._queue is not None
+        reactor.call_at(reactor.now + round(fault.seconds * NS), self._queue.pass_on, message)
+
+    def _doubled(self, fault: Fault, message: Message) -> None:
+        assert self._queue is not None
+        again = copy.copy(message)
+        self._queue.pass_on(message)
+        self._queue.pass_on(again)
+
+    def _held(self, fault: Fault, message: Message) -> None:
+        reactor = self.instance.reactor
+        assert self._queue is not None
+        self._queue.held.append(message)
+        reactor.call_at(reactor.now + round(_HELD * NS), self._queue.let_go, message)
+
+    def _failed(self, fault: Fault, message: Message) -> None:
+        endpoint = message.dst
+        text = f"{message.topic} fails on purpose"
+        endpoint.counts[1] += 1
+        if endpoint.tracer is not None:
+            endpoint.tracer("rx", endpoint, message)
+        endpoint.respond_error(message, fault.errnum, text)
+
+    def _killed(self, fault: Fault, message: Message) -> None:
+        assert self._queue is not None
+        self._queue.pass_on(message)
+        self._crash(message.dst.module)
+
+    def _crash(self, module: Any) -> None:
+        module.crashed(RuntimeError("killed on purpose"), None)
+
+    # -- ranks, modules, packets
+
+    def _disconnect(self, fault: Fault) -> None:
+        if fault.rank is None or not 0 < fault.rank < self.instance.size:
+            raise ValueError(f"fault disconnect: give rank=1 to {self.instance.size - 1}, not {fault.rank}")
+        below = self.instance.broker(fault.rank)
+        assert below.parent is not None
+        above = below.parent.peer
+        links = (below.parent, above.peers[below.uuid])
+        self.ledger.deliveries.cut_off(fault.rank)
+        for link in links:
+            link.is_up = False
+        fault.undo = partial(_join, links)
+        fault.hits.append(Hit(self.instance.reactor.now / NS, "link", f"{above.rank}-{below.rank}"))
+        for request in self._crossing(above.uuid, below.uuid):
+            fault.hit(self.instance.reactor.now, request)
+            self._unreachable(request, above.uuid, below.uuid, fault.rank)
+
+    def _crossing(self, one: str, other: str) -> list[Message]:
+        """Open requests whose way, or whose answer's, goes over a link."""
+        return [
+            request
+            for endpoint in list(self.instance.all_endpoints())
+            for request in list(endpoint.pending.values())
+            if _crosses(request, one, other)
+        ]
+
+    def _unreachable(self, request: Message, one: str, other: str, rank: int) -> None:
+        """Who asked over a link that went down is told at once, as upstream's brokers tell each other."""
+        self.ledger.conversations.excuse((request.src.uuid, request.matchtag))
+        answer = copy.copy(request)
+        near = next(at for at, hop in enumerate(request.routes) if hop in (one, other))
+        answer.routes = request.routes[:near]
+        broker = self.instance.broker(_rank_of(self.instance, request.routes[near]))
+        broker.endpoint.respond_error(answer, EHOSTUNREACH, f"rank {rank} is not reachable")
+
+    def _kill(self, fault: Fault) -> None:
+        if not fault.to:
+            raise ValueError("fault kill: give to=MODULE, and topic=GLOB to wait for a message to it")
+        if fault.topic != "*":
+            self._on_queue(fault)
+            fault.count = 1 if fault.count is None else fault.count
+            return
+        try:
+            module = self.instance.module(fault.rank or 0, fault.to)
+        except RequestError as error:
+            raise ValueError(f"fault kill: {error.text}") from None
+        fault.hits.append(Hit(self.instance.reactor.now / NS, "module", f"{fault.to}.{fault.rank or 0}"))
+        self._crash(module)
+
+    def _fill_disk(self, fault: Fault) -> None:
+        """No database of a module may grow: SQLite then answers every write that needs a page with FULL."""
+        databases = [
+            database
+            for module in self.instance.modules(fault.rank or 0)
+            if fault.to in (None, module.name)
+            for database in _databases(module.handle.owner)
+        ]
+        if not databases:
+            raise ValueError(
+                f"fault fill-disk: no module {fault.to or ''} on rank {fault.rank or 0} keeps a database"
+            )
+        before = [_limit_pages(database) for database in databases]
+        fault.undo = partial(_restore, databases, before)
+        self.ledger.on_error[ENOSPC] = partial(self._refused, fault)
+
+    def _refused(self, fault: Fault, line: Line) -> None:
+        if fault.is_on:
+            fault.hits.append(Hit(line.time, f"write for {line.topic}", f"{line.name}.{line.rank}"))
+
+    def _lose_packets(self, fault: Fault) -> None:
+        sink = self.instance.sink
+        send = sink.send
+        lossy = partial(self._lose, fault, send)
+        sink.send = lossy  # type: ignore[method-assign]
+        fault.undo = lambda: setattr(sink, "send", send)
+
+    def _lose(self, fault: Fault, send: Callable[[bytes], bool], packet: bytes) -> bool:
+        limit = fault.count is not None and len(fault.hits) >= fault.count
+        first = packet.partition(b":")[0].decode(errors="replace")
+        wanted = fnmatchcase(first, fault.topic if fault.topic == "*" else f"{fault.topic}*")
+        if limit or not wanted or (fault.p < 1.0 and self._random.random() >= fault.p):
+            return send(packet)
+        fault.hits.append(Hit(self.instance.reactor.now / NS, f"packet {first}", "statsd"))
+        self.ledger.unseen[first.removeprefix("flux.").rsplit(".", 2)[0]] = None
+        return True
+
+
+class _FaultyQueue(deque[Message]):
+    """The reactor's queue of messages, with faults at its entrance."""
+
+    def __init__(self, queue: deque[Message], faults: Faults) -> None:
+        super().__init__(queue)
+        self.held: list[Message] = []
+        self._faults = faults
+
+    def append(self, message: Message) -> None:
+        if message.type and not self._faults.act(message):
+            super().append(message)
+            self._let_pass(message)
+        elif not message.type:
+            super().append(message)
+
+    def pass_on(self, message: Message) -> None:
+        """Queue a message that a fault has dealt with."""
+        super().append(message)
+
+    def let_go(self, message: Message) -> None:
+        """A message held back has waited long enough."""
+        if message in self.held:
+            self.held.remove(message)
+            super().append(message)
+
+    def _let_pass(self, message: Message) -> None:
+        for held in [held for held in self.held if held.dst is message.dst]:
+            self._faults.excuse(message)  # it has overtaken
+            self.let_go(held)
+
+
+def _crosses(request: Message, one: str, other: str) -> bool:
+    way = [*request.routes[1:]]
+    if request.dst is not None and way and way[-1] != request.dst.broker.uuid:
+        way.append(request.dst.broker.uuid)
+    return any({a, b} == {one, other} for a, b in pairwise(way))
+
+
+def _databases(owner: Any) -> list[sqlite3.Connection]:
+    """The open databases of a module's object, its own or those of the objects it is made of."""
+    parts = list(getattr(owner, "__dict__", {}).values())
+    parts += [inner for part in parts for inner in getattr(part, "__dict__", {}).values()]
+    return [part for part in parts if isinstance(part, sqlite3.Connection)]
+
+
+def _limit_pages(database: sqlite3.Connection) -> int:
+    """Let a database have no page more than it has; the limit it had."""
+    (before,) = database.execute("PRAGMA max_page_count").fetchone()
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    _set_pages(database, pages)
+    return int(before)
+
+
+def _restore(databases: list[sqlite3.Connection], limits: list[int]) -> None:
+    for database, limit in zip(databases, limits, strict=True):
+        _set_pages(database, limit)
+
+
+def _join(links: tuple[Link, ...]) -> None:
+    for link in links:
+        link.is_up = True
+
+
+def _set_pages(database: sqlite3.Connection, limit: int) -> None:
+    try:
+        database.execute(f"PRAGMA max_page_count={int(limit)}")
+    except sqlite3.ProgrammingError:
+        pass  # closed meanwhile
+
+
+def _rank_of(instance: Instance, uuid: str) -> int:
+    return next(rank for rank in range(instance.size) if instance.broker(rank).uuid == uuid)
+
+
+_Act = Callable[[Faults, Fault, Message], None]
+#: Faults of messages, and what each does to one it hits.
+_MESSAGE_KINDS: dict[str, _Act] = {
+    "drop": Faults._dropped,
+    "delay": Faults._delayed,
+    "duplicate": Faults._doubled,
+    "reorder": Faults._held,
+    "fail": Faults._failed,
+    "kill": Faults._killed,
+}
+_KINDS: dict[str, Callable[[Faults, Fault], None]] = {
+    "drop": Faults._on_queue,
+    "delay": Faults._on_queue,
+    "duplicate": Faults._on_queue,
+    "reorder": Faults._on_queue,
+    "fail": Faults._fail_requests,
+    "disconnect": Faults._disconnect,
+    "kill": Faults._kill,
+    "fill-disk": Faults._fill_disk,
+    "lose-packets": Faults._lose_packets,
+}

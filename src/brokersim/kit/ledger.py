@@ -1,0 +1,262 @@
+"""Knows every message of an instance from its start: tallies by module, type and topic, and the books of the laws.
+
+It doesn't know what is right: `laws` does. It is a trace on every rank and a tap on every link.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from brokersim.broker.link import Link, Receive
+from brokersim.broker.sink import MemorySink
+from brokersim.kit.conversations import Conversations
+from brokersim.kit.deliveries import Deliveries
+from brokersim.protocol.message import COUNTER_NAMES, FLAG_PRIVATE, ROLE_OWNER, TYPE_NAMES, Message
+from brokersim.reactor.loop import NS
+
+if TYPE_CHECKING:
+    from brokersim.broker.broker import Broker, Subscribers
+    from brokersim.broker.instance import Instance
+
+#: A party of the instance: rank and name. Clients of one rank share one.
+Party = tuple[int, str]
+#: What is counted for it: index of the counter (COUNTER_NAMES) and topic.
+Entry = tuple[int, str]
+Tally = dict[Entry, int]
+#: Messages kept for `lines`: those of some thousand jobs, 20 MB at most.
+KEPT = 100_000
+HEARTBEAT = "heartbeat.pulse"
+_ARROWS = {"request": ">", "response": "<", "event": "e", "control": "c"}
+
+
+@attrs.frozen
+class Line:
+    """One message one party sent (``tx``) or was handed (``rx``). ``time`` in seconds of the instance's clock."""
+
+    time: float
+    rank: int
+    name: str
+    counter: int
+    topic: str
+    errnum: int
+    number: int
+
+    def __str__(self) -> str:
+        kind = TYPE_NAMES[self.counter | 1]
+        way = "rx" if self.counter & 1 else "tx"
+        error = f" errnum {self.errnum}" if self.errnum else ""
+        return f"{self.time:12.6f}  {self.name}.{self.rank} {way} {_ARROWS[kind]} {self.topic} [{self.number}]{error}"
+
+
+class Sums:
+    """A value watched at every message of a module: jobs in all states, which must sum to those submitted."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+
+    def look(self, actor: Any, when: float) -> None:
+        stats = actor.owner.stats()
+        states: dict[str, int] = stats["states"]
+        total, submitted = sum(states.values()), stats["submitted"]
+        if total != submitted or min(states.values()) < 0:
+            shown = " ".join(f"{name} {count}" for name, count in states.items() if count)
+            self.complaints.append(
+                f"{actor.name}.{actor.broker.rank} at {when:.6f} s: {submitted} jobs submitted, but {total} in the"
+                f" states: {shown}"
+            )
+
+
+class Ledger:
+    """The books of one instance. Attach it before the instance boots."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.tallies: dict[Party, Tally] = {}
+        self.conversations = Conversations()
+        self.deliveries = Deliveries(instance.broker(0).sequence)
+        self.sums = Sums()
+        #: Messages sent and received by direction of each link: (from rank, to rank) to [sent, received].
+        self.links: dict[tuple[int, int], list[int]] = {}
+        #: What is on a link now, or was lost there: (from rank, to rank, topic) to number.
+        self.on_links: dict[tuple[int, int, str], int] = {}
+        #: Heartbeats handed out on a rank while a module of it was running, by module.
+        self.pulses: dict[Party, int] = {}
+        #: Modules whose statsd packets a fault took away.
+        self.unseen: dict[str, None] = {}
+        #: Messages sent and handed out, all told.
+        self.moves = 0
+        self.kept: deque[Line] = deque(maxlen=KEPT)
+        #: Asked before a message goes over a link; True keeps the message (a fault).
+        self.fault: Callable[[Link, int, Receive, Message], bool] | None = None
+        #: Told of error responses sent, by errnum (a fault counts what it caused).
+        self.on_error: dict[int, Callable[[Line], object]] = {}
+        self._watched: dict[str, bool] = {}
+        self._waiting: list[tuple[Callable[[], bool], Callable[[None], object]]] = []
+        #: Packets the sink had before this instance.
+        sink = instance.sink
+        self.first_packet = len(sink.packets) if isinstance(sink, MemorySink) else 0
+        for rank in range(instance.size):
+            self._attach(instance.broker(rank))
+
+    def _attach(self, broker: Broker) -> None:
+        broker.add_trace(self)
+        broker.on_distribute = self._distributed
+        for link in broker.peers.values():
+            link.tap = partial(self._tapped, link, broker.rank)
+
+    # -- what it is told
+
+    def wants(self, name: str) -> bool:
+        """Everybody's messages."""
+        return True
+
+    def record(self, direction: str, actor: Any, message: Message) -> None:
+        """A message was sent by an endpoint (``tx``), or is handed to it (``rx``)."""
+        kind = message.type
+        counter = kind if direction == "rx" else kind - 1
+        rank, name = actor.broker.rank, actor.name
+        when = actor.reactor.now / NS
+        tally = self.tallies.get((rank, name))
+        if tally is None:
+            tally = self.tallies[rank, name] = {}
+        entry = (counter, message.topic)
+        tally[entry] = tally.get(entry, 0) + 1
+        number = message.seq if kind == 5 else message.matchtag
+        line = Line(when, rank, name, counter, message.topic, message.errnum, number)
+        self.kept.append(line)
+        self.moves += 1
+        if message.errnum in self.on_error and direction == "tx":
+            self.on_error[message.errnum](line)
+        _BOOK[counter](self, actor, message, when)
+        watched = self._watched.get(name)
+        if watched is None and getattr(actor, "owner", None) is not None:
+            watched = self._watched[name] = _has_states(actor.owner)
+        if watched and actor.owner is not None:
+            self.sums.look(actor, when)
+        if self._waiting:
+            self.moved()
+
+    def _asked(self, actor: Any, message: Message, when: float) -> None:
+        self.conversations.asked(actor, message, when)
+
+    def _received(self, actor: Any, message: Message, when: float) -> None:
+        self.conversations.received(actor, message)
+
+    def _answered(self, actor: Any, message: Message, when: float) -> None:
+        self.conversations.answered(actor, message)
+
+    def _delivered(self, actor: Any, message: Message, when: float) -> None:
+        self.conversations.delivered(actor, message)
+
+    def _heard(self, actor: Any, message: Message, when: float) -> None:
+        self.deliveries.delivered(actor, message)
+
+    def _nothing(self, actor: Any, message: Message, when: float) -> None:
+        """Only counted."""
+
+    def _distributed(self, broker: Broker, event: Message, subscribers: Subscribers) -> None:
+        hidden = event.flags & FLAG_PRIVATE
+        self.deliveries.distributed(
+            broker.rank,
+            event,
+            [
+                endpoint
+                for endpoint, _ in subscribers
+                if not hidden or endpoint.rolemask & ROLE_OWNER or endpoint.userid == event.userid
+            ],
+        )
+        if event.topic == HEARTBEAT:
+            for module in self.instance.modules(broker.rank):
+                if module.status == 1:
+                    party = (broker.rank, module.name)
+                    self.pulses[party] = self.pulses.get(party, 0) + 1
+
+    def _tapped(self, link: Link, rank: int, receive: Receive, message: Message) -> None:
+        way = (rank, link.peer.rank)
+        self.links.setdefault(way, [0, 0])[0] += 1
+        item = (*way, message.topic)
+        self.on_links[item] = self.on_links.get(item, 0) + 1
+        arrive = partial(self._arrived, item, receive)
+        if self.fault is None or not self.fault(link, rank, arrive, message):
+            link.carry(arrive, message)
+
+    def _arrived(self, item: tuple[int, int, str], receive: Receive, message: Message) -> None:
+        self.links[item[0], item[1]][1] += 1
+        self.on_links[item] -= 1
+        receive(message)
+
+    def lost_on_link(self, rank: int, link: Link, message: Message) -> None:
+        """A fault took a message off a link: it counts as neither lost nor under way."""
+        way = (rank, link.peer.rank)
+        self.links[way][0] -= 1
+        self.on_links[*way, message.topic] -= 1
+
+    # -- who waits for a message
+
+    def when(self, condition: Callable[[], bool], done: Callable[[None], object]) -> None:
+        """Call ``done(None)`` at the first message after which ``condition()`` holds."""
+        self._waiting.append((condition, done))
+        self.moved()
+
+    def moved(self) -> None:
+        """Something may have come true."""
+        for item in [item for item in self._waiting if item[0]()]:
+            self._waiting.remove(item)
+            item[1](None)
+
+    # -- what it is asked
+
+    @property
+    def in_flight(self) -> int:
+        """Messages on links now."""
+        return sum(self.on_links.values())
+
+    def counters(self, rank: int, name: str) -> list[int]:
+        """The eight counters of a party, counted here, so that neither a reload nor stats-clear resets them."""
+        totals = [0] * len(COUNTER_NAMES)
+        for (counter, _), count in self.tallies.get((rank, name), {}).items():
+            totals[counter] += count
+        return totals
+
+    def snapshot(self) -> dict[Party, Tally]:
+        """A copy of all tallies."""
+        return {party: dict(tally) for party, tally in self.tallies.items()}
+
+    def lines(self, *names: str, count: int | None = None) -> list[Line]:
+        """The kept messages of some parties (``kvs`` or ``kvs.0``), of all if none are named; the last ``count``."""
+        found = [
+            line
+            for line in self.kept
+            if not names or line.name in names or f"{line.name}.{line.rank}" in names
+        ]
+        return found if count is None else found[-count:]
+
+    def parties(self) -> Iterator[Party]:
+        """Everybody who has sent or been handed a message."""
+        yield from self.tallies
+
+
+def _has_states(owner: Any) -> bool:
+    stats = getattr(owner, "stats", None)
+    if stats is None:
+        return False
+    found = stats()
+    return isinstance(found.get("states"), dict) and "submitted" in found
+
+
+#: Counter index to the book it is written into.
+_BOOK: tuple[Callable[[Ledger, Any, Message, float], None], ...] = (
+    Ledger._asked,
+    Ledger._received,
+    Ledger._answered,
+    Ledger._delivered,
+    Ledger._nothing,
+    Ledger._heard,
+    Ledger._nothing,
+    Ledger._nothing,
+)

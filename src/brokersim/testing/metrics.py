@@ -1,0 +1,88 @@
+"""Knows the statsd packets of a test: as they came, as parsed samples, as last values. Not what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from brokersim.broker.sink import MemorySink
+from brokersim.kit.expect import at_least
+from brokersim.statsd.parse import judge_strict
+from brokersim.statsd.sample import Sample
+
+
+class StatsSink(MemorySink):
+    """A statsd server of the test's own: ``packets`` are (time in s, bytes), ``lines`` text, ``metrics`` parsed."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Every line, in the order they came."""
+        return [line.decode() for _, packet in self.packets for line in packet.splitlines()]
+
+    @property
+    def metrics(self) -> list[Sample]:
+        """Every line as a sample; raises BadLineError for one that is no metric."""
+        return _parsed(self.packets)
+
+    def value(self, name: str) -> float | None:
+        """The last value of a metric, None if none came. Increments of gauges are added up."""
+        return values(self.packets).get(name)
+
+
+def _parsed(packets: list[tuple[float, bytes]]) -> list[Sample]:
+    return [sample for _, packet in packets for line in packet.splitlines() for sample in judge_strict(line)]
+
+
+def values(packets: list[tuple[float, bytes]]) -> dict[str, float]:
+    """Metric name to its last value; increments of gauges are added up, negative absolutes do not exist."""
+    found: dict[str, float] = {}
+    for sample in _parsed(packets):
+        name = sample.key.decode()
+        before = found.get(name, 0) if sample.signed else 0
+        found[name] = before + float(sample.value)
+    return found
+
+
+class ExpectedMetrics:
+    """What was emitted while the ``with`` block ran, compared at its end.
+
+    Names may be globs, which at least one metric must match. ``None`` as value means any.
+    """
+
+    def __init__(self, sink: MemorySink, expected: Mapping[str, Any]) -> None:
+        self._sink = sink
+        self._expected = expected
+        self._first = len(sink.packets)
+        self._last: int | None = None
+
+    @property
+    def packets(self) -> list[tuple[float, bytes]]:
+        """The packets of the block."""
+        return self._sink.packets[self._first : self._last]
+
+    @property
+    def metrics(self) -> list[Sample]:
+        """The samples of the block."""
+        return _parsed(self.packets)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Metric name to its last value in the block."""
+        return values(self.packets)
+
+    def check(self) -> None:
+        """Raises AssertionError that names each metric that is missing or has another value."""
+        self._last = len(self._sink.packets)
+        seen = self.values
+        wrong = []
+        for pattern, value in self._expected.items():
+            found = {name: got for name, got in seen.items() if fnmatchcase(name, pattern)}
+            wanted = at_least(-(1 << 62)) if value is None else value
+            if not found:
+                wrong.append(f"    {pattern}  got nothing  expected {'a metric' if value is None else value}")
+            wrong += [
+                f"    {name}  got {got:g}  expected {value}" for name, got in found.items() if wanted != got
+            ]
+        if wrong:
+            raise AssertionError("\n".join(["metrics differ:", *wrong]))

@@ -1,0 +1,108 @@
+"""Knows what every benchmark's JSON document must hold; runs each with tiny sizes. Not how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+TINY: dict[str, tuple[str, ...]] = {
+    "exchange": ("--exchanges", "100"),
+    "hooks": ("--iterations", "400"),
+    "wire": ("--frames", "20"),
+    "events": ("--events", "50"),
+    "ping": ("--requests", "70"),
+    "kvs": ("--commits", "70", "--lookups", "70"),
+    "ranks": ("--ranks", "3", "--seconds", "4"),
+    "jobs": ("--jobs", "3", "--serial", "2"),
+}
+KEYS: dict[str, set[str]] = {
+    "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
+    "hooks": {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns", "b3_ns"},
+    "wire": {"encode_140_ns", "decode_140_ns", "encode_900_ns", "decode_900_ns"},
+    "events": {"deliveries_per_s", "ns_per_delivery", "b1_ns"},
+    "ping": {"ping_rtt_us", "ping_per_s", "lookup_rtt_us", "lookup_per_s", "b4_us"},
+    "kvs": {"commits_per_s", "commits_pipelined_per_s", "lookups_per_s", "b4_per_s"},
+    "ranks": {"sim_s_per_wall_s", "kb_per_rank", "ns_per_message", "kvs_kb_per_rank"},
+    "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
+}
+#: Figures that are differences and may come out negative when nothing is measurable.
+DIFFERENCES = {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns"}
+
+
+def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_prints_one_document_with_its_keys_figures_gates_and_circumstances(name: str) -> None:
+    result = run(name, "--json", "--repeats", "1", *TINY[name])
+    assert (result.returncode, result.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert KEYS[name] <= found.keys()
+    assert all(found[key] > 0 for key in KEYS[name] - DIFFERENCES), found
+    assert {"python", "build", "libraries", "cores", "pinned", "repeats"} <= found["meta"].keys()
+    assert found["gates"], "no baseline in the run"
+    for figure in found["figures"]:
+        assert figure["min"] <= figure["median"] <= figure["max"], figure
+
+
+def test_a_serial_job_makes_the_hundreds_of_messages_it_makes_in_flux() -> None:
+    # 541 tx + rx counts on flux-core 0.88 with its client's; here each message is counted once, where it is received.
+    found = json.loads(run("jobs", "--json", "--jobs", "3", "--serial", "4").stdout)
+    assert 200 < found["serial_messages_per_job"] < 800
+
+
+def test_without_json_a_figure_is_a_line_with_its_spread_and_target() -> None:
+    result = run("events", "--repeats", "1", "--events", "50")
+    assert "deliveries, virtual clock" in result.stdout
+    assert "target >= 300,000" in result.stdout
+
+
+def test_a_missed_gate_is_exit_code_1_only_when_asked_for(tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(FOLDER)!r})\n"
+        "import _measure\n"
+        "arguments = _measure.parser('slow').parse_args()\n"
+        "report = _measure.begin('slow', arguments)\n"
+        "report.gates = [_measure.Gate(what='slow / fast', ratio=3.0, limit=2.0)]\n"
+        "sys.exit(report.finish(arguments))\n"
+    )
+    codes = [
+        subprocess.run([sys.executable, str(script), *options], capture_output=True, check=False).returncode
+        for options in ((), ("--gate",))
+    ]
+    assert codes == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
+def test_a_size_that_counts_nothing_is_refused_by_name(text: str) -> None:
+    result = run("wire", "--frames", text)
+    assert result.returncode == 2
+    assert "--frames" in result.stderr and "is not a whole number" in result.stderr
+
+
+def test_all_in_one_run_gives_a_member_each_and_one_table() -> None:
+    document = json.loads(run("run_all", "--json", "--repeats", "1", "wire").stdout)
+    assert document["wire"]["encode_140_ns"] > 0
+    table = run("run_all", "--repeats", "1", "wire").stdout
+    assert "encode, 140 B" in table and "gate: plain / brokersim" in table
+
+
+def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
+    result = run("run_all", "fast")
+    assert result.returncode == 2
+    assert "no benchmark 'fast'" in result.stderr and "exchange" in result.stderr

@@ -1,0 +1,169 @@
+"""Each fault: what it does to a running instance, what it reports, and that the laws excuse what it hit."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import pytest
+
+from brokersim.protocol.errnums import EHOSTUNREACH, EIO, ENOSPC, RequestError
+from brokersim.testing import Impatient, modules
+
+ROOT = {"namespace": "primary", "flags": 0}
+
+
+async def test_a_dropped_request_is_not_answered_and_no_law_is_broken(broker):
+    fault = broker.fault("drop", topic="kvs.getroot", type="request", count=1)
+    with pytest.raises(Impatient):
+        await broker.rpc("kvs.getroot", ROOT, timeout=1)
+    await broker.rpc("kvs.getroot", ROOT)
+    assert [str(hit) for hit in fault.hits] == ["0.000000 s  request kvs.getroot → kvs.0"]
+    assert fault.report() == (
+        "fault drop topic=kvs.getroot type=request: 1 hit: 1 × request kvs.getroot → kvs.0"
+    )
+
+
+async def test_a_delayed_answer_comes_that_much_later(broker):
+    broker.fault("delay", topic="kvs.getroot", type="response", seconds=0.25)
+    await broker.rpc("kvs.getroot", ROOT)
+    assert broker.instance.reactor.now == 250_000_000
+
+
+async def test_a_doubled_event_reaches_its_subscriber_twice(broker):
+    broker.fault("duplicate", topic="heartbeat.pulse", to="kvs", count=1)
+    with broker.deltas("kvs", "cron") as d:
+        await broker.advance(2)
+    assert d == {"kvs.0.event_rx": 2, "cron.0.event_rx": 1}
+
+
+async def test_reordered_events_change_places(broker):
+    await broker.subscribe("news")
+    broker.fault("reorder", topic="news.1", to="client")
+    for number in (1, 2):
+        await broker.publish(f"news.{number}")
+    await broker.settle()
+    assert [event.topic for event in broker.events] == ["news.2", "news.1"]
+
+
+async def test_a_request_can_be_made_to_fail(broker):
+    broker.fault("fail", topic="content.store", errnum=EIO)
+    with pytest.raises(RequestError) as caught:
+        await broker.rpc("kvs.commit", {**ROOT, "ops": [_put("a", "b" * 1000)]})
+    assert caught.value.errno == EIO
+
+
+@pytest.mark.brokersim(size=4)
+async def test_a_rank_that_is_cut_off_answers_ehostunreach_and_comes_back(broker):
+    await broker.load(modules.SILENT, rank=3)
+    waiting = []
+    broker.instance.client().request("silent.ask", {}, lambda r, _: waiting.append(r.errnum), nodeid=3)
+    await broker.settle()
+    with broker.fault("disconnect", rank=1) as fault:
+        with pytest.raises(RequestError) as caught:
+            await broker.rpc("kvs.getroot", ROOT, nodeid=3)
+        assert caught.value.errno == EHOSTUNREACH
+        assert waiting == [EHOSTUNREACH]
+        with broker.deltas("kvs.1", "kvs.2", "kvs.3") as d:
+            await broker.advance(2)
+            await broker.settle()
+        assert d == {"kvs.2.event_rx": 1}
+    await broker.rpc("kvs.getroot", ROOT, nodeid=3)
+    assert [hit.what for hit in fault.hits] == ["link", "request silent.ask"]
+
+
+async def test_a_killed_module_leaves_its_callers_an_answer(broker):
+    broker.fault("kill", to="kvs")
+    with pytest.raises(RequestError):
+        await broker.rpc("kvs.getroot", ROOT)
+
+
+async def test_a_module_is_killed_by_the_message_it_was_to_handle(broker):
+    fault = broker.fault("kill", to="content-sqlite", topic="content-backing.store")
+    await broker.rpc("content.store", b"blob")
+    await broker.advance(1)
+    assert fault.hits[0].what == "request content-backing.store"
+    with pytest.raises(RequestError):
+        broker.module("content-sqlite")
+
+
+async def test_a_full_disk_refuses_writes_and_then_takes_them_again(broker, tmp_path):
+    async def store(text: bytes) -> None:
+        await broker.rpc("content.store", text * 2000)
+        await broker.advance(0.1)
+
+    fault = broker.fault("fill-disk")
+    for letter in b"abcdefgh":
+        await store(bytes([letter]))
+    with pytest.raises(RequestError) as caught:
+        await broker.rpc("content.flush")
+    assert caught.value.errno == ENOSPC
+    assert fault.hits and fault.hits[0].where == "content-sqlite.0"
+    fault.stop()
+    await broker.advance(3)
+    await broker.rpc("content.flush")
+    digest = hashlib.sha1(b"h" * 2000).digest()
+    await broker.rpc("content.dropcache")
+    assert await broker.rpc("content.load", digest) == b"h" * 2000
+
+
+@pytest.mark.brokersim(mask={"kvs": 0x1000})
+async def test_lost_packets_leave_the_sink_behind(broker, stats_sink):
+    await broker.rpc("kvs.getroot", ROOT)
+    before = stats_sink.value("flux.kvs.0.request_rx")
+    fault = broker.fault("lose-packets", topic="flux.kvs")
+    await broker.rpc("kvs.getroot", ROOT)
+    assert stats_sink.value("flux.kvs.0.request_rx") == before
+    assert fault.hits[0].what == "packet flux.kvs.0.request_tx"
+
+
+async def test_equal_seeds_give_equal_faults(instance):
+    async def hits(seed: int) -> list[int]:
+        async with instance(seed=seed) as broker:
+            fault = broker.fault("drop", topic="kvs.getroot", type="request", p=0.3)
+            hit = []
+            for number in range(30):
+                before = len(fault.hits)
+                try:
+                    await broker.rpc("kvs.getroot", ROOT, timeout=1)
+                except Impatient:
+                    hit.append(number)
+                assert (number in hit) == (len(fault.hits) > before)
+            return hit
+
+    first = await hits(1)
+    assert first == await hits(1) and first != await hits(2)
+    assert 2 < len(first) < 20
+
+
+async def test_a_fault_that_hits_nothing_fails_the_test(broker):
+    fault = broker.fault("drop", topic="no.such.topic")
+    with pytest.raises(
+        AssertionError, match=r"fault drop topic=no\.such\.topic: hit nothing; it tested nothing"
+    ):
+        await broker.verify()
+    fault.hits.append(None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted", "text"),
+    [
+        ("explode", {}, "no fault 'explode'; there are drop, delay"),
+        ("disconnect", {}, "give rank=1"),
+        ("disconnect", {"rank": 0}, "give rank=1"),
+        ("kill", {}, "give to=MODULE"),
+        ("kill", {"to": "nobody"}, "no module 'nobody' on rank 0; loaded: heartbeat"),
+        ("fill-disk", {"to": "kvs"}, "no module kvs on rank 0 keeps a database"),
+        ("drop", {"speed": 1}, "fault drop: "),
+        ("drop", {"p": 0}, "'p' must be > 0"),
+    ],
+)
+async def test_a_fault_that_cannot_be_is_refused(broker, kind, wanted, text):
+    with pytest.raises(ValueError) as caught:
+        broker.fault(kind, **wanted)
+    assert text in str(caught.value)
+
+
+def _put(key: str, text: str):
+    data = base64.b64encode(text.encode()).decode()
+    return {"key": key, "flags": 0, "dirent": {"ver": 1, "type": "val", "data": data}}

@@ -1,0 +1,273 @@
+"""The pytest plugin as its users meet it: whole runs of pytest on small files, with and without pytest-trio."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+HEAD = """
+import pytest
+from hypothesis import given, settings, strategies as st
+from brokersim.testing import at_most, modules
+ROOT = {"namespace": "primary", "flags": 0}
+"""
+GOOD = (
+    HEAD
+    + """
+async def test_async(broker):
+    with broker.deltas("kvs") as d:
+        await broker.rpc("kvs.getroot", ROOT)
+    assert d == {"request_rx": 1, "response_tx": 1}
+
+def test_sync(broker):
+    with broker.deltas("kvs") as d:
+        broker.rpc("kvs.getroot", ROOT)
+    assert d == {"request_rx": 1, "response_tx": 1}
+    broker.advance(10)
+    assert broker.wait_counter("kvs.0.event_rx", ge=5) == 5
+
+@settings(max_examples=5, deadline=None)
+@given(number=st.integers(1, 3))
+async def test_given_async(broker, number):
+    assert broker.instance.reactor.now == 0
+    for _ in range(number):
+        await broker.rpc("kvs.getroot", ROOT)
+    assert broker.ledger.tallies[0, "kvs"][1, "kvs.getroot"] == number
+
+@settings(max_examples=5, deadline=None)
+@given(number=st.integers(1, 3))
+def test_given_sync(broker, number):
+    with broker.deltas("kvs") as d:
+        for _ in range(number):
+            broker.rpc("kvs.getroot", ROOT)
+    assert d == {"request_rx": number, "response_tx": number}
+
+@pytest.mark.brokersim(size=3, mask={"kvs": 0x1000}, seed=7, hook="prepare")
+async def test_marked(broker, stats_sink, virtual_clock):
+    assert (broker.instance.size, broker.instance.seed) == (3, 7)
+    with broker.expect_metrics({"flux.kvs.2.event_rx": 1}):
+        await broker.advance(3)
+    assert virtual_clock.current_time() >= 3
+    assert stats_sink.value("flux.kvs.0.event_rx") == 1
+    assert {metric.kind for metric in stats_sink.metrics} == {"gauges"}
+
+async def test_instances(instance):
+    async with instance(size=2, modules=["content-cache", "content-sqlite", "kvs"]) as broker:
+        await broker.rpc("kvs.getroot", ROOT, nodeid=1)
+    async with instance(hook="check") as broker:
+        assert broker.instance.hook == "check"
+
+def test_instances_sync(instance):
+    with instance(size=2) as broker:
+        broker.rpc("kvs.getroot", ROOT, nodeid=1)
+
+async def test_events(broker):
+    await broker.subscribe("news")
+    await broker.publish("news.today", {"a": 1})
+    event = await broker.wait_event("news") if not broker.events else broker.events[0]
+    assert event.payload == {"a": 1}
+
+async def test_kept(broker):
+    with broker.deltas("kvs", "content-cache") as d:
+        await broker.rpc("kvs.getroot", ROOT)
+    assert d == broker.snapshot()
+"""
+)
+KEPT = """\
+# Counters that the tests of test_it.py expect. Rewritten by: pytest --brokersim-update
+
+[test_kept.counters]
+"kvs.0.request_rx" = 1
+"kvs.0.response_tx" = 1
+"""
+ALONE = ("-p", "no:trio")
+TRIO = ("-o", "trio_mode=true")
+
+
+@pytest.fixture
+def run(pytester):
+    """Run pytest on `test_it.py`, inside this one: a process of its own would cost a second."""
+
+    def run(text, *args, kept=KEPT):
+        pytester.makepyfile(test_it=text)
+        if kept is not None:
+            pytester.mkdir("counters").joinpath("test_it.toml").write_text(kept)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:pytester", *args)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ALONE,
+        TRIO,
+        (*TRIO, "--brokersim-transport=socket"),
+        (*ALONE, "--brokersim-transport=socket"),
+        (*TRIO, "-n", "2"),
+    ],
+    ids=" ".join,
+)
+def test_the_same_tests_pass_with_and_without_pytest_trio_in_process_and_over_the_socket(run, args):
+    run(GOOD, *args).assert_outcomes(passed=9)
+
+
+def test_every_hook_runs_the_tests_that_name_none(run):
+    run(GOOD, *TRIO, "--brokersim-hook=all").assert_outcomes(passed=1 + 8 * 4)
+
+
+def test_update_writes_the_kept_counters_and_only_them(run, pytester):
+    missing = run(GOOD, *TRIO, "-k", "kept", kept=None)
+    missing.assert_outcomes(failed=1)
+    missing.stdout.fnmatch_lines(
+        ["*has no counters 'counters' of test_kept; write them with: pytest --brokersim-update"]
+    )
+    run(GOOD, *TRIO, "-k", "kept", "--brokersim-update", kept=None).assert_outcomes(passed=1)
+    assert (pytester.path / "counters" / "test_it.toml").read_text() == KEPT
+
+
+def test_a_difference_is_shown_with_module_rank_type_and_topics(run):
+    found = run(
+        HEAD
+        + """
+async def test_wrong(broker):
+    with broker.deltas("kvs", "cron") as d:
+        await broker.rpc("kvs.getroot", ROOT)
+        await broker.advance(2)
+    assert d == {"kvs.0.request_rx": 2, "cron.0.event_rx": at_most(0)}
+""",
+        *TRIO,
+    )
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(
+        [
+            "E * counter deltas differ:",
+            "E *module  rank  type         got    expected  diff",
+            "E *cron       0  event_rx       1  at_most(0)    +1",
+            "E *+1 heartbeat.pulse",
+            "E *kvs        0  request_rx     1           2    -1",
+            "E *+1 kvs.getroot",
+            "*- brokersim -*",
+            "seed 0, hook prepare, clock virtual",
+            "last * messages of kvs, cron:",
+            "* kvs.0 rx > kvs.getroot [[]1]",
+        ]
+    )
+
+
+@pytest.mark.parametrize("args", [ALONE, TRIO], ids=" ".join)
+def test_a_broken_law_and_an_idle_fault_fail_the_test_that_has_them(run, args):
+    found = run(
+        HEAD
+        + """
+async def test_doubling(broker):
+    await broker.load(modules.DOUBLING)
+    await broker.rpc("doubling.ask")
+
+def test_doubling_sync(broker):
+    broker.load(modules.DOUBLING)
+    broker.rpc("doubling.ask")
+
+@pytest.mark.brokersim(laws={"answered": "it is doubling", "responses": "it is doubling"})
+async def test_relaxed(broker):
+    await broker.load(modules.DOUBLING)
+    await broker.rpc("doubling.ask")
+
+async def test_idle_fault(broker):
+    broker.fault("drop", topic="nothing")
+
+async def test_in_a_block(instance):
+    async with instance() as broker:
+        await broker.load(modules.LEAKING)
+        await broker.rpc("leaking.ask")
+""",
+        *args,
+    )
+    found.assert_outcomes(failed=4, passed=1)
+    found.stdout.fnmatch_lines_random(
+        [
+            "E *law answered (L3): every request is answered exactly once [[]1]",
+            "E *doubling.0 answered doubling.ask (matchtag 1) once more than it was asked",
+            "E *fault drop topic=nothing: hit nothing; it tested nothing",
+            "E *law pending: no matchtag is left pending [[]1]",
+        ]
+    )
+
+
+def test_a_users_own_fixture_may_open_modules_in_the_broker(run):
+    run(
+        HEAD
+        + """
+@pytest.fixture
+async def slow(broker):
+    await broker.load(modules.SLOW, "seconds=5")
+    yield broker
+    await broker.unload("slow")
+
+async def test_slow(slow):
+    assert await slow.rpc("slow.ask", {"a": 1}) == {"a": 1}
+    assert slow.instance.reactor.now == 5_000_000_000
+""",
+        *TRIO,
+    ).assert_outcomes(passed=1)
+
+
+def test_fixtures_of_the_same_name_and_other_tests_are_left_alone(run):
+    run(
+        """
+import pytest
+
+@pytest.fixture
+def broker():
+    return "mine"
+
+def test_mine(broker):
+    assert broker == "mine"
+
+def test_other():
+    pass
+""",
+        *ALONE,
+    ).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("marker", "text"),
+    [
+        ("speed=3", "brokersim: no setting 'speed'; there are size, fanout, modules"),
+        ("hook='never'", "brokersim: not a hook: 'never'; give prepare, check"),
+        ("laws=False", "brokersim: laws=False needs a reason"),
+        ("size=0", "'size' must be >= 1"),
+        ("laws={'L9': 'x'}", "brokersim: no law 'L9'"),
+    ],
+)
+def test_a_wrong_setting_is_named(run, marker, text):
+    found = run(f"{HEAD}\n@pytest.mark.brokersim({marker})\nasync def test_it(broker):\n    pass\n", *ALONE)
+    assert found.ret != 0
+    found.stdout.fnmatch_lines([f"*{text.replace('[', '[[]')}*"])
+
+
+def test_what_cannot_come_any_more_fails_at_once_or_after_a_minute_that_costs_nothing(run):
+    found = run(
+        HEAD
+        + """
+@pytest.mark.brokersim(laws={"all": "the module is silent"})
+@pytest.mark.parametrize("names", [[], ["heartbeat"]])
+async def test_silent(broker, names):
+    for name in broker.instance.modules(0):
+        await broker.unload(name.name)
+    for name in names:
+        await broker.load(name)
+    await broker.load(modules.SILENT)
+    await broker.rpc("silent.ask")
+""",
+        *TRIO,
+    )
+    found.assert_outcomes(failed=2)
+    found.stdout.fnmatch_lines_random(
+        [
+            "*no answer to silent.ask within 60 s: nothing is under way or due any more",
+            "*no answer to silent.ask within 60 s",
+        ]
+    )
