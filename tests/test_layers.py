@@ -16,7 +16,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FLOORS = {"protocol": 1, "statsd": 1, "reactor": 2, "broker": 3, "net": 4, "lab": 5, "fluxapi": 6, "kit": 5, "testing": 6, "cli": 7}
+FLOORS = {
+    "protocol": 1,
+    "statsd": 1,
+    "reactor": 2,
+    "broker": 3,
+    "net": 4,
+    "lab": 5,
+    "fluxapi": 6,
+    "kit": 5,
+    "testing": 6,
+    "cli": 7,
+}
 DOORS = dict.fromkeys(("__init__", "brokermod", "testing", "pytest_plugin"), 6)
 # Files beside the folders that are no doors: `program` puts an instance together from floors 1 to 4.
 DOORS |= {"version": 1, "program": 4, "__main__": 7}

@@ -86,33 +86,33 @@ class BrokerLogger:
     def level_name(self) -> str:
         return logring.LEVELS[self._level]
 
-    def log(self, level: int, text: str) -> None:
+    def log(self, level: int, msg: str) -> None:
         if level <= self._level:
-            self._handle.log(level, text)
+            self._handle.log(level, msg)
 
-    def debug(self, text: str) -> None:
-        self.log(logring.DEBUG, text)
+    def debug(self, msg: str) -> None:
+        self.log(logring.DEBUG, msg)
 
-    def info(self, text: str) -> None:
-        self.log(logring.INFO, text)
+    def info(self, msg: str) -> None:
+        self.log(logring.INFO, msg)
 
-    def notice(self, text: str) -> None:
-        self.log(logring.NOTICE, text)
+    def notice(self, msg: str) -> None:
+        self.log(logring.NOTICE, msg)
 
-    def warning(self, text: str) -> None:
-        self.log(logring.WARNING, text)
+    def warning(self, msg: str) -> None:
+        self.log(logring.WARNING, msg)
 
-    def error(self, text: str) -> None:
-        self.log(logring.ERR, text)
+    def error(self, msg: str) -> None:
+        self.log(logring.ERR, msg)
 
-    def critical(self, text: str) -> None:
-        self.log(logring.CRIT, text)
+    def critical(self, msg: str) -> None:
+        self.log(logring.CRIT, msg)
 
-    def alert(self, text: str) -> None:
-        self.log(logring.ALERT, text)
+    def alert(self, msg: str) -> None:
+        self.log(logring.ALERT, msg)
 
-    def emerg(self, text: str) -> None:
-        self.log(logring.EMERG, text)
+    def emerg(self, msg: str) -> None:
+        self.log(logring.EMERG, msg)
 
 
 class BrokerModule:

@@ -299,23 +299,3 @@ def test_a_failing_service_of_the_broker_itself_is_answered_and_logged(monkeypat
         assert (await client.call("broker.ping", {}))["rank"] == 0
 
     live(body)
-
-
-def test_blocking_on_a_future_in_a_handler_is_an_error_that_says_what_to_use(tmp_path):
-    path = write(
-        tmp_path,
-        "blocking",
-        """
-        @request_handler("ask")
-        def ask(self, msg):
-            self.handle.respond(msg, self.handle.rpc("kinds.sync").get())
-        """,
-    )
-
-    async def body(instance: Instance) -> None:
-        await instance.load(path)
-        client = instance.client()
-        with refused(35, "use then() or await call()"):
-            await client.call("blocking.ask")
-
-    live(body, "kinds")

@@ -50,7 +50,7 @@ async def test_marked(broker, stats_sink, virtual_clock):
         await broker.advance(3)
     assert virtual_clock.current_time() >= 3
     assert stats_sink.value("flux.kvs.0.event_rx") == 1
-    assert {metric.kind for metric in stats_sink.metrics} == {"gauges"}
+    assert {metric.kind for metric in stats_sink.metrics} == {"gauges", "timers"}
 
 async def test_instances(instance):
     async with instance(size=2, modules=["content-cache", "content-sqlite", "kvs"]) as broker:

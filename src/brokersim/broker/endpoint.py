@@ -49,7 +49,8 @@ class Endpoint(Actor):
     """
 
     __slots__ = (
-        "_matchtag", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask", "routes", "userid", "uuid",
+        "_matchtag", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask", "routes", "userid",
+        "uuid",
     )  # fmt: skip
 
     name: str

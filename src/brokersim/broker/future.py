@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from brokersim.broker.blocking import wait_for_answer
 from brokersim.broker.waits import error_of
-from brokersim.protocol.errnums import EDEADLK, RequestError
-from brokersim.protocol.message import FLAG_STREAMING, Message, decode_json
+from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
+from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message, decode_json
 
 if TYPE_CHECKING:
     from brokersim.broker.handle import Handle
@@ -22,16 +24,14 @@ class Future:
         self._then: tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]] | None = None
         self._handle = handle
         self.topic = topic
-        if flags & FLAG_STREAMING or not flags:
-            handle.request(topic, payload, self._arrived, None, nodeid, flags)
-        else:
-            handle.request(topic, payload, None, None, nodeid, flags)
+        then = self._arrived if flags & FLAG_STREAMING or not flags else None
+        self._request = handle.request(topic, payload, then, None, nodeid, flags)
 
     def _arrived(self, response: Message, _: None) -> None:
         self._responses.append(response)
         if self._then is not None:
             callback, args, kwargs = self._then
-            callback(self, *args, **kwargs)
+            self._handle.enter(partial(callback, self, *args, **kwargs))
 
     def then(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> Future:
         """Call ``callback(future, *args, **kwargs)`` for each answer, those already here included."""
@@ -49,11 +49,22 @@ class Future:
         if self._responses:
             self._responses.popleft()
 
-    def get(self) -> Any:
-        """The payload of the answer as JSON, ``None`` if it has none.
+    def wait_for(self, timeout: float = -1.0) -> Future:
+        """Wait until an answer is here, at most ``timeout`` seconds (negative: no limit).
 
-        Raises RequestError (an OSError) if it is an error, and EDEADLK if it is not here yet: a handler
-        cannot block the loop that would deliver it.
+        Raises RequestError: ETIMEDOUT; EDEADLK as ``get`` does.
+        """
+        if not self._responses:
+            if self._request.is_noresponse:
+                raise RequestError(EINVAL, f"{self.topic}: sent without response, so none will come")
+            wait_for_answer(self._handle, self._request, self.is_ready, timeout)
+        return self
+
+    def get(self) -> Any:
+        """The payload of the answer as JSON, ``None`` if it has none; waits for it if need be.
+
+        Meanwhile the module is blocked and all others go on. Raises RequestError (an OSError): the error answered;
+        EDEADLK where nothing can wait (a coroutine, a program's task), or would for ever.
         """
         response = self._answer()
         if isinstance(response.data, bytes):
@@ -69,13 +80,31 @@ class Future:
         return self._answer().raw
 
     def _answer(self) -> Message:
-        if not self._responses:
-            text = "no answer yet, and waiting here would stop the loop that delivers it; use then() or await call()"
-            raise RequestError(EDEADLK, f"{self.topic}: {text}")
+        self.wait_for()
         response = self._responses[0]
         if response.errnum:
             raise error_of(response)
         return response
+
+    @property
+    def latest(self) -> Message | None:
+        """The answer in hand, if there is one: of a stream the first not dropped."""
+        return self._responses[0] if self._responses else None
+
+    def check(self) -> None:
+        """Raises RequestError if the answer in hand is an error."""
+        response = self.latest
+        if response is not None and response.errnum:
+            raise error_of(response)
+
+    def expire_after(self, timeout: float) -> None:
+        """Answer it with ETIMEDOUT if no answer came within ``timeout`` seconds."""
+        self._handle.call_later(timeout, self._expire, timeout)
+
+    def _expire(self, timeout: float) -> None:
+        if not self._responses:
+            text = f"{self.topic}: no answer within {timeout:g} s"
+            self._arrived(Message(RESPONSE, self.topic, text, errnum=ETIMEDOUT), None)
 
     @property
     def is_ended(self) -> bool:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brokersim.broker import logring, methods
+from brokersim.broker.blocking import Workers
 from brokersim.broker.endpoint import Endpoint, Handler, Method, ignore
 from brokersim.broker.future import Future
 from brokersim.broker.instrument import MSGCOUNT, Instrument
@@ -24,7 +25,6 @@ from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
 from brokersim.reactor.loop import NS, Timer
 from brokersim.reactor.step import ModuleUnloaded, Stepper
-from brokersim.reactor.watchers import ModuleLoop
 from brokersim.statsd.client import StatsClient
 
 if TYPE_CHECKING:
@@ -35,7 +35,18 @@ if TYPE_CHECKING:
 class Handle(Endpoint):
     """A module's, or a program's, way into the broker on its rank."""
 
-    __slots__ = ("_coros", "_random", "_scopes", "_stats", "instrument", "mask", "module", "owner", "table")
+    __slots__ = (
+        "_coros",
+        "_random",
+        "_scopes",
+        "_stats",
+        "instrument",
+        "mask",
+        "module",
+        "owner",
+        "table",
+        "workers",
+    )
 
     def __init__(self, broker: Broker, name: str, uuid: str, module: Module | None = None) -> None:
         super().__init__(broker, name, uuid)
@@ -44,6 +55,8 @@ class Handle(Endpoint):
         self.owner: Any = None
         self.table: HandlerTable = EMPTY_TABLE
         self.mask = 0
+        #: Stacks to run callbacks on, if this module's may wait for answers (``Future.get``).
+        self.workers: Workers | None = None
         self.instrument: Instrument | None = None
         self._random: random.Random | None = None
         self._stats: StatsClient | None = None
@@ -162,12 +175,6 @@ class Handle(Endpoint):
         """Call ``fn(*args)`` in ``seconds``, as an iteration of this module's loop."""
         return self.reactor.call_later(seconds, fn, *args, owner=self)
 
-    def module_loop(self) -> ModuleLoop:
-        """This module's loop with its watchers."""
-        if self.loop is None:
-            self.loop = ModuleLoop(self.reactor, self)
-        return self.loop
-
     def timer_watcher_create(
         self, after: float, callback: Callable[..., object], repeat: float = 0.0, args: Any = None
     ) -> TimerWatcher:
@@ -233,6 +240,8 @@ class Handle(Endpoint):
             if self.instrument is None:
                 self.instrument = Instrument(self, self.broker.instance.hook)
             self.instrument.start()
+        elif self.instrument is not None:
+            self.instrument.stop()
         self.mask = mask
 
     # -- receiving
@@ -278,8 +287,7 @@ class Handle(Endpoint):
         """Zero the eight counters; the iteration count goes on."""
         iterations = self.iterations
         self.counts[:] = [0] * 8
-        if self.loop is None:
-            self.timer_iterations = iterations
+        self.wakeups = iterations
 
     def _bind(self, entry: Entry) -> Handler:
         bound = getattr(self.owner, entry.attribute)
@@ -287,7 +295,19 @@ class Handle(Endpoint):
             return lambda message: self.spawn(bound(message), message)
         if entry.kind == TASK:
             return lambda message: self.broker.instance.start_task(self, message, bound, (message,))
+        if self.workers is not None:
+            return partial(self._serve_on_stack, self.workers, bound)
         return bound  # type: ignore[no-any-return]
+
+    def _serve_on_stack(self, workers: Workers, bound: Handler, message: Message) -> None:
+        workers.call(self, message, bound, message)
+
+    def enter(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call a callback of the module: where it may wait for answers, if it is of a kind that does."""
+        if self.workers is None:
+            fn(*args)
+        else:
+            self.workers.call(self, None, fn, *args)
 
     # -- the end
 
@@ -310,7 +330,9 @@ class Handle(Endpoint):
             self._stats.close()
         if self.loop is not None:
             self.loop.close()
-            self.loop = None
+        if self.own_loop is not None:
+            self.own_loop.close()
+        self.loop = None
         self.reactor.cancel_owned(self)
         self.broker.drop_endpoint(self)
         self.broker.instance.retire(self)

@@ -16,6 +16,7 @@ import trio
 
 from brokersim import version
 from brokersim.broker import logring
+from brokersim.broker.blocking import Workers
 from brokersim.broker.broker import Broker
 from brokersim.broker.endpoint import Endpoint
 from brokersim.broker.handle import Handle
@@ -92,6 +93,8 @@ class Instance:
         self.runner = Runner(self.reactor, _clock(settings.clock))
         self.epoch = VIRTUAL_EPOCH if settings.clock.is_virtual else time.time()
         self.loader = Loader(settings.module_path)
+        #: Stacks for callbacks that may wait for answers.
+        self.workers = Workers()
         self.retired_messages = 0
         self.stopped = trio.Event()
         if isinstance(self.sink, MemorySink):

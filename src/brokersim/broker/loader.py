@@ -11,7 +11,8 @@ from pathlib import Path
 
 import attrs
 
-from brokersim.broker.table import HandlerTable
+from brokersim.broker.flux_import import Program, flux_importable
+from brokersim.broker.table import EMPTY_TABLE, HandlerTable
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 from brokersim.protocol.quoting import quoted
 
@@ -25,6 +26,10 @@ class ModuleCode:
     path: Path
     owner: type
     table: HandlerTable
+    #: Its callbacks may wait for answers (``rpc(...).get()``), so they run on stacks of their own.
+    may_block: bool = False
+    #: A file written for Flux, or with a ``mod_main``: how it is run.
+    program: Program | None = None
 
 
 def shipped_folder() -> Path:
@@ -110,7 +115,16 @@ def _import(path: Path) -> ModuleCode:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with flux_importable() as imported:
+            spec.loader.exec_module(module)
+        if imported.names or hasattr(module, "mod_main"):
+            return ModuleCode(
+                path=path,
+                owner=type(module),
+                table=EMPTY_TABLE,
+                may_block=True,
+                program=imported.program(module),
+            )
         owner = _find_class(vars(module), path, name)
     except BaseException as error:
         for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
@@ -122,7 +136,13 @@ def _import(path: Path) -> ModuleCode:
     if table.is_empty:
         text = f"decorate a method of {owner.__name__} with @request_handler or @event_handler"
         raise RequestError(EINVAL, f"{path} defines no handlers; {text}")
-    return ModuleCode(path=path, owner=owner, table=table)
+    return ModuleCode(path=path, owner=owner, table=table, may_block=_names_rpc(path))
+
+
+def _names_rpc(path: Path) -> bool:
+    """Does a module say ``rpc`` anywhere? Only what that returns can wait, so others needn't pay for stacks."""
+    files = path.parent.glob("*.py") if path.name == "__init__.py" else (path,)
+    return any(b".rpc(" in file.read_bytes() for file in files)
 
 
 def _find_class(names: dict[str, object], path: Path, module: str) -> type:

@@ -50,7 +50,7 @@ class _FluxWatcher:
 
     def _call(self) -> None:
         if self.callback is not None:
-            self.callback(self.handle, self, 0, self.args)
+            self.handle.enter(self.callback, self.handle, self, 0, self.args)
 
 
 class TimerWatcher(_FluxWatcher):

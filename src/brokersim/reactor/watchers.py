@@ -185,8 +185,6 @@ class ModuleLoop:
             # A message that met an empty queue woke the poll as an fd event, which keeps idle watchers out.
             quiet = not due and not fds and (message is None or self.backlog)
             self.dispatch(message, due, fds, quiet)
-            if self.actor.loop is not self:
-                return  # ended, or blocked in its handler: then the turn ends when the handler does
             if message is not None and self.idles:
                 self.backlog = self._has_backlog()
             self.prepare()

@@ -1,0 +1,5 @@
+"""Knows nothing itself: the names a module file gets that says ``import flux``; see brokersim.broker.flux_import."""
+
+from brokersim.fluxapi.core.handle import Flux
+
+__all__ = ["Flux"]

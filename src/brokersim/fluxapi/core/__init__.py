@@ -1,0 +1,1 @@
+"""Knows nothing itself: package ``flux.core``."""

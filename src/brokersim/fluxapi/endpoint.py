@@ -1,0 +1,119 @@
+"""Knows how messages reach a module written for Flux: by its message watchers. Not what the module sees of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from brokersim.broker.endpoint import Handler, Method
+from brokersim.broker.handle import Handle
+from brokersim.fluxapi.message import Message, MessageWatcher
+from brokersim.protocol import message as wire
+from brokersim.reactor.step import ModuleUnloaded
+
+if TYPE_CHECKING:
+    from brokersim.broker.broker import Broker
+    from brokersim.broker.host import Module
+    from brokersim.fluxapi.program import Run
+
+#: Bit of each of our message types in Flux's type masks.
+_BITS = {wire.REQUEST: 1, wire.RESPONSE: 2, wire.EVENT: 4, wire.CONTROL: 8}
+
+
+class FluxEndpoint(Handle):
+    """A module's end of all exchanges. A message goes to the watcher started last that matches; events to all."""
+
+    __slots__ = ("run", "watchers")
+
+    def __init__(self, broker: Broker, name: str, uuid: str, module: Module | None = None) -> None:
+        super().__init__(broker, name, uuid, module)
+        self.watchers: list[MessageWatcher] = []
+        #: The entry point's run, once it has begun.
+        self.run: Run | None = None
+
+    def start_watcher(self, watcher: MessageWatcher) -> None:
+        if watcher not in self.watchers:
+            self.watchers.append(watcher)
+
+    def stop_watcher(self, watcher: MessageWatcher) -> None:
+        if watcher in self.watchers:
+            self.watchers.remove(watcher)
+
+    # -- receiving
+
+    def method(self, topic: str) -> Method | None:
+        """Watchers come and go, so who gets a request is found when it is handed out, roles included."""
+        return self._request, True
+
+    def event_handler(self, topic: str) -> Handler:
+        return self._event
+
+    def _request(self, request: wire.Message) -> None:
+        watcher = self._watcher_of(request)
+        if watcher is not None:
+            if request.rolemask & watcher.rolemask or request.rolemask & wire.ROLE_OWNER:
+                self._deliver(watcher, request)
+            else:
+                self.deny(request)
+            return
+        default = Handle.method(self, request.topic)
+        if default is None:
+            self.unknown_method(request)
+        elif not default[1] and not request.rolemask & wire.ROLE_OWNER:
+            self.deny(request)
+        else:
+            default[0](request)
+
+    def _event(self, event: wire.Message) -> None:
+        if event.topic == f"{self.name}.stats-clear":
+            self.clear_counts()
+        for watcher in tuple(self.watchers):
+            if _matches(watcher, event):
+                self._deliver(watcher, event)
+
+    def stray_response(self, response: wire.Message) -> None:
+        """An answer to a request that was sent with ``send``."""
+        watcher = self._watcher_of(response)
+        if watcher is None:
+            super().stray_response(response)
+        else:
+            self._deliver(watcher, response)
+
+    def _watcher_of(self, message: wire.Message) -> MessageWatcher | None:
+        """As in Flux: a watcher of exactly this topic before one whose glob matches, later ones before earlier."""
+        matching = [watcher for watcher in reversed(self.watchers) if _matches(watcher, message)]
+        exact = (watcher for watcher in matching if watcher.topic_glob == message.topic)
+        return next(exact, matching[0] if matching else None)
+
+    def _deliver(self, watcher: MessageWatcher, message: wire.Message) -> None:
+        self.enter(watcher.callback, watcher.flux_handle, watcher, Message(handle=message), watcher.args)
+
+    # -- callbacks
+
+    def enter(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call a callback of the module on a stack of its own; what it raises ends the module, as in Flux."""
+        assert self.workers is not None
+        self.workers.call(self, None, self._guarded, fn, args)
+
+    def _guarded(self, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
+        try:
+            fn(*args)
+        except ModuleUnloaded:
+            raise
+        except Exception as error:
+            if self.run is None or not self.run.stop(error):
+                self.failed(error, None)
+
+    def close(self) -> None:
+        """The end of the module: its entry point, if it still waits, is thrown out."""
+        run, self.run = self.run, None
+        if run is not None:
+            run.abandon()
+        for watcher in tuple(self.watchers):
+            self.stop_watcher(watcher)
+        super().close()
+
+
+def _matches(watcher: MessageWatcher, message: wire.Message) -> bool:
+    return bool(watcher.type_mask & _BITS[message.type]) and fnmatchcase(message.topic, watcher.topic_glob)

@@ -1,0 +1,56 @@
+"""A running instance of two ranks, as `brokersim start --detach` makes it, for clients of its sockets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fluxcompat.minimal_client import MinimalClient
+
+#: A second user; the owner of the instance poses as it.
+GUEST = (4242, 2)
+
+
+@pytest.fixture(scope="session")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("f")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("BROKERSIM_", "FLUX_"))}
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**kept, "XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder), "PYTHONPATH": source}
+    command = [sys.executable, "-m", "brokersim.cli.main", "start", "--detach", "-s", "2"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    uri = done.stdout.split()[0]
+    yield uri
+    with MinimalClient(uri) as client:
+        client.rpc("broker.stop")
+
+
+@pytest.fixture
+def connect(uri: str) -> Iterator[Callable[..., MinimalClient]]:
+    """Makes clients of rank 0, or of another."""
+    clients: list[MinimalClient] = []
+
+    def make(poses_as: tuple[int, int] | None = None, rank: int = 0) -> MinimalClient:
+        where = uri.replace("local-0", f"local-{rank}")
+        clients.append(MinimalClient(where, poses_as) if poses_as else MinimalClient(where))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(connect: Callable[..., MinimalClient]) -> MinimalClient:
+    return connect()
+
+
+@pytest.fixture
+def guest(connect: Callable[..., MinimalClient]) -> MinimalClient:
+    return connect(GUEST)

@@ -1,0 +1,92 @@
+"""The examples written for both Flux and here, run here. Virtual time."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import brokersim
+from brokersim.broker.instance import DEFAULT_MODULES, Instance
+from tests.fluxcompat.test_socket_jobs import jobspec, signed
+
+FOLDER = Path(__file__).parents[2] / "examples" / "flux_modules"
+
+
+def run(body: Any, *modules: str) -> None:
+    async def main() -> None:
+        async with brokersim.open_instance(modules=modules) as instance:
+            await body(instance)
+
+    brokersim.run(main)
+
+
+def test_counters_are_emitted_while_the_bit_is_set_and_only_when_they_moved() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+        target.bind(("127.0.0.1", 0))
+        target.setblocking(False)
+
+        def received() -> list[str]:
+            packets = []
+            while True:
+                try:
+                    packets.append(target.recv(2000).decode())
+                except BlockingIOError:
+                    return packets
+
+        async def body(instance: Instance) -> None:
+            client = instance.client()
+            await instance.load(f"{FOLDER}/counters.py", f"127.0.0.1:{target.getsockname()[1]}")
+            await client.call("counters.hello")
+            assert received() == []
+            await client.call("counters.debug", {"op": "setbit", "flags": 0x1000})
+            await client.call("counters.hello")
+            await client.call("counters.ping", {"seq": 1})
+            await instance.sleep(0.5)
+            first, second = received()
+            assert first.splitlines()[0] == "flux.counters.0.request_rx:1|g"
+            assert second == "\n".join(
+                f"flux.counters.0.{what}:{n}|g"
+                for what, n in (("request_rx", 2), ("response_tx", 2), ("event_rx", 0))
+            )
+            await client.call("counters.debug", {"op": "clr", "flags": 0})
+            await client.call("counters.hello")
+            assert received() == []
+
+        run(body)
+
+
+def test_the_journal_writes_by_timer_and_event_and_reads_back() -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await instance.load(f"{FOLDER}/journal.py", "1.0")
+        assert await client.call("journal.read") == {"lines": []}
+        await instance.sleep(2.5)
+        client.publish("journal.note", {"text": "hello"})
+        await instance.sleep(0.1)
+        assert await client.call("journal.read") == {"lines": ["tick", "tick", "hello"]}
+
+    run(body, "content-cache", "content-sqlite", "kvs")
+
+
+def test_the_fifo_scheduler_runs_jobs_in_order() -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await instance.load(f"{FOLDER}/fifo.py", "1")
+        userid = instance.owner
+        ids = []
+        for _ in range(3):
+            payload = {"J": signed(jobspec("sleep", duration=10), userid), "urgency": 16, "flags": 0}
+            ids.append((await client.call("job-ingest.submit", payload))["id"])
+        start = client.now()
+        for at, job in enumerate(ids, 1):
+            result = await client.call("job-manager.wait", {"id": job})
+            assert (result["success"], round((client.now() - start) / 10)) == (True, at)
+        big = jobspec("true")
+        big["resources"][0]["with"][0]["count"] = 2
+        payload = {"J": signed(big, userid), "urgency": 16, "flags": 0}
+        job = (await client.call("job-ingest.submit", payload))["id"]
+        result = await client.call("job-manager.wait", {"id": job})
+        assert (result["success"], "2 cores are not there" in result["errstr"]) == (False, True)
+
+    run(body, *(name for name in DEFAULT_MODULES if name != "sched"))
