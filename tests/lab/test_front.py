@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokersim.lab import price as price_module
-from brokersim.lab.advice import advise, confirm, priced
+from brokersim.lab.advice import STURDIEST, advise, confirm, priced
 from brokersim.lab.front import behind, combine, front
+from brokersim.lab.pipeline import STYLES
 from brokersim.lab.price import Price, bootstrap, of_rounds, predicted, real
 
 FIGURE = st.integers(0, 6)
@@ -139,6 +140,12 @@ def test_within_five_percent_of_the_least_error_the_fewest_packets_win():
     far = row(error=0.0211, errors=[0.0211] * 2, packets_per_s=1.0, flush=0.1)
     assert advice(least, near, far)["row"] == 1
     assert advice(least, far)["row"] == 0
+
+
+def test_of_equal_rows_the_style_that_heals_after_a_loss_is_advised():
+    styles = ("increments-nonzero", "totals", "absolute")
+    assert advice(*(row(style=style) for style in styles))["row"] == 2
+    assert set(STURDIEST) == set(STYLES)
 
 
 @pytest.mark.parametrize(

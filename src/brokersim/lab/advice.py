@@ -13,6 +13,8 @@ from brokersim.protocol.duration import format_duration
 
 #: Rows whose error is at most so much larger than the least count as equal: then the fewest packets win.
 NEAR = 0.05
+#: Styles by what a lost packet does to them, for rows that are equal in all else: snapshots and totals heal.
+STURDIEST = ("absolute", "totals", "increments-nonzero", "increments")
 #: A confirmed choice is on each front or at most so much behind it.
 CONFIRMED_WITHIN = 0.10
 
@@ -100,7 +102,9 @@ def _choose(allowed: Sequence[Row]) -> Row:
     rows = [allowed[at] for at in sorted(on_front)]
     least = min(row["error"] for row in rows)
     near = [row for row in rows if row["error"] <= least * (1 + NEAR)]
-    return min(near, key=lambda row: (row["packets_per_s"], row["error"], row["id"]))
+    return min(
+        near, key=lambda row: (row["packets_per_s"], row["error"], STURDIEST.index(row["style"]), row["id"])
+    )
 
 
 def _overlap(one: Row, other: Row) -> bool:

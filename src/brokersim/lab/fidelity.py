@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from brokersim.lab.series import US, Points, Steps, distance
+from brokersim.lab.series import Points, Steps, distance
 
 #: Shifts tried for the lag: a coarse row over the reach, then a fine one around its best.
 _COARSE, _FINE = 16, 8
@@ -223,8 +223,3 @@ def timer_errors(raw: Sequence[float], windows: Sequence[Sequence[float]]) -> di
     for name in ("mean", "median", "p99"):
         shown[name] = math.fsum(window[name] for window in filled) / len(filled) if filled else 0.0
     return {name: (shown[name] - true) / true if true else 0.0 for name, true in truth.items()}
-
-
-def seconds(us: int) -> float:
-    """Microseconds as seconds."""
-    return us / US

@@ -17,7 +17,7 @@ import attrs
 from brokersim.lab.fidelity import Curve, Reach, SeriesFidelity, lag, series_fidelity, sum_error, timer_errors
 from brokersim.lab.pipeline import Call, Packet, Shown, calls, client_packets, flushes, lossy, stored
 from brokersim.lab.series import US, Points, Steps, steps_of
-from brokersim.lab.truth import COUNTER_KEYS, STATE_KEYS, TIMER_KEYS, Recorded, Truth, period_of, record
+from brokersim.lab.truth import STATE_KEYS, TIMER_KEYS, Recorded, Truth, period_of, record
 
 #: Raised when figures change their meaning: rows of another generation are not taken for done.
 GENERATION = 3
@@ -271,7 +271,3 @@ def _traffic(sent: list[list[Packet]], truth: Truth) -> dict[str, float]:
     packets = median(len(each) for each in sent)
     size = median(sum(len(packet) for _, packet in each) for each in sent)
     return {"packets": packets, "packets_per_s": packets / span, "bytes_per_s": size / span}
-
-
-#: The names a row's `series` has.
-SERIES = tuple(key.removeprefix("flux.") for key in (*STATE_KEYS, *COUNTER_KEYS))
