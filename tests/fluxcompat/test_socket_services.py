@@ -233,6 +233,19 @@ def test_modules_are_listed_loaded_reloaded_and_removed(client: MinimalClient, t
     assert client.errnum("module.load", {**load, "path": str(tmp_path / "nosuch.py")}) == 2
 
 
+def test_modules_as_processes_are_refused_with_the_reason(client: MinimalClient) -> None:
+    frame = client.raw("module.load", {"path": "kvs", "args": [], "exec": True})
+    assert (frame.errnum, "modules as processes of their own (exec)" in frame.text) == (22, True)
+
+
+def test_a_flux_module_file_is_loaded_over_the_socket(client: MinimalClient, tmp_path: Path) -> None:
+    path = tmp_path / "fluxhello.py"
+    path.write_text(HELLO)
+    client.rpc("module.load", {"path": str(path), "args": ["x"], "exec": False})
+    assert client.rpc("fluxhello.info") == {"name": "fluxhello", "args": ["x"]}
+    client.rpc("module.remove", {"name": "fluxhello", "cancel": False})
+
+
 def test_a_trace_shows_what_a_module_is_handed_and_sends(client: MinimalClient, connect: Any) -> None:
     asked = {"typemask": 15, "topic_glob": "*", "names": ["cron"], "full": True}
     trace = client.stream("module.trace", asked)

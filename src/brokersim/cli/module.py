@@ -147,15 +147,27 @@ def _hooks(mod: dict[str, Any]) -> str | None:
     **examples(
         ("brokersim module load ./hello.py", "a file of yours"),
         ("brokersim module load -n hello2 ./hello.py a=1", "a second time, with an argument"),
+        ("brokersim module load --check ./hello.py", "would it run here, and in Flux?"),
     ),
+)
+@click.option(
+    "--check", is_flag=True, help="only try it, in an instance of its own; exit code 1 if it would not run"
 )
 @click.option("-n", "--name", metavar="NAME", help="load under this name")
 @click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks  [this one]")
 @click.argument("path", metavar="PATH|NAME")
 @click.argument("args", metavar="[ARG]...", nargs=-1)
 @pass_session
-def load(session: Session, name: str | None, ranks: str | None, path: str, args: tuple[str, ...]) -> None:
+def load(
+    session: Session, check: bool, name: str | None, ranks: str | None, path: str, args: tuple[str, ...]
+) -> None:
     """Load a module and wait until it runs."""
+    if check:
+        # Not at the top: it brings trio, which no other client command needs.
+        from brokersim.cli.module_check import show_check
+
+        show_check(session, path, args)
+        return
     request: dict[str, Any] = {"path": resolve(path), "args": list(args), "exec": False}
     if name is not None:
         request["name"] = name

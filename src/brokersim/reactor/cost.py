@@ -150,6 +150,11 @@ class Station:
         self._counted = False
         self._spin_from = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Something is in service or waits for it; a loop that only spins is not."""
+        return bool(self.inbox) or self._item is not None
+
     def arrive(self, item: Message | list[Timer]) -> None:
         """Queue a message, or timers that are due together; service begins at once if the module is free."""
         if self.gone or (isinstance(item, Message) and item.type == 0):
