@@ -49,7 +49,7 @@ IDS = [" ".join(path) for path, _ in COMMANDS]
 
 def test_the_commands_are_those_promised() -> None:
     promised = {
-        "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc completion report",
+        "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report",
         "module": "list load remove reload stats debug trace",
         "event": "pub sub",
         "kvs": "get put dir ls unlink link readlink mkdir watch getroot version wait",
