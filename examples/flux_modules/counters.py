@@ -1,7 +1,7 @@
 """Counts what it handles and sends the counts as statsd gauges, by UDP, from a prepare watcher.
 
 The same file in both: `flux module load ./counters.py HOST:PORT`, `brokersim module load ./counters.py HOST:PORT`.
-Nothing is sent until debug bit 0x1000 is set (`module debug --setbit 0x1000 counters`), and then only when a count moved.
+Nothing is sent until debug bit 0x1000 is set (`module debug --setbit 0x1000 counters`), and only when a count moved.
 """
 
 import socket

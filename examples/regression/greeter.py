@@ -1,7 +1,5 @@
 """A module that greets in the words kept in the KVS under ``greeting``, and asks for them once."""
 
-import json
-
 import msgspec
 
 from brokersim.brokermod import BrokerModule, RequestError, request_handler, treeobj
@@ -29,4 +27,4 @@ class Greeter(BrokerModule):
             answer = await self.handle.call("kvs.lookup", wanted)
         except RequestError:
             return "Hello"
-        return json.loads(treeobj.val_bytes(answer["val"]))
+        return treeobj.val_bytes(answer["val"]).decode()

@@ -21,7 +21,7 @@ from brokersim.net.discover import find_uri
 with Client.connect(find_uri()) as client:
     for number in range(int(sys.argv[1])):
         client.rpc("kvs.ping", {"seq": number})
-    client.rpc("content.store", b"blob")
+    client.rpc("content.store", b"blob", raw=True)
 sys.exit(int(sys.argv[2]))
 """
 MODULES = "heartbeat,content-cache,content-sqlite,kvs"
@@ -140,9 +140,7 @@ def test_junit_has_a_case_a_counter_and_a_law(check, recorded, tmp_path):
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == ["kvs.0.request_rx", "kvs.0.response_tx"]
     assert int(suite.get("tests")) == len(suite) and int(suite.get("failures")) == 2
-    assert [case.get("name") for case in suite if case.get("classname") == "brokersim.laws"][
-        0
-    ] == "answered (L3)"
+    assert any(case.get("name") == "answered (L3)" for case in suite)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokersim.kit.deltas import Deltas, table
+from brokersim.kit.deltas import Partial as partial
 from brokersim.kit.expect import approx, at_least, at_most, between
 from brokersim.kit.keys import CounterKey, parse_key
 from brokersim.protocol.message import COUNTER_NAMES
@@ -79,8 +80,8 @@ def test_the_topics_of_a_difference_sum_to_the_count(moves):
 
 def test_partial_comparisons_leave_other_counters_free():
     deltas = moved([], [((0, "kvs"), 1, "a")] * 3 + [((0, "kvs"), 2, "a")], [], (0, "kvs"))
-    assert deltas.includes({"request_rx": 3})
-    assert not deltas.includes({"request_rx": 2})
+    assert deltas == partial({"request_rx": 3})
+    assert deltas != partial({"request_rx": 2})
     assert deltas >= {"request_rx": 2}
     assert not deltas >= {"request_rx": 4}
     assert deltas != {"request_rx": 3}
@@ -148,6 +149,6 @@ def test_what_was_not_watched_cannot_be_compared():
     with pytest.raises(
         ValueError, match=r"cron\.0\.request_rx was not watched; deltas\(\.\.\.\) watched kvs\.0"
     ):
-        deltas.includes({"cron.0.request_rx": 1})
+        _ = deltas == partial({"cron.0.request_rx": 1})
     with pytest.raises(ValueError, match=r"compare \.topics"):
-        deltas.includes({"request_rx:kvs.commit": 1})
+        _ = deltas == partial({"request_rx:kvs.commit": 1})

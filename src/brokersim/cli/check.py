@@ -12,7 +12,6 @@ import attrs
 import click
 
 from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
-from brokersim.cli.config import load
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 #: Runs a baseline is recorded from in real time: what differs between them is not compared.
 _REAL_RUNS: Final = 5
 #: Settings of a baseline that a check takes over unless told otherwise.
+_PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 _KEPT: Final = ("size", "clock", "seed", "hook", "resources", "modules")
 
 
@@ -165,36 +165,37 @@ def _relaxed(given: tuple[tuple[str, str], ...]) -> Any:
 
 
 def _options(given: dict[str, Any], baseline: Baseline | None) -> StartOptions:
-    """Options, then the baseline's settings, then ours: virtual time, seed 0, the shipped modules."""
-    from brokersim.cli.start import options_from
-    from brokersim.protocol.quoting import quoted
+    """Options, then the baseline's settings, then ours: virtual time, seed 0, the shipped modules.
+
+    Neither a configuration file nor the environment counts, but for the folders of modules: a baseline must mean
+    the same wherever it is run.
+    """
+    from brokersim.net.options import StartOptions
 
     kept = {} if baseline is None else {name: baseline.settings.get(name) for name in _KEPT}
-    command = given["command"] or (baseline.command if baseline is not None else ())
-    if not command:
+    asked = {name: given[name] for name in _KEPT} | {"modules": _module_list(given["modules"])}
+    settings: dict[str, Any] = {"clock": "virtual", "command": given["command"]}
+    for table in (kept, asked):
+        settings |= {name: value for name, value in table.items() if value is not None}
+    if not settings["command"] and baseline is not None:
+        settings["command"] = baseline.command
+    if not settings["command"]:
         raise usage_error("check runs a command", attempt="brokersim check --record FILE -- CMD")
-    wanted = {
-        **dict.fromkeys(("fanout", "stats", "state_dir", "run_dir", "detach")),
-        "attributes": (),
-        "conf": (),
-        "size": given["size"],
-        "modules": given["modules"],
-        "module_path": given["module_path"],
-        "clock": given["clock"],
-        "seed": given["seed"],
-        "hook": given["hook"],
-        "resources": given["resources"],
-        "command": tuple(command),
-    }
-    defaults = {"clock": "virtual", "seed": 0, "hook": "prepare", "size": 1, "resources": "1x4"}
-    for name, value in {**defaults, **{name: one for name, one in kept.items() if one is not None}}.items():
-        if wanted[name] is None:
-            wanted[name] = ",".join(value) or "none" if name == "modules" else value
+    if "modules" in settings:
+        settings["modules"] = tuple(settings["modules"])
+    folders = (*given["module_path"], *filter(None, os.environ.get(_PATH_VARIABLE, "").split(":")))
     try:
-        # No file: a baseline must not depend on where it is run. The statsd of the environment is not for us either.
-        return options_from(wanted, load(None))
+        return StartOptions(**settings, module_path=tuple(Path(one).expanduser() for one in folders))
     except (TypeError, AttributeError):
-        raise usage_error(f"{quoted(given['against'])}: [run] has a setting of the wrong kind") from None
+        raise usage_error(f"{given['against']}: [run] has a setting of the wrong kind") from None
+    except ValueError as error:
+        raise usage_error(str(error), attempt="brokersim check --help") from None
+
+
+def _module_list(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    return [] if text == "none" else text.split(",")
 
 
 def _run(options: StartOptions, laws: list[str] | None, relaxed: Any) -> CheckedRun:

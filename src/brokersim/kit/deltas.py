@@ -37,12 +37,19 @@ class Difference:
         return difference(self.got, self.expected)
 
 
+@attrs.frozen
+class Partial:
+    """Some of the counters of a comparison; those not named may be anything: ``d == partial({...})``."""
+
+    expected: Mapping[str, Any]
+
+
 class Deltas(Mapping[str, int]):
     """What moved while the ``with`` block ran: counters that changed, by name (``kvs.0.request_rx``).
 
     With one party watched the names are short (``request_rx``). ``==`` a dict: exactly that, what is not named
-    is 0. ``>=`` a dict: at least that of what is named. ``includes``: exactly that of what is named, the rest
-    is free. Expected values may be ranges (`at_most`, `between`, `approx`, pytest.approx).
+    is 0. ``== partial({...})``: exactly that of what is named, the rest is free. ``>=`` a dict: at least that of
+    what is named. Expected values may be ranges (`at_most`, `between`, `approx`, pytest.approx).
     """
 
     def __init__(self, ledger: Ledger, parties: tuple[Party, ...], by_topic: bool = False) -> None:
@@ -89,6 +96,8 @@ class Deltas(Mapping[str, int]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Mapping):
             return self._compare(other, exact=True)
+        if isinstance(other, Partial):
+            return self._compare(other.expected, exact=False)
         expected_for = getattr(other, "expected_for", None)
         if expected_for is None:
             return NotImplemented
@@ -101,10 +110,6 @@ class Deltas(Mapping[str, int]):
             name: value if isinstance(value, Range) else at_least(value) for name, value in other.items()
         }
         return self._compare(least, exact=False)
-
-    def includes(self, other: Mapping[str, Any]) -> bool:
-        """Exactly these counts; counters that are not named may be anything."""
-        return self._compare(other, exact=False)
 
     def _compare(self, other: Mapping[str, Any], exact: bool) -> bool:
         expected = {self._key(name): value for name, value in other.items()}

@@ -26,7 +26,7 @@ class Witness:
     async def settle(self) -> None:
         """Wait until nothing is queued, on a link or in a module's hands; at most half a second of its clock."""
         await self.instance.sleep(0)  # what the test has just sent is let in
-        if self.instance.size == 1 and self._at_rest():
+        if self.instance.size == 1 and not self.instance.reactor.charged and self._at_rest():
             return
         quiet, seen = 0, -1
         for _ in range(_LOOKS):
@@ -43,7 +43,7 @@ class Witness:
             any(message.type for message in reactor.fifo) or self.ledger.in_flight or self.faults.holding
         )
         return not waiting and not any(
-            endpoint.station is not None and endpoint.station.inbox
+            endpoint.station is not None and endpoint.station.is_busy
             for endpoint in self.instance.all_endpoints()
         )
 

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 import trio
 
-from brokersim.kit.deltas import Deltas, Difference
+from brokersim.kit.deltas import Deltas, Difference, Partial
+from brokersim.kit.deltas import Partial as partial
 from brokersim.kit.expect import Range, approx, at_least, at_most, between
 from brokersim.kit.faults import Fault, Hit
 from brokersim.kit.laws import LAWS, Law, LawViolation, Violation
@@ -32,8 +33,9 @@ from brokersim.testing.sync import SyncBroker, clock_for, opened_sync
 
 __all__ = [
     "LAWS", "Broker", "Deltas", "Difference", "ExpectedMetrics", "Fault", "Hit", "Impatient", "Law", "LawViolation",
-    "Ledger", "Line", "Range", "StatsSink", "SyncBroker", "TestOptions", "Violation", "approx", "at_least", "at_most",
-    "between", "clock_for", "merged", "modules", "opened", "opened_sync", "run", "with_broker",
+    "Ledger", "Line", "Partial", "Range", "StatsSink", "SyncBroker", "TestOptions", "Violation", "approx", "at_least",
+    "at_most",
+    "between", "clock_for", "merged", "modules", "opened", "opened_sync", "partial", "run", "with_broker",
 ]  # fmt: skip
 
 T = TypeVar("T")
