@@ -101,7 +101,7 @@ def main() -> int:
     }
     # The full reactor's budget for a message; 300,000 a second would be 34.
     report.gates = [
-        _measure.Gate(what="delivery / b1", ratio=_measure.ratio(taken["virtual"], taken["b1"]), limit=5.0)
+        _measure.Gate(what="delivery / b1", ratio=_measure.ratio(taken["virtual"], taken["b1"]), limit=2.4)
     ]
     return report.finish(arguments)
 

@@ -118,7 +118,7 @@ def main() -> int:
             plain = _measure.ratio(taken[f"plain {way}, {size} B"], taken[f"{way}, {size} B"])
             report.gates.append(
                 _measure.Gate(
-                    what=f"plain / brokersim, {way}, {size} B", ratio=plain, limit=1.0, at_least=True
+                    what=f"plain / brokersim, {way}, {size} B", ratio=plain, limit=2.0, at_least=True
                 )
             )
     report.keys = {
