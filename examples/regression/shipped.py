@@ -168,6 +168,8 @@ async def content(broker: Broker) -> None:
     await ask(broker, "content.checkpoint-put", value)
     for key in ("k", "none"):
         await ask(broker, "content.checkpoint-get", {"key": key})
+    await ask(broker, "content-backing.store", b"just stored")
+    await ask(broker, "content-backing.load", hashlib.sha1(b"just stored").digest())
     await ask(broker, "content-backing.load", b"x")
     for wanted in (digest[2], bytes(20)):
         await ask(broker, "content-backing.load", wanted)
@@ -257,6 +259,8 @@ def envelope(*command: str, slots: int = 1, **system: Any) -> dict[str, Any]:
 
 
 async def jobs(broker: Broker) -> None:
+    """One job after the other through everything, several at once, and what people do to them."""
+
     async def submit(urgency: int = 16, **more: Any) -> int:
         answer = await ask(broker, "job-ingest.submit", envelope(**more) | {"urgency": urgency})
         return int((answer or {"id": 0})["id"])
@@ -290,7 +294,58 @@ async def jobs(broker: Broker) -> None:
     await submit(duration=0.2, run_time=5.0)
     await ask(broker, "job-ingest.submit", {"J": "nonsense"})
     await ask(broker, "job-manager.drain")
+    await _overtaken(broker, submit, manage)
     await broker.advance(3)
+
+
+async def _overtaken(broker: Broker, submit: Any, manage: Any) -> None:
+    """A waiting job is given the first place; what is done to the other shows which of them ran."""
+    runs, late, early = [await submit(slots=4, run_time=1.0) for _ in range(3)]
+    await broker.advance(0.2)
+    await manage("urgency", early, urgency=30)
+    await ask(broker, "sched.prioritize", {"jobs": [[late, 17]]})
+    await manage("wait", early)
+    await broker.advance(0.2)
+    await manage("raise", late, type="cancel", severity=0)
+    await ask(broker, "job-manager.drain")
+    killed = await submit(run_time=9.0)
+    await broker.advance(0.2)
+    for job in (killed, runs):
+        await ask(broker, "job-exec.kill", {"id": job, "signum": 15})
+    await broker.publish("job-exception", {"id": "none"})
+    await ask(broker, "job-manager.drain")
+
+
+async def reloads(broker: Broker) -> None:
+    """Modules go and come back while others need them."""
+    await commit(broker, put("a", b"1"))
+    await _reload(broker, "kvs")
+    await look(broker, "a")
+    await broker.unload("content-sqlite")
+    await ask(broker, "content.store", b"waits for a disk")
+    await ask(broker, "content.flush")
+    await broker.load("content-sqlite")
+    await ask(broker, "content.flush")
+    for slots in (4, 4):
+        await ask(broker, "job-ingest.submit", envelope(slots=slots, run_time=30.0))
+    await broker.advance(1)
+    for name in ("job-manager", "sched", "job-exec"):
+        await _reload(broker, name)
+        await broker.advance(5)
+    await ask(broker, "job-manager.drain")
+    await ask(broker, "job-ingest.submit", envelope())
+    await ask(broker, "job-manager.drain")
+    await _reload(broker, "content-cache")
+    await ask(broker, "content.store", b"after all")
+    await ask(broker, "content.flush")
+
+
+async def _reload(broker: Broker, name: str) -> None:
+    try:
+        await broker.unload(name)
+        await broker.load(name)
+    except RequestError:
+        pass
 
 
 async def _lists(broker: Broker, job: int) -> None:
@@ -338,4 +393,5 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
     "disk_full": (disk_full, {}),
     "cron": (cron, {}),
     "jobs": (jobs, {}),
+    "reloads": (reloads, {}),
 }
