@@ -78,6 +78,24 @@ def test_the_program_in_the_readme_runs() -> None:
     assert counts.startswith("[") and counts.count(",") == 7
 
 
+def test_the_test_in_the_readme_passes(tmp_path: Path) -> None:
+    test = next(block for block in blocks("python") if "broker.deltas" in block)
+    (tmp_path / "test_it.py").write_text(test.replace("examples/", f"{ROOT}/examples/"))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_every_file_the_readme_points_to_exists() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
