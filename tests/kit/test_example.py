@@ -26,7 +26,12 @@ def example(tmp_path) -> Path:
 
 
 def run(folder: Path, *args: str) -> tuple[int, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    # In CI pytest does not shorten its summary; the words shown are those of a terminal.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") and name not in ("CI", "BUILD_NUMBER")
+    }
     done = subprocess.run(
         [sys.executable, *args], cwd=folder, capture_output=True, text=True, timeout=60,
         env={**environment, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"},
@@ -47,3 +52,13 @@ def test_the_bad_commit_turns_it_red_in_just_these_words(example):
     assert (pytest_code, check_code) == (1, 1)
     told = f"$ pytest -q test_greeter.py\n{pytest_out}\n$ brokersim check --against greeter.toml\n{check_out}"
     assert told == (EXAMPLE / "red.txt").read_text()
+
+
+DOCS = (EXAMPLE.parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("pattern", [r"- run: (brokersim check .*)", r"entry: (brokersim check .*)"])
+def test_the_steps_to_copy_from_the_documentation_work(example, pattern):
+    [command] = re.findall(pattern, DOCS)
+    code, out = run(example, "-m", *command.split())
+    assert (code, "✗" in out) == (0, False)
