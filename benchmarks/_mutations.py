@@ -67,8 +67,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
         yield "wrong rank", _elsewhere
     elif isinstance(node, ast.keyword) and node.arg == "repeat":
         yield "timer runs once", _once
-    elif isinstance(node, ast.Call) and _method(node) in _TWICE and _topic(node) is not None:
-        yield "wrong topic", _mistaken
+    elif isinstance(node, ast.Call) and _method(node) in _TWICE:
+        if _topic(node) is not None:
+            yield "wrong topic", _mistaken
+        if _method(node) == "request" and len(node.args) > 2:
+            yield "answer not wanted", _deaf
     elif isinstance(node, (ast.If, ast.IfExp)) and _is_hit(node.test):
         yield "cache hit skipped", _miss
     elif isinstance(node, ast.If) and _sends(node):
@@ -168,6 +171,11 @@ def _once(tree: ast.AST, node: ast.AST) -> None:
 def _miss(tree: ast.AST, node: ast.AST) -> None:
     assert isinstance(node, (ast.If, ast.IfExp))
     node.test = ast.Constant(False)
+
+
+def _deaf(tree: ast.AST, node: ast.AST) -> None:
+    assert isinstance(node, ast.Call)
+    node.args[2] = ast.Constant(None)
 
 
 def _negated(tree: ast.AST, node: ast.AST) -> None:

@@ -335,6 +335,13 @@ async def reloads(broker: Broker) -> None:
     await ask(broker, "job-manager.drain")
     await ask(broker, "job-ingest.submit", envelope())
     await ask(broker, "job-manager.drain")
+    client = broker.instance.client()
+    client.stream(
+        "job-exec.start", {"id": 7, "userid": 0, "jobspec": specs.build(["x"], run_time=9)}, lambda *_: None
+    )
+    await broker.advance(1)
+    client.close()
+    await broker.advance(1)
     await _reload(broker, "content-cache")
     await ask(broker, "content.store", b"after all")
     await ask(broker, "content.flush")
@@ -357,6 +364,8 @@ async def _lists(broker: Broker, job: int) -> None:
         await ask(broker, topic, {})
     await ask(broker, "job-exec.stats-get")
     await ask(broker, "sched.resource-status")
+    for topic in ("cancel", "free"):
+        await ask(broker, f"sched.{topic}", {"id": 5, "final": True})
     await ask(broker, "feasibility.check", {"jobspec": specs.build(["true"], run_time=1)})
     await leave(broker, "job-manager.events-journal", {}, stream=True)
     await leave(broker, "job-info.update-watch", {"id": job, "key": "R", "flags": 0}, stream=True)

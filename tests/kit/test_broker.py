@@ -1,0 +1,90 @@
+"""What a test can do with a broker: wait, trace, expect metrics, load modules that misbehave."""
+
+from __future__ import annotations
+
+import pytest
+
+from brokersim.protocol.errnums import EHOSTUNREACH, RequestError
+from brokersim.testing import Impatient, at_least, modules, with_broker
+from tests.modules.job_harness import envelope, jobspec
+
+ROOT = {"namespace": "primary", "flags": 0}
+
+
+async def test_waiting_for_a_counter_takes_virtual_time_only(broker):
+    assert await broker.wait_counter("kvs.0.event_rx", ge=3) == 3
+    assert broker.instance.reactor.now == 6_000_000_000
+    assert await broker.wait_counter("kvs.0.event_rx:heartbeat.pulse", ge=1) == 3
+    with pytest.raises(Impatient, match=r"kvs\.0\.request_tx is 6, waited for 99 within 3 s"):
+        await broker.wait_counter("kvs.0.request_tx", ge=99, timeout=3)
+
+
+@pytest.mark.brokersim(modules=["content-cache", "content-sqlite", "kvs"])
+async def test_waiting_for_what_cannot_come_says_so(broker):
+    with pytest.raises(Impatient, match="nothing is under way or due any more"):
+        await broker.wait_counter("kvs.0.event_rx", ge=1)
+
+
+async def test_waiting_for_a_job_and_tracing_what_it_made(broker):
+    job = (await broker.rpc("job-ingest.submit", {"J": envelope(jobspec(duration=1))}))["id"]
+    await broker.wait_job(job, "RUN")
+    await broker.wait_job(job)
+    assert 1 <= broker.instance.reactor.now / 1e9 < 2
+    starts = broker.trace("job-exec", topic="job-exec.start")
+    assert [str(line).split()[1:5] for line in starts[:2]] == [
+        ["job-exec.0", "rx", ">", "job-exec.start"],
+        ["job-exec.0", "tx", "<", "job-exec.start"],
+    ]
+
+
+@pytest.mark.brokersim(mask={"kvs": 0x1000})
+async def test_metrics_are_expected_by_name_glob_and_range(broker):
+    with broker.expect_metrics({"flux.kvs.0.request_rx": at_least(1), "flux.kvs.0.*": None}) as seen:
+        await broker.rpc("kvs.getroot", ROOT)
+        await broker.settle()
+    assert len(seen.metrics) == 8 * len(seen.packets)
+    wrong = broker.expect_metrics({"flux.kvs.0.request_rx": 99, "nobody": 1})
+    with pytest.raises(AssertionError) as caught, wrong:
+        await broker.rpc("kvs.getroot", ROOT)
+    assert "flux.kvs.0.request_rx  got" in str(caught.value) and "nobody  got nothing" in str(caught.value)
+
+
+async def test_modules_misbehave_as_they_say(broker):
+    await broker.load(modules.SLOW, "seconds=2.5")
+    await broker.load(modules.FLOODING, "number=7")
+    await broker.load(modules.CRASHING)
+    assert await broker.rpc("slow.ask", {"a": 1}) == {"a": 1}
+    assert broker.instance.reactor.now == 2_500_000_000
+    with broker.deltas("flooding") as d:
+        assert await broker.rpc("flooding.ask") == {"sent": 14}
+    assert d == {"request_rx": 8, "request_tx": 7, "response_tx": 1, "event_tx": 7}
+    with pytest.raises(RequestError) as caught:
+        await broker.rpc("crashing.ask")
+    assert caught.value.errno == EHOSTUNREACH
+    for path in (modules.SLOW, modules.FLOODING):
+        with pytest.raises(RequestError, match="the only one is"):
+            await broker.load(path, "colour=red", name="again")
+
+
+def test_without_pytests_fixtures_a_test_is_run_and_judged():
+    async def test(broker):
+        await broker.load(modules.LEAKING)
+        await broker.rpc("leaking.ask")
+        return broker.instance.size
+
+    assert with_broker(test, size=2, laws={"pending": "it leaks"}) == 2
+    with pytest.raises(AssertionError, match="law pending"):
+        with_broker(test)
+
+
+async def test_deltas_of_a_module_that_is_not_there_name_those_that_are(broker):
+    with (
+        pytest.raises(ValueError, match=r"no module 'kv' to watch; loaded are heartbeat\.0"),
+        broker.deltas("kv"),
+    ):
+        pass
+
+
+def test_a_mask_for_a_module_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="mask: no module 'kv' is loaded"):
+        with_broker(None, mask={"kv": 1})
