@@ -258,8 +258,10 @@ class Reactor:
         in_hand: Message | None = None  # None while watchers run: what they raise is not the message's fault
         while fifo and budget > 0:
             try:
-                while fifo and budget:
-                    budget -= 1
+                # What is left is known after an exception, too.
+                for budget in range(budget - 1, -1, -1):  # noqa: B007, B020
+                    if not fifo:
+                        return
                     message = popleft()
                     self.current = dst = message.dst
                     loop = dst.loop
@@ -268,33 +270,28 @@ class Reactor:
                             in_hand = message
                             loop.iterate(message)
                             continue
-                        in_hand = None
-                        for watcher in loop.checks:
-                            if watcher.active:
-                                watcher.fn()  # type: ignore[misc]
+                        if loop.check is not None:
+                            in_hand = None
+                            loop.check()
                     in_hand = message
                     kind = message.type
                     dst.counts[kind] += 1
                     if kind != 3:
                         message.handler(message)  # type: ignore[misc]
                     else:
-                        pending = dst.pending
-                        request = pending.pop(message.matchtag, None)
-                        if request is None:
+                        tag = message.matchtag
+                        found = dst.pending.pop(tag, None)
+                        if found is None:
                             dst.stray_response(message)
-                        elif message.flags & 0x40 and not message.errnum:
-                            pending[message.matchtag] = request
-                            request.then(message, request.arg)
                         else:
-                            then = request.then
-                            arg = request.arg
-                            request.then = request.arg = None
+                            then, arg, _request = found
+                            if message.flags and message.flags & 0x40 and not message.errnum:
+                                dst.pending[tag] = found
                             then(message, arg)
                     if loop is not None and dst.loop is loop:  # neither ended nor blocked in its handler
                         in_hand = None
-                        for watcher in loop.prepares:
-                            if watcher.active:
-                                watcher.fn()
+                        if loop.poll is not None:
+                            loop.poll()
                         if not loop.is_settled:
                             loop.settle()
             except Exception as error:
