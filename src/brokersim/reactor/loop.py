@@ -176,8 +176,13 @@ class Reactor:
             owner, due = self._ready.popleft()
         else:
             timer = heapq.heappop(timers)[2]
-            owner, due = timer.owner, [timer]
-            if timers and timers[0][0] <= self.now:
+            owner = timer.owner
+            is_alone = not timers or timers[0][0] > self.now
+            if is_alone and owner is None:
+                self._fire(timer)
+                return
+            due = [timer]
+            if not is_alone:
                 self._group(owner, due)
         for timer in due:
             if timer.fn is not None:
@@ -190,6 +195,14 @@ class Reactor:
         else:
             self._timer_iteration(owner, due)
         self.push = self.outside
+
+    def _fire(self, timer: Timer) -> None:
+        fn = timer.fn
+        if fn is not None:
+            timer.fn = None
+            self.push = self.fifo.append
+            fn(*timer.args)
+            self.push = self.outside
 
     def _group(self, owner: Actor | None, due: list[Timer]) -> None:
         """Several timers are due: one list an owner, in the order of their first; ``due`` gets the first owner's."""
