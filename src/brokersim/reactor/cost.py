@@ -65,7 +65,8 @@ class Node:
         self._since = 0
         self._seq = 0
         self._heap: list[tuple[int, int, Station]] = []
-        self._event: Timer | None = None
+        #: When the next service is complete. One timer for all: it is entered anew once it has been called.
+        self._event = Timer(0, None, None, ())
         #: A service is being completed, at the end of which the next completion is scheduled.
         self._completing = False
 
@@ -119,11 +120,13 @@ class Node:
             left = 0
         runnable, cores = self.runnable, self.cores
         when = self.reactor.now + (left if runnable <= cores else -(-left * runnable // cores))
-        if event is not None:
-            if event.when == when and event.fn is not None:
+        if event.fn is not None:
+            if event.when == when:
                 return
             event.cancel()
-        self._event = self.reactor.call_at(when, self._complete)
+            self._event = event = Timer(when, None, None, ())
+        event.when, event.fn = when, self._complete
+        self.reactor.enter(event)
 
     def _complete(self) -> None:
         self._completing = True
@@ -284,8 +287,9 @@ class Station:
             self._checks(_SPIN, self.node.iteration)
         else:
             self._phase = None
-            self._spin_from = self.node.service
-            if not self.spinning:
+            if self.spinning:
+                self._spin_from = self.node.service
+            else:
                 self._count(False)
 
     def _serve(self, item: Message | list[Timer]) -> None:

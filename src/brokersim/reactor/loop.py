@@ -49,11 +49,11 @@ class Timer:
     __slots__ = ("args", "fn", "owner", "when")
 
     def __init__(
-        self, when: int, owner: Actor | None, fn: Callable[..., object], args: tuple[Any, ...]
+        self, when: int, owner: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
     ) -> None:
         self.when = when
         self.owner = owner
-        self.fn: Callable[..., object] | None = fn
+        self.fn = fn
         self.args = args
 
     @property
@@ -126,6 +126,16 @@ class Reactor:
             if when < self.parked_until:
                 self.wake()
         return timer
+
+    def enter(self, timer: Timer) -> None:
+        """Have a timer called at its time that was called before, or never entered."""
+        if self.push is self.outside:
+            self.defer(partial(self._enter, timer))
+            return
+        self._seq += 1
+        heapq.heappush(self._timers, (timer.when, self._seq, timer))
+        if timer.when < self.parked_until:
+            self.wake()
 
     def arrive_at(self, when: int, receive: Callable[[Message], object], message: Message) -> None:
         """Call ``receive(message)`` at ``when`` (ns), by a timer that all arrivals of that instant share."""
