@@ -97,6 +97,10 @@ class Reactor:
         self.parked_until = -1
         #: Does virtual time charge service times? Then messages of actors with a station wait their turn.
         self.charged = False
+        #: Virtual time (ns) before which only what is in this reactor can happen; the runner takes it back (-1) as
+        #: soon as anybody else may have something to say. And the clock, told of times passed to meanwhile.
+        self.free_until: float = -1
+        self.passed: Callable[[int], object] = lambda when: None
         #: Does time jump? Then a module that only turns its own loop keeps time from ever passing.
         self.jumps = False
         self._timers: list[tuple[int, int, Timer]] = []
@@ -177,6 +181,26 @@ class Reactor:
         while timers and timers[0][2].fn is None:
             heapq.heappop(timers)
         return timers[0][0] if timers else None
+
+    def drain_all(self) -> None:
+        """For a timer: handle all that is queued, and what that queues, before the timer is done."""
+        fifo = self.fifo
+        while fifo:
+            self.drain()
+            self.push = fifo.append
+
+    def pass_to(self, when: int) -> bool:
+        """For a timer: move ``now`` to ``when``; False if something else has to come before."""
+        if when >= self.free_until or self._ready or self.touched:
+            return False
+        timers = self._timers
+        while timers and timers[0][2].fn is None:
+            heapq.heappop(timers)
+        if timers and timers[0][0] <= when:
+            return False
+        self.now = when
+        self.passed(when)
+        return True
 
     def fire_due(self) -> None:
         """Run ALL that is due of ONE owner, as one iteration of it; ``now`` is not moved."""
