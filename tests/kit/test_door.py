@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_a_door_is_imported_without_a_broker_and_without_trio(name):
 
 def test_every_name_of_the_door_is_there_and_others_are_not():
     assert [name for name in brokersim.testing.__all__ if not hasattr(brokersim.testing, name)] == []
-    with pytest.raises(AttributeError, match="module 'brokersim.testing' has no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match=r"module 'brokersim\.testing' has no attribute 'nothing'"):
         brokersim.testing.nothing  # noqa: B018
 
 
@@ -89,8 +90,6 @@ def test_a_users_test_file_is_typed_throughout(tmp_path):
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "MYPY_CACHE_DIR": str(Path(__file__).parents[2] / ".mypy_cache" / "sample")}
 
 
