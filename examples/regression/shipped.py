@@ -6,57 +6,14 @@ Scenarios assert nothing themselves: counters and laws do (tests/kit/test_shippe
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import Any
 
 from brokersim.brokermod import RequestError, treeobj
 from brokersim.protocol import jobspec as specs
-from brokersim.testing import Broker, Impatient
+from brokersim.testing import Broker
 
-PRIMARY = {"namespace": "primary", "flags": 0}
-#: Chain of three ranks: a request that skips one is seen.
-CHAIN = {"size": 3, "fanout": 1}
-
-
-async def ask(broker: Broker, topic: str, payload: Any = None, **more: Any) -> Any:
-    """An answer, or None: an error or silence is for the counters and laws to judge."""
-    try:
-        return await broker.rpc(topic, payload, timeout=20, **more)
-    except (RequestError, Impatient):
-        return None
-
-
-async def follow(broker: Broker, topic: str, payload: Any) -> list[Any]:
-    """A stream to its end, whatever that is."""
-    try:
-        return await broker.stream(topic, payload, timeout=20)
-    except (RequestError, Impatient):
-        return []
-
-
-def put(key: str, data: bytes | None, flags: int = 0) -> dict[str, Any]:
-    return {"key": key, "flags": flags, "dirent": None if data is None else treeobj.val(data)}
-
-
-async def commit(broker: Broker, *ops: dict[str, Any], **more: Any) -> Any:
-    nodeid = {"nodeid": more.pop("nodeid")} if "nodeid" in more else {}
-    return await ask(broker, "kvs.commit", {**PRIMARY, "ops": list(ops), **more}, **nodeid)
-
-
-async def look(broker: Broker, key: str, **more: Any) -> Any:
-    nodeid = {"nodeid": more.pop("nodeid")} if "nodeid" in more else {}
-    return await ask(broker, "kvs.lookup", {**PRIMARY, "key": key, **more}, **nodeid)
-
-
-async def leave(broker: Broker, topic: str, payload: Any, *, nodeid: int = 0, stream: bool = False) -> None:
-    """A client that asks, waits a moment for what comes, and goes: its streams and waits end with it."""
-    client = broker.instance.client()
-    send = client.stream if stream else client.request
-    send(topic, payload, lambda *_: None, None, nodeid)
-    await broker.advance(0.1)
-    client.close()
-    await broker.advance(0.1)
-
+from .asking import CHAIN, PRIMARY, ask, commit, follow, leave, look, put
+from .shipped_jobs import envelope, jobs, jobs_watched
 
 # -- scenarios
 
@@ -88,7 +45,31 @@ async def kvs_alone(broker: Broker) -> None:
     await broker.advance(25)
     await look(broker, "a.c")
     await leave(broker, "kvs.wait-version", {"rootseq": 1000, "namespace": "primary"})
+    await _gone_before_the_answer(broker)
+    await _failing_commits(broker)
     await ask(broker, "kvs.stats-get")
+
+
+async def _gone_before_the_answer(broker: Broker) -> None:
+    """Who waits for a version and leaves is not answered when it comes."""
+    root = await ask(broker, "kvs.getroot", PRIMARY) or {"rootseq": 0}
+    await leave(broker, "kvs.wait-version", {"rootseq": root["rootseq"] + 2, "namespace": "primary"})
+    for number in range(3):
+        await commit(broker, put("version", b"%d" % number))
+
+
+async def _failing_commits(broker: Broker) -> None:
+    """Commits whose data cannot be stored: alone, and merged with one that can."""
+    with broker.fault("fail", topic="content.store", count=2):
+        await commit(broker, put("fails", b"f" * 4000))
+    client = broker.instance.client()
+    with broker.fault("fail", topic="content.store", count=1):
+        for number in range(3):
+            ops = [put(f"m{number}", bytes([number]) * 4000)]
+            client.request("kvs.commit", {**PRIMARY, "ops": ops}, lambda *_: None)
+        await broker.settle()
+    client.close()
+    await look(broker, "m0")
 
 
 async def _namespaces(broker: Broker) -> None:
@@ -114,6 +95,7 @@ async def kvs_chain(broker: Broker) -> None:
         await look(broker, "big", nodeid=rank)
         await look(broker, "none", nodeid=rank, namespace="none")
     await ask(broker, "kvs.namespace-create", {"namespace": "guest"}, nodeid=2)
+    await ask(broker, "kvs.namespace-create", {"namespace": "guest"}, nodeid=1)
     await commit(broker, put("k", b"v"), namespace="guest", nodeid=2)
     await look(broker, "k", namespace="guest", nodeid=1)
     await ask(broker, "kvs.namespace-list", nodeid=2)
@@ -189,6 +171,35 @@ async def content(broker: Broker) -> None:
     await leave(broker, "content.flush", None)
 
 
+async def backing(broker: Broker) -> None:
+    """A cache and its backing store: late, failing, absent, gone while something is dirty."""
+    late, digest = b"stored while it is looked for", hashlib.sha1(b"stored while it is looked for").digest()
+    client = broker.instance.client()
+    with broker.fault("delay", topic="content-backing.load", seconds=0.5, type="request"):
+        client.request("content.load", digest, lambda *_: None)
+        await broker.advance(0.1)
+        await ask(broker, "content.store", late)
+        await broker.advance(1)
+    await ask(broker, "content.load", digest)
+    await ask(broker, "content-backing.load", digest)
+    with broker.fault("fail", topic="content-backing.flush", count=1):
+        await ask(broker, "content.flush")
+    await ask(broker, "content.flush")
+    with broker.fault("delay", topic="content-backing.store", seconds=0.5, type="request"):
+        await leave(broker, "content.store", b"dirty at the end")
+        await _reload(broker, "content-cache")
+        await broker.advance(1)
+    await ask(broker, "content.load", hashlib.sha1(b"dirty at the end").digest())
+    with broker.fault("kill", to="content-sqlite"):
+        pass
+    await ask(broker, "content.flush")
+    await ask(broker, "content.unregister-backing")
+    await ask(broker, "content.flush")
+    await broker.load("content-sqlite")
+    await ask(broker, "content.flush")
+    client.close()
+
+
 async def content_chain(broker: Broker) -> None:
     for rank in (2, 1, 2):
         await ask(broker, "content.store", b"from the leaf", nodeid=rank)
@@ -203,10 +214,23 @@ async def content_chain(broker: Broker) -> None:
     await ask(broker, "content.checkpoint-get", {"key": "k"}, nodeid=2)
     await ask(broker, "content.checkpoint-put", {"key": "k", "value": {"b": 2}}, nodeid=1)
     await ask(broker, "content.register-backing", {"name": "here"}, nodeid=1)
+    with broker.fault("fail", topic="content.store", to="content-cache", rank=0, count=2):
+        await ask(broker, "content.store", b"refused above", nodeid=2)
+    with broker.fault("drop", topic="content.store", to="content-cache", rank=1, count=1):
+        await leave(broker, "content.store", b"lost above", nodeid=2)
     await broker.advance(5)
 
 
 async def disk_full(broker: Broker) -> None:
+    with broker.fault(
+        "fill-disk"
+    ):  # written by the timer of the store, which tells the log, and again when it works
+        for number in range(4):
+            await ask(broker, "content-backing.store", bytes([number + 100]) * 5000)
+        await broker.advance(1)
+    for _ in range(2):
+        await ask(broker, "content-backing.store", b"works again")
+        await broker.advance(1)
     with broker.fault("fill-disk") as fault:
         for number in range(8):
             await ask(broker, "content.store", bytes([number]) * 3000)
@@ -248,72 +272,28 @@ async def cron(broker: Broker) -> None:
     for entry in (1, 4, 5, 99):
         await ask(broker, "cron.delete", {"id": entry})
     await broker.advance(12)
+    await _synced(broker, create)
     await ask(broker, "cron.stats-get")
 
 
-def envelope(*command: str, slots: int = 1, **system: Any) -> dict[str, Any]:
-    spec = specs.build(list(command or ("true",)), run_time=system.pop("run_time", 0.1))
-    spec["resources"][0]["count"] = slots
-    spec["attributes"]["system"].update(system)
-    return {"J": specs.sign(spec, os.getuid()), "urgency": 16, "flags": 0}
-
-
-async def jobs(broker: Broker) -> None:
-    """One job after the other through everything, several at once, and what people do to them."""
-
-    async def submit(urgency: int = 16, **more: Any) -> int:
-        answer = await ask(broker, "job-ingest.submit", envelope(**more) | {"urgency": urgency})
-        return int((answer or {"id": 0})["id"])
-
-    async def manage(topic: str, job: int, **more: Any) -> None:
-        await ask(broker, f"job-manager.{topic}", {"id": job, **more})
-
-    first = await submit()
-    await manage("wait", first)
-    for log in ("eventlog", "guest.exec.eventlog", "guest.output"):
-        await follow(broker, "job-info.eventlog-watch", {"id": first, "path": log, "flags": 0})
-    await ask(broker, "job-info.lookup", {"id": first, "keys": ["R", "jobspec", "J"], "flags": 0})
-    await ask(broker, "job-info.lookup", {"id": 5, "keys": ["R"], "flags": 0})
-    many = [await submit(slots=slots, run_time=2.0) for slots in (1, 2, 3, 4)]
-    held = await submit(urgency=0)
-    await submit(slots=99)
-    await manage("urgency", held, urgency=20)
-    await manage("urgency", many[3], urgency=25)
-    await manage("urgency", many[3], urgency=0)
-    await manage("urgency", many[3], urgency=16)
-    await manage("raise", many[2], type="cancel", severity=0, note="enough")
-    await manage("kill", many[0], signum=15)
-    for topic in ("raise", "kill", "urgency", "wait"):
-        await manage(topic, 5, type="cancel", severity=0, signum=9, urgency=1)
-    await _lists(broker, first)
-    await ask(broker, "job-manager.drain")
-    await _queue(broker, submit, manage)
-    after = await submit(run_time=0.5)
-    await submit(dependencies=[{"scheme": "afterok", "value": str(after)}])
-    await submit(dependencies=[{"scheme": "afternotok", "value": str(after)}])
-    await submit(duration=0.2, run_time=5.0)
-    await ask(broker, "job-ingest.submit", {"J": "nonsense"})
-    await ask(broker, "job-manager.drain")
-    await _overtaken(broker, submit, manage)
-    await broker.advance(3)
-
-
-async def _overtaken(broker: Broker, submit: Any, manage: Any) -> None:
-    """A waiting job is given the first place; what is done to the other shows which of them ran."""
-    runs, late, early = [await submit(slots=4, run_time=1.0) for _ in range(3)]
-    await broker.advance(0.2)
-    await manage("urgency", early, urgency=30)
-    await ask(broker, "sched.prioritize", {"jobs": [[late, 17]]})
-    await manage("wait", early)
-    await broker.advance(0.2)
-    await manage("raise", late, type="cancel", severity=0)
-    await ask(broker, "job-manager.drain")
-    killed = await submit(run_time=9.0)
-    await broker.advance(0.2)
-    for job in (killed, runs):
-        await ask(broker, "job-exec.kill", {"id": job, "signum": 15})
-    await broker.publish("job-exception", {"id": "none"})
-    await ask(broker, "job-manager.drain")
+async def _synced(broker: Broker, create: Any) -> None:
+    """Runs that wait for an event of somebody's, first as an option of the module, then by request."""
+    await broker.unload("cron")
+    await broker.load("cron", "sync=signal")
+    await create("interval", "event:late", {"interval": 2})
+    for topic in ("signal", "other", "signal"):
+        await broker.advance(5)
+        await broker.publish(topic)
+    for topic in ("other", "signal.more", "heartbeat.pulse"):
+        await ask(broker, "cron.sync", {"topic": topic})
+        for event in ("signal", "other", "signal.more"):
+            await broker.advance(3)
+            await broker.publish(event)
+    await ask(broker, "cron.sync", {"disable": True})
+    for event in ("signal", "other"):
+        await broker.advance(3)
+        await broker.publish(event)
+    await ask(broker, "cron.delete", {"id": 1})
 
 
 async def reloads(broker: Broker) -> None:
@@ -332,6 +312,7 @@ async def reloads(broker: Broker) -> None:
     for name in ("job-manager", "sched", "job-exec"):
         await _reload(broker, name)
         await broker.advance(5)
+    await _submitted_too_early(broker)
     await ask(broker, "job-manager.drain")
     await ask(broker, "job-ingest.submit", envelope())
     await ask(broker, "job-manager.drain")
@@ -347,48 +328,29 @@ async def reloads(broker: Broker) -> None:
     await ask(broker, "content.flush")
 
 
+async def _submitted_too_early(broker: Broker) -> None:
+    """A job manager that still reads what there is takes submissions, and refuses one of them later."""
+    client = broker.instance.client()
+    await broker.unload("job-manager")
+    with broker.fault("delay", topic="kvs.*", type="response", to="job-manager", seconds=0.5):
+        loading = broker.instance.client()
+        loading.request("module.load", {"path": "job-manager", "args": []}, lambda *_: None)
+        await broker.advance(0.1)
+        for text in ({"J": "nonsense"}, envelope()):
+            client.request("job-ingest.submit", text, lambda *_: None)
+        await broker.advance(10)
+    for one in (loading, client):
+        one.close()
+    await broker.advance(5)
+    await ask(broker, "job-manager.drain")
+
+
 async def _reload(broker: Broker, name: str) -> None:
     try:
         await broker.unload(name)
         await broker.load(name)
     except RequestError:
         pass
-
-
-async def _lists(broker: Broker, job: int) -> None:
-    every = {"max_entries": 0, "attrs": ["all"]}
-    await ask(broker, "job-list.list", every)
-    await follow(broker, "job-list.list", every)
-    await ask(broker, "job-list.list-id", {"id": job, "attrs": ["state"]})
-    for topic in ("job-list.list-attrs", "job-list.job-stats", "job-manager.stats-get", "sched.stats-get"):
-        await ask(broker, topic, {})
-    await ask(broker, "job-exec.stats-get")
-    await ask(broker, "sched.resource-status")
-    for topic in ("cancel", "free"):
-        await ask(broker, f"sched.{topic}", {"id": 5, "final": True})
-    await ask(broker, "feasibility.check", {"jobspec": specs.build(["true"], run_time=1)})
-    await leave(broker, "job-manager.events-journal", {}, stream=True)
-    await leave(broker, "job-info.update-watch", {"id": job, "key": "R", "flags": 0}, stream=True)
-
-
-async def _queue(broker: Broker, submit: Any, manage: Any) -> None:
-    await ask(broker, "job-manager.queue-start", {"start": False, "reason": "noon"})
-    stopped = await submit()
-    client = broker.instance.client()
-    client.stream("job-manager.events-journal", {}, lambda *_: None)
-    watch = client.stream(
-        "job-info.eventlog-watch", {"id": stopped, "path": "eventlog", "flags": 0}, lambda *_: None
-    )
-    await broker.advance(0.5)
-    client.request("job-info.eventlog-watch-cancel", {"matchtag": watch.matchtag})
-    await ask(broker, "job-manager.queue-status")
-    await ask(broker, "job-manager.queue-list")
-    await ask(broker, "job-manager.queue-start", {"start": True})
-    await manage("wait", stopped)
-    client.close()
-    await ask(broker, "job-manager.queue-enable", {"enable": False, "reason": "closed"})
-    await submit()
-    await ask(broker, "job-manager.queue-enable", {"enable": True})
 
 
 #: Scenario, and the settings of its instance.
@@ -398,9 +360,11 @@ SCENARIOS: dict[str, tuple[Any, dict[str, Any]]] = {
     "kvs_chain": (kvs_chain, CHAIN),
     "watching": (watching, {}),
     "content": (content, {}),
+    "backing": (backing, {}),
     "content_chain": (content_chain, CHAIN),
     "disk_full": (disk_full, {}),
     "cron": (cron, {}),
     "jobs": (jobs, {}),
+    "jobs_watched": (jobs_watched, {}),
     "reloads": (reloads, {}),
 }

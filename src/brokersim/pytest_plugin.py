@@ -9,13 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-)
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,31 +17,42 @@ import pytest
 
 if TYPE_CHECKING:
     from brokersim.reactor.clock import VirtualClock
-    from brokersim.testing import Broker, StatsSink, SyncBroker, TestOptions
+    from brokersim.testing import Broker, Instances, StatsSink, StatsUdp, TestOptions
+    from brokersim.testing.fixtures import TestInstances
 
 # brokersim (and with it trio) is imported when a test first wants it: every run of pytest loads this file.
 
-_FIXTURES = ("broker", "instance", "stats_sink", "virtual_clock")
+_FIXTURES = ("broker", "instance", "stats_sink", "stats_udp", "virtual_clock")
 #: What ``--brokersim-hook=all`` stands for.
 _ALL_HOOKS = ("prepare", "check", "idle", "timer:1s")
 _TRIO = "trio"
-_BROKERS: pytest.StashKey[list[Any]] = pytest.StashKey()
+#: Parameters that options of ours add to a test.
+_OURS = ("_brokersim_hook", "_brokersim_flux")
+_INSTANCES: pytest.StashKey[TestInstances] = pytest.StashKey()
 _REPORTS: pytest.StashKey[list[str]] = pytest.StashKey()
-_SINK: pytest.StashKey[StatsSink] = pytest.StashKey()
 _CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("brokersim", "instances of brokersim in tests")
     group.addoption(
-        "--brokersim-hook", metavar="KIND", help="hook of the counters, or all to run a test under each"
+        "--brokersim-hook",
+        metavar="KIND",
+        help="hook of the counters: prepare, check, idle or timer:FSD; all runs a test under each",
     )
     group.addoption(
-        "--brokersim-transport", metavar="KIND", help="how a test asks: memory, or socket  [memory]"
+        "--brokersim-transport",
+        metavar="KIND",
+        help="how a test asks: memory, or unix (also: socket)  [memory]",
     )
     group.addoption("--brokersim-clock", metavar="KIND", help="virtual, real or real*N  [virtual]")
     group.addoption("--brokersim-seed", metavar="N", type=int, help="seed of every instance  [0]")
     group.addoption("--brokersim-update", action="store_true", help="rewrite the counters kept in files")
+    group.addoption(
+        "--brokersim-flux",
+        action="store_true",
+        help="run tests marked brokersim(flux=True) against a real Flux as well",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,15 +61,48 @@ def pytest_configure(config: pytest.Config) -> None:
         "brokersim(size, modules, hook, mask, seed, clock, laws, ...): settings of the test's instance; laws maps the"
         " name of a law to the reason why it cannot hold (docs/testing.md)",
     )
+    _check_options(config)
+
+
+def _check_options(config: pytest.Config) -> None:
+    """A wrong option is told once, before anything runs."""
+    given = _given_options(config)
+    if given.get("hook") == "all":
+        del given["hook"]
+    if not given:
+        return
+    from brokersim.testing import merged
+
+    for name, value in given.items():
+        try:
+            merged({name: value})
+        except (ValueError, TypeError) as error:
+            raise pytest.UsageError(f"--brokersim-{name}: {error}") from None
+
+
+def _given_options(config: pytest.Config) -> dict[str, Any]:
+    values = {name: config.getoption(f"brokersim_{name}") for name in ("hook", "transport", "clock", "seed")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    given = [
-        f"{name}={value}"
-        for name in ("hook", "transport", "clock", "seed")
-        if (value := config.getoption(f"brokersim_{name}")) is not None
-    ]
+    given = [f"{name}={value}" for name, value in _given_options(config).items()]
     return [f"brokersim: {' '.join(given)}"] if given else []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    # Skips are silent by default, and this one means that what was asked for was not done.
+    if config.getoption("brokersim_flux") and (why := _no_flux()):
+        terminalreporter.write_sep("=", "NOT TESTED AGAINST FLUX", yellow=True, bold=True)
+        terminalreporter.write_line(
+            f"--brokersim-flux: {why}; tests marked flux=True ran against brokersim only"
+        )
+
+
+def _no_flux() -> str:
+    from brokersim.testing.real_flux import missing
+
+    return missing()
 
 
 # -- which tests are ours, and how they are run
@@ -79,6 +117,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         and not (marked and "hook" in marked.kwargs)
     ):
         metafunc.parametrize("_brokersim_hook", _ALL_HOOKS, indirect=True)
+    if (
+        metafunc.config.getoption("brokersim_flux")
+        and "_brokersim_flux" in metafunc.fixturenames
+        and marked is not None
+        and marked.kwargs.get("flux")
+    ):
+        metafunc.parametrize("_brokersim_flux", ("brokersim", "flux"), indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -187,7 +232,7 @@ def _judged(item: pytest.Function, test: Callable[..., Any]) -> Callable[..., An
         __tracebackhide__ = True
         with _reported(item):
             await test(*args, **named)
-            for broker in item.stash.get(_BROKERS, []):
+            for broker in _instances(item).opened:
                 await broker.verify()
 
     return judged
@@ -199,7 +244,7 @@ def _judged_sync(item: pytest.Function, test: Callable[..., Any]) -> Callable[..
         __tracebackhide__ = True
         with _reported(item):
             test(*args, **named)
-            for broker in item.stash.get(_BROKERS, []):
+            for broker in _instances(item).opened:
                 broker.verify()
 
     return judged
@@ -212,7 +257,7 @@ def _reported(item: pytest.Function) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        item.stash[_REPORTS] = [broker.report() for broker in item.stash.get(_BROKERS, [])]
+        item.stash[_REPORTS] = [broker.report() for broker in _instances(item).opened]
         raise
 
 
@@ -225,7 +270,7 @@ def _run_alone(item: pytest.Function, test: Callable[..., Any]) -> Callable[...,
 
         async def main() -> None:
             __tracebackhide__ = True
-            item.stash[_BROKERS] = []
+            _instances(item).opened.clear()
             async with AsyncExitStack() as stack:
                 opened = {
                     name: await stack.enter_async_context(value.open())
@@ -264,12 +309,36 @@ class _Opening:
     def __init__(self, item: pytest.Function) -> None:
         self._item = item
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Broker]:
-        from brokersim.testing import opened
+    def open(self) -> Any:
+        return _open_flux(self._item) if _is_flux(self._item) else _instances(self._item).open()
 
-        async with opened(_options(self._item), _sink(self._item)) as broker:
-            yield _registered(self._item, broker)
+
+@asynccontextmanager
+async def _open_flux(item: pytest.Function) -> AsyncIterator[Any]:
+    from brokersim.testing.real_flux import opened_flux
+
+    async with opened_flux(_options(item)) as broker:
+        yield _instances(item).add(broker)
+
+
+def _instances(item: pytest.Function) -> TestInstances:
+    """What there is once a test: its sink, and the instances that are open."""
+    found = item.stash.get(_INSTANCES, None)
+    if found is None:
+        from brokersim.testing.fixtures import TestInstances
+
+        found = item.stash[_INSTANCES] = TestInstances(
+            options=functools.partial(_options, item),
+            sink=_new_sink(item),
+            snapshots=functools.partial(_snapshot, item),
+        )
+    return found
+
+
+def _new_sink(item: pytest.Function) -> StatsSink:
+    from brokersim.testing import StatsSink, StatsUdp
+
+    return StatsUdp() if "stats_udp" in item.fixturenames else StatsSink()
 
 
 def _options(item: pytest.Function, **more: Any) -> TestOptions:
@@ -277,48 +346,37 @@ def _options(item: pytest.Function, **more: Any) -> TestOptions:
     from brokersim.testing import merged
 
     config = item.config
-    line = {
-        "hook": _hook(item),
-        "transport": config.getoption("brokersim_transport"),
-        "clock": config.getoption("brokersim_clock"),
-        "seed": config.getoption("brokersim_seed"),
-    }
+    line = {**_given_options(config), "hook": _hook(item)}
     marked: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers("brokersim"))):
         marked |= marker.kwargs
-    if config.getoption("brokersim_hook") == "all" and "hook" in marked:
-        line["hook"] = None
+    if _is_flux(item):
+        more["clock"] = "real"
     try:
         return merged({name: value for name, value in line.items() if value is not None} | marked, more)
     except (ValueError, TypeError) as error:
         raise pytest.UsageError(f"{item.nodeid}: brokersim: {error}") from None
 
 
-def _hook(item: pytest.Function) -> str | None:
+def _param(item: pytest.Function, name: str) -> str | None:
     callspec = getattr(item, "callspec", None)
-    if callspec is not None and "_brokersim_hook" in callspec.params:
-        return str(callspec.params["_brokersim_hook"])
+    return None if callspec is None or name not in callspec.params else str(callspec.params[name])
+
+
+def _hook(item: pytest.Function) -> str | None:
     hook = item.config.getoption("brokersim_hook")
-    return None if hook == "all" else hook
+    return _param(item, "_brokersim_hook") or (None if hook == "all" else hook)
 
 
-def _sink(item: pytest.Function) -> StatsSink:
-    from brokersim.testing import StatsSink
-
-    return item.stash.setdefault(_SINK, StatsSink())
+def _is_flux(item: pytest.Function) -> bool:
+    """This is the run of the test that is against a real Flux."""
+    return _param(item, "_brokersim_flux") == "flux"
 
 
 def _virtual_clock(item: pytest.Function) -> VirtualClock:
     from brokersim.reactor.clock import VirtualClock
 
     return item.stash.setdefault(_CLOCK, VirtualClock())
-
-
-def _registered(item: pytest.Function, broker: Any) -> Any:
-    """Remember an instance for the verdict and for the report, and give it the test's snapshots."""
-    item.stash.setdefault(_BROKERS, []).append(broker)
-    broker._snapshots = functools.partial(_snapshot, item)
-    return broker
 
 
 def _snapshot(item: pytest.Function, name: str) -> Any:
@@ -336,62 +394,11 @@ def _snapshot(item: pytest.Function, name: str) -> Any:
 
 def _name_without_hook(item: pytest.Function) -> str:
     """The name of a test, the same under every hook of ``--brokersim-hook=all``: its counters are."""
-    callspec = getattr(item, "callspec", None)
-    if callspec is None or "_brokersim_hook" not in callspec.params:
+    ours = {value for name in _OURS if (value := _param(item, name)) is not None}
+    if not ours:
         return item.name
-    kept = [part for part in callspec.id.split("-") if part != callspec.params["_brokersim_hook"]]
+    kept = [part for part in item.callspec.id.split("-") if part not in ours]
     return f"{item.originalname}[{'-'.join(kept)}]" if kept else item.originalname
-
-
-class Instances:
-    """The `instance` fixture: ``async with instance(size=4) as broker``, or ``with`` in a test that is no coroutine.
-
-    Arguments are those of the marker and go before it. The laws are checked where the block ends well.
-    """
-
-    def __init__(self, item: pytest.Function) -> None:
-        self._item = item
-
-    def __call__(self, **settings: Any) -> Any:
-        return _OneInstance(self._item, settings)
-
-
-class _OneInstance(AbstractAsyncContextManager["Broker"], AbstractContextManager["SyncBroker"]):
-    def __init__(self, item: pytest.Function, settings: dict[str, Any]) -> None:
-        self._item = item
-        self._settings = settings
-        self._open: Any = None
-        self._broker: Any = None
-
-    async def __aenter__(self) -> Broker:
-        from brokersim.testing import opened
-
-        self._open = opened(_options(self._item, **self._settings), _sink(self._item))
-        self._broker = _registered(self._item, await self._open.__aenter__())
-        return self._broker  # type: ignore[no-any-return]
-
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            if kind is None:
-                await self._broker.verify()
-        finally:
-            self._item.stash[_BROKERS].remove(self._broker)
-            await self._open.__aexit__(kind, error, trace)
-
-    def __enter__(self) -> SyncBroker:
-        from brokersim.testing import opened_sync
-
-        self._open = opened_sync(_options(self._item, **self._settings), _sink(self._item))
-        self._broker = _registered(self._item, self._open.__enter__())
-        return self._broker  # type: ignore[no-any-return]
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            if kind is None:
-                self._broker.verify()
-        finally:
-            self._item.stash[_BROKERS].remove(self._broker)
-            self._open.__exit__(kind, error, trace)
 
 
 # -- fixtures
@@ -410,23 +417,47 @@ def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
 
 
 @pytest.fixture
+def _brokersim_flux(request: pytest.FixtureRequest) -> Any:
+    """``flux`` where ``--brokersim-flux`` runs the test against a real one."""
+    if getattr(request, "param", None) == "flux":
+        if why := _no_flux():
+            pytest.skip(f"NOT TESTED AGAINST FLUX: {why}")
+        if not _is_async(request.node) or _is_given(request.node):
+            pytest.skip("NOT TESTED AGAINST FLUX: only coroutine tests without @given are")
+    return getattr(request, "param", None)
+
+
+@pytest.fixture
 def stats_sink(request: pytest.FixtureRequest) -> StatsSink:
-    """What the test's instances send to statsd: ``packets``, ``lines``, ``metrics``, ``value(name)``."""
-    return _sink(request.node)
+    """What the test's instances send to statsd: ``packets``, ``lines``, ``metrics``, ``value``, ``await wait(...)``."""
+    return _instances(request.node).sink
+
+
+@pytest.fixture
+def stats_udp(request: pytest.FixtureRequest) -> Iterator[StatsUdp]:
+    """The same behind a real UDP socket on a free port of loopback: what it has went through the kernel."""
+    from brokersim.testing import StatsUdp
+
+    sink = _instances(request.node).sink
+    assert isinstance(sink, StatsUdp)
+    yield sink
+    sink.shut()
 
 
 @pytest.fixture
 def instance(request: pytest.FixtureRequest, _brokersim_hook: Any) -> Instances:
     """A maker of instances: ``async with instance(size=4, hook="check") as broker``."""
-    return Instances(request.node)
+    from brokersim.testing import Instances
+
+    return Instances(_instances(request.node))
 
 
 @pytest.fixture
-def broker(request: pytest.FixtureRequest, _brokersim_hook: Any) -> Iterator[Any]:
+def broker(request: pytest.FixtureRequest, _brokersim_hook: Any, _brokersim_flux: Any) -> Iterator[Any]:
     """An instance of one rank, in process, with the shipped modules, under the virtual clock; see the marker.
 
     The fixture's own client stays connected, so modules see no disconnect during the test; over a socket
-    (``--brokersim-transport=socket``) there is one at its end.
+    (``--brokersim-transport=unix``) there is one at its end.
     """
     item = request.node
     if not _is_async(item):
@@ -442,8 +473,9 @@ def broker(request: pytest.FixtureRequest, _brokersim_hook: Any) -> Iterator[Any
 def _opened_for_sync(item: pytest.Function) -> Iterator[Any]:
     from brokersim.testing import opened_sync
 
-    with opened_sync(_options(item), _sink(item), _virtual_clock(item)) as opened:
-        yield _registered(item, opened)
+    instances = _instances(item)
+    with opened_sync(_options(item), instances.sink, _virtual_clock(item)) as opened:
+        yield instances.add(opened)
 
 
 def _trio_fixture(item: pytest.Function) -> Any:

@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from brokersim.testing import modules
+
 WORK = (sys.executable, "-m", "brokersim")
 #: Asks a module four things over one connection, and once more if told to.
 CLIENT = """
@@ -97,7 +99,10 @@ def test_a_tolerance_lets_it_pass_and_stays_in_the_file(check, recorded):
     assert check("--against", "base.toml", *more, *client(6))[0] == 0
     recorded.write_text(recorded.read_text() + '\n[tolerances]\n"kvs.0.*" = "±60%"\n')
     assert check("--against", "base.toml", *client(6))[0] == 0
-    assert check("--record", "base.toml", "-m", MODULES, *client(4))[0] == 0
+    assert check("--record", "base.toml", *client(5))[0] == 0
+    assert check("--record", "base.toml")[0] == 0, "again: the same modules, the same command"
+    found = tomllib.loads(recorded.read_text())
+    assert (found["run"]["modules"], found["operations"]) == (MODULES.split(","), {"rpc": 6})
     assert tomllib.loads(recorded.read_text())["tolerances"] == {"kvs.0.*": "60%"}
 
 
@@ -132,6 +137,7 @@ def test_json_is_one_document_and_the_commands_output_is_not_in_it(check, record
     names = [one["name"] for one in document["differing"]]
     assert names == ["kvs.0.request_rx", "kvs.0.response_tx"]
     assert document["differing"][0]["topics"] == {"kvs.ping": 2}
+    assert document["differing"][0]["per_operation"].endswith("/rpc")
 
 
 def test_junit_has_a_case_a_counter_and_a_law(check, recorded, tmp_path):
@@ -140,6 +146,9 @@ def test_junit_has_a_case_a_counter_and_a_law(check, recorded, tmp_path):
     failed = [case.get("name") for case in suite if case.find("failure") is not None]
     assert failed == ["kvs.0.request_rx", "kvs.0.response_tx"]
     assert int(suite.get("tests")) == len(suite) and int(suite.get("failures")) == 2
+    check("--against", "base.toml", "--junit", "out.xml", *client(4, 3))
+    suite = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert [case.get("name") for case in suite if case.find("failure") is not None] == ["exit code"]
     assert any(case.get("name") == "answered (L3)" for case in suite)
 
 
@@ -149,8 +158,10 @@ def test_junit_has_a_case_a_counter_and_a_law(check, recorded, tmp_path):
         (client(4), 0, "BROKERSIM OK - "),
         (client(3), 1, "BROKERSIM WARNING - "),
         (client(6), 2, "BROKERSIM CRITICAL - "),
-        (client(4, 5), 3, "BROKERSIM OK - "),
+        (client(4, 5), 3, "BROKERSIM UNKNOWN - the command ended with 5, "),
         (("--", "no-such-command"), 3, "BROKERSIM UNKNOWN - cannot run 'no-such-command'"),
+        (("--runs", "0", *client(4)), 3, "BROKERSIM UNKNOWN - Invalid value for '--runs'"),
+        (("--laws", "L99", *client(4)), 3, "BROKERSIM UNKNOWN - --laws: no law 'L99'"),
     ],
 )
 def test_nagios_gets_one_line_and_its_own_codes(check, recorded, args, code, text):
@@ -194,8 +205,24 @@ def test_real_time_lists_what_varies_and_compares_the_rest(check, tmp_path):
     [
         ((), "error: check runs a command"),
         (("--against", "none.toml"), "error: none.toml: No such file or directory"),
-        (("--against", "bad.toml"), "error: bad.toml: "),
-        (("--against", "other.toml"), "error: other.toml is no baseline: it has no 'run'"),
+        (("--against", "bad.toml"), "error: bad.toml: Invalid statement (at line 1, column 1)"),
+        (
+            ("--against", "other.toml"),
+            "error: other.toml:1: a is no table of a baseline; there are format, run",
+        ),
+        (("--record", "other.toml", "--", "true"), "error: other.toml:1: a is no table of a baseline"),
+        (("--against", "."), "error: .: Is a directory"),
+        (("--against", "latin.toml"), "error: latin.toml is no baseline: it is not UTF-8 text"),
+        (
+            ("--tolerance", "2%", "--", "true"),
+            "error: invalid value for '--tolerance': '2%' has no counter; give",
+        ),
+        (
+            ("-m", "none", "--", "no-such-command"),
+            "error: cannot run 'no-such-command': No such file or directory",
+        ),
+        (("-m", "none", "--", "./bad.toml"), "error: cannot run './bad.toml': Permission denied"),
+        (("-m", "nosuch", "--", "true"), "error: module 'nosuch' on rank 0: no module 'nosuch'"),
         (("--tolerance", "x=2%", "--", "true"), "error: --tolerance and --per compare with a baseline"),
         (("--tolerance", "x=lots", "--", "true"), "error: --tolerance: not a tolerance: 'lots'"),
         (("--laws", "L99", "--", "true"), "error: --laws: no law 'L99'"),
@@ -210,6 +237,27 @@ def test_real_time_lists_what_varies_and_compares_the_rest(check, tmp_path):
 def test_wrong_use_is_told_in_three_lines_and_exits_2(check, tmp_path, args, text):
     (tmp_path / "bad.toml").write_text("= 1")
     (tmp_path / "other.toml").write_text("a = 1")
+    (tmp_path / "latin.toml").write_bytes(b"\xff")
     code, out, err = check(*args)
     assert (code, err.startswith(text), len(err.splitlines()) <= 3) == (2, True, True), err
     assert "✗" not in out
+
+
+def test_a_new_baseline_is_written_from_an_old_one_only_if_all_is_well(check, recorded, tmp_path):
+    recorded.write_text(recorded.read_text() + '\n[tolerances]\n"kvs.0.*" = "1%"\n"nobody.*" = "5%"\n')
+    code, out, err = check("--against", "base.toml", "--record", "new.toml", *client(6))
+    assert (code, "no baseline is written: something differs" in err) == (1, True)
+    assert not (tmp_path / "new.toml").exists()
+    code, out, _ = check("--against", "base.toml", "--record", "new.toml")
+    assert (code, "note: tolerance 'nobody.*' is for no counter there is\n" in out) == (0, True)
+    assert tomllib.loads((tmp_path / "new.toml").read_text())["tolerances"]["kvs.0.*"] == "1%"
+
+
+def test_a_command_that_takes_too_long_is_ended_and_what_it_waited_for_is_told(check, tmp_path):
+    (tmp_path / "silent.py").write_text(Path(modules.SILENT).read_text())
+    silent = ("-m", "silent", "-M", ".", "--", sys.executable, "-m", "brokersim", "rpc", "silent.ask")
+    code, out, err = check("--timeout", "3", *silent)
+    assert (code, out) == (124, "")
+    assert err.startswith(
+        "error: the command did not end within 3 s\n  hint: open were: silent.ask from connector.0"
+    )

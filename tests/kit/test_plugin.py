@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -269,5 +272,241 @@ async def test_silent(broker, names):
         [
             "*no answer to silent.ask within 60 s: nothing is under way or due any more",
             "*no answer to silent.ask within 60 s",
+        ]
+    )
+
+
+# -- statistics
+
+
+@pytest.mark.parametrize("args", [ALONE, TRIO, (*TRIO, "--brokersim-transport=unix")], ids=" ".join)
+def test_metrics_are_waited_for_in_memory_and_over_a_real_udp_socket(run, args):
+    run(
+        HEAD
+        + """
+import socket
+pytestmark = pytest.mark.brokersim(mask={"kvs": 0x1000})
+
+async def test_sink(broker, stats_sink):
+    assert await stats_sink.wait("flux.kvs.0.event_rx", ge=3) == 3
+    assert broker.instance.reactor.now == 6_000_000_000
+
+async def test_udp(broker, stats_udp, stats_sink):
+    assert stats_sink is stats_udp and stats_udp.address.startswith("127.0.0.1:")
+    assert await stats_udp.wait("flux.kvs.0.event_rx", ge=3) == 3
+    host, port = stats_udp.address.split(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.sendto(b"somebody.else:7|g", (host, int(port)))
+    assert await stats_udp.wait("somebody.else", ge=7) == 7
+
+def test_sync(broker, stats_udp):
+    assert broker.wait_metric("flux.kvs.0.event_rx", ge=3) == 3
+    with broker.expect_metrics({"flux.kvs.0.event_rx": 5}):
+        broker.advance(4)
+
+async def test_several(instance, stats_udp):
+    for size in (1, 2):
+        async with instance(size=size) as broker:
+            await broker.rpc("kvs.getroot", ROOT)
+            await broker.advance(2)
+    assert len(stats_udp.packets) > 3
+""",
+        *args,
+    ).assert_outcomes(passed=4)
+
+
+def test_a_metric_that_cannot_come_fails_at_once(run):
+    found = run(
+        HEAD
+        + """
+@pytest.mark.brokersim(modules=["content-cache", "content-sqlite", "kvs"])
+async def test_it(broker, stats_sink):
+    await stats_sink.wait("flux.kvs.0.event_rx", ge=3)
+""",
+        *TRIO,
+    )
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(
+        ["*Impatient: flux.kvs.0.event_rx is None, waited for 3 within 60 s: nothing is under way or due*"]
+    )
+
+
+# -- options
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--brokersim-hook=never", "ERROR: --brokersim-hook: not a hook: 'never'; give prepare, check, idle or timer*"),
+        ("--brokersim-transport=zmq", "ERROR: --brokersim-transport: no transport 'zmq': *are memory, unix, socket"),
+        ("--brokersim-clock=slow", "ERROR: --brokersim-clock: not a clock: 'slow'; give real, virtual or real[*]N*"),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_is_told_once_before_anything_runs(run, option, text):
+    found = run(GOOD, *ALONE, option)
+    assert found.ret == pytest.ExitCode.USAGE_ERROR
+    found.stderr.fnmatch_lines([text])
+
+
+def test_the_seed_and_the_clock_of_the_command_line_are_the_instances(run):
+    found = run(
+        HEAD
+        + """
+async def test_it(broker):
+    assert (broker.instance.seed, str(broker.instance.settings.clock)) == (11, "real*4")
+    await broker.rpc("kvs.getroot", ROOT)
+""",
+        *TRIO,
+        "--brokersim-seed=11",
+        "--brokersim-clock=real*4",
+    )
+    found.assert_outcomes(passed=1)
+    found.stdout.fnmatch_lines(["brokersim: clock=real[*]4 seed=11"])
+
+
+# -- what a failure shows
+
+
+def test_a_failure_shows_the_seed_the_messages_of_those_asked_what_is_open_and_the_log(run):
+    found = run(
+        HEAD
+        + """
+@pytest.mark.brokersim(seed=5)
+async def test_it(broker):
+    await broker.load(modules.SILENT)
+    broker.instance.log_error("something is odd")
+    for _ in range(60):
+        await broker.rpc("kvs.getroot", ROOT)
+    await broker.rpc("silent.ask", timeout=1)
+""",
+        *TRIO,
+    )
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(
+        [
+            "*- brokersim -*",
+            "seed 5, hook prepare, clock virtual",
+            "last 50 messages of silent, kvs:",
+            "*silent.0 rx > silent.ask [[]61]",
+            "unanswered requests:",
+            "  silent.ask from client.0 (matchtag 61, sent at 0.000000 s)",
+            "dmesg:",
+            "*something is odd*",
+        ]
+    )
+
+
+def test_a_handler_that_never_returns_costs_its_module_and_not_the_suite(run):
+    run(
+        HEAD
+        + """
+from brokersim.brokermod import RequestError
+
+@pytest.mark.brokersim(handler_timeout=0.1)
+async def test_it(broker):
+    await broker.load(modules.HANGING)
+    with pytest.raises(RequestError) as caught:
+        await broker.rpc("hanging.ask")
+    assert caught.value.errno == 113
+    await broker.rpc("kvs.getroot", ROOT)
+""",
+        *TRIO,
+    ).assert_outcomes(passed=1)
+
+
+def test_inline_snapshots_keep_and_compare_counts(run, pytester):
+    pytest.importorskip("inline_snapshot")
+    text = """
+from inline_snapshot import snapshot
+
+async def test_it(broker):
+    with broker.deltas("kvs") as d:
+        await broker.rpc("kvs.getroot", {"namespace": "primary", "flags": 0})
+    assert d == snapshot(%s)
+"""
+    good = '{"request_rx": 1, "response_tx": 1}'
+    run(text % good, *TRIO).assert_outcomes(passed=1)
+    run(text % '{"request_rx": 2}', *TRIO).assert_outcomes(failed=1)
+    run(text % "", *TRIO, "--inline-snapshot=create")
+    assert good in (pytester.path / "test_it.py").read_text()
+
+
+# -- a real Flux
+
+#: Stands in for Flux's command: what the plugin asks of it, brokersim can do, and the protocol is the same.
+FLUX = """#!{python}
+import os, sys
+words = sys.argv[1:]
+if words[0] == "start":
+    words = ["start", "-s", words[1].partition("=")[2], *words[2:]]
+os.execv(sys.executable, [sys.executable, "-m", "brokersim", *words])
+"""
+MARKED = (
+    HEAD
+    + """
+import os
+
+def hello(folder):
+    path = folder / "hello.py"
+    path.write_text('''
+from flux.brokermod import BrokerModule, request_handler
+
+class Hello(BrokerModule):
+    @request_handler("info")
+    def info(self, msg):
+        self.handle.respond(msg, {"text": "hello"})
+''')
+    return path
+
+@pytest.mark.brokersim(flux=True, size=2)
+async def test_both(broker, tmp_path):
+    await broker.load(hello(tmp_path))
+    await broker.subscribe("news")
+    with broker.deltas("hello") as d:
+        for _ in range(3):
+            assert await broker.rpc("hello.info") == {"text": "hello"}
+    assert d == {"request_rx": 3, "response_tx": 3}
+    await broker.wait_counter("hello.0.request_rx", ge=3)
+    await broker.publish("news.today", {"a": 1})
+    await broker.settle()
+    assert [event.topic for event in broker.events] == ["news.today"]
+    await broker.unload("hello")
+
+@pytest.mark.brokersim(flux=True)
+async def test_too_much(broker):
+    assert broker.ledger.moves > 0
+
+async def test_unmarked(broker):
+    pass
+"""
+)
+
+
+@pytest.mark.parametrize("args", [ALONE, TRIO], ids=" ".join)
+def test_marked_tests_run_against_a_real_flux_as_well(run, pytester, monkeypatch, args):
+    folder = pytester.mkdir("bin")
+    (folder / "flux").write_text(FLUX.format(python=sys.executable))
+    (folder / "flux").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    found = run(MARKED, *args, "--brokersim-flux", "-v")
+    found.stdout.fnmatch_lines_random(
+        [
+            "*test_both[[]brokersim[]] PASSED*",
+            "*test_both[[]flux[]] PASSED*",
+            "*test_too_much[[]flux[]] FAILED*",
+            "*AttributeError: under --brokersim-flux there is no broker.ledger: a real Flux cannot do that*",
+            "*test_unmarked PASSED*",
+        ]
+    )
+
+
+def test_without_a_flux_that_is_said_loudly(run, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = run(MARKED, *TRIO, "--brokersim-flux", "-k", "both or unmarked")
+    found.assert_outcomes(passed=2, skipped=1)
+    found.stdout.fnmatch_lines(
+        [
+            "*= NOT TESTED AGAINST FLUX =*",
+            "--brokersim-flux: no `flux` command on PATH; tests marked flux=True ran against brokersim only",
         ]
     )

@@ -16,7 +16,7 @@ from brokersim.net import connector as connector_file
 from brokersim.net.connector import Connection, Connector, bind
 from brokersim.protocol.message import EVENT, FLAG_NORESPONSE, FLAG_STREAMING, REQUEST, RESPONSE, Message
 from brokersim.protocol.wire import MAX_FRAME, encode
-from tests.net.live_socket import Live, Peer, serve
+from tests.net.live_socket import FIXTURES, Live, Peer, serve
 
 # -- the handshake
 
@@ -674,3 +674,54 @@ def test_virtual_time_moves_only_while_a_client_waits_for_an_answer(tmp_path):
         assert ticks == [1.0, 2.0]
 
     serve(tmp_path, body, "kinds", clock="virtual")
+
+
+def test_a_newcomer_for_whom_there_was_no_descriptor_is_taken_in_later_in_virtual_time_too(
+    tmp_path, monkeypatch
+):
+    """Virtual time stands still while nobody waits for an answer, so the pause before the next try is a real one."""
+    monkeypatch.setattr("brokersim.net.connector._PAUSE", 0.001)
+
+    async def body(live: Live) -> None:
+        listener, path = live.connector._listeners[0]
+        stingy = Stingy(listener, 2)
+        live.connector._listeners[0] = (stingy, path)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(live.connector.serve)
+            peer = await live.peer()
+            assert (await peer.ask("kinds.sync")).payload["now"] == 0.0
+            nursery.cancel_scope.cancel()
+        assert stingy.refusals == 0
+
+    async def main() -> None:
+        async with brokersim.open_instance(
+            modules=["kinds"], module_path=[FIXTURES], clock="virtual"
+        ) as instance:
+            connector = Connector(instance, tmp_path)
+            connector.listen()
+            try:
+                await body(Live(instance, connector, tmp_path))
+            finally:
+                connector.close()
+
+    brokersim.run(main, clock="virtual")
+
+
+class Stingy:
+    """A listening socket that runs out of descriptors some times."""
+
+    def __init__(self, listener: socket.socket, refusals: int) -> None:
+        self._listener = listener
+        self.refusals = refusals
+
+    def accept(self):
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(24, "Too many open files")
+        return self._listener.accept()
+
+    def fileno(self) -> int:
+        return self._listener.fileno()
+
+    def close(self) -> None:
+        self._listener.close()

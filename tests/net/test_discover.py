@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from brokersim.net.discover import NoInstance, find_uri, rank_uri, socket_path
+from brokersim.net.discover import NoInstance, find_uri, is_alive, rank_uri, socket_path
 
 
 class Sockets:
@@ -126,3 +126,26 @@ def test_a_path_of_107_bytes_fits_and_108_do_not() -> None:
 
 def test_other_ranks_listen_beside_rank_0() -> None:
     assert rank_uri("local:///run/u/brokersim/x/local-0", 12) == "local:///run/u/brokersim/x/local-12"
+
+
+def test_an_instance_too_busy_to_take_anybody_in_is_not_taken_for_dead(tmp_path: Path) -> None:
+    path = tmp_path / "local-0"
+    waiting: list[socket.socket] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        assert not is_alive(path), "bound and not listening: refuses"
+        listener.listen(1)
+        try:
+            for _ in range(10):  # until nobody fits into its backlog any more
+                waiting.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                waiting[-1].setblocking(False)
+                waiting[-1].connect(str(path))
+        except BlockingIOError:
+            pass
+        try:
+            assert len(waiting) < 10
+            assert is_alive(path)
+        finally:
+            for one in waiting:
+                one.close()
+    assert not is_alive(path)

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
-from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.errors import FAILED, TIMED_OUT, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT
 
@@ -26,23 +26,59 @@ if TYPE_CHECKING:
 _REAL_RUNS: Final = 5
 #: Settings of a baseline that a check takes over unless told otherwise.
 _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
+#: Open requests told when the command took too long.
+_WAITING: Final = 5
+#: Nagios's code for what could not be checked.
+_UNKNOWN: Final = 3
 _KEPT: Final = ("size", "clock", "seed", "hook", "resources", "modules")
+
+
+class CheckCommand(Command):
+    """With ``--nagios`` a wrong option is UNKNOWN and one line, as everything else that keeps from checking."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        given = list(args)
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            own = given[: given.index("--")] if "--" in given else given
+            if "--nagios" not in own:
+                raise
+            click.echo(f"BROKERSIM UNKNOWN - {error.format_message()}")
+            raise click.exceptions.Exit(_UNKNOWN) from None
+
+
+class Tolerance(click.ParamType[tuple[str, str]]):
+    """``GLOB=±P%``: a glob of counter names and a percentage."""
+
+    name = "GLOB=±P%"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        glob, equals, percent = str(value).rpartition("=")
+        if not equals or not glob:
+            self.fail(f"{value!r} has no counter; give GLOB=P%, such as 'kvs.*.request_rx=2%'", param, ctx)
+        return glob, percent
 
 
 @click.command(
     "check",
-    cls=Command,
+    cls=CheckCommand,
     context_settings=RUNS_COMMAND,
     **examples(
         ("brokersim check --record kvs.toml -- ./work.sh", "keep what work.sh makes modules count"),
         ("brokersim check --against kvs.toml", "run it again: 0 as before, 1 something differs"),
+        ("brokersim check --record kvs.toml", "the difference is wanted: record it anew"),
         ("brokersim check -- ./work.sh", "only the laws"),
     ),
 )
 @click.option("--record", "record", metavar="FILE", help="write the baseline; with --against: if all is well")
 @click.option("--against", "against", metavar="FILE", help="compare with it, in an instance like its own")
 @click.option(
-    "--tolerance", "tolerances", multiple=True, type=ASSIGNMENT, metavar="GLOB=±P%", help="of counters"
+    "--tolerance", "tolerances", multiple=True, type=Tolerance(), metavar="GLOB=±P%", help="of counters"
 )
 @click.option("--per", metavar="OPERATION", help="compare averages per job, commit or rpc")
 @click.option("--laws", "laws", metavar="all|none|LIST", default="all", help="[all]")
@@ -67,7 +103,7 @@ def check(session: Session, /, nagios: bool, **given: Any) -> int:
         return _check(session, given, nagios=True)
     except CommandError as error:
         session.out(f"BROKERSIM UNKNOWN - {error.what}")
-        return 3
+        return _UNKNOWN
 
 
 def _check(session: Session, given: dict[str, Any], nagios: bool) -> int:
@@ -77,29 +113,37 @@ def _check(session: Session, given: dict[str, Any], nagios: bool) -> int:
 
     baseline = _baseline(given["against"], given)
     laws = _laws(given["laws"])
-    options = _options(given, baseline)
     relaxed = {**({} if baseline is None else baseline.relaxed), **_relaxed(given["relax"])}
+    before = None if given["record"] is None else _edited(given["record"]) or baseline
+    options = _options(given, baseline or before)
     sys.stdout.flush()
-    run = _run(options, laws, relaxed)
+    run = _run(options, laws, relaxed, session.timeout)
     try:
         verdict = judge(run, baseline, given["per"] or "")
     except ValueError as error:
         raise usage_error(str(error)) from None
     names = list(LAWS) if laws is None else laws
     if given["junit"]:
-        _junit(given["junit"], verdict, names)
-    recorded = _record(given, options, run, verdict, baseline)
-    _show(session, verdict, run, recorded, len(names), nagios)
+        _junit(given["junit"], verdict, names, run.code)
+    recorded = _record(session, given, options, run, verdict, before)
+    _show(session, verdict, run, recorded, len(names), asked=bool(given["record"]), nagios=nagios)
     return _code(verdict, run, nagios)
 
 
 def _show(
-    session: Session, verdict: Verdict, run: CheckedRun, recorded: str | None, laws: int, nagios: bool
+    session: Session,
+    verdict: Verdict,
+    run: CheckedRun,
+    recorded: str | None,
+    laws: int,
+    *,
+    asked: bool,
+    nagios: bool,
 ) -> None:
     from brokersim.cli.check_output import to_json, to_nagios, to_text
 
     if nagios:
-        session.out(to_nagios(verdict, laws))
+        session.out(to_nagios(verdict, laws, run.code))
         return
     if session.json:
         session.emit(to_json(verdict, run.counted, run.code, recorded))
@@ -108,6 +152,8 @@ def _show(
         session.out(line)
     if recorded:
         session.say(f"baseline written: {recorded}")
+    elif asked:
+        session.say("no baseline is written: something differs or a law is broken")
     if run.code:
         session.say(f"the command ended with {run.code}")
 
@@ -116,12 +162,12 @@ def _code(verdict: Verdict, run: CheckedRun, nagios: bool) -> int:
     from brokersim.cli.check_output import NAGIOS, nagios_state
 
     if nagios:
-        return NAGIOS["UNKNOWN"] if run.code else NAGIOS[nagios_state(verdict)]
+        return NAGIOS[nagios_state(verdict, run.code)]
     return FAILED if verdict.failures else run.code
 
 
 def _baseline(file: str | None, given: dict[str, Any]) -> Baseline | None:
-    from brokersim.kit.baseline import BaselineError, parse_percent, read_baseline
+    from brokersim.kit.baseline import parse_percent
 
     try:
         more = {glob: parse_percent(text) for glob, text in given["tolerances"]}
@@ -133,14 +179,7 @@ def _baseline(file: str | None, given: dict[str, Any]) -> Baseline | None:
                 "--tolerance and --per compare with a baseline", hint="name it with --against FILE"
             )
         return None
-    try:
-        found = read_baseline(Path(file).read_text(encoding="utf-8"), file)
-    except OSError as error:
-        raise usage_error(
-            f"{file}: {error.strerror}", attempt=f"brokersim check --record {file} -- CMD"
-        ) from None
-    except (BaselineError, UnicodeDecodeError) as error:
-        raise usage_error(str(error)) from None
+    found = _read(file)
     return attrs.evolve(found, tolerances={**found.tolerances, **more})
 
 
@@ -187,7 +226,8 @@ def _options(given: dict[str, Any], baseline: Baseline | None) -> StartOptions:
     try:
         return StartOptions(**settings, module_path=tuple(Path(one).expanduser() for one in folders))
     except (TypeError, AttributeError):
-        raise usage_error(f"{given['against']}: [run] has a setting of the wrong kind") from None
+        file = given["against"] or given["record"]
+        raise usage_error(f"{file}: [run] has a setting of the wrong kind") from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim check --help") from None
 
@@ -198,29 +238,43 @@ def _module_list(text: str | None) -> list[str] | None:
     return [] if text == "none" else text.split(",")
 
 
-def _run(options: StartOptions, laws: list[str] | None, relaxed: Any) -> CheckedRun:
-    from brokersim.kit.checked_run import run_checked
+def _run(options: StartOptions, laws: list[str] | None, relaxed: Any, timeout: float | None) -> CheckedRun:
+    from brokersim.kit.checked_run import Overtime, run_checked
     from brokersim.net.serve import StartError
 
     try:
-        return run_checked(options, laws, relaxed)
+        return run_checked(options, laws, relaxed, timeout)
+    except Overtime as error:
+        waiting = f"open were: {'; '.join(error.waiting[:_WAITING])}" if error.waiting else ""
+        raise CommandError(str(error), hint=waiting, code=TIMED_OUT) from None
     except StartError as error:
-        raise CommandError(str(error), code=FAILED) from None
+        command = " ".join(options.command or ())
+        raise usage_error(
+            str(error),
+            attempt=f"brokersim start -- {command}        (what does not start there is not checked)",
+        ) from None
 
 
 def _record(
-    given: dict[str, Any], options: StartOptions, run: CheckedRun, verdict: Verdict, before: Baseline | None
+    session: Session,
+    given: dict[str, Any],
+    options: StartOptions,
+    run: CheckedRun,
+    verdict: Verdict,
+    kept: Baseline | None,
 ) -> str | None:
-    """Write the baseline, unless the run is none to compare with. Returns the file's name."""
+    """Write the baseline, unless the run is none to compare with. Returns the file's name.
+
+    Tolerances and relaxations are those ``kept``: people wrote them.
+    """
     file: str | None = given["record"]
     if file is None:
         return None
     if run.code:
         raise CommandError(f"the command ended with {run.code}: no baseline is written", code=run.code)
-    if verdict.violations:
+    if verdict.failures:
         return None
-    counted = _several(given, options, run)
-    kept = _edited(file) or before
+    counted = _several(session, given, options, run)
     if kept is not None:
         counted = attrs.evolve(counted, tolerances=kept.tolerances, relaxed=kept.relaxed)
     try:
@@ -230,29 +284,38 @@ def _record(
     return file
 
 
-def _several(given: dict[str, Any], options: StartOptions, run: CheckedRun) -> Baseline:
+def _several(session: Session, given: dict[str, Any], options: StartOptions, run: CheckedRun) -> Baseline:
     from brokersim.kit.baseline import merged
 
     runs = given["runs"] or (1 if options.clock == "virtual" else _REAL_RUNS)
-    more = [_run(options, [], {}).counted for _ in range(runs - 1)]
+    more = [_run(options, [], {}, session.timeout).counted for _ in range(runs - 1)]
     return merged([run.counted, *more])
 
 
 def _edited(file: str) -> Baseline | None:
     """The baseline that stands there already: what people edited in it is kept."""
+    return _read(file) if Path(file).exists() else None
+
+
+def _read(file: str) -> Baseline:
     from brokersim.kit.baseline import BaselineError, read_baseline
 
+    again = f"brokersim check --record {file} -- CMD"
     try:
         return read_baseline(Path(file).read_text(encoding="utf-8"), file)
-    except (OSError, BaselineError, UnicodeDecodeError):
-        return None
+    except OSError as error:
+        raise usage_error(f"{file}: {error.strerror}", attempt=again) from None
+    except UnicodeDecodeError:
+        raise usage_error(f"{file} is no baseline: it is not UTF-8 text", attempt=again) from None
+    except BaselineError as error:
+        raise usage_error(str(error), attempt=f"mend it, or remove it and: {again}") from None
 
 
-def _junit(file: str, verdict: Verdict, laws: list[str]) -> None:
+def _junit(file: str, verdict: Verdict, laws: list[str], code: int) -> None:
     from brokersim.cli.check_output import write_junit
 
     try:
-        _replace(Path(file), lambda path: write_junit(path, verdict, laws))
+        _replace(Path(file), lambda path: write_junit(path, verdict, laws, code))
     except OSError as error:
         raise usage_error(f"{file}: cannot be written: {error.strerror}") from None
 

@@ -68,12 +68,12 @@ def _law(violation: Violation) -> dict[str, Any]:
     }
 
 
-def write_junit(path: Path, verdict: Verdict, laws: list[str]) -> None:
-    """A test case a counter and a law, as CI services read them. Raises OSError."""
-    cases = len(verdict.compared) + len(laws)
-    suite = ElementTree.Element(
-        "testsuite", name="brokersim check", tests=str(cases), failures=str(verdict.failures)
-    )
+def write_junit(path: Path, verdict: Verdict, laws: list[str], code: int) -> None:
+    """A test case for the command, for each counter and for each law, as CI services read them. Raises OSError."""
+    cases = 1 + len(verdict.compared) + len(laws)
+    failures = verdict.failures + bool(code)
+    suite = ElementTree.Element("testsuite", name="brokersim check", tests=str(cases), failures=str(failures))
+    _case(suite, "command", "exit code", f"the command ended with {code}" if code else None)
     for one in verdict.compared:
         _case(suite, "counters", one.name, None if one.ok else _told(one))
     broken = {violation.law.name: str(violation) for violation in verdict.violations}
@@ -93,21 +93,26 @@ def _case(suite: ElementTree.Element, group: str, name: str, failure: str | None
         ElementTree.SubElement(case, "failure", message=first).text = failure
 
 
-def nagios_state(verdict: Verdict) -> str:
-    """Fewer messages than expected are a WARNING; more of them, or a broken law, are CRITICAL."""
+def nagios_state(verdict: Verdict, code: int) -> str:
+    """Fewer messages than expected are a WARNING; more of them, or a broken law, CRITICAL.
+
+    Where the command failed its counters mean nothing: UNKNOWN.
+    """
+    if code:
+        return "UNKNOWN"
     if verdict.violations or any(one.got > one.expected for one in verdict.differing):
         return "CRITICAL"
     return "WARNING" if verdict.differing else "OK"
 
 
-def to_nagios(verdict: Verdict, laws: int) -> str:
+def to_nagios(verdict: Verdict, laws: int, code: int) -> str:
     """``BROKERSIM OK - …``: one line."""
-    state = nagios_state(verdict)
-    parts = [
+    parts = [f"the command ended with {code}"] if code else []
+    parts += [
         f"{len(verdict.compared) - len(verdict.differing)} counters and {laws - len(verdict.violations)} laws well"
     ]
     parts += [f"{one.name} {one.got:g} instead of {one.expected:g}" for one in verdict.differing[:3]]
     parts += [f"law {violation.law.name} broken" for violation in verdict.violations]
     if len(verdict.differing) > 3:
         parts.append(f"{len(verdict.differing) - 3} counters more differ")
-    return f"BROKERSIM {state} - {', '.join(parts)}"
+    return f"BROKERSIM {nagios_state(verdict, code)} - {', '.join(parts)}"

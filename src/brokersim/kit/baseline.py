@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from brokersim.kit.laws import Relaxation, parse_relaxations
-from brokersim.kit.toml import dump
+from brokersim.kit.toml import Misplaced, dump, line_of, shown_path
+from brokersim.protocol.message import COUNTER_NAMES
 
+#: Of the files; a file of another number is refused.
+FORMAT: Final = 1
 _HEADING = """\
 brokersim check: what the command below made every module count. Compared by
   brokersim check --against THIS_FILE
@@ -67,6 +69,7 @@ class Baseline:
             party, _, counter = name.rpartition(".")
             by_party.setdefault(party, {})[counter] = count
         tables: dict[str, Any] = {
+            "format": FORMAT,
             "run": {"command": self.command, **self.settings},
             "versions": self.versions,
             "operations": self.operations,
@@ -96,42 +99,133 @@ def parse_percent(text: str) -> float:
 
 
 def read_baseline(text: str, name: str) -> Baseline:
-    """A file's text as a baseline. Raises BaselineError that names the file and what is wrong."""
+    """A file's text as a baseline. Raises BaselineError that names file, line and key, and what would be right."""
     try:
         tables = tomllib.loads(text)
-        run = dict(tables["run"])
-        return Baseline(
-            command=tuple(map(str, run.pop("command"))),
-            settings=run,
-            versions={key: str(value) for key, value in tables.get("versions", {}).items()},
-            operations=_counts(tables.get("operations", {}), "operations"),
-            counters={
-                f"{party}.{counter}": count
-                for party, counts in tables["counters"].items()
-                for counter, count in _counts(counts, f"counters.{party}").items()
-            },
-            topics={
-                party: _counts(found, f"topics.{party}") for party, found in tables.get("topics", {}).items()
-            },
-            varying={key: (int(ends[0]), int(ends[1])) for key, ends in tables.get("varying", {}).items()},
-            tolerances={glob: parse_percent(str(one)) for glob, one in tables.get("tolerances", {}).items()},
-            relaxed=parse_relaxations(tables.get("relaxed", {})),
-        )
     except tomllib.TOMLDecodeError as error:
         raise BaselineError(f"{name}: {error}") from None
-    except KeyError as error:
-        raise BaselineError(
-            f"{name} is no baseline: it has no {error.args[0]!r}; write one with --record"
-        ) from None
-    except (ValueError, TypeError, AttributeError, IndexError) as error:
-        raise BaselineError(f"{name}: {error}") from None
+    try:
+        return _baseline(tables)
+    except Misplaced as error:
+        line = line_of(text, error.path)
+        where = f"{name}:{line}" if line else name
+        raise BaselineError(f"{where}: {shown_path(error.path)} {error.text}") from None
 
 
-def _counts(table: Mapping[str, Any], where: str) -> dict[str, int]:
+def _baseline(tables: dict[str, Any]) -> Baseline:
+    _check_format(tables)
+    for name in tables:
+        if name not in _TABLES:
+            raise Misplaced((name,), f"is no table of a baseline; there are {', '.join(_TABLES)}")
+    for name in ("run", "counters"):
+        if name not in tables:
+            raise Misplaced((name,), "is missing: this is no baseline; write one with --record")
+    run = _table(tables, "run")
+    command = run.pop("command", None)
+    if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
+        raise Misplaced(("run", "command"), 'is no command; give its words, such as ["sh", "work.sh"]')
+    counters: dict[str, int] = {}
+    for party, given in _table(tables, "counters").items():
+        counts = _counts(given, ("counters", party))
+        _check_party(party, ("counters", party))
+        for counter in counts:
+            if counter not in COUNTER_NAMES:
+                known = ", ".join(COUNTER_NAMES)
+                raise Misplaced(("counters", party, counter), f"is no counter; there are {known}")
+        counters |= {f"{party}.{counter}": count for counter, count in counts.items()}
+    return Baseline(
+        command=tuple(command),
+        settings=_settings(run),
+        versions={key: str(value) for key, value in _table(tables, "versions").items()},
+        operations=_counts(_table(tables, "operations"), ("operations",)),
+        counters=counters,
+        topics={
+            party: _counts(found, ("topics", party)) for party, found in _table(tables, "topics").items()
+        },
+        varying={key: _ends(value, ("varying", key)) for key, value in _table(tables, "varying").items()},
+        tolerances={
+            glob: _percent(one, ("tolerances", glob)) for glob, one in _table(tables, "tolerances").items()
+        },
+        relaxed={
+            law: excuse
+            for given, value in _table(tables, "relaxed").items()
+            for law, excuse in _relaxed(given, value).items()
+        },
+    )
+
+
+#: The tables of a baseline, and the settings under ``run`` with their kinds.
+_TABLES: Final = (
+    "format", "run", "versions", "operations", "tolerances", "relaxed", "counters", "varying", "topics",
+)  # fmt: skip
+_RUN: Final[dict[str, type]] = {
+    "size": int, "clock": str, "seed": int, "hook": str, "resources": str, "modules": list,
+}  # fmt: skip
+
+
+def _check_format(tables: dict[str, Any]) -> None:
+    # Files written before there was a number are of the first format.
+    number = tables.get("format", FORMAT)
+    if number != FORMAT:
+        text = f"= {number!r}: this brokersim reads format {FORMAT}; record it anew, or use the version that wrote it"
+        raise Misplaced(("format",), text)
+
+
+def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
+    found = tables.get(name, {})
+    if not isinstance(found, dict):
+        raise Misplaced((name,), f"= {found!r} is no table")
+    return dict(found)
+
+
+def _settings(run: dict[str, Any]) -> dict[str, Any]:
+    for name, value in run.items():
+        kind = _RUN.get(name)
+        if kind is None:
+            raise Misplaced(("run", name), f"is no setting; there are command, {', '.join(_RUN)}")
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise Misplaced(("run", name), f"= {value!r} is no {_KIND_NAMES[kind]}")
+    return run
+
+
+_KIND_NAMES: Final = {int: "whole number", str: "text", list: "list"}
+
+
+def _check_party(party: str, path: tuple[str, ...]) -> None:
+    name, _, rank = party.rpartition(".")
+    if not name or not rank.isdecimal():
+        raise Misplaced(path, 'is no module on a rank; write it as MODULE.RANK in quotes, such as "kvs.0"')
+
+
+def _counts(table: Any, path: tuple[str, ...]) -> dict[str, int]:
+    if not isinstance(table, dict):
+        raise Misplaced(path, f"= {table!r} is no table of counts")
     for name, count in table.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise ValueError(f"[{where}] {name} = {count!r} is no count")
+            raise Misplaced((*path, name), f"= {count!r} is no count; give a whole number, 0 or more")
     return dict(table)
+
+
+def _ends(value: Any, path: tuple[str, ...]) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(end, int) for end in value):
+        raise Misplaced(
+            path, f"= {value!r} is no range; give the lowest and the highest count, such as [3, 5]"
+        )
+    return value[0], value[1]
+
+
+def _percent(value: Any, path: tuple[str, ...]) -> float:
+    try:
+        return parse_percent(str(value))
+    except ValueError as error:
+        raise Misplaced(path, f"is {error}") from None
+
+
+def _relaxed(law: str, value: Any) -> dict[str, Relaxation]:
+    try:
+        return parse_relaxations({law: value})
+    except ValueError as error:
+        raise Misplaced(("relaxed", law), f"is wrong: {error}") from None
 
 
 def merged(runs: list[Baseline]) -> Baseline:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import threading
 from collections.abc import Mapping, Sequence
 
 import attrs
+import trio
 
 from brokersim.broker.instance import Instance
 from brokersim.kit.baseline import Baseline
@@ -32,28 +35,74 @@ class CheckedRun:
     violations: tuple[Violation, ...]
 
 
+class Overtime(Exception):
+    """The command did not end in time and was ended; ``waiting`` are the requests that were open then."""
+
+    def __init__(self, seconds: float, waiting: tuple[str, ...]) -> None:
+        super().__init__(f"the command did not end within {seconds:g} s")
+        self.waiting = waiting
+
+
 class _Watch:
-    def __init__(self, laws: Sequence[str] | None, relaxed: Mapping[str, Relaxation]) -> None:
+    def __init__(
+        self, laws: Sequence[str] | None, relaxed: Mapping[str, Relaxation], timeout: float | None
+    ) -> None:
         self._laws = laws
         self._relaxed = relaxed
+        self._timeout = None if timeout == math.inf else timeout
+        self._alarm: threading.Timer | None = None
         self.witness: Witness | None = None
         self.violations: tuple[Violation, ...] = ()
+        self.overtime: Overtime | None = None
 
     def begin(self, instance: Instance) -> None:
         self.witness = Witness(instance)
+        if self._timeout is not None:
+            # A thread: virtual time may stand still just because something hangs.
+            token = trio.lowlevel.current_trio_token()
+            self._alarm = threading.Timer(self._timeout, self._ring, (token,))
+            self._alarm.daemon = True
+            self._alarm.start()
+
+    def _ring(self, token: trio.lowlevel.TrioToken) -> None:
+        try:
+            token.run_sync_soon(self._end_it)
+        except trio.RunFinishedError:
+            pass  # just in time
+
+    def _end_it(self) -> None:
+        assert self.witness is not None and self._timeout is not None
+        waiting = [str(asked) for asked in self.witness.ledger.conversations.open.values()]
+        self.overtime = Overtime(self._timeout, tuple(waiting))
+        self.witness.instance.stop()
+
+    def cancel(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def end(self) -> None:
         assert self.witness is not None
+        self.cancel()
+        if self.overtime is not None:
+            return
         await self.witness.settle()
         self.violations = tuple(self.witness.violations(self._laws, self._relaxed))
 
 
 def run_checked(
-    options: StartOptions, laws: Sequence[str] | None = None, relaxed: Mapping[str, Relaxation] | None = None
+    options: StartOptions,
+    laws: Sequence[str] | None = None,
+    relaxed: Mapping[str, Relaxation] | None = None,
+    timeout: float | None = None,
 ) -> CheckedRun:
-    """Run ``options.command`` in an instance of its own. Raises StartError."""
-    watch = _Watch(laws, relaxed or {})
-    code = run_instance(attrs.evolve(options, stats="mem:"), watch)
+    """Run ``options.command`` in an instance of its own. Raises StartError, and Overtime after ``timeout`` real s."""
+    watch = _Watch(laws, relaxed or {}, timeout)
+    try:
+        code = run_instance(attrs.evolve(options, stats="mem:"), watch)
+    finally:
+        watch.cancel()
+    if watch.overtime is not None:
+        raise watch.overtime
     assert watch.witness is not None
     return CheckedRun(code=code, counted=_counted(watch.witness.ledger, options), violations=watch.violations)
 

@@ -1,9 +1,10 @@
-"""Knows how to write the TOML that people review: tables of numbers, text and lists, in the order given."""
+"""Knows how to write the TOML that people review, in the order given, and in which line of it something stands."""
 
 from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -48,3 +49,43 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     raise TypeError(f"no TOML for a {type(value).__name__}")
+
+
+class Misplaced(ValueError):
+    """What stands at ``path`` (tables and key) is wrong; ``text`` goes on after its name."""
+
+    def __init__(self, path: tuple[str, ...], text: str) -> None:
+        super().__init__(f"{shown_path(path)} {text}")
+        self.path = path
+        self.text = text
+
+
+def shown_path(path: tuple[str, ...]) -> str:
+    """``[counters."kvs.0"] request_rx``; a name at the top by itself."""
+    if len(path) < 2:
+        return _key(path[0])
+    return f"[{'.'.join(map(_key, path[:-1]))}] {_key(path[-1])}"
+
+
+def line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line (from 1) of a file that TOML could read in which a key or table stands, if it can be told."""
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            keys = _keys(tomllib.loads(line))
+        except tomllib.TOMLDecodeError:
+            continue  # a part of something that goes over several lines
+        if line.lstrip().startswith("["):
+            table = here = keys
+        else:
+            here = (*table, *keys)
+        if keys and here[: len(path)] == path:
+            return number
+    return None
+
+
+def _keys(tables: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names down the first branch, without what a value is made of."""
+    for name, inner in tables.items():
+        return (name, *(_keys(inner) if isinstance(inner, Mapping) else ()))
+    return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
@@ -55,6 +56,7 @@ class Compared:
             "got": self.got,
             "tolerance_percent": self.percent,
             "off_percent": self.off_percent,
+            "per_operation": self.per or None,
             "topics": dict(self.topics),
         }
 
@@ -147,6 +149,11 @@ def _moved(name: str, got: Baseline, expected: Baseline) -> tuple[tuple[str, int
     return tuple(item for item in ordered if item[1])[:_TOPICS]
 
 
+def _is_for(glob: str, counter: str) -> bool:
+    # A tolerance may also be for an average: kvs.0.request_rx/job.
+    return fnmatchcase(counter, glob) or fnmatchcase(counter, glob.rpartition("/")[0])
+
+
 def _notes(got: Baseline, expected: Baseline) -> tuple[str, ...]:
     notes = [
         f"{name}: {expected.settings.get(name)!r} in the baseline, {value!r} here"
@@ -157,6 +164,15 @@ def _notes(got: Baseline, expected: Baseline) -> tuple[str, ...]:
         f"operations: {expected.operations.get(name, 0)} × {name} in the baseline, {got.operations.get(name, 0)} here"
         for name in dict.fromkeys((*expected.operations, *got.operations))
         if expected.operations.get(name, 0) != got.operations.get(name, 0)
+    ]
+    ours, theirs = got.versions.get("brokersim", ""), expected.versions.get("brokersim", "")
+    if theirs and ours != theirs:
+        notes.append(f"brokersim {theirs} made the baseline, this is {ours}")
+    known = (*expected.counters, *expected.varying, *got.counters)
+    notes += [
+        f"tolerance {glob!r} is for no counter there is"
+        for glob in expected.tolerances
+        if not any(_is_for(glob, name) for name in known)
     ]
     if got.command != expected.command:
         notes.append(f"command: {' '.join(expected.command)!r} in the baseline")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ DROP_AT = 1 << 25
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
 _READ = 1 << 16
+#: Seconds between two attempts to take in a newcomer for whom there is no file descriptor.
+_PAUSE = 0.1
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: Streams that only look on: a client waiting for them does not make virtual time move.
@@ -102,7 +105,8 @@ class Connector:
             except OSError as error:
                 # Out of file descriptors, most likely: those who are in go on, newcomers wait.
                 self.instance.log_error(f"connector cannot accept: {error.strerror or error}")
-                await trio.sleep(0.1)
+                # A pause in real time: virtual time stands still while no client waits for an answer.
+                await trio.to_thread.run_sync(time.sleep, _PAUSE, abandon_on_cancel=True)
             else:
                 self._admit(nursery, broker, client)
 

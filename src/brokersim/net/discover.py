@@ -102,11 +102,16 @@ def _is_mine(path: Path) -> bool:
 
 
 def is_alive(path: Path) -> bool:
-    """Somebody listens; a socket file left by a killed instance refuses."""
+    """Somebody listens; a socket file left by a killed instance refuses.
+
+    One that is only too busy to take us (its backlog is full) lives: what is dead is removed by `start`.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
+        probe.setblocking(False)
         try:
             probe.connect(os.fspath(path))
+        except BlockingIOError:
+            return True
         except OSError:
             return False
     return True

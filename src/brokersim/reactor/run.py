@@ -19,8 +19,9 @@ from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
 BURST = 1024
-#: Real seconds between two looks at whether outside clients have come to rest.
-_LOOK_AGAIN = 0.0002
+#: Real seconds between two looks at whether outside clients have come to rest: soon at first, then seldom, because
+#: looking takes the processor from a client that needs it to come to rest.
+_LOOK_AGAIN, _LOOK_SELDOM = 0.0002, 0.01
 _ENDED = "the instance has ended: nobody is left to answer"
 
 
@@ -51,6 +52,7 @@ class Runner:
         self.may_jump: Callable[[], bool] | None = None
         #: And have they all come to rest? A request that is about to be sent must not find that time has passed.
         self.is_settled: Callable[[], bool] = lambda: True
+        self._look_again = _LOOK_AGAIN / 2
         reactor.jumps = self.is_virtual
         reactor.wake = self.wake
         reactor.outside = reactor.push = self._post_message
@@ -305,7 +307,9 @@ class Runner:
         if self._hold or not self._is_waited_for():
             return math.inf
         if not self.is_settled():
-            return _LOOK_AGAIN
+            self._look_again = min(2 * self._look_again, _LOOK_SELDOM)
+            return self._look_again
+        self._look_again = _LOOK_AGAIN / 2
         due = self.reactor.next_due()
         if due is None and deadline == math.inf:
             return self._deadlock()

@@ -2,58 +2,68 @@
 
 `brokersim.pytest_plugin` makes fixtures of these. Without pytest::
 
-    async def main():
-        async with opened(TestOptions(size=2)) as broker:
-            with broker.deltas("kvs.0") as d:
-                await broker.rpc("kvs.getroot", {"namespace": "primary", "flags": 0})
-            assert d == {"request_rx": 1, "response_tx": 1}
-            await broker.verify()
+    async def greets_once(broker):
+        with broker.deltas("kvs.0") as d:
+            await broker.rpc("kvs.getroot", {"namespace": "primary", "flags": 0})
+        assert d == {"request_rx": 1, "response_tx": 1}
 
-    run(main)
+    run(greets_once, size=2, seed=7)
+
+Importing it imports no broker and no trio: a name is fetched when it is first used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+import importlib
+from typing import TYPE_CHECKING
 
-import trio
-
-from brokersim.kit.deltas import Deltas, Difference, Partial
-from brokersim.kit.deltas import Partial as partial
-from brokersim.kit.expect import Range, approx, at_least, at_most, between
-from brokersim.kit.faults import Fault, Hit
-from brokersim.kit.laws import LAWS, Law, LawViolation, Violation
-from brokersim.kit.ledger import Ledger, Line
 from brokersim.testing import modules
-from brokersim.testing.broker import Broker, Impatient, opened
-from brokersim.testing.metrics import ExpectedMetrics, StatsSink
-from brokersim.testing.options import TestOptions, merged
-from brokersim.testing.sync import SyncBroker, clock_for, opened_sync
+
+if TYPE_CHECKING:
+    from brokersim.kit.deltas import Deltas, Difference, Partial, partial
+    from brokersim.kit.expect import Range, approx, at_least, at_most, between
+    from brokersim.kit.faults import Fault, Hit
+    from brokersim.kit.laws import LAWS, Law, LawViolation, Violation
+    from brokersim.kit.ledger import Ledger, Line
+    from brokersim.testing import strategies
+    from brokersim.testing.broker import Broker, Impatient, opened
+    from brokersim.testing.fixtures import Instances
+    from brokersim.testing.metrics import ExpectedMetrics, StatsSink
+    from brokersim.testing.options import TestOptions, merged
+    from brokersim.testing.running import run, with_broker
+    from brokersim.testing.sync import SyncBroker, clock_for, opened_sync
+    from brokersim.testing.udp import StatsUdp
 
 __all__ = [
-    "LAWS", "Broker", "Deltas", "Difference", "ExpectedMetrics", "Fault", "Hit", "Impatient", "Law", "LawViolation",
-    "Ledger", "Line", "Partial", "Range", "StatsSink", "SyncBroker", "TestOptions", "Violation", "approx", "at_least",
-    "at_most",
-    "between", "clock_for", "merged", "modules", "opened", "opened_sync", "partial", "run", "with_broker",
+    "LAWS", "Broker", "Deltas", "Difference", "ExpectedMetrics", "Fault", "Hit", "Impatient", "Instances", "Law",
+    "LawViolation", "Ledger", "Line", "Partial", "Range", "StatsSink", "StatsUdp", "SyncBroker", "TestOptions",
+    "Violation", "approx", "at_least", "at_most", "between", "clock_for", "merged", "modules", "opened", "opened_sync",
+    "partial", "run", "strategies", "with_broker",
 ]  # fmt: skip
 
-T = TypeVar("T")
+#: Where the names are.
+_HOMES = {
+    "kit.deltas": ("Deltas", "Difference", "Partial", "partial"),
+    "kit.expect": ("Range", "approx", "at_least", "at_most", "between"),
+    "kit.faults": ("Fault", "Hit"),
+    "kit.laws": ("LAWS", "Law", "LawViolation", "Violation"),
+    "kit.ledger": ("Ledger", "Line"),
+    "testing.broker": ("Broker", "Impatient", "opened"),
+    "testing.fixtures": ("Instances",),
+    "testing.metrics": ("ExpectedMetrics", "StatsSink"),
+    "testing.options": ("TestOptions", "merged"),
+    "testing.running": ("run", "with_broker"),
+    "testing.sync": ("SyncBroker", "clock_for", "opened_sync"),
+    "testing.udp": ("StatsUdp",),
+}
+_HOME_OF = {name: f"brokersim.{home}" for home, names in _HOMES.items() for name in names}
 
 
-def run(main: Callable[..., Awaitable[T]], *args: Any, clock: str = "virtual") -> T:
-    """``trio.run`` on a clock that `opened` can use. Returns what ``main`` returns."""
-    return trio.run(main, *args, clock=clock_for(merged({"clock": clock})))
-
-
-def with_broker(test: Callable[[Broker], Awaitable[T]], **settings: Any) -> T:
-    """Run ``await test(broker)`` in a fresh instance and verify it: for ``@given``, one instance an example."""
-    options = merged(settings)
-
-    async def main() -> T:
-        async with opened(options) as broker:
-            result = await test(broker)
-            await broker.verify()
-            return result
-
-    return trio.run(main, clock=clock_for(options))
+def __getattr__(name: str) -> object:
+    if name == "strategies":
+        return importlib.import_module("brokersim.testing.strategies")
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'brokersim.testing' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(home), name)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -16,6 +17,7 @@ from brokersim.kit.keys import parse_key
 from brokersim.kit.laws import LawViolation, Relaxation, parse_relaxations
 from brokersim.kit.ledger import Line, Party
 from brokersim.kit.witness import Witness
+from brokersim.protocol import jobid
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
 from brokersim.testing.callers import TRANSPORTS, Caller
 from brokersim.testing.metrics import ExpectedMetrics, StatsSink
@@ -24,6 +26,8 @@ from brokersim.testing.options import TestOptions
 #: Seconds of the instance's clock that anything awaited here may take.
 PATIENCE = 60.0
 MSGCOUNT = 0x1000
+#: Endpoints that are no modules.
+_NO_MODULES = ("broker", "client", "connector")
 
 
 class Impatient(AssertionError):
@@ -50,9 +54,13 @@ class Broker:
 
     # -- modules
 
-    async def load(self, path: str, *args: str, rank: int = 0, name: str | None = None) -> None:
+    async def load(self, path: str | Path, *args: str, rank: int = 0, name: str | None = None) -> None:
         """Load a module by name or path and wait until it runs. Raises RequestError."""
+        before = {module.name for module in self.instance.modules(rank)}
         await self.instance.load(str(path), *args, rank=rank, name=name)
+        for module in self.instance.modules(rank):
+            if module.name not in before:
+                self.involved[module.name] = None
 
     async def unload(self, name: str, rank: int = 0) -> None:
         """Unload a module and wait until it is gone. Raises RequestError(ENOENT)."""
@@ -72,6 +80,7 @@ class Broker:
         self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> Any:
         """The payload of the answer (dict, bytes or None). Raises RequestError, and Impatient after ``timeout`` s."""
+        self._involve(topic, nodeid)
         with self._patience(timeout, f"no answer to {topic}"):
             return await self._caller.call(topic, payload, nodeid)
 
@@ -79,10 +88,18 @@ class Broker:
         self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> list[Any]:
         """The payloads of a stream that ends well. Raises RequestError, and Impatient if it does not end."""
+        self._involve(topic, nodeid)
         answers: list[Any] = []
         with self._patience(timeout, f"no end of the stream {topic}"):
             await self._caller.stream(topic, payload, nodeid, answers.append)
         return answers
+
+    def _involve(self, topic: str, nodeid: int) -> None:
+        """Who is asked has a part in what comes of it, for the report of a failure."""
+        rank = nodeid if nodeid < self.instance.size else 0
+        served = self.instance.broker(rank).services.get(topic.partition(".")[0])
+        if served is not None and served.name not in _NO_MODULES:
+            self.involved[served.name] = None
 
     async def publish(self, topic: str, payload: Any = None) -> None:
         """Publish an event."""
@@ -132,17 +149,50 @@ class Broker:
         assert event is not None
         return event
 
-    async def wait_job(self, job: int, state: str = "INACTIVE", timeout: float = PATIENCE) -> None:
-        """Wait until a job has reached a state, asking job-list each time job-manager has moved."""
+    async def wait_metric(self, name: str, *, ge: float, timeout: float = PATIENCE) -> float:
+        """Wait until a metric's last value in the sink is ``ge`` or more; that value. Raises Impatient."""
+        sink = self.sink
+
+        def is_there() -> bool:
+            value = sink.value(name)
+            return value is not None and value >= ge
+
+        await self.wait_until(is_there, lambda: f"{name} is {sink.value(name)}, waited for {ge:g}", timeout)
+        value = sink.value(name)
+        assert value is not None
+        return value
+
+    async def wait_job(self, job: int | str, state: str = "INACTIVE", timeout: float = PATIENCE) -> None:
+        """Wait until a job (its number, or ``ƒ…``) has reached a state, asking job-list when job-manager has moved.
+
+        Raises ValueError for a word that is no state, RequestError(ENOENT) for no job, and Impatient.
+        """
+        wanted = JOB_STATES.get(state)
+        if wanted is None:
+            raise ValueError(f"no state {state!r}; the states of a job are {', '.join(JOB_STATES)}")
+        number = jobid.decode(job) if isinstance(job, str) else job
         deadline = self._now() + timeout
         while True:
-            answer = await self.rpc("job-list.list-id", {"id": job, "attrs": ["state"]})
+            answer = await self.rpc("job-list.list-id", {"id": number, "attrs": ["state"]})
             reached = int(answer["job"]["state"])
-            if reached >= JOB_STATES[state]:
+            if reached >= wanted:
                 return
-            if self._now() >= deadline:
-                raise Impatient(f"job {job} is in state {reached} after {timeout:g} s, waited for {state}")
-            await self.advance(0.01)
+            await self._job_moved(f"job {job} is {_state_name(reached)}, waited for {state}", deadline)
+
+    async def _job_moved(self, otherwise: str, deadline: float) -> None:
+        """Until job-manager has sent or received something, for at most a second. Raises Impatient."""
+        before = self._moves("job-manager")
+        patience = min(1.0, deadline - self._now())
+        if patience <= 0:
+            raise Impatient(f"{otherwise} until {self._now():g} s")
+        try:
+            await self.wait_until(lambda: self._moves("job-manager") > before, lambda: otherwise, patience)
+        except Impatient:
+            if self._is_over():
+                raise
+
+    def _moves(self, name: str) -> int:
+        return sum(self.ledger.tallies.get((0, name), {}).values())
 
     async def wait_until(
         self, condition: Callable[[], bool], otherwise: Callable[[], str], timeout: float = PATIENCE
@@ -166,9 +216,13 @@ class Broker:
             raise Impatient(f"{text} {self._why(seconds)}") from None
 
     def _why(self, seconds: float) -> str:
-        if self.instance.runner.is_virtual and self.instance.reactor.next_due() is None:
+        if self._is_over():
             return f"within {seconds:g} s: nothing is under way or due any more"
         return f"within {seconds:g} s"
+
+    def _is_over(self) -> bool:
+        """Nothing can happen any more by itself."""
+        return self.instance.runner.is_virtual and self.instance.reactor.next_due() is None
 
     def _now(self) -> float:
         return self.instance.broker(0).endpoint.now()
@@ -269,7 +323,7 @@ class Broker:
             f"last {len(lines)} messages of {', '.join(self.involved) or 'everybody'}": list(map(str, lines)),
             "unanswered requests": unanswered,
             "faults": faults,
-            "log": log,
+            "dmesg": log,
         }
         shown = [
             f"{title}:\n" + "\n".join(f"  {line}" for line in body) if body else title
@@ -277,6 +331,10 @@ class Broker:
             if body or title.startswith("seed")
         ]
         return "\n".join(shown)
+
+
+def _state_name(number: int) -> str:
+    return next((name for name, value in JOB_STATES.items() if value == number), str(number))
 
 
 #: A job's states in order, by the numbers job-list uses (RFC 21).
@@ -298,10 +356,15 @@ async def opened(options: TestOptions, sink: StatsSink | None = None) -> AsyncIt
     async with instance.running(), TRANSPORTS[options.transport](instance, heard) as caller:
         broker = Broker(witness, caller, packets, dict(options.laws))
         broker.events = events
+        packets.listeners.append(witness.ledger.moved)
+        packets.waiter = broker.wait_metric
         for name, mask in options.mask.items():
             _set_mask(instance, name, mask)
         await witness.settle()  # the other ranks may still be on their way up
-        yield broker
+        try:
+            yield broker
+        finally:
+            packets.listeners.remove(witness.ledger.moved)
 
 
 def _set_mask(instance: Instance, name: str, mask: int) -> None:

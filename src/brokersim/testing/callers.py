@@ -200,4 +200,4 @@ async def over_socket(instance: Instance, heard: Heard) -> AsyncIterator[Caller]
 
 
 #: Names of ``--brokersim-transport``.
-TRANSPORTS = {"memory": in_process, "socket": over_socket}
+TRANSPORTS = {"memory": in_process, "unix": over_socket, "socket": over_socket}

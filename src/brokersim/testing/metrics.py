@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,19 +15,55 @@ from brokersim.statsd.sample import Sample
 class StatsSink(MemorySink):
     """A statsd server of the test's own: ``packets`` are (time in s, bytes), ``lines`` text, ``metrics`` parsed."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: Told after every packet.
+        self.listeners: list[Callable[[], object]] = []
+        #: The instance whose time ``wait`` takes: the last one opened with this sink.
+        self.waiter: Callable[..., Awaitable[float]] | None = None
+        self._values: dict[str, float] = {}
+        self._read = 0
+
+    def send(self, packet: bytes) -> bool:
+        taken = self._take(packet)
+        for listener in self.listeners:
+            listener()
+        return taken
+
+    def _take(self, packet: bytes) -> bool:
+        return super().send(packet)
+
+    def receive(self) -> None:
+        """Nothing is on its way in memory; over a socket, take in what has come."""
+
     @property
     def lines(self) -> list[str]:
         """Every line, in the order they came."""
+        self.receive()
         return [line.decode() for _, packet in self.packets for line in packet.splitlines()]
 
     @property
     def metrics(self) -> list[Sample]:
         """Every line as a sample; raises BadLineError for one that is no metric."""
+        self.receive()
         return _parsed(self.packets)
 
     def value(self, name: str) -> float | None:
         """The last value of a metric, None if none came. Increments of gauges are added up."""
-        return values(self.packets).get(name)
+        self.receive()
+        _add_values(self._values, self.packets[self._read :])
+        self._read = len(self.packets)
+        return self._values.get(name)
+
+    async def wait(self, name: str, *, ge: float, timeout: float = 60.0) -> float:
+        """Wait until a metric's last value is ``ge`` or more; that value. The time is the instance's.
+
+        Raises Impatient, at once if nothing can happen any more. In a test that is no coroutine:
+        ``broker.wait_metric(name, ge=...)``.
+        """
+        if self.waiter is None:
+            raise RuntimeError("nothing to wait for: no instance sends to this sink")
+        return await self.waiter(name, ge=ge, timeout=timeout)
 
 
 def _parsed(packets: list[tuple[float, bytes]]) -> list[Sample]:
@@ -37,11 +73,15 @@ def _parsed(packets: list[tuple[float, bytes]]) -> list[Sample]:
 def values(packets: list[tuple[float, bytes]]) -> dict[str, float]:
     """Metric name to its last value; increments of gauges are added up, negative absolutes do not exist."""
     found: dict[str, float] = {}
+    _add_values(found, packets)
+    return found
+
+
+def _add_values(found: dict[str, float], packets: list[tuple[float, bytes]]) -> None:
     for sample in _parsed(packets):
         name = sample.key.decode()
         before = found.get(name, 0) if sample.signed else 0
         found[name] = before + float(sample.value)
-    return found
 
 
 class ExpectedMetrics:

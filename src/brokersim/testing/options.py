@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from attrs import converters, field, frozen, validators
 
 from brokersim.broker.instance import DEFAULT_MODULES, Settings
 from brokersim.broker.link import DEFAULT_LATENCY
+from brokersim.broker.watchdog import HANDLER_TIMEOUT
 from brokersim.kit.laws import LAWS, Relaxation, parse_relaxations
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
@@ -39,7 +41,13 @@ def _relaxed(given: Any) -> dict[str, Relaxation]:
 
 def _transport(_instance: object, _attribute: object, value: str) -> None:
     if value not in TRANSPORTS:
-        raise ValueError(f"no transport {value!r}; there are {', '.join(TRANSPORTS)}")
+        why = ": tests are one process, and ZeroMQ joins ranks on several hosts" if value == "zmq" else ""
+        raise ValueError(f"no transport {value!r}{why}; there are {', '.join(TRANSPORTS)}")
+
+
+def _alarm_is_taken() -> bool:
+    """The watchdog works by SIGALRM; whoever has its timer running keeps it."""
+    return signal.getitimer(signal.ITIMER_REAL)[0] > 0
 
 
 @frozen(kw_only=True)
@@ -47,7 +55,10 @@ class TestOptions:
     """An instance for a test. Making it raises ValueError or TypeError that names the bad setting.
 
     ``mask`` maps module names to debug masks, set on every rank where they are loaded; ``laws`` maps names of
-    laws to the reason why they cannot hold (``"all"`` relaxes every one). The rest is `brokersim.open_instance`'s.
+    laws to the reason why they cannot hold (``"all"`` relaxes every one). A handler that does not return for
+    ``handler_timeout`` seconds of real time ends with its module (in coroutine tests; not beside another user of
+    SIGALRM, such as pytest-timeout). ``flux`` lets ``--brokersim-flux`` run the test against a real Flux as well.
+    The rest is `brokersim.open_instance`'s.
     """
 
     __test__ = False
@@ -62,6 +73,8 @@ class TestOptions:
     mask: dict[str, int] = field(factory=dict, converter=dict)
     laws: dict[str, Relaxation] = field(default=None, converter=_relaxed)
     transport: str = field(default="memory", validator=_transport)
+    handler_timeout: float = field(default=HANDLER_TIMEOUT, validator=validators.gt(0))
+    flux: bool = False
     latency: float = DEFAULT_LATENCY
     cost: CostModel | None = None
     resources: str = "1x4"
@@ -86,6 +99,7 @@ class TestOptions:
             hook=self.hook,
             latency=self.latency,
             cost=self.cost,
+            watchdog=None if _alarm_is_taken() else self.handler_timeout,
             resources=Resources.parse(self.resources),
             state_dir=self.state_dir,
             attributes=self.attrs,

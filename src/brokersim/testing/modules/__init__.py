@@ -15,6 +15,8 @@ SILENT: Final = str(_HERE / "silent.py")
 SLOW: Final = str(_HERE / "slow.py")
 #: Ends with an exception.
 CRASHING: Final = str(_HERE / "crashing.py")
+#: Its handler never returns: the watchdog has to end it (``handler_timeout`` of the marker).
+HANGING: Final = str(_HERE / "hanging.py")
 #: Sends ``number=N`` requests and as many events for each one it gets (1000).
 FLOODING: Final = str(_HERE / "flooding.py")
 #: Answers twice.
@@ -22,4 +24,4 @@ DOUBLING: Final = str(_HERE / "doubling.py")
 #: Opens a stream for each request and never ends it.
 LEAKING: Final = str(_HERE / "leaking.py")
 
-ALL: Final = (SILENT, SLOW, CRASHING, FLOODING, DOUBLING, LEAKING)
+ALL: Final = (SILENT, SLOW, CRASHING, HANGING, FLOODING, DOUBLING, LEAKING)
