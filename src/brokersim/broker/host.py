@@ -144,6 +144,11 @@ class Module:
                 loaded, self._loaded = self._loaded, None
                 loaded(None)
 
+    def told(self, status: int, errnum: int) -> None:
+        """The module says how far it is; in process only that it runs, the rest is this host's to say."""
+        if status == RUNNING:
+            self.became_running()
+
     def _load_timed_out(self) -> None:
         self._end(
             ETIMEDOUT,
@@ -152,15 +157,22 @@ class Module:
 
     # -- end
 
-    def stop(self, removed: Done | None = None) -> None:
-        """Begin the end: no new requests, ``teardown`` runs, then EXITED; ``removed`` is told."""
+    def stop(self, removed: Done | None = None, cancel: bool = False) -> None:
+        """Begin the end: no new requests, ``teardown`` runs, then EXITED; ``removed`` is told.
+
+        With ``cancel`` a teardown that waits is not waited for.
+        """
         if removed is not None:
             if self.status == EXITED:
                 removed(None)
                 return
             self._removed.append(removed)
-        if self.status >= FINALIZING:
-            return
+        if self.status < FINALIZING:
+            self._finalize()
+        if cancel:
+            self.broker.reactor.call_later(0, self._end, 0, "")
+
+    def _finalize(self) -> None:
         self.status = FINALIZING
         self.broker.stop_serving(self.handle)
         self._cancel_timer()

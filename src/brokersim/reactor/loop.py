@@ -191,6 +191,16 @@ class Reactor:
             self._timer_iteration(owner, due)
         self.push = self.outside
 
+    def take_due(self) -> list[Timer]:
+        """All that is due off the heap, earliest first, for a loop that turns by itself."""
+        due: list[Timer] = []
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            timer = heapq.heappop(timers)[2]
+            if timer.fn is not None:
+                due.append(timer)
+        return due
+
     def _group(self, owner: Actor | None, due: list[Timer]) -> None:
         """Several timers are due: one list an owner, in the order of their first; ``due`` gets the first owner's."""
         timers, ready = self._timers, self._ready
