@@ -32,10 +32,10 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.reactor.loop import NS, Reactor
-from brokersim.statsd.client import StatsClient
 
 if TYPE_CHECKING:
     from brokersim.broker.sink import Sink
+    from brokersim.statsd.client import StatsClient
 
 #: Seconds a module waits at its end for the broker to hear that no more requests should come (flux-core 0.88).
 _FINALIZE_TIMEOUT = 10.0
@@ -229,6 +229,9 @@ class FarInstance:
 
     def stats_client(self, handle: Handle) -> StatsClient:
         """The statsd context of the module."""
+        # Not at the top: few modules have statistics of their own, and each would start slower by a third.
+        from brokersim.statsd.client import StatsClient
+
         return StatsClient(
             None if self._sink is None else self._sink.send,
             prefix=f"flux.{handle.name}",
@@ -244,7 +247,9 @@ class FarInstance:
             raise error
         handle.refuse(request, error)
 
-    def watch_fd(self, _: Handle, fd: int, events: int, call: Callable[[int], object]) -> Callable[[], object]:
+    def watch_fd(
+        self, _: Handle, fd: int, events: int, call: Callable[[int], object]
+    ) -> Callable[[], object]:
         return self._broker.far.watch_fd(fd, events, call)
 
     def watch_signal(self, _: Handle, number: int, call: Callable[[], object]) -> Callable[[], object]:

@@ -25,11 +25,11 @@ from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
 from brokersim.reactor.loop import NS, Timer
 from brokersim.reactor.step import ModuleUnloaded, Stepper
-from brokersim.statsd.client import StatsClient
 
 if TYPE_CHECKING:
     from brokersim.broker.broker import Broker
     from brokersim.broker.host import Module
+    from brokersim.statsd.client import StatsClient
 
 
 class Handle(Endpoint):

@@ -24,7 +24,7 @@ from brokersim.broker.host import RUNNING, Done, Module
 from brokersim.broker.instrument import Instrument
 from brokersim.broker.link import DEFAULT_LATENCY
 from brokersim.broker.loader import Loader, default_name
-from brokersim.broker.remote import Launcher, RemoteModule
+from brokersim.broker.remote import Launcher, RemoteModule, loader_name
 from brokersim.broker.repeating import every
 from brokersim.broker.sink import MemorySink, NullSink, Sink
 from brokersim.broker.waits import Occurrence
@@ -35,6 +35,7 @@ from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOTSUP, RequestE
 from brokersim.protocol.message import Message
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel, Node
 from brokersim.reactor.loop import NS, Reactor
@@ -246,10 +247,11 @@ class Instance:
             raise RequestError(ENOTSUP, "this instance cannot start modules as processes of their own")
         file = self.loader.find(path)
         name = self._free_name(rank, name or default_name(file))
+        loader = loader_name(loader)
         command = self.launcher.command(loader, file)
         self._modules[rank][name] = RemoteModule(
             self.broker(rank), name, file, args, done, command,
-            launcher=self.launcher, explains_itself=loader != "flux",
+            launcher=self.launcher, loader=loader,
         )  # fmt: skip
 
     def _free_name(self, rank: int, name: str) -> str:
@@ -334,11 +336,11 @@ class Instance:
         fn: Callable[..., Awaitable[Any]],
         args: tuple[Any, ...],
     ) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             with scope:
                 await fn(*args)
-        except Exception as raised:
+        except FAILURES as raised:
             error = raised
         finally:
             if handle._scopes is not None:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from brokersim.broker import logring
 from brokersim.broker.endpoint import Handler, Method
 from brokersim.broker.handle import Handle
-from brokersim.broker.host import FINALIZING, INIT, LOAD_TIMEOUT, RUNNING, STOP_TIMEOUT, Done, Module
+from brokersim.broker.host import FINALIZING, LOAD_TIMEOUT, RUNNING, STOP_TIMEOUT, Done, Module
 from brokersim.broker.loader import ModuleCode, describe
 from brokersim.broker.table import EMPTY_TABLE
 from brokersim.broker.watchdog import HANDLER_TIMEOUT
 from brokersim.protocol.errnums import (
     ECONNRESET,
+    EINVAL,
     ENOENT,
     EPROTO,
     ETIMEDOUT,
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from brokersim.broker.broker import Broker
     from brokersim.reactor.loop import Timer
 
+#: The loader that comes with brokersim.
+OURS = "brokersim"
 #: Seconds from SIGTERM to SIGKILL, and for leaving after the module said it has ended.
 KILL_GRACE = 2.0
 #: Seconds a module that is cancelled still has to end in good order.
@@ -53,10 +55,13 @@ CANCEL_GRACE = 0.25
 class Wire(Protocol):
     """The way to a module's process."""
 
-    #: 0 until it is started.
-    pid: int
-    #: Messages it has not taken yet.
-    queued: int
+    @property
+    def pid(self) -> int:
+        """0 until it is started."""
+
+    @property
+    def queued(self) -> int:
+        """Messages not yet given to its socket."""
 
     def send(self, message: Message) -> None:
         """Queue a message; what cannot be sent is logged and dropped."""
@@ -74,15 +79,15 @@ class Wire(Protocol):
 class Launcher(Protocol):
     """Starts processes for modules."""
 
-    def command(self, loader: str | None, path: Path) -> tuple[str, ...]:
-        """What runs a module file; ``loader`` is None for ours, or ``flux``. Raises RequestError if it cannot."""
+    def command(self, loader: str, path: Path) -> tuple[str, ...]:
+        """What runs a module file; ``loader`` is ours or ``flux``. Raises RequestError if it cannot."""
 
     def start(self, broker: Broker, module: RemoteModule, command: Sequence[str]) -> Wire:
         """Start it, and tell the module what it says and what becomes of it."""
 
 
 class RemoteHandle(Handle):
-    """A process module's place among the endpoints: what is sent to it goes to its wire, what it sends comes from it."""
+    """A process module's place among the endpoints: what is sent to it goes to its wire."""
 
     __slots__ = ("_served", "is_quiet", "wire")
 
@@ -229,7 +234,7 @@ class RemoteModule(Module):
     """
 
     __slots__ = (
-        "_has_left", "_is_asked", "_is_stuck", "_sent", "_unread", "_watch", "explains_itself", "last_words", "wire",
+        "_has_left", "_is_asked", "_is_stuck", "_sent", "_unread", "_watch", "last_words", "loader", "wire",
     )  # fmt: skip
 
     handle: RemoteHandle
@@ -244,12 +249,11 @@ class RemoteModule(Module):
         command: Sequence[str],
         *,
         launcher: Launcher,
-        explains_itself: bool,
+        loader: str,
     ) -> None:
         #: The last line it logged or printed: why it did not load, most likely.
         self.last_words = ""
-        #: Does its loader log why it ended?
-        self.explains_itself = explains_itself
+        self.loader = loader
         self._has_left = False  # it said EXITED
         self._is_asked = False  # to end, by us
         self._is_stuck = False
@@ -265,6 +269,11 @@ class RemoteModule(Module):
     def pid(self) -> int:
         """Its process, 0 before there is one."""
         return self.wire.pid
+
+    @property
+    def sendqueue(self) -> int:
+        """Messages not yet given to its socket."""
+        return self.wire.queued
 
     def _after(self, attribute: str, default: float, fn: Callable[[], None]) -> Timer:
         seconds = self.broker.instance.seconds(attribute, default)
@@ -310,9 +319,11 @@ class RemoteModule(Module):
                 self._hurry(self._stop_timeout())
         elif status == FINALIZING + 1:
             self._has_left, self.errnum = True, errnum
-            self._hurry(KILL_GRACE)
+            self._hurry(KILL_GRACE, "has ended and does not exit")
         else:
-            raise RequestError(EPROTO, f"module.status: {status} is none of 1 (running), 2 (finalizing), 3 (exited)")
+            raise RequestError(
+                EPROTO, f"module.status: {status} is none of 1 (running), 2 (finalizing), 3 (exited)"
+            )
 
     def _load_timed_out(self) -> None:
         text = f"module {self.name!r} did not become ready in time; does its start wait for something?"
@@ -354,14 +365,14 @@ class RemoteModule(Module):
     def _stop_timeout(self) -> float:
         return self.broker.instance.seconds("broker.module-stop-timeout", STOP_TIMEOUT)
 
-    def _hurry(self, seconds: float) -> None:
+    def _hurry(self, seconds: float, why: str = "refuses to stop") -> None:
         """If it is not gone in so many seconds it is made to go."""
         self._cancel_timer()
-        self._timer = self.broker.reactor.call_later(seconds, self._terminate)
+        self._timer = self.broker.reactor.call_later(seconds, self._terminate, why)
 
-    def _terminate(self) -> None:
+    def _terminate(self, why: str) -> None:
         self._is_asked = True
-        self._log(f"refuses to stop: SIGTERM to process {self.pid}")
+        self._log(f"{why}: SIGTERM to process {self.pid}")
         self.wire.terminate()
         self._timer = self.broker.reactor.call_later(KILL_GRACE, self._kill)
 
@@ -376,7 +387,7 @@ class RemoteModule(Module):
     def hung_up(self) -> None:
         """It closed its end of the wire: it is about to go, or has to."""
         if not self._is_over:
-            self._hurry(KILL_GRACE)
+            self._hurry(KILL_GRACE, "has closed its connection")
 
     def misbehaved(self, text: str) -> None:
         """It broke the protocol, or does not read: it is ended, and nobody else is harmed."""
@@ -399,8 +410,8 @@ class RemoteModule(Module):
         text = self._last_line(returncode)
         if text and not self._is_asked:
             self._log(text)
-        if self.status == INIT and self.last_words and self._has_left:
-            text = self.last_words
+        if self._loaded is not None and self.last_words:
+            text = self.last_words  # whoever loads it wants to know why it did not
         self._end(self.errnum if self._has_left else ECONNRESET, text)
 
     def _last_line(self, returncode: int) -> str:
@@ -409,7 +420,7 @@ class RemoteModule(Module):
             return f"process {self.pid} was killed by {_signal_name(-returncode)}"
         if not self._has_left:
             return f"process {self.pid} exited with code {returncode} without a word"
-        if self.errnum and not self.explains_itself:
+        if self.errnum and self.loader != OURS:  # ours logs why by itself
             return f"process {self.pid} ended: {strerror(self.errnum)} ({errname(self.errnum)})"
         return f"exited with code {returncode}" if returncode else ""
 
@@ -443,3 +454,12 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def loader_name(wanted: str | None) -> str:
+    """Whose loader is wanted: a name that Flux's own command sends for Python files means ours, too."""
+    if not wanted or wanted == OURS or "python" in wanted:
+        return OURS
+    if wanted == "flux":
+        return wanted
+    raise RequestError(EINVAL, f"no loader {wanted!r}; give {OURS} or flux")

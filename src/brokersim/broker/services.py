@@ -22,7 +22,7 @@ from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPRO
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
 from brokersim.protocol.settings import check_hook
 from brokersim.protocol.topology import children
-from brokersim.reactor.loop import NS, Flood
+from brokersim.reactor.loop import NS, Flood, Livelock
 
 if TYPE_CHECKING:
     from brokersim.broker.broker import Broker
@@ -50,6 +50,8 @@ class BrokerEndpoint(Handle):
             # What floods are its answers, to whoever asked without end; they were dropped, nobody here is to blame.
             self.broker.write_log(logring.ERR, "broker", f"answers dropped: {error}")
             return
+        if isinstance(error, Livelock):
+            return  # it passes on what others ask without end, and those have been failed
         if message is None or message.type != REQUEST:
             super().failed(error, message)
             return
@@ -264,7 +266,7 @@ def module_list(self: BrokerEndpoint, request: Message) -> None:
 def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
     """Flux's keys, and ours: the mask, the hook, how often the loop turned, and a process of its own, if it has one."""
     handle = module.handle
-    wire = module.wire if isinstance(module, RemoteModule) else None
+    process = {"pid": module.pid, "loader": module.loader} if isinstance(module, RemoteModule) else {}
     if handle.station is not None:
         handle.station.settle()
     instrument = handle.instrument
@@ -276,14 +278,14 @@ def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
         "idle": module.idle_ns // NS,
         "status": module.status,
         "services": services,
-        "sendqueue": 0 if wire is None else wire.queued,
+        "sendqueue": module.sendqueue,
         "recvqueue": self.reactor.queued_for(handle) + (len(handle.station.inbox) if handle.station else 0),
         "mask": handle.mask,
         "hook": instrument.hook if instrument else self.broker.instance.hook,
         "iterations": handle.iterations,
         "idle_calls": loop.idle_calls if loop else 0,
         "packets": instrument.packets if instrument else 0,
-        **({} if wire is None else {"pid": wire.pid}),
+        **process,
     }
 
 

@@ -1,4 +1,4 @@
-"""Knows how a module file is run as a process of its own: ``python -m brokersim.fluxapi.exec FILE`` on an inherited wire.
+"""Knows how a module file is run as a process of its own: ``python -m brokersim.fluxapi.exec FILE``.
 
 The broker starts it with ``FLUX_MODULE_URI=fd://N`` (docs/modules.md). Not the loop, not the protocol.
 """

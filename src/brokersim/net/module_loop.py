@@ -17,10 +17,18 @@ from typing import Any
 
 from brokersim.broker.blocking import BlockedLoop
 from brokersim.broker.handle import Handle
-from brokersim.protocol.errnums import EBADF, ECONNRESET, EPROTO, ETIMEDOUT, ProtocolError, RequestError, strerror
+from brokersim.protocol.errnums import (
+    EBADF,
+    ECONNRESET,
+    EPROTO,
+    ETIMEDOUT,
+    ProtocolError,
+    RequestError,
+    strerror,
+)
 from brokersim.protocol.message import FLAG_ROUTE, REQUEST, RESPONSE, Message
 from brokersim.protocol.wire import FrameDecoder, encode
-from brokersim.reactor.actor import dispatch
+from brokersim.reactor.actor import FAILURES, dispatch
 from brokersim.reactor.loop import NS, Reactor, Timer, run_timers
 
 #: Bytes of output at which a turn waits until the broker has read some, as a blocking send does.
@@ -209,7 +217,9 @@ class ModuleWire:
         """Wait for the wire, a descriptor, a signal or the next timer; not at all if messages wait."""
         fifo = self.reactor.fifo
         # Descriptors of a module that waits for an answer are left alone: its loop does not turn.
-        watches = bool(self._fds or self._signals) and not isinstance(self._handle and self._handle.loop, BlockedLoop)
+        watches = bool(self._fds or self._signals) and not isinstance(
+            self._handle and self._handle.loop, BlockedLoop
+        )
         if fifo and fifo[0].type and not watches:
             return ()
         seconds = 0.0 if fifo else self._until_due()
@@ -268,7 +278,7 @@ class ModuleWire:
                     loop.iterate(None, mine, fds)
             else:
                 loop.iterate(message, mine, fds)
-        except (Exception, SystemExit) as error:
+        except FAILURES as error:
             handle.failed(error, message if message is not None and message.type else None)
         self.reactor.current = None
 

@@ -17,13 +17,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 import brokersim
 from brokersim.broker import logring
-from brokersim.protocol.errnums import EINVAL, ENOENT, ProtocolError, RequestError
+from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.wire import FrameDecoder, encode
 
@@ -54,15 +54,13 @@ class ModuleProcesses:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = dict(environment or {})
 
-    def command(self, loader: str | None, path: Path) -> tuple[str, ...]:
-        """What runs a module file. Raises RequestError: no such loader, or no ``flux`` on the path."""
+    def command(self, loader: str, path: Path) -> tuple[str, ...]:
+        """What runs a module file. Raises RequestError: there is no ``flux`` on the path."""
         if loader == "flux":
             program = shutil.which("flux")
             if program is None:
                 raise RequestError(ENOENT, "loader flux: there is no command 'flux' on the broker's PATH")
             return (program, "module-exec" if path.suffix == ".so" else "module-python-exec", str(path))
-        if loader and "python" not in loader and loader != "brokersim":
-            raise RequestError(EINVAL, f"no loader {loader!r}; give brokersim or flux")
         return (sys.executable, "-P", "-m", "brokersim.fluxapi.exec", str(path))
 
     def start(self, broker: Broker, module: RemoteModule, command: Sequence[str]) -> ModuleProcess:
@@ -78,7 +76,6 @@ class ModuleProcess:
     def __init__(
         self, broker: Broker, module: RemoteModule, command: Sequence[str], environment: Mapping[str, str]
     ) -> None:
-        self.pid = 0
         self._extra = environment
         self._broker = broker
         self._module = module
@@ -96,6 +93,11 @@ class ModuleProcess:
         self._written = trio.Event()  # some of it went out
 
     # -- to the process
+
+    @property
+    def pid(self) -> int:
+        """0 until it is started."""
+        return 0 if self._process is None else self._process.pid
 
     @property
     def queued(self) -> int:
@@ -211,7 +213,6 @@ class ModuleProcess:
             )  # fmt: skip
         finally:
             self._theirs.close()
-        self.pid = self._process.pid
         if self._wanted is not None:
             self._signal(self._wanted)
         return self._process
@@ -233,9 +234,8 @@ class ModuleProcess:
         }
 
     async def _attend(self, process: trio.Process) -> None:
-        assert process.stdout is not None and process.stderr is not None
-        streams = ((process.stdout.fileno(), logring.INFO), (process.stderr.fileno(), logring.ERR))
-        listeners = [_Lines(fd, partial(self._module.said, level)) for fd, level in streams]
+        streams: Any = ((process.stdout, logring.INFO), (process.stderr, logring.ERR))
+        listeners = [_Lines(stream.fileno(), partial(self._module.said, level)) for stream, level in streams]
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(listener.listen)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 
 Tracer = Callable[[str, Any, Message], None]
+#: What a callback raises that ends its module and nothing else. ``sys.exit`` in one is meant for the module alone;
+#: what remains (^C, a test's outcome, trio's cancellation) is no module's to keep.
+FAILURES = (Exception, SystemExit)
 
 
 class Actor:
