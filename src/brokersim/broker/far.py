@@ -19,6 +19,7 @@ from brokersim.broker.endpoint import Endpoint, ignore
 from brokersim.broker.handle import Handle
 from brokersim.broker.host import EXITED, FINALIZING, Module
 from brokersim.broker.loader import ModuleCode
+from brokersim.broker.remote import as_value
 from brokersim.broker.repeating import every
 from brokersim.broker.table import EMPTY_TABLE
 from brokersim.protocol.duration import parse_duration
@@ -120,6 +121,7 @@ class FarBroker:
         self.instance = FarInstance(self, welcome, sink)
         self.endpoint = _FarEnd(self, "broker", "")  # type: ignore[arg-type]
         self.handle: Handle
+        self._wants_values = False
 
     def ask(self, topic: str, payload: Any, timeout: float | None = None) -> Any:
         """The payload of the broker's answer. Raises RequestError."""
@@ -133,6 +135,8 @@ class FarBroker:
     def add_endpoint(self, handle: Handle) -> None:
         """The module's handle: who it speaks for is the broker's to fill in."""
         handle.userid, handle.rolemask = USERID_UNKNOWN, 0
+        # A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
+        self._wants_values = handle.module is not None and handle.module.code.program is None
         self.handle = handle
         self.far.attach(handle)
 
@@ -189,6 +193,8 @@ class FarBroker:
                 message.handler = method[0]
         elif message.type == EVENT:
             message.handler = handle.event_handler(message.topic)
+        elif self._wants_values:
+            message.data = as_value(message)
         self.reactor.fifo.append(message)
 
 

@@ -186,7 +186,7 @@ class RemoteHandle(Handle):
         own = _ON_ANSWER.get(message.topic.removeprefix(f"{self.name}."))
         if own is not None:
             own(self, message)
-        self.respond(request, _for_receiver(message, request))
+        self.respond(request, as_value(message) if isinstance(request.src, Handle) else message.data)
 
     def _learn_mask(self, message: Message) -> None:
         """The process keeps the debug mask; its answers tell it, and with it whether counters are emitted."""
@@ -215,11 +215,10 @@ _TAKES: dict[int, Callable[[RemoteHandle, Message], None]] = {
 }
 
 
-def _for_receiver(message: Message, request: Message) -> object:
-    """A payload as whoever asked expects it: a module of this process is given JSON as a value, not as bytes."""
+def as_value(message: Message) -> object:
+    """A payload from a wire as modules of ours expect it: JSON as a value, anything else as bytes."""
     data = message.data
-    asker = request.src
-    if isinstance(data, bytes) and data.endswith(b"}\0") and isinstance(asker, Handle):
+    if isinstance(data, bytes) and data.endswith(b"}\0"):
         try:
             return decode_json(message.topic, data)
         except RequestError:
@@ -344,7 +343,7 @@ class RemoteModule(Module):
         """A process that neither reads nor sends for a whole period hangs. It is told once: nobody else is harmed."""
         self._look_again()
         unread, sent = self.wire.unread(), sum(self.handle.counts[0::2])
-        is_stuck = bool(unread and self._unread and sent == self._sent)
+        is_stuck = bool(self.status == RUNNING and unread and self._unread and sent == self._sent)
         if is_stuck and not self._is_stuck:
             self._log(f"process {self.pid} does not read its messages: does a handler hang?")
         self._is_stuck, self._unread, self._sent = is_stuck, unread, sent

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-import brokersim
 from brokersim.broker import logring
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
@@ -218,7 +217,7 @@ class ModuleProcess:
         return self._process
 
     def _environment(self) -> dict[str, str]:
-        source = str(Path(brokersim.__file__).parent.parent)
+        source = str(Path(__file__).parents[2])
         paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         if source not in paths and Path(source).name not in ("site-packages", "dist-packages"):
             paths.insert(0, source)

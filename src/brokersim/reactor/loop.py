@@ -404,7 +404,9 @@ class Reactor:
         due += [timer for when, _, timer in heapq.nsmallest(_LOOK_AT, self._timers) if when <= self.now]
         owners = dict.fromkeys(timer.owner for timer in due if timer.fn is not None)
         names = ", ".join(_name(owner) for owner in owners)
-        error = Livelock(f"virtual time stands still after {TIMER_LIVELOCK} timers at one instant, set by {names}")
+        error = Livelock(
+            f"virtual time stands still after {TIMER_LIVELOCK} timers at one instant, set by {names}"
+        )
         for owner in owners:
             if owner is None:
                 raise error
