@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from brokersim.broker.far import FarBroker, FarModule
+from brokersim.broker.flux_import import flux_importable
 from brokersim.broker.loader import Loader
 from brokersim.broker.sink import Sink
 from brokersim.net.module_loop import ModuleWire
@@ -48,13 +49,15 @@ def _run(connection: socket.socket, path: Path) -> None:
     wire = ModuleWire(connection, float(os.environ.get("BROKERSIM_CLOCK_SPEED", "1")))
     welcome = wire.welcome().payload
     broker = FarBroker(wire, welcome, _sink())
-    try:
-        code = Loader().load(path)
-    except RequestError as error:
-        FarModule.refuse(broker, welcome["name"], path, error)
-    else:
-        FarModule(broker, welcome["name"], code, tuple(welcome.get("args", ()))).begin()
-    wire.run()
+    # For good, not only while the file is loaded: whatever runs here belongs to it, and may import late.
+    with flux_importable():
+        try:
+            code = Loader().load(path)
+        except RequestError as error:
+            FarModule.refuse(broker, welcome["name"], path, error)
+        else:
+            FarModule(broker, welcome["name"], code, tuple(welcome.get("args", ()))).begin()
+        wire.run()
 
 
 def _sink() -> Sink | None:
