@@ -12,6 +12,7 @@ import trio
 
 from brokersim.broker.instance import DEFAULT_MODULES, Instance, Settings
 from brokersim.broker.sink import MemorySink, NullSink, Sink
+from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.udp import UdpSink
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
@@ -92,5 +93,7 @@ async def open_instance(
         attributes=dict(attrs or {}),
         conf=dict(conf or {}),
     )
-    async with Instance(settings, make_sink(stats)).running() as instance:
+    sink = make_sink(stats)
+    told = {"BROKERSIM_STATS": sink.target} if isinstance(sink, UdpSink) else {}
+    async with Instance(settings, sink, ModuleProcesses(told)).running() as instance:
         yield instance

@@ -8,7 +8,7 @@ import pytest
 
 from brokersim.broker.instance import Instance
 from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EIO, ENOSYS
-from brokersim.reactor import loop
+from brokersim.reactor import loop, run
 from tests.broker.live import live, refused, write
 
 CRASHING = """
@@ -297,5 +297,149 @@ def test_a_failing_service_of_the_broker_itself_is_answered_and_logged(monkeypat
             await client.call("broker.status")
         assert "broker.status failed: ZeroDivisionError" in instance.broker(0).log.lines()[0]
         assert (await client.call("broker.ping", {}))["rank"] == 0
+
+    live(body)
+
+
+EXITING = """
+    @request_handler("sync")
+    def sync(self, msg):
+        raise SystemExit(3)
+
+    @request_handler("step")
+    async def step(self, msg):
+        await self.handle.sleep(0.1)
+        raise SystemExit(3)
+
+    @request_handler("task")
+    @trio_task
+    async def task(self, msg):
+        await trio.sleep(0.1)
+        raise SystemExit(3)
+
+    @request_handler("timer")
+    def timer(self, msg):
+        self.handle.call_later(0.1, exit)
+
+    @request_handler("watcher")
+    def watcher(self, msg):
+        self.handle.prepare_watcher_create(lambda *_: exit()).start()
+
+    @request_handler("blocking")
+    def blocking(self, msg):
+        self.handle.rpc("attr.get", {"name": "rank"}).get()
+        raise SystemExit(3)
+
+    async def teardown(self):
+        raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize("method", ["sync", "step", "task", "timer", "watcher", "blocking"])
+def test_sys_exit_in_a_callback_ends_its_module_and_not_the_instance(tmp_path: Any, method: str) -> None:
+    path = write(tmp_path, "exiting", EXITING)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path)
+        with refused(EHOSTUNREACH):
+            await instance.client().call(f"exiting.{method}")
+        lines = instance.broker(0).log.lines()
+        assert "ended by SystemExit" in lines[-1]
+        await instance.load(path)
+        await instance.remove("exiting")
+        assert instance.modules(0) == []
+        assert "teardown raises SystemExit" in instance.broker(0).log.lines()[-1]
+
+    live(body)
+
+
+# -- livelock: virtual time that stands still
+
+RESTLESS = """
+    @request_handler("ring")
+    def ring(self, msg):
+        self.handle.request(f"{self.args[0]}.ring")
+
+    @request_handler("ask")
+    async def ask(self, msg):
+        while True:
+            await self.handle.call("attr.get", {"name": "rank"})
+
+    @request_handler("sleepless")
+    async def sleepless(self, msg):
+        while True:
+            await self.handle.sleep(0)
+
+    @request_handler("timer")
+    def timer(self, msg=None):
+        self.handle.call_later(0, self.timer)
+
+    @request_handler("idle")
+    def idle(self, msg):
+        self.handle.respond(msg)
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LIVELOCK", 50_000)
+    monkeypatch.setattr(loop, "TIMER_LIVELOCK", 20_000)
+    monkeypatch.setattr(run, "TIMER_LIVELOCK", 20_000)
+
+
+def test_modules_that_keep_virtual_time_still_are_named_and_failed(tmp_path: Any, impatient: None) -> None:
+    path = write(tmp_path, "restless", RESTLESS)
+
+    async def body(instance: Instance) -> None:
+        for name, peer in (("a", "b"), ("b", "c"), ("c", "a"), ("quiet", "")):
+            await instance.load(path, peer, name=name)
+        instance.client().request("a.ring")
+        await instance.sleep(1)
+        assert [module.name for module in instance.modules(0)] == ["quiet"]
+        lines = [line.partition(" - - - ")[2] for line in instance.broker(0).log.lines()]
+        assert len(lines) == 3
+        assert all(
+            line.startswith(
+                "ended by Livelock: virtual time stands still after 50000 messages at one instant: "
+            )
+            and {"a sends b.ring", "b sends c.ring", "c sends a.ring"}
+            == set(line.rpartition(": ")[2].split(", "))
+            for line in lines
+        ), lines
+        await instance.client().call("quiet.idle")
+
+    live(body)
+
+
+@pytest.mark.parametrize("method", ["ask", "sleepless", "timer"])
+def test_one_module_that_keeps_virtual_time_still_is_failed_alone(
+    tmp_path: Any, impatient: None, method: str
+) -> None:
+    path = write(tmp_path, "restless", RESTLESS)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path, "")
+        await instance.load(path, "", name="quiet")
+        instance.client().request(f"restless.{method}")
+        await instance.sleep(1)
+        assert [module.name for module in instance.modules(0)] == ["quiet"]
+        (line,) = instance.broker(0).log.lines()
+        assert "ended by Livelock: virtual time stands still after" in line and "restless" in line
+
+    live(body)
+
+
+def test_much_work_at_one_instant_is_no_livelock(tmp_path: Any, impatient: None) -> None:
+    path = write(tmp_path, "restless", RESTLESS)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path, "")
+        client = instance.client()
+        answers: list[int] = []
+        for _ in range(20):
+            for _ in range(2000):
+                client.request("restless.idle", None, lambda answer, _: answers.append(answer.errnum))
+            await client.call("restless.idle")
+        assert answers == [0] * 40_000
 
     live(body)

@@ -25,8 +25,8 @@ def test_list(fake: FakeBroker, run: Run) -> None:
 
 def test_list_on_several_ranks_with_paths(fake: FakeBroker, run: Run) -> None:
     lines = run("module", "list", "-l", "-r", "0,2", "--tsv").out.splitlines()
-    assert lines[0] == "Rank\tModule\tIdle\tS\tSendq\tRecvq\tService\tMask\tHooks p/c/i\tPath"
-    assert lines[1] == "0\tkvs\t0\tR\t0\t2\t-\t0x1000\t4211/4211/0\t/m/kvs"
+    assert lines[0] == "Rank\tModule\tIdle\tS\tSendq\tRecvq\tService\tMask\tHooks p/c/i\tPid\tPath"
+    assert lines[1] == "0\tkvs\t0\tR\t0\t2\t-\t0x1000\t4211/4211/0\t-\t/m/kvs"
     assert [line.split("\t")[0] for line in lines[1:]] == ["0", "0", "0", "2", "2", "2"]
     assert fake.nodeids("module.list") == [0, 2]
 
@@ -93,6 +93,29 @@ def test_reload_removes_and_loads_from_where_it_came(fake: FakeBroker, run: Run)
     assert run("module", "reload", "kvs", "x=1").code == 0
     assert fake.topics == ["module.list", "module.remove", "module.load"]
     assert fake.asked("module.load") == [{"path": "/m/kvs", "args": ["x=1"], "exec": False, "name": "kvs"}]
+
+
+def test_load_as_a_process_and_by_fluxs_loader(fake: FakeBroker, run: Run) -> None:
+    fake.answers["module.load"] = None
+    assert run("module", "load", "--exec", "kvs").code == 0
+    assert run("module", "load", "--exec", "--loader", "flux", "kvs").code == 0
+    assert fake.asked("module.load") == [
+        {"path": "kvs", "args": [], "exec": True},
+        {"path": "kvs", "args": [], "exec": True, "loader": "flux"},
+    ]
+    refused = run("module", "load", "--loader", "flux", "kvs")
+    assert (refused.code, refused.err.splitlines()[1]) == (
+        2, "  try:  brokersim module load --exec --loader flux PATH",
+    )  # fmt: skip
+
+
+def test_reload_of_a_process_makes_a_process_again(fake: FakeBroker, run: Run) -> None:
+    fake.answers |= {"module.remove": None, "module.load": None}
+    fake.answers["module.list"]["mods"][0] |= {"pid": 4711, "loader": "flux"}
+    assert run("module", "reload", "kvs").code == 0
+    assert fake.asked("module.load") == [
+        {"path": "/m/kvs", "args": [], "exec": True, "name": "kvs", "loader": "flux"}
+    ]
 
 
 # --- debug

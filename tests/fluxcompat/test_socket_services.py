@@ -233,9 +233,18 @@ def test_modules_are_listed_loaded_reloaded_and_removed(client: MinimalClient, t
     assert client.errnum("module.load", {**load, "path": str(tmp_path / "nosuch.py")}) == 2
 
 
-def test_modules_as_processes_are_refused_with_the_reason(client: MinimalClient) -> None:
-    frame = client.raw("module.load", {"path": "kvs", "args": [], "exec": True})
-    assert (frame.errnum, "modules as processes of their own (exec)" in frame.text) == (22, True)
+def test_a_module_is_loaded_as_a_process_over_the_socket(client: MinimalClient, tmp_path: Path) -> None:
+    path = tmp_path / "farhello.py"
+    path.write_text(HELLO)
+    client.rpc("module.load", {"path": str(path), "args": ["x"], "exec": True})
+    assert client.rpc("farhello.info") == {"name": "farhello", "args": ["x"]}
+    assert client.rpc("farhello.stats-get")["rx"]["request"] == 3  # the welcome, info, this
+    (listed,) = (mod for mod in client.rpc("module.list")["mods"] if mod["name"] == "farhello")
+    assert (listed["status"], listed["loader"], listed["pid"] > 1) == (1, "brokersim", True)
+    client.rpc("module.remove", {"name": "farhello", "cancel": False})
+    assert client.errnum("farhello.info") == 38
+    refused = client.raw("module.load", {"path": str(path), "args": [], "exec": True, "loader": "lua"})
+    assert (refused.errnum, refused.text) == (22, "no loader 'lua'; give brokersim or flux")
 
 
 def test_a_flux_module_file_is_loaded_over_the_socket(client: MinimalClient, tmp_path: Path) -> None:

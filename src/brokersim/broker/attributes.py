@@ -45,6 +45,10 @@ class Attributes:
         """``IMMUTABLE`` or 0."""
         return IMMUTABLE if name in self._fixed else 0
 
+    def fixed(self) -> dict[str, str]:
+        """Those that never change."""
+        return {name: self._values[name] for name in self._fixed}
+
     def items(self) -> Iterator[tuple[str, str]]:
         return iter(self._values.items())
 

@@ -14,7 +14,7 @@ from greenlet import getcurrent, greenlet
 
 from brokersim.protocol.errnums import EDEADLK, ETIMEDOUT, RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import dispatch
+from brokersim.reactor.actor import FAILURES, dispatch
 from brokersim.reactor.loop import Timer
 from brokersim.reactor.step import ModuleUnloaded
 
@@ -96,7 +96,7 @@ class Workers:
                 handle.loop.prepare()  # the turn that its wait cut short
         elif isinstance(outcome, RequestError) and message is not None and message.type == REQUEST:
             handle.refuse(message, outcome)
-        elif isinstance(outcome, Exception):
+        elif isinstance(outcome, FAILURES):
             handle.failed(outcome, message)
         else:
             raise outcome

@@ -175,6 +175,10 @@ class Broker:
 
     # -- requests and responses
 
+    def path(self, request: Message) -> tuple[str, ...]:
+        """The uuids a request came by, originator first, this broker's last."""
+        return (*(request.routes or (request.src.uuid,)), self.uuid)
+
     def route_request(self, message: Message) -> None:
         """Send a request one step on: to the local service, over a link, or back with an errnum."""
         if self.reactor.is_outside:

@@ -25,11 +25,11 @@ from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
 from brokersim.reactor.loop import NS, Timer
 from brokersim.reactor.step import ModuleUnloaded, Stepper
-from brokersim.statsd.client import StatsClient
 
 if TYPE_CHECKING:
     from brokersim.broker.broker import Broker
     from brokersim.broker.host import Module
+    from brokersim.statsd.client import StatsClient
 
 
 class Handle(Endpoint):
@@ -236,12 +236,13 @@ class Handle(Endpoint):
     def set_mask(self, mask: int) -> None:
         """Set the debug mask; bit 0x1000 starts the emission of counters at this module's hook."""
         mask &= 0xFFFFFFFF
-        if mask & MSGCOUNT:
-            if self.instrument is None:
-                self.instrument = Instrument(self, self.broker.instance.hook)
-            self.instrument.start()
-        elif self.instrument is not None:
-            self.instrument.stop()
+        if mask & MSGCOUNT and self.instrument is None:
+            self.instrument = self.broker.instance.instrument(self)
+        if self.instrument is not None:
+            if mask & MSGCOUNT:
+                self.instrument.start()
+            else:
+                self.instrument.stop()
         self.mask = mask
 
     # -- receiving

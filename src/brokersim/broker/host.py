@@ -11,6 +11,7 @@ from brokersim.broker.handle import Handle
 from brokersim.broker.loader import ModuleCode, describe
 from brokersim.protocol.errnums import ECONNRESET, EINVAL, ETIMEDOUT, RequestError
 from brokersim.protocol.message import FLAG_NORESPONSE, REQUEST, Message
+from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.cost import Station
 from brokersim.reactor.loop import Timer
 
@@ -79,6 +80,11 @@ class Module:
         """Time (ns) since it was loaded; the broker keeps no time of the last message (a cost a message)."""
         return self.broker.reactor.now - self.since
 
+    @property
+    def sendqueue(self) -> int:
+        """Messages that wait to be taken by it: none, in a process where all share one queue."""
+        return 0
+
     # -- load
 
     def _welcome(self) -> None:
@@ -106,7 +112,7 @@ class Module:
         except RequestError as error:
             self._end(error.errno or EINVAL, error.text)
             return
-        except (Exception, SystemExit) as error:
+        except FAILURES as error:
             self._end(exit_errnum(error), f"{self.code.path} raises at start: {describe(error)}")
             return
         for entry in self.code.table.events:
@@ -122,7 +128,7 @@ class Module:
     async def _when_ready(self, ready: Any) -> None:
         try:
             await ready
-        except (RequestError, Exception) as error:
+        except FAILURES as error:
             self._end(
                 exit_errnum(error), describe(error) if not isinstance(error, RequestError) else error.text
             )
@@ -144,6 +150,11 @@ class Module:
                 loaded, self._loaded = self._loaded, None
                 loaded(None)
 
+    def told(self, status: int, errnum: int) -> None:
+        """The module says how far it is; in process only that it runs, the rest is this host's to say."""
+        if status == RUNNING:
+            self.became_running()
+
     def _load_timed_out(self) -> None:
         self._end(
             ETIMEDOUT,
@@ -152,15 +163,22 @@ class Module:
 
     # -- end
 
-    def stop(self, removed: Done | None = None) -> None:
-        """Begin the end: no new requests, ``teardown`` runs, then EXITED; ``removed`` is told."""
+    def stop(self, removed: Done | None = None, cancel: bool = False) -> None:
+        """Begin the end: no new requests, ``teardown`` runs, then EXITED; ``removed`` is told.
+
+        With ``cancel`` a teardown that waits is not waited for.
+        """
         if removed is not None:
             if self.status == EXITED:
                 removed(None)
                 return
             self._removed.append(removed)
-        if self.status >= FINALIZING:
-            return
+        if self.status < FINALIZING:
+            self._finalize()
+        if cancel:
+            self.broker.reactor.call_later(0, self._end, 0, "")
+
+    def _finalize(self) -> None:
         self.status = FINALIZING
         self.broker.stop_serving(self.handle)
         self._cancel_timer()
@@ -175,7 +193,7 @@ class Module:
                 ending = teardown()
                 if ending is not None:
                     await ending
-        except Exception as error:
+        except FAILURES as error:
             self._log(f"teardown raises {describe(error)}")
         # Later, not now: this coroutine is one of those that the end throws out.
         self.broker.reactor.call_later(0, self._end, 0, "")

@@ -15,23 +15,27 @@ import attrs
 import trio
 
 from brokersim import version
-from brokersim.broker import logring
+from brokersim.broker import logring, outside
 from brokersim.broker.blocking import Workers
 from brokersim.broker.broker import Broker
 from brokersim.broker.endpoint import Endpoint
 from brokersim.broker.handle import Handle
 from brokersim.broker.host import RUNNING, Done, Module
+from brokersim.broker.instrument import Instrument
 from brokersim.broker.link import DEFAULT_LATENCY
 from brokersim.broker.loader import Loader, default_name
+from brokersim.broker.remote import Launcher, RemoteModule, loader_name
+from brokersim.broker.repeating import every
 from brokersim.broker.sink import MemorySink, NullSink, Sink
 from brokersim.broker.waits import Occurrence
 from brokersim.broker.watchdog import watchdog
 from brokersim.protocol import topology
 from brokersim.protocol.duration import parse_duration
-from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, RequestError
+from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOTSUP, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel, Node
 from brokersim.reactor.loop import NS, Reactor
@@ -48,6 +52,10 @@ RANK0_MODULES = frozenset({"heartbeat", "content-sqlite", "cron", "job-manager",
 START_ARGS: dict[str, tuple[str, ...]] = {"cron": ("sync=heartbeat.pulse",)}
 #: Where virtual wall-clock time starts: 2026-01-01T00:00:00Z.
 VIRTUAL_EPOCH = 1_767_225_600.0
+_REAL_TIME_ONLY = (
+    "a module in a process of its own lives by the real clock, which virtual time cannot hold: "
+    "start the instance with --clock real, or load the module without --exec"
+)
 #: Stands for an infinite duration where a timer needs a number: a century, in seconds.
 _FOREVER = 100 * 365.25 * 86400
 
@@ -80,8 +88,12 @@ class Settings:
 class Instance:
     """One instance: brokers on ranks 0..size-1 in one process, driven by one reactor."""
 
-    def __init__(self, settings: Settings, sink: Sink | None = None) -> None:
+    def __init__(
+        self, settings: Settings, sink: Sink | None = None, launcher: Launcher | None = None
+    ) -> None:
         self.settings = settings
+        #: Starts modules as processes of their own, where that is possible.
+        self.launcher = launcher
         self.size = settings.size
         self.fanout = settings.fanout
         self.seed = settings.seed
@@ -221,15 +233,35 @@ class Instance:
     def load_module(self, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done) -> None:
         """Load a file; ``done(error)`` is called when it runs or has failed. Raises RequestError at once if it can."""
         file = self.loader.find(path)
-        name = name or default_name(file)
+        name = self._free_name(rank, name or default_name(file))
+        code = self.loader.load(file)
+        self._modules[rank][name] = Module(self.broker(rank), name, code, args, done)
+
+    def load_process(
+        self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
+    ) -> None:
+        """Like ``load_module``, in a process of its own, by our loader or by ``flux``."""
+        if self.settings.clock.is_virtual:
+            raise RequestError(ENOTSUP, _REAL_TIME_ONLY)
+        if self.launcher is None:
+            raise RequestError(ENOTSUP, "this instance cannot start modules as processes of their own")
+        file = self.loader.find(path)
+        name = self._free_name(rank, name or default_name(file))
+        loader = loader_name(loader)
+        command = self.launcher.command(loader, file)
+        self._modules[rank][name] = RemoteModule(
+            self.broker(rank), name, file, args, done, command,
+            launcher=self.launcher, loader=loader,
+        )  # fmt: skip
+
+    def _free_name(self, rank: int, name: str) -> str:
         if name in self._modules[rank]:
             raise RequestError(
                 EEXIST, f"module {name!r} is already loaded on rank {rank}; give it another name"
             )
         if not name or "." in name or "/" in name:
             raise RequestError(EINVAL, f"module name {name!r} is empty or contains a dot or slash")
-        code = self.loader.load(file)
-        self._modules[rank][name] = Module(self.broker(rank), name, code, args, done)
+        return name
 
     def forget_module(self, module: Module) -> None:
         """A module has ended."""
@@ -240,9 +272,18 @@ class Instance:
         """Keep the message count of an endpoint that goes."""
         self.retired_messages += sum(handle.counts[1::2])
 
-    async def load(self, path: str, *args: str, rank: int = 0, name: str | None = None) -> None:
-        """Load a module and wait until it runs. Raises RequestError."""
-        await self._in_reactor(partial(self.load_module, rank, path, args, name))
+    async def load(
+        self,
+        path: str,
+        *args: str,
+        rank: int = 0,
+        name: str | None = None,
+        as_process: bool = False,
+        loader: str | None = None,
+    ) -> None:
+        """Load a module and wait until it runs; as a process of its own if wanted. Raises RequestError."""
+        load = partial(self.load_process, loader) if as_process else self.load_module
+        await self._in_reactor(partial(load, rank, path, args, name))
 
     async def remove(self, name: str, rank: int = 0) -> None:
         """Unload a module and wait until it is gone. Raises RequestError(ENOENT)."""
@@ -281,6 +322,12 @@ class Instance:
         handle._scopes[scope] = None
         self._tasks.start_soon(self._run_task, handle, scope, request, fn, args)
 
+    def start_background(self, fn: Callable[[], Awaitable[None]]) -> None:
+        """Run a trio task that ends by itself, or is cancelled with the instance. It must not raise."""
+        if self._tasks is None:
+            raise RequestError(EINVAL, "the instance is not running: no task can be started")
+        self._tasks.start_soon(fn)
+
     async def _run_task(
         self,
         handle: Handle,
@@ -289,11 +336,11 @@ class Instance:
         fn: Callable[..., Awaitable[Any]],
         args: tuple[Any, ...],
     ) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             with scope:
                 await fn(*args)
-        except Exception as raised:
+        except FAILURES as raised:
             error = raised
         finally:
             if handle._scopes is not None:
@@ -301,13 +348,27 @@ class Instance:
             if error is not None:
                 self.runner.post(partial(handle._task_ended, request, error))
 
+    def instrument(self, handle: Handle) -> Instrument | None:
+        """What emits a module's counters."""
+        return Instrument(handle, self.hook)
+
+    def watch_fd(
+        self, handle: Handle, fd: int, events: int, call: Callable[[int], object]
+    ) -> Callable[[], object]:
+        """Call ``call(revents)`` as a turn of a module's loop while ``fd`` is ready; returns what stops that."""
+        return outside.watch_fd(handle, fd, events, call)
+
+    def watch_signal(self, handle: Handle, number: int, call: Callable[[], object]) -> Callable[[], object]:
+        """Call back as a turn of a module's loop when the process gets a signal; returns what stops that."""
+        return outside.watch_signal(handle, number, call)
+
     def stats_client(self, handle: Handle) -> StatsClient:
         """The statsd context of one module."""
         return StatsClient(
             None if isinstance(self.sink, NullSink) else self._send_stats,
             prefix=f"flux.{handle.name}",
             period=self.seconds("stats.period", 1.0),
-            start_timer=partial(_every, handle),
+            start_timer=partial(every, handle),
             clock=handle.now,
         )
 
@@ -399,24 +460,3 @@ def _clock(kind: ClockKind) -> RealClock | VirtualClock:
     if isinstance(running, RealClock) and running.speed == kind.speed:
         return running
     return RealClock(kind.speed)
-
-
-class _Repeating:
-    """A repeating call on a module's loop, for statistics flushes."""
-
-    __slots__ = ("_fn", "_handle", "_period", "_timer")
-
-    def __init__(self, handle: Handle, period: float, fn: Callable[[], None]) -> None:
-        self._handle, self._period, self._fn = handle, period, fn
-        self._timer = handle.call_later(period, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = self._handle.call_later(self._period, self._tick)
-        self._fn()
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-
-def _every(handle: Handle, period: float, fn: Callable[[], None]) -> _Repeating:
-    return _Repeating(handle, period, fn)

@@ -165,9 +165,17 @@ def _find_class(names: dict[str, object], path: Path, module: str) -> type:
     raise RequestError(EINVAL, f"{path} must define exactly one subclass of BrokerModule, not {found}")
 
 
+def _is_ours(filename: str) -> bool:
+    """A file of the package: an error that surfaced there came from the module's line that called it."""
+    package = Path(__file__).parent.parent
+    path = Path(filename)
+    return path.is_relative_to(package) and not path.is_relative_to(shipped_folder())
+
+
 def describe(error: BaseException) -> str:
     """An exception as one line with the place it came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    theirs = [frame for frame in frames if not _is_ours(frame.filename)] or frames
+    place = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

@@ -28,7 +28,7 @@ def message_counts(counts: list[int]) -> dict[str, dict[str, int]]:
 def ping(handle: Handle, request: Message) -> None:
     """Echo every key, and add the way the request came."""
     reply = dict(request.unpack(dict[str, Any]))
-    path = (*(request.routes or (request.src.uuid,)), handle.broker.uuid, handle.uuid)
+    path = (*handle.broker.path(request), handle.uuid)
     reply |= {
         "route": "!".join(uuid[:8] for uuid in path),
         "userid": request.userid,

@@ -16,12 +16,13 @@ from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
+from brokersim.broker.remote import RemoteModule
 from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
 from brokersim.protocol.settings import check_hook
 from brokersim.protocol.topology import children
-from brokersim.reactor.loop import NS, Flood
+from brokersim.reactor.loop import NS, Flood, Livelock
 
 if TYPE_CHECKING:
     from brokersim.broker.broker import Broker
@@ -49,6 +50,8 @@ class BrokerEndpoint(Handle):
             # What floods are its answers, to whoever asked without end; they were dropped, nobody here is to blame.
             self.broker.write_log(logring.ERR, "broker", f"answers dropped: {error}")
             return
+        if isinstance(error, Livelock):
+            return  # it passes on what others ask without end, and those have been failed
         if message is None or message.type != REQUEST:
             super().failed(error, message)
             return
@@ -230,6 +233,7 @@ class LoadArgs(msgspec.Struct):
     args: list[str] = []
     exec: bool = False
     name: str | None = None
+    loader: str | None = None
 
 
 class RemoveArgs(msgspec.Struct):
@@ -260,8 +264,9 @@ def module_list(self: BrokerEndpoint, request: Message) -> None:
 
 
 def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
-    """Flux's keys, and ours: the mask, the hook and how often the loop turned."""
+    """Flux's keys, and ours: the mask, the hook, how often the loop turned, and a process of its own, if it has one."""
     handle = module.handle
+    process = {"pid": module.pid, "loader": module.loader} if isinstance(module, RemoteModule) else {}
     if handle.station is not None:
         handle.station.settle()
     instrument = handle.instrument
@@ -273,30 +278,29 @@ def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
         "idle": module.idle_ns // NS,
         "status": module.status,
         "services": services,
-        "sendqueue": 0,
+        "sendqueue": module.sendqueue,
         "recvqueue": self.reactor.queued_for(handle) + (len(handle.station.inbox) if handle.station else 0),
         "mask": handle.mask,
         "hook": instrument.hook if instrument else self.broker.instance.hook,
         "iterations": handle.iterations,
         "idle_calls": loop.idle_calls if loop else 0,
         "packets": instrument.packets if instrument else 0,
+        **process,
     }
 
 
 def module_load(self: BrokerEndpoint, request: Message) -> None:
     args = request.unpack(LoadArgs)
+    load = self.broker.instance.load_module
     if args.exec:
-        raise RequestError(
-            EINVAL, "module.load: modules as processes of their own (exec) are not available here"
-        )
-    self.broker.instance.load_module(
-        self.rank, args.path, tuple(args.args), args.name, partial(_answer, self, request)
-    )
+        load = partial(self.broker.instance.load_process, args.loader)
+    load(self.rank, args.path, tuple(args.args), args.name, partial(_answer, self, request))
 
 
 def module_remove(self: BrokerEndpoint, request: Message) -> None:
-    module = self.broker.instance.module(self.rank, request.unpack(RemoveArgs).name)
-    module.stop(partial(_answer, self, request))
+    args = request.unpack(RemoveArgs)
+    module = self.broker.instance.module(self.rank, args.name)
+    module.stop(partial(_answer, self, request), args.cancel)
 
 
 def _answer(self: BrokerEndpoint, request: Message, error: RequestError | None) -> None:
@@ -307,13 +311,12 @@ def _answer(self: BrokerEndpoint, request: Message, error: RequestError | None) 
 
 
 def module_status(self: BrokerEndpoint, request: Message) -> None:
-    """A module says it is running; the other states are the host's to say, in process."""
+    """A module says how far it is: running, finalizing, exited."""
     args = request.unpack(StatusArgs)
     module = getattr(request.src, "module", None)
     if module is None:
         raise RequestError(EPROTO, "module.status: the sender is no module of this rank")
-    if args.status == 1:
-        module.became_running()
+    module.told(args.status, args.errnum)
     self.respond(request)
 
 

@@ -48,6 +48,10 @@ class HandlerTable:
             entry = self._prefixed.get(topic[len(name) + 1 :])
         return entry
 
+    def request_topics(self, name: str) -> list[str]:
+        """The topics of requests that the module loaded as ``name`` handles."""
+        return [*(f"{name}.{topic}" for topic in self._prefixed), *self._full]
+
     @classmethod
     def of(cls, owner: type) -> HandlerTable:
         """The table of a class, from the marks its decorators left, base classes first."""

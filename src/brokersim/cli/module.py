@@ -85,7 +85,7 @@ def complete_module(context: click.Context, _param: click.Parameter, incomplete:
         ("brokersim module list -r all", "on every rank"),
     ),
 )
-@click.option("-l", "--long", is_flag=True, help="with the path")
+@click.option("-l", "--long", is_flag=True, help="with the path, and the pid of a process of its own")
 @click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="of these ranks  [this one]")
 @list_options
 @pass_session
@@ -106,11 +106,11 @@ def _show(session: Session, answers: Sequence[tuple[int | None, dict[str, Any]]]
     several = len(answers) > 1
     titles = ["Module", "Idle", "S", "Sendq", "Recvq", "Service", "Mask", "Hooks p/c/i"]
     rows = [
-        ([rank] if several else []) + _row(mod) + ([mod["path"]] if long else [])
+        ([rank] if several else []) + _row(mod) + ([mod.get("pid"), mod["path"]] if long else [])
         for rank, answer in answers
         for mod in answer["mods"]
     ]
-    session.table((["Rank"] if several else []) + titles + (["Path"] if long else []), rows)
+    session.table((["Rank"] if several else []) + titles + (["Pid", "Path"] if long else []), rows)
 
 
 def _with_rank(rank: int | None, mod: dict[str, Any]) -> dict[str, Any]:
@@ -147,11 +147,18 @@ def _hooks(mod: dict[str, Any]) -> str | None:
     **examples(
         ("brokersim module load ./hello.py", "a file of yours"),
         ("brokersim module load -n hello2 ./hello.py a=1", "a second time, with an argument"),
+        ("brokersim module load --exec ./hello.py", "in a process of its own: a crash costs nobody else"),
         ("brokersim module load --check ./hello.py", "would it run here, and in Flux?"),
     ),
 )
 @click.option(
     "--check", is_flag=True, help="only try it, in an instance of its own; exit code 1 if it would not run"
+)
+@click.option("--exec", "as_process", is_flag=True, help="run it as a process of its own")
+@click.option(
+    "--loader",
+    type=click.Choice(["brokersim", "flux"]),
+    help="with --exec: what runs the file; flux needs Flux installed  [brokersim]",
 )
 @click.option("-n", "--name", metavar="NAME", help="load under this name")
 @click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks  [this one]")
@@ -159,18 +166,29 @@ def _hooks(mod: dict[str, Any]) -> str | None:
 @click.argument("args", metavar="[ARG]...", nargs=-1)
 @pass_session
 def load(
-    session: Session, check: bool, name: str | None, ranks: str | None, path: str, args: tuple[str, ...]
+    session: Session,
+    check: bool,
+    as_process: bool,
+    loader: str | None,
+    name: str | None,
+    ranks: str | None,
+    path: str,
+    args: tuple[str, ...],
 ) -> None:
     """Load a module and wait until it runs."""
+    if loader is not None and not as_process:
+        raise usage_error(
+            "--loader chooses what runs a process of its own",
+            attempt="brokersim module load --exec --loader flux PATH",
+        )
     if check:
         # Not at the top: it brings trio, which no other client command needs.
         from brokersim.cli.module_check import show_check
 
         show_check(session, path, args)
         return
-    request: dict[str, Any] = {"path": resolve(path), "args": list(args), "exec": False}
-    if name is not None:
-        request["name"] = name
+    request: dict[str, Any] = {"path": resolve(path), "args": list(args), "exec": as_process}
+    request |= {key: value for key, value in (("name", name), ("loader", loader)) if value is not None}
     shown = name or path
     for rank in _where(session, ranks):
         session.rpc("module.load", request, rank=rank, explain=_explain_load(shown))
@@ -265,9 +283,12 @@ def _reload(
     path = resolve(name)
     wanted = name if path == name else Path(path).name.partition(".")[0]
     mods = session.rpc("module.list", rank=rank)["mods"]
-    known = {mod["name"]: mod["path"] for mod in mods}
+    before: dict[str, Any] = next((mod for mod in mods if mod["name"] == wanted), {})
     if path == name:
-        path = known.get(name, name)
+        path = before.get("path", name)
     _remove(session, wanted, rank, cancel, force)
-    request = {"path": path, "args": list(args), "exec": False, "name": wanted}
+    # As it was: one that ran as a process of its own does so again.
+    request = {"path": path, "args": list(args), "exec": "pid" in before, "name": wanted}
+    if "loader" in before:
+        request["loader"] = before["loader"]
     session.rpc("module.load", request, rank=rank, explain=_explain_load(wanted))

@@ -8,28 +8,53 @@ import attrs
 
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
-from brokersim.fluxapi.check import check
+from brokersim.fluxapi.check import Check, check
 
 
 def show_check(session: Session, path: str, args: tuple[str, ...]) -> None:
     """Print what a file uses. Raises CommandError (exit code 1) if it would not run here, or not in Flux."""
     try:
         found = check(Path(path), args)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise CommandError(f"cannot check {path}: {error}") from None
     if session.json:
         session.emit(attrs.asdict(found))
     else:
-        lines = (
-            ("tier", str(found.tier)),
-            ("imports", ", ".join(found.imports)),
-            ("handle", ", ".join(found.methods)),
-            ("services", ", ".join(found.services)),
-            ("subscribes", ", ".join(found.subscriptions)),
+        for title, text in _lines(found):
+            session.out(f"{title:13}{text}")
+    if not found.is_fine:
+        where = [
+            place
+            for place, problems in (("here", found.not_here), ("in Flux", found.not_in_flux))
+            if problems
+        ]
+        raise CommandError(
+            f"{path} would not run {' nor '.join(where)}",
+            hint="" if session.json else "the lines 'not here' and 'not in Flux' say what is in the way",
+            code=1,
         )
-        for title, text in lines:
-            session.out(f"{title:11}{text or '-'}")
-    problems = [f"not here: {one}" for one in found.not_here]
-    problems += [f"not in Flux: {one}" for one in found.not_in_flux]
-    if problems:
-        raise CommandError("; ".join(problems), code=1)
+
+
+def _lines(found: Check) -> list[tuple[str, str]]:
+    """Title and text of each line; a problem has one of its own."""
+    tier = "" if found.tier is None else f", tier {found.tier} of 3"
+    lines = [
+        ("api", f"{found.api}{tier}"),
+        *(
+            (title, ", ".join(names) or "-")
+            for title, names in (
+                ("imports", found.imports),
+                ("handle", found.methods),
+                ("requests", found.requests),
+                ("services", found.services),
+                ("subscribes", found.subscriptions),
+            )
+        ),
+    ]
+    for title, problems in (
+        ("note", found.notes),
+        ("not here", found.not_here),
+        ("not in Flux", found.not_in_flux),
+    ):
+        lines += [(title, problem) for problem in problems]
+    return lines

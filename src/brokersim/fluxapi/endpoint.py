@@ -10,6 +10,7 @@ from brokersim.broker.endpoint import Handler, Method
 from brokersim.broker.handle import Handle
 from brokersim.fluxapi.message import Message, MessageWatcher
 from brokersim.protocol import message as wire
+from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class FluxEndpoint(Handle):
             fn(*args)
         except ModuleUnloaded:
             raise
-        except Exception as error:
+        except FAILURES as error:
             if self.run is None or not self.run.stop(error):
                 self.failed(error, None)
 

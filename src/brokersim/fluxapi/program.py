@@ -14,6 +14,7 @@ from brokersim.fluxapi.brokermod import resolve_entry_point
 from brokersim.fluxapi.core.handle import Flux
 from brokersim.fluxapi.endpoint import FluxEndpoint
 from brokersim.protocol.errnums import EDEADLK, RequestError
+from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Run:
             self._entry(Flux(handle=endpoint), *self._args)
         except ModuleUnloaded:
             raise
-        except (Exception, SystemExit) as error:
+        except FAILURES as error:
             self.is_over = True
             module.crashed(error, None)
         else:

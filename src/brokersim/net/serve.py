@@ -20,6 +20,7 @@ from brokersim.broker.instance import Instance, Settings
 from brokersim.broker.watchdog import HANDLER_TIMEOUT
 from brokersim.net.connector import Connector
 from brokersim.net.discover import instance_folders, is_alive
+from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
 from brokersim.net.stats_target import TargetError, statistics_target, stats_attributes, stats_environment
 from brokersim.program import run
@@ -107,7 +108,8 @@ async def _serve(options: StartOptions, folder: Path, ready: int | None, watch: 
         async with statistics_target(
             options.stats, aggregator=options.aggregator, clock=options.clock, log=log
         ) as sink:
-            instances.append(Instance(settings_of(options), sink))
+            processes = ModuleProcesses(stats_environment(sink))
+            instances.append(Instance(settings_of(options), sink, processes))
             return await _serve_instance(options, instances[0], folder, ready, watch)
     except TargetError as error:
         raise StartError(str(error)) from None

@@ -8,6 +8,7 @@ import os
 EPERM = 1
 ENOENT = 2
 EIO = 5
+EBADF = 9
 EEXIST = 17
 ENOTDIR = 20
 EISDIR = 21

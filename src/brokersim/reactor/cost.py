@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from brokersim.protocol.message import Message
-from brokersim.reactor.actor import dispatch
+from brokersim.reactor.actor import FAILURES, dispatch
 from brokersim.reactor.loop import NS, Timer, blame, run_timers
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class Station:
                 self._iterate(item, [], quiet=self._backlog)
             else:
                 self._iterate(None, item or [], quiet=False)
-        except Exception as error:
+        except FAILURES as error:
             if isinstance(item, Message) and not hooked:
                 blame(error, item)
             else:
@@ -336,7 +336,7 @@ class Station:
             packets = reactor.packets
             try:
                 loop.before_dispatch()
-            except Exception as error:
+            except FAILURES as error:
                 self.actor.failed(error, None)
             demand += (reactor.packets - packets) * self.node.packet
         if not self.gone:

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import Actor, dispatch
+from brokersim.protocol.message import REQUEST, RESPONSE, Message
+from brokersim.reactor.actor import FAILURES, Actor, dispatch
 
 if TYPE_CHECKING:
     from brokersim.reactor.watchers import ModuleLoop
@@ -26,6 +26,12 @@ BUDGET = 256
 FLOOD = 1_000_000
 #: Batches of nothing but turning loops at one instant of a clock that jumps, before the first of them is failed.
 SPINS = 400
+#: Messages without a pause at one instant of a clock that jumps, after which it is taken to stand still for ever; and
+#: the same of turns for timers. The largest simulations have half a million of either at one heartbeat.
+LIVELOCK = 10_000_000
+TIMER_LIVELOCK = 4_000_000
+#: Messages looked at to find out who keeps it from moving: enough for a ring of any sane length.
+_LOOK_AT = 256
 _SPIN_TEXT = (
     "an idle watcher stays active, so virtual time never passes; let spinning cost time with cost=CostModel()"
 )
@@ -37,6 +43,10 @@ class Flood(Exception):
 
 class Spin(Exception):
     """An actor's idle watchers kept a clock that jumps from ever moving."""
+
+
+class Livelock(Exception):
+    """Actors that keep each other busy at one instant, so that a clock that jumps never does."""
 
 
 class HandlerHung(Exception):
@@ -111,6 +121,9 @@ class Reactor:
         self._seq = 0
         self._spins = 0
         self._spins_at = 0
+        #: Full batches, one behind the other, at one instant of a clock that jumps.
+        self._full = 0
+        self._full_at = 0
 
     # -- time
 
@@ -238,6 +251,16 @@ class Reactor:
             fn(*timer.args)
             self.push = self.outside
 
+    def take_due(self) -> list[Timer]:
+        """All that is due off the heap, earliest first, for a loop that turns by itself."""
+        due: list[Timer] = []
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            timer = heapq.heappop(timers)[2]
+            if timer.fn is not None:
+                due.append(timer)
+        return due
+
     def _group(self, owner: Actor | None, due: list[Timer]) -> None:
         """Several timers are due: one list an owner, in the order of their first; ``due`` gets the first owner's."""
         timers, ready = self._timers, self._ready
@@ -274,7 +297,7 @@ class Reactor:
             else:
                 owner.wakeups += 1
                 run_timers(due)
-        except Exception as error:
+        except FAILURES as error:
             owner.failed(error, None)
         self.current = None
 
@@ -292,6 +315,8 @@ class Reactor:
             self._drain_charged(budget)
         else:
             self._drain_free(budget)
+        if self.jumps and (self.fifo or self._full):
+            self._watch_instant()
         self.current = None
         self.push = self.outside
 
@@ -341,7 +366,7 @@ class Reactor:
                             loop.poll()
                         if not loop.is_settled:
                             loop.settle()
-            except Exception as error:
+            except FAILURES as error:
                 if in_hand is None and message is not None:
                     message.dst.failed(error, None)
                 else:
@@ -352,7 +377,7 @@ class Reactor:
     def _prepare(self, loop: ModuleLoop) -> None:
         try:
             loop.prepare()
-        except Exception as error:
+        except FAILURES as error:
             loop.actor.failed(error, None)
 
     def _drain_charged(self, budget: int) -> None:
@@ -366,7 +391,7 @@ class Reactor:
                     dispatch(message)
                 else:
                     dst.station.arrive(message)
-            except Exception as error:
+            except FAILURES as error:
                 blame(error, message)
 
     def queued_for(self, actor: Actor) -> int:
@@ -393,6 +418,44 @@ class Reactor:
             self._spins = 0
             self.fifo.popleft().dst.failed(Spin(_SPIN_TEXT), None)
 
+    def _watch_instant(self) -> None:
+        """Under a clock that jumps, full batch after full batch at one instant is for ever."""
+        if not self.fifo or self._full_at != self.now:
+            self._full_at, self._full = self.now, 0
+            return
+        self._full += 1
+        if self._full >= LIVELOCK // BUDGET:
+            self._full = 0
+            self._end_livelock()
+
+    def _end_livelock(self) -> None:
+        """Fail those who send requests and events; who only answers is not to blame."""
+        senders: dict[Actor, str] = {}
+        for _ in range(_LOOK_AT):
+            if not self.fifo:
+                break
+            message = self.fifo[0]
+            if message.type and message.type != RESPONSE and message.src is not None:
+                senders[message.src] = f"{_name(message.src)} sends {message.topic}"
+            self._drain_free(1)
+        text = f"virtual time stands still after {LIVELOCK} messages at one instant: {', '.join(senders.values())}"
+        for sender in senders:
+            sender.failed(Livelock(text), None)
+
+    def end_timer_livelock(self) -> None:
+        """Fail the owners of the timers that fall due again and again at this instant."""
+        due = [timer for _, group in self._ready for timer in group]
+        due += [timer for when, _, timer in heapq.nsmallest(_LOOK_AT, self._timers) if when <= self.now]
+        owners = dict.fromkeys(timer.owner for timer in due if timer.fn is not None)
+        names = ", ".join(_name(owner) for owner in owners)
+        error = Livelock(
+            f"virtual time stands still after {TIMER_LIVELOCK} timers at one instant, set by {names}"
+        )
+        for owner in owners:
+            if owner is None:
+                raise error
+            owner.failed(error, None)
+
     def _stop_flood(self) -> None:
         senders = Counter(id(message.src) for message in self.fifo if message.src is not None)
         worst, queued = senders.most_common(1)[0]
@@ -403,7 +466,11 @@ class Reactor:
         culprit.failed(Flood(f"{queued} messages queued, the limit is {FLOOD}"), None)
 
 
-def blame(error: Exception, message: Message | None) -> None:
+def _name(actor: Actor | None) -> str:
+    return str(getattr(actor, "name", "the program"))
+
+
+def blame(error: BaseException, message: Message | None) -> None:
     """Charge an exception to the actor that was handling ``message``: a refusal is an answer, others end it."""
     if message is None:
         raise error

@@ -14,7 +14,7 @@ import trio
 from brokersim.protocol.errnums import EDEADLK, EHOSTUNREACH, RequestError
 from brokersim.protocol.message import Message
 from brokersim.reactor.clock import RealClock, VirtualClock
-from brokersim.reactor.loop import BUDGET, NS, Reactor
+from brokersim.reactor.loop import BUDGET, NS, TIMER_LIVELOCK, Reactor
 from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
@@ -46,6 +46,9 @@ class Runner:
         self._last_number = 0
         self._waits: dict[_TaskWait, None] = {}
         self._hold = 0
+        #: An instant, and the turns for timers that were made at it.
+        self._instant = -1
+        self._turns = 0
         #: Virtual time up to which no trio task can become runnable by itself (ns).
         self._solo_until = -1.0
         #: Virtual time with outside clients: may time move? They need it only while they wait for an answer.
@@ -199,6 +202,7 @@ class Runner:
         if due is not None and due <= reactor.now:
             reactor.fire_due()
             self.flush()
+            self._watch_instant(1)
             return
         if (
             due is not None
@@ -208,7 +212,9 @@ class Runner:
             and self._is_waited_for()
             and self.is_settled()
         ):
+            before = reactor.batches
             self._burst(due)
+            self._watch_instant(reactor.batches - before)
             await self._yield()
             return
         await self._park(due)
@@ -249,6 +255,15 @@ class Runner:
                 self.flush()
                 if self.may_jump is not None:
                     return
+
+    def _watch_instant(self, turns: int) -> None:
+        """Timers that fall due at the instant they are set keep virtual time from ever moving."""
+        if self._instant != self.reactor.now:
+            self._instant, self._turns = self.reactor.now, 0
+        self._turns += turns
+        if self._turns >= TIMER_LIVELOCK and self.is_virtual:
+            self._turns = 0
+            self.reactor.end_timer_livelock()
 
     async def _yield(self) -> None:
         """Let trio's other tasks run; if none wanted to, the licence to jump holds on (see `_TaskWatch`)."""

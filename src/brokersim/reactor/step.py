@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
+from brokersim.reactor.actor import FAILURES
+
 if TYPE_CHECKING:
     from brokersim.reactor.loop import Reactor
 
@@ -80,7 +82,7 @@ class Stepper:
             wait = self._coro.send(value) if error is None else self._coro.throw(error)
         except StopIteration:
             self._done(self, None)
-        except (Exception, ModuleUnloaded) as raised:
+        except (*FAILURES, ModuleUnloaded) as raised:
             self._done(self, raised)
         else:
             self._begin(wait)
@@ -113,5 +115,5 @@ class Stepper:
 
         try:
             wait.begin(resume)
-        except Exception as error:
+        except FAILURES as error:
             resume(None, error)

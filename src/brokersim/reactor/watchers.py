@@ -80,6 +80,11 @@ class ModuleLoop:
         self._fresh = False
 
     @property
+    def is_fresh(self) -> bool:
+        """Is its next turn no more than its first prepare?"""
+        return self._fresh
+
+    @property
     def iterations(self) -> int:
         """Turns of this loop: one a message received, one a wake-up without a message."""
         return self.actor.iterations

@@ -18,6 +18,7 @@ from brokersim.kit.laws import LawViolation, Relaxation, parse_relaxations
 from brokersim.kit.ledger import Line, Party
 from brokersim.kit.witness import Witness
 from brokersim.protocol import jobid
+from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
 from brokersim.testing.callers import TRANSPORTS, Caller
 from brokersim.testing.metrics import ExpectedMetrics, StatsSink
@@ -345,7 +346,7 @@ JOB_STATES = {"NEW": 1, "DEPEND": 2, "PRIORITY": 4, "SCHED": 8, "RUN": 16, "CLEA
 async def opened(options: TestOptions, sink: StatsSink | None = None) -> AsyncIterator[Broker]:
     """A running instance for a test; ``verify`` it before leaving. Needs trio on the clock of the options."""
     packets = StatsSink() if sink is None else sink
-    instance = Instance(options.settings(), packets)
+    instance = Instance(options.settings(), packets, ModuleProcesses())
     witness = Witness(instance)
     events: list[Message] = []
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import trio
-
 from brokersim.broker.watcher_objects import HookWatcher
 from brokersim.broker.watcher_objects import TimerWatcher as InnerTimer
 from brokersim.fluxapi.constants import FLUX_POLLERR, FLUX_POLLIN, FLUX_POLLOUT
@@ -129,45 +127,35 @@ class IdleWatcher(_Hook):
         super().__init__(flux_handle, callback, args)
 
 
-class _Task(Watcher):
-    """A watcher of something outside the reactor: a trio task waits for it while the watcher is started."""
+class _Outside(Watcher):
+    """A watcher of something outside the loop: who hosts the module waits for it while the watcher is started."""
 
     callback: Callback
     args: Any
 
     def __init__(self, flux_handle: Flux) -> None:
         super().__init__(flux_handle)
-        self._run: trio.CancelScope | None = None
+        self._end: Callable[[], object] | None = None
 
     def start(self) -> Self:
-        if self._run is None:
-            self._run = trio.CancelScope()
-            self.flux_handle.endpoint.start_task(self._watch, self._run)
+        if self._end is None:
+            self._end = self._begin(self.flux_handle.endpoint.broker.instance)
         return self
 
     def stop(self) -> Self:
-        if self._run is not None:
-            self._run.cancel()
-            self._run = None
+        if self._end is not None:
+            self._end()
+            self._end = None
         return self
 
-    async def _watch(self, scope: trio.CancelScope) -> None:
+    def _begin(self, instance: Any) -> Callable[[], object]:
         raise NotImplementedError
 
-    async def _report(self, *what: Any) -> None:
-        """Call back as an iteration of the module's loop, and wait until that has been."""
-        endpoint = self.flux_handle.endpoint
-        await endpoint.occurrence(
-            lambda done: endpoint.call_later(0, self._called, done, what)  # a timer is what a loop turns for
-        )
-
-    def _called(self, done: Callable[[Any], None], what: tuple[Any, ...]) -> None:
-        done(None)
-        if self._run is not None:
-            self.flux_handle.endpoint.enter(self.callback, self.flux_handle, self, *what, self.args)
+    def _report(self, *what: Any) -> None:
+        self.flux_handle.endpoint.enter(self.callback, self.flux_handle, self, *what, self.args)
 
 
-class FDWatcher(_Task):
+class FDWatcher(_Outside):
     """Calls ``callback(handle, watcher, fd, revents, args)`` while a file descriptor is ready."""
 
     def __init__(
@@ -179,34 +167,26 @@ class FDWatcher(_Task):
         self.args = args
         super().__init__(flux_handle)
 
-    async def _watch(self, scope: trio.CancelScope) -> None:
-        with scope:
-            while True:
-                async with trio.open_nursery() as nursery:
-                    if self.events & FLUX_POLLIN:
-                        nursery.start_soon(_then_cancel, trio.lowlevel.wait_readable, self.fd_int, nursery)
-                    if self.events & FLUX_POLLOUT:
-                        nursery.start_soon(_then_cancel, trio.lowlevel.wait_writable, self.fd_int, nursery)
-                await self._report(self.fd_int, self._ready())
-
-    def _ready(self) -> int:
-        poll = select.poll()
-        poll.register(self.fd_int, select.POLLIN | select.POLLOUT)
-        found = dict(poll.poll(0)).get(self.fd_int, 0)
-        ready = (FLUX_POLLIN if found & select.POLLIN else 0) | (
-            FLUX_POLLOUT if found & select.POLLOUT else 0
+    def _begin(self, instance: Any) -> Callable[[], object]:
+        events = sum(poll for flux, poll in _POLLS if self.events & flux)
+        end: Callable[[], object] = instance.watch_fd(
+            self.flux_handle.endpoint, self.fd_int, events, self._ready
         )
-        return (ready | (FLUX_POLLERR if found & (select.POLLERR | select.POLLHUP) else 0)) & (
-            self.events | FLUX_POLLERR
-        )
+        return end
+
+    def _ready(self, found: int) -> None:
+        revents = 0
+        for flux, poll in (*_POLLS, (FLUX_POLLERR, select.POLLHUP)):
+            if found & poll:
+                revents |= flux
+        self._report(self.fd_int, revents)
 
 
-async def _then_cancel(wait: Callable[[int], Any], fd: int, nursery: trio.Nursery) -> None:
-    await wait(fd)
-    nursery.cancel_scope.cancel()
+#: Flux's bits and those of `select.poll`.
+_POLLS = ((FLUX_POLLIN, select.POLLIN), (FLUX_POLLOUT, select.POLLOUT), (FLUX_POLLERR, select.POLLERR))
 
 
-class SignalWatcher(_Task):
+class SignalWatcher(_Outside):
     """Calls ``callback(handle, watcher, signum, args)`` when the process gets a signal; in the main thread only."""
 
     def __init__(self, flux_handle: Flux, signal_int: int, callback: Callback, args: Any = None) -> None:
@@ -217,7 +197,11 @@ class SignalWatcher(_Task):
         self.args = args
         super().__init__(flux_handle)
 
-    async def _watch(self, scope: trio.CancelScope) -> None:
-        with scope, trio.open_signal_receiver(signal.Signals(self.signal_int)) as signals:
-            async for number in signals:
-                await self._report(int(number))
+    def _begin(self, instance: Any) -> Callable[[], object]:
+        end: Callable[[], object] = instance.watch_signal(
+            self.flux_handle.endpoint, self.signal_int, self._signalled
+        )
+        return end
+
+    def _signalled(self) -> None:
+        self._report(self.signal_int)

@@ -1,0 +1,341 @@
+"""Knows how a module becomes a process: its command, its socket, its output line by line, and its end.
+
+It doesn't know what is said over the socket beyond frames; that is `broker/remote.py`. Source of the protocol on the
+inherited descriptor: flux-core 0.88's ``fd://`` connector as observed (docs/modules.md).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from brokersim.broker import logring
+from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
+from brokersim.protocol.message import Message
+from brokersim.protocol.wire import FrameDecoder, encode
+
+if TYPE_CHECKING:
+    from brokersim.broker.broker import Broker
+    from brokersim.broker.remote import RemoteModule
+
+URI_VARIABLE: Final = "FLUX_MODULE_URI"
+#: Clock seconds a real second, for a module's timers when the instance's clock is scaled.
+SPEED_VARIABLE: Final = "BROKERSIM_CLOCK_SPEED"
+#: Bytes of unread output at which reading from a process stops, and at which it is ended, as for clients: the first
+#: holds back one that asks without end, the second is for what it did not ask for.
+PAUSE_AT = 1 << 20
+DROP_AT = 1 << 25
+#: Messages queued in the broker at which a process is not read any further, so that a flood stays with its sender.
+QUEUE_AT = 10_000
+_READ = 1 << 16
+_LINE_MAX = 1 << 13
+#: Reads at most of what a process left behind: its socket's buffer holds far less.
+_READS_MAX = 1024
+_SIOCOUTQ = 0x5411
+_INT = struct.Struct("i")
+
+
+class ModuleProcesses:
+    """Starts modules as processes, by our loader or by Flux's; ``environment`` is added to what they inherit."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = dict(environment or {})
+
+    def command(self, loader: str, path: Path) -> tuple[str, ...]:
+        """What runs a module file. Raises RequestError: there is no ``flux`` on the path."""
+        if loader == "flux":
+            program = shutil.which("flux")
+            if program is None:
+                raise RequestError(ENOENT, "loader flux: there is no command 'flux' on the broker's PATH")
+            return (program, "module-exec" if path.suffix == ".so" else "module-python-exec", str(path))
+        return (sys.executable, "-P", "-m", "brokersim.fluxapi.exec", str(path))
+
+    def start(self, broker: Broker, module: RemoteModule, command: Sequence[str]) -> ModuleProcess:
+        """Start it, and tell the module what it says and what becomes of it."""
+        process = ModuleProcess(broker, module, command, self._environment)
+        broker.instance.start_background(process.run)
+        return process
+
+
+class ModuleProcess:
+    """One module's process, from the socket pair to the last line of its output."""
+
+    def __init__(
+        self, broker: Broker, module: RemoteModule, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self._extra = environment
+        self._broker = broker
+        self._module = module
+        self._command = command
+        self._runner = broker.instance.runner
+        self._socket, self._theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        self._decoder = FrameDecoder()
+        self._process: trio.Process | None = None
+        self._wanted: signal.Signals | None = None  # a signal asked for before there was a process
+        self._out: list[bytes] = [b"\0"]  # the handshake: accepted
+        self._out_size = 1
+        self._lost = False
+        self._left = trio.Event()  # output was left for the writer task
+        self._written = trio.Event()  # some of it went out
+
+    # -- to the process
+
+    @property
+    def pid(self) -> int:
+        """0 until it is started."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
+    def queued(self) -> int:
+        """Messages not yet in the socket."""
+        return len(self._out)
+
+    def send(self, message: Message) -> None:
+        """Queue a frame; it is written when the loop flushes. A process that does not read is ended."""
+        if self._lost:
+            return
+        try:
+            frame = encode(message)
+        except (RequestError, ProtocolError) as error:
+            self._broker.write_log(logring.ERR, self._module.name, f"{message.topic} cannot be sent: {error}")
+            return
+        if not self._out:
+            self._broker.reactor.touched.append(self)
+        self._out.append(frame)
+        self._out_size += len(frame)
+        if self._out_size > DROP_AT:
+            self._lose(f"it left {self._out_size} bytes unread")
+
+    def flush(self) -> None:
+        """Write what is queued with one call; what the socket does not take waits for the writer task."""
+        if self._lost or not self._out:
+            return
+        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        try:
+            sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._stop_sending()  # it has closed its end; its exit says why
+            return
+        self._out_size = len(data) - sent
+        self._out = [data[sent:]] if self._out_size else []
+        if sent:
+            self._written.set()
+        if self._out:
+            self._left.set()
+
+    async def _write(self) -> None:
+        self.flush()
+        while not self._lost:
+            await self._left.wait()
+            self._left = trio.Event()
+            while self._out and not self._lost:
+                await trio.lowlevel.wait_writable(self._socket)
+                self.flush()
+
+    def unread(self) -> int:
+        """Bytes that lie before it and that it has not read."""
+        try:
+            (left,) = _INT.unpack(fcntl.ioctl(self._socket.fileno(), _SIOCOUTQ, _INT.pack(0)))
+        except (OSError, ValueError):
+            return 0
+        return int(left)
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._stop_sending()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            self._wanted = number
+        elif self._process.returncode is None:
+            # It leads a group of its own: what it started goes with it.
+            os.killpg(self._process.pid, number)
+
+    def _lose(self, text: str) -> None:
+        self._stop_sending()
+        self._module.misbehaved(text)
+
+    def _stop_sending(self) -> None:
+        self._lost = True
+        self._out.clear()
+        self._out_size = 0
+        self._written.set()
+        self._left.set()
+
+    # -- its life
+
+    async def run(self) -> None:
+        """Start it, carry what goes both ways, and tell the module when it is gone. Cancelled: it is killed."""
+        try:
+            process = await self._open()
+        except OSError as error:
+            self._socket.close()
+            with self._runner.inside():
+                self._module.failed_to_start(error)
+            self._runner.drain_inline()
+            return
+        try:
+            await self._attend(process)
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    self.kill()
+                    await process.wait()
+                for stream in (process.stdout, process.stderr):
+                    if stream is not None:
+                        await stream.aclose()
+            self._close(process.returncode or 0)
+
+    async def _open(self) -> trio.Process:
+        try:
+            self._process = await trio.lowlevel.open_process(
+                list(self._command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                pass_fds=(self._theirs.fileno(),), start_new_session=True, env=self._environment(),
+            )  # fmt: skip
+        finally:
+            self._theirs.close()
+        if self._wanted is not None:
+            self._signal(self._wanted)
+        return self._process
+
+    def _environment(self) -> dict[str, str]:
+        source = str(Path(__file__).parents[2])
+        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        if source not in paths and Path(source).name not in ("site-packages", "dist-packages"):
+            paths.insert(0, source)
+        uri = self._broker.attributes.get("local-uri")
+        return {
+            "PYTHONUNBUFFERED": "1",  # a line printed before a crash is a line seen
+            **os.environ,
+            **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
+            **({"BROKERSIM_URI": uri, "FLUX_URI": uri} if uri else {}),
+            **self._extra,
+            URI_VARIABLE: f"fd://{self._theirs.fileno()}",
+            SPEED_VARIABLE: str(self._broker.instance.settings.clock.speed),
+        }
+
+    async def _attend(self, process: trio.Process) -> None:
+        streams: Any = ((process.stdout, logring.INFO), (process.stderr, logring.ERR))
+        listeners = [_Lines(stream.fileno(), partial(self._module.said, level)) for stream, level in streams]
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(listener.listen)
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._read)
+            await process.wait()
+            nursery.cancel_scope.cancel()
+        # What it wrote is in the buffers now; a child of it that holds the other ends is not waited for.
+        for listener in listeners:
+            listener.finish()
+        for _ in range(_READS_MAX):
+            data = self._receive()
+            if not data:
+                break
+            self._take(data)
+
+    def _close(self, returncode: int) -> None:
+        self._stop_sending()
+        self._socket.close()
+        with self._runner.inside():
+            self._module.exited(returncode)
+        self._runner.drain_inline()
+
+    # -- from the process
+
+    async def _read(self) -> None:
+        """Take what it sends until it closes its end; hold it back while the broker has enough to do."""
+        while not self._lost:
+            await trio.lowlevel.wait_readable(self._socket)
+            data = self._receive()
+            if data == b"":
+                self._module.hung_up()
+                return
+            if data:
+                self._take(data)
+            while len(self._runner.reactor.fifo) > QUEUE_AT:
+                await trio.lowlevel.checkpoint()
+            while self._out_size > PAUSE_AT and not self._lost:
+                self._written = trio.Event()
+                await self._written.wait()
+
+    def _receive(self) -> bytes | None:
+        """Bytes; none at the end, ``None`` if there are none now."""
+        try:
+            return self._socket.recv(_READ)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def _take(self, data: bytes) -> None:
+        """Give the messages in ``data`` to the module. What breaks RFC 3 ends it."""
+        runner, handle = self._runner, self._module.handle
+        runner.reactor.now = runner.clock.now_ns()
+        with runner.inside():
+            try:
+                for message in self._decoder.feed(data):
+                    handle.receive(message)
+                if handle.is_open:
+                    handle.turned()
+            except ProtocolError as error:
+                self._lose(f"it sent what is no message: {error}")
+            except Exception as error:  # a bug of ours, which costs this module and no more
+                self._module.crashed(error, None)
+        runner.drain_inline()
+
+
+class _Lines:
+    """One of its output streams, cut into lines."""
+
+    def __init__(self, fd: int, tell: Callable[[str], None]) -> None:
+        self._fd = fd
+        self._tell = tell
+        self._rest = b""
+
+    async def listen(self) -> None:
+        """Until the stream ends."""
+        while True:
+            await trio.lowlevel.wait_readable(self._fd)
+            if not self._take():
+                return
+
+    def finish(self) -> None:
+        """Take what is there without waiting, the unfinished last line included."""
+        for _ in range(_READS_MAX):
+            if not self._take():
+                break
+        self._say(self._rest)
+
+    def _take(self) -> bool:
+        try:
+            data = os.read(self._fd, _READ)
+        except OSError:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._say(line)
+        if len(self._rest) > _LINE_MAX:
+            self._say(self._rest)
+            self._rest = b""
+        return bool(data)
+
+    def _say(self, line: bytes) -> None:
+        self._tell(line.decode(errors="replace"))
