@@ -229,6 +229,12 @@ class Endpoint(Actor):
         """Forget where topics lead: a service came or went."""
         self.routes.clear()
 
+    def drop_routes_to(self, service: str) -> None:
+        """Forget where the topics of one service lead."""
+        prefix = f"{service}."
+        for topic in [topic for topic in self.routes if topic.startswith(prefix) or topic == service]:
+            del self.routes[topic]
+
 
 def ignore(*_: object) -> None:
     """A handler or continuation for what needs no reaction."""
