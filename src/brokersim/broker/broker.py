@@ -120,16 +120,16 @@ class Broker:
             raise RequestError(EINVAL, f"service name {name!r} is empty or contains a dot")
         if name in self.services:
             raise RequestError(EEXIST, f"service {name!r} is already registered")
-        self.services[name] = endpoint
+        self.services[name] = endpoint  # nobody remembers a way to it: ways lead to names that are there
         endpoint.has_served = True
-        self._service_changed(name)
 
     def drop_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError(ENOENT) if ``endpoint`` does not serve it."""
         if self.services.get(name) is not endpoint:
             raise RequestError(ENOENT, f"service {name!r} is not registered here")
         del self.services[name]
-        self._service_changed(name)
+        for one in self.endpoints.values():
+            one.drop_routes_to(name)
 
     def stop_serving(self, endpoint: Endpoint) -> None:
         """An endpoint takes no new requests; those still queued are routed anew (ENOSYS if nobody else serves)."""
@@ -152,11 +152,6 @@ class Broker:
         self._subscribers.clear()
         for endpoint in self.endpoints.values():
             endpoint.drop_routes()
-
-    def _service_changed(self, name: str) -> None:
-        """One name came or went, as with every job: only what leads to it is void."""
-        for endpoint in self.endpoints.values():
-            endpoint.drop_routes_to(name)
 
     def _answer_owed(self, gone: Endpoint) -> None:
         """Nobody will answer what was handed to ``gone``: its callers get EHOSTUNREACH, as in Flux."""

@@ -225,6 +225,9 @@ class Endpoint(Actor):
         if isinstance(error, RequestError):
             self.respond_error(request, error.errno or 0, error.text)
 
+    async def room(self) -> None:
+        """Wait until this endpoint can take more; only who is outside the process can be slow."""
+
     def drop_routes(self) -> None:
         """Forget where topics lead: a service came or went."""
         self.routes.clear()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brokersim.broker import logring, methods
+from brokersim.broker import logring, methods, rexec
 from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
@@ -33,12 +33,14 @@ Service = Callable[["BrokerEndpoint", Message], object]
 class BrokerEndpoint(Handle):
     """The broker's own handle: it has counters, a mask and the default methods as service ``broker``."""
 
-    __slots__ = ("streams",)
+    __slots__ = ("processes", "streams")
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker, "broker", broker.uuid)
         #: Open streams served here: request to what ends it.
         self.streams: dict[int, tuple[Message, Callable[[], object]]] = {}
+        #: Processes started by rexec.exec on this rank.
+        self.processes: list[rexec.Subprocess] = []
         for service in SERVICES:
             broker.services[service] = self
         broker.endpoints[broker.uuid] = self
@@ -438,5 +440,6 @@ TABLE: dict[str, tuple[Service, bool]] = {
     "resource.sched-status": (resource_sched_status, True),
     "overlay.health": (overlay_health, True),
     "overlay.topology": (overlay_topology, True),
+    **rexec.TABLE,
 }
 SERVICES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))
