@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message
+from brokersim.brokermod import Handle, Message, RequestError, errnums
 
 from .guest import EVENTLOG, HEADER, INPUT, INPUT_HEADER, OUTPUT, GuestRecords, eof_context
 from .plan import RunPlan
-from .stdin import Io, Stdin
+from .stdin import Io
 
 #: Seconds a shell takes: until it is started, until it is initialised, from the last task's end until it is gone.
 #: Their sum is what lay between alloc and finish of `true` in flux-core 0.88 (17.3 ms); the shares are ours.
@@ -33,7 +33,9 @@ class Shell:
     It serves ``<userid>-shell-<job>.stdin`` while it runs: input goes to guest.input, and from there to the tasks.
     """
 
-    __slots__ = ("_guest", "_handle", "_is_served", "_job", "_plan", "_streams", "_userid", "on_input", "service")
+    __slots__ = (
+        "_early", "_guest", "_handle", "_is_served", "_job", "_plan", "_streams", "_userid", "on_input", "service",
+    )  # fmt: skip
 
     def __init__(self, handle: Handle, guest: GuestRecords, plan: RunPlan, job: int, userid: int) -> None:
         self._handle = handle
@@ -43,6 +45,8 @@ class Shell:
         self._userid = userid
         self._streams: list[Message] = []
         self._is_served = False
+        #: Input that came before its log was there waits here; None: it is there.
+        self._early: list[Callable[[Any], object]] | None = []
         self.service = f"{userid}-shell-{job}"
         #: Told of each piece of input that is in its log.
         self.on_input: Callable[[Io], object] = _ignore
@@ -63,6 +67,7 @@ class Shell:
         await self._event("shell.init", {**where, "size": self._plan.nnodes})
         await self._guest.append(EVENTLOG, starting)
         await self._guest.append(INPUT, self._guest.event("header", INPUT_HEADER))
+        self._admit_early(None)
         await self._guest.append(OUTPUT, self._guest.event("header", HEADER))
         per_node = -(-self._plan.ntasks // self._plan.nnodes)
         taskmap = {"version": 1, "map": [[0, self._plan.nnodes, per_node, 1]]}
@@ -78,8 +83,15 @@ class Shell:
             self.on_input(msgspec.convert(line.context, Io))
 
     async def keep_input(self, context: dict[str, Any]) -> None:
-        """Write a piece of input to its log. Raises RequestError."""
+        """Write a piece of input to its log, behind the header. Raises RequestError."""
+        if self._early is not None:
+            await self._handle.occurrence(self._early.append)
         await self._guest.append(INPUT, self._guest.event("data", context))
+
+    def _admit_early(self, outcome: RequestError | None) -> None:
+        early, self._early = self._early or (), None
+        for done in early:
+            done(outcome)
 
     async def go_down(self, status: int) -> None:
         """The tasks have ended with a wait status: close the logs and leave."""
@@ -98,6 +110,7 @@ class Shell:
         if self._is_served:
             self._is_served = False
             self._handle.service_unregister(self.service)
+        self._admit_early(RequestError(errnums.ENOSYS, f"{self.service} has gone"))
         streams, self._streams = self._streams, []
         for request in streams:
             self._handle.request(f"{request.topic}-cancel", {"matchtag": request.matchtag})

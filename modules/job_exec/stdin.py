@@ -61,7 +61,9 @@ class Stdin:
             raise RequestError(errno.EPIPE, "stdin: it has ended for all tasks")
         wanted = self._open if io.rank == ALL else self._tasks(io.rank)
         if not wanted <= self._open:
-            raise RequestError(errno.EPIPE, f"stdin: tasks {ranks.format_ranks(wanted - self._open)} take no more")
+            raise RequestError(
+                errno.EPIPE, f"stdin: tasks {ranks.format_ranks(wanted - self._open)} take no more"
+            )
         size = len(io.bytes())
         if any(self._unread.get(task, 0) + size > UNREAD_MAX for task in wanted):
             raise RequestError(errnums.ENOSPC, f"stdin: a task has {UNREAD_MAX} bytes yet to read")

@@ -22,7 +22,9 @@ def cmd(*words: str, **more: Any) -> dict[str, Any]:
     return {"cwd": "/", "cmdline": list(words), "env": {}, "opts": {}, "channels": [], **more}
 
 
-def start(client: MinimalClient, *words: str, flags: int = STDOUT | STDERR, rank: int = 0, **more: Any) -> int:
+def start(
+    client: MinimalClient, *words: str, flags: int = STDOUT | STDERR, rank: int = 0, **more: Any
+) -> int:
     """The matchtag of a running command."""
     return client.send("rexec.exec", {"cmd": cmd(*words, **more), "flags": flags}, rank, STREAMING)
 
@@ -37,7 +39,9 @@ def text(answers: list[dict[str, Any]], stream: str = "stdout") -> list[str]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_command_runs_on_the_rank_asked_and_its_output_comes_in_lines(client: MinimalClient, rank: int) -> None:
+def test_a_command_runs_on_the_rank_asked_and_its_output_comes_in_lines(
+    client: MinimalClient, rank: int
+) -> None:
     script = "echo one; echo two; echo err >&2; pwd; exit 3"
     *answers, end = client.responses(start(client, "sh", "-c", script, rank=rank, cwd="/tmp"))
     told = said(answers)
@@ -48,7 +52,11 @@ def test_a_command_runs_on_the_rank_asked_and_its_output_comes_in_lines(client: 
     assert text(told) == ["one\n", "two\n", "/tmp\n"]
     assert text(told, "stderr") == ["err\n"]
     outputs = [one for one in told if one["type"] == "output"]
-    assert {"type": "output", "pid": pid, "io": {"stream": "stdout", "rank": str(rank), "data": "one\n"}} in outputs
+    assert {
+        "type": "output",
+        "pid": pid,
+        "io": {"stream": "stdout", "rank": str(rank), "data": "one\n"},
+    } in outputs
     ends = sorted(one["io"]["stream"] for one in outputs if one["io"].get("eof"))
     assert ends == ["stderr", "stdout"]
 
@@ -58,7 +66,9 @@ def test_only_what_the_flags_ask_for_is_forwarded(client: MinimalClient) -> None
     assert [one["type"] for one in said(frames)] == ["started", "finished"]
 
 
-def test_it_has_the_environment_given_or_the_brokers_and_its_ranks_uri(client: MinimalClient, uri: str) -> None:
+def test_it_has_the_environment_given_or_the_brokers_and_its_ranks_uri(
+    client: MinimalClient, uri: str
+) -> None:
     given = said(list(client.responses(start(client, "/usr/bin/env", env={"A": "1"}, rank=1))))
     where = uri.replace("local-0", "local-1")
     assert sorted(text(given)) == ["A=1\n", f"BROKERSIM_URI={where}\n", f"FLUX_URI={where}\n"]
@@ -71,7 +81,11 @@ def test_input_is_written_against_credit_and_ended(client: MinimalClient) -> Non
     frames = client.responses(tag)
     assert next(frames).json["type"] == "started"
     assert next(frames).json == {"type": "add-credit", "channels": {"stdin": 4194304}}
-    for io in ({"data": "a\n"}, {"data": base64.b64encode(b"\xff\n").decode(), "encoding": "base64"}, {"eof": True}):
+    for io in (
+        {"data": "a\n"},
+        {"data": base64.b64encode(b"\xff\n").decode(), "encoding": "base64"},
+        {"eof": True},
+    ):
         payload = {"matchtag": tag, "io": {"stream": "stdin", "rank": "0", **io}}
         client.send("rexec.write", payload, flags=NORESPONSE)
     told = said(list(frames))
@@ -89,7 +103,9 @@ def test_more_input_than_there_is_credit_for_ends_the_process(client: MinimalCli
     assert (end.errnum, end.text) == (ENOSPC, "internal fatal error: No space left on device")
 
 
-def test_nobody_else_writes_to_a_process(client: MinimalClient, connect: Callable[..., MinimalClient]) -> None:
+def test_nobody_else_writes_to_a_process(
+    client: MinimalClient, connect: Callable[..., MinimalClient]
+) -> None:
     tag = start(client, "cat")
     frames = client.responses(tag)
     next(frames)

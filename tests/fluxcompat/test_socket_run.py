@@ -45,7 +45,9 @@ def test_what_is_sent_to_the_shells_stdin_is_what_the_command_reads(client: Mini
         assert client.raw(f"{service}.stdin", io, leader).payload is None
     client.rpc(f"{service}.stdin", piece("c", eof=True), leader)
     raw = [
-        base64.b64decode(event["context"]["data"]) if "encoding" in event["context"] else event["context"]["data"]
+        base64.b64decode(event["context"]["data"])
+        if "encoding" in event["context"]
+        else event["context"]["data"]
         for event in log(client, job, "guest.output")
         if "data" in event.get("context", {})
     ]

@@ -297,7 +297,9 @@ def _check(server: BrokerEndpoint, args: ExecArgs, is_background: bool) -> None:
         raise RequestError(EPROTO, "command string is empty")
     words = (*cmd.cmdline, cmd.cwd or "", *cmd.env, *cmd.env.values())
     if any("\0" in word for word in words) or any(not name or "=" in name for name in cmd.env):
-        raise RequestError(EINVAL, "error parsing command string: a NUL, or a variable without or with = in its name")
+        raise RequestError(
+            EINVAL, "error parsing command string: a NUL, or a variable without or with = in its name"
+        )
     if cmd.label and any(one.cmd.label == cmd.label for one in server.processes):
         raise RequestError(errno.EEXIST, "command label is not unique")
     if cmd.channels:

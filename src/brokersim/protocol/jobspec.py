@@ -31,7 +31,8 @@ def build(
     """A version 1 jobspec. With ``run_time`` (seconds) the job is simulated; without, it runs ``command``.
 
     ``duration`` is the time limit in seconds, 0 for none; ``output_rate`` appends lines per second to the
-    job's output; ``stdin`` is a file to read instead of what an attached client sends. Dependencies are ``SCHEME:VALUE`` (afterok:ƒ123). Raises ValueError for one that is not.
+    job's output; ``stdin`` is a file to read instead of what an attached client sends. Dependencies are
+    ``SCHEME:VALUE`` (afterok:ƒ123). Raises ValueError for one that is not.
     """
     system: dict[str, Any] = {
         "duration": duration,
