@@ -19,6 +19,7 @@ from brokersim.brokermod import (
 
 from .run import JobRun
 
+ROLE_OWNER = 1
 #: Seconds between SIGTERM and SIGKILL (flux-core's kill-timeout).
 KILL_TIMEOUT = 5.0
 
@@ -61,6 +62,7 @@ class JobExec(BrokerModule):
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         self._runs: dict[int, JobRun] = {}
+        self._shells: dict[str, JobRun] = {}
         self._started = 0
         self._hello()
 
@@ -93,6 +95,7 @@ class JobExec(BrokerModule):
             self._refuse(msg, order.id, f"jobspec: {error}")
             return
         self._runs[order.id] = run
+        self._shells[run.service] = run
         self._started += 1
         if run.plan.is_real:
             self.handle.start_task(self._execute, run)
@@ -104,6 +107,7 @@ class JobExec(BrokerModule):
             await run.go()
         finally:
             del self._runs[run.id]
+            del self._shells[run.service]
 
     def _refuse(self, msg: Message, job: int, note: str) -> None:
         answer = {"id": job, "type": "exception", "data": {"severity": 0, "type": "exec", "note": note}}
@@ -121,6 +125,16 @@ class JobExec(BrokerModule):
             raise RequestError(errnums.ENOENT, f"job {wish.id} is not under execution")
         run.kill(wish.signum)
         self.handle.respond(msg)
+
+    @request_handler("*.stdin", prefix=False, allow_guest=True)
+    async def stdin(self, msg: Message) -> None:
+        """Standard input for a job, by its shell's service; from its user only."""
+        run = self._shells.get(msg.topic.rpartition(".")[0])
+        if run is None:
+            raise RequestError(errnums.ENOSYS, f"No service matching {msg.topic} is registered")
+        if not msg.rolemask & ROLE_OWNER and msg.userid != run.userid:
+            raise RequestError(errnums.EPERM, "guests can only send input to their own jobs")
+        await run.take_input(msg)
 
     @event_handler("job-exception", prefix=False)
     def exception(self, msg: Message) -> None:

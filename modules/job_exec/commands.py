@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
-from brokersim.brokermod import Handle, RequestError
+from brokersim.brokermod import Handle, RequestError, process
 
 from .guest import data_context
 from .plan import RunPlan
-from .process import BACKLOG_MAX, ClockHold, Command
+from .stdin import Stdin
+
+#: Output not written to the KVS yet; beyond it the commands have to wait.
+BACKLOG_MAX = 1 << 20
 
 #: Writes output events given as contexts, in one commit.
 Write = Callable[[list[dict[str, object]]], Awaitable[None]]
@@ -20,12 +24,21 @@ Write = Callable[[list[dict[str, object]]], Awaitable[None]]
 class Commands:
     """``ntasks`` copies of a job's command. Virtual time stands still while they run, unless they are held up."""
 
-    def __init__(self, handle: Handle, plan: RunPlan, job: int, write: Write) -> None:
+    def __init__(self, handle: Handle, plan: RunPlan, job: int, write: Write, stdin: Stdin) -> None:
         self._write = write
-        self._hold = ClockHold(handle.hold_clock)
+        self._hold = process.ClockHold(handle.hold_clock)
+        self._stdin = stdin
         self._commands = [
-            Command(plan.command, plan.cwd, _environment(plan, job, rank)) for rank in range(plan.ntasks)
+            process.Command(
+                plan.command,
+                plan.cwd,
+                _environment(plan, job, rank),
+                stdin=plan.stdin,
+                on_taken=partial(stdin.taken, rank),
+            )
+            for rank in range(plan.ntasks)
         ]
+        self._is_running = False
         self._statuses: list[int] = []
         self._lines: list[dict[str, object]] = []
         self._backlog = 0
@@ -34,7 +47,9 @@ class Commands:
     async def run(self) -> int:
         """Run all to their end; the largest wait status. Raises RequestError if output cannot be written."""
         failure: RequestError | None = None
+        self._is_running = True
         self._hold.take()
+        self._stdin.attach(self._feed)
         try:
             async with trio.open_nursery() as nursery:
                 for rank, command in enumerate(self._commands):
@@ -45,6 +60,7 @@ class Commands:
                     failure = error
                     nursery.cancel_scope.cancel()
         finally:
+            self._is_running = False
             self._hold.release()
         if failure is not None:
             raise failure
@@ -56,13 +72,35 @@ class Commands:
         for command in self._commands:
             command.kill(signum)
 
-    async def _one(self, rank: int, command: Command) -> None:
+    def let_time_pass(self) -> None:
+        """Input is on its way: it is written to the KVS first, which may need time."""
+        self._hold.release()
+
+    def hold_time(self) -> None:
+        """It has arrived."""
+        if self._is_running:
+            self._hold.take()
+
+    def _feed(self, rank: int, data: bytes, is_end: bool) -> None:
+        entry = self._commands[rank].input
+        entry.add(data)
+        if is_end:
+            entry.end()
+
+    async def _one(self, rank: int, command: process.Command) -> None:
         def take(stream: str, data: bytes) -> None:
+            if not data:
+                return
             self._lines.append(data_context(stream, rank, data))
             self._backlog += _size(self._lines[-1])
             self._wake()
 
-        self._statuses.append(await command.run(take, self._room))
+        try:
+            status = await command.run(take, self._room)
+        except OSError as error:
+            take("stderr", f"{command.words[0]}: {error.strerror}\n".encode())
+            status = process.failure_status(error)
+        self._statuses.append(status)
         self._wake()
 
     async def _room(self) -> None:

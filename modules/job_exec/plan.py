@@ -30,13 +30,16 @@ class RunPlan:
     output_rate: float = 0.0
     cwd: str | None = None
     environment: dict[str, str] | None = None
+    #: A file to read standard input from; None: from whoever attaches (service ``stdin``).
+    stdin: str | None = None
 
 
 def to_plan(jobspec: Mapping[str, Any], r: Mapping[str, Any] | None = None) -> RunPlan:
     """The plan of a sound version 1 jobspec. Raises ValueError that names the attribute that cannot be used.
 
     Read are ``attributes.system``: duration, cwd, environment, ``exec.test`` (flux-core's: run_duration,
-    wait_status, mock_exception) and ``brokersim`` (exec, output_rate).
+    wait_status, mock_exception), ``shell.options.input.stdin`` (type file and its path) and ``brokersim`` (exec,
+    output_rate).
     """
     system = _mapping(_mapping(jobspec, "attributes"), "system")
     test = _mapping(_mapping(system, "exec"), "test")
@@ -57,6 +60,7 @@ def to_plan(jobspec: Mapping[str, Any], r: Mapping[str, Any] | None = None) -> R
         output_rate=_rate(ours.get("output_rate", 0)),
         cwd=_cwd(system.get("cwd")),
         environment=_environment(system.get("environment")),
+        stdin=_stdin(system),
     )
 
 
@@ -111,6 +115,16 @@ def _environment(value: Any) -> dict[str, str] | None:
     if not isinstance(value, Mapping) or not all(_is_variable(*pair) for pair in value.items()):
         raise ValueError("environment must be an object of strings without NUL, names without =")
     return dict(value)
+
+
+def _stdin(system: Mapping[str, Any]) -> str | None:
+    stdin = _mapping(_mapping(_mapping(_mapping(system, "shell"), "options"), "input"), "stdin")
+    kind, path = stdin.get("type", "service"), stdin.get("path")
+    if kind == "service":
+        return None
+    if kind != "file" or not isinstance(path, str) or not path or "\0" in path:
+        raise ValueError("shell.options.input.stdin must be type service, or type file and a path")
+    return path
 
 
 def _is_variable(name: Any, text: Any) -> bool:

@@ -13,6 +13,7 @@ from .commands import Commands
 from .guest import EVENTLOG, OUTPUT, GuestRecords, data_context
 from .plan import RunPlan, to_plan
 from .shell import Shell
+from .stdin import Io, Stdin
 
 
 class JobRun:
@@ -25,11 +26,15 @@ class JobRun:
         self._handle = handle
         self._msg = msg
         self.id: int = order.id
+        self.userid: int = order.userid
         self._kill_timeout = kill_timeout
         self.plan: RunPlan = to_plan(order.jobspec, order.R)
         self._guest = GuestRecords(handle, order.id, order.userid)
         self._shell = Shell(handle, self._guest, self.plan, order.id, order.userid)
         self._commands: Commands | None = None
+        self._stdin = Stdin(self.plan.ntasks)
+        self._inputs_on_the_way = 0
+        self._shell.on_input = self._input_arrived
         self._finish: Callable[[int], object] | None = None
         self._timers: list[Any] = []
         self._killed_by = 0
@@ -49,6 +54,11 @@ class JobRun:
             self._shell.leave()
         await self._release()
 
+    @property
+    def service(self) -> str:
+        """The name its shell serves."""
+        return self._shell.service
+
     # -- what others want of it
 
     def doom(self) -> None:
@@ -63,6 +73,28 @@ class JobRun:
             self._commands.kill(signum)
         elif signum not in (signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH):
             self._finish_with(signum)
+
+    async def take_input(self, msg: Message) -> None:
+        """A piece of standard input: answered when it is in its log. Raises RequestError."""
+        context = self._stdin.accept(msg.unpack(Io))
+        self._inputs_on_the_way += 1
+        if self._commands is not None:
+            self._commands.let_time_pass()
+        try:
+            await self._shell.keep_input(context)
+        except RequestError:
+            self._input_settled()
+            raise
+        self._handle.respond(msg)
+
+    def _input_arrived(self, io: Io) -> None:
+        self._stdin.deliver(io)
+        self._input_settled()
+
+    def _input_settled(self) -> None:
+        self._inputs_on_the_way -= 1
+        if not self._inputs_on_the_way and self._commands is not None:
+            self._commands.hold_time()
 
     def _end_by(self, signum: int) -> None:
         self.kill(signum)
@@ -117,6 +149,7 @@ class JobRun:
     # -- running
 
     async def _simulate(self) -> int:
+        self._stdin.attach(lambda task, data, _is_end: self._stdin.taken(task, len(data)))
         if self._killed_by:
             return self._killed_by
         if self.plan.output_rate:
@@ -152,7 +185,7 @@ class JobRun:
                 self._handle.log(4, f"job {self.id}: output line {line} not written: {error}")
 
     async def _run_commands(self) -> int:
-        commands = Commands(self._handle, self.plan, self.id, self._write)
+        commands = Commands(self._handle, self.plan, self.id, self._write, self._stdin)
         if self._killed_by:
             return self._killed_by
         self._commands = commands

@@ -17,9 +17,9 @@ from brokersim.brokermod import (
     treeobj,
 )
 
-from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Feasibility, Free, Prioritize
+from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Change, Feasibility, Free, Prioritize
 from .options import duration_of, shape_option
-from .pool import Allocation, Pool, from_r
+from .pool import Allocation, Pool, from_r, members
 from .queue import JobQueue, Waiting
 from .request import to_request
 
@@ -45,7 +45,27 @@ class Sched(BrokerModule):
         for service in ("sched", "feasibility"):
             if service != self.name:
                 h.service_register(service)
+        h.stream("resource.acquire", None, self._acquired)
         self._hello()
+
+    # -- what may be given out
+
+    def _acquired(self, response: Message, _arg: None = None) -> None:
+        if response.errnum:
+            if response.errnum != errnums.ENOSYS:
+                text = response.payload_str or errnums.strerror(response.errnum)
+                self.log.error(f"resource.acquire: {text}; drained nodes are used like others")
+            return
+        change = response.unpack(Change)
+        try:
+            if change.resources is not None:
+                self._pool.down = set(range(self._shape.nodes)).difference(members(change.up))
+                return
+            self._pool.down.update(members(change.down))
+            self._pool.down.difference_update(members(change.up))
+        except ValueError as error:
+            self.log.error(f"resource.acquire: {error}")
+        self._serve()
 
     # -- joining the job manager
 
@@ -80,7 +100,9 @@ class Sched(BrokerModule):
     @request_handler("sched.renew", prefix=False)
     def renew(self, msg: Message) -> None:
         """A new job manager is there: forget what the old one asked for and say hello (ours, no answer)."""
+        down = self._pool.down
         self._pool = Pool(self._shape)
+        self._pool.down = down
         self._queue = JobQueue()
         self._held = {}
         self._hello()
@@ -202,7 +224,7 @@ class Sched(BrokerModule):
 
     @request_handler("sched.resource-status", prefix=False, allow_guest=True)
     def resource_status(self, msg: Message) -> None:
-        """R of all resources, of those that are down (none here), and of those allocated."""
+        """R of all resources, of those that are down (drained), and of those allocated."""
         self.handle.respond(msg, self._status())
 
     @request_handler("feasibility.check", prefix=False, allow_guest=True)
@@ -229,4 +251,4 @@ class Sched(BrokerModule):
         return self._shape.nodes * self._shape.cores - self._pool.free_cores
 
     def _status(self) -> dict[str, Any]:
-        return {"all": self._pool.all_r(), "down": self._pool.to_r({}), "allocated": self._pool.allocated_r()}
+        return {"all": self._pool.all_r(), "down": self._pool.down_r(), "allocated": self._pool.allocated_r()}

@@ -12,6 +12,14 @@ DENY: Final = 2
 CANCEL: Final = 3
 
 
+class Change(msgspec.Struct, gc=False):
+    """One response of resource.acquire (RFC 28): the first has all resources, later ones what went up or down."""
+
+    resources: dict[str, Any] | None = None
+    up: str = ""
+    down: str = ""
+
+
 class Alloc(msgspec.Struct, gc=False):
     """Payload of sched.alloc."""
 

@@ -16,7 +16,7 @@ Allocation: TypeAlias = dict[int, tuple[int, int]]
 class Pool:
     """The free resources of one instance. First fit, lowest rank and lowest core first, so runs repeat."""
 
-    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "free_cores", "free_gpus", "shape")
+    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "down", "free_cores", "free_gpus", "shape")
 
     def __init__(self, shape: Resources) -> None:
         self.shape = shape
@@ -25,6 +25,8 @@ class Pool:
         self._gpus = [self._all[1]] * shape.nodes
         self._first = 0  # no node below it has a free core
         self._text: dict[int, str] = {}
+        #: Nodes that may not be given out now (drained); they count for what could ever be.
+        self.down: set[int] = set()
         self.free_cores = shape.nodes * shape.cores
         self.free_gpus = shape.nodes * shape.gpus
 
@@ -85,6 +87,8 @@ class Pool:
         return min(slots, free[1].bit_count() // request.gpus) if request.gpus else slots
 
     def _slots_on(self, node: int, request: Request) -> int:
+        if node in self.down:
+            return 0
         return self._slots_free((self._cores[node], self._gpus[node]), request)
 
     def _pick_nodes(self, request: Request) -> list[tuple[int, int]] | None:
@@ -148,6 +152,10 @@ class Pool:
         """R of every node there is."""
         return self.to_r(dict.fromkeys(range(self.shape.nodes), self._all))
 
+    def down_r(self) -> dict[str, Any]:
+        """R of the nodes that may not be given out."""
+        return self.to_r(dict.fromkeys(sorted(self.down), self._all))
+
     def allocated_r(self) -> dict[str, Any]:
         """R of what jobs hold now."""
         cores, gpus = self._all
@@ -191,13 +199,14 @@ def from_r(r: Any) -> Allocation:
         return {
             node: (_mask(entry["children"].get("core", "")), _mask(entry["children"].get("gpu", "")))
             for entry in entries
-            for node in _members(entry["rank"])
+            for node in members(entry["rank"])
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not R version 1: {error}") from None
 
 
-def _members(text: str) -> Iterable[int]:
+def members(text: str) -> Iterable[int]:
+    """The ids of an idset as R has them. Raises ValueError."""
     for part in text.split(",") if text else ():
         first, _, last = part.partition("-")
         if len(first) > 7 or len(last) > 7:
@@ -207,7 +216,7 @@ def _members(text: str) -> Iterable[int]:
 
 def _mask(text: str) -> int:
     mask = 0
-    for bit in _members(text):
+    for bit in members(text):
         mask |= 1 << bit
     return mask
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from brokersim.broker import logring
+from brokersim.broker import logring, process
 from brokersim.broker.future import Future
 from brokersim.broker.handle import Handle
 from brokersim.broker.table import MARK, TASK_MARK
@@ -26,7 +26,7 @@ from brokersim.protocol.resources import Resources
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "Message", "RequestError",
-    "Resources", "blobref", "duration", "errnums", "event_handler", "jobid", "ranks",
+    "Resources", "blobref", "duration", "errnums", "event_handler", "jobid", "process", "ranks",
     "request_handler", "treeobj", "trio_task",
 ]  # fmt: skip
 

@@ -378,6 +378,12 @@ def test_a_real_job_gives_its_output_and_exit_code(live: Run) -> None:
     assert "err\n" in result.err
 
 
+def test_a_real_job_reads_what_job_run_is_given(tmp_path: Path) -> None:
+    script = r"printf 'b\na\n' | brokersim job run -x sort; brokersim job submit -x --wait cat > /dev/null; echo $?"
+    done = brokersim(tmp_path, "start", "--", "sh", "-c", script, stdin="not for it")
+    assert done.stdout == "a\nb\n0\n", done.stderr
+
+
 def test_a_job_that_cannot_run_is_told(live: Run) -> None:
     result = live("job", "run", "-n", "1000", "a")
     assert result.code == 1

@@ -141,7 +141,7 @@ def test_what_uptime_and_the_status_commands_ask(client: MinimalClient) -> None:
     status = client.rpc("resource.status", None, 0)
     assert list(status["R"]) == ["version", "execution"]
     assert {key: status[key] for key in ("online", "offline", "exclude", "drain", "torpid")} == {
-        "online": "0-1", "offline": "", "exclude": "", "drain": {}, "torpid": ""
+        "online": "0", "offline": "", "exclude": "", "drain": {}, "torpid": ""
     }  # fmt: skip
     assert client.rpc("groups.get", {"name": "broker.online"}, 0) == {"members": "0-1"}
     assert client.rpc("job-manager.queue-list", None, 0) == {"queues": []}

@@ -120,16 +120,16 @@ class Broker:
             raise RequestError(EINVAL, f"service name {name!r} is empty or contains a dot")
         if name in self.services:
             raise RequestError(EEXIST, f"service {name!r} is already registered")
-        self.services[name] = endpoint
+        self.services[name] = endpoint  # nobody remembers a way to it: ways lead to names that are there
         endpoint.has_served = True
-        self._changed()
 
     def drop_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError(ENOENT) if ``endpoint`` does not serve it."""
         if self.services.get(name) is not endpoint:
             raise RequestError(ENOENT, f"service {name!r} is not registered here")
         del self.services[name]
-        self._changed()
+        for one in self.endpoints.values():
+            one.drop_routes_to(name)
 
     def stop_serving(self, endpoint: Endpoint) -> None:
         """An endpoint takes no new requests; those still queued are routed anew (ENOSYS if nobody else serves)."""

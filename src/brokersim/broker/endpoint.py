@@ -219,9 +219,18 @@ class Endpoint(Actor):
         if isinstance(error, RequestError):
             self.respond_error(request, error.errno or 0, error.text)
 
+    async def room(self) -> None:
+        """Wait until this endpoint can take more; only who is outside the process can be slow."""
+
     def drop_routes(self) -> None:
         """Forget where topics lead: a service came or went."""
         self.routes.clear()
+
+    def drop_routes_to(self, service: str) -> None:
+        """Forget where the topics of one service lead."""
+        prefix = f"{service}."
+        for topic in [topic for topic in self.routes if topic.startswith(prefix) or topic == service]:
+            del self.routes[topic]
 
 
 def ignore(*_: object) -> None:

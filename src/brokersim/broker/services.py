@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from brokersim.broker import logring, methods
+from brokersim.broker import logring, methods, resource, rexec
 from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
@@ -34,12 +34,16 @@ Service = Callable[["BrokerEndpoint", Message], object]
 class BrokerEndpoint(Handle):
     """The broker's own handle: it has counters, a mask and the default methods as service ``broker``."""
 
-    __slots__ = ("streams",)
+    __slots__ = ("inventory", "processes", "streams")
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(broker, "broker", broker.uuid)
         #: Open streams served here: request to what ends it.
         self.streams: dict[int, tuple[Message, Callable[[], object]]] = {}
+        #: Processes started by rexec.exec on this rank.
+        self.processes: list[rexec.Subprocess] = []
+        #: Of rank 0 only, made when first asked for.
+        self.inventory: resource.Inventory | None = None
         for service in SERVICES:
             broker.services[service] = self
         broker.endpoints[broker.uuid] = self
@@ -373,17 +377,6 @@ def groups_get(self: BrokerEndpoint, request: Message) -> None:
     self.respond(request, {"members": _idset(self.size) if name == "broker.online" else ""})
 
 
-def resource_status(self: BrokerEndpoint, request: Message) -> None:
-    online = _idset(self.size)
-    empty = {"drain": {}, "offline": "", "exclude": "", "torpid": ""}
-    self.respond(request, {"R": self.broker.instance.resource_set(), "online": online, **empty})
-
-
-def resource_sched_status(self: BrokerEndpoint, request: Message) -> None:
-    """What the scheduler knows of the resources; in Flux the resource module forwards this, too."""
-    self.request("sched.resource-status", None, self.pass_on, request)
-
-
 def overlay_health(self: BrokerEndpoint, request: Message) -> None:
     below = [
         {"rank": rank, "status": "full", "duration": self.now()}
@@ -437,9 +430,9 @@ TABLE: dict[str, tuple[Service, bool]] = {
     "broker.stop": (broker_stop, False),
     "state-machine.get": (state_machine_get, True),
     "groups.get": (groups_get, True),
-    "resource.status": (resource_status, True),
-    "resource.sched-status": (resource_sched_status, True),
     "overlay.health": (overlay_health, True),
     "overlay.topology": (overlay_topology, True),
+    **resource.TABLE,
+    **rexec.TABLE,
 }
 SERVICES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))

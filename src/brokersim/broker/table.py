@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from inspect import iscoroutinefunction
 from typing import Any
 
 import attrs
+
+_GLOB = frozenset("*?[")
 
 SYNC, COROUTINE, TASK = "sync", "coroutine", "task"
 
@@ -29,13 +32,14 @@ class Entry:
 class HandlerTable:
     """The entries of one class. Later definitions of a topic replace those of base classes."""
 
-    __slots__ = ("_full", "_prefixed", "events")
+    __slots__ = ("_full", "_globs", "_prefixed", "events")
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         entries = tuple(entries)
         self.events = tuple(entry for entry in entries if entry.is_event)
         self._prefixed = {entry.topic: entry for entry in entries if not entry.is_event and entry.prefix}
         self._full = {entry.topic: entry for entry in entries if not entry.is_event and not entry.prefix}
+        self._globs = tuple(entry for entry in entries if not entry.is_event and _GLOB & set(entry.topic))
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +50,8 @@ class HandlerTable:
         entry = self._full.get(topic)
         if entry is None and topic.startswith(f"{name}."):
             entry = self._prefixed.get(topic[len(name) + 1 :])
+        if entry is None and self._globs:
+            entry = next((one for one in self._globs if fnmatchcase(topic, one.full_topic(name))), None)
         return entry
 
     def request_topics(self, name: str) -> list[str]:

@@ -14,6 +14,7 @@ import msgspec
 from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
 from brokersim.cli.errors import FAILED, CommandError, answered, usage_error
 from brokersim.cli.job import report_failures, watch_log
+from brokersim.cli.job_stdin import forward_stdin
 from brokersim.cli.progress import Progress, progress_option
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
@@ -57,8 +58,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     dependency: tuple[str, ...]
     env: bool
 
-    def payload(self, copy: int | None) -> dict[str, Any]:
-        """The job-ingest.submit payload of one job. Raises CommandError for a bad dependency."""
+    def payload(self, copy: int | None, stdin: str | None = None) -> dict[str, Any]:
+        """The job-ingest.submit payload of one job; ``stdin``: a file. Raises CommandError for a bad dependency."""
         command = (
             [word.replace("{cc}", str(copy)) for word in self.command] if copy is not None else self.command
         )
@@ -76,6 +77,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
                 dependencies=self.dependency,
                 environment=dict(os.environ) if self.exec and self.env else {},
                 cwd=os.getcwd(),
+                stdin=stdin if self.exec else None,
             )
         except ValueError as error:
             raise usage_error(str(error)) from None
@@ -158,7 +160,7 @@ class Submission:
         """Submits all; returns when all are answered, and done if so wished. Raises CommandError."""
         client = self._session.client
         for copy in copies:
-            payload = self._wish.payload(copy)
+            payload = self._wish.payload(copy, os.devnull)  # as Flux has it: nobody attaches to it
             self._session.trace("job-ingest.submit", payload)
             self._waiting.append(client.send_request("job-ingest.submit", payload))
             if len(self._waiting) >= WINDOW:
@@ -196,6 +198,7 @@ class Submission:
     context_settings=RUNS_COMMAND,
     **examples(
         ("brokersim job run -x hostname", "its output and exit code"),
+        ("brokersim job run -x sort < names", "and its input"),
         ("brokersim job run -t 2s a", "simulated"),
     ),
 )
@@ -203,13 +206,15 @@ class Submission:
 @click.argument("command", metavar="CMD...", nargs=-1, required=True)
 @pass_session
 def run(session: Session, /, **wishes: Any) -> int:
-    """Submit a job, print its output and return its exit code; ^C cancels it."""
+    """Submit a job, send it what there is to read, print its output, return its exit code; ^C cancels it."""
     wish = Wish(**wishes)
     payload = wish.payload(None)
     try:
         job_id: int = session.client.rpc("job-ingest.submit", payload)["id"]
     except RequestError as error:
         raise answered(error, f"the job was refused: {error}") from None
+    if wish.exec:
+        forward_stdin(session.client.uri, job_id)
     try:
         return _attach(session, job_id)
     except KeyboardInterrupt:

@@ -11,6 +11,8 @@ from brokersim.protocol.message import FLAG_NORESPONSE, FLAG_STREAMING, Message
 
 #: Endpoints that are no modules; the streams they have open are theirs to end.
 CLIENTS = ("client", "connector")
+#: Streams a module keeps open for as long as it lives: that it is open says that it is well.
+LIFELONG = frozenset({"resource.acquire"})
 #: A conversation: the identity of who asked, and the matchtag.
 Tag = tuple[str, int]
 
@@ -120,7 +122,7 @@ class Conversations:
         streams = [
             (asked, "the stream is open")
             for asked in self._here(self.open)
-            if asked.is_stream and asked.who not in CLIENTS
+            if asked.is_stream and asked.who not in CLIENTS and asked.topic not in LIFELONG
         ]
         return streams + [(asked, "its answer was sent and not received") for asked in self._here(self.sent)]
 

@@ -49,8 +49,8 @@ _READ = 1 << 16
 _PAUSE = 0.1
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
-#: Streams that only look on: a client waiting for them does not make virtual time move.
-_OBSERVED = frozenset({"log.dmesg", "module.trace"})
+#: Streams that only look on, and commands, which are real: a client waiting for them does not make virtual time move.
+_OBSERVED = frozenset({"log.dmesg", "module.trace", "rexec.exec", "rexec.wait"})
 
 
 class Connector:
@@ -244,10 +244,15 @@ class Connection(Endpoint):
             while len(runner.reactor.fifo) > QUEUE_AT:
                 # Requests without answers fill no output, but memory all the same.
                 await trio.lowlevel.checkpoint()
-            while self._out_size > PAUSE_AT and not self._lost:
-                self._written = trio.Event()
-                await self._written.wait()
+            await self.room()
             await trio.lowlevel.checkpoint()
+
+    async def room(self) -> None:
+        """Wait while the client leaves much unread."""
+        while self._out_size > PAUSE_AT and not self._lost:
+            if self._written.is_set():
+                self._written = trio.Event()
+            await self._written.wait()
 
     def receive(self, message: Message) -> None:
         """Take one message of the client: stamp its credentials, push its route, pass it on."""

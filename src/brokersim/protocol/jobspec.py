@@ -26,11 +26,13 @@ def build(
     dependencies: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     cwd: str = "/",
+    stdin: str | None = None,
 ) -> dict[str, Any]:
     """A version 1 jobspec. With ``run_time`` (seconds) the job is simulated; without, it runs ``command``.
 
     ``duration`` is the time limit in seconds, 0 for none; ``output_rate`` appends lines per second to the
-    job's output. Dependencies are ``SCHEME:VALUE`` (afterok:ƒ123). Raises ValueError for one that is not.
+    job's output; ``stdin`` is a file to read instead of what an attached client sends. Dependencies are
+    ``SCHEME:VALUE`` (afterok:ƒ123). Raises ValueError for one that is not.
     """
     system: dict[str, Any] = {
         "duration": duration,
@@ -44,6 +46,8 @@ def build(
         system["exec"] = {"test": {"run_duration": format_duration(run_time)}}
     if output_rate is not None:
         system.setdefault("brokersim", {})["output_rate"] = output_rate
+    if stdin is not None:
+        system["shell"] = {"options": {"input": {"stdin": {"type": "file", "path": stdin}}}}
     if dependencies:
         system["dependencies"] = [_dependency(one) for one in dependencies]
     core = {"type": "core", "count": cores}

@@ -1,0 +1,203 @@
+"""Knows how one real command is run under trio: a process group, input and output in pieces, signals; not for whom."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import trio
+
+#: Bytes taken at a time from a pipe: a Linux pipe's own size.
+CHUNK = 65536
+
+OnOutput = Callable[[str, bytes], Any]
+
+
+class ClockHold:
+    """Keeps virtual time still while something real is awaited; may be let go and taken again."""
+
+    __slots__ = ("_hold", "_make")
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self._make = make
+        self._hold: AbstractContextManager[None] | None = None
+
+    def take(self) -> None:
+        """Time stands still from now on."""
+        if self._hold is None:
+            self._hold = self._make()
+            self._hold.__enter__()
+
+    def release(self) -> None:
+        """Time may pass."""
+        if self._hold is not None:
+            hold, self._hold = self._hold, None
+            hold.__exit__(None, None, None)
+
+
+class Input:
+    """What a command has still to read, in order. ``pending`` are bytes not yet taken by its pipe."""
+
+    __slots__ = ("_moved", "_pieces", "_taken", "is_ended", "pending")
+
+    def __init__(self, taken: Callable[[int], Any]) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._moved = trio.Event()
+        self._taken = taken
+        self.pending = 0
+        self.is_ended = False
+
+    def add(self, data: bytes) -> None:
+        """More to read; after the end it is dropped, and counts as taken."""
+        if self.is_ended:
+            self._taken(len(data))
+        elif data:
+            self._pieces.append(data)
+            self.pending += len(data)
+            self._moved.set()
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self.is_ended = True
+        self._moved.set()
+
+    def drop(self) -> None:
+        """Nobody reads any more."""
+        self.is_ended = True
+        self._pieces.clear()
+        pending, self.pending = self.pending, 0
+        self._taken(pending)
+
+    async def pump(self, pipe: Any) -> None:
+        """Write what comes until the end, or until the command reads no more."""
+        try:
+            async with pipe:
+                while await self._more():
+                    data = self._pieces.popleft()
+                    await pipe.send_all(data)
+                    self.pending -= len(data)
+                    self._taken(len(data))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.drop()
+
+    async def _more(self) -> bool:
+        while not self._pieces:
+            if self.is_ended:
+                return False
+            self._moved = trio.Event()
+            await self._moved.wait()
+        return True
+
+
+class Command:
+    """One run of one command, in a session of its own. ``stdin``: a path, or None for what ``input`` is given.
+
+    ``is_tidy``: when the command ends, what it left behind in its group is killed; else its output is awaited.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        cwd: str | None,
+        environment: Mapping[str, str] | None,
+        *,
+        stdin: str | None = None,
+        is_tidy: bool = True,
+        on_start: Callable[[int], Any] | None = None,
+        on_exit: Callable[[int], Any] | None = None,
+        on_taken: Callable[[int], Any] | None = None,
+    ) -> None:
+        self.words = words
+        self._cwd = cwd
+        self._environment = environment
+        self._stdin = stdin
+        self._is_tidy = is_tidy
+        self._on_start = on_start or _ignore
+        self._on_exit = on_exit or _ignore
+        self._process: trio.Process | None = None
+        self._waiting_signal = 0
+        self.input = Input(on_taken or _ignore)
+
+    async def run(self, on_output: OnOutput, room: Callable[[], Any]) -> int:
+        """Run it to its end; its wait status. Raises OSError if it cannot be started.
+
+        Output goes to ``on_output(stream, data)``, ``b""`` at the end of a stream; ``room()`` is awaited before
+        each piece is taken. Cancelled, it kills the whole group.
+        """
+        self._process = process = await self._open()
+        try:
+            self._on_start(process.pid)
+            if self._waiting_signal:
+                self.kill(self._waiting_signal)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read, process.stdout, "stdout", on_output, room)
+                nursery.start_soon(self._read, process.stderr, "stderr", on_output, room)
+                async with trio.open_nursery() as pumping:
+                    if process.stdin is not None:
+                        pumping.start_soon(self.input.pump, process.stdin)
+                    await process.wait()
+                    pumping.cancel_scope.cancel()
+                self.input.drop()
+                self._on_exit(_wait_status(process.returncode or 0))
+                if self._is_tidy:
+                    # Whatever it left behind in its group would keep the pipes open, and outlive the job.
+                    self.kill(signal.SIGKILL)
+        finally:
+            self.kill(signal.SIGKILL)
+            with trio.CancelScope(shield=True):
+                await process.wait()
+        return _wait_status(process.returncode or 0)
+
+    def kill(self, signum: int) -> None:
+        """Send a signal to the whole group; harmless when it is gone, kept when it isn't there yet."""
+        if self._process is None:
+            self._waiting_signal = signum
+            return
+        try:
+            os.killpg(self._process.pid, signum)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    async def _open(self) -> trio.Process:
+        stdin = None if self._stdin is None else os.open(self._stdin, os.O_RDONLY)
+        try:
+            return await trio.lowlevel.open_process(
+                list(self.words),
+                stdin=subprocess.PIPE if stdin is None else stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._cwd,
+                env=None if self._environment is None else dict(self._environment),
+                start_new_session=True,
+            )
+        finally:
+            if stdin is not None:
+                os.close(stdin)
+
+    async def _read(self, pipe: Any, stream: str, on_output: OnOutput, room: Callable[[], Any]) -> None:
+        async with pipe:
+            while True:
+                await room()
+                data = await pipe.receive_some(CHUNK)
+                on_output(stream, bytes(data))
+                if not data:
+                    return
+
+
+def failure_status(error: OSError) -> int:
+    """The wait status a shell gives a command that cannot be started: 127 if there is none, else 126."""
+    return (127 if isinstance(error, FileNotFoundError) else 126) << 8
+
+
+def _wait_status(returncode: int) -> int:
+    """A wait status from Python's form: exit codes in the high byte, signals in the low."""
+    return -returncode if returncode < 0 else returncode << 8
+
+
+def _ignore(_: int) -> None:
+    """Nobody wants to know."""

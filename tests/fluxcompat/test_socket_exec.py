@@ -1,0 +1,196 @@
+"""What `flux exec` asks (service rexec, RFC 42), asked by a client that shares no code with the server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fluxcompat.minimal_client import NORESPONSE, STREAMING, MinimalClient
+
+STDOUT, STDERR, WRITE_CREDIT, WAITABLE = 1, 2, 8, 16
+ENOENT, ESRCH, EACCES, EEXIST, EINVAL, ENOSPC, ENODATA, EPROTO = 2, 3, 13, 17, 22, 28, 61, 71
+
+
+def cmd(*words: str, **more: Any) -> dict[str, Any]:
+    return {"cwd": "/", "cmdline": list(words), "env": {}, "opts": {}, "channels": [], **more}
+
+
+def start(
+    client: MinimalClient, *words: str, flags: int = STDOUT | STDERR, rank: int = 0, **more: Any
+) -> int:
+    """The matchtag of a running command."""
+    return client.send("rexec.exec", {"cmd": cmd(*words, **more), "flags": flags}, rank, STREAMING)
+
+
+def said(frames: list[Any]) -> list[dict[str, Any]]:
+    return [frame.json for frame in frames if not frame.errnum]
+
+
+def text(answers: list[dict[str, Any]], stream: str = "stdout") -> list[str]:
+    return [one["io"]["data"] for one in answers if one["type"] == "output" and one["io"]["stream"] == stream
+            and "data" in one["io"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_command_runs_on_the_rank_asked_and_its_output_comes_in_lines(
+    client: MinimalClient, rank: int
+) -> None:
+    script = "echo one; echo two; echo err >&2; pwd; exit 3"
+    *answers, end = client.responses(start(client, "sh", "-c", script, rank=rank, cwd="/tmp"))
+    told = said(answers)
+    pid = told[0]["pid"]
+    assert told[0] == {"type": "started", "pid": pid}
+    assert {"type": "finished", "status": 3 << 8} in told
+    assert (end.errnum, end.payload) == (ENODATA, None)
+    assert text(told) == ["one\n", "two\n", "/tmp\n"]
+    assert text(told, "stderr") == ["err\n"]
+    outputs = [one for one in told if one["type"] == "output"]
+    assert {
+        "type": "output",
+        "pid": pid,
+        "io": {"stream": "stdout", "rank": str(rank), "data": "one\n"},
+    } in outputs
+    ends = sorted(one["io"]["stream"] for one in outputs if one["io"].get("eof"))
+    assert ends == ["stderr", "stdout"]
+
+
+def test_only_what_the_flags_ask_for_is_forwarded(client: MinimalClient) -> None:
+    frames = list(client.responses(start(client, "sh", "-c", "echo out; echo err >&2", flags=0)))
+    assert [one["type"] for one in said(frames)] == ["started", "finished"]
+
+
+def test_it_has_the_environment_given_or_the_brokers_and_its_ranks_uri(
+    client: MinimalClient, uri: str
+) -> None:
+    given = said(list(client.responses(start(client, "/usr/bin/env", env={"A": "1"}, rank=1))))
+    where = uri.replace("local-0", "local-1")
+    assert sorted(text(given)) == ["A=1\n", f"BROKERSIM_URI={where}\n", f"FLUX_URI={where}\n"]
+    own = "".join(text(said(list(client.responses(start(client, "/usr/bin/env"))))))
+    assert "PATH=" in own and f"FLUX_URI={uri}\n" in own
+
+
+def test_input_is_written_against_credit_and_ended(client: MinimalClient) -> None:
+    tag = start(client, "cat", flags=STDOUT | STDERR | WRITE_CREDIT)
+    frames = client.responses(tag)
+    assert next(frames).json["type"] == "started"
+    assert next(frames).json == {"type": "add-credit", "channels": {"stdin": 4194304}}
+    for io in (
+        {"data": "a\n"},
+        {"data": base64.b64encode(b"\xff\n").decode(), "encoding": "base64"},
+        {"eof": True},
+    ):
+        payload = {"matchtag": tag, "io": {"stream": "stdin", "rank": "0", **io}}
+        client.send("rexec.write", payload, flags=NORESPONSE)
+    told = said(list(frames))
+    assert sum(one["channels"]["stdin"] for one in told if one["type"] == "add-credit") == 4
+    assert text(told) == ["a\n", "/wo="]
+    assert {"type": "finished", "status": 0} in told
+
+
+def test_more_input_than_there_is_credit_for_ends_the_process(client: MinimalClient) -> None:
+    tag = start(client, "sleep", "100")
+    for _ in range(5):
+        io = {"stream": "stdin", "rank": "0", "data": "x" * (1 << 20)}
+        client.send("rexec.write", {"matchtag": tag, "io": io}, flags=NORESPONSE)
+    *_, end = client.responses(tag)
+    assert (end.errnum, end.text) == (ENOSPC, "internal fatal error: No space left on device")
+
+
+def test_nobody_else_writes_to_a_process(
+    client: MinimalClient, connect: Callable[..., MinimalClient]
+) -> None:
+    tag = start(client, "cat")
+    frames = client.responses(tag)
+    next(frames)
+    other = connect()
+    write = {"matchtag": tag, "io": {"stream": "stdin", "rank": "0", "data": "not mine"}}
+    other.send("rexec.write", write, flags=NORESPONSE)
+    other.rpc("rexec.list")  # by now it was taken, or not
+    end = {"matchtag": tag, "io": {"stream": "stdin", "rank": "0", "data": "mine", "eof": True}}
+    client.send("rexec.write", end, flags=NORESPONSE)
+    assert text(said(list(frames))) == ["mine"]
+
+
+def test_a_running_process_is_listed_and_killed(client: MinimalClient) -> None:
+    frames = client.responses(start(client, "sleep", "100", label="mine"))
+    pid = next(frames).json["pid"]
+    listed = client.rpc("rexec.list")
+    assert listed["rank"] == 0
+    [shown] = [one for one in listed["procs"] if one["pid"] == pid]
+    assert (shown["cmd"], shown["label"], shown["state"], shown["bg"]) == ("sleep", "mine", "R", False)
+    assert client.raw("rexec.kill", {"pid": pid, "signum": 15}).payload is None
+    assert {"type": "finished", "status": int(signal.SIGTERM)} in said(list(frames))
+    frame = client.raw("rexec.kill", {"pid": pid, "signum": 15})
+    assert (frame.errnum, frame.text) == (ESRCH, f"pid {pid} does not belong to any subprocess")
+    assert pid not in [one["pid"] for one in client.rpc("rexec.list")["procs"]]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    except FileNotFoundError:
+        return False
+
+
+def test_a_client_that_leaves_takes_its_processes_with_it(connect: Callable[..., MinimalClient]) -> None:
+    leaving = connect()
+    frames = leaving.responses(start(leaving, "sh", "-c", "sleep 100 & echo $!; wait"))
+    answers = [next(frames).json for _ in range(2)]
+    pids = [answers[0]["pid"], int(text(answers)[0])]
+    assert all(map(is_alive, pids))
+    leaving.close()
+    deadline = time.monotonic() + 10
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_a_background_process_is_waited_for_and_outlives_its_client(
+    client: MinimalClient, connect: Callable[..., MinimalClient]
+) -> None:
+    leaving = connect()
+    started = leaving.rpc("rexec.exec", {"cmd": cmd("sh", "-c", "echo kept; exit 5"), "flags": WAITABLE})
+    assert started == {"type": "started", "pid": started["pid"]}
+    leaving.close()
+    io = {"stream": "stdout", "rank": "0", "data": "kept\n"}
+    assert client.rpc("rexec.wait", {"pid": started["pid"]}) == {"status": 5 << 8, "output": [io]}
+    assert client.errnum("rexec.wait", {"pid": started["pid"]}) == ESRCH
+    other = client.rpc("rexec.exec", {"cmd": cmd("sleep", "100"), "flags": 0})
+    frame = client.raw("rexec.wait", {"pid": other["pid"]})
+    assert (frame.errnum, frame.text) == (EINVAL, "process is not waitable")
+    client.rpc("rexec.kill", {"pid": other["pid"], "signum": 9})
+
+
+@pytest.mark.parametrize(
+    ("payload", "errnum", "part"),
+    [
+        ({"cmd": cmd("/nowhere/x"), "flags": 0}, ENOENT, "error launching process: No such file or directory"),
+        ({"cmd": cmd("/etc/passwd"), "flags": 0}, EACCES, "error launching process: Permission denied"),
+        ({"cmd": cmd("true", cwd="/nowhere"), "flags": 0}, ENOENT, "error launching process"),
+        ({"cmd": cmd(), "flags": 0}, EPROTO, "command string is empty"),
+        ({"cmd": cmd("a\0b"), "flags": 0}, EINVAL, "error parsing command string"),
+        ({"cmd": cmd("true", channels=["x"]), "flags": 0}, EINVAL, "auxiliary channels"),
+        ({"cmd": cmd("true"), "flags": WAITABLE}, EINVAL, "waitable flag only supported in background mode"),
+        ({"cmd": cmd("true")}, EPROTO, "flags"),
+        ({"cmd": {"cwd": "/"}, "flags": 0}, EPROTO, "cmdline"),
+    ],
+)  # fmt: skip
+def test_a_command_that_cannot_run_is_refused_in_words(
+    client: MinimalClient, payload: dict[str, Any], errnum: int, part: str
+) -> None:
+    [frame] = client.stream("rexec.exec", payload, 0)
+    assert frame.errnum == errnum and part in frame.text
+
+
+def test_a_client_that_does_not_read_holds_the_process_up(client: MinimalClient) -> None:
+    script = "yes 0123456789012345678901234567890123456789 | head -c 60000000; echo; echo done"
+    frames = client.responses(start(client, "sh", "-c", script, opts={"stdout_LINE_BUFFER": "false"}))
+    size = sum(len(part) for part in text(said(list(frames))))
+    assert size == 60_000_000 + len("\ndone\n")  # more than a connection may leave unread: it was not cut off
