@@ -161,6 +161,9 @@ class Station:
             return  # late for a module that ended, or a loop turn queued while time was not charged
         self.inbox.append(item)
         if self._phase is None:
+            # A loop that spins is hardly ever in its poll, which takes no time: its next prepare finds the message
+            # queued, so it comes without an fd event, like one from a backlog (docs/decisions/0025).
+            self._backlog = self.spinning
             self._start()
 
     def spin(self, on: bool) -> None:
