@@ -192,7 +192,8 @@ def test_a_no_op_idle_watcher_keeps_the_loop_turning_too(reactor, actor):
 def test_idle_count_is_iterations_less_iterations_with_events(reactor, actor):
     actor.hooks("idle")
     turns(reactor, 4)  # four quiet turns
-    actor.send("found queued by the next prepare")  # no fd event: a loop that turns is hardly ever in its poll
+    # No fd event: a loop that turns is hardly ever in its poll, so its next prepare finds it.
+    actor.send("found queued")
     turns(reactor, 2)  # a quiet turn that was queued first, then the message
     actor.after(0.0, "timer")
     reactor.fire_due()  # no idle
