@@ -95,7 +95,6 @@ def test_a_dispatch_precedes_idle_watchers_of_its_iteration(reactor, actor):
     actor.hooks("check", "prepare", "idle")
     actor.send("first")
     actor.send("second")
-    actor.loop.backlog = True  # a message taken from a backlog is no fd event
     turns(reactor, 1)  # the turn the idle watcher queued when it started
     actor.log.clear()
     turns(reactor, 1)
@@ -193,16 +192,17 @@ def test_a_no_op_idle_watcher_keeps_the_loop_turning_too(reactor, actor):
 def test_idle_count_is_iterations_less_iterations_with_events(reactor, actor):
     actor.hooks("idle")
     turns(reactor, 4)  # four quiet turns
-    actor.send("met an empty queue")  # an fd event: no idle in its iteration
+    # No fd event: a loop that turns is hardly ever in its poll, so its next prepare finds it.
+    actor.send("found queued")
     turns(reactor, 2)  # a quiet turn that was queued first, then the message
     actor.after(0.0, "timer")
     reactor.fire_due()  # no idle
     turns(reactor, 3)
     assert actor.own_loop.iterations == 4 + 2 + 1 + 3
-    assert actor.own_loop.idle_calls == actor.own_loop.iterations - 2
+    assert actor.own_loop.idle_calls == actor.own_loop.iterations - 1
 
 
-def test_a_message_taken_from_a_backlog_does_not_keep_idle_watchers_out(reactor, actor):
+def test_messages_to_a_turning_loop_do_not_keep_idle_watchers_out(reactor, actor):
     actor.hooks("idle")
     turns(reactor, 1)
     for label in ("one", "two", "three"):
@@ -210,7 +210,19 @@ def test_a_message_taken_from_a_backlog_does_not_keep_idle_watchers_out(reactor,
     turns(reactor, 1)  # the turn that was queued before them
     actor.log.clear()
     turns(reactor, 3)
-    assert actor.log == ["one", "two", "idle", "three", "idle"]
+    assert actor.log == ["one", "idle", "two", "idle", "three", "idle"]
+
+
+def test_a_message_that_wakes_a_resting_loop_is_an_fd_event_and_those_behind_it_are_not(reactor, actor):
+    reactor.jumps = True  # nothing is charged: an idle turn that did nothing is the last
+    actor.hooks("idle")
+    turns(reactor, 5)
+    assert not reactor.fifo
+    actor.log.clear()
+    for label in ("wakes the poll", "from the backlog"):
+        actor.send(label)
+    turns(reactor, 2)
+    assert actor.log == ["wakes the poll", "from the backlog", "idle"]
 
 
 # -- what each hook sees

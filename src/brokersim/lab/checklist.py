@@ -33,6 +33,22 @@ class Check:
     journal: str = ""
 
 
+@attrs.frozen(kw_only=True)
+class Beside:
+    """One cell of the journal's result table beside ours; ``why`` explains a difference that is meant to be."""
+
+    what: str
+    ours: str
+    journal: str
+    ok: bool
+    why: str = ""
+
+
+def beside(rows: Iterable[Beside]) -> list[dict[str, Any]]:
+    """The rows as part of a result."""
+    return [attrs.asdict(row) for row in rows]
+
+
 def result(experiment: str, plan: Any, checks: Iterable[Check], **parts: Any) -> dict[str, Any]:
     """``{"meta", …parts…, "checks"}``: the same plan and seed give the same, under the virtual clock to the byte."""
     return {"meta": meta(experiment, plan), **parts, "checks": [attrs.asdict(check) for check in checks]}

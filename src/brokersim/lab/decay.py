@@ -30,6 +30,7 @@ class Plan:
     factor: float = attrs.field(default=4.0, validator=attrs.validators.ge(1))
     hook: str = "prepare"
     run_time: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     seed: int = 0
     clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("virtual",)))
     cost: CostModel = attrs.field(factory=CostModel)
@@ -61,7 +62,7 @@ async def _observe(plan: Plan, model: str) -> list[tuple[int, MaskedRun]]:
     found = []
     done = 0
     async with open_instance(
-        clock="virtual", seed=plan.seed, hook=plan.hook, stats="mem:", cost=plan.cost
+        size=plan.size, clock="virtual", seed=plan.seed, hook=plan.hook, stats="mem:", cost=plan.cost
     ) as instance:
         await set_masks(instance)
         node = instance.node(0)

@@ -47,6 +47,7 @@ class Plan:
     run_time: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
     flush: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.01))
     cache_bytes: int = attrs.field(default=8 << 20, validator=attrs.validators.ge(0))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     seed: int = 0
     clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("real", "virtual")))
     resources: str = "1x12"
@@ -115,6 +116,7 @@ def latency(plan: Plan, say: Say = silent) -> dict[str, Any]:
 
 async def _observe(plan: Plan, timing: str) -> LatencyRun:
     async with open_instance(
+        size=plan.size,
         clock=plan.clock,
         seed=plan.seed,
         stats="mem:",

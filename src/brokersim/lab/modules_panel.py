@@ -33,6 +33,7 @@ class Plan:
     hook: str = "prepare"
     run_time: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
     window: float = attrs.field(default=0.25, validator=attrs.validators.gt(0))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     seed: int = 0
     clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("virtual",)))
     #: The journal's PC; with fewer cores than busy modules commits merge less, and a job costs kvs 20 % more requests.
@@ -55,7 +56,7 @@ def modules(plan: Plan, say: Say = silent) -> dict[str, Any]:
 
 async def _observe(plan: Plan) -> MaskedRun:
     async with open_instance(
-        clock="virtual", seed=plan.seed, hook=plan.hook, stats="mem:", cost=plan.cost
+        size=plan.size, clock="virtual", seed=plan.seed, hook=plan.hook, stats="mem:", cost=plan.cost
     ) as instance:
         await set_masks(instance)
         return await observe(instance, plan.jobs, plan.run_time)

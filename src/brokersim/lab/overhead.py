@@ -41,6 +41,7 @@ class Plan:
     hooks: tuple[str, ...] = HOOKS
     reps: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     run_time: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     seed: int = 0
     clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("real", "virtual")))
     cost: CostModel = attrs.field(factory=CostModel)
@@ -75,6 +76,7 @@ def _virtual(plan: Plan, say: Say, series: dict[str, Points]) -> list[dict[str, 
 
 async def _one(plan: Plan, hook: str, is_on: bool) -> MaskedRun:
     async with open_instance(
+        size=plan.size,
         clock="virtual",
         seed=plan.seed,
         hook="prepare" if hook == "none" else hook,
@@ -126,7 +128,12 @@ def _real(plan: Plan, say: Say) -> list[dict[str, Any]]:
         random.shuffle(order)
         for hook in order:
             one = WatchersPlan(
-                jobs=plan.jobs, hooks=(hook,), clock="real", seed=plan.seed, run_time=plan.run_time
+                jobs=plan.jobs,
+                hooks=(hook,),
+                clock="real",
+                size=plan.size,
+                seed=plan.seed,
+                run_time=plan.run_time,
             )
             say(f"run {rep + 1} of {plan.reps}: {hook}")
             found = watchers(one)["runs"][0]

@@ -39,6 +39,7 @@ class Plan:
     periods: tuple[float, ...] = (0.0, 1.0)
     fixes: tuple[str, ...] = FIXES
     flush: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.01))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     seed: int = 0
     clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("real", "virtual")))
     resources: str = "1x12"
@@ -128,7 +129,7 @@ def period(plan: Plan, say: Say = silent) -> dict[str, Any]:
 
 async def _jobs(plan: Plan) -> Truth:
     async with open_instance(
-        clock=plan.clock, seed=plan.seed, cost=plan.cost, resources=plan.resources
+        size=plan.size, clock=plan.clock, seed=plan.seed, cost=plan.cost, resources=plan.resources
     ) as instance:
         client = instance.client()
         await client.call("job-manager.jobtap-load", {"path": "state-history"})

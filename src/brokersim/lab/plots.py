@@ -38,10 +38,14 @@ class PlotError(ValueError):
 
 def draw(found: Found) -> list[tuple[str, Figure]]:
     """All pictures of a result, each with its name. Raises PlotError."""
+    # Late: it is made of the parts below.
+    from brokersim.lab.plots_journal import PICTURES
+
+    known = {**_PICTURES, **PICTURES}
     try:
-        pictures = _PICTURES[found["meta"]["experiment"]]
+        pictures = known[found["meta"]["experiment"]]
     except (KeyError, TypeError):
-        raise PlotError(f"no pictures of this result; there are some of {', '.join(_PICTURES)}") from None
+        raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
     with _style():
         return [(name, picture(found)) for name, picture in pictures if _has(found, name)]
 

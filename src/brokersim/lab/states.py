@@ -24,7 +24,8 @@ FORMS = ("journal", "fixed")
 class Plan:
     """``jobs`` submitted at once, each simulated for ``run_time`` s; the plugin's timer, the aggregator's flush (s).
 
-    After the last job the plugin goes on for ``tail`` s. The modelled machine is the journal's: 12 cores.
+    After the last job the plugin goes on for ``tail`` s, and until it has sent ``sends`` times. The modelled machine is
+    the journal's: 12 cores.
     """
 
     jobs: int = attrs.field(default=500, validator=attrs.validators.ge(1))
@@ -32,7 +33,9 @@ class Plan:
     timer: float = attrs.field(default=1.0, validator=attrs.validators.gt(0))
     flush: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.01))
     tail: float = attrs.field(default=10.0, validator=attrs.validators.ge(0))
+    sends: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("real", "virtual")))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     seed: int = 0
     resources: str = "1x12"
     cost: CostModel = attrs.field(factory=lambda: CostModel(cores=12))
@@ -103,7 +106,12 @@ def states(plan: Plan, say: Say = silent) -> dict[str, Any]:
 async def states_run(plan: Plan, form: str) -> StatesRun:
     """One form, on the clock it is run on."""
     async with open_instance(
-        clock=plan.clock, seed=plan.seed, stats="mem:", cost=plan.cost, resources=plan.resources
+        size=plan.size,
+        clock=plan.clock,
+        seed=plan.seed,
+        stats="mem:",
+        cost=plan.cost,
+        resources=plan.resources,
     ) as instance:
         client = instance.client()
         await client.call("job-manager.jobtap-load", {"path": "state-history"})
@@ -112,7 +120,7 @@ async def states_run(plan: Plan, form: str) -> StatesRun:
         start = instance.reactor.now / 1e9
         await bulk_jobs_inside(instance, plan.jobs, plan.run_time)
         wall = instance.reactor.now / 1e9 - start
-        await instance.sleep(plan.tail)
+        await instance.sleep(max(plan.tail, plan.sends * plan.timer - wall))
         truth = await read_truth(client, start)
         eventlog = await _states_of_a_job(client)
         client.close()

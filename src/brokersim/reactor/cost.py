@@ -202,6 +202,9 @@ class Station:
         if self.gone or (isinstance(item, Message) and item.type == 0):
             return  # late for a module that ended, or a loop turn queued while time was not charged
         if self._phase is None:
+            # A loop that spins is hardly ever in its poll, which takes no time: its next prepare finds the message
+            # queued, so it comes without an fd event, like one from a backlog (docs/decisions/0025).
+            self._backlog = self.spinning
             self._serve(item)
         else:
             self.inbox.append(item)

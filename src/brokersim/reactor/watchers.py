@@ -54,7 +54,7 @@ class ModuleLoop:
     """
 
     __slots__ = (
-        "_fresh", "_order", "_spin", "_started", "actor", "backlog", "check", "checks", "idle_calls", "idles",
+        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle_calls", "idles",
         "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
     )  # fmt: skip
 
@@ -70,7 +70,6 @@ class ModuleLoop:
         self.check: Callable[[], object] | None = None
         self.poll: Callable[[], object] | None = None
         self.nonblocking = 0  # active idle watchers, no-op ones included
-        self.backlog = False  # was another message waiting when the last one had been dispatched?
         self.spin_queued = False
         self.is_plain = True
         self.is_settled = True  # at the end of a turn there is nothing more to see to
@@ -197,11 +196,10 @@ class ModuleLoop:
     ) -> None:
         try:
             self.before_dispatch()
-            # A message that met an empty queue woke the poll as an fd event, which keeps idle watchers out.
-            quiet = not due and not fds and (message is None or self.backlog)
+            # A message that met a loop at rest woke its poll as an fd event, which keeps idle watchers out. A loop that
+            # turns finds it queued at its next prepare, as it does one from a backlog (docs/decisions/0025).
+            quiet = not due and not fds and (message is None or self.spin_queued)
             self.dispatch(message, due, fds, quiet)
-            if message is not None and self.idles:
-                self.backlog = self._has_backlog()
             self.prepare()
         except RequestError as error:
             # A watcher's: the message of this turn, whose handler's refusal is caught in `dispatch`, is not to blame.
@@ -271,10 +269,6 @@ class ModuleLoop:
         """Nothing is left to call: the actor goes back to the shortest path."""
         if not self._started and not self.spin_queued and not self._fresh:
             self._detach()
-
-    def _has_backlog(self) -> bool:
-        actor = self.actor
-        return any(message.dst is actor and message.type for message in self.reactor.fifo)
 
     def _keep_turning(self) -> None:
         if not self.spin_queued and (self.actor.station is None or not self.reactor.charged):
