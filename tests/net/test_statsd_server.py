@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import random
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 import trio
 
+from brokersim.net import recvmmsg
 from brokersim.net.statsd_server import StatsdServer, serve
 from brokersim.net.statsd_settings import ServeError, ServeSettings
 from brokersim.net.statsd_sockets import DatagramSocket, _kernel_table, kernel_state
@@ -350,12 +354,15 @@ async def test_the_port_is_free_again_when_the_server_has_ended():
 # --- sockets
 
 
-@pytest.fixture
-def pair():
-    """A datagram socket of the server, and one that sends to it."""
+@pytest.fixture(params=["many at once", "one by one"])
+def pair(request, monkeypatch):
+    """A datagram socket of the server, with and without the system's recvmmsg, and one that sends to it."""
+    if request.param == "one by one":
+        monkeypatch.setattr(recvmmsg, "sys", SimpleNamespace(platform="elsewhere"))
     inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     inner.bind(("127.0.0.1", 0))
     sock = DatagramSocket("udp", inner, 1 << 20)
+    assert (sock.reads_many) == (request.param == "many at once")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
         sender.connect(inner.getsockname())
@@ -363,31 +370,78 @@ def pair():
     sock.close()
 
 
+def drained(sock):
+    """(packet, sender) of all that a turn brought."""
+    seen = []
+
+    def take(packets, sender_of, t):
+        assert t == 7.0
+        seen.extend((bytes(packet), sender_of(index)) for index, packet in enumerate(packets))
+
+    assert sock.drain(take, 7.0) == len(seen)
+    return seen
+
+
 def test_a_turn_ends_at_256_packets_and_an_empty_socket_ends_it_before(pair):
     sock, sender = pair
     for number in range(300):
         sender.send(b"%d" % number)
-    seen = []
-    turns = [sock.drain(lambda data, who, t: seen.append((data, t)), 7.0) for _ in range(3)]
-    assert turns == [256, 44, 0]
-    assert seen == [(b"%d" % number, 7.0) for number in range(300)]
+    turns = [drained(sock) for _ in range(3)]
+    assert [len(turn) for turn in turns] == [256, 44, 0]
+    assert [packet for turn in turns for packet, _ in turn] == [b"%d" % number for number in range(300)]
     assert sock.packets == 300
 
 
-def test_a_quiet_socket_names_every_sender_and_a_busy_one_now_and_then(pair):
+def test_every_packet_has_its_own_sender(pair):
     sock, sender = pair
-    name = "127.0.0.1:{}".format(*sender.getsockname()[1:])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.connect(sock.socket.getsockname())
+        senders = [sender if number % 3 else other for number in range(100)]
+        for number, each in enumerate(senders):
+            each.send(b"%d" % number)
+        names = [f"127.0.0.1:{each.getsockname()[1]}" for each in senders]
+    assert drained(sock) == [(b"%d" % number, name) for number, name in enumerate(names)]
 
-    def turn(packets):
-        seen = []
-        for _ in range(packets):
-            sender.send(b"x")
-        sock.drain(lambda data, who, t: seen.append(who), 0.0)
-        return set(seen)
 
-    assert [turn(3) for _ in range(5)] == [{name}] * 5
-    busy = [turn(100) for _ in range(40)]
-    assert {name} in busy[1:20]
-    assert busy.count({None}) > 30
-    assert turn(3) <= {name, None}
-    assert turn(3) == {name}
+def test_packets_of_every_length_come_whole_one_after_the_other(pair):
+    sock, sender = pair
+    packets = [bytes([65 + size % 26]) * size for size in (1, 0, 2047, 2048, 2049, 65_507, 3, 9000, 2048)]
+    for packet in packets:
+        sender.send(packet)
+    assert [packet for packet, _ in drained(sock)] == packets
+    sender.send(b"short again")
+    assert [packet for packet, _ in drained(sock)] == [b"short again"]
+
+
+def test_a_sandbox_that_refuses_recvmmsg_gets_the_packets_one_by_one(pair, monkeypatch):
+    sock, sender = pair
+
+    def refuse(*_):
+        ctypes.set_errno(errno.ENOSYS)
+        return -1
+
+    if sock.reads_many:
+        monkeypatch.setattr(sock._many, "_call", refuse)
+    sender.send(b"k:1|c")
+    assert [packet for packet, _ in drained(sock)] == [b"k:1|c"]
+    assert not sock.reads_many
+
+
+async def test_in_a_flood_each_bad_line_has_its_own_sender(mock_clock):
+    async with serving(listen=("udp://127.0.0.1:0", "udp://[::1]:0")) as server:
+        made = [sender_to(server) for _ in range(3)]
+        six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        port = next(each for each in server.addresses if "[::1]" in each).rpartition(":")[2]
+        six.connect(("::1", int(port)))
+        names = [f"127.0.0.1:{each.getsockname()[1]}" for each in made] + [f"[::1]:{six.getsockname()[1]}"]
+        for number in range(400):
+            who = number % 4
+            bad = b"\nbad%d" % who if number % 7 == 0 else b""
+            [*made, six][who].send(b"good:1|c\nlevel:7|g" + bad)
+        await until(lambda: server.aggregator.statistics().packets == 400)
+        seen = {(line.line, line.sender) for line in server.bad_lines()}
+        assert seen == {(b"bad%d" % who, name) for who, name in enumerate(names)}
+        assert server.aggregator.statistics().bad_lines == len(range(0, 400, 7))
+        assert server.flush_now().counters == {"good": 400}
+        for each in (*made, six):
+            each.close()

@@ -7,13 +7,15 @@ import os
 import select
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError, usage_error
 from brokersim.net.statsd_settings import RECEIVE_BUFFER, ServeError, parse_listen
 from brokersim.net.statsd_sockets import DatagramSocket, bind
 from brokersim.net.udp import parse_address
+from brokersim.statsd.aggregator import SenderOf
+from brokersim.statsd.plain import Packet
 
 #: statsd's own port.
 DEFAULT_TARGET: Final = "127.0.0.1:8125"
@@ -129,8 +131,13 @@ class Receiver:
 
     def drain(self, feed: Callable[[bytes, str | None], None]) -> None:
         """Feeds the packets that wait, at most a turn's worth of each socket, with their senders."""
+
+        def take(packets: Sequence[Packet], sender_of: SenderOf, _: float) -> None:
+            for index, packet in enumerate(packets):
+                feed(bytes(packet), sender_of(index))
+
         for each in self._sockets:
-            each.drain(lambda packet, sender, _: feed(packet, sender), 0.0)
+            each.drain(take, 0.0)
 
     def dropped(self) -> int | None:
         """Packets the kernel threw away because the buffer was full; None if it does not tell."""

@@ -13,9 +13,10 @@ import attrs
 from brokersim.statsd.config import AggregatorConfig, ConfigError
 from brokersim.statsd.dialects import UnknownDialectError, dialect_name
 
-#: Asked for; the kernel grants what net.core.rmem_max allows. Room for 10,000 small packets, which is what the
-#: fastest sender on loopback makes in 10 ms.
-RECEIVE_BUFFER = 4 << 20
+#: Asked for; the kernel grants root all of it, others what net.core.rmem_max allows. Room for 40,000 small packets,
+#: which is what the fastest sender on loopback makes while they gather.
+RECEIVE_BUFFER = 16 << 20
+GATHER_S = 0.04
 _HOST_PORT = re.compile(r"(?P<host>\[[^\]\s]+\]|\*|[^:\s/\[\]]*):(?P<port>\d{1,5})", re.ASCII)
 _KINDS = {"udp": ("udp",), "tcp": ("tcp",), "": ("udp", "tcp")}
 
@@ -127,7 +128,7 @@ class ServeSettings:
     http: str | None = attrs.field(default=None, validator=_check_address)
     management: str | None = attrs.field(default=None, validator=_check_address)
     receive_buffer: int = attrs.field(default=RECEIVE_BUFFER, validator=_at_least(1, " bytes"))
-    gather_s: float = attrs.field(default=0.01, validator=_at_least(0, " s"))
+    gather_s: float = attrs.field(default=GATHER_S, validator=_at_least(0, " s"))
     tcp_clients: int = attrs.field(default=1000, validator=_at_least(1, ""))
     tcp_stall_s: float = attrs.field(default=60.0, validator=_at_least(0.01, " s"))
     grace_s: float = attrs.field(default=5.0, validator=_at_least(0, " s"))

@@ -7,13 +7,16 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from brokersim.net.recvmmsg import AT_ONCE, ManyDatagrams, NoRecvmmsgError
 from brokersim.net.statsd_health import SocketStatistics
 from brokersim.net.statsd_settings import Endpoint, ServeError
+from brokersim.statsd.aggregator import SenderOf
+from brokersim.statsd.plain import Packet
 
 #: Packets read in one turn, so that others get theirs: some 0.3 ms of work.
 TURN = 256
@@ -21,16 +24,14 @@ TURN = 256
 READ_BYTES = 65_536
 _TRIES_FOR_A_COMMON_PORT = 16
 _BACKLOG = 128
+# asm-generic/socket.h: the same as SO_RCVBUF, beyond net.core.rmem_max.
+_SO_RCVBUFFORCE = 33
 # linux/sock_diag.h: nine 32-bit numbers, among them what waits, what may wait and what was dropped.
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 _RMEM_ALLOC, _RCVBUF, _DROPS = 0, 1, 8
-#: Packets of a turn from which on a socket is busy, and how often a busy one asks who sent them.
-_BUSY, _NAMED_TURN = 64, 16
-#: Names of senders that are kept ready; a name costs as much to write as a packet to read.
-_KEPT_SENDERS = 4096
 
-Feed = Callable[[bytes, str | None, float], None]
+Take = Callable[[Sequence[Packet], SenderOf, float], None]
 
 
 def address_text(kind: str, sock: socket.socket) -> str:
@@ -52,62 +53,55 @@ class DatagramSocket:
 
     def __init__(self, kind: str, sock: socket.socket, asked: int) -> None:
         sock.setblocking(False)
-        with suppress(OSError):  # more than a kernel without the option for it grants
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
+        for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
+            with suppress(OSError):  # for root alone; or more than a kernel without a limit of its own grants
+                sock.setsockopt(socket.SOL_SOCKET, option, asked)
         self.socket = sock
         self.kind = kind
         self.address = address_text(kind, sock)
         self.packets = 0
         self._asked = asked
-        self._turns = 0
-        self._is_busy = False
-        self._recv = sock.recv
-        self._recvfrom = sock.recvfrom
-        self._senders: dict[Any, str | None] = {}
         self._last: SocketStatistics | None = None
+        self._many: ManyDatagrams | None = None
+        if kind == "udp":
+            with suppress(NoRecvmmsgError):
+                self._many = ManyDatagrams(sock)
 
-    def drain(self, feed: Feed, t: float) -> int:
-        """Feeds what waits, at most a turn's worth; how many packets it was.
+    @property
+    def reads_many(self) -> bool:
+        """Whether a system call brings many packets."""
+        return self._many is not None
 
-        Asking who sent a packet costs a third of reading it: a busy socket asks only in every 16th turn.
-        """
-        self._turns += 1
-        is_named = not self._is_busy or self._turns % _NAMED_TURN == 0
-        read = self._drain_named(feed, t) if is_named else self._drain_unnamed(feed, t)
-        self._is_busy = read >= _BUSY
+    def drain(self, take: Take, t: float) -> int:
+        """Hands over what waits, some packets at a time and at most a turn's worth; how many packets it was."""
+        read = 0
+        while read < TURN:
+            packets, sender_of = self._read()
+            if packets:
+                take(packets, sender_of, t)
+            read += len(packets)
+            if len(packets) < AT_ONCE:
+                break
         self.packets += read
         return read
 
-    def _drain_unnamed(self, feed: Feed, t: float) -> int:
-        recv = self._recv
-        read = 0
-        try:
-            for read in range(TURN):  # noqa: B007 - how many were read when the socket was empty
-                feed(recv(READ_BYTES), None, t)
-        except OSError:
-            return read  # empty, or the report of an earlier packet's fate, which is none of ours
-        return TURN
+    def _read(self) -> tuple[Sequence[Packet], SenderOf]:
+        many = self._many
+        if many is not None:
+            try:
+                return many.read(), lambda index: peer_text(many.address(index))
+            except NoRecvmmsgError:  # a sandbox refuses what the library has
+                self._many = None
+        received = self._read_one_by_one()
+        return [packet for packet, _ in received], lambda index: peer_text(received[index][1])
 
-    def _drain_named(self, feed: Feed, t: float) -> int:
-        recvfrom, senders = self._recvfrom, self._senders
-        read = 0
-        try:
-            for read in range(TURN):  # noqa: B007
-                datagram, peer = recvfrom(READ_BYTES)
-                try:
-                    sender = senders[peer]
-                except KeyError:
-                    sender = self._remember(peer)
-                feed(datagram, sender, t)
-        except OSError:
-            return read
-        return TURN
-
-    def _remember(self, peer: Any) -> str | None:
-        if len(self._senders) >= _KEPT_SENDERS:
-            self._senders.clear()
-        name = self._senders[peer] = peer_text(peer)
-        return name
+    def _read_one_by_one(self) -> list[tuple[bytes, Any]]:
+        received: list[tuple[bytes, Any]] = []
+        # Empty, or the report of an earlier packet's fate, which is none of ours.
+        with suppress(OSError):
+            while len(received) < AT_ONCE:
+                received.append(self.socket.recvfrom(READ_BYTES))
+        return received
 
     @property
     def granted(self) -> int:

@@ -63,6 +63,8 @@ class Dialect:
     one_type_per_key: ClassVar[bool] = False
     # True: a key past its time-to-live is no longer shown, but keeps its value for when it comes back.
     keeps_expired: ClassVar[bool] = False
+    # True: a counter or gauge with decimals is that number and nothing rounded.
+    plain_decimals: ClassVar[bool] = True
     # True: a bad line counts as a metric received.
     counts_bad_lines: ClassVar[bool] = True
     path_prefix: str = ""

@@ -34,6 +34,7 @@ class Brubeck(Dialect):
     packet_limit: ClassVar[int] = 8191
     one_type_per_key: ClassVar[bool] = True
     keeps_expired: ClassVar[bool] = True
+    plain_decimals: ClassVar[bool] = False
     counts_bad_lines: ClassVar[bool] = False
 
     def lines(self, datagram: bytes) -> list[bytes]:

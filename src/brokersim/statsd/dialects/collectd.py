@@ -36,6 +36,7 @@ _KINDS = {b"c": COUNTERS, b"ms": TIMERS, b"g": GAUGES, b"s": SETS}
 class Collectd(Dialect):
     name: ClassVar[str] = "collectd"
     packet_limit: ClassVar[int] = 4095
+    plain_decimals: ClassVar[bool] = False
     counts_bad_lines: ClassVar[bool] = False
 
     def __init__(self, config: AggregatorConfig) -> None:
