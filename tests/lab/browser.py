@@ -39,7 +39,7 @@ class Browser:
         read_theirs, write_theirs = os.pipe()
 
         # A pipe end may itself be 3 or 4: copies above both first.
-        script = f"exec 3<&{read_ours} 4>&{write_theirs}; exec \"$@\""
+        script = f'exec 3<&{read_ours} 4>&{write_theirs}; exec "$@"'
         command = ["bash", "-c", script, "bash", PROGRAM, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
         self._process = subprocess.Popen(
             command, pass_fds=(read_ours, write_theirs), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -63,7 +63,9 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         os.close(self._to)
         os.close(self._from)
         os.killpg(self._process.pid, signal.SIGKILL)
@@ -144,7 +146,9 @@ class Browser:
 
     def _note(self, event: str, params: dict[str, Any]) -> None:
         if event == "Runtime.exceptionThrown":
-            self.errors.append(json.dumps(params["exceptionDetails"].get("exception", params["exceptionDetails"])))
+            self.errors.append(
+                json.dumps(params["exceptionDetails"].get("exception", params["exceptionDetails"]))
+            )
         elif event == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.errors.append(params["entry"]["text"])
         elif event == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):

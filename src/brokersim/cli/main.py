@@ -32,7 +32,7 @@ Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|list|wait|cancel|eventlog   jobtap load|remove|list|query
-Statistics  stats                        Experiments  bench  report  check
+Statistics  stats                        Experiments  bench  report  check  runs
 
 Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""
@@ -60,6 +60,7 @@ _LAZY = {
     "bench": "brokersim.cli.bench:bench",
     "check": "brokersim.cli.check:check",
     "report": "brokersim.cli.report:report",
+    "runs": "brokersim.cli.runs:runs",
     "stats": "brokersim.cli.stats:stats",
 }
 

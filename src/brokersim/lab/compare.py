@@ -34,6 +34,12 @@ class Difference:
     def ratio(self) -> float | None:
         return self.this / self.base if self.base else None
 
+    @property
+    def distance(self) -> float:
+        """The difference as a share of the larger of the two."""
+        most = max(abs(self.this), abs(self.base))
+        return abs(self.difference) / most if most else 0.0
+
     def exceeds(self, tolerance: float) -> bool:
         """It differs by more than this share of the base."""
         return not math.isclose(self.this, self.base, rel_tol=0, abs_tol=tolerance * abs(self.base) + 1e-12)
@@ -62,6 +68,10 @@ class Comparison:
 
     def beyond(self, tolerance: float) -> list[Difference]:
         return [one for one in self.figures if one.exceeds(tolerance)]
+
+    def farthest(self) -> list[Difference]:
+        """The figures that differ, the farthest apart first, whichever of the two is the larger."""
+        return sorted(self.beyond(0.0), key=lambda one: (-one.distance, one.row, one.figure))
 
     def is_within(self, tolerance: float) -> bool:
         """No figure beyond the tolerance, no check that was fine and is not, no row missing on either side."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokersim.lab.bulk import thinned
 from brokersim.lab.charts import COLOURS, Chart, Panel, charts, hook_colour
+from brokersim.lab.compare import overlaid
 from brokersim.protocol.duration import parse_duration
 
 if TYPE_CHECKING:
@@ -40,11 +41,15 @@ class PlotError(ValueError):
     """A result that cannot be drawn, or nothing to draw it with."""
 
 
-def draw(found: Found) -> list[tuple[str, Figure]]:
-    """All pictures of a result, each with its name: its curves, then the others. Raises PlotError."""
+def draw(found: Found, base: Found | None = None) -> list[tuple[str, Figure]]:
+    """All pictures of a result, each with its name: its curves, with a base's in them, then the others.
+
+    Raises PlotError; ValueError for a base of another experiment.
+    """
     others = pictures(found)
+    drawn = charts(found) if base is None else overlaid(found, base)
     with _style():
-        curves = [(chart.name, draw_chart(found, chart)) for chart in charts(found) if not chart.fold]
+        curves = [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
     return curves + others
 
 
@@ -68,10 +73,10 @@ def to_svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def write_plots(found: Found, folder: Path, kind: str) -> list[Path]:
+def write_plots(found: Found, folder: Path, kind: str, base: Found | None = None) -> list[Path]:
     """Write every picture as ``NAME.svg`` or ``NAME.png``; their paths. Raises PlotError, OSError."""
     paths = []
-    for name, figure in draw(found):
+    for name, figure in draw(found, base):
         path = folder / f"{name}.{kind}"
         if kind == "svg":
             path.write_text(to_svg(figure), encoding="utf-8")
@@ -142,12 +147,17 @@ def _own_legend(axes: Axes, panel: Panel) -> None:
 
 
 def _figure(
-    found: Found, title: str, rows: int, columns: int, height: float = 2.3
+    found: Found,
+    title: str,
+    rows: int,
+    columns: int,
+    height: float = 2.3,
+    ratios: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, height * rows + 1.1), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     meta = found["meta"]
     figure.supxlabel(
@@ -245,7 +255,7 @@ def _slots(found: Found) -> Figure:
 
 
 def _per_job(found: Found) -> Figure:
-    figure, axes = _figure(found, "kvs: messages per serial job, and the laws", 2, 1, 2.4)
+    figure, axes = _figure(found, "kvs: messages per serial job, and the laws", 2, 1, 2.0, ratios=(3, 1))
     kvs = next(row for row in found["runs"] if row["module"] == "kvs")
     names = list(next(iter(found["journal"].values())))
     axes[0].bar(range(len(names)), [kvs[name] for name in names], 0.6, color=COLOURS[0], label="brokersim")

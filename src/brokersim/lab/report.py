@@ -190,7 +190,7 @@ def _compared(found: Comparison) -> str:
 
 
 def _figures(found: Comparison) -> str:
-    apart = sorted(found.beyond(0.0), key=_far, reverse=True)
+    apart = found.farthest()
     same = len(found.figures) - len(apart)
     rows = [{**one.to_row(), "ratio": None if one.ratio is None else f"{one.ratio:.4g}"} for one in apart]
     parts = [f"<p>{len(apart):,} figures differ, {same:,} are the same.</p>"]
@@ -199,12 +199,6 @@ def _figures(found: Comparison) -> str:
     if len(rows) > MOST_DIFFERENCES:
         parts.append(_fold("all figures that differ", rows))
     return "\n".join(parts)
-
-
-def _far(one: Any) -> float:
-    """How far apart two figures are, whichever is the larger."""
-    most = max(abs(one.this), abs(one.base))
-    return abs(one.difference) / most if most else 0.0
 
 
 def _who(found: Found) -> str:

@@ -8,7 +8,7 @@ const PLAIN = new Intl.NumberFormat("en", {maximumSignificantDigits: 7});
 const SHORT = new Intl.NumberFormat("en", {maximumSignificantDigits: 4, notation: "compact"});
 
 function make(parent, name, attributes = {}, text = null) {
-  const drawn = ["svg", "path", "line", "text", "rect", "g", "clipPath"].includes(name);
+  const drawn = ["svg", "path", "line", "text", "rect", "g", "clipPath", "circle"].includes(name);
   const node = drawn ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   if (text !== null) node.textContent = text;
@@ -127,6 +127,8 @@ class Panel {
     make(make(this.svg, "clipPath", {id: this.clip}), "rect", {x: LEFT, y: TOP - 1, width: inner, height: tall + 2});
     const group = make(this.svg, "g", {"clip-path": `url(#${this.clip})`});
     for (const curve of this.visible()) this.curve(group, curve, range, y, inner, log);
+    if (!this.spec.curves.some(curve => curve.v.length))
+      make(this.svg, "text", {x: LEFT + inner / 2, y: TOP + tall / 2, "text-anchor": "middle"}, "nothing recorded");
     this.cursor = make(this.svg, "line", {class: "cursor", y1: TOP, y2: TOP + tall, visibility: "hidden"});
     this.band = make(this.svg, "rect", {class: "band", y: TOP, height: tall, visibility: "hidden"});
   }
@@ -141,6 +143,15 @@ class Panel {
     const attributes = {class: "curve", d: path, stroke: curve.c, "data-label": curve.n};
     if (curve.dash) attributes["stroke-dasharray"] = curve.dash;
     make(group, "path", attributes);
+    if (!curve.step) this.dots(group, curve, range, y, log);
+  }
+  // A line between few points must not look as if it had been measured in between.
+  dots(group, curve, range, y, log) {
+    const t = DATA.axes[curve.t], first = above(t, range[0] - 1e-9), last = above(t, range[1]);
+    if (last - first > 60) return;
+    for (let at = first; at < last; at++)
+      if (curve.v[at] !== null && !(log && curve.v[at] <= 0))
+        make(group, "circle", {cx: this.x(t[at]), cy: y(curve.v[at]), r: 2.5, fill: curve.c});
   }
   axes(width, range, low, high, y, tall) {
     make(this.svg, "text", {x: 2, y: 13, class: "unit"}, this.spec.y);
