@@ -27,7 +27,7 @@ brokersim — run broker modules, count their messages, test the counts
   brokersim module trace --human kvs       watch its messages: > request, < response
 
 Instance    start  status  stop  dmesg  uptime  version  getattr  setattr  lsattr  completion
-Modules     module list|load|remove|reload|stats|debug|trace     ping
+Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
 Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
