@@ -31,7 +31,7 @@ Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
 Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
-            job submit|run|list|wait|cancel|eventlog   jobtap load|remove|list|query
+            job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
 Statistics  stats                        Experiments  bench  report  check  runs
 
 Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h

@@ -35,8 +35,8 @@ def parse_share(text: str) -> float:
     cls=Command,
     **examples(
         ("brokersim report run.db", "report.html, opens without a network"),
-        ("brokersim report states --compare states-before", "two runs in one page"),
-        ("brokersim report states --compare before --gate --tolerance 5%", "exit 1 if they differ"),
+        ("brokersim report states --compare before", "two runs in one page"),
+        ("brokersim report states --compare before --gate", "exit 1 if they differ"),
         ("brokersim report states --format svg -o slides/", "pictures for slides"),
     ),
 )

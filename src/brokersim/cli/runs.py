@@ -126,8 +126,8 @@ def show(session: Session, folder: Path | None, name: str) -> None:
     "export",
     cls=Command,
     **examples(
-        ("brokersim runs export run.db > run.csv", "every sample: kind, series, t_s, value"),
-        ("brokersim runs export states --what series -o states.parquet", "its curves, with the truth"),
+        ("brokersim runs export run.db > run.csv", "every sample"),
+        ("brokersim runs export states --what series -o s.parquet", "its curves, with the truth"),
         ("brokersim runs export states --format jsonl", "its figures, a line a row"),
     ),
 )

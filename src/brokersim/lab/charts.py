@@ -296,6 +296,8 @@ def _run(found: Found) -> Iterable[Chart]:
         groups.setdefault(stem or name, {})[last] = points
     truth = found.get("truth") or {}
     panels = [_group(stem, series, truth) for stem, series in groups.items()]
+    if not panels:
+        return
     left = len(panels) - PANELS
     title = "Recorded series" + (f", {PANELS} of {len(panels)} groups" if left > 0 else "")
     yield Chart(name="run-series", title=title, panels=tuple(panels[:PANELS]), columns=3, height=1.9)
@@ -313,7 +315,41 @@ def _group(stem: str, series: Mapping[str, Points], truth: Mapping[str, Points])
         known = truth.get(f"{stem}.{last}" if stem != last else last)
         if known:
             curves.append(_truth(known, points[-1][0] if points else 0.0))
-    return Panel(title=stem, x="time (s)", y="value", curves=tuple(curves), zero=False)
+    return Panel(title=stem, x="time (s)", y=_unit(stem, series), curves=tuple(curves), zero=False)
+
+
+def _unit(stem: str, names: Iterable[str]) -> str:
+    """What brokersim's own series count; of others a recording does not tell."""
+    if stem.endswith("job-states"):
+        return "jobs"
+    return "messages" if all(name.endswith(("_tx", "_rx")) for name in names) else "value"
+
+
+def _timers(found: Found) -> Iterable[Chart]:
+    """Percentiles of each timer, flush by flush."""
+    shares = (("p99", BANDS[1]), ("p95", BANDS[2]), ("p50", BANDS[4]))
+    panels = tuple(
+        Panel(
+            title=timer,
+            x="time (s)",
+            y="duration (ms)",
+            curves=tuple(
+                Curve(
+                    label=share,
+                    points=[(row["t_s"], row[share]) for row in rows],
+                    colour=colour,
+                    step=False,
+                    area=True,
+                )
+                for share, colour in shares
+            ),
+        )
+        for timer, rows in (found.get("timers") or {}).items()
+    )
+    if panels:
+        yield Chart(
+            name="run-timers", title="Percentiles of each flush", panels=panels, columns=3, height=1.9
+        )
 
 
 #: More than eight curves in one panel: the colours come again, in other dashes.
@@ -327,5 +363,5 @@ _CHARTS: dict[str, tuple[Callable[[Found], Iterable[Chart]], ...]] = {
     "modules": (_modules,),
     "overhead": (_overhead,),
     "decay": (_decay,),
-    "run": (_run,),
+    "run": (_run, _timers),
 }

@@ -58,7 +58,8 @@ def write_csv(rows: Rows, file: BinaryIO, _found: Found) -> int:
     """Commas, a title line, RFC 4180 quoting, numbers as Python writes them; how many rows."""
     kept, columns = _columns(rows)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    # Told that lines end so, it quotes both characters; what is written ends with one.
+    writer = csv.DictWriter(_Lines(text), columns, restval="", lineterminator="\r\n")
     writer.writeheader()
     count = 0
     for row in kept:
@@ -66,6 +67,14 @@ def write_csv(rows: Rows, file: BinaryIO, _found: Found) -> int:
         count += 1
     text.detach()
     return count
+
+
+class _Lines:
+    def __init__(self, text: io.TextIOBase) -> None:
+        self._text = text
+
+    def write(self, row: str) -> int:
+        return self._text.write(row.removesuffix("\r\n") + "\n")
 
 
 def write_jsonl(rows: Rows, file: BinaryIO, _found: Found) -> int:

@@ -62,8 +62,8 @@ class PageData:
             encoded, kept = self._encode(most)
             if len(encoded) <= self._budget:
                 break
-        # A closing tag inside text would end the script element.
-        return encoded.decode().replace("</", "<\\/"), whole, kept
+        # A tag or a comment inside text would end the script element, or hide its end.
+        return encoded.decode().replace("<", "\\u003c"), whole, kept
 
     def _curves(self) -> list[Curve]:
         return [curve for chart in self._charts.values() for panel in chart.panels for curve in panel.curves]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brokersim.lab.bulk import thinned
-from brokersim.lab.charts import COLOURS, Chart, Panel, charts, hook_colour
+from brokersim.lab.charts import COLOURS, HOOKS, Chart, Panel, charts, hook_colour
 from brokersim.lab.compare import overlaid
 from brokersim.protocol.duration import parse_duration
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["COLOURS", "HOOKS", "PlotError", "draw", "draw_chart", "pictures", "to_svg", "write_plots"]
 TRUTH: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.0, "label": "truth"}
 STYLE: dict[Any, Any] = {
     "font.size": 9, "font.family": ["DejaVu Sans", "sans-serif"], "axes.titlesize": 10, "axes.grid": True,
@@ -55,14 +56,15 @@ def draw(found: Found, base: Found | None = None) -> list[tuple[str, Figure]]:
 
 def pictures(found: Found) -> list[tuple[str, Figure]]:
     """The pictures of a result that are no curves over time. Raises PlotError."""
+    known = _PICTURES
     try:
-        known = _PICTURES[found["meta"]["experiment"]]
+        wanted = known[found["meta"]["experiment"]]
     except (KeyError, TypeError):
-        raise PlotError(f"no pictures of this result; there are some of {', '.join(_PICTURES)}") from None
-    if not known:
+        raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
+    if not wanted:
         return []
     with _style():
-        return [(name, picture(found)) for name, picture in known]
+        return [(name, picture(found)) for name, picture in wanted]
 
 
 def to_svg(figure: Figure) -> str:
@@ -108,8 +110,7 @@ def draw_chart(found: Found, chart: Chart) -> Figure:
         _panel(one, panel)
         if not chart.has_one_legend:
             _own_legend(one, panel)
-    for one in axes[len(chart.panels) :]:
-        one.set_axis_off()
+    _blank(axes[len(chart.panels) :])
     if chart.has_one_legend and len(chart.panels[0].labels) > 1:
         _legend(figure, axes[0], 5)
     return figure
@@ -129,7 +130,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
             options |= {"marker": ".", "markersize": 4}
         (_curve if curve.step else _line)(axes, points, **options)
     if not any(curve.points for curve in panel.curves):
-        axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", color="#777777")
+        _nothing(axes, "nothing recorded")
     _label(axes, panel.title if len(panel.title) < 52 else f"…{panel.title[-50:]}", panel.x, panel.y)
     if panel.log:
         axes.set_yscale("log")
@@ -201,6 +202,15 @@ def _legend(figure: Figure, axes: Axes, columns: int) -> None:
 def _end(curves: Mapping[str, Iterable[Sequence[float]]]) -> float:
     """The last time of any of the curves, in s."""
     return max((t for points in curves.values() for t, _ in points), default=0.0)
+
+
+def _blank(axes: Iterable[Axes]) -> None:
+    for one in axes:
+        one.set_axis_off()
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#777777")
 
 
 def _ticks(axes: Axes, at: Sequence[float], values: Sequence[float | None], width: float, label: str) -> None:

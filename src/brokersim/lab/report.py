@@ -117,7 +117,7 @@ def _section(found: Found, number: int, data: PageData, base: Found | None) -> s
         parts.append(_compared(compare(found, base)))
         drawn = overlaid(found, base)
     parts += [_chart(chart, data.add(chart, f"c{number}-{chart.name}")) for chart in drawn]
-    parts += _pictures(found, number, has_charts=bool(drawn))
+    parts += _pictures(found, number)
     if found.get("checks"):
         parts.append(_checks(found["checks"]))
     parts += [_fold(title, rows) for title, rows in tables(found)]
@@ -141,11 +141,11 @@ def _chart(chart: Chart, key: str) -> str:
     return f"<details><summary>{title} ({len(chart.panels)} groups)</summary>{figure}</details>"
 
 
-def _pictures(found: Found, number: int, has_charts: bool) -> list[str]:
+def _pictures(found: Found, number: int) -> list[str]:
     try:
         drawn = pictures(found)
     except PlotError as error:
-        return [] if has_charts else [f"<p>{html.escape(str(error))}</p>"]
+        return [f"<p>{html.escape(str(error))}</p>"]
     return [
         f'<figure class="picture" role="img" aria-label="{html.escape(name)}">'
         f"{_inline(to_svg(figure), f'f{number}-{name}-')}</figure>"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import attrs
@@ -49,24 +49,52 @@ async def run_inside(instance: Instance, workload: Workload) -> Submitted:
         job = workload.jobs[0]
         await serial_jobs_inside(instance, len(workload.jobs), job.run_time)
         return Submitted(accepted=len(workload.jobs))
-    client = instance.client()
-    found = Submitted()
-
-    def answered(response: Message, _: Any) -> None:
-        if response.errnum:
-            found.refused[response.payload_str or f"error {response.errnum}"] += 1
-        else:
-            found.accepted += 1
-
+    submitter = _Submitter(instance)
     try:
         start = instance.reactor.now
         for job in workload.jobs:
             await _until(instance, start + round(job.at * 1e9))
-            client.request(SUBMIT, payload_of(attrs.evolve(job, at=0.0)), answered)
-        await Occurrence(instance.broker(0).endpoint, lambda done: _drain(client, done))
+            submitter.submit(payload_of(attrs.evolve(job, at=0.0)))
+        await Occurrence(instance.broker(0).endpoint, submitter.drain)
     finally:
-        client.close()
-    return found
+        submitter.close()
+    return submitter.found
+
+
+class _Submitter:
+    """One handle for all jobs: it submits, and drains when every submission has been answered, not before."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._client = instance.client()
+        self._sent = 0
+        self._done: Callable[[Any], None] | None = None
+        self.found = Submitted()
+
+    def submit(self, payload: dict[str, Any]) -> None:
+        self._sent += 1
+        self._client.request(SUBMIT, payload, self._answered)
+
+    def drain(self, done: Callable[[Any], None]) -> None:
+        self._done = done
+        self._look()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _answered(self, response: Message, _: Any) -> None:
+        if response.errnum:
+            self.found.refused[response.payload_str or f"error {response.errnum}"] += 1
+        else:
+            self.found.accepted += 1
+        self._look()
+
+    def _look(self) -> None:
+        if self._done is not None and self.found.answered == self._sent:
+            self._client.request("job-manager.drain", None, self._drained)
+
+    def _drained(self, response: Message, _: Any) -> None:
+        assert self._done is not None
+        self._done(RequestError(response.errnum, response.payload_str or "") if response.errnum else None)
 
 
 async def _until(instance: Instance, due: int) -> None:
@@ -75,20 +103,16 @@ async def _until(instance: Instance, due: int) -> None:
         await instance.sleep(left / 1e9)
 
 
+def _lacks(replies: Replies, number: int) -> bool:
+    return replies.needs(number) is not None
+
+
 async def _while(instance: Instance, is_waiting: Callable[[], bool], patience: float) -> None:
     """Looks every 5 ms of the instance's clock, for at most ``patience`` s."""
     for _ in range(round(patience / 0.005)):
         if not is_waiting():
             return
         await instance.sleep(0.005)
-
-
-def _drain(client: Any, done: Callable[[Any], None]) -> None:
-    # Behind the submissions in the same queue: when it is answered, they have been.
-    def drained(response: Message, _: Any) -> None:
-        done(RequestError(response.errnum, response.payload_str or "") if response.errnum else None)
-
-    client.request("job-manager.drain", None, drained)
 
 
 async def replay_inside(
@@ -104,7 +128,7 @@ async def replay_inside(
     try:
         for number, asked in enumerate(trace.requests):
             await _until(instance, start + round(asked.at / speed * 1e9))
-            await _while(instance, lambda number=number: replies.needs(number) is not None, patience)
+            await _while(instance, partial(_lacks, replies, number), patience)
             sent = instance.reactor.now
             send = client.stream if asked.is_streaming else client.request
 
