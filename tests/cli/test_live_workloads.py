@@ -16,7 +16,7 @@ LOG = """\
 3 2 0 1 64 -1 -1 64 9 -1 1 1 1 1 1 -1 -1 -1
 """
 RECORD = """
-brokersim module trace --json --full -c 4 kvs > day.jsonl & trace=$!
+brokersim module trace --json --full -t request,response -T "kvs.*" -c 5 kvs > day.jsonl & trace=$!
 until brokersim kvs put a.b=42; [ -s day.jsonl ]; do :; done
 brokersim kvs get a.b >/dev/null; brokersim kvs get nope 2>/dev/null
 wait $trace

@@ -44,7 +44,7 @@ def folder(tmp_path: Path, results: dict[str, bytes], monkeypatch: pytest.Monkey
 
 
 def test_what_an_experiment_keeps_is_a_run(tmp_path: Path, run: Run) -> None:
-    run("bench", "decay", "--jobs", "2", "--blocks", "1", "--out", str(tmp_path / "mine"), "--plot", "none")
+    run("bench", "decay", "--jobs", "2", "--blocks", "2", "--out", str(tmp_path / "mine"), "--plot", "none")
     (found,) = run("runs", "list", "--dir", str(tmp_path), "--json").json
     assert (found["id"], found["experiment"], found["clock"], found["seed"]) == (
         "mine",
