@@ -17,8 +17,7 @@ from brokersim.lab.charts import Chart, Curve, Panel, charts
 from brokersim.lab.overhead import Plan, overhead
 from brokersim.lab.page_data import PageData
 from brokersim.lab.report import ReportError, page, read_result, write_report
-from brokersim.lab.rundb_reader import write_run
-from brokersim.net.outputs.rundb import RunDatabase, RunDatabaseError, read_all
+from brokersim.net.outputs.rundb import RunDatabase, RunDatabaseError
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 
@@ -219,13 +218,17 @@ def test_without_matplotlib_curves_are_there_and_pictures_are_named_as_missing(
     assert "plots need matplotlib: pip install" in text
 
 
-def test_a_result_kept_in_a_run_database_comes_back_whole_with_its_curves_as_series(
+def test_a_result_kept_in_a_run_database_comes_back_whole_with_the_command_that_made_it(
     result: dict[str, Any], tmp_path: Path
 ) -> None:
-    path = write_run(result, tmp_path / "run.db")
-    assert read_result(path) == json.loads(json.dumps(result))
-    assert set(read_all(path)) == set(result["series"])
-    assert read_all(path)["idle"] == [tuple(map(float, point)) for point in result["series"]["idle"]]
+    path = tmp_path / "run.db"
+    database = RunDatabase(path, {"command": "brokersim bench overhead"})
+    database.note({"result": json.dumps(result)})
+    database.close()
+    found = read_result(path)
+    assert found["meta"].pop("command") == "brokersim bench overhead"
+    assert found == json.loads(json.dumps(result))
+    assert "<code>brokersim bench overhead</code>" in page([read_result(path)])
 
 
 def test_the_truth_of_a_run_is_drawn_dashed_beside_its_series(tmp_path: Path) -> None:

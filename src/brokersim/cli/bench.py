@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from brokersim.cli.bench_load import load_options
 from brokersim.cli.command import Command, Group, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -43,38 +44,16 @@ def bench() -> None:
 @click.option(
     "-t", "--run-time", type=DURATION, default="1ms", metavar="FSD", help="of a simulated job  [1ms]"
 )
-@click.option(
-    "--workload", metavar="LOAD", help="serial, bulk, burst[:JOBS@PAUSE], swf:FILE, trace:FILE  [serial]"
-)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="first jobs or requests of FILE")
-@click.option(
-    "-x", "--speed", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X", help="of FILE  [1]"
-)
+@load_options
 @list_options
 @pass_session
-def watchers(
-    session: Session,
-    /,
-    hooks: str | None,
-    workload: str | None,
-    limit: int | None,
-    speed: float,
-    **given: Any,
-) -> None:
+def watchers(session: Session, /, hooks: str | None, **given: Any) -> None:
     """Run the same jobs under each hook: wall time, packets, overhead."""
     # Late: the lab brings in trio, which client commands must not pay for.
-    from brokersim.lab.loads import LOAD_ERRORS, parse_load
     from brokersim.lab.watchers import HOOKS, Plan, counter_rows
     from brokersim.lab.watchers import watchers as run_watchers
 
     chosen = tuple(hooks.split(",")) if hooks else HOOKS
-    if workload is not None:
-        try:
-            load = parse_load(workload, given["jobs"], given["run_time"], limit, speed)
-        except LOAD_ERRORS as error:
-            text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-            raise usage_error(f"--workload: {text}", attempt="brokersim bench watchers -h") from None
-        given |= {"load": load, "jobs": load.count}
     try:
         plan = Plan(hooks=tuple(map(_checked, chosen)), **given)
         found = run_watchers(plan, _progress(session))
@@ -91,11 +70,9 @@ def watchers(
     rows = counter_rows(found["modules"][shown])
     session.table(tuple(rows[0]), [tuple(row.values()) for row in rows])
     meta = found["meta"]
-    unit = "requests" if meta["workload"].startswith("trace:") else "jobs"
     session.say(
         f"\nbrokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, {meta['clock']} clock, "
-        f"{meta['jobs']} {unit} ({meta['workload']}), seed {meta['seed']}: compare order and ratios, not numbers with "
-        "Flux's"
+        f"{meta['jobs']} {meta['workload']}, seed {meta['seed']}: compare order and ratios, not numbers with Flux's"
     )
 
 

@@ -5,16 +5,16 @@ Doesn't know how either is planned. The same load is run inside an instance (vir
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import attrs
 
 from brokersim.broker.instance import Instance
-from brokersim.lab.message_trace import MessageTrace, TraceError, read_trace
-from brokersim.lab.swf import SwfError
+from brokersim.lab.jobs import serial_jobs
+from brokersim.lab.message_trace import MessageTrace, read_trace
 from brokersim.lab.trace_replay import replay
 from brokersim.lab.workload_run import payload_of, replay_inside, run_inside
 from brokersim.lab.workloads import Workload, WorkloadError, parse_workload
@@ -60,8 +60,16 @@ class Load:
                 _submit(client, self.what, done)
 
 
-def parse_load(text: str, jobs: int, run_time: float, limit: int | None = None, speed: float = 1.0) -> Load:
-    """``serial``, ``bulk``, ``burst:20@1s``, ``swf:FILE``, ``trace:FILE``. Raises ValueError, OSError."""
+@lru_cache(maxsize=8)
+def load_of(text: str, jobs: int, run_time: float, limit: int | None = None, speed: float = 1.0) -> Load:
+    """``serial``, ``bulk``, ``burst:20@1s``, ``swf:FILE``, ``trace:FILE``. Raises ValueError."""
+    try:
+        return _load(text, jobs, run_time, limit, speed)
+    except OSError as error:
+        raise WorkloadError(f"{error.filename}: {error.strerror}") from None
+
+
+def _load(text: str, jobs: int, run_time: float, limit: int | None, speed: float) -> Load:
     kind, _, name = text.partition(":")
     if kind != "trace":
         return Load(name=text, what=parse_workload(text, jobs, run_time, limit=limit, speed=speed))
@@ -71,19 +79,15 @@ def parse_load(text: str, jobs: int, run_time: float, limit: int | None = None, 
     return Load(name=text, what=trace, speed=speed)
 
 
-LOAD_ERRORS = (WorkloadError, SwfError, TraceError, OSError)
-
-
 def _submit(client: Client, workload: Workload, done: Callable[[int], object]) -> None:
+    if workload.is_serial:
+        serial_jobs(client.uri, len(workload.jobs), workload.jobs[0].run_time, done)
+        return
     start = time.monotonic()
     tags = []
     for number, job in enumerate(workload.jobs, start=1):
         time.sleep(max(0.0, start + job.at - time.monotonic()))
         tags.append(client.send_request("job-ingest.submit", payload_of(attrs.evolve(job, at=0.0))))
-        if workload.is_serial:
-            answer = client.recv_response(tags.pop())
-            _accepted([(answer.payload_str or os.strerror(answer.errnum), 1)] if answer.errnum else [])
-            client.rpc("job-manager.wait", {"id": answer.payload["id"]})
         done(number)
     for tag in tags:
         answer = client.recv_response(tag)

@@ -1,6 +1,6 @@
-"""Knows how a database becomes a result like an experiment's, and how a result is kept in one; no drawing.
+"""Knows how a database becomes a result like an experiment's; no drawing.
 
-Three kinds of files are read: what `stats serve` recorded, a result kept with ``write_run``, a sweep's rows.
+Three kinds of files are read: what `stats serve` recorded, a result an experiment kept (``--db``), a sweep's rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from brokersim.net.outputs.rundb import (
     TIMER,
     TRUTH,
     VALUE,
-    RunDatabase,
     RunDatabaseError,
     merged,
     read_all,
@@ -52,7 +51,10 @@ def read_run(path: Path) -> dict[str, Any]:
     """
     facts = read_meta(path)
     if (kept := facts.pop(RESULT, None)) is not None:
-        return dict(msgspec.json.decode(kept))
+        found: dict[str, Any] = msgspec.json.decode(kept)
+        if "command" in facts:
+            found["meta"].setdefault("command", facts["command"])
+        return found
     meta: dict[str, Any] = {"experiment": "run", "database": path.name, "note": NOTE, **facts}
     samples, truth = read_all(path), read_all(path, TRUTH)
     histograms = {key: read_histograms(path, key) for key in read_series(path, TIMER)}
@@ -70,22 +72,6 @@ def read_run(path: Path) -> dict[str, Any]:
         "timings": [{"timer": key, **_timer(merged(found))} for key, found in histograms.items() if found],
         "checks": [],
     }
-
-
-def write_run(found: Mapping[str, Any], path: Path) -> Path:
-    """Keep an experiment's result as a run database: whole, and each curve as a series. Raises RunDatabaseError."""
-    meta = {key: value for key, value in found["meta"].items() if isinstance(value, str | int | float)}
-    database = RunDatabase(path, {key: str(value) for key, value in meta.items()})
-    try:
-        for kind, part in ((VALUE, "series"), (VALUE, "panels"), (TRUTH, "truth")):
-            for name, points in curves(found.get(part)):
-                database.add(kind, name, points)
-        database.note({RESULT: msgspec.json.encode(found).decode()})
-    except sqlite3.Error as error:
-        raise RunDatabaseError(f"cannot write the run database {path}: {error}") from None
-    finally:
-        database.close()
-    return path
 
 
 def describe_database(path: Path) -> dict[str, Any]:
