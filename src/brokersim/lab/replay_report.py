@@ -111,6 +111,11 @@ class Replies:
             number in self._took for number, asked in enumerate(self._trace.requests) if asked.is_answered
         )
 
+    @property
+    def has_all(self) -> bool:
+        """Every request has been answered."""
+        return len(self._took) == len(self._trace.requests)
+
     def result(self, wall_s: float) -> Replayed:
         requests = self._trace.requests
         compared = [number for number, one in enumerate(requests) if one.is_answered]
