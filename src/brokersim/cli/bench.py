@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from brokersim.cli.bench_load import load_options
 from brokersim.cli.command import Command, Group, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -29,6 +30,7 @@ def bench() -> None:
         ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
         ("brokersim bench watchers --jobs 1000 --clock virtual", "the same with modelled costs"),
         ("brokersim bench watchers --hooks none,prepare --reps 5", "two of them, medians of five"),
+        ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log (docs/workloads.md)"),
     ),
 )
 @click.option("--jobs", type=click.IntRange(1), default=200, metavar="N", help="serial jobs a run  [200]")
@@ -42,6 +44,7 @@ def bench() -> None:
 @click.option(
     "-t", "--run-time", type=DURATION, default="1ms", metavar="FSD", help="of a simulated job  [1ms]"
 )
+@load_options
 @list_options
 @pass_session
 def watchers(session: Session, /, hooks: str | None, **given: Any) -> None:
@@ -69,7 +72,7 @@ def watchers(session: Session, /, hooks: str | None, **given: Any) -> None:
     meta = found["meta"]
     session.say(
         f"\nbrokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, {meta['clock']} clock, "
-        f"{meta['jobs']} serial jobs, seed {meta['seed']}: compare order and ratios, not numbers with Flux's"
+        f"{meta['jobs']} {meta['workload']}, seed {meta['seed']}: compare order and ratios, not numbers with Flux's"
     )
 
 

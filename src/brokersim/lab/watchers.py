@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 
 from brokersim.broker.instrument import MSGCOUNT
-from brokersim.lab.jobs import serial_jobs, serial_jobs_inside
 from brokersim.lab.listener import Listener, is_counters, peak_rate
+from brokersim.lab.loads import Load, load_of
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
@@ -50,6 +50,14 @@ class Plan:
     seed: int = 0
     run_time: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
     cost: CostModel = attrs.field(factory=CostModel)
+    #: Anything else than serial jobs (lab/loads.py): its first ``limit`` jobs or requests, ``speed`` times as fast.
+    workload: str = "serial"
+    limit: int | None = None
+    speed: float = 1.0
+
+    def load(self) -> Load:
+        """What the instance is loaded with. Raises ValueError."""
+        return load_of(self.workload, self.jobs, self.run_time, self.limit, self.speed)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +109,7 @@ class HookRun:
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
             "cpu_s": self.cpu_s,
-            "overhead": None if none_wall_s is None else self.wall_s / none_wall_s - 1,
+            "overhead": None if not none_wall_s else self.wall_s / none_wall_s - 1,
         }
 
 
@@ -110,6 +118,7 @@ def watchers(plan: Plan, say: Say = lambda _: None) -> dict[str, Any]:
 
     With several repetitions the hooks take turns and each row is the run with the median wall time.
     """
+    plan = attrs.evolve(plan, jobs=plan.load().count)
     one = _real_run if plan.clock == "real" else _virtual_run
     runs: dict[str, list[HookRun]] = {hook: [] for hook in plan.hooks}
     for rep in range(plan.reps):
@@ -138,6 +147,7 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "size": plan.size,
         "seed": plan.seed,
         "run_time_s": plan.run_time,
+        "workload": plan.workload,
         "cost_model": attrs.asdict(plan.cost) if plan.clock == "virtual" else None,
         "brokersim": VERSION,
         "python": platform.python_version(),
@@ -158,7 +168,7 @@ def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
                 if hook != "none":
                     _set_mask(client)
                 start, seen, cpu = time.monotonic(), len(listener.packets), _cpu_s(client)
-                serial_jobs(uri, plan.jobs, plan.run_time, lambda n: say(f"{hook}: {n} of {plan.jobs} jobs"))
+                plan.load().run_through(uri, lambda n: say(f"{hook}: {n} of {plan.jobs} jobs"))
                 wall, cpu = time.monotonic() - start, _cpu_s(client) - cpu
                 modules = _collect(client)
         finally:
@@ -183,6 +193,7 @@ def _start_instance(plan: Plan, hook: str, stats: str) -> tuple[str, Callable[[]
         "--seed",
         str(plan.seed),
     ]
+    command += ["--fake-resources", plan.load().resources]
     if hook != "none":
         command += ["--stats", stats, "--hook", hook]
     environment = {name: value for name, value in os.environ.items() if name != "FLUX_FRIPP_STATSD"}
@@ -247,7 +258,13 @@ def _virtual_run(plan: Plan, hook: str, say: Say) -> HookRun:
 async def _virtual(plan: Plan, hook: str) -> HookRun:
     real_hook = "prepare" if hook == "none" else hook
     async with open_instance(
-        size=plan.size, clock="virtual", seed=plan.seed, hook=real_hook, stats="mem:", cost=plan.cost
+        size=plan.size,
+        clock="virtual",
+        seed=plan.seed,
+        hook=real_hook,
+        stats="mem:",
+        cost=plan.cost,
+        resources=plan.load().resources,
     ) as instance:
         handles = [module.handle for module in instance.modules(0)]
         if hook != "none":
@@ -257,7 +274,7 @@ async def _virtual(plan: Plan, hook: str) -> HookRun:
             client.close()
         kept: Any = instance.sink
         start, seen = instance.reactor.now, len(kept.packets)
-        await serial_jobs_inside(instance, plan.jobs, plan.run_time)
+        await plan.load().run_inside(instance)
         wall = (instance.reactor.now - start) / 1e9
         modules = tuple(_figures(handle) for handle in handles)
         packets = [(t, packet.count(b"\n") + 1) for t, packet in kept.packets[seen:] if is_counters(packet)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from brokersim.version import VERSION
 #: "brkr": tells `file` and us that a file is a run database.
 APPLICATION_ID = 0x62726B72
 SCHEMA_VERSION = 1
-VALUE, TIMER = "value", "timer"
+#: Kinds of series: what was shown, the truth beside it (experiments know it), histograms of timers.
+VALUE, TRUTH, TIMER = "value", "truth", "timer"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
@@ -82,6 +83,15 @@ class RunDatabase:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def add(self, kind: str, name: str, points: Iterable[Sequence[float]]) -> None:
+        """Adds (t in s, value) to a series of kind ``value`` or ``truth``. Raises sqlite3.Error."""
+        number = self._id(kind, name)
+        # Of several values at one instant the last stands, as on a picture.
+        rows = [(number, t, v) for t, v in points]
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", rows)
 
     def _write_flush(self, flush: Flush) -> None:
         values = [
@@ -227,6 +237,19 @@ def read_samples(
     with _reading(path) as connection:
         query = "SELECT t, v " + _BETWEEN.format(table="sample")
         return [(t, v) for t, v in connection.execute(query, (VALUE, name, start, end))]
+
+
+def read_all(path: Path, kind: str = VALUE) -> dict[str, list[tuple[float, float]]]:
+    """(t in s, value) of every series of a kind, by name in order; one pass. Raises RunDatabaseError."""
+    with _reading(path) as connection:
+        names = connection.execute("SELECT id, name FROM series WHERE kind = ? ORDER BY name", (kind,))
+        series: dict[int, tuple[str, list[tuple[float, float]]]] = {
+            number: (name, []) for number, name in names
+        }
+        for number, t, v in connection.execute("SELECT series, t, v FROM sample ORDER BY series, t"):
+            if (found := series.get(number)) is not None:
+                found[1].append((t, v))
+        return dict(series.values())
 
 
 def read_histograms(

@@ -1,0 +1,367 @@
+"""Knows which curves of a result are drawn: in which panels, with which units and colours; not with what.
+
+A chart is drawn by matplotlib for slides (plots) and by the page's script for reports (page/curves.js).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+#: Okabe and Ito's colours, which people with any colour vision tell apart; the truth is black and dashed.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B", "#000000")
+#: The same hook has the same colour in every picture.
+HOOKS = {
+    "none": "#000000", "timer": COLOURS[6], "timer:1s": COLOURS[6], "check": COLOURS[2], "prepare": COLOURS[0],
+    "idle": COLOURS[1],
+}  # fmt: skip
+DASH = "5 3"
+#: From the widest band to the median, light to dark.
+BANDS = ("#D6E6F2", "#B3D1E8", "#85B5D8", "#4C93C2", "#00507D")
+#: Panels of one picture of a run database; a page has the others under a fold.
+PANELS = 30
+Found = Mapping[str, Any]
+Points = Sequence[Sequence[float]]
+
+
+@attrs.frozen(kw_only=True)
+class Curve:
+    """One curve: (x, y) in order. A ``step`` holds each value until the next; an ``area`` is filled to 0."""
+
+    label: str
+    points: Points
+    colour: str
+    dash: str = ""
+    step: bool = True
+    area: bool = False
+    marker: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Panel:
+    """One pair of axes; ``zero`` keeps 0 in sight, ``log`` is for y."""
+
+    title: str
+    x: str
+    y: str
+    curves: tuple[Curve, ...]
+    zero: bool = True
+    log: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(curve.label for curve in self.curves)
+
+
+@attrs.frozen(kw_only=True)
+class Chart:
+    """Panels that belong together and are zoomed together; a ``fold`` is closed at first and in no picture."""
+
+    name: str
+    title: str
+    panels: tuple[Panel, ...]
+    columns: int = 1
+    height: float = 2.3
+    fold: bool = False
+
+    @property
+    def has_one_legend(self) -> bool:
+        """All panels show the same things."""
+        return len({panel.labels for panel in self.panels}) == 1
+
+
+def charts(found: Found) -> list[Chart]:
+    """The charts of a result; none for an experiment without curves."""
+    return [chart for make in _CHARTS.get(str(found["meta"].get("experiment")), ()) for chart in make(found)]
+
+
+# -- parts
+
+
+def _truth(points: Points, end: float = 0.0) -> Curve:
+    return Curve(label="truth", points=_held(points, end), colour="#000000", dash=DASH)
+
+
+def _held(points: Points, end: float) -> Points:
+    """A step function's last value holds until ``end``."""
+    kept = list(points)
+    return [*kept, (end, kept[-1][1])] if kept and kept[-1][0] < end else kept
+
+
+def _end(curves: Mapping[str, Points]) -> float:
+    """The last time of any of the curves, in s."""
+    return max((points[-1][0] for points in curves.values() if points), default=0.0)
+
+
+def hook_colour(hook: str) -> str:
+    """A hook's colour, with or without its period."""
+    return HOOKS.get(hook, HOOKS.get(hook.partition(":")[0], COLOURS[3]))
+
+
+# -- experiments
+
+
+def _states(found: Found) -> Iterable[Chart]:
+    fixed = found["series"]["fixed"]
+    end = _end(fixed)
+    panels = tuple(
+        Panel(
+            title=state,
+            x="time (s)",
+            y="jobs",
+            curves=(
+                _truth(points, end),
+                Curve(label="gauges, with job.new", points=fixed[state], colour=COLOURS[0]),
+            ),
+        )
+        for state, points in found["truth"].items()
+    )
+    yield Chart(name="states", title="Jobs in each state", panels=panels, columns=2, height=1.7)
+
+
+def _new(found: Found) -> Iterable[Chart]:
+    series = found["series"]
+    end = _end(series["fixed"])
+    looks = (
+        ("before: −n is a decrement to the server", "without job.new", "journal", COLOURS[1]),
+        ("after", "with job.new", "fixed", COLOURS[0]),
+    )
+    panels = tuple(
+        Panel(
+            title=title,
+            x="time (s)",
+            y="NEW (jobs)",
+            curves=(
+                Curve(label=label, points=series[form]["NEW"], colour=colour),
+                _truth(found["truth"]["NEW"], end),
+            ),
+        )
+        for title, label, form, colour in looks
+    )
+    title = "NEW before and after the plugin heard of job.new"
+    yield Chart(name="states-new", title=title, panels=panels, columns=2, height=2.8)
+
+
+def _period(found: Found) -> Iterable[Chart]:
+    panels = []
+    for client, shown in found["series"].items():
+        for state in ("RUN", "CLEANUP"):
+            broken = min((v for _, v in shown[state]), default=0) < 0
+            label = "server, below 0" if broken else "server"
+            curves = (
+                _truth(found["truth"][state]),
+                Curve(label=label, points=shown[state], colour=COLOURS[1 if broken else 0]),
+            )
+            title = f"{state}, client period {client.replace(', ', ', fix ')}"
+            panels.append(Panel(title=title, x="time (s)", y="jobs", curves=curves))
+    title = "Increments through an aggregating client"
+    yield Chart(name="period", title=title, panels=tuple(panels), columns=2, height=1.6)
+
+
+def _idle(found: Found) -> Iterable[Chart]:
+    for name, rest in zip(("idle-rest", "idle-chatty"), found["panels"], strict=False):
+        hooks = found["panels"][rest]
+        panels = tuple(
+            Panel(
+                title=module,
+                x="time (s)",
+                y="metrics/s",
+                curves=tuple(
+                    Curve(label=hook, points=list(enumerate(panel[module])), colour=hook_colour(hook))
+                    for hook, panel in hooks.items()
+                ),
+            )
+            for module in next(iter(hooks.values()))
+        )
+        title = f"Metrics of each module, {rest}"
+        yield Chart(name=name, title=title, panels=panels, columns=3, height=1.7)
+
+
+def _latency(found: Found) -> Iterable[Chart]:
+    curves = next(iter(found["series"].values()))
+    yield Chart(
+        name="latency-percentiles",
+        title="Content cache: percentiles",
+        panels=tuple(_band(kind, curves[kind]) for kind in ("load", "store")),
+        columns=2,
+        height=3.0,
+    )
+    looks = (
+        ("mean and median", ("mean", "median"), "ms (log)", True),
+        ("operations per second", ("count_ps",), "1/s", False),
+        ("longest", ("max",), "ms (log)", True),
+        ("shortest", ("min",), "ms", False),
+    )
+    panels = tuple(
+        Panel(title=title, x="time (s)", y=unit, curves=_timings(curves, names), log=log)
+        for title, names, unit, log in looks
+    )
+    title = "Content cache: figures of each flush"
+    yield Chart(name="latency-figures", title=title, panels=panels, columns=2)
+
+
+def _band(kind: str, curves: Mapping[str, Points]) -> Panel:
+    names = ("percentile.99", "percentile.98", "percentile.95", "percentile.75", "median")
+    shown = tuple(
+        Curve(
+            label=name.replace("percentile.", "p"), points=curves[name], colour=colour, step=False, area=True
+        )
+        for name, colour in zip(names, BANDS, strict=True)
+    )
+    return Panel(title=kind, x="time (s)", y="duration (ms)", curves=shown)
+
+
+def _timings(curves: Mapping[str, Mapping[str, Points]], names: Sequence[str]) -> tuple[Curve, ...]:
+    return tuple(
+        Curve(
+            label=f"{kind}, {name}" if len(names) > 1 else kind,
+            points=curves[kind][name],
+            colour=COLOURS[at],
+            dash="2 2" if name == "median" else "",
+            step=False,
+            marker=True,
+        )
+        for at, kind in enumerate(("load", "store"))
+        for name in names
+    )
+
+
+def _modules(found: Found) -> Iterable[Chart]:
+    panels = tuple(
+        Panel(
+            title=module,
+            x="time (s)",
+            y="metrics/s",
+            curves=(Curve(label="metrics/s", points=points[:-1], colour=COLOURS[0]),),
+        )
+        for module, points in found["series"].items()
+    )
+    yield Chart(
+        name="modules", title="Metrics of each module under load", panels=panels, columns=3, height=1.7
+    )
+
+
+def _overhead(found: Found) -> Iterable[Chart]:
+    """Curves over time exist in virtual time only."""
+    if not found.get("series"):
+        return
+    curves = tuple(
+        Curve(label=hook, points=points, colour=hook_colour(hook)) for hook, points in found["series"].items()
+    )
+    title = "serial jobs until all are done: a slower hook takes longer"
+    panel = Panel(title=title, x="time (s)", y="metrics/s (log)", curves=curves, log=True)
+    yield Chart(name="overhead-metrics", title="Metrics per second by hook", panels=(panel,), height=3.4)
+
+
+def _decay(found: Found) -> Iterable[Chart]:
+    models: dict[str, list[Found]] = {}
+    for row in found["runs"]:
+        models.setdefault(row["model"], []).append(row)
+    looks = (("job rate", "jobs_per_s", "jobs/s"), ("metrics", "metrics_per_s", "metrics/s"))
+    panels = tuple(
+        Panel(
+            title=title,
+            x="jobs done",
+            y=unit,
+            curves=tuple(
+                Curve(
+                    label=f"model {model}",
+                    points=[
+                        (sum(row["jobs"] for row in rows[: block + 1]), rows[block][key])
+                        for block in range(len(rows))
+                    ],
+                    colour=COLOURS[at],
+                    step=False,
+                    marker=True,
+                )
+                for at, (model, rows) in enumerate(models.items())
+            ),
+        )
+        for title, key, unit in looks
+    )
+    title = "Does it slow down as jobs pile up?"
+    yield Chart(name="decay", title=title, panels=panels, columns=2, height=2.8)
+
+
+# -- a run database
+
+
+def _run(found: Found) -> Iterable[Chart]:
+    """A panel for the series that share a name up to the last dot."""
+    groups: dict[str, dict[str, Points]] = {}
+    for name, points in found["series"].items():
+        stem, _, last = name.rpartition(".")
+        groups.setdefault(stem or name, {})[last] = points
+    truth = found.get("truth") or {}
+    panels = [_group(stem, series, truth) for stem, series in groups.items()]
+    if not panels:
+        return
+    left = len(panels) - PANELS
+    title = "Recorded series" + (f", {PANELS} of {len(panels)} groups" if left > 0 else "")
+    yield Chart(name="run-series", title=title, panels=tuple(panels[:PANELS]), columns=3, height=1.9)
+    for at in range(PANELS, len(panels), PANELS):
+        more = tuple(panels[at : at + PANELS])
+        title = f"{more[0].title} to {more[-1].title}"
+        yield Chart(name=f"run-series-{at}", title=title, panels=more, columns=3, fold=True)
+
+
+def _group(stem: str, series: Mapping[str, Points], truth: Mapping[str, Points]) -> Panel:
+    curves = []
+    for at, (last, points) in enumerate(series.items()):
+        colour = COLOURS[at % (len(COLOURS) - 1)]
+        curves.append(Curve(label=last, points=points, colour=colour, dash=_DASHES[at // 8 % len(_DASHES)]))
+        known = truth.get(f"{stem}.{last}" if stem != last else last)
+        if known:
+            curves.append(_truth(known, points[-1][0] if points else 0.0))
+    return Panel(title=stem, x="time (s)", y=_unit(stem, series), curves=tuple(curves), zero=False)
+
+
+def _unit(stem: str, names: Iterable[str]) -> str:
+    """What brokersim's own series count; of others a recording does not tell."""
+    if stem.endswith("job-states"):
+        return "jobs"
+    return "messages" if all(name.endswith(("_tx", "_rx")) for name in names) else "value"
+
+
+def _timers(found: Found) -> Iterable[Chart]:
+    """Percentiles of each timer, flush by flush."""
+    shares = (("p99", BANDS[1]), ("p95", BANDS[2]), ("p50", BANDS[4]))
+    panels = tuple(
+        Panel(
+            title=timer,
+            x="time (s)",
+            y="duration (ms)",
+            curves=tuple(
+                Curve(
+                    label=share,
+                    points=[(row["t_s"], row[share]) for row in rows],
+                    colour=colour,
+                    step=False,
+                    area=True,
+                )
+                for share, colour in shares
+            ),
+        )
+        for timer, rows in (found.get("timers") or {}).items()
+    )
+    if panels:
+        yield Chart(
+            name="run-timers", title="Percentiles of each flush", panels=panels, columns=3, height=1.9
+        )
+
+
+#: More than eight curves in one panel: the colours come again, in other dashes.
+_DASHES = ("", "6 2", "2 2", "8 2 2 2")
+
+_CHARTS: dict[str, tuple[Callable[[Found], Iterable[Chart]], ...]] = {
+    "states": (_states, _new),
+    "period": (_period,),
+    "idle": (_idle,),
+    "latency": (_latency,),
+    "modules": (_modules,),
+    "overhead": (_overhead,),
+    "decay": (_decay,),
+    "run": (_run, _timers),
+}
