@@ -159,8 +159,7 @@ class RemoteHandle(Handle):
         if self.tracer is not None:
             self.tracer("tx", self, message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
-            message.then = self._take_response
-            self.pending[message.matchtag] = message
+            self.pending[message.matchtag] = self._take_response, None, message
         if message.topic == "log.append" and isinstance(self.module, RemoteModule):
             self.module.last_words = (message.payload_str or "").partition(" - - ")[2].removeprefix("- ")
         self.dispatch_request(message)

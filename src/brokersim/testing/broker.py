@@ -17,8 +17,8 @@ from brokersim.kit.keys import parse_key
 from brokersim.kit.laws import LawViolation, Relaxation, parse_relaxations
 from brokersim.kit.ledger import Line, Party
 from brokersim.kit.witness import Witness
-from brokersim.protocol import jobid
 from brokersim.net.module_process import ModuleProcesses
+from brokersim.protocol import jobid
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
 from brokersim.testing.callers import TRANSPORTS, Caller
 from brokersim.testing.metrics import ExpectedMetrics, StatsSink
