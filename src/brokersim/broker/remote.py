@@ -116,7 +116,7 @@ class RemoteHandle(Handle):
         self.wire.send(
             Message(
                 REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid,
-                0, request.userid, request.rolemask, stack,
+                request.userid, request.rolemask, routes=stack,
             )
         )  # fmt: skip
 
