@@ -9,7 +9,7 @@ which for names that grow, as job ids do, is the last one. Nothing here knows wh
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class _Run:
         return _runs(names, values, parts)
 
 
-class Directory(Mapping[str, treeobj.TreeObj]):
+class Directory:
     """One version of a large directory; never changes. ``blob`` is its stored form, ``ref`` that one's name."""
 
     __slots__ = ("_firsts", "_length", "_marks", "_runs", "blob", "ref")
@@ -138,17 +138,11 @@ class Directory(Mapping[str, treeobj.TreeObj]):
     def _bytes(self) -> bytes:
         return b"".join((_HEAD, b",".join(run.raw for run in self._runs), _TAIL))
 
-    # -- a mapping
+    # -- as a mapping
 
-    def __getitem__(self, name: str) -> treeobj.TreeObj:
-        found = self._runs[self._at(name)].find(name)
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        for run in self._runs:
-            yield from run.names
+    def get(self, name: str) -> treeobj.TreeObj | None:
+        """The entry, or None."""
+        return self._runs[self._at(name)].find(name)
 
     def __len__(self) -> int:
         return self._length
