@@ -20,6 +20,7 @@ LARGE: Final = 64
 #: Entries of a full run: one of them is encoded, hashed and joined anew at each change, so as few as may be; but each
 #: run costs every later version a pointer and a hash's state.
 _FULL: Final = 64
+_CUT: Final = 48
 _HEAD: Final = b'{"data":{'
 _TAIL: Final = b'},"type":"dir","ver":1}'
 _Change = tuple[str, Any]
@@ -182,16 +183,9 @@ def _part(name: str, value: treeobj.TreeObj) -> bytes:
 
 
 def _runs(names: list[str], values: list[treeobj.TreeObj], parts: list[bytes]) -> list[_Run]:
-    """Runs of at most ``_FULL``; a longer list in halves and so on, so that each has room for more."""
-    size = len(names)
-    if size <= _FULL:
-        return [_Run(names, values, parts)] if names else []
-    # Where names grow, the first of two is never touched again: it may as well be nearly full.
-    half = size - _FULL // 4 if size <= 2 * _FULL else size // 2
-    return [
-        *_runs(names[:half], values[:half], parts[:half]),
-        *_runs(names[half:], values[half:], parts[half:]),
-    ]
+    """One run, or if that were too long several, each with room for more."""
+    cuts = range(0, len(names), _CUT if len(names) > _FULL else _FULL)
+    return [_Run(names[at:end], values[at:end], parts[at:end]) for at in cuts for end in (at + cuts.step,)]
 
 
 def _common(one: bytes, other: bytes) -> int:
