@@ -9,7 +9,7 @@ which for names that grow, as job ids do, is the last one. Nothing here knows wh
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ LARGE: Final = 64
 #: Entries of a full run: one of them is encoded, hashed and joined anew at each change, so as few as may be; but each
 #: run costs every later version a pointer and a hash's state.
 _FULL: Final = 64
+_CUT: Final = 48
 _HEAD: Final = b'{"data":{'
 _TAIL: Final = b'},"type":"dir","ver":1}'
 _Change = tuple[str, Any]
@@ -53,7 +54,7 @@ class _Run:
         return _runs(names, values, parts)
 
 
-class Directory(Mapping[str, treeobj.TreeObj]):
+class Directory:
     """One version of a large directory; never changes. ``blob`` is its stored form, ``ref`` that one's name."""
 
     __slots__ = ("_firsts", "_length", "_marks", "_runs", "blob", "ref")
@@ -138,17 +139,11 @@ class Directory(Mapping[str, treeobj.TreeObj]):
     def _bytes(self) -> bytes:
         return b"".join((_HEAD, b",".join(run.raw for run in self._runs), _TAIL))
 
-    # -- a mapping
+    # -- as a mapping
 
-    def __getitem__(self, name: str) -> treeobj.TreeObj:
-        found = self._runs[self._at(name)].find(name)
-        if found is None:
-            raise KeyError(name)
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        for run in self._runs:
-            yield from run.names
+    def get(self, name: str) -> treeobj.TreeObj | None:
+        """The entry, or None."""
+        return self._runs[self._at(name)].find(name)
 
     def __len__(self) -> int:
         return self._length
@@ -188,16 +183,9 @@ def _part(name: str, value: treeobj.TreeObj) -> bytes:
 
 
 def _runs(names: list[str], values: list[treeobj.TreeObj], parts: list[bytes]) -> list[_Run]:
-    """Runs of at most ``_FULL``; a longer list in halves and so on, so that each has room for more."""
-    size = len(names)
-    if size <= _FULL:
-        return [_Run(names, values, parts)] if names else []
-    # Where names grow, the first of two is never touched again: it may as well be nearly full.
-    half = size - _FULL // 4 if size <= 2 * _FULL else size // 2
-    return [
-        *_runs(names[:half], values[:half], parts[:half]),
-        *_runs(names[half:], values[half:], parts[half:]),
-    ]
+    """One run, or if that were too long several, each with room for more."""
+    cuts = range(0, len(names), _CUT if len(names) > _FULL else _FULL)
+    return [_Run(names[at:end], values[at:end], parts[at:end]) for at in cuts for end in (at + cuts.step,)]
 
 
 def _common(one: bytes, other: bytes) -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from brokersim.brokermod import RequestError, blobref, errnums, treeobj
 
@@ -15,7 +14,8 @@ SIZE_LIMIT: Final = 8 * 1024 * 1024
 #: Heartbeats an object may go unused before it is dropped: flux-core's number.
 AGE_LIMIT: Final = 5
 
-Entries = Mapping[str, treeobj.TreeObj]
+#: A directory's entries by name; a plain dict unless there are many.
+Entries: TypeAlias = dict[str, treeobj.TreeObj] | Directory
 
 
 class StoredObject:
@@ -44,7 +44,7 @@ class StoredObject:
         if raw is None:
             if isinstance(self._entries, Directory):
                 return bytes(self._entries.blob)
-            raw = self._raw = treeobj.encode(treeobj.directory(self._entries))
+            raw = self._raw = treeobj.encode(treeobj.directory(self._entries or {}))
         return raw
 
     @property

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from brokersim.protocol.message import COUNTER_NAMES
@@ -27,6 +27,38 @@ def peak_rate(packets: Iterable[tuple[float, int]], window: float = WINDOW) -> f
 def is_counters(packet: bytes) -> bool:
     """The packet is a module's eight message counters, not another metric."""
     return packet.partition(b":")[0].endswith(_FIRST)
+
+
+class PacketCount:
+    """A sink that counts the lines of counter packets by window of time, in memory that does not grow with them."""
+
+    target = "mem:"
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = lambda: 0.0
+        self.sent = 0
+        self.refused = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from here on."""
+        self.packets = 0
+        self._lines: Counter[int] = Counter()
+
+    def send(self, packet: bytes) -> bool:
+        self.sent += 1
+        if is_counters(packet):
+            self.packets += 1
+            self._lines[int(self.now() / WINDOW)] += packet.count(b"\n") + 1
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def peak_rate(self) -> float:
+        """Highest number of lines per second over windows of ``WINDOW`` seconds."""
+        return max(self._lines.values(), default=0) / WINDOW
 
 
 class Listener:
