@@ -59,6 +59,7 @@ def test_the_commands_are_those_promised() -> None:
         "cron": "interval event at list stop start delete sync",
         "job": "submit run list wait cancel eventlog",
         "jobtap": "load remove list query",
+        "overlay": "status trace fault",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

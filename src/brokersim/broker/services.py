@@ -16,11 +16,11 @@ from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
+from brokersim.broker.overlay import overlay_fault, overlay_health, overlay_topology, overlay_trace
 from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
 from brokersim.protocol.settings import check_hook
-from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS, Flood
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class BrokerEndpoint(Handle):
     def add_stream(self, request: Message, stop: Callable[[], object]) -> None:
         """Remember an open stream, ended by the disconnect of whoever asked."""
         self.streams[id(request)] = (request, stop)
+
+    def drop_stream(self, request: Message) -> None:
+        """It has ended by itself."""
+        self.streams.pop(id(request), None)
 
 
 def end_streams(self: BrokerEndpoint, request: Message) -> None:
@@ -381,30 +385,6 @@ def resource_sched_status(self: BrokerEndpoint, request: Message) -> None:
     self.request("sched.resource-status", None, self.pass_on, request)
 
 
-def overlay_health(self: BrokerEndpoint, request: Message) -> None:
-    below = [
-        {"rank": rank, "status": "full", "duration": self.now()}
-        for rank in children(self.rank, self.broker.instance.fanout, self.size)
-    ]
-    self.respond(request, {"rank": self.rank, "status": "full", "duration": self.now(), "children": below})
-
-
-class RankArgs(msgspec.Struct):
-    rank: int
-
-
-def overlay_topology(self: BrokerEndpoint, request: Message) -> None:
-    rank = request.unpack(RankArgs).rank
-    if not 0 <= rank < self.size:
-        raise RequestError(ENOENT, f"no rank {rank}: the instance has ranks 0-{self.size - 1}")
-    self.respond(request, _subtree(rank, self.broker.instance.fanout, self.size))
-
-
-def _subtree(rank: int, fanout: int, size: int) -> dict[str, Any]:
-    below = [_subtree(child, fanout, size) for child in children(rank, fanout, size)]
-    return {"rank": rank, "size": 1 + sum(child["size"] for child in below), "children": below}
-
-
 def _idset(size: int) -> str:
     return "0" if size == 1 else f"0-{size - 1}"
 
@@ -438,5 +418,7 @@ TABLE: dict[str, tuple[Service, bool]] = {
     "resource.sched-status": (resource_sched_status, True),
     "overlay.health": (overlay_health, True),
     "overlay.topology": (overlay_topology, True),
+    "overlay.trace": (overlay_trace, False),
+    "overlay.fault": (overlay_fault, False),
 }
 SERVICES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))
