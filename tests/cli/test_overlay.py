@@ -34,8 +34,8 @@ TREE = """\
 """
 
 
-@pytest.fixture
-def uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[str]:
     """An instance that ends when its command's stdin does."""
     words = [*COMMAND, "--", "sh", "-c", "echo $BROKERSIM_URI; read x"]
     process = subprocess.Popen(
@@ -45,30 +45,17 @@ def uri(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         text=True,
         env={**os.environ, "SHELL": "/bin/sh"},
     )
-    assert process.stdin is not None and process.stdout is not None
-    uri = process.stdout.readline().strip()
-    monkeypatch.setenv("BROKERSIM_URI", uri)
-    yield uri
+    assert process.stdin is not None
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
     process.stdin.close()
     process.wait(30)
 
 
-def test_a_fault_tells_what_it_hit_and_nothing_is_a_failure(uri: str, run: Run) -> None:
-    assert run("overlay", "status") == (0, TREE, "")
-    lost = run("overlay", "fault", "drop", "1", "--for", "3s", "--json")
-    assert (lost.code, lost.json["what"]) == (0, {"event heartbeat.pulse": lost.json["hits"]})
-    late = run("overlay", "fault", "delay", "2", "--for", "5s", "--by", "50ms", "--topic", "heartbeat.*")
-    assert late.code == 0 and late.out.startswith("delay 2: ") and "event heartbeat.pulse" in late.out
-    idle = run("overlay", "fault", "drop", "3", "--for", "3s", "--topic", "nothing.*")
-    assert (idle.code, idle.out) == (1, "drop 3: hit nothing\n")
-    cut = run("overlay", "fault", "disconnect", "1", "--for", "1s")
-    assert (cut.code, cut.out) == (0, "disconnect 1: 1 hit\n     1 link\n")
-    assert run("overlay", "status") == (0, TREE, "")
-    gone = run("overlay", "fault", "kill", "3")
-    assert (gone.code, gone.out) == (0, "kill 3: 2 hit\n     1 link\n     1 module content-cache\n")
-    now = run("overlay", "status")
-    assert now.code == 1 and "│  ├─ 3  lost, with all below it\n" in now.out
-    assert run("ping", "-c", "1", "3").code == 4
+@pytest.fixture
+def uri(shared: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("BROKERSIM_URI", shared)
+    return shared
 
 
 def test_the_trace_shows_what_passes_a_link(uri: str, run: Run) -> None:
@@ -111,3 +98,22 @@ def test_a_fault_that_cannot_be_is_refused_with_exit_2(
 ) -> None:
     found = run("overlay", "fault", *words)
     assert (found.code, found.out, found.err.startswith(text)) == (2, "", True), found.err
+
+
+def test_a_fault_tells_what_it_hit_and_nothing_is_a_failure(uri: str, run: Run) -> None:
+    assert run("overlay", "status") == (0, TREE, "")
+    lost = run("overlay", "fault", "drop", "1", "--for", "3s", "--json")
+    assert (lost.code, lost.json["what"]) == (0, {"event heartbeat.pulse": lost.json["hits"]})
+    late = run("overlay", "fault", "delay", "2", "--for", "5s", "--by", "50ms", "--topic", "heartbeat.*")
+    assert late.code == 0 and late.out.startswith("delay 2: ") and "event heartbeat.pulse" in late.out
+    idle = run("overlay", "fault", "drop", "3", "--for", "3s", "--topic", "nothing.*")
+    assert (idle.code, idle.out) == (1, "drop 3: hit nothing\n")
+    cut = run("overlay", "fault", "disconnect", "1", "--for", "1s")
+    assert (cut.code, cut.out) == (0, "disconnect 1: 1 hit\n     1 link\n")
+    assert run("overlay", "status") == (0, TREE, "")
+    # For good, so at the end of the file: the tests here share one instance.
+    gone = run("overlay", "fault", "kill", "3")
+    assert (gone.code, gone.out) == (0, "kill 3: 2 hit\n     1 link\n     1 module content-cache\n")
+    now = run("overlay", "status")
+    assert now.code == 1 and "│  ├─ 3  lost, with all below it\n" in now.out
+    assert run("ping", "-c", "1", "3").code == 4
