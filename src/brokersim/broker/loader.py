@@ -80,7 +80,9 @@ class Loader:
         except OSError as error:
             raise RequestError(error.errno or ENOENT, f"module file {path}: {error.strerror}") from None
         code = _imported.get(key)
-        if code is None:
+        # Payload types are resolved when first used, in their module: code whose module was taken out of
+        # sys.modules (pytester does, after a run inside a run) is of no use any more.
+        if code is None or code.owner.__module__ not in sys.modules:
             code = _imported[key] = _import(path)
         return code
 

@@ -352,8 +352,9 @@ def _restore(databases: list[sqlite3.Connection], limits: list[int]) -> None:
 def _set_pages(database: sqlite3.Connection, limit: int) -> None:
     try:
         database.execute(f"PRAGMA max_page_count={int(limit)}")
-    except sqlite3.ProgrammingError:
-        pass  # closed meanwhile
+    except sqlite3.ProgrammingError as error:
+        if "closed" not in str(error):  # its module may have ended meanwhile
+            raise
 
 
 _Act = Callable[[Faults, Fault, Message], None]
