@@ -30,7 +30,7 @@ def test_sync(broker):
     broker.advance(10)
     assert broker.wait_counter("kvs.0.event_rx", ge=5) == 5
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(number=st.integers(1, 3))
 async def test_given_async(broker, number):
     assert broker.instance.reactor.now == 0

@@ -2,6 +2,7 @@
 
 from brokersim.testing import run, strategies as bs
 
+@settings(deadline=None)
 @given(ops=st.lists(bs.kvs_ops(), min_size=1, max_size=5), rank=bs.ranks(2))
 def test_a_commit_moves_the_root_or_is_refused(ops, rank):
     async def commit(broker):
