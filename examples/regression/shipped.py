@@ -175,7 +175,7 @@ async def backing(broker: Broker) -> None:
     """A cache and its backing store: late, failing, absent, gone while something is dirty."""
     late, digest = b"stored while it is looked for", hashlib.sha1(b"stored while it is looked for").digest()
     client = broker.instance.client()
-    with broker.fault("delay", topic="content-backing.load", seconds=0.5, type="request"):
+    with broker.fault("delay", topic="content-backing.load", seconds=0.5, type="response"):
         client.request("content.load", digest, lambda *_: None)
         await broker.advance(0.1)
         await ask(broker, "content.store", late)

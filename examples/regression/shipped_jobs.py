@@ -186,8 +186,8 @@ async def _journal(broker: Broker) -> None:
     await ask(broker, "job-manager.wait", {"id": await _submit(broker)})
     for matchtag in (stream.matchtag + 1, stream.matchtag):
         client.request("job-manager.events-journal-cancel", {"matchtag": matchtag})
-    await broker.settle()
-    await ask(broker, "job-manager.wait", {"id": await _submit(broker)})
+        await broker.settle()
+        await ask(broker, "job-manager.wait", {"id": await _submit(broker)})
     client.close()
     job = await _submit(broker, run_time=1.0)
     watch = {"id": job, "path": "eventlog", "flags": 0}

@@ -157,7 +157,10 @@ def _has_trio(config: pytest.Config) -> bool:
 
 
 def _allow_function_scope(item: pytest.Function) -> None:
-    """hypothesis refuses function-scoped fixtures under ``@given``; ours are made for it."""
+    """hypothesis refuses function-scoped fixtures under ``@given``; ours are made for it.
+
+    Its default deadline goes too: an example is a whole instance, the first one imports the modules.
+    """
     from hypothesis import HealthCheck, settings
 
     test = getattr(item.obj, "__func__", item.obj)
@@ -165,7 +168,11 @@ def _allow_function_scope(item: pytest.Function) -> None:
     if ours and hasattr(test, "_hypothesis_internal_use_settings"):
         given = test._hypothesis_internal_use_settings
         suppressed = {*given.suppress_health_check, HealthCheck.function_scoped_fixture}
-        test._hypothesis_internal_use_settings = settings(given, suppress_health_check=list(suppressed))
+        usual = settings().deadline
+        deadline = None if given.deadline == usual else given.deadline
+        test._hypothesis_internal_use_settings = settings(
+            given, suppress_health_check=list(suppressed), deadline=deadline
+        )
 
 
 def _run_for_trio(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -618,3 +619,26 @@ def test_an_instance_on_the_wrong_clock_says_how_to_get_the_right_one():
         brokersim.run(virtual_on_real, clock="real")
     with pytest.raises(RuntimeError, match="trio runs on a VirtualClock here"):
         brokersim.run(real_on_virtual)
+
+
+def test_a_module_that_was_taken_out_of_sys_modules_is_imported_again(tmp_path):
+    """As pytester does after a run of pytest inside pytest; annotations are resolved in the module when first used."""
+    (tmp_path / "late.py").write_text(
+        "from __future__ import annotations\nimport msgspec\n"
+        "from brokersim.brokermod import BrokerModule, request_handler\n"
+        "class Inner(msgspec.Struct):\n    a: int\nclass Ask(msgspec.Struct):\n    inner: Inner\n"
+        "class Late(BrokerModule):\n    @request_handler('ask')\n    def ask(self, msg):\n"
+        "        self.handle.respond(msg, {'a': msg.unpack(Ask).inner.a})\n"
+    )
+
+    async def load_only(instance: Instance) -> None:
+        await instance.load(str(tmp_path / "late.py"))
+
+    async def ask(instance: Instance) -> None:
+        await instance.load(str(tmp_path / "late.py"))
+        assert await instance.client().call("late.ask", {"inner": {"a": 1}}) == {"a": 1}
+
+    live(load_only)
+    for name in [name for name in sys.modules if "_late" in name and name.startswith("_brokersim_module_")]:
+        del sys.modules[name]
+    live(ask)

@@ -62,6 +62,7 @@ def test_the_commands_are_those_promised() -> None:
         "job": "submit run swf list wait cancel eventlog",
         "jobtap": "load remove list query",
         "runs": "list show export rm",
+        "overlay": "status trace fault",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -56,10 +57,54 @@ def test_the_bad_commit_turns_it_red_in_just_these_words(example):
 
 
 DOCS = (EXAMPLE.parents[1] / "docs" / "testing.md").read_text(encoding="utf-8")
+#: The YAML to copy: a workflow of GitHub, a configuration of pre-commit.
+SNIPPETS = re.findall(r"```yaml\n(.*?)```", DOCS, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("pattern", [r"- run: (brokersim check .*)", r"entry: (brokersim check .*)"])
-def test_the_steps_to_copy_from_the_documentation_work(example, pattern):
-    [command] = re.findall(pattern, DOCS)
-    code, out = run(example, "-m", *command.split())
-    assert (code, "✗" in out) == (0, False)
+def test_the_snippets_to_copy_are_yaml_of_the_right_shape():
+    yaml = pytest.importorskip("yaml")
+    action, hook = map(yaml.safe_load, SNIPPETS)
+    # YAML 1.1 reads the key ``on`` as true; GitHub does not.
+    assert action.get("on", action.get(True)) == ["push", "pull_request"]
+    [job] = action["jobs"].values()
+    assert job["runs-on"] == "ubuntu-latest"
+    assert all(len({"uses", "run"} & step.keys()) == 1 for step in job["steps"])
+    [[one]] = [repository["hooks"] for repository in hook["repos"] if repository["repo"] == "local"]
+    assert {"id", "name", "entry", "language", "pass_filenames", "files"} == one.keys()
+    assert (one["language"], one["pass_filenames"]) == ("system", False)
+    assert re.search(one["files"], "greeter.py") and not re.search(one["files"], "README.md")
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch) -> Path:
+    """PATH begins with `brokersim`, and a `pip` that only writes down what it was to install."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (
+        ("brokersim", f'exec {sys.executable} -m brokersim "$@"'),
+        ("pip", 'echo "$@" >>pip.log'),
+    ):
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def test_the_steps_of_the_github_action_are_green_and_red_as_they_should_be(example, tools):
+    steps = re.findall(r"- run: (.*)", SNIPPETS[0])
+
+    def run_steps() -> list[int]:
+        return [
+            subprocess.run(["sh", "-e", "-c", step], cwd=example, timeout=60).returncode for step in steps
+        ]
+
+    assert run_steps() == [0, 0]
+    assert (example / "pip.log").read_text() == "install brokersim\n"
+    assert "<testsuite" in (example / "messages.xml").read_text()
+    subprocess.run(["patch", "-p1", "-i", "bad.patch"], cwd=example, check=True, capture_output=True)
+    assert run_steps() == [0, 1]
+
+
+def test_the_pre_commit_hook_runs_as_it_stands(example, tools):
+    [entry] = re.findall(r"entry: (.*)", SNIPPETS[1])
+    assert subprocess.run(shlex.split(entry), cwd=example, timeout=60).returncode == 0

@@ -30,7 +30,7 @@ def test_sync(broker):
     broker.advance(10)
     assert broker.wait_counter("kvs.0.event_rx", ge=5) == 5
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(number=st.integers(1, 3))
 async def test_given_async(broker, number):
     assert broker.instance.reactor.now == 0
@@ -425,10 +425,10 @@ async def test_it(broker):
     assert d == snapshot(%s)
 """
     good = '{"request_rx": 1, "response_tx": 1}'
-    run(text % good, *TRIO).assert_outcomes(passed=1)
-    run(text % '{"request_rx": 2}', *TRIO).assert_outcomes(failed=1)
-    run(text % "", *TRIO, "--inline-snapshot=create")
-    assert good in (pytester.path / "test_it.py").read_text()
+    run(text % good, *TRIO, kept=None).assert_outcomes(passed=1)
+    assert run(text % '{"request_rx": 2}', *TRIO, kept=None).parseoutcomes()["failed"] == 1
+    run(text % "", *TRIO, "--inline-snapshot=create", kept=None)
+    assert f"snapshot({good})" in (pytester.path / "test_it.py").read_text().replace("'", '"')
 
 
 # -- a real Flux
@@ -509,4 +509,74 @@ def test_without_a_flux_that_is_said_loudly(run, monkeypatch):
             "*= NOT TESTED AGAINST FLUX =*",
             "--brokersim-flux: no `flux` command on PATH; tests marked flux=True ran against brokersim only",
         ]
+    )
+
+
+# -- plain functions
+
+
+def test_every_fault_works_in_a_plain_function_too(run):
+    """It is begun and ended in the instance's own thread, where alone its database and its tasks may be touched."""
+    run(
+        HEAD
+        + """
+from brokersim.brokermod import RequestError
+
+def test_kill(broker):
+    fault = broker.fault("kill", to="kvs")
+    with pytest.raises(RequestError):
+        broker.rpc("kvs.getroot", ROOT)
+    assert [hit.where for hit in fault.hits] == ["kvs.0"]
+
+@pytest.mark.brokersim(size=3)
+def test_disconnect(broker):
+    with broker.fault("disconnect", rank=1), pytest.raises(RequestError):
+        broker.rpc("kvs.getroot", ROOT, nodeid=1)
+    broker.rpc("kvs.getroot", ROOT, nodeid=1)
+
+def test_fill_disk(broker):
+    with broker.fault("fill-disk") as fault:
+        for letter in b"abcdefgh":
+            broker.rpc("content.store", bytes([letter]) * 2000)
+            broker.advance(0.1)
+        with pytest.raises(RequestError):
+            broker.rpc("content.flush")
+    assert fault.hits and "write for" in fault.report()
+    broker.advance(3)
+    broker.rpc("content.flush")
+
+@pytest.mark.brokersim(mask={"kvs": 0x1000})
+def test_lose_packets(broker, stats_sink):
+    with broker.fault("lose-packets", topic="flux.kvs"):
+        broker.rpc("kvs.getroot", ROOT)
+    broker.debug("cron", 0x1000)
+    broker.advance(2)
+    assert stats_sink.value("flux.cron.0.event_rx") == 1
+""",
+        *TRIO,
+    ).assert_outcomes(passed=4)
+
+
+def test_an_instance_on_another_clock_than_the_test_says_how_to_get_one(run):
+    found = run(
+        HEAD
+        + """
+async def test_wrong(instance):
+    async with instance(clock="real"):
+        pass
+
+@pytest.mark.brokersim(clock="real")
+async def test_right(instance):
+    async with instance() as broker:
+        await broker.rpc("kvs.getroot", ROOT)
+
+def test_plain(instance):
+    with instance(clock="real*8") as broker:
+        broker.rpc("kvs.getroot", ROOT)
+""",
+        *TRIO,
+    )
+    found.assert_outcomes(passed=2, failed=1)
+    found.stdout.fnmatch_lines(
+        ['*the clock of this test is virtual, not real: mark it with @pytest.mark.brokersim(clock="real")']
     )

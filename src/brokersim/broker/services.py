@@ -16,12 +16,12 @@ from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
+from brokersim.broker.overlay import overlay_fault, overlay_health, overlay_topology, overlay_trace
 from brokersim.broker.remote import RemoteModule
 from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
 from brokersim.protocol.settings import check_hook
-from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS, Flood, Livelock
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class BrokerEndpoint(Handle):
     def add_stream(self, request: Message, stop: Callable[[], object]) -> None:
         """Remember an open stream, ended by the disconnect of whoever asked."""
         self.streams[id(request)] = (request, stop)
+
+    def drop_stream(self, request: Message) -> None:
+        """It has ended by itself."""
+        self.streams.pop(id(request), None)
 
 
 def end_streams(self: BrokerEndpoint, request: Message) -> None:
@@ -377,28 +381,6 @@ def groups_get(self: BrokerEndpoint, request: Message) -> None:
     self.respond(request, {"members": _idset(self.size) if name == "broker.online" else ""})
 
 
-def overlay_health(self: BrokerEndpoint, request: Message) -> None:
-    below = [
-        {"rank": rank, "status": "full", "duration": self.now()}
-        for rank in children(self.rank, self.broker.instance.fanout, self.size)
-    ]
-    self.respond(request, {"rank": self.rank, "status": "full", "duration": self.now(), "children": below})
-
-
-class RankArgs(msgspec.Struct):
-    rank: int
-
-
-def overlay_topology(self: BrokerEndpoint, request: Message) -> None:
-    rank = request.unpack(RankArgs).rank
-    if not 0 <= rank < self.size:
-        raise RequestError(ENOENT, f"no rank {rank}: the instance has ranks 0-{self.size - 1}")
-    self.respond(request, _subtree(rank, self.broker.instance.fanout, self.size))
-
-
-def _subtree(rank: int, fanout: int, size: int) -> dict[str, Any]:
-    below = [_subtree(child, fanout, size) for child in children(rank, fanout, size)]
-    return {"rank": rank, "size": 1 + sum(child["size"] for child in below), "children": below}
 
 
 def _idset(size: int) -> str:
@@ -434,5 +416,7 @@ TABLE: dict[str, tuple[Service, bool]] = {
     "overlay.topology": (overlay_topology, True),
     **resource.TABLE,
     **rexec.TABLE,
+    "overlay.trace": (overlay_trace, False),
+    "overlay.fault": (overlay_fault, False),
 }
 SERVICES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))

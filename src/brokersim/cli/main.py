@@ -33,6 +33,7 @@ Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
 Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
 Statistics  stats                        Experiments  bench  report  check  runs
+Overlay     overlay status|trace|fault
 
 Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""
@@ -59,6 +60,7 @@ _LAZY = {
     "jobtap": "brokersim.cli.jobtap:jobtap",
     "bench": "brokersim.cli.bench:bench",
     "check": "brokersim.cli.check:check",
+    "overlay": "brokersim.cli.overlay:overlay",
     "report": "brokersim.cli.report:report",
     "runs": "brokersim.cli.runs:runs",
     "stats": "brokersim.cli.stats:stats",

@@ -12,15 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from brokersim.broker.link import Link
+from brokersim.broker.cut import cut_off, join, link_above
 from brokersim.kit.conversations import wants_answer
 from brokersim.kit.ledger import Ledger, Line
-from brokersim.protocol.errnums import EHOSTUNREACH, ENOSPC, RequestError
+from brokersim.protocol.errnums import ENOSPC, RequestError
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, TYPE_NAMES, Message
 from brokersim.reactor.loop import NS
 
@@ -238,36 +237,14 @@ class Faults:
     def _disconnect(self, fault: Fault) -> None:
         if fault.rank is None or not 0 < fault.rank < self.instance.size:
             raise ValueError(f"fault disconnect: give rank=1 to {self.instance.size - 1}, not {fault.rank}")
-        below = self.instance.broker(fault.rank)
-        assert below.parent is not None
-        above = below.parent.peer
-        links = (below.parent, above.peers[below.uuid])
+        above, _ = link_above(self.instance, fault.rank)
         self.ledger.deliveries.cut_off(fault.rank)
-        for link in links:
-            link.is_up = False
-        fault.undo = partial(_join, links)
-        fault.hits.append(Hit(self.instance.reactor.now / NS, "link", f"{above.rank}-{below.rank}"))
-        for request in self._crossing(above.uuid, below.uuid):
-            fault.hit(self.instance.reactor.now, request)
-            self._unreachable(request, above.uuid, below.uuid, fault.rank)
+        fault.hits.append(Hit(self.instance.reactor.now / NS, "link", f"{above.peer.rank}-{fault.rank}"))
+        fault.undo = partial(join, cut_off(self.instance, fault.rank, partial(self._cut, fault)))
 
-    def _crossing(self, one: str, other: str) -> list[Message]:
-        """Open requests whose way, or whose answer's, goes over a link."""
-        return [
-            request
-            for endpoint in list(self.instance.all_endpoints())
-            for request in endpoint.open_requests()
-            if _crosses(request, one, other)
-        ]
-
-    def _unreachable(self, request: Message, one: str, other: str, rank: int) -> None:
-        """Who asked over a link that went down is told at once, as upstream's brokers tell each other."""
+    def _cut(self, fault: Fault, request: Message) -> None:
         self.ledger.conversations.excuse((request.src.uuid, request.matchtag))
-        answer = copy.copy(request)
-        near = next(at for at, hop in enumerate(request.routes) if hop in (one, other))
-        answer.routes = request.routes[:near]
-        broker = self.instance.broker(_rank_of(self.instance, request.routes[near]))
-        broker.endpoint.respond_error(answer, EHOSTUNREACH, f"rank {rank} is not reachable")
+        fault.hit(self.instance.reactor.now, request)
 
     def _kill(self, fault: Fault) -> None:
         if not fault.to:
@@ -352,13 +329,6 @@ class _FaultyQueue(deque[Message]):
             self.let_go(held)
 
 
-def _crosses(request: Message, one: str, other: str) -> bool:
-    way = [*request.routes[1:]]
-    if request.dst is not None and way and way[-1] != request.dst.broker.uuid:
-        way.append(request.dst.broker.uuid)
-    return any({a, b} == {one, other} for a, b in pairwise(way))
-
-
 def _databases(owner: Any) -> list[sqlite3.Connection]:
     """The open databases of a module's object, its own or those of the objects it is made of."""
     parts = list(getattr(owner, "__dict__", {}).values())
@@ -379,20 +349,12 @@ def _restore(databases: list[sqlite3.Connection], limits: list[int]) -> None:
         _set_pages(database, limit)
 
 
-def _join(links: tuple[Link, ...]) -> None:
-    for link in links:
-        link.is_up = True
-
-
 def _set_pages(database: sqlite3.Connection, limit: int) -> None:
     try:
         database.execute(f"PRAGMA max_page_count={int(limit)}")
-    except sqlite3.ProgrammingError:
-        pass  # closed meanwhile
-
-
-def _rank_of(instance: Instance, uuid: str) -> int:
-    return next(rank for rank in range(instance.size) if instance.broker(rank).uuid == uuid)
+    except sqlite3.ProgrammingError as error:
+        if "closed" not in str(error):  # its module may have ended meanwhile
+            raise
 
 
 _Act = Callable[[Faults, Fault, Message], None]

@@ -44,7 +44,7 @@ class Load:
         return f"1x{max(CORES, widest)}"
 
     async def run_inside(self, instance: Instance, done: Callable[[int], object] = lambda _: None) -> None:
-        """``done(n)`` is told after each job. Raises RuntimeError if a job is refused or answers stay out; RequestError."""
+        """``done(n)`` is told after each. Raises RuntimeError: jobs refused, answers that stay out; RequestError."""
         if isinstance(self.what, MessageTrace):
             _complete((await replay_inside(instance, self.what, self.speed)).unanswered)
         else:

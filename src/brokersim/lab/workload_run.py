@@ -46,7 +46,7 @@ def payload_of(job: PlannedJob) -> dict[str, Any]:
 async def run_inside(
     instance: Instance, workload: Workload, done: Callable[[int], object] = lambda _: None
 ) -> Submitted:
-    """Submit each job at its time and wait until none is active; ``done(n)`` is told after each. Raises RequestError."""
+    """Submit each job at its time, wait until none is active; ``done(n)`` is told after each. Raises RequestError."""
     if workload.is_serial:
         job = workload.jobs[0]
         await serial_jobs_inside(instance, len(workload.jobs), job.run_time, done)

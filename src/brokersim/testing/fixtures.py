@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Any
 
 import attrs
+import trio
 
+from brokersim.reactor.clock import VirtualClock
 from brokersim.testing.broker import Broker, opened
 from brokersim.testing.metrics import StatsSink
 from brokersim.testing.options import TestOptions
@@ -63,7 +65,13 @@ class OneInstance(AbstractAsyncContextManager[Broker], AbstractContextManager[Sy
         self._broker: Any = None
 
     async def __aenter__(self) -> Broker:
-        self._open = opened(self._instances.options(**self._settings), self._instances.sink)
+        options = self._instances.options(**self._settings)
+        is_virtual = isinstance(trio.lowlevel.current_clock(), VirtualClock)
+        if options.clock.is_virtual != is_virtual:
+            # A coroutine test runs on one clock, which is chosen before its first line.
+            text = f"the clock of this test is {'virtual' if is_virtual else 'real'}, not {options.clock}"
+            raise ValueError(f'{text}: mark it with @pytest.mark.brokersim(clock="{options.clock}")')
+        self._open = opened(options, self._instances.sink)
         self._broker = self._instances.add(await self._open.__aenter__())
         return self._broker  # type: ignore[no-any-return]
 

@@ -2,11 +2,16 @@
 
 from brokersim.testing import run, strategies as bs
 
-@given(ops=st.lists(bs.kvs_ops(), min_size=1, max_size=5), size=st.integers(1, 4))
-def test_commits(ops, size):
+@settings(deadline=None)
+@given(ops=st.lists(bs.kvs_ops(), min_size=1, max_size=5), rank=bs.ranks(2))
+def test_a_commit_moves_the_root_or_is_refused(ops, rank):
     async def commit(broker):
-        await broker.rpc("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
-    run(commit, size=size)
+        try:
+            answer = await broker.rpc("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops}, rank)
+        except RequestError:
+            return  # such as an append to what is a directory
+        assert answer["rootseq"] == 1
+    run(commit, size=2)
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import outcome
 import trio
 import trio.testing
 
+from brokersim.kit.faults import Fault
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.testing.broker import Broker, opened
 from brokersim.testing.metrics import StatsSink
@@ -33,7 +34,14 @@ class SyncBroker:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.broker, name)
-        return partial(self._call, found) if inspect.iscoroutinefunction(found) else found
+        if inspect.iscoroutinefunction(found):
+            return partial(self._call, found)
+        # What acts on the instance does so in its thread: SQLite and trio insist on theirs.
+        return partial(self._do, found) if name in _ACTS else found
+
+    def _do(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        found = trio.from_thread.run_sync(partial(fn, *args, **named), trio_token=self._token)
+        return SyncFault(found, self._do) if isinstance(found, Fault) else found
 
     def __setattr__(self, name: str, value: Any) -> None:
         # What a test sets (``_snapshots`` by the plugin) belongs to the broker.
@@ -65,6 +73,31 @@ class SyncBroker:
 
     async def _end(self) -> None:
         self._go_on()
+
+
+#: Methods of a `Broker` that are no coroutines and change something.
+_ACTS = ("debug", "fault")
+
+
+class SyncFault:
+    """A `Fault` in a test that is no coroutine: it is ended where it was begun, in the instance's thread."""
+
+    def __init__(self, fault: Fault, do: Callable[..., Any]) -> None:
+        self.fault = fault
+        self._do = do
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.fault, name)
+
+    def stop(self) -> None:
+        """As `Fault.stop`."""
+        self._do(self.fault.stop)
+
+    def __enter__(self) -> SyncFault:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 @contextmanager
