@@ -37,6 +37,12 @@ class Far(BrokerModule):
     def hello(self, msg):
         self.handle.respond(msg, {"pid": os.getpid(), "args": list(self.args)})
 
+    @request_handler("late")
+    def late(self, msg):
+        import flux.kvs
+        from flux.constants import FLUX_NODEID_ANY
+        self.handle.respond(msg, {"any": FLUX_NODEID_ANY, "name": flux.kvs.join("a", "b")})
+
     @request_handler("near")
     def near(self, msg):
         self.handle.respond(msg, self.handle.rpc("near.value", msg.payload).get())
@@ -202,6 +208,8 @@ def test_a_process_module_serves_and_asks_like_any_other(folder: Path) -> None:
         hello = await client.call("far.hello")
         module = instance.module(0, "far")
         assert hello == {"pid": module.pid, "args": ["a", "b=1"]} and module.pid != os.getpid()
+        # What runs in its process belongs to it, so it may import flux late.
+        assert await client.call("far.late") == {"any": 0xFFFFFFFF, "name": "a.b"}
         # Near to far and back to near, where the far one blocks: values arrive as values.
         assert await client.call("near.far", {"n": 21}) == {"twice": 42}
         client.publish("far.note", {"n": 5})
@@ -438,7 +446,8 @@ def test_a_native_module_runs_as_a_process_too(folder: Path) -> None:
     live(body)
 
 
-def test_an_instance_that_ends_leaves_no_process(folder: Path) -> None:
+def test_an_instance_that_ends_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokersim.broker.remote.KILL_GRACE", 0.05)
     pids: list[int] = []
 
     async def body(instance: Instance) -> None:
