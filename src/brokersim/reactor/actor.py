@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 Tracer = Callable[[str, Any, Message], None]
+
+
+class Interruption(BaseException):
+    """Raised into a callback from outside, to end its module: no ``except Exception`` of it may swallow that."""
+
+
 #: What a callback raises that ends its module and nothing else. ``sys.exit`` in one is meant for the module alone;
 #: what remains (^C, a test's outcome, trio's cancellation) is no module's to keep.
-FAILURES = (Exception, SystemExit)
+FAILURES = (Exception, SystemExit, Interruption)
 
 
 class Actor:
