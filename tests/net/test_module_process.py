@@ -461,6 +461,30 @@ def test_an_instance_that_ends_leaves_no_process(folder: Path, monkeypatch: pyte
     assert [has_ended(pid) for pid in pids] == [True, True]
 
 
+def test_a_loader_that_cannot_be_run_is_an_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_process.ModuleProcesses, "command", lambda *_: (f"{folder}/none", "x"))
+
+    async def body(instance: Instance) -> None:
+        with pytest.raises(RequestError, match="module 'far': No such file or directory"):
+            await instance.load(f"{folder}/far.py", as_process=True)
+        assert instance.modules(0) == []
+
+    live(body)
+
+
+def test_on_a_rank_below_its_last_line_reaches_the_root(folder: Path) -> None:
+    async def body(instance: Instance) -> None:
+        await instance.load(f"{folder}/far.py", as_process=True, rank=2)
+        client = instance.client()
+        with pytest.raises(RequestError, match="module disconnect"):
+            await client.call("far.exit", nodeid=2)
+        while not (lines := instance.broker(0).log.lines()):
+            await instance.sleep(0.005)
+        assert " 2 far - - - process " in lines[0] and "exited with code 7" in lines[0]
+
+    live(body, size=3)
+
+
 def test_virtual_time_refuses_it_with_the_way_out(folder: Path) -> None:
     async def main() -> None:
         async with brokersim.open_instance(modules=()) as instance:
