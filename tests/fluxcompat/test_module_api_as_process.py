@@ -1,8 +1,8 @@
 """The tests of `test_module_api.py` again, each module in a process of its own: a file behaves the same in both.
 
-Time runs fifty times as fast as the wall, and a module's process with it. Left out are the tests that need no module or
-look into this process, one that loads a name again before its process can have left, and one that answers with bare text,
-of which the wire keeps the bytes.
+Time runs fifty times as fast as the wall, and a module's process with it. Left out are the tests that need no module
+or look into this process, one that loads a name again before its process can have left, and one that answers with
+bare text, of which the wire keeps the bytes.
 """
 
 from __future__ import annotations
