@@ -187,6 +187,9 @@ class RemoteModule(Module):
     def stop(self, removed: Done | None = None, cancel: bool = False) -> None:
         """Ask the process to end; with ``cancel`` it gets a signal, too. ``removed`` is told when it is gone."""
         if removed is not None:
+            if self._is_over:
+                removed(None)
+                return
             self._removed.append(removed)
         if not self._is_asked:
             self._is_asked = True
