@@ -90,6 +90,11 @@ class Far(BrokerModule):
     def sleep(self, msg):
         time.sleep(1000)
 
+    @request_handler("slow")
+    def slow(self, msg):
+        time.sleep(0.002)
+        self.handle.respond(msg)
+
     @request_handler("flood")
     def flood(self, msg):
         while True:
@@ -376,6 +381,7 @@ def test_one_that_closes_its_connection_but_lives_is_ended(
 
 def test_one_that_does_not_read_is_ended_at_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module_process, "DROP_AT", 1 << 20)
+    monkeypatch.setattr(module_process, "STALL", 0.0)
 
     async def body(instance: Instance) -> None:
         await instance.load(f"{folder}/near.py")
@@ -392,6 +398,22 @@ def test_one_that_does_not_read_is_ended_at_the_limit(folder: Path, monkeypatch:
         assert set(errors) == {EHOSTUNREACH, ENOSYS}
         assert log_of(instance, "far")[0].endswith("bytes unread")
         assert await client.call("near.value", {"n": 1}) == {"twice": 2}
+
+    live(body)
+
+
+def test_one_that_is_slow_but_reads_is_not_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_process, "DROP_AT", 1 << 18)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(f"{folder}/far.py", as_process=True)
+        answers: list[int] = []
+        client = instance.client()
+        for _ in range(100):
+            client.request("far.slow", {"pad": "x" * 20_000}, lambda answer, _: answers.append(answer.errnum))
+        while len(answers) < 100:
+            await instance.sleep(0.005)
+        assert set(answers) == {0}
 
     live(body)
 
