@@ -82,25 +82,31 @@ class FakeLauncher:
         return self.wires[-1]
 
 
-def live(body: Callable[[Instance, FakeWire], Awaitable[None]]) -> None:
-    """A fake process module ``far`` that runs, in an instance in real time with module ``kinds``."""
+def live(
+    body: Callable[[Instance, FakeWire], Awaitable[None]], is_ready: bool = True, **settings: Any
+) -> None:
+    """A fake process module ``far`` that runs, or is about to, in an instance in real time with module ``kinds``."""
 
     async def main() -> None:
         launcher = FakeLauncher()
-        settings = Settings(modules=("kinds",), module_path=(FIXTURES,))
+        chosen = Settings(modules=("kinds",), module_path=(FIXTURES,), **settings)
         with trio.fail_after(20):
-            async with Instance(settings, launcher=launcher).running() as instance:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(load, instance)
-                    while not launcher.wires or not launcher.wires[0].sent:
-                        await instance.sleep(0)
+            async with Instance(chosen, launcher=launcher).running() as instance:
+                request = {"path": str(FIXTURES / "kinds.py"), "args": ["x"], "exec": True, "name": "far"}
+                instance.client().request(
+                    "module.load", request, lambda answer, _: loaded.append(answer.errnum)
+                )
+                while not launcher.wires or not launcher.wires[0].sent:
+                    await instance.sleep(0)
+                if is_ready:
                     launcher.wires[0].say(1)
+                    while not loaded:
+                        await instance.sleep(0)
                 await body(instance, launcher.wires[0])
                 for wire in launcher.wires:
                     wire.exit()
 
-    async def load(instance: Instance) -> None:
-        await instance.load(str(FIXTURES / "kinds.py"), "x", as_process=True, name="far")
+    loaded: list[int] = []
 
     brokersim.run(main, clock="real")
 
@@ -158,6 +164,35 @@ def test_who_refuses_to_stop_gets_a_signal_and_then_another(monkeypatch: pytest.
         assert [line.partition(" - - - ")[2] for line in instance.broker(0).log.lines()] == [
             "refuses to stop: SIGTERM to process 4711", "ignores SIGTERM: process 4711 is killed",
         ]  # fmt: skip
+
+    live(body)
+
+
+def test_removed_before_it_is_ready_it_is_still_made_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(instance: Instance, wire: FakeWire) -> None:
+        instance.client().request("module.remove", {"name": "far"}, lambda *_: None)
+        await settle(instance)
+        wire.say(1)
+        assert wire.module.status == 0, "it is on its way out"
+        while not wire.signals:
+            await instance.sleep(0.005)
+        assert wire.signals == ["TERM"]
+
+    live(body, is_ready=False, attributes={"broker.module-stop-timeout": "0.01"})
+
+
+def test_one_that_ends_by_itself_is_not_asked_to_when_it_is_removed_meanwhile() -> None:
+    async def body(instance: Instance, wire: FakeWire) -> None:
+        wire.bring(Message(REQUEST, "module.status", {"status": 2}, matchtag=1))
+        removed: list[int] = []
+        instance.client().request(
+            "module.remove", {"name": "far"}, lambda answer, _: removed.append(answer.errnum)
+        )
+        await settle(instance)
+        assert (wire.sent[-1].topic, removed) == ("module.status", [])
+        wire.exit()
+        await settle(instance)
+        assert removed == [0]
 
     live(body)
 

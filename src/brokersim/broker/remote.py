@@ -154,6 +154,10 @@ class RemoteModule(Module):
                 EPROTO, f"module.status: {status} is none of 1 (running), 2 (finalizing), 3 (exited)"
             )
 
+    def became_running(self) -> None:
+        if not self._is_asked:  # else it is on its way out, and whoever loads it is told so at its exit
+            super().became_running()
+
     def _load_timed_out(self) -> None:
         text = f"module {self.name!r} did not become ready in time; does its start wait for something?"
         self._end_by_force(ETIMEDOUT, text)
@@ -193,7 +197,8 @@ class RemoteModule(Module):
             self._removed.append(removed)
         if not self._is_asked:
             self._is_asked = True
-            self._request(f"{self.name}.shutdown")
+            if self.status < FINALIZING:
+                self._request(f"{self.name}.shutdown")
             self._hurry(self._stop_timeout())
         if cancel:
             self._hurry(CANCEL_GRACE)
