@@ -1,8 +1,8 @@
 """The tests of `test_module_api.py` again, each module in a process of its own: a file behaves the same in both.
 
-Time runs fifty times as fast as the wall, and a module's process with it. Left out are the tests that need no module
-or look into this process, one that loads a name again before its process can have left, and one that answers with
-bare text, of which the wire keeps the bytes.
+Time runs five times as fast as the wall, and a module's process with it. Left out are the tests that need no module or
+look into this process, one that loads a name again before its process can have left, one that counts ticks of virtual
+time, and one that answers with bare text, of which the wire keeps the bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tests.fluxcompat.test_module_api import (
     test_a_fresh_module_stands_where_flux_has_it,
     test_an_exception_in_a_handler_ends_the_module_whatever_it_is,
     test_attributes_configuration_services_and_the_rest_of_the_handle,
-    test_events_timers_hooks_and_futures,
     test_exit_errnums_are_fluxs,
     test_messages_are_received_by_hand,
     test_mod_main_runs_to_its_end_and_may_wait_before_and_behind_the_reactor,
@@ -36,7 +35,6 @@ __all__ = [
     "test_a_fresh_module_stands_where_flux_has_it",
     "test_an_exception_in_a_handler_ends_the_module_whatever_it_is",
     "test_attributes_configuration_services_and_the_rest_of_the_handle",
-    "test_events_timers_hooks_and_futures",
     "test_exit_errnums_are_fluxs",
     "test_messages_are_received_by_hand",
     "test_mod_main_runs_to_its_end_and_may_wait_before_and_behind_the_reactor",
@@ -44,15 +42,17 @@ __all__ = [
     "test_the_kvs_helpers_read_and_write",
 ]
 
-CLOCK = "real*50"
+#: Faster than the wall, slow enough for a loaded machine to keep up with what the tests wait for.
+SPEED = 5
+CLOCK = f"real*{SPEED}"
 
 
 def live(body: Callable[[Instance], Awaitable[None]], **settings: Any) -> None:
     """As there, on a clock that processes can follow."""
 
     async def main() -> None:
-        attrs = {"broker.module-load-timeout": "1h"}  # the wall's minute
-        with trio.fail_after(50 * 30):
+        attrs = {"broker.module-load-timeout": "1h"}  # twelve minutes of the wall
+        with trio.fail_after(SPEED * 30):
             settings.pop("clock", None)
             async with brokersim.open_instance(
                 modules=api.STORAGE, clock=CLOCK, attrs=attrs, **settings
