@@ -11,6 +11,7 @@ import trio
 
 import brokersim
 from brokersim.broker.instance import DEFAULT_MODULES, Instance
+from brokersim.protocol.message import Message
 from tests.fluxcompat.test_socket_jobs import jobspec, signed
 
 FOLDER = Path(__file__).parents[2] / "examples" / "flux_modules"
@@ -168,13 +169,14 @@ def test_the_fifo_scheduler_as_a_process_runs_jobs_in_order() -> None:
         ]
         ids = [(await client.call("job-ingest.submit", payload))["id"] for payload in payloads]
 
-        async def wait(job: int) -> None:
-            assert (await client.call("job-manager.wait", {"id": job}))["success"]
+        def note(answer: Message, job: int) -> None:
+            assert answer.payload["success"]
             ended.append(job)
 
-        async with trio.open_nursery() as nursery:
-            for job in reversed(ids):
-                nursery.start_soon(wait, job)
+        for job in reversed(ids):
+            client.request("job-manager.wait", {"id": job}, note, job)
+        while len(ended) < 3:
+            await instance.sleep(0.005)
         assert ended == ids
 
     run_real(body, *(name for name in DEFAULT_MODULES if name != "sched"))

@@ -351,10 +351,9 @@ def test_one_that_hangs_is_named_and_removed_by_force(folder: Path, monkeypatch:
         await instance.load(f"{folder}/far.py", as_process=True)
         client = instance.client()
         client.request("far.hang")
-        await instance.sleep(0.05)  # so that it reads no more than this one
-        client.request("far.hello", None, lambda *_: None)
         while not log_of(instance, "far"):
-            await instance.sleep(0.01)
+            await instance.sleep(0.02)
+            client.request("far.hello", None, lambda *_: None)
         assert "does not read its messages: does a handler hang?" in log_of(instance, "far")[0]
         await client.call("module.remove", {"name": "far", "cancel": True})
         _, asked, forced = log_of(instance, "far")
