@@ -507,6 +507,31 @@ def test_a_module_that_refuses_to_stop_or_fails_at_it_is_ended_and_logged(tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_module_that_is_cancelled_is_not_waited_for(tmp_path):
+    path = write(
+        tmp_path,
+        "slow",
+        """
+        @request_handler("x")
+        def x(self, msg): pass
+
+        async def teardown(self):
+            await self.handle.sleep(5)
+        """,
+    )
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await instance.load(path)
+        await client.call("module.remove", {"name": "slow", "cancel": True})
+        assert (client.now(), instance.modules(0), instance.broker(0).log.lines()) == (0, [], [])
+        await instance.load(path)
+        await client.call("module.remove", {"name": "slow", "cancel": False})
+        assert client.now() == 5
+
+    live(body)
+
+
 def test_a_coroutine_that_swallows_its_end_does_not_keep_the_module(tmp_path):
     path = write(
         tmp_path,

@@ -60,8 +60,8 @@ def test_what_would_not_run_is_named(tmp_path: Path) -> None:
 
 
 PROBLEMS = {
-    "from flux.kvs import walk": "line 1: flux.kvs has no walk",
-    "import flux.kvs\ndef late(h): flux.kvs.walk(h)": "flux.kvs.walk: brokersim has no such name",
+    "from flux.kvs import nosuch": "line 1: flux.kvs has no nosuch",
+    "import flux.kvs\ndef late(h): flux.kvs.nosuch(h)": "flux.kvs.nosuch: brokersim has no such name",
     "import flux\ndef late(): return flux.Flux()": "line 2: flux.Flux(): a module has the handle it is given",
     "from flux import Flux as F\ndef late(): return F()": "line 2: flux.Flux(): a module has the handle it is given",
     "def late():\n    import flux.kvs": (

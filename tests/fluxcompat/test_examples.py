@@ -1,4 +1,4 @@
-"""The examples written for both Flux and here, run here. Virtual time."""
+"""The examples written for both Flux and here, run here: in virtual time, and in real time as processes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
+import trio
+
 import brokersim
 from brokersim.broker.instance import DEFAULT_MODULES, Instance
+from brokersim.protocol.message import Message
 from tests.fluxcompat.test_socket_jobs import jobspec, signed
 
 FOLDER = Path(__file__).parents[2] / "examples" / "flux_modules"
@@ -90,3 +94,89 @@ def test_the_fifo_scheduler_runs_jobs_in_order() -> None:
         assert (result["success"], "2 cores are not there" in result["errstr"]) == (False, True)
 
     run(body, *(name for name in DEFAULT_MODULES if name != "sched"))
+
+
+# -- the same files as processes of their own
+
+
+def run_real(body: Any, *modules: str) -> None:
+    async def main() -> None:
+        with trio.fail_after(30):
+            async with brokersim.open_instance(modules=modules, clock="real") as instance:
+                await body(instance)
+
+    brokersim.run(main, clock="real")
+
+
+def test_counters_as_a_process_emit_the_same_packets() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+        target.bind(("127.0.0.1", 0))
+        target.setblocking(False)
+
+        async def received() -> list[str]:
+            await trio.lowlevel.wait_readable(target)
+            return target.recv(2000).decode().splitlines()
+
+        async def body(instance: Instance) -> None:
+            client = instance.client()
+            await instance.load(
+                f"{FOLDER}/counters.py", f"127.0.0.1:{target.getsockname()[1]}", as_process=True
+            )
+            await client.call("counters.hello")
+            await client.call("counters.debug", {"op": "setbit", "flags": 0x1000})
+            assert await received() == [
+                "flux.counters.0.request_rx:1|g", "flux.counters.0.response_tx:1|g", "flux.counters.0.event_rx:0|g",
+            ]  # fmt: skip
+            client.publish("heartbeat.pulse", {})
+            assert (await received())[2] == "flux.counters.0.event_rx:1|g"
+            await client.call("counters.debug", {"op": "clr", "flags": 0})
+            await client.call("counters.hello")
+            await client.call("counters.hello")
+            assert_nothing(target)
+
+        run_real(body)
+
+
+def assert_nothing(target: socket.socket) -> None:
+    with pytest.raises(BlockingIOError):
+        target.recv(1)
+
+
+def test_the_journal_as_a_process_writes_to_the_kvs_and_blocks_for_it() -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await instance.load(f"{FOLDER}/journal.py", "0.02", as_process=True)
+        lines: list[str] = []
+        while len(lines) < 3:
+            lines = (await client.call("journal.read"))["lines"]
+        assert set(lines) == {"tick"}
+        client.publish("journal.note", {"text": "hello"})
+        while "hello" not in lines:
+            lines = (await client.call("journal.read"))["lines"]
+        assert await client.call("kvs.lookup", {"key": f"journal.line{lines.index('hello') + 1}", "flags": 0})
+
+    run_real(body, "content-cache", "content-sqlite", "kvs")
+
+
+def test_the_fifo_scheduler_as_a_process_runs_jobs_in_order() -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await instance.load(f"{FOLDER}/fifo.py", "1", as_process=True)
+        ended: list[int] = []
+        payloads = [
+            {"J": signed(jobspec("sleep", duration=0.02), instance.owner), "urgency": 16, "flags": 0}
+            for _ in range(3)
+        ]
+        ids = [(await client.call("job-ingest.submit", payload))["id"] for payload in payloads]
+
+        def note(answer: Message, job: int) -> None:
+            assert answer.payload["success"]
+            ended.append(job)
+
+        for job in reversed(ids):
+            client.request("job-manager.wait", {"id": job}, note, job)
+        while len(ended) < 3:
+            await instance.sleep(0.005)
+        assert ended == ids
+
+    run_real(body, *(name for name in DEFAULT_MODULES if name != "sched"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import sys
 from collections.abc import Callable
@@ -62,6 +63,18 @@ class M(BrokerModule):
     @request_handler("fail")
     def fail(self, msg):
         raise OSError(28, "full")
+
+    @request_handler("spin")
+    def spin(self, msg):
+        h, turns, calls = self.handle, [], []
+        def idle(handle, watcher, *_):
+            calls.append(1)
+            if len(calls) == 1000:
+                watcher.stop()
+                prepare.stop()
+                h.respond(msg, {"turns": len(turns), "calls": len(calls), "order": self.order})
+        prepare = h.prepare_watcher_create(lambda *_: turns.append(1)).start()
+        self.idle = h.idle_watcher_create(idle).start()
 
     @request_handler("hooks")
     def hooks(self, msg):
@@ -154,6 +167,18 @@ def test_watchers_turn_in_libevs_order(module: Callable[..., MinimalBroker]) -> 
         # The prepare of the turn that follows, newest first; its check; then the timer before the descriptor,
         # which were pending together; the signal that the timer raised wakes the poll of the next turn.
         assert seen == ["p2", "p1", "c", "timer", "fd", "p2", "p1", "c", "signal"]
+
+
+def test_an_idle_watcher_makes_every_turn_one_and_messages_still_come(
+    module: Callable[..., MinimalBroker],
+) -> None:
+    with module() as broker:
+        broker.until_running()
+        spinning, other = broker.send("m.spin"), broker.send("m.order")
+        assert broker.answer(other).errnum == 0, "answered while it spins"
+        found = broker.answer(spinning).json
+        # A turn that a message began is none for idle watchers; every other is.
+        assert found["calls"] == 1000 and 1000 <= found["turns"] <= 1003
 
 
 def test_the_debug_mask_is_kept_and_told(module: Callable[..., MinimalBroker]) -> None:
@@ -285,6 +310,24 @@ def test_what_a_foreign_loader_says_of_its_end_reaches_callers_and_the_log(flux_
             await instance.client().call("far.fail")
         assert caught.value.errno == 113
         assert "No space left on device (ENOSPC)" in instance.broker(0).log.lines()[-1]
+
+    run_real(body)
+
+
+@pytest.mark.skipif(
+    shutil.which("flux") is None, reason="REAL FLUX NOT CHECKED: no command 'flux' on the PATH"
+)
+def test_our_broker_runs_a_module_under_the_real_flux_loader(tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(FLUX_FILE)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(str(path), "one", as_process=True, loader="flux")
+        client = instance.client()
+        assert (await client.call("m.echo", {"a": 1}))["args"] == ["one"]
+        assert (await client.call("m.stats-get"))["tx"]["request"] == 5
+        with pytest.raises(RequestError, match="module disconnect"):
+            await client.call("m.fail")
 
     run_real(body)
 

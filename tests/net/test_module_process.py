@@ -37,6 +37,12 @@ class Far(BrokerModule):
     def hello(self, msg):
         self.handle.respond(msg, {"pid": os.getpid(), "args": list(self.args)})
 
+    @request_handler("late")
+    def late(self, msg):
+        import flux.kvs
+        from flux.constants import FLUX_NODEID_ANY
+        self.handle.respond(msg, {"any": FLUX_NODEID_ANY, "name": flux.kvs.join("a", "b")})
+
     @request_handler("near")
     def near(self, msg):
         self.handle.respond(msg, self.handle.rpc("near.value", msg.payload).get())
@@ -83,6 +89,11 @@ class Far(BrokerModule):
     @request_handler("sleep")
     def sleep(self, msg):
         time.sleep(1000)
+
+    @request_handler("slow")
+    def slow(self, msg):
+        time.sleep(0.002)
+        self.handle.respond(msg)
 
     @request_handler("flood")
     def flood(self, msg):
@@ -202,6 +213,8 @@ def test_a_process_module_serves_and_asks_like_any_other(folder: Path) -> None:
         hello = await client.call("far.hello")
         module = instance.module(0, "far")
         assert hello == {"pid": module.pid, "args": ["a", "b=1"]} and module.pid != os.getpid()
+        # What runs in its process belongs to it, so it may import flux late.
+        assert await client.call("far.late") == {"any": 0xFFFFFFFF, "name": "a.b"}
         # Near to far and back to near, where the far one blocks: values arrive as values.
         assert await client.call("near.far", {"n": 21}) == {"twice": 42}
         client.publish("far.note", {"n": 5})
@@ -338,10 +351,9 @@ def test_one_that_hangs_is_named_and_removed_by_force(folder: Path, monkeypatch:
         await instance.load(f"{folder}/far.py", as_process=True)
         client = instance.client()
         client.request("far.hang")
-        await instance.sleep(0.05)  # so that it reads no more than this one
-        client.request("far.hello", None, lambda *_: None)
         while not log_of(instance, "far"):
-            await instance.sleep(0.01)
+            await instance.sleep(0.02)
+            client.request("far.hello", None, lambda *_: None)
         assert "does not read its messages: does a handler hang?" in log_of(instance, "far")[0]
         await client.call("module.remove", {"name": "far", "cancel": True})
         _, asked, forced = log_of(instance, "far")
@@ -368,6 +380,7 @@ def test_one_that_closes_its_connection_but_lives_is_ended(
 
 def test_one_that_does_not_read_is_ended_at_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module_process, "DROP_AT", 1 << 20)
+    monkeypatch.setattr(module_process, "STALL", 0.0)
 
     async def body(instance: Instance) -> None:
         await instance.load(f"{folder}/near.py")
@@ -384,6 +397,22 @@ def test_one_that_does_not_read_is_ended_at_the_limit(folder: Path, monkeypatch:
         assert set(errors) == {EHOSTUNREACH, ENOSYS}
         assert log_of(instance, "far")[0].endswith("bytes unread")
         assert await client.call("near.value", {"n": 1}) == {"twice": 2}
+
+    live(body)
+
+
+def test_one_that_is_slow_but_reads_is_not_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_process, "DROP_AT", 1 << 18)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(f"{folder}/far.py", as_process=True)
+        answers: list[int] = []
+        client = instance.client()
+        for _ in range(100):
+            client.request("far.slow", {"pad": "x" * 20_000}, lambda answer, _: answers.append(answer.errnum))
+        while len(answers) < 100:
+            await instance.sleep(0.005)
+        assert set(answers) == {0}
 
     live(body)
 
@@ -438,7 +467,8 @@ def test_a_native_module_runs_as_a_process_too(folder: Path) -> None:
     live(body)
 
 
-def test_an_instance_that_ends_leaves_no_process(folder: Path) -> None:
+def test_an_instance_that_ends_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokersim.broker.remote.KILL_GRACE", 0.05)
     pids: list[int] = []
 
     async def body(instance: Instance) -> None:
@@ -450,6 +480,30 @@ def test_an_instance_that_ends_leaves_no_process(folder: Path) -> None:
 
     live(body, attrs={"broker.module-stop-timeout": "0.05"})
     assert [has_ended(pid) for pid in pids] == [True, True]
+
+
+def test_a_loader_that_cannot_be_run_is_an_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_process.ModuleProcesses, "command", lambda *_: (f"{folder}/none", "x"))
+
+    async def body(instance: Instance) -> None:
+        with pytest.raises(RequestError, match="module 'far': No such file or directory"):
+            await instance.load(f"{folder}/far.py", as_process=True)
+        assert instance.modules(0) == []
+
+    live(body)
+
+
+def test_on_a_rank_below_its_last_line_reaches_the_root(folder: Path) -> None:
+    async def body(instance: Instance) -> None:
+        await instance.load(f"{folder}/far.py", as_process=True, rank=2)
+        client = instance.client()
+        with pytest.raises(RequestError, match="module disconnect"):
+            await client.call("far.exit", nodeid=2)
+        while not (lines := instance.broker(0).log.lines()):
+            await instance.sleep(0.005)
+        assert " 2 far - - - process " in lines[0] and "exited with code 7" in lines[0]
+
+    live(body, size=3)
 
 
 def test_virtual_time_refuses_it_with_the_way_out(folder: Path) -> None:

@@ -144,8 +144,11 @@ class Broker:
                 self.reactor.push(message)
 
     def write_log(self, level: int, name: str, text: str) -> None:
-        """Append a line of the broker's own to this rank's log."""
-        self.log.append(format_line(level, self.instance.wall_time(), self.rank, name, text))
+        """Append a line of the broker's own to this rank's log, and to those above it, as modules' lines are."""
+        line = format_line(level, self.instance.wall_time(), self.rank, name, text)
+        self.log.append(line)
+        if self.rank:
+            self.endpoint.request("log.append", line.encode(), nodeid=self.rank, flags=FLAG_UPSTREAM)
 
     def _changed(self) -> None:
         """Services or handlers changed: what was remembered of them is void."""

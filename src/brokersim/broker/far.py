@@ -19,7 +19,7 @@ from brokersim.broker.endpoint import Endpoint, ignore
 from brokersim.broker.handle import Handle
 from brokersim.broker.host import EXITED, FINALIZING, Module
 from brokersim.broker.loader import ModuleCode
-from brokersim.broker.remote import as_value
+from brokersim.broker.remote_handle import as_value
 from brokersim.broker.repeating import every
 from brokersim.broker.table import EMPTY_TABLE
 from brokersim.protocol.duration import parse_duration

@@ -17,6 +17,7 @@ from brokersim.broker.flux_import import Program, flux_importable
 from brokersim.broker.table import EMPTY_TABLE, HandlerTable
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 from brokersim.protocol.quoting import quoted
+from brokersim.reactor.actor import FAILURES
 
 _serial = itertools.count(1)
 
@@ -137,7 +138,7 @@ def _import(path: Path) -> ModuleCode:
     except BaseException as error:
         for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[loaded]
-        if isinstance(error, RequestError) or not isinstance(error, (Exception, SystemExit)):
+        if isinstance(error, RequestError) or not isinstance(error, FAILURES):
             raise
         raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
     table = HandlerTable.of(owner)

@@ -381,8 +381,6 @@ def groups_get(self: BrokerEndpoint, request: Message) -> None:
     self.respond(request, {"members": _idset(self.size) if name == "broker.online" else ""})
 
 
-
-
 def _idset(size: int) -> str:
     return "0" if size == 1 else f"0-{size - 1}"
 

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 URI_VARIABLE: Final = "FLUX_MODULE_URI"
 #: Clock seconds a real second, for a module's timers when the instance's clock is scaled.
 SPEED_VARIABLE: Final = "BROKERSIM_CLOCK_SPEED"
-#: Bytes of unread output at which reading from a process stops, and at which it is ended, as for clients: the first
-#: holds back one that asks without end, the second is for what it did not ask for.
+#: Bytes of unread output at which reading from a process stops, which holds back one that asks without end; at which
+#: one that has read nothing for so many seconds is ended; and at which any is. What it is sent it did not ask for: a
+#: client's burst of 100,000 requests is 30 MB, and a module that works through it is a good one.
 PAUSE_AT = 1 << 20
 DROP_AT = 1 << 25
+STALL = 1.0
+DROP_ALWAYS = 1 << 28
 #: Messages queued in the broker at which a process is not read any further, so that a flood stays with its sender.
 QUEUE_AT = 10_000
 _READ = 1 << 16
@@ -87,6 +91,7 @@ class ModuleProcess:
         self._wanted: signal.Signals | None = None  # a signal asked for before there was a process
         self._out: list[bytes] = [b"\0"]  # the handshake: accepted
         self._out_size = 1
+        self._took_at = time.monotonic()  # when it last made room for more
         self._lost = False
         self._left = trio.Event()  # output was left for the writer task
         self._written = trio.Event()  # some of it went out
@@ -116,7 +121,9 @@ class ModuleProcess:
             self._broker.reactor.touched.append(self)
         self._out.append(frame)
         self._out_size += len(frame)
-        if self._out_size > DROP_AT:
+        if self._out_size > DROP_AT and (
+            self._out_size > DROP_ALWAYS or time.monotonic() - self._took_at >= STALL
+        ):
             self._lose(f"it left {self._out_size} bytes unread")
 
     def flush(self) -> None:
@@ -134,6 +141,7 @@ class ModuleProcess:
         self._out_size = len(data) - sent
         self._out = [data[sent:]] if self._out_size else []
         if sent:
+            self._took_at = time.monotonic()
             self._written.set()
         if self._out:
             self._left.set()

@@ -16,9 +16,15 @@ Tracer = Callable[[str, Any, Message], None]
 #: An open request: the continuation ``then(response, arg)``, its argument, the request. Not kept on the message:
 #: whoever answers may keep that, and must not keep the requester's continuation alive.
 Open = tuple[Callable[[Message, Any], object], Any, Message]
+
+
+class Interruption(BaseException):
+    """Raised into a callback from outside, to end its module: no ``except Exception`` of it may swallow that."""
+
+
 #: What a callback raises that ends its module and nothing else. ``sys.exit`` in one is meant for the module alone;
 #: what remains (^C, a test's outcome, trio's cancellation) is no module's to keep.
-FAILURES = (Exception, SystemExit)
+FAILURES = (Exception, SystemExit, Interruption)
 
 
 class Actor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, RESPONSE, Message
-from brokersim.reactor.actor import FAILURES, Actor, dispatch
+from brokersim.reactor.actor import FAILURES, Actor, Interruption, dispatch
 
 if TYPE_CHECKING:
     from brokersim.reactor.watchers import ModuleLoop
@@ -37,7 +37,7 @@ _SPIN_TEXT = (
 )
 
 
-class Flood(Exception):
+class Flood(Interruption):
     """An actor sent faster than anybody could receive."""
 
 
@@ -49,7 +49,7 @@ class Livelock(Exception):
     """Actors that keep each other busy at one instant, so that a clock that jumps never does."""
 
 
-class HandlerHung(Exception):
+class HandlerHung(Interruption):
     """A handler ran longer than the watchdog allows; raised inside it."""
 
 
