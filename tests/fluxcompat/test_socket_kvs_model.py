@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from itertools import count
 from typing import Any, ClassVar
 
@@ -57,6 +58,14 @@ def to_op(verb: str, where: str, argument: Any) -> dict[str, Any]:
     else:
         dirent = treeobj("dir", {}) if verb == "mkdir" else None
     return {"key": where, "flags": APPEND if verb == "append" else 0, "dirent": dirent}
+
+
+def attempt(act: Callable[..., Any], *args: Any) -> tuple[int, Any]:
+    """The errnum of what the model does, and its result."""
+    try:
+        return 0, act(*args)
+    except Failed as failed:
+        return failed.errnum, None
 
 
 class Watcher:
@@ -177,10 +186,9 @@ class KvsMachine(RuleBasedStateMachine):
         if tree is None:
             assert frame.errnum == ENOTSUP
             return
-        try:
-            tree.commit(ops)
-        except Failed as failed:
-            assert frame.errnum == failed.errnum, frame.text
+        errnum, _ = attempt(tree.commit, ops)
+        assert frame.errnum == errnum, frame.text
+        if errnum:
             return
         assert frame.json == {"rootref": tree.rootref, "rootseq": tree.rootseq}
         for where, watcher in self.watchers:
@@ -198,12 +206,9 @@ class KvsMachine(RuleBasedStateMachine):
         if tree is None:
             assert frame.errnum == ENOTSUP
             return
-        try:
-            expected = tree.lookup(where, flags)
-        except Failed as failed:
-            assert frame.errnum == failed.errnum
-        else:
-            assert frame.errnum == 0 and frame.json == {"val": expected}
+        errnum, expected = attempt(tree.lookup, where, flags)
+        assert frame.errnum == errnum
+        assert errnum or frame.json == {"val": expected}
 
     @precondition(lambda self: len(self.watchers) < 4)
     @rule(
