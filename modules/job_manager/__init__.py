@@ -6,6 +6,8 @@ and follows their records (info). One module, because they share the table of jo
 
 from __future__ import annotations
 
+from typing import Any
+
 from brokersim.brokermod import (
     BrokerModule,
     Handle,
@@ -35,6 +37,7 @@ from .messages import (
     List,
     ListId,
     QueueEnable,
+    QueueName,
     QueueStart,
     Raise,
     Ready,
@@ -212,6 +215,11 @@ class JobManager(BrokerModule):
         """Answered when no job is active."""
         self._waiters.drain(msg, self._machine.jobs)
 
+    @request_handler("job-manager.idle", prefix=False)
+    def idle(self, msg: Message) -> None:
+        """Answered, with the number of jobs still pending, when none has resources."""
+        self._waiters.idle(msg, self._machine.jobs)
+
     # -- the queue
 
     @request_handler("job-manager.queue-list", prefix=False, allow_guest=True)
@@ -222,12 +230,14 @@ class JobManager(BrokerModule):
     @request_handler("job-manager.queue-status", prefix=False, allow_guest=True)
     def queue_status(self, msg: Message) -> None:
         """Whether jobs may be submitted, and whether they get resources."""
+        _check_queue(msg.unpack(QueueName).name)
         self.handle.respond(msg, self._machine.queue.to_dict())
 
     @request_handler("job-manager.queue-enable", prefix=False)
     def queue_enable(self, msg: Message) -> None:
         """Open or close the queue for submissions."""
         wish = msg.unpack(QueueEnable)
+        _check_queue(wish.name)
         self._machine.queue.enabled, self._machine.queue.reason_disabled = wish.enable, wish.reason
         self.handle.respond(msg)
 
@@ -235,6 +245,7 @@ class JobManager(BrokerModule):
     def queue_start(self, msg: Message) -> None:
         """Let jobs get resources, or not."""
         wish = msg.unpack(QueueStart)
+        _check_queue(wish.name)
         self._machine.queue.reason_stopped = wish.reason
         self._machine.start_queue(wish.start)
         self.handle.respond(msg)
@@ -331,10 +342,15 @@ class JobManager(BrokerModule):
     def list_jobs(self, msg: Message) -> None:
         """Jobs that match: one a response if it streams, else all in one."""
         wish = msg.unpack(List)
+        if wish.max_entries < 0 or not wish.since >= 0:
+            what = "max_entries < 0" if wish.max_entries < 0 else "since < 0.0"
+            raise RequestError(errnums.EPROTO, f"invalid payload: {what} not allowed")
         try:
-            asked, test = columns(wish.attrs), to_test(wish.constraint)
+            test = to_test(wish.constraint)
         except ValueError as error:
-            raise RequestError(errnums.EINVAL, f"job-list.list: {error}") from None
+            text = f"invalid payload: constraint object invalid: {error}"
+            raise RequestError(errnums.EPROTO, text) from None
+        asked = self._columns(wish.attrs)
         found = select(self._machine.jobs, test, wish.max_entries, wish.since)
         if not msg.is_streaming:
             self.handle.respond(msg, {"jobs": [show(job, asked) for job in found]})
@@ -349,11 +365,14 @@ class JobManager(BrokerModule):
     def list_id(self, msg: Message) -> None:
         """One job by its id."""
         wish = msg.unpack(ListId)
-        try:
-            asked = columns(wish.attrs)
-        except ValueError as error:
-            raise RequestError(errnums.EINVAL, f"job-list.list-id: {error}") from None
+        asked = self._columns(wish.attrs)
         self.handle.respond(msg, {"job": show(self._job(wish.id), asked)})
+
+    def _columns(self, attrs: list[str]) -> dict[str, Any]:
+        try:
+            return columns(attrs)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, str(error)) from None
 
     @request_handler("job-list.list-attrs", prefix=False, allow_guest=True)
     def list_attrs(self, msg: Message) -> None:
@@ -412,3 +431,9 @@ class JobManager(BrokerModule):
             self._info.followers.event(msg)
         except RequestError as error:  # anybody may publish; a bad event must not end the module
             self.log.error(str(error))
+
+
+def _check_queue(name: str | None) -> None:
+    """Raises RequestError(EINVAL): there is one queue here, and it has no name."""
+    if name is not None:
+        raise RequestError(errnums.EINVAL, f"invalid queue '{name:.60}': the one queue here has no name")

@@ -106,6 +106,7 @@ class QueueEnable(msgspec.Struct, gc=False):
 
     enable: bool
     reason: str = ""
+    name: str | None = None
 
 
 class QueueStart(msgspec.Struct, gc=False):
@@ -113,6 +114,13 @@ class QueueStart(msgspec.Struct, gc=False):
 
     start: bool
     reason: str = ""
+    name: str | None = None
+
+
+class QueueName(msgspec.Struct, gc=False):
+    """Payload of job-manager.queue-status."""
+
+    name: str | None = None
 
 
 class JournalCancel(msgspec.Struct, gc=False):
