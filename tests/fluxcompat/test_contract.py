@@ -40,10 +40,6 @@ DIFFERENT = {
     "future.WaitAllFuture": "absent: futures made by hand",
     "future.FutureExt": "absent: futures made by hand",
     "kvs.KVSWrapper": "C library",
-    "kvs.walk": "absent",
-    "kvs.WatchImplementation": "absent: watch by h.rpc('kvs-watch.lookup', ..)",
-    "kvs.KVSWatchFuture": "absent: watch by h.rpc('kvs-watch.lookup', ..)",
-    "kvs.kvs_watch_async": "absent: watch by h.rpc('kvs-watch.lookup', ..)",
     "kvs.kvs_checkpoint_lookup": "absent",
     "kvs.KVSDir.KVSDirIterator": "iteration is a generator",
 }
