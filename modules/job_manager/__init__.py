@@ -34,12 +34,14 @@ from .messages import (
     JobtapName,
     JournalCancel,
     Kill,
+    KillAll,
     List,
     ListId,
     QueueEnable,
     QueueName,
     QueueStart,
     Raise,
+    RaiseAll,
     Ready,
     Submit,
     Urgency,
@@ -50,6 +52,8 @@ from .roles import ROLE_OWNER, check_owner
 from .states import URGENCY_MAX, State
 from .waiters import Waiters
 
+#: FLUX_USERID_UNKNOWN stands for all users.
+_EVERYBODY = 0xFFFFFFFF
 SERVICES = ("job-ingest", "job-list", "job-info")
 
 
@@ -188,6 +192,36 @@ class JobManager(BrokerModule):
             raise RequestError(errnums.EINVAL, "job is not running")
         self._machine.kill(job, wish.signum)
         self.handle.respond(msg)
+
+    @request_handler("job-manager.raiseall", prefix=False, allow_guest=True)
+    def raise_all(self, msg: Message) -> None:
+        """An exception on every active job of a user in some states; answered with their number."""
+        wish = msg.unpack(RaiseAll)
+        if not 0 <= wish.severity <= 7 or not wish.type:
+            raise RequestError(
+                errnums.EPROTO, "raiseall: give a type and a severity of 0 (ends the job) to 7"
+            )
+        jobs = self._of_user(msg, wish.userid, wish.states, "raise exceptions on")
+        for job in () if wish.dry_run else jobs:
+            self._machine.raise_exception(job, wish.type, wish.severity, wish.note, msg.userid)
+        self.handle.respond(msg, {"count": len(jobs), "errors": 0})
+
+    @request_handler("job-manager.killall", prefix=False, allow_guest=True)
+    def kill_all(self, msg: Message) -> None:
+        """A signal to every running job of a user; answered with their number."""
+        wish = msg.unpack(KillAll)
+        if not 0 < wish.signum < 65:
+            raise RequestError(errnums.EINVAL, f"invalid signal number {wish.signum}; give 1 to 64")
+        jobs = self._of_user(msg, wish.userid, State.RUN, "send signals to")
+        for job in () if wish.dry_run else jobs:
+            self._machine.kill(job, wish.signum)
+        self.handle.respond(msg, {"count": len(jobs), "errors": 0})
+
+    def _of_user(self, msg: Message, userid: int, states: int, deed: str) -> list[Job]:
+        """Active jobs of a user (4294967295: all) in some states. Raises RequestError(EPERM)."""
+        check_owner(msg, userid, f"guests can only {deed} their own jobs")
+        active = self._machine.jobs.active.values()
+        return [job for job in active if userid in (job.userid, _EVERYBODY) and job.state & states]
 
     @request_handler("job-manager.urgency", prefix=False, allow_guest=True)
     def urgency(self, msg: Message) -> None:

@@ -642,3 +642,7 @@ def test_job_ids_have_fluxs_spellings() -> None:
     assert JobID(job.dothex) == JobID(5272022024192) == JobID(job)
     with pytest.raises(ValueError, match="is not a valid Flux jobid"):
         JobID("no such")
+    for spelling in ("words", "emoji"):
+        with pytest.raises(OSError, match="not supported") as caught:
+            job.encode(spelling)
+        assert caught.value.errno == 71

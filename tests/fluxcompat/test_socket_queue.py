@@ -194,6 +194,24 @@ def test_a_signal_ends_a_job_and_only_a_running_one_gets_it(
     assert frame.errnum == EINVAL and frame.text.startswith("invalid signal number")
 
 
+def test_all_jobs_of_a_user_are_signalled_or_get_an_exception(
+    client: MinimalClient, jobs: dict[str, int]
+) -> None:
+    more = [submit(client, "x", duration=1000) for _ in range(2)]
+    for job in more:
+        until_state(client, job, "start")
+    wish = {"userid": UID, "signum": 10, "dry_run": True}
+    assert client.rpc("job-manager.killall", wish) == {"count": 3, "errors": 0}
+    assert client.rpc("job-manager.killall", {**wish, "userid": UID + 1, "dry_run": False})["count"] == 0
+    wish = {"userid": 0xFFFFFFFF, "states": RUNNING, "type": "cancel", "severity": 0, "dry_run": True}
+    assert client.rpc("job-manager.raiseall", wish) == {"count": 3, "errors": 0}
+    assert client.rpc("job-manager.raiseall", {**wish, "states": PENDING, "type": "remark", "severity": 7}) == {
+        "count": 1, "errors": 0,
+    }  # fmt: skip
+    assert client.errnum("job-manager.raiseall", {**wish, "severity": 9}) == EPROTO
+    cancel(client, *more)
+
+
 def test_exceptions_have_a_type_and_a_severity(client: MinimalClient, jobs: dict[str, int]) -> None:
     client.rpc("job-manager.raise", {"id": jobs["long"], "type": "remark", "severity": 7, "note": "hm"})
     until_state(client, jobs["long"], "exception")

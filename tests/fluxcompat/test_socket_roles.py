@@ -28,6 +28,7 @@ CANCEL = {"type": "cancel", "severity": 0}
         ("kvs.stats-clear", None),
         ("kvs.debug", {"op": "setbit", "flags": 1}),
         ("kvs.shutdown", None),
+        ("kvs.dropcache", None),
         ("kvs.namespace-create", {"namespace": "x"}),
         ("content.store", b"x"),
         ("content.load", b"x" * 20),
@@ -144,6 +145,17 @@ def test_a_guest_cannot_submit_unsigned_nor_touch_or_read_the_owners_jobs(
         ("job-ingest.submit", unsigned, "only instance owner can use sign-type=none"),
         ("job-manager.raise", {"id": job, **CANCEL}, "guests can only raise exceptions on their own jobs"),
         ("job-manager.kill", {"id": job, "signum": 15}, "guests can only send signals to their own jobs"),
+        (
+            "job-manager.raiseall",
+            {"userid": 0, "states": 62, **CANCEL},
+            "guests can only raise exceptions on their own jobs",
+        ),
+        ("job-manager.killall", {"userid": 0, "signum": 9}, "guests can only send signals to their own jobs"),
+        (
+            "job-manager.urgency",
+            {"id": job, "urgency": 0},
+            "guests can only adjust the urgency of their own jobs",
+        ),
         ("job-info.lookup", {"id": job, "keys": ["jobspec"]}, "guests can only read their own jobs"),
     ):
         frame = guest.raw(topic, payload)
