@@ -22,7 +22,8 @@ from brokersim.fluxapi import constants
 
 VERSION = "0.88.0"
 FILES = (
-    "brokermod", "message", "future", "rpc", "kvs", "core.handle", "core.watchers", "job.JobID",
+    "brokermod", "message", "future", "rpc", "kvs", "core.handle", "core.watchers", "job.JobID", "scheduler",
+    "resource.ResourcePool",
 )  # fmt: skip
 #: What a module has no use for, or what cannot be here, by name; each with its reason.
 DIFFERENT = {
@@ -43,6 +44,7 @@ DIFFERENT = {
     "kvs.KVSWrapper": "C library",
     "kvs.kvs_checkpoint_lookup": "absent",
     "kvs.KVSDir.KVSDirIterator": "iteration is a generator",
+    "resource.ResourcePool.ResourcePool.to_resource_set": "absent: sets that are no pools",
 }
 
 

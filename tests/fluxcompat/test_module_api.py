@@ -95,7 +95,7 @@ def test_flux_is_importable_while_a_module_is_loaded_and_only_then(
     [
         ("from _flux._core import ffi", "C library"),
         ("import flux.core.inner", "C library"),
-        ("import flux.scheduler", "flux.scheduler is not supported"),
+        ("import flux.uri", "flux.uri is not supported"),
         ("from flux.brokermod import nosuch", "nosuch"),
         (HEAD, "no mod_main() or BrokerModule subclass found"),
         (
