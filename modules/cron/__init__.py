@@ -23,7 +23,7 @@ from brokersim.brokermod import (
 
 from .action import Action, Ask, Publish, ShellCommand, to_action
 from .command import ShellRun
-from .entry import HISTORY_MAX, Entry
+from .entry import HISTORY_MAX, Entry, Task
 from .options import SyncOption, sync_option
 from .schedule import OnEvent, to_schedule
 
@@ -287,6 +287,7 @@ class Cron(BrokerModule):
             self._disarm(entry)
         if self._sync.must_wait(self.handle.time()):
             entry.is_waiting = True
+            entry.due_since = self.handle.time()
             entry.deferred += 1
             self._waiting.append(entry)
         else:
@@ -303,11 +304,12 @@ class Cron(BrokerModule):
         entry.began(self.handle.time())
         self._do[type(entry.action)](entry, entry.action)
 
-    def _ended(self, entry: Entry, status: int, state: str) -> None:
+    def _ended(self, entry: Entry, status: int, note: str) -> None:
         was_stopped = entry.stopped
-        again = entry.ended(self.handle.time(), status, state)
+        again = entry.ended(self.handle.time(), status, note)
+        entry.due_since = 0.0
         if status:
-            self.log.error(f'cron-{entry.id}: "{entry.command}": Failed: {state}')
+            self.log.error(f'cron-{entry.id}: "{entry.command}": Failed: {note}')
         if entry.stopped and not was_stopped:
             self._disarm(entry)
             self.log.error(f"cron-{entry.id}: exceeded failure limit of {entry.stop_on_failure}. stopping")
@@ -316,45 +318,56 @@ class Cron(BrokerModule):
 
     def _publish(self, entry: Entry, action: Publish) -> None:
         self.handle.publish(action.topic, action.payload)
-        self._ended(entry, 0, "Exited")
+        self._ended(entry, 0, "")
 
     def _ask(self, entry: Entry, action: Ask) -> None:
         self.handle.request(action.topic, action.payload, self._answered, entry)
 
     def _answered(self, response: Message, entry: Entry) -> None:
-        state = errnums.errname(response.errnum) if response.errnum else "Exited"
-        self._ended(entry, 1 << 8 if response.errnum else 0, state)
+        note = errnums.errname(response.errnum) if response.errnum else ""
+        self._ended(entry, 1 << 8 if response.errnum else 0, note)
 
     def _run_command(self, entry: Entry, action: ShellCommand) -> None:
-        run = self._runs[entry.id] = ShellRun(action, entry.timeout)
+        run = self._runs[entry.id] = ShellRun(action, entry.timeout, self._variables(entry.rank))
         self.handle.start_task(self._execute, entry, run)
+
+    def _variables(self, rank: int) -> dict[str, str]:
+        """What a command finds in its environment beyond its own: the address of its rank."""
+        uri = self.handle.attr_get("local-uri")
+        if uri is None:
+            return {}
+        here = f"{uri.rpartition('-')[0]}-{rank}"
+        return {"FLUX_URI": here, "BROKERSIM_URI": here}
 
     async def _execute(self, entry: Entry, run: ShellRun) -> None:
         task = entry.task
         assert task is not None
         try:
             with self.handle.hold_clock():
-                status = await run.run(partial(setattr, task, "pid"), partial(self._output, entry))
+                status = await run.run(partial(self._runs_now, task), partial(self._output, entry))
         except OSError as error:
-            status, state = 127 << 8, f"Exec Failure: {error.strerror}"
+            status, note, task.errnum = 127 << 8, str(error.strerror), error.errno or errnums.EINVAL
         else:
-            state = _state(status, run.timed_out)
+            note, task.is_timed_out = _note(status, run.timed_out), run.timed_out
         finally:
             del self._runs[entry.id]
-        self._ended(entry, status, state)
+        self._ended(entry, status, note)
+
+    def _runs_now(self, task: Task, pid: int) -> None:
+        task.pid, task.running = pid, self.handle.time()
 
     def _output(self, entry: Entry, stream: str, line: str) -> None:
         write = self.log.error if stream == "stderr" else self.log.info
         write(f'cron-{entry.id}[{entry.name}]: rank={entry.rank}: command="{entry.command}": "{line}"')
 
 
-def _state(status: int, timed_out: bool) -> str:
+def _note(status: int, timed_out: bool) -> str:
     if timed_out:
         return "Timeout"
     signum = status & 0x7F
     if signum:
         return f"Killed by signal {signum}"
-    return "Exited" if not status else f"Exit {status >> 8}"
+    return f"Exit {status >> 8}" if status else ""
 
 
 def _prefix(topic: str) -> str:

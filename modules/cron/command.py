@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -57,8 +57,9 @@ class Output:
 class ShellRun:
     """One run, in a process group of its own that never outlives it."""
 
-    def __init__(self, command: ShellCommand, timeout: float) -> None:
+    def __init__(self, command: ShellCommand, timeout: float, variables: Mapping[str, str]) -> None:
         self._command = command
+        self._environment = {**(command.environment or os.environ), **variables}
         self._timeout = timeout
         self._process: trio.Process | None = None
         self._waiting_signal = 0
@@ -87,7 +88,7 @@ class ShellRun:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self._command.cwd,
-            env=self._command.environment,
+            env=self._environment,
             start_new_session=True,
         )
         on_pid(process.pid)

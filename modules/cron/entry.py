@@ -16,19 +16,57 @@ HISTORY_MAX = 1000
 
 @attrs.define(eq=False)
 class Task:
-    """One run of an entry. Times are seconds since the epoch; ``status`` is a wait status, -1 while it runs."""
+    """One run of an entry. Times are seconds since the epoch; ``status`` is a wait status, -1 while it runs.
+
+    ``note`` is how it ended, for people; ``errnum`` why it could not be started.
+    """
 
     rank: int
+    created: float
     started: float
+    running: float = 0.0
     ended: float = 0.0
     pid: int = 0
     status: int = -1
-    state: str = "Running"
+    note: str = ""
+    errnum: int = 0
+    is_timed_out: bool = False
+
+    @property
+    def state(self) -> str:
+        """flux-core's words, but for requests and events, which end by an errnum's name."""
+        if self.errnum:
+            return f"Exec Failure: {self.note}"
+        if not self.ended:
+            return "Running"
+        if self.is_timed_out:
+            return "Timeout"
+        if self.pid and self.status:
+            return "Failed"
+        return self.note or "Exited"
 
     def to_dict(self) -> dict[str, Any]:
-        """What lists show of it."""
-        times = {"start-time": self.started, "end-time": self.ended}
-        return {"rank": self.rank, "pid": self.pid, "status": self.status, "state": self.state, **times}
+        """What lists show of it, under flux-core's keys."""
+        shown: dict[str, Any] = {
+            "rank": self.rank,
+            "pid": self.pid,
+            "status": self.status,
+            "state": self.state,
+        }
+        shown["create-time"] = self.created
+        if self.errnum:
+            shown["exec_errno"] = self.errnum
+        if self.is_timed_out:
+            shown["timedout"] = True
+        if self.ended:
+            signum = self.status & 0x7F
+            shown["code"] = 128 + signum if signum else self.status >> 8
+        shown["start-time"] = self.started
+        if self.running:
+            shown["running-time"] = self.running
+        if self.ended:
+            shown["end-time"] = self.ended
+        return shown
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -58,6 +96,8 @@ class Entry:
     #: The run under way or waiting for the sync event, and whether another has to follow it.
     task: Task | None = None
     is_waiting: bool = False
+    #: When the run that waits came due.
+    due_since: float = 0.0
     runs_again: bool = False
     history: deque[Task] = attrs.field(factory=lambda: deque(maxlen=1))
 
@@ -92,14 +132,14 @@ class Entry:
         """A run begins."""
         self.is_waiting = False
         self.lastrun = now
-        self.task = Task(self.rank, now)
+        self.task = Task(self.rank, self.due_since or now, now)
         return self.task
 
-    def ended(self, now: float, status: int, state: str) -> bool:
+    def ended(self, now: float, status: int, note: str) -> bool:
         """The run is over with a wait status (0: success); True if a deferred one has to begin."""
         task, self.task = self.task, None
         assert task is not None
-        task.ended, task.status, task.state = now, status, state
+        task.ended, task.status, task.note = now, status, note
         self.history.appendleft(task)
         if status == 0:
             self.success += 1

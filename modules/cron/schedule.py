@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol
 import attrs
 from cronsim import CronSim, CronSimError
 
+from .fields import Fields, to_fields
+
 #: A timer that fires at once for ever would be load, not a schedule.
 INTERVAL_MIN: Final = 0.001
 #: Event counts beyond this are a mistake.
@@ -131,6 +133,28 @@ class Calendar:
 
 
 @attrs.define(eq=False, kw_only=True)
+class OnFields:
+    """Whenever all time units agree, in local time or UTC (flux-core's form; :class:`Calendar` is ours)."""
+
+    fields: Fields
+    is_utc: bool
+    next_wakeup: float | None = None
+
+    def start(self, now: float) -> None:
+        self.next_wakeup = self.fields.following(now, self.is_utc)
+
+    def stop(self) -> None:
+        self.next_wakeup = None
+
+    def fired(self, now: float) -> None:
+        due = now if self.next_wakeup is None else self.next_wakeup
+        self.next_wakeup = self.fields.following(max(due, now), self.is_utc)
+
+    def typedata(self) -> dict[str, Any]:
+        return {"next_wakeup": self.next_wakeup or 0.0, **self.fields.to_dict()}
+
+
+@attrs.define(eq=False, kw_only=True)
 class Once:
     """Once, at ``time``; a time that has passed is now."""
 
@@ -180,8 +204,10 @@ def _event(args: Mapping[str, Any], _is_utc: bool) -> OnEvent:
     )
 
 
-def _datetime(args: Mapping[str, Any], is_utc: bool) -> Calendar:
-    expression = args.get("expression")
+def _datetime(args: Mapping[str, Any], is_utc: bool) -> Calendar | OnFields:
+    if "expression" not in args:
+        return OnFields(fields=to_fields(args), is_utc=is_utc)
+    expression = args["expression"]
     if not isinstance(expression, str):
         raise ValueError(
             f'datetime: expression must be a string such as "*/5 * * * *", not {expression!r:.40}'

@@ -6,6 +6,8 @@ and follows their records (info). One module, because they share the table of jo
 
 from __future__ import annotations
 
+from typing import Any
+
 from brokersim.brokermod import (
     BrokerModule,
     Handle,
@@ -32,11 +34,14 @@ from .messages import (
     JobtapName,
     JournalCancel,
     Kill,
+    KillAll,
     List,
     ListId,
     QueueEnable,
+    QueueName,
     QueueStart,
     Raise,
+    RaiseAll,
     Ready,
     Submit,
     Urgency,
@@ -47,6 +52,8 @@ from .roles import ROLE_OWNER, check_owner
 from .states import URGENCY_MAX, State
 from .waiters import Waiters
 
+#: FLUX_USERID_UNKNOWN stands for all users.
+_EVERYBODY = 0xFFFFFFFF
 SERVICES = ("job-ingest", "job-list", "job-info")
 
 
@@ -186,6 +193,36 @@ class JobManager(BrokerModule):
         self._machine.kill(job, wish.signum)
         self.handle.respond(msg)
 
+    @request_handler("job-manager.raiseall", prefix=False, allow_guest=True)
+    def raise_all(self, msg: Message) -> None:
+        """An exception on every active job of a user in some states; answered with their number."""
+        wish = msg.unpack(RaiseAll)
+        if not 0 <= wish.severity <= 7 or not wish.type:
+            raise RequestError(
+                errnums.EPROTO, "raiseall: give a type and a severity of 0 (ends the job) to 7"
+            )
+        jobs = self._of_user(msg, wish.userid, wish.states, "raise exceptions on")
+        for job in () if wish.dry_run else jobs:
+            self._machine.raise_exception(job, wish.type, wish.severity, wish.note, msg.userid)
+        self.handle.respond(msg, {"count": len(jobs), "errors": 0})
+
+    @request_handler("job-manager.killall", prefix=False, allow_guest=True)
+    def kill_all(self, msg: Message) -> None:
+        """A signal to every running job of a user; answered with their number."""
+        wish = msg.unpack(KillAll)
+        if not 0 < wish.signum < 65:
+            raise RequestError(errnums.EINVAL, f"invalid signal number {wish.signum}; give 1 to 64")
+        jobs = self._of_user(msg, wish.userid, State.RUN, "send signals to")
+        for job in () if wish.dry_run else jobs:
+            self._machine.kill(job, wish.signum)
+        self.handle.respond(msg, {"count": len(jobs), "errors": 0})
+
+    def _of_user(self, msg: Message, userid: int, states: int, deed: str) -> list[Job]:
+        """Active jobs of a user (4294967295: all) in some states. Raises RequestError(EPERM)."""
+        check_owner(msg, userid, f"guests can only {deed} their own jobs")
+        active = self._machine.jobs.active.values()
+        return [job for job in active if userid in (job.userid, _EVERYBODY) and job.state & states]
+
     @request_handler("job-manager.urgency", prefix=False, allow_guest=True)
     def urgency(self, msg: Message) -> None:
         """A new urgency for a job that has no resources yet; 0 holds it."""
@@ -212,6 +249,11 @@ class JobManager(BrokerModule):
         """Answered when no job is active."""
         self._waiters.drain(msg, self._machine.jobs)
 
+    @request_handler("job-manager.idle", prefix=False)
+    def idle(self, msg: Message) -> None:
+        """Answered, with the number of jobs still pending, when none has resources."""
+        self._waiters.idle(msg, self._machine.jobs)
+
     # -- the queue
 
     @request_handler("job-manager.queue-list", prefix=False, allow_guest=True)
@@ -222,12 +264,14 @@ class JobManager(BrokerModule):
     @request_handler("job-manager.queue-status", prefix=False, allow_guest=True)
     def queue_status(self, msg: Message) -> None:
         """Whether jobs may be submitted, and whether they get resources."""
+        _check_queue(msg.unpack(QueueName).name)
         self.handle.respond(msg, self._machine.queue.to_dict())
 
     @request_handler("job-manager.queue-enable", prefix=False)
     def queue_enable(self, msg: Message) -> None:
         """Open or close the queue for submissions."""
         wish = msg.unpack(QueueEnable)
+        _check_queue(wish.name)
         self._machine.queue.enabled, self._machine.queue.reason_disabled = wish.enable, wish.reason
         self.handle.respond(msg)
 
@@ -235,6 +279,7 @@ class JobManager(BrokerModule):
     def queue_start(self, msg: Message) -> None:
         """Let jobs get resources, or not."""
         wish = msg.unpack(QueueStart)
+        _check_queue(wish.name)
         self._machine.queue.reason_stopped = wish.reason
         self._machine.start_queue(wish.start)
         self.handle.respond(msg)
@@ -331,10 +376,15 @@ class JobManager(BrokerModule):
     def list_jobs(self, msg: Message) -> None:
         """Jobs that match: one a response if it streams, else all in one."""
         wish = msg.unpack(List)
+        if wish.max_entries < 0 or not wish.since >= 0:
+            what = "max_entries < 0" if wish.max_entries < 0 else "since < 0.0"
+            raise RequestError(errnums.EPROTO, f"invalid payload: {what} not allowed")
         try:
-            asked, test = columns(wish.attrs), to_test(wish.constraint)
+            test = to_test(wish.constraint)
         except ValueError as error:
-            raise RequestError(errnums.EINVAL, f"job-list.list: {error}") from None
+            text = f"invalid payload: constraint object invalid: {error}"
+            raise RequestError(errnums.EPROTO, text) from None
+        asked = self._columns(wish.attrs)
         found = select(self._machine.jobs, test, wish.max_entries, wish.since)
         if not msg.is_streaming:
             self.handle.respond(msg, {"jobs": [show(job, asked) for job in found]})
@@ -349,11 +399,14 @@ class JobManager(BrokerModule):
     def list_id(self, msg: Message) -> None:
         """One job by its id."""
         wish = msg.unpack(ListId)
-        try:
-            asked = columns(wish.attrs)
-        except ValueError as error:
-            raise RequestError(errnums.EINVAL, f"job-list.list-id: {error}") from None
+        asked = self._columns(wish.attrs)
         self.handle.respond(msg, {"job": show(self._job(wish.id), asked)})
+
+    def _columns(self, attrs: list[str]) -> dict[str, Any]:
+        try:
+            return columns(attrs)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, str(error)) from None
 
     @request_handler("job-list.list-attrs", prefix=False, allow_guest=True)
     def list_attrs(self, msg: Message) -> None:
@@ -412,3 +465,9 @@ class JobManager(BrokerModule):
             self._info.followers.event(msg)
         except RequestError as error:  # anybody may publish; a bad event must not end the module
             self.log.error(str(error))
+
+
+def _check_queue(name: str | None) -> None:
+    """Raises RequestError(EINVAL): there is one queue here, and it has no name."""
+    if name is not None:
+        raise RequestError(errnums.EINVAL, f"invalid queue '{name:.60}': the one queue here has no name")

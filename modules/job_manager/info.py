@@ -10,7 +10,7 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
 
 from .eventlog import decode_log
 from .follow import Followers, value_bytes
-from .streams import PRIMARY, LogStream, UpdateStream, Watch, record_key
+from .streams import FLAG_WAITCREATE, PRIMARY, LogStream, UpdateStream, Watch, record_key
 from .updates import apply_updates, update_event
 
 #: Lookup flags: decode values that are JSON; give jobspec and R with the updates of the eventlog applied.
@@ -112,7 +112,11 @@ class JobInfo:
     def watch(self, msg: Message) -> None:
         """Stream ``{"event": line}`` until the log is complete."""
         _must_stream(msg)
-        self._open(LogStream(self._handle, self.followers, msg, msg.unpack(Watch), self._forget))
+        wish = msg.unpack(Watch)
+        if wish.flags & ~FLAG_WAITCREATE:
+            text = f"job-info.eventlog-watch: flags {wish.flags & ~FLAG_WAITCREATE:#x} are not known here"
+            raise RequestError(errnums.EINVAL, text)
+        self._open(LogStream(self._handle, self.followers, msg, wish, self._forget))
 
     def cancel(self, msg: Message) -> None:
         """End one stream of this client; unknown matchtags are ignored, the stream may just have ended."""

@@ -25,6 +25,8 @@ class JobFacts:
     ncores: int
     duration: float
     queue: str | None = None
+    project: str | None = None
+    bank: str | None = None
     cwd: str | None = None
     dependencies: tuple[tuple[str, str], ...] = ()
 
@@ -75,6 +77,8 @@ def check_jobspec(jobspec: Mapping[str, Any]) -> JobFacts:
         ncores=slots * counts["core"],
         duration=_duration(system),
         queue=_text(system, "queue"),
+        project=_text(system, "project"),
+        bank=_text(system, "bank"),
         cwd=_text(system, "cwd"),
         dependencies=_dependencies(system),
     )

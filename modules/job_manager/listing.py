@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from brokersim.brokermod import hostlist, ranks
+
 from .job import Job
 from .registry import JobTable
 from .states import ACTIVE, State
@@ -15,6 +17,8 @@ Test: TypeAlias = Callable[[Job], bool]
 
 #: A constraint deeper than this is a mistake or an attack on the stack.
 DEPTH_MAX: Final = 32
+#: Ranks beyond this are a mistake: more nodes than an instance can simulate.
+RANKS_MAX: Final = 10_000_000
 _INACTIVE: Final = State.INACTIVE
 
 
@@ -58,6 +62,8 @@ ATTRIBUTES: Final[dict[str, Callable[[Job], Any]]] = {
     "name": lambda job: job.facts.name,
     "cwd": lambda job: job.facts.cwd,
     "queue": lambda job: job.facts.queue,
+    "project": lambda job: job.facts.project,
+    "bank": lambda job: job.facts.bank,
     "ntasks": lambda job: job.facts.ntasks,
     "ncores": lambda job: job.facts.ncores,
     "duration": lambda job: job.facts.duration,
@@ -83,7 +89,9 @@ def columns(attrs: Sequence[str]) -> dict[str, Callable[[Job], Any]]:
         return ATTRIBUTES
     for name in attrs:
         if name not in ATTRIBUTES and name != "id":
-            raise ValueError(f"unknown attribute {name!r:.60}; there are: id, all, {', '.join(ATTRIBUTES)}")
+            raise ValueError(
+                f"{name:.60} is not a valid attribute; there are: id, all, {', '.join(ATTRIBUTES)}"
+            )
     return {name: ATTRIBUTES[name] for name in attrs if name != "id"}
 
 
@@ -132,14 +140,16 @@ def to_test(constraint: Any, depth: int = 0) -> Test:
         raise ValueError("constraint must be an object of one operator and its list of values")
     [(name, values)] = constraint.items()
     if not isinstance(values, Sequence) or isinstance(values, str):
-        raise ValueError(f"constraint {name!r:.40}: values must be a list")
+        raise ValueError(f"operator {name:.40} values not an array: give a list")
     if name in _COMBINE:
         return _COMBINE[name]([to_test(value, depth + 1) for value in values])
     if name in _TIMES:
+        if not values:
+            raise ValueError(f"{name}: timestamp value not specified")
         return _all_of([_compare(name, value) for value in values])
     if name not in _MATCH:
         known = ", ".join((*_COMBINE, *_MATCH, *_TIMES))
-        raise ValueError(f"unknown constraint operator {name!r:.40}; there are: {known}")
+        raise ValueError(f"unknown constraint operator: {name:.40}; there are: {known}")
     return _MATCH[name](values)
 
 
@@ -184,6 +194,18 @@ def _queue(values: Sequence[Any]) -> Test:
     return lambda job: job.facts.queue in names
 
 
+def _hosts(values: Sequence[Any]) -> Test:
+    """Jobs that have, or had, one of the hosts."""
+    wanted = {host for value in _typed("hostlist", values, str) for host in hostlist.expand(value)}
+    return lambda job: bool(wanted.intersection(hostlist.expand(_nodelist(job) or "")))
+
+
+def _on_ranks(values: Sequence[Any]) -> Test:
+    """Jobs that have, or had, one of the ranks."""
+    wanted = {rank for value in _typed("ranks", values, str) for rank in ranks.parse_ranks(value, RANKS_MAX)}
+    return lambda job: bool((mine := _ranks(job)) and wanted.intersection(ranks.parse_ranks(mine, RANKS_MAX)))
+
+
 def _ids(values: Sequence[Any]) -> Test:
     ids = _typed("id", values, int)
     return lambda job: job.id in ids
@@ -197,7 +219,7 @@ def _typed(name: str, values: Sequence[Any], kind: type) -> list[Any]:
 
 
 def _mask(value: Any, names: Mapping[str, int], where: str) -> int:
-    if type(value) is int and value >= 0:
+    if type(value) is int and 0 <= value <= sum(bit for bit in names.values() if bit.bit_count() == 1):
         return value
     mask = names.get(value.lower()) if isinstance(value, str) else None
     if mask is None:
@@ -214,6 +236,8 @@ def _compare(name: str, value: Any) -> Test:
         raise ValueError(
             f"constraint {name}: {value!r:.40}; give >, >=, < or <= and a time in seconds"
         ) from None
+    if not limit >= 0:
+        raise ValueError(f"constraint {name}: timestamp value must be >= 0.0, not {limit:g}")
     attribute = ATTRIBUTES[name]
     return lambda job: (when := attribute(job)) is not None and compare(when, limit)
 
@@ -225,7 +249,7 @@ _STATE_NAMES: Final = {
     "running": 48,
     "active": int(ACTIVE),
 }
-_RESULT_NAMES: Final = {"completed": 1, "failed": 2, "canceled": 4, "cancelled": 4, "timeout": 8}
+_RESULT_NAMES: Final = {"completed": 1, "failed": 2, "canceled": 4, "timeout": 8}
 _COMBINE: Final[dict[str, Callable[[Sequence[Test]], Test]]] = {
     "and": _all_of,
     "or": _any_of,
@@ -237,6 +261,8 @@ _MATCH: Final[dict[str, Callable[[Sequence[Any]], Test]]] = {
     "results": _results,
     "name": _name,
     "queue": _queue,
+    "hostlist": _hosts,
+    "ranks": _on_ranks,
     "id": _ids,
 }
 _TIMES: Final = ("t_submit", "t_depend", "t_run", "t_cleanup", "t_inactive")

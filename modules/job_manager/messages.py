@@ -53,6 +53,25 @@ class Kill(msgspec.Struct, gc=False):
     signum: int
 
 
+class RaiseAll(msgspec.Struct, gc=False):
+    """Payload of job-manager.raiseall: states is a mask; user 4294967295 is all."""
+
+    userid: int
+    states: int
+    type: str
+    severity: int
+    dry_run: bool = False
+    note: str = ""
+
+
+class KillAll(msgspec.Struct, gc=False):
+    """Payload of job-manager.killall."""
+
+    userid: int
+    signum: int
+    dry_run: bool = False
+
+
 class Urgency(msgspec.Struct, gc=False):
     """Payload of job-manager.urgency; -1 asks for expedite (31), as flux-core's."""
 
@@ -106,6 +125,7 @@ class QueueEnable(msgspec.Struct, gc=False):
 
     enable: bool
     reason: str = ""
+    name: str | None = None
 
 
 class QueueStart(msgspec.Struct, gc=False):
@@ -113,6 +133,13 @@ class QueueStart(msgspec.Struct, gc=False):
 
     start: bool
     reason: str = ""
+    name: str | None = None
+
+
+class QueueName(msgspec.Struct, gc=False):
+    """Payload of job-manager.queue-status."""
+
+    name: str | None = None
 
 
 class JournalCancel(msgspec.Struct, gc=False):

@@ -17,15 +17,16 @@ ECHILD: Final = 10
 
 
 class Waiters:
-    """Open job-manager.wait and job-manager.drain requests."""
+    """Open job-manager.wait, job-manager.drain and job-manager.idle requests."""
 
-    __slots__ = ("_any", "_by_job", "_drains", "_handle", "_reported")
+    __slots__ = ("_any", "_by_job", "_drains", "_handle", "_idles", "_reported")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._by_job: dict[int, list[Message]] = {}
         self._any: list[Message] = []
         self._drains: list[Message] = []
+        self._idles: list[Message] = []
         #: Waitable jobs that ended and whom nobody has asked for yet, oldest first.
         self._reported: dict[int, Job] = {}
 
@@ -62,6 +63,13 @@ class Waiters:
         else:
             self._handle.respond(msg)
 
+    def idle(self, msg: Message, jobs: JobTable) -> None:
+        """Answer when no job runs or cleans up, whatever waits."""
+        if _running(jobs):
+            self._idles.append(msg)
+        else:
+            self._handle.respond(msg, {"pending": len(jobs.active)})
+
     def ended(self, job: Job, jobs: JobTable) -> None:
         """A job is inactive: tell those who waited for it."""
         asked = self._by_job.pop(job.id, None)
@@ -73,6 +81,10 @@ class Waiters:
                 self._handle.respond(self._any.pop(0), outcome(job))
             else:
                 self._reported[job.id] = job
+        if self._idles and not _running(jobs):
+            idles, self._idles = self._idles, []
+            for msg in idles:
+                self._handle.respond(msg, {"pending": len(jobs.active)})
         if self._drains and not jobs.active:
             drains, self._drains = self._drains, []
             for msg in drains:
@@ -82,12 +94,17 @@ class Waiters:
         """Drop what a client that went was waiting for."""
         self._any = [msg for msg in self._any if msg.sender != sender]
         self._drains = [msg for msg in self._drains if msg.sender != sender]
+        self._idles = [msg for msg in self._idles if msg.sender != sender]
         for wanted in list(self._by_job):
             left = [msg for msg in self._by_job[wanted] if msg.sender != sender]
             if left:
                 self._by_job[wanted] = left
             else:
                 del self._by_job[wanted]
+
+
+def _running(jobs: JobTable) -> int:
+    return jobs.counts[State.RUN] + jobs.counts[State.CLEANUP]
 
 
 def outcome(job: Job) -> dict[str, Any]:

@@ -220,6 +220,18 @@ class Kvs(BrokerModule):
 
     # -- the module
 
+    @request_handler("dropcache")
+    def dropcache(self, msg: Message) -> None:
+        """Forget the cached objects: what is used again comes from content again."""
+        self._cache.clear()
+        self.handle.respond(msg)
+
+    @event_handler("dropcache")
+    def dropcache_everywhere(self, msg: Message) -> None:
+        """The same, asked of all ranks; by the owner only."""
+        if msg.rolemask & ROLE_OWNER:
+            self._cache.clear()
+
     @request_handler("disconnect")
     def disconnect(self, msg: Message) -> None:
         self._roots.forget(msg.sender)

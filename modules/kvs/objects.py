@@ -115,6 +115,11 @@ class ObjectCache:
         while self._objects and next(iter(self._objects.values())).epoch < oldest_kept:
             self._drop_oldest()
 
+    def clear(self) -> None:
+        """Drop everything; what is used again is loaded again."""
+        self._objects.clear()
+        self._size = 0
+
     def _drop_oldest(self) -> None:
         _ref, dropped = self._objects.popitem(last=False)
         self._size -= dropped.size

@@ -15,10 +15,12 @@ FULL: Final = 64
 UNIQ: Final = 128
 APPEND: Final = 256
 STREAM: Final = 512
+#: After what there is at the start, however much, one response without value follows.
+SENTINEL: Final = 1024
 #: What is left of the flags when kvs is asked: READDIR, READLINK, TREEOBJ.
 LOOKUP_FLAGS: Final = 1 | 2 | TREEOBJ
 _KINDS: Final = FULL | UNIQ | APPEND
-_KNOWN: Final = LOOKUP_FLAGS | WATCH | WAITCREATE | _KINDS | STREAM
+_KNOWN: Final = LOOKUP_FLAGS | WATCH | WAITCREATE | _KINDS | STREAM | SENTINEL
 
 
 class WatchRequest(msgspec.Struct):
@@ -39,6 +41,8 @@ class WatchRequest(msgspec.Struct):
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: WATCH and STREAM exclude each other")
         if flags & _KINDS and not flags & WATCH:
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: FULL, UNIQ and APPEND need WATCH")
+        if flags & SENTINEL and not flags & WATCH:
+            raise RequestError(errnums.EPROTO, "kvs-watch.lookup: INITIAL_SENTINEL needs WATCH")
         if (flags & _KINDS) not in (0, FULL, UNIQ, APPEND):
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: FULL, UNIQ and APPEND exclude each other")
 

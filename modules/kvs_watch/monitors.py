@@ -17,12 +17,14 @@ _ROLE_OWNER: Final = 1
 class Monitor:
     """One namespace while somebody watches in it: follows its events from the root that kvs tells at the start."""
 
-    __slots__ = ("_handle", "name", "root", "watches")
+    __slots__ = ("_absent", "_handle", "name", "root", "watches")
 
     def __init__(self, handle: Handle, name: str) -> None:
         self._handle = handle
         self.name = name
         self.root: Root | None = None
+        #: What kvs said when it was asked for the root and there was none.
+        self._absent: Message | None = None
         self.watches: dict[Watch, None] = {}
         # The subscription comes first, so that no commit falls between it and the root.
         handle.event_subscribe(f"{EVENTS}{name}-")
@@ -33,6 +35,8 @@ class Monitor:
         self.watches[watch] = None
         if self.root is not None:
             self._look(watch, self.root)
+        elif self._absent is not None:
+            self._refuse(watch, self._absent)
 
     def _got_root(self, response: Message, _arg: Any) -> None:
         if self.root is not None:
@@ -40,9 +44,13 @@ class Monitor:
         if not response.errnum:
             self.moved(response.unpack(Root))
             return
+        self._absent = response
         for watch in tuple(self.watches):
-            if response.errnum != errnums.ENOTSUP or not watch.waits_for_creation:
-                watch.finish(response.errnum, response.payload_str or "")
+            self._refuse(watch, response)
+
+    def _refuse(self, watch: Watch, response: Message) -> None:
+        if response.errnum != errnums.ENOTSUP or not watch.waits_for_creation:
+            watch.finish(response.errnum, response.payload_str or "")
 
     def moved(self, root: Root) -> None:
         """The namespace has a newer root; whom it concerns looks again."""

@@ -9,24 +9,35 @@ from collections.abc import Callable
 from brokersim.brokermod import Handle, Message, RequestError, blobref, errnums, treeobj
 
 from .answers import answers_for
-from .messages import APPEND, LOOKUP_FLAGS, STREAM, TREEOBJ, WAITCREATE, Root, WatchRequest, plain_key
+from .messages import (
+    APPEND,
+    LOOKUP_FLAGS,
+    SENTINEL,
+    STREAM,
+    TREEOBJ,
+    WAITCREATE,
+    Root,
+    WatchRequest,
+    plain_key,
+)
 
 
 class _Slot:
     """One request on its way; kept in commit order, because answers may overtake each other."""
 
-    __slots__ = ("is_blob", "response")
+    __slots__ = ("is_blob", "is_sentinel", "response")
 
-    def __init__(self, is_blob: bool) -> None:
+    def __init__(self, is_blob: bool, response: Message | None = None, is_sentinel: bool = False) -> None:
         self.is_blob = is_blob
-        self.response: Message | None = None
+        self.is_sentinel = is_sentinel
+        self.response = response
 
 
 class Watch:
     """One kvs-watch.lookup under way. Values go out in commit order; ``ended`` is called once, at its end."""
 
-    __slots__ = ("_answers", "_ended", "_handle", "_lookup_flags", "_slots", "flags", "has_answered", "is_done",
-                 "key", "msg", "rootseq")  # fmt: skip
+    __slots__ = ("_answers", "_ended", "_handle", "_lookup_flags", "_owes_sentinel", "_slots", "flags",
+                 "has_answered", "is_done", "key", "msg", "rootseq")  # fmt: skip
 
     def __init__(
         self, handle: Handle, msg: Message, request: WatchRequest, ended: Callable[[Watch], None]
@@ -41,6 +52,7 @@ class Watch:
             self._lookup_flags |= TREEOBJ  # the blobs of a value are wanted, not the value
         self._answers = answers_for(request.flags)
         self._slots: deque[_Slot] = deque()
+        self._owes_sentinel = bool(request.flags & SENTINEL)
         self.rootseq = -1
         self.has_answered = False
         self.is_done = False
@@ -81,6 +93,9 @@ class Watch:
         while self._slots and self._slots[0].response is not None:
             first = self._slots.popleft()
             assert first.response is not None
+            if first.is_sentinel:
+                self._handle.respond(self.msg, {"val": None})
+                continue
             try:
                 (self._send_blob if first.is_blob else self._heed)(first.response)
             except RequestError as error:
@@ -88,6 +103,7 @@ class Watch:
 
     def _heed(self, response: Message) -> None:
         if response.errnum == errnums.ENOENT and self.waits_for_creation:
+            self._slots.extendleft(self._sentinel(response))
             return
         if response.errnum:
             self.finish(response.errnum, response.payload_str or "")
@@ -99,6 +115,7 @@ class Watch:
                 self._send(value)
         if answer.errnum:
             loads.append(self._end_slot(answer.errnum, answer.text))
+        loads += self._sentinel(response)
         self._slots.extendleft(reversed(loads))  # in front of look-ups for later commits
         for slot, ref in zip(
             loads, (value for value in answer.values if isinstance(value, str)), strict=False
@@ -109,9 +126,14 @@ class Watch:
 
     def _end_slot(self, errnum: int, text: str) -> _Slot:
         """The end comes behind the blobs that are being loaded."""
-        slot = _Slot(is_blob=True)
-        slot.response = Message(3, "kvs-watch.lookup", text or None, errnum=errnum)
-        return slot
+        return _Slot(True, Message(3, "kvs-watch.lookup", text or None, errnum=errnum))
+
+    def _sentinel(self, response: Message) -> list[_Slot]:
+        """The sentinel, once: it comes behind what the first look-up found."""
+        if not self._owes_sentinel:
+            return []
+        self._owes_sentinel = False
+        return [_Slot(False, response, is_sentinel=True)]
 
     def _send_blob(self, response: Message) -> None:
         if response.errnum:

@@ -19,14 +19,14 @@ from brokersim.broker import logring, process
 from brokersim.broker.future import Future
 from brokersim.broker.handle import Handle
 from brokersim.broker.table import MARK, TASK_MARK
-from brokersim.protocol import blobref, duration, errnums, jobid, ranks, treeobj
+from brokersim.protocol import blobref, duration, errnums, hostlist, jobid, ranks, treeobj
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
 from brokersim.protocol.resources import Resources
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "Message", "RequestError",
-    "Resources", "blobref", "duration", "errnums", "event_handler", "jobid", "process", "ranks",
+    "Resources", "blobref", "duration", "errnums", "event_handler", "hostlist", "jobid", "process", "ranks",
     "request_handler", "treeobj", "trio_task",
 ]  # fmt: skip
 

@@ -384,6 +384,18 @@ def test_a_real_job_reads_what_job_run_is_given(tmp_path: Path) -> None:
     assert done.stdout == "a\nb\n0\n", done.stderr
 
 
+def test_kvs_get_watches_and_waits_as_fluxs_does(live: Run) -> None:
+    live("kvs", "put", "watched.k=1")
+    assert live("kvs", "get", "-w", "-c", "1", "watched.k").out == "1\n"
+    assert live("kvs", "get", "-W", "-l", "watched.k").out == "watched.k=1\n"
+    assert live("kvs", "get", "-w", "-u", "-c", "1", "--json", "watched.k").lines == [
+        {"key": "watched.k", "value": "1"}
+    ]
+    assert live("kvs", "get", "-u", "watched.k").code == 2
+    assert live("kvs", "get", "-w", "a", "b").code == 2
+    assert live("kvs", "stats", "--json").json["namespace"]["primary"]["store revision"] >= 1
+
+
 def test_a_job_that_cannot_run_is_told(live: Run) -> None:
     result = live("job", "run", "-n", "1000", "a")
     assert result.code == 1

@@ -54,7 +54,7 @@ def test_the_commands_are_those_promised() -> None:
         "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report",
         "module": "list load remove reload stats debug trace replay",
         "event": "pub sub",
-        "kvs": "get put dir ls unlink link readlink mkdir watch getroot version wait",
+        "kvs": "get put dir ls unlink link readlink mkdir watch getroot version wait stats",
         "kvs eventlog": "append get",
         "kvs namespace": "create remove list",
         "content": "load store flush dropcache stats",

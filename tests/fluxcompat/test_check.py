@@ -45,14 +45,12 @@ def test_the_examples_pass(name: str) -> None:
 
 def test_what_would_not_run_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m.py"
-    text = FLUX_FILE.replace("import flux.kvs", "import flux.scheduler").replace(
-        "respond(msg)", "flux_clone()"
-    )
+    text = FLUX_FILE.replace("import flux.kvs", "import flux.uri").replace("respond(msg)", "flux_clone()")
     path.write_text(text)
     found = check(path)
     assert found.tier == 3
-    assert found.not_here[:2] == ("import flux.scheduler", "the handle's flux_clone")
-    assert "flux.scheduler is not supported" in found.not_here[2]
+    assert found.not_here[:2] == ("import flux.uri", "the handle's flux_clone")
+    assert "flux.uri is not supported" in found.not_here[2]
     path.write_text(
         FLUX_FILE.replace("flux.brokermod", "brokersim.brokermod").replace("import flux.kvs\n", "")
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import warnings
@@ -21,7 +22,8 @@ from brokersim.fluxapi import constants
 
 VERSION = "0.88.0"
 FILES = (
-    "brokermod", "message", "future", "rpc", "kvs", "core.handle", "core.watchers", "job.JobID",
+    "brokermod", "message", "future", "rpc", "kvs", "core.handle", "core.watchers", "job.JobID", "scheduler",
+    "resource.ResourcePool",
 )  # fmt: skip
 #: What a module has no use for, or what cannot be here, by name; each with its reason.
 DIFFERENT = {
@@ -40,12 +42,9 @@ DIFFERENT = {
     "future.WaitAllFuture": "absent: futures made by hand",
     "future.FutureExt": "absent: futures made by hand",
     "kvs.KVSWrapper": "C library",
-    "kvs.walk": "absent",
-    "kvs.WatchImplementation": "absent: watch by h.rpc('kvs-watch.lookup', ..)",
-    "kvs.KVSWatchFuture": "absent: watch by h.rpc('kvs-watch.lookup', ..)",
-    "kvs.kvs_watch_async": "absent: watch by h.rpc('kvs-watch.lookup', ..)",
     "kvs.kvs_checkpoint_lookup": "absent",
     "kvs.KVSDir.KVSDirIterator": "iteration is a generator",
+    "resource.ResourcePool.ResourcePool.to_resource_set": "absent: sets that are no pools",
 }
 
 
@@ -182,9 +181,20 @@ def test_every_exception_still_names_something_of_fluxs(wheel: zipfile.ZipFile) 
             assert tree is not None, f"{entry}: no such name in flux-python {VERSION}"
 
 
-def test_constants_are_among_fluxs(wheel: zipfile.ZipFile) -> None:
-    library = next(
-        name for name in wheel.namelist() if name.startswith("_flux/_core") and name.endswith(".so")
-    )
-    names = wheel.read(library)
-    assert [name for name in constants.__all__ if name.encode() + b"\0" not in names] == []
+def numbers(header: str) -> dict[str, int]:
+    """``NAME = number`` and ``#define NAME number`` of the C header the bindings are made from."""
+    found = re.findall(r"(?:#define\s+)?\b(FLUX_[A-Z0-9_]+)\s*(?:=\s*|\s)(0x[0-9a-fA-F]+|\d+)\b", header)
+    return {name: int(text, 0) for name, text in found}
+
+
+def test_constants_are_fluxs_all_that_modules_use_with_its_values(wheel: zipfile.ZipFile) -> None:
+    header = next(name for name in wheel.namelist() if name.endswith("_core_clean.h"))
+    theirs = numbers(wheel.read(header).decode())
+    mine = {name: getattr(constants, name) for name in constants.__all__}
+    # Defined there by another constant or by the order of an enumeration, not by a number.
+    derived = {"FLUX_JOB_URGENCY_HOLD", "FLUX_JOB_URGENCY_EXPEDITE"}
+    assert {name: theirs.get(name) for name in mine if name not in derived} == {
+        name: value for name, value in mine.items() if name not in derived
+    }
+    ours_not = {name for name in theirs if name not in mine and not name.startswith("FLUX_CORE_VERSION")}
+    assert ours_not == {"FLUX_JOB_NR_STATES"}

@@ -96,6 +96,31 @@ def test_the_fifo_scheduler_runs_jobs_in_order() -> None:
     run(body, *(name for name in DEFAULT_MODULES if name != "sched"))
 
 
+def test_the_shortest_job_that_fits_is_next() -> None:
+    async def body(instance: Instance) -> None:
+        await instance.load(f"{FOLDER}/shortest.py")
+        client = instance.client()
+        ids = {}
+        for name, cores, seconds in (
+            ("first", 4, 5.0),
+            ("long", 3, 9.0),
+            ("short", 3, 1.0),
+            ("small", 1, 20.0),
+        ):
+            spec = jobspec("x", duration=seconds)
+            spec["resources"][0]["with"][0]["count"] = cores
+            payload = {"J": signed(spec), "urgency": 16, "flags": 0}
+            ids[name] = (await client.call("job-ingest.submit", payload))["id"]
+        started = {}
+        for name, job in ids.items():
+            await client.call("job-manager.wait", {"id": job})
+            asked = {"id": job, "attrs": ["t_run"]}
+            started[name] = (await client.call("job-list.list-id", asked))["job"]["t_run"]
+        assert sorted(started, key=lambda name: (started[name], name)) == ["first", "short", "small", "long"]
+
+    run(body, *(name for name in DEFAULT_MODULES if name != "sched"))
+
+
 # -- the same files as processes of their own
 
 

@@ -95,7 +95,7 @@ def test_flux_is_importable_while_a_module_is_loaded_and_only_then(
     [
         ("from _flux._core import ffi", "C library"),
         ("import flux.core.inner", "C library"),
-        ("import flux.scheduler", "flux.scheduler is not supported"),
+        ("import flux.uri", "flux.uri is not supported"),
         ("from flux.brokermod import nosuch", "nosuch"),
         (HEAD, "no mod_main() or BrokerModule subclass found"),
         (
@@ -436,6 +436,137 @@ def test_the_kvs_helpers_read_and_write(file: Any) -> None:
     live(body)
 
 
+def test_the_kvs_is_walked_as_a_file_system_is(file: Any) -> None:
+    text = dedent(HANDLE) + with_class(
+        """
+        @request_handler("go")
+        def go(self, msg):
+            h = self.handle
+            for key in ("d.b.c", "d.b.e", "d.f", "d.g.h.i"):
+                kvs.put(h, key, 1)
+            kvs.commit(h)
+            def listed(walk):
+                return [[path, sorted(dirs), sorted(files)] for path, dirs, files in walk]
+            found = [listed(kvs.walk("d", topdown=True, flux_handle=h)), listed(kvs.walk(kvs.get_dir(h, "d.g")))]
+            try:
+                kvs.walk("d")
+            except ValueError as error:
+                found.append(str(error))
+            h.respond(msg, {"found": found})
+        """
+    )
+
+    async def body(instance: Instance) -> None:
+        await instance.load(file(text))
+        down, up, refusal = (await instance.client().call("mod.go"))["found"]
+        assert down == [["", ["b", "g"], ["f"]], ["b", [], ["c", "e"]], ["g", ["h"], []], ["g.h", [], ["i"]]]
+        assert up == [["h", [], ["i"]], ["", ["h"], []]]
+        assert refusal == "If directory is a key, flux_handle must be specified"
+
+    live(body)
+
+
+def test_a_key_is_watched_by_a_future_until_it_is_cancelled(file: Any) -> None:
+    text = dedent(HANDLE) + with_class(
+        """
+        def __init__(self, h, *args):
+            super().__init__(h, *args)
+            self.seen = []
+            self.watch = kvs.kvs_watch_async(h, "w", waitcreate=True, uniq=True)
+            self.watch.then(self.changed, "arg")
+        def changed(self, future, arg):
+            self.seen.append([future.get(), arg])
+        @request_handler("next")
+        def next_value(self, msg):
+            now = kvs.kvs_watch_async(self.handle, "w")
+            self.handle.respond(msg, {"value": now.get()})
+            now.cancel(stop=True)
+        @request_handler("end")
+        def end(self, msg):
+            self.watch.cancel()
+            self.handle.respond(msg)
+        @request_handler("seen")
+        def report(self, msg):
+            self.handle.respond(msg, {"seen": self.seen, "cancel": self.watch.needs_cancel})
+        """
+    )
+
+    async def body(instance: Instance) -> None:
+        await instance.load("kvs-watch")
+        await instance.load(file(text))
+        client = instance.client()
+        for value in (b"1", b'{"a": 2}', b'{"a": 2}', b"text"):
+            op = {"key": "w", "flags": 0, "dirent": treeobj.val(value)}
+            await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [op]})
+        assert await client.call("mod.next") == {"value": "text"}
+        await client.call("mod.end")
+        await instance.sleep(1)
+        seen = [[1, "arg"], [{"a": 2}, "arg"], ["text", "arg"], [None, "arg"]]
+        assert await client.call("mod.seen") == {"seen": seen, "cancel": False}
+        assert (await client.call("kvs-watch.stats-get"))["watchers"] == 0
+
+    live(body)
+
+
+def test_c_functions_that_cost_nothing_are_reached_from_the_handle(file: Any) -> None:
+    text = dedent(HANDLE) + with_class(
+        """
+        @request_handler("go")
+        def go(self, msg):
+            h = self.handle
+            h.event_subscribe("c.event")
+            published = h.flux_event_publish("c.event", 0, '{"a": 1}')
+            published.get()
+            event = h.event_recv("c.event")
+            before = h.flux_get_msgcounters()
+            h.rpc("attr.get", {"name": "rank"}).get()
+            after = h.flux_get_msgcounters()
+            found = [event.payload, after.request_tx - before.request_tx, after.response_rx > before.response_rx]
+            h.flux_clr_msgcounters()
+            found.append(h.flux_get_msgcounters().request_rx)
+            h.flux_aux_set("mine", 5)
+            found += [h.flux_aux_get("mine"), h.flux_aux_get("nosuch")]
+            found += [h.flux_get_hostbyrank(1), h.flux_get_hostbyrank(7)]
+            found.append(h.flux_reactor_time() >= h.flux_get_instance_starttime() > 1e9)
+            h.respond(msg, {"found": found})
+        """
+    )
+
+    async def body(instance: Instance) -> None:
+        await instance.load(file(text))
+        expected = [{"a": 1}, 1, True, 0, 5, None, "sim1", "(null)", True]
+        assert await instance.client().call("mod.go") == {"found": expected}
+
+    live(body, size=2)
+
+
+def test_a_signal_is_watched_in_real_time(file: Any) -> None:
+    text = (
+        "import os, signal\n"
+        + dedent(HANDLE)
+        + with_class(
+            """
+        @request_handler("go")
+        def go(self, msg):
+            self.waiting = msg
+            self.watcher = self.handle.signal_watcher_create(signal.SIGUSR1, self.caught, args="arg").start()
+            self.handle.timer_watcher_create(0.01, self.send).start()
+        def send(self, h, w, revents, args): os.kill(os.getpid(), signal.SIGUSR1)
+        def caught(self, h, w, signum, args):
+            w.stop()
+            h.respond(self.waiting, {"signal": signum, "args": args})
+        """
+        )
+    )
+
+    async def main() -> None:
+        async with brokersim.open_instance(modules=(), clock="real") as instance:
+            await instance.load(file(text))
+            assert await instance.client().call("mod.go") == {"signal": 10, "args": "arg"}
+
+    brokersim.run(main, clock="real")
+
+
 def test_messages_are_received_by_hand(file: Any) -> None:
     text = dedent(HANDLE) + with_class(
         """
@@ -511,3 +642,7 @@ def test_job_ids_have_fluxs_spellings() -> None:
     assert JobID(job.dothex) == JobID(5272022024192) == JobID(job)
     with pytest.raises(ValueError, match="is not a valid Flux jobid"):
         JobID("no such")
+    for spelling in ("words", "emoji"):
+        with pytest.raises(OSError, match="not supported") as caught:
+            job.encode(spelling)
+        assert caught.value.errno == 71

@@ -121,7 +121,7 @@ def test_jobs_are_listed_by_constraint_with_the_attributes_asked_for(client: Min
     running = {**asked, "constraint": {"and": [{"userid": [UID]}, {"states": [62]}, {"name": ["hostname"]}]}}
     assert [frame.errnum for frame in client.stream("job-list.list", running)] == [61]
     assert client.errnum("job-list.list", {**asked, "attrs": ["nosuch"]}) == 22
-    assert client.errnum("job-list.list", {**asked, "constraint": {"nosuch": []}}) == 22
+    assert client.errnum("job-list.list", {**asked, "constraint": {"nosuch": []}}) == 71
 
 
 def test_cancel_raises_an_exception_and_drain_waits_for_the_last_job(

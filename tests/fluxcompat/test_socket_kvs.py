@@ -157,6 +157,17 @@ def test_a_watch_streams_values_until_it_is_cancelled(
     assert client.errnum("kvs-watch.lookup", {"key": "k", "namespace": namespace, "flags": 4}) == 71
 
 
+def test_a_dropped_cache_is_filled_again(client: MinimalClient, namespace: str) -> None:
+    commit(client, namespace, put("a.b", "1"), put("a.c", "x" * 100))
+    for drop in (
+        lambda: client.raw("kvs.dropcache"),
+        lambda: client.rpc("event.publish", {"topic": "kvs.dropcache"}, 0),
+    ):
+        drop()
+        assert client.rpc("kvs.stats-get")["cache"]["#obj"] == 0
+        assert lookup(client, namespace, "a.c") == val("x" * 100)
+
+
 def test_content_stores_raw_bytes_under_their_sha1(client: MinimalClient) -> None:
     frame = client.raw("content.store", b"hello\n")
     assert frame.payload == bytes.fromhex("f572d396fae9206628714fb2ce00f72e94f2258f")

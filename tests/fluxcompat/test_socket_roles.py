@@ -28,6 +28,7 @@ CANCEL = {"type": "cancel", "severity": 0}
         ("kvs.stats-clear", None),
         ("kvs.debug", {"op": "setbit", "flags": 1}),
         ("kvs.shutdown", None),
+        ("kvs.dropcache", None),
         ("kvs.namespace-create", {"namespace": "x"}),
         ("content.store", b"x"),
         ("content.load", b"x" * 20),
@@ -37,6 +38,27 @@ CANCEL = {"type": "cancel", "severity": 0}
         ("job-manager.queue-enable", {"enable": False}),
         ("sched.alloc", {"id": 1}),
         ("job-exec.start", {"id": 1}),
+        ("job-exec.kill", {"id": 1, "signum": 9}),
+        ("job-manager.wait", {"id": 1}),
+        ("job-manager.idle", None),
+        ("job-manager.queue-start", {"start": False}),
+        ("job-manager.events-journal", {}),
+        ("job-manager.sched-hello", None),
+        ("job-manager.jobtap-load", {"path": "x"}),
+        ("kvs.namespace-remove", {"namespace": "x"}),
+        ("kvs.namespace-list", None),
+        ("content.flush", None),
+        ("content.dropcache", None),
+        ("cron.delete", {"id": 1}),
+        ("resource.drain", {"targets": "0"}),
+        ("resource.undrain", {"targets": "0"}),
+        ("resource.acquire", None),
+        ("rexec.exec", {"cmd": {"cmdline": ["id"]}, "flags": 0}),
+        ("rexec.write", {"matchtag": 1, "io": {"stream": "stdin"}}),
+        ("rexec.kill", {"pid": 1, "signum": 9}),
+        ("rexec.wait", {"pid": 1}),
+        ("rexec.list", None),
+        ("heartbeat.shutdown", None),
         ("broker.stop", None),
     ],
 )
@@ -63,6 +85,13 @@ def test_a_guest_is_refused_what_only_the_owner_may(guest: MinimalClient, topic:
         ("job-manager.queue-list", None),
         ("job-manager.queue-status", {}),
         ("job-list.list", {"max_entries": 1, "attrs": ["all"]}),
+        ("job-list.list-attrs", None),
+        ("job-list.job-stats", None),
+        ("overlay.topology", {"rank": 0}),
+        ("cron.ping", {"seq": 1}),
+        ("content.stats-get", None),
+        ("sched.resource-status", None),
+        ("feasibility.check", {"jobspec": jobspec("true")}),
     ],
 )
 def test_a_guest_may_ask_what_all_may(guest: MinimalClient, topic: str, payload: Any) -> None:
@@ -116,6 +145,17 @@ def test_a_guest_cannot_submit_unsigned_nor_touch_or_read_the_owners_jobs(
         ("job-ingest.submit", unsigned, "only instance owner can use sign-type=none"),
         ("job-manager.raise", {"id": job, **CANCEL}, "guests can only raise exceptions on their own jobs"),
         ("job-manager.kill", {"id": job, "signum": 15}, "guests can only send signals to their own jobs"),
+        (
+            "job-manager.raiseall",
+            {"userid": 0, "states": 62, **CANCEL},
+            "guests can only raise exceptions on their own jobs",
+        ),
+        ("job-manager.killall", {"userid": 0, "signum": 9}, "guests can only send signals to their own jobs"),
+        (
+            "job-manager.urgency",
+            {"id": job, "urgency": 0},
+            "guests can only adjust the urgency of their own jobs",
+        ),
         ("job-info.lookup", {"id": job, "keys": ["jobspec"]}, "guests can only read their own jobs"),
     ):
         frame = guest.raw(topic, payload)
@@ -141,6 +181,19 @@ def test_a_guests_cancel_or_leaving_does_not_end_the_owners_watch(
     guest.rpc("attr.get", {"name": "rank"})
     commit(client, "primary", put("roles.k", "2"))
     assert next(values).json == {"val": val("2")}
+
+
+def test_a_guests_events_are_its_own_by_either_way(client: MinimalClient, guest: MinimalClient) -> None:
+    client.subscribe("roles.event")
+    guest.publish("roles.event")
+    assert (
+        client.event().userid,
+        guest.rpc("event.publish", {"topic": "roles.event", "flags": 0}, 0)["seq"] > 0,
+    ) == (
+        GUEST[0],
+        True,
+    )
+    assert client.event().userid == GUEST[0]
 
 
 def test_an_owners_private_event_says_whose_it_is(client: MinimalClient, guest: MinimalClient) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,21 @@ def test_errnums_and_texts_of_what_is_not_there(client: MinimalClient) -> None:
     assert client.errnum("kvs.lookup", b"not json\0") == 71
     assert client.errnum("kvs.lookup", b"[]\0") == 71
     assert client.errnum("kvs.lookup", {"namespace": "primary", "flags": 0}) == 71
+
+
+@pytest.mark.parametrize(
+    ("topic", "errnum"),
+    [
+        ("shutdown.start", 38), ("job-manager.purge", 38), ("job-manager.update", 38), ("job-manager.memo", 38),
+        ("job-manager.jobtap", 38), ("job-manager.housekeeping-kill", 38), ("kvs.fence", 38), ("rexec.attach", 38),
+        ("sdexec.exec", 38), ("groups.join", 38), ("overlay.disconnect-subtree", 38), ("state-machine.monitor", 38),
+        ("config.load", 38), ("config.reload", 38), ("heaptrace.start", 38), ("runat.push", 38),
+        ("resource.reload", 38), ("resource.topo-put", 38), ("connector-local.stats-get", 38),
+    ],
+)  # fmt: skip
+def test_what_is_absent_is_answered_with_its_errnum(client: MinimalClient, topic: str, errnum: int) -> None:
+    frame = client.raw(topic, {}, 0)
+    assert frame.errnum == errnum and topic in frame.text
 
 
 def test_debug_bits_as_the_command_line_sets_them(client: MinimalClient) -> None:
@@ -319,25 +336,91 @@ def test_leaving_is_one_disconnect_a_service_whatever_the_number_of_requests(
     assert next(trace).json["topic"] == "cron.ping"  # and no second one
 
 
-def test_a_burst_of_100000_requests_is_answered_in_order(client: MinimalClient) -> None:
-    """Sent while answers are read only as far as the server wants it: neither side's memory need hold them all."""
-    total, window, tags = 100_000, 2_000, 0
-    one = [build(1, "attr.get", b'{"name":"rank"}\0', 0, ANY, tag) for tag in range(1, window + 1)]
-    data, size = b"".join(one), len(client_answer(client))
-    for _ in range(total // window):
-        client.socket.sendall(data)
-        answers = client.read(size * window)
-        last = take_apart(answers[-size + 8 :])
-        assert last.matchtag == window
-        tags += window
-    assert tags == total
+def test_a_burst_of_100000_requests_is_held_up_until_it_is_read_and_answered_in_order(
+    client: MinimalClient, connect: Any
+) -> None:
+    """All are sent at once, nothing is read: the server stops to read, others go on, and its memory stays bounded."""
+    total = 100_000
+    burst = b"".join(build(1, "attr.get", b'{"name":"rank"}\0', 0, ANY, tag) for tag in range(1, total + 1))
+    before = client.rpc("broker.rusage")["maxrss"]
+    flood = connect()
+    sent = _push(flood, burst, 0)
+    assert sent < len(burst)  # the rest waits on this side
+    assert connect().rpc("attr.get", {"name": "rank"})["value"] == "0"
+    received: list[int] = []
+    pending = b""
+    while len(received) < total:
+        if sent < len(burst):
+            sent = _push(flood, burst, sent, 0)
+        pending += flood.socket.recv(1 << 20)
+        pending = _tags(pending, received)
+    assert received == list(range(1, total + 1))
+    grown = client.rpc("broker.rusage")["maxrss"] - before
+    assert grown < 32 * 1024, f"{grown} KiB"
 
 
-def client_answer(client: MinimalClient) -> bytes:
-    """The bytes of one answer to that request: all are equally long."""
-    client.socket.sendall(build(1, "attr.get", b'{"name":"rank"}\0', 0, ANY, 1))
-    header = client.read(8)
-    return header + client.read(int.from_bytes(header[4:], "big"))
+def _push(client: MinimalClient, data: bytes, start: int, patience: int = 300) -> int:
+    """Send what the socket takes; the position reached when it takes no more for that many milliseconds."""
+    poll = select.poll()
+    poll.register(client.socket, select.POLLOUT)
+    view = memoryview(data)
+    while start < len(data) and poll.poll(patience):
+        start += client.socket.send(view[start : start + 65536], socket.MSG_DONTWAIT)
+    return start
+
+
+def _tags(data: bytes, tags: list[int]) -> bytes:
+    """Note the matchtags of whole answers; the rest of the bytes."""
+    at = 0
+    while len(data) - at >= 8:
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        if end > len(data):
+            break
+        tags.append(int.from_bytes(data[end - 4 : end], "big"))  # the last field of the last part
+        at = end
+    return data[at:]
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload", "stats", "count"),
+    [
+        (
+            "kvs-watch.lookup",
+            {"key": "leaving", "namespace": "primary", "flags": 12},
+            "kvs-watch",
+            "watchers",
+        ),
+        (
+            "job-info.eventlog-watch",
+            {"id": 1, "path": "eventlog", "flags": 1},
+            "job-manager",
+            "eventlog_watches",
+        ),
+    ],
+)
+def test_leaving_ends_the_streams_of_who_left(
+    client: MinimalClient, connect: Any, topic: str, payload: dict[str, Any], stats: str, count: str
+) -> None:
+    before = client.rpc(f"{stats}.stats-get")[count]
+    leaving = connect()
+    for _ in range(3):
+        leaving.send(topic, payload, flags=STREAMING)
+    leaving.rpc(f"{stats}.ping", {"seq": 0})
+    assert client.rpc(f"{stats}.stats-get")[count] == before + 3
+    leaving.close()
+    for _ in range(1000):
+        if client.rpc(f"{stats}.stats-get")[count] == before:
+            return
+    raise AssertionError("its streams are still open")
+
+
+def test_matchtags_are_the_clients_own_and_used_again(client: MinimalClient, connect: Any) -> None:
+    """Two clients use one tag at a time, and one client the same tag for one request after the other."""
+    other = connect()
+    for _ in range(3):
+        for one, name in ((client, "rank"), (other, "size")):
+            one.socket.sendall(build(1, "attr.get", f'{{"name":"{name}"}}\0'.encode(), 0, ANY, 77))
+        assert (client.answer(77).json["value"], other.answer(77).json["value"]) == ("0", "2")
 
 
 def test_log_lines_of_modules_have_fluxs_form(client: MinimalClient) -> None:

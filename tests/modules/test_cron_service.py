@@ -177,7 +177,7 @@ def test_a_command_runs_and_its_output_goes_to_the_log(clock, tmp_path):
 
     entry, lines = with_cron(test, clock=clock)
     [task] = entry["tasks"]
-    assert (task["status"], task["state"]) == (2 << 8, "Exit 2")
+    assert (task["status"], task["state"]) == (2 << 8, "Failed")
     assert entry["stats"]["failure"] == 1
     log = "\n".join(lines)
     assert '"blue"' in log

@@ -314,7 +314,7 @@ def test_the_journal_tells_the_past_of_active_jobs_and_then_everything():
         ("job-manager.wait", {"id": 5}, errnums.ENOENT, "unknown job id"),
         ("job-manager.urgency", {"id": 5, "urgency": 99}, errnums.EINVAL, "urgency must be"),
         ("job-manager.kill", {"id": 5, "signum": 0}, errnums.EINVAL, "invalid signal number 0"),
-        ("job-list.list", {"attrs": ["colour"]}, errnums.EINVAL, "unknown attribute 'colour'"),
+        ("job-list.list", {"attrs": ["colour"]}, errnums.EINVAL, "colour is not a valid attribute"),
         ("job-list.list-id", {"id": 5, "attrs": []}, errnums.ENOENT, "unknown job id"),
         ("job-info.lookup", {"id": 5, "keys": ["jobspec"]}, errnums.ENOENT, "job ƒ6: no jobspec"),
         ("job-info.lookup", {"id": -5, "keys": ["R"]}, errnums.EINVAL, "not a job id"),

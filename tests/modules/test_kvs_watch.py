@@ -19,7 +19,17 @@ from brokersim.protocol.message import ROLE_USER, Message
 from modules.kvs_watch.answers import answers_for
 from modules.kvs_watch.messages import WatchRequest, plain_key
 
-READDIR, WATCH, WAITCREATE, TREEOBJ, FULL, UNIQ, APPEND, STREAM = 1, 4, 8, 16, 64, 128, 256, 512
+READDIR, WATCH, WAITCREATE, TREEOBJ, FULL, UNIQ, APPEND, STREAM, SENTINEL = (
+    1,
+    4,
+    8,
+    16,
+    64,
+    128,
+    256,
+    512,
+    1024,
+)
 STORAGE = ("content-cache", "content-sqlite", "kvs", "kvs-watch")
 
 
@@ -68,7 +78,8 @@ def test_append_ends_when_the_value_shrinks_or_is_replaced() -> None:
         (WATCH | STREAM, True, EPROTO),
         (FULL, True, EPROTO),
         (WATCH | FULL | UNIQ, True, EPROTO),
-        (1024, True, EINVAL),
+        (SENTINEL, True, EPROTO),
+        (2048, True, EINVAL),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(flags: int, streaming: bool, errnum: int) -> None:
@@ -106,7 +117,7 @@ class Watched:
             self.told.append(response.errnum)
         else:
             found = response.payload["val"]
-            self.told.append(treeobj.val_bytes(found) if found["type"] == "val" else found)
+            self.told.append(treeobj.val_bytes(found) if found and found["type"] == "val" else found)
 
 
 def put(key: str, value: str, flags: int = 0) -> dict[str, Any]:
@@ -161,6 +172,38 @@ def test_append_and_stream_tell_one_blob_a_response() -> None:
         await commit(client, put("log", "new"))
         await instance.sleep(1)
         assert grown.told[-1] == EINVAL
+
+    live(body)
+
+
+def test_the_sentinel_comes_once_behind_what_there_was_at_the_start() -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        for part in "12":
+            await commit(client, put("log", part, 32))
+        plain = Watched(client, "log", WATCH | SENTINEL)
+        grown = Watched(client, "log", WATCH | APPEND | SENTINEL)
+        missing = Watched(client, "new", WATCH | WAITCREATE | SENTINEL)
+        refused = Watched(client, "new", WATCH | SENTINEL)
+        await instance.sleep(1)
+        await commit(client, put("log", "3", 32), put("new", "x"))
+        await instance.sleep(1)
+        assert plain.told == [b"12", None, b"123"]
+        assert grown.told == [b"1", b"2", None, b"3"]
+        assert missing.told == [None, b"x"]
+        assert refused.told == [ENOENT]
+
+    live(body)
+
+
+def test_a_watch_beside_one_that_waits_for_the_namespace_is_told_that_there_is_none() -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        waiting = Watched(client, "a", WATCH | WAITCREATE, "later")
+        await instance.sleep(1)
+        plain = Watched(client, "a", WATCH, "later")
+        await instance.sleep(1)
+        assert (waiting.told, plain.told) == ([], [ENOTSUP])
 
     live(body)
 

@@ -97,6 +97,10 @@ class Future:
         if response is not None and response.errnum:
             raise error_of(response)
 
+    def cancel_by(self, topic: str) -> None:
+        """Ask for the end of the stream by its matchtag, as kvs-watch and job-info take it."""
+        self._handle.request(topic, {"matchtag": self._request.matchtag})
+
     def expire_after(self, timeout: float) -> None:
         """Answer it with ETIMEDOUT if no answer came within ``timeout`` seconds."""
         self._handle.call_later(timeout, self._expire, timeout)

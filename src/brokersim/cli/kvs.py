@@ -27,6 +27,8 @@ SYNC: Final = 4
 PRIMARY: Final = "primary"
 
 _LAZY = {
+    "get": "brokersim.cli.kvs_get:get",
+    "stats": "brokersim.cli.kvs_root:stats",
     "dir": "brokersim.cli.kvs_tree:dir_",
     "ls": "brokersim.cli.kvs_tree:ls",
     "unlink": "brokersim.cli.kvs_tree:unlink",
@@ -149,32 +151,6 @@ def _no_key(session: Session, error: RequestError, key: str, namespace: str) -> 
 
 
 # --- commands
-
-
-@kvs.command(
-    "get",
-    **examples(("brokersim kvs get a.b", "42"), ("brokersim kvs get --treeobj a", "the object itself")),
-)
-@namespace_option
-@click.option("-r", "--raw", is_flag=True, help="bytes as they are, no newline")
-@click.option("-t", "--treeobj", "tree", is_flag=True, help="print the RFC 11 object")
-@click.option("-l", "--label", is_flag=True, help="print KEY= before each value")
-@click.argument("keys", metavar="KEY...", nargs=-1, required=True, shell_complete=complete_key)
-@pass_session
-def get(session: Session, namespace_: str, raw: bool, tree: bool, label: bool, keys: tuple[str, ...]) -> None:
-    """Print values."""
-    flags = TREEOBJ if tree else 0
-    found = [(key, look_up(session, key, namespace_, flags)) for key in keys]
-    if session.json:
-        shown = [{"key": key, **({"treeobj": obj} if tree else as_json(obj))} for key, obj in found]
-        session.emit({"namespace": namespace_, "values": shown})
-        return
-    for key, obj in found:
-        if label:
-            session.write(f"{key}=".encode())
-        session.write(
-            (msgspec.json.encode(obj) if tree else treeobj.val_bytes(obj)) + (b"" if raw else b"\n")
-        )
 
 
 def as_json(obj: dict[str, Any]) -> dict[str, str]:

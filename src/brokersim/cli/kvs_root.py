@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+import msgspec
 
 from brokersim.cli.command import Command, Group, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered
@@ -18,6 +19,19 @@ def _root(session: Session, namespace: str) -> dict[str, Any]:
     explain = explain_key(session, ".", namespace)
     root: dict[str, Any] = session.rpc("kvs.getroot", {"namespace": namespace, "flags": 0}, explain=explain)
     return root
+
+
+@click.command(
+    "stats", cls=Command, **examples(("brokersim kvs stats", "cache, namespaces, message counters"))
+)
+@pass_session
+def stats(session: Session) -> None:
+    """Print what kvs counts on this rank."""
+    answer = session.rpc("kvs.stats-get")
+    if session.json:
+        session.emit(answer)
+    else:
+        session.out(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())
 
 
 @click.command(

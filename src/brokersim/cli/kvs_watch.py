@@ -47,10 +47,20 @@ def watch(
 ) -> None:  # fmt: skip
     """Print the value of a key, and again when it changes."""
     flags = WATCH | (kind or 0) | (WAITCREATE if waitcreate else 0) | (TREEOBJ if tree else 0)
-    request = {"key": key, "namespace": namespace_, "flags": flags}
-    explain = explain_key(session, key, namespace_)
+    follow(session, key, namespace_, flags, count, raw, tree)
+
+
+def follow(
+    session: Session, key: str, namespace: str, flags: int, count: int | None, raw: bool, tree: bool,
+    label: bool = False,
+) -> None:  # fmt: skip
+    """Print the values of a watch as they come, at most ``count``."""
+    request = {"key": key, "namespace": namespace, "flags": flags}
+    explain = explain_key(session, key, namespace)
     values = session.stream("kvs-watch.lookup", request, cancel="kvs-watch.cancel", explain=explain)
     for answer in islice(values, count):
+        if label and not session.json:
+            session.write(f"{key}=".encode())
         _show(session, key, answer["val"], raw, tree)
 
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from brokersim.fluxapi.constants import FLUX_KVS_READDIR
+from brokersim.broker.future import Future as Inner
+from brokersim.fluxapi.constants import (
+    FLUX_KVS_READDIR,
+    FLUX_KVS_WAITCREATE,
+    FLUX_KVS_WATCH,
+    FLUX_KVS_WATCH_FULL,
+    FLUX_KVS_WATCH_UNIQ,
+    FLUX_NODEID_ANY,
+)
 from brokersim.fluxapi.future import Future
+from brokersim.fluxapi.payload import to_text
 from brokersim.fluxapi.rpc import RPC
 from brokersim.protocol import treeobj
+from brokersim.protocol.message import FLAG_STREAMING
 
 if TYPE_CHECKING:
     from brokersim.fluxapi.core.handle import Flux
@@ -30,7 +41,10 @@ def _lookup(flux_handle: Flux, key: str, flags: int, namespace: str | None) -> t
 
 def get_key_direct(flux_handle: Flux, key: str, namespace: str | None = None) -> Any:
     """The value of a key: from JSON if it is that, else text, else bytes; None if it is empty. Raises OSError."""
-    data = treeobj.val_bytes(_lookup(flux_handle, key, 0, namespace))
+    return _decoded(treeobj.val_bytes(_lookup(flux_handle, key, 0, namespace)))
+
+
+def _decoded(data: bytes) -> Any:
     if not data:
         return None
     try:
@@ -152,6 +166,106 @@ def namespace_list(flux_handle: Flux) -> list[str]:
 def join(*args: str) -> str:
     """A key of several parts."""
     return ".".join(arg for arg in args if arg)
+
+
+def walk(
+    directory: str | KVSDir,
+    topdown: bool = False,
+    flux_handle: Flux | None = None,
+    namespace: str | None = None,
+) -> Iterator[tuple[str, Iterator[str], Iterator[str]]]:
+    """``(path, directories, files)`` of a directory and all below, as ``os.walk``; the path is relative to it.
+
+    Raises ValueError for a key without handle.
+    """
+    if not isinstance(directory, KVSDir):
+        if flux_handle is None:
+            raise ValueError("If directory is a key, flux_handle must be specified")
+        directory = KVSDir(flux_handle, directory, namespace=namespace)
+    return _walk(directory, "", topdown, namespace)
+
+
+def _walk(
+    here: KVSDir, path: str, topdown: bool, namespace: str | None
+) -> Iterator[tuple[str, Iterator[str], Iterator[str]]]:
+    if topdown:
+        yield path, here.directories(), here.files()
+    for name in here.directories():
+        below = get_dir(here.fhdl, here.key_at(name), namespace)
+        yield from _walk(below, join(path, name), topdown, namespace)
+    if not topdown:
+        yield path, here.directories(), here.files()
+
+
+class WatchImplementation(Future, ABC):
+    """A stream of values; who makes one says how a value is taken and how the stream is cancelled."""
+
+    def __init__(self, future_handle: Any) -> None:
+        super().__init__(future_handle)
+        self.needs_cancel = True
+
+    @abstractmethod
+    def watch_get(self, future: Any) -> Any:
+        """The value in hand."""
+
+    @abstractmethod
+    def watch_cancel(self, future: Any) -> None:
+        """Ask for the end."""
+
+    def get(self, autoreset: bool = True) -> Any:
+        """The next value, None at the end; waits for it. Raises OSError if the watch failed."""
+        try:
+            self.wait_for()
+        except OSError as error:
+            if error.errno == errno.ENODATA:
+                self.needs_cancel = False
+                return None
+            raise
+        value = self.watch_get(self.inner)
+        if autoreset is True:
+            self.reset()
+        return value
+
+    def cancel(self, stop: bool = False) -> None:
+        """End the stream; what is under way still comes, unless ``stop``."""
+        self.watch_cancel(self.inner)
+        self.needs_cancel = False
+        if stop:
+            self.stop()
+
+
+class KVSWatchFuture(WatchImplementation):
+    """The values of one key, as :func:`kvs_watch_async` asked for them."""
+
+    def __init__(self, future_handle: Any) -> None:
+        super().__init__(future_handle)
+
+    def watch_get(self, future: Any) -> Any:
+        found = json.loads(to_text(future.latest.data) or "null")["val"]
+        return None if found is None else _decoded(treeobj.val_bytes(found))
+
+    def watch_cancel(self, future: Any) -> None:
+        future.cancel_by("kvs-watch.cancel")
+
+
+def kvs_watch_async(
+    flux_handle: Flux,
+    key: str,
+    namespace: str | None = None,
+    waitcreate: bool = False,
+    uniq: bool = False,
+    full: bool = False,
+) -> KVSWatchFuture:
+    """A future that is fulfilled anew each time the key is committed."""
+    flags = FLUX_KVS_WATCH
+    flags |= FLUX_KVS_WAITCREATE if waitcreate else 0
+    flags |= FLUX_KVS_WATCH_UNIQ if uniq else 0
+    flags |= FLUX_KVS_WATCH_FULL if full else 0
+    request = {"key": key, "namespace": _namespace(namespace), "flags": flags}
+    inner = Inner(flux_handle.endpoint, "kvs-watch.lookup", request, FLUX_NODEID_ANY, FLAG_STREAMING)
+    future = KVSWatchFuture(inner)
+    future.set_flux(flux_handle)
+    return future
 
 
 class KVSTxn:

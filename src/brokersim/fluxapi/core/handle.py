@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from brokersim.broker.blocking import wait_for_message
@@ -32,6 +34,7 @@ from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.message import _FROM_WIRE, Message, MessageWatcher
 from brokersim.fluxapi.payload import to_data
 from brokersim.fluxapi.rpc import RPC
+from brokersim.protocol import hostlist
 from brokersim.protocol import message as wire
 from brokersim.protocol.errnums import ENOENT, EPROTO, RequestError
 
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
 
 W = TypeVar("W", bound=Watcher)
 Callback = Callable[..., object]
+#: As the C structure has them, in the order of the endpoint's counts.
+_COUNTERS = (
+    "request_tx", "request_rx", "response_tx", "response_rx", "event_tx", "event_rx", "control_tx", "control_rx",
+)  # fmt: skip
 _NO_OPEN = "a module in brokersim has the handle it was given; flux.Flux() would open a second connection"
 
 
@@ -52,6 +59,7 @@ class Flux:
         self.endpoint: FluxEndpoint = handle
         #: The transaction that ``flux.kvs.put`` fills when it is given none.
         self.aux_txn: Any = None
+        self._aux: dict[str, Any] = {}
         self._active_watchers: dict[Watcher, None] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -209,8 +217,8 @@ class Flux:
         """Serve them no more."""
         return self._asked("service.remove", {"service": name})
 
-    def _asked(self, topic: str, payload: Any) -> Future:
-        future = Future(Inner(self.endpoint, topic, payload, FLUX_NODEID_ANY, 0))
+    def _asked(self, topic: str, payload: Any, nodeid: int = FLUX_NODEID_ANY) -> Future:
+        future = Future(Inner(self.endpoint, topic, payload, nodeid, 0))
         future.set_flux(self)
         return future
 
@@ -271,6 +279,49 @@ class Flux:
     def _reactor_now(self, reactor: Any = None) -> float:
         return self.endpoint.now()
 
+    def _reactor_time(self) -> float:
+        return self.endpoint.time()
+
+    def _reactor_unchanged(self, reactor: Any = None) -> None:
+        """Nothing to do: time is fixed within a turn, and a module's loop lives as long as the module."""
+
+    def _event_publish(self, topic: str, flags: int = 0, json_str: str | None = None) -> Future:
+        """Publish by RPC: the future is fulfilled when rank 0 has numbered the event."""
+        request: dict[str, Any] = {"topic": topic, "flags": flags & wire.FLAG_PRIVATE}
+        if json_str is not None:
+            data = wire.encode_payload(to_data(json_str)) or b""
+            request["payload"] = binascii.b2a_base64(data, newline=False).decode()
+        return self._asked("event.publish", request, 0)
+
+    def _get_msgcounters(self, counters: Any = None) -> Any:
+        """The eight counters as attributes (request_tx ...), of the object given or a new one."""
+        counters = SimpleNamespace() if counters is None else counters
+        for name, value in zip(_COUNTERS, self.endpoint.counts, strict=True):
+            setattr(counters, name, value)
+        return counters
+
+    def _clr_msgcounters(self) -> None:
+        self.endpoint.clear_counts()
+
+    def _aux_get(self, name: str) -> Any:
+        return self._aux.get(name)
+
+    def _aux_set(self, name: str, value: Any, destroy: Any = None) -> int:
+        """Keep a value with the handle; None drops it."""
+        if value is None:
+            self._aux.pop(name, None)
+        else:
+            self._aux[name] = value
+        return 0
+
+    def _get_hostbyrank(self, rank: int) -> str:
+        """The name of a rank's host; as in C, ``(null)`` if there is no such rank."""
+        hosts = hostlist.expand(self.endpoint.attr_get("hostlist") or "")
+        return hosts[rank] if 0 <= rank < len(hosts) else "(null)"
+
+    def _get_instance_starttime(self) -> float:
+        return float(self.attr_get("broker.starttime"))
+
 
 def _prefix(topic: str | bytes) -> str:
     text = topic.decode() if isinstance(topic, bytes) else topic
@@ -287,4 +338,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "event_unsubscribe": Flux._event_unsubscribe,
     "get_size": Flux._get_size,
     "reactor_now": Flux._reactor_now,
+    "reactor_time": Flux._reactor_time,
+    "reactor_now_update": Flux._reactor_unchanged,
+    "reactor_active_incref": Flux._reactor_unchanged,
+    "reactor_active_decref": Flux._reactor_unchanged,
+    "event_publish": Flux._event_publish,
+    "get_msgcounters": Flux._get_msgcounters,
+    "clr_msgcounters": Flux._clr_msgcounters,
+    "aux_get": Flux._aux_get,
+    "aux_set": Flux._aux_set,
+    "get_hostbyrank": Flux._get_hostbyrank,
+    "get_instance_starttime": Flux._get_instance_starttime,
 }
