@@ -29,6 +29,16 @@ def is_counters(packet: bytes) -> bool:
     return packet.partition(b":")[0].endswith(_FIRST)
 
 
+def is_kvs(packet: bytes) -> bool:
+    """The packet is the kvs module's, on whatever rank."""
+    return packet.startswith(b"flux.kvs.")
+
+
+def counts_of(packet: bytes) -> tuple[int, ...]:
+    """The values of a packet of counters, in the order of its lines."""
+    return tuple(int(line.rpartition(b":")[2].partition(b"|")[0]) for line in packet.split(b"\n"))
+
+
 class Listener:
     """A real UDP socket on loopback that counts, in a thread of its own, until it is closed."""
 
@@ -40,6 +50,8 @@ class Listener:
         self._closing = False
         #: Packets of message counters: (seconds of the monotonic clock, lines in the packet), in order of arrival.
         self.packets: list[tuple[float, int]] = []
+        #: What the kvs module's said: (seconds, its eight counters).
+        self.kvs: list[tuple[float, tuple[int, ...]]] = []
         #: Packets of other metrics, such as the content cache's own.
         self.others = 0
         self._thread = threading.Thread(target=self._listen, name="udp-listener", daemon=True)
@@ -59,7 +71,10 @@ class Listener:
             except OSError:
                 return
             if is_counters(data):
-                self.packets.append((time.monotonic(), data.count(b"\n") + 1))
+                now = time.monotonic()
+                self.packets.append((now, data.count(b"\n") + 1))
+                if is_kvs(data):
+                    self.kvs.append((now, counts_of(data)))
             else:
                 self.others += 1
 

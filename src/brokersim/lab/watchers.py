@@ -11,14 +11,20 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
 from brokersim.broker.instrument import MSGCOUNT
+from brokersim.lab import watchers_checks
+from brokersim.lab.bulk import thinned
+from brokersim.lab.checklist import beside
 from brokersim.lab.jobs import serial_jobs, serial_jobs_inside
-from brokersim.lab.listener import Listener, is_counters, peak_rate
+from brokersim.lab.listener import WINDOW, Listener, counts_of, is_counters, is_kvs, peak_rate
+from brokersim.lab.overhead_journal import JOURNAL
+from brokersim.lab.watchers_checks import scatter
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
@@ -80,6 +86,9 @@ class HookRun:
     metrics_per_s_peak: float
     cpu_s: float | None
     modules: tuple[ModuleFigures, ...]
+    #: Packets of counters: (s since the first job, lines); and kvs's, with what they say.
+    curve: tuple[tuple[float, int], ...] = ()
+    kvs: tuple[tuple[float, tuple[int, ...]], ...] = ()
 
     @property
     def messages(self) -> int:
@@ -100,15 +109,34 @@ class HookRun:
             "packets": self.packets,
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
+            "metrics_per_s_low": min((rate for _, rate in self.metrics()), default=0.0),
+            "cv": scatter(self.curve, self.wall_s),
             "cpu_s": self.cpu_s,
             "overhead": None if none_wall_s is None else self.wall_s / none_wall_s - 1,
+            "journal": JOURNAL.get(self.hook),
         }
+
+    def metrics(self) -> list[tuple[float, float]]:
+        """[(s, metrics a second)] over whole windows."""
+        lines: Counter[int] = Counter()
+        for t, count in self.curve:
+            lines[int(t / WINDOW)] += count
+        return [(at * WINDOW, lines[at] / WINDOW) for at in range(int(self.wall_s / WINDOW))]
+
+    def counters(self) -> dict[str, list[tuple[float, float]]]:
+        """kvs's counters over time, as its packets say, without those that never move."""
+        curves = {
+            name: thinned((t, float(values[at])) for t, values in self.kvs)
+            for at, name in enumerate(COUNTER_NAMES)
+        }
+        return {name: points for name, points in curves.items() if points and points[-1][1]}
 
 
 def watchers(plan: Plan, say: Say = lambda _: None) -> dict[str, Any]:
-    """Run the plan. Returns ``{"meta", "runs", "modules"}``: a row a hook, and each hook's module counters.
+    """Run the plan. Returns ``{"meta", "runs", "modules", "series", "kvs", "beside", "checks"}``: a row a hook.
 
-    With several repetitions the hooks take turns and each row is the run with the median wall time.
+    ``modules`` are each hook's module counters, ``series`` metrics a second and ``kvs`` its counters over time. With
+    several repetitions the hooks take turns and each row is the run with the median wall time.
     """
     one = _real_run if plan.clock == "real" else _virtual_run
     runs: dict[str, list[HookRun]] = {hook: [] for hook in plan.hooks}
@@ -118,10 +146,16 @@ def watchers(plan: Plan, say: Say = lambda _: None) -> dict[str, Any]:
             runs[hook].append(one(plan, hook, say))
     chosen = [_median(found) for found in runs.values()]
     none = next((found.wall_s for found in chosen if found.hook == "none"), None)
+    rows = {found.hook: found.to_row(none) for found in chosen}
+    modules = {found.hook: [attrs.asdict(module) for module in found.modules] for found in chosen}
     return {
         "meta": _meta(plan),
-        "runs": [found.to_row(none) for found in chosen],
-        "modules": {found.hook: [attrs.asdict(module) for module in found.modules] for found in chosen},
+        "runs": list(rows.values()),
+        "modules": modules,
+        "series": {found.hook: thinned(found.metrics(), 600) for found in chosen if found.curve},
+        "kvs": {found.hook: found.counters() for found in chosen if found.kvs},
+        "beside": beside(watchers_checks.beside(rows)),
+        "checks": [attrs.asdict(check) for check in watchers_checks.checks(rows, modules, plan.clock)],
     }
 
 
@@ -132,6 +166,7 @@ def _median(runs: list[HookRun]) -> HookRun:
 def _meta(plan: Plan) -> dict[str, Any]:
     return {
         "experiment": "watchers",
+        "plan": {"hooks": list(plan.hooks)},
         "jobs": plan.jobs,
         "clock": plan.clock,
         "reps": plan.reps,
@@ -163,10 +198,11 @@ def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
                 modules = _collect(client)
         finally:
             stop()
-        packets = listener.packets[seen:]
+        packets = [(t - start, lines) for t, lines in listener.packets[seen:]]
+        kvs = tuple((t - start, values) for t, values in listener.kvs if t >= start)
     return HookRun(
         hook=hook, jobs=plan.jobs, wall_s=wall, packets=len(packets), metrics_per_s_peak=peak_rate(packets), cpu_s=cpu,
-        modules=modules,
+        modules=modules, curve=tuple(packets), kvs=kvs,
     )  # fmt: skip
 
 
@@ -260,10 +296,12 @@ async def _virtual(plan: Plan, hook: str) -> HookRun:
         await serial_jobs_inside(instance, plan.jobs, plan.run_time)
         wall = (instance.reactor.now - start) / 1e9
         modules = tuple(_figures(handle) for handle in handles)
-        packets = [(t, packet.count(b"\n") + 1) for t, packet in kept.packets[seen:] if is_counters(packet)]
+        sent = [(t - start / 1e9, packet) for t, packet in kept.packets[seen:] if is_counters(packet)]
+        packets = [(t, packet.count(b"\n") + 1) for t, packet in sent]
     return HookRun(
         hook=hook, jobs=plan.jobs, wall_s=wall, packets=len(packets), metrics_per_s_peak=peak_rate(packets), cpu_s=None,
-        modules=modules,
+        modules=modules, curve=tuple(packets),
+        kvs=tuple((t, counts_of(packet)) for t, packet in sent if is_kvs(packet)),
     )  # fmt: skip
 
 
