@@ -70,7 +70,7 @@ class ContentCache(BrokerModule):
             entry.load_started = self._loads.begin()
             self.handle.request(f"{self._source}.load", digest, self._loaded, entry, self._nodeid)
         elif entry.is_valid:
-            self.handle.respond(msg, entry.data)
+            self.handle.respond(msg, bytes(entry.data))
         else:
             assert entry.loads is not None
             entry.loads.append(msg)
@@ -91,15 +91,15 @@ class ContentCache(BrokerModule):
     def _answer_loads(self, entry: Entry) -> None:
         loads, entry.loads = entry.loads, None
         for msg in loads or ():
-            self.handle.respond(msg, entry.data)
+            self.handle.respond(msg, bytes(entry.data))
 
     @request_handler("content.store", prefix=False)
     def store(self, msg: Message) -> None:
-        data = msg.raw
+        data = msg.data if isinstance(msg.data, blobref.Blob) else msg.raw
         if len(data) > self._settings.blob_size_limit:
             text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {self._settings.blob_size_limit}"
             raise RequestError(errnums.EFBIG, text)
-        digest = sha1(data).digest()
+        digest = blobref.digest_of(data)
         entry = self._cache.find(digest) or self._cache.create(digest)
         is_new = not entry.is_valid
         if is_new:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
+from brokersim.brokermod import blobref
+
 #: flux-core's defaults: bytes above which old entries are purged, and how old they must be, in heartbeats.
 PURGE_TARGET_SIZE: Final = 16 * 1024 * 1024
 PURGE_OLD_ENTRY: Final = 10
@@ -24,7 +26,7 @@ class Entry:
 
     def __init__(self, digest: bytes) -> None:
         self.digest = digest
-        self.data = b""
+        self.data: bytes | blobref.Blob = b""
         self.is_valid = False
         self.is_dirty = False
         self.lastused = 0
@@ -92,7 +94,7 @@ class BlobCache:
         self.size += len(data)
         self.valid += 1
 
-    def fill_dirty(self, entry: Entry, data: bytes) -> None:
+    def fill_dirty(self, entry: Entry, data: bytes | blobref.Blob) -> None:
         """An entry without data gets it from above: valid and dirty."""
         self._seq += 1
         entry.seq = self._seq

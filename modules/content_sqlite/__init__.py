@@ -92,7 +92,8 @@ class ContentSqlite(BrokerModule):
 
     @request_handler(f"{SERVICE}.store", prefix=False)
     def store(self, msg: Message) -> None:
-        self.handle.respond(msg, self._store.store(msg.raw))
+        data = msg.data if isinstance(msg.data, blobref.Blob) else msg.raw
+        self.handle.respond(msg, self._store.store(data))
         if self._store.is_batch_full:
             self._write_batch()
         elif self._timer is None:

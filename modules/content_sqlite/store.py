@@ -2,12 +2,15 @@
 
 A stored blob is acknowledged from memory and inserted with others in one transaction; ``flush`` is what makes
 it durable. A write that fails loses nothing: the rows stay in memory, and new ones are refused until one works.
+A blob that comes with what it differs in from one that is here is kept as that difference, as long as reading it does
+not take too many steps: else a directory that grows would be kept whole at each change.
 """
 
 from __future__ import annotations
 
 import errno
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha1
 from typing import Any, Final, TypeVar
@@ -26,11 +29,17 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 CHECKPOINT_PAGES: Final = 8000
 #: Bytes a row may need beyond its blob, generously.
 ROW_OVERHEAD: Final = 1024
+#: Differences on one another, at most: reading the last of them takes as many look-ups, of 5 µs each.
+STEPS_MAX: Final = 500
+#: Blobs whose place in such a row is remembered: the versions of all directories that are being written.
+CHAINS_MAX: Final = 4096
 JOURNAL_MODES: Final = ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF")
 SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB)",
+    "CREATE TABLE IF NOT EXISTS patches"
+    "(hash BLOB PRIMARY KEY, size INT, base BLOB, at INT, removed INT, inserted BLOB) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS checkpt(key TEXT PRIMARY KEY, value TEXT)",
 )
 _ERRNUMS: Final = {
@@ -62,7 +71,9 @@ class BlobStore:
     def __init__(self, path: str, *, journal_mode: str = "WAL", synchronous: str = "NORMAL") -> None:
         self.path = path
         #: Blobs acknowledged but not yet in the file, by digest.
-        self._pending: dict[bytes, bytes] = {}
+        self._pending: dict[bytes, bytes | blobref.Blob] = {}
+        #: Differences between a blob and the next that was kept whole; the least recently stored go first.
+        self._steps: OrderedDict[bytes, int] = OrderedDict()
         self._pending_bytes = 0
         #: Why the last batch could not be written, if it could not.
         self.failure: RequestError | None = None
@@ -93,9 +104,9 @@ class BlobStore:
 
     # -- blobs
 
-    def store(self, data: bytes) -> bytes:
+    def store(self, data: bytes | blobref.Blob) -> bytes:
         """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
-        digest = sha1(data).digest()
+        digest = blobref.digest_of(data)
         if len(data) > self._longest:
             raise RequestError(
                 errnums.EFBIG, f"blob of {len(data)} bytes, the limit of SQLite is {self._longest}"
@@ -103,9 +114,26 @@ class BlobStore:
         if self.failure is not None:
             raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
         if digest not in self._pending:
-            self._pending[digest] = data
-            self._pending_bytes += len(data)
+            kept = self._pending[digest] = self._shortest(data) if isinstance(data, blobref.Blob) else data
+            patch = kept.patch if isinstance(kept, blobref.Blob) else None
+            self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
         return digest
+
+    def _shortest(self, blob: blobref.Blob) -> bytes | blobref.Blob:
+        """Itself, to be kept as a difference, if that is shorter and what it differs from is known to be here."""
+        patch = blob.patch
+        before = self._steps.get(patch.base) if patch is not None else None
+        is_patched = (
+            patch is not None
+            and before is not None
+            and before < STEPS_MAX
+            and len(patch.inserted) + ROW_OVERHEAD < len(blob)
+        )
+        if blob.digest not in self._steps:
+            self._steps[blob.digest] = before + 1 if before is not None and is_patched else 0
+            if len(self._steps) > CHAINS_MAX:
+                self._steps.popitem(last=False)
+        return blob if is_patched else bytes(blob)
 
     @property
     def is_batch_full(self) -> bool:
@@ -119,19 +147,35 @@ class BlobStore:
 
     def load(self, digest: bytes) -> bytes:
         """The blob. Raises RequestError: ENOENT there is none, EIO what is stored has another hash."""
-        data = self._pending.get(digest)
-        if data is not None:
-            return data
-        row = self._guard(lambda: self._one("SELECT object FROM objects WHERE hash = ?", digest))
-        if row is None:
-            raise RequestError(errnums.ENOENT)
-        data = bytes(row[0]) if isinstance(row[0], bytes) else b""
+        pending = self._pending.get(digest)
+        if pending is not None:
+            return bytes(pending)
+        data = self._guard(lambda: self._stored(digest))
         if sha1(data).digest() != digest:
             ref = blobref.from_digest(digest)
             raise RequestError(
                 errnums.EIO, f"{self.path}: blob {ref} is damaged: its {len(data)} bytes have another hash"
             )
         return data
+
+    def _stored(self, digest: bytes) -> bytes:
+        """A blob as it lies in the file, put together from the one kept whole and the differences behind it."""
+        patches: list[blobref.Patch] = []
+        whole = self._one("SELECT object FROM objects WHERE hash = ?", digest)
+        base = digest
+        while whole is None:
+            row = self._one("SELECT base, at, removed, inserted FROM patches WHERE hash = ?", base)
+            if row is None and not patches:
+                raise RequestError(errnums.ENOENT)
+            if row is None or len(patches) > STEPS_MAX:
+                return b""  # what it differs from is gone: damaged, as its hash will tell
+            patches.append(blobref.Patch(*row))
+            base = patches[-1].base
+            whole = self._one("SELECT object FROM objects WHERE hash = ?", base)
+        data = bytearray(whole[0] if isinstance(whole[0], bytes) else b"")
+        for patch in reversed(patches):
+            patch.apply(data)
+        return bytes(data)
 
     def flush(self) -> None:
         """Write what is pending in one transaction; after it, killing the process loses none of it."""
@@ -148,8 +192,16 @@ class BlobStore:
 
     def _insert(self) -> None:
         # In the order of the index: neighbours fall on the same page.
-        rows = [(digest, len(data), data) for digest, data in sorted(self._pending.items())]
-        self._db.executemany("INSERT OR IGNORE INTO objects(hash, size, object) VALUES(?, ?, ?)", rows)
+        rows = sorted(self._pending.items())
+        whole = [(digest, len(data), data) for digest, data in rows if isinstance(data, bytes)]
+        self._db.executemany("INSERT OR IGNORE INTO objects(hash, size, object) VALUES(?, ?, ?)", whole)
+        patches = [
+            (digest, len(data), *data.patch)
+            for digest, data in rows
+            if not isinstance(data, bytes) and data.patch is not None
+        ]
+        if patches:
+            self._db.executemany("INSERT OR IGNORE INTO patches VALUES(?, ?, ?, ?, ?, ?)", patches)
 
     # -- checkpoints
 

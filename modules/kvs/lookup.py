@@ -11,6 +11,7 @@ from typing import Any, Final
 from brokersim.brokermod import RequestError, errnums, treeobj
 
 from . import keys
+from .directory import Directory
 from .objects import Entries, StoredObject
 from .steps import OBJECTS, ROOTS, Steps, View
 
@@ -140,8 +141,10 @@ def _directory(walk: Walk, entry: treeobj.TreeObj) -> Steps[treeobj.TreeObj]:
     if entry["type"] != "dirref":
         raise RequestError(errnums.ENOTDIR)
     found = yield from walk.load(entry["data"][0])
+    entries = found.entries
     # The entries go out by reference: copying a big directory would cost more than looking it up.
-    return {"ver": treeobj.VERSION, "type": "dir", "data": found.entries}
+    data = entries.to_dict() if isinstance(entries, Directory) else entries
+    return {"ver": treeobj.VERSION, "type": "dir", "data": data}
 
 
 def _raw_directory(_walk: Walk, entry: treeobj.TreeObj) -> Steps[treeobj.TreeObj]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from brokersim.brokermod import RequestError, errnums, treeobj
+from brokersim.brokermod import RequestError, blobref, errnums, treeobj
+
+from .directory import Directory
 
 #: Bytes of stored form kept per rank; decoded, a directory takes about five times as much.
 SIZE_LIMIT: Final = 8 * 1024 * 1024
 #: Heartbeats an object may go unused before it is dropped: flux-core's number.
 AGE_LIMIT: Final = 5
 
-Entries = Mapping[str, treeobj.TreeObj]
+#: A directory's entries by name; a plain dict unless there are many.
+Entries: TypeAlias = dict[str, treeobj.TreeObj] | Directory
 
 
 class StoredObject:
@@ -40,8 +42,15 @@ class StoredObject:
         """The blob's bytes, as content.store got them."""
         raw = self._raw
         if raw is None:
-            raw = self._raw = treeobj.encode(treeobj.directory(self._entries))
+            if isinstance(self._entries, Directory):
+                return bytes(self._entries.blob)
+            raw = self._raw = treeobj.encode(treeobj.directory(self._entries or {}))
         return raw
+
+    @property
+    def payload(self) -> bytes | blobref.Blob:
+        """What content.store is given: the bytes, or what stands for those of a large directory."""
+        return self._entries.blob if isinstance(self._entries, Directory) else self.raw
 
     def keep_one_form(self) -> StoredObject:
         """Itself, with a directory's bytes let go: its entries can give them again."""

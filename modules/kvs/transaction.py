@@ -14,6 +14,7 @@ import msgspec
 from brokersim.brokermod import RequestError, blobref, errnums, treeobj
 
 from . import keys
+from .directory import LARGE, Changes, Directory
 from .lookup import MAX_LINKS
 from .objects import StoredObject
 from .steps import OBJECTS, Steps, View
@@ -112,7 +113,9 @@ class _Directory:
 
     __slots__ = ("entries", "origin", "touched")
 
-    def __init__(self, entries: dict[str, Any], origin: str | None, touched: dict[str, None] | None) -> None:
+    def __init__(
+        self, entries: dict[str, Any] | Changes, origin: str | None, touched: dict[str, None] | None
+    ) -> None:
         self.entries = entries
         self.origin = origin
         #: Names that may hold what is not in its stored form yet; None for all of them.
@@ -153,17 +156,24 @@ class _Tree:
 
     def store(self, directory: _Directory) -> str:
         """Brings a directory into its stored form, subdirectories first; its blobref."""
-        entries = directory.entries
+        entries: Any = directory.entries
         for name in entries if directory.touched is None else directory.touched:
             entry = entries.get(name)
             if type(entry) is _Directory:
                 entries[name] = treeobj.dirref(self.store(entry))
             elif entry is not None and (stored := _STORED.get(entry["type"])):
                 entries[name] = stored(self, entry)
-        raw = treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": entries})
-        ref = blobref.blobref(raw)
+        made = entries.made() if type(entries) is Changes else entries
+        if len(made) > LARGE and type(made) is dict:
+            made = Directory.of(made)
+        if type(made) is Directory:
+            return self._keep(directory, made.ref, StoredObject(entries=made, size=len(made.blob)))
+        raw = treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made})
+        return self._keep(directory, blobref.blobref(raw), StoredObject(raw=raw, entries=made))
+
+    def _keep(self, directory: _Directory, ref: str, found: StoredObject) -> str:
         if ref != directory.origin and not self._view.holds(ref):
-            self.objects[ref] = StoredObject(raw=raw, entries=entries)
+            self.objects[ref] = found
         return ref
 
     def store_blob(self, data: bytes) -> str:
@@ -216,7 +226,8 @@ class _Tree:
         found = self._held(ref)
         if found is None:
             raise _MissingError(ref)
-        return _Directory(dict(found.entries), ref, {})
+        entries = found.entries
+        return _Directory(Changes(entries) if isinstance(entries, Directory) else dict(entries), ref, {})
 
     def _held(self, ref: str) -> StoredObject | None:
         return self.loaded.get(ref) or self._view.get(ref)

@@ -43,10 +43,12 @@ def _rare_collections() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def make_sink(stats: str | None) -> Sink:
-    """``None``: no statistics; ``mem:``: keep the packets; ``HOST:PORT``: send them. Raises ValueError."""
+def make_sink(stats: str | Sink | None) -> Sink:
+    """``None``: no statistics; ``mem:``: keep the packets; ``HOST:PORT``: send them; or a sink. Raises ValueError."""
     if not stats:
         return NullSink()
+    if not isinstance(stats, str):
+        return stats
     return MemorySink() if stats == "mem:" else UdpSink(stats)
 
 
@@ -60,7 +62,7 @@ async def open_instance(
     modules: Sequence[str] | None = None,
     module_path: Sequence[Path] = (),
     hook: str = "prepare",
-    stats: str | None = None,
+    stats: str | Sink | None = None,
     latency: float = 50e-6,
     cost: CostModel | None = None,
     watchdog: float | None = None,

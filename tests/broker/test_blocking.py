@@ -131,6 +131,26 @@ def test_other_modules_go_on_and_hooks_and_timers_of_the_blocked_one_wait(files:
     live(body, *files)
 
 
+@pytest.mark.parametrize("hook", ["prepare", "check", "idle"])
+@pytest.mark.parametrize("cost", [None, CostModel()])
+def test_after_a_wait_the_hooks_of_the_module_run_as_before(
+    files: tuple[str, str], hook: str, cost: CostModel | None
+) -> None:
+    async def body(instance: Instance) -> None:
+        asker = instance.broker(0).module("asker")
+        asker.set_mask(0x1000)
+        client = instance.client()
+        await client.call("asker.ask")
+        await instance.sleep(1)
+        for n in range(3):
+            sent = asker.instrument.packets
+            await client.call("asker.note", {"n": n})
+            await instance.sleep(1)
+            assert asker.instrument.packets > sent, f"nothing was sent after note {n}"
+
+    live(body, *files, cost=cost, hook=hook, stats="mem:")
+
+
 def test_errors_after_a_wait_are_answers_or_ends_as_they_would_be_before_it(files: tuple[str, str]) -> None:
     async def body(instance: Instance) -> None:
         client = instance.client()

@@ -13,7 +13,7 @@ from brokersim.lab.jobs import LOGS
 from brokersim.lab.listener import Listener, is_counters, peak_rate
 from brokersim.lab.watchers import HOOKS, Plan, counter_rows, watchers
 
-JOBS = 12
+JOBS = 24  # 1.4 s of virtual time: a timer of 1 s fires
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +131,10 @@ def test_the_listener_counts_counter_packets_apart_from_other_metrics() -> None:
     assert listener.others == 1
     assert is_counters(b"flux.a.0.request_tx:1|g")
     assert not is_counters(b"flux.a.0.request_rx:1|g")
+
+
+def test_runs_in_processes_of_their_own_find_what_one_process_finds_and_tell_how_far_they_are() -> None:
+    plan = Plan(jobs=4, clock="virtual", seed=2, hooks=("none", "check", "prepare"))
+    told: list[str] = []
+    assert watchers(plan, workers=1) == watchers(plan, told.append, workers=2)
+    assert told[-1] == "prepare 4, check 4, none 4 of 4 jobs"

@@ -13,8 +13,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from brokersim.protocol import blobref
 from brokersim.protocol.errnums import EFBIG, EIO, ENOENT, ENOSPC, RequestError
-from modules.content_sqlite.store import BATCH_BYTES, BATCH_ROWS, BlobStore, fault
+from modules.content_sqlite.store import BATCH_BYTES, BATCH_ROWS, STEPS_MAX, BlobStore, fault
 
 
 def digest_of(data: bytes) -> bytes:
@@ -309,3 +310,91 @@ def test_writing_to_a_read_only_file_is_EROFS(store):
     store._db.execute("PRAGMA query_only=OFF")
     store.flush()
     assert store.pending == 0
+
+
+# -- blobs that come as what they differ in
+
+
+def versions(count: int, start: bytes = b"x" * 5000) -> list[blobref.Blob]:
+    """A blob and its successors, each with a line more in the middle; the first comes whole."""
+    made: list[blobref.Blob] = []
+    data = start
+    for number in range(count):
+        patch = None
+        if made:
+            patch = blobref.Patch(made[-1].digest, 2500, 1, b"line %d," % number)
+            changed = bytearray(data)
+            patch.apply(changed)
+            data = bytes(changed)
+        made.append(blobref.Blob(digest_of(data), len(data), data.__bytes__, patch))
+    return made
+
+
+def rows(store: BlobStore, table: str) -> int:
+    return store._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+@pytest.mark.parametrize("flushed_each", [False, True])
+def test_blobs_that_differ_a_little_are_kept_as_that_and_read_whole_also_by_the_next_process(
+    store, flushed_each
+):
+    blobs = versions(20)
+    for blob in blobs:
+        assert store.store(blob) == blob.digest
+        assert store.load(blob.digest) == bytes(blob)
+        if flushed_each:
+            store.flush()
+    store.close()
+    after = BlobStore(store.path)
+    assert [after.load(blob.digest) for blob in blobs] == [bytes(blob) for blob in blobs]
+    assert (rows(after, "objects"), rows(after, "patches")) == (1, 19)
+    after.close()
+
+
+def test_a_difference_to_what_is_not_known_to_be_here_is_kept_whole(store):
+    first, second, third = versions(3)
+    assert store.store(second) == second.digest
+    assert store.store(third) == third.digest
+    store.flush()
+    assert (rows(store, "objects"), rows(store, "patches")) == (1, 1)
+    assert store.load(third.digest) == bytes(third)
+    assert errnum(store.load, first.digest) == ENOENT
+
+
+def test_after_so_many_differences_one_is_kept_whole_again(store):
+    blobs = versions(STEPS_MAX + 3)
+    for blob in blobs:
+        store.store(blob)
+    store.flush()
+    assert (rows(store, "objects"), rows(store, "patches")) == (2, STEPS_MAX + 1)
+    assert store.load(blobs[-1].digest) == bytes(blobs[-1])
+    assert store.load(blobs[STEPS_MAX].digest) == bytes(blobs[STEPS_MAX])
+
+
+def test_a_difference_that_is_no_shorter_is_kept_whole(store):
+    first = versions(1)[0]
+    data = b"y" * 5000
+    other = blobref.Blob(digest_of(data), 5000, data.__bytes__, blobref.Patch(first.digest, 0, 5000, data))
+    for blob in (first, other):
+        store.store(blob)
+    store.flush()
+    assert (rows(store, "objects"), rows(store, "patches")) == (2, 0)
+
+
+def test_going_back_and_forth_between_two_versions_makes_no_circle(store):
+    one, two = versions(2)
+    back = blobref.Blob(one.digest, len(one), one.__bytes__, blobref.Patch(two.digest, 2500, 7, b"x"))
+    for blob in (one, two, back, two, back):
+        store.store(blob)
+        store.flush()
+    assert [store.load(blob.digest) for blob in (one, two)] == [bytes(one), bytes(two)]
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM objects", "UPDATE patches SET inserted = x'00'"])
+def test_a_difference_whose_ground_is_gone_or_changed_is_damaged(store, damage):
+    blobs = versions(3)
+    for blob in blobs:
+        store.store(blob)
+    store.flush()
+    store._db.execute(damage)
+    assert errnum(store.load, blobs[-1].digest) == EIO

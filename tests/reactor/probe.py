@@ -66,8 +66,8 @@ def open_request(
     actor: Probe, tag: int, then: Callable[..., object], arg: Any = None, flags: int = 0
 ) -> Message:
     """A request of ``actor`` that waits for an answer with matchtag ``tag``."""
-    request = Message(REQUEST, "peer.ask", flags=flags, matchtag=tag, src=actor, then=then, arg=arg)
-    actor.pending[tag] = request
+    request = Message(REQUEST, "peer.ask", flags=flags, matchtag=tag, src=actor)
+    actor.pending[tag] = then, arg, request
     return request
 
 

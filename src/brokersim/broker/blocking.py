@@ -107,7 +107,6 @@ class BlockedLoop:
 
     __slots__ = (
         "_held",
-        "_hooks",
         "_spin",
         "_timers",
         "_wanted",
@@ -137,11 +136,8 @@ class BlockedLoop:
         self._wanted = wanted
         self._held: list[Message] = []
         self._spin: Message | None = None
-        # The turn that is being cut short ends without its prepare hooks; taking them away costs a loop that never
-        # blocks nothing, which a test at the end of each turn would not.
-        self._hooks = ((), 0) if self.before is None else (self.before.prepares, self.before.nonblocking)
         if self.before is not None:
-            self.before.prepares, self.before.nonblocking = (), 0
+            self.before.suspend()  # the turn that is being cut short ends without its prepare hooks
         self._timers: list[Timer] = []
         handle.loop = self  # type: ignore[assignment]
 

@@ -158,7 +158,7 @@ class Broker:
         owed = [
             request
             for endpoint in self.instance.all_endpoints()
-            for request in endpoint.pending.values()
+            for request in endpoint.open_requests()
             if request.dst is gone and (request.handler is not None or request.is_streaming)
         ]
         for request in owed:
@@ -275,7 +275,7 @@ class Broker:
         subscribers = self._subscribers.get(topic)
         if subscribers is None:
             subscribers = self._find_subscribers(topic)
-        append = self.reactor.push
+        push = self.reactor.push
         flags, data, seq, userid, rolemask = event.flags, event.data, event.seq, event.userid, event.rolemask
         routes, src = event.routes, event.src
         private = flags & FLAG_PRIVATE
@@ -284,24 +284,10 @@ class Broker:
         for dst, handler in subscribers:
             if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
                 continue
-            append(
-                Message(
-                    EVENT,
-                    topic,
-                    data,
-                    flags,
-                    0,
-                    0,
-                    NODEID_ANY,
-                    seq,
-                    userid,
-                    rolemask,
-                    routes,
-                    src,
-                    dst,
-                    handler,
-                )
-            )
+            delivery = Message(
+                EVENT, topic, data, flags, 0, 0, NODEID_ANY, userid, rolemask, src, dst, handler, routes, seq
+            )  # fmt: skip
+            push(delivery)
         for link in self.children:
             if link.is_up:
                 link.send(link.peer.distribute, event)

@@ -37,7 +37,6 @@ Handler = Callable[[Message], object]
 Method = tuple[Handler, bool]
 #: Requests every module makes at its start, which leave nothing behind that a disconnect would end.
 _LEAVES_NOTHING = frozenset({"event.subscribe", "module.status"})
-_NOWHERE: tuple[None, None] = (None, None)
 
 
 class Endpoint(Actor):
@@ -86,31 +85,23 @@ class Endpoint(Actor):
         Without ``then`` it carries the noresponse flag and is never answered. Returns the message sent.
         """
         self.counts[0] += 1
-        dst, handler = self.routes.get(topic, _NOWHERE)
+        dst: Endpoint | None
+        handler: Handler | None
+        try:
+            dst, handler = self.routes[topic]
+        except KeyError:
+            dst = handler = None
         if then is None:
-            flags |= FLAG_NORESPONSE
             message = Message(
-                REQUEST,
-                topic,
-                payload,
-                flags,
-                0,
-                0,
-                nodeid,
-                0,
-                self.userid,
-                self.rolemask,
-                (),
-                self,
-                dst,
+                REQUEST, topic, payload, flags | FLAG_NORESPONSE, 0, 0, nodeid, self.userid, self.rolemask, self, dst,
                 handler,
-            )
+            )  # fmt: skip
         else:
             self._matchtag = tag = self._matchtag + 1
-            self.pending[tag] = message = Message(
-                REQUEST, topic, payload, flags, tag, 0, nodeid, 0, self.userid, self.rolemask, (), self, dst, handler,
-                then, arg,
-            )  # fmt: skip
+            message = Message(
+                REQUEST, topic, payload, flags, tag, 0, nodeid, self.userid, self.rolemask, self, dst, handler
+            )
+            self.pending[tag] = then, arg, message
         if self.tracer is not None:
             self.tracer("tx", self, message)
         if dst is not None and nodeid == NODEID_ANY:
@@ -148,14 +139,17 @@ class Endpoint(Actor):
 
     def respond(self, request: Message, payload: Any = None) -> None:
         """Answer a request; nothing is sent if it must not be answered."""
-        if request.flags & FLAG_NORESPONSE:
-            return
+        flags = request.flags
+        if flags:
+            if flags & FLAG_NORESPONSE:
+                return
+            flags &= FLAG_STREAMING
         self.counts[2] += 1
         request.handler = None  # from now on nobody owes it an answer (streams: see EHOSTUNREACH at unload)
         routes = request.routes
         response = Message(
-            RESPONSE, request.topic, payload, request.flags & FLAG_STREAMING, request.matchtag, 0, NODEID_ANY, 0,
-            self.userid, self.rolemask, routes, self, request.src,
+            RESPONSE, request.topic, payload, flags, request.matchtag, 0, NODEID_ANY,
+            self.userid, self.rolemask, self, request.src, None, routes,
         )  # fmt: skip
         if self.tracer is not None:
             self.tracer("tx", self, response)
@@ -172,7 +166,7 @@ class Endpoint(Actor):
         request.handler = None
         response = Message(
             RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag, errnum,
-            NODEID_ANY, 0, self.userid, self.rolemask, request.routes, self, request.src,
+            NODEID_ANY, self.userid, self.rolemask, self, request.src, None, request.routes,
         )  # fmt: skip
         if self.tracer is not None:
             self.tracer("tx", self, response)

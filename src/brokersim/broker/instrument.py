@@ -31,12 +31,25 @@ class Instrument:
     With the bit clear nothing is left in the loop.
     """
 
-    __slots__ = ("_block", "_counts", "_handle", "_last", "_timer", "_watcher", "hook", "packets")
+    __slots__ = (
+        "_block",
+        "_counts",
+        "_handle",
+        "_last",
+        "_reactor",
+        "_sink",
+        "_timer",
+        "_watcher",
+        "hook",
+        "packets",
+    )
 
     def __init__(self, handle: Handle, hook: str) -> None:
         self._handle = handle
         self._block = GaugeBlock([f"flux.{handle.name}.{handle.rank}.{name}" for name in COUNTER_NAMES])
         self._counts = handle.counts
+        self._reactor = handle.reactor
+        self._sink = handle.broker.instance.sink
         self._last: list[int] = []
         self._watcher: Watcher | None = None
         self._timer: Timer | None = None
@@ -86,11 +99,10 @@ class Instrument:
         counts = self._counts
         if counts == self._last:
             return
-        handle = self._handle
         self._last = counts.copy()
         self.packets += 1
-        handle.reactor.packets += 1
-        handle.broker.instance.sink.send(self._block.format(counts))
+        self._reactor.packets += 1
+        self._sink.send(self._block.format_counts(counts))
 
     def _arm(self) -> None:
         period = parse_duration(self.hook.partition(":")[2])

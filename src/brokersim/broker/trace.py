@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from brokersim.protocol.blobref import Blob
 from brokersim.protocol.errnums import RequestError, strerror
 from brokersim.protocol.message import Message, encode_payload
 from brokersim.reactor.loop import NS
@@ -80,7 +81,8 @@ class RunTrace:
 def payload_size(message: Message) -> int:
     """Bytes the payload takes on the wire; 0 for none, or for one that cannot be encoded."""
     try:
-        return len(encode_payload(message.data) or b"")
+        data = message.data
+        return len(data if isinstance(data, Blob) else encode_payload(data) or b"")
     except RequestError:
         return 0
 

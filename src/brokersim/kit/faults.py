@@ -256,7 +256,7 @@ class Faults:
         return [
             request
             for endpoint in list(self.instance.all_endpoints())
-            for request in list(endpoint.pending.values())
+            for request in endpoint.open_requests()
             if _crosses(request, one, other)
         ]
 

@@ -55,18 +55,23 @@ def _follow(client: Client, tag: int) -> None:
             raise RequestError(response.errnum, response.payload_str or "")
 
 
-async def serial_jobs_inside(instance: Instance, jobs: int, run_time: float) -> None:
+async def serial_jobs_inside(
+    instance: Instance, jobs: int, run_time: float, done: Callable[[int], object] = lambda _: None
+) -> None:
     """The same in process: a handle a job, without the bytes."""
-    driver = _Driver(instance, jobs, submission(run_time))
+    driver = _Driver(instance, jobs, submission(run_time), done)
     await Occurrence(instance.broker(0).endpoint, driver.start)
 
 
 class _Driver:
     """Runs the exchange by callbacks in the reactor: awaiting each answer in a trio task would cost 15 µs apiece."""
 
-    def __init__(self, instance: Instance, jobs: int, payload: dict[str, Any]) -> None:
+    def __init__(
+        self, instance: Instance, jobs: int, payload: dict[str, Any], told: Callable[[int], object]
+    ) -> None:
         self._instance = instance
-        self._left = jobs
+        self._jobs = self._left = jobs
+        self._told = told
         self._payload = payload
         self._open = 0
         self._client = instance.client()
@@ -78,6 +83,7 @@ class _Driver:
 
     def _next(self) -> None:
         self._client.close()
+        self._told(self._jobs - self._left)
         if not self._left:
             self._done(None)
             return

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from brokersim.protocol.message import COUNTER_NAMES
@@ -37,6 +37,55 @@ def is_kvs(packet: bytes) -> bool:
 def counts_of(packet: bytes) -> tuple[int, ...]:
     """The values of a packet of counters, in the order of its lines."""
     return tuple(int(line.rpartition(b":")[2].partition(b"|")[0]) for line in packet.split(b"\n"))
+
+
+class PacketCount:
+    """A sink that counts the lines of counter packets by window of time, in memory that does not grow with them.
+
+    Of each window it keeps the kvs module's last packet.
+    """
+
+    target = "mem:"
+
+    def __init__(self) -> None:
+        self.now: Callable[[], float] = lambda: 0.0
+        self.sent = 0
+        self.refused = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from here on."""
+        self.packets = 0
+        self._lines: Counter[int] = Counter()
+        self._kvs: dict[int, bytes] = {}
+
+    def send(self, packet: bytes) -> bool:
+        self.sent += 1
+        if is_counters(packet):
+            self.packets += 1
+            window = int(self.now() / WINDOW)
+            self._lines[window] += packet.count(b"\n") + 1
+            if is_kvs(packet):
+                self._kvs[window] = packet
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def peak_rate(self) -> float:
+        """Highest number of lines per second over windows of ``WINDOW`` seconds."""
+        return max(self._lines.values(), default=0) / WINDOW
+
+    def curve(self, start: float) -> tuple[tuple[float, int], ...]:
+        """(begin of a window in s since ``start``, lines in it)."""
+        return tuple((max(0.0, at * WINDOW - start), lines) for at, lines in sorted(self._lines.items()))
+
+    def kvs(self, start: float) -> tuple[tuple[float, tuple[int, ...]], ...]:
+        """(end of a window in s since ``start``, kvs's counters then)."""
+        return tuple(
+            ((at + 1) * WINDOW - start, counts_of(packet)) for at, packet in sorted(self._kvs.items())
+        )
 
 
 class Listener:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -22,13 +22,16 @@ from brokersim.lab import watchers_checks
 from brokersim.lab.bulk import thinned
 from brokersim.lab.checklist import beside
 from brokersim.lab.jobs import serial_jobs, serial_jobs_inside
-from brokersim.lab.listener import WINDOW, Listener, counts_of, is_counters, is_kvs, peak_rate
+from brokersim.lab.listener import WINDOW, Listener, PacketCount, peak_rate
 from brokersim.lab.overhead_journal import JOURNAL
+from brokersim.lab.spread import Done, spread
+from brokersim.lab.sweep import cores
 from brokersim.lab.watchers_checks import scatter
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
+from brokersim.reactor.loop import NS
 from brokersim.version import VERSION
 
 HOOKS = ("none", "timer:1s", "prepare", "check", "idle")
@@ -42,6 +45,10 @@ SCRIPT = (
 )
 
 Say = Callable[[str], object]
+#: Longest first: what is begun last should be over soon.
+_BY_LENGTH = ("idle", "prepare", "check", "timer", "none")
+#: Jobs in all below which processes for the runs would cost more than they save.
+_WORTH_A_PROCESS = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -109,7 +116,7 @@ class HookRun:
             "packets": self.packets,
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
-            "metrics_per_s_low": min((rate for _, rate in self.metrics()), default=0.0),
+            "metrics_per_s_low": min((rate for _, rate in self.metrics()[1:-1]), default=0.0),
             "cv": scatter(self.curve, self.wall_s),
             "cpu_s": self.cpu_s,
             "overhead": None if none_wall_s is None else self.wall_s / none_wall_s - 1,
@@ -132,18 +139,14 @@ class HookRun:
         return {name: points for name, points in curves.items() if points and points[-1][1]}
 
 
-def watchers(plan: Plan, say: Say = lambda _: None) -> dict[str, Any]:
+def watchers(plan: Plan, say: Say = lambda _: None, workers: int | None = None) -> dict[str, Any]:
     """Run the plan. Returns ``{"meta", "runs", "modules", "series", "kvs", "beside", "checks"}``: a row a hook.
 
     ``modules`` are each hook's module counters, ``series`` metrics a second and ``kvs`` its counters over time. With
-    several repetitions the hooks take turns and each row is the run with the median wall time.
+    several repetitions the hooks take turns and each row is the run with the median wall time. Virtual runs are spread
+    over ``workers`` processes, one a core by default; what they find does not depend on how many.
     """
-    one = _real_run if plan.clock == "real" else _virtual_run
-    runs: dict[str, list[HookRun]] = {hook: [] for hook in plan.hooks}
-    for rep in range(plan.reps):
-        for hook in plan.hooks:
-            say(f"{hook}, run {rep + 1} of {plan.reps}")
-            runs[hook].append(one(plan, hook, say))
+    runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
     chosen = [_median(found) for found in runs.values()]
     none = next((found.wall_s for found in chosen if found.hook == "none"), None)
     rows = {found.hook: found.to_row(none) for found in chosen}
@@ -182,6 +185,15 @@ def _meta(plan: Plan) -> dict[str, Any]:
 
 
 # -- real time
+
+
+def _real_runs(plan: Plan, say: Say) -> dict[str, list[HookRun]]:
+    runs: dict[str, list[HookRun]] = {hook: [] for hook in plan.hooks}
+    for rep in range(plan.reps):
+        for hook in plan.hooks:
+            say(f"{hook}, run {rep + 1} of {plan.reps}")
+            runs[hook].append(_real_run(plan, hook, say))
+    return runs
 
 
 def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
@@ -276,32 +288,50 @@ def _counts(stats: dict[str, dict[str, int]]) -> tuple[int, ...]:
 # -- virtual time
 
 
-def _virtual_run(plan: Plan, hook: str, say: Say) -> HookRun:
-    return run(_virtual, plan, hook, clock="virtual")
+def _virtual_runs(plan: Plan, say: Say, workers: int | None) -> dict[str, list[HookRun]]:
+    """Every repetition of a virtual run is the same run, so each hook is run once."""
+    order = sorted(plan.hooks, key=lambda hook: _BY_LENGTH.index(hook.partition(":")[0]))
+
+    def tell(jobs: Sequence[int]) -> None:
+        say(
+            ", ".join(f"{hook} {done}" for hook, done in zip(order, jobs, strict=True))
+            + f" of {plan.jobs} jobs"
+        )
+
+    if workers is None:
+        workers = cores() if plan.jobs * len(order) >= _WORTH_A_PROCESS else 1
+    found = spread(_virtual_run, [(plan, hook) for hook in order], workers=workers, say=tell)
+    by_hook = dict(zip(order, found, strict=True))
+    return {hook: [by_hook[hook]] for hook in plan.hooks}
 
 
-async def _virtual(plan: Plan, hook: str) -> HookRun:
+def _virtual_run(what: tuple[Plan, str], done: Done) -> HookRun:
+    return run(_virtual, *what, done, clock="virtual")
+
+
+async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRun:
     real_hook = "prepare" if hook == "none" else hook
+    kept = PacketCount()
     async with open_instance(
-        size=plan.size, clock="virtual", seed=plan.seed, hook=real_hook, stats="mem:", cost=plan.cost
+        size=plan.size, clock="virtual", seed=plan.seed, hook=real_hook, stats=kept, cost=plan.cost
     ) as instance:
+        kept.now = lambda: instance.reactor.now / NS
         handles = [module.handle for module in instance.modules(0)]
         if hook != "none":
             client = instance.client()
             for handle in handles:
                 await client.call(f"{handle.name}.debug", {"op": "setbit", "flags": MSGCOUNT})
             client.close()
-        kept: Any = instance.sink
-        start, seen = instance.reactor.now, len(kept.packets)
-        await serial_jobs_inside(instance, plan.jobs, plan.run_time)
-        wall = (instance.reactor.now - start) / 1e9
+        start = instance.reactor.now
+        kept.reset()
+        await serial_jobs_inside(instance, plan.jobs, plan.run_time, done)
+        wall = (instance.reactor.now - start) / NS
         modules = tuple(_figures(handle) for handle in handles)
-        sent = [(t - start / 1e9, packet) for t, packet in kept.packets[seen:] if is_counters(packet)]
-        packets = [(t, packet.count(b"\n") + 1) for t, packet in sent]
+        packets, peak = kept.packets, kept.peak_rate
+        curve, kvs = kept.curve(start / NS), kept.kvs(start / NS)
     return HookRun(
-        hook=hook, jobs=plan.jobs, wall_s=wall, packets=len(packets), metrics_per_s_peak=peak_rate(packets), cpu_s=None,
-        modules=modules, curve=tuple(packets),
-        kvs=tuple((t, counts_of(packet)) for t, packet in sent if is_kvs(packet)),
+        hook=hook, jobs=plan.jobs, wall_s=wall, packets=packets, metrics_per_s_peak=peak, cpu_s=None, modules=modules,
+        curve=curve, kvs=kvs,
     )  # fmt: skip
 
 

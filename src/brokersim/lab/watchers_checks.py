@@ -137,10 +137,12 @@ def _more(rows: Rows) -> Check:
 
 def _peaks(rows: Rows, clock: str) -> Check:
     peak = {hook: rows[hook]["metrics_per_s_peak"] for hook in PEAKS}
-    spread = 0.25 if clock == "real" else 0.15
+    spread = 0.25 if clock == "real" else 0.0
     return Check(
         id="J4-J6",
-        sentence=f"peaks of metrics a second: prepare ≥ check (within {spread:.0%}: their costs differ), idle below",
+        sentence="peaks of metrics a second: prepare ≥ check"
+        + (f" (within {spread:.0%}, the spread of real runs)" if spread else "")
+        + ", idle below",
         ok=peak["prepare"] >= peak["check"] * (1 - spread)
         and peak["idle"] < max(peak["prepare"], peak["check"]),
         ours=", ".join(f"{hook} {rate:,.0f}" for hook, rate in peak.items()),

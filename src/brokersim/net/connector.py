@@ -84,7 +84,7 @@ class Connector:
         return any(
             request.topic not in _OBSERVED
             for connection in self.connections
-            for request in connection.pending.values()
+            for request in connection.open_requests()
         )
 
     async def serve(self) -> None:
@@ -279,8 +279,7 @@ class Connection(Endpoint):
         if self.tracer is not None:
             self.tracer("tx", self, message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
-            message.then = self._send_response
-            self.pending[message.matchtag] = message
+            self.pending[message.matchtag] = self._send_response, None, message
         route = self.routes.get(message.topic)
         if route is not None and message.nodeid == 0xFFFFFFFF and message.rolemask & ROLE_OWNER:
             message.dst, message.handler = route
@@ -334,7 +333,7 @@ class Connection(Endpoint):
         self.send(
             Message(
                 REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid,
-                0, request.userid, request.rolemask, stack,
+                request.userid, request.rolemask, routes=stack,
             )
         )  # fmt: skip
 

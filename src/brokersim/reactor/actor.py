@@ -13,20 +13,23 @@ if TYPE_CHECKING:
 
 
 Tracer = Callable[[str, Any, Message], None]
+#: An open request: the continuation ``then(response, arg)``, its argument, the request. Not kept on the message:
+#: whoever answers may keep that, and must not keep the requester's continuation alive.
+Open = tuple[Callable[[Message, Any], object], Any, Message]
 
 
 class Actor:
     """One end of an exchange: its counters, its open requests and, if it has watchers, its loop.
 
-    ``counts`` holds the eight counters in the order of ``COUNTER_NAMES``. ``pending`` maps the matchtag of each
-    open request to that request, whose ``then`` is the continuation; it is the only table of open requests.
+    ``counts`` holds the eight counters in the order of ``COUNTER_NAMES``. ``pending`` is the only table of open
+    requests, by matchtag.
     """
 
     __slots__ = ("counts", "loop", "own_loop", "pending", "station", "stray", "tracer", "wakeups")
 
     def __init__(self) -> None:
         self.counts = [0] * 8
-        self.pending: dict[int, Message] = {}
+        self.pending: dict[int, Open] = {}
         #: Its loop while that has anything to call, and the same for good.
         self.loop: ModuleLoop | None = None
         self.own_loop: ModuleLoop | None = None
@@ -43,6 +46,10 @@ class Actor:
         """Turns of this actor's loop: one a message received, one a wake-up without a message."""
         counts = self.counts
         return counts[1] + counts[3] + counts[5] + counts[7] + self.wakeups
+
+    def open_requests(self) -> list[Message]:
+        """The requests that wait for an answer, oldest first."""
+        return [request for _then, _arg, request in self.pending.values()]
 
     def refuse(self, request: Message, error: Exception) -> None:
         """Answer a request whose handler raised RequestError."""
@@ -68,14 +75,10 @@ def dispatch(message: Message) -> None:
         message.handler(message)  # type: ignore[misc]
         return
     tag = message.matchtag
-    request = dst.pending.get(tag)
-    if request is None:
+    found = dst.pending.get(tag)
+    if found is None:
         dst.stray_response(message)
-    elif message.flags & 0x40 and not message.errnum:
-        request.then(message, request.arg)
-    else:
+        return
+    if message.errnum or not message.flags & 0x40:
         del dst.pending[tag]
-        then, arg = request.then, request.arg
-        # The responder may keep the request; it must not keep the requester's continuation alive.
-        request.then = request.arg = None
-        then(message, arg)
+    found[0](message, found[1])

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from brokersim.reactor.loop import Reactor
 
 
+#: Services completed in one go, without a look at timers' heap or trio in between; a timer each would cost 2 µs.
+_AT_ONCE = 16
+
+
 def _ns(seconds: float) -> int:
     return round(seconds * NS)
 
@@ -30,7 +34,7 @@ def _ns(seconds: float) -> int:
 class CostModel:
     """Modelled service times in seconds. Defaults follow a native run of 20 jobs on two cores (docs/reactor.md).
 
-    ``slice_s`` is the wait for a time slice at each message while more modules want to run than there are cores;
+    ``slice_s`` is the wait for a time slice at each message while more modules spin than there are cores to spare;
     it is a calibrated parameter, not derived.
     """
 
@@ -59,11 +63,16 @@ class Node:
         self.slice = _ns(model.slice_s)
         self.topics = {topic: _ns(seconds) for topic, seconds in model.topics.items()}
         self.runnable = 0
+        #: Those of them that have an active idle watcher.
+        self.spinners = 0
         self.service = 0
         self._since = 0
         self._seq = 0
         self._heap: list[tuple[int, int, Station]] = []
-        self._event: Timer | None = None
+        #: When the next service is complete. One timer for all: it is entered anew once it has been called.
+        self._event = Timer(0, None, None, ())
+        #: A service is being completed, at the end of which the next completion is scheduled.
+        self._completing = False
 
     def advance(self) -> None:
         """Bring ``service`` up to now."""
@@ -76,46 +85,79 @@ class Node:
     def join(self) -> None:
         self.advance()
         self.runnable += 1
-        if self.runnable > self.cores:
+        if self.runnable > self.cores and not self._completing:
             self._schedule()
 
     def leave(self) -> None:
         self.advance()
         self.runnable -= 1
-        if self.runnable >= self.cores:
+        if self.runnable >= self.cores and not self._completing:
             self._schedule()
 
-    def begin(self, station: Station, demand: int) -> None:
-        """Call ``station.done()`` once it has received ``demand`` ns of service."""
+    def begin(self, station: Station, demand: int, joins: bool = False) -> None:
+        """Call ``station.done()`` after ``demand`` ns of service; ``joins``: it is runnable only from now on."""
         self.advance()
+        if joins:
+            self.runnable += 1
         self._seq += 1
-        heapq.heappush(self._heap, (self.service + demand, self._seq, station))
-        self._schedule()
+        heap = self._heap
+        heapq.heappush(heap, (self.service + demand, self._seq, station))
+        # With cores to spare nobody is slowed down: then only a new first one changes what comes next.
+        if not self._completing and (heap[0][2] is station or self.runnable > self.cores):
+            self._schedule()
 
-    def wait_demand(self) -> int:
-        """Demand that lasts as long as the wait for a time slice, at the rate in force."""
+    def wait_demand(self, spins: bool) -> int:
+        """Demand that lasts as long as a module's wait for a time slice, at the rate in force.
+
+        It waits for those that spin: they hold a core for a whole slice. Those in service give theirs up long before
+        one is over, and that they share the cores is in the rate.
+        """
+        waiting = self.spinners + (not spins)
+        return self.slice * (waiting - self.cores) // self.runnable if waiting > self.cores else 0
+
+    def _next(self) -> int:
+        """When the first of those in service will be done, if nothing changes."""
+        left = self._heap[0][0] - self.service
+        if left < 0:
+            left = 0
         runnable, cores = self.runnable, self.cores
-        return self.slice * (runnable - cores) // runnable if runnable > cores else 0
+        return self.reactor.now + (left if runnable <= cores else -(-left * runnable // cores))
 
     def _schedule(self) -> None:
-        heap, event = self._heap, self._event
-        if not heap:
+        if not self._heap:
             return
-        left = max(0, heap[0][0] - self.service)
-        runnable, cores = self.runnable, self.cores
-        when = self.reactor.now + (left if runnable <= cores else -(-left * runnable // cores))
-        if event is not None:
-            if event.when == when and event.fn is not None:
+        event = self._event
+        when = self._next()
+        if event.fn is not None:
+            if event.when == when:
                 return
             event.cancel()
-        self._event = self.reactor.call_at(when, self._complete)
+            self._event = event = Timer(when, None, None, ())
+        event.when, event.fn = when, self._complete
+        self.reactor.enter(event)
 
     def _complete(self) -> None:
+        """The first in service is done; so are those after it, as long as nobody else has anything to do."""
+        reactor, heap = self.reactor, self._heap
+        self._completing = True
+        for _ in range(_AT_ONCE):
+            self.advance()
+            finish, _number, station = heapq.heappop(heap)
+            if finish > self.service:
+                self.service = finish  # rounding may leave it a nanosecond short
+            if not station.gone:
+                station.done()
+            if reactor.free_until < 0:
+                break
+            if reactor.fifo:
+                reactor.drain_all()
+            if not heap:
+                break
+            when = self._next()
+            if when > reactor.now and not reactor.pass_to(when):
+                break
+        self._completing = False
         self.advance()
-        finish, _, station = heapq.heappop(self._heap)
-        self.service = max(self.service, finish)  # rounding may leave it a nanosecond short
-        if not station.gone:
-            station.done()
         self._schedule()
 
 
@@ -159,12 +201,13 @@ class Station:
         """Queue a message, or timers that are due together; service begins at once if the module is free."""
         if self.gone or (isinstance(item, Message) and item.type == 0):
             return  # late for a module that ended, or a loop turn queued while time was not charged
-        self.inbox.append(item)
         if self._phase is None:
             # A loop that spins is hardly ever in its poll, which takes no time: its next prepare finds the message
             # queued, so it comes without an fd event, like one from a backlog (docs/decisions/0025).
             self._backlog = self.spinning
-            self._start()
+            self._serve(item)
+        else:
+            self.inbox.append(item)
 
     def spin(self, on: bool) -> None:
         """The module's idle watchers were started or stopped: it wants a core all the time, or no more."""
@@ -173,15 +216,18 @@ class Station:
         if not on:
             self.settle()
         self.spinning = on
+        self.node.spinners += 1 if on else -1
         if self._phase is None:
             self._count(on)
             self._spin_from = self.node.service
 
     def settle(self) -> None:
         """Credit the iterations spun since the last event of this module."""
+        if not self.spinning or self._phase is not None:
+            return
         node, loop = self.node, self.actor.loop
         node.advance()
-        if self.spinning and self._phase is None and loop is not None and node.iteration:
+        if loop is not None and node.iteration:
             turns = (node.service - self._spin_from) // node.iteration
             self._spin_from += turns * node.iteration
             self.actor.wakeups += turns
@@ -199,6 +245,8 @@ class Station:
         """Off the node for good; what is in service has no effect any more."""
         self.settle()
         self.gone = True
+        self.node.spinners -= self.spinning
+        self.spinning = False
         self._count(False)
         self.inbox.clear()
 
@@ -213,7 +261,11 @@ class Station:
         packets = reactor.packets
         hooked = self.actor.loop is not None
         try:
-            if phase == _SPIN:
+            if not hooked and type(item) is Message:
+                dispatch(item)
+                if self.actor.loop is not None:
+                    self.actor.loop.prepare()  # made in this very turn
+            elif phase == _SPIN:
                 self._iterate(None, [], quiet=True)
             elif isinstance(item, Message):
                 self._iterate(item, [], quiet=self._backlog)
@@ -252,25 +304,32 @@ class Station:
     def _next(self, changed: bool = True) -> None:
         loop = self.actor.loop
         if self.inbox:
-            self._start()
+            self._serve(self.inbox.popleft())
         elif loop is not None and (loop.nonblocking > len(loop.idles) or (loop.idles and changed)):
             # The first turn after a change is executed, so that its idle hook sees it; later ones are earned.
             self._checks(_SPIN, self.node.iteration)
         else:
             self._phase = None
-            self._spin_from = self.node.service
-            if not self.spinning:
+            if self.spinning:
+                self._spin_from = self.node.service
+            else:
                 self._count(False)
 
-    def _start(self) -> None:
+    def _serve(self, item: Message | list[Timer]) -> None:
         node = self.node
-        self.settle()
-        self._item = item = self.inbox.popleft()
+        if self.spinning:
+            self.settle()
+        self._item = item
         demand = node.iteration
         if isinstance(item, Message):
-            demand += node.topics.get(item.topic, node.message)
+            demand += node.topics.get(item.topic, node.message) if node.topics else node.message
+        loop = self.actor.loop
+        if node.spinners == 0 and (loop is None or not loop.checks):
+            joins, self._counted, self._phase = not self._counted, True, _DISPATCH
+            node.begin(self, demand, joins)
+            return
         self._count(True)
-        self._checks(_DISPATCH, demand + node.wait_demand())
+        self._checks(_DISPATCH, demand + node.wait_demand(self.spinning))
 
     def _checks(self, phase: str, demand: int) -> None:
         """Check watchers run when service begins, so what they emit delays the dispatch behind them."""

@@ -49,11 +49,11 @@ class Timer:
     __slots__ = ("args", "fn", "owner", "when")
 
     def __init__(
-        self, when: int, owner: Actor | None, fn: Callable[..., object], args: tuple[Any, ...]
+        self, when: int, owner: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
     ) -> None:
         self.when = when
         self.owner = owner
-        self.fn: Callable[..., object] | None = fn
+        self.fn = fn
         self.args = args
 
     @property
@@ -97,6 +97,10 @@ class Reactor:
         self.parked_until = -1
         #: Does virtual time charge service times? Then messages of actors with a station wait their turn.
         self.charged = False
+        #: Virtual time (ns) before which only what is in this reactor can happen; the runner takes it back (-1) as
+        #: soon as anybody else may have something to say. And the clock, told of times passed to meanwhile.
+        self.free_until: float = -1
+        self.passed: Callable[[int], object] = lambda when: None
         #: Does time jump? Then a module that only turns its own loop keeps time from ever passing.
         self.jumps = False
         self._timers: list[tuple[int, int, Timer]] = []
@@ -126,6 +130,16 @@ class Reactor:
             if when < self.parked_until:
                 self.wake()
         return timer
+
+    def enter(self, timer: Timer) -> None:
+        """Have a timer called at its time that was called before, or never entered."""
+        if self.push is self.outside:
+            self.defer(partial(self._enter, timer))
+            return
+        self._seq += 1
+        heapq.heappush(self._timers, (timer.when, self._seq, timer))
+        if timer.when < self.parked_until:
+            self.wake()
 
     def arrive_at(self, when: int, receive: Callable[[Message], object], message: Message) -> None:
         """Call ``receive(message)`` at ``when`` (ns), by a timer that all arrivals of that instant share."""
@@ -168,6 +182,26 @@ class Reactor:
             heapq.heappop(timers)
         return timers[0][0] if timers else None
 
+    def drain_all(self) -> None:
+        """For a timer: handle all that is queued, and what that queues, before the timer is done."""
+        fifo = self.fifo
+        while fifo:
+            self.drain()
+            self.push = fifo.append
+
+    def pass_to(self, when: int) -> bool:
+        """For a timer: move ``now`` to ``when``; False if something else has to come before."""
+        if when >= self.free_until or self._ready or self.touched:
+            return False
+        timers = self._timers
+        while timers and timers[0][2].fn is None:
+            heapq.heappop(timers)
+        if timers and timers[0][0] <= when:
+            return False
+        self.now = when
+        self.passed(when)
+        return True
+
     def fire_due(self) -> None:
         """Run ALL that is due of ONE owner, as one iteration of it; ``now`` is not moved."""
         self.batches += 1
@@ -176,8 +210,13 @@ class Reactor:
             owner, due = self._ready.popleft()
         else:
             timer = heapq.heappop(timers)[2]
-            owner, due = timer.owner, [timer]
-            if timers and timers[0][0] <= self.now:
+            owner = timer.owner
+            is_alone = not timers or timers[0][0] > self.now
+            if is_alone and owner is None:
+                self._fire(timer)
+                return
+            due = [timer]
+            if not is_alone:
                 self._group(owner, due)
         for timer in due:
             if timer.fn is not None:
@@ -190,6 +229,14 @@ class Reactor:
         else:
             self._timer_iteration(owner, due)
         self.push = self.outside
+
+    def _fire(self, timer: Timer) -> None:
+        fn = timer.fn
+        if fn is not None:
+            timer.fn = None
+            self.push = self.fifo.append
+            fn(*timer.args)
+            self.push = self.outside
 
     def _group(self, owner: Actor | None, due: list[Timer]) -> None:
         """Several timers are due: one list an owner, in the order of their first; ``due`` gets the first owner's."""
@@ -258,8 +305,10 @@ class Reactor:
         in_hand: Message | None = None  # None while watchers run: what they raise is not the message's fault
         while fifo and budget > 0:
             try:
-                while fifo and budget:
-                    budget -= 1
+                # What is left is known after an exception, too.
+                for budget in range(budget - 1, -1, -1):  # noqa: B007, B020
+                    if not fifo:
+                        return
                     message = popleft()
                     self.current = dst = message.dst
                     loop = dst.loop
@@ -268,33 +317,28 @@ class Reactor:
                             in_hand = message
                             loop.iterate(message)
                             continue
-                        in_hand = None
-                        for watcher in loop.checks:
-                            if watcher.active:
-                                watcher.fn()  # type: ignore[misc]
+                        if loop.check is not None:
+                            in_hand = None
+                            loop.check()
                     in_hand = message
                     kind = message.type
                     dst.counts[kind] += 1
                     if kind != 3:
                         message.handler(message)  # type: ignore[misc]
                     else:
-                        pending = dst.pending
-                        request = pending.pop(message.matchtag, None)
-                        if request is None:
+                        tag = message.matchtag
+                        found = dst.pending.pop(tag, None)
+                        if found is None:
                             dst.stray_response(message)
-                        elif message.flags & 0x40 and not message.errnum:
-                            pending[message.matchtag] = request
-                            request.then(message, request.arg)
                         else:
-                            then = request.then
-                            arg = request.arg
-                            request.then = request.arg = None
+                            then, arg, _request = found
+                            if message.flags and message.flags & 0x40 and not message.errnum:
+                                dst.pending[tag] = found
                             then(message, arg)
                     if loop is not None and dst.loop is loop:  # neither ended nor blocked in its handler
                         in_hand = None
-                        for watcher in loop.prepares:
-                            if watcher.active:
-                                watcher.fn()
+                        if loop.poll is not None:
+                            loop.poll()
                         if not loop.is_settled:
                             loop.settle()
             except Exception as error:

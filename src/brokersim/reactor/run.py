@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import outcome
@@ -56,6 +57,8 @@ class Runner:
         reactor.defer = self.post
         reactor.refresh = self._refresh
         reactor.wait_in_task = self.wait_in_task
+        if isinstance(clock, VirtualClock):
+            reactor.passed = partial(setattr, clock, "now")
 
     # -- for other tasks
 
@@ -65,6 +68,7 @@ class Runner:
         number = self.number(trio.lowlevel.current_task()) if self.is_virtual else 0
         self._post_seq += 1
         self._posts.append((number, self._post_seq, fn))
+        self.reactor.free_until = -1
         if not self.is_virtual:
             self.wake()
 
@@ -90,6 +94,7 @@ class Runner:
         """A cancelled task's wait is abandoned by the reactor, not by the task that was cancelled."""
         self._post_seq += 1
         self._posts.append((1 << 62, self._post_seq, wait.abandon))
+        self.reactor.free_until = -1
         if not self.is_virtual:
             self.wake()
 
@@ -97,6 +102,7 @@ class Runner:
     def hold(self) -> Iterator[None]:
         """Virtual time stands still inside: something real (a process, a thread) is outstanding."""
         self._hold += 1
+        self.reactor.free_until = -1
         try:
             yield
         finally:
@@ -128,6 +134,7 @@ class Runner:
     def stop(self) -> None:
         """End ``run`` after the iteration in progress."""
         self._stopping = True
+        self.reactor.free_until = -1
         self.wake()
 
     async def wait_in_task(self, wait: Wait) -> Any:
@@ -229,7 +236,10 @@ class Runner:
                 if due >= self._solo_until or self._posts or self._hold:
                     return
                 clock.now = reactor.now = due
+            if not (self._posts or self._hold):
+                reactor.free_until = self._solo_until
             reactor.fire_due()
+            reactor.free_until = -1
             while reactor.fifo:
                 reactor.drain()
             due = reactor.next_due()
@@ -325,6 +335,7 @@ class Runner:
         """A trio task was made runnable: time may not jump past it."""
         if task is not self._task:
             self._solo_until = -1
+            self.reactor.free_until = -1
 
 
 class _TaskWatch(trio.abc.Instrument):

@@ -54,8 +54,8 @@ class ModuleLoop:
     """
 
     __slots__ = (
-        "_fresh", "_order", "_spin", "_started", "actor", "checks", "idle_calls", "idles",
-        "is_plain", "is_settled", "nonblocking", "prepares", "reactor", "spin_queued",
+        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle_calls", "idles",
+        "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, actor: Actor) -> None:
@@ -66,6 +66,9 @@ class ModuleLoop:
         self.prepares: tuple[Watcher, ...] = ()
         self.checks: tuple[Watcher, ...] = ()
         self.idles: tuple[Watcher, ...] = ()
+        #: One call for all checks, one for all prepares (which is what comes before poll); None without any.
+        self.check: Callable[[], object] | None = None
+        self.poll: Callable[[], object] | None = None
         self.nonblocking = 0  # active idle watchers, no-op ones included
         self.spin_queued = False
         self.is_plain = True
@@ -90,8 +93,15 @@ class ModuleLoop:
             self.reactor.fifo.appendleft(self._spin)
         self._judge()
 
+    def suspend(self) -> None:
+        """Call nothing more, not even at the end of the turn that runs now, until ``resume``."""
+        # A test at the end of each turn would cost loops that are never suspended.
+        self.prepares, self.poll, self.nonblocking = (), None, 0
+
     def resume(self) -> None:
         """Become the actor's loop again, if there is anything to call."""
+        self.nonblocking = len(self._order["idle"])
+        self._rebuild("prepare")
         if self._started:
             self.attach()
 
@@ -144,9 +154,9 @@ class ModuleLoop:
     def _rebuild(self, kind: str) -> None:
         calls = tuple(watcher for watcher in reversed(self._order[kind]) if watcher.fn is not None)
         if kind == "prepare":
-            self.prepares = calls
+            self.prepares, self.poll = calls, _one_call(calls)
         elif kind == "check":
-            self.checks = calls
+            self.checks, self.check = calls, _one_call(calls)
         else:
             was, self.idles = bool(self.idles), calls
             if was != bool(calls) and self.actor.station is not None:
@@ -260,3 +270,16 @@ class ModuleLoop:
             self.spin_queued = True
             self._judge()
             self.reactor.fifo.append(self._spin)
+
+
+def _one_call(watchers: tuple[Watcher, ...]) -> Callable[[], object] | None:
+    """What calls them in order, skipping those that an earlier one stopped; a single one needs nobody to."""
+    if len(watchers) < 2:
+        return watchers[0].fn if watchers else None
+
+    def call_all() -> None:
+        for watcher in watchers:
+            if watcher.active:
+                watcher.fn()  # type: ignore[misc]
+
+    return call_all

@@ -66,6 +66,10 @@ class GaugeBlock:
         # One search is cheaper than a comparison per value; counters never go below 0.
         return packet if b":-" not in packet else self._with_negatives(values)
 
+    def format_counts(self, values: Sequence[int]) -> bytes:
+        """The same for values that are known to be at least 0, which need no look at their signs."""
+        return self._template % tuple(values)
+
     def _with_negatives(self, values: Sequence[int]) -> bytes:
         pairs = zip(self.names, values, strict=True)
         return b"\n".join(gauge_lines(name.encode(), b"%d" % value) for name, value in pairs)
