@@ -19,19 +19,24 @@ SMALL = {
     "modules": ("--jobs", "2"),
     "overhead": ("--jobs", "2"),
     "decay": ("--jobs", "4", "--blocks", "2"),
+    "watchers": ("--jobs", "2", "--clock", "virtual", "--hooks", "none,prepare"),
+    "resolution": ("--jobs", "20", "--size", "2", "--timers", "0.1s", "--flushes", "0.5s,0.1s"),
+    "aggregator": ("--lines", "300", "--dialects", "brubeck"),
 }
+#: Sockets have no virtual time.
+CLOCKS = {"aggregator": "real"}
 
 
 @pytest.mark.parametrize("experiment", SMALL)
 def test_an_experiment_prints_its_table_its_checks_and_what_it_ran_on(experiment: str, run: Run) -> None:
     done = run("bench", experiment, *SMALL[experiment])
     assert done.code == 0
-    table, _, checks = done.out.partition("\n\n")
+    table, *_, checks = done.out.split("\n\n")
     assert len(table.splitlines()) > 1
     assert checks.startswith(("✓ ", "✗ "))
     assert "    ours: " in checks
     assert "not Flux: compare order and ratios" in done.err
-    assert "virtual clock, seed 0" in done.err
+    assert f"{CLOCKS.get(experiment, 'virtual')} clock, seed 0" in done.err
 
 
 @pytest.mark.parametrize("experiment", SMALL)
@@ -45,7 +50,14 @@ def test_json_is_the_result_and_the_seed_is_in_it(experiment: str, run: Run) -> 
 def test_every_experiment_is_a_command_of_the_group() -> None:
     import click
 
-    assert set(SMALL) | {"watchers"} <= set(bench.list_commands(click.Context(bench)))
+    assert set(SMALL) | {"intervals", "journal"} == set(bench.list_commands(click.Context(bench)))
+
+
+@pytest.mark.parametrize("experiment", [*SMALL, "journal", "intervals"])
+def test_the_help_fits_a_screen_with_examples_first(experiment: str, run: Run) -> None:
+    lines = run("bench", experiment, "-h").out.splitlines()
+    assert lines[0].startswith(f"  brokersim bench {experiment}")
+    assert len(lines) <= 24
 
 
 def test_out_keeps_the_result_and_its_page(run: Run, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from brokersim.lab.study import run_shard, study
 from brokersim.lab.sweep import RunFile, RunFileError, Shard, rows_in_order, sweep
 from brokersim.lab.truth import COUNTER_KEYS, STATE_KEYS, WORKLOADS, Recorded, Truth, record
 
-JOBS = 20
+JOBS = 25
 
 
 @pytest.fixture(scope="module")

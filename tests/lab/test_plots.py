@@ -134,7 +134,7 @@ def test_watchers_are_drawn_with_a_bar_a_hook() -> None:
     from brokersim.lab.watchers import Plan, watchers
 
     found = watchers(Plan(jobs=2, hooks=("none", "check"), clock="virtual"))
-    ((_, figure),) = draw(found)
+    figure = dict(draw(found))["watchers"]
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert heights == [100 * row["overhead"] for row in found["runs"]]
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["none", "check"]

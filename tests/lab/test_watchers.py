@@ -29,7 +29,7 @@ def test_every_hook_has_a_row_with_the_figures_of_the_table(found: dict[str, Any
     assert [run["hook"] for run in found["runs"]] == list(HOOKS)
     assert set(found["runs"][0]) == {
         "hook", "wall_s", "jobs_per_s", "messages", "iterations", "packets", "packets_per_message",
-        "metrics_per_s_peak", "cpu_s", "overhead",
+        "metrics_per_s_peak", "metrics_per_s_low", "cv", "cpu_s", "overhead", "journal",
     }  # fmt: skip
     for run in found["runs"]:
         assert run["jobs_per_s"] == JOBS / run["wall_s"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from brokersim.cli.bench_common import LAUNCHERS, PATH, compared, gate, preset_of, read_baseline
+from brokersim.cli.bench_output import FORMATS, clear_progress, keep_files, print_differences, progress
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -21,7 +22,9 @@ from brokersim.protocol.errnums import RequestError
 if TYPE_CHECKING:
     from brokersim.lab.plan_file import SweepPlan
 
-LAUNCHERS = ("local", "flux", "slurm")
+FOLDER = click.Path(path_type=Path, file_okay=False)
+#: The journal's jobs, every combination, and the draws its question asks for.
+JOURNAL: dict[str, Any] = {"jobs": 10_000, "points": 0, "draws": 20}
 _ATTEMPT = "brokersim bench intervals -h"
 
 
@@ -30,9 +33,7 @@ _ATTEMPT = "brokersim bench intervals -h"
     cls=Command,
     **examples(
         ("brokersim bench intervals", "90 combinations, 200 jobs, one recommendation"),
-        ("brokersim bench intervals --points 0 --db run.db", "the whole grid, resumable"),
         ("brokersim bench intervals plan.toml --confirm", "advice tested on others"),
-        ("brokersim bench intervals --launcher flux --db run.db", "print an array job"),
     ),
 )
 @click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
@@ -40,36 +41,51 @@ _ATTEMPT = "brokersim bench intervals -h"
 @click.option("--workload", metavar="LIST", help="of bulk, serial, burst, chatty  [bulk]")
 @click.option("--seed", metavar="LIST", help="seeds  [0]")
 @click.option("--points", type=click.IntRange(0), metavar="N", help="combinations at most, 0: all  [90]")
-@click.option(
-    "--draws", type=click.IntRange(1), metavar="N", help="phases drawn a combination, median shown  [5]"
-)
+@click.option("--full", is_flag=True, help="10,000 jobs, all combinations, 20 draws")
 @click.option("--max-loss", metavar="SHARE", help="most overhead a recommendation may have  [1%]")
-@click.option(
-    "--overhead",
-    type=click.Choice(["predicted", "real"]),
-    help="by the cost model, or real runs  [predicted]",
-)
-@click.option("--reps", type=click.IntRange(1), metavar="N", help="rounds of real runs for the overhead  [5]")
-@click.option("--confirm", is_flag=True, help="test the advice on the workloads it was not made from")
-@click.option(
-    "--db", type=click.Path(path_type=Path), metavar="RUN.db", help="keep the rows, go on with what is left"
-)
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="processes  [one a core]")
-@click.option("--launcher", type=click.Choice(LAUNCHERS), default="local", help="who runs it  [local]")
-@click.option("--tasks", type=click.IntRange(1), default=8, metavar="N", help="elements of an array job  [8]")
-@click.option("--submit", is_flag=True, help="submit the array job instead of printing it")
-@click.option("--shard", metavar="I/N", help="do one element's share, as array jobs do")
+@click.option("--overhead", type=click.Choice(["predicted", "real"]), hidden=True)
+@click.option("--confirm", is_flag=True, help="test the advice on other workloads")
+@click.option("--db", type=PATH, metavar="RUN.db", help="keep the rows, go on with what is left")
+@click.option("--out", type=FOLDER, metavar="DIR", help="keep result.json and plots")
+@click.option("--plot", type=click.Choice(FORMATS), default="html", hidden=True)
+@click.option("--launcher", type=click.Choice(LAUNCHERS), default="local", help="[local]")
+@click.option("--baseline", type=PATH, metavar="RUN.db", help="compare with an earlier result")
+@click.option("--gate", is_flag=True, help="exit 1 if it got worse")
+@click.option("--preset", type=click.Choice(["small", "journal"]), hidden=True)
+@click.option("--draws", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--reps", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--workers", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--tasks", type=click.IntRange(1), default=8, metavar="N", hidden=True)
+@click.option("--submit", is_flag=True, hidden=True)
+@click.option("--shard", metavar="I/N", hidden=True)
+@click.option("-s", "--size", type=click.IntRange(1), hidden=True)
+@click.option("--clock", type=click.Choice(["virtual", "real"]), hidden=True)
 @list_options
 @pass_session
-def intervals(session: Session, /, **given: Any) -> None:
-    """Which intervals give the truest curves for the least overhead (docs/intervals.md)."""
+def intervals(session: Session, /, **given: Any) -> int | None:
+    """Which intervals give the truest curves for the least overhead."""
+    _refuse(given)
     plan = _plan(given)
     if given["shard"]:
         _run_shard(session, plan, given)
     elif given["launcher"] != "local":
         _launch(session, plan, given)
     else:
-        _answer(session, plan, given)
+        return _answer(session, plan, given)
+    return None
+
+
+def _refuse(given: Mapping[str, Any]) -> None:
+    """Common options that mean nothing here."""
+    if given["clock"] == "real":
+        raise usage_error(
+            "--clock real: the truth is known under the virtual clock only; --overhead real measures the price",
+            attempt=_ATTEMPT,
+        )
+    if given["size"] not in (None, 1):
+        raise usage_error(
+            "bench intervals has no --size: it looks at the rank of the job manager", attempt=_ATTEMPT
+        )
 
 
 # -- what is to be done
@@ -82,6 +98,8 @@ def _plan(given: Mapping[str, Any]) -> SweepPlan:
     path = given["plan_file"]
     try:
         plan = SweepPlan() if path is None else read_plan(path.read_text(), str(path))
+        if preset_of(given) == "journal":
+            plan = attrs.evolve(plan, **JOURNAL)
         return _with_options(plan, given)
     except PlanError as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
@@ -117,25 +135,32 @@ def _database(given: Mapping[str, Any], why: str) -> Path:
 # -- ways of doing it
 
 
-def _answer(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> None:
+def _answer(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> int | None:
     from brokersim.lab.study import study
     from brokersim.lab.sweep import RunFile, RunFileError, cores
 
-    say = _progress(session)
+    before = read_baseline(given["baseline"])
+    say = progress(session)
     try:
         with closing(RunFile(given["db"])) as file:
             found = study(
                 plan, file, workers=given["workers"] or cores(), with_confirmation=given["confirm"], say=say
             )
+            file.note("result", found)
     except RunFileError as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
     except (RuntimeError, OSError, RequestError) as error:
         raise CommandError(str(error), code=FAILED) from None
-    say("")
+    clear_progress(session)
+    if given["out"] is not None:
+        keep_files(session, [found], given["out"], given["plot"])
+    differences = compared(found, before)
     if session.json:
-        session.emit(found)
+        session.emit({**found, **({} if differences is None else {"differences": differences})})
     else:
         _print(session, found)
+        print_differences(session, differences, given["baseline"])
+    return gate(session, found, differences) if given["gate"] else None
 
 
 def _run_shard(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> None:
@@ -145,7 +170,7 @@ def _run_shard(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> N
     path = _database(given, "--shard")
     try:
         shard = Shard.parse(given["shard"])
-        rows = run_shard(plan, path, shard, _progress(session))
+        rows = run_shard(plan, path, shard, progress(session))
     except (ValueError, RunFileError) as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
     except RequestError as error:
@@ -224,10 +249,3 @@ def _footer(session: Session, meta: dict[str, Any]) -> None:
         f"{meta['overhead']}, seeds {', '.join(map(str, plan['seeds']))}, {plan['draws']} draws: compare order and "
         "ratios, not numbers with Flux's"
     )
-
-
-def _progress(session: Session) -> Any:
-    """One line on a terminal's stderr, overwritten; nothing where nobody looks."""
-    if session.quiet or not sys.stderr.isatty():
-        return lambda _: None
-    return lambda text: print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

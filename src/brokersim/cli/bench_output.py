@@ -1,116 +1,106 @@
-"""Knows how an experiment's result is printed and where it is kept; not how experiments are run (lab)."""
+"""Knows how an experiment's result is printed and where its files are kept; not how experiments are run (lab)."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import click
 import msgspec
 
-from brokersim.cli.command import list_options
-from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.errors import FAILED, CommandError
 from brokersim.cli.session import Session
 
-F = TypeVar("F", bound=Callable[..., Any])
 #: A column: its title, the key of the row, how its value is written.
 Column = tuple[str, str, str]
 FORMATS = ("html", "svg", "png", "none")
 
 
-def common(command: F) -> F:
-    """Options of all experiments: the seed, where to keep what came out, and how lists are printed."""
-    options = (
-        click.option("--seed", type=click.IntRange(0), default=0, metavar="N", help="[0]"),
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path, file_okay=False),
-            metavar="DIR",
-            help="keep result.json and plots",
-        ),
-        click.option(
-            "--plot", type=click.Choice(FORMATS), default="html", help="of what is kept in DIR  [html]"
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return list_options(command)
-
-
-def clock(command: F) -> F:
-    """``--clock``, for experiments that mean something in real time."""
-    return click.option(
-        "--clock", type=click.Choice(["virtual", "real"]), default="virtual", help="[virtual]"
-    )(command)
-
-
-def show(
-    session: Session,
-    experiment: Callable[[], dict[str, Any]],
-    columns: Sequence[Column],
-    out: Path | None = None,
-    plot: str = "html",
-) -> None:
-    """Run an experiment, keep its result if wanted, and print it: figures, what should agree, what it ran on."""
-    found = _run(experiment, session)
-    if out is not None:
-        _keep(session, found, out, plot)
-    if session.json:
-        session.emit(found)
-        return
+def print_result(session: Session, found: dict[str, Any], columns: Sequence[Column]) -> None:
+    """Figures, the journal's table beside ours, what should agree, what it ran on."""
     session.table([title for title, _, _ in columns], [_cells(row, columns) for row in found["runs"]])
+    print_beside(session, found.get("beside", ()))
     session.out("")
     for line in check_lines(session, found["checks"]):
         session.out(line)
-    meta = found["meta"]
-    session.say(
-        f"\nbrokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, {meta['clock']} clock, "
+    session.say(f"\n{ran_on(found['meta'])}")
+
+
+def ran_on(meta: dict[str, Any]) -> str:
+    """The line without which no figure of ours stands."""
+    return (
+        f"brokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, {meta['clock']} clock, "
         f"seed {meta['seed']}, not Flux: compare order and ratios, not numbers"
     )
-
-
-def _run(experiment: Callable[[], dict[str, Any]], session: Session) -> dict[str, Any]:
-    try:
-        return experiment()
-    except ValueError as error:
-        raise usage_error(str(error), attempt="brokersim bench -h") from None
-    except (RuntimeError, OSError) as error:
-        raise CommandError(str(error), code=FAILED) from None
-    finally:
-        if progress_is_shown(session):
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _cells(row: dict[str, Any], columns: Sequence[Column]) -> list[str]:
     return ["-" if row.get(key) is None else format(row[key], how) for _, key, how in columns]
 
 
+def print_beside(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """The journal's table beside ours: ✓ or ✗, and why a difference is meant to be."""
+    if rows:
+        session.out("")
+        session.table(
+            ("", "beside the journal", "ours", "journal", "why it differs"),
+            [
+                (mark(session, row["ok"]), row["what"], row["ours"], row["journal"], row["why"])
+                for row in rows
+            ],
+        )
+
+
+def mark(session: Session, ok: bool) -> str:
+    return session.style("✓", "green") if ok else session.style("✗", "red")
+
+
 def check_lines(session: Session, checks: Sequence[dict[str, Any]]) -> list[str]:
     """✓ or ✗, the id, the sentence; under it our figures and the journal's."""
     lines = []
     for check in checks:
-        mark = session.style("✓", "green") if check["ok"] else session.style("✗", "red")
-        lines.append(f"{mark} {check['id']}: {check['sentence']}")
+        lines.append(f"{mark(session, check['ok'])} {check['id']}: {check['sentence']}")
         journal = f"   journal: {check['journal']}" if check["journal"] else ""
         lines.append(f"    ours: {check['ours']}{journal}")
     return lines
 
 
-def _keep(session: Session, found: dict[str, Any], out: Path, plot: str) -> None:
-    """result.json, and the plots or the page beside it."""
+def print_differences(
+    session: Session, differences: Sequence[dict[str, Any]] | None, base: Path | None
+) -> None:
+    """What changed since the baseline, worse ones first."""
+    if differences is None:
+        return
+    session.out(
+        f"\nagainst {base}: " + (f"{len(differences)} differences" if differences else "no difference")
+    )
+    if differences:
+        session.table(
+            ("", "where", "what", "before", "now"),
+            [
+                (mark(session, not one["is_worse"]), one["where"], one["what"], one["before"], one["now"])
+                for one in differences
+            ],
+        )
+
+
+def keep_files(session: Session, results: Sequence[dict[str, Any]], out: Path, plot: str) -> None:
+    """result.json (of several, NAME.json each), and the plots or the one page beside it."""
     from brokersim.lab.plots import PlotError, write_plots
     from brokersim.lab.report import write_report
 
+    names = ["result"] if len(results) == 1 else [str(found["meta"]["experiment"]) for found in results]
+    kept: list[Path] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "result.json").write_bytes(msgspec.json.encode(found) + b"\n")
-        kept = [out / "result.json"]
+        for name, found in zip(names, results, strict=True):
+            (out / f"{name}.json").write_bytes(msgspec.json.encode(found) + b"\n")
+            kept.append(out / f"{name}.json")
         if plot == "html":
-            kept.append(write_report([found], out / "index.html"))
+            kept.append(write_report(results, out / "index.html"))
         elif plot != "none":
-            kept += write_plots(found, out, plot)
+            kept += [path for found in results for path in write_plots(found, out, plot)]
     except (PlotError, OSError) as error:
         raise CommandError(str(error), code=FAILED) from None
     session.say("kept: " + ", ".join(map(str, kept)))
@@ -126,3 +116,9 @@ def progress(session: Session) -> Callable[[str], object]:
     if not progress_is_shown(session):
         return lambda _: None
     return lambda text: print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def clear_progress(session: Session) -> None:
+    """The line is gone when it is done."""
+    if progress_is_shown(session):
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -46,10 +46,14 @@ class Experiment:
         run: Callable[..., dict[str, Any]] = getattr(import_module(self.module), self.name)
         return run(plan, say)
 
+    def has(self, field: str) -> bool:
+        """Its Plan knows such a field."""
+        return any(one.name == field for one in attrs.fields(import_module(self.module).Plan))
+
     @property
     def has_own_reps(self) -> bool:
         """Its Plan knows repetitions; of others the whole is repeated."""
-        return any(field.name == "reps" for field in attrs.fields(import_module(self.module).Plan))
+        return self.has("reps")
 
 
 def clocks_of(kind: Any) -> tuple[str, ...]:

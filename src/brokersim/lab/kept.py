@@ -1,23 +1,28 @@
 """Knows how an experiment's result is kept in a run database and read again; not what is in it.
 
-The curves are series of samples like a server's, so every reader of run databases sees them; the result as a whole is
-a row of a table of its own, which readers that don't know it leave alone.
+The curves are series of samples like a server's, so every reader of run databases sees them; the whole result is one of
+the database's facts.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from brokersim.net.outputs.rundb import RunDatabase, RunDatabaseError
+import msgspec
+
+from brokersim.lab.sweep import APPLICATION, RunFileError
+from brokersim.net.outputs.rundb import RunDatabase, RunDatabaseError, read_meta
 from brokersim.statsd.flushed import Flush
 
-#: Parts of a result that are curves: [[s, value], …], at whatever depth.
-CURVES = ("series", "truth", "slots", "cache", "rates", "creates", "signed", "curves")
+#: Parts of a result that are curves, [[s, value], …], at whatever depth.
+CURVES = ("series", "truth", "slots", "cache", "rates", "creates", "signed")
+#: The fact that is the result.
+RESULT = "result"
+_MAGIC = b"SQLite format 3\0"
 
 
 class KeptError(ValueError):
@@ -25,22 +30,15 @@ class KeptError(ValueError):
 
 
 def keep(found: Mapping[str, Any], path: Path, command: str) -> None:
-    """A new run database with the result. Raises RunDatabaseError, OSError."""
-    meta = found["meta"]
-    notes = {"command": command, **{key: _text(value) for key, value in meta.items() if value is not None}}
-    database = RunDatabase(path, notes)
+    """A new run database with the result. Raises RunDatabaseError."""
+    plain = {key: str(value) for key, value in found["meta"].items() if isinstance(value, str | int | float)}
+    database = RunDatabase(path, {**plain, "command": command})
     try:
         for t, values in sorted(_samples(found).items()):
             database.write(_flush(t, values))
+        database.note({RESULT: msgspec.json.encode(found).decode()})
     finally:
         database.close()
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE result (json TEXT NOT NULL)")
-        connection.execute("INSERT INTO result VALUES (?)", (json.dumps(found),))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _samples(found: Mapping[str, Any]) -> dict[float, dict[str, float]]:
@@ -56,7 +54,7 @@ def _curves(tree: Any, name: str) -> Iterator[tuple[str, Sequence[Sequence[float
     if isinstance(tree, Mapping):
         for key, below in tree.items():
             yield from _curves(below, f"{name}.{key}")
-    elif tree and isinstance(tree[0], (list, tuple)) and len(tree[0]) == 2:
+    elif tree and isinstance(tree[0], list | tuple) and len(tree[0]) == 2:
         yield name, tree
 
 
@@ -68,32 +66,36 @@ def _flush(t: float, values: Mapping[str, float]) -> Flush:
 
 
 def read_kept(path: Path) -> dict[str, Any]:
-    """The result in a run database, or in a ``result.json``. Raises KeptError, OSError."""
-    text = path.read_bytes()
-    if text.startswith(b"SQLite format 3\0"):
-        text = _from_database(path)
+    """The result in a run database, or in a ``result.json`` or its folder. Raises KeptError, OSError."""
+    file = path / "result.json" if path.is_dir() else path
+    text = file.read_bytes()
+    if text.startswith(_MAGIC):
+        text = _from_database(file)
     try:
-        found = json.loads(text)
-    except ValueError as error:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise KeptError(f"{path} is neither a run database nor a result: {error}") from None
-    if (
-        not isinstance(found, dict)
-        or not isinstance(found.get("meta"), dict)
-        or "experiment" not in found["meta"]
-    ):
+    meta = found.get("meta") if isinstance(found, dict) else None
+    if not isinstance(meta, dict) or "experiment" not in meta:
         raise KeptError(f"{path} is no result of an experiment; make one with --db RUN.db or --out DIR")
-    return found
+    return dict(found)
+
+
+def _from_sweep(path: Path) -> bytes:
+    """The answer of a sweep in its own file, empty if the file is none."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        if connection.execute("PRAGMA application_id").fetchone() != (APPLICATION,):
+            return b""
+        found = connection.execute("SELECT value FROM notes WHERE key = ?", (RESULT,)).fetchone()
+    if found is None:
+        raise RunFileError(f"{path}: the sweep is not complete")
+    return str(found[0]).encode()
 
 
 def _from_database(path: Path) -> bytes:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            (text,) = connection.execute("SELECT json FROM result").fetchone()
-    except (sqlite3.Error, TypeError):
+        return _from_sweep(path) or read_meta(path)[RESULT].encode()
+    except (RunDatabaseError, RunFileError, sqlite3.Error, KeyError):
         raise KeptError(
             f"{path} holds no experiment's result; make one with: brokersim bench … --db RUN.db"
         ) from None
-    return str(text).encode()
-
-
-__all__ = ["KeptError", "RunDatabaseError", "keep", "read_kept"]

@@ -48,6 +48,19 @@ def slurm_command(plan_path: Path, run_path: Path, tasks: int) -> list[str]:
 COMMANDS: dict[str, Callable[[Path, Path, int], list[str]]] = {"flux": flux_command, "slurm": slurm_command}
 
 
+def one_job(launcher: str, name: str, command: Sequence[str]) -> list[str]:
+    """The engine's command that runs ``command`` as one job of two cores: an experiment's instance and its watcher."""
+    if launcher == "flux":
+        return ["flux", "submit", "-n", "1", "-c", "2", f"--job-name=brokersim-{name}", *command]
+    return [
+        "sbatch",
+        "--ntasks=1",
+        "--cpus-per-task=2",
+        f"--job-name=brokersim-{name}",
+        f"--wrap={shlex.join(command)}",
+    ]
+
+
 def prepare(plan: SweepPlan, launcher: str, run_path: Path, tasks: int) -> list[str]:
     """Write the plan beside the run file and return the engine's command. Raises OSError."""
     run_path = run_path.absolute()  # an element starts where its engine likes

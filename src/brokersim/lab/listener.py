@@ -29,8 +29,21 @@ def is_counters(packet: bytes) -> bool:
     return packet.partition(b":")[0].endswith(_FIRST)
 
 
+def is_kvs(packet: bytes) -> bool:
+    """The packet is the kvs module's, on whatever rank."""
+    return packet.startswith(b"flux.kvs.")
+
+
+def counts_of(packet: bytes) -> tuple[int, ...]:
+    """The values of a packet of counters, in the order of its lines."""
+    return tuple(int(line.rpartition(b":")[2].partition(b"|")[0]) for line in packet.split(b"\n"))
+
+
 class PacketCount:
-    """A sink that counts the lines of counter packets by window of time, in memory that does not grow with them."""
+    """A sink that counts the lines of counter packets by window of time, in memory that does not grow with them.
+
+    Of each window it keeps the kvs module's last packet.
+    """
 
     target = "mem:"
 
@@ -44,12 +57,16 @@ class PacketCount:
         """Count from here on."""
         self.packets = 0
         self._lines: Counter[int] = Counter()
+        self._kvs: dict[int, bytes] = {}
 
     def send(self, packet: bytes) -> bool:
         self.sent += 1
         if is_counters(packet):
             self.packets += 1
-            self._lines[int(self.now() / WINDOW)] += packet.count(b"\n") + 1
+            window = int(self.now() / WINDOW)
+            self._lines[window] += packet.count(b"\n") + 1
+            if is_kvs(packet):
+                self._kvs[window] = packet
         return True
 
     def close(self) -> None:
@@ -59,6 +76,16 @@ class PacketCount:
     def peak_rate(self) -> float:
         """Highest number of lines per second over windows of ``WINDOW`` seconds."""
         return max(self._lines.values(), default=0) / WINDOW
+
+    def curve(self, start: float) -> tuple[tuple[float, int], ...]:
+        """(begin of a window in s since ``start``, lines in it)."""
+        return tuple((max(0.0, at * WINDOW - start), lines) for at, lines in sorted(self._lines.items()))
+
+    def kvs(self, start: float) -> tuple[tuple[float, tuple[int, ...]], ...]:
+        """(end of a window in s since ``start``, kvs's counters then)."""
+        return tuple(
+            ((at + 1) * WINDOW - start, counts_of(packet)) for at, packet in sorted(self._kvs.items())
+        )
 
 
 class Listener:
@@ -72,6 +99,8 @@ class Listener:
         self._closing = False
         #: Packets of message counters: (seconds of the monotonic clock, lines in the packet), in order of arrival.
         self.packets: list[tuple[float, int]] = []
+        #: What the kvs module's said: (seconds, its eight counters).
+        self.kvs: list[tuple[float, tuple[int, ...]]] = []
         #: Packets of other metrics, such as the content cache's own.
         self.others = 0
         self._thread = threading.Thread(target=self._listen, name="udp-listener", daemon=True)
@@ -91,7 +120,10 @@ class Listener:
             except OSError:
                 return
             if is_counters(data):
-                self.packets.append((time.monotonic(), data.count(b"\n") + 1))
+                now = time.monotonic()
+                self.packets.append((now, data.count(b"\n") + 1))
+                if is_kvs(data):
+                    self.kvs.append((now, counts_of(data)))
             else:
                 self.others += 1
 

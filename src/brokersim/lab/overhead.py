@@ -14,18 +14,15 @@ import attrs
 from brokersim.lab.bulk import Points, thinned
 from brokersim.lab.checklist import Check, Say, result, silent
 from brokersim.lab.masked import MaskedRun, observe, set_masks
+from brokersim.lab.overhead_journal import JOURNAL, REAL_SPREAD
 from brokersim.lab.watchers import Plan as WatchersPlan
 from brokersim.lab.watchers import watchers
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 
 HOOKS = ("timer:1s", "check", "prepare", "idle")
-#: Wall time added to the run without metrics, in the journal: 3,730 s for 10,000 jobs.
-JOURNAL = {"timer:1s": 0.002, "check": 0.119, "prepare": 0.154, "idle": 0.658}
 #: Seconds over which metrics are counted for the curves.
 WINDOW = 0.25
-#: Real runs of equal work differ by this share of wall time: most of it is spent waiting for 10 ms windows.
-REAL_SPREAD = 0.03
 #: Draws of the bootstrap, and the share its interval covers.
 DRAWS, COVERED = 2000, 0.95
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokersim.lab.plots import (
     COLOURS,
+    HOOKS,
     TRUTH,
     Found,
     Picture,
@@ -168,6 +169,34 @@ def _cache(found: Found) -> Figure:
     return figure
 
 
+# -- watchers
+
+
+def _metrics(found: Found) -> Figure:
+    """Metrics a second by hook, on a logarithmic scale: idle is an order below the others."""
+    figure, axes = _figure(found, "Metrics per second by hook", 1, 1, 3.2)
+    for hook, points in found["series"].items():
+        _curve(axes[0], [(t, v) for t, v in points if v > 0], color=HOOKS.get(hook, COLOURS[6]), label=hook)
+    axes[0].set_yscale("log")
+    _label(axes[0], "serial jobs until all are done", "time (s)", "metrics/s (log)")
+    _legend(figure, axes[0], 4)
+    return figure
+
+
+def _kvs(found: Found) -> Figure:
+    """kvs's counters as its packets say, a panel a hook."""
+    hooks = {hook: curves for hook, curves in found["kvs"].items() if curves}
+    figure, axes = _figure(found, "kvs: counters over time", -(-len(hooks) // 2) or 1, 2, 2.1)
+    for one, (hook, curves) in zip(axes, hooks.items(), strict=False):
+        for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
+            _curve(one, points, color=colour, label=name)
+        _label(one, hook, "time (s)", "messages")
+    _legend(figure, axes[0], 3)
+    for one in axes[len(hooks) :]:
+        one.set_axis_off()
+    return figure
+
+
 # -- aggregator
 
 
@@ -229,6 +258,7 @@ def _signed(found: Found) -> Figure:
 
 
 PICTURES: dict[str, tuple[tuple[str, Picture], ...]] = {
+    "watchers": (("watchers-metrics", _metrics), ("watchers-kvs", _kvs)),
     "resolution": (
         ("resolution-inactive-sched", _inactive_sched),
         ("resolution-run-cleanup", _run_cleanup),

@@ -135,7 +135,7 @@ class Recorder:
         for t, packet in getattr(self._packets, "packets", ())[self._seen :]:
             key, _, field = packet.decode().partition(":")
             if key in samples:
-                us = round(t * US) - self._start // _NS_PER_US
+                us = (round(t * 1e9) - self._start) // _NS_PER_US  # as `now` does
                 samples[key] += [(us, float(value)) for value in field.partition("|")[0].split(":")]
         return samples
 

@@ -11,16 +11,22 @@ import platform
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from brokersim.broker.instrument import MSGCOUNT
-from brokersim.lab.listener import Listener, PacketCount, peak_rate
+from brokersim.lab import watchers_checks
+from brokersim.lab.bulk import thinned
+from brokersim.lab.checklist import beside
+from brokersim.lab.listener import WINDOW, Listener, PacketCount, peak_rate
 from brokersim.lab.loads import Load, load_of
+from brokersim.lab.overhead_journal import JOURNAL
 from brokersim.lab.spread import Done, spread
 from brokersim.lab.sweep import cores
+from brokersim.lab.watchers_checks import scatter
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
@@ -95,6 +101,9 @@ class HookRun:
     metrics_per_s_peak: float
     cpu_s: float | None
     modules: tuple[ModuleFigures, ...]
+    #: Packets of counters: (s since the first job, lines); and kvs's, with what they say.
+    curve: tuple[tuple[float, int], ...] = ()
+    kvs: tuple[tuple[float, tuple[int, ...]], ...] = ()
 
     @property
     def messages(self) -> int:
@@ -115,25 +124,50 @@ class HookRun:
             "packets": self.packets,
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
+            "metrics_per_s_low": min((rate for _, rate in self.metrics()[1:-1]), default=0.0),
+            "cv": scatter(self.curve, self.wall_s),
             "cpu_s": self.cpu_s,
             "overhead": None if not none_wall_s else self.wall_s / none_wall_s - 1,
+            "journal": JOURNAL.get(self.hook),
         }
+
+    def metrics(self) -> list[tuple[float, float]]:
+        """[(s, metrics a second)] over whole windows."""
+        lines: Counter[int] = Counter()
+        for t, count in self.curve:
+            lines[int(t / WINDOW)] += count
+        return [(at * WINDOW, lines[at] / WINDOW) for at in range(int(self.wall_s / WINDOW))]
+
+    def counters(self) -> dict[str, list[tuple[float, float]]]:
+        """kvs's counters over time, as its packets say, without those that never move."""
+        curves = {
+            name: thinned((t, float(values[at])) for t, values in self.kvs)
+            for at, name in enumerate(COUNTER_NAMES)
+        }
+        return {name: points for name, points in curves.items() if points and points[-1][1]}
 
 
 def watchers(plan: Plan, say: Say = lambda _: None, workers: int | None = None) -> dict[str, Any]:
-    """Run the plan. Returns ``{"meta", "runs", "modules"}``: a row a hook, and each hook's module counters.
+    """Run the plan. Returns ``{"meta", "runs", "modules", "series", "kvs", "beside", "checks"}``: a row a hook.
 
-    With several repetitions the hooks take turns and each row is the run with the median wall time. Virtual runs are
-    spread over ``workers`` processes, one a core by default; what they find does not depend on how many.
+    ``modules`` are each hook's module counters, ``series`` metrics a second and ``kvs`` its counters over time. With
+    several repetitions the hooks take turns and each row is the run with the median wall time. Virtual runs are spread
+    over ``workers`` processes, one a core by default; what they find does not depend on how many.
     """
     plan = attrs.evolve(plan, jobs=plan.load().count)
     runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
     chosen = [_median(found) for found in runs.values()]
     none = next((found.wall_s for found in chosen if found.hook == "none"), None)
+    rows = {found.hook: found.to_row(none) for found in chosen}
+    modules = {found.hook: [attrs.asdict(module) for module in found.modules] for found in chosen}
     return {
         "meta": _meta(plan),
-        "runs": [found.to_row(none) for found in chosen],
-        "modules": {found.hook: [attrs.asdict(module) for module in found.modules] for found in chosen},
+        "runs": list(rows.values()),
+        "modules": modules,
+        "series": {found.hook: thinned(found.metrics(), 600) for found in chosen if found.curve},
+        "kvs": {found.hook: found.counters() for found in chosen if found.kvs},
+        "beside": beside(watchers_checks.beside(rows)),
+        "checks": [attrs.asdict(check) for check in watchers_checks.checks(rows, modules, plan.clock)],
     }
 
 
@@ -144,6 +178,7 @@ def _median(runs: list[HookRun]) -> HookRun:
 def _meta(plan: Plan) -> dict[str, Any]:
     return {
         "experiment": "watchers",
+        "plan": {"hooks": list(plan.hooks)},
         "jobs": plan.jobs,
         "clock": plan.clock,
         "reps": plan.reps,
@@ -185,10 +220,11 @@ def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
                 modules = _collect(client)
         finally:
             stop()
-        packets = listener.packets[seen:]
+        packets = [(t - start, lines) for t, lines in listener.packets[seen:]]
+        kvs = tuple((t - start, values) for t, values in listener.kvs if t >= start)
     return HookRun(
         hook=hook, jobs=plan.jobs, wall_s=wall, packets=len(packets), metrics_per_s_peak=peak_rate(packets), cpu_s=cpu,
-        modules=modules,
+        modules=modules, curve=tuple(packets), kvs=kvs,
     )  # fmt: skip
 
 
@@ -309,8 +345,10 @@ async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRu
         wall = (instance.reactor.now - start) / NS
         modules = tuple(_figures(handle) for handle in handles)
         packets, peak = kept.packets, kept.peak_rate
+        curve, kvs = kept.curve(start / NS), kept.kvs(start / NS)
     return HookRun(
-        hook=hook, jobs=plan.jobs, wall_s=wall, packets=packets, metrics_per_s_peak=peak, cpu_s=None, modules=modules
+        hook=hook, jobs=plan.jobs, wall_s=wall, packets=packets, metrics_per_s_peak=peak, cpu_s=None, modules=modules,
+        curve=curve, kvs=kvs,
     )  # fmt: skip
 
 

@@ -1,0 +1,57 @@
+"""Knows the chapters of the journal's book: each experiment with the parameters of a preset, and the open question.
+
+Doesn't know how a chapter is drawn (plots, report).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import attrs
+
+from brokersim.lab.checklist import Say, silent
+from brokersim.lab.experiments import EXPERIMENTS, Experiment
+from brokersim.lab.plan_file import SweepPlan
+from brokersim.lab.study import study
+from brokersim.lab.sweep import RunFile, cores
+
+#: The open question is a sweep with a plan of its own; in the book it is a chapter like the others.
+QUESTION = "intervals"
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "small": {"jobs": 60, "points": 90, "draws": 3},
+    "journal": {"jobs": 1_000, "points": 0, "draws": 20},
+}
+CHAPTERS = {
+    **EXPERIMENTS,
+    QUESTION: Experiment(name=QUESTION, module="brokersim.lab.study", covers=("the open question",)),
+}
+#: Chapters on the clock that makes them the same to the byte; the flood alone has no other than the real one.
+_VIRTUAL = {"watchers": {"clock": "virtual"}}
+
+
+def chapters(
+    names: Iterable[str], given: Mapping[str, Any], preset: str, say: Say = silent
+) -> Iterator[dict[str, Any]]:
+    """Each experiment's result. ``given`` goes to those whose plans have such a field. Raises ValueError."""
+    for name in names:
+        chapter: Say = _named(say, name)
+        chapter("begins")
+        if name == QUESTION:
+            yield _question(given, preset, chapter)
+            continue
+        experiment = EXPERIMENTS[name]
+        fields = {key: value for key, value in given.items() if experiment.has(key)}
+        yield experiment.run(experiment.plan({**_VIRTUAL.get(name, {}), **fields}, preset), chapter)
+
+
+def _named(say: Say, name: str) -> Say:
+    return lambda text: say(f"{name}: {text}")
+
+
+def _question(given: Mapping[str, Any], preset: str, say: Say) -> dict[str, Any]:
+    sizes = {**SIZES[preset], **{key: given[key] for key in ("jobs",) if key in given}}
+    plan = attrs.evolve(SweepPlan(), **sizes, seeds=(given.get("seed", 0),))
+    with closing(RunFile(None)) as file:
+        return study(plan, file, workers=cores(), say=say)
