@@ -34,7 +34,7 @@ from brokersim.net.statsd_settings import (
     parse_host_port,
     parse_listen,
 )
-from brokersim.net.statsd_sockets import TURN, DatagramSocket, address_text, bind, listen_tcp
+from brokersim.net.statsd_sockets import DatagramSocket, address_text, bind, listen_tcp
 from brokersim.net.statsd_stream import LineStreams
 from brokersim.net.wiretap import Wiretap
 from brokersim.statsd.aggregator import Aggregator, SenderOf
@@ -172,7 +172,7 @@ class StatsdServer:
         gather = self.settings.gather_s * min(1.0, sock.granted / RECEIVE_BUFFER)
         while True:
             read = self._drain(sock)
-            if read == TURN:
+            if sock.has_more:
                 await trio.lowlevel.checkpoint()
             elif read and gather:
                 await trio.sleep(gather)
@@ -187,7 +187,8 @@ class StatsdServer:
 
     def _drain_all(self, sock: DatagramSocket) -> None:
         for _ in range(_TURNS_BEFORE_FLUSH):
-            if self._drain(sock) < TURN:
+            self._drain(sock)
+            if not sock.has_more:
                 return
 
     # Life
