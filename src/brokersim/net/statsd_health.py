@@ -66,6 +66,7 @@ class OutputStatistics:
     sent: int
     dropped: int
     resent: int = 0
+    in_doubt: int = 0
     retries: int = 0
     last_error: str | None = None
 
@@ -113,7 +114,7 @@ def own_values(statistics: ServerStatistics) -> dict[str, Number]:
     }
     values |= {f"keys.{kind}": count for kind, count in health.keys.items()}
     for output in statistics.outputs:
-        for field in ("queued", "sent", "dropped", "resent", "retries"):
+        for field in ("queued", "sent", "dropped", "resent", "in_doubt", "retries"):
             values[f"outputs.{output.name}.{field}"] = getattr(output, field)
     return values
 

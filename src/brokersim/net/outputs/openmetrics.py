@@ -269,7 +269,7 @@ def _own_samples(statistics: ServerStatistics) -> Iterator[tuple[str, str, Label
     for name, value in own_values(statistics).items():
         if not name.startswith(("keys.", "outputs.")):
             yield (GAUGE if name in _OWN_GAUGES else COUNTER), metric_name(name), (), value
-    for field in ("queued", "sent", "dropped", "resent", "retries"):
+    for field in ("queued", "sent", "dropped", "resent", "in_doubt", "retries"):
         for output in statistics.outputs:
             kind = GAUGE if field == "queued" else COUNTER
             labels = (("output", output.name), ("unit", output.unit))
