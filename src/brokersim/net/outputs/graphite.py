@@ -11,7 +11,7 @@ import termios
 import trio
 
 from brokersim.net.outputs.spool import Block, Spool
-from brokersim.net.statsd_health import OutputStatistics
+from brokersim.net.statsd_health import OutputStatistics, Sent
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.numbers import format_number
 
@@ -63,6 +63,8 @@ class Graphite:
         self._state = "idle"
         self._retries = 0
         self._last_error: str | None = None
+        self._failed_at: float | None = None
+        self._last_sent: Sent | None = None
 
     def offer(self, flush: Flush) -> None:
         if not self._is_closed:
@@ -97,10 +99,10 @@ class Graphite:
             with trio.fail_after(CONNECT_S):
                 stream = await trio.open_tcp_stream(self._host, self._port)
         except OSError as error:
-            self._last_error = f"cannot connect: {_reason(error)}"
+            self._note_error(f"cannot connect: {_reason(error)}")
             return
         except trio.TooSlowError:
-            self._last_error = f"cannot connect: no answer within {CONNECT_S:g} s"
+            self._note_error(f"cannot connect: no answer within {CONNECT_S:g} s")
             return
         self._state = "connected"
         self._was_reset = False
@@ -124,14 +126,18 @@ class Graphite:
         try:
             while await stream.receive_some(1024):
                 pass
-            self._last_error = "connection lost: the server closed it"
+            self._note_error("connection lost: the server closed it")
         except trio.BrokenResourceError as error:
             self._note_reset(error)
         scope.cancel()
 
     def _note_reset(self, error: trio.BrokenResourceError) -> None:
         self._was_reset = True
-        self._last_error = f"connection lost: {_reason(error)}"
+        self._note_error(f"connection lost: {_reason(error)}")
+
+    def _note_error(self, text: str) -> None:
+        self._last_error = text
+        self._failed_at = trio.current_time()
 
     async def _send(self, stream: trio.SocketStream) -> None:
         """Sends what there is until the end; returns when all is acknowledged and nothing more will come."""
@@ -139,7 +145,10 @@ class Graphite:
             self._spool.acknowledge(_unacknowledged(stream), trio.current_time())
             block = self._spool.hand_over(trio.current_time())
             if block is not None:
+                began = trio.current_time()
                 await stream.send_all(block.data)
+                now = trio.current_time()
+                self._last_sent = Sent(at=now, seconds=now - began, bytes=len(block.data))
             elif not self._is_closed:
                 self._wake = trio.Event()
                 await self._wake.wait()
@@ -164,6 +173,8 @@ class Graphite:
             in_doubt=spool.in_doubt,
             retries=self._retries,
             last_error=self._last_error,
+            failed_at=self._failed_at,
+            last_sent=self._last_sent,
         )
 
 
