@@ -21,8 +21,8 @@ import _measure
 HERE = Path(__file__).resolve().parent
 #: Shortest first, so that what breaks shows early.
 BENCHMARKS = (
-    "wire", "exchange", "events", "hooks", "ping", "module_load", "kvs", "ranks", "jobs", "statsd_client",
-    "statsd_server",
+    "wire", "exchange", "events", "hooks", "statsd_client", "statsd_memory", "ping", "module_load", "kvs", "ranks",
+    "statsd_server", "statsd_udp", "jobs", "statsd_random",
 )  # fmt: skip
 
 
@@ -31,16 +31,21 @@ def run(name: str, extra: list[str]) -> dict[str, Any]:
     file = HERE / f"{name}.py"
     if not file.is_file():
         return {"error": f"{file} is missing"}
-    # Those of statsd take their own number of rounds.
-    options = [] if name.startswith("statsd") else extra
+    # It takes its own number of rounds.
+    options = [] if name == "statsd_client" else extra
     started = time.perf_counter()
     process = subprocess.run(
-        [sys.executable, str(file), "--json", *options], capture_output=True, text=True, check=False
+        [sys.executable, str(file), "--json", *options],
+        stdout=subprocess.PIPE,
+        # A long one says on a terminal how far it is.
+        stderr=None if sys.stderr.isatty() else subprocess.PIPE,
+        text=True,
+        check=False,
     )
     try:
         found: dict[str, Any] = json.loads(process.stdout)
     except ValueError:
-        lines = process.stderr.strip().splitlines() or ["no output"]
+        lines = (process.stderr or "").strip().splitlines() or ["no output"]
         return {"error": f"ended with code {process.returncode}: {lines[-1]}"}
     found["took_s"] = round(time.perf_counter() - started, 1)
     return found

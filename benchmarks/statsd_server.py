@@ -1,11 +1,11 @@
 """What a metric costs the aggregator: parsing alone, and behind a UDP socket beside node's statsd.
 
-    python benchmarks/statsd_server.py [--json] [--quick] [--node-statsd FOLDER] [--random N]
+    python benchmarks/statsd_server.py [--json] [--quick] [--node-statsd FOLDER]
 
 60 % gauges, 25 % counters, 15 % timings over 153 keys; 40 lines a packet ("many") or one ("one"). Figures are CPU
 nanoseconds per metric of the receiving process, flushes included, at a rate where nothing should be lost; what was lost
-is printed. FOLDER is where `stats.js` of the npm package lies; without it there is no peer. `--random N` feeds N random
-datagrams to every dialect instead.
+is printed. FOLDER is where `stats.js` of the npm package lies; without it there is no peer. What a whole server process
+costs is in `statsd_udp.py`, what garbage costs in `statsd_random.py`.
 """
 
 from __future__ import annotations
@@ -243,32 +243,6 @@ def measure(quick: bool, folder: Path | None) -> dict[str, object]:
     }
 
 
-def survive(count: int) -> dict[str, object]:
-    """Random datagrams into every dialect; a good line behind them must still count."""
-    chance = random.Random(7)
-    good = packets(3, 50)
-    alphabet = b":|@#;,.+-0123456789eEcgmshdCxX\0\n\r \xff"
-    servers = [Aggregator(dialect) for dialect in DIALECTS]
-    for number in range(count):
-        packet = bytearray(chance.choice(good))
-        for _ in range(chance.randrange(6)):
-            packet[chance.randrange(len(packet))] = chance.choice(alphabet)
-        if number % 4 == 0:
-            packet = bytearray(chance.randbytes(chance.randrange(200)))
-        servers[number % len(servers)].feed(bytes(packet))
-        if number % 100_000 == 99_999:
-            for server in servers:
-                server.flush(float(number))
-    for server in servers:
-        server.feed(b"still.here:1|g")
-    alive = [server.flush(0.0).gauges.get("still.here") == 1 for server in servers]
-    return {
-        "datagrams": count,
-        "alive": dict(zip(DIALECTS, alive, strict=True)),
-        "missed": [] if all(alive) else ["alive"],
-    }
-
-
 def show(result: dict[str, object]) -> None:
     for name, value in result.items():
         if isinstance(value, dict):
@@ -286,13 +260,10 @@ def main() -> int:
     parser.add_argument(
         "--node-statsd", type=Path, metavar="FOLDER", help="npm's statsd package, to measure beside ours"
     )
-    parser.add_argument("--random", type=int, metavar="N", help="feed N random datagrams instead")
     arguments = parser.parse_args()
     if arguments.node_statsd is not None and not (arguments.node_statsd / "stats.js").is_file():
         parser.error(f"{arguments.node_statsd} holds no stats.js; give the folder of npm's statsd package")
-    result = (
-        survive(arguments.random) if arguments.random else measure(arguments.quick, arguments.node_statsd)
-    )
+    result = measure(arguments.quick, arguments.node_statsd)
     if arguments.json:
         json.dump(result, sys.stdout, indent=2)
         print()

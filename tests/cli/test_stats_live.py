@@ -404,6 +404,8 @@ def test_two_signals_end_a_server_whose_output_hangs_and_C_is_130():
         (("--forward", "127.0.0.1:2003"), 2, "try:  --forward graphite://127.0.0.1:2003"),
         (("--forward", "graphite://nowhere"), 1, "graphite"),
         (("--retention", "0.1s:1d"), 2, "whisper stores whole seconds"),
+        (("--retention", "0.1s:1d"), 2, "--db RUN.db"),
+        (("--retention", "soon", "--db", "run.db"), 2, "is no retention"),
         (("--percentile", "0"), 2, "percentiles has 0"),
         (("--max-creates", "0"), 2, "carbon's 50/min"),
         (("--expire", "dogs=5"), 2, "gauges=5"),

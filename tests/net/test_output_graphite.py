@@ -119,6 +119,37 @@ async def test_nothing_is_lost_across_an_outage_that_the_buffer_can_bridge(runni
     assert told.resent >= 2
 
 
+async def test_lines_that_died_unread_long_after_they_were_acknowledged_are_sent_again(
+    autojump_clock, running, carbon
+):
+    stream = await carbon.accept()
+    for number in (1, 2):
+        running.offer(small_flush(number))
+    await until(lambda: running.statistics().sent == 2)
+    await trio.sleep(3600)
+    stream.socket.close()  # with both lines unread, which its kernel answers with a reset
+    stream = await carbon.accept()
+    assert await lines_from(stream, 2) == [line(1), line(2)]
+    told = running.statistics()
+    assert (told.resent, told.dropped, told.in_doubt) == (2, 0, 0)
+    assert "reset" in told.last_error
+
+
+async def test_lines_that_were_read_long_before_an_orderly_end_are_not_sent_again(
+    autojump_clock, running, carbon
+):
+    stream = await carbon.accept()
+    running.offer(small_flush(1))
+    assert await lines_from(stream, 1) == [line(1)]
+    await trio.sleep(3600)
+    running.offer(small_flush(2))
+    assert await lines_from(stream, 1) == [line(2)]
+    await stream.aclose()
+    stream = await carbon.accept()
+    assert await lines_from(stream, 1) == [line(2)], "of the last 10 s"
+    assert (running.statistics().resent, running.statistics().in_doubt) == (1, 0)
+
+
 async def test_a_server_that_closes_is_noticed_before_anything_is_sent_to_it(running, carbon):
     stream = await carbon.accept()
     await stream.aclose()

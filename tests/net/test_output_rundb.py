@@ -27,6 +27,7 @@ from brokersim.net.outputs.rundb import (
 )
 from brokersim.reactor.clock import VirtualClock
 from brokersim.statsd.buckets import LogBuckets
+from brokersim.statsd.slots import parse_retention
 from tests.net.statsd_harness import flush_of, serving, until
 
 
@@ -199,3 +200,68 @@ async def test_a_write_that_fails_is_told_and_the_next_flush_is_written(tmp_path
             await trio.sleep(0.001)
     output.close()
     assert (output.statistics().dropped, read_samples(path, "gauges.k")) == (1, [(2.0, 2)])
+
+
+# --- retention
+
+
+def test_what_is_older_than_a_length_becomes_the_average_of_a_coarser_slot_and_then_goes(tmp_path):
+    path = tmp_path / "run.db"
+    database = RunDatabase(path, keeps=parse_retention("1s:4s,4s:12s"))
+    for t in range(1, 21):
+        database.write(flush_of(float(t), packets=[b"k:%d|g\nload:%d|ms" % (t, t)]))
+    # At 20: 16 and later are points of a second, 8 to 15 are averages of 4 s, what was before 8 has gone.
+    assert read_samples(path, "gauges.k") == [
+        (8.0, 9.5), (12.0, 13.5), (16.0, 16), (17.0, 17), (18.0, 18), (19.0, 19), (20.0, 20),
+    ]  # fmt: skip
+    histograms = read_histograms(path, "load")
+    assert [(t, each.n, each.lower, each.upper) for t, each in histograms][:3] == [
+        (8.0, 4, 8.0, 11.0), (12.0, 4, 12.0, 15.0), (16.0, 1, 16.0, 16.0),
+    ]  # fmt: skip
+    database.close()
+
+
+def test_points_below_a_second_age_at_exact_instants(tmp_path):
+    path = tmp_path / "run.db"
+    database = RunDatabase(path, keeps=parse_retention("0.1s:0.4s,0.2s:0.8s"))
+    for number in range(1, 21):
+        database.write(flush_of(round(number / 10, 6), packets=[b"k:%d|g" % number]))
+    assert read_samples(path, "gauges.k") == [
+        (1.2, 12.5), (1.4, 14.5), (1.6, 16), (1.7, 17), (1.8, 18), (1.9, 19), (2.0, 20),
+    ]  # fmt: skip
+    database.close()
+
+
+def test_a_write_that_fails_ages_nothing(tmp_path):
+    path = tmp_path / "run.db"
+    database = RunDatabase(path, keeps=parse_retention("1s:2s,2s:8s"))
+    for t in (1.0, 2.0, 3.0):
+        database.write(flush_of(t, packets=[b"k:%d|g" % t]))
+    broken = attrs.evolve(flush_of(6.0), values={"k": object()})
+    with pytest.raises((sqlite3.Error, TypeError)):
+        database.write(broken)
+    database.write(flush_of(6.0, packets=[b"k:6|g"]))
+    assert read_samples(path, "gauges.k") == [(0.0, 1), (2.0, 2.5), (6.0, 6)]
+    database.close()
+
+
+def test_a_server_keeps_what_its_retention_says(tmp_path):
+    """Flushes of 0.1 s, kept as slots of 0.2 s: sums for counters, the last value for gauges."""
+    path = tmp_path / "run.db"
+
+    async def main():
+        settings = {"listen": (), "flush_s": 0.1, "retention": "0.2s:1h", "outputs": (f"db:{path}",)}
+        async with serving(**settings) as server:
+            for number in range(6):
+                await trio.sleep(0.05)
+                server.feed(b"k:%d|g\nc:%d|c" % (number, number))
+                await trio.sleep(0.05)
+
+    trio.run(main, clock=VirtualClock())
+    assert read_samples(path, "gauges.k") == [(0.0, 0), (0.2, 2), (0.4, 4), (0.6, 5)]
+    assert read_samples(path, "counters.c.count") == [(0.0, 0), (0.2, 3), (0.4, 7), (0.6, 5)]
+    assert [(t, round(v, 6)) for t, v in read_samples(path, "counters.c.rate")][:3] == [
+        (0.0, 0),
+        (0.2, 15),
+        (0.4, 35),
+    ]

@@ -19,7 +19,7 @@ class Deliveries(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spool = Spool(limit=LIMIT, keep_s=5.0)
+        self.spool = Spool(limit=LIMIT, keep_s=5.0, keep_bytes=0)
         self.now = 0.0
         self.made = 0
         self.wire: list[int] = []
@@ -52,8 +52,10 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule()
     def breaks(self):
+        """What the peer has not read is lost, so its kernel resets; with nothing unread it ends in order."""
+        was_reset = bool(self.wire)
         self.wire.clear()
-        self.spool.restart()
+        self.spool.restart(self.now, was_reset=was_reset)
 
     @invariant()
     def it_stays_within_its_limit(self):
@@ -95,7 +97,7 @@ def test_what_a_broken_connection_may_have_lost_is_sent_again_before_the_rest():
     drained(spool, now=0.0)
     spool.acknowledge(0, now=4.9)
     spool.add(block("c"))
-    spool.restart()
+    spool.restart(5.0, was_reset=True)
     assert drained(spool) == [b"a", b"b", b"c"]
     assert (spool.sent, spool.resent, spool.dropped) == (3, 2, 0)
 
@@ -105,8 +107,30 @@ def test_what_was_acknowledged_long_enough_ago_is_not_sent_again():
     spool.add(block("a"))
     drained(spool, now=0.0)
     spool.acknowledge(0, now=5.0)
-    spool.restart()
-    assert drained(spool) == []
+    spool.restart(5.0, was_reset=False)
+    assert (drained(spool), spool.dropped, spool.in_doubt) == ([], 0, 0)
+
+
+def test_after_a_reset_all_that_a_kernel_can_hold_unread_is_sent_again_however_old():
+    spool = Spool(limit=10, keep_s=5, keep_bytes=3)
+    for name in "abcde":
+        spool.add(block(name))
+    drained(spool, now=0.0)
+    spool.acknowledge(0, now=1000.0)
+    spool.restart(1000.0, was_reset=True)
+    assert drained(spool) == [b"c", b"d", b"e"]
+    assert (spool.sent, spool.resent, spool.dropped, spool.in_doubt) == (5, 3, 0, 0)
+
+
+def test_what_could_not_be_kept_is_in_doubt_after_a_reset_and_only_then():
+    for was_reset, in_doubt in ((True, 3), (False, 0)):
+        spool = Spool(limit=2, keep_s=5)
+        for name in "abcde":
+            spool.add(block(name))
+            drained(spool, now=0.0)
+            spool.acknowledge(0, now=0.0)
+        spool.restart(1.0, was_reset=was_reset)
+        assert (drained(spool), spool.in_doubt, spool.dropped) == ([b"d", b"e"], in_doubt, 0)
 
 
 def test_the_oldest_go_when_there_is_no_room_and_are_counted():
@@ -130,7 +154,7 @@ def test_what_was_handed_over_makes_room_first_and_is_lost_only_if_the_connectio
         spool.add(block("b", lines=2))
         if not breaks:
             spool.acknowledge(0, now=1.0)
-        spool.restart()
+        spool.restart(1.0, was_reset=False)
         assert (drained(spool), spool.dropped) == ([b"b"], dropped)
 
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from brokersim.net.http import IDLE_S, MAX_CLIENTS, MAX_HEADER, REQUEST_S, RESPONSE_S, HttpServer
+from brokersim.net.outputs.openmetrics import SLICE_KEYS
 from brokersim.net.statsd_pages import STREAM_IDLE_S
 from brokersim.version import VERSION
 from tests.net.statsd_harness import Kept, serving, settle, tcp_to, until
@@ -221,11 +222,45 @@ async def test_more_clients_than_the_limit_are_told_so(server):
 
 
 async def test_a_handler_that_fails_is_told_to_the_log_and_the_server_goes_on(server):
-    server.openmetrics.render = lambda statistics: 1 / 0
+    server.openmetrics.slices = lambda statistics: (1 / 0 for _ in "x")
     assert (await get(server, "/metrics"))[0] == 500
     assert server.logged == ["http: /metrics: ZeroDivisionError('division by zero')"]
     assert server.statistics().http_errors == 1
     assert (await get(server, "/ping"))[0] == 200
+
+
+@pytest.mark.parametrize("address", ["/metrics", "/stats.json"])
+async def test_a_large_page_is_made_in_pieces_and_others_get_their_turns_meanwhile(server, address):
+    server.feed(
+        b"\n".join(b"k%d:1|c\ng%d:2|g\nt%d:3|ms" % (number, number, number) for number in range(1500))
+    )
+    server.flush_now()
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        status, _, body = await get(server, address)
+        nursery.cancel_scope.cancel()
+    assert (status, body.count(b"k1499"), body.count(b"t1499") > 0) == (200, body.count(b"k1498"), True)
+    assert turns >= 4500 // SLICE_KEYS, "a turn for others at least after so many keys"
+
+
+async def test_a_page_is_of_one_flush_whatever_is_flushed_while_it_is_made(server):
+    server.feed(b"\n".join(b"k%d:1|c\nt%d:3|ms" % (number, number) for number in range(500)))
+    server.flush_now()
+    before = server.openmetrics.render()
+    slices = server.openmetrics.slices()
+    first = next(slices)
+    server.feed(b"\n".join(b"k%d:1|c\nt%d:3|ms" % (number, number) for number in range(0, 500, 2)))
+    server.flush_now()
+    assert first + "".join(slices) == before
+    assert server.openmetrics.render() != before
 
 
 # --- the stream

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 
 import pytest
 import trio
 
 from brokersim.net.management import MAX_COMMAND, Management
-from tests.net.statsd_harness import serving, settle, tcp_to
+from tests.net.statsd_harness import serving, settle, tcp_to, until
 
 
 @pytest.fixture
@@ -54,6 +55,22 @@ async def test_stats_tells_ages_and_never_for_what_never_was(management, mock_cl
     assert lines[-2:] == ["END", ""]
     async with serving(listen=()) as silent:
         assert "messages.last_msg_seen: never\n" in Management(silent).reply("stats")
+
+
+async def test_stats_tells_graphites_last_flush_in_statsds_words(mock_clock):
+    with socket.create_server(("127.0.0.1", 0)) as carbon:
+        carbon.setblocking(False)
+        url = f"graphite://127.0.0.1:{carbon.getsockname()[1]}"
+        async with serving(listen=(), outputs=(url,), own_metrics=False) as server:
+            commands = Management(server)
+            assert "graphite.last_flush: never\ngraphite.last_exception: never\n" in commands.reply("stats")
+            server.feed(b"k:1|g")
+            server.flush_now()
+            await until(lambda: server.statistics().outputs[0].last_sent)
+            mock_clock.jump(3)
+            size = server.statistics().outputs[0].last_sent.bytes
+            told = "graphite.last_flush: 3\ngraphite.last_exception: never\ngraphite.flush_time: 0\n"
+            assert told + f"graphite.flush_length: {size}\n" in commands.reply("stats")
 
 
 async def test_health_can_be_set_and_is_one_line(management):

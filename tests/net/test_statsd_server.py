@@ -382,14 +382,30 @@ def drained(sock):
     return seen
 
 
-def test_a_turn_ends_at_256_packets_and_an_empty_socket_ends_it_before(pair):
+def test_a_turn_ends_at_1024_packets_and_an_empty_socket_ends_it_before(pair):
+    sock, sender = pair
+    turns = []
+    for number in range(1100):
+        sender.send(b"%d" % number)
+    for _ in range(3):
+        turns.append((len(drained(sock)), sock.has_more))
+    assert turns == [(1024, True), (76, False), (0, False)]
+    assert sock.packets == 1100
+
+
+def test_long_packets_make_shorter_turns(pair):
+    sock, sender = pair
+    for _ in range(200):
+        sender.send(bytes(4000))
+    assert len(drained(sock)) == 128
+    assert sock.has_more
+
+
+def test_packets_of_a_turn_stay_in_their_order(pair):
     sock, sender = pair
     for number in range(300):
         sender.send(b"%d" % number)
-    turns = [drained(sock) for _ in range(3)]
-    assert [len(turn) for turn in turns] == [256, 44, 0]
-    assert [packet for turn in turns for packet, _ in turn] == [b"%d" % number for number in range(300)]
-    assert sock.packets == 300
+    assert [packet for packet, _ in drained(sock)] == [b"%d" % number for number in range(300)]
 
 
 def test_every_packet_has_its_own_sender(pair):

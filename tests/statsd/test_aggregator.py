@@ -484,3 +484,25 @@ def test_a_sampled_timing_is_ten_times_too_long_in_collectd_only():
         == values["etsy"]["timers.t.upper"]
         == 100
     )
+
+
+@pytest.mark.parametrize("how", ["single lines", "packed"])
+def test_a_key_never_holds_many_more_samples_than_the_cap(how: str):
+    aggregator = Aggregator(config=AggregatorConfig(percentiles=(50, 99)))
+    most = 0
+    for start in range(0, 200_000, 1000):
+        values = [b"%d" % (1 + number % 997) for number in range(start, start + 1000)]
+        packet = (
+            b"\n".join(b"k:%b|ms" % value for value in values)
+            if how == "single lines"
+            else b"k:%b|ms" % b":".join(values)
+        )
+        aggregator.feed(packet)
+        held = aggregator.table("timers")["k"]
+        assert isinstance(held, list)
+        most = max(most, len(held))
+    assert 20_000 < most <= 42_000, "the cap, and one look of 20,000 samples later"
+    flush = aggregator.flush(1.0)
+    assert (flush.timer_counts["k"], flush.approx) == (200_000, {"k"})
+    assert flush.values["timers.k.upper_50"] == pytest.approx(499, rel=0.01)
+    assert flush.values["timers.k.upper_99"] == pytest.approx(988, rel=0.01)

@@ -60,7 +60,7 @@ def parse_expiry(text: str) -> dict[str, int]:
               help="HOST:PORT, udp://, tcp://, unix://PATH  [127.0.0.1:8125]")  # fmt: skip
 @dialect_option
 @flush_option
-@click.option("--retention", metavar="STEP:LENGTH", help="of the store behind; say what it will not keep")
+@click.option("--retention", metavar="STEP:LENGTH", help="thin what --db and Graphite keep: 1s:1d,60s:30d")
 @click.option("--http", default=DEFAULT_HTTP, metavar="HOST:PORT|none", help="page, figures [127.0.0.1:8127]")
 @click.option("--management", metavar="HOST:PORT", help="statsd's TCP commands")
 @click.option("--forward", multiple=True, metavar="URL", help="graphite://HOST:PORT or statsd://HOST:PORT")
@@ -82,7 +82,7 @@ def serve(context: click.Context, session: Session, /, **given: Any) -> int | No
     # Late: this brings in trio.
     import trio
 
-    _warn_of_retention(session, given["retention"], given["flush"])
+    _tell_retention(session, settings)
     sys.stdout.flush()
     try:
         return trio.run(_serve, session, settings)
@@ -113,6 +113,7 @@ def _settings(
             flush_s=flush,
             aggregator=AggregatorConfig(**values),
             outputs=cast("Any", outputs),
+            retention=retention,
             http=http,
             management=management,
         )
@@ -139,17 +140,28 @@ def _is_free(address: str) -> bool:
     return True
 
 
-def _warn_of_retention(session: Session, retention: str | None, flush: float) -> None:
+def _tell_retention(session: Session, settings: ServeSettings) -> None:
+    """What will be kept. A run database keeps what whisper cannot."""
+    retention = settings.retention
     if retention is None:
         return
     from brokersim.statsd.retention import explain_retention
 
-    report = explain_retention(retention, flush)
-    if not report.ok:
-        raise usage_error(report.text, attempt=f"--retention {report.hint}")
-    session.say(f"retention {retention}: {report.text}")
-    if report.hint:
-        session.say(f"warning: {report.hint}")
+    has_db = any(url.startswith("db:") for url in settings.outputs)
+    has_graphite = any(url.startswith("graphite:") for url in settings.outputs)
+    report = explain_retention(retention, settings.flush_s)
+    if not report.ok and not has_db:
+        raise usage_error(
+            f"{report.text}; a run database can", attempt=f"--retention {retention} --db RUN.db"
+        )
+    if not (has_db or has_graphite):
+        session.say("note: --retention thins a store; give one with --db or --forward graphite://HOST:PORT")
+        return
+    step = max(settings.keeps[0].step / 1e6, settings.flush_s)
+    kept = "the run database gets a point" if has_db else "Graphite gets a line"
+    session.say(f"retention {retention}: {kept} every {step:g} s")
+    if has_graphite and not report.ok:
+        session.say(f"warning: Graphite gets whole seconds: {report.text}")
 
 
 async def _serve(session: Session, settings: ServeSettings) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -38,9 +38,10 @@ class Request:
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """``body`` is the whole of it, or a stream that goes on until it ends or the client leaves."""
+    """``body`` is the whole of it; or its pieces, which are made one by one so that others get their turns, and sent
+    as a whole; or a stream that goes on until it ends or the client leaves."""
 
-    body: bytes | AsyncGenerator[bytes]
+    body: bytes | Iterator[bytes] | AsyncGenerator[bytes]
     status: int = 200
     content_type: str = TEXT
 
@@ -85,7 +86,7 @@ class HttpServer:
         finally:
             self._clients -= 1
 
-    def _answer(self, method: str, target: str) -> Response:
+    async def _answer(self, method: str, target: str) -> Response:
         parts = urlsplit(target)
         path = unquote(parts.path)
         handler = self._routes.get(path) or self._below(path)
@@ -94,7 +95,7 @@ class HttpServer:
         if method not in _METHODS:
             return text_response(f"405 {method} is not possible; use GET or HEAD", 405)
         try:
-            return handler(Request(path=path, query=dict(parse_qsl(parts.query))))
+            return await _whole(handler(Request(path=path, query=dict(parse_qsl(parts.query)))))
         except Exception as error:
             self._on_error(f"http: {path}: {error!r}")
             return text_response("500 internal error; the server's log has it", 500)
@@ -104,10 +105,23 @@ class HttpServer:
         return next((self._routes[prefix] for prefix in folders if path.startswith(prefix)), None)
 
 
+async def _whole(response: Response) -> Response:
+    """The response with its pieces put together."""
+    if not isinstance(response.body, Iterator):
+        return response
+    pieces: list[bytes] = []
+    for piece in response.body:
+        pieces.append(piece)
+        await trio.lowlevel.checkpoint()
+    return attrs.evolve(response, body=b"".join(pieces))
+
+
 class _Conversation:
     """One connection: requests one after the other, each with a deadline."""
 
-    def __init__(self, stream: trio.SocketStream, answer: Callable[[str, str], Response], busy: bool) -> None:
+    def __init__(
+        self, stream: trio.SocketStream, answer: Callable[[str, str], Awaitable[Response]], busy: bool
+    ) -> None:
         self._stream = stream
         self._answer = answer
         self._busy = busy
@@ -162,10 +176,11 @@ class _Conversation:
         if self._busy:
             response = text_response("503 too many clients", 503)
         else:
-            response = self._answer(method, request.target.decode("latin-1"))
+            response = await self._answer(method, request.target.decode("latin-1"))
         if isinstance(response.body, bytes):
             await self._send_whole(response, with_body=method != "HEAD")
         else:
+            assert isinstance(response.body, AsyncGenerator)
             await self._send_stream(response, response.body, with_body=method != "HEAD")
 
     async def _send_whole(self, response: Response, *, with_body: bool) -> None:

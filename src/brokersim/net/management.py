@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from brokersim.net.statsd_health import to_plain
+from brokersim.net.statsd_health import OutputStatistics, to_plain
 
 if TYPE_CHECKING:
     from brokersim.net.statsd_server import StatsdServer
@@ -93,7 +93,20 @@ def _stats(server: StatsdServer, words: list[str]) -> str:
     for output in statistics.outputs:
         for field in ("state", "queued", "sent", "dropped", "retries", "last_error"):
             facts[f"{output.name}.{field}"] = getattr(output, field)
+        facts |= {f"{output.name}.{name}": value for name, value in _last_flush(output)}
     return "".join(f"{name}: {value}\n" for name, value in facts.items()) + _END
+
+
+def _last_flush(output: OutputStatistics) -> Iterator[tuple[str, object]]:
+    """statsd's own words: ages in s, `flush_time` in ms, `flush_length` in bytes."""
+    if output.unit != "lines":
+        return
+    now, sent = trio.current_time(), output.last_sent
+    yield "last_flush", _age(now, None if sent is None else sent.at)
+    yield "last_exception", _age(now, output.failed_at)
+    if sent is not None:
+        yield "flush_time", round(sent.seconds * 1000)
+        yield "flush_length", sent.bytes
 
 
 def _age(now: float, then: float | None) -> str:

@@ -95,9 +95,14 @@ class ManyDatagrams:
         packet = self._slots[start : start + min(length, _SLOT)]
         return packet + self._rests[rest : rest + length - _SLOT] if length > _SLOT else packet
 
-    def address(self, index: int) -> tuple[str, int]:
-        """Host and port that sent a datagram of the last read."""
-        name = self._names[index * _NAME : (index + 1) * _NAME]
+    def names(self) -> bytes:
+        """Who sent the datagrams of the last read, for `address`: the next read overwrites it here."""
+        return bytes(self._names)
+
+    @staticmethod
+    def address(names: bytes, index: int) -> tuple[str, int]:
+        """Host and port that sent a datagram."""
+        name = names[index * _NAME : (index + 1) * _NAME]
         port = int.from_bytes(name[2:4], "big")
         if int.from_bytes(name[:2], sys.byteorder) == socket.AF_INET:
             return socket.inet_ntop(socket.AF_INET, name[4:8]), port

@@ -22,6 +22,7 @@ _WORDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "management": ("management", str),
     "forward": ("outputs", str),
     "db": ("outputs", "db:{}".format),
+    "retention": ("retention", str),
 }
 
 
@@ -33,8 +34,9 @@ def is_serve(text: str) -> bool:
 def parse_serve(text: str, *, sockets: bool = True) -> ServeSettings:
     """``serve`` or ``serve:WORD=VALUE,...``. Raises ValueError that says what would be right.
 
-    Words: listen, dialect, flush, http, management, forward, db. Listening and HTTP are on free loopback ports unless
-    told otherwise or ``none``; without ``sockets`` (simulated time, in which every peer is late) there are none.
+    Words: listen, dialect, flush, http, management, forward, db, retention. Listening and HTTP are on free loopback
+    ports unless told otherwise or ``none``; without ``sockets`` (simulated time, in which every peer is late) there are
+    none.
     """
     chosen: dict[str, Any] = {}
     outputs: list[str] = []

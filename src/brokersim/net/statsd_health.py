@@ -51,10 +51,19 @@ class FlushStatistics:
 
 
 @attrs.frozen(kw_only=True)
-class OutputStatistics:
-    """One output. ``queued``, ``limit``, ``sent``, ``dropped`` and ``resent`` are in the unit it names.
+class Sent:
+    """The last flush an output delivered: when (trio's time), how long that took (s), and its size."""
 
-    ``state`` is one of idle, connected, retrying, failed and closed.
+    at: float
+    seconds: float
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class OutputStatistics:
+    """One output. ``queued``, ``limit``, ``sent``, ``dropped``, ``resent`` and ``in_doubt`` are in the unit it names.
+
+    ``state`` is one of idle, connected, retrying, failed and closed. ``failed_at`` is in trio's time.
     """
 
     name: str
@@ -66,8 +75,11 @@ class OutputStatistics:
     sent: int
     dropped: int
     resent: int = 0
+    in_doubt: int = 0
     retries: int = 0
     last_error: str | None = None
+    failed_at: float | None = None
+    last_sent: Sent | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +125,7 @@ def own_values(statistics: ServerStatistics) -> dict[str, Number]:
     }
     values |= {f"keys.{kind}": count for kind, count in health.keys.items()}
     for output in statistics.outputs:
-        for field in ("queued", "sent", "dropped", "resent", "retries"):
+        for field in ("queued", "sent", "dropped", "resent", "in_doubt", "retries"):
             values[f"outputs.{output.name}.{field}"] = getattr(output, field)
     return values
 

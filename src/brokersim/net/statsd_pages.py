@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from importlib.resources import files
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from brokersim.net.http import Request, Response, json_response, text_response
-from brokersim.net.outputs.openmetrics import CONTENT_TYPE
-from brokersim.net.statsd_health import to_plain
-from brokersim.net.wiretap import TapFlush, TapGap, TapItem, TapLine, flush_table
+from brokersim.net.http import JSON, Request, Response, json_response, text_response
+from brokersim.net.outputs.openmetrics import CONTENT_TYPE, SLICE_KEYS
+from brokersim.net.statsd_health import ServerStatistics, to_plain
+from brokersim.net.wiretap import TapFlush, TapItem, TapLine, flush_rows
+from brokersim.statsd.flushed import Flush
 from brokersim.version import VERSION
 
 if TYPE_CHECKING:
@@ -102,26 +104,28 @@ class StatsdPages:
 
     def stats(self, _: Request) -> Response:
         server = self._server
-        flush = server.last_flush
-        table: dict[str, Any] = {"t": None, "interval": server.settings.flush_s}
-        table |= {kind: {} for kind in ("counters", "gauges", "timers", "sets")}
         statistics = server.statistics()
-        return json_response(
-            to_plain(
-                {
-                    "version": VERSION,
-                    "pid": os.getpid(),
-                    "dialect": server.settings.dialect,
-                    "uptime_s": statistics.uptime_s,
-                    **(table if flush is None else flush_table(flush)),
-                    "health": statistics,
-                }
-            )
-        )
+        head = {
+            "version": VERSION,
+            "pid": os.getpid(),
+            "dialect": server.settings.dialect,
+            "uptime_s": statistics.uptime_s,
+        }
+        return Response(body=self._stats(head, statistics), content_type=JSON)
+
+    def _stats(self, head: dict[str, Any], statistics: ServerStatistics) -> Iterator[bytes]:
+        flush = self._server.last_flush
+        yield b"{" + members(head) + b", "
+        if flush is None:
+            nothing = {"t": None, "interval": self._server.settings.flush_s}
+            yield members(nothing | {kind: {} for kind in ("counters", "gauges", "timers", "sets")})
+        else:
+            yield from flush_members(flush)
+        yield b", " + members({"health": statistics}) + b"}"
 
     def metrics(self, _: Request) -> Response:
-        page = self._server.openmetrics.render(self._server.statistics())
-        return text_response(page, content_type=CONTENT_TYPE)
+        slices = self._server.openmetrics.slices(self._server.statistics())
+        return Response(body=(piece.encode() for piece in slices), content_type=CONTENT_TYPE)
 
     def metric(self, request: Request) -> Response:
         """What is known of one key: `/metric/flux.kvs.0.request_rx`."""
@@ -166,18 +170,39 @@ class StatsdPages:
                         return
                 if scope.cancelled_caught or item is None:
                     yield b": idle\n\n"
-                else:
-                    yield event_bytes(item, tap.wants)
+                    continue
+                pieces = []
+                for piece in event_pieces(item, tap.wants):
+                    pieces.append(piece)
+                    await trio.lowlevel.checkpoint()
+                yield b"".join(pieces)
 
 
-def event_bytes(item: TapItem, wants: Callable[[str], bool]) -> bytes:
-    """One server-sent event; bytes of a line that are no UTF-8 appear as ``\\xNN``."""
-    kind, data = _EVENTS[type(item)](item, wants)
-    return f"event: {kind}\ndata: {json.dumps(to_plain(data))}\n\n".encode()
+def event_pieces(item: TapItem, wants: Callable[[str], bool]) -> Iterator[bytes]:
+    """One server-sent event in pieces, each made quickly; bytes of a line that are no UTF-8 appear as ``\\xNN``."""
+    if isinstance(item, TapFlush):
+        yield b"event: flush\ndata: {"
+        yield from flush_members(item.flush, wants)
+        yield b"}\n\n"
+    elif isinstance(item, TapLine):
+        line = {"t": item.t, "line": item.line, "sender": item.sender}
+        yield b"event: line\ndata: {%b}\n\n" % members(line)
+    else:
+        yield b"event: gap\ndata: {%b}\n\n" % members({"dropped": item.dropped})
 
 
-_EVENTS: dict[type, Callable[[Any, Callable[[str], bool]], tuple[str, dict[str, Any]]]] = {
-    TapLine: lambda item, _: ("line", {"t": item.t, "line": item.line, "sender": item.sender}),
-    TapFlush: lambda item, wants: ("flush", flush_table(item.flush, wants)),
-    TapGap: lambda item, _: ("gap", {"dropped": item.dropped}),
-}
+def flush_members(flush: Flush, wants: Callable[[str], bool] = lambda key: True) -> Iterator[bytes]:
+    """The members of a `flush_table` as JSON, in pieces of so many keys."""
+    yield members({"t": flush.t, "interval": flush.interval})
+    for kind, rows in flush_rows(flush, wants):
+        yield b', "%b": {' % kind.encode()
+        separator = b""
+        while some := dict(islice(rows, SLICE_KEYS)):
+            yield separator + members(some)
+            separator = b", "
+        yield b"}"
+
+
+def members(table: Mapping[str, object]) -> bytes:
+    """The inside of a JSON object."""
+    return json.dumps(to_plain(table))[1:-1].encode()

@@ -16,7 +16,7 @@ import trio
 
 from brokersim.net.http import HttpServer
 from brokersim.net.management import Management
-from brokersim.net.outputs import Output, PacketOutput, open_output
+from brokersim.net.outputs import Output, PacketOutput, open_output, thinned
 from brokersim.net.outputs.forward import Forward
 from brokersim.net.outputs.openmetrics import OpenMetricsPage
 from brokersim.net.statsd_clock import FlushGrid, TimeAxis
@@ -34,13 +34,14 @@ from brokersim.net.statsd_settings import (
     parse_host_port,
     parse_listen,
 )
-from brokersim.net.statsd_sockets import TURN, DatagramSocket, address_text, bind, listen_tcp
+from brokersim.net.statsd_sockets import DatagramSocket, address_text, bind, listen_tcp
 from brokersim.net.statsd_stream import LineStreams
 from brokersim.net.wiretap import Wiretap
 from brokersim.statsd.aggregator import Aggregator, SenderOf
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.flushed import BadLine, Flush, Health
 from brokersim.statsd.plain import Packet
+from brokersim.statsd.slots import Slots
 
 #: Turns of each socket right before a flush: what arrived before it belongs to it, but a flood must not put it off.
 _TURNS_BEFORE_FLUSH = 64
@@ -172,7 +173,7 @@ class StatsdServer:
         gather = self.settings.gather_s * min(1.0, sock.granted / RECEIVE_BUFFER)
         while True:
             read = self._drain(sock)
-            if read == TURN:
+            if sock.has_more:
                 await trio.lowlevel.checkpoint()
             elif read and gather:
                 await trio.sleep(gather)
@@ -187,7 +188,8 @@ class StatsdServer:
 
     def _drain_all(self, sock: DatagramSocket) -> None:
         for _ in range(_TURNS_BEFORE_FLUSH):
-            if self._drain(sock) < TURN:
+            self._drain(sock)
+            if not sock.has_more:
                 return
 
     # Life
@@ -228,13 +230,18 @@ class StatsdServer:
         # Files last: a start that fails for another reason leaves none behind that would be in the way of the next.
         urls = sorted(self.settings.outputs, key=lambda url: url.startswith("db:"))
         inline = self._wall is None
-        outputs = [*self._given_outputs, *(open_output(url, inline=inline) for url in urls)]
-        for output in outputs:
+        keeps = self.settings.keeps
+        opened = [open_output(url, inline=inline, keeps=keeps) for url in urls]
+        for output in opened:
             if isinstance(output, Forward) and output.leads_to(self.addresses):
                 raise ServeError(
                     f"output {output.target} is this server itself; what came in would never end"
                 )
-        self._outputs = _Outputs(outputs, self._log)
+        stores = [thinned(output, keeps, self._slots) for output in opened]
+        self._outputs = _Outputs([*self._given_outputs, *stores], self._log)
+
+    def _slots(self, step_us: int) -> Slots:
+        return Slots(step_us, self.settings.dialect, self.settings.config)
 
     def _bind(self, closing: ExitStack) -> list[tuple[Callable[[Any], Awaitable[None]], Any]]:
         """Every socket there is to be, and who serves it."""

@@ -12,6 +12,7 @@ import attrs
 
 from brokersim.statsd.config import AggregatorConfig, ConfigError
 from brokersim.statsd.dialects import UnknownDialectError, dialect_name
+from brokersim.statsd.slots import Keep, RetentionError, parse_retention
 
 #: Asked for; the kernel grants root all of it, others what net.core.rmem_max allows. Room for 40,000 small packets,
 #: which is what the fastest sender on loopback makes while they gather.
@@ -97,6 +98,13 @@ def _check_flush(_: object, __: attrs.Attribute[Any], seconds: float) -> None:
         raise ServeError(str(error)) from None
 
 
+def _check_retention(_: object, __: attrs.Attribute[Any], retention: str | None) -> None:
+    try:
+        parse_retention(retention or "1s:1s")
+    except RetentionError as error:
+        raise ServeError(str(error)) from None
+
+
 def _check_listen(_: object, __: attrs.Attribute[Any], addresses: tuple[str, ...]) -> None:
     for address in addresses:
         parse_listen(address)
@@ -114,8 +122,9 @@ class ServeSettings:
     ``aggregator`` holds what concerns values and names; its interval gives way to ``flush_s``. ``gather_s`` is how
     long packets may gather in the kernel once the socket was found empty (0: none, for simulated clocks); every
     flush reads what waits, so this delays no value.
-    ``tcp_stall_s`` is how long a TCP client may leave a line unfinished. ``grace_s`` is how long the end waits for
-    outputs to deliver. All times are in seconds.
+    ``retention`` (``0.1s:1h,10s:7d``) is how finely and how long the run database keeps values, and how often Graphite
+    gets them. ``tcp_stall_s`` is how long a TCP client may leave a line unfinished. ``grace_s`` is how long the end
+    waits for outputs to deliver. All times are in seconds.
     """
 
     listen: tuple[str, ...] = attrs.field(
@@ -125,6 +134,7 @@ class ServeSettings:
     flush_s: float = attrs.field(default=1.0, validator=_check_flush)
     aggregator: AggregatorConfig = attrs.field(factory=AggregatorConfig)
     outputs: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    retention: str | None = attrs.field(default=None, validator=_check_retention)
     http: str | None = attrs.field(default=None, validator=_check_address)
     management: str | None = attrs.field(default=None, validator=_check_address)
     receive_buffer: int = attrs.field(default=RECEIVE_BUFFER, validator=_at_least(1, " bytes"))
@@ -133,6 +143,11 @@ class ServeSettings:
     tcp_stall_s: float = attrs.field(default=60.0, validator=_at_least(0.01, " s"))
     grace_s: float = attrs.field(default=5.0, validator=_at_least(0, " s"))
     own_metrics: bool = True
+
+    @property
+    def keeps(self) -> tuple[Keep, ...]:
+        """The retention, finest step first; empty: every flush, for ever."""
+        return parse_retention(self.retention) if self.retention else ()
 
     @property
     def config(self) -> AggregatorConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -195,26 +195,29 @@ class Wiretap:
 
 def flush_table(flush: Flush, wants: Callable[[str], bool] = lambda key: True) -> dict[str, Any]:
     """A flush for JSON: t and interval (s); counters, gauges, timers and sets of the keys that are wanted."""
-    timers: dict[str, dict[str, Any]] = {}
-    for key, count in flush.timer_counts.items():
-        if wants(key):
-            timers[key] = {"count": count, "approx": key in flush.buckets, **_timer_fields(flush, key)}
-    return {
-        "t": flush.t,
-        "interval": flush.interval,
-        "counters": {
-            key: {"count": count, "rate": count / flush.interval, "total": flush.totals.get(key, 0)}
-            for key, count in flush.counters.items()
-            if wants(key)
-        },
-        "gauges": _wanted(flush.gauges, wants),
-        "timers": timers,
-        "sets": _wanted(flush.sets, wants),
-    }
+    table: dict[str, Any] = {"t": flush.t, "interval": flush.interval}
+    for kind, rows in flush_rows(flush, wants):
+        table[kind] = dict(rows)
+    return table
 
 
-def _wanted(table: Mapping[str, Any], wants: Callable[[str], bool]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if wants(key)}
+def flush_rows(
+    flush: Flush, wants: Callable[[str], bool] = lambda key: True
+) -> Iterator[tuple[str, Iterator[tuple[str, Any]]]]:
+    """Each kind, and its keys with what a `flush_table` says of each, made when they are asked for."""
+    yield "counters", ((key, _counter(flush, key)) for key in flush.counters if wants(key))
+    yield "gauges", ((key, value) for key, value in flush.gauges.items() if wants(key))
+    yield "timers", ((key, _timer(flush, key)) for key in flush.timer_counts if wants(key))
+    yield "sets", ((key, value) for key, value in flush.sets.items() if wants(key))
+
+
+def _counter(flush: Flush, key: str) -> dict[str, Any]:
+    count = flush.counters[key]
+    return {"count": count, "rate": count / flush.interval, "total": flush.totals.get(key, 0)}
+
+
+def _timer(flush: Flush, key: str) -> dict[str, Any]:
+    return {"count": flush.timer_counts[key], "approx": key in flush.buckets, **_timer_fields(flush, key)}
 
 
 _PERCENTILES = (50, 90, 99)

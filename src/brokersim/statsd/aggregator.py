@@ -87,9 +87,12 @@ class Aggregator:
         intake.last_packet_t = t
         step = max(1, len(packets) * _COLUMN_BYTES // max(1, size))
         for start in range(0, len(packets), step):
-            self._feed_some(packets[start : start + step], lambda index, at=start: sender_of(at + index), t)
+            self._feed_some(packets[start : start + step], start, sender_of, t)
 
-    def _feed_some(self, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
+    def _feed_some(self, packets: Sequence[Packet], start: int, all_senders: SenderOf, t: float) -> None:
+        def sender_of(index: int) -> str | None:
+            return all_senders(start + index)
+
         text = joined_lines(packets)
         is_within = len(text) <= self._packet_limit or max(map(len, packets)) <= self._packet_limit
         plain = plain_lines(text) if is_within else None

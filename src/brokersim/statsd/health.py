@@ -45,13 +45,16 @@ class BadLineRing:
     """The last bad lines, oldest first."""
 
     size: int
-    _ring: deque[BadLine] = attrs.field(init=False)
+    _ring: deque[tuple[str, bytes, str | None, float]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._ring = deque(maxlen=self.size)
 
     def add(self, reason: str, line: bytes, sender: str | None, t: float) -> None:
-        self._ring.append(BadLine(reason=reason, line=line[:KEPT_BYTES], sender=sender, t=t))
+        # A flood of them passes through here, few of them are ever looked at.
+        self._ring.append((reason, line[:KEPT_BYTES], sender, t))
 
     def snapshot(self) -> tuple[BadLine, ...]:
-        return tuple(self._ring)
+        return tuple(
+            BadLine(reason=reason, line=line, sender=sender, t=t) for reason, line, sender, t in self._ring
+        )

@@ -64,8 +64,8 @@ def explain_retention(retention: str, flush: float | None = None) -> RetentionRe
 
 def _read(part: str) -> Archive | RetentionReport:
     step_text, colon, length_text = part.partition(":")
-    step = _seconds(step_text)
-    length = _seconds(length_text)
+    step = seconds_of(step_text)
+    length = seconds_of(length_text)
     if not colon or step is None or length is None:
         return RetentionReport(
             ok=False, text=f"{part!r} is no retention; it is a step, a colon and a length", hint="1s:1d"
@@ -81,7 +81,8 @@ def _read(part: str) -> Archive | RetentionReport:
     return Archive(step=int(step), points=points)
 
 
-def _seconds(text: str) -> float | None:
+def seconds_of(text: str) -> float | None:
+    """A length of time as Graphite writes it, in s; None if it is none."""
     match = _PART.fullmatch(text.strip())
     if match is None:
         return None

@@ -5,6 +5,7 @@ Knows nothing of any dialect's grammar or of what samples add up to.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from brokersim.statsd.numbers import Number
@@ -42,13 +43,15 @@ class Judgement(NamedTuple):
 class BadLineError(Exception):
     """A line, or a part of one, that is no metric; the reason is one of the words in docs/statsd-dialects.md."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    @property
+    def reason(self) -> str:
+        return str(self.args[0])
 
 
 NOTHING = Judgement()
 
 
+@cache
 def bad(reason: str) -> Judgement:
+    """The judgement of a line that is bad as a whole."""
     return Judgement(bad=(reason,))

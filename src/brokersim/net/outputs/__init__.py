@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,27 +11,32 @@ from brokersim.net.outputs.console import Console
 from brokersim.net.outputs.forward import Forward
 from brokersim.net.outputs.graphite import BUFFER_LINES, Graphite
 from brokersim.net.outputs.rundb import RunDatabaseOutput
+from brokersim.net.outputs.thinned import thinned
 from brokersim.net.statsd_settings import ServeError, parse_target
+from brokersim.statsd.slots import Keep
 
-__all__ = ["Output", "PacketOutput", "QueuedOutput", "open_output"]
+__all__ = ["Output", "PacketOutput", "QueuedOutput", "open_output", "thinned"]
 
 
-def open_output(url: str, *, inline: bool = False) -> Output:
+def open_output(url: str, *, inline: bool = False, keeps: Sequence[Keep] = ()) -> Output:
     """The output of ``graphite://H:P[?buffer=LINES]``, ``statsd://H:P``, ``db:PATH`` or ``console:``.
 
-    ``inline`` is for simulated clocks: what could be done in a thread is done at once. Raises ServeError.
+    ``inline`` is for simulated clocks: what could be done in a thread is done at once. ``keeps`` is how long a run
+    database keeps what. Raises ServeError.
     """
+    if url.startswith("db:"):
+        return _database(url, inline, keeps)
     scheme, colon, _ = url.partition(":")
     opener = _OPENERS.get(scheme) if colon else None
     if opener is None:
         raise ServeError(f"no output {url!r}; give {', '.join(_FORMS)}")
-    return opener(url, inline)
+    return opener(url)
 
 
 _FORMS = ("graphite://HOST:PORT", "statsd://HOST:PORT", "db:PATH", "console:")
 
 
-def _graphite(url: str, inline: bool) -> Output:
+def _graphite(url: str) -> Output:
     host, port = parse_target(url, "graphite")
     options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     buffer = options.pop("buffer", str(BUFFER_LINES))
@@ -42,27 +47,26 @@ def _graphite(url: str, inline: bool) -> Output:
     return Graphite(host, port, buffer=int(buffer))
 
 
-def _forward(url: str, inline: bool) -> Output:
+def _forward(url: str) -> Output:
     host, port = parse_target(url, "statsd")
     return Forward(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
-def _database(url: str, inline: bool) -> Output:
+def _database(url: str, inline: bool, keeps: Sequence[Keep]) -> Output:
     path = url.partition(":")[2]
     if not path:
         raise ServeError(f"output {url!r} names no file; give db:PATH")
-    return RunDatabaseOutput(Path(path), inline=inline)
+    return RunDatabaseOutput(Path(path), inline=inline, keeps=keeps)
 
 
-def _console(url: str, inline: bool) -> Output:
+def _console(url: str) -> Output:
     if url != "console:":
         raise ServeError(f"no output {url!r}; the console is console: and nothing behind it")
     return Console()
 
 
-_OPENERS: dict[str, Callable[[str, bool], Output]] = {
+_OPENERS: dict[str, Callable[[str], Output]] = {
     "graphite": _graphite,
     "statsd": _forward,
-    "db": _database,
     "console": _console,
 }

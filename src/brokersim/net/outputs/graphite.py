@@ -11,13 +11,13 @@ import termios
 import trio
 
 from brokersim.net.outputs.spool import Block, Spool
-from brokersim.net.statsd_health import OutputStatistics
+from brokersim.net.statsd_health import OutputStatistics, Sent
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.numbers import format_number
 
 #: Lines kept while the server is away: 10 MB, ten minutes of 166 values a second.
 BUFFER_LINES = 100_000
-#: Seconds that lines are kept after they were handed over; they are sent again if the connection then breaks.
+#: Seconds that lines are kept after they were handed over; they are sent again if the connection then ends.
 KEEP_S = 10.0
 CONNECT_S = 5.0
 #: Pauses between two tries, in seconds: the first, and the longest it doubles up to.
@@ -46,7 +46,8 @@ class Graphite:
     """Sends flushes to carbon, oldest first; reconnects for ever, with pauses of 0.1 s doubling up to 10 s.
 
     An outage that fits in ``buffer`` lines loses nothing. What was handed over in the last 10 s before a connection
-    broke is sent again, since nobody knows what carbon read; a value sent twice overwrites itself.
+    ended is sent again, since nobody knows what carbon did with it; if the connection was reset, which a kernel does
+    when its program went without reading all it had, the last 6 MiB are. A value sent twice overwrites itself.
     """
 
     name = "graphite"
@@ -58,9 +59,12 @@ class Graphite:
         self._wake = trio.Event()
         self._is_closed = False
         self._is_done = False
+        self._was_reset = False
         self._state = "idle"
         self._retries = 0
         self._last_error: str | None = None
+        self._failed_at: float | None = None
+        self._last_sent: Sent | None = None
 
     def offer(self, flush: Flush) -> None:
         if not self._is_closed:
@@ -95,17 +99,18 @@ class Graphite:
             with trio.fail_after(CONNECT_S):
                 stream = await trio.open_tcp_stream(self._host, self._port)
         except OSError as error:
-            self._last_error = f"cannot connect: {_reason(error)}"
+            self._note_error(f"cannot connect: {_reason(error)}")
             return
         except trio.TooSlowError:
-            self._last_error = f"cannot connect: no answer within {CONNECT_S:g} s"
+            self._note_error(f"cannot connect: no answer within {CONNECT_S:g} s")
             return
         self._state = "connected"
+        self._was_reset = False
         async with stream:
             _set_user_timeout(stream)
             await self._deliver(stream)
         if not self._is_done:
-            self._spool.restart()
+            self._spool.restart(trio.current_time(), was_reset=self._was_reset)
 
     async def _deliver(self, stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
@@ -113,7 +118,7 @@ class Graphite:
             try:
                 await self._send(stream)
             except trio.BrokenResourceError as error:
-                self._last_error = f"connection lost: {_reason(error)}"
+                self._note_reset(error)
             nursery.cancel_scope.cancel()
 
     async def _notice_end(self, stream: trio.SocketStream, scope: trio.CancelScope) -> None:
@@ -121,10 +126,18 @@ class Graphite:
         try:
             while await stream.receive_some(1024):
                 pass
-            self._last_error = "connection lost: the server closed it"
+            self._note_error("connection lost: the server closed it")
         except trio.BrokenResourceError as error:
-            self._last_error = f"connection lost: {_reason(error)}"
+            self._note_reset(error)
         scope.cancel()
+
+    def _note_reset(self, error: trio.BrokenResourceError) -> None:
+        self._was_reset = True
+        self._note_error(f"connection lost: {_reason(error)}")
+
+    def _note_error(self, text: str) -> None:
+        self._last_error = text
+        self._failed_at = trio.current_time()
 
     async def _send(self, stream: trio.SocketStream) -> None:
         """Sends what there is until the end; returns when all is acknowledged and nothing more will come."""
@@ -132,7 +145,10 @@ class Graphite:
             self._spool.acknowledge(_unacknowledged(stream), trio.current_time())
             block = self._spool.hand_over(trio.current_time())
             if block is not None:
+                began = trio.current_time()
                 await stream.send_all(block.data)
+                now = trio.current_time()
+                self._last_sent = Sent(at=now, seconds=now - began, bytes=len(block.data))
             elif not self._is_closed:
                 self._wake = trio.Event()
                 await self._wake.wait()
@@ -154,8 +170,11 @@ class Graphite:
             sent=spool.sent,
             dropped=spool.dropped,
             resent=spool.resent,
+            in_doubt=spool.in_doubt,
             retries=self._retries,
             last_error=self._last_error,
+            failed_at=self._failed_at,
+            last_sent=self._last_sent,
         )
 
 

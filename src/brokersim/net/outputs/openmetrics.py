@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from itertools import count as numbers
+from typing import NamedTuple
 
 import attrs
 
@@ -136,15 +137,17 @@ class NameTable:
         return len(self._given)
 
 
-@attrs.define(eq=False)
-class _Totals:
+class _Totals(NamedTuple):
     """What a summary's count and sum have grown to."""
 
-    count: Number = 0
-    sum: float = 0.0
+    samples: Number = 0
+    total: float = 0.0
 
 
+_NOTHING_YET = _Totals()
 _GAUGE_HELP = {"gauge": "statsd gauge", "set": "statsd set, members in the interval"}
+#: Keys between two looks at what else there is to do: some 2 ms of work.
+SLICE_KEYS = 200
 
 
 class OpenMetricsPage:
@@ -165,14 +168,13 @@ class OpenMetricsPage:
         """Takes in a flush; every one has to pass here, or summaries miss it."""
         self._flush = flush
         keys = flush.timer_counts.keys()
-        if len(self._timers) > len(keys):
-            # Keys that expired are gone, their sums with them: what comes back starts at 0, which scrapers expect.
-            self._timers = {key: totals for key, totals in self._timers.items() if key in keys}
+        before = self._timers
+        # Made anew, since a page may be half-way through the old one. Keys that expired are gone, their sums with
+        # them: what comes back starts at 0, which scrapers expect.
+        self._timers = {}
         for key, count in flush.timer_counts.items():
-            totals = self._timers.setdefault(key, _Totals())
-            mean = _mean(flush, key)
-            totals.count += count
-            totals.sum += mean * count
+            so_far = before.get(key, _NOTHING_YET)
+            self._timers[key] = _Totals(so_far.samples + count, so_far.total + _mean(flush, key) * count)
         shown = len(flush.counters) + len(flush.gauges) + len(flush.sets) + len(keys)
         if len(self._names) > 2 * shown + 1000:
             seen = {*flush.counters, *keys, *flush.gauges, *flush.sets}
@@ -181,48 +183,74 @@ class OpenMetricsPage:
 
     def render(self, statistics: ServerStatistics | None = None) -> str:
         """The page, complete with ``# EOF``; the server's own health first."""
-        families: dict[str, _Family] = {}
-        if statistics is not None:
-            self._own(families, statistics)
-        if self._flush is not None:
-            self._keys(families, self._flush)
-        return "".join(_family_text(family) for family in families.values()) + "# EOF\n"
+        return "".join(self.slices(statistics))
 
-    def _family(
-        self, families: dict[str, _Family], kind: str, key: str, text: str, table: str = ""
-    ) -> tuple[_Family, Labels]:
-        name, labels = self._names.place(kind, key, table)
-        family = families.get(name)
+    def slices(self, statistics: ServerStatistics | None = None) -> Iterator[str]:
+        """The page of this moment, in pieces that are each made quickly; many are empty."""
+        return _Page(names=self._names, flush=self._flush, timers=self._timers, prefix=self._prefix).slices(
+            statistics
+        )
+
+
+@attrs.define(eq=False, kw_only=True)
+class _Page:
+    """One page while it is made: of one flush, whatever is flushed meanwhile."""
+
+    names: NameTable
+    flush: Flush | None
+    timers: Mapping[str, _Totals]
+    prefix: str
+    families: dict[str, _Family] = attrs.field(factory=dict)
+
+    def slices(self, statistics: ServerStatistics | None) -> Iterator[str]:
+        if statistics is not None:
+            self._own(statistics)
+        if self.flush is not None:
+            for number, _ in enumerate(self._keys(self.flush)):
+                if number % SLICE_KEYS == SLICE_KEYS - 1:
+                    yield ""
+        families = iter(self.families.values())
+        while some := list(islice(families, SLICE_KEYS)):
+            yield "".join(map(_family_text, some))
+        yield "# EOF\n"
+
+    def _family(self, kind: str, key: str, text: str, table: str = "") -> tuple[_Family, Labels]:
+        name, labels = self.names.place(kind, key, table)
+        family = self.families.get(name)
         if family is None:
-            family = families[name] = _Family(name, kind, text)
+            family = self.families[name] = _Family(name, kind, text)
         return family, labels
 
-    def _keys(self, families: dict[str, _Family], flush: Flush) -> None:
+    def _keys(self, flush: Flush) -> Iterator[None]:
+        """Puts every key into its family, one at a time."""
         for key in flush.counters:
             total = flush.totals.get(key, 0)
             kind = COUNTER if total >= 0 else UNKNOWN
-            family, labels = self._family(families, kind, key, "statsd counter, since the start")
+            family, labels = self._family(kind, key, "statsd counter, since the start")
             suffix = "_total" if kind == COUNTER else ""
             family.lines.append(sample_line(family.name + suffix, labels, total))
+            yield
         for key in flush.timer_counts:
-            family, labels = self._family(families, SUMMARY, key, "statsd timer, as sent (ms: milliseconds)")
+            family, labels = self._family(SUMMARY, key, "statsd timer, as sent (ms: milliseconds)")
             family.lines += self._summary(family.name, labels, flush, key)
+            yield
         for name, values in (("gauge", flush.gauges), ("set", flush.sets)):
             for key, value in values.items():
-                family, labels = self._family(families, GAUGE, key, _GAUGE_HELP[name], name)
+                family, labels = self._family(GAUGE, key, _GAUGE_HELP[name], name)
                 family.lines.append(sample_line(family.name, labels, value))
+                yield
 
     def _summary(self, name: str, labels: Labels, flush: Flush, key: str) -> Iterator[str]:
         for quantile, value in _quantiles(flush, key):
             yield sample_line(name, (*labels, ("quantile", str(quantile))), value)
-        totals = self._timers[key]
-        yield sample_line(f"{name}_count", labels, totals.count)
-        yield sample_line(f"{name}_sum", labels, totals.sum)
+        totals = self.timers[key]
+        yield sample_line(f"{name}_count", labels, totals.samples)
+        yield sample_line(f"{name}_sum", labels, totals.total)
 
-    def _own(self, families: dict[str, _Family], statistics: ServerStatistics) -> None:
+    def _own(self, statistics: ServerStatistics) -> None:
         """The server's own metrics; names that end in what they count are counters."""
         for kind, name, labels, value in _own_samples(statistics):
-            family, _ = self._family(families, kind, f"{self._prefix}_{name}", "this statsd server")
+            family, _ = self._family(kind, f"{self.prefix}_{name}", "this statsd server")
             suffix = "_total" if kind == COUNTER else ""
             family.lines.append(sample_line(family.name + suffix, labels, value))
 
@@ -241,7 +269,7 @@ def _own_samples(statistics: ServerStatistics) -> Iterator[tuple[str, str, Label
     for name, value in own_values(statistics).items():
         if not name.startswith(("keys.", "outputs.")):
             yield (GAUGE if name in _OWN_GAUGES else COUNTER), metric_name(name), (), value
-    for field in ("queued", "sent", "dropped", "resent", "retries"):
+    for field in ("queued", "sent", "dropped", "resent", "in_doubt", "retries"):
         for output in statistics.outputs:
             kind = GAUGE if field == "queued" else COUNTER
             labels = (("output", output.name), ("unit", output.unit))

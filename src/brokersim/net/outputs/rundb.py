@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from brokersim.net.outputs.base import QUEUE_LIMIT, QueuedOutput
 from brokersim.net.statsd_settings import ServeError
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd.flushed import Flush
+from brokersim.statsd.slots import Keep
 from brokersim.version import VERSION
 
 #: "brkr": tells `file` and us that a file is a run database.
@@ -33,6 +35,11 @@ CREATE TABLE sample (series INTEGER NOT NULL, t REAL NOT NULL, v, PRIMARY KEY (s
 CREATE TABLE histogram (series INTEGER NOT NULL, t REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series, t))
     WITHOUT ROWID;
 """
+#: Rows of all series between two times, with the number of their slot of a step in microseconds.
+_SLOTS = (
+    "SELECT series, CAST(ROUND(t * 1e6) AS INTEGER) / ? AS slot, {column} FROM series CROSS JOIN {table}"
+    " ON {table}.series = series.id WHERE t >= ? AND t < ? ORDER BY series, t"
+)
 #: SQLite's integers; larger ones are kept as doubles.
 _LARGEST_INTEGER = 2**63
 
@@ -44,11 +51,16 @@ class RunDatabaseError(ServeError):
 class RunDatabase:
     """A new run database at ``path``, written flush by flush. Raises RunDatabaseError.
 
+    With ``keeps``, finest first, what is older than a length becomes one point a slot of the next step: the average of
+    its values, as whisper does by default, and the merged histogram; what is older than the last length goes.
     May be handed from thread to thread, but not used by two at once.
     """
 
-    def __init__(self, path: Path, meta: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, meta: Mapping[str, str] | None = None, keeps: Sequence[Keep] = ()) -> None:
         self.path = path
+        self._keeps = tuple(keeps)
+        # Per step, in microseconds: everything before has become slots of it. Under 0: everything before has gone.
+        self._aged: dict[int, int] = {}
         if path.exists() and path.stat().st_size:
             raise RunDatabaseError(
                 f"{path} exists: a run database holds one run; choose a new name or move it away"
@@ -73,13 +85,15 @@ class RunDatabase:
         """All of them, or none. Raises sqlite3.Error."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
-        known = dict(self._series)
+        known, aged = dict(self._series), dict(self._aged)
         try:
             for flush in flushes:
                 self._write_flush(flush)
+            if flushes and self._keeps:
+                self._age(round(flushes[-1].t * 1e6))
             connection.execute("COMMIT")
         except BaseException:
-            self._series = known
+            self._series, self._aged = known, aged
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -115,6 +129,49 @@ class RunDatabase:
             ).fetchone()
             number = self._series[kind, name] = int(row[0])
         return number
+
+    def _age(self, now: int) -> None:
+        for fine, coarse in pairwise(self._keeps):
+            before = (now - fine.length) // coarse.step * coarse.step
+            since = self._aged.get(coarse.step, 0)
+            if before > since:
+                self._coarsen(coarse.step, since, before)
+                self._aged[coarse.step] = before
+        last = self._keeps[-1]
+        # A hundredth late at most: looking through all series at each flush would be dearer than the flush.
+        pace = max(last.step, last.length // 100)
+        before = (now - last.length) // pace * pace
+        if before > self._aged.get(0, 0):
+            self._delete(0, before)
+            self._aged[0] = before
+
+    def _coarsen(self, step: int, since: int, before: int) -> None:
+        between = (step, since / 1e6, before / 1e6)
+        values: dict[tuple[int, float], list[float]] = {}
+        rows = self._connection.execute(_SLOTS.format(table="sample", column="v"), between)
+        for series, slot, v in rows:
+            values.setdefault((series, slot * step / 1e6), []).append(v)
+        histograms: dict[tuple[int, float], LogBuckets] = {}
+        rows = self._connection.execute(_SLOTS.format(table="histogram", column="data"), between)
+        for series, slot, blob in rows:
+            histograms.setdefault((series, slot * step / 1e6), LogBuckets()).merge(from_blob(blob))
+        self._delete(since, before)
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO sample VALUES (?, ?, ?)",
+            [(series, t, sum(points) / len(points)) for (series, t), points in values.items()],
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO histogram VALUES (?, ?, ?)",
+            [(series, t, to_blob(buckets)) for (series, t), buckets in histograms.items()],
+        )
+
+    def _delete(self, since: int, before: int) -> None:
+        for table in ("sample", "histogram"):
+            # Series by series, since that is how the tables are sorted.
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE series IN (SELECT id FROM series) AND t >= ? AND t < ?",
+                (since / 1e6, before / 1e6),
+            )
 
     def close(self) -> None:
         """Leaves one file, which readers leave alone: the write-ahead log is only for a run that goes on."""
@@ -287,10 +344,11 @@ class RunDatabaseOutput(QueuedOutput):
         *,
         inline: bool = False,
         meta: Mapping[str, str] | None = None,
+        keeps: Sequence[Keep] = (),
         limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__(f"db:{path}", limit)
-        self._database = RunDatabase(path, meta)
+        self._database = RunDatabase(path, meta, keeps)
         self._inline = inline
 
     def offer(self, flush: Flush) -> None:
