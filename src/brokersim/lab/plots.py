@@ -107,7 +107,7 @@ def draw_chart(found: Found, chart: Chart) -> Figure:
     rows = -(-len(chart.panels) // columns)
     figure, axes = _figure(found, chart.title, rows, columns, chart.height)
     for one, panel in zip(axes, chart.panels, strict=False):
-        _panel(one, panel)
+        _panel(one, panel, columns)
         if not chart.has_one_legend:
             _own_legend(one, panel)
     _blank(axes[len(chart.panels) :])
@@ -116,7 +116,8 @@ def draw_chart(found: Found, chart: Chart) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, panel: Panel) -> None:
+def _panel(axes: Axes, panel: Panel, columns: int) -> None:
+    """A panel's curves; its title is cut at the front to what fits."""
     for curve in panel.curves:
         points = thinned([(t, v) for t, v in curve.points if not panel.log or v > 0], MOST_POINTS)
         if curve.area:
@@ -129,14 +130,40 @@ def _panel(axes: Axes, panel: Panel) -> None:
         if curve.marker and len(points) <= MARKERS:
             options |= {"marker": ".", "markersize": 4}
         (_curve if curve.step else _line)(axes, points, **options)
-    if not any(curve.points for curve in panel.curves):
+    width = 150 // columns
+    title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
+    _label(axes, title, panel.x, panel.y)
+    _scale(axes, panel)
+
+
+def _scale(axes: Axes, panel: Panel) -> None:
+    """Limits with room above the highest value, ticks as people write numbers; no ticks where nothing was recorded."""
+    values = [v for curve in panel.curves for _, v in curve.points if not panel.log or v > 0]
+    if not values:
         _nothing(axes, "nothing recorded")
-    _label(axes, panel.title if len(panel.title) < 52 else f"…{panel.title[-50:]}", panel.x, panel.y)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
     if panel.log:
-        axes.set_yscale("log")
+        _log(axes, max(values) / min(values))
     elif panel.zero:
-        low, high = axes.get_ylim()
-        axes.set_ylim(min(0.0, low) if low < -0.06 * high else 0.0, max(high, 1.0) if high <= 0 < 1 else high)
+        low, high = min(0.0, *values), max(0.0, *values)
+        room = 0.05 * (high - low)
+        axes.set_ylim(low - room if low else 0.0, high + room if high > low else low + 1.0)
+    axes.yaxis.set_major_formatter(_number)
+
+
+def _log(axes: Axes, ratio: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 30 else (1.0,)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float, _position: object = None) -> str:
+    """``20,000`` and ``0.25``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 def _own_legend(axes: Axes, panel: Panel) -> None:
