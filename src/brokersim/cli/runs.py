@@ -218,9 +218,9 @@ def _read(name: str, folder: Path | None) -> tuple[Path, dict[str, Any]]:
 
 
 def _table(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    from brokersim.lab.tables import text
+    from brokersim.lab.tables import columns, text
 
-    names = list(dict.fromkeys(key for row in rows for key in row))
+    names = columns(rows)
     session.table(names, [[text(row.get(name)).replace("–", "-") for name in names] for row in rows])
 
 

@@ -5,6 +5,7 @@ A chart is drawn by matplotlib for slides (plots) and by the page's script for r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -295,16 +296,23 @@ def _run(found: Found) -> Iterable[Chart]:
         stem, _, last = name.rpartition(".")
         groups.setdefault(stem or name, {})[last] = points
     truth = found.get("truth") or {}
-    panels = [_group(stem, series, truth) for stem, series in groups.items()]
-    if not panels:
-        return
+    own = {stem for stem in groups if _OWN.match(stem)}
+    panels = [_group(stem, series, truth) for stem, series in groups.items() if stem not in own]
     left = len(panels) - PANELS
     title = "Recorded series" + (f", {PANELS} of {len(panels)} groups" if left > 0 else "")
-    yield Chart(name="run-series", title=title, panels=tuple(panels[:PANELS]), columns=3, height=1.9)
+    if panels:
+        yield Chart(name="run-series", title=title, panels=tuple(panels[:PANELS]), columns=3, height=1.9)
     for at in range(PANELS, len(panels), PANELS):
         more = tuple(panels[at : at + PANELS])
         title = f"{more[0].title} to {more[-1].title}"
         yield Chart(name=f"run-series-{at}", title=title, panels=more, columns=3, fold=True)
+    if own:
+        more = tuple(_group(stem, groups[stem], truth) for stem in groups if stem in own)
+        yield Chart(name="run-own", title="The aggregator's own figures", panels=more, columns=3, fold=True)
+
+
+#: What an aggregator says about itself, in the names of the dialects.
+_OWN = re.compile(r"((stats|counters|gauges|timers)\.)*(statsd|brubeck|collectd)(\.|$)")
 
 
 def _group(stem: str, series: Mapping[str, Points], truth: Mapping[str, Points]) -> Panel:

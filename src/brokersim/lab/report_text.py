@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from brokersim.lab.compare import Comparison, compare
-from brokersim.lab.tables import NOTE, Found, Row, ran_on, settings, tables, text
+from brokersim.lab.tables import NOTE, Found, Row, columns, ran_on, settings, tables, text
 
 #: Parts of a result that are curves: for those there is `runs export`.
 CURVES = ("series", "truth", "panels", "timers")
@@ -75,7 +75,7 @@ def comparison(found: Comparison) -> Iterator[str]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """A Markdown table; numbers to the right."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
+    names = columns(rows)
     numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
     head = "| " + " | ".join(names) + " |"
     rule = "|" + "|".join("--:" if name in numeric else "--" for name in names) + "|"

@@ -41,6 +41,18 @@ def tables(found: Found) -> list[tuple[str, list[Row]]]:
     return [(name, rows) for name, rows in named if rows]
 
 
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The columns of a table for people: those without lists and objects in them, but for lists of words."""
+    names = dict.fromkeys(key for row in rows for key in row)
+    return [name for name in names if all(_is_plain(row.get(name)) for row in rows)]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) < 4 and all(isinstance(one, str) for one in value)
+    return not isinstance(value, Mapping)
+
+
 def settings(found: Found) -> list[tuple[str, Any]]:
     """What was run and on what: the plan's settings, then the rest."""
     meta = found["meta"]
@@ -78,6 +90,8 @@ def text(value: Any) -> str:
     """A value for people: four digits of what is no whole number."""
     if value is None:
         return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value)) or "–"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
     return f"{value:,}" if type(value) is int else str(value)
