@@ -260,4 +260,4 @@ def test_timers_of_a_run_have_percentiles_over_time_and_over_all(tmp_path: Path)
     assert row["p99"] == pytest.approx(99, rel=0.02)
     assert [one["count"] for one in found["timers"]["load"]] == [100, 100, 100]
     names = [chart.name for chart in charts(found)]
-    assert names == ["run-series", "run-timers"]
+    assert names == ["run-series", "run-own", "run-timers"]

@@ -376,7 +376,7 @@ def _fronts(found: Found) -> Figure:
     figure, axes = _figure(found, "What an error costs: every combination of intervals", 1, 2, 3.6)
     rows = {row["id"]: row for row in found["rows"]}
     prices = (("overhead", "wall time added (%)", 100.0), ("packets_per_s", "packets/s (log)", 1.0))
-    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", COLOURS[2], 42))
+    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", "#000000", 90))
     for one, (price, label, scale) in zip(axes, prices, strict=True):
         one.scatter([scale * row[price] for row in rows.values()], [100 * row["error"] for row in rows.values()],
                     s=14, color="#b0b0b0", label="dominated")  # fmt: skip
@@ -386,8 +386,9 @@ def _fronts(found: Found) -> Figure:
         for key, name, marker, colour, size in marks:
             row = rows.get(found["advice"].get(key))
             if row is not None:
-                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, color=colour,
-                            zorder=5, label=name)  # fmt: skip
+                face = "none" if key == "journal" else colour  # hollow: both may be the same row
+                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, facecolors=face,
+                            edgecolors=colour, linewidths=1.8, zorder=5, label=name)  # fmt: skip
         one.set_ylim(bottom=0)
         _label(one, "", label, "mean error (%)")
     axes[1].set_xscale("log")
@@ -428,15 +429,17 @@ def _heat(
 ) -> None:
     table = [[cells.get((name, flush), float("nan")) for flush in flushes] for name in emissions]
     # Light is right, dark is wrong, and each cell has its number: the colour is never the only carrier.
-    axes.imshow(table, cmap="cividis_r", vmin=0, vmax=most or 1, aspect="auto")
+    axes.pcolormesh(table, cmap="cividis_r", vmin=0, vmax=most or 1, edgecolors="white", linewidth=1)
     axes.grid(False)
-    axes.set_xticks(range(len(flushes)), [f"{flush:g}" for flush in flushes])
-    axes.set_yticks(range(len(emissions)), emissions)
+    axes.invert_yaxis()
+    axes.set_xticks([at + 0.5 for at in range(len(flushes))], [f"{flush:g}" for flush in flushes])
+    axes.set_yticks([at + 0.5 for at in range(len(emissions))], emissions)
     for y, row in enumerate(table):
         for x, error in enumerate(row):
-            shade = "black" if error < 0.5 * most else "white"
+            # What is no number is not above the half either: black on white.
+            shade = "white" if error > 0.5 * most else "black"
             text = "–" if error != error else f"{error:.3g}"
-            axes.text(x, y, text, ha="center", va="center", color=shade, fontsize=8)
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=shade, fontsize=8)
 
 
 def _by_period(emission: str) -> tuple[int, float, str]:

@@ -17,7 +17,11 @@ NOTE = "These are figures of brokersim, not of Flux: compare order and ratios, n
 
 def ran_on(meta: Found) -> str:
     """``brokersim 0.1.0 · CPython 3.11.2 · 2 cores · virtual clock · seed 0``, as far as it is known."""
-    return " · ".join(text.format(meta[key]) for key, text in RAN_ON if meta.get(key) is not None)
+    said = [told.format(meta[key]) for key, told in RAN_ON if meta.get(key) is not None]
+    plan = meta.get("plan")
+    if isinstance(plan, Mapping) and plan.get("seeds") and "seed" not in meta:
+        said.append(f"seeds {text(plan['seeds'])}")
+    return " · ".join(said)
 
 
 def figures(found: Found) -> list[Row]:
