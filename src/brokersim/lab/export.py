@@ -24,7 +24,7 @@ class ExportError(ValueError):
 
 def parts(found: Found) -> dict[str, Callable[[], Rows]]:
     """What of a run can be exported, by name; the first is what is meant when nothing is said."""
-    timers = found.get("timers") or {}
+    timers = found.get("histograms") or {}
     known: dict[str, tuple[bool, Callable[[], Rows]]] = {
         "series": (any(True for _ in islice(long_rows(found), 1)), lambda: long_rows(found)),
         "figures": (bool(figures(found)), lambda: figures(found)),

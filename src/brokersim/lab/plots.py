@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brokersim.lab.bulk import thinned
-from brokersim.lab.charts import COLOURS, HOOKS, Chart, Panel, charts, hook_colour
+from brokersim.lab.chart import COLOURS, HOOKS, Chart, Panel, hook_colour
+from brokersim.lab.charts import charts
 from brokersim.lab.compare import overlaid
 from brokersim.protocol.duration import parse_duration
 
@@ -63,8 +64,10 @@ def pictures(found: Found) -> list[tuple[str, Figure]]:
         raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
     if not wanted:
         return []
+    # What is described as a chart is drawn from that.
+    described = {chart.name for chart in charts(found)}
     with _style():
-        return [(name, picture(found)) for name, picture in wanted]
+        return [(name, picture(found)) for name, picture in wanted if name not in described]
 
 
 def to_svg(figure: Figure) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from brokersim.lab.charts import Chart, charts
+from brokersim.lab.chart import Chart
+from brokersim.lab.charts import charts
 from brokersim.lab.compare import Comparison, compare, overlaid
 from brokersim.lab.page import script, style
 from brokersim.lab.page_data import PageData

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from brokersim.lab.compare import Comparison, compare
-from brokersim.lab.tables import NOTE, Found, Row, columns, ran_on, settings, tables, text
+from brokersim.lab.tables import NOTE, Found, Row, columns, curve_parts, ran_on, settings, tables, text
 
-#: Parts of a result that are curves: for those there is `runs export`.
-CURVES = ("series", "truth", "panels", "timers")
 MOST_ROWS = 200
 MOST_DIFFERENCES = 50
 
@@ -24,7 +22,9 @@ def to_json(results: Sequence[Found], base: Found | None = None) -> dict[str, An
 
 
 def without_curves(found: Found) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key not in CURVES}
+    """For curves and histograms there is `runs export`."""
+    left = {*curve_parts(found), "histograms"}
+    return {key: value for key, value in found.items() if key not in left}
 
 
 def to_markdown(results: Sequence[Found], base: Found | None = None) -> str:
