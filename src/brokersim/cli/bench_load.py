@@ -17,7 +17,7 @@ def load_options(command: F) -> F:
             "--workload", default="serial", metavar="LOAD",
             help="bulk, burst, swf:FILE, trace:FILE  [serial]",
         ),
-        click.option("--limit", type=click.IntRange(1), metavar="N", hidden=True, help="first jobs or requests of FILE"),
+        click.option("--limit", type=click.IntRange(1), metavar="N", hidden=True, help="of FILE, the first"),
         click.option(
             "-x", "--speed", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X", hidden=True,
             help="of FILE  [1]",

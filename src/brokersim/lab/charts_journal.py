@@ -38,7 +38,15 @@ def _watchers(found: Found) -> Iterable[Chart]:
 def _named(curves: Mapping[str, Any], *, step: bool = True) -> tuple[Curve, ...]:
     """A colour a name, in order."""
     return tuple(
-        Curve(label=name, points=points, colour=COLOURS[at % 8], step=step, marker=not step)
+        # Answers are as many as requests: dashed, both are seen.
+        Curve(
+            label=name,
+            points=points,
+            colour=COLOURS[at % 8],
+            dash="6 4" if name.startswith("response") else "",
+            step=step,
+            marker=not step,
+        )
         for at, (name, points) in enumerate(curves.items())
     )
 

@@ -364,7 +364,7 @@ def _watchers(found: Found) -> Figure:
     axes[0].set_yscale("symlog", linthresh=20)
     axes[0].set_yticks(*_percent(max([*shares, 20])))
     _label(axes[0], "wall time added", "", "overhead (%, linear to 20)")
-    axes[1].bar(places, [max(row["metrics_per_s_peak"], 1.0) for row in rows], 0.55, color=colours)
+    axes[1].bar(places, [row["metrics_per_s_peak"] or float("nan") for row in rows], 0.55, color=colours)
     axes[1].set_yscale("log")
     _label(axes[1], "peak", "", "metrics/s (log)")
     for one in axes:
