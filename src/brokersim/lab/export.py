@@ -60,7 +60,8 @@ def write_csv(rows: Rows, file: BinaryIO, _found: Found) -> int:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     # Told that lines end so, it quotes both characters; what is written ends with one.
     writer = csv.DictWriter(_Lines(text), columns, restval="", lineterminator="\r\n")
-    writer.writeheader()
+    if columns:
+        writer.writeheader()
     count = 0
     for row in kept:
         writer.writerow({key: _flat(value) for key, value in row.items()})
