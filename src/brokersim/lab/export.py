@@ -34,10 +34,9 @@ def parts(found: Found) -> dict[str, Callable[[], Rows]]:
         "settings": (True, lambda: ({"setting": key, "value": value} for key, value in settings(found))),
     }
     # Of a recording the samples are wanted, of an experiment its table.
-    order = (
-        sorted(known, key=lambda name: name != "figures") if found["meta"]["experiment"] != "run" else known
-    )
-    return {name: known[name][1] for name in order if known[name][0]}
+    first = "series" if found["meta"]["experiment"] == "run" else "figures"
+    order = sorted(known, key=lambda name: name != first)
+    return {name: known[name][1] for name in order if name == first or known[name][0]}
 
 
 def _timers(timers: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
