@@ -23,6 +23,7 @@ TINY: dict[str, tuple[str, ...]] = {
     "jobs": ("--jobs", "3", "--serial", "2"),
     "statsd_memory": ("--timings", "25000"),
     "statsd_random": ("--datagrams", "400", "--workers", "1"),
+    "report": ("--flushes", "200"),
 }
 KEYS: dict[str, set[str]] = {
     "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
@@ -36,6 +37,7 @@ KEYS: dict[str, set[str]] = {
     "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
     "statsd_memory": {"held_mb", "list_mb", "worst_error"},
     "statsd_random": {"datagrams", "took_s", "times_dearer"},
+    "report": {"samples", "page_cpu_s", "page_bytes", "csv_cpu_s"},
 }
 #: Figures that are differences and may come out negative when nothing is measurable.
 DIFFERENCES = {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns"}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -132,6 +133,15 @@ def test_parquet_goes_to_a_file(folder: Path, run: Run) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="SKIPPING: no pyarrow, no Parquet is read")
     assert run("runs", "export", "before", "-o", "before.parquet").code == 0
     assert parquet.read_table(folder / "before.parquet").num_rows == 6
+
+
+def test_an_export_that_fails_leaves_no_file(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    before = set(folder.iterdir())
+    done = run("runs", "export", "before", "-o", "before.parquet")
+    assert done.code == 1
+    assert "pip install 'brokersim[parquet]'" in done.err
+    assert set(folder.iterdir()) == before
 
 
 def test_two_runs_are_compared_in_a_page_and_the_gate_sets_the_exit_code(folder: Path, run: Run) -> None:

@@ -54,7 +54,8 @@ class Browser:
         self.errors: list[str] = []
         self.fetched: list[str] = []
         self._loaded = False
-        target = self._call("Target.getTargets")["targetInfos"][0]["targetId"]
+        # A page of our own: the first one may not be there yet.
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):

@@ -53,6 +53,13 @@ def test_csv_quotes_what_needs_it_and_has_nested_values_as_json() -> None:
     ]
 
 
+def test_a_recording_without_samples_is_an_empty_table() -> None:
+    empty = {"meta": {"experiment": "run"}, "runs": [], "series": {}}
+    assert list(parts(empty)) == ["series", "settings"]
+    for write in (write_csv, write_jsonl):
+        assert written(write, parts(empty)["series"](), empty) == b""
+
+
 def test_json_lines_are_the_rows() -> None:
     assert [json.loads(line) for line in written(write_jsonl, FOUND["runs"]).splitlines()] == FOUND["runs"]
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from brokersim.lab.charts import Chart, Curve, Panel, charts
+from brokersim.lab.chart import Chart, Curve, Panel
+from brokersim.lab.charts import charts
 from brokersim.lab.overhead import Plan, overhead
 from brokersim.lab.page_data import PageData
 from brokersim.lab.report import ReportError, page, read_result, write_report
@@ -255,9 +256,9 @@ def test_timers_of_a_run_have_percentiles_over_time_and_over_all(tmp_path: Path)
         written.write(server.flush(float(t + 1)))
     written.close()
     found = read_result(tmp_path / "run.db")
-    (row,) = found["timings"]
+    (row,) = found["histogram totals"]
     assert (row["timer"], row["count"], row["max"]) == ("load", 300, 100)
     assert row["p99"] == pytest.approx(99, rel=0.02)
-    assert [one["count"] for one in found["timers"]["load"]] == [100, 100, 100]
+    assert [one["count"] for one in found["histograms"]["load"]] == [100, 100, 100]
     names = [chart.name for chart in charts(found)]
-    assert names == ["run-series", "run-timers"]
+    assert names == ["run-series", "run-own", "run-timers"]

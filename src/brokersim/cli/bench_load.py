@@ -11,15 +11,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def load_options(command: F) -> F:
-    """``--workload``, ``--limit``, ``--speed``: fields of the experiment's Plan."""
+    """``--workload``, ``--limit``, ``--speed``: fields of the experiment's Plan (docs/workloads.md has all three)."""
     options = (
         click.option(
             "--workload", default="serial", metavar="LOAD",
-            help="serial, bulk, burst[:JOBS@PAUSE], swf:FILE, trace:FILE  [serial]",
+            help="bulk, burst, swf:FILE, trace:FILE  [serial]",
         ),
-        click.option("--limit", type=click.IntRange(1), metavar="N", help="first jobs or requests of FILE"),
+        click.option("--limit", type=click.IntRange(1), metavar="N", hidden=True, help="of FILE, the first"),
         click.option(
-            "-x", "--speed", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X", help="of FILE  [1]"
+            "-x", "--speed", type=click.FloatRange(0, min_open=True), default=1.0, metavar="X", hidden=True,
+            help="of FILE  [1]",
         ),
     )  # fmt: skip
     for option in reversed(options):

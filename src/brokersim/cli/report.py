@@ -72,7 +72,7 @@ def report(
     try:
         _write(session, results, against, form, output)
         return None if against is None else _differ(session, results, against, gate, tolerance)
-    except (PlotError, OSError) as error:
+    except PlotError as error:
         raise CommandError(str(error), code=FAILED, attempt=_ATTEMPT) from None
     except ValueError as error:  # two experiments
         raise usage_error(str(error), attempt=_ATTEMPT) from None
@@ -89,7 +89,7 @@ def read(name: str) -> dict[str, Any]:
         return read_result(find_run(name, runs_folder()))
     except RunError as error:
         raise usage_error(str(error), attempt="brokersim runs list") from None
-    except (ReportError, RunDatabaseError, OSError) as error:
+    except (ReportError, RunDatabaseError) as error:
         raise CommandError(str(error), code=FAILED, attempt=_ATTEMPT) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,12 +158,7 @@ def export(
             "Parquet is nothing for a terminal", attempt=f"{name} --format parquet -o FILE.parquet"
         )
     try:
-        if output is None:
-            rows = FORMATS[form](known[chosen](), sys.stdout.buffer, found)
-            sys.stdout.buffer.flush()
-        else:
-            with output.open("wb") as file:
-                rows = FORMATS[form](known[chosen](), file, found)
+        rows = _export(FORMATS[form], known[chosen](), found, output)
     except ExportError as error:
         raise CommandError(str(error), code=FAILED) from None
     if output is not None:
@@ -178,6 +173,22 @@ def export(
             session.emit(told)
         else:
             session.say(f"{output}: {rows:,} rows of {chosen}, {told['bytes']:,} bytes")
+
+
+def _export(write: Callable[[Any, Any, Any], int], rows: Any, found: Any, output: Path | None) -> int:
+    """Into a file that has its name only when it is whole, or to stdout; how many rows."""
+    if output is None:
+        count = write(rows, sys.stdout.buffer, found)
+        sys.stdout.buffer.flush()
+        return count
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("wb") as file:
+            count = write(rows, file, found)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 @runs.command(
@@ -213,14 +224,14 @@ def _read(name: str, folder: Path | None) -> tuple[Path, dict[str, Any]]:
         return path, read_result(path)
     except RunError as error:
         raise usage_error(str(error), attempt="brokersim runs list") from None
-    except (ReportError, RunDatabaseError, OSError) as error:
+    except (ReportError, RunDatabaseError) as error:
         raise CommandError(str(error), code=FAILED, attempt="brokersim runs list") from None
 
 
 def _table(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    from brokersim.lab.tables import text
+    from brokersim.lab.tables import columns, text
 
-    names = list(dict.fromkeys(key for row in rows for key in row))
+    names = columns(rows)
     session.table(names, [[text(row.get(name)).replace("–", "-") for name in names] for row in rows])
 
 

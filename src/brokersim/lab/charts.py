@@ -5,71 +5,25 @@ A chart is drawn by matplotlib for slides (plots) and by the page's script for r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
-import attrs
+from brokersim.lab import charts_journal
+from brokersim.lab.chart import (
+    BANDS,
+    COLOURS,
+    Chart,
+    Curve,
+    Found,
+    Panel,
+    Points,
+    hook_colour,
+    last_time,
+    truth_curve,
+)
 
-#: Okabe and Ito's colours, which people with any colour vision tell apart; the truth is black and dashed.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B", "#000000")
-#: The same hook has the same colour in every picture.
-HOOKS = {
-    "none": "#000000", "timer": COLOURS[6], "timer:1s": COLOURS[6], "check": COLOURS[2], "prepare": COLOURS[0],
-    "idle": COLOURS[1],
-}  # fmt: skip
-DASH = "5 3"
-#: From the widest band to the median, light to dark.
-BANDS = ("#D6E6F2", "#B3D1E8", "#85B5D8", "#4C93C2", "#00507D")
 #: Panels of one picture of a run database; a page has the others under a fold.
 PANELS = 30
-Found = Mapping[str, Any]
-Points = Sequence[Sequence[float]]
-
-
-@attrs.frozen(kw_only=True)
-class Curve:
-    """One curve: (x, y) in order. A ``step`` holds each value until the next; an ``area`` is filled to 0."""
-
-    label: str
-    points: Points
-    colour: str
-    dash: str = ""
-    step: bool = True
-    area: bool = False
-    marker: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Panel:
-    """One pair of axes; ``zero`` keeps 0 in sight, ``log`` is for y."""
-
-    title: str
-    x: str
-    y: str
-    curves: tuple[Curve, ...]
-    zero: bool = True
-    log: bool = False
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(curve.label for curve in self.curves)
-
-
-@attrs.frozen(kw_only=True)
-class Chart:
-    """Panels that belong together and are zoomed together; a ``fold`` is closed at first and in no picture."""
-
-    name: str
-    title: str
-    panels: tuple[Panel, ...]
-    columns: int = 1
-    height: float = 2.3
-    fold: bool = False
-
-    @property
-    def has_one_legend(self) -> bool:
-        """All panels show the same things."""
-        return len({panel.labels for panel in self.panels}) == 1
 
 
 def charts(found: Found) -> list[Chart]:
@@ -77,42 +31,19 @@ def charts(found: Found) -> list[Chart]:
     return [chart for make in _CHARTS.get(str(found["meta"].get("experiment")), ()) for chart in make(found)]
 
 
-# -- parts
-
-
-def _truth(points: Points, end: float = 0.0) -> Curve:
-    return Curve(label="truth", points=_held(points, end), colour="#000000", dash=DASH)
-
-
-def _held(points: Points, end: float) -> Points:
-    """A step function's last value holds until ``end``."""
-    kept = list(points)
-    return [*kept, (end, kept[-1][1])] if kept and kept[-1][0] < end else kept
-
-
-def _end(curves: Mapping[str, Points]) -> float:
-    """The last time of any of the curves, in s."""
-    return max((points[-1][0] for points in curves.values() if points), default=0.0)
-
-
-def hook_colour(hook: str) -> str:
-    """A hook's colour, with or without its period."""
-    return HOOKS.get(hook, HOOKS.get(hook.partition(":")[0], COLOURS[3]))
-
-
 # -- experiments
 
 
 def _states(found: Found) -> Iterable[Chart]:
     fixed = found["series"]["fixed"]
-    end = _end(fixed)
+    end = last_time(fixed)
     panels = tuple(
         Panel(
             title=state,
             x="time (s)",
             y="jobs",
             curves=(
-                _truth(points, end),
+                truth_curve(points, end),
                 Curve(label="gauges, with job.new", points=fixed[state], colour=COLOURS[0]),
             ),
         )
@@ -123,7 +54,7 @@ def _states(found: Found) -> Iterable[Chart]:
 
 def _new(found: Found) -> Iterable[Chart]:
     series = found["series"]
-    end = _end(series["fixed"])
+    end = last_time(series["fixed"])
     looks = (
         ("before: −n is a decrement to the server", "without job.new", "journal", COLOURS[1]),
         ("after", "with job.new", "fixed", COLOURS[0]),
@@ -135,7 +66,7 @@ def _new(found: Found) -> Iterable[Chart]:
             y="NEW (jobs)",
             curves=(
                 Curve(label=label, points=series[form]["NEW"], colour=colour),
-                _truth(found["truth"]["NEW"], end),
+                truth_curve(found["truth"]["NEW"], end),
             ),
         )
         for title, label, form, colour in looks
@@ -151,7 +82,7 @@ def _period(found: Found) -> Iterable[Chart]:
             broken = min((v for _, v in shown[state]), default=0) < 0
             label = "server, below 0" if broken else "server"
             curves = (
-                _truth(found["truth"][state]),
+                truth_curve(found["truth"][state]),
                 Curve(label=label, points=shown[state], colour=COLOURS[1 if broken else 0]),
             )
             title = f"{state}, client period {client.replace(', ', ', fix ')}"
@@ -295,16 +226,23 @@ def _run(found: Found) -> Iterable[Chart]:
         stem, _, last = name.rpartition(".")
         groups.setdefault(stem or name, {})[last] = points
     truth = found.get("truth") or {}
-    panels = [_group(stem, series, truth) for stem, series in groups.items()]
-    if not panels:
-        return
+    own = {stem for stem in groups if _OWN.match(stem)}
+    panels = [_group(stem, series, truth) for stem, series in groups.items() if stem not in own]
     left = len(panels) - PANELS
     title = "Recorded series" + (f", {PANELS} of {len(panels)} groups" if left > 0 else "")
-    yield Chart(name="run-series", title=title, panels=tuple(panels[:PANELS]), columns=3, height=1.9)
+    if panels:
+        yield Chart(name="run-series", title=title, panels=tuple(panels[:PANELS]), columns=3, height=1.9)
     for at in range(PANELS, len(panels), PANELS):
         more = tuple(panels[at : at + PANELS])
         title = f"{more[0].title} to {more[-1].title}"
         yield Chart(name=f"run-series-{at}", title=title, panels=more, columns=3, fold=True)
+    if own:
+        more = tuple(_group(stem, groups[stem], truth) for stem in groups if stem in own)
+        yield Chart(name="run-own", title="The aggregator's own figures", panels=more, columns=3, fold=True)
+
+
+#: What an aggregator says about itself, in the names of the dialects.
+_OWN = re.compile(r"((stats|counters|gauges|timers)\.)*(statsd|brubeck|collectd)(\.|$)")
 
 
 def _group(stem: str, series: Mapping[str, Points], truth: Mapping[str, Points]) -> Panel:
@@ -314,7 +252,7 @@ def _group(stem: str, series: Mapping[str, Points], truth: Mapping[str, Points])
         curves.append(Curve(label=last, points=points, colour=colour, dash=_DASHES[at // 8 % len(_DASHES)]))
         known = truth.get(f"{stem}.{last}" if stem != last else last)
         if known:
-            curves.append(_truth(known, points[-1][0] if points else 0.0))
+            curves.append(truth_curve(known, points[-1][0] if points else 0.0))
     return Panel(title=stem, x="time (s)", y=_unit(stem, series), curves=tuple(curves), zero=False)
 
 
@@ -344,7 +282,7 @@ def _timers(found: Found) -> Iterable[Chart]:
                 for share, colour in shares
             ),
         )
-        for timer, rows in (found.get("timers") or {}).items()
+        for timer, rows in (found.get("histograms") or {}).items()
     )
     if panels:
         yield Chart(
@@ -356,6 +294,7 @@ def _timers(found: Found) -> Iterable[Chart]:
 _DASHES = ("", "6 2", "2 2", "8 2 2 2")
 
 _CHARTS: dict[str, tuple[Callable[[Found], Iterable[Chart]], ...]] = {
+    **charts_journal.CHARTS,
     "states": (_states, _new),
     "period": (_period,),
     "idle": (_idle,),

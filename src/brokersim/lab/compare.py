@@ -9,7 +9,8 @@ from typing import Any, TypeGuard
 import attrs
 import msgspec
 
-from brokersim.lab.charts import Chart, Curve, Panel, charts
+from brokersim.lab.chart import Chart, Curve, Panel
+from brokersim.lab.charts import charts
 from brokersim.lab.tables import Found, Row, figures, key_columns, settings, text
 
 #: Names of a run rather than settings of it.

@@ -24,7 +24,7 @@ class ExportError(ValueError):
 
 def parts(found: Found) -> dict[str, Callable[[], Rows]]:
     """What of a run can be exported, by name; the first is what is meant when nothing is said."""
-    timers = found.get("timers") or {}
+    timers = found.get("histograms") or {}
     known: dict[str, tuple[bool, Callable[[], Rows]]] = {
         "series": (any(True for _ in islice(long_rows(found), 1)), lambda: long_rows(found)),
         "figures": (bool(figures(found)), lambda: figures(found)),
@@ -34,10 +34,9 @@ def parts(found: Found) -> dict[str, Callable[[], Rows]]:
         "settings": (True, lambda: ({"setting": key, "value": value} for key, value in settings(found))),
     }
     # Of a recording the samples are wanted, of an experiment its table.
-    order = (
-        sorted(known, key=lambda name: name != "figures") if found["meta"]["experiment"] != "run" else known
-    )
-    return {name: known[name][1] for name in order if known[name][0]}
+    first = "series" if found["meta"]["experiment"] == "run" else "figures"
+    order = sorted(known, key=lambda name: name != first)
+    return {name: known[name][1] for name in order if name == first or known[name][0]}
 
 
 def _timers(timers: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -60,7 +59,8 @@ def write_csv(rows: Rows, file: BinaryIO, _found: Found) -> int:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     # Told that lines end so, it quotes both characters; what is written ends with one.
     writer = csv.DictWriter(_Lines(text), columns, restval="", lineterminator="\r\n")
-    writer.writeheader()
+    if columns:
+        writer.writeheader()
     count = 0
     for row in kept:
         writer.writerow({key: _flat(value) for key, value in row.items()})

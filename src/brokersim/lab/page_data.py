@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from brokersim.lab.bulk import thinned
-from brokersim.lab.charts import Chart, Curve
+from brokersim.lab.chart import Chart, Curve
 
 #: Bytes of data in one page; with everything else a page stays below 8 MB.
 BUDGET = 6_500_000

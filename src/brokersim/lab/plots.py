@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brokersim.lab.bulk import thinned
-from brokersim.lab.charts import COLOURS, HOOKS, Chart, Panel, charts, hook_colour
+from brokersim.lab.chart import COLOURS, HOOKS, Chart, Panel, hook_colour
+from brokersim.lab.charts import charts
 from brokersim.lab.compare import overlaid
 from brokersim.protocol.duration import parse_duration
 
@@ -66,8 +67,10 @@ def pictures(found: Found) -> list[tuple[str, Figure]]:
         raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
     if not wanted:
         return []
+    # What is described as a chart is drawn from that.
+    described = {chart.name for chart in charts(found)}
     with _style():
-        return [(name, picture(found)) for name, picture in wanted]
+        return [(name, picture(found)) for name, picture in wanted if name not in described]
 
 
 def to_svg(figure: Figure) -> str:
@@ -110,7 +113,7 @@ def draw_chart(found: Found, chart: Chart) -> Figure:
     rows = -(-len(chart.panels) // columns)
     figure, axes = _figure(found, chart.title, rows, columns, chart.height)
     for one, panel in zip(axes, chart.panels, strict=False):
-        _panel(one, panel)
+        _panel(one, panel, columns)
         if not chart.has_one_legend:
             _own_legend(one, panel)
     _blank(axes[len(chart.panels) :])
@@ -119,7 +122,8 @@ def draw_chart(found: Found, chart: Chart) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, panel: Panel) -> None:
+def _panel(axes: Axes, panel: Panel, columns: int) -> None:
+    """A panel's curves; its title is cut at the front to what fits."""
     for curve in panel.curves:
         points = thinned([(t, v) for t, v in curve.points if not panel.log or v > 0], MOST_POINTS)
         if curve.area:
@@ -132,14 +136,40 @@ def _panel(axes: Axes, panel: Panel) -> None:
         if curve.marker and len(points) <= MARKERS:
             options |= {"marker": ".", "markersize": 4}
         (_curve if curve.step else _line)(axes, points, **options)
-    if not any(curve.points for curve in panel.curves):
+    width = 150 // columns
+    title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
+    _label(axes, title, panel.x, panel.y)
+    _scale(axes, panel)
+
+
+def _scale(axes: Axes, panel: Panel) -> None:
+    """Limits with room above the highest value, ticks as people write numbers; no ticks where nothing was recorded."""
+    values = [v for curve in panel.curves for _, v in curve.points if not panel.log or v > 0]
+    if not values:
         _nothing(axes, "nothing recorded")
-    _label(axes, panel.title if len(panel.title) < 52 else f"…{panel.title[-50:]}", panel.x, panel.y)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
     if panel.log:
-        axes.set_yscale("log")
+        _log(axes, max(values) / min(values))
     elif panel.zero:
-        low, high = axes.get_ylim()
-        axes.set_ylim(min(0.0, low) if low < -0.06 * high else 0.0, max(high, 1.0) if high <= 0 < 1 else high)
+        low, high = min(0.0, *values), max(0.0, *values)
+        room = 0.05 * (high - low)
+        axes.set_ylim(low - room if low else 0.0, high + room if high > low else low + 1.0)
+    axes.yaxis.set_major_formatter(_number)
+
+
+def _log(axes: Axes, ratio: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 30 else (1.0,)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float, _position: object = None) -> str:
+    """``20,000`` and ``0.25``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 def _own_legend(axes: Axes, panel: Panel) -> None:
@@ -337,7 +367,7 @@ def _watchers(found: Found) -> Figure:
     axes[0].set_yscale("symlog", linthresh=20)
     axes[0].set_yticks(*_percent(max([*shares, 20])))
     _label(axes[0], "wall time added", "", "overhead (%, linear to 20)")
-    axes[1].bar(places, [max(row["metrics_per_s_peak"], 1.0) for row in rows], 0.55, color=colours)
+    axes[1].bar(places, [row["metrics_per_s_peak"] or float("nan") for row in rows], 0.55, color=colours)
     axes[1].set_yscale("log")
     _label(axes[1], "peak", "", "metrics/s (log)")
     for one in axes:
@@ -352,7 +382,7 @@ def _fronts(found: Found) -> Figure:
     figure, axes = _figure(found, "What an error costs: every combination of intervals", 1, 2, 3.6)
     rows = {row["id"]: row for row in found["rows"]}
     prices = (("overhead", "wall time added (%)", 100.0), ("packets_per_s", "packets/s (log)", 1.0))
-    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", COLOURS[2], 42))
+    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", "#000000", 90))
     for one, (price, label, scale) in zip(axes, prices, strict=True):
         one.scatter([scale * row[price] for row in rows.values()], [100 * row["error"] for row in rows.values()],
                     s=14, color="#b0b0b0", label="dominated")  # fmt: skip
@@ -362,8 +392,9 @@ def _fronts(found: Found) -> Figure:
         for key, name, marker, colour, size in marks:
             row = rows.get(found["advice"].get(key))
             if row is not None:
-                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, color=colour,
-                            zorder=5, label=name)  # fmt: skip
+                face = "none" if key == "journal" else colour  # hollow: both may be the same row
+                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, facecolors=face,
+                            edgecolors=colour, linewidths=1.8, zorder=5, label=name)  # fmt: skip
         one.set_ylim(bottom=0)
         _label(one, "", label, "mean error (%)")
     axes[1].set_xscale("log")
@@ -404,15 +435,17 @@ def _heat(
 ) -> None:
     table = [[cells.get((name, flush), float("nan")) for flush in flushes] for name in emissions]
     # Light is right, dark is wrong, and each cell has its number: the colour is never the only carrier.
-    axes.imshow(table, cmap="cividis_r", vmin=0, vmax=most or 1, aspect="auto")
+    axes.pcolormesh(table, cmap="cividis_r", vmin=0, vmax=most or 1, edgecolors="white", linewidth=1)
     axes.grid(False)
-    axes.set_xticks(range(len(flushes)), [f"{flush:g}" for flush in flushes])
-    axes.set_yticks(range(len(emissions)), emissions)
+    axes.invert_yaxis()
+    axes.set_xticks([at + 0.5 for at in range(len(flushes))], [f"{flush:g}" for flush in flushes])
+    axes.set_yticks([at + 0.5 for at in range(len(emissions))], emissions)
     for y, row in enumerate(table):
         for x, error in enumerate(row):
-            shade = "black" if error < 0.5 * most else "white"
+            # What is no number is not above the half either: black on white.
+            shade = "white" if error > 0.5 * most else "black"
             text = "–" if error != error else f"{error:.3g}"
-            axes.text(x, y, text, ha="center", va="center", color=shade, fontsize=8)
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=shade, fontsize=8)
 
 
 def _by_period(emission: str) -> tuple[int, float, str]:

@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
-from brokersim.lab.charts import Chart, charts
+from brokersim.lab.chart import Chart
+from brokersim.lab.charts import charts
 from brokersim.lab.compare import Comparison, compare, overlaid
 from brokersim.lab.page import script, style
 from brokersim.lab.page_data import PageData
 from brokersim.lab.plots import PlotError, pictures, to_svg
 from brokersim.lab.rundb_reader import MAGIC, read_database
-from brokersim.lab.tables import NOTE, ran_on, settings, tables, text
+from brokersim.lab.tables import NOTE, columns, ran_on, settings, tables, text
 
 Found = Mapping[str, Any]
 #: Rows shown of one table: more is for `runs export`.
@@ -224,7 +225,7 @@ def _table(rows: Sequence[Found]) -> str:
 
 
 def _bare(rows: Sequence[Found]) -> str:
-    names = list(dict.fromkeys(key for row in rows for key in row))
+    names = columns(rows)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join("<tr>" + "".join(_cell(row.get(name)) for name in names) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

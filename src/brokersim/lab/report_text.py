@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from brokersim.lab.compare import Comparison, compare
-from brokersim.lab.tables import NOTE, Found, Row, ran_on, settings, tables, text
+from brokersim.lab.tables import NOTE, Found, Row, columns, curve_parts, ran_on, settings, tables, text
 
-#: Parts of a result that are curves: for those there is `runs export`.
-CURVES = ("series", "truth", "panels", "timers")
 MOST_ROWS = 200
 MOST_DIFFERENCES = 50
 
@@ -24,7 +22,9 @@ def to_json(results: Sequence[Found], base: Found | None = None) -> dict[str, An
 
 
 def without_curves(found: Found) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key not in CURVES}
+    """For curves and histograms there is `runs export`."""
+    left = {*curve_parts(found), "histograms"}
+    return {key: value for key, value in found.items() if key not in left}
 
 
 def to_markdown(results: Sequence[Found], base: Found | None = None) -> str:
@@ -75,7 +75,7 @@ def comparison(found: Comparison) -> Iterator[str]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """A Markdown table; numbers to the right."""
-    names = list(dict.fromkeys(key for row in rows for key in row))
+    names = columns(rows)
     numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
     head = "| " + " | ".join(names) + " |"
     rule = "|" + "|".join("--:" if name in numeric else "--" for name in names) + "|"

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from brokersim.lab.checklist import NOTE
-from brokersim.lab.tables import curves
+from brokersim.lab.tables import curve_parts, curves
 from brokersim.net.outputs.rundb import (
     TIMER,
     TRUTH,
@@ -44,7 +44,7 @@ def read_database(path: Path) -> dict[str, Any]:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """``{"meta", "runs", "series", "truth", "timers", "checks"}`` of a run database: a row a series, all samples.
+    """``{"meta", "runs", "series", "truth", "histograms", "checks"}`` of a run database: a row a series, all samples.
 
     Times are seconds since its first sample. A result that was kept comes back as it was, whatever it has. Raises
     RunDatabaseError for a file that is none.
@@ -66,10 +66,12 @@ def read_run(path: Path) -> dict[str, Any]:
         "runs": [_row(name, points) for name, points in series.items()],
         "series": series,
         "truth": {name: _since(points, start) for name, points in truth.items() if points},
-        "timers": {
+        "histograms": {
             key: [{"t_s": t - start, **_timer(one)} for t, one in found] for key, found in histograms.items()
         },
-        "timings": [{"timer": key, **_timer(merged(found))} for key, found in histograms.items() if found],
+        "histogram totals": [
+            {"timer": key, **_timer(merged(found))} for key, found in histograms.items() if found
+        ],
         "checks": [],
     }
 
@@ -147,7 +149,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def long_rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Every sample of every curve: kind, series, t_s, value."""
-    for kind, part in ((VALUE, "series"), (VALUE, "panels"), (TRUTH, "truth")):
-        for name, points in curves(found.get(part)):
+    for part in curve_parts(found):
+        kind = TRUTH if part == TRUTH else VALUE
+        for name, points in curves(found[part], "" if part in ("series", TRUTH) else part):
             for t, v in points:
                 yield {"kind": kind, "series": name, "t_s": float(t), "value": float(v)}

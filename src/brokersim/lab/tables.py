@@ -17,7 +17,11 @@ NOTE = "These are figures of brokersim, not of Flux: compare order and ratios, n
 
 def ran_on(meta: Found) -> str:
     """``brokersim 0.1.0 · CPython 3.11.2 · 2 cores · virtual clock · seed 0``, as far as it is known."""
-    return " · ".join(text.format(meta[key]) for key, text in RAN_ON if meta.get(key) is not None)
+    said = [told.format(meta[key]) for key, told in RAN_ON if meta.get(key) is not None]
+    plan = meta.get("plan")
+    if isinstance(plan, Mapping) and plan.get("seeds") and "seed" not in meta:
+        said.append(f"seeds {text(plan['seeds'])}")
+    return " · ".join(said)
 
 
 def figures(found: Found) -> list[Row]:
@@ -27,18 +31,47 @@ def figures(found: Found) -> list[Row]:
 
 
 def tables(found: Found) -> list[tuple[str, list[Row]]]:
-    """All tables with rows, by name: figures first."""
-    named: list[tuple[str, list[Row]]] = [
-        ("figures", figures(found)),
-        ("timings", found.get("timings") or []),
+    """All tables with rows, by name: figures first, then every other list of rows there is."""
+    named: list[tuple[str, list[Row]]] = [("figures", figures(found))]
+    named += [
+        (key, list(part))
+        for key, part in found.items()
+        if key not in ("runs", "rows", "checks") and _is_table(part)
     ]
     for rest, hooks in (found.get("tables") or {}).items():
         for hook, modules in hooks.items():
             rows: list[Row] = [{"module": name, **counts} for name, counts in modules.items()]
             named.append((f"counters, {rest}, {hook}", rows))
-    for timer, rows in (found.get("timers") or {}).items():
+    for timer, rows in (found.get("histograms") or {}).items():
         named.append((f"timer {timer} (ms)", rows))
     return [(name, rows) for name, rows in named if rows]
+
+
+def _is_table(part: Any) -> bool:
+    return isinstance(part, list | tuple) and bool(part) and all(isinstance(row, Mapping) for row in part)
+
+
+def curve_parts(found: Found) -> list[str]:
+    """The parts of a result that are curves, at whatever depth."""
+    return [
+        key for key, part in found.items() if key not in _NO_CURVES and next(curves(part), None) is not None
+    ]
+
+
+#: Lists of numbers in these are something else.
+_NO_CURVES = {"meta", "front", "advice", "checks", "runs", "rows", "tables", "modules", "histograms"}
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """The columns of a table for people: those without lists and objects in them, but for lists of words."""
+    names = dict.fromkeys(key for row in rows for key in row)
+    return [name for name in names if all(_is_plain(row.get(name)) for row in rows)]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) < 4 and all(isinstance(one, str) for one in value)
+    return not isinstance(value, Mapping)
 
 
 def settings(found: Found) -> list[tuple[str, Any]]:
@@ -55,7 +88,7 @@ def curves(part: Any, name: str = "") -> Iterator[tuple[str, Sequence[Sequence[f
         for key, inner in part.items():
             yield from curves(inner, f"{name}.{key}" if name else str(key))
     elif isinstance(part, Sequence) and part and not isinstance(part, str):
-        if isinstance(part[0], Sequence):
+        if isinstance(part[0], Sequence) and len(part[0]) == 2 and not isinstance(part[0], str):
             yield name, part
         elif isinstance(part[0], int | float):
             yield name, list(enumerate(part))
@@ -78,6 +111,8 @@ def text(value: Any) -> str:
     """A value for people: four digits of what is no whole number."""
     if value is None:
         return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value)) or "–"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
     return f"{value:,}" if type(value) is int else str(value)

@@ -6,7 +6,11 @@ Source of the layout: the house's `sample(series, t, v) WITHOUT ROWID`, one row 
 from __future__ import annotations
 
 import math
+import os
+import platform
+import shlex
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -72,7 +76,7 @@ class RunDatabase:
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
                 f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};" + _SCHEMA
             )
-            self.note({"writer": f"brokersim {VERSION}", **(meta or {})})
+            self.note({**_writer(), **(meta or {})})
         except sqlite3.Error as error:
             raise RunDatabaseError(f"cannot make the run database {path}: {error}") from None
         self._series: dict[tuple[str, str], int] = {}
@@ -178,6 +182,17 @@ class RunDatabase:
         with suppress(sqlite3.OperationalError):  # somebody reads it now: it stays as it is
             self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
+
+
+def _writer() -> dict[str, str]:
+    """Who writes: program, versions, machine, and the command line it was started with."""
+    name, *words = sys.argv or [""]
+    return {
+        "writer": f"brokersim {VERSION}",
+        "python": platform.python_version(),
+        "cores": str(os.cpu_count()),
+        "command": shlex.join([Path(name).name, *words]),
+    }
 
 
 def flush_buckets(flush: Flush) -> Iterator[tuple[str, LogBuckets]]:
@@ -348,7 +363,8 @@ class RunDatabaseOutput(QueuedOutput):
         limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__(f"db:{path}", limit)
-        self._database = RunDatabase(path, meta, keeps)
+        # Inline is for a simulated clock.
+        self._database = RunDatabase(path, {"clock": "virtual" if inline else "real", **(meta or {})}, keeps)
         self._inline = inline
 
     def offer(self, flush: Flush) -> None:
