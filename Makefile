@@ -33,7 +33,7 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
 	@echo "make docs   where the documentation is"
-	@echo "make peers  real statsd, collectd and carbon for the tests, as far as they can be had (make test calls it)"
+	@echo "make peers  real statsd, collectd, carbon and a browser for the tests, as far as they can be had (make test calls it)"
 	@echo "make pins   choose requirements/*.txt anew from the ranges in pyproject.toml"
 	@echo "make clean  remove build products and caches (make distclean: the environments too)"
 
@@ -118,9 +118,11 @@ apt:
 	if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
 	    $(call skipping,Debian packages$$missing (needs apt-get and root)); exit 0; \
 	fi; \
-	install="timeout 300 apt-get install -qq -y --no-install-recommends"; export DEBIAN_FRONTEND=noninteractive; \
-	{ timeout 300 apt-get update -qq; $$install $$missing; } </dev/null >build/apt.log 2>&1 \
-	    || $(call skipping,Debian packages$$missing (see build/apt.log))
+	export DEBIAN_FRONTEND=noninteractive; timeout 300 apt-get update -qq </dev/null >build/apt.log 2>&1 || true; \
+	for name in $$missing; do \
+	    timeout 300 apt-get install -qq -y --no-install-recommends $$name </dev/null >>build/apt.log 2>&1 \
+	        || $(call skipping,Debian package $$name (see build/apt.log)); \
+	done
 
 npm: build/npm/.stamp
 build/npm/.stamp: requirements/npm.txt
@@ -149,7 +151,7 @@ pins:
 	build/pins/bin/python -m pip install $(PIP_OPTIONS) uv
 	@mkdir -p build/pinned
 	$(PIN) pyproject.toml -o build/pinned/run.txt >/dev/null
-	$(PIN) pyproject.toml --extra test --extra fast --extra plot -o build/pinned/test.txt >/dev/null
+	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet -o build/pinned/test.txt >/dev/null
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
 	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null
 	@for name in run test build interop; do \

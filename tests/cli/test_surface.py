@@ -26,6 +26,8 @@ LISTS = {
     "cron list",
     "job list",
     "jobtap list",
+    "runs list",
+    "runs show",
 }
 
 
@@ -50,15 +52,16 @@ IDS = [" ".join(path) for path, _ in COMMANDS]
 def test_the_commands_are_those_promised() -> None:
     promised = {
         "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report",
-        "module": "list load remove reload stats debug trace",
+        "module": "list load remove reload stats debug trace replay",
         "event": "pub sub",
         "kvs": "get put dir ls unlink link readlink mkdir watch getroot version wait",
         "kvs eventlog": "append get",
         "kvs namespace": "create remove list",
         "content": "load store flush dropcache stats",
         "cron": "interval event at list stop start delete sync",
-        "job": "submit run list wait cancel eventlog",
+        "job": "submit run swf list wait cancel eventlog",
         "jobtap": "load remove list query",
+        "runs": "list show export rm",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

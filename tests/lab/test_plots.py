@@ -42,7 +42,7 @@ PICTURES = {
     "idle": ["idle-rest", "idle-chatty", "idle-boxes"],
     "latency": ["latency-percentiles", "latency-figures", "latency-slots"],
     "modules": ["modules", "modules-per-job"],
-    "overhead": ["overhead", "overhead-metrics"],
+    "overhead": ["overhead-metrics", "overhead"],
     "decay": ["decay"],
 }
 
@@ -94,7 +94,7 @@ def test_the_truth_is_dashed_beside_the_gauges(results: dict[str, dict[str, Any]
 
 
 def test_overhead_shows_the_journals_values_as_ticks(results: dict[str, dict[str, Any]]) -> None:
-    _, figure = draw(results["overhead"])[0]
+    _, figure = draw(results["overhead"])[1]
     (ticks,) = [one for one in figure.axes[0].collections if "journal" in str(one.get_label())]
     heights = [round(segment[0][1], 1) for segment in ticks.get_segments()]
     assert heights == [0.2, 11.9, 15.4, 65.8]
@@ -102,7 +102,15 @@ def test_overhead_shows_the_journals_values_as_ticks(results: dict[str, dict[str
 
 def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
     rows = [
-        {"id": at, "overhead": 0.01 * at, "packets_per_s": 10.0**at, "error": 0.5 / (at + 1)}
+        {
+            "id": at,
+            "overhead": 0.01 * at,
+            "packets_per_s": 10.0**at,
+            "error": 0.5 / (at + 1),
+            "emission": "prepare",
+            "flush": float(at),
+            "retention": 1.0,
+        }
         for at in range(3)
     ]
     found = {
@@ -111,8 +119,9 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
         "front": {"overhead": [0, 1, 2], "packets_per_s": [0, 2]},
         "advice": {"row": 2, "journal": 0, "sentence": "use it"},
     }
-    ((name, figure),) = draw(found)
-    assert name == "intervals-fronts"
+    (name, figure), (errors, heat) = draw(found)
+    assert (name, errors) == ("intervals-fronts", "intervals-errors")
+    assert {"25", "50", "16.7"} <= set(texts(heat))
     labels = {one.get_label(): one.get_offsets().tolist() for one in figure.axes[1].collections}
     assert labels["advised"] == [[100.0, pytest.approx(100 * 0.5 / 3)]]
     assert labels["the journal's"] == [[1.0, 50.0]]

@@ -19,11 +19,11 @@ pytest.importorskip("matplotlib")
 
 PICTURES = {
     "resolution": [
-        "resolution-inactive-sched", "resolution-run-cleanup", "resolution-error", "resolution-slots",
-        "resolution-retention", "resolution-cache",
+        "resolution-inactive-sched", "resolution-run-cleanup", "resolution-slots", "resolution-retention",
+        "resolution-cache", "resolution-error",
     ],
-    "aggregator": ["aggregator-flood", "aggregator-rates", "aggregator-creates", "aggregator-signed"],
-    "watchers": ["watchers", "watchers-metrics", "watchers-kvs"],
+    "aggregator": ["aggregator-rates", "aggregator-creates", "aggregator-signed", "aggregator-flood"],
+    "watchers": ["watchers-metrics", "watchers-kvs", "watchers"],
 }  # fmt: skip
 
 
@@ -70,7 +70,8 @@ def test_the_same_result_gives_the_same_bytes(
 def test_each_trap_has_its_cured_twin_in_the_same_picture(results: dict[str, dict[str, Any]]) -> None:
     pictures = dict(draw(results["aggregator"])) | dict(draw(results["resolution"]))
     assert {"new series: 50 a minute", "new series: no limit"} <= set(texts(pictures["aggregator-creates"]))
-    assert {"etsy, as it is", "etsy, 0 before it"} <= set(texts(pictures["aggregator-signed"]))
+    signed = texts(pictures["aggregator-signed"])
+    assert all(any(form in text for text in signed) for form in ("as it is", "0 before it"))
     shown = texts(pictures["resolution-retention"])
     assert {"6s slots", "1s slots", "truth"} <= set(shown)
     assert any("whisper stores whole seconds" in text for text in shown)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from brokersim.cli.bench_common import conduct, shared
+from brokersim.cli.bench_load import load_options
 from brokersim.cli.command import Command, Group, examples, pass_session
 from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
@@ -28,12 +29,13 @@ def bench() -> None:
     cls=Command,
     **examples(
         ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
-        ("brokersim bench watchers --jobs 1000 --clock virtual", "the same with modelled costs"),
+        ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log (docs/workloads.md)"),
     ),
 )
 @click.option("--hooks", metavar="LIST", help="of none, timer:FSD, prepare, check, idle  [all]")
 @click.option("-t", "--run-time", type=DURATION, metavar="FSD", help="of a simulated job  [1ms]")
-@shared()
+@load_options
+@shared(unlisted=("reps",))
 @pass_session
 def watchers(session: Session, /, hooks: str | None, **given: Any) -> int | None:
     """Run the same jobs under each hook: wall time, packets, overhead."""

@@ -17,7 +17,11 @@ from brokersim.cli.types import JOBID
 from brokersim.protocol import jobid
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 
-_LAZY = {"submit": "brokersim.cli.job_submit:submit", "run": "brokersim.cli.job_submit:run"}
+_LAZY = {
+    "submit": "brokersim.cli.job_submit:submit",
+    "run": "brokersim.cli.job_submit:run",
+    "swf": "brokersim.cli.job_swf:swf",
+}
 
 #: Masks of states as job-list has them, and the words for them.
 STATES: Final = {

@@ -27,12 +27,12 @@ brokersim — run broker modules, count their messages, test the counts
   brokersim module trace --human kvs       watch its messages: > request, < response
 
 Instance    start  status  stop  dmesg  uptime  version  getattr  setattr  lsattr  completion
-Modules     module list|load|remove|reload|stats|debug|trace     ping
+Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
 Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
-            job submit|run|list|wait|cancel|eventlog   jobtap load|remove|list|query
-Statistics  stats                        Experiments  bench  report  check
+            job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
+Statistics  stats                        Experiments  bench  report  check  runs
 
 Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""
@@ -60,6 +60,7 @@ _LAZY = {
     "bench": "brokersim.cli.bench:bench",
     "check": "brokersim.cli.check:check",
     "report": "brokersim.cli.report:report",
+    "runs": "brokersim.cli.runs:runs",
     "stats": "brokersim.cli.stats:stats",
 }
 

@@ -20,6 +20,7 @@ _LAZY = {
     "stats": "brokersim.cli.module_stats:stats",
     "debug": "brokersim.cli.module_debug:debug",
     "trace": "brokersim.cli.module_trace:trace",
+    "replay": "brokersim.cli.module_replay:replay",
 }
 _STATES: Final = "IRFX"
 

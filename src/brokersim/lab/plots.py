@@ -1,6 +1,7 @@
 """Knows how an experiment's result is drawn, as SVG that is the same to the byte each time, or PNG; not what it means.
 
-One function a kind of picture, in a table by experiment; long because there are many pictures, each a straight story.
+Curves are described elsewhere (charts) and drawn here by one function; every other picture has a function of its own,
+in a table by experiment. Long because there are many, each a straight story.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brokersim.lab.bulk import thinned
+from brokersim.lab.chart import COLOURS, HOOKS, Chart, Panel, hook_colour
+from brokersim.lab.charts import charts
+from brokersim.lab.compare import overlaid
+from brokersim.protocol.duration import parse_duration
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours, which people with any colour vision tell apart; the truth is black and dashed.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C564B", "#000000")
-HOOKS = {"timer:1s": COLOURS[6], "check": COLOURS[2], "prepare": COLOURS[0], "idle": COLOURS[1]}
+__all__ = ["COLOURS", "HOOKS", "PlotError", "draw", "draw_chart", "pictures", "to_svg", "write_plots"]
 TRUTH: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.0, "label": "truth"}
 STYLE: dict[Any, Any] = {
     "font.size": 9, "font.family": ["DejaVu Sans", "sans-serif"], "axes.titlesize": 10, "axes.grid": True,
@@ -27,8 +32,10 @@ STYLE: dict[Any, Any] = {
     # Ids in the file come from this salt, not from a clock or a random source.
     "svg.hashsalt": "brokersim", "svg.fonttype": "path", "path.simplify": True,
 }  # fmt: skip
-#: Panels of one picture of a run database.
-PANELS = 30
+#: Up to this many points each gets a dot.
+MARKERS = 60
+#: Points of one curve in a picture: more than a slide can show.
+MOST_POINTS = 2400
 Found = Mapping[str, Any]
 
 
@@ -36,23 +43,34 @@ class PlotError(ValueError):
     """A result that cannot be drawn, or nothing to draw it with."""
 
 
-def draw(found: Found) -> list[tuple[str, Figure]]:
-    """All pictures of a result, each with its name. Raises PlotError."""
+def draw(found: Found, base: Found | None = None) -> list[tuple[str, Figure]]:
+    """All pictures of a result, each with its name: its curves, with a base's in them, then the others.
+
+    Raises PlotError; ValueError for a base of another experiment.
+    """
+    others = pictures(found)
+    drawn = charts(found) if base is None else overlaid(found, base)
+    with _style():
+        curves = [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
+    return curves + others
+
+
+def pictures(found: Found) -> list[tuple[str, Figure]]:
+    """The pictures of a result that are no curves over time. Raises PlotError."""
     # Late: it is made of the parts below.
     from brokersim.lab.plots_journal import PICTURES
 
-    known = {**_PICTURES, **PICTURES, "watchers": _PICTURES["watchers"] + PICTURES["watchers"]}
+    known = {**_PICTURES, **PICTURES}
     try:
-        pictures = known[found["meta"]["experiment"]]
+        wanted = known[found["meta"]["experiment"]]
     except (KeyError, TypeError):
         raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
+    if not wanted:
+        return []
+    # What is described as a chart is drawn from that.
+    described = {chart.name for chart in charts(found)}
     with _style():
-        return [(name, picture(found)) for name, picture in pictures if _has(found, name)]
-
-
-def _has(found: Found, name: str) -> bool:
-    """Curves over time exist in virtual time only."""
-    return name != "overhead-metrics" or bool(found.get("series"))
+        return [(name, picture(found)) for name, picture in wanted if name not in described]
 
 
 def to_svg(figure: Figure) -> str:
@@ -63,10 +81,10 @@ def to_svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def write_plots(found: Found, folder: Path, kind: str) -> list[Path]:
+def write_plots(found: Found, folder: Path, kind: str, base: Found | None = None) -> list[Path]:
     """Write every picture as ``NAME.svg`` or ``NAME.png``; their paths. Raises PlotError, OSError."""
     paths = []
-    for name, figure in draw(found):
+    for name, figure in draw(found, base):
         path = folder / f"{name}.{kind}"
         if kind == "svg":
             path.write_text(to_svg(figure), encoding="utf-8")
@@ -86,16 +104,94 @@ def _style() -> AbstractContextManager[None]:
     return context
 
 
+# -- curves
+
+
+def draw_chart(found: Found, chart: Chart) -> Figure:
+    """A chart as a figure: its panels in rows, one legend if all panels show the same things."""
+    columns = min(chart.columns, len(chart.panels))
+    rows = -(-len(chart.panels) // columns)
+    figure, axes = _figure(found, chart.title, rows, columns, chart.height)
+    for one, panel in zip(axes, chart.panels, strict=False):
+        _panel(one, panel, columns)
+        if not chart.has_one_legend:
+            _own_legend(one, panel)
+    _blank(axes[len(chart.panels) :])
+    if chart.has_one_legend and len(chart.panels[0].labels) > 1:
+        _legend(figure, axes[0], 5)
+    return figure
+
+
+def _panel(axes: Axes, panel: Panel, columns: int) -> None:
+    """A panel's curves; its title is cut at the front to what fits."""
+    for curve in panel.curves:
+        points = thinned([(t, v) for t, v in curve.points if not panel.log or v > 0], MOST_POINTS)
+        if curve.area:
+            axes.fill_between([t for t, _ in points], [v for _, v in points], color=curve.colour, linewidth=0,
+                              label=curve.label)  # fmt: skip
+            continue
+        options: dict[str, Any] = {"color": curve.colour, "label": curve.label}
+        if curve.dash:
+            options["linestyle"] = (0, [float(one) for one in curve.dash.split()])
+        if curve.marker and len(points) <= MARKERS:
+            options |= {"marker": ".", "markersize": 4}
+        (_curve if curve.step else _line)(axes, points, **options)
+    width = 150 // columns
+    title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
+    _label(axes, title, panel.x, panel.y)
+    _scale(axes, panel)
+
+
+def _scale(axes: Axes, panel: Panel) -> None:
+    """Limits with room above the highest value, ticks as people write numbers; no ticks where nothing was recorded."""
+    values = [v for curve in panel.curves for _, v in curve.points if not panel.log or v > 0]
+    if not values:
+        _nothing(axes, "nothing recorded")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    if panel.log:
+        _log(axes, max(values) / min(values))
+    elif panel.zero:
+        low, high = min(0.0, *values), max(0.0, *values)
+        room = 0.05 * (high - low)
+        axes.set_ylim(low - room if low else 0.0, high + room if high > low else low + 1.0)
+    axes.yaxis.set_major_formatter(_number)
+
+
+def _log(axes: Axes, ratio: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 30 else (1.0,)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _number(value: float, _position: object = None) -> str:
+    """``20,000`` and ``0.25``."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
+
+
+def _own_legend(axes: Axes, panel: Panel) -> None:
+    """Below the curves' place, for it must not cover them."""
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.28), fontsize=6.5, ncols=4, borderaxespad=0)
+
+
 # -- parts
 
 
 def _figure(
-    found: Found, title: str, rows: int, columns: int, height: float = 2.3
+    found: Found,
+    title: str,
+    rows: int,
+    columns: int,
+    height: float = 2.3,
+    ratios: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, height * rows + 1.1), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     meta = found["meta"]
     figure.supxlabel(
@@ -160,78 +256,7 @@ def _ticks(axes: Axes, at: Sequence[float], values: Sequence[float | None], widt
         )  # fmt: skip
 
 
-# -- states
-
-
-def _states(found: Found) -> Figure:
-    states = list(found["truth"])
-    end = _end(found["series"]["fixed"])
-    figure, axes = _figure(found, "Jobs in each state", 4, 2, 1.7)
-    for one, state in zip(axes, states, strict=False):
-        _curve(one, found["truth"][state], until=end, **TRUTH)
-        _curve(one, found["series"]["fixed"][state], color=COLOURS[0], label="gauges, with job.new")
-        _label(one, state, "time (s)", "jobs")
-        one.set_ylim(0, max(1.0, one.get_ylim()[1]))
-    _legend(figure, axes[0], 2)
-    _blank(axes[len(states) :])
-    return figure
-
-
-def _new(found: Found) -> Figure:
-    figure, axes = _figure(found, "NEW before and after the plugin heard of job.new", 1, 2, 2.8)
-    _curve(axes[0], found["series"]["journal"]["NEW"], color=COLOURS[1], label="without job.new")
-    _label(axes[0], "before: −n is a decrement to the server", "time (s)", "NEW (jobs)")
-    _curve(axes[1], found["series"]["fixed"]["NEW"], color=COLOURS[0], label="with job.new")
-    _label(axes[1], "after", "time (s)", "NEW (jobs)")
-    for one in axes:
-        _curve(one, found["truth"]["NEW"], until=_end(found["series"]["fixed"]), **TRUTH)
-        one.legend(loc="center right")
-    return figure
-
-
-# -- period
-
-
-def _period(found: Found) -> Figure:
-    clients = list(found["series"])
-    figure, axes = _figure(found, "Increments through an aggregating client", len(clients), 2, 1.6)
-    for row, client in enumerate(clients):
-        for one, state in zip(axes[2 * row :], ("RUN", "CLEANUP"), strict=False):
-            shown = found["series"][client][state]
-            broken = min((v for _, v in shown), default=0) < 0
-            _curve(one, found["truth"][state], **TRUTH | {"alpha": 0.4})
-            _curve(one, shown, color=COLOURS[1 if broken else 0], label="server")
-            one.axhline(0, color="#999999", linewidth=0.8)
-            title = f"{state}, client period {client.replace(', ', ', fix ')}"
-            _label(one, title, "time (s)" if client == clients[-1] else "", "jobs")
-    _legend(figure, axes[0], 2)
-    return figure
-
-
 # -- idle
-
-
-def _rest(found: Found, rest: str) -> Figure:
-    hooks = found["panels"][rest]
-    modules = list(next(iter(hooks.values())))
-    figure, axes = _figure(found, f"Metrics of each module, {rest}", -(-len(modules) // 3), 3, 1.7)
-    top = max((max(rates) for panel in hooks.values() for rates in panel.values()), default=0) or 1
-    for at, module in enumerate(modules):
-        for hook, panel in hooks.items():
-            _curve(axes[at], enumerate(panel[module]), color=HOOKS.get(hook), label=hook, alpha=0.8)
-        _label(axes[at], module, "time (s)", "metrics/s")
-        axes[at].set_ylim(0, top * 1.05)
-    _legend(figure, axes[0], 3)
-    _blank(axes[len(modules) :])
-    return figure
-
-
-def _at_rest(found: Found) -> Figure:
-    return _rest(found, next(iter(found["panels"])))
-
-
-def _chatty(found: Found) -> Figure:
-    return _rest(found, list(found["panels"])[-1])
 
 
 def _boxes(found: Found) -> Figure:
@@ -251,48 +276,6 @@ def _boxes(found: Found) -> Figure:
 # -- latency
 
 
-def _bands(found: Found) -> Figure:
-    figure, axes = _figure(found, "Content cache: percentiles", 1, 2, 3.0)
-    curves = next(iter(found["series"].values()))
-    names = ("percentile.99", "percentile.98", "percentile.95", "percentile.75", "median")
-    for one, kind in zip(axes, ("load", "store"), strict=True):
-        below: list[float] | None = None
-        for at, name in reversed(list(enumerate(names))):
-            points = curves[kind][name]
-            times, values = [t for t, _ in points], [v for _, v in points]
-            if values:
-                shade = 0.85 - 0.15 * (4 - at)
-                one.fill_between(times, below or [0.0] * len(values), values, color=COLOURS[0], alpha=shade,
-                                 label=name.replace("percentile.", "p"), linewidth=0)  # fmt: skip
-            below = values
-        if not below:
-            _nothing(one, f"no {kind}s")
-        _label(one, kind, "time (s)", "duration (ms)")
-        one.set_ylim(bottom=0)
-    _legend(figure, axes[1], 5)
-    return figure
-
-
-def _timings(found: Found) -> Figure:
-    figure, axes = _figure(found, "Content cache: figures of each flush", 2, 2, 2.3)
-    curves = next(iter(found["series"].values()))
-    panels = (("mean", "median"), ("count_ps",), ("max",), ("min",))
-    titles = ("mean and median", "operations per second", "longest", "shortest")
-    for one, names, title in zip(axes, panels, titles, strict=True):
-        for at, kind in enumerate(("load", "store")):
-            for name in names:
-                style = ":" if name == "median" else "-"
-                _line(one, curves[kind][name], color=COLOURS[at], linestyle=style, marker=".",
-                      label=f"{kind}, {name}" if len(names) > 1 else kind)  # fmt: skip
-        _label(one, title, "time (s)", "1/s" if names == ("count_ps",) else "ms")
-        if names == ("min",):
-            one.set_ylim(0, 1.2 * max((v for kind in curves.values() for _, v in kind["min"]), default=1.0))
-        else:
-            one.set_yscale("symlog", linthresh=0.1)
-    _legend(figure, axes[0], 2)
-    return figure
-
-
 def _slots(found: Found) -> Figure:
     figure, axes = _figure(found, "A start per entry, and one slot for all", 1, 2, 2.9)
     shares = ("p50", "p75", "p95", "p98", "p99", "max")
@@ -300,7 +283,9 @@ def _slots(found: Found) -> Figure:
         rows = [row for row in found["runs"] if row["operation"] == kind]
         for at, row in enumerate(rows):
             places = [x + 0.4 * (at - 0.5 * (len(rows) - 1)) for x in range(len(shares))]
-            one.bar(places, [row[share] for share in shares], 0.38, color=COLOURS[at], label=row["timing"])
+            one.bar(
+                places, [row[share] for share in shares], 0.38, color=COLOURS[2 + at], label=row["timing"]
+            )
             windows = [row.get(f"{share}_windows") for share in shares]
             _ticks(one, places, windows, 0.19, "averaged over flushes" if not at else "_")
         one.set_xticks(range(len(shares)), shares)
@@ -312,19 +297,8 @@ def _slots(found: Found) -> Figure:
 # -- modules, overhead, decay
 
 
-def _modules(found: Found) -> Figure:
-    series = found["series"]
-    figure, axes = _figure(found, "Metrics of each module under load", -(-len(series) // 3), 3, 1.7)
-    for one, (module, points) in zip(axes, series.items(), strict=False):
-        _curve(one, points[:-1], color=COLOURS[0])
-        _label(one, module, "time (s)", "metrics/s")
-        one.set_ylim(bottom=0)
-    _blank(axes[len(series) :])
-    return figure
-
-
 def _per_job(found: Found) -> Figure:
-    figure, axes = _figure(found, "kvs: messages per serial job", 1, 1, 3.2)
+    figure, axes = _figure(found, "kvs: messages per serial job, and the laws", 2, 1, 2.0, ratios=(3, 1))
     kvs = next(row for row in found["runs"] if row["module"] == "kvs")
     names = list(next(iter(found["journal"].values())))
     axes[0].bar(range(len(names)), [kvs[name] for name in names], 0.6, color=COLOURS[0], label="brokersim")
@@ -335,19 +309,18 @@ def _per_job(found: Found) -> Figure:
     axes[0].set_xticks(range(len(names)), names)
     _label(axes[0], "", "", "messages per job")
     axes[0].legend(loc="upper left")
+    _laws(axes[1], found["checks"])
     return figure
 
 
-def _by_hook(found: Found) -> Figure:
-    figure, axes = _figure(found, "Metrics per second by hook", 1, 1, 3.4)
-    for hook, points in found["series"].items():
-        _curve(axes[0], points, color=HOOKS.get(hook), label=hook)
-    axes[0].set_yscale("log")
-    _label(
-        axes[0], "serial jobs until all are done: a slower hook takes longer", "time (s)", "metrics/s (log)"
-    )
-    _legend(figure, axes[0], 4)
-    return figure
+def _laws(axes: Axes, checks: Sequence[Mapping[str, Any]]) -> None:
+    """✓ or ✗, the id and the sentence of each check, as text."""
+    axes.set_axis_off()
+    for at, check in enumerate(checks):
+        mark, colour = ("✓", "#00694b") if check["ok"] else ("✗", "#b03a00")
+        y = 1 - (at + 1) / (len(checks) + 1)
+        axes.text(0.0, y, mark, transform=axes.transAxes, color=colour, weight="bold")
+        axes.text(0.03, y, f"{check['id']}: {check['sentence']}", transform=axes.transAxes, fontsize=8)
 
 
 def _overhead(found: Found) -> Figure:
@@ -355,7 +328,7 @@ def _overhead(found: Found) -> Figure:
     figure, axes = _figure(found, "Wall time added by each hook, masks on", 1, 1, 3.2)
     shares = [100 * row["overhead"] for row in rows]
     places = list(range(len(rows)))
-    axes[0].bar(places, shares, 0.55, color=[HOOKS.get(row["hook"], COLOURS[0]) for row in rows])
+    axes[0].bar(places, shares, 0.55, color=[hook_colour(row["hook"]) for row in rows])
     journal = [None if row["journal"] is None else 100 * row["journal"] for row in rows]
     _ticks(axes[0], places, journal, 0.36, "journal (2021, 12 cores)")
     bounded = [(at, row) for at, row in enumerate(rows) if row["low"] is not None]
@@ -381,22 +354,6 @@ def _percent(most: float) -> tuple[list[float], list[str]]:
     return [float(mark) for mark in marks], [f"{mark:,}" for mark in marks]
 
 
-def _decay(found: Found) -> Figure:
-    figure, axes = _figure(found, "Does it slow down as jobs pile up?", 1, 2, 2.8)
-    models: dict[str, list[dict[str, Any]]] = {}
-    for row in found["runs"]:
-        models.setdefault(row["model"], []).append(row)
-    for at, (model, rows) in enumerate(models.items()):
-        done = [sum(row["jobs"] for row in rows[: block + 1]) for block in range(len(rows))]
-        for one, key in zip(axes, ("jobs_per_s", "metrics_per_s"), strict=True):
-            one.plot(done, [row[key] for row in rows], color=COLOURS[at], marker=".", label=f"model {model}")
-    for one, title, y in zip(axes, ("job rate", "metrics"), ("jobs/s", "metrics/s"), strict=True):
-        _label(one, title, "jobs done", y)
-        one.set_ylim(bottom=0)
-    axes[0].legend(loc="lower left")
-    return figure
-
-
 # -- watchers
 
 
@@ -404,13 +361,13 @@ def _watchers(found: Found) -> Figure:
     figure, axes = _figure(found, "Each hook under load", 1, 2, 3.0)
     rows = found["runs"]
     places = list(range(len(rows)))
-    colours = [HOOKS.get(row["hook"], COLOURS[6]) for row in rows]
+    colours = [hook_colour(row["hook"]) for row in rows]
     shares = [100 * (row["overhead"] or 0.0) for row in rows]
     axes[0].bar(places, shares, 0.55, color=colours)
     axes[0].set_yscale("symlog", linthresh=20)
     axes[0].set_yticks(*_percent(max([*shares, 20])))
     _label(axes[0], "wall time added", "", "overhead (%, linear to 20)")
-    axes[1].bar(places, [max(row["metrics_per_s_peak"], 1.0) for row in rows], 0.55, color=colours)
+    axes[1].bar(places, [row["metrics_per_s_peak"] or float("nan") for row in rows], 0.55, color=colours)
     axes[1].set_yscale("log")
     _label(axes[1], "peak", "", "metrics/s (log)")
     for one in axes:
@@ -425,7 +382,7 @@ def _fronts(found: Found) -> Figure:
     figure, axes = _figure(found, "What an error costs: every combination of intervals", 1, 2, 3.6)
     rows = {row["id"]: row for row in found["rows"]}
     prices = (("overhead", "wall time added (%)", 100.0), ("packets_per_s", "packets/s (log)", 1.0))
-    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", COLOURS[2], 42))
+    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", "#000000", 90))
     for one, (price, label, scale) in zip(axes, prices, strict=True):
         one.scatter([scale * row[price] for row in rows.values()], [100 * row["error"] for row in rows.values()],
                     s=14, color="#b0b0b0", label="dominated")  # fmt: skip
@@ -435,8 +392,9 @@ def _fronts(found: Found) -> Figure:
         for key, name, marker, colour, size in marks:
             row = rows.get(found["advice"].get(key))
             if row is not None:
-                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, color=colour,
-                            zorder=5, label=name)  # fmt: skip
+                face = "none" if key == "journal" else colour  # hollow: both may be the same row
+                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, facecolors=face,
+                            edgecolors=colour, linewidths=1.8, zorder=5, label=name)  # fmt: skip
         one.set_ylim(bottom=0)
         _label(one, "", label, "mean error (%)")
     axes[1].set_xscale("log")
@@ -444,38 +402,69 @@ def _fronts(found: Found) -> Figure:
     return figure
 
 
-# -- a run database
-
-
-def _run(found: Found) -> Figure:
-    """A panel for the series that share a name up to the last dot; the first ones, if there are too many."""
-    groups: dict[str, dict[str, Any]] = {}
-    for name, points in found["series"].items():
-        stem, _, last = name.rpartition(".")
-        groups.setdefault(stem or name, {})[last] = points
-    shown = dict(list(groups.items())[:PANELS])
-    left = len(groups) - len(shown)
-    title = "Recorded series" + (f", {PANELS} of {len(groups)} groups" if left else "")
-    figure, axes = _figure(found, title, max(1, -(-len(shown) // 3)), 3, 1.9)
-    for one, (stem, series) in zip(axes, shown.items(), strict=False):
-        for at, (last, points) in enumerate(list(series.items())[: len(COLOURS)]):
-            _curve(one, points, color=COLOURS[at], label=last)
-        _label(one, stem if len(stem) < 34 else f"…{stem[-32:]}", "time (s)", "value")
-        one.legend(loc="best", fontsize=6, ncols=2)
-    _blank(axes[len(shown) :])
+def _errors(found: Found) -> Figure:
+    """Of each emission × flush the least mean error of any client, a panel a retention."""
+    least: dict[float, dict[tuple[str, float], float]] = {}
+    for row in found["rows"]:
+        cells = least.setdefault(row["retention"], {})
+        key = (row["emission"], row["flush"])
+        cells[key] = min(100 * row["error"], cells.get(key, float("inf")))
+    retentions = sorted(least, reverse=True)
+    emissions = sorted({name for cells in least.values() for name, _ in cells}, key=_by_period)
+    flushes = sorted({flush for cells in least.values() for _, flush in cells}, reverse=True)
+    figure, axes = _figure(
+        found,
+        "Mean error (%) by emission, flush and retention",
+        1,
+        len(retentions),
+        0.42 * len(emissions) + 1.0,
+    )
+    most = max(error for cells in least.values() for error in cells.values())
+    for one, retention in zip(axes, retentions, strict=True):
+        _heat(one, least[retention], emissions, flushes, most)
+        _label(one, f"retention {retention:g} s", "flush (s)", "emission" if one is axes[0] else "")
     return figure
 
 
+def _heat(
+    axes: Axes,
+    cells: Mapping[tuple[str, float], float],
+    emissions: Sequence[str],
+    flushes: Sequence[float],
+    most: float,
+) -> None:
+    table = [[cells.get((name, flush), float("nan")) for flush in flushes] for name in emissions]
+    # Light is right, dark is wrong, and each cell has its number: the colour is never the only carrier.
+    axes.pcolormesh(table, cmap="cividis_r", vmin=0, vmax=most or 1, edgecolors="white", linewidth=1)
+    axes.grid(False)
+    axes.invert_yaxis()
+    axes.set_xticks([at + 0.5 for at in range(len(flushes))], [f"{flush:g}" for flush in flushes])
+    axes.set_yticks([at + 0.5 for at in range(len(emissions))], emissions)
+    for y, row in enumerate(table):
+        for x, error in enumerate(row):
+            # What is no number is not above the half either: black on white.
+            shade = "white" if error > 0.5 * most else "black"
+            text = "–" if error != error else f"{error:.3g}"
+            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=shade, fontsize=8)
+
+
+def _by_period(emission: str) -> tuple[int, float, str]:
+    """Hooks first, then timers from the slowest to the fastest."""
+    kind, _, period = emission.partition(":")
+    return (0, 0.0, kind) if not period else (1, -parse_duration(period), kind)
+
+
 Picture = Callable[[Found], "Figure"]
+#: By experiment; one without any has curves only.
 _PICTURES: dict[str, tuple[tuple[str, Picture], ...]] = {
-    "states": (("states", _states), ("states-new", _new)),
-    "period": (("period", _period),),
-    "idle": (("idle-rest", _at_rest), ("idle-chatty", _chatty), ("idle-boxes", _boxes)),
-    "latency": (("latency-percentiles", _bands), ("latency-figures", _timings), ("latency-slots", _slots)),
-    "modules": (("modules", _modules), ("modules-per-job", _per_job)),
-    "overhead": (("overhead", _overhead), ("overhead-metrics", _by_hook)),
-    "decay": (("decay", _decay),),
+    "states": (),
+    "period": (),
+    "idle": (("idle-boxes", _boxes),),
+    "latency": (("latency-slots", _slots),),
+    "modules": (("modules-per-job", _per_job),),
+    "overhead": (("overhead", _overhead),),
+    "decay": (),
     "watchers": (("watchers", _watchers),),
-    "intervals": (("intervals-fronts", _fronts),),
-    "run": (("run-series", _run),),
+    "intervals": (("intervals-fronts", _fronts), ("intervals-errors", _errors)),
+    "run": (),
 }

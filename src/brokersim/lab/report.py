@@ -1,6 +1,7 @@
-"""Knows how results become one HTML page that opens from a file: pictures, checks, tables; not how they are drawn.
+"""Knows how results become one HTML page that opens from a file: curves, pictures, checks, tables.
 
-The page holds everything it shows and fetches nothing; its script only zooms.
+Doesn't know how they are drawn. The page holds everything it shows and fetches nothing; the same results give the
+same bytes.
 """
 
 from __future__ import annotations
@@ -13,59 +14,20 @@ from typing import Any
 
 import msgspec
 
-from brokersim.lab.plots import PlotError, draw, to_svg
-from brokersim.lab.rundb_reader import MAGIC, read_run
+from brokersim.lab.chart import Chart
+from brokersim.lab.charts import charts
+from brokersim.lab.compare import Comparison, compare, overlaid
+from brokersim.lab.page import script, style
+from brokersim.lab.page_data import PageData
+from brokersim.lab.plots import PlotError, pictures, to_svg
+from brokersim.lab.rundb_reader import MAGIC, read_database
+from brokersim.lab.tables import NOTE, columns, ran_on, settings, tables, text
 
 Found = Mapping[str, Any]
-#: Rows shown of one table: more is for the JSON beside the page.
+#: Rows shown of one table: more is for `runs export`.
 MOST_ROWS = 2000
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 64rem; }
-body { color: #1a1a1a; background: #fff; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
-.note { background: #fff6e0; border-left: 4px solid #e69f00; padding: .5rem .8rem; }
-figure { margin: 1.2rem 0; overflow-x: auto; }
-figure svg { cursor: crosshair; } .band { fill: #0072b233; stroke: #0072b2; }
-figure svg { width: 100%; min-width: 36rem; height: auto; display: block; }
-.checks { list-style: none; padding: 0; } .checks li { margin: .5rem 0; padding-left: 1.6rem; text-indent: -1.6rem; }
-.checks small { display: block; text-indent: 0; color: #555; overflow-wrap: anywhere; }
-.ok { color: #00694b; font-weight: bold; } .bad { color: #b03a00; font-weight: bold; }
-details { margin: .6rem 0; } summary { cursor: pointer; padding: .3rem 0; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; border-bottom: 1px solid #e4e4e4; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { background: #f4f4f4; }
-"""
-
-#: Drag over a picture to zoom in, double click to see all of it; touch screens zoom by themselves.
-_SCRIPT = """
-for (const svg of document.querySelectorAll("figure svg")) {
-  const whole = svg.getAttribute("viewBox");
-  let from = null, band = null;
-  const at = e => new DOMPoint(e.clientX, e.clientY).matrixTransform(svg.getScreenCTM().inverse());
-  const box = (a, b) => [Math.min(a.x, b.x), Math.min(a.y, b.y), Math.abs(a.x - b.x), Math.abs(a.y - b.y)];
-  const end = () => { if (band) band.remove(); band = from = null; };
-  svg.addEventListener("pointerdown", e => {
-    if (e.pointerType !== "mouse" || e.button) return;
-    from = at(e); svg.setPointerCapture(e.pointerId); e.preventDefault();
-    band = svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
-    band.setAttribute("class", "band");
-  });
-  svg.addEventListener("pointermove", e => {
-    if (!from) return;
-    const [x, y, width, height] = box(from, at(e));
-    for (const [name, value] of Object.entries({x, y, width, height})) band.setAttribute(name, value);
-  });
-  svg.addEventListener("pointerup", e => {
-    if (!from) return;
-    const zoomed = box(from, at(e));
-    if (zoomed[2] > 5 && zoomed[3] > 5) svg.setAttribute("viewBox", zoomed.join(" "));
-    end();
-  });
-  svg.addEventListener("pointercancel", end);
-  svg.addEventListener("dblclick", () => svg.setAttribute("viewBox", whole));
-}
-"""
+#: Figures shown of a comparison before the fold.
+MOST_DIFFERENCES = 25
 
 
 class ReportError(ValueError):
@@ -73,13 +35,19 @@ class ReportError(ValueError):
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """A result written with ``--out`` or ``--json``, or a run database. Raises ReportError, OSError."""
+    """A run: a result (JSON), a run database, or the folder ``--out`` wrote. Raises ReportError, OSError."""
+    if path.is_dir():
+        path /= "result.json"
+        if not path.is_file():
+            raise ReportError(
+                f"{path.parent} has no result.json; make one with: brokersim bench states --out DIR"
+            )
     with path.open("rb") as file:
         if file.read(len(MAGIC)) == MAGIC:
-            return read_run(path)
+            return read_database(path)
     try:
         found = msgspec.json.decode(path.read_bytes())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ReportError(f"{path} is neither a run database nor JSON: {error}") from None
     meta = found.get("meta") if isinstance(found, dict) else None
     if not isinstance(meta, dict) or not isinstance(meta.get("experiment"), str):
@@ -89,66 +57,100 @@ def read_result(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def write_report(results: Sequence[Found], path: Path) -> Path:
-    """Write the page of one or more results; its path. Raises PlotError, OSError."""
-    path.write_text(page(results), encoding="utf-8")
+def write_report(results: Sequence[Found], path: Path, base: Found | None = None) -> Path:
+    """Write the page of one or more results; its path. Raises ValueError (two experiments compared), OSError."""
+    path.write_text(page(results, base), encoding="utf-8")
     return path
 
 
-def page(results: Sequence[Found]) -> str:
-    """The page as text; the same results give the same bytes."""
+def page(results: Sequence[Found], base: Found | None = None) -> str:
+    """The page as text; with a base each result is compared to it. Raises ValueError for another experiment's."""
     title = "brokersim: " + ", ".join(str(found["meta"]["experiment"]) for found in results)
-    sections = "\n".join(_section(found, number) for number, found in enumerate(results))
+    if base is not None:
+        title += ", compared"
+    data = PageData()
+    sections = "\n".join(_section(found, number, data, base) for number, found in enumerate(results))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # An empty icon: else a browser asks for one.
         '<link rel="icon" href="data:,">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{style()}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n"
-        '<p class="note">These are figures of brokersim, not of Flux: compare order and ratios, not numbers.</p>\n'
-        "<p>Drag over a picture to zoom in, double-click to zoom out.</p>\n"
-        f"{sections}\n<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+        f'<p class="note">{html.escape(NOTE)}</p>\n'
+        f"{_contents(results)}{_help(data)}{sections}\n"
+        f'<script type="application/json" id="data">{data.to_json()}</script>\n'
+        f"<script>\n{script()}</script>\n</body>\n</html>\n"
     )
 
 
-def _section(found: Found, number: int) -> str:
+def _contents(results: Sequence[Found]) -> str:
+    if len(results) < 2:
+        return ""
+    lines = "".join(
+        f'<li><a href="#s{at}">{html.escape(str(found["meta"]["experiment"]))}</a></li>'
+        for at, found in enumerate(results)
+    )
+    return f"<nav><ul>{lines}</ul></nav>\n"
+
+
+def _help(data: PageData) -> str:
+    thinned = f" {data.thinned}" if data.thinned else ""
+    return (
+        '<p class="quiet">Drag over a curve to zoom in, with two fingers on a touch screen; double-click or '
+        "“all” shows everything. Point at a curve for its values; the legend hides and shows. Where several samples "
+        "fall on one column of pixels, its first, lowest, highest and last are drawn."
+        f"{html.escape(thinned)}</p>\n"
+        "<noscript><p>Curves need scripts; everything else on this page does not.</p></noscript>\n"
+    )
+
+
+def _section(found: Found, number: int, data: PageData, base: Found | None) -> str:
     meta = found["meta"]
-    parts = [f"<h2>{html.escape(str(meta['experiment']))}</h2>", f"<p>{html.escape(_ran_on(meta))}</p>"]
+    parts = [f'<h2 id="s{number}">{html.escape(str(meta["experiment"]))}</h2>']
+    if meta.get("command"):
+        parts.append(f"<p><code>{html.escape(str(meta['command']))}</code></p>")
+    parts.append(f"<p>{html.escape(ran_on(meta))}</p>")
     if isinstance(found.get("advice"), dict) and found["advice"].get("sentence"):
         parts.append(f'<p class="note">{html.escape(found["advice"]["sentence"])}</p>')
-    parts += _figures(found, number)
+    drawn = charts(found)
+    if base is not None:
+        parts.append(_compared(compare(found, base)))
+        drawn = overlaid(found, base)
+    parts += [_chart(chart, data.add(chart, f"c{number}-{chart.name}")) for chart in drawn]
+    parts += _pictures(found, number)
     if found.get("checks"):
         parts.append(_checks(found["checks"]))
-    parts += [_fold(title, rows) for title, rows in _tables(found)]
+    parts += [_fold(title, rows) for title, rows in tables(found)]
     parts.append(
-        _fold("what was run", [{"setting": key, "value": _text(value)} for key, value in _settings(meta)])
+        _fold("what was run", [{"setting": key, "value": text(value)} for key, value in settings(found)])
     )
     return "\n".join(parts)
 
 
-def _ran_on(meta: Found) -> str:
-    known = (("brokersim", "brokersim {}"), ("python", "CPython {}"), ("cores", "{} cores"), ("clock", "{} clock"),
-             ("seed", "seed {}"))  # fmt: skip
-    return " · ".join(text.format(meta[key]) for key, text in known if meta.get(key) is not None)
+# -- curves and pictures
 
 
-def _settings(meta: Found) -> list[tuple[str, Any]]:
-    plan = meta.get("plan")
-    return [
-        *(plan.items() if isinstance(plan, dict) else ()),
-        *((k, v) for k, v in meta.items() if k != "plan"),
-    ]
+def _chart(chart: Chart, key: str) -> str:
+    title = html.escape(chart.title)
+    figure = (
+        f'<figure class="chart" id="{key}" tabindex="0" aria-label="{title}">'
+        f"<figcaption>{title}</figcaption></figure>"
+    )
+    if not chart.fold:
+        return figure
+    return f"<details><summary>{title} ({len(chart.panels)} groups)</summary>{figure}</details>"
 
 
-def _figures(found: Found, number: int) -> list[str]:
+def _pictures(found: Found, number: int) -> list[str]:
     try:
-        pictures = draw(found)
+        drawn = pictures(found)
     except PlotError as error:
         return [f"<p>{html.escape(str(error))}</p>"]
     return [
-        f'<figure role="img" aria-label="{html.escape(name)}">{_inline(to_svg(figure), f"f{number}-{name}-")}</figure>'
-        for name, figure in pictures
+        f'<figure class="picture" role="img" aria-label="{html.escape(name)}">'
+        f"{_inline(to_svg(figure), f'f{number}-{name}-')}</figure>"
+        for name, figure in drawn
     ]
 
 
@@ -158,6 +160,9 @@ def _inline(svg: str, prefix: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{prefix}', body)
     return re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", body)
+
+
+# -- checks, tables, comparison
 
 
 def _checks(checks: Iterable[Found]) -> str:
@@ -173,32 +178,61 @@ def _checks(checks: Iterable[Found]) -> str:
     return f'<h3>What should agree: {agree} of {len(lines)} do</h3>\n<ul class="checks">{"".join(lines)}</ul>'
 
 
-def _tables(found: Found) -> list[tuple[str, list[Found]]]:
-    tables = [("figures", found.get("runs") or found.get("rows") or [])]
-    for rest, hooks in (found.get("tables") or {}).items():
-        for hook, modules in hooks.items():
-            rows = [{"module": name, **counts} for name, counts in modules.items()]
-            tables.append((f"counters, {rest}, {hook}", rows))
-    return [(title, list(rows)) for title, rows in tables if rows and isinstance(rows[0], dict)]
+def _compared(found: Comparison) -> str:
+    parts = ["<h3>Compared with the base</h3>", f'<p class="quiet">base: {html.escape(_who(found.base))}</p>']
+    parts += [f"<p>Only in {side}: {html.escape(row)}</p>" for row, side in found.only]
+    parts += [f"<p>{html.escape(name)}: {_mark(was)} → {_mark(now)}</p>" for name, was, now in found.checks]
+    if found.settings:
+        rows = [{"setting": key, "base": text(was), "this": text(now)} for key, was, now in found.settings]
+        parts.append(_table(rows))
+    else:
+        parts.append("<p>The settings are the same.</p>")
+    return "\n".join([*parts, _figures(found)])
+
+
+def _figures(found: Comparison) -> str:
+    apart = found.farthest()
+    same = len(found.figures) - len(apart)
+    rows = [{**one.to_row(), "ratio": None if one.ratio is None else f"{one.ratio:.4g}"} for one in apart]
+    parts = [f"<p>{len(apart):,} figures differ, {same:,} are the same.</p>"]
+    if rows:
+        parts.append(f'<div class="wide">{_bare(rows[:MOST_DIFFERENCES])}</div>')
+    if len(rows) > MOST_DIFFERENCES:
+        parts.append(_fold("all figures that differ", rows))
+    return "\n".join(parts)
+
+
+def _who(found: Found) -> str:
+    meta = found["meta"]
+    name = meta.get("command") or meta.get("database") or meta["experiment"]
+    return f"{name} · {ran_on(meta)}"
+
+
+def _mark(ok: bool) -> str:
+    return '<span class="ok">✓</span>' if ok else '<span class="bad">✗</span>'
 
 
 def _fold(title: str, rows: Sequence[Found]) -> str:
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_text(row.get(name)))}</td>" for name in names) + "</tr>"
-        for row in rows[:MOST_ROWS]
-    )
     more = f"<p>{len(rows) - MOST_ROWS:,} more rows are in the result.</p>" if len(rows) > MOST_ROWS else ""
     return (
         f"<details><summary>{html.escape(title)} ({len(rows):,} rows)</summary>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{more}</details>'
+        f"{_table(rows[:MOST_ROWS])}{more}</details>"
     )
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
-    return f"{value:,}" if type(value) is int else str(value)
+def _table(rows: Sequence[Found]) -> str:
+    return f'<div class="wide">{_bare(rows)}</div>'
+
+
+def _bare(rows: Sequence[Found]) -> str:
+    names = columns(rows)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join("<tr>" + "".join(_cell(row.get(name)) for name in names) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    """Long text is wrapped, so that one setting does not make a table of a metre."""
+    shown = text(value)
+    kind = ' class="text"' if len(shown) > 40 else ""
+    return f"<td{kind}>{html.escape(shown)}</td>"

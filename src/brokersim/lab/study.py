@@ -46,12 +46,14 @@ def study(
     advice = advise(rows, plan.max_loss, JOURNAL, _about(plan))
     if with_confirmation and advice["row"] is not None:
         advice["confirmed"] = _confirmed(plan, rows[advice["row"]], file, workers, say)
-    return {
+    found = {
         "meta": _meta(plan),
         "rows": rows,
         "front": {each: [rows[at]["id"] for at in front(rows, each)] for each in PRICES},
         "advice": advice,
     }
+    file.note("result", found)  # so that the file alone can be reported on
+    return found
 
 
 def run_shard(plan: SweepPlan, path: Path, shard: Shard, say: Say = lambda _: None) -> int:

@@ -21,8 +21,8 @@ from brokersim.broker.instrument import MSGCOUNT
 from brokersim.lab import watchers_checks
 from brokersim.lab.bulk import thinned
 from brokersim.lab.checklist import beside
-from brokersim.lab.jobs import serial_jobs, serial_jobs_inside
 from brokersim.lab.listener import WINDOW, Listener, PacketCount, peak_rate
+from brokersim.lab.loads import Load, load_of
 from brokersim.lab.overhead_journal import JOURNAL
 from brokersim.lab.spread import Done, spread
 from brokersim.lab.sweep import cores
@@ -63,6 +63,14 @@ class Plan:
     seed: int = 0
     run_time: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
     cost: CostModel = attrs.field(factory=CostModel)
+    #: Anything else than serial jobs (lab/loads.py): its first ``limit`` jobs or requests, ``speed`` times as fast.
+    workload: str = "serial"
+    limit: int | None = None
+    speed: float = 1.0
+
+    def load(self) -> Load:
+        """What the instance is loaded with. Raises ValueError."""
+        return load_of(self.workload, self.jobs, self.run_time, self.limit, self.speed)
 
 
 @attrs.frozen(kw_only=True)
@@ -119,7 +127,7 @@ class HookRun:
             "metrics_per_s_low": min((rate for _, rate in self.metrics()[1:-1]), default=0.0),
             "cv": scatter(self.curve, self.wall_s),
             "cpu_s": self.cpu_s,
-            "overhead": None if none_wall_s is None else self.wall_s / none_wall_s - 1,
+            "overhead": None if not none_wall_s else self.wall_s / none_wall_s - 1,
             "journal": JOURNAL.get(self.hook),
         }
 
@@ -146,6 +154,7 @@ def watchers(plan: Plan, say: Say = lambda _: None, workers: int | None = None) 
     several repetitions the hooks take turns and each row is the run with the median wall time. Virtual runs are spread
     over ``workers`` processes, one a core by default; what they find does not depend on how many.
     """
+    plan = attrs.evolve(plan, jobs=plan.load().count)
     runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
     chosen = [_median(found) for found in runs.values()]
     none = next((found.wall_s for found in chosen if found.hook == "none"), None)
@@ -176,6 +185,7 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "size": plan.size,
         "seed": plan.seed,
         "run_time_s": plan.run_time,
+        "workload": plan.workload,
         "cost_model": attrs.asdict(plan.cost) if plan.clock == "virtual" else None,
         "brokersim": VERSION,
         "python": platform.python_version(),
@@ -205,7 +215,7 @@ def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
                 if hook != "none":
                     _set_mask(client)
                 start, seen, cpu = time.monotonic(), len(listener.packets), _cpu_s(client)
-                serial_jobs(uri, plan.jobs, plan.run_time, lambda n: say(f"{hook}: {n} of {plan.jobs} jobs"))
+                plan.load().run_through(uri, lambda n: say(f"{hook}: {n} of {plan.jobs} jobs"))
                 wall, cpu = time.monotonic() - start, _cpu_s(client) - cpu
                 modules = _collect(client)
         finally:
@@ -231,6 +241,7 @@ def _start_instance(plan: Plan, hook: str, stats: str) -> tuple[str, Callable[[]
         "--seed",
         str(plan.seed),
     ]
+    command += ["--fake-resources", plan.load().resources]
     if hook != "none":
         command += ["--stats", stats, "--hook", hook]
     environment = {name: value for name, value in os.environ.items() if name != "FLUX_FRIPP_STATSD"}
@@ -313,7 +324,13 @@ async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRu
     real_hook = "prepare" if hook == "none" else hook
     kept = PacketCount()
     async with open_instance(
-        size=plan.size, clock="virtual", seed=plan.seed, hook=real_hook, stats=kept, cost=plan.cost
+        size=plan.size,
+        clock="virtual",
+        seed=plan.seed,
+        hook=real_hook,
+        stats=kept,
+        cost=plan.cost,
+        resources=plan.load().resources,
     ) as instance:
         kept.now = lambda: instance.reactor.now / NS
         handles = [module.handle for module in instance.modules(0)]
@@ -324,7 +341,7 @@ async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRu
             client.close()
         start = instance.reactor.now
         kept.reset()
-        await serial_jobs_inside(instance, plan.jobs, plan.run_time, done)
+        await plan.load().run_inside(instance, done)
         wall = (instance.reactor.now - start) / NS
         modules = tuple(_figures(handle) for handle in handles)
         packets, peak = kept.packets, kept.peak_rate

@@ -6,9 +6,13 @@ Source of the layout: the house's `sample(series, t, v) WITHOUT ROWID`, one row 
 from __future__ import annotations
 
 import math
+import os
+import platform
+import shlex
 import sqlite3
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,7 +28,8 @@ from brokersim.version import VERSION
 #: "brkr": tells `file` and us that a file is a run database.
 APPLICATION_ID = 0x62726B72
 SCHEMA_VERSION = 1
-VALUE, TIMER = "value", "timer"
+#: Kinds of series: what was shown, the truth beside it (experiments know it), histograms of timers.
+VALUE, TRUTH, TIMER = "value", "truth", "timer"
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
@@ -59,7 +64,7 @@ class RunDatabase:
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
                 f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};" + _SCHEMA
             )
-            self.note({"writer": f"brokersim {VERSION}", **(meta or {})})
+            self.note({**_writer(), **(meta or {})})
         except sqlite3.Error as error:
             raise RunDatabaseError(f"cannot make the run database {path}: {error}") from None
         self._series: dict[tuple[str, str], int] = {}
@@ -82,6 +87,15 @@ class RunDatabase:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def add(self, kind: str, name: str, points: Iterable[Sequence[float]]) -> None:
+        """Adds (t in s, value) to a series of kind ``value`` or ``truth``. Raises sqlite3.Error."""
+        number = self._id(kind, name)
+        # Of several values at one instant the last stands, as on a picture.
+        rows = [(number, t, v) for t, v in points]
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", rows)
 
     def _write_flush(self, flush: Flush) -> None:
         values = [
@@ -111,6 +125,17 @@ class RunDatabase:
         with suppress(sqlite3.OperationalError):  # somebody reads it now: it stays as it is
             self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
+
+
+def _writer() -> dict[str, str]:
+    """Who writes: program, versions, machine, and the command line it was started with."""
+    name, *words = sys.argv or [""]
+    return {
+        "writer": f"brokersim {VERSION}",
+        "python": platform.python_version(),
+        "cores": str(os.cpu_count()),
+        "command": shlex.join([Path(name).name, *words]),
+    }
 
 
 def flush_buckets(flush: Flush) -> Iterator[tuple[str, LogBuckets]]:
@@ -229,6 +254,19 @@ def read_samples(
         return [(t, v) for t, v in connection.execute(query, (VALUE, name, start, end))]
 
 
+def read_all(path: Path, kind: str = VALUE) -> dict[str, list[tuple[float, float]]]:
+    """(t in s, value) of every series of a kind, by name in order; one pass. Raises RunDatabaseError."""
+    with _reading(path) as connection:
+        names = connection.execute("SELECT id, name FROM series WHERE kind = ? ORDER BY name", (kind,))
+        series: dict[int, tuple[str, list[tuple[float, float]]]] = {
+            number: (name, []) for number, name in names
+        }
+        for number, t, v in connection.execute("SELECT series, t, v FROM sample ORDER BY series, t"):
+            if (found := series.get(number)) is not None:
+                found[1].append((t, v))
+        return dict(series.values())
+
+
 def read_histograms(
     path: Path, key: str, start: float = -math.inf, end: float = math.inf
 ) -> list[tuple[float, LogBuckets]]:
@@ -267,7 +305,8 @@ class RunDatabaseOutput(QueuedOutput):
         limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__(f"db:{path}", limit)
-        self._database = RunDatabase(path, meta)
+        # Inline is for a simulated clock.
+        self._database = RunDatabase(path, {"clock": "virtual" if inline else "real", **(meta or {})})
         self._inline = inline
 
     def offer(self, flush: Flush) -> None:
