@@ -29,14 +29,13 @@ def bench() -> None:
     cls=Command,
     **examples(
         ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
-        ("brokersim bench watchers --jobs 1000 --clock virtual", "the same with modelled costs"),
         ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log (docs/workloads.md)"),
     ),
 )
 @click.option("--hooks", metavar="LIST", help="of none, timer:FSD, prepare, check, idle  [all]")
 @click.option("-t", "--run-time", type=DURATION, metavar="FSD", help="of a simulated job  [1ms]")
 @load_options
-@shared()
+@shared(unlisted=("reps",))
 @pass_session
 def watchers(session: Session, /, hooks: str | None, **given: Any) -> int | None:
     """Run the same jobs under each hook: wall time, packets, overhead."""

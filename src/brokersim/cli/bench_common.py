@@ -35,6 +35,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 LAUNCHERS = ("local", "flux", "slurm")
 #: Options that are no field of a Plan.
 _OURS = ("preset", "full", "reps", "db", "out", "plot", "launcher", "submit", "baseline", "gate")
+#: Options that say where a result goes: not part of what made it.
+_WHERE = ("db", "out", "plot", "baseline", "gate", "json")
 PATH = click.Path(path_type=Path)
 COUNT = click.IntRange(1)
 
@@ -101,7 +103,8 @@ def conduct(session: Session, name: str, given: Mapping[str, Any], columns: Sequ
             f"{given['db']} exists: a run database holds one run; choose a new name or move it away"
         )
     found = _run(session, experiment, given)
-    keep_result(session, context, found, given)
+    found["meta"]["command"] = shlex.join(["brokersim", *rebuilt(context, without=_WHERE)])
+    keep_result(session, found, given)
     differences = compared(found, before)
     if session.json:
         session.emit({**found, **({} if differences is None else {"differences": differences})})
@@ -143,16 +146,14 @@ def _run(session: Session, experiment: Experiment, given: Mapping[str, Any]) -> 
 # -- kept and compared
 
 
-def keep_result(
-    session: Session, context: click.Context, found: dict[str, Any], given: Mapping[str, Any]
-) -> None:
+def keep_result(session: Session, found: dict[str, Any], given: Mapping[str, Any]) -> None:
     """``--db`` and ``--out``."""
     if given["db"] is not None:
         from brokersim.lab.kept import keep
         from brokersim.net.outputs.rundb import RunDatabaseError
 
         try:
-            keep(found, given["db"], shlex.join(["brokersim", *rebuilt(context, without=("db", "out"))]))
+            keep(found, given["db"])
         except (RunDatabaseError, OSError) as error:
             raise CommandError(str(error), code=FAILED) from None
         session.say(f"kept: {given['db']}")

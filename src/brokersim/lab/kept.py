@@ -14,40 +14,29 @@ from typing import Any
 
 import msgspec
 
+from brokersim.lab.rundb_reader import MAGIC, RESULT
 from brokersim.lab.sweep import APPLICATION, RunFileError
-from brokersim.net.outputs.rundb import RunDatabase, RunDatabaseError, read_meta
-from brokersim.statsd.flushed import Flush
+from brokersim.net.outputs.rundb import TRUTH, VALUE, RunDatabase, RunDatabaseError, read_meta
 
 #: Parts of a result that are curves, [[s, value], …], at whatever depth.
 CURVES = ("series", "truth", "slots", "cache", "rates", "creates", "signed")
-#: The fact that is the result.
-RESULT = "result"
-_MAGIC = b"SQLite format 3\0"
 
 
 class KeptError(ValueError):
     """A file that holds no result: which, why, what would be right."""
 
 
-def keep(found: Mapping[str, Any], path: Path, command: str) -> None:
+def keep(found: Mapping[str, Any], path: Path) -> None:
     """A new run database with the result. Raises RunDatabaseError."""
     plain = {key: str(value) for key, value in found["meta"].items() if isinstance(value, str | int | float)}
-    database = RunDatabase(path, {**plain, "command": command})
+    database = RunDatabase(path, plain)
     try:
-        for t, values in sorted(_samples(found).items()):
-            database.write(_flush(t, values))
+        for part in CURVES:
+            for name, points in _curves(found.get(part) or {}, part):
+                database.add(TRUTH if part == "truth" else VALUE, name, points)
         database.note({RESULT: msgspec.json.encode(found).decode()})
     finally:
         database.close()
-
-
-def _samples(found: Mapping[str, Any]) -> dict[float, dict[str, float]]:
-    rows: dict[float, dict[str, float]] = {}
-    for part in CURVES:
-        for name, points in _curves(found.get(part) or {}, part):
-            for t, value in points:
-                rows.setdefault(float(t), {})[name] = value
-    return rows
 
 
 def _curves(tree: Any, name: str) -> Iterator[tuple[str, Sequence[Sequence[float]]]]:
@@ -58,18 +47,11 @@ def _curves(tree: Any, name: str) -> Iterator[tuple[str, Sequence[Sequence[float
         yield name, tree
 
 
-def _flush(t: float, values: Mapping[str, float]) -> Flush:
-    return Flush(
-        t=t, interval=0.0, dialect="strict", values=values, self_values={}, counters={}, totals={}, gauges={}, sets={},
-        samples={}, buckets={}, timer_counts={}, packets=0, metrics=0, bad_lines=0,
-    )  # fmt: skip
-
-
 def read_kept(path: Path) -> dict[str, Any]:
     """The result in a run database, or in a ``result.json`` or its folder. Raises KeptError, OSError."""
     file = path / "result.json" if path.is_dir() else path
     text = file.read_bytes()
-    if text.startswith(_MAGIC):
+    if text.startswith(MAGIC):
         text = _from_database(file)
     try:
         found = msgspec.json.decode(text)

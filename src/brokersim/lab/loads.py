@@ -44,7 +44,7 @@ class Load:
         return f"1x{max(CORES, widest)}"
 
     async def run_inside(self, instance: Instance, done: Callable[[int], object] = lambda _: None) -> None:
-        """``done(n)`` is told after each. Raises RuntimeError: jobs refused, answers that stay out; RequestError."""
+        """``done(n)``: after serial job n. Raises RequestError, RuntimeError if jobs are refused, answers stay out."""
         if isinstance(self.what, MessageTrace):
             _complete((await replay_inside(instance, self.what, self.speed)).unanswered)
         else:

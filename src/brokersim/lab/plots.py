@@ -60,7 +60,7 @@ def pictures(found: Found) -> list[tuple[str, Figure]]:
     # Late: it is made of the parts below.
     from brokersim.lab.plots_journal import PICTURES
 
-    known = {**_PICTURES, **PICTURES, "watchers": _PICTURES["watchers"] + PICTURES["watchers"]}
+    known = {**_PICTURES, **PICTURES}
     try:
         wanted = known[found["meta"]["experiment"]]
     except (KeyError, TypeError):

@@ -46,7 +46,7 @@ def payload_of(job: PlannedJob) -> dict[str, Any]:
 async def run_inside(
     instance: Instance, workload: Workload, done: Callable[[int], object] = lambda _: None
 ) -> Submitted:
-    """Submit each job at its time, wait until none is active; ``done(n)`` is told after each. Raises RequestError."""
+    """Submit each job at its time, wait until none is active; ``done(n)`` after serial job n. Raises RequestError."""
     if workload.is_serial:
         job = workload.jobs[0]
         await serial_jobs_inside(instance, len(workload.jobs), job.run_time, done)
@@ -54,10 +54,9 @@ async def run_inside(
     submitter = _Submitter(instance)
     try:
         start = instance.reactor.now
-        for number, job in enumerate(workload.jobs, start=1):
+        for job in workload.jobs:
             await _until(instance, start + round(job.at * 1e9))
             submitter.submit(payload_of(attrs.evolve(job, at=0.0)))
-            done(number)
         await Occurrence(instance.broker(0).endpoint, submitter.drain)
     finally:
         submitter.close()
