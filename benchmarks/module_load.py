@@ -2,10 +2,10 @@
 
     python benchmarks/module_load.py [--json] [--gate] [--loads N]
 
-Over the socket: `module.load` with the path of a Python file, answered when the module is running, as `brokersim module
-load` does it; pinned, wall time. Each load is of a file of its own, which nobody has compiled before. Beside it the same
-in process (CPU time), the file merely compiled and executed, and b4, a blocking echo between two Python processes on the
-same CPU.
+Over the socket: `module.load` with the path of a Python file, answered when the module is running, as `brokersim
+module load` does it; pinned, wall time. Each load is of a file of its own, which nobody has compiled before. Beside it
+the same in process (CPU time), the file merely compiled and executed, and b4, a blocking echo between two Python
+processes on the same CPU.
 """
 
 from __future__ import annotations
