@@ -17,6 +17,10 @@ _LAZY = {name: f"brokersim.cli.bench_experiments:{name}" for name in _SMALLER}
 _LAZY["intervals"] = "brokersim.cli.bench_intervals:intervals"
 
 
+#: Jobs in all below which processes for the runs would cost more than they save.
+_WORTH_A_PROCESS = 500
+
+
 @click.group("bench", cls=Group, lazy=_LAZY)
 def bench() -> None:
     """Experiments: what instrumentation costs and how far it is from the truth."""
@@ -47,13 +51,15 @@ def bench() -> None:
 def watchers(session: Session, /, hooks: str | None, **given: Any) -> None:
     """Run the same jobs under each hook: wall time, packets, overhead."""
     # Late: the lab brings in trio, which client commands must not pay for.
+    from brokersim.lab.sweep import cores
     from brokersim.lab.watchers import HOOKS, Plan, counter_rows
     from brokersim.lab.watchers import watchers as run_watchers
 
     chosen = tuple(hooks.split(",")) if hooks else HOOKS
     try:
         plan = Plan(hooks=tuple(map(_checked, chosen)), **given)
-        found = run_watchers(plan, _progress(session))
+        workers = cores() if plan.jobs * len(plan.hooks) >= _WORTH_A_PROCESS else 1
+        found = run_watchers(plan, _progress(session), workers)
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench watchers -h") from None
     except (RuntimeError, OSError) as error:

@@ -20,7 +20,6 @@ from brokersim.broker.instrument import MSGCOUNT
 from brokersim.lab.jobs import serial_jobs, serial_jobs_inside
 from brokersim.lab.listener import Listener, PacketCount, peak_rate
 from brokersim.lab.spread import Done, spread
-from brokersim.lab.sweep import cores
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
@@ -41,8 +40,6 @@ SCRIPT = (
 Say = Callable[[str], object]
 #: Longest first: what is begun last should be over soon.
 _BY_LENGTH = ("idle", "prepare", "check", "timer", "none")
-#: Jobs in all below which processes for the runs would cost more than they save.
-_WORTH_A_PROCESS = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -112,11 +109,12 @@ class HookRun:
         }
 
 
-def watchers(plan: Plan, say: Say = lambda _: None, workers: int | None = None) -> dict[str, Any]:
+def watchers(plan: Plan, say: Say = lambda _: None, workers: int = 1) -> dict[str, Any]:
     """Run the plan. Returns ``{"meta", "runs", "modules"}``: a row a hook, and each hook's module counters.
 
-    With several repetitions the hooks take turns and each row is the run with the median wall time. Virtual runs are
-    spread over ``workers`` processes, one a core by default; what they find does not depend on how many.
+    With several repetitions the hooks take turns and each row is the run with the median wall time. Long virtual runs
+    are spread over ``workers`` processes, which a program may only ask for behind ``if __name__ == "__main__"``; what
+    they find does not depend on how many.
     """
     runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
     chosen = [_median(found) for found in runs.values()]
@@ -252,7 +250,7 @@ def _counts(stats: dict[str, dict[str, int]]) -> tuple[int, ...]:
 # -- virtual time
 
 
-def _virtual_runs(plan: Plan, say: Say, workers: int | None) -> dict[str, list[HookRun]]:
+def _virtual_runs(plan: Plan, say: Say, workers: int) -> dict[str, list[HookRun]]:
     """Every repetition of a virtual run is the same run, so each hook is run once."""
     order = sorted(plan.hooks, key=lambda hook: _BY_LENGTH.index(hook.partition(":")[0]))
 
@@ -262,8 +260,6 @@ def _virtual_runs(plan: Plan, say: Say, workers: int | None) -> dict[str, list[H
             + f" of {plan.jobs} jobs"
         )
 
-    if workers is None:
-        workers = cores() if plan.jobs * len(order) >= _WORTH_A_PROCESS else 1
     found = spread(_virtual_run, [(plan, hook) for hook in order], workers=workers, say=tell)
     by_hook = dict(zip(order, found, strict=True))
     return {hook: [by_hook[hook]] for hook in plan.hooks}
