@@ -47,6 +47,8 @@ QUEUE_AT = 10_000
 _READ = 1 << 16
 #: Seconds between two attempts to take in a newcomer for whom there is no file descriptor.
 _PAUSE = 0.1
+#: A read of fewer bytes is no pipeline of requests.
+_LITTLE = 512
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: Streams that only look on, and commands, which are real: a client waiting for them does not make virtual time move.
@@ -221,6 +223,7 @@ class Connection(Endpoint):
 
     async def _read(self) -> None:
         runner = self._connector.instance.runner
+        reactor = runner.reactor
         while not self._lost:
             try:
                 data = self._socket.recv(_READ)
@@ -232,20 +235,26 @@ class Connection(Endpoint):
             if not data:
                 return
             self._connector.repose.stirred()
-            runner.reactor.now = runner.clock.now_ns()
-            with runner.inside():
-                try:
-                    for message in self._decoder.feed(data):
-                        self.receive(message)
-                except ProtocolError as error:
-                    self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
-                    return
+            reactor.now = runner.clock.now_ns()
+            reactor.push = reactor.fifo.append  # what `inside` does, at a tenth of its price
+            try:
+                for message in self._decoder.feed(data):
+                    self.receive(message)
+            except ProtocolError as error:
+                self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
+                return
+            finally:
+                reactor.push = reactor.outside
             runner.drain_inline()
-            while len(runner.reactor.fifo) > QUEUE_AT:
+            while len(reactor.fifo) > QUEUE_AT:
                 # Requests without answers fill no output, but memory all the same.
                 await trio.lowlevel.checkpoint()
             await self.room()
-            await trio.lowlevel.checkpoint()
+            if len(data) < _LITTLE:
+                # Most likely one request, whose sender waits for the answer: nothing more is there yet.
+                await trio.lowlevel.wait_readable(self._socket)
+            else:
+                await trio.lowlevel.checkpoint()
 
     async def room(self) -> None:
         """Wait while the client leaves much unread."""
