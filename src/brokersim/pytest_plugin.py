@@ -277,7 +277,9 @@ def _run_alone(item: pytest.Function, test: Callable[..., Any]) -> Callable[...,
 
         async def main() -> None:
             __tracebackhide__ = True
-            _instances(item).opened.clear()
+            instances = _instances(item)
+            instances.opened.clear()
+            instances.sink.clear()  # of the example before, under @given
             async with AsyncExitStack() as stack:
                 opened = {
                     name: await stack.enter_async_context(value.open())

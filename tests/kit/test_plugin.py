@@ -304,6 +304,13 @@ def test_sync(broker, stats_udp):
     with broker.expect_metrics({"flux.kvs.0.event_rx": 5}):
         broker.advance(4)
 
+@settings(max_examples=3)
+@given(beats=st.integers(1, 3))
+async def test_given(broker, stats_sink, beats):
+    assert stats_sink.value("flux.kvs.0.event_rx") is None, "nothing of the example before"
+    await broker.advance(2 * beats)
+    assert stats_sink.value("flux.kvs.0.event_rx") == beats
+
 async def test_several(instance, stats_udp):
     for size in (1, 2):
         async with instance(size=size) as broker:
@@ -312,7 +319,7 @@ async def test_several(instance, stats_udp):
     assert len(stats_udp.packets) > 3
 """,
         *args,
-    ).assert_outcomes(passed=4)
+    ).assert_outcomes(passed=5)
 
 
 def test_a_metric_that_cannot_come_fails_at_once(run):

@@ -33,6 +33,13 @@ class StatsSink(MemorySink):
     def _take(self, packet: bytes) -> bool:
         return super().send(packet)
 
+    def clear(self) -> None:
+        """Forget what came."""
+        self.receive()
+        self.packets.clear()
+        self._values.clear()
+        self._read = 0
+
     def receive(self) -> None:
         """Nothing is on its way in memory; over a socket, take in what has come."""
 
