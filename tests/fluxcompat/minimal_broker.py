@@ -88,8 +88,9 @@ class MinimalBroker:
             return
         answer = service(None if frame.payload is None else frame.json)
         if not frame.flags & NORESPONSE:
-            data = None if answer is None else encoded(answer)
-            self.socket.sendall(build(RESPONSE, frame.topic, data, 0, 0, frame.matchtag, 0, 5))
+            # A number is an errnum.
+            errnum, data = (answer, None) if isinstance(answer, int) else (0, answer and encoded(answer))
+            self.socket.sendall(build(RESPONSE, frame.topic, data, 0, errnum, frame.matchtag, 0, 5))
 
     def wait(self, wanted: Callable[[Frame], bool]) -> Frame:
         for at, frame in enumerate(self.inbox):

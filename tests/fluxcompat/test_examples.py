@@ -11,6 +11,7 @@ import trio
 
 import brokersim
 from brokersim.broker.instance import DEFAULT_MODULES, Instance
+from brokersim.fluxapi.check import check
 from brokersim.protocol.message import Message
 from tests.fluxcompat.test_socket_jobs import jobspec, signed
 
@@ -119,6 +120,23 @@ def test_the_shortest_job_that_fits_is_next() -> None:
         assert sorted(started, key=lambda name: (started[name], name)) == ["first", "short", "small", "long"]
 
     run(body, *(name for name in DEFAULT_MODULES if name != "sched"))
+
+
+def test_the_module_of_the_documentation_runs_in_both_ways(tmp_path: Path) -> None:
+    text = (FOLDER.parents[1] / "docs" / "modules.md").read_text()
+    path = tmp_path / "hello.py"
+    path.write_text(text.partition("```python\n")[2].partition("```")[0])
+    assert check(path).is_fine
+
+    async def body(instance: Instance) -> None:
+        for name, as_process in (("near", False), ("far", True)):
+            await instance.load(str(path), name=name, as_process=as_process)
+        client = instance.client()
+        client.publish("heartbeat.pulse")
+        for name in ("near", "far"):
+            assert await client.call(f"{name}.info") == {"name": name, "beats": 1}
+
+    run_real(body)
 
 
 # -- the same files as processes of their own

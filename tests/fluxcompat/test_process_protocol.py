@@ -64,6 +64,32 @@ class M(BrokerModule):
     def fail(self, msg):
         raise OSError(28, "full")
 
+    @request_handler("big")
+    def big(self, msg):
+        self.handle.respond(msg, {"got": len(msg.payload["pad"]), "pad": "x" * 3_000_000})
+
+    @request_handler("patience")
+    def patience(self, msg):
+        try:
+            self.handle.rpc("far.never", {}).wait_for(0.05)
+        except OSError as error:
+            self.handle.respond(msg, {"errnum": error.errno})
+
+    @request_handler("closed")
+    def closed(self, msg):
+        read, write = os.pipe()
+        self.fd = self.handle.fd_watcher_create(read, lambda *_: None, 1).start()
+        os.close(read)
+
+    @request_handler("attrs")
+    def attrs(self, msg):
+        found = [self.handle.attr_get(name) for name in ("hostlist", "color", "color")]
+        try:
+            self.handle.attr_get("nosuch")
+        except OSError as error:
+            found.append(error.errno)
+        self.handle.respond(msg, {"found": found})
+
     @request_handler("spin")
     def spin(self, msg):
         h, turns, calls = self.handle, [], []
@@ -179,6 +205,44 @@ def test_an_idle_watcher_makes_every_turn_one_and_messages_still_come(
         found = broker.answer(spinning).json
         # A turn that a message began is none for idle watchers; every other is.
         assert found["calls"] == 1000 and 1000 <= found["turns"] <= 1003
+
+
+def test_two_ends_that_write_at_once_do_not_block_each_other(module: Callable[..., MinimalBroker]) -> None:
+    with module() as broker:
+        broker.until_running()
+        tags = [broker.send("m.big", {"pad": "x" * 2_000_000}) for _ in range(3)]  # not read meanwhile
+        for tag in tags:
+            found = broker.answer(tag).json
+            assert (found["got"], len(found["pad"])) == (2_000_000, 3_000_000)
+
+
+def test_a_wait_may_end_before_its_answer(module: Callable[..., MinimalBroker]) -> None:
+    with module() as broker:
+        broker.until_running()
+        assert broker.call("m.patience").json == {"errnum": 110}
+        assert broker.call("m.order").errnum == 0
+        assert broker.end() == (0, 0)
+
+
+def test_a_descriptor_closed_under_its_watcher_ends_the_module_with_the_reason(
+    module: Callable[..., MinimalBroker],
+) -> None:
+    with module() as broker:
+        broker.until_running()
+        broker.send("m.closed")
+        assert broker.expect_end() == (9, 0)
+        logged = [frame.payload or b"" for frame in broker.inbox if frame.topic == "log.append"]
+        assert b"is watched but has been closed; stop the watcher first" in logged[-1]
+
+
+def test_attributes_that_may_change_are_asked_for_each_time(module: Callable[..., MinimalBroker]) -> None:
+    colors = iter(("red", "blue"))
+    with module() as broker:
+        broker.until_running()
+        broker.services["attr.get"] = lambda payload: (
+            {"value": next(colors), "flags": 0} if payload["name"] == "color" else 2
+        )
+        assert broker.call("m.attrs").json == {"found": ["vm", "red", "blue", 2]}
 
 
 def test_the_debug_mask_is_kept_and_told(module: Callable[..., MinimalBroker]) -> None:

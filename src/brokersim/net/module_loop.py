@@ -207,7 +207,13 @@ class ModuleWire:
         fds = self._poll()
         reactor.now = self._now()
         due = reactor.take_due() if reactor.next_due() is not None else []
-        self._iterate(reactor.fifo.popleft() if reactor.fifo else None, due, fds)
+        handle = self._handle
+        assert handle is not None
+        # Timers of the host, such as the module's end, are no turn of its loop; behind the end nothing is.
+        run_timers([timer for timer in due if timer.owner is not handle])
+        if not self._is_over:
+            mine = [timer for timer in due if timer.owner is handle]
+            self._iterate(handle, reactor.fifo.popleft() if reactor.fifo else None, mine, fds)
 
     def _now(self) -> int:
         elapsed = time.monotonic_ns() - self._start
@@ -255,29 +261,26 @@ class ModuleWire:
         calls += [call for number in raised for call in self._signals.get(number, ())]
         return calls
 
-    def _iterate(self, message: Message | None, due: list[Timer], fds: Sequence[FdCall]) -> None:
-        handle = self._handle
-        assert handle is not None
+    def _iterate(
+        self, handle: Handle, message: Message | None, due: list[Timer], fds: Sequence[FdCall]
+    ) -> None:
         if message is not None and message.dst is not handle:
             message.flags |= FLAG_ROUTE
             self.send(message)  # an answer that waited for those before it
             message = None
-        # Timers of the host, such as its timeouts, are no turn of the module's loop.
-        run_timers([timer for timer in due if timer.owner is not handle])
-        mine = [timer for timer in due if timer.owner is handle]
-        if message is None and not mine and not fds:
+        if message is None and not due and not fds:
             return
         loop = handle.loop
         self.reactor.current = handle
         try:
             if loop is None:
-                self._plain_turn(handle, message, mine, fds)
+                self._plain_turn(handle, message, due, fds)
             elif message is not None and not message.type and getattr(loop, "is_fresh", False):
                 loop.iterate(message)
-                if mine or fds:
-                    loop.iterate(None, mine, fds)
+                if due or fds:
+                    loop.iterate(None, due, fds)
             else:
-                loop.iterate(message, mine, fds)
+                loop.iterate(message, due, fds)
         except FAILURES as error:
             handle.failed(error, message if message is not None and message.type else None)
         self.reactor.current = None
