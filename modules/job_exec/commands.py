@@ -39,6 +39,7 @@ class Commands:
             for rank in range(plan.ntasks)
         ]
         self._is_running = False
+        self._under_way = 0
         self._statuses: list[int] = []
         self._lines: list[dict[str, object]] = []
         self._backlog = 0
@@ -48,7 +49,8 @@ class Commands:
         """Run all to their end; the largest wait status. Raises RequestError if output cannot be written."""
         failure: RequestError | None = None
         self._is_running = True
-        self._hold.take()
+        if not self._under_way:
+            self._hold.take()
         self._stdin.attach(self._feed)
         try:
             async with trio.open_nursery() as nursery:
@@ -73,12 +75,14 @@ class Commands:
             command.kill(signum)
 
     def let_time_pass(self) -> None:
-        """Input is on its way: it is written to the KVS first, which may need time."""
+        """Something is on its way to or from the KVS, which may need time (links, modelled costs)."""
+        self._under_way += 1
         self._hold.release()
 
     def hold_time(self) -> None:
         """It has arrived."""
-        if self._is_running:
+        self._under_way -= 1
+        if self._is_running and not self._under_way:
             self._hold.take()
 
     def _feed(self, rank: int, data: bytes, is_end: bool) -> None:
@@ -105,9 +109,7 @@ class Commands:
 
     async def _room(self) -> None:
         while self._backlog > BACKLOG_MAX:
-            self._hold.release()  # writing may need time to pass (links, modelled costs)
             await self._moved.wait()
-            self._hold.take()
 
     def _wake(self) -> None:
         self._moved.set()
@@ -117,7 +119,9 @@ class Commands:
         while True:
             if self._lines:
                 lines, self._lines = self._lines, []
+                self.let_time_pass()
                 await self._write(lines)
+                self.hold_time()
                 self._backlog -= sum(map(_size, lines))
                 self._wake()
             elif len(self._statuses) == len(self._commands):

@@ -78,7 +78,7 @@ class JobRun:
         """A piece of standard input: answered when it is in its log. Raises RequestError."""
         context = self._stdin.accept(msg.unpack(Io))
         self._inputs_on_the_way += 1
-        if self._commands is not None:
+        if self._inputs_on_the_way == 1 and self._commands is not None:
             self._commands.let_time_pass()
         try:
             await self._shell.keep_input(context)
@@ -189,6 +189,8 @@ class JobRun:
         if self._killed_by:
             return self._killed_by
         self._commands = commands
+        if self._inputs_on_the_way:
+            commands.let_time_pass()
         try:
             return await commands.run()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import time
@@ -194,3 +195,25 @@ def test_a_client_that_does_not_read_holds_the_process_up(client: MinimalClient)
     frames = client.responses(start(client, "sh", "-c", script, opts={"stdout_LINE_BUFFER": "false"}))
     size = sum(len(part) for part in text(said(list(frames))))
     assert size == 60_000_000 + len("\ndone\n")  # more than a connection may leave unread: it was not cut off
+
+
+def test_under_the_virtual_clock_all_is_told_in_order_and_a_command_may_let_time_pass(tmp_path: Path) -> None:
+    """The command is real; time moves when a client of the instance in it waits for something that takes time."""
+    from tests.cli.test_live import brokersim
+
+    script = tmp_path / "script.sh"
+    script.write_text(
+        """script='echo one; sleep 0.1; brokersim job submit -t 1h --wait x > /dev/null; echo two >&2; echo three'
+        brokersim rpc --stream rexec.exec '{"cmd":{"cmdline":["sh","-c","'"$script"'"]},"flags":3}'
+        brokersim rpc state-machine.get
+        printf 'b\na\n' | brokersim job run -x sort"""
+    )
+    done = brokersim(tmp_path, "start", "--clock", "virtual", "--", "sh", str(script))
+    lines = [json.loads(line) for line in done.stdout.splitlines()[:-2]]
+    told = [one for one in lines if "type" in one]
+    assert text(told) == ["one\n", "three\n"] and text(told, "stderr") == ["two\n"], done
+    assert sum(bool(one.get("io", {}).get("eof")) for one in told) == 2
+    assert {"type": "finished", "status": 0} in told
+    [state] = [one for one in lines if "state" in one]
+    assert state["duration"] > 3600
+    assert done.stdout.endswith("a\nb\n")

@@ -10,12 +10,14 @@ import binascii
 import errno
 import os
 import signal
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import trio
 
 from brokersim.broker import logring
 from brokersim.broker.process import Command
@@ -128,24 +130,48 @@ class Subprocess:
             _environment(server, args.cmd.env),
             stdin=os.devnull if self.is_background else None,
             is_tidy=False,
-            on_start=self._started,
-            on_exit=self._exited,
-            on_taken=self._taken,
+            on_start=partial(self._say, self._started),
+            on_exit=partial(self._say, self._exited),
+            on_taken=partial(self._say, self._taken),
         )
+        #: What is still to be told, in order; None ends it.
+        self._words: deque[Callable[[], object] | None] = deque()
+        self._spoke = trio.Event()
 
     # -- its life
 
     async def run(self) -> None:
         """From start to end; whoever asked is told all of it."""
-        room = self._room if not self.is_background else _room_at_once
+        with self._time_stands():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._speak)
+                self._say(self._end, *await self._run_command())
+                self._say(None)
+
+    async def _run_command(self) -> tuple[int, str]:
+        """The errnum and the text its stream ends with."""
         try:
-            with self._time_stands():
-                await self.command.run(self._output, room)
+            await self.command.run(
+                partial(self._say, self._output), self._room if not self.is_background else _room_at_once
+            )
         except OSError as error:
-            text = f"error launching process: {error.strerror or error}"
-            self._end(error.errno or EINVAL, text)
-        else:
-            self._end(*(self._failure or (ENODATA, "")))
+            return error.errno or EINVAL, f"error launching process: {error.strerror or error}"
+        return self._failure or (ENODATA, "")
+
+    def _say(self, fn: Callable[..., object] | None, *args: Any) -> None:
+        self._words.append(None if fn is None else partial(fn, *args))
+        self._spoke.set()
+
+    async def _speak(self) -> None:
+        """Tells it, one task for all: under the virtual clock what two tasks send has no order between them."""
+        while True:
+            while self._words:
+                word = self._words.popleft()
+                if word is None:
+                    return
+                word()
+            self._spoke = trio.Event()
+            await self._spoke.wait()
 
     def _time_stands(self) -> Any:
         """Virtual time: without clients it would run on for ever; with clients it moves when one of them waits."""
