@@ -185,10 +185,15 @@ class Aggregator:
             # Looking through many keys must not cost more than what they were sent.
             self._until_fold = max(_FOLD_EVERY, len(self._store.timings))
 
-    def feed_line(self, line: bytes, sender: str | None = None, t: float = 0.0) -> None:
-        """Takes in one line that came by a stream: no packet is counted."""
-        self._intake.bytes += len(line)
-        self._feed_lines([line], sender, t)
+    def feed_lines(self, lines: list[bytes], sender: str | None = None, t: float = 0.0) -> None:
+        """Takes in lines that came by a stream: no packet is counted."""
+        size = sum(map(len, lines))
+        self._intake.bytes += size
+        plain = plain_lines(b"\n".join(lines)) if size > _WORTH_COLUMNS else None
+        if plain is None or not (self.dialect.plain_decimals or plain.has_whole_values()):
+            self._feed_lines(lines, sender, t)
+        else:
+            self._feed_plain(plain, lambda _: sender, t)
 
     def _slow(self, line: bytes, sender: str | None, t: float) -> None:
         if not self._take_form(line):
@@ -247,7 +252,7 @@ class Aggregator:
                 self._fold_if_due()
                 continue
             for line in attrs.evolve(batch, entries=(entry,)).lines():
-                self.feed_line(line, sender, t)
+                self.feed_lines([line], sender, t)
 
     # Out
 
