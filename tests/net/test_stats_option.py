@@ -22,12 +22,12 @@ def test_in_simulated_time_it_has_no_sockets_unless_told():
 def test_every_word():
     text = (
         "serve:listen=udp://127.0.0.1:8125,dialect=brubeck,flush=0.1s,http=none,management=127.0.0.1:8126,"
-        "db=run.db,forward=graphite://127.0.0.1:2003,forward=statsd://127.0.0.1:9125"
+        "db=run.db,retention=0.1s:1h,forward=graphite://127.0.0.1:2003,forward=statsd://127.0.0.1:9125"
     )
     settings = parse_serve(text)
     assert settings.listen == ("udp://127.0.0.1:8125",)
     assert (settings.dialect, settings.flush_s, settings.http) == ("brubeck", 0.1, None)
-    assert settings.management == "127.0.0.1:8126"
+    assert (settings.management, settings.retention) == ("127.0.0.1:8126", "0.1s:1h")
     assert settings.outputs == ("db:run.db", "graphite://127.0.0.1:2003", "statsd://127.0.0.1:9125")
     assert parse_serve("serve:listen=none").listen == ()
 
@@ -37,6 +37,7 @@ def test_every_word():
     [
         ("serve:colour=red", "'colour=red' is none of listen="),
         ("serve:flush", "'flush' is none of"),
+        ("serve:retention=soon", "is no retention"),
         ("serve:flush=", "is none of"),
         ("serve:flush=soon", "soon"),
         ("serve:flush=1ms", "at least 0.01 s"),

@@ -252,7 +252,7 @@ def test_the_tables_show_the_running_interval():
 def test_health_adds_up():
     aggregator = Aggregator()
     aggregator.feed(b"k:1|c\nx\n\nk:2|c\n", t=3.0)
-    aggregator.feed_line(b"k:3|c")
+    aggregator.feed_lines([b"k:3|c"])
     aggregator.flush(4.0)
     health = aggregator.statistics()
     assert (health.packets, health.lines, health.metrics, health.bad_lines) == (1, 4, 3, 1)

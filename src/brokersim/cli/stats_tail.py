@@ -119,7 +119,7 @@ def rates(
     due = clock() + interval
     for line in live:
         if line is not None:
-            aggregator.feed_line(line.data)
+            aggregator.feed_lines([line.data])
         now = clock()
         if now < due:
             continue

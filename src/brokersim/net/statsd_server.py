@@ -80,7 +80,7 @@ class StatsdServer:
         self._axis: TimeAxis | None = None
         self._grid = FlushGrid(settings.flush_s)
         self._streams = LineStreams(
-            self._feed_line,
+            self._feed_lines,
             self.now,
             limit=settings.tcp_clients,
             stall_s=settings.tcp_stall_s,
@@ -116,10 +116,11 @@ class StatsdServer:
             for index, packet in enumerate(packets):
                 self._copy(bytes(packet), sender_of(index), t)
 
-    def _feed_line(self, line: bytes, sender: str | None, t: float) -> None:
-        self.aggregator.feed_line(line, sender, t)
-        if line and self._is_watched:
-            self._copy(line, sender, t)
+    def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
+        self.aggregator.feed_lines(lines, sender, t)
+        if self._is_watched:
+            for line in filter(None, lines):
+                self._copy(line, sender, t)
 
     def _copy(self, datagram: bytes, sender: str | None, t: float) -> None:
         for copy in self._outputs.copies:

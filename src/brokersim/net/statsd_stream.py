@@ -21,7 +21,7 @@ _READ = 65_536
 #: A peer that vanished is noticed after idle + count × interval = 90 s without any traffic.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
-FeedLine = Callable[[bytes, str | None, float], None]
+FeedLines = Callable[[list[bytes], str | None, float], None]
 
 
 class LineStreams:
@@ -33,9 +33,9 @@ class LineStreams:
     """
 
     def __init__(
-        self, feed_line: FeedLine, now: Callable[[], float], *, limit: int, stall_s: float, kept: int
+        self, feed_lines: FeedLines, now: Callable[[], float], *, limit: int, stall_s: float, kept: int
     ) -> None:
-        self.feed_line = feed_line
+        self.feed_lines = feed_lines
         self.now = now
         self.stall_s = stall_s
         self._limit = limit
@@ -104,7 +104,7 @@ class _Lines:
         self._sender = sender
         self._now = streams.now
         self._clock = clock
-        self._feed_line = streams.feed_line
+        self._feed_lines = streams.feed_lines
         self._rest = bytearray()
         self._is_skipping = False
         #: When the unfinished line must be finished, on the clock.
@@ -114,11 +114,10 @@ class _Lines:
         t = self._now()
         head, newline, tail = data.rpartition(b"\n")
         if newline:
-            first, *others = head.split(b"\n")
-            if not self._is_skipping:
-                self._check(bytes(self._rest) + first, t)
-            for line in others:
-                self._check(line, t)
+            lines = head.split(b"\n")
+            # The end of a line that was too long is none.
+            lines[:1] = [] if self._is_skipping else [bytes(self._rest) + lines[0]]
+            self._feed(lines, t)
             self._is_skipping = False
             self._rest.clear()
         if not self._is_skipping:
@@ -132,11 +131,12 @@ class _Lines:
         elif newline or self.deadline == math.inf:
             self.deadline = self._clock() + self._streams.stall_s
 
-    def _check(self, line: bytes, t: float) -> None:
-        if len(line) > MAX_LINE:
-            self._bad("line_too_long", line, t)
-        else:
-            self._feed_line(line, self._sender, t)
+    def _feed(self, lines: list[bytes], t: float) -> None:
+        """Of what came together only the first line can be too long: no more is read at once."""
+        if lines and len(lines[0]) > MAX_LINE:
+            self._bad("line_too_long", lines.pop(0), t)
+        if lines:
+            self._feed_lines(lines, self._sender, t)
 
     def end(self, fault: str | None = None) -> None:
         """The connection is over; ``fault`` is what that makes of an unfinished line."""
@@ -144,7 +144,7 @@ class _Lines:
         if self._rest and fault is not None:
             self._bad(fault, bytes(self._rest), t)
         elif self._rest:
-            self._feed_line(bytes(self._rest), self._sender, t)
+            self._feed_lines([bytes(self._rest)], self._sender, t)
 
     def _bad(self, reason: str, line: bytes, t: float) -> None:
         self._streams.note_bad(reason, line, self._sender, t)

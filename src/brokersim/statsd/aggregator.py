@@ -18,6 +18,7 @@ from brokersim.statsd.dialects import open_dialect
 from brokersim.statsd.dialects.base import Dialect, Interval
 from brokersim.statsd.dialects.strict import Strict
 from brokersim.statsd.flushed import BadLine, Flush, Health, KeyInfo
+from brokersim.statsd.forms import Forms
 from brokersim.statsd.health import BadLineRing, Intake
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
@@ -60,6 +61,7 @@ class Aggregator:
         creates = self.config.max_creates_per_minute
         self._creates = CreateLimit(per_minute=creates) if creates is not None else None
         self._memo: dict[bytes, int] = {}
+        self._forms = Forms()
         self._until_fold = _FOLD_EVERY
         self._flushes = 0
         self._approx = 0
@@ -128,7 +130,10 @@ class Aggregator:
                 timings[key].append(number + 0.0)
                 continue
             at = len(types) - length_hint(left) - 1
-            self._slow(plain.line(at), sender_of(at), t)
+            line = plain.line(at)
+            # Who sent it is only asked when it matters: finding out costs as much as some lines.
+            if not self._take_form(line):
+                self._judge(line, sender_of(at), t)
         self._note_lines(len(types))
 
     def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
@@ -180,17 +185,37 @@ class Aggregator:
             # Looking through many keys must not cost more than what they were sent.
             self._until_fold = max(_FOLD_EVERY, len(self._store.timings))
 
-    def feed_line(self, line: bytes, sender: str | None = None, t: float = 0.0) -> None:
-        """Takes in one line that came by a stream: no packet is counted."""
-        self._intake.bytes += len(line)
-        self._feed_lines([line], sender, t)
+    def feed_lines(self, lines: list[bytes], sender: str | None = None, t: float = 0.0) -> None:
+        """Takes in lines that came by a stream: no packet is counted."""
+        size = sum(map(len, lines))
+        self._intake.bytes += size
+        plain = plain_lines(b"\n".join(lines)) if size > _WORTH_COLUMNS else None
+        if plain is None or not (self.dialect.plain_decimals or plain.has_whole_values()):
+            self._feed_lines(lines, sender, t)
+        else:
+            self._feed_plain(plain, lambda _: sender, t)
 
     def _slow(self, line: bytes, sender: str | None, t: float) -> None:
+        if not self._take_form(line):
+            self._judge(line, sender, t)
+
+    def _take_form(self, line: bytes) -> bool:
+        """Takes in a line whose form was judged before; False if this one must be."""
+        name, _, rest = line.partition(b":")
+        field, _, suffix = rest.partition(b"|")
+        form = self._forms.find((name, suffix))
+        taken = 0 if form is None else self._store.take_known(form, field)
+        self._until_fold -= taken
+        return taken > 0
+
+    def _judge(self, line: bytes, sender: str | None, t: float) -> None:
         judgement = self.dialect.judge(line)
         if not line and not judgement.bad:
             self._intake.lines -= 1
             return
         self._remember(line)
+        if self.dialect.has_forms:
+            self._forms.remember(line, judgement)
         self._until_fold -= len(judgement.samples)
         reasons = judgement.bad
         if judgement.samples and not self._store.apply(judgement.samples, sender):
@@ -227,7 +252,7 @@ class Aggregator:
                 self._fold_if_due()
                 continue
             for line in attrs.evolve(batch, entries=(entry,)).lines():
-                self.feed_line(line, sender, t)
+                self.feed_lines([line], sender, t)
 
     # Out
 

@@ -55,7 +55,7 @@ def explain(
             for line in aggregator.dialect.lines(datagram[: aggregator.dialect.packet_limit]):
                 samples = [each for each in aggregator.dialect.judge(line).samples if wanted.has(each)]
                 before = [_held(aggregator, sample) for sample in samples[:1]]
-                aggregator.feed_line(line, t=t)
+                aggregator.feed_lines([line], t=t)
                 if samples:
                     found.append(
                         Contribution(

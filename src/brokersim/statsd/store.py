@@ -13,6 +13,7 @@ import attrs
 from brokersim.statsd.batch import DELTA, GAUGE, INC, TIMING, Entry
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Fold, TimerInterval
+from brokersim.statsd.forms import Form, plain_timings, plain_value
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
 
@@ -139,6 +140,42 @@ class Store:
         else:
             return False
         return True
+
+    def take_known(self, form: Form, field: bytes) -> int:
+        """Takes in the value of a line whose form is known; how many samples it was, 0 if its line must be judged."""
+        kind, key, weight = form
+        if kind == TIMERS:
+            return self._take_timings(key, weight, field)
+        if kind == SETS:
+            return self._take_member(key, field)
+        value = plain_value(kind, field)
+        if value is None:
+            return 0
+        if kind == COUNTERS and key in self.counts:
+            self.counts[key] += value if weight == 1 else value * weight
+        elif kind == GAUGES and key in self.gauges:
+            self.gauges[key] = self.gauge(key) + value if field[:1] in (b"+", b"-") else value
+        elif kind == TOTALS and key in self._last_totals:
+            return int(self.apply((Sample(TOTALS, key, value),), None))
+        else:
+            return 0
+        return 1
+
+    def _take_member(self, key: bytes, field: bytes) -> int:
+        members = self._members.get(key)
+        if members is None or not field or b":" in field or b"\0" in field:
+            return 0
+        members.add(field)
+        return 1
+
+    def _take_timings(self, key: bytes, weight: Number, field: bytes) -> int:
+        values = plain_timings(field) if key in self.timings else None
+        if values is None or (len(values) > 1 and not self.dialect.packs_values):
+            return 0
+        self.timings[key] += values
+        if weight != 1:
+            self._extra_weight[key] = self._extra_weight.get(key, 0) + (weight - 1) * len(values)
+        return len(values)
 
     def fold_long(self) -> None:
         """Bounds memory: keys with more samples than the cap fold them away now and not at the flush."""

@@ -65,6 +65,10 @@ class Dialect:
     keeps_expired: ClassVar[bool] = False
     # True: a counter or gauge with decimals is that number and nothing rounded.
     plain_decimals: ClassVar[bool] = True
+    # True: whether a line is good, and what its value does, never depends on the value but for being a plain number.
+    has_forms: ClassVar[bool] = False
+    # True: `k:1:2:3|ms` is three timings.
+    packs_values: ClassVar[bool] = False
     # True: a bad line counts as a metric received.
     counts_bad_lines: ClassVar[bool] = True
     path_prefix: str = ""

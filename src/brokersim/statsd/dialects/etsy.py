@@ -42,6 +42,7 @@ class Etsy(GraphiteDialect):
     """Any type but `ms g s` is a counter; of packed values the last counts; `@2` halves, `@0` makes infinity."""
 
     name: ClassVar[str] = "etsy"
+    has_forms: ClassVar[bool] = True
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__(config)

@@ -17,6 +17,8 @@ class Strict(GraphiteDialect):
     """Every doubt is a bad line; nobody but us writes our own metrics."""
 
     name: ClassVar[str] = "strict"
+    has_forms: ClassVar[bool] = True
+    packs_values: ClassVar[bool] = True
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__(config)

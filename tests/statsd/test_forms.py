@@ -1,0 +1,69 @@
+"""Forms of lines: what was judged once is taken as if it were judged each time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from brokersim.statsd.aggregator import Aggregator
+from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.dialects import open_dialect
+
+HEADS = st.sampled_from(
+    [b"a", b"b/c d", b"t;x=y", b"_e{1,1}", b"toString", b"constructor", b"statsd.x", b"k|#q", b"", b"a\0"]
+)
+VALUES = st.one_of(
+    st.integers(-20, 20).map(lambda n: b"%+d" % n),
+    st.integers(0, 10**19).map(lambda n: b"%d" % n),
+    st.floats(0, 1e6).map(lambda x: b"%.2f" % x),
+    st.sampled_from(b";1:2:3;1:x:3;1:;-5;-0;1e3;5.;.5;.;nan;0x10; 5;1e400;1_0;99999999999999999;5\0;+;+-1".split(b";")),
+)  # fmt: skip
+TAILS = st.sampled_from(
+    b"c;g;ms;h;d;C;s;x;c|@0.1;ms|@0.5;g|@0.1;c|@+0.5;c|@0;c|@1e-12;g|#b:1,a;c|#a:b|@0.5;c|@0.5|#a:b;c\r;c:5|g;ms:7|ms"
+    b";c|#a|#b;c|T1".split(b";")
+)
+LINES = st.builds(b"%b:%b|%b".__mod__, st.tuples(HEADS, VALUES, TAILS))
+
+
+def judging(dialect: str, config: AggregatorConfig) -> Aggregator:
+    """One that knows no forms."""
+    opened = open_dialect(dialect, config)
+    opened.has_forms = False  # type: ignore[misc]  # of this one alone
+    return Aggregator(opened)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.lists(LINES, max_size=8), max_size=4),
+    st.sampled_from(["strict", "etsy"]),
+    st.sampled_from([0, 1]),
+)
+@example([[b"a:1|ms", b"a:1:2|ms", b"a:1:2|ms"]], "etsy", 0)
+@example([[b"a:5|g", b"a:+5|g|#b:1", b"a:-0|g"]], "strict", 0)
+@example([[b"a:1|ms|@0.5", b"a:1:2|ms|@0.5"]], "strict", 0)
+@example([[b"a:0|C", b"a:7|C", b"a:3|C"]], "strict", 1)
+def test_a_known_form_says_what_the_judge_says(rounds: list[list[bytes]], dialect: str, ttl: int):
+    config = AggregatorConfig(counter_ttl=ttl, gauge_ttl=ttl, timer_ttl=ttl, max_keys=12)
+    quick, slow = Aggregator(dialect, config), judging(dialect, config)
+    for number, lines in enumerate(rounds):
+        # Twice: the second time all forms are known.
+        for line in lines + lines:
+            quick.feed(line, "someone", 1.0)
+            slow.feed(line, "someone", 1.0)
+        ours, theirs = quick.flush(float(number)), slow.flush(float(number))
+        assert ours.values == pytest.approx(theirs.values, nan_ok=True)
+        for table in ("counters", "gauges", "sets"):
+            assert getattr(ours, table) == pytest.approx(getattr(theirs, table), nan_ok=True)
+        assert (ours.samples, ours.timer_counts) == (theirs.samples, theirs.timer_counts)
+        assert quick.bad_lines() == slow.bad_lines()
+        assert quick.statistics() == slow.statistics()
+
+
+def test_forms_without_end_cost_no_memory_without_end():
+    aggregator = Aggregator(config=AggregatorConfig(max_keys=10))
+    for number in range(9000):
+        aggregator.feed(b"k:1|c|@0.5|#n:%d" % number)
+        aggregator.feed(b"k:1|c|#t:%d" % (number % 5))
+    assert len(aggregator._forms) <= 8192
+    assert aggregator.flush(1.0).counters["k;t=0"] == 1800
