@@ -23,7 +23,10 @@ Points = Sequence[Sequence[float]]
 
 @attrs.frozen(kw_only=True)
 class Curve:
-    """One curve: (x, y) in order. A ``step`` holds each value until the next; an ``area`` is filled to 0."""
+    """One curve: (x, y) in order. A ``step`` holds each value until the next; an ``area`` is filled to 0.
+
+    With ``marker`` few points get a dot each; ``dots`` are all there is, with no line between.
+    """
 
     label: str
     points: Points
@@ -32,6 +35,7 @@ class Curve:
     step: bool = True
     area: bool = False
     marker: bool = False
+    dots: bool = False
 
 
 @attrs.frozen(kw_only=True)

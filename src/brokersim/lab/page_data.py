@@ -120,6 +120,8 @@ def _curve(curve: Curve, points: Points, axes: _Axes) -> dict[str, Any]:
         found["step"] = True
     if curve.area:
         found["area"] = True
+    if curve.dots:
+        found["dots"] = True
     if curve.dash:
         found["dash"] = curve.dash
     return found

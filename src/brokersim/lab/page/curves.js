@@ -140,15 +140,16 @@ class Panel {
       make(group, "path", {d: `${path}L${end} ${floor}L${start} ${floor}Z`, fill: curve.c, stroke: "none"});
       return;
     }
+    if (curve.dots) { this.dots(group, curve, range, y, log, Infinity); return; }
     const attributes = {class: "curve", d: path, stroke: curve.c, "data-label": curve.n};
     if (curve.dash) attributes["stroke-dasharray"] = curve.dash;
     make(group, "path", attributes);
     if (!curve.step) this.dots(group, curve, range, y, log);
   }
   // A line between few points must not look as if it had been measured in between.
-  dots(group, curve, range, y, log) {
+  dots(group, curve, range, y, log, most = 60) {
     const t = DATA.axes[curve.t], first = above(t, range[0] - 1e-9), last = above(t, range[1]);
-    if (last - first > 60) return;
+    if (last - first > most) return;
     for (let at = first; at < last; at++)
       if (curve.v[at] !== null && !(log && curve.v[at] <= 0))
         make(group, "circle", {cx: this.x(t[at]), cy: y(curve.v[at]), r: 2.5, fill: curve.c});
@@ -262,7 +263,7 @@ class Chart {
     for (const curve of curves) {
       const button = make(bar, "button", {type: "button", "aria-pressed": !this.hidden.has(curve.n), "data-hides": curve.n});
       const line = make(make(button, "svg", {viewBox: "0 0 24 8", "aria-hidden": "true"}), "line",
-        {x1: 0, x2: 24, y1: 4, y2: 4, stroke: curve.c, "stroke-width": curve.area ? 8 : 3});
+        {x1: curve.dots ? 8 : 0, x2: curve.dots ? 16 : 24, y1: 4, y2: 4, stroke: curve.c, "stroke-width": curve.area || curve.dots ? 8 : 3});
       if (curve.dash) line.setAttribute("stroke-dasharray", curve.dash);
       button.append(curve.n);
       button.addEventListener("click", () => this.toggle(curve.n));
