@@ -211,7 +211,11 @@ class Panel {
       if (Math.abs(this.x(start) - this.x(end)) > 4) this.chart.show(Math.min(start, end), Math.max(start, end));
     });
     svg.addEventListener("pointercancel", leave);
-    svg.addEventListener("pointerleave", event => { if (from === null) leave(event); });
+    // A finger that is lifted leaves the values it showed: they could not be read under it.
+    svg.addEventListener("pointerleave", event => {
+      if (event.pointerType !== "mouse") fingers.delete(event.pointerId);
+      else if (from === null) leave(event);
+    });
     svg.addEventListener("dblclick", () => this.chart.showAll());
   }
   point(t, here) {
@@ -249,6 +253,7 @@ class Chart {
     this.whole = this.extent();
     this.all = this.spec.panels.map((panel, at) => new Panel(this, panel, at));
     node.addEventListener("keydown", event => this.key(event));
+    document.addEventListener("pointerdown", event => { if (!this.panels.contains(event.target)) this.point(null); });
     new ResizeObserver(() => this.draw()).observe(this.panels);
   }
   extent() {
