@@ -229,7 +229,10 @@ class Panel {
   }
   tell(t, px) {
     this.tip.replaceChildren();
-    make(this.tip, "div", {}, `${this.spec.x}: ${shown(+t.toPrecision(7))}`);
+    // As many decimals as a pixel can tell apart.
+    const [from, to] = this.chart.range();
+    const digits = Math.min(9, Math.max(0, Math.ceil(-Math.log10((to - from) / this.inner))));
+    make(this.tip, "div", {}, `${this.spec.x}: ${t.toFixed(digits)}`);
     for (const curve of this.visible()) {
       const line = make(this.tip, "div");
       make(line, "i", {style: `background:${curve.c}`});
