@@ -40,7 +40,7 @@ class Curve:
 
 @attrs.frozen(kw_only=True)
 class Panel:
-    """One pair of axes; ``zero`` keeps 0 in sight, ``log`` is for y."""
+    """One pair of axes; ``zero`` keeps 0 in sight, ``log`` is for y, ``note`` is said beside the curves."""
 
     title: str
     x: str
@@ -48,6 +48,7 @@ class Panel:
     curves: tuple[Curve, ...]
     zero: bool = True
     log: bool = False
+    note: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -44,30 +44,37 @@ class PlotError(ValueError):
 
 
 def draw(found: Found, base: Found | None = None) -> list[tuple[str, Figure]]:
-    """All pictures of a result, each with its name: its curves, with a base's in them, then the others.
+    """All pictures of a result, each with its name: its curves, with a base's in them, and the others.
 
     Raises PlotError; ValueError for a base of another experiment.
     """
-    others = pictures(found)
-    drawn = charts(found) if base is None else overlaid(found, base)
+    wanted = dict(_wanted(found))
+    drawn = {chart.name: chart for chart in (charts(found) if base is None else overlaid(found, base))}
+    names = [*(name for name in drawn if name not in wanted), *wanted]
     with _style():
-        curves = [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
-    return curves + others
+        return [
+            (name, draw_chart(found, drawn[name]) if name in drawn else wanted[name](found))
+            for name in names
+            if name not in drawn or not drawn[name].fold
+        ]
 
 
 def pictures(found: Found) -> list[tuple[str, Figure]]:
-    """The pictures of a result that are no curves over time. Raises PlotError."""
-    known = _PICTURES
-    try:
-        wanted = known[found["meta"]["experiment"]]
-    except (KeyError, TypeError):
-        raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
+    """The pictures of a result that are not described as charts. Raises PlotError."""
+    described = {chart.name for chart in charts(found)}
+    wanted = [(name, picture) for name, picture in _wanted(found) if name not in described]
     if not wanted:
         return []
-    # What is described as a chart is drawn from that.
-    described = {chart.name for chart in charts(found)}
     with _style():
-        return [(name, picture(found)) for name, picture in wanted if name not in described]
+        return [(name, picture(found)) for name, picture in wanted]
+
+
+def _wanted(found: Found) -> tuple[tuple[str, Picture], ...]:
+    known = _PICTURES
+    try:
+        return known[found["meta"]["experiment"]]
+    except (KeyError, TypeError):
+        raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
 
 
 def to_svg(figure: Figure) -> str:
@@ -138,6 +145,8 @@ def _panel(axes: Axes, panel: Panel, columns: int) -> None:
     width = 150 // columns
     title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
     _label(axes, title, panel.x, panel.y)
+    if panel.note:
+        axes.text(0.98, 0.95, panel.note, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     _scale(axes, panel)
 
 

@@ -85,6 +85,7 @@ class Panel {
     this.chart = chart; this.spec = spec;
     this.node = make(chart.panels, "div", {class: "panel"});
     make(this.node, "h4", {}, spec.title);
+    if (spec.note) make(this.node, "p", {class: "quiet"}, spec.note);
     if (chart.ownLegends) chart.legend(make(this.node, "div", {class: "bar"}), spec.curves);
     const label = `${spec.title || chart.spec.title}: ${spec.y} over ${spec.x}`;
     this.svg = make(this.node, "svg", {height: HEIGHT, role: "img", "aria-label": label});
