@@ -43,12 +43,12 @@ class Load:
         widest = self.what.widest if isinstance(self.what, Workload) else 1
         return f"1x{max(CORES, widest)}"
 
-    async def run_inside(self, instance: Instance, done: Callable[[int], object] = lambda _: None) -> None:
+    async def run_inside(self, instance: Instance) -> None:
         """Raises RuntimeError if a job is refused, or answers stay out; RequestError."""
         if isinstance(self.what, MessageTrace):
             _complete((await replay_inside(instance, self.what, self.speed)).unanswered)
         else:
-            found = await run_inside(instance, self.what, done)
+            found = await run_inside(instance, self.what)
             _accepted(found.refused.most_common(1))
 
     def run_through(self, uri: str, done: Callable[[int], object] = lambda _: None) -> None:

@@ -44,37 +44,30 @@ class PlotError(ValueError):
 
 
 def draw(found: Found, base: Found | None = None) -> list[tuple[str, Figure]]:
-    """All pictures of a result, each with its name: its curves, with a base's in them, and the others.
+    """All pictures of a result, each with its name: its curves, with a base's in them, then the others.
 
     Raises PlotError; ValueError for a base of another experiment.
     """
-    wanted = dict(_wanted(found))
-    drawn = {chart.name: chart for chart in (charts(found) if base is None else overlaid(found, base))}
-    names = [*(name for name in drawn if name not in wanted), *wanted]
+    others = pictures(found)
+    drawn = charts(found) if base is None else overlaid(found, base)
     with _style():
-        return [
-            (name, draw_chart(found, drawn[name]) if name in drawn else wanted[name](found))
-            for name in names
-            if name not in drawn or not drawn[name].fold
-        ]
+        curves = [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
+    return curves + others
 
 
 def pictures(found: Found) -> list[tuple[str, Figure]]:
-    """The pictures of a result that are not described as charts. Raises PlotError."""
-    described = {chart.name for chart in charts(found)}
-    wanted = [(name, picture) for name, picture in _wanted(found) if name not in described]
-    if not wanted:
-        return []
-    with _style():
-        return [(name, picture(found)) for name, picture in wanted]
-
-
-def _wanted(found: Found) -> tuple[tuple[str, Picture], ...]:
+    """The pictures of a result that are no curves over time. Raises PlotError."""
     known = _PICTURES
     try:
-        return known[found["meta"]["experiment"]]
+        wanted = known[found["meta"]["experiment"]]
     except (KeyError, TypeError):
         raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
+    if not wanted:
+        return []
+    # What is described as a chart is drawn from that.
+    described = {chart.name for chart in charts(found)}
+    with _style():
+        return [(name, picture(found)) for name, picture in wanted if name not in described]
 
 
 def to_svg(figure: Figure) -> str:

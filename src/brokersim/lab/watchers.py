@@ -55,10 +55,6 @@ class Plan:
     limit: int | None = None
     speed: float = 1.0
 
-    def __attrs_post_init__(self) -> None:
-        if self.workload != "serial":
-            object.__setattr__(self, "jobs", self.load().count)
-
     def load(self) -> Load:
         """What the instance is loaded with. Raises ValueError."""
         return load_of(self.workload, self.jobs, self.run_time, self.limit, self.speed)
@@ -113,7 +109,7 @@ class HookRun:
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
             "cpu_s": self.cpu_s,
-            "overhead": None if none_wall_s is None else self.wall_s / none_wall_s - 1,
+            "overhead": None if not none_wall_s else self.wall_s / none_wall_s - 1,
         }
 
 
@@ -122,6 +118,7 @@ def watchers(plan: Plan, say: Say = lambda _: None) -> dict[str, Any]:
 
     With several repetitions the hooks take turns and each row is the run with the median wall time.
     """
+    plan = attrs.evolve(plan, jobs=plan.load().count)
     one = _real_run if plan.clock == "real" else _virtual_run
     runs: dict[str, list[HookRun]] = {hook: [] for hook in plan.hooks}
     for rep in range(plan.reps):

@@ -43,13 +43,8 @@ def payload_of(job: PlannedJob) -> dict[str, Any]:
     return {"J": sign(spec, os.getuid()), "urgency": 16, "flags": 0}
 
 
-async def run_inside(
-    instance: Instance, workload: Workload, done: Callable[[int], object] = lambda _: None
-) -> Submitted:
-    """Submit each job at its time and wait until none is active; ``done(n)`` after each submission.
-
-    Raises RequestError.
-    """
+async def run_inside(instance: Instance, workload: Workload) -> Submitted:
+    """Submit each job at its time and wait until none is active. Raises RequestError."""
     if workload.is_serial:
         job = workload.jobs[0]
         await serial_jobs_inside(instance, len(workload.jobs), job.run_time)
@@ -57,10 +52,9 @@ async def run_inside(
     submitter = _Submitter(instance)
     try:
         start = instance.reactor.now
-        for number, job in enumerate(workload.jobs, start=1):
+        for job in workload.jobs:
             await _until(instance, start + round(job.at * 1e9))
             submitter.submit(payload_of(attrs.evolve(job, at=0.0)))
-            done(number)
         await Occurrence(instance.broker(0).endpoint, submitter.drain)
     finally:
         submitter.close()
