@@ -81,6 +81,7 @@ class Browser:
         self._loaded = False
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                    mobile=width < 600)  # fmt: skip
+        self._call("Emulation.setTouchEmulationEnabled", enabled=width < 600)
         self._call("Page.navigate", url=path.as_uri())
         while not self._loaded:
             self._take(None)
@@ -106,6 +107,11 @@ class Browser:
         self.mouse("mouseMoved", to_x, y, True)
         self.mouse("mouseReleased", to_x, y, True)
         self.settle()
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """``touchStart``, ``touchMove``, ``touchEnd`` with that many fingers."""
+        fingers = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        self._call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
 
     def picture(self, path: Path, whole: bool = True) -> Path:
         """What it looks like, as PNG."""

@@ -69,13 +69,17 @@ def test_every_chain_of_intervals_has_its_panels_and_all_curves_go_on_to_the_hor
     ]
     assert {curve.points[-1][0] for panel in pair.panels for curve in panel.curves} == {9.0}
     assert pair.panels[0].labels == ("truth", "timer 100ms")
+    assert drawn["resolution-retention"].panels[0].note == ""
     assert drawn["resolution-retention"].panels[0].labels == ("truth", "1m slots", "1s slots")
     limit = drawn["resolution-slots"].panels[0].curves[-1]
     assert (limit.label, {value for _, value in limit.points}) == ("slots there are", {96})
 
 
 def test_parts_of_any_name_are_exported_if_they_are_curves_and_shown_if_they_are_tables() -> None:
-    result = chain() | {"refused": [{"rule": "0.1s:1d"}], "front": {"packets": [1, 2]}}
+    result = chain() | {
+        "front": {"packets": [1, 2]},
+        "refused": [{"rule": "0.1s:1d", "reason": "whole seconds only (min 1s)"}],
+    }
     names = {row["series"] for row in parts(result)["series"]()}
     assert {"slots.allocated", "cache.flush 1s.load.mean", "RUN", f"{CHAIN.format('1s')}.RUN"} <= names
     assert not any(name.startswith("front") for name in names)
@@ -95,7 +99,11 @@ def test_the_traps_have_a_panel_for_each_form() -> None:
             )
         )
     }
-    assert [panel.title for panel in drawn["aggregator-signed"].panels] == ["as it is", "0 before it"]
+    (panel,) = drawn["aggregator-signed"].panels
+    assert [(curve.label, curve.dash) for curve in panel.curves] == [
+        ("etsy, as it is", ""),
+        ("etsy, 0 before it", "6 4"),
+    ]
     assert [panel.title for panel in drawn["aggregator-creates"].panels] == [
         "new series: 50 a minute",
         "new series: no limit",

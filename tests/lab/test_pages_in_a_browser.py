@@ -138,6 +138,45 @@ def test_a_pointer_over_a_curve_shows_the_value_that_holds_there(
     assert text.startswith("time (s): ")
 
 
+def box_of(browser: Browser, panel: int) -> tuple[float, float, float]:
+    """(left, y in its middle, width) of a panel of the states, scrolled into sight."""
+    left, top, width = browser.run(
+        f"(() => {{ const svg = document.querySelectorAll('#c0-states .panel svg')[{panel}];"
+        " svg.scrollIntoView({block: 'center'}); const box = svg.getBoundingClientRect();"
+        " return [box.left, box.top, box.width] })()"
+    )
+    return left, top + 90, width
+
+
+def test_a_tap_shows_values_that_stay_when_the_finger_is_lifted_and_go_with_the_next_tap_elsewhere(
+    browser: Browser, page: Path
+) -> None:
+    browser.open(page, PHONE)
+    left, y, width = box_of(browser, 6)
+    tip = "document.querySelectorAll('#c0-states .tip')[6]"
+    browser.touch("touchStart", (left + width - 14, y))
+    browser.touch("touchEnd")
+    assert "truth: 30" in browser.run(f"{tip}.innerText")
+    assert browser.run(f"{tip}.getBoundingClientRect().right") <= PHONE
+    browser.touch("touchStart", (left + 5, y - 150))
+    browser.touch("touchEnd")
+    assert browser.run(f"{tip}.hidden")
+
+
+def test_two_fingers_that_part_zoom_in(browser: Browser, page: Path) -> None:
+    browser.open(page, PHONE)
+    left, y, width = box_of(browser, 6)
+    ticks = "document.querySelectorAll('#c0-states .panel svg')[6].textContent"
+    before = browser.run(ticks)
+    browser.touch("touchStart", (left + width * 0.45, y), (left + width * 0.55, y))
+    for share in (0.4, 0.3, 0.2):
+        browser.touch("touchMove", (left + width * share, y), (left + width * (1 - share), y))
+    browser.touch("touchEnd")
+    browser.settle()
+    assert browser.run(ticks) != before
+    assert browser.errors == []
+
+
 def test_the_legend_hides_a_curve_and_shows_it_again(browser: Browser, page: Path) -> None:
     browser.open(page, DESKTOP)
     count = "document.querySelectorAll(\"#c0-states [data-label='truth']\").length"

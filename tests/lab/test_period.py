@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.lab.bulk import STATES, Transition
+from brokersim.lab.bulk import STATES, Transition, Truth
 from brokersim.lab.checklist import failed
-from brokersim.lab.period import Plan, client_run, period
+from brokersim.lab.period import Plan, client_run, close_up, period
 from tests.lab.test_bulk import lives
 
 
@@ -65,3 +65,22 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
     plan = Plan(jobs=4, seed=2)
     first, second = (json.dumps(period(plan)) for _ in range(2))
     assert first == second
+
+
+def test_the_close_up_shows_a_line_of_0_that_sets_the_gauge_while_jobs_run() -> None:
+    # At 1.5 s one enters RUN and one leaves: the increments cancel, the journal's client says "run:0|g".
+    moves = (
+        (0.5, None, "NEW"),
+        (0.5, "NEW", "RUN"),
+        (0.6, "NEW", "RUN"),
+        (1.5, "NEW", "RUN"),
+        (1.6, "RUN", "CLEANUP"),
+    )
+    clients = [client_run(moves, 1.0, fix, 0.5) for fix in ("totals", "none")]
+    seen = close_up(clients, Truth(transitions=moves))
+    assert seen is not None
+    assert seen["client"] == "1 s, none"
+    assert seen["sent"] == [(1.0, 2)]
+    assert seen["zeros"] == [(2.0, 0)]
+    assert [value for _, value in seen["server"]] == [2, 0]
+    assert close_up(clients[:1], Truth(transitions=moves)) is None

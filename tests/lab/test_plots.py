@@ -38,7 +38,7 @@ MAKE: dict[str, Callable[[], dict[str, Any]]] = {
 }
 PICTURES = {
     "states": ["states", "states-new"],
-    "period": ["period"],
+    "period": ["period", "period-net-zero"],
     "idle": ["idle-rest", "idle-chatty", "idle-boxes"],
     "latency": ["latency-percentiles", "latency-figures", "latency-slots"],
     "modules": ["modules", "modules-per-job"],

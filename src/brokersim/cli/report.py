@@ -11,6 +11,7 @@ import click
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.runs import complete_run, runs_folder
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
 
@@ -50,7 +51,7 @@ def parse_share(text: str) -> float:
 @click.option(
     "--tolerance", type=Parsed("share", parse_share), default="0%", metavar="SHARE", help="of --gate  [0%]"
 )
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete_run)
 @pass_session
 def report(
     session: Session,
@@ -80,7 +81,6 @@ def report(
 
 def read(name: str) -> dict[str, Any]:
     """The run of that id or path. Raises CommandError."""
-    from brokersim.cli.runs import runs_folder
     from brokersim.lab.report import ReportError, read_result
     from brokersim.lab.runs import RunError, find_run
     from brokersim.net.outputs.rundb import RunDatabaseError

@@ -23,7 +23,10 @@ Points = Sequence[Sequence[float]]
 
 @attrs.frozen(kw_only=True)
 class Curve:
-    """One curve: (x, y) in order. A ``step`` holds each value until the next; an ``area`` is filled to 0."""
+    """One curve: (x, y) in order. A ``step`` holds each value until the next; an ``area`` is filled to 0.
+
+    With ``marker`` few points get a dot each; ``dots`` are all there is, with no line between.
+    """
 
     label: str
     points: Points
@@ -32,11 +35,12 @@ class Curve:
     step: bool = True
     area: bool = False
     marker: bool = False
+    dots: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class Panel:
-    """One pair of axes; ``zero`` keeps 0 in sight, ``log`` is for y."""
+    """One pair of axes; ``zero`` keeps 0 in sight, ``log`` is for y, ``note`` is said beside the curves."""
 
     title: str
     x: str
@@ -44,6 +48,7 @@ class Panel:
     curves: tuple[Curve, ...]
     zero: bool = True
     log: bool = False
+    note: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:

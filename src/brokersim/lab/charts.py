@@ -17,6 +17,7 @@ from brokersim.lab.chart import (
     Found,
     Panel,
     Points,
+    held_until,
     hook_colour,
     last_time,
     truth_curve,
@@ -79,16 +80,39 @@ def _period(found: Found) -> Iterable[Chart]:
     panels = []
     for client, shown in found["series"].items():
         for state in ("RUN", "CLEANUP"):
-            broken = min((v for _, v in shown[state]), default=0) < 0
-            label = "server, below 0" if broken else "server"
+            is_broken = min((v for _, v in shown[state]), default=0) < 0
             curves = (
                 truth_curve(found["truth"][state]),
-                Curve(label=label, points=shown[state], colour=COLOURS[1 if broken else 0]),
+                Curve(label="server", points=shown[state], colour=COLOURS[0]),
             )
-            title = f"{state}, client period {client.replace(', ', ', fix ')}"
+            title = (
+                f"{state}, client period {client.replace(', ', ', fix ')}{': below 0' if is_broken else ''}"
+            )
             panels.append(Panel(title=title, x="time (s)", y="jobs", curves=curves))
     title = "Increments through an aggregating client"
     yield Chart(name="period", title=title, panels=tuple(panels), columns=2, height=1.6)
+
+
+def _net_zero(found: Found) -> Iterable[Chart]:
+    """What was sent, what the server made of it and what was true, on one time axis."""
+    seen = found.get("close_up")
+    if not seen:
+        return
+    lines = (
+        Curve(label="increment", points=seen["sent"], colour=COLOURS[0], step=False, dots=True),
+        Curve(label="0: sets the gauge", points=seen["zeros"], colour=COLOURS[1], step=False, dots=True),
+    )
+    end = max(points[-1][0] for points in (seen["sent"], seen["zeros"], seen["server"]) if points)
+    values = (
+        truth_curve(seen["truth"], end),
+        Curve(label="server", points=held_until(seen["server"], end), colour=COLOURS[0]),
+    )
+    panels = (
+        Panel(title="lines sent for RUN", x="time (s)", y="increment (jobs)", curves=lines),
+        Panel(title="RUN", x="time (s)", y="jobs", curves=values),
+    )
+    title = f"Net zero: client period {seen['client'].replace(', ', ', fix ')}"
+    yield Chart(name="period-net-zero", title=title, panels=panels, height=2.4)
 
 
 def _idle(found: Found) -> Iterable[Chart]:
@@ -296,7 +320,7 @@ _DASHES = ("", "6 2", "2 2", "8 2 2 2")
 _CHARTS: dict[str, tuple[Callable[[Found], Iterable[Chart]], ...]] = {
     **charts_journal.CHARTS,
     "states": (_states, _new),
-    "period": (_period,),
+    "period": (_period, _net_zero),
     "idle": (_idle,),
     "latency": (_latency,),
     "modules": (_modules,),

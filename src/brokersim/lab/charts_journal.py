@@ -113,6 +113,7 @@ def _retention(found: Found) -> Iterable[Chart]:
     timer, flush = (min(row[key] for row in rows) for key in ("timer_s", "flush_s"))
     lengths = sorted({row["retention_s"] for row in rows}, reverse=True)
     shown = list(dict.fromkeys((lengths[0], lengths[-1])))
+    refused = "; ".join(one["reason"].partition("(")[0].strip() for one in found.get("refused") or ())
     panels = []
     for state in ("SCHED", "INACTIVE"):
         curves = tuple(
@@ -124,7 +125,7 @@ def _retention(found: Found) -> Iterable[Chart]:
             for colour, length in zip((COLOURS[1], COLOURS[0]), shown, strict=False)
         )
         truth = truth_curve(found["truth"][state], found["horizon"])
-        panels.append(Panel(title=state, x=TIME, y="jobs", curves=(truth, *curves)))
+        panels.append(Panel(title=state, x=TIME, y="jobs", curves=(truth, *curves), note=refused))
     title = f"What a retention of {' and of '.join(map(format_duration, shown))} draws"
     yield Chart(name="resolution-retention", title=title, panels=tuple(panels), columns=2, height=2.8)
 
@@ -160,12 +161,22 @@ def _aggregator(found: Found) -> Iterable[Chart]:
         title = "Series of each module that reached the store"
         yield Chart(name="aggregator-creates", title=title, panels=panels, columns=2, height=2.9)
     if signed := found.get("signed"):
-        panels = tuple(
-            Panel(title=form, x=TIME, y="flux.job-states.new (jobs)", curves=_named(dialects, step=False))
+        # As it was sent and cured in one panel: one scale shows what is at stake.
+        curves = tuple(
+            Curve(
+                label=f"{dialect}, {form}",
+                points=points,
+                colour=COLOURS[at],
+                dash="" if form == next(iter(signed)) else "6 4",
+                step=False,
+            )
             for form, dialects in signed.items()
+            for at, (dialect, points) in enumerate(dialects.items())
         )
-        title = "A count of -10,000 sent each second"
-        yield Chart(name="aggregator-signed", title=title, panels=panels, columns=2, height=2.9)
+        panel = Panel(title="", x=TIME, y="flux.job-states.new (jobs)", curves=curves)
+        yield Chart(
+            name="aggregator-signed", title="A count of -10,000 sent each second", panels=(panel,), height=2.9
+        )
 
 
 CHARTS: dict[str, tuple[Callable[[Found], Iterable[Chart]], ...]] = {

@@ -18,7 +18,7 @@ from brokersim.lab.chart import Chart, Curve
 BUDGET = 6_500_000
 #: Points kept of a curve, tried one after the other until the data fits; None keeps all.
 _MOST = (None, 20_000, 8_000, 4_000, 2_000, 1_000, 400, 100, 20)
-_PANEL = ("title", "x", "y", "zero", "log")
+_PANEL = ("title", "x", "y", "zero", "log", "note")
 Points = Sequence[Sequence[float]]
 
 
@@ -120,6 +120,8 @@ def _curve(curve: Curve, points: Points, axes: _Axes) -> dict[str, Any]:
         found["step"] = True
     if curve.area:
         found["area"] = True
+    if curve.dots:
+        found["dots"] = True
     if curve.dash:
         found["dash"] = curve.dash
     return found

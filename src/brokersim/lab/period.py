@@ -124,7 +124,33 @@ def period(plan: Plan, say: Say = silent) -> dict[str, Any]:
         runs=[found.to_row() for found in runs],
         series={found.name: {state: thinned(found.shown[state]) for state in STATES} for found in runs},
         truth={state: thinned(points) for state, points in truth.curves().items()},
+        close_up=close_up(runs, truth),
     )
+
+
+def close_up(runs: Iterable[ClientRun], truth: Truth) -> dict[str, Any] | None:
+    """The moments around the first increment of 0 that the journal's client sent for RUN: lines, server, truth.
+
+    ``None`` if no client sent one. ``sent`` and ``zeros`` are [s, increment], ``server`` and ``truth`` [s, jobs].
+    """
+    for found in runs:
+        lines = [
+            (t, int(line[4:-2]))
+            for t, packet in found.packets
+            for line in packet.decode().split()
+            if line.startswith("run:") and found.fix == "none" and found.period
+        ]
+        zero = next((t for t, value in lines if value == 0), None)
+        if zero is not None:
+            start, end = zero - 3 * found.period, zero + 9 * found.period
+            return {
+                "client": found.name,
+                "sent": [(t, value) for t, value in lines if start <= t <= end and value],
+                "zeros": [(t, value) for t, value in lines if start <= t <= end and not value],
+                "server": [(t, value) for t, value in found.shown["RUN"] if start <= t <= end],
+                "truth": thinned((t, v) for t, v in truth.curves()["RUN"] if start <= t <= end),
+            }
+    return None
 
 
 async def _jobs(plan: Plan) -> Truth:

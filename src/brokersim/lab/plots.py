@@ -135,10 +135,14 @@ def _panel(axes: Axes, panel: Panel, columns: int) -> None:
             options["linestyle"] = (0, [float(one) for one in curve.dash.split()])
         if curve.marker and len(points) <= MARKERS:
             options |= {"marker": ".", "markersize": 4}
+        if curve.dots:
+            options |= {"marker": "o", "markersize": 4, "linestyle": "none"}
         (_curve if curve.step else _line)(axes, points, **options)
     width = 150 // columns
     title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
     _label(axes, title, panel.x, panel.y)
+    if panel.note:
+        axes.text(0.98, 0.95, panel.note, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     _scale(axes, panel)
 
 

@@ -59,7 +59,18 @@ def curve_parts(found: Found) -> list[str]:
 
 
 #: Lists of numbers in these are something else.
-_NO_CURVES = {"meta", "front", "advice", "checks", "runs", "rows", "tables", "modules", "histograms"}
+_NO_CURVES = {
+    "meta",
+    "front",
+    "advice",
+    "checks",
+    "runs",
+    "rows",
+    "tables",
+    "modules",
+    "histograms",
+    "close_up",
+}
 
 
 def columns(rows: Sequence[Row]) -> list[str]:

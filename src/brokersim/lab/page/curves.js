@@ -85,6 +85,7 @@ class Panel {
     this.chart = chart; this.spec = spec;
     this.node = make(chart.panels, "div", {class: "panel"});
     make(this.node, "h4", {}, spec.title);
+    if (spec.note) make(this.node, "p", {class: "quiet"}, spec.note);
     if (chart.ownLegends) chart.legend(make(this.node, "div", {class: "bar"}), spec.curves);
     const label = `${spec.title || chart.spec.title}: ${spec.y} over ${spec.x}`;
     this.svg = make(this.node, "svg", {height: HEIGHT, role: "img", "aria-label": label});
@@ -140,15 +141,16 @@ class Panel {
       make(group, "path", {d: `${path}L${end} ${floor}L${start} ${floor}Z`, fill: curve.c, stroke: "none"});
       return;
     }
+    if (curve.dots) { this.dots(group, curve, range, y, log, Infinity); return; }
     const attributes = {class: "curve", d: path, stroke: curve.c, "data-label": curve.n};
     if (curve.dash) attributes["stroke-dasharray"] = curve.dash;
     make(group, "path", attributes);
     if (!curve.step) this.dots(group, curve, range, y, log);
   }
   // A line between few points must not look as if it had been measured in between.
-  dots(group, curve, range, y, log) {
+  dots(group, curve, range, y, log, most = 60) {
     const t = DATA.axes[curve.t], first = above(t, range[0] - 1e-9), last = above(t, range[1]);
-    if (last - first > 60) return;
+    if (last - first > most) return;
     for (let at = first; at < last; at++)
       if (curve.v[at] !== null && !(log && curve.v[at] <= 0))
         make(group, "circle", {cx: this.x(t[at]), cy: y(curve.v[at]), r: 2.5, fill: curve.c});
@@ -210,7 +212,11 @@ class Panel {
       if (Math.abs(this.x(start) - this.x(end)) > 4) this.chart.show(Math.min(start, end), Math.max(start, end));
     });
     svg.addEventListener("pointercancel", leave);
-    svg.addEventListener("pointerleave", event => { if (from === null) leave(event); });
+    // A finger that is lifted leaves the values it showed: they could not be read under it.
+    svg.addEventListener("pointerleave", event => {
+      if (event.pointerType !== "mouse") fingers.delete(event.pointerId);
+      else if (from === null) leave(event);
+    });
     svg.addEventListener("dblclick", () => this.chart.showAll());
   }
   point(t, here) {
@@ -224,7 +230,10 @@ class Panel {
   }
   tell(t, px) {
     this.tip.replaceChildren();
-    make(this.tip, "div", {}, `${this.spec.x}: ${shown(+t.toPrecision(7))}`);
+    // As many decimals as a pixel can tell apart.
+    const [from, to] = this.chart.range();
+    const digits = Math.min(9, Math.max(0, Math.ceil(-Math.log10((to - from) / this.inner))));
+    make(this.tip, "div", {}, `${this.spec.x}: ${t.toFixed(digits)}`);
     for (const curve of this.visible()) {
       const line = make(this.tip, "div");
       make(line, "i", {style: `background:${curve.c}`});
@@ -248,6 +257,7 @@ class Chart {
     this.whole = this.extent();
     this.all = this.spec.panels.map((panel, at) => new Panel(this, panel, at));
     node.addEventListener("keydown", event => this.key(event));
+    document.addEventListener("pointerdown", event => { if (!this.panels.contains(event.target)) this.point(null); });
     new ResizeObserver(() => this.draw()).observe(this.panels);
   }
   extent() {
@@ -262,7 +272,7 @@ class Chart {
     for (const curve of curves) {
       const button = make(bar, "button", {type: "button", "aria-pressed": !this.hidden.has(curve.n), "data-hides": curve.n});
       const line = make(make(button, "svg", {viewBox: "0 0 24 8", "aria-hidden": "true"}), "line",
-        {x1: 0, x2: 24, y1: 4, y2: 4, stroke: curve.c, "stroke-width": curve.area ? 8 : 3});
+        {x1: curve.dots ? 8 : 0, x2: curve.dots ? 16 : 24, y1: 4, y2: 4, stroke: curve.c, "stroke-width": curve.area || curve.dots ? 8 : 3});
       if (curve.dash) line.setAttribute("stroke-dasharray", curve.dash);
       button.append(curve.n);
       button.addEventListener("click", () => this.toggle(curve.n));
