@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,16 +72,32 @@ class Replies:
         self._took: dict[int, float] = {}
         self._told: dict[int, Differently | None] = {}
         self._ids: dict[int, int] = {}
-        self._givers: dict[int, int] = {}
-        for number, asked in enumerate(trace.requests):
-            given = _id(asked.answer)
-            if given is not None:
-                self._givers.setdefault(given, number)
+        #: (s, number): when each answer came in the trace, those that are out first.
+        self._answers = deque(
+            sorted(
+                (asked.at + asked.took_s, number)
+                for number, asked in enumerate(trace.requests)
+                if asked.took_s is not None
+            )
+        )
 
     def needs(self, number: int) -> int | None:
-        """The request whose answer must have come before this one can be sent, because it gives its id."""
-        giver = self._givers.get(_id(self._trace.requests[number].payload) or -1)
-        return giver if giver is not None and giver < number and giver not in self._took else None
+        """A request whose answer has to come before this one is sent; None: send it. Ask in the order of the trace.
+
+        What had been answered in the trace has to have been answered again: its sender may have waited for that, and a
+        trace does not say who sent what.
+        """
+        answers, at = self._answers, self._trace.requests[number].at
+        while answers and answers[0][0] <= at and answers[0][1] < number:
+            before = answers[0][1]
+            if before not in self._took:
+                return before
+            answers.popleft()
+        return None
+
+    def give_up(self, number: int) -> None:
+        """Its answer is not waited for any more before others are sent."""
+        self._answers = deque(one for one in self._answers if one[1] != number)
 
     def payload(self, number: int) -> Any:
         payload = self._trace.requests[number].payload

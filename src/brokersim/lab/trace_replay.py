@@ -17,7 +17,7 @@ from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
 
 
 def replay(client: Client, trace: MessageTrace, speed: float = 1.0, patience: float = 5.0) -> Replayed:
-    """Send each request at its time, ``speed`` times as fast (infinity: at once), and compare the answers.
+    """Send each request at its time, ``speed`` times as fast (infinity: as answers allow), and compare the answers.
 
     ``patience`` s are waited after the last for what is still out. Raises Unreachable, TimeoutError (the client's
     deadline).
@@ -26,8 +26,10 @@ def replay(client: Client, trace: MessageTrace, speed: float = 1.0, patience: fl
     start = time.monotonic()
     for number, asked in enumerate(trace.requests):
         replayer.listen(start + asked.at / speed)
-        if replayer.replies.needs(number) is not None:
-            replayer.listen(time.monotonic() + patience, partial(replayer.knows, number))
+        while (before := replayer.replies.needs(number)) is not None:
+            replayer.listen(time.monotonic() + patience, partial(replayer.may_send, number))
+            if replayer.replies.needs(number) == before:
+                replayer.replies.give_up(before)
         replayer.send(number)
     replayer.listen(time.monotonic() + patience, lambda: replayer.replies.is_complete)
     return replayer.replies.result(time.monotonic() - start)
@@ -46,8 +48,8 @@ class _Replayer:
         tag = self._client.send_request(asked.topic, self.replies.payload(number), flags=flags)
         self._open[tag] = (number, time.monotonic())
 
-    def knows(self, number: int) -> bool:
-        """What this request names has been given."""
+    def may_send(self, number: int) -> bool:
+        """All that had been answered before it in the trace has been answered."""
         return self.replies.needs(number) is None
 
     def listen(self, until: float, is_enough: Callable[[], bool] = lambda: False) -> None:

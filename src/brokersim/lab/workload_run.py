@@ -130,7 +130,10 @@ async def replay_inside(
     try:
         for number, asked in enumerate(trace.requests):
             await _until(instance, start + round(asked.at / speed * 1e9))
-            await _while(instance, partial(_lacks, replies, number), patience)
+            while (before := replies.needs(number)) is not None:
+                await _while(instance, partial(_lacks, replies, number), patience)
+                if replies.needs(number) == before:
+                    replies.give_up(before)
             sent = instance.reactor.now
             send = client.stream if asked.is_streaming else client.request
 
