@@ -55,6 +55,17 @@ ASKER = """
         self.handle.rpc("slow.wait", {"seconds": 2}).get()
         during = list(fired)
         self.handle.call_later(0.1, lambda: self.handle.respond(msg, {"during": during, "after": list(fired)}))
+    @request_handler("pair")
+    def pair(self, msg):
+        log = []
+        def wait(handle, watcher, revents, name):
+            log.append(f"{name} at {self.handle.now():g}")
+            self.handle.rpc("slow.wait", {"seconds": 1}).get()
+            log.append(f"{name} done at {self.handle.now():g}")
+            if name == "second":
+                self.handle.respond(msg, {"log": log})
+        for name in ("first", "second"):
+            self.handle.timer_watcher_create(0.5, wait, args=name).start()
     @request_handler("forever")
     def forever(self, msg):
         try:
@@ -129,6 +140,19 @@ def test_other_modules_go_on_and_hooks_and_timers_of_the_blocked_one_wait(files:
         assert (timed["during"], len(timed["after"])) == ([], 2)
 
     live(body, *files)
+
+
+@pytest.mark.parametrize("cost", [None, CostModel()])
+def test_of_two_timers_due_at_once_the_second_waits_while_the_first_one_blocks(
+    files: tuple[str, str], cost: CostModel | None
+) -> None:
+    async def body(instance: Instance) -> None:
+        log = (await instance.client().call("asker.pair"))["log"]
+        assert [line.partition(" at")[0] for line in log] == ["first", "first done", "second", "second done"]
+        if cost is None:
+            assert [float(line.rpartition(" ")[2]) for line in log] == [0.5, 1.5, 1.5, 2.5]
+
+    live(body, *files, cost=cost)
 
 
 @pytest.mark.parametrize("hook", ["prepare", "check", "idle"])
