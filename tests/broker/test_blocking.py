@@ -258,3 +258,70 @@ def test_twenty_runs_give_one_order(files: tuple[str, str]) -> None:
 
     first = once()
     assert all(once() == first for _ in range(19))
+
+
+TOGETHER = """
+    def __init__(self, h, *args):
+        super().__init__(h, *args)
+        self.order = []
+    def wait(self, name, seconds):
+        self.order.append([name, self.handle.now()])
+        self.handle.rpc("slow.wait", {"seconds": seconds}).get()
+        self.order.append([name.upper(), self.handle.now()])
+    @request_handler("timers")
+    def timers(self, msg):
+        if msg.payload["hooked"]:
+            self.hook = self.handle.prepare_watcher_create(lambda *_: None).start()
+        self.kept = [
+            self.handle.timer_watcher_create(1.0, lambda *_, name=name: self.wait(name, 1)).start() for name in "abc"
+        ]
+    @request_handler("checks")
+    def checks(self, msg):
+        def check(name, seconds):
+            def call(handle, watcher, *_):
+                watcher.stop()
+                self.wait(name, seconds)
+            return self.handle.check_watcher_create(call).start()
+        self.kept = [check("a", 2), check("b", 1)]
+    @request_handler("order")
+    def told(self, msg):
+        self.handle.respond(msg, {"order": list(self.order)})
+"""
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_timers_that_fall_due_together_wait_for_one_that_waits(
+    tmp_path: Path, files: tuple[str, str], hooked: bool
+) -> None:
+    together = write(tmp_path, "together", TOGETHER)
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        client.request("together.timers", {"hooked": hooked})
+        await instance.sleep(1.5)
+        # A message in between is held too, before the timers.
+        found = await client.call("together.order")
+        assert found["order"] == [["a", 1.0], ["A", 2.0]]
+        await instance.sleep(10)
+        found = await client.call("together.order")
+        assert found["order"][2:] == [["b", 2.0], ["B", 3.0], ["c", 3.0], ["C", 4.0]]
+        assert instance.broker(0).log.lines() == []
+
+    live(body, files[1], together)
+
+
+def test_a_wait_on_top_of_another_ends_before_it(tmp_path: Path, files: tuple[str, str]) -> None:
+    together = write(tmp_path, "together", TOGETHER)
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        client.request("together.checks")
+        await instance.sleep(1)
+        client.request("together.order", None, lambda *_: None)  # whose turn begins with the checks
+        await instance.sleep(5)
+        found = await client.call("together.order")
+        # The check started last comes first, is answered first, and has to wait for the one above it.
+        assert found["order"] == [["b", 1.0], ["a", 1.0], ["A", 3.0], ["B", 3.0]]
+        assert instance.broker(0).log.lines() == []
+
+    live(body, files[1], together)

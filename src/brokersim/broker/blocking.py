@@ -114,12 +114,14 @@ class BlockedLoop:
         "_workers",
         "before",
         "handle",
+        "late",
         "request",
         "worker",
     )
 
     # Station and Reactor look at these of any loop: no hook runs while the module is blocked.
     is_plain = False
+    is_blocked = True
     checks: tuple[()] = ()
     idles: tuple[()] = ()
     nonblocking = 0
@@ -143,6 +145,8 @@ class BlockedLoop:
         if self.before is not None:
             self.before.prepares, self.before.nonblocking = (), 0
         self._timers: list[Timer] = []
+        #: What it is to be given up with, once no other wait is on top of it.
+        self.late: BaseException | None = None
         handle.loop = self  # type: ignore[assignment]
 
     # -- what a loop can do
@@ -197,6 +201,8 @@ class BlockedLoop:
         handle = self.handle
         reactor = handle.reactor
         handle.loop = self.before
+        if isinstance(self.before, BlockedLoop) and self.before.late is not None:
+            reactor.call_later(0, self.before.give_up, self.before.late)
         if handle.own_loop is not None:
             handle.own_loop.resume()  # somebody else may have set its hook meanwhile
         held, self._held = self._held, []
@@ -217,6 +223,8 @@ class BlockedLoop:
         if loop is self:
             self.release()
             self._workers.resume(self.worker, None, error)
+        else:
+            self.late = error  # not before the wait on top of this one has ended
 
     def close(self) -> None:
         """The module goes: the callback is thrown out where it waits."""
@@ -286,7 +294,12 @@ def _block(handle: Handle, request: Message | None, wanted: Callable[[Message], 
         raise RequestError(EDEADLK, f"{what}: {_NO_STACK}")
     if not handle.is_open:
         raise ModuleUnloaded
+    # A second callback may wait on top of a first, where a turn began with hooks: it has to end before the first.
+    before = handle.loop
+    if before is not None and before.is_blocked:
+        handle.loop = None
     blocked = BlockedLoop(handle, worker, workers, request, wanted)
+    blocked.before = before
     timer = None
     if timeout >= 0:
         text = f"{what}: no answer within {timeout:g} s"
