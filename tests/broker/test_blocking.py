@@ -275,14 +275,6 @@ TOGETHER = """
         self.kept = [
             self.handle.timer_watcher_create(1.0, lambda *_, name=name: self.wait(name, 1)).start() for name in "abc"
         ]
-    @request_handler("checks")
-    def checks(self, msg):
-        def check(name, seconds):
-            def call(handle, watcher, *_):
-                watcher.stop()
-                self.wait(name, seconds)
-            return self.handle.check_watcher_create(call).start()
-        self.kept = [check("a", 2), check("b", 1)]
     @request_handler("order")
     def told(self, msg):
         self.handle.respond(msg, {"order": list(self.order)})
@@ -306,25 +298,5 @@ def test_timers_that_fall_due_together_wait_for_one_that_waits(
         found = await client.call("together.order")
         assert found["order"][2:] == [["b", 2.0], ["B", 3.0], ["c", 3.0], ["C", 4.0]]
         assert instance.broker(0).log.lines() == []
-
-    live(body, files[1], together)
-
-
-def test_a_wait_on_top_of_another_ends_before_it(tmp_path: Path, files: tuple[str, str]) -> None:
-    together = write(tmp_path, "together", TOGETHER)
-
-    async def body(instance: Instance) -> None:
-        client = instance.client()
-        client.request("together.checks")
-        for _ in range(3):  # turns, which begin with the checks
-            await instance.sleep(5)
-            found = await client.call("together.order")
-        waiting: list[str] = []
-        for name, _ in found["order"]:
-            if name.islower():
-                waiting.append(name)
-            else:
-                assert waiting.pop() == name.lower(), found
-        assert (len(found["order"]), waiting, instance.broker(0).log.lines()) == (4, [], [])
 
     live(body, files[1], together)

@@ -114,7 +114,6 @@ class BlockedLoop:
         "_workers",
         "before",
         "handle",
-        "late",
         "request",
         "worker",
     )
@@ -145,8 +144,6 @@ class BlockedLoop:
         if self.before is not None:
             self.before.prepares, self.before.nonblocking = (), 0
         self._timers: list[Timer] = []
-        #: What it is to be given up with, once no other wait is on top of it.
-        self.late: BaseException | None = None
         handle.loop = self  # type: ignore[assignment]
 
     # -- what a loop can do
@@ -201,8 +198,6 @@ class BlockedLoop:
         handle = self.handle
         reactor = handle.reactor
         handle.loop = self.before
-        if isinstance(self.before, BlockedLoop) and self.before.late is not None:
-            reactor.call_later(0, self.before.give_up, self.before.late)
         if handle.own_loop is not None:
             handle.own_loop.resume()  # somebody else may have set its hook meanwhile
         held, self._held = self._held, []
@@ -223,9 +218,6 @@ class BlockedLoop:
         if loop is self:
             self.release()
             self._workers.resume(self.worker, None, error)
-        else:
-            self.late = error  # not before the wait on top of this one has ended
-
     def close(self) -> None:
         """The module goes: the callback is thrown out where it waits."""
         self.give_up(ModuleUnloaded())
@@ -294,12 +286,7 @@ def _block(handle: Handle, request: Message | None, wanted: Callable[[Message], 
         raise RequestError(EDEADLK, f"{what}: {_NO_STACK}")
     if not handle.is_open:
         raise ModuleUnloaded
-    # A second callback may wait on top of a first, where a turn began with hooks: it has to end before the first.
-    before = handle.loop
-    if before is not None and before.is_blocked:
-        handle.loop = None
     blocked = BlockedLoop(handle, worker, workers, request, wanted)
-    blocked.before = before
     timer = None
     if timeout >= 0:
         text = f"{what}: no answer within {timeout:g} s"
