@@ -8,6 +8,7 @@ handle and puts back what it did not wait for. Choice and figures: docs/decision
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import getcurrent, greenlet
@@ -69,8 +70,12 @@ class Workers:
         """Call ``fn(*args)``; returns when it has ended, or waits. What it raises before it waits is raised here.
 
         What it raises later is the answer to ``message`` if that is a request and the error a refusal, else it ends
-        the module, as if it had been raised at once.
+        the module, as if it had been raised at once. Behind a callback of the same turn that waits, it waits as well.
         """
+        loop: object = handle.loop
+        if isinstance(loop, BlockedLoop):
+            loop.hold(partial(self.call, handle, message, fn, *args))
+            return
         worker = self._idle.pop() if self._idle else Worker()
         worker.parent = getcurrent()
         worker.handle, worker.message = handle, message
@@ -181,6 +186,10 @@ class BlockedLoop:
         if message.type != REQUEST or not broke_circle(message):
             self._held.append(message)
 
+    def hold(self, call: Callable[[], object]) -> None:
+        """What the turn that was cut short had still to call, such as another timer that was due."""
+        self._timers.append(Timer(self.handle.reactor.now, self.handle, call, ()))
+
     def before_dispatch(self) -> None:
         """No hook runs."""
 
@@ -218,6 +227,7 @@ class BlockedLoop:
         if loop is self:
             self.release()
             self._workers.resume(self.worker, None, error)
+
     def close(self) -> None:
         """The module goes: the callback is thrown out where it waits."""
         self.give_up(ModuleUnloaded())
