@@ -128,7 +128,7 @@ def test_wherever_a_flux_module_hangs_it_ends_and_nobody_else(
     async def main() -> None:
         async with brokersim.open_instance(modules=["heartbeat"], clock=clock, watchdog=0.1) as instance:
             client = instance.client()
-            await client.call("module.load", {"path": str(path), "args": []})
+            await instance.load(str(path))  # not by a message, whose handling the watchdog would time as well
             if method == "event":
                 client.publish("hanging.event", {})
                 while len(instance.modules(0)) > 1:
@@ -156,6 +156,11 @@ def test_a_file_that_hangs_while_it_is_loaded_is_refused(
     async def main() -> None:
         async with brokersim.open_instance(modules=["heartbeat"], watchdog=0.1) as instance:
             client = instance.client()
+            if (
+                arguments
+            ):  # imported beforehand, so that on a slow machine it is not the import that is broken into
+                await instance.load(str(path))
+                await instance.remove("hanging")
             with pytest.raises(RequestError, match="HandlerHung") as caught:
                 await client.call("module.load", {"path": str(path), "args": arguments})
             assert text in caught.value.text

@@ -124,6 +124,7 @@ class BlockedLoop:
 
     # Station and Reactor look at these of any loop: no hook runs while the module is blocked.
     is_plain = False
+    is_blocked = True
     checks: tuple[()] = ()
     idles: tuple[()] = ()
     nonblocking = 0

@@ -298,9 +298,15 @@ class ModuleWire:
                 if message.type != REQUEST:
                     raise
                 handle.refuse(message, error)
+        if isinstance(handle.loop, BlockedLoop):
+            handle.loop.iterate(
+                None, due
+            )  # its handler waits for an answer, and the rest of the turn with it
+            return
         run_timers(due)
         for call in reversed(fds):
-            call()
+            if not isinstance(handle.loop, BlockedLoop):
+                call()
 
 
 _ERRORS = select.POLLERR | select.POLLHUP

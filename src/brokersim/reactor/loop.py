@@ -486,8 +486,15 @@ def _no_tasks(wait: object) -> Any:
 
 
 def run_timers(due: list[Timer]) -> None:
-    """Call timers in deadline order; one cancelled by an earlier one of the same batch is skipped."""
-    for timer in due:
+    """Call timers of one owner in deadline order; one cancelled by an earlier one of the same batch is skipped.
+
+    If one blocks its owner, to wait for an answer, the others wait with it.
+    """
+    owner = due[0].owner if len(due) > 1 else None
+    for at, timer in enumerate(due):
+        if owner is not None and owner.loop is not None and owner.loop.is_blocked:
+            owner.loop.iterate(None, due[at:])
+            return
         fn, args = timer.fn, timer.args
         if fn is not None:
             timer.fn = None

@@ -14,6 +14,7 @@ from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, Message
 from brokersim.protocol.settings import HOOKS
 from brokersim.reactor.actor import Actor, dispatch
+from brokersim.reactor.loop import run_timers
 
 if TYPE_CHECKING:
     from brokersim.reactor.loop import Reactor, Timer
@@ -52,6 +53,9 @@ class ModuleLoop:
     already run. ``idle_calls`` counts iterations in which idle watchers were invoked. ``is_plain`` says that a turn
     is no more than checks, dispatch and prepares, which the drain then does by itself.
     """
+
+    #: Does a callback of the actor wait for an answer? (Not of this loop: see broker/blocking.py.)
+    is_blocked = False
 
     __slots__ = (
         "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle_calls", "idles",
@@ -238,18 +242,21 @@ class ModuleLoop:
                 if message.type != REQUEST:
                     raise
                 self.actor.refuse(message, error)
+            if (
+                self.actor.loop is not self
+            ):  # its handler ended the actor, or waits, and the rest of the turn with it
+                if self.actor.loop is not None:
+                    self.actor.loop.iterate(None, due)
+                return
         if quiet and self.idles:
             self.idle_calls += 1
             for watcher in self.idles:
                 if watcher.active:
                     watcher.fn()  # type: ignore[misc]
-        for timer in due:
-            fn, args = timer.fn, timer.args
-            if fn is not None:
-                timer.fn = None
-                fn(*args)
+        run_timers(list(due))
         for fd in reversed(list(fds)):
-            fd()
+            if self.actor.loop is self:
+                fd()
 
     def prepare(self) -> None:
         """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
