@@ -16,6 +16,7 @@ from brokersim.broker.endpoint import Method
 from brokersim.broker.handle import Handle
 from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
+from brokersim.broker.subprocess import Subprocess
 from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
@@ -40,7 +41,7 @@ class BrokerEndpoint(Handle):
         #: Open streams served here: request to what ends it.
         self.streams: dict[int, tuple[Message, Callable[[], object]]] = {}
         #: Processes started by rexec.exec on this rank.
-        self.processes: list[rexec.Subprocess] = []
+        self.processes: list[Subprocess] = []
         #: Of rank 0 only, made when first asked for.
         self.inventory: resource.Inventory | None = None
         for service in SERVICES:
