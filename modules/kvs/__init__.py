@@ -226,12 +226,6 @@ class Kvs(BrokerModule):
         self._cache.clear()
         self.handle.respond(msg)
 
-    @event_handler("dropcache")
-    def dropcache_everywhere(self, msg: Message) -> None:
-        """The same, asked of all ranks; by the owner only."""
-        if msg.rolemask & ROLE_OWNER:
-            self._cache.clear()
-
     @request_handler("disconnect")
     def disconnect(self, msg: Message) -> None:
         self._roots.forget(msg.sender)

@@ -74,9 +74,13 @@ def test_jobs_run_in_the_order_of_priority_and_id(file: str) -> None:
             assert (await outcome(client, job))["success"]
         starts = {name: (await attributes(client, job))["t_run"] for name, job in
                   (("low", low), ("high", high), ("rest", rest), ("first", first[1]))}  # fmt: skip
-        return sorted(starts, key=lambda name: starts[name]), await attributes(client, first[0])
+        # Nothing is left of requests that were answered, on either side.
+        manager = instance.module(0, "job-manager").handle
+        left = [one.topic for one in manager.pending.values() if one.topic == "sched.alloc"]
+        return sorted(starts, key=lambda name: starts[name]), await attributes(client, first[0]), left
 
-    order, shown = scheduled(file, test)
+    order, shown, left = scheduled(file, test)
+    assert left == []
     assert order == ["first", "high", "low", "rest"]
     assert (shown["ranks"], shown["nodelist"]) == ("0", "sim0")
     assert shown["annotations"] == {"sched": {"resource_summary": "rank0/core[0-1]"}}

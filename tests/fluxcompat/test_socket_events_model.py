@@ -142,7 +142,10 @@ class Machine(RuleBasedStateMachine):
             answer = client.link.answer(tag)
             assert (answer.errnum, answer.text) == (ENOSYS, f"No service matching {called} is registered")
             return
-        request = server.link.wait(lambda frame: frame.type == REQUEST)
+        request = server.link.wait(
+            # not the disconnect of somebody who has left
+            lambda frame: frame.type == REQUEST and frame.topic == called
+        )
         assert (request.topic, request.json) == (called, {"n": 1})
         text = b"no\0" if errnum else b'{"n":2}\0'
         routes = request.routes or ()

@@ -159,13 +159,9 @@ def test_a_watch_streams_values_until_it_is_cancelled(
 
 def test_a_dropped_cache_is_filled_again(client: MinimalClient, namespace: str) -> None:
     commit(client, namespace, put("a.b", "1"), put("a.c", "x" * 100))
-    for drop in (
-        lambda: client.raw("kvs.dropcache"),
-        lambda: client.rpc("event.publish", {"topic": "kvs.dropcache"}, 0),
-    ):
-        drop()
-        assert client.rpc("kvs.stats-get")["cache"]["#obj"] == 0
-        assert lookup(client, namespace, "a.c") == val("x" * 100)
+    client.raw("kvs.dropcache")
+    assert client.rpc("kvs.stats-get")["cache"]["#obj"] == 0
+    assert lookup(client, namespace, "a.c") == val("x" * 100)
 
 
 def test_content_stores_raw_bytes_under_their_sha1(client: MinimalClient) -> None:

@@ -18,6 +18,7 @@ from brokersim.broker.instrument import Instrument
 from brokersim.broker.loader import describe
 from brokersim.broker.overlay import overlay_fault, overlay_health, overlay_topology, overlay_trace
 from brokersim.broker.remote import RemoteModule
+from brokersim.broker.subprocess import Subprocess
 from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
@@ -41,7 +42,7 @@ class BrokerEndpoint(Handle):
         #: Open streams served here: request to what ends it.
         self.streams: dict[int, tuple[Message, Callable[[], object]]] = {}
         #: Processes started by rexec.exec on this rank.
-        self.processes: list[rexec.Subprocess] = []
+        self.processes: list[Subprocess] = []
         #: Of rank 0 only, made when first asked for.
         self.inventory: resource.Inventory | None = None
         for service in SERVICES:
