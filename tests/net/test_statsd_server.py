@@ -164,7 +164,7 @@ async def test_100_000_random_datagrams_leave_a_server_that_counts(mock_clock):
     alphabet = b":|@#;,.+-0123456789eEcgmshdC\0\n\r \xff"
     bodies = [bytes(chance.choices(alphabet, k=chance.randrange(40))) for _ in range(5000)]
     kept = Kept()
-    began = time.perf_counter()
+    began = time.process_time()
     async with serving(kept, listen=(), outputs=("console:",), http=None) as server:
         for number in range(100_000):
             server.feed(bodies[number % 5000] + b"%d" % (number % 97))
@@ -176,7 +176,7 @@ async def test_100_000_random_datagrams_leave_a_server_that_counts(mock_clock):
         health = server.aggregator.statistics()
         assert (health.packets, health.metrics + health.bad_lines) == (100_001, health.lines)
         assert sum(health.bad_by_reason.values()) == health.bad_lines > 50_000
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
 
 
 # --- health

@@ -43,6 +43,8 @@ WARM = [b"\n".join(b"%b:1|%b" % (key, kind) for kind in (b"g", b"c", b"ms"))
 @example([b"known\n5|g:other:6|g"], "strict")
 @example([b"known:1|g", b"\n", b"known:2|g"], "brubeck")
 @example([b"known:1|g\n", b"known:2|g\n", b""], "brubeck")
+@example([b"known:1|g\na:3|g\nknown:2|g", b"b:4|g"], "strict")
+@example([b"known:1|g\nnew:3|g\nknown:2|g"], "etsy")
 @example([b"known:7|g", b"known:1.5|c", b"known:2.5|g"], "collectd")
 def test_packets_taken_in_at_once_do_what_they_do_one_by_one(packets: list[bytes], dialect: str):
     """The first interval makes some keys known, so that the second goes both ways."""

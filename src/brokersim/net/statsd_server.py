@@ -97,7 +97,10 @@ class StatsdServer:
 
     def feed(self, datagram: bytes, sender: str | None = None) -> None:
         """Takes in a packet from within the process."""
-        self._take_packets((datagram,), lambda _: sender, self.now())
+        t = self.now()
+        self.aggregator.feed(datagram, sender, t)
+        if self._is_watched:
+            self._copy(datagram, sender, t)
 
     def take(self, batch: Batch, sender: str | None = None) -> None:
         """Takes in a client's tables, without the way over text unless somebody watches lines."""
