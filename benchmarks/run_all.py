@@ -21,7 +21,7 @@ import _measure
 HERE = Path(__file__).resolve().parent
 #: Shortest first, so that what breaks shows early.
 BENCHMARKS = (
-    "wire", "exchange", "events", "hooks", "module_load", "ping", "kvs", "ranks", "jobs", "statsd_client",
+    "wire", "exchange", "events", "hooks", "module_load", "ping", "kvs", "ranks", "jobs", "watchers", "statsd_client",
     "statsd_server",
 )  # fmt: skip
 

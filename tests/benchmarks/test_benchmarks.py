@@ -21,6 +21,7 @@ TINY: dict[str, tuple[str, ...]] = {
     "module_load": ("--loads", "2"),
     "ranks": ("--ranks", "3", "--seconds", "4"),
     "jobs": ("--jobs", "3", "--serial", "2"),
+    "watchers": ("--jobs", "20"),
 }
 KEYS: dict[str, set[str]] = {
     "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
@@ -31,6 +32,7 @@ KEYS: dict[str, set[str]] = {
     "kvs": {"commits_per_s", "commits_pipelined_per_s", "lookups_per_s", "b4_per_s"},
     "module_load": {"load_ms", "load_cpu_ms", "plain_ms", "b4_ms"},
     "ranks": {"sim_s_per_wall_s", "kb_per_rank", "ns_per_message", "kvs_kb_per_rank"},
+    "watchers": {"none_ms", "timer_ms", "prepare_ms", "check_ms", "idle_ms", "whole_s"},
     "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
 }
 #: Figures that are differences and may come out negative when nothing is measurable.
