@@ -21,7 +21,8 @@ import _measure
 HERE = Path(__file__).resolve().parent
 #: Shortest first, so that what breaks shows early.
 BENCHMARKS = (
-    "wire", "exchange", "events", "hooks", "ping", "kvs", "ranks", "jobs", "report", "statsd_client", "statsd_server",
+    "wire", "exchange", "events", "hooks", "module_load", "ping", "kvs", "ranks", "jobs", "watchers", "report",
+    "statsd_client", "statsd_server",
 )  # fmt: skip
 
 

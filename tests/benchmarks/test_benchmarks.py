@@ -18,9 +18,11 @@ TINY: dict[str, tuple[str, ...]] = {
     "events": ("--events", "50"),
     "ping": ("--requests", "70"),
     "kvs": ("--commits", "70", "--lookups", "70"),
+    "module_load": ("--loads", "2"),
     "ranks": ("--ranks", "3", "--seconds", "4"),
     "jobs": ("--jobs", "3", "--serial", "2"),
     "report": ("--flushes", "200"),
+    "watchers": ("--jobs", "20"),
 }
 KEYS: dict[str, set[str]] = {
     "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
@@ -29,7 +31,9 @@ KEYS: dict[str, set[str]] = {
     "events": {"deliveries_per_s", "ns_per_delivery", "b1_ns"},
     "ping": {"ping_rtt_us", "ping_per_s", "lookup_rtt_us", "lookup_per_s", "b4_us"},
     "kvs": {"commits_per_s", "commits_pipelined_per_s", "lookups_per_s", "b4_per_s"},
+    "module_load": {"load_ms", "load_cpu_ms", "plain_ms", "b4_ms"},
     "ranks": {"sim_s_per_wall_s", "kb_per_rank", "ns_per_message", "kvs_kb_per_rank"},
+    "watchers": {"none_ms", "timer_ms", "prepare_ms", "check_ms", "idle_ms", "whole_s"},
     "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
     "report": {"samples", "page_cpu_s", "page_bytes", "csv_cpu_s"},
 }

@@ -28,7 +28,7 @@ from brokersim.lab.study import run_shard, study
 from brokersim.lab.sweep import RunFile, RunFileError, Shard, rows_in_order, sweep
 from brokersim.lab.truth import COUNTER_KEYS, STATE_KEYS, WORKLOADS, Recorded, Truth, record
 
-JOBS = 25
+JOBS = 40  # two and a half times what runs at once, so that starts and ends fall into one period
 
 
 @pytest.fixture(scope="module")

@@ -174,6 +174,29 @@ def test_each_message_waits_for_a_time_slice_while_too_many_want_to_run():
     assert times == [("m0 work", 5.0)]
 
 
+def test_modules_that_are_served_for_a_moment_are_no_reason_to_wait_for_a_time_slice():
+    """Timers of many modules at one instant share the cores; none of them holds one for a whole slice."""
+    reactor, actors = charged(8, iteration_s=1 * MS, slice_s=50 * MS, cores=2)
+    for actor in actors:
+        actor.after(0.010, "tick")
+    run_until(reactor, 0.010 + 4 * MS / 1000 - 1e-9)
+    assert [actor.log for actor in actors] == [[]] * 8
+    run_until(reactor, 1.0)
+    assert [actor.log for actor in actors] == [["tick"]] * 8
+
+
+def test_a_spinner_that_went_is_waited_for_no_more():
+    reactor, actors = charged(4, message_s=1 * MS, iteration_s=0.0, slice_s=3 * MS, cores=2)
+    for actor in actors[1:]:
+        actor.hooks("idle")
+    actors[1].station.leave()
+    actors[2].own_loop.close()
+    times: list[tuple[str, float]] = []
+    timed(actors[0], "work", times)
+    run_until(reactor, 1.0)
+    assert times == [("m0 work", 1.0)]
+
+
 def test_packets_sent_in_an_iteration_are_paid_before_the_next():
     reactor, (actor,) = charged(message_s=1 * MS, packet_s=10 * MS)
     actor.hook("prepare", "prepare", lambda: setattr(reactor, "packets", reactor.packets + 1))

@@ -20,13 +20,14 @@ PRESETS = ("small", "journal")
 class Experiment:
     """One command of ``bench``: where its Plan and function are, and the fields of the preset ``journal``.
 
-    ``covers`` are ids of the journal's checklist and laws. ``is_repeatable`` says that its function knows ``reps``.
+    ``covers`` are ids of the journal's checklist and laws. ``spreads``: its runs can go to a process a core.
     """
 
     name: str
     module: str
     covers: tuple[str, ...]
     journal: Mapping[str, Any] = attrs.field(factory=dict)
+    spreads: bool = False
 
     def plan(self, given: Mapping[str, Any], preset: str = "small") -> Any:
         """The preset's Plan with ``given`` put over it. Raises ValueError for what cannot be."""
@@ -41,10 +42,13 @@ class Experiment:
             raise ValueError(f"--clock {clock}: {self.name} has a meaning under the {clocks[0]} clock only")
         return kind(**{**(self.journal if preset == "journal" else {}), **given})
 
-    def run(self, plan: Any, say: Say = silent) -> dict[str, Any]:
-        """What the experiment found: ``{"meta", "runs", "checks", …}``."""
+    def run(self, plan: Any, say: Say = silent, workers: int = 1) -> dict[str, Any]:
+        """What the experiment found: ``{"meta", "runs", "checks", …}``.
+
+        A program may ask for more than one worker behind ``if __name__ == "__main__"`` only.
+        """
         run: Callable[..., dict[str, Any]] = getattr(import_module(self.module), self.name)
-        return run(plan, say)
+        return run(plan, say, workers) if self.spreads else run(plan, say)
 
     def has(self, field: str) -> bool:
         """Its Plan knows such a field."""
@@ -85,6 +89,7 @@ EXPERIMENTS = {
             module="brokersim.lab.watchers",
             covers=("J3", "J4", "J5", "J6", "J7", "J8", "L1", "L3", "L4", "L7"),
             journal={"jobs": 10_000},
+            spreads=True,
         ),
         Experiment(name="overhead", module="brokersim.lab.overhead", covers=("J3", "L7"), journal={"jobs": 10_000}),
         Experiment(
@@ -125,18 +130,20 @@ EXPERIMENTS = {
 }  # fmt: skip
 
 
-def repeated(experiment: Experiment, plan: Any, reps: int, say: Say = silent) -> dict[str, Any]:
+def repeated(
+    experiment: Experiment, plan: Any, reps: int, say: Say = silent, workers: int = 1
+) -> dict[str, Any]:
     """The experiment with as many seeds: ``seed``, ``seed`` + 1, …; in real time as many runs.
 
     The first run's figures are the result; a check agrees if it does in every run, and says in how many it did.
     ``repetitions`` has the rows of all.
     """
     if reps == 1 or experiment.has_own_reps:
-        return experiment.run(plan, say)
+        return experiment.run(plan, say, workers)
     found = []
     for rep in range(reps):
         say(f"run {rep + 1} of {reps}")
-        found.append(experiment.run(attrs.evolve(plan, seed=plan.seed + rep), say))
+        found.append(experiment.run(attrs.evolve(plan, seed=plan.seed + rep), say, workers))
     first = found[0]
     checks = [_agreed(list(same)) for same in zip(*(one["checks"] for one in found), strict=True)]
     return {**first, "repetitions": [one["runs"] for one in found], "checks": checks}

@@ -25,7 +25,6 @@ from brokersim.lab.listener import WINDOW, Listener, PacketCount, peak_rate
 from brokersim.lab.loads import Load, load_of
 from brokersim.lab.overhead_journal import JOURNAL
 from brokersim.lab.spread import Done, spread
-from brokersim.lab.sweep import cores
 from brokersim.lab.watchers_checks import scatter
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
@@ -147,12 +146,13 @@ class HookRun:
         return {name: points for name, points in curves.items() if points and points[-1][1]}
 
 
-def watchers(plan: Plan, say: Say = lambda _: None, workers: int | None = None) -> dict[str, Any]:
+def watchers(plan: Plan, say: Say = lambda _: None, workers: int = 1) -> dict[str, Any]:
     """Run the plan. Returns ``{"meta", "runs", "modules", "series", "kvs", "beside", "checks"}``: a row a hook.
 
     ``modules`` are each hook's module counters, ``series`` metrics a second and ``kvs`` its counters over time. With
-    several repetitions the hooks take turns and each row is the run with the median wall time. Virtual runs are spread
-    over ``workers`` processes, one a core by default; what they find does not depend on how many.
+    several repetitions the hooks take turns and each row is the run with the median wall time. Long virtual runs are
+    spread over ``workers`` processes, which a program may only ask for behind ``if __name__ == "__main__"``; what they
+    find does not depend on how many.
     """
     plan = attrs.evolve(plan, jobs=plan.load().count)
     runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
@@ -299,7 +299,7 @@ def _counts(stats: dict[str, dict[str, int]]) -> tuple[int, ...]:
 # -- virtual time
 
 
-def _virtual_runs(plan: Plan, say: Say, workers: int | None) -> dict[str, list[HookRun]]:
+def _virtual_runs(plan: Plan, say: Say, workers: int) -> dict[str, list[HookRun]]:
     """Every repetition of a virtual run is the same run, so each hook is run once."""
     order = sorted(plan.hooks, key=lambda hook: _BY_LENGTH.index(hook.partition(":")[0]))
 
@@ -309,8 +309,8 @@ def _virtual_runs(plan: Plan, say: Say, workers: int | None) -> dict[str, list[H
             + f" of {plan.jobs} jobs"
         )
 
-    if workers is None:
-        workers = cores() if plan.jobs * len(order) >= _WORTH_A_PROCESS else 1
+    if plan.jobs * len(order) < _WORTH_A_PROCESS:
+        workers = 1
     found = spread(_virtual_run, [(plan, hook) for hook in order], workers=workers, say=tell)
     by_hook = dict(zip(order, found, strict=True))
     return {hook: [by_hook[hook]] for hook in plan.hooks}

@@ -44,6 +44,8 @@ DROP_AT = 1 << 25
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
 _READ = 1 << 16
+#: A read of fewer bytes is no pipeline of requests.
+_LITTLE = 512
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: Streams that only look on: a client waiting for them does not make virtual time move.
@@ -217,6 +219,7 @@ class Connection(Endpoint):
 
     async def _read(self) -> None:
         runner = self._connector.instance.runner
+        reactor = runner.reactor
         while not self._lost:
             try:
                 data = self._socket.recv(_READ)
@@ -228,22 +231,28 @@ class Connection(Endpoint):
             if not data:
                 return
             self._connector.repose.stirred()
-            runner.reactor.now = runner.clock.now_ns()
-            with runner.inside():
-                try:
-                    for message in self._decoder.feed(data):
-                        self.receive(message)
-                except ProtocolError as error:
-                    self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
-                    return
+            reactor.now = runner.clock.now_ns()
+            reactor.push = reactor.fifo.append  # what `inside` does, at a tenth of its price
+            try:
+                for message in self._decoder.feed(data):
+                    self.receive(message)
+            except ProtocolError as error:
+                self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
+                return
+            finally:
+                reactor.push = reactor.outside
             runner.drain_inline()
-            while len(runner.reactor.fifo) > QUEUE_AT:
+            while len(reactor.fifo) > QUEUE_AT:
                 # Requests without answers fill no output, but memory all the same.
                 await trio.lowlevel.checkpoint()
             while self._out_size > PAUSE_AT and not self._lost:
                 self._written = trio.Event()
                 await self._written.wait()
-            await trio.lowlevel.checkpoint()
+            if len(data) < _LITTLE:
+                # Most likely one request, whose sender waits for the answer: nothing more is there yet.
+                await trio.lowlevel.wait_readable(self._socket)
+            else:
+                await trio.lowlevel.checkpoint()
 
     def receive(self, message: Message) -> None:
         """Take one message of the client: stamp its credentials, push its route, pass it on."""

@@ -243,8 +243,9 @@ class ModuleLoop:
             if fn is not None:
                 timer.fn = None
                 fn(*args)
-        for fd in reversed(list(fds)):
-            fd()
+        if fds:
+            for fd in reversed(list(fds)):
+                fd()
 
     def prepare(self) -> None:
         """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
