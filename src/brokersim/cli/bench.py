@@ -59,7 +59,9 @@ def watchers(session: Session, /, hooks: str | None, **given: Any) -> None:
     try:
         plan = Plan(hooks=tuple(map(_checked, chosen)), **given)
         workers = cores() if plan.jobs * len(plan.hooks) >= _WORTH_A_PROCESS else 1
-        found = run_watchers(plan, _progress(session), workers)
+        say = _progress(session)
+        found = run_watchers(plan, say, workers)
+        say("")  # the line goes before the table comes
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench watchers -h") from None
     except (RuntimeError, OSError) as error:
