@@ -88,7 +88,8 @@ class ModuleLoop:
         if self.actor.loop is not None:
             return
         self.actor.loop = self
-        if self.reactor.current is self.actor:
+        is_charged = self.reactor.charged and self.actor.station is not None  # then its station sees to that
+        if self.reactor.current is self.actor and not is_charged:
             self._fresh = True
             self.reactor.fifo.appendleft(self._spin)
         self._judge()
