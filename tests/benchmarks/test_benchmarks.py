@@ -24,6 +24,7 @@ TINY: dict[str, tuple[str, ...]] = {
     "statsd_memory": ("--timings", "25000"),
     "statsd_random": ("--datagrams", "400", "--workers", "1"),
     "report": ("--flushes", "200"),
+    "watchers": ("--jobs", "20"),
 }
 KEYS: dict[str, set[str]] = {
     "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
@@ -34,6 +35,7 @@ KEYS: dict[str, set[str]] = {
     "module_load": {"load_ms", "exec_load_ms", "interpreter_ms", "ping_rtt_us", "b4_us"},
     "kvs": {"commits_per_s", "commits_pipelined_per_s", "lookups_per_s", "b4_per_s"},
     "ranks": {"sim_s_per_wall_s", "kb_per_rank", "ns_per_message", "kvs_kb_per_rank"},
+    "watchers": {"none_ms", "timer_ms", "prepare_ms", "check_ms", "idle_ms", "whole_s"},
     "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
     "statsd_memory": {"held_mb", "list_mb", "worst_error"},
     "statsd_random": {"datagrams", "took_s", "times_dearer"},

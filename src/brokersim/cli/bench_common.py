@@ -135,7 +135,7 @@ def _run(session: Session, experiment: Experiment, given: Mapping[str, Any]) -> 
         if given["reps"] is not None and experiment.has_own_reps:
             fields["reps"] = given["reps"]
         plan = experiment.plan(fields, preset_of(given))
-        return repeated(experiment, plan, reps, progress(session), cores())
+        return repeated(experiment, plan, reps, progress(session), workers=cores())
     except ValueError as error:
         raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
     except (RuntimeError, OSError) as error:

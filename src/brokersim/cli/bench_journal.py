@@ -74,10 +74,12 @@ def _chosen(names: tuple[str, ...], everything: bool, known: Mapping[str, Any]) 
 
 def _run(session: Session, names: list[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
     from brokersim.lab.book import chapters
+    from brokersim.lab.sweep import cores
 
     fields = plan_fields({name: given[name] for name in ("jobs", "seed")})
     try:
-        return list(chapters(names, fields, "journal" if given["full"] else "small", progress(session)))
+        preset = "journal" if given["full"] else "small"
+        return list(chapters(names, fields, preset, progress(session), cores()))
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None
     except (RuntimeError, OSError) as error:

@@ -15,7 +15,7 @@ from brokersim.lab.checklist import Say, silent
 from brokersim.lab.experiments import EXPERIMENTS, Experiment
 from brokersim.lab.plan_file import SweepPlan
 from brokersim.lab.study import study
-from brokersim.lab.sweep import RunFile, cores
+from brokersim.lab.sweep import RunFile
 
 #: The open question is a sweep with a plan of its own; in the book it is a chapter like the others.
 QUESTION = "intervals"
@@ -32,26 +32,27 @@ _VIRTUAL = {"watchers": {"clock": "virtual"}}
 
 
 def chapters(
-    names: Iterable[str], given: Mapping[str, Any], preset: str, say: Say = silent
+    names: Iterable[str], given: Mapping[str, Any], preset: str, say: Say = silent, workers: int = 1
 ) -> Iterator[dict[str, Any]]:
     """Each experiment's result. ``given`` goes to those whose plans have such a field. Raises ValueError."""
     for name in names:
         chapter: Say = _named(say, name)
         chapter("begins")
         if name == QUESTION:
-            yield _question(given, preset, chapter)
+            yield _question(given, preset, chapter, workers)
             continue
         experiment = EXPERIMENTS[name]
         fields = {key: value for key, value in given.items() if experiment.has(key)}
-        yield experiment.run(experiment.plan({**_VIRTUAL.get(name, {}), **fields}, preset), chapter)
+        plan = experiment.plan({**_VIRTUAL.get(name, {}), **fields}, preset)
+        yield experiment.run(plan, chapter, workers)
 
 
 def _named(say: Say, name: str) -> Say:
     return lambda text: say(f"{name}: {text}")
 
 
-def _question(given: Mapping[str, Any], preset: str, say: Say) -> dict[str, Any]:
+def _question(given: Mapping[str, Any], preset: str, say: Say, workers: int) -> dict[str, Any]:
     sizes = {**SIZES[preset], **{key: given[key] for key in ("jobs",) if key in given}}
     plan = attrs.evolve(SweepPlan(), **sizes, seeds=(given.get("seed", 0),))
     with closing(RunFile(None)) as file:
-        return study(plan, file, workers=cores(), say=say)
+        return study(plan, file, workers=workers, say=say)

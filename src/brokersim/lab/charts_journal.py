@@ -127,6 +127,8 @@ def _retention(found: Found) -> Iterable[Chart]:
         truth = truth_curve(found["truth"][state], found["horizon"])
         panels.append(Panel(title=state, x=TIME, y="jobs", curves=(truth, *curves), note=refused))
     title = f"What a retention of {' and of '.join(map(format_duration, shown))} draws"
+    for refused in found.get("refused") or ():
+        title += f" (refused: {refused['reason'].partition(' (')[0]})"
     yield Chart(name="resolution-retention", title=title, panels=tuple(panels), columns=2, height=2.8)
 
 

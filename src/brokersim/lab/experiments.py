@@ -20,14 +20,14 @@ PRESETS = ("small", "journal")
 class Experiment:
     """One command of ``bench``: where its Plan and function are, and the fields of the preset ``journal``.
 
-    ``covers`` are ids of the journal's checklist and laws. ``is_spread``: its runs can go to processes of their own.
+    ``covers`` are ids of the journal's checklist and laws. ``spreads``: its runs can go to a process a core.
     """
 
     name: str
     module: str
     covers: tuple[str, ...]
     journal: Mapping[str, Any] = attrs.field(factory=dict)
-    is_spread: bool = False
+    spreads: bool = False
 
     def plan(self, given: Mapping[str, Any], preset: str = "small") -> Any:
         """The preset's Plan with ``given`` put over it. Raises ValueError for what cannot be."""
@@ -43,9 +43,12 @@ class Experiment:
         return kind(**{**(self.journal if preset == "journal" else {}), **given})
 
     def run(self, plan: Any, say: Say = silent, workers: int = 1) -> dict[str, Any]:
-        """What the experiment found: ``{"meta", "runs", "checks", …}``; the same with any number of ``workers``."""
+        """What the experiment found: ``{"meta", "runs", "checks", …}``.
+
+        A program may ask for more than one worker behind ``if __name__ == "__main__"`` only.
+        """
         run: Callable[..., dict[str, Any]] = getattr(import_module(self.module), self.name)
-        return run(plan, say, workers) if self.is_spread else run(plan, say)
+        return run(plan, say, workers) if self.spreads else run(plan, say)
 
     def has(self, field: str) -> bool:
         """Its Plan knows such a field."""
@@ -86,7 +89,7 @@ EXPERIMENTS = {
             module="brokersim.lab.watchers",
             covers=("J3", "J4", "J5", "J6", "J7", "J8", "L1", "L3", "L4", "L7"),
             journal={"jobs": 10_000},
-            is_spread=True,
+            spreads=True,
         ),
         Experiment(name="overhead", module="brokersim.lab.overhead", covers=("J3", "L7"), journal={"jobs": 10_000}),
         Experiment(

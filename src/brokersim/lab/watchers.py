@@ -164,7 +164,8 @@ def watchers(plan: Plan, say: Say = lambda _: None, workers: int = 1) -> dict[st
         "meta": _meta(plan),
         "runs": list(rows.values()),
         "modules": modules,
-        "series": {found.hook: thinned(found.metrics(), 600) for found in chosen if found.curve},
+        # The last window is cut short by the end.
+        "series": {found.hook: thinned(found.metrics()[:-1], 600) for found in chosen if found.curve},
         "kvs": {found.hook: found.counters() for found in chosen if found.kvs},
         "beside": beside(watchers_checks.beside(rows)),
         "checks": [attrs.asdict(check) for check in watchers_checks.checks(rows, modules, plan.clock)],

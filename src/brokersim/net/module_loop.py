@@ -281,6 +281,8 @@ class ModuleWire:
                     loop.iterate(None, due, fds)
             else:
                 loop.iterate(message, due, fds)
+            if handle.loop is None and handle.is_open:
+                run_timers(due)  # left over, if a handler stopped the last watcher and with it the turn
         except FAILURES as error:
             handle.failed(error, message if message is not None and message.type else None)
         self.reactor.current = None

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from brokersim.protocol.message import Message
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import REQUEST, Message
 from brokersim.reactor.actor import FAILURES, dispatch
 from brokersim.reactor.loop import NS, Timer, blame, run_timers
 
 if TYPE_CHECKING:
     from brokersim.reactor.actor import Actor
     from brokersim.reactor.loop import Reactor
+    from brokersim.reactor.watchers import ModuleLoop
 
 
 #: Services completed in one go, without a look at timers' heap or trio in between; a timer each would cost 2 µs.
@@ -259,12 +261,11 @@ class Station:
             return
         reactor.current = self.actor
         packets = reactor.packets
-        hooked = self.actor.loop is not None
+        loop = self.actor.loop
+        hooked = loop is not None
         try:
-            if not hooked and type(item) is Message:
-                dispatch(item)
-                if self.actor.loop is not None:
-                    self.actor.loop.prepare()  # made in this very turn
+            if type(item) is Message and (loop is None or loop.is_plain):
+                self._take(item, loop)
             elif phase == _SPIN:
                 self._iterate(None, [], quiet=True)
             elif isinstance(item, Message):
@@ -285,6 +286,24 @@ class Station:
             self._begin(_TAIL, sent * self.node.packet)
         else:
             self._next(changed=phase != _SPIN)
+
+    def _take(self, message: Message, loop: ModuleLoop | None) -> None:
+        """The plain turn, as the drain has it where time costs nothing: dispatch, then the next turn's prepares."""
+        actor = self.actor
+        try:
+            dispatch(message)
+        except RequestError as error:
+            if loop is None or message.type != REQUEST:
+                raise
+            actor.refuse(message, error)
+        if loop is None:
+            if actor.loop is not None:
+                actor.loop.prepare()  # made in this very turn
+        elif actor.loop is loop:
+            if loop.poll is not None:
+                loop.poll()
+            if not loop.is_settled:
+                loop.settle()
 
     def _iterate(self, message: Message | None, due: list[Timer], quiet: bool) -> None:
         loop = self.actor.loop

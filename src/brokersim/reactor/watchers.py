@@ -97,7 +97,8 @@ class ModuleLoop:
         if self.actor.loop is not None:
             return
         self.actor.loop = self
-        if self.reactor.current is self.actor:
+        is_charged = self.reactor.charged and self.actor.station is not None  # then its station sees to that
+        if self.reactor.current is self.actor and not is_charged:
             self._fresh = True
             self.reactor.fifo.appendleft(self._spin)
         self._judge()
@@ -242,9 +243,8 @@ class ModuleLoop:
                 if message.type != REQUEST:
                     raise
                 self.actor.refuse(message, error)
-            if (
-                self.actor.loop is not self
-            ):  # its handler ended the actor, or waits, and the rest of the turn with it
+            if self.actor.loop is not self:
+                # Its handler ended the actor, or waits, and the rest of the turn with it.
                 if self.actor.loop is not None:
                     self.actor.loop.iterate(None, due)
                 return
@@ -253,10 +253,12 @@ class ModuleLoop:
             for watcher in self.idles:
                 if watcher.active:
                     watcher.fn()  # type: ignore[misc]
-        run_timers(list(due))
-        for fd in reversed(list(fds)):
-            if self.actor.loop is self:
-                fd()
+        if due:
+            run_timers(list(due))
+        if fds:
+            for fd in reversed(list(fds)):
+                if self.actor.loop is self:
+                    fd()
 
     def prepare(self) -> None:
         """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
