@@ -322,7 +322,7 @@ async def reloads(broker: Broker) -> None:
     )
     await broker.advance(1)
     client.close()
-    await broker.advance(1)
+    await broker.advance(12)
     await _reload(broker, "content-cache")
     await ask(broker, "content.store", b"after all")
     await ask(broker, "content.flush")

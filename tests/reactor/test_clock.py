@@ -6,6 +6,8 @@ import math
 
 import pytest
 import trio
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor import clock as clock_file
@@ -95,3 +97,44 @@ def test_a_deadline_that_has_come_asks_nobody():
     clock.now = 5 * NS
     clock.quiescent = lambda deadline: pytest.fail("asked")
     assert clock.deadline_to_sleep_time(5.0) == 0.0
+
+
+# -- deadlines that no nanosecond meets exactly
+
+
+@given(
+    now=st.integers(0, 10**14),
+    seconds=st.floats(1e-9, 1e6) | st.sampled_from([0.1, 1.0, 5.0, 20.0, 60.0, 1e12]),
+)
+@example(now=422_165_802_858, seconds=0.1)
+def test_a_jump_to_a_deadline_reaches_it(now, seconds):
+    clock = VirtualClock()
+    clock.now = now
+    deadline = clock.current_time() + seconds
+    assert clock.deadline_to_sleep_time(deadline) == 0.0
+    assert clock.current_time() >= deadline
+    assert (clock.now - 2) / NS < deadline or seconds > 1e6, "and goes no further than it must"
+
+
+class Asked(VirtualClock):
+    """A clock that is not asked without end."""
+
+    asked = 0
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        self.asked += 1
+        assert self.asked < 1000, "time stands still"
+        return super().deadline_to_sleep_time(deadline)
+
+
+def test_a_timeout_at_an_odd_time_runs_out_instead_of_standing_still():
+    """trio asked for ever, at full speed: its deadline was a last digit above the time the clock had jumped to."""
+    clock = Asked()
+    clock.now = 422_165_802_858
+
+    async def main() -> float:
+        with trio.move_on_after(0.1):
+            await trio.sleep_forever()
+        return trio.current_time()
+
+    assert trio.run(main, clock=clock) >= 422.265802858

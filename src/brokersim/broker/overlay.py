@@ -17,7 +17,7 @@ import msgspec
 from brokersim.broker.cut import cut_off, join, link_above
 from brokersim.broker.link import Link, Receive
 from brokersim.broker.trace import payload_size
-from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS
@@ -204,6 +204,8 @@ class OverlayTraceArgs(msgspec.Struct):
 
 def overlay_trace(self: BrokerEndpoint, request: Message) -> None:
     """What this rank sends to and gets from its neighbours, as it happens."""
+    if not request.is_streaming:
+        raise RequestError(EPROTO, "overlay.trace must be a streaming request")
     glob = request.unpack(OverlayTraceArgs).topic_glob
     sending = tuple(self.broker.peers.values())
     receiving = tuple(link.peer.peers[self.broker.uuid] for link in sending)
