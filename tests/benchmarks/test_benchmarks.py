@@ -14,24 +14,24 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY: dict[str, tuple[str, ...]] = {
     "exchange": ("--exchanges", "100"),
     "hooks": ("--iterations", "400"),
+    "report": ("--flushes", "200"),
     "wire": ("--frames", "20"),
     "events": ("--events", "50"),
     "ping": ("--requests", "70"),
     "kvs": ("--commits", "70", "--lookups", "70"),
     "ranks": ("--ranks", "3", "--seconds", "4"),
     "jobs": ("--jobs", "3", "--serial", "2"),
-    "report": ("--flushes", "200"),
 }
 KEYS: dict[str, set[str]] = {
     "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
     "hooks": {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns", "b3_ns"},
+    "report": {"samples", "page_cpu_s", "page_bytes", "csv_cpu_s"},
     "wire": {"encode_140_ns", "decode_140_ns", "encode_900_ns", "decode_900_ns"},
     "events": {"deliveries_per_s", "ns_per_delivery", "b1_ns"},
     "ping": {"ping_rtt_us", "ping_per_s", "lookup_rtt_us", "lookup_per_s", "b4_us"},
     "kvs": {"commits_per_s", "commits_pipelined_per_s", "lookups_per_s", "b4_per_s"},
     "ranks": {"sim_s_per_wall_s", "kb_per_rank", "ns_per_message", "kvs_kb_per_rank"},
     "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
-    "report": {"samples", "page_cpu_s", "page_bytes", "csv_cpu_s"},
 }
 #: Figures that are differences and may come out negative when nothing is measurable.
 DIFFERENCES = {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns"}

@@ -305,9 +305,10 @@ class RunDatabaseOutput(QueuedOutput):
         limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__(f"db:{path}", limit)
-        # Inline is for a simulated clock.
-        self._database = RunDatabase(path, {"clock": "virtual" if inline else "real", **(meta or {})})
+        self._database = RunDatabase(path, meta)
         self._inline = inline
+        # Inline is for a simulated clock.
+        self._database.note({"clock": "virtual" if inline else "real"})
 
     def offer(self, flush: Flush) -> None:
         if not self._inline:
