@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY: dict[str, tuple[str, ...]] = {
     "exchange": ("--exchanges", "100"),
     "hooks": ("--iterations", "400"),
+    "report": ("--flushes", "200"),
     "wire": ("--frames", "20"),
     "events": ("--events", "50"),
     "ping": ("--requests", "70"),
@@ -23,12 +24,12 @@ TINY: dict[str, tuple[str, ...]] = {
     "jobs": ("--jobs", "3", "--serial", "2"),
     "statsd_memory": ("--timings", "25000"),
     "statsd_random": ("--datagrams", "400", "--workers", "1"),
-    "report": ("--flushes", "200"),
     "watchers": ("--jobs", "20"),
 }
 KEYS: dict[str, set[str]] = {
     "exchange": {"ns_per_message", "asyncio_ns_per_message", "ratio", "b1_ns_per_message"},
     "hooks": {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns", "b3_ns"},
+    "report": {"samples", "page_cpu_s", "page_bytes", "csv_cpu_s"},
     "wire": {"encode_140_ns", "decode_140_ns", "encode_900_ns", "decode_900_ns"},
     "events": {"deliveries_per_s", "ns_per_delivery", "b1_ns"},
     "ping": {"ping_rtt_us", "ping_per_s", "lookup_rtt_us", "lookup_per_s", "b4_us"},
@@ -39,7 +40,6 @@ KEYS: dict[str, set[str]] = {
     "jobs": {"jobs", "wall_s", "cpu_s", "messages", "messages_per_s", "serial_messages_per_job"},
     "statsd_memory": {"held_mb", "list_mb", "worst_error"},
     "statsd_random": {"datagrams", "took_s", "times_dearer"},
-    "report": {"samples", "page_cpu_s", "page_bytes", "csv_cpu_s"},
 }
 #: Figures that are differences and may come out negative when nothing is measurable.
 DIFFERENCES = {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns"}

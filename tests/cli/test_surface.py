@@ -53,6 +53,7 @@ def test_the_commands_are_those_promised() -> None:
     promised = {
         "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report",
         "module": "list load remove reload stats debug trace replay",
+        "runs": "list show export rm",
         "event": "pub sub",
         "kvs": "get put dir ls unlink link readlink mkdir watch getroot version wait stats",
         "kvs eventlog": "append get",
@@ -61,7 +62,6 @@ def test_the_commands_are_those_promised() -> None:
         "cron": "interval event at list stop start delete sync",
         "job": "submit run swf list wait cancel eventlog",
         "jobtap": "load remove list query",
-        "runs": "list show export rm",
         "overlay": "status trace fault",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}

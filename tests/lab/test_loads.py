@@ -52,3 +52,11 @@ def test_generated_loads_run_as_often_as_asked(workload: str) -> None:
 def test_a_file_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"x\.swf: No such file or directory"):
         load_of(f"swf:{tmp_path}/x.swf", 1, 0.1)
+
+
+def test_the_log_among_the_examples_runs() -> None:
+    path = Path(__file__).parents[2] / "examples" / "workloads" / "small.swf"
+    load = load_of(f"swf:{path}", 1, 0.1)
+    assert (load.count, load.resources) == (23, "1x16")
+    found = watchers(Plan(hooks=("none",), clock="virtual", workload=load.name, speed=50.0))
+    assert found["meta"]["jobs"] == 23

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from brokersim.lab.workloads import (
     WorkloadError,
     bulk,
     burst,
+    decay,
     from_swf,
     parse_workload,
     serial,
@@ -85,6 +87,8 @@ def test_every_job_of_a_log_is_planned_or_counted_and_none_comes_before_another(
         ("bulk", bulk(3, 0.5)),
         ("burst", burst(3, 0.5)),
         ("burst:2@500ms", burst(3, 0.5, 2, 0.5)),
+        ("decay", decay(3, 0.5)),
+        ("decay:2.5", decay(3, 0.5, 2.5)),
     ],
 )
 def test_generators_are_asked_for_by_name(text: str, expected: Workload) -> None:
@@ -97,6 +101,8 @@ def test_generators_are_asked_for_by_name(text: str, expected: Workload) -> None
         ("never", "no workload 'never'; give one of serial, bulk, burst"),
         ("swf:", "no workload 'swf:'"),
         ("burst:0@1s", "no workload 'burst:0@1s'"),
+        ("decay:0", "decay:JOBS_PER_S: a rate above 0"),
+        ("decay:-1", "no workload 'decay:-1'"),
         ("burst:2@soon", "burst:JOBS@PAUSE: not a duration: 'soon'"),
     ],
 )
@@ -104,6 +110,16 @@ def test_what_is_no_workload_is_told_with_what_would_be(text: str, told: str) ->
     with pytest.raises(WorkloadError) as caught:
         parse_workload(text, 1, 1.0)
     assert told in str(caught.value)
+
+
+def test_a_decay_falls_evenly_to_a_quarter_of_its_rate() -> None:
+    times = [job.at for job in decay(101, 0.1, rate=8.0).jobs]
+    rates = [1 / (later - earlier) for earlier, later in pairwise(times)]
+    assert rates[0] == pytest.approx(8.0)
+    assert rates[50] == pytest.approx(5.0)
+    assert rates[-1] == pytest.approx(2.0, rel=0.04)
+    assert rates == sorted(rates, reverse=True)
+    assert [job.at for job in decay(1, 0.1).jobs] == [0.0]
 
 
 def test_a_log_without_a_job_to_run_says_why(tmp_path: Path) -> None:

@@ -15,9 +15,12 @@ import attrs
 from brokersim.lab.swf import DONE, FAILED, SwfJob, SwfLog, read_swf
 from brokersim.protocol.duration import parse_duration
 
-KINDS = ("serial", "bulk", "burst[:JOBS@PAUSE]", "swf:FILE", "trace:FILE")
+KINDS = ("serial", "bulk", "burst[:JOBS@PAUSE]", "decay[:JOBS_PER_S]", "swf:FILE", "trace:FILE")
 #: Jobs of a burst and seconds between two.
 BURST, PAUSE = 50, 5.0
+#: Jobs a second at the beginning of a decay, and the share of it at the end: the journal's curves fall to a quarter.
+RATE, LEFT = 10.0, 0.25
+_DECAY = re.compile(r"decay(?::(?P<rate>\d+(\.\d+)?))?", re.ASCII)
 _BURST = re.compile(r"burst(?::(?P<size>[1-9]\d*)@(?P<pause>\S+))?")
 
 
@@ -83,6 +86,15 @@ def burst(jobs: int, run_time: float, size: int = BURST, pause: float = PAUSE) -
     return Workload(name=f"burst of {size} every {pause:g} s", jobs=planned)
 
 
+def decay(jobs: int, run_time: float, rate: float = RATE) -> Workload:
+    """As an instance ages: ``rate`` jobs a second at first, falling evenly, job by job, to a quarter of it."""
+    planned, at = [], 0.0
+    for number in range(jobs):
+        planned.append(PlannedJob(at=at, run_time=run_time))
+        at += 1 / (rate * (1 - (1 - LEFT) * number / max(1, jobs - 1)))
+    return Workload(name=f"decay from {rate:g} jobs/s to {rate * LEFT:g}", jobs=tuple(planned))
+
+
 # -- logs
 
 
@@ -135,12 +147,17 @@ def _planned(job: SwfJob, start: float, speed: float, cores: int) -> PlannedJob:
 def parse_workload(
     text: str, jobs: int, run_time: float, *, limit: int | None = None, speed: float = 1.0
 ) -> Workload:
-    """``serial``, ``bulk``, ``burst``, ``burst:20@1s``, ``swf:FILE``. Raises WorkloadError, SwfError, OSError."""
+    """``serial``, ``bulk``, ``burst:20@1s``, ``decay:5``, ``swf:FILE``. Raises WorkloadError, SwfError, OSError."""
     made: dict[str, Callable[[int, float], Workload]] = {"serial": serial, "bulk": bulk}
     if text in made:
         return made[text](jobs, run_time)
     if match := _BURST.fullmatch(text):
         return burst(jobs, run_time, *_burst(match["size"], match["pause"]))
+    if match := _DECAY.fullmatch(text):
+        rate = float(match["rate"]) if match["rate"] else RATE
+        if not rate:
+            raise WorkloadError("decay:JOBS_PER_S: a rate above 0")
+        return decay(jobs, run_time, rate)
     kind, _, name = text.partition(":")
     if kind != "swf" or not name:
         raise WorkloadError(f"no workload {text!r}; give one of {', '.join(KINDS)}")

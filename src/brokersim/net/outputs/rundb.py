@@ -363,9 +363,10 @@ class RunDatabaseOutput(QueuedOutput):
         limit: int = QUEUE_LIMIT,
     ) -> None:
         super().__init__(f"db:{path}", limit)
-        # Inline is for a simulated clock.
-        self._database = RunDatabase(path, {"clock": "virtual" if inline else "real", **(meta or {})}, keeps)
+        self._database = RunDatabase(path, meta, keeps)
         self._inline = inline
+        # Inline is for a simulated clock.
+        self._database.note({"clock": "virtual" if inline else "real"})
 
     def offer(self, flush: Flush) -> None:
         if not self._inline:
