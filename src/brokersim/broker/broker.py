@@ -161,6 +161,7 @@ class Broker:
         owed = [
             request
             for endpoint in self.instance.all_endpoints()
+            if endpoint.pending  # most have none open, and at the end of an instance all are asked for each that goes
             for request in endpoint.open_requests()
             if request.dst is gone and (request.handler is not None or request.is_streaming)
         ]
