@@ -54,7 +54,9 @@ EXACT = {
     ),
     "job-manager": Single((8, 13, 7, 12), (2, 11, 15, -3), "it is job-ingest, job-info and job-list as well"),
     "sched": Single(
-        (3, 11, 6, 2), (0, -6, -2, 1), "no resource module to ask; it commits R itself, and answers so"
+        (3, 11, 6, 2),
+        (0, -5, -1, 1),
+        "fewer modules to ask at its start; it commits R itself, and answers so",
     ),
     "cron": Single((2, 3, 2, 1), (0, 2, 2, 0), "starts as a Python module of 0.88, by two more requests"),
 }
