@@ -62,7 +62,10 @@ def checked(ops: Sequence[Op]) -> Sequence[Op]:
 
 
 def compacted(ops: Sequence[Op]) -> Sequence[Op]:
-    """Checked operations with the appends to one key joined, up to the next operation that is no append."""
+    """Checked operations with the appends to one key joined, up to the next that may get into their way.
+
+    That is any that is no append, and an append whose way leads elsewhere: a value on it becomes a directory.
+    """
     result: list[Op] = []
     growing: dict[str, tuple[int, bytearray]] = {}
     for op in ops:
@@ -74,6 +77,9 @@ def compacted(ops: Sequence[Op]) -> Sequence[Op]:
             result[at] = Op(op.key, APPEND, treeobj.val(bytes(data)))
             continue
         else:
+            way = op.key.rpartition(".")[0]
+            if way:  # what lies below it was appended to by the same way, so that has directories only
+                growing = {key: kept for key, kept in growing.items() if key.startswith(f"{way}.")}
             growing[op.key] = len(result), bytearray(treeobj.val_bytes(cast(dict[str, Any], op.dirent)))
         result.append(op)
     return result

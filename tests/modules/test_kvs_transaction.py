@@ -211,6 +211,19 @@ def test_compacting_joins_appends_to_one_key():
     assert [(op.key, treeobj.val_bytes(op.dirent or {})) for op in ops] == [("log", b"123"), ("other", b"a")]
 
 
+@pytest.mark.parametrize("ops", [
+    [append("a", b"1"), append("a.b", b"2"), append("a", b"3")],
+    [link("a", "c"), append("c", b"1"), append("a.b", b"2"), append("c", b"3")],
+])  # fmt: skip
+def test_appends_are_not_joined_over_one_that_makes_a_directory_of_the_key(ops):
+    assert compacted(ops) == ops
+
+
+def test_appends_by_one_way_are_joined_whatever_their_order():
+    ops = compacted([append("j.a", b"1"), append("j.b", b"2"), append("j.a", b"3"), append("j.b", b"4")])
+    assert [(op.key, treeobj.val_bytes(op.dirent or {})) for op in ops] == [("j.a", b"13"), ("j.b", b"24")]
+
+
 KEYS = st.sampled_from(["a", "b", "a.b", "c"])
 OPS = st.lists(
     st.one_of(
