@@ -155,7 +155,7 @@ class OpenMetricsPage:
 
     Quantiles are of the last interval, by the nearest rank; counts and sums since the start, sample rates heeded.
     Timings stay in the unit they came in, which for ``ms`` is milliseconds: `h` and `d` values have none. A counter
-    below 0 is told as unknown, since a counter of OpenMetrics cannot be.
+    below 0 is told as unknown, since a counter of OpenMetrics cannot be; of a timer what is below 0 is left out.
     """
 
     def __init__(self, prefix: str = "statsd") -> None:
@@ -241,11 +241,15 @@ class _Page:
                 yield
 
     def _summary(self, name: str, labels: Labels, flush: Flush, key: str) -> Iterator[str]:
+        # Below 0 a summary can have neither quantiles nor a sum. In brubeck's dialect timers can: their key's first
+        # type takes in what is sent as another.
         for quantile, value in _quantiles(flush, key):
-            yield sample_line(name, (*labels, ("quantile", str(quantile))), value)
+            if value >= 0:
+                yield sample_line(name, (*labels, ("quantile", str(quantile))), value)
         totals = self.timers[key]
         yield sample_line(f"{name}_count", labels, totals.samples)
-        yield sample_line(f"{name}_sum", labels, totals.total)
+        if totals.total >= 0:
+            yield sample_line(f"{name}_sum", labels, totals.total)
 
     def _own(self, statistics: ServerStatistics) -> None:
         """The server's own metrics; names that end in what they count are counters."""
