@@ -206,6 +206,19 @@ def test_a_metric_may_have_its_own_period_and_the_others_keep_theirs(wire: Wire)
     assert wire.lines() == ["seldom:1|c"]
 
 
+def test_what_nobody_took_before_a_metric_got_a_period_of_its_own_goes_out_before_what_came_later(wire: Wire):
+    client = StatsClient(wire.send, start_timer=wire.start_timer, period=0, dialect="strict")
+    wire.full = True
+    client.count("total", 1)
+    client.count("other", 7)
+    client.set_period(0, "total")
+    wire.full = False
+    client.count("total", 0)
+    client.close()
+    assert wire.lines() == ["total:1|C", "total:0|C", "other:7|C"]
+
+
+
 def test_a_new_period_and_a_new_prefix_send_what_is_queued_first(wire: Wire):
     client = StatsClient(wire.send, prefix="old")
     client.inc("a")

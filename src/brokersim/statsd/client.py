@@ -294,6 +294,8 @@ class StatsClient:
         if context is None:
             assert name is not None
             context = self._own_period[name] = _Context(period, self._new_tables())
+            if not self.compat:  # what nobody took yet must not go out behind what comes now
+                self._main.tables.hand_over(name, context.tables)
         context.period = period
         self._tables = self._in_sight()
         self._stop_timer(context)

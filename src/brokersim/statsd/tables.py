@@ -69,6 +69,13 @@ class Tables:
     def add_member(self, name: str, member: str) -> None:
         self.sets.setdefault(name, {})[member] = None
 
+    def hand_over(self, name: str, to: Tables) -> None:
+        """Gives what is queued of one name to tables that have nothing of it."""
+        for field in ("incs", "totals", "peaks", "bases", "deltas", "timings", "sets"):
+            table, other = getattr(self, field), getattr(to, field)
+            if name in table:
+                other[name] = table.pop(name)
+
     def drain(self) -> Iterator[Entry]:
         """All there is to send, as entries. What no server could read (NaN, infinity, a time below 0) is dropped."""
         for kind, table in ((INC, self.incs), (GAUGE, self.bases), (DELTA, self.deltas)):
