@@ -218,7 +218,6 @@ def test_what_nobody_took_before_a_metric_got_a_period_of_its_own_goes_out_befor
     assert wire.lines() == ["total:1|C", "total:0|C", "other:7|C"]
 
 
-
 def test_a_new_period_and_a_new_prefix_send_what_is_queued_first(wire: Wire):
     client = StatsClient(wire.send, prefix="old")
     client.inc("a")

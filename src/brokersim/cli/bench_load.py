@@ -15,7 +15,7 @@ def load_options(command: F) -> F:
     options = (
         click.option(
             "--workload", default="serial", metavar="LOAD",
-            help="bulk, burst, decay, swf:FILE, trace:FILE  [serial]",
+            help="bulk, swf:FILE, trace:FILE, ...  [serial]",
         ),
         click.option("--limit", type=click.IntRange(1), metavar="N", hidden=True, help="of FILE, the first"),
         click.option(
