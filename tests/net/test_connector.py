@@ -242,7 +242,9 @@ def test_a_client_can_be_a_service(tmp_path):
         assert request is not None
         await server.send(
             encode(
-                Message(RESPONSE, request.topic, "no\0", 0x08, request.matchtag, 22, routes=request.routes)
+                Message(
+                    RESPONSE, request.topic, "no\0", 0x08, request.matchtag, errnum=22, routes=request.routes
+                )
             )
         )
         answer = await client.receive()

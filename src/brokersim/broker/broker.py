@@ -293,7 +293,7 @@ class Broker:
             if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
                 continue
             delivery = Message(
-                EVENT, topic, data, flags, 0, 0, NODEID_ANY, userid, rolemask, src, dst, handler, routes, seq
+                EVENT, topic, data, flags, 0, userid, rolemask, src, dst, handler, routes, seq
             )  # fmt: skip
             push(delivery)
         for link in self.children:

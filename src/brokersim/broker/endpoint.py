@@ -93,18 +93,29 @@ class Endpoint(Actor):
             dst = handler = None
         if then is None:
             message = Message(
-                REQUEST, topic, payload, flags | FLAG_NORESPONSE, 0, 0, nodeid, self.userid, self.rolemask, self, dst,
+                REQUEST,
+                topic,
+                payload,
+                flags | FLAG_NORESPONSE,
+                0,
+                self.userid,
+                self.rolemask,
+                self,
+                dst,
                 handler,
-            )  # fmt: skip
+            )
         else:
             self._matchtag = tag = self._matchtag + 1
             message = Message(
-                REQUEST, topic, payload, flags, tag, 0, nodeid, self.userid, self.rolemask, self, dst, handler
+                REQUEST, topic, payload, flags, tag, self.userid, self.rolemask, self, dst, handler
             )
             self.pending[tag] = then, arg, message
+        if nodeid != NODEID_ANY:
+            message.nodeid = nodeid
+            dst = None  # remembered is only where a topic leads from here
         if self.tracer is not None:
             self.tracer("tx", self, message)
-        if dst is not None and nodeid == NODEID_ANY:
+        if dst is not None:
             self.reactor.push(message)
         else:
             self.dispatch_request(message)
@@ -148,12 +159,13 @@ class Endpoint(Actor):
         request.handler = None  # from now on nobody owes it an answer (streams: see EHOSTUNREACH at unload)
         routes = request.routes
         response = Message(
-            RESPONSE, request.topic, payload, flags, request.matchtag, 0, NODEID_ANY,
-            self.userid, self.rolemask, self, request.src, None, routes,
+            RESPONSE, request.topic, payload, flags, request.matchtag, self.userid, self.rolemask, self, request.src
         )  # fmt: skip
+        if routes:
+            response.routes = routes
         if self.tracer is not None:
             self.tracer("tx", self, response)
-        if routes and len(routes) > 1:
+        if len(routes) > 1:
             self.broker.route_response(response)
         else:
             self.reactor.push(response)
@@ -165,8 +177,8 @@ class Endpoint(Actor):
         self.counts[2] += 1
         request.handler = None
         response = Message(
-            RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag, errnum,
-            NODEID_ANY, self.userid, self.rolemask, self, request.src, None, request.routes,
+            RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag,
+            self.userid, self.rolemask, self, request.src, None, request.routes, errnum=errnum,
         )  # fmt: skip
         if self.tracer is not None:
             self.tracer("tx", self, response)

@@ -85,8 +85,8 @@ class RemoteHandle(Handle):
             self._served[stack, request.matchtag] = request
         self.wire.send(
             Message(
-                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid,
-                request.userid, request.rolemask, routes=stack,
+                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag,
+                request.userid, request.rolemask, routes=stack, nodeid=request.nodeid,
             )
         )  # fmt: skip
 

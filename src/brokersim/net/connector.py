@@ -350,8 +350,8 @@ class Connection(Endpoint):
             self._served[stack, request.matchtag] = request
         self.send(
             Message(
-                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag, 0, request.nodeid,
-                request.userid, request.rolemask, routes=stack,
+                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag,
+                request.userid, request.rolemask, routes=stack, nodeid=request.nodeid,
             )
         )  # fmt: skip
 
@@ -379,7 +379,9 @@ class Connection(Endpoint):
             self.broker.write_log(3, "connector", f"{message.topic} cannot be sent: {error}")
             if message.type != RESPONSE:
                 return
-            frame = encode(Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, EPROTO))
+            frame = encode(
+                Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, errnum=EPROTO)
+            )
         if not self._out:
             self.reactor.touched.append(self)
         self._out.append(frame)

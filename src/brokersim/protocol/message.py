@@ -61,10 +61,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
     data: Any = None
     flags: int = 0
     matchtag: int = 0
-    errnum: int = 0
-    # Every field costs each message some 10 ns, and each one that is given to the constructor as much again: what
-    # only some messages have comes last.
-    nodeid: int = NODEID_ANY
+    # Every field that is given to the constructor costs a message some 10 ns: what only some messages have comes last.
     userid: int = USERID_UNKNOWN
     rolemask: int = 0
     #: In process only: the endpoint that sent it, the one it goes to, and what that one calls.
@@ -74,6 +71,8 @@ class Message(msgspec.Struct, gc=False, eq=False):
     #: Route stack, originator first (the wire has it the other way round).
     routes: tuple[str, ...] = ()
     seq: int = 0
+    nodeid: int = NODEID_ANY
+    errnum: int = 0
 
     @property
     def payload(self) -> Any:

@@ -157,13 +157,11 @@ def decode(body: bytes) -> Message:
     if at != end:
         raise ProtocolError(f"{end - at} bytes between the last part and PROTO")
     if kind == REQUEST:
-        return Message(kind, topic, data, flags, aux2, 0, aux1, userid, rolemask, None, None, None, routes)
+        return Message(kind, topic, data, flags, aux2, userid, rolemask, None, None, None, routes, 0, aux1)
     if kind == EVENT:
-        return Message(
-            kind, topic, data, flags, 0, 0, NODEID_ANY, userid, rolemask, None, None, None, routes, aux1
-        )
+        return Message(kind, topic, data, flags, 0, userid, rolemask, None, None, None, routes, aux1)
     return Message(
-        kind, topic, data, flags, aux2, aux1, NODEID_ANY, userid, rolemask, None, None, None, routes
+        kind, topic, data, flags, aux2, userid, rolemask, None, None, None, routes, 0, NODEID_ANY, aux1
     )
 
 

@@ -137,7 +137,7 @@ class SocketCaller:
 
         self._waiting[tag] = take
         try:
-            await self._stream.send_all(encode(Message(REQUEST, topic, payload, flags, tag, 0, nodeid)))
+            await self._stream.send_all(encode(Message(REQUEST, topic, payload, flags, tag, nodeid=nodeid)))
             await ended.wait()
         finally:
             del self._waiting[tag]
