@@ -86,7 +86,10 @@ def parts(size: int) -> dict[str, Callable[[], object]]:
         REQUEST, TOPIC, encode_payload(payload), FLAG_ROUTE, 7, routes=(ROUTE,), userid=0, rolemask=1
     )
     frame = encode(message)
-    if plain_decode(frame)[:2] != (TOPIC, payload) or decode_all(FrameDecoder(), plain_encode(payload)) != payload:
+    if (
+        plain_decode(frame)[:2] != (TOPIC, payload)
+        or decode_all(FrameDecoder(), plain_encode(payload)) != payload
+    ):
         raise SystemExit("the baseline does not speak the same frames")
     return {
         "encode": partial(encode, message),
