@@ -37,6 +37,10 @@ Subscribers = tuple[tuple[Endpoint, Handler], ...]
 _SUBSCRIBER_CACHE = 1024
 
 
+#: Asked once or twice in a module's life: remembering where they lead would cost each module 300 bytes.
+_SELDOM = frozenset({"event.subscribe", "event.unsubscribe", "service.add", "service.remove"})
+
+
 class Broker:
     """One rank of an instance: its services, subscriptions and links. One fact, one table each.
 
@@ -224,6 +228,7 @@ class Broker:
                 and message.nodeid == NODEID_ANY
                 and message.rolemask & ROLE_OWNER
                 and not message.flags & FLAG_NORESPONSE
+                and message.topic not in _SELDOM
             ):
                 src.routes[message.topic] = (service, handler)
         message.dst = service
