@@ -38,6 +38,25 @@ def test_hooks_have_their_metrics_and_kvs_its_counters_with_answers_dashed() -> 
     assert charts(found("watchers", runs=[])) == []
 
 
+def test_hooks_that_take_many_times_as_long_have_charts_of_their_own() -> None:
+    long = [[0.0, 1.0], [40.0, 3.0]]
+    drawn = charts(
+        found(
+            "watchers",
+            series={"prepare": POINTS, "idle": long},
+            kvs={"prepare": {"request_tx": POINTS}, "idle": {"request_tx": long}},
+        )
+    )
+    assert [(chart.name, [panel.title for panel in chart.panels]) for chart in drawn[2:]] == [
+        ("watchers-kvs", ["prepare"]),
+        ("watchers-kvs-idle", ["idle"]),
+    ]
+    assert [(chart.name, chart.panels[0].labels) for chart in drawn[:2]] == [
+        ("watchers-metrics", ("prepare", "idle")),
+        ("watchers-metrics-quick", ("prepare",)),
+    ]
+
+
 def chain() -> dict[str, Any]:
     states = ("INACTIVE", "SCHED", "RUN", "CLEANUP")
     return found(

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from brokersim.lab.chart import COLOURS, Chart, Curve, Found, Panel, held_until, hook_colour, truth_curve
+from brokersim.lab.chart import (
+    COLOURS,
+    Chart,
+    Curve,
+    Found,
+    Panel,
+    held_until,
+    hook_colour,
+    last_time,
+    truth_curve,
+)
 from brokersim.protocol.duration import format_duration
 
 TIME = "time (s)"
@@ -19,20 +29,40 @@ TIME = "time (s)"
 
 def _watchers(found: Found) -> Iterable[Chart]:
     series = found.get("series") or {}
+    quick, slow = _paces(series)
     if series:
-        curves = tuple(
-            Curve(label=hook, points=points, colour=hook_colour(hook)) for hook, points in series.items()
-        )
-        panel = Panel(title="until all are done", x=TIME, y="metrics/s (log)", curves=curves, log=True)
-        yield Chart(name="watchers-metrics", title="Metrics per second by hook", panels=(panel,), height=3.2)
+        yield _metrics("watchers-metrics", "Metrics per second by hook", series)
+    if quick and slow:
+        title = f"Metrics per second without {' and '.join(slow)}"
+        yield _metrics("watchers-metrics-quick", title, {hook: series[hook] for hook in quick})
     counters = {hook: curves for hook, curves in (found.get("kvs") or {}).items() if curves}
-    if counters:
+    for hooks in filter(None, _paces(counters)):
+        # Panels of a chart share their time: spinning hooks would squeeze the others into a corner.
         panels = tuple(
-            Panel(title=hook, x=TIME, y="messages", curves=_named(one)) for hook, one in counters.items()
+            Panel(title=hook, x=TIME, y="messages", curves=_named(counters[hook])) for hook in hooks
         )
-        yield Chart(
-            name="watchers-kvs", title="kvs: counters over time", panels=panels, columns=2, height=2.1
-        )
+        is_first = next(iter(counters)) in hooks
+        name = "watchers-kvs" if is_first else f"watchers-kvs-{hooks[0].partition(':')[0]}"
+        title = "kvs: counters over time" + ("" if is_first else f", {' and '.join(hooks)}")
+        yield Chart(name=name, title=title, panels=panels, columns=2, height=2.1)
+
+
+def _metrics(name: str, title: str, series: Mapping[str, Any]) -> Chart:
+    curves = tuple(
+        Curve(label=hook, points=points, colour=hook_colour(hook)) for hook, points in series.items()
+    )
+    panel = Panel(title="until all are done", x=TIME, y="metrics/s (log)", curves=curves, log=True)
+    return Chart(name=name, title=title, panels=(panel,), height=3.2)
+
+
+def _paces(runs: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Hooks whose runs took up to three times as long as the shortest, and the others."""
+    took = {
+        hook: last_time(found if isinstance(found, Mapping) else {hook: found})
+        for hook, found in runs.items()
+    }
+    limit = 3 * min(took.values(), default=0.0)
+    return tuple(hook for hook in took if took[hook] <= limit), tuple(h for h in took if took[h] > limit)
 
 
 def _named(curves: Mapping[str, Any], *, step: bool = True) -> tuple[Curve, ...]:
