@@ -44,6 +44,8 @@ async def kvs_alone(broker: Broker) -> None:
     await ask(broker, "content.dropcache")
     await broker.advance(25)
     await look(broker, "a.c")
+    await ask(broker, "kvs.dropcache")
+    await look(broker, "a.c")
     await leave(broker, "kvs.wait-version", {"rootseq": 1000, "namespace": "primary"})
     await _gone_before_the_answer(broker)
     await _failing_commits(broker)
@@ -108,7 +110,7 @@ async def kvs_chain(broker: Broker) -> None:
 
 async def watching(broker: Broker) -> None:
     await commit(broker, put("w.a", b"1"))
-    for flags in (4, 4 | 8, 4 | 64, 4 | 128, 4 | 256, 0, 512, 4 | 512, 1 << 20):
+    for flags in (4, 4 | 8, 4 | 64, 4 | 128, 4 | 256, 4 | 1024, 0, 512, 4 | 512, 1 << 20):
         client = broker.instance.client()
         key = "w.new" if flags & 8 else "w.a"
         request = client.stream(

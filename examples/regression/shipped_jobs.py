@@ -53,6 +53,7 @@ async def jobs(broker: Broker) -> None:
     await _lists(broker, first)
     await ask(broker, "job-manager.drain")
     await _queue(broker, submit, manage)
+    await _everybodys(broker, submit)
     after = await submit(run_time=0.5)
     await submit(dependencies=[{"scheme": "afterok", "value": str(after)}])
     await submit(dependencies=[{"scheme": "afternotok", "value": str(after)}])
@@ -115,6 +116,27 @@ async def _queue(broker: Broker, submit: Any, manage: Any) -> None:
     await ask(broker, "job-manager.queue-enable", {"enable": False, "reason": "closed"})
     await submit()
     await ask(broker, "job-manager.queue-enable", {"enable": True})
+
+
+async def _everybodys(broker: Broker, submit: Any) -> None:
+    """What is done to all jobs of a user, and to those of all users."""
+    running, everybody = 16, 0xFFFFFFFF
+    for _ in range(2):
+        await submit(run_time=30.0)
+    held = await submit(urgency=0)
+    await broker.advance(0.5)
+    for is_trial in (True, False):
+        await ask(broker, "job-manager.killall", {"userid": everybody, "signum": 15, "dry_run": is_trial})
+    await ask(broker, "job-manager.killall", {"userid": everybody, "signum": 99})
+    await ask(broker, "job-manager.idle")
+    await submit(run_time=30.0)
+    await broker.advance(0.5)
+    trial = {"userid": os.getuid(), "states": running, "type": "cancel", "severity": 0, "dry_run": True}
+    for wish in (trial, {**trial, "dry_run": False}, {**trial, "severity": 9}):
+        await ask(broker, "job-manager.raiseall", wish)
+    await ask(broker, "job-manager.idle")
+    await ask(broker, "job-manager.raise", {"id": held, "type": "cancel", "severity": 0})
+    await ask(broker, "job-manager.drain")
 
 
 async def jobs_watched(broker: Broker) -> None:
