@@ -52,6 +52,7 @@ async def jobs(broker: Broker) -> None:
         await manage(topic, 5, type="cancel", severity=0, signum=9, urgency=1)
     await _lists(broker, first)
     await ask(broker, "job-manager.drain")
+    await _fed(broker, submit)
     await _queue(broker, submit, manage)
     await _everybodys(broker, submit)
     after = await submit(run_time=0.5)
@@ -116,6 +117,17 @@ async def _queue(broker: Broker, submit: Any, manage: Any) -> None:
     await ask(broker, "job-manager.queue-enable", {"enable": False, "reason": "closed"})
     await submit()
     await ask(broker, "job-manager.queue-enable", {"enable": True})
+
+
+async def _fed(broker: Broker, submit: Any) -> None:
+    """A job that is given standard input, more of it than it wants, and a job that is not there."""
+    job = await submit(run_time=3.0)
+    await broker.advance(0.5)
+    shell = f"{os.getuid()}-shell-{job}.stdin"
+    for io in ({"data": "one\n"}, {"data": "two\n", "eof": True}, {"data": "late"}):
+        await ask(broker, shell, {"stream": "stdin", "rank": "all", **io})
+    await ask(broker, f"{os.getuid()}-shell-5.stdin", {"stream": "stdin", "rank": "all"})
+    await follow(broker, "job-info.eventlog-watch", {"id": job, "path": "guest.input", "flags": 0})
 
 
 async def _everybodys(broker: Broker, submit: Any) -> None:
