@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+import trio
 
 from brokersim.broker.instance import Instance
 from brokersim.broker.methods import METHODS
@@ -409,3 +410,20 @@ def test_no_topic_harms_the_instance(topic):
         assert (await client.call("kinds.sync"))["rank"] == 0
 
     live(body, "kinds")
+
+
+def test_a_bug_in_a_task_of_the_broker_is_logged_and_ends_nothing():
+    async def body(instance: Instance) -> None:
+        async def broken() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fail)
+
+        async def fail() -> None:
+            raise KeyError("ours")
+
+        instance.broker(0).endpoint.start_task(broken)
+        await instance.sleep(1.0)
+        assert (await instance.client().call("broker.ping", {}))["rank"] == 0
+        assert any("a task of it failed: KeyError: 'ours'" in line for line in instance.broker(0).log.lines())
+
+    live(body)

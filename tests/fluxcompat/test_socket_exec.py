@@ -153,6 +153,25 @@ def test_a_client_that_leaves_takes_its_processes_with_it(connect: Callable[...,
         os.sched_yield()
 
 
+def test_who_waits_for_a_process_that_has_exited_waits_for_what_it_left_to_be_said(
+    client: MinimalClient,
+) -> None:
+    """What the shell started holds its output open: it has exited, and is not over."""
+    words = cmd("sh", "-c", "(sleep 0.2; echo late) & echo early; exit 5")
+    started = client.rpc("rexec.exec", {"cmd": words, "flags": WAITABLE})
+
+    def states() -> list[str]:
+        procs = client.rpc("rexec.list")["procs"]
+        return [one["state"] for one in procs if one["pid"] == started["pid"]]
+
+    while states() == ["R"]:
+        pass
+    assert states() == ["Z"]
+    done = client.rpc("rexec.wait", {"pid": started["pid"]})
+    assert (done["status"], [io["data"] for io in done["output"]]) == (5 << 8, ["early\n", "late\n"])
+    assert states() == []
+
+
 def test_a_background_process_is_waited_for_and_outlives_its_client(
     client: MinimalClient, connect: Callable[..., MinimalClient]
 ) -> None:

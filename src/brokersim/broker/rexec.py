@@ -124,7 +124,7 @@ def wait(server: BrokerEndpoint, request: Message) -> None:
     if process.waiter is not None:
         raise RequestError(EINVAL, "process is already being waited on")
     process.waiter = request
-    if process.status is not None:
+    if process.is_over:
         process.reap()
     else:
         server.add_stream(request, partial(_no_longer, process))

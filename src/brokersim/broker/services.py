@@ -50,15 +50,20 @@ class BrokerEndpoint(Handle):
         broker.endpoints[broker.uuid] = self
 
     def failed(self, error: BaseException, message: Message | None) -> None:
-        """A service here raised: a bug of ours. Who asked is told, the log keeps it, the instance goes on."""
+        """A service here or its task raised: a bug of ours. Who asked is told, the log keeps it, the instance goes on."""
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # a nursery's wrapping says nothing
         if isinstance(error, Flood):
             # What floods are its answers, to whoever asked without end; they were dropped, nobody here is to blame.
             self.broker.write_log(logring.ERR, "broker", f"answers dropped: {error}")
             return
         if isinstance(error, Livelock):
             return  # it passes on what others ask without end, and those have been failed
-        if message is None or message.type != REQUEST:
+        if not isinstance(error, Exception):
             super().failed(error, message)
+            return
+        if message is None or message.type != REQUEST:
+            self.broker.write_log(logring.ERR, "broker", f"a task of it failed: {describe(error)}")
             return
         self.broker.write_log(logring.ERR, "broker", f"{message.topic} failed: {describe(error)}")
         self.respond_error(message, EIO, f"{message.topic} failed in the broker: {describe(error)}")

@@ -98,6 +98,8 @@ class Subprocess:
         self.is_background = not request.is_streaming
         self.pid = 0
         self.status: int | None = None
+        #: It has exited, and all it left to be said has been said.
+        self.is_over = False
         self.waiter: Message | None = None
         self.is_waitable = self.is_background and bool(args.flags & WAITABLE)
         self._failure: tuple[int, str] | None = None
@@ -164,6 +166,7 @@ class Subprocess:
 
     def _end(self, errnum: int, text: str) -> None:
         server = self.server
+        self.is_over = True
         if not self.is_background or not self.pid:
             server.respond_error(self.request, errnum, text)
             server.streams.pop(id(self.request), None)
