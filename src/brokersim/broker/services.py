@@ -50,7 +50,7 @@ class BrokerEndpoint(Handle):
         broker.endpoints[broker.uuid] = self
 
     def failed(self, error: BaseException, message: Message | None) -> None:
-        """A service here or its task raised: a bug of ours. Who asked is told, the log keeps it, the instance goes on."""
+        """A service here or its task raised: our bug. Who asked is told, the log keeps it, the instance goes on."""
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a nursery's wrapping says nothing
         if isinstance(error, Flood):
