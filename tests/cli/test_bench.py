@@ -39,6 +39,15 @@ def test_an_experiment_prints_its_table_its_checks_and_what_it_ran_on(experiment
     assert f"{CLOCKS.get(experiment, 'virtual')} clock, seed 0" in done.err
 
 
+def test_watchers_show_what_each_module_counted_below_the_hooks(run: Run) -> None:
+    found = run("bench", "watchers", *SMALL["watchers"], "--json").json["modules"]["prepare"]
+    below = run("bench", "watchers", *SMALL["watchers"]).out.split("\n\n")[1].splitlines()
+    assert below[0] == "counters of each module, hook prepare"
+    assert [line.split()[0] for line in below[2:]] == [module["name"] for module in found]
+    kvs = next(line.split() for line in below if line.startswith("kvs "))
+    assert [int(cell) for cell in kvs[1:9]] == next(m["counts"] for m in found if m["name"] == "kvs")
+
+
 @pytest.mark.parametrize("experiment", SMALL)
 def test_json_is_the_result_and_the_seed_is_in_it(experiment: str, run: Run) -> None:
     found = run("bench", experiment, *SMALL[experiment], "--seed", "11", "--json").json

@@ -44,7 +44,17 @@ def watchers(session: Session, /, hooks: str | None, **given: Any) -> int | None
             given["hooks"] = tuple(_checked(hook) for hook in hooks.split(","))
         except ValueError as error:
             raise usage_error(str(error), attempt="brokersim bench watchers -h") from None
-    return conduct(session, "watchers", given, COLUMNS)
+    return conduct(session, "watchers", given, COLUMNS, _counters)
+
+
+def _counters(session: Session, found: dict[str, Any]) -> None:
+    """What each module counted under the prepare hook, or the last there was."""
+    from brokersim.lab.watchers import counter_rows
+
+    shown = "prepare" if "prepare" in found["modules"] else list(found["modules"])[-1]
+    session.out(f"\ncounters of each module, hook {shown}")
+    rows = counter_rows(found["modules"][shown])
+    session.table(tuple(rows[0]), [tuple(row.values()) for row in rows])
 
 
 COLUMNS = (

@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from brokersim.cli.bench_output import (
     FORMATS,
+    Below,
     Column,
     clear_progress,
     keep_files,
@@ -88,7 +89,13 @@ def shared(*, without: Sequence[str] = (), unlisted: Sequence[str] = ()) -> Call
     return decorate
 
 
-def conduct(session: Session, name: str, given: Mapping[str, Any], columns: Sequence[Column]) -> int | None:
+def conduct(
+    session: Session,
+    name: str,
+    given: Mapping[str, Any],
+    columns: Sequence[Column],
+    below: Below | None = None,
+) -> int | None:
     """Run an experiment as told, keep and compare what it found, print it; 1 if ``--gate`` is not passed."""
     from brokersim.lab.experiments import EXPERIMENTS
 
@@ -109,7 +116,7 @@ def conduct(session: Session, name: str, given: Mapping[str, Any], columns: Sequ
     if session.json:
         session.emit({**found, **({} if differences is None else {"differences": differences})})
     else:
-        print_result(session, found, columns)
+        print_result(session, found, columns, below)
         print_differences(session, differences, given["baseline"])
     return gate(session, found, differences) if given["gate"] else None
 

@@ -14,12 +14,18 @@ from brokersim.cli.session import Session
 
 #: A column: its title, the key of the row, how its value is written.
 Column = tuple[str, str, str]
+#: Prints what else an experiment shows.
+Below = Callable[[Session, dict[str, Any]], None]
 FORMATS = ("html", "svg", "png", "none")
 
 
-def print_result(session: Session, found: dict[str, Any], columns: Sequence[Column]) -> None:
-    """Figures, the journal's table beside ours, what should agree, what it ran on."""
+def print_result(
+    session: Session, found: dict[str, Any], columns: Sequence[Column], below: Below | None = None
+) -> None:
+    """Figures, what else an experiment has ``below``, the journal's table, what should agree, what it ran on."""
     session.table([title for title, _, _ in columns], [_cells(row, columns) for row in found["runs"]])
+    if below is not None:
+        below(session, found)
     print_beside(session, found.get("beside", ()))
     session.out("")
     for line in check_lines(session, found["checks"]):
