@@ -26,6 +26,13 @@ _FLAGS = (
     "--disable-dev-shm-usage", "--remote-debugging-pipe",
 )  # fmt: skip
 
+_DRAWN = """
+[...document.querySelectorAll('figure.chart')]
+  .filter(one => one.offsetParent !== null && one.getBoundingClientRect().top < innerHeight)
+  .every(one => one.querySelector(".panel")
+    && [...one.querySelectorAll('.panel')].every(each => each.querySelector('svg text')))
+"""
+
 
 class Browser:
     """One page: ``open`` a file, ``run`` a script in it, ``point`` and ``drag`` a mouse, ``picture`` it.
@@ -85,7 +92,12 @@ class Browser:
         self._call("Page.navigate", url=path.as_uri())
         while not self._loaded:
             self._take(None)
+        # Charts are drawn when an observer sees them, which on a busy machine may take more than two frames.
+        deadline = time.monotonic() + PATIENCE_S
         self.settle()
+        while not self.run(_DRAWN):
+            assert time.monotonic() < deadline, f"what is in sight is not drawn after {PATIENCE_S} s"
+            self.settle()
 
     def settle(self) -> None:
         """Two frames: observers have run and what they changed is drawn."""
