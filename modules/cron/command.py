@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import trio
+
+from brokersim.brokermod import process
 
 from .action import ShellCommand
 
@@ -29,7 +30,10 @@ class Output:
         self._lines = 0
 
     def feed(self, data: bytes) -> None:
-        """Take what came."""
+        """Take what came; ``b""`` is the end of the stream."""
+        if not data:
+            self.close()
+            return
         if self._is_full():
             return
         self._bytes += len(data)
@@ -58,22 +62,20 @@ class ShellRun:
     """One run, in a process group of its own that never outlives it."""
 
     def __init__(self, command: ShellCommand, timeout: float, variables: Mapping[str, str]) -> None:
-        self._command = command
-        self._environment = {**(command.environment or os.environ), **variables}
         self._timeout = timeout
-        self._process: trio.Process | None = None
-        self._waiting_signal = 0
+        self._on_pid: Callable[[int], Any] = lambda _: None
+        self._command = process.Command(
+            ("/bin/sh", "-c", command.text),
+            command.cwd,
+            {**(command.environment or os.environ), **variables},
+            stdin=os.devnull,
+            on_start=lambda pid: self._on_pid(pid),
+        )
         self.timed_out = False
 
     def kill(self, signum: int) -> None:
         """Signal the whole group; harmless when it is gone, kept when it isn't there yet."""
-        if self._process is None:
-            self._waiting_signal = signum
-            return
-        try:
-            os.killpg(self._process.pid, signum)
-        except (ProcessLookupError, PermissionError):
-            pass
+        self._command.kill(signum)
 
     async def run(self, on_pid: Callable[[int], Any], on_line: Callable[[str, str], Any]) -> int:
         """Its wait status. Raises OSError if it cannot be started.
@@ -82,39 +84,20 @@ class ShellRun:
 
         The time limit is in real seconds, whatever clock the instance runs on: the command is real.
         """
-        self._process = process = await trio.lowlevel.open_process(
-            ["/bin/sh", "-c", self._command.text],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self._command.cwd,
-            env=self._environment,
-            start_new_session=True,
-        )
-        on_pid(process.pid)
-        try:
-            if self._waiting_signal:
-                self.kill(self._waiting_signal)
-            async with trio.open_nursery() as nursery:
-                for stream, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
-                    nursery.start_soon(_read, pipe, Output(partial(on_line, stream)))
-                await self._wait(process)
-                self.kill(signal.SIGKILL)  # what it left behind in its group
-        finally:
-            self.kill(signal.SIGKILL)
-            with trio.CancelScope(shield=True):
-                await process.wait()
-        status = process.returncode or 0
-        return -status if status < 0 else status << 8
-
-    async def _wait(self, process: trio.Process) -> None:
-        if self._timeout < 0:
-            await process.wait()
-            return
+        self._on_pid = on_pid
+        outputs = {stream: Output(partial(on_line, stream)) for stream in ("stdout", "stderr")}
+        found: int | OSError
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._expire)
-            await process.wait()
+            if self._timeout >= 0:
+                nursery.start_soon(self._expire)
+            try:
+                found = await self._command.run(lambda stream, data: outputs[stream].feed(data), _room)
+            except OSError as error:  # raised behind the nursery, which would wrap it
+                found = error
             nursery.cancel_scope.cancel()
+        if isinstance(found, OSError):
+            raise found
+        return found
 
     async def _expire(self) -> None:
         # A thread's wait is real time; trio's own clock may be virtual, and held while the command runs.
@@ -125,8 +108,5 @@ class ShellRun:
         self.kill(signal.SIGKILL)
 
 
-async def _read(pipe: Any, output: Output) -> None:
-    async with pipe:
-        while data := await pipe.receive_some(65536):
-            output.feed(bytes(data))
-    output.close()
+async def _room() -> None:
+    """What is beyond the bounds is dropped, so there is room always."""

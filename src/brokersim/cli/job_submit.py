@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -17,14 +16,13 @@ from brokersim.cli.job import report_failures, watch_log
 from brokersim.cli.job_stdin import forward_stdin
 from brokersim.cli.progress import Progress, progress_option
 from brokersim.cli.session import Session
+from brokersim.cli.submission import Submission
 from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol import jobid
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.jobspec import DEFAULT_RUN_TIME, build, sign
 from brokersim.protocol.ranks import check_ranks
 
-#: Submissions sent before the first answer is awaited: enough to fill a batch window of 10 ms.
-WINDOW: Final = 1000
 _MAX_COPIES: Final = 10_000_000
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -136,60 +134,17 @@ def submit(
     wish = Wish(**wishes)
     copies: Sequence[int | None] = [None] if cc is None else cc
     with Progress(session, len(copies), progress, until_done=wait) as bar:
-        submission = Submission(session, wish, wait, bar)
-        submission.run(copies)
+        submission = Submission(session, wait, bar, _refuse)
+        for copy in copies:
+            submission.send(wish.payload(copy, os.devnull))  # as Flux has it: nobody attaches to it
+        submission.finish()
     if session.json:
-        session.emit({"jobs": submission.outcomes if wait else [{"id": one} for one in submission.ids]})
+        session.emit({"jobs": submission.jobs})
     return report_failures(session, submission.outcomes) if wait else None
 
 
-class Submission:
-    """Many submissions on one connection, up to WINDOW unanswered; with ``wait``, a wait request per job."""
-
-    def __init__(self, session: Session, wish: Wish, wait: bool, bar: Progress) -> None:
-        self._session = session
-        self._wish = wish
-        self._wait = wait
-        self._bar = bar
-        self._waiting: deque[int] = deque()
-        self._awaited: deque[int] = deque()
-        self.ids: list[int] = []
-        self.outcomes: list[dict[str, Any]] = []
-
-    def run(self, copies: Sequence[int | None]) -> None:
-        """Submits all; returns when all are answered, and done if so wished. Raises CommandError."""
-        client = self._session.client
-        for copy in copies:
-            payload = self._wish.payload(copy, os.devnull)  # as Flux has it: nobody attaches to it
-            self._session.trace("job-ingest.submit", payload)
-            self._waiting.append(client.send_request("job-ingest.submit", payload))
-            if len(self._waiting) >= WINDOW:
-                self._accept()
-        while self._waiting:
-            self._accept()
-        while self._awaited:
-            self._collect()
-
-    def _accept(self) -> None:
-        response = self._session.client.recv_response(self._waiting.popleft())
-        if response.errnum:
-            error = RequestError(response.errnum, response.payload_str or "")
-            raise answered(error, f"the job was refused: {error}", attempt="brokersim job submit --help")
-        job_id = response.payload["id"]
-        self.ids.append(job_id)
-        self._bar.submitted()
-        if not self._session.json:
-            self._session.out(jobid.encode(job_id))
-        if self._wait:
-            self._awaited.append(self._session.client.send_request("job-manager.wait", {"id": job_id}))
-
-    def _collect(self) -> None:
-        response = self._session.client.recv_response(self._awaited.popleft())
-        if response.errnum:
-            error = RequestError(response.errnum, response.payload_str or "")
-            raise self._session.told(error, "job-manager.wait")
-        self.outcomes.append(response.payload)
-        self._bar.done()
+def _refuse(error: RequestError) -> None:
+    raise answered(error, f"the job was refused: {error}", attempt="brokersim job submit --help")
 
 
 @click.command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,10 @@ from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.job import report_failures
 from brokersim.cli.progress import Progress, progress_option
 from brokersim.cli.session import Session
+from brokersim.cli.submission import Submission
 from brokersim.lab.swf import SwfError, read_swf
-from brokersim.lab.workloads import PlannedJob, Workload, WorkloadError, from_swf
-from brokersim.protocol import jobid
-from brokersim.protocol.errnums import RequestError
+from brokersim.lab.workloads import PlannedJob, WorkloadError, from_swf
 from brokersim.protocol.jobspec import build, sign
-
-#: Submissions sent before the first answer is awaited.
-WINDOW = 1000
 
 
 @click.command(
@@ -65,67 +61,19 @@ def swf(
         raise usage_error(f"{path} has no job that can be run", hint=workload.says())
     session.say(workload.says())
     with Progress(session, len(workload.jobs), progress, until_done=wait) as bar:
-        found = _Log(session, wait, bar)
-        found.run(workload)
-    return found.tell()
-
-
-class _Log:
-    """Submissions by the clock, up to WINDOW unanswered; with ``wait`` a wait request per job."""
-
-    def __init__(self, session: Session, wait: bool, bar: Progress) -> None:
-        self._session = session
-        self._wait = wait
-        self._bar = bar
-        self._waiting: deque[int] = deque()
-        self._awaited: deque[int] = deque()
-        self._ids: list[int] = []
-        self._outcomes: list[dict[str, Any]] = []
-        self._refused: Counter[str] = Counter()
-
-    def run(self, workload: Workload) -> None:
+        refused: Counter[str] = Counter()
+        found = Submission(session, wait, bar, lambda error: refused.update([str(error)]))
         start = time.monotonic()
         for job in workload.jobs:
-            self._session.sleep(max(0.0, start + job.at - time.monotonic()))
-            self._waiting.append(self._session.client.send_request("job-ingest.submit", _payload(job)))
-            if len(self._waiting) >= WINDOW:
-                self._accept()
-        while self._waiting:
-            self._accept()
-        while self._awaited:
-            self._collect()
-
-    def _accept(self) -> None:
-        response = self._session.client.recv_response(self._waiting.popleft())
-        self._bar.submitted()
-        if response.errnum:
-            self._refused[response.payload_str or f"error {response.errnum}"] += 1
-            self._bar.done()
-            return
-        job_id = response.payload["id"]
-        self._ids.append(job_id)
-        if not self._session.json:
-            self._session.out(jobid.encode(job_id))
-        if self._wait:
-            self._awaited.append(self._session.client.send_request("job-manager.wait", {"id": job_id}))
-
-    def _collect(self) -> None:
-        response = self._session.client.recv_response(self._awaited.popleft())
-        if response.errnum:
-            error = RequestError(response.errnum, response.payload_str or "")
-            raise self._session.told(error, "job-manager.wait")
-        self._outcomes.append(response.payload)
-        self._bar.done()
-
-    def tell(self) -> int | None:
-        session = self._session
-        if session.json:
-            jobs = self._outcomes if self._wait else [{"id": one} for one in self._ids]
-            session.emit({"jobs": jobs, "refused": dict(self._refused)})
-        for reason, count in self._refused.items():
-            session.say(f"refused: {count:,} jobs: {reason}")
-        failed = report_failures(session, self._outcomes) if self._wait else None
-        return FAILED if self._refused else failed
+            session.sleep(max(0.0, start + job.at - time.monotonic()))
+            found.send(_payload(job))
+        found.finish()
+    if session.json:
+        session.emit({"jobs": found.jobs, "refused": dict(refused)})
+    for reason, count in refused.items():
+        session.say(f"refused: {count:,} jobs: {reason}")
+    failed = report_failures(session, found.outcomes) if wait else None
+    return FAILED if refused else failed
 
 
 def _payload(job: PlannedJob) -> dict[str, Any]:
