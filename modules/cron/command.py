@@ -30,10 +30,7 @@ class Output:
         self._lines = 0
 
     def feed(self, data: bytes) -> None:
-        """Take what came; ``b""`` is the end of the stream."""
-        if not data:
-            self.close()
-            return
+        """Take what came."""
         if self._is_full():
             return
         self._bytes += len(data)
@@ -86,12 +83,19 @@ class ShellRun:
         """
         self._on_pid = on_pid
         outputs = {stream: Output(partial(on_line, stream)) for stream in ("stdout", "stderr")}
+
+        def take(stream: str, data: bytes) -> None:
+            if data:
+                outputs[stream].feed(data)
+            else:
+                outputs[stream].close()
+
         found: int | OSError
         async with trio.open_nursery() as nursery:
             if self._timeout >= 0:
                 nursery.start_soon(self._expire)
             try:
-                found = await self._command.run(lambda stream, data: outputs[stream].feed(data), _room)
+                found = await self._command.run(take, _room)
             except OSError as error:  # raised behind the nursery, which would wrap it
                 found = error
             nursery.cancel_scope.cancel()
