@@ -431,7 +431,7 @@ def test_a_burst_of_20000_pipelined_requests_is_answered_in_order_with_bounded_m
 
     def receive(connection: Connection, message: Message) -> None:
         queued.append(len(connection.reactor.fifo))
-        waiting.append(connection._out_size)
+        waiting.append(connection.outbox.size)
         plain(connection, message)
 
     monkeypatch.setattr(Connection, "receive", receive)
@@ -470,7 +470,7 @@ def test_a_client_that_asks_without_reading_is_not_read_any_further_until_it_doe
             nursery.start_soon(peer.send, b"".join(pings))
             for _ in range(3000):
                 await trio.lowlevel.checkpoint()
-                deepest = max(deepest, connection._out_size)
+                deepest = max(deepest, connection.outbox.size)
             # The answers to what was read when the limit was passed come on top.
             assert (1 << 16) < deepest < (1 << 18)
             for number in range(5000):

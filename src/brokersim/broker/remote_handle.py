@@ -44,6 +44,9 @@ class Wire(Protocol):
     def send(self, message: Message) -> None:
         """Queue a message; what cannot be sent is logged and dropped."""
 
+    async def room(self) -> None:
+        """Wait while much lies before it unread."""
+
     def unread(self) -> int:
         """Bytes that lie before it and that it has not read."""
 
@@ -71,6 +74,10 @@ class RemoteHandle(Handle):
         self.is_quiet = False
 
     # -- to the process
+
+    async def room(self) -> None:
+        """A process may be slow."""
+        await self.wire.room()
 
     def method(self, topic: str) -> Method | None:
         """Every request is the process's to answer, roles included."""

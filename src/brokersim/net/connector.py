@@ -18,6 +18,7 @@ import trio
 
 from brokersim.broker.endpoint import Endpoint, Handler, Method
 from brokersim.broker.services import check_service_name
+from brokersim.net.outbox import Outbox
 from brokersim.net.repose import Repose
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
@@ -184,13 +185,9 @@ class Connection(Endpoint):
     __slots__ = (
         "_connector",
         "_decoder",
-        "_left",
-        "_lost",
-        "_out",
-        "_out_size",
         "_served",
         "_socket",
-        "_written",
+        "outbox",
     )
 
     def __init__(self, connector: Connector, broker: Broker, client: socket.socket, uid: int) -> None:
@@ -200,11 +197,7 @@ class Connection(Endpoint):
         self._connector = connector
         self._socket = client
         self._decoder = FrameDecoder()
-        self._out: list[bytes] = []
-        self._out_size = 0
-        self._lost = False
-        self._left = trio.Event()  # output was left for the writer task
-        self._written = trio.Event()  # some of it went out
+        self.outbox = Outbox(client, self.reactor, self._moved, self._lose)
         #: Requests handed to this client as a service: (route stack, matchtag) to the request.
         self._served: dict[tuple[tuple[str, ...], int], Message] = {}
         broker.add_endpoint(self)
@@ -215,7 +208,7 @@ class Connection(Endpoint):
         """Read until the client goes or breaks the protocol; then everything it had open is closed."""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
+                nursery.start_soon(self.outbox.write)
                 await self._read()
                 nursery.cancel_scope.cancel()
         finally:
@@ -224,7 +217,7 @@ class Connection(Endpoint):
     async def _read(self) -> None:
         runner = self._connector.instance.runner
         reactor = runner.reactor
-        while not self._lost:
+        while not self.outbox.is_closed:
             try:
                 data = self._socket.recv(_READ)
             except BlockingIOError:
@@ -258,10 +251,7 @@ class Connection(Endpoint):
 
     async def room(self) -> None:
         """Wait while the client leaves much unread."""
-        while self._out_size > PAUSE_AT and not self._lost:
-            if self._written.is_set():
-                self._written = trio.Event()
-            await self._written.wait()
+        await self.outbox.room(PAUSE_AT)
 
     def receive(self, message: Message) -> None:
         """Take one message of the client: stamp its credentials, push its route, pass it on."""
@@ -371,7 +361,8 @@ class Connection(Endpoint):
 
     def send(self, message: Message) -> None:
         """Queue a frame; it is written when the loop flushes. A client that does not read is disconnected."""
-        if self._lost:
+        outbox = self.outbox
+        if outbox.is_closed:
             return
         try:
             frame = encode(message)
@@ -382,49 +373,19 @@ class Connection(Endpoint):
             frame = encode(
                 Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, errnum=EPROTO)
             )
-        if not self._out:
-            self.reactor.touched.append(self)
-        self._out.append(frame)
-        self._out_size += len(frame)
-        if self._out_size > DROP_AT:
-            text = f"client {self.uuid[:8]} is disconnected: it left {self._out_size} bytes unread"
+        outbox.add(frame)
+        if outbox.size > DROP_AT:
+            text = f"client {self.uuid[:8]} is disconnected: it left {outbox.size} bytes unread"
             self.broker.write_log(4, "connector", text)
             self._lose()
 
-    def flush(self) -> None:
-        """Write what is queued with one call; what the socket does not take waits for the writer task."""
-        if self._lost or not self._out:
-            return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        try:
-            sent = self._socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._lose()
-            return
+    def _moved(self, sent: int) -> None:
+        """Something was written: the client may have more to say."""
         self._connector.repose.stirred()
-        self._out_size = len(data) - sent
-        self._out = [data[sent:]] if self._out_size else []
-        if sent:
-            self._written.set()
-        if self._out:
-            self._left.set()
-
-    async def _write(self) -> None:
-        while not self._lost:
-            await self._left.wait()
-            self._left = trio.Event()
-            while self._out and not self._lost:
-                await trio.lowlevel.wait_writable(self._socket)
-                self.flush()
 
     def _lose(self) -> None:
         """Give the client up: its reader sees the end at once."""
-        self._lost = True
-        self._out.clear()
-        self._out_size = 0
-        self._written.set()
+        self.outbox.close()
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -434,7 +395,7 @@ class Connection(Endpoint):
         runner = self._connector.instance.runner
         self._connector.connections.pop(self, None)
         self._connector.repose.drop(self._socket)
-        self._lost = True
+        self.outbox.close()
         with runner.inside():
             self.broker.drop_endpoint(self)
         self.broker.instance.retired_messages += sum(self.counts[1::2])

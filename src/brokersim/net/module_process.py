@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from brokersim.broker import logring
+from brokersim.net.outbox import Outbox
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.wire import FrameDecoder, encode
@@ -89,12 +90,9 @@ class ModuleProcess:
         self._decoder = FrameDecoder()
         self._process: trio.Process | None = None
         self._wanted: signal.Signals | None = None  # a signal asked for before there was a process
-        self._out: list[bytes] = [b"\0"]  # the handshake: accepted
-        self._out_size = 1
+        self._outbox = Outbox(self._socket, broker.reactor, self._moved, self._stop_sending)
+        self._outbox.add(b"\0")  # the handshake: accepted
         self._took_at = time.monotonic()  # when it last made room for more
-        self._lost = False
-        self._left = trio.Event()  # output was left for the writer task
-        self._written = trio.Event()  # some of it went out
 
     # -- to the process
 
@@ -106,54 +104,29 @@ class ModuleProcess:
     @property
     def queued(self) -> int:
         """Messages not yet in the socket."""
-        return len(self._out)
+        return len(self._outbox)
 
     def send(self, message: Message) -> None:
         """Queue a frame; it is written when the loop flushes. A process that does not read is ended."""
-        if self._lost:
+        outbox = self._outbox
+        if outbox.is_closed:
             return
         try:
             frame = encode(message)
         except (RequestError, ProtocolError) as error:
             self._broker.write_log(logring.ERR, self._module.name, f"{message.topic} cannot be sent: {error}")
             return
-        if not self._out:
-            self._broker.reactor.touched.append(self)
-        self._out.append(frame)
-        self._out_size += len(frame)
-        if self._out_size > DROP_AT and (
-            self._out_size > DROP_ALWAYS or time.monotonic() - self._took_at >= STALL
-        ):
-            self._lose(f"it left {self._out_size} bytes unread")
+        outbox.add(frame)
+        if outbox.size > DROP_AT and (outbox.size > DROP_ALWAYS or time.monotonic() - self._took_at >= STALL):
+            self._lose(f"it left {outbox.size} bytes unread")
 
-    def flush(self) -> None:
-        """Write what is queued with one call; what the socket does not take waits for the writer task."""
-        if self._lost or not self._out:
-            return
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        try:
-            sent = self._socket.send(data, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._stop_sending()  # it has closed its end; its exit says why
-            return
-        self._out_size = len(data) - sent
-        self._out = [data[sent:]] if self._out_size else []
+    def _moved(self, sent: int) -> None:
         if sent:
             self._took_at = time.monotonic()
-            self._written.set()
-        if self._out:
-            self._left.set()
 
-    async def _write(self) -> None:
-        self.flush()
-        while not self._lost:
-            await self._left.wait()
-            self._left = trio.Event()
-            while self._out and not self._lost:
-                await trio.lowlevel.wait_writable(self._socket)
-                self.flush()
+    async def room(self) -> None:
+        """Wait while the process leaves much unread."""
+        await self._outbox.room(PAUSE_AT)
 
     def unread(self) -> int:
         """Bytes that lie before it and that it has not read."""
@@ -182,11 +155,7 @@ class ModuleProcess:
         self._module.misbehaved(text)
 
     def _stop_sending(self) -> None:
-        self._lost = True
-        self._out.clear()
-        self._out_size = 0
-        self._written.set()
-        self._left.set()
+        self._outbox.close()
 
     # -- its life
 
@@ -246,7 +215,7 @@ class ModuleProcess:
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(listener.listen)
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._outbox.write)
             nursery.start_soon(self._read)
             await process.wait()
             nursery.cancel_scope.cancel()
@@ -270,7 +239,7 @@ class ModuleProcess:
 
     async def _read(self) -> None:
         """Take what it sends until it closes its end; hold it back while the broker has enough to do."""
-        while not self._lost:
+        while not self._outbox.is_closed:
             await trio.lowlevel.wait_readable(self._socket)
             data = self._receive()
             if data == b"":
@@ -280,9 +249,7 @@ class ModuleProcess:
                 self._take(data)
             while len(self._runner.reactor.fifo) > QUEUE_AT:
                 await trio.lowlevel.checkpoint()
-            while self._out_size > PAUSE_AT and not self._lost:
-                self._written = trio.Event()
-                await self._written.wait()
+            await self.room()
 
     def _receive(self) -> bytes | None:
         """Bytes; none at the end, ``None`` if there are none now."""
