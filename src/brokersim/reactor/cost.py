@@ -6,9 +6,9 @@ Model and calibration: docs/reactor.md. Real time is never charged.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Mapping
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,11 +21,10 @@ from brokersim.reactor.loop import NS, Timer, blame, run_timers
 if TYPE_CHECKING:
     from brokersim.reactor.actor import Actor
     from brokersim.reactor.loop import Reactor
-    from brokersim.reactor.watchers import ModuleLoop
 
 
 #: Services completed in one go, without a look at timers' heap or trio in between; a timer each would cost 2 µs.
-_AT_ONCE = 16
+_AT_ONCE = 64
 
 
 def _ns(seconds: float) -> int:
@@ -85,27 +84,38 @@ class Node:
             self._since = self.reactor.now
 
     def join(self) -> None:
+        if self._completing:  # then ``service`` is up to date and the next event is scheduled at the end
+            self.runnable += 1
+            return
         self.advance()
         self.runnable += 1
-        if self.runnable > self.cores and not self._completing:
+        if self.runnable > self.cores:
             self._schedule()
 
     def leave(self) -> None:
+        if self._completing:
+            self.runnable -= 1
+            return
         self.advance()
         self.runnable -= 1
-        if self.runnable >= self.cores and not self._completing:
+        if self.runnable >= self.cores:
             self._schedule()
 
     def begin(self, station: Station, demand: int, joins: bool = False) -> None:
         """Call ``station.done()`` after ``demand`` ns of service; ``joins``: it is runnable only from now on."""
+        heap = self._heap
+        self._seq += 1
+        if self._completing:
+            if joins:
+                self.runnable += 1
+            heappush(heap, (self.service + demand, self._seq, station))
+            return
         self.advance()
         if joins:
             self.runnable += 1
-        self._seq += 1
-        heap = self._heap
-        heapq.heappush(heap, (self.service + demand, self._seq, station))
+        heappush(heap, (self.service + demand, self._seq, station))
         # With cores to spare nobody is slowed down: then only a new first one changes what comes next.
-        if not self._completing and (heap[0][2] is station or self.runnable > self.cores):
+        if heap[0][2] is station or self.runnable > self.cores:
             self._schedule()
 
     def wait_demand(self, spins: bool) -> int:
@@ -140,24 +150,31 @@ class Node:
 
     def _complete(self) -> None:
         """The first in service is done; so are those after it, as long as nobody else has anything to do."""
-        reactor, heap = self.reactor, self._heap
+        reactor, heap, cores = self.reactor, self._heap, self.cores
+        fifo = reactor.fifo
         self._completing = True
+        self.advance()
         for _ in range(_AT_ONCE):
-            self.advance()
-            finish, _number, station = heapq.heappop(heap)
+            finish, _number, station = heappop(heap)
             if finish > self.service:
                 self.service = finish  # rounding may leave it a nanosecond short
             if not station.gone:
                 station.done()
             if reactor.free_until < 0:
                 break
-            if reactor.fifo:
-                reactor.drain_all()
+            if fifo:
+                reactor.hand_out()
             if not heap:
                 break
-            when = self._next()
-            if when > reactor.now and not reactor.pass_to(when):
-                break
+            # `_next` and `advance`, written out: two calls fewer at each message.
+            left = heap[0][0] - self.service
+            if left > 0:
+                runnable = self.runnable
+                when = reactor.now + (left if runnable <= cores else -(-left * runnable // cores))
+                if not reactor.pass_to(when):
+                    break
+                self._since = when
+                self.service += left
         self._completing = False
         self.advance()
         self._schedule()
@@ -201,15 +218,15 @@ class Station:
 
     def arrive(self, item: Message | list[Timer]) -> None:
         """Queue a message, or timers that are due together; service begins at once if the module is free."""
-        if self.gone or (isinstance(item, Message) and item.type == 0):
+        if self.gone or (type(item) is Message and not item.type):
             return  # late for a module that ended, or a loop turn queued while time was not charged
-        if self._phase is None:
-            # A loop that spins is hardly ever in its poll, which takes no time: its next prepare finds the message
-            # queued, so it comes without an fd event, like one from a backlog (docs/decisions/0025).
-            self._backlog = self.spinning
-            self._serve(item)
-        else:
+        if self._phase is not None:
             self.inbox.append(item)
+            return
+        # A loop that spins is hardly ever in its poll, which takes no time: its next prepare finds the message
+        # queued, so it comes without an fd event, like one from a backlog (docs/decisions/0025).
+        self._backlog = self.spinning
+        self._serve(item)
 
     def spin(self, on: bool) -> None:
         """The module's idle watchers were started or stopped: it wants a core all the time, or no more."""
@@ -254,62 +271,63 @@ class Station:
 
     def done(self) -> None:
         """The item in service has had its service time: let it take effect."""
-        reactor = self.node.reactor
+        node, actor = self.node, self.actor
+        reactor = node.reactor
         phase, item, self._item = self._phase, self._item, None
-        if phase == _TAIL:
+        if phase is _TAIL:
             self._next()
             return
-        reactor.current = self.actor
+        reactor.current = actor
         packets = reactor.packets
-        loop = self.actor.loop
-        hooked = loop is not None
+        loop = actor.loop
         try:
             if type(item) is Message and (loop is None or loop.is_plain):
-                self._take(item, loop)
-            elif phase == _SPIN:
+                # The plain turn, as the drain has it where time costs nothing: dispatch, then the next turn's prepares.
+                try:
+                    dispatch(item)
+                except RequestError as error:
+                    if loop is None or item.type != REQUEST:
+                        raise
+                    actor.refuse(item, error)
+                if loop is None:
+                    if actor.loop is not None:
+                        actor.loop.prepare()  # made in this very turn
+                elif actor.loop is loop:
+                    if loop.poll is not None:
+                        loop.poll()
+                    if not loop.is_settled:
+                        loop.settle()
+            elif phase is _SPIN:
                 self._iterate(None, [], quiet=True)
             elif isinstance(item, Message):
                 self._iterate(item, [], quiet=self._backlog)
             else:
                 self._iterate(None, item or [], quiet=False)
         except FAILURES as error:
-            if isinstance(item, Message) and not hooked:
+            if isinstance(item, Message) and loop is None:
                 blame(error, item)
             else:
-                self.actor.failed(error, item if isinstance(item, Message) else None)
+                actor.failed(error, item if isinstance(item, Message) else None)
         reactor.current = None
         if self.gone:
             return
-        self._backlog = bool(self.inbox)
+        inbox = self.inbox
+        self._backlog = bool(inbox)
         sent = reactor.packets - packets
         if sent:
-            self._begin(_TAIL, sent * self.node.packet)
+            self._phase = _TAIL
+            node.begin(self, sent * node.packet)
+        elif inbox:
+            self._serve(inbox.popleft())
         else:
-            self._next(changed=phase != _SPIN)
-
-    def _take(self, message: Message, loop: ModuleLoop | None) -> None:
-        """The plain turn, as the drain has it where time costs nothing: dispatch, then the next turn's prepares."""
-        actor = self.actor
-        try:
-            dispatch(message)
-        except RequestError as error:
-            if loop is None or message.type != REQUEST:
-                raise
-            actor.refuse(message, error)
-        if loop is None:
-            if actor.loop is not None:
-                actor.loop.prepare()  # made in this very turn
-        elif actor.loop is loop:
-            if loop.poll is not None:
-                loop.poll()
-            if not loop.is_settled:
-                loop.settle()
+            self._next(changed=phase is not _SPIN)
 
     def _iterate(self, message: Message | None, due: list[Timer], quiet: bool) -> None:
         loop = self.actor.loop
         if loop is not None:
             loop.dispatch(message, due, (), quiet)
-            if self.actor.loop is loop:
+            # A loop that spins and has no prepares has nothing to do before its next turn, which is earned here.
+            if self.actor.loop is loop and (not loop.nonblocking or loop.prepares):
                 loop.prepare()
             return
         if message is not None:
@@ -340,12 +358,16 @@ class Station:
             self.settle()
         self._item = item
         demand = node.iteration
-        if isinstance(item, Message):
+        if type(item) is Message:
             demand += node.topics.get(item.topic, node.message) if node.topics else node.message
         loop = self.actor.loop
-        if node.spinners == 0 and (loop is None or not loop.checks):
-            joins, self._counted, self._phase = not self._counted, True, _DISPATCH
-            node.begin(self, demand, joins)
+        if not node.spinners and (loop is None or not loop.checks):
+            self._phase = _DISPATCH
+            if self._counted:
+                node.begin(self, demand)
+            else:
+                self._counted = True
+                node.begin(self, demand, True)
             return
         self._count(True)
         self._checks(_DISPATCH, demand + node.wait_demand(self.spinning))
@@ -356,17 +378,15 @@ class Station:
         loop, reactor = self.actor.loop, self.node.reactor
         if loop is not None and loop.checks:
             packets = reactor.packets
+            reactor.current = self.actor
             try:
                 loop.before_dispatch()
             except FAILURES as error:
                 self.actor.failed(error, None)
+            reactor.current = None
             demand += (reactor.packets - packets) * self.node.packet
         if not self.gone:
-            self._begin(phase, demand)
-
-    def _begin(self, phase: str, demand: int) -> None:
-        self._phase = phase
-        self.node.begin(self, demand)
+            self.node.begin(self, demand)
 
     def _count(self, on: bool) -> None:
         if on != self._counted:
