@@ -53,8 +53,8 @@ class Instrument:
         self._counts = handle.counts
         self._reactor = handle.reactor
         self._sink = sink = handle.broker.instance.sink
-        self._take: Callable[[str, Sequence[int]], None] | None = (
-            sink.take_counts if isinstance(sink, CountSink) else None
+        self._take: Callable[[Sequence[int]], object] | None = (
+            sink.taker(handle.name) if isinstance(sink, CountSink) else None
         )
         self._last: list[int] = []
         self._watcher: Watcher | None = None
@@ -111,7 +111,7 @@ class Instrument:
         if self._take is None:
             self._sink.send(self._block.format_counts(last))
         else:
-            self._take(self._handle.name, last)
+            self._take(last)
 
     def _arm(self) -> None:
         period = parse_duration(self.hook.partition(":")[2])

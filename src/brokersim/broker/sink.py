@@ -22,10 +22,10 @@ class Sink(Protocol):
 class CountSink(Sink, Protocol):
     """A sink that reads no packets: it takes a module's counters as they are, sparing it their datagram.
 
-    ``counts`` are the eight counters, and stay as they are.
+    What ``taker(module)`` gives is called with the eight counters, which stay as they are.
     """
 
-    def take_counts(self, module: str, counts: Sequence[int]) -> None: ...
+    def taker(self, module: str) -> Callable[[Sequence[int]], object]: ...
 
 
 class NullSink:

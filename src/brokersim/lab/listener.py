@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from brokersim.protocol.message import COUNTER_NAMES
@@ -15,6 +15,7 @@ from brokersim.reactor.loop import NS, Reactor
 #: Width of the window in which the peak rate is looked for, in seconds.
 WINDOW = 0.25
 _WINDOW_NS = round(WINDOW * NS)
+_LINES = len(COUNTER_NAMES)
 _FIRST = f".{COUNTER_NAMES[0]}".encode()
 
 
@@ -59,17 +60,19 @@ class PacketCount:
 
     def reset(self) -> None:
         """Count from here on."""
-        self.packets = 0
-        self._lines: Counter[int] = Counter()
+        self._packets: Counter[int] = Counter()
         self._kvs: dict[int, Sequence[int]] = {}
 
-    def take_counts(self, module: str, counts: Sequence[int]) -> None:
+    def taker(self, module: str) -> Callable[[Sequence[int]], object]:
+        return self._take_kvs if module == "kvs" else self._take
+
+    def _take(self, counts: Sequence[int]) -> None:
         self.sent += 1
-        self.packets += 1
-        window = self.reactor.now // _WINDOW_NS
-        self._lines[window] += len(counts)
-        if module == "kvs":
-            self._kvs[window] = counts
+        self._packets[self.reactor.now // _WINDOW_NS] += 1
+
+    def _take_kvs(self, counts: Sequence[int]) -> None:
+        self._take(counts)
+        self._kvs[self.reactor.now // _WINDOW_NS] = counts
 
     def send(self, packet: bytes) -> bool:
         """Another metric: taken, and not looked at."""
@@ -80,13 +83,20 @@ class PacketCount:
         """Nothing is open."""
 
     @property
+    def packets(self) -> int:
+        """Packets of counters."""
+        return self._packets.total()
+
+    @property
     def peak_rate(self) -> float:
         """Highest number of lines per second over windows of ``WINDOW`` seconds."""
-        return max(self._lines.values(), default=0) / WINDOW
+        return max(self._packets.values(), default=0) * _LINES / WINDOW
 
     def curve(self, start: float) -> tuple[tuple[float, int], ...]:
         """(begin of a window in s since ``start``, lines in it)."""
-        return tuple((max(0.0, at * WINDOW - start), lines) for at, lines in sorted(self._lines.items()))
+        return tuple(
+            (max(0.0, at * WINDOW - start), packets * _LINES) for at, packets in sorted(self._packets.items())
+        )
 
     def kvs(self, start: float) -> tuple[tuple[float, tuple[int, ...]], ...]:
         """(end of a window in s since ``start``, kvs's counters then)."""
