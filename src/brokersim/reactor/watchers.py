@@ -58,7 +58,7 @@ class ModuleLoop:
     is_blocked = False
 
     __slots__ = (
-        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle_calls", "idles",
+        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle", "idle_calls", "idles",
         "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
     )  # fmt: skip
 
@@ -70,8 +70,9 @@ class ModuleLoop:
         self.prepares: tuple[Watcher, ...] = ()
         self.checks: tuple[Watcher, ...] = ()
         self.idles: tuple[Watcher, ...] = ()
-        #: One call for all checks, one for all prepares (which is what comes before poll); None without any.
+        #: One call for all checks, all idles, all prepares (which is what comes before poll); None without any.
         self.check: Callable[[], object] | None = None
+        self.idle: Callable[[], object] | None = None
         self.poll: Callable[[], object] | None = None
         self.nonblocking = 0  # active idle watchers, no-op ones included
         self.spin_queued = False
@@ -173,7 +174,7 @@ class ModuleLoop:
         elif kind == "check":
             self.checks, self.check = calls, _one_call(calls)
         else:
-            was, self.idles = bool(self.idles), calls
+            was, self.idles, self.idle = bool(self.idles), calls, _one_call(calls)
             if was != bool(calls) and self.actor.station is not None:
                 self.actor.station.spin(bool(calls))
         self._judge()
@@ -231,45 +232,42 @@ class ModuleLoop:
 
     def before_dispatch(self) -> None:
         """The check watchers."""
-        for watcher in self.checks:
-            if watcher.active:
-                watcher.fn()  # type: ignore[misc]
+        if self.check is not None:
+            self.check()
 
     def dispatch(
         self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]], quiet: bool
     ) -> None:
         """The handle's check, which takes one message; then what was pending below the checks."""
+        actor = self.actor
         if message is None:
-            self.actor.wakeups += 1
+            actor.wakeups += 1
         else:
             try:
                 dispatch(message)
             except RequestError as error:
                 if message.type != REQUEST:
                     raise
-                self.actor.refuse(message, error)
-            if self.actor.loop is not self:
+                actor.refuse(message, error)
+            if actor.loop is not self:
                 # Its handler ended the actor, or waits, and the rest of the turn with it.
-                if self.actor.loop is not None:
-                    self.actor.loop.iterate(None, due)
+                if actor.loop is not None:
+                    actor.loop.iterate(None, due)
                 return
-        if quiet and self.idles:
+        if quiet and self.idle is not None:
             self.idle_calls += 1
-            for watcher in self.idles:
-                if watcher.active:
-                    watcher.fn()  # type: ignore[misc]
+            self.idle()
         if due:
             run_timers(list(due))
         if fds:
             for fd in reversed(list(fds)):
-                if self.actor.loop is self:
+                if actor.loop is self:
                     fd()
 
     def prepare(self) -> None:
         """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
-        for watcher in self.prepares:
-            if watcher.active:
-                watcher.fn()  # type: ignore[misc]
+        if self.poll is not None:
+            self.poll()
         self.settle()
 
     def settle(self) -> None:
