@@ -51,6 +51,7 @@ class JobRun:
             self._fail(f"execution: {error}")
         finally:
             self._disarm()
+            self._stdin.detach()
             self._shell.leave()
         await self._release()
 

@@ -96,6 +96,10 @@ class Stdin:
         for piece in early:
             feed(*piece)
 
+    def detach(self) -> None:
+        """They run no more."""
+        self._feed = None
+
     def taken(self, task: int, size: int) -> None:
         """A task has read some."""
         self._unread[task] = self._unread.get(task, 0) - size

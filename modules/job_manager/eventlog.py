@@ -38,15 +38,15 @@ def decode_event(line: bytes | str) -> Event:
         raise ValueError("eventlog line: timestamp must be a positive number")
     if not isinstance(name, str) or not name:
         raise ValueError("eventlog line: name must be a string of one character or more")
-    if not isinstance(context, dict) or event.keys() - {"timestamp", "name", "context"}:
+    if not isinstance(context, dict) or len(event) != 2 + ("context" in event):
         raise ValueError("eventlog line: the rest must be one object called context")
     return event
 
 
 def split_lines(log: bytes, start: int = 0) -> list[str]:
     """The whole lines from byte ``start`` on, newlines kept; a half line at the end is left for later."""
-    # Cut as bytes: str.splitlines would also cut at \x85 and its like, which are part of a line here.
-    return [f"{line.decode(errors='replace')}\n" for line in log[start : whole_size(log)].split(b"\n")[:-1]]
+    # Not by str.splitlines, which would also cut at \x85 and its like: they are part of a line here.
+    return [f"{line}\n" for line in log[start : whole_size(log)].decode(errors="replace").split("\n")[:-1]]
 
 
 def whole_size(log: bytes) -> int:

@@ -85,8 +85,11 @@ class Follower:
             self.end(errnums.ENODATA)
 
     def _emit(self, log: bytes) -> None:
+        size = whole_size(log)
+        if size <= self._sent:
+            return
         lines = split_lines(log, self._sent)
-        self._sent = max(self._sent, whole_size(log))
+        self._sent = size
         for line in lines:
             self._on_line(line)
             if self.is_done:

@@ -206,6 +206,7 @@ class UpdateStream:
         self._is_done = True
         self._follower.drop()
         self._followers.stop(self._follower)
+        del self._follower  # it knows this stream
         self._forget(self)
 
     def _line(self, line: str) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from brokersim import program
+from brokersim.broker.instrument import MSGCOUNT
+from brokersim.broker.sink import MemorySink
 from brokersim.cli.main import main
 from brokersim.lab.jobs import LOGS
-from brokersim.lab.listener import Listener, is_counters, peak_rate
+from brokersim.lab.listener import WINDOW, Listener, PacketCount, counts_of, is_counters, is_kvs, peak_rate
+from brokersim.lab.loads import load_of
 from brokersim.lab.watchers import HOOKS, Plan, counter_rows, watchers
+from brokersim.reactor.cost import CostModel
 
 JOBS = 24  # 1.4 s of virtual time: a timer of 1 s fires
 
@@ -131,6 +137,32 @@ def test_the_listener_counts_counter_packets_apart_from_other_metrics() -> None:
     assert listener.others == 1
     assert is_counters(b"flux.a.0.request_tx:1|g")
     assert not is_counters(b"flux.a.0.request_rx:1|g")
+
+
+async def three_jobs(sink: Any) -> None:
+    async with program.open_instance(clock="virtual", stats=sink, cost=CostModel()) as instance:
+        sink.reactor = instance.reactor
+        client = instance.client()
+        for module in instance.modules(0):
+            await client.call(f"{module.name}.debug", {"op": "setbit", "flags": MSGCOUNT})
+        await load_of("serial", 3, 0.2).run_inside(instance)
+
+
+def test_what_is_counted_without_packets_is_what_the_packets_say() -> None:
+    memory, count = MemorySink(), PacketCount()
+    for sink in (memory, count):
+        program.run(three_jobs, sink, clock="virtual")
+    packets = [(t, packet) for t, packet in memory.packets if is_counters(packet)]
+    lines: Counter[float] = Counter()
+    for t, packet in packets:
+        lines[t // WINDOW * WINDOW] += packet.count(b"\n") + 1
+    assert count.packets == len(packets)
+    assert count.sent == memory.sent > count.packets
+    assert dict(count.curve(0.0)) == lines
+    assert count.peak_rate == max(lines.values()) / WINDOW
+    last = {(t // WINDOW + 1) * WINDOW: counts_of(packet) for t, packet in packets if is_kvs(packet)}
+    assert dict(count.kvs(0.0)) == last
+    assert len(last) > 2
 
 
 def test_runs_in_processes_of_their_own_find_what_one_process_finds_and_tell_how_far_they_are() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,28 @@ def test_a_real_command_leaves_its_output_and_exit_code(clock):
     assert (output_of(events), output_of(events, "stderr")) == ("out\n", "err\n")
     assert [event["name"] for event in events[:1]] == ["header"]
     assert [event["context"].get("eof") for event in events[-2:]] == [True, True]
+
+
+def test_an_ended_job_leaves_nothing_for_the_collector():
+    def kept():
+        kinds = ("JobRun", "Shell", "Stdin", "UpdateStream", "LogStream", "Follower", "Stepper")
+        return Counter(type(one).__name__ for one in gc.get_objects() if type(one).__name__ in kinds)
+
+    async def test(_instance, client):
+        await run_job(client, jobspec())
+        await client.sleep(1.0)  # the shell's own streams have ended as well
+        gc.collect()
+        before = kept()
+        gc.disable()
+        try:
+            await run_job(client, jobspec())
+            await client.sleep(1.0)
+            return before, kept()
+        finally:
+            gc.enable()
+
+    before, after = in_instance(test)
+    assert after == before
 
 
 def test_each_task_of_a_job_knows_its_rank_and_the_directory_and_environment_asked_for(tmp_path):

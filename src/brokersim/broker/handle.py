@@ -79,9 +79,10 @@ class Handle(Endpoint):
 
     def now(self) -> float:
         """Reactor time in seconds, monotonic, fixed within one iteration; in a trio task it is the clock's."""
-        if self.reactor.is_outside:
-            self.reactor.refresh()
-        return self.reactor.now / NS
+        reactor = self.reactor
+        if reactor.push is reactor.outside:  # ``is_outside``, without a call: 180 times a serial job
+            reactor.refresh()
+        return reactor.now / NS
 
     def time(self) -> float:
         """Wall-clock time in seconds since the epoch; under the virtual clock a fixed start plus ``now()``."""

@@ -6,8 +6,10 @@ counters with those last sent and, only if one moved, sends them all as gauges i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from brokersim.broker.sink import CountSink
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.loop import Timer
@@ -38,6 +40,7 @@ class Instrument:
         "_last",
         "_reactor",
         "_sink",
+        "_take",
         "_timer",
         "_watcher",
         "hook",
@@ -49,7 +52,10 @@ class Instrument:
         self._block = GaugeBlock([f"flux.{handle.name}.{handle.rank}.{name}" for name in COUNTER_NAMES])
         self._counts = handle.counts
         self._reactor = handle.reactor
-        self._sink = handle.broker.instance.sink
+        self._sink = sink = handle.broker.instance.sink
+        self._take: Callable[[Sequence[int]], object] | None = (
+            sink.taker(handle.name) if isinstance(sink, CountSink) else None
+        )
         self._last: list[int] = []
         self._watcher: Watcher | None = None
         self._timer: Timer | None = None
@@ -99,10 +105,13 @@ class Instrument:
         counts = self._counts
         if counts == self._last:
             return
-        self._last = counts.copy()
+        self._last = last = counts.copy()
         self.packets += 1
         self._reactor.packets += 1
-        self._sink.send(self._block.format_counts(counts))
+        if self._take is None:
+            self._sink.send(self._block.format_counts(last))
+        else:
+            self._take(last)
 
     def _arm(self) -> None:
         period = parse_duration(self.hook.partition(":")[2])

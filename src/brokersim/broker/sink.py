@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 
 class Sink(Protocol):
@@ -16,6 +16,16 @@ class Sink(Protocol):
     def send(self, packet: bytes) -> bool: ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class CountSink(Sink, Protocol):
+    """A sink that reads no packets: it takes a module's counters as they are, sparing it their datagram.
+
+    What ``taker(module)`` gives is called with the eight counters, which stay as they are.
+    """
+
+    def taker(self, module: str) -> Callable[[Sequence[int]], object]: ...
 
 
 class NullSink:

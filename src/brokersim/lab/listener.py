@@ -6,13 +6,16 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.reactor.loop import NS, Reactor
 
 #: Width of the window in which the peak rate is looked for, in seconds.
 WINDOW = 0.25
+_WINDOW_NS = round(WINDOW * NS)
+_LINES = len(COUNTER_NAMES)
 _FIRST = f".{COUNTER_NAMES[0]}".encode()
 
 
@@ -42,50 +45,62 @@ def counts_of(packet: bytes) -> tuple[int, ...]:
 class PacketCount:
     """A sink that counts the lines of counter packets by window of time, in memory that does not grow with them.
 
-    Of each window it keeps the kvs module's last packet.
+    Of each window it keeps the kvs module's last counters. It needs no bytes for that: with an idle hook a packet goes
+    out at nearly every message, and writing them and reading them again was 8 % of such a run.
     """
 
     target = "mem:"
 
     def __init__(self) -> None:
-        self.now: Callable[[], float] = lambda: 0.0
+        #: Whose time the windows are of; set before anything is sent.
+        self.reactor: Reactor
         self.sent = 0
         self.refused = 0
         self.reset()
 
     def reset(self) -> None:
         """Count from here on."""
-        self.packets = 0
-        self._lines: Counter[int] = Counter()
-        self._kvs: dict[int, bytes] = {}
+        self._packets: Counter[int] = Counter()
+        self._kvs: dict[int, Sequence[int]] = {}
+
+    def taker(self, module: str) -> Callable[[Sequence[int]], object]:
+        return self._take_kvs if module == "kvs" else self._take
+
+    def _take(self, counts: Sequence[int]) -> None:
+        self.sent += 1
+        self._packets[self.reactor.now // _WINDOW_NS] += 1
+
+    def _take_kvs(self, counts: Sequence[int]) -> None:
+        self._take(counts)
+        self._kvs[self.reactor.now // _WINDOW_NS] = counts
 
     def send(self, packet: bytes) -> bool:
+        """Another metric: taken, and not looked at."""
         self.sent += 1
-        if is_counters(packet):
-            self.packets += 1
-            window = int(self.now() / WINDOW)
-            self._lines[window] += packet.count(b"\n") + 1
-            if is_kvs(packet):
-                self._kvs[window] = packet
         return True
 
     def close(self) -> None:
         """Nothing is open."""
 
     @property
+    def packets(self) -> int:
+        """Packets of counters."""
+        return self._packets.total()
+
+    @property
     def peak_rate(self) -> float:
         """Highest number of lines per second over windows of ``WINDOW`` seconds."""
-        return max(self._lines.values(), default=0) / WINDOW
+        return max(self._packets.values(), default=0) * _LINES / WINDOW
 
     def curve(self, start: float) -> tuple[tuple[float, int], ...]:
         """(begin of a window in s since ``start``, lines in it)."""
-        return tuple((max(0.0, at * WINDOW - start), lines) for at, lines in sorted(self._lines.items()))
+        return tuple(
+            (max(0.0, at * WINDOW - start), packets * _LINES) for at, packets in sorted(self._packets.items())
+        )
 
     def kvs(self, start: float) -> tuple[tuple[float, tuple[int, ...]], ...]:
         """(end of a window in s since ``start``, kvs's counters then)."""
-        return tuple(
-            ((at + 1) * WINDOW - start, counts_of(packet)) for at, packet in sorted(self._kvs.items())
-        )
+        return tuple(((at + 1) * WINDOW - start, tuple(counts)) for at, counts in sorted(self._kvs.items()))
 
 
 class Listener:

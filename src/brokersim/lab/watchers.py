@@ -333,7 +333,7 @@ async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRu
         cost=plan.cost,
         resources=plan.load().resources,
     ) as instance:
-        kept.now = lambda: instance.reactor.now / NS
+        kept.reactor = instance.reactor
         handles = [module.handle for module in instance.modules(0)]
         if hook != "none":
             client = instance.client()

@@ -74,7 +74,7 @@ def dothex(jobid: int) -> str:
     """Sixteen hex digits in four groups: ``0000.04cb.8900.0000``."""
     _check(jobid)
     digits = f"{jobid:016x}"
-    return ".".join(digits[at : at + 4] for at in range(0, 16, 4))
+    return f"{digits[:4]}.{digits[4:8]}.{digits[8:12]}.{digits[12:]}"
 
 
 def job_kvspath(jobid: int, key: str | None = None) -> str:

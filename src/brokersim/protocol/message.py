@@ -43,6 +43,7 @@ MATCHTAG_NONE: Final = 0
 
 _decode_json = msgspec.json.Decoder().decode
 _encode_json = msgspec.json.Encoder().encode
+_convert = msgspec.convert
 T = TypeVar("T")
 
 
@@ -82,6 +83,8 @@ class Message(msgspec.Struct, gc=False, eq=False):
         peer's bytes are no JSON object.
         """
         data = self.data
+        if type(data) is dict:  # first, since in process it nearly always is one: 0.3 µs less of 0.5
+            return data
         if data is None:
             raise TypeError(f"{TYPE_NAMES[self.type]} {self.topic!r} has no payload")
         # The decoded value is not kept in ``data``: a blob that looks like JSON must stay the blob it was.
@@ -102,15 +105,19 @@ class Message(msgspec.Struct, gc=False, eq=False):
     @property
     def raw(self) -> bytes:
         """The payload as bytes, exactly as it goes on the wire; ``b""`` if there is none."""
-        return encode_payload(self.data) or b""
+        data = self.data
+        return data if type(data) is bytes else encode_payload(data) or b""
 
     def unpack(self, schema: builtins.type[T]) -> T:
         """The payload checked against a typed struct (unknown keys are ignored, as Flux's unpacking does).
 
         Raises RequestError(EPROTO) that names the topic and the offending key.
         """
+        data = self.data
+        if type(data) is not dict:
+            data = {} if data is None else self.payload
         try:
-            return msgspec.convert({} if self.data is None else self.payload, schema)
+            return _convert(data, schema)
         except msgspec.ValidationError as error:
             raise RequestError(EPROTO, f"{self.topic}: {error}") from None
 

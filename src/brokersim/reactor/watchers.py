@@ -58,7 +58,7 @@ class ModuleLoop:
     is_blocked = False
 
     __slots__ = (
-        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle_calls", "idles",
+        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle", "idle_calls", "idles",
         "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
     )  # fmt: skip
 
@@ -70,8 +70,9 @@ class ModuleLoop:
         self.prepares: tuple[Watcher, ...] = ()
         self.checks: tuple[Watcher, ...] = ()
         self.idles: tuple[Watcher, ...] = ()
-        #: One call for all checks, one for all prepares (which is what comes before poll); None without any.
+        #: One call for all checks, all idles, all prepares (which is what comes before poll); None without any.
         self.check: Callable[[], object] | None = None
+        self.idle: Callable[[], object] | None = None
         self.poll: Callable[[], object] | None = None
         self.nonblocking = 0  # active idle watchers, no-op ones included
         self.spin_queued = False
@@ -93,7 +94,10 @@ class ModuleLoop:
         return self.actor.iterations
 
     def attach(self) -> None:
-        """Become the actor's loop. In the middle of its turn, the first prepare comes right behind that turn."""
+        """Become the actor's loop. In the middle of its turn, the first prepare comes right behind that turn.
+
+        Whoever calls it judges the loop anew.
+        """
         if self.actor.loop is not None:
             return
         self.actor.loop = self
@@ -101,7 +105,6 @@ class ModuleLoop:
         if self.reactor.current is self.actor and not is_charged:
             self._fresh = True
             self.reactor.fifo.appendleft(self._spin)
-        self._judge()
 
     def suspend(self) -> None:
         """Call nothing more, not even at the end of the turn that runs now, until ``resume``."""
@@ -111,19 +114,18 @@ class ModuleLoop:
     def resume(self) -> None:
         """Become the actor's loop again, if there is anything to call."""
         self.nonblocking = len(self._order["idle"])
-        self._rebuild("prepare")
         if self._started:
             self.attach()
+        self._rebuild("prepare")
 
     def _detach(self) -> None:
         if self.actor.loop is self and self.actor.tracer is None:
             self.actor.loop = None
 
     def _judge(self) -> None:
-        self.is_plain = not (
-            self._fresh or self.spin_queued or self.nonblocking or self.actor.tracer is not None
-        )
-        self.is_settled = self._started > 0 and not self.nonblocking
+        blocks = not self.nonblocking
+        self.is_plain = blocks and not (self._fresh or self.spin_queued or self.actor.tracer is not None)
+        self.is_settled = blocks and self._started > 0
 
     def trace(self) -> None:
         """The actor's tracer was set or taken away: the drain's own path knows no tracers."""
@@ -142,33 +144,37 @@ class ModuleLoop:
         return Watcher(self, kind, fn)
 
     def add(self, watcher: Watcher, oldest: bool) -> None:
-        order = self._order[watcher.kind]
+        kind = watcher.kind
+        order = self._order[kind]
         order.insert(0 if oldest else len(order), watcher)
         self._started += 1
-        self.attach()
-        if watcher.kind == "idle":
+        if self.actor.loop is None:
+            self.attach()
+        if kind == "idle":
             self.nonblocking += 1
             self._keep_turning()
-        self._rebuild(watcher.kind)
+        self._rebuild(kind)
 
     def drop(self, watcher: Watcher) -> None:
-        order = self._order[watcher.kind]
-        at = order.index(watcher)
-        order[at] = order[-1]
-        order.pop()
+        kind = watcher.kind
+        order = self._order[kind]
+        last = order.pop()
+        if last is not watcher:
+            order[order.index(watcher)] = last
         self._started -= 1
-        if watcher.kind == "idle":
+        if kind == "idle":
             self.nonblocking -= 1
-        self._rebuild(watcher.kind)
+        self._rebuild(kind)
 
     def _rebuild(self, kind: str) -> None:
-        calls = tuple(watcher for watcher in reversed(self._order[kind]) if watcher.fn is not None)
+        # By a list, at half of what a generator costs: each commit of the kvs starts and stops three watchers.
+        calls = tuple([watcher for watcher in self._order[kind][::-1] if watcher.fn is not None])
         if kind == "prepare":
             self.prepares, self.poll = calls, _one_call(calls)
         elif kind == "check":
             self.checks, self.check = calls, _one_call(calls)
         else:
-            was, self.idles = bool(self.idles), calls
+            was, self.idles, self.idle = bool(self.idles), calls, _one_call(calls)
             if was != bool(calls) and self.actor.station is not None:
                 self.actor.station.spin(bool(calls))
         self._judge()
@@ -226,45 +232,42 @@ class ModuleLoop:
 
     def before_dispatch(self) -> None:
         """The check watchers."""
-        for watcher in self.checks:
-            if watcher.active:
-                watcher.fn()  # type: ignore[misc]
+        if self.check is not None:
+            self.check()
 
     def dispatch(
         self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]], quiet: bool
     ) -> None:
         """The handle's check, which takes one message; then what was pending below the checks."""
+        actor = self.actor
         if message is None:
-            self.actor.wakeups += 1
+            actor.wakeups += 1
         else:
             try:
                 dispatch(message)
             except RequestError as error:
                 if message.type != REQUEST:
                     raise
-                self.actor.refuse(message, error)
-            if self.actor.loop is not self:
+                actor.refuse(message, error)
+            if actor.loop is not self:
                 # Its handler ended the actor, or waits, and the rest of the turn with it.
-                if self.actor.loop is not None:
-                    self.actor.loop.iterate(None, due)
+                if actor.loop is not None:
+                    actor.loop.iterate(None, due)
                 return
-        if quiet and self.idles:
+        if quiet and self.idle is not None:
             self.idle_calls += 1
-            for watcher in self.idles:
-                if watcher.active:
-                    watcher.fn()  # type: ignore[misc]
+            self.idle()
         if due:
             run_timers(list(due))
         if fds:
             for fd in reversed(list(fds)):
-                if self.actor.loop is self:
+                if actor.loop is self:
                     fd()
 
     def prepare(self) -> None:
         """The prepare watchers of the next turn; then poll, which blocks unless an idle watcher is active."""
-        for watcher in self.prepares:
-            if watcher.active:
-                watcher.fn()  # type: ignore[misc]
+        if self.poll is not None:
+            self.poll()
         self.settle()
 
     def settle(self) -> None:

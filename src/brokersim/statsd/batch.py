@@ -6,6 +6,7 @@ Knows nothing of periods, timers or sockets.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import attrs
@@ -70,20 +71,24 @@ def _joined(separator: bytes, end: bytes) -> Writer:
     """
 
     def write(key: bytes, entry: Entry) -> list[Group]:
-        groups: list[Group] = []
-        start = 0
         between = separator.replace(b"%b", key)
         texts = [_bytes(value) for value in entry.values]
-        room = MAX_PACKET - len(key) - len(b":") - len(end) + len(between)
-        while start < len(texts):
-            stop, size = start + 1, len(texts[start]) + len(between)
-            while stop < len(texts) and size + len(texts[stop]) + len(between) <= room:
-                size += len(texts[stop]) + len(between)
-                stop += 1
-            text = b"%b:%b%b" % (key, between.join(texts[start:stop]), end)
-            groups.append(Group(text, entry._replace(values=entry.values[start:stop])))
-            start = stop
-        return groups
+        gap = len(between)
+        room = MAX_PACKET - len(key) - len(b":") - len(end) + gap
+        starts: list[int] = []
+        left = 0
+        for at, text in enumerate(texts):
+            left -= len(text) + gap
+            if left < 0:
+                starts.append(at)
+                left = room - len(text) - gap
+        return [
+            Group(
+                b"%b:%b%b" % (key, between.join(texts[start:stop]), end),
+                entry._replace(values=entry.values[start:stop]),
+            )
+            for start, stop in pairwise((*starts, len(texts)))
+        ]
 
     return write
 
