@@ -10,23 +10,24 @@ from brokersim.brokermod import blobref
 #: flux-core's defaults: bytes above which old entries are purged, and how old they must be, in heartbeats.
 PURGE_TARGET_SIZE: Final = 16 * 1024 * 1024
 PURGE_OLD_ENTRY: Final = 10
+_NO_BLOB: Final = blobref.as_blob(b"")
 
 
 class Entry:
     """One blob by its SHA-1 digest.
 
-    Valid: its data is here. Dirty: valid, and not known to be stored further down. ``load_started`` and
+    Valid: its ``blob`` is here. Dirty: valid, and not known to be stored further down. ``load_started`` and
     ``store_started`` are the times its own load and store began, so no other operation can disturb them.
     """
 
     __slots__ = (
-        "data", "digest", "is_dirty", "is_valid", "lastused", "load_started", "loads", "seq",
+        "blob", "digest", "is_dirty", "is_valid", "lastused", "load_started", "loads", "seq",
         "store_started", "stores",
     )  # fmt: skip
 
     def __init__(self, digest: bytes) -> None:
         self.digest = digest
-        self.data: bytes | blobref.Blob = b""
+        self.blob = _NO_BLOB
         self.is_valid = False
         self.is_dirty = False
         self.lastused = 0
@@ -86,22 +87,22 @@ class BlobCache:
         entry.lastused = self.epoch
         return entry
 
-    def fill(self, entry: Entry, data: bytes) -> None:
+    def fill(self, entry: Entry, blob: blobref.Blob) -> None:
         """An entry without data gets it: valid and clean."""
-        entry.data = data
+        entry.blob = blob
         entry.is_valid = True
         self._clean[entry.digest] = entry
-        self.size += len(data)
+        self.size += blob.size
         self.valid += 1
 
-    def fill_dirty(self, entry: Entry, data: bytes | blobref.Blob) -> None:
+    def fill_dirty(self, entry: Entry, blob: blobref.Blob) -> None:
         """An entry without data gets it from above: valid and dirty."""
         self._seq += 1
         entry.seq = self._seq
-        entry.data = data
+        entry.blob = blob
         entry.is_valid = entry.is_dirty = True
         self._dirty[entry.digest] = entry
-        self.size += len(data)
+        self.size += blob.size
         self.valid += 1
 
     def clean(self, entry: Entry) -> None:
@@ -117,7 +118,7 @@ class BlobCache:
         self._clean.pop(digest, None)
         self._dirty.pop(digest, None)
         if entry.is_valid:
-            self.size -= len(entry.data)
+            self.size -= entry.blob.size
             self.valid -= 1
 
     def purge(self) -> int:

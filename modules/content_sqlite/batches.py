@@ -28,7 +28,7 @@ STEPS_MAX: Final = 500
 #: Blobs whose place in such a row is remembered: the versions of all directories that are being written.
 CHAINS_MAX: Final = 4096
 
-#: A blob that waits: its bytes, or what stands for them and has a patch, which is what is kept.
+#: A blob that waits: its bytes, or one that has a patch, which is what is kept.
 Waiting: TypeAlias = bytes | blobref.Blob
 
 
@@ -77,17 +77,18 @@ class Batches(ABC):
 
     # -- blobs
 
-    def store(self, data: Waiting) -> bytes:
+    def store(self, data: bytes | blobref.Blob) -> bytes:
         """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
-        digest = blobref.digest_of(data)
-        if len(data) > self._longest:
+        blob = blobref.as_blob(data)
+        digest = blob.digest
+        if blob.size > self._longest:
             raise RequestError(
-                errnums.EFBIG, f"blob of {len(data)} bytes, the limit of SQLite is {self._longest}"
+                errnums.EFBIG, f"blob of {blob.size} bytes, the limit of SQLite is {self._longest}"
             )
         if self.failure is not None:
             raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
         if digest not in self._pending:
-            kept = self._pending[digest] = self._shortest(data) if isinstance(data, blobref.Blob) else data
+            kept = self._pending[digest] = self._shortest(blob)
             patch = kept.patch if isinstance(kept, blobref.Blob) else None
             self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
         return digest
@@ -95,6 +96,8 @@ class Batches(ABC):
     def _shortest(self, blob: blobref.Blob) -> Waiting:
         """Itself, to be kept as a difference, if that is shorter and what it differs from is known to be here."""
         patch = blob.patch
+        if patch is None and isinstance(blob.source, bytes):
+            return blob.source  # nothing that grows is held as bytes, so nothing will differ from it
         before = self._steps.get(patch.base) if patch is not None else None
         is_patched = (
             patch is not None
