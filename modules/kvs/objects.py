@@ -53,7 +53,8 @@ class StoredObject:
     @property
     def raw(self) -> bytes:
         """The blob's bytes, as content.store got them."""
-        return bytes(self.blob)
+        blob = self._blob
+        return bytes(self.blob if blob is None else blob)
 
     def keep_one_form(self) -> StoredObject:
         """Itself, with a directory's bytes let go: its entries can give them again."""

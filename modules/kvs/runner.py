@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from brokersim.brokermod import Handle, Message, RequestError, blobref
 
 from .namespaces import Namespaces, unknown_namespace
@@ -16,18 +18,15 @@ Then = Callable[[Any, Any], None]
 Failed = Callable[[RequestError, Any], None]
 
 
-class _Run:
-    """One step function on its way, with whom to tell."""
+class _Run(msgspec.Struct, eq=False):
+    """One step function on its way, with whom to tell, and what it has of what it needs."""
 
-    __slots__ = ("arg", "failed", "found", "missing", "steps", "then")
-
-    def __init__(self, steps: Steps[Any], then: Then, failed: Failed, arg: Any) -> None:
-        self.steps = steps
-        self.then = then
-        self.failed = failed
-        self.arg = arg
-        self.found: dict[str, Any] = {}
-        self.missing = 0
+    steps: Steps[Any]
+    then: Then
+    failed: Failed
+    arg: Any
+    found: dict[str, Any] = {}
+    missing: int = 0
 
 
 class Runner:

@@ -114,18 +114,13 @@ class _MissingError(Exception):
         self.ref = ref
 
 
-class _Directory:
+class _Directory(msgspec.Struct, eq=False):
     """A directory being changed: its own copy of the entries, opened subdirectories among them."""
 
-    __slots__ = ("entries", "origin", "touched")
-
-    def __init__(
-        self, entries: dict[str, Any] | Changes, origin: str | None, touched: dict[str, None] | None
-    ) -> None:
-        self.entries = entries
-        self.origin = origin
-        #: Names that may hold what is not in its stored form yet; None for all of them.
-        self.touched = touched
+    entries: dict[str, Any] | Changes
+    origin: str | None
+    #: Names that may hold what is not in its stored form yet; None for all of them.
+    touched: dict[str, None] | None
 
     def put(self, name: str, entry: Any) -> None:
         self.entries[name] = entry

@@ -60,7 +60,7 @@ class Patch(NamedTuple):
         data[self.offset : self.offset + self.removed] = self.inserted
 
 
-class Blob(msgspec.Struct, eq=False):
+class Blob(msgspec.Struct, frozen=True, eq=False):
     """A blob by its SHA-1 digest: ``bytes(blob)`` gives its bytes, ``len(blob)`` costs nothing.
 
     ``source`` is its bytes, or what makes them anew each time. ``patch`` tells how it differs from another blob, if
