@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-import attrs
 import msgspec
 
 from brokersim.brokermod import RequestError, blobref, errnums, treeobj
@@ -34,8 +33,7 @@ class Op(msgspec.Struct, gc=False):
     dirent: dict[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The tree after a commit: its root, and the objects in store order that content does not have yet."""
 
     rootref: str
