@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from hashlib import sha1
 from typing import Any
 
 import msgspec
@@ -70,7 +69,7 @@ class ContentCache(BrokerModule):
             entry.load_started = self._loads.begin()
             self.handle.request(f"{self._source}.load", digest, self._loaded, entry, self._nodeid)
         elif entry.is_valid:
-            self.handle.respond(msg, bytes(entry.data))
+            self.handle.respond(msg, bytes(entry.blob))
         else:
             assert entry.loads is not None
             entry.loads.append(msg)
@@ -79,19 +78,20 @@ class ContentCache(BrokerModule):
         self._loads.end(entry.load_started)
         if entry.is_valid:
             return  # somebody stored it meanwhile, and whoever waited was answered
-        error = _fault(response, entry)
+        blob = blobref.as_blob(response.raw)
+        error = _fault(response, blob, entry)
         if error is not None:
             self._cache.drop(entry)
             for msg in entry.loads or ():
                 self.handle.respond_error(msg, error.errno or errnums.EIO, error.text)
         else:
-            self._cache.fill(entry, response.raw)
+            self._cache.fill(entry, blob)
             self._answer_loads(entry)
 
     def _answer_loads(self, entry: Entry) -> None:
         loads, entry.loads = entry.loads, None
         for msg in loads or ():
-            self.handle.respond(msg, bytes(entry.data))
+            self.handle.respond(msg, bytes(entry.blob))
 
     @request_handler("content.store", prefix=False)
     def store(self, msg: Message) -> None:
@@ -99,11 +99,12 @@ class ContentCache(BrokerModule):
         if len(data) > self._settings.blob_size_limit:
             text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {self._settings.blob_size_limit}"
             raise RequestError(errnums.EFBIG, text)
-        digest = blobref.digest_of(data)
+        blob = blobref.as_blob(data)
+        digest = blob.digest
         entry = self._cache.find(digest) or self._cache.create(digest)
         is_new = not entry.is_valid
         if is_new:
-            self._cache.fill_dirty(entry, data)
+            self._cache.fill_dirty(entry, blob)
             if entry.loads is not None:
                 self._answer_loads(entry)
         if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:
@@ -213,11 +214,11 @@ class ContentCache(BrokerModule):
             self.log.error(f"{self._cache.dirty} dirty entries are lost: {error}")
 
 
-def _fault(response: Message, entry: Entry) -> RequestError | None:
+def _fault(response: Message, blob: blobref.Blob, entry: Entry) -> RequestError | None:
     """What is wrong with the answer to a load, if anything."""
     if response.errnum:
         return RequestError(response.errnum, response.payload_str or "")
-    if sha1(response.raw).digest() != entry.digest:
+    if blob.digest != entry.digest:
         return RequestError(
             errnums.EIO, f"blob {blobref.from_digest(entry.digest)} came back with another hash"
         )

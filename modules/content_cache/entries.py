@@ -5,38 +5,35 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
+import msgspec
+
 from brokersim.brokermod import blobref
 
 #: flux-core's defaults: bytes above which old entries are purged, and how old they must be, in heartbeats.
 PURGE_TARGET_SIZE: Final = 16 * 1024 * 1024
 PURGE_OLD_ENTRY: Final = 10
+_NO_BLOB: Final = blobref.as_blob(b"")
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """One blob by its SHA-1 digest.
 
-    Valid: its data is here. Dirty: valid, and not known to be stored further down. ``load_started`` and
+    Valid: its ``blob`` is here. Dirty: valid, and not known to be stored further down. ``load_started`` and
     ``store_started`` are the times its own load and store began, so no other operation can disturb them.
     """
 
-    __slots__ = (
-        "data", "digest", "is_dirty", "is_valid", "lastused", "load_started", "loads", "seq",
-        "store_started", "stores",
-    )  # fmt: skip
-
-    def __init__(self, digest: bytes) -> None:
-        self.digest = digest
-        self.data: bytes | blobref.Blob = b""
-        self.is_valid = False
-        self.is_dirty = False
-        self.lastused = 0
-        self.load_started = 0.0
-        self.store_started = 0.0
-        #: Place in the order in which entries became dirty.
-        self.seq = 0
-        #: Requests that wait for its data, and for its being stored.
-        self.loads: list[Any] | None = None
-        self.stores: list[Any] | None = None
+    digest: bytes
+    blob: blobref.Blob = _NO_BLOB
+    is_valid: bool = False
+    is_dirty: bool = False
+    lastused: int = 0
+    load_started: float = 0.0
+    store_started: float = 0.0
+    #: Place in the order in which entries became dirty.
+    seq: int = 0
+    #: Requests that wait for its data, and for its being stored.
+    loads: list[Any] | None = None
+    stores: list[Any] | None = None
 
 
 class BlobCache:
@@ -82,26 +79,25 @@ class BlobCache:
 
     def create(self, digest: bytes) -> Entry:
         """A new entry without data."""
-        entry = self._entries[digest] = Entry(digest)
-        entry.lastused = self.epoch
+        entry = self._entries[digest] = Entry(digest, lastused=self.epoch)
         return entry
 
-    def fill(self, entry: Entry, data: bytes) -> None:
+    def fill(self, entry: Entry, blob: blobref.Blob) -> None:
         """An entry without data gets it: valid and clean."""
-        entry.data = data
+        entry.blob = blob
         entry.is_valid = True
         self._clean[entry.digest] = entry
-        self.size += len(data)
+        self.size += blob.size
         self.valid += 1
 
-    def fill_dirty(self, entry: Entry, data: bytes | blobref.Blob) -> None:
+    def fill_dirty(self, entry: Entry, blob: blobref.Blob) -> None:
         """An entry without data gets it from above: valid and dirty."""
         self._seq += 1
         entry.seq = self._seq
-        entry.data = data
+        entry.blob = blob
         entry.is_valid = entry.is_dirty = True
         self._dirty[entry.digest] = entry
-        self.size += len(data)
+        self.size += blob.size
         self.valid += 1
 
     def clean(self, entry: Entry) -> None:
@@ -112,25 +108,26 @@ class BlobCache:
 
     def drop(self, entry: Entry) -> None:
         """Forget an entry, whatever its state."""
-        digest = entry.digest
-        del self._entries[digest]
-        self._clean.pop(digest, None)
-        self._dirty.pop(digest, None)
+        del self._entries[entry.digest]
         if entry.is_valid:
-            self.size -= len(entry.data)
+            del (self._dirty if entry.is_dirty else self._clean)[entry.digest]
+            self.size -= entry.blob.size
             self.valid -= 1
 
     def purge(self) -> int:
         """A heartbeat has passed: drop old clean entries while above the target size; how many went."""
         self.epoch += 1
         oldest_kept = self.epoch - self.purge_old_entry
-        before = len(self._entries)
-        while self.size > self.purge_target_size and self._clean:
-            entry = next(iter(self._clean.values()))
-            if entry.lastused > oldest_kept:
+        excess = self.size - self.purge_target_size
+        dropped = []
+        for entry in self._clean.values():
+            if excess <= 0 or entry.lastused > oldest_kept:
                 break
+            excess -= entry.blob.size
+            dropped.append(entry)
+        for entry in dropped:
             self.drop(entry)
-        return before - len(self._entries)
+        return len(dropped)
 
     def drop_clean(self) -> int:
         """Drop every valid, clean entry; how many went."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from functools import partial
+from math import floor, log2
 from typing import Final
 
 from brokersim.brokermod import Handle
@@ -13,7 +13,7 @@ from brokersim.brokermod import Handle
 #: Buckets of a summary per doubling of the duration: its quantiles are right to 1/32 of a doubling, 2.2 %.
 BUCKETS: Final = 16
 _SHORTEST_MS: Final = 1e-6
-_ZERO: Final = math.floor(math.log2(_SHORTEST_MS) * BUCKETS)
+_ZERO: Final = floor(log2(_SHORTEST_MS) * BUCKETS)
 
 
 class Latency:
@@ -33,7 +33,7 @@ class Latency:
         self._sum += ms
         if ms > self.max:
             self.max = ms
-        bucket = math.floor(math.log2(ms) * BUCKETS) if ms > _SHORTEST_MS else _ZERO
+        bucket = floor(log2(ms) * BUCKETS) if ms > _SHORTEST_MS else _ZERO
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 
     def quantile(self, share: float) -> float:

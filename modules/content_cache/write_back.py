@@ -67,7 +67,7 @@ class WriteBack:
         while queue and timing.in_flight < self._limit:
             entry = queue.popleft()
             entry.store_started = timing.begin()
-            self._handle.request(self._store_topic, entry.data, self._stored, entry, self._nodeid)
+            self._handle.request(self._store_topic, entry.blob, self._stored, entry, self._nodeid)
 
     def _stored(self, response: Message, entry: Entry) -> None:
         self._timing.end(entry.store_started)
@@ -157,7 +157,7 @@ class WriteBack:
     async def drain(self) -> None:
         """At the end: write what is still dirty, one by one. Raises RequestError at the first that fails."""
         for entry in self._cache.dirty_entries():
-            await self._handle.call(f"{self._service}.store", entry.data, self._nodeid)
+            await self._handle.call(f"{self._service}.store", entry.blob, self._nodeid)
         await self._handle.call(f"{self._service}.flush", None, self._nodeid)
 
 

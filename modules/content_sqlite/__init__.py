@@ -1,4 +1,4 @@
-"""Knows the requests of the content-backing service and when batches are written; the file is in store.py."""
+"""Knows the requests of the content-backing service and when batches are written; not where they are kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import msgspec
 
 from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blobref, errnums, request_handler
 
+from .batches import Batches
+from .memory import MemoryStore
 from .store import JOURNAL_MODES, SYNCHRONOUS, BlobStore
 
 SERVICE: Final = "content-backing"
@@ -46,7 +48,7 @@ class ContentSqlite(BrokerModule):
             raise RequestError(
                 errnums.EINVAL, f"module {h.name!r} on rank {h.rank}; the backing store belongs on rank 0"
             )
-        self._store = _open(_path(h.attr_get("statedir")), options)
+        self._store = _open(h.attr_get("statedir"), options)
         self._timer: Any = None
         #: Writing failed the last time.
         self._fails = False
@@ -153,7 +155,14 @@ class ContentSqlite(BrokerModule):
             self.log.error(f"{error}; {self._store.pending} blobs are lost")
 
 
-def _open(path: str, options: dict[str, str]) -> BlobStore:
+def _open(statedir: str | None, options: dict[str, str]) -> Batches:
+    """Where blobs are kept. Raises RequestError(ENOTDIR) if the state directory is none, and what the file raises."""
+    if statedir is None:
+        return MemoryStore()
+    folder = Path(statedir)
+    if not folder.is_dir():
+        raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
+    path = str(folder / "content.sqlite")
     try:
         return BlobStore(path, **options)
     except RequestError as error:
@@ -162,16 +171,6 @@ def _open(path: str, options: dict[str, str]) -> BlobStore:
     # A predecessor that crashed never closed its file; the collector does, once it gets round to it.
     gc.collect()
     return BlobStore(path, **options)
-
-
-def _path(statedir: str | None) -> str:
-    """The file. Raises RequestError(ENOTDIR) if the state directory is none."""
-    if statedir is None:
-        return ":memory:"
-    folder = Path(statedir)
-    if not folder.is_dir():
-        raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
-    return str(folder / "content.sqlite")
 
 
 def _options(name: str, args: tuple[str, ...]) -> dict[str, str]:

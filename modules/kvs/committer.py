@@ -76,7 +76,7 @@ class Committer:
             return
         request = self._handle.request
         for found in outcome.objects.values():
-            request("content.store", found.payload, self._stored, commit)
+            request("content.store", found.blob, self._stored, commit)
 
     def _stored(self, response: Message, commit: Commit) -> None:
         if response.errnum and commit.error is None:

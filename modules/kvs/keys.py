@@ -21,7 +21,7 @@ def split(key: str) -> list[str]:
         if not key:
             raise RequestError(errnums.EINVAL, "a key must not be empty; the root is '.'")
         names = [name for name in names if name]
-    return bounded(names)
+    return names if len(names) <= MAX_NAMES else bounded(names)
 
 
 def bounded(names: list[str]) -> list[str]:

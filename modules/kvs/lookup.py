@@ -71,12 +71,14 @@ class Walk:
         self, namespace: str, rootref: str, names: list[str], follow_last: bool, depth: int = 0
     ) -> Steps[tuple[str, str, treeobj.TreeObj]]:
         """The entry at the end of the names, with the namespace and root it was found in."""
-        entry: treeobj.TreeObj = treeobj.dirref(rootref)
+        entry: treeobj.TreeObj = {"ver": treeobj.VERSION, "type": "dirref", "data": [rootref]}
         last = len(names) - 1
         for at, name in enumerate(names):
             kind = entry["type"]
             if kind == "dirref":
-                found = yield from self.load(entry["data"][0])
+                ref = entry["data"][0]
+                # What is at hand is taken without a generator of its own: most often that is the whole path.
+                found = self.view.get(ref) or (yield from self.load(ref))
                 entries = found.entries
             elif kind == "dir":
                 entries = entry["data"]

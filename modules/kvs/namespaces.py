@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from brokersim.brokermod import Message, RequestError, errnums
 
@@ -18,8 +18,7 @@ SYNC: Final = 4
 _FLAGS: Final = NO_MERGE | TXN_COMPACT | SYNC
 
 
-@attrs.frozen(kw_only=True)
-class Transaction:
+class Transaction(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One commit request in wait: its operations, and the request to answer."""
 
     name: str
@@ -106,7 +105,7 @@ class Namespace:
     def put_back(self, failed: Sequence[Transaction]) -> None:
         """Transactions whose merged commit failed wait again, first in line, each for a commit of its own."""
         assert self.queue is not None
-        alone = [attrs.evolve(part, flags=part.flags | NO_MERGE) for part in failed]
+        alone = [msgspec.structs.replace(part, flags=part.flags | NO_MERGE) for part in failed]
         self.queue.extendleft(reversed(alone))
 
     @property

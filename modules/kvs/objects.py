@@ -21,12 +21,12 @@ Entries: TypeAlias = dict[str, treeobj.TreeObj] | Directory
 class StoredObject:
     """A blob of the content store: a value's bytes, or a directory's entries, or both. Its content never changes."""
 
-    __slots__ = ("_entries", "_raw", "epoch", "size")
+    __slots__ = ("_blob", "_entries", "epoch", "size")
 
-    def __init__(self, *, raw: bytes | None = None, entries: Entries | None = None, size: int = 0) -> None:
-        self._raw = raw
+    def __init__(self, blob: blobref.Blob | None = None, entries: Entries | None = None) -> None:
+        self._blob = blob
         self._entries = entries
-        self.size = size if raw is None else len(raw)
+        self.size = 0 if blob is None else blob.size
         self.epoch = 0
 
     @property
@@ -38,24 +38,28 @@ class StoredObject:
         return entries
 
     @property
-    def raw(self) -> bytes:
-        """The blob's bytes, as content.store got them."""
-        raw = self._raw
-        if raw is None:
-            if isinstance(self._entries, Directory):
-                return bytes(self._entries.blob)
-            raw = self._raw = treeobj.encode(treeobj.directory(self._entries or {}))
-        return raw
+    def blob(self) -> blobref.Blob:
+        """What content.store is given."""
+        blob = self._blob
+        if blob is None:
+            entries = self._entries
+            if isinstance(entries, Directory):
+                blob = entries.blob
+            else:
+                blob = blobref.as_blob(treeobj.encode(treeobj.directory(entries or {})))
+            self._blob = blob
+        return blob
 
     @property
-    def payload(self) -> bytes | blobref.Blob:
-        """What content.store is given: the bytes, or what stands for those of a large directory."""
-        return self._entries.blob if isinstance(self._entries, Directory) else self.raw
+    def raw(self) -> bytes:
+        """The blob's bytes, as content.store got them."""
+        blob = self._blob
+        return bytes(self.blob if blob is None else blob)
 
     def keep_one_form(self) -> StoredObject:
         """Itself, with a directory's bytes let go: its entries can give them again."""
         if self._entries is not None:
-            self._raw = None
+            self._blob = None
         return self
 
 
@@ -71,7 +75,7 @@ def _decode_directory(raw: bytes) -> Entries:
 
 
 # Every namespace starts from it, so it is never missing, wherever the content store stands.
-_EMPTY: Final = StoredObject(raw=treeobj.encode(treeobj.directory()), entries={})
+_EMPTY: Final = StoredObject(blobref.as_blob(treeobj.encode(treeobj.directory())), {})
 
 
 class ObjectCache:

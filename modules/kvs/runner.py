@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from brokersim.brokermod import Handle, Message, RequestError, blobref
 
 from .namespaces import Namespaces, unknown_namespace
@@ -16,24 +18,23 @@ Then = Callable[[Any, Any], None]
 Failed = Callable[[RequestError, Any], None]
 
 
-class _Run:
-    """One step function on its way, with whom to tell."""
+class _Run(msgspec.Struct, eq=False):
+    """One step function on its way, with whom to tell, and what it has of what it needs."""
 
-    __slots__ = ("arg", "failed", "found", "missing", "steps", "then")
-
-    def __init__(self, steps: Steps[Any], then: Then, failed: Failed, arg: Any) -> None:
-        self.steps = steps
-        self.then = then
-        self.failed = failed
-        self.arg = arg
-        self.found: dict[str, Any] = {}
-        self.missing = 0
+    steps: Steps[Any]
+    then: Then
+    failed: Failed
+    arg: Any
+    found: dict[str, Any] = {}
+    missing: int = 0
 
 
 class Runner:
     """Runs step functions; their View of what is at hand, too."""
 
-    __slots__ = ("_ask_namespace", "_cache", "_handle", "_loading", "_namespaces", "faults", "running")
+    __slots__ = (
+        "_ask_namespace", "_cache", "_handle", "_loading", "_namespaces", "faults", "get", "holds", "running",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,20 +45,15 @@ class Runner:
     ) -> None:
         self._handle = handle
         self._cache = cache
+        #: View: an object kept here; that it is kept here, so the content store has it.
+        self.get = cache.get
+        self.holds = cache.__contains__
         self._namespaces = namespaces
         self._ask_namespace = ask_namespace
         #: By blobref, the runs that wait for that object.
         self._loading: dict[str, list[_Run]] = {}
         self.faults = 0
         self.running = 0
-
-    def get(self, ref: str) -> StoredObject | None:
-        """View: an object kept here."""
-        return self._cache.get(ref)
-
-    def holds(self, ref: str) -> bool:
-        """View: an object is kept here, so the content store has it."""
-        return ref in self._cache
 
     def root(self, namespace: str) -> str | None:
         """View: the root of a namespace known here."""
@@ -101,7 +97,7 @@ class Runner:
             failure = RequestError(response.errnum, f"object {ref} cannot be loaded: {text}")
             self._fail(waiting, failure)
             return
-        found = StoredObject(raw=response.raw)
+        found = StoredObject(blobref.as_blob(response.raw))
         self._cache.put(ref, found)
         for run in waiting:
             self._found(run, ref, found)

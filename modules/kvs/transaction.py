@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-import attrs
 import msgspec
 
 from brokersim.brokermod import RequestError, blobref, errnums, treeobj
@@ -34,8 +33,7 @@ class Op(msgspec.Struct, gc=False):
     dirent: dict[str, Any] | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """The tree after a commit: its root, and the objects in store order that content does not have yet."""
 
     rootref: str
@@ -114,18 +112,13 @@ class _MissingError(Exception):
         self.ref = ref
 
 
-class _Directory:
+class _Directory(msgspec.Struct, eq=False):
     """A directory being changed: its own copy of the entries, opened subdirectories among them."""
 
-    __slots__ = ("entries", "origin", "touched")
-
-    def __init__(
-        self, entries: dict[str, Any] | Changes, origin: str | None, touched: dict[str, None] | None
-    ) -> None:
-        self.entries = entries
-        self.origin = origin
-        #: Names that may hold what is not in its stored form yet; None for all of them.
-        self.touched = touched
+    entries: dict[str, Any] | Changes
+    origin: str | None
+    #: Names that may hold what is not in its stored form yet; None for all of them.
+    touched: dict[str, None] | None
 
     def put(self, name: str, entry: Any) -> None:
         self.entries[name] = entry
@@ -166,26 +159,26 @@ class _Tree:
         for name in entries if directory.touched is None else directory.touched:
             entry = entries.get(name)
             if type(entry) is _Directory:
-                entries[name] = treeobj.dirref(self.store(entry))
+                entries[name] = {"ver": treeobj.VERSION, "type": "dirref", "data": [self.store(entry)]}
             elif entry is not None and (stored := _STORED.get(entry["type"])):
                 entries[name] = stored(self, entry)
         made = entries.made() if type(entries) is Changes else entries
         if len(made) > LARGE and type(made) is dict:
             made = Directory.of(made)
         if type(made) is Directory:
-            return self._keep(directory, made.ref, StoredObject(entries=made, size=len(made.blob)))
-        raw = treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made})
-        return self._keep(directory, blobref.blobref(raw), StoredObject(raw=raw, entries=made))
-
-    def _keep(self, directory: _Directory, ref: str, found: StoredObject) -> str:
+            ref, blob = made.ref, made.blob
+        else:
+            blob = blobref.as_blob(treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made}))
+            ref = blobref.from_digest(blob.digest)
         if ref != directory.origin and not self._view.holds(ref):
-            self.objects[ref] = found
+            self.objects[ref] = StoredObject(blob, made)
         return ref
 
     def store_blob(self, data: bytes) -> str:
-        ref = blobref.blobref(data)
-        if not self._view.holds(ref):
-            self.objects.setdefault(ref, StoredObject(raw=data))
+        blob = blobref.as_blob(data)
+        ref = blobref.from_digest(blob.digest)
+        if ref not in self.objects and not self._view.holds(ref):
+            self.objects[ref] = StoredObject(blob)
         return ref
 
     def _parent(self, key: str, create: bool) -> tuple[_Directory | None, str]:
@@ -281,7 +274,8 @@ def _stored_value(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
 
 
 def _stored_directory(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
-    return treeobj.dirref(tree.store(_Directory(dict(entry["data"]), None, None)))
+    ref = tree.store(_Directory(dict(entry["data"]), None, None))
+    return {"ver": treeobj.VERSION, "type": "dirref", "data": [ref]}
 
 
 _STORED: Final = {"val": _stored_value, "dir": _stored_directory}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from brokersim.protocol.blobref import as_blob
 from modules.content_cache.entries import BlobCache
 
 TARGET = 10
@@ -50,7 +51,7 @@ class CacheAgainstModel(RuleBasedStateMachine):
         if item is not None and not item["valid"]:
             entry = self.cache.find(digest)
             assert entry is not None
-            self.cache.fill(entry, b"x" * item["size"])
+            self.cache.fill(entry, as_blob(b"x" * item["size"]))
             item["valid"], item["used"] = True, self.epoch
             self.to_the_end(item)
 
@@ -60,7 +61,7 @@ class CacheAgainstModel(RuleBasedStateMachine):
         if item is not None and not item["valid"]:
             entry = self.cache.find(digest)
             assert entry is not None
-            self.cache.fill_dirty(entry, b"x" * item["size"])
+            self.cache.fill_dirty(entry, as_blob(b"x" * item["size"]))
             item["valid"], item["dirty"], item["used"] = True, True, self.epoch
             self.dirtied.append(digest)
 
@@ -117,7 +118,7 @@ def test_what_became_dirty_before_is_stored_when_the_oldest_dirty_entry_is_young
     cache = BlobCache()
     entries = [cache.create(bytes([n])) for n in range(3)]
     for entry in entries:
-        cache.fill_dirty(entry, b"data")
+        cache.fill_dirty(entry, as_blob(b"data"))
     first_two = entries[1].seq
 
     cache.clean(entries[1])

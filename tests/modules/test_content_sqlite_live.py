@@ -110,7 +110,7 @@ def test_after_a_kill_everything_acknowledged_by_a_flush_is_there(tmp_path):
     live(read, state_dir=killed)
 
 
-def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing():
+def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing(tmp_path):
     async def body(instance: Instance) -> None:
         client = instance.client()
         database(instance).execute("PRAGMA max_page_count=5")
@@ -132,10 +132,10 @@ def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing():
         for data in [*blobs, b"and one more"]:
             assert await client.call("content.load", digest_of(data)) == data
 
-    live(body)
+    live(body, state_dir=tmp_path)
 
 
-def test_a_damaged_blob_is_EIO_with_a_line_in_the_log():
+def test_a_damaged_blob_is_EIO_with_a_line_in_the_log(tmp_path):
     async def body(instance: Instance) -> None:
         client = instance.client()
         digest = await client.call("content.store", b"data")
@@ -145,7 +145,7 @@ def test_a_damaged_blob_is_EIO_with_a_line_in_the_log():
         assert await errnum(client.call("content.load", digest)) == EIO
         assert len(log_of(instance, f"blob sha1-{digest.hex()} is damaged")) == 1
 
-    live(body)
+    live(body, state_dir=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_a_store_that_fails_fails_its_commit_and_the_root_does_not_move():
     live(body, attrs={"content.blob-size-limit": "400"})
 
 
-def test_a_synced_commit_that_cannot_be_made_durable_fails_and_the_root_does_not_move():
+def test_a_synced_commit_that_cannot_be_made_durable_fails_and_the_root_does_not_move(tmp_path):
     async def body(instance: Instance) -> None:
         client = instance.client()
         await commit(client, put("a", "1"), flags=SYNC)
@@ -296,7 +296,7 @@ def test_a_synced_commit_that_cannot_be_made_durable_fails_and_the_root_does_not
         await instance.sleep(2)
         assert (await commit(client, put("a", "4"), flags=SYNC))["rootseq"] == 3
 
-    live(body, modules=(*STORAGE, "heartbeat"))
+    live(body, modules=(*STORAGE, "heartbeat"), state_dir=tmp_path)
 
 
 def test_a_sync_of_another_namespace_flushes_and_leaves_the_checkpoint_alone():

@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from brokersim.protocol import treeobj
+from brokersim.protocol.blobref import as_blob
 from brokersim.protocol.errnums import EINVAL, EIO, EISDIR, ELOOP, ENOENT, ENOTDIR, ENOTSUP, RequestError
 from modules.kvs import keys
 from modules.kvs.lookup import MAX_LINKS, READDIR, READLINK, TREEOBJ, WATCH_FLAGS
@@ -181,14 +182,14 @@ def test_dots_too_many_are_ignored(store, key):
 @pytest.mark.parametrize("blob", [b"no json", b'{"data":"MQ==","type":"val","ver":1}', b'{"ver":1}', b""])
 def test_a_directory_that_is_damaged_is_EIO(blob):
     with pytest.raises(RequestError) as caught:
-        _ = StoredObject(raw=blob).entries
+        _ = StoredObject(as_blob(blob)).entries
 
     assert caught.value.errno == EIO
 
 
 def test_a_blob_read_as_value_and_as_directory_serves_both():
     directory = treeobj.encode(treeobj.directory({"x": treeobj.val(b"1")}))
-    as_value, as_directory = StoredObject(raw=directory), StoredObject(entries={"x": treeobj.val(b"1")})
+    as_value, as_directory = StoredObject(as_blob(directory)), StoredObject(entries={"x": treeobj.val(b"1")})
 
     assert as_value.entries == as_directory.entries
     assert as_value.raw == as_directory.raw == directory

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from brokersim.protocol import treeobj
+from brokersim.protocol.blobref import as_blob
 from modules.kvs.objects import AGE_LIMIT, ObjectCache, StoredObject
 
 NAMES = st.sampled_from("abcdef")
@@ -46,7 +47,7 @@ class Model:
 def test_cache_keeps_what_a_plain_list_would_keep(steps, limit):
     cache, model = ObjectCache(size_limit=limit), Model(limit)
     actions = {
-        "put": lambda name, size: cache.put(name, StoredObject(raw=b"x" * size)),
+        "put": lambda name, size: cache.put(name, StoredObject(as_blob(b"x" * size))),
         "get": lambda name, _size: cache.get(name),
         "expire": lambda _name, _size: cache.expire(),
     }
@@ -74,8 +75,8 @@ def test_the_empty_directory_is_always_at_hand():
 
 def test_an_object_older_than_five_heartbeats_is_dropped_unless_used():
     cache = ObjectCache()
-    cache.put("used", StoredObject(raw=b"1"))
-    cache.put("unused", StoredObject(raw=b"2"))
+    cache.put("used", StoredObject(as_blob(b"1")))
+    cache.put("unused", StoredObject(as_blob(b"2")))
 
     for _ in range(AGE_LIMIT + 1):
         cache.expire()

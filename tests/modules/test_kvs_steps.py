@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brokersim.protocol import treeobj
-from brokersim.protocol.blobref import blobref
+from brokersim.protocol.blobref import as_blob, blobref
 from brokersim.protocol.errnums import ENOENT, RequestError
 from modules.kvs import lookup, transaction
 from modules.kvs.objects import StoredObject
@@ -48,7 +48,7 @@ class Store:
         kind, names = need
         if kind == ROOTS:
             return lambda: steps.send({name: self.roots[name] for name in names})
-        found = {name: StoredObject(raw=self.blobs[name]) for name in names}
+        found = {name: StoredObject(as_blob(self.blobs[name])) for name in names}
         if not self.cold:
             self.cache.update(found)
         return lambda: steps.send(found)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -262,18 +262,17 @@ class Faults:
 
     def _fill_disk(self, fault: Fault) -> None:
         """No database of a module may grow: SQLite then answers every write that needs a page with FULL."""
-        databases = [
-            database
+        undo = [
+            _stop_growing(database)
             for module in self.instance.modules(fault.rank or 0)
             if fault.to in (None, module.name)
             for database in _databases(module.handle.owner)
         ]
-        if not databases:
+        if not undo:
             raise ValueError(
                 f"fault fill-disk: no module {fault.to or ''} on rank {fault.rank or 0} keeps a database"
             )
-        before = [_limit_pages(database) for database in databases]
-        fault.undo = partial(_restore, databases, before)
+        fault.undo = partial(_call_all, undo)
         self.ledger.on_error[ENOSPC] = partial(self._refused, fault)
 
     def _refused(self, fault: Fault, line: Line) -> None:
@@ -329,24 +328,34 @@ class _FaultyQueue(deque[Message]):
             self.let_go(held)
 
 
-def _databases(owner: Any) -> list[sqlite3.Connection]:
+@runtime_checkable
+class _Database(Protocol):
+    """What a module has in the place of an SQLite database, and can be told to grow no more."""
+
+    def stop_growing(self) -> Callable[[], None]:
+        """Refuse from now on with ENOSPC what takes more room; what ends that."""
+
+
+def _databases(owner: Any) -> list[sqlite3.Connection | _Database]:
     """The open databases of a module's object, its own or those of the objects it is made of."""
     parts = list(getattr(owner, "__dict__", {}).values())
     parts += [inner for part in parts for inner in getattr(part, "__dict__", {}).values()]
-    return [part for part in parts if isinstance(part, sqlite3.Connection)]
+    return [part for part in parts if isinstance(part, sqlite3.Connection | _Database)]
 
 
-def _limit_pages(database: sqlite3.Connection) -> int:
-    """Let a database have no page more than it has; the limit it had."""
+def _stop_growing(database: sqlite3.Connection | _Database) -> Callable[[], None]:
+    """Let a database have no page more than it has; what gives it back the limit it had."""
+    if isinstance(database, _Database):
+        return database.stop_growing()
     (before,) = database.execute("PRAGMA max_page_count").fetchone()
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     _set_pages(database, pages)
-    return int(before)
+    return partial(_set_pages, database, before)
 
 
-def _restore(databases: list[sqlite3.Connection], limits: list[int]) -> None:
-    for database, limit in zip(databases, limits, strict=True):
-        _set_pages(database, limit)
+def _call_all(actions: list[Callable[[], None]]) -> None:
+    for action in actions:
+        action()
 
 
 def _set_pages(database: sqlite3.Connection, limit: int) -> None:

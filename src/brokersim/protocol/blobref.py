@@ -1,7 +1,7 @@
 """Knows how content names itself, ``sha1-`` and 40 hex digits; not what a blob holds, nor where it is.
 
-Also blobs that are not held as bytes: in process, a large one that grew by a little can go from hand to hand at the
-price of what is new in it. On the wire, and for whoever asks, it is bytes like any other.
+Also blobs that carry their digest: in process, one goes from hand to hand hashed once, and a large one that grew by a
+little at the price of what is new in it. On the wire, and for whoever asks, it is bytes like any other.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from hashlib import sha1
 from typing import Final, NamedTuple
+
+import msgspec
 
 from brokersim.protocol.quoting import quoted
 
@@ -58,33 +60,29 @@ class Patch(NamedTuple):
         data[self.offset : self.offset + self.removed] = self.inserted
 
 
-class Blob:
-    """A blob by its SHA-1 digest; ``bytes(blob)`` makes its bytes anew each time, ``len(blob)`` costs nothing.
+class Blob(msgspec.Struct, frozen=True, eq=False):
+    """A blob by its SHA-1 digest: ``bytes(blob)`` gives its bytes, ``len(blob)`` costs nothing.
 
-    ``patch`` tells how it differs from another blob, if that is known. Who makes one answers for digest, size and
-    patch: nobody hashes it again.
+    ``source`` is its bytes, or what makes them anew each time. ``patch`` tells how it differs from another blob, if
+    that is known. Who makes one answers for all of it: nobody hashes it again.
     """
 
-    __slots__ = ("_make", "_size", "digest", "patch")
-
-    def __init__(
-        self, digest: bytes, size: int, make: Callable[[], bytes], patch: Patch | None = None
-    ) -> None:
-        self.digest = digest
-        self._size = size
-        self._make = make
-        self.patch = patch
+    digest: bytes
+    size: int
+    source: bytes | Callable[[], bytes]
+    patch: Patch | None = None
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def __bytes__(self) -> bytes:
-        return self._make()
+        source = self.source
+        return source if isinstance(source, bytes) else source()
 
     def __repr__(self) -> str:
-        return f"Blob({from_digest(self.digest)}, {self._size} bytes)"
+        return f"Blob({from_digest(self.digest)}, {self.size} bytes)"
 
 
-def digest_of(data: bytes | Blob) -> bytes:
-    """The SHA-1 of a blob's bytes, 20 bytes; one that is not held as bytes knows its own."""
-    return data.digest if isinstance(data, Blob) else sha1(data).digest()
+def as_blob(data: bytes | Blob) -> Blob:
+    """A blob that knows its digest: itself, or the bytes, hashed."""
+    return data if isinstance(data, Blob) else Blob(sha1(data).digest(), len(data), data)

@@ -24,7 +24,7 @@ VERSION: Final = 1
 #: depth only comes from a peer; the bound keeps later recursive walks safe.
 MAX_DEPTH: Final = 128
 
-_KEYS: Final = dict.fromkeys(("ver", "type", "data")).keys()  # a set that keeps its order, for messages
+_KEYS: Final = ("ver", "type", "data")
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _decode_json = msgspec.json.Decoder().decode
 
@@ -95,7 +95,7 @@ def check(obj: Any) -> TreeObj:
     Raises RequestError(EPROTO) whose text names the entry and the fault:
     ``treeobj 'a.b': data of a val must be base64 text``.
     """
-    todo = [("", obj, 0)]
+    todo = [(name, entry, 1) for name, entry in _check_one("", obj).items()]
     while todo:  # a list, not recursion: the depth is the peer's choice
         at, item, depth = todo.pop()
         entries = _check_one(at, item)
@@ -111,16 +111,18 @@ def _check_one(at: str, obj: Any) -> Mapping[str, Any]:
     """Checks one level; the entries still to be checked."""
     if not isinstance(obj, dict):
         raise _malformed(at, f"must be a JSON object, not {_kind(obj)}")
-    if not obj.keys() >= _KEYS:
-        raise _malformed(at, f"lacks {', '.join(key for key in _KEYS if key not in obj)}")
-    if type(obj["ver"]) is not int or obj["ver"] != VERSION:  # True == 1 in Python, not in JSON
-        raise _malformed(at, f"ver must be {VERSION}, not {quoted(obj['ver'])}")
-    check_data = _CHECKS.get(obj["type"]) if isinstance(obj["type"], str) else None
+    try:
+        ver, kind, data = obj["ver"], obj["type"], obj["data"]
+    except KeyError:
+        raise _malformed(at, f"lacks {', '.join(key for key in _KEYS if key not in obj)}") from None
+    if type(ver) is not int or ver != VERSION:  # True == 1 in Python, not in JSON
+        raise _malformed(at, f"ver must be {VERSION}, not {quoted(ver)}")
+    check_data = _CHECKS.get(kind) if isinstance(kind, str) else None
     if check_data is None:
-        raise _malformed(at, f"type must be one of {', '.join(_CHECKS)}, not {quoted(obj['type'])}")
+        raise _malformed(at, f"type must be one of {', '.join(_CHECKS)}, not {quoted(kind)}")
     if len(obj) > len(_KEYS):
         _check_extra(at, obj)
-    return check_data(at, obj["data"])
+    return check_data(at, data)
 
 
 def _check_extra(at: str, obj: TreeObj) -> None:

@@ -1,0 +1,197 @@
+"""Knows which blobs wait to be written, when they make a batch and what is kept of each; not where they are written.
+
+A stored blob is acknowledged from memory and written with others at once; ``flush`` is what makes it durable. A
+write that fails loses nothing: blobs stay in memory, and new ones are refused until one works.
+A blob that comes with what it differs in from one that is here is kept as that difference, as long as reading it does
+not take too many steps: else a directory that grows would be kept whole at each change.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from hashlib import sha1
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from brokersim.brokermod import RequestError, blobref, errnums
+
+#: Blobs in memory at which they are written at once: 4 ms for blobs of 1 KiB, and no gain beyond it.
+BATCH_ROWS: Final = 1000
+#: The same in bytes, so that large blobs do not pile up.
+BATCH_BYTES: Final = 8 * 1024 * 1024
+#: Bytes a blob may need beyond its own, generously.
+ROW_OVERHEAD: Final = 1024
+#: Differences on one another, at most: reading the last of them takes as many look-ups, of 5 µs each.
+STEPS_MAX: Final = 500
+#: Blobs whose place in such a row is remembered: the versions of all directories that are being written.
+CHAINS_MAX: Final = 4096
+
+#: A blob that waits: its bytes, or one that has a patch, which is what is kept.
+Waiting: TypeAlias = bytes | blobref.Blob
+
+
+class Batches(ABC):
+    """Blobs by SHA-1 digest and checkpoints by key, on their way to where they are kept."""
+
+    def __init__(self, path: str, longest: int) -> None:
+        #: Names the place in errors.
+        self.path = path
+        #: One blob too long would hold up its whole batch for ever, so it must not get in.
+        self._longest = longest
+        #: Blobs acknowledged but not yet written, by digest.
+        self._pending: dict[bytes, Waiting] = {}
+        self._pending_bytes = 0
+        #: Differences between a blob and the next that was kept whole; the least recently stored go first.
+        self._steps: OrderedDict[bytes, int] = OrderedDict()
+        #: Why the last batch could not be written, if it could not.
+        self.failure: RequestError | None = None
+        self.writes = 0
+
+    # -- the place: each of these raises RequestError for a fault of it
+
+    @abstractmethod
+    def _put(self, blobs: dict[bytes, Waiting]) -> None:
+        """Keep all of them or none."""
+
+    @abstractmethod
+    def _whole(self, digest: bytes) -> bytes | None:
+        """A blob that is kept whole, None if there is none."""
+
+    @abstractmethod
+    def _patch(self, digest: bytes) -> blobref.Patch | None:
+        """What a blob differs in from another, None if there is none that is kept this way."""
+
+    @abstractmethod
+    def _put_checkpoint(self, key: str, text: str) -> None:
+        """Keep a text, durably, in place of the one there was."""
+
+    @abstractmethod
+    def _checkpoint(self, key: str) -> Any:
+        """The text under a key, None if there is none."""
+
+    @abstractmethod
+    def _size(self) -> int:
+        """Bytes that all of it takes."""
+
+    # -- blobs
+
+    def store(self, data: bytes | blobref.Blob) -> bytes:
+        """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
+        blob = blobref.as_blob(data)
+        digest = blob.digest
+        if blob.size > self._longest:
+            raise RequestError(
+                errnums.EFBIG, f"blob of {blob.size} bytes, the limit of SQLite is {self._longest}"
+            )
+        if self.failure is not None:
+            raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
+        if digest not in self._pending:
+            kept = self._pending[digest] = self._shortest(blob)
+            patch = kept.patch if isinstance(kept, blobref.Blob) else None
+            self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
+        return digest
+
+    def _shortest(self, blob: blobref.Blob) -> Waiting:
+        """Itself, to be kept as a difference, if that is shorter and what it differs from is known to be here."""
+        patch = blob.patch
+        if patch is None and isinstance(blob.source, bytes):
+            return blob.source  # nothing that grows is held as bytes, so nothing will differ from it
+        before = self._steps.get(patch.base) if patch is not None else None
+        is_patched = (
+            patch is not None
+            and before is not None
+            and before < STEPS_MAX
+            and len(patch.inserted) + ROW_OVERHEAD < len(blob)
+        )
+        if blob.digest not in self._steps:
+            self._steps[blob.digest] = before + 1 if before is not None and is_patched else 0
+            if len(self._steps) > CHAINS_MAX:
+                self._steps.popitem(last=False)
+        return blob if is_patched else bytes(blob)
+
+    @property
+    def is_batch_full(self) -> bool:
+        """Enough is waiting to be written at once."""
+        return len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
+
+    @property
+    def pending(self) -> int:
+        """Blobs waiting to be written."""
+        return len(self._pending)
+
+    def load(self, digest: bytes) -> bytes:
+        """The blob. Raises RequestError: ENOENT there is none, EIO what is stored has another hash."""
+        pending = self._pending.get(digest)
+        if pending is not None:
+            return bytes(pending)
+        data = self._stored(digest)
+        if sha1(data).digest() != digest:
+            ref = blobref.from_digest(digest)
+            raise RequestError(
+                errnums.EIO, f"{self.path}: blob {ref} is damaged: its {len(data)} bytes have another hash"
+            )
+        return data
+
+    def _stored(self, digest: bytes) -> bytes:
+        """A blob that was written, put together from the one kept whole and the differences behind it."""
+        patches: list[blobref.Patch] = []
+        base = digest
+        while (whole := self._whole(base)) is None:
+            patch = self._patch(base)
+            if patch is None and not patches:
+                raise RequestError(errnums.ENOENT)
+            if patch is None or len(patches) > STEPS_MAX:
+                return b""  # what it differs from is gone: damaged, as its hash will tell
+            patches.append(patch)
+            base = patch.base
+        if not patches:
+            return whole
+        data = bytearray(whole)
+        for patch in reversed(patches):
+            patch.apply(data)
+        return bytes(data)
+
+    def flush(self) -> None:
+        """Write what is pending in one go; after it, killing the process loses none of it."""
+        if not self._pending:
+            return
+        try:
+            self._put(self._pending)
+        except RequestError as error:
+            self.failure = error
+            raise
+        self.writes += 1
+        self.failure = None
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    # -- checkpoints
+
+    def checkpoint_put(self, key: str, value: Any) -> None:
+        """Keep a JSON value under a key, durably, and all blobs stored before it."""
+        text = msgspec.json.encode(value).decode()
+        self.flush()
+        self._put_checkpoint(key, text)
+        self.writes += 1
+
+    def checkpoint_get(self, key: str) -> Any:
+        """The value under a key. Raises RequestError: ENOENT there is none, EIO it is damaged."""
+        text = self._checkpoint(key)
+        if text is None:
+            raise RequestError(errnums.ENOENT)
+        try:
+            return msgspec.json.decode(text)
+        except (msgspec.DecodeError, TypeError):
+            raise RequestError(errnums.EIO, f"{self.path}: checkpoint {key!r} is damaged: not JSON") from None
+
+    # -- the whole
+
+    def close(self) -> None:
+        """Write what is pending."""
+        self.flush()
+
+    def statistics(self) -> dict[str, int]:
+        """Size of all that was written in bytes, blobs waiting, and how often was written."""
+        return {"dbfile_size": self._size(), "pending": self.pending, "writes": self.writes}

@@ -1,0 +1,151 @@
+"""Blobs without a state directory: whatever is asked, memory answers as a file does, and so does its module."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+import brokersim
+from brokersim.protocol import blobref
+from brokersim.protocol.errnums import EFBIG, ENOENT, ENOSPC, RequestError
+from modules.content_sqlite.memory import LONGEST, MemoryStore
+from modules.content_sqlite.store import BlobStore
+
+BLOBS = st.one_of(st.binary(max_size=2), st.binary(min_size=2000, max_size=2000))
+
+
+def digest_of(data: bytes) -> bytes:
+    return hashlib.sha1(data).digest()
+
+
+def outcome(action: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return action(*args)
+    except RequestError as error:
+        return error.errno
+
+
+class MemoryAgainstFile(RuleBasedStateMachine):
+    """Both are told the same; what they answer, and what waits, must be the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.file = BlobStore(f"{self.folder.name}/content.sqlite", synchronous="OFF")
+        self.memory = MemoryStore()
+        self.blobs: list[bytes] = [b"never stored"]
+
+    def teardown(self) -> None:
+        self.memory.close()
+        self.file.close()
+        self.folder.cleanup()
+
+    def both(self, method: str, *args: Any) -> Any:
+        one, other = (outcome(getattr(store, method), *args) for store in (self.file, self.memory))
+        assert one == other
+        return one
+
+    @rule(data=BLOBS)
+    def store(self, data):
+        assert self.both("store", data) == digest_of(data)
+        self.blobs.append(data)
+
+    @rule(inserted=st.binary(max_size=2), offset=st.integers(0, 1999), data=st.data())
+    def store_as_difference(self, inserted, offset, data):
+        base = data.draw(st.sampled_from(self.blobs))
+        changed = bytearray(base)
+        patch = blobref.Patch(digest_of(base), min(offset, len(base)), 1, inserted)
+        patch.apply(changed)
+        made = bytes(changed)
+        blob = blobref.Blob(digest_of(made), len(made), made.__bytes__, patch)
+        assert self.both("store", blob) == blob.digest
+        self.blobs.append(made)
+
+    @rule(data=st.data())
+    def load(self, data):
+        blob = data.draw(st.sampled_from(self.blobs))
+        known = blob in self.blobs[1:]
+        assert self.both("load", digest_of(blob)) == (blob if known else ENOENT)
+
+    @rule()
+    def flush(self):
+        self.both("flush")
+        assert (
+            len(self.memory._patches) == self.file._db.execute("SELECT count(*) FROM patches").fetchone()[0]
+        )
+
+    @rule(key=st.sampled_from("ab"), value=st.dictionaries(st.text(), st.none()))
+    def checkpoint_put(self, key, value):
+        self.both("checkpoint_put", key, value)
+
+    @rule(key=st.sampled_from("abc"))
+    def checkpoint_get(self, key):
+        self.both("checkpoint_get", key)
+
+    @invariant()
+    def the_same_waits(self):
+        for figure in ("pending", "writes", "is_batch_full", "failure"):
+            assert getattr(self.file, figure) == getattr(self.memory, figure)
+
+
+TestMemoryAgainstFile = MemoryAgainstFile.TestCase
+
+
+def test_the_longest_blob_is_that_of_a_file(tmp_path):
+    file, memory = BlobStore(str(tmp_path / "content.sqlite")), MemoryStore()
+    assert (file._longest, memory._longest) == (LONGEST, LONGEST)
+    file.close()
+    memory._longest = 10
+    with pytest.raises(RequestError) as caught:
+        memory.store(b"0123456789+")
+    assert caught.value.errno == EFBIG
+
+
+def test_its_size_is_that_of_what_was_written():
+    store = MemoryStore()
+    store.store(b"x" * 100)
+    assert store.statistics() == {"dbfile_size": 0, "pending": 1, "writes": 0}
+    for _ in range(2):
+        store.store(b"x" * 100)
+        store.flush()
+    assert store.statistics() == {"dbfile_size": 100, "pending": 0, "writes": 2}
+
+
+def test_told_to_stop_growing_it_is_full_for_what_is_new_and_loses_nothing():
+    store = MemoryStore()
+    store.store(b"old")
+    store.flush()
+    go_on = store.stop_growing()
+    store.store(b"old")
+    store.flush()
+    store.store(b"new")
+    for action, *args in (
+        (store.flush,),
+        (store.store, b"refused while it fails"),
+        (store.checkpoint_put, "k", {}),
+    ):
+        assert outcome(action, *args) == ENOSPC
+    assert (store.pending, store.load(digest_of(b"new"))) == (1, b"new")
+
+    go_on()
+    store.flush()
+    assert (store.pending, store.load(digest_of(b"new")), store.failure) == (0, b"new", None)
+
+
+def test_an_instance_without_a_state_directory_has_no_file_and_reads_what_its_cache_dropped():
+    async def main() -> None:
+        async with brokersim.open_instance(modules=("content-cache", "content-sqlite")) as instance:
+            client = instance.client()
+            digest = await client.call("content.store", b"x")
+            await client.call("content.flush")
+            await client.call("content.dropcache")
+            assert await client.call("content.load", digest) == b"x"
+            assert instance.module(0, "content-sqlite").handle.owner._store.path == ":memory:"
+
+    brokersim.run(main)
