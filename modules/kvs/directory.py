@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import sha1
 from typing import Any, Final
 
@@ -77,7 +78,7 @@ class Directory:
         self._marks: list[tuple[Any, int]] = base._marks[:first] if base else []
         digest, size = self._hash(base, first)
         patch = base._patch(self, first, behind) if base else None
-        self.blob = blobref.Blob(digest, size, self._bytes, patch)
+        self.blob = blobref.Blob(digest, size, partial(_bytes, runs), patch)  # not its method: no cycle
         self.ref = blobref.from_digest(digest)
 
     @classmethod
@@ -143,9 +144,6 @@ class Directory:
             now[same : len(now) - tail],
         )
 
-    def _bytes(self) -> bytes:
-        return b"".join((_HEAD, b",".join(run.raw for run in self._runs), _TAIL))
-
     # -- as a mapping
 
     def get(self, name: str) -> treeobj.TreeObj | None:
@@ -183,6 +181,10 @@ class Changes:
     def made(self) -> Directory | dict[str, Any]:
         """The version that has the changes."""
         return self._base.changed(self._changes)
+
+
+def _bytes(runs: Sequence[_Run]) -> bytes:
+    return b"".join((_HEAD, b",".join(run.raw for run in runs), _TAIL))
 
 
 def _part(name: str, value: treeobj.TreeObj) -> bytes:
