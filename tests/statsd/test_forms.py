@@ -43,6 +43,7 @@ def judging(dialect: str, config: AggregatorConfig) -> Aggregator:
 @example([[b"a:5|g", b"a:+5|g|#b:1", b"a:-0|g"]], "strict", 0)
 @example([[b"a:1|ms|@0.5", b"a:1:2|ms|@0.5"]], "strict", 0)
 @example([[b"a:0|C", b"a:7|C", b"a:3|C"]], "strict", 1)
+@example([[b"toString:0|g", b"toString:+1|g"]], "etsy", 0)
 def test_a_known_form_says_what_the_judge_says(rounds: list[list[bytes]], dialect: str, ttl: int):
     config = AggregatorConfig(counter_ttl=ttl, gauge_ttl=ttl, timer_ttl=ttl, max_keys=12)
     quick, slow = Aggregator(dialect, config), judging(dialect, config)

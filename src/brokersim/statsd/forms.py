@@ -5,6 +5,7 @@ Knows nothing of tables; a value it is not sure of is nobody's, and its line is 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from brokersim.statsd.numbers import Number
@@ -30,7 +31,9 @@ class Form(NamedTuple):
 class Forms:
     """The forms seen. Lines are cut into name, value and suffix at the first `:` and then the first `|`."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: Container[bytes] = ()) -> None:
+        """``without``: keys whose lines are judged each time, because what they say depends on the value's sign."""
+        self._without = without
         self._forms: dict[tuple[bytes, bytes], Form] = {}
         self.find = self._forms.get
 
@@ -46,6 +49,8 @@ class Forms:
         forms = {Form(each.kind, each.key, each.weight) for each in judgement.samples}
         form = forms.pop()
         if forms or (b":" in field and form.kind != TIMERS) or not 1 <= form.weight <= _LARGEST_WEIGHT:
+            return
+        if form.key in self._without:
             return
         if len(self._forms) >= _LIMIT:
             self._forms.clear()

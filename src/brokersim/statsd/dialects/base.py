@@ -67,6 +67,8 @@ class Dialect:
     plain_decimals: ClassVar[bool] = True
     # True: whether a line is good, and what its value does, never depends on the value but for being a plain number.
     has_forms: ClassVar[bool] = False
+    #: Except of these keys: what their lines say does not follow from the form.
+    without_forms: ClassVar[frozenset[bytes]] = frozenset()
     # True: `k:1:2:3|ms` is three timings.
     packs_values: ClassVar[bool] = False
     # True: a bad line counts as a metric received.

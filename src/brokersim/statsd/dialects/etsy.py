@@ -43,6 +43,7 @@ class Etsy(GraphiteDialect):
 
     name: ClassVar[str] = "etsy"
     has_forms: ClassVar[bool] = True
+    without_forms: ClassVar[frozenset[bytes]] = _INHERITED
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__(config)
