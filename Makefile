@@ -150,8 +150,8 @@ pins:
 	"$(PYTHON)" -m venv build/pins
 	build/pins/bin/python -m pip install $(PIP_OPTIONS) uv
 	@mkdir -p build/pinned
-	$(PIN) pyproject.toml -o build/pinned/run.txt >/dev/null
-	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet -o build/pinned/test.txt >/dev/null
+	$(PIN) pyproject.toml --extra tui -o build/pinned/run.txt >/dev/null
+	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet --extra tui -o build/pinned/test.txt >/dev/null
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
 	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null
 	@for name in run test build interop; do \

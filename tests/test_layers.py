@@ -134,7 +134,7 @@ def impure_imports(tree: Path) -> list[str]:
 
 
 def undeclared_imports(tree: Path) -> list[str]:
-    declared = declared_libraries("fast", "plot", "parquet") | sys.stdlib_module_names | {"brokersim"}
+    declared = declared_libraries("fast", "plot", "parquet", "tui") | sys.stdlib_module_names | {"brokersim"}
     for_tests = declared | declared_libraries("test")
     return [
         f"{path.relative_to(tree)}:{line}: imports {name}, which pyproject.toml does not declare"

@@ -107,9 +107,10 @@ def names(requirements: list[str]) -> set[str]:
     return {re.split(r"[<>=!~\[; ]", line)[0] for line in requirements}
 
 
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 PINNED = {
-    "run.txt": PROJECT["project"]["dependencies"],
-    "test.txt": PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["test"],
+    "run.txt": PROJECT["project"]["dependencies"] + EXTRAS["tui"],
+    "test.txt": PROJECT["project"]["dependencies"] + EXTRAS["test"] + EXTRAS["tui"],
     "build.txt": PROJECT["build-system"]["requires"],
 }
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-# Ends only when somebody presses ^C; tests/cli follows traces.
-ENDLESS = ("module trace",)
+# End only when somebody presses ^C; tests/cli follows traces, and looks at top.
+ENDLESS = ("module trace", "brokersim top")
 
 
 def blocks(language: str) -> list[str]:

@@ -202,6 +202,10 @@ class ContentCache(BrokerModule):
         """Flux's figures under Flux's names, and the durations of loads and stores in ms."""
         return self._gauges() | {"load": self._loads.statistics(), "store": self._stores.statistics()}
 
+    def listed_figures(self) -> dict[str, Any]:
+        """What a listing of modules shows of it: how long loads and stores took, in ms."""
+        return {"timings": {"load": self._loads.statistics(), "store": self._stores.statistics()}}
+
     async def teardown(self) -> None:
         """Writes what is dirty to the backing store."""
         if self.handle.rank or not self._cache.dirty:

@@ -114,6 +114,10 @@ class JobManager(BrokerModule):
             "eventlog_watches": len(self._info),
         }
 
+    def listed_figures(self) -> dict[str, object]:
+        """What a listing of modules shows of it: jobs by state."""
+        return {"jobs": self._machine.jobs.counts.to_dict()}
+
     def _job(self, job: int) -> Job:
         found = self._machine.jobs.get(job)
         if found is None:

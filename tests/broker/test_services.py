@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from brokersim.broker.instance import Instance
-from brokersim.broker.methods import METHODS
+from brokersim.broker.methods import METHODS, message_counts
 from brokersim.broker.services import TABLE
 from brokersim.protocol.errnums import EINVAL, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import REQUEST, Message
@@ -291,14 +291,67 @@ def test_shutdown_ends_the_module():
 
 def test_the_list_of_modules_has_fluxs_keys_and_ours():
     async def body(instance: Instance) -> None:
-        (one,) = (await instance.client().call("module.list"))["mods"]
+        await instance.sleep(1.5)
+        answer = await instance.client().call("module.list")
+        (one,) = answer["mods"]
         assert one.pop("path").endswith("kinds.py")
         assert one == {
-            "name": "kinds", "idle": 0, "status": 1, "services": ["kinds"], "sendqueue": 0, "recvqueue": 0,
-            "mask": 0, "hook": "prepare", "iterations": 4, "idle_calls": 0, "packets": 0,
+            "name": "kinds", "idle": 1, "status": 1, "services": ["kinds"], "sendqueue": 0, "recvqueue": 0,
+            "mask": 0, "hook": "prepare", "iterations": 4, "idle_calls": 0, "packets": 0, "open": 0,
+            "uuid": instance.modules(0)[0].handle.uuid, **message_counts(instance.modules(0)[0].handle.counts),
         }  # fmt: skip
+        assert answer["time"] == instance.broker(0).endpoint.now() == 1.5
 
     live(body, "kinds")
+
+
+OPEN = """\
+from brokersim.brokermod import BrokerModule, request_handler
+
+class Open(BrokerModule):
+    def listed_figures(self):
+        return {"answer": 42 / (self.name != "broken")}
+
+    @request_handler("ask")
+    async def ask(self, msg):
+        await self.handle.call("silent.wait")
+
+    @request_handler("wait")
+    def wait(self, msg):
+        pass
+"""
+
+
+def test_a_listed_module_shows_its_open_requests_and_figures_of_its_own(tmp_path):
+    file = tmp_path / "open.py"
+    file.write_text(OPEN)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(str(file))
+        await instance.load(str(file), name="silent")
+        client = instance.client()
+        client.request("open.ask")
+        await instance.sleep(0.1)
+        before = list(instance.modules(0)[0].handle.counts)
+        one, other = (await client.call("module.list"))["mods"]
+        assert (one["open"], other["open"], one["figures"]) == (1, 0, {"answer": 42})
+        assert instance.modules(0)[0].handle.counts == before, "to be listed is no message to the module"
+
+    live(body)
+
+
+def test_a_module_whose_figures_raise_ends_and_the_list_is_answered(tmp_path):
+    file = tmp_path / "open.py"
+    file.write_text(OPEN)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(str(file), name="broken")
+        (one,) = (await instance.client().call("module.list"))["mods"]
+        assert "figures" not in one
+        assert instance.modules(0) == []
+        assert "ZeroDivisionError" in "".join(instance.broker(0).log.lines())
+
+    live(body)
 
 
 def test_overlay_and_groups_describe_the_tree():

@@ -51,7 +51,7 @@ IDS = [" ".join(path) for path, _ in COMMANDS]
 
 def test_the_commands_are_those_promised() -> None:
     promised = {
-        "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report",
+        "": "start stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report top",
         "module": "list load remove reload stats debug trace replay",
         "runs": "list show export rm",
         "event": "pub sub",
@@ -120,7 +120,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(run: Run) -> None:
     [
         ("getattr", "rank"), ("module", "list"), ("ping", "-c", "1", "kvs"), ("kvs", "get", "a"),
         ("rpc", "kvs.getroot"), ("event", "pub", "x"), ("module", "debug", "kvs"), ("content", "flush"),
-        ("cron", "list"), ("job", "list"), ("kvs", "put", "a=1"),
+        ("cron", "list"), ("job", "list"), ("kvs", "put", "a=1"), ("top", "-h"),
     ],
 )  # fmt: skip
 def test_a_client_command_imports_nothing_heavy(words: tuple[str, ...], fake: FakeBroker) -> None:

@@ -23,6 +23,7 @@ from brokersim.broker.trace import ModuleTrace
 from brokersim.protocol.errnums import EINVAL, EIO, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_UPSTREAM, REQUEST, ROLE_OWNER, Message
 from brokersim.protocol.settings import check_hook
+from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.loop import NS, Flood, Livelock
 
 if TYPE_CHECKING:
@@ -273,12 +274,16 @@ class TraceArgs(msgspec.Struct):
 
 
 def module_list(self: BrokerEndpoint, request: Message) -> None:
-    mods = [_listed(self, module) for module in self.broker.instance.modules(self.rank)]
-    self.respond(request, {"mods": mods})
+    mods = [_listed(self, module, request) for module in self.broker.instance.modules(self.rank)]
+    # The time, so that who asks twice knows how far apart the counters are by the clock that moved them.
+    self.respond(request, {"mods": mods, "time": self.now()})
 
 
-def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
-    """Flux's keys, and ours: the mask, the hook, how often the loop turned, and a process of its own, if it has one."""
+def _listed(self: BrokerEndpoint, module: Module, request: Message) -> dict[str, Any]:
+    """Flux's keys, and ours: counters, mask, hook, how often the loop turned, a process of its own if it has one.
+
+    All that ``brokersim top`` shows is in it, so that a look at a module is no message to the module.
+    """
     handle = module.handle
     process = {"pid": module.pid, "loader": module.loader} if isinstance(module, RemoteModule) else {}
     if handle.station is not None:
@@ -299,8 +304,24 @@ def _listed(self: BrokerEndpoint, module: Module) -> dict[str, Any]:
         "iterations": handle.iterations,
         "idle_calls": loop.idle_calls if loop else 0,
         "packets": instrument.packets if instrument else 0,
+        "uuid": handle.uuid,
+        **methods.message_counts(handle.counts),
+        "open": len(handle.pending),
         **process,
+        **_figures(module, request),
     }
+
+
+def _figures(module: Module, request: Message) -> dict[str, Any]:
+    """What the module itself wants to be listed with; one that raises ends, as by any callback."""
+    figures = getattr(module.handle.owner, "listed_figures", None)
+    if figures is None:
+        return {}
+    try:
+        return {"figures": figures()}
+    except FAILURES as error:
+        module.crashed(error, request)
+        return {}
 
 
 def module_load(self: BrokerEndpoint, request: Message) -> None:

@@ -24,7 +24,7 @@ brokersim — run broker modules, count their messages, test the counts
   brokersim start                          a shell inside a one-broker instance
   brokersim start -s 8 -- ./test.sh        eight brokers, run test.sh, return its exit code
   brokersim module debug -s 0x1000 kvs     emit flux.kvs.<rank>.<type> gauges
-  brokersim module trace --human kvs       watch its messages: > request, < response
+  brokersim top                            watch all of it: rates, queues, masks; ? shows keys
 
 Instance    start  status  stop  dmesg  uptime  version  getattr  setattr  lsattr  completion
 Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
@@ -32,7 +32,7 @@ Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
-Statistics  stats                        Experiments  bench  report  check  runs
+Statistics  stats  top                   Experiments  bench  report  check  runs
 Overlay     overlay status|trace|fault
 
 Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
@@ -64,6 +64,7 @@ _LAZY = {
     "report": "brokersim.cli.report:report",
     "runs": "brokersim.cli.runs:runs",
     "stats": "brokersim.cli.stats:stats",
+    "top": "brokersim.cli.top:top",
 }
 
 

@@ -18,13 +18,13 @@ from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol.errnums import ENODATA, RequestError, errname
 
 #: Type on the wire: its name, arrow and colour. The same colours wherever messages are shown.
-_TYPES: Final = {
+TYPES: Final = {
     1: ("request", ">", "cyan"),
     2: ("response", "<", "green"),
     4: ("event", "e", "yellow"),
     8: ("control", "c", "magenta"),
 }
-_MASKS: Final = {name: bit for bit, (name, _, _) in _TYPES.items()} | {"keepalive": 8}
+_MASKS: Final = {name: bit for bit, (name, _, _) in TYPES.items()} | {"keepalive": 8}
 
 
 def _typemask(text: str) -> int:
@@ -70,9 +70,9 @@ class Line:
         self._last: float | None = None
 
     def format(self, entry: dict[str, Any], latency: float | None) -> str:
-        _, arrow, color = _TYPES.get(entry["type"], ("", "?", "white"))
+        _, arrow, color = TYPES.get(entry["type"], ("", "?", "white"))
         parts = [f"{self._time(entry['timestamp'])} ", entry["name"], entry["prefix"]]
-        parts += [self._session.style(arrow, color), entry["topic"], _size(entry)]
+        parts += [self._session.style(arrow, color), entry["topic"], size_text(entry)]
         text = " ".join(parts)
         if latency is not None:
             text += f"        +{latency * 1e3:.1f} ms"
@@ -89,7 +89,8 @@ class Line:
         return f"{timestamp:.6f}"
 
 
-def _size(entry: dict[str, Any]) -> str:
+def size_text(entry: dict[str, Any]) -> str:
+    """The payload's bytes, or the errno's name, in brackets."""
     if entry["type"] == 2 and entry["errnum"]:
         return f"[{errname(entry['errnum'])}]"
     return f"[{entry['payload_size']}]"
@@ -122,7 +123,7 @@ class Summary:
             {
                 "topic": topic,
                 "direction": prefix,
-                "type": _TYPES.get(kind, ("?",))[0],
+                "type": TYPES.get(kind, ("?",))[0],
                 "count": count,
                 "bytes": size,
                 **_percentiles(self._latencies.get((topic, prefix, kind), [])),
