@@ -18,6 +18,15 @@ def found() -> dict[str, Any]:
     return latency(Plan(jobs=120, cache_bytes=1 << 20))
 
 
+def test_more_loads_than_the_journal_had_are_explained() -> None:
+    (ratio,) = (
+        one
+        for one in latency(Plan(jobs=150, run_time=2.0, cache_bytes=0, timings=("entry",)))["checks"]
+        if one["id"] == "J12 a"
+    )
+    assert not ratio["ok"] and "a job, purged from 0 MiB while it waited" in ratio["ours"]
+
+
 def row(found: dict[str, Any], timing: str, kind: str) -> dict[str, Any]:
     return next(one for one in found["runs"] if (one["timing"], one["operation"]) == (timing, kind))
 
