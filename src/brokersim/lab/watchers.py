@@ -329,7 +329,7 @@ async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRu
         clock="virtual",
         seed=plan.seed,
         hook=real_hook,
-        stats=kept,
+        stats=None if hook == "none" else kept,  # as in real time: nothing is timed for nobody
         cost=plan.cost,
         resources=plan.load().resources,
     ) as instance:
