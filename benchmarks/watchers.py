@@ -1,4 +1,4 @@
-"""What a serial job costs in virtual time, under each hook: all real modules, SQLite, modelled costs, counters emitted.
+"""What a serial job costs in virtual time, under each hook: all real modules, blobs in memory, modelled costs.
 
     python benchmarks/watchers.py [--json] [--gate] [--jobs N]
 
