@@ -83,8 +83,11 @@ class Message(msgspec.Struct, gc=False, eq=False):
         peer's bytes are no JSON object.
         """
         data = self.data
-        if type(data) is dict:  # first, since in process it nearly always is one: 0.3 µs less of 0.5
+        # The two that nearly all are, in process and from a socket, without the union below: 0.3 µs less of 0.5.
+        if type(data) is dict:
             return data
+        if type(data) is bytes:
+            return decode_json(self.topic, data)
         if data is None:
             raise TypeError(f"{TYPE_NAMES[self.type]} {self.topic!r} has no payload")
         # The decoded value is not kept in ``data``: a blob that looks like JSON must stay the blob it was.
