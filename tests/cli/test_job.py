@@ -260,7 +260,7 @@ def test_eventlog_once_or_followed(fake: FakeBroker, run: Run) -> None:
 
 
 def watch(output: list[Any], *events: dict[str, str]) -> Any:
-    logs = {"eventlog": list(events), "guest.output": output}
+    logs = {"eventlog": list(events), "guest.output": output, "guest.exec.eventlog": []}
     return lambda request: logs[request.payload["path"]]
 
 

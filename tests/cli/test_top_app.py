@@ -423,7 +423,7 @@ def test_what_is_refused_is_told_and_taken_back(fake: FakeBroker) -> None:
     fake.answers |= {"module.list": listed(1.0, mod("kvs", 1, 1)), "broker.status": status(1.0, 1)}
 
     async def script(driver: Driver) -> None:
-        await driver.until_seen("0x1000")
+        await driver.go_to(0, "kvs")
         await driver.press("space")  # the fake's kvs has no debug
         await driver.until_seen("0!kvs: Unknown service method 'kvs.debug' (ENOSYS)", "0x1000")
         await driver.press("t")
