@@ -132,7 +132,11 @@ class LogStream:
             self._follow(PRIMARY, record_key(self._job, "eventlog"), self._await_start, self.finish)
 
     def _await_start(self, line: str) -> None:
-        event = decode_event(line)
+        try:
+            event = decode_event(line)
+        except ValueError:
+            self.finish(errnums.EPROTO)
+            return
         if event["name"] == "start":
             self._follow_guest()
         elif _is_over(event):

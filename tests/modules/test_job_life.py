@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokersim.brokermod import RequestError, errnums, jobid
+from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from tests.modules.job_harness import (
     END,
     attributes,
@@ -361,6 +361,27 @@ def test_watching_a_job_that_is_not_there_ends_at_once():
         ]
 
     assert in_instance(test) == [errnums.ENOENT, errnums.ENOENT]
+
+
+def test_a_line_that_is_no_event_ends_the_watch_that_waits_for_the_start_and_nothing_else():
+    async def test(instance, client):
+        job = await submit(client, urgency=0)  # held: it doesn't start
+        ends = []
+        client.stream(
+            "job-info.eventlog-watch",
+            {"id": job, "path": "guest.exec.eventlog"},
+            lambda response, _: ends.append(response.errnum),
+        )
+        await instance.sleep(1)
+        op = {"key": jobid.job_kvspath(job, "eventlog"), "flags": 32, "dirent": treeobj.val(b"no event\n")}
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [op]})
+        await instance.sleep(1)
+        await client.call("job-manager.urgency", {"id": job, "urgency": 16})
+        return ends, await outcome(client, job)
+
+    ends, answer = in_instance(test)
+    assert ends == [errnums.EPROTO]
+    assert answer["success"]
 
 
 def test_a_watch_ends_when_it_is_cancelled_and_when_its_client_goes():
