@@ -52,7 +52,7 @@ def test_watchers_show_what_each_module_counted_below_the_hooks(run: Run) -> Non
 def test_json_is_the_result_and_the_seed_is_in_it(experiment: str, run: Run) -> None:
     found = run("bench", experiment, *SMALL[experiment], "--seed", "11", "--json").json
     assert (found["meta"]["experiment"], found["meta"]["seed"]) == (experiment, 11)
-    assert {"id", "sentence", "ok", "ours", "journal"} == set(found["checks"][0])
+    assert {"id", "sentence", "ok", "ours", "journal", "why"} == set(found["checks"][0])
     assert found["runs"]
 
 
@@ -125,11 +125,20 @@ def test_a_report_of_what_is_no_result_fails_in_a_line(run: Run, tmp_path: Path)
 
 def test_disagreement_is_marked_and_both_figures_stand_under_it() -> None:
     checks = [
-        {"id": "J1", "sentence": "it holds", "ok": True, "ours": "1", "journal": ""},
-        {"id": "J2", "sentence": "it does not", "ok": False, "ours": "2", "journal": "3"},
+        {"id": "J1", "sentence": "it holds", "ok": True, "ours": "1", "journal": "", "why": "it is late"},
+        {
+            "id": "J2",
+            "sentence": "it does not",
+            "ok": False,
+            "ours": "2",
+            "journal": "3",
+            "why": "it is late",
+        },
     ]
     session = Session()
     session.color = "never"
     assert [line.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") for line in check_lines(
         session, checks
-    )] == ["✓ J1: it holds", "    ours: 1", "✗ J2: it does not", "    ours: 2   journal: 3"]  # fmt: skip
+    )] == [
+        "✓ J1: it holds", "    ours: 1", "✗ J2: it does not", "    ours: 2   journal: 3", "    why: it is late",
+    ]  # fmt: skip

@@ -17,7 +17,7 @@ LOG = """\
 """
 RECORD = """
 brokersim module trace --json --full -t request,response -T "kvs.*" -c 5 kvs > day.jsonl & trace=$!
-until brokersim kvs put a.b=42; [ -s day.jsonl ]; do :; done
+until brokersim kvs put a.b=42; grep -q '"type":1,"topic":"kvs.commit"' day.jsonl; do :; done
 brokersim kvs get a.b >/dev/null; brokersim kvs get nope 2>/dev/null
 wait $trace
 """

@@ -69,6 +69,8 @@ def check_lines(session: Session, checks: Sequence[dict[str, Any]]) -> list[str]
         lines.append(f"{mark(session, check['ok'])} {check['id']}: {check['sentence']}")
         journal = f"   journal: {check['journal']}" if check["journal"] else ""
         lines.append(f"    ours: {check['ours']}{journal}")
+        if not check["ok"] and check.get("why"):
+            lines.append(f"    why: {check['why']}")
     return lines
 
 

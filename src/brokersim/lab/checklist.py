@@ -24,6 +24,7 @@ class Check:
     """One thing that should agree: its id in the journal's checklist or laws, a sentence, whether it does.
 
     ``ours`` and ``journal`` are the figures behind it, as text; ``journal`` is empty where the journal has none.
+    ``why`` says why it may not agree, and is shown where it does not.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Check:
     ok: bool
     ours: str
     journal: str = ""
+    why: str = ""
 
 
 @attrs.frozen(kw_only=True)

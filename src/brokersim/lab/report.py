@@ -170,9 +170,10 @@ def _checks(checks: Iterable[Found]) -> str:
     for check in checks:
         mark = '<span class="ok">✓</span>' if check["ok"] else '<span class="bad">✗</span>'
         journal = f" · journal: {html.escape(check['journal'])}" if check["journal"] else ""
+        why = f" · why: {html.escape(check['why'])}" if not check["ok"] and check.get("why") else ""
         lines.append(
             f"<li>{mark} {html.escape(check['sentence'])}"
-            f"<small>{html.escape(check['id'])} · ours: {html.escape(check['ours'])}{journal}</small></li>"
+            f"<small>{html.escape(check['id'])} · ours: {html.escape(check['ours'])}{journal}{why}</small></li>"
         )
     agree = sum(bool(check["ok"]) for check in checks)
     return f'<h3>What should agree: {agree} of {len(lines)} do</h3>\n<ul class="checks">{"".join(lines)}</ul>'

@@ -47,7 +47,11 @@ def _section(found: Found, base: Found | None) -> Iterator[str]:
         yield from (f"## What should agree: {sum(bool(one['ok']) for one in checks)} of {len(checks)} do", "")
         for check in checks:
             journal = f"; journal: {check['journal']}" if check["journal"] else ""
-            yield f"- {'✓' if check['ok'] else '✗'} {check['id']}: {check['sentence']} (ours: {check['ours']}{journal})"
+            why = f" Why: {check['why']}." if not check["ok"] and check.get("why") else ""
+            yield (
+                f"- {'✓' if check['ok'] else '✗'} {check['id']}: {check['sentence']} "
+                f"(ours: {check['ours']}{journal}){why}"
+            )
         yield ""
     for name, rows in tables(found):
         yield from (f"## {name}", "", *table(rows[:MOST_ROWS]), "")
