@@ -71,7 +71,7 @@ class Walk:
         self, namespace: str, rootref: str, names: list[str], follow_last: bool, depth: int = 0
     ) -> Steps[tuple[str, str, treeobj.TreeObj]]:
         """The entry at the end of the names, with the namespace and root it was found in."""
-        entry: treeobj.TreeObj = {"ver": treeobj.VERSION, "type": "dirref", "data": [rootref]}
+        entry: treeobj.TreeObj = treeobj.known_dirref(rootref)
         last = len(names) - 1
         for at, name in enumerate(names):
             kind = entry["type"]

@@ -159,7 +159,7 @@ class _Tree:
         for name in entries if directory.touched is None else directory.touched:
             entry = entries.get(name)
             if type(entry) is _Directory:
-                entries[name] = {"ver": treeobj.VERSION, "type": "dirref", "data": [self.store(entry)]}
+                entries[name] = treeobj.known_dirref(self.store(entry))
             elif entry is not None and (stored := _STORED.get(entry["type"])):
                 entries[name] = stored(self, entry)
         made = entries.made() if type(entries) is Changes else entries
@@ -274,8 +274,7 @@ def _stored_value(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
 
 
 def _stored_directory(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
-    ref = tree.store(_Directory(dict(entry["data"]), None, None))
-    return {"ver": treeobj.VERSION, "type": "dirref", "data": [ref]}
+    return treeobj.known_dirref(tree.store(_Directory(dict(entry["data"]), None, None)))
 
 
 _STORED: Final = {"val": _stored_value, "dir": _stored_directory}

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,31 +64,12 @@ def brokersim(tmp: Path, *words: str, stdin: str = "") -> subprocess.CompletedPr
     )
 
 
-@pytest.fixture(scope="module")
-def short_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose name leaves room for a socket's."""
-    return tmp_path_factory.mktemp("s")
-
-
-@pytest.fixture(scope="module")
-def uri(short_tmp: Path) -> Iterator[str]:
-    """An instance of three ranks with all shipped modules; it ends when its command's stdin does."""
-    command = [
-        "start",
-        "-s",
-        "3",
-        "--seed",
-        "7",
-        "--stats",
-        "mem:",
-        "--",
-        "sh",
-        "-c",
-        "echo $BROKERSIM_URI; read x",
-    ]
+@contextmanager
+def started(home: Path, *words: str) -> Iterator[str]:
+    """The address of an instance that ends when its command's stdin does."""
     process = subprocess.Popen(
-        [*BROKERSIM, *command],
-        env=environment(short_tmp),
+        [*BROKERSIM, *words, "--", "sh", "-c", "echo $BROKERSIM_URI; read x"],
+        env=environment(home),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -98,6 +79,19 @@ def uri(short_tmp: Path) -> Iterator[str]:
     yield process.stdout.readline().strip()
     process.stdin.close()
     assert process.wait(TIMEOUT) in (0, 1)
+
+
+@pytest.fixture(scope="module")
+def short_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose name leaves room for a socket's."""
+    return tmp_path_factory.mktemp("s")
+
+
+@pytest.fixture(scope="module")
+def uri(short_tmp: Path) -> Iterator[str]:
+    """An instance of three ranks with all shipped modules; it ends when its command's stdin does."""
+    with started(short_tmp, "start", "-s", "3", "--seed", "7", "--stats", "mem:") as uri:
+        yield uri
 
 
 @pytest.fixture

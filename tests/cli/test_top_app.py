@@ -25,7 +25,7 @@ from brokersim.cli.top_plain import Watch
 from brokersim.cli.top_read import Reader
 from brokersim.net.client import Client, Unreachable
 from tests.cli.fake_broker import SILENCE, FakeBroker, InTurn
-from tests.cli.test_live import BROKERSIM, HELLO, environment
+from tests.cli.test_live import HELLO, started
 from tests.cli.test_top import listed, mod, status
 
 TIMEOUT = 20.0
@@ -108,28 +108,9 @@ def tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def uri(tmp: Path) -> Iterator[str]:
     """An instance of two ranks; it ends when its command's stdin does."""
-    words = (
-        "start",
-        "-s",
-        "2",
-        "--stats",
-        "mem:",
-        "-m",
-        "content-cache,content-sqlite,kvs,job-manager",
-        "--",
-    )
-    process = subprocess.Popen(
-        [*BROKERSIM, *words, "sh", "-c", "echo $BROKERSIM_URI; read x"],
-        env=environment(tmp),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.stdin.close()
-    process.wait(TIMEOUT)
+    modules = "content-cache,content-sqlite,kvs,job-manager"
+    with started(tmp, "start", "-s", "2", "--stats", "mem:", "-m", modules) as uri:
+        yield uri
 
 
 @pytest.fixture

@@ -91,7 +91,10 @@ EXPERIMENTS = {
             journal={"jobs": 10_000},
             spreads=True,
         ),
-        Experiment(name="overhead", module="brokersim.lab.overhead", covers=("J3", "L7"), journal={"jobs": 10_000}),
+        Experiment(
+            name="overhead", module="brokersim.lab.overhead", covers=("J3", "L7"), journal={"jobs": 10_000},
+            spreads=True,
+        ),
         Experiment(
             name="modules", module="brokersim.lab.modules_panel", covers=("J4", "J7", "L1", "L3"),
             journal={"jobs": 10_000},

@@ -21,10 +21,20 @@ _FIRST = f".{COUNTER_NAMES[0]}".encode()
 
 def peak_rate(packets: Iterable[tuple[float, int]], window: float = WINDOW) -> float:
     """Highest number of lines per second over windows of ``window`` seconds, given (time in s, lines)."""
+    return max(_by_window(packets, window).values(), default=0) / window
+
+
+def rates(packets: Iterable[tuple[float, int]], end: float) -> list[tuple[float, float]]:
+    """[(s, lines a second)] over the whole windows of ``WINDOW`` seconds up to ``end``, given (time in s, lines)."""
+    lines = _by_window(packets, WINDOW)
+    return [(at * WINDOW, lines[at] / WINDOW) for at in range(int(end / WINDOW))]
+
+
+def _by_window(packets: Iterable[tuple[float, int]], window: float) -> Counter[int]:
     lines: Counter[int] = Counter()
     for t, count in packets:
         lines[int(t / window)] += count
-    return max(lines.values(), default=0) / window
+    return lines
 
 
 def is_counters(packet: bytes) -> bool:

@@ -13,16 +13,18 @@ import attrs
 
 from brokersim.lab.bulk import Points, thinned
 from brokersim.lab.checklist import Check, Say, result, silent
-from brokersim.lab.masked import MaskedRun, observe, set_masks
+from brokersim.lab.jobs import serial_jobs_inside
+from brokersim.lab.listener import PacketCount, rates
+from brokersim.lab.masked import set_masks
 from brokersim.lab.overhead_journal import JOURNAL, REAL_SPREAD
+from brokersim.lab.spread import Done, spread_jobs
 from brokersim.lab.watchers import Plan as WatchersPlan
-from brokersim.lab.watchers import watchers
+from brokersim.lab.watchers import by_length, watchers
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
+from brokersim.reactor.loop import NS
 
 HOOKS = ("timer:1s", "check", "prepare", "idle")
-#: Seconds over which metrics are counted for the curves.
-WINDOW = 0.25
 #: Draws of the bootstrap, and the share its interval covers.
 DRAWS, COVERED = 2000, 0.95
 
@@ -44,47 +46,70 @@ class Plan:
     cost: CostModel = attrs.field(factory=CostModel)
 
 
-def overhead(plan: Plan, say: Say = silent) -> dict[str, Any]:
+@attrs.frozen(kw_only=True)
+class _Run:
+    """One virtual run: seconds from the first job to the last, packets of counters, metrics a second over windows."""
+
+    wall_s: float
+    packets: int
+    metrics: Points
+
+
+def overhead(plan: Plan, say: Say = silent, workers: int = 1) -> dict[str, Any]:
     """Returns ``{"meta", "runs", "series", "checks"}``: a row a hook and mask.
 
     ``overhead`` is a share of the wall time without metrics; ``low`` and ``high`` bound it with 95 % confidence
-    where runs were repeated. ``series`` are metrics a second by hook, in virtual time.
+    where runs were repeated. ``series`` are metrics a second by hook, in virtual time; its long runs are spread over
+    ``workers`` processes, as those of `watchers` are.
     """
     series: dict[str, Points] = {}
-    rows = _real(plan, say) if plan.clock == "real" else _virtual(plan, say, series)
+    rows = _real(plan, say) if plan.clock == "real" else _virtual(plan, say, series, workers)
     return result("overhead", plan, _checks(plan, rows), runs=rows, series=series)
 
 
 # -- virtual time: one run says all, the same run says it again
 
 
-def _virtual(plan: Plan, say: Say, series: dict[str, Points]) -> list[dict[str, Any]]:
-    rows = []
-    base = 0.0
-    for hook, is_on in [("none", False), *((hook, on) for hook in plan.hooks for on in (False, True))]:
-        say(f"{hook}, masks {'on' if is_on else 'off'}")
-        found = run(_one, plan, hook, is_on, clock="virtual")
-        base = base or found.wall_s
-        rows.append(_row(hook, is_on, plan, found.wall_s, len(found.packets), found.wall_s / base - 1))
-        if is_on:
-            series[hook] = thinned(found.metrics(WINDOW)[:-1], 600)  # the last window is cut short
-    return rows
+def _virtual(plan: Plan, say: Say, series: dict[str, Points], workers: int) -> list[dict[str, Any]]:
+    rows = [("none", False), *((hook, on) for hook in plan.hooks for on in (False, True))]
+    order = sorted(rows, key=lambda row: by_length(row[0]) if row[1] else len(rows))
+    items = {f"{hook} {'on' if is_on else 'off'}": (plan, hook, is_on) for hook, is_on in order}
+    found = spread_jobs(_virtual_run, items, plan.jobs, workers=workers, say=say)
+    runs = dict(zip(order, found, strict=True))
+    series.update({hook: runs[hook, is_on].metrics for hook, is_on in rows if is_on})
+    base = runs["none", False].wall_s
+    return [
+        _row(hook, is_on, plan, one.wall_s, one.packets, one.wall_s / base - 1)
+        for (hook, is_on), one in ((row, runs[row]) for row in rows)
+    ]
 
 
-async def _one(plan: Plan, hook: str, is_on: bool) -> MaskedRun:
+def _virtual_run(what: tuple[Plan, str, bool], done: Done) -> _Run:
+    return run(_one, *what, done, clock="virtual")
+
+
+async def _one(plan: Plan, hook: str, is_on: bool, done: Done) -> _Run:
+    kept = PacketCount()
     async with open_instance(
         size=plan.size,
         clock="virtual",
         seed=plan.seed,
         hook="prepare" if hook == "none" else hook,
-        stats="mem:",
+        stats=kept,
         cost=plan.cost,
     ) as instance:
+        kept.reactor = instance.reactor
         if hook != "none":
             await set_masks(instance)
         if not is_on:
             await set_masks(instance, on=False)
-        return await observe(instance, plan.jobs, plan.run_time)
+        start = instance.reactor.now
+        kept.reset()
+        await serial_jobs_inside(instance, plan.jobs, plan.run_time, done)
+        wall = (instance.reactor.now - start) / NS
+        # Here, because the end of the instance sends more.
+        metrics = thinned(rates(kept.curve(start / NS), wall), 600)
+        return _Run(wall_s=wall, packets=kept.packets, metrics=metrics)
 
 
 def _row(

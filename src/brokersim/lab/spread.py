@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ R = TypeVar("R")
 Done = Callable[[int], object]
 #: Seconds between two looks at how far they are.
 _LOOK = 0.2
+#: Jobs in all below which processes for the runs would cost more than they save.
+_WORTH_A_PROCESS = 500
 #: In a process that runs them: how far each is, shared with the one that asked.
 _counts: Any = None
 
@@ -48,6 +50,26 @@ def spread(
                 failed.result()
         say(list(counts))
         return [run.result() for run in runs]
+
+
+def spread_jobs(
+    work: Callable[[T, Done], R],
+    items: Mapping[str, T],
+    jobs: int,
+    *,
+    workers: int,
+    say: Callable[[str], object],
+) -> list[R]:
+    """``spread`` for runs of ``jobs`` jobs each: ``say`` gets how many each name has done, few stay in this process."""
+
+    def tell(done: Sequence[int]) -> None:
+        say(
+            ", ".join(f"{name} {count}" for name, count in zip(items, done, strict=True)) + f" of {jobs} jobs"
+        )
+
+    if jobs * len(items) < _WORTH_A_PROCESS:
+        workers = 1
+    return spread(work, list(items.values()), workers=workers, say=tell)
 
 
 def _one_by_one(

@@ -11,8 +11,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -21,10 +20,10 @@ from brokersim.broker.instrument import MSGCOUNT
 from brokersim.lab import watchers_checks
 from brokersim.lab.bulk import thinned
 from brokersim.lab.checklist import beside
-from brokersim.lab.listener import WINDOW, Listener, PacketCount, peak_rate
+from brokersim.lab.listener import Listener, PacketCount, peak_rate, rates
 from brokersim.lab.loads import Load, load_of
 from brokersim.lab.overhead_journal import JOURNAL
-from brokersim.lab.spread import Done, spread
+from brokersim.lab.spread import Done, spread_jobs
 from brokersim.lab.watchers_checks import scatter
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
@@ -46,8 +45,6 @@ SCRIPT = (
 Say = Callable[[str], object]
 #: Longest first: what is begun last should be over soon.
 _BY_LENGTH = ("idle", "prepare", "check", "timer", "none")
-#: Jobs in all below which processes for the runs would cost more than they save.
-_WORTH_A_PROCESS = 500
 
 
 @attrs.frozen(kw_only=True)
@@ -132,10 +129,7 @@ class HookRun:
 
     def metrics(self) -> list[tuple[float, float]]:
         """[(s, metrics a second)] over whole windows."""
-        lines: Counter[int] = Counter()
-        for t, count in self.curve:
-            lines[int(t / WINDOW)] += count
-        return [(at * WINDOW, lines[at] / WINDOW) for at in range(int(self.wall_s / WINDOW))]
+        return rates(self.curve, self.wall_s)
 
     def counters(self) -> dict[str, list[tuple[float, float]]]:
         """kvs's counters over time, as its packets say, without those that never move."""
@@ -302,19 +296,16 @@ def _counts(stats: dict[str, dict[str, int]]) -> tuple[int, ...]:
 
 def _virtual_runs(plan: Plan, say: Say, workers: int) -> dict[str, list[HookRun]]:
     """Every repetition of a virtual run is the same run, so each hook is run once."""
-    order = sorted(plan.hooks, key=lambda hook: _BY_LENGTH.index(hook.partition(":")[0]))
-
-    def tell(jobs: Sequence[int]) -> None:
-        say(
-            ", ".join(f"{hook} {done}" for hook, done in zip(order, jobs, strict=True))
-            + f" of {plan.jobs} jobs"
-        )
-
-    if plan.jobs * len(order) < _WORTH_A_PROCESS:
-        workers = 1
-    found = spread(_virtual_run, [(plan, hook) for hook in order], workers=workers, say=tell)
+    order = sorted(plan.hooks, key=by_length)
+    items = {hook: (plan, hook) for hook in order}
+    found = spread_jobs(_virtual_run, items, plan.jobs, workers=workers, say=say)
     by_hook = dict(zip(order, found, strict=True))
     return {hook: [by_hook[hook]] for hook in plan.hooks}
+
+
+def by_length(hook: str) -> int:
+    """Its place among hooks when the longest run is begun first."""
+    return _BY_LENGTH.index(hook.partition(":")[0])
 
 
 def _virtual_run(what: tuple[Plan, str], done: Done) -> HookRun:

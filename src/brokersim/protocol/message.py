@@ -91,7 +91,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
         if data is None:
             raise TypeError(f"{TYPE_NAMES[self.type]} {self.topic!r} has no payload")
         # The decoded value is not kept in ``data``: a blob that looks like JSON must stay the blob it was.
-        if isinstance(data, bytes | Blob):
+        if isinstance(data, Blob):
             return decode_json(self.topic, bytes(data))
         return decode_json(self.topic, data.encode()) if isinstance(data, str) else data
 
