@@ -47,9 +47,14 @@ class Watch:
         return view
 
     def _write(self, view: View) -> None:
-        if self._record is not None:
-            self._record.write(msgspec.json.encode(self.document(view)) + b"\n")
-            self._record.flush()
+        if self._record is None:
+            return
+        line = msgspec.json.encode(self.document(view)) + b"\n"
+        try:
+            while line:  # a disk that fills up takes a part, and says so only when asked for the rest
+                line = line[self._record.write(line) :]
+        except OSError as error:  # of a file that is open Python doesn't say which
+            raise OSError(error.errno, error.strerror, self._record.name) from None
 
     def document(self, view: View) -> dict[str, Any]:
         """The JSON object of an interval, with the rows that were asked for."""
@@ -80,11 +85,11 @@ class Pace:
 
 @contextmanager
 def recording(path: Path | None) -> Iterator[BinaryIO | None]:
-    """The file to record to, emptied. Raises OSError."""
+    """The file to record to, emptied; each write is seen at once. Raises OSError."""
     if path is None:
         yield None
         return
-    with path.open("wb") as file:
+    with path.open("wb", buffering=0) as file:
         yield file
 
 
