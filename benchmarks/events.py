@@ -17,7 +17,7 @@ import _baselines
 import _measure
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 
 LISTENER = Path(__file__).resolve().parent / "modules" / "listener.py"
 SUBSCRIBERS = 8

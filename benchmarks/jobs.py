@@ -25,9 +25,9 @@ import _baselines
 import _measure
 
 import brokersim
-from brokersim.broker.instance import Instance
 from brokersim.brokermod import Message, RequestError
-from brokersim.lab.jobs import SUBMIT, serial_jobs_inside, submission
+from brokersim.instance import Instance
+from brokersim.lab.load.jobs import SUBMIT, serial_jobs_inside, submission
 
 RUN_TIME = 0.001
 RESOURCES = "16x4"

@@ -21,7 +21,7 @@ import _baselines
 import _measure
 
 import brokersim
-from brokersim.broker.instance import DEFAULT_MODULES, Instance
+from brokersim.instance import DEFAULT_MODULES, Instance
 
 LISTENER = Path(__file__).resolve().parent / "modules" / "listener.py"
 LISTENERS = 8

@@ -21,9 +21,9 @@ from pathlib import Path
 import _measure
 import msgspec
 
-from brokersim.lab.export import parts, write_csv
-from brokersim.lab.report import page, read_result
-from brokersim.net.outputs.rundb import RunDatabase
+from brokersim.lab.keep.export import parts, write_csv
+from brokersim.lab.show.report import page, read_result
+from brokersim.statsd_server.outputs.rundb import RunDatabase
 
 MODULES, COUNTERS, FLUSHES = 6, 8, 8000
 #: As promised: a report of 384,000 samples in at most 5 s and 8 MB.

@@ -28,8 +28,8 @@ import attrs
 import statsd_server
 import trio
 
-from brokersim.net.statsd_server import StatsdServer
-from brokersim.net.statsd_settings import ServeSettings
+from brokersim.statsd_server.server import StatsdServer
+from brokersim.statsd_server.settings import ServeSettings
 
 SIZES = {"many": statsd_server.LINES_A_PACKET, "one": 1}
 NODE_FOLDER = Path(__file__).resolve().parent.parent / "build" / "npm" / "node_modules" / "statsd"

@@ -16,7 +16,7 @@ from functools import partial
 import _baselines
 import _measure
 
-from brokersim.lab.watchers import HOOKS, Plan, watchers
+from brokersim.lab.experiments.watchers import HOOKS, Plan, watchers
 
 #: Seconds for 10,000 jobs under all five hooks on two cores, as promised.
 TARGET = 90.0

@@ -9,8 +9,8 @@ import time
 
 import trio
 
-from brokersim.net.udp import UdpSink
 from brokersim.statsd import StatsClient
+from brokersim.statsd_server.udp import UdpSink
 
 
 class Every:

@@ -20,8 +20,11 @@ FLOORS = {
     "protocol": 1,
     "statsd": 1,
     "reactor": 2,
-    "broker": 3,
+    "routing": 3,
+    "host": 3,
+    "services": 3,
     "net": 4,
+    "statsd_server": 4,
     "lab": 5,
     "fluxapi": 6,
     "kit": 5,
@@ -30,7 +33,7 @@ FLOORS = {
 }
 DOORS = dict.fromkeys(("__init__", "brokermod", "testing", "pytest_plugin"), 6)
 # Files beside the folders that are no doors: `program` puts an instance together from floors 1 to 4.
-DOORS |= {"version": 1, "program": 4, "__main__": 7}
+DOORS |= {"version": 1, "instance": 3, "program": 4, "__main__": 7}
 # Of the reactor, one file awaits trio and one implements its clock.
 REACTOR_TRIO = {"run.py", "clock.py"}
 PURE = ("protocol", "statsd")
@@ -206,8 +209,8 @@ def test_one_file_of_the_reactor_awaits_trio_and_one_is_its_clock():
 
 WRONG = {
     "src/brokersim/protocol/wire.py": (
-        "from brokersim.broker.router import Router",
-        "src/brokersim/protocol/wire.py:1: floor 1 imports brokersim.broker.router.Router (floor 3)",
+        "from brokersim.routing.router import Router",
+        "src/brokersim/protocol/wire.py:1: floor 1 imports brokersim.routing.router.Router (floor 3)",
     ),
     "src/brokersim/reactor/loop.py": (
         "if TYPE_CHECKING:\n    from ..net import client",
@@ -217,9 +220,9 @@ WRONG = {
         "def f():\n    import brokersim.brokermod",
         "src/brokersim/net/client.py:2: floor 4 imports brokersim.brokermod (floor 6)",
     ),
-    "src/brokersim/lab/runs.py": (
+    "src/brokersim/lab/keep/runs.py": (
         "from brokersim import open_instance",
-        "src/brokersim/lab/runs.py:1: floor 5 imports brokersim.open_instance (floor 6)",
+        "src/brokersim/lab/keep/runs.py:1: floor 5 imports brokersim.open_instance (floor 6)",
     ),
     "src/brokersim/shelf/odd.py": (
         "import os",
@@ -238,8 +241,8 @@ WRONG = {
         "modules/kvs/__init__.py:1: a broker module imports modules.cron.Entry",
     ),
     "modules/cron/__init__.py": (
-        "from brokersim.broker import handle",
-        "modules/cron/__init__.py:1: a broker module imports brokersim.broker.handle",
+        "from brokersim.host import handle",
+        "modules/cron/__init__.py:1: a broker module imports brokersim.host.handle",
     ),
     "examples/flux/__init__.py": ("", "examples/flux"),
     "docs/uv.lock": ("", "docs/uv.lock"),
@@ -259,7 +262,7 @@ def test_a_file_that_breaks_a_rule_is_named_with_its_line(name, tmp_path):
 
 
 ALLOWED = {
-    "src/brokersim/broker/router.py": ("import trio", "from brokersim.broker import services"),
+    "src/brokersim/routing/router.py": ("import trio", "from brokersim.routing import services"),
     "src/brokersim/reactor/loop.py": ("from brokersim.protocol import topic", "from . import clock"),
     "src/brokersim/testing.py": ("import pytest", "from brokersim import open_instance, brokermod"),
     "src/brokersim/cli/main.py": ("from brokersim.testing import laws", "import click"),

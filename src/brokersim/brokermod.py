@@ -15,14 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from brokersim.broker import logring, process
-from brokersim.broker.future import Future
-from brokersim.broker.handle import Handle
-from brokersim.broker.table import MARK, TASK_MARK
+from brokersim.host import command as process
+from brokersim.host.future import Future
+from brokersim.host.handle import Handle
+from brokersim.host.handler_table import MARK, TASK_MARK
 from brokersim.protocol import blobref, duration, errnums, hostlist, jobid, ranks, treeobj
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
 from brokersim.protocol.resources import Resources
+from brokersim.routing import logring
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "Message", "RequestError",

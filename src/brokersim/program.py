@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import trio
 
-from brokersim.broker.instance import DEFAULT_MODULES, Instance, Settings
-from brokersim.broker.sink import MemorySink, NullSink, Sink
+from brokersim.instance import DEFAULT_MODULES, Instance, Settings
 from brokersim.net.module_process import ModuleProcesses
-from brokersim.net.udp import UdpSink
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel
+from brokersim.routing.sink import MemorySink, NullSink, Sink
+from brokersim.statsd_server.udp import UdpSink
 
 T = TypeVar("T")
 

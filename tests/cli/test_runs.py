@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from brokersim.lab.decay import Plan, decay
-from brokersim.net.outputs.rundb import RunDatabase
+from brokersim.lab.experiments.decay import Plan, decay
+from brokersim.statsd_server.outputs.rundb import RunDatabase
 from tests.cli.conftest import Run
 
 

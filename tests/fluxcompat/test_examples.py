@@ -10,8 +10,8 @@ import pytest
 import trio
 
 import brokersim
-from brokersim.broker.instance import DEFAULT_MODULES, Instance
 from brokersim.fluxapi.check import check
+from brokersim.instance import DEFAULT_MODULES, Instance
 from brokersim.protocol.message import Message
 from tests.fluxcompat.test_socket_jobs import jobspec, signed
 

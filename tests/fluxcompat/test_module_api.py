@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.protocol import treeobj
 from brokersim.protocol.errnums import (
     ECONNRESET,

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from tests.fluxcompat import test_module_api as api
 from tests.fluxcompat.test_module_api import (
     file,

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.protocol.errnums import RequestError
 from tests.fluxcompat.minimal_broker import BROKER, CLIENT, UUID, MinimalBroker
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from brokersim.net.statsd_server import StatsdServer
-from brokersim.net.statsd_settings import ServeSettings
+from brokersim.statsd_server.server import StatsdServer
+from brokersim.statsd_server.settings import ServeSettings
 
 statsd = pytest.importorskip("statsd", reason="no PyPI client `statsd`: install the test requirements")
 datadog = pytest.importorskip("datadog.dogstatsd.base", reason="no `datadog`: install the test requirements")

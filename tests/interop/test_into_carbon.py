@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from brokersim.net.statsd_server import StatsdServer
-from brokersim.net.statsd_settings import ServeSettings
 from brokersim.statsd.retention import explain_retention
+from brokersim.statsd_server.server import StatsdServer
+from brokersim.statsd_server.settings import ServeSettings
 from tests.interop.peers import carbon, free_port, listens, process, until
 
 CARBON = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brokersim.net.aggregator_process import is_bound
+from brokersim.statsd_server.aggregator_process import is_bound
 from tests.interop import traffic
 from tests.interop.peers import collectd, free_port, process, until
 

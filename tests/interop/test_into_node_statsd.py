@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from brokersim.net.aggregator_process import SupervisedAggregator
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd_server.aggregator_process import SupervisedAggregator
 from tests.interop import traffic
 from tests.interop.peers import GraphiteSink, free_port, graphite_sink, node_statsd
 

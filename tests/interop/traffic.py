@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from brokersim.net.udp import UdpSink
 from brokersim.statsd.client import StatsClient
 from brokersim.statsd.packet import GaugeBlock
+from brokersim.statsd_server.udp import UdpSink
 
 #: What every server has to show once ``send`` is done, by the sender's names.
 GAUGES = {

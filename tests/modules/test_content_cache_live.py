@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import brokersim
-from brokersim.broker.handle import Handle
-from brokersim.broker.instance import Instance
+from brokersim.host.handle import Handle
+from brokersim.instance import Instance
 from brokersim.protocol.errnums import EFBIG, EINVAL, EIO, ENOENT, ENOSPC, ENOSYS, EPROTO, RequestError
 
 EBUSY = 16

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.protocol.errnums import EINVAL, EIO, ENOENT, ENOSPC, ENOSYS, EPROTO, RequestError
 
 STORAGE = ("content-cache", "content-sqlite")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 
 SIZE = 150
 

@@ -12,8 +12,8 @@ import trio
 from hypothesis import given, settings
 
 import brokersim
-from brokersim.broker.handle import Handle
-from brokersim.broker.instance import Instance
+from brokersim.host.handle import Handle
+from brokersim.instance import Instance
 from brokersim.protocol import treeobj
 from brokersim.protocol.errnums import (
     EEXIST,

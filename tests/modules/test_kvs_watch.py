@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import brokersim
-from brokersim.broker.handle import Handle
-from brokersim.broker.instance import Instance
+from brokersim.host.handle import Handle
+from brokersim.instance import Instance
 from brokersim.protocol import treeobj
 from brokersim.protocol.blobref import blobref
 from brokersim.protocol.errnums import EINVAL, EISDIR, ENODATA, ENOENT, ENOTSUP, EPERM, EPROTO, RequestError

@@ -9,12 +9,12 @@ from typing import Any
 import trio
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.net.connector import Connector
 from brokersim.protocol.message import EVENT, NODEID_ANY, REQUEST, RESPONSE, Message
 from brokersim.protocol.wire import FrameDecoder, encode
 
-FIXTURES = Path(__file__).parents[1] / "broker" / "fixture_modules"
+FIXTURES = Path(__file__).parents[1] / "host" / "fixture_modules"
 
 
 class Peer:

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import brokersim
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.net import module_process
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, ENOTSUP, EPROTO, RequestError
 
@@ -345,7 +345,7 @@ def test_one_that_does_not_get_ready_is_refused_with_the_reason(
 
 
 def test_one_that_hangs_is_named_and_removed_by_force(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brokersim.broker.remote.KILL_GRACE", 0.05)
+    monkeypatch.setattr("brokersim.host.remote.KILL_GRACE", 0.05)
 
     async def body(instance: Instance) -> None:
         await instance.load(f"{folder}/far.py", as_process=True)
@@ -367,7 +367,7 @@ def test_one_that_hangs_is_named_and_removed_by_force(folder: Path, monkeypatch:
 def test_one_that_closes_its_connection_but_lives_is_ended(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokersim.broker.remote.KILL_GRACE", 0.05)
+    monkeypatch.setattr("brokersim.host.remote.KILL_GRACE", 0.05)
 
     async def body(instance: Instance) -> None:
         await instance.load(f"{folder}/far.py", as_process=True)
@@ -468,7 +468,7 @@ def test_a_native_module_runs_as_a_process_too(folder: Path) -> None:
 
 
 def test_an_instance_that_ends_leaves_no_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brokersim.broker.remote.KILL_GRACE", 0.05)
+    monkeypatch.setattr("brokersim.host.remote.KILL_GRACE", 0.05)
     pids: list[int] = []
 
     async def body(instance: Instance) -> None:

@@ -80,7 +80,7 @@ def test_a_chosen_run_directory_stays_without_its_sockets(tmp_path):
 
 
 def test_a_module_of_the_users_own_is_loaded(tmp_path):
-    fixtures = Path(__file__).parents[1] / "broker" / "fixture_modules"
+    fixtures = Path(__file__).parents[1] / "host" / "fixture_modules"
     assert shell("exit 0", modules=("kinds",), module_path=(fixtures,)) == 0
 
 

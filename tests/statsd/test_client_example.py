@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from brokersim.statsd import Aggregator
-from tests.net.statsd_harness import Kept, serving, until
+from tests.statsd_server.harness import Kept, serving, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,9 @@ def test_the_code_of_the_page_sends_the_packet_it_names(monkeypatch):
     page = (ROOT / "docs" / "statsd-client.md").read_text(encoding="utf-8")
     code = next(each for each in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "UdpSink" in each)
     sent: list[bytes] = []
-    monkeypatch.setattr("brokersim.net.udp.UdpSink.send", lambda self, packet: sent.append(packet) is None)
+    monkeypatch.setattr(
+        "brokersim.statsd_server.udp.UdpSink.send", lambda self, packet: sent.append(packet) is None
+    )
     exec(code, {})
     assert sent == [b"shop.orders:1|c\nshop.queue:0|g\nshop.queue:-3|g"]
     aggregator = Aggregator()
@@ -40,6 +42,9 @@ def test_the_code_of_the_page_sends_the_packet_it_names(monkeypatch):
 
 
 def test_the_client_needs_neither_trio_nor_the_broker():
-    code = "import sys, brokersim.statsd, brokersim.net.udp; print({'trio', 'brokersim.broker'} & set(sys.modules))"
+    code = (
+        "import sys, brokersim.statsd, brokersim.statsd_server.udp\n"
+        "print({'trio', 'brokersim.routing', 'brokersim.host'} & set(sys.modules))"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "set()\n"

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from brokersim.net.client import Unreachable
-from brokersim.net.discover import NoInstance
+from brokersim.net.discovery import NoInstance
 from brokersim.protocol.errnums import ProtocolError, RequestError, errname
 
 FINE: Final = 0

@@ -11,7 +11,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
 from brokersim.net.client import Lost, Unreachable
-from brokersim.net.discover import NoInstance
+from brokersim.net.discovery import NoInstance
 from brokersim.version import VERSION
 
 PROTOCOL = "RFC 3 version 1, flux-core local connector"

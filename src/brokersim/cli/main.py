@@ -57,7 +57,7 @@ _LAZY = {
     "content": "brokersim.cli.content:content",
     "cron": "brokersim.cli.cron:cron",
     "job": "brokersim.cli.job:job",
-    "jobtap": "brokersim.cli.jobtap:jobtap",
+    "jobtap": "brokersim.cli.job.jobtap:jobtap",
     "bench": "brokersim.cli.bench:bench",
     "check": "brokersim.cli.check:check",
     "overlay": "brokersim.cli.overlay:overlay",

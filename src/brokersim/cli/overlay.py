@@ -9,7 +9,7 @@ import click
 
 from brokersim.cli.command import Group, examples, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
-from brokersim.cli.module_trace import Line
+from brokersim.cli.module.trace import Line
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANK
 from brokersim.protocol.errnums import EINVAL, RequestError

@@ -65,7 +65,7 @@ def report(
 ) -> int | None:
     """A report of runs: results (JSON, or the folder of --out) and run databases."""
     # Late: drawing takes a second to import.
-    from brokersim.lab.plots import PlotError
+    from brokersim.lab.show.plots import PlotError
 
     if gate and base is None:
         raise usage_error("--gate needs a run to compare with", attempt=f"{_ATTEMPT}, --compare BASE")
@@ -81,9 +81,9 @@ def report(
 
 def read(name: str) -> dict[str, Any]:
     """The run of that id or path. Raises CommandError."""
-    from brokersim.lab.report import ReportError, read_result
-    from brokersim.lab.runs import RunError, find_run
-    from brokersim.net.outputs.rundb import RunDatabaseError
+    from brokersim.lab.keep.runs import RunError, find_run
+    from brokersim.lab.show.report import ReportError, read_result
+    from brokersim.statsd_server.outputs.rundb import RunDatabaseError
 
     try:
         return read_result(find_run(name, runs_folder()))
@@ -94,9 +94,9 @@ def read(name: str) -> dict[str, Any]:
 
 
 def _write(session: Session, results: Sequence[Any], base: Any, form: str, output: Path | None) -> None:
-    from brokersim.lab.plots import write_plots
-    from brokersim.lab.report import write_report
-    from brokersim.lab.report_text import to_json, to_markdown
+    from brokersim.lab.show.plots import write_plots
+    from brokersim.lab.show.report import write_report
+    from brokersim.lab.show.report_text import to_json, to_markdown
 
     if form in ("md", "json"):
         import msgspec
@@ -133,7 +133,7 @@ def _told(session: Session, paths: Sequence[Path]) -> None:
 
 def _differ(session: Session, results: Sequence[Any], base: Any, gate: bool, tolerance: float) -> int | None:
     """Says how many figures differ; 1 if that is asked for and they do."""
-    from brokersim.lab.compare import compare
+    from brokersim.lab.keep.compare import compare
 
     found = [compare(one, base) for one in results]
     beyond = [difference for one in found for difference in one.beyond(tolerance)]

@@ -26,7 +26,7 @@ def runs_folder(given: Path | None = None) -> Path:
 
 def complete_run(_context: click.Context, _param: click.Parameter, start: str) -> list[str]:
     """Ids that begin so."""
-    from brokersim.lab.runs import find_runs
+    from brokersim.lab.keep.runs import find_runs
 
     return [run.id for run in find_runs(runs_folder()) if run.id.startswith(start)]
 
@@ -56,7 +56,7 @@ def runs() -> None:
 @pass_session
 def list_(session: Session, folder: Path | None) -> None:
     """List runs; an id is a path, and can be given to report, show and export."""
-    from brokersim.lab.runs import find_runs
+    from brokersim.lab.keep.runs import find_runs
 
     where = runs_folder(folder)
     if not where.is_dir():
@@ -100,9 +100,9 @@ def list_(session: Session, folder: Path | None) -> None:
 @pass_session
 def show(session: Session, folder: Path | None, name: str) -> None:
     """Show a run: what was run, its figures, what should agree."""
-    from brokersim.cli.bench_output import check_lines
-    from brokersim.lab.report_text import without_curves
-    from brokersim.lab.tables import NOTE, figures, ran_on, settings
+    from brokersim.cli.bench.output import check_lines
+    from brokersim.lab.show.report_text import without_curves
+    from brokersim.lab.show.tables import NOTE, figures, ran_on, settings
 
     _, found = _read(name, folder)
     if session.json:
@@ -143,7 +143,7 @@ def export(
     session: Session, folder: Path | None, form: str | None, what: str | None, output: Path | None, name: str
 ) -> None:
     """Write a run's samples or figures for other programs."""
-    from brokersim.lab.export import FORMATS, ExportError, parts
+    from brokersim.lab.keep.export import FORMATS, ExportError, parts
 
     _, found = _read(name, folder)
     known = parts(found)
@@ -202,7 +202,7 @@ def _export(write: Callable[[Any, Any, Any], int], rows: Any, found: Any, output
 @pass_session
 def rm(session: Session, folder: Path | None, dry_run: bool, names: tuple[str, ...]) -> None:
     """Remove runs: nothing but what was written with them."""
-    from brokersim.lab.runs import belongings, remove
+    from brokersim.lab.keep.runs import belongings, remove
 
     # All are looked at first: an id that is none removes nothing.
     paths = [_read(name, folder)[0] for name in names]
@@ -215,9 +215,9 @@ def rm(session: Session, folder: Path | None, dry_run: bool, names: tuple[str, .
 
 
 def _read(name: str, folder: Path | None) -> tuple[Path, dict[str, Any]]:
-    from brokersim.lab.report import ReportError, read_result
-    from brokersim.lab.runs import RunError, find_run
-    from brokersim.net.outputs.rundb import RunDatabaseError
+    from brokersim.lab.keep.runs import RunError, find_run
+    from brokersim.lab.show.report import ReportError, read_result
+    from brokersim.statsd_server.outputs.rundb import RunDatabaseError
 
     try:
         path = find_run(name, runs_folder(folder))
@@ -229,14 +229,14 @@ def _read(name: str, folder: Path | None) -> tuple[Path, dict[str, Any]]:
 
 
 def _table(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    from brokersim.lab.tables import columns, text
+    from brokersim.lab.show.tables import columns, text
 
     names = columns(rows)
     session.table(names, [[text(row.get(name)).replace("–", "-") for name in names] for row in rows])
 
 
 def _short(value: Any) -> str:
-    from brokersim.lab.tables import text
+    from brokersim.lab.show.tables import text
 
     shown = text(value)
     return shown if len(shown) <= 160 else f"{shown[:159]}…"

@@ -14,7 +14,7 @@ import msgspec
 
 from brokersim.cli.errors import ANSWERED, CommandError, answered, usage_error
 from brokersim.net.client import Client
-from brokersim.net.discover import find_uri
+from brokersim.net.discovery import find_uri
 from brokersim.protocol.errnums import EHOSTUNREACH, RequestError
 from brokersim.protocol.message import NODEID_ANY
 from brokersim.protocol.ranks import parse_ranks

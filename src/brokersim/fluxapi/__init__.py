@@ -1,4 +1,4 @@
-"""Knows nothing itself: the names a module file gets that says ``import flux``; see brokersim.broker.flux_import."""
+"""Knows nothing itself: the names a module file gets that says ``import flux``; see brokersim.host.flux_import."""
 
 from brokersim.fluxapi.core.handle import Flux
 

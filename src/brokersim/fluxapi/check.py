@@ -8,11 +8,11 @@ from typing import Final
 
 import attrs
 
-from brokersim.broker.handle import Handle
-from brokersim.broker.loader import default_name
 from brokersim.fluxapi.constants import FLUX_MSGTYPE_REQUEST
 from brokersim.fluxapi.endpoint import FluxEndpoint
 from brokersim.fluxapi.source import Source
+from brokersim.host.handle import Handle
+from brokersim.host.loader import default_name
 from brokersim.program import open_instance, run
 from brokersim.protocol.errnums import RequestError
 

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from brokersim.broker.endpoint import Handler, Method
-from brokersim.broker.handle import Handle
 from brokersim.fluxapi.message import Message, MessageWatcher
+from brokersim.host.handle import Handle
 from brokersim.protocol import message as wire
 from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
+from brokersim.routing.endpoint import Handler, Method
 
 if TYPE_CHECKING:
-    from brokersim.broker.broker import Broker
-    from brokersim.broker.host import Module
     from brokersim.fluxapi.program import Run
+    from brokersim.host.life import Module
+    from brokersim.routing.rank import Broker
 
 #: Bit of each of our message types in Flux's type masks.
 _BITS = {wire.REQUEST: 1, wire.RESPONSE: 2, wire.EVENT: 4, wire.CONTROL: 8}

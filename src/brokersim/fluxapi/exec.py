@@ -10,13 +10,13 @@ import socket
 import sys
 from pathlib import Path
 
-from brokersim.broker.far import FarBroker, FarModule
-from brokersim.broker.flux_import import flux_importable
-from brokersim.broker.loader import Loader
-from brokersim.broker.sink import Sink
-from brokersim.net.module_loop import ModuleWire
-from brokersim.net.udp import UdpSink
+from brokersim.host.far import FarBroker, FarModule
+from brokersim.host.flux_import import flux_importable
+from brokersim.host.loader import Loader
+from brokersim.host.process_loop import ModuleWire
 from brokersim.protocol.errnums import RequestError
+from brokersim.routing.sink import Sink
+from brokersim.statsd_server.udp import UdpSink
 
 _USAGE = (
     "a module's process is started by the broker, with FLUX_MODULE_URI=fd://N and the file: "

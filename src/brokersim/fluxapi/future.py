@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
-from brokersim.broker.future import Future as Inner
+from brokersim.host.future import Future as Inner
 from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from brokersim.broker.future import Future as Inner
 from brokersim.fluxapi.constants import (
     FLUX_KVS_READDIR,
     FLUX_KVS_WAITCREATE,
@@ -22,6 +21,7 @@ from brokersim.fluxapi.constants import (
 from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.payload import to_text
 from brokersim.fluxapi.rpc import RPC
+from brokersim.host.future import Future as Inner
 from brokersim.protocol import treeobj
 from brokersim.protocol.message import FLAG_STREAMING
 

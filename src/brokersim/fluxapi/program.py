@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
-from brokersim.broker.blocking import Worker
-from brokersim.broker.handle import Handle
 from brokersim.fluxapi.brokermod import resolve_entry_point
 from brokersim.fluxapi.core.handle import Flux
 from brokersim.fluxapi.endpoint import FluxEndpoint
+from brokersim.host.blocking import Worker
+from brokersim.host.handle import Handle
 from brokersim.protocol.errnums import EDEADLK, RequestError
 from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
 
 if TYPE_CHECKING:
-    from brokersim.broker.broker import Broker
-    from brokersim.broker.host import Module
+    from brokersim.host.life import Module
+    from brokersim.routing.rank import Broker
 
 Entry = Callable[..., object]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from brokersim.broker.future import Future as Inner
 from brokersim.fluxapi.constants import FLUX_NODEID_ANY, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
 from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.payload import to_data, to_text
+from brokersim.host.future import Future as Inner
 from brokersim.protocol.message import FLAG_NORESPONSE, FLAG_STREAMING
 
 if TYPE_CHECKING:

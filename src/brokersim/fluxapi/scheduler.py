@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import total_ordering, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from brokersim.broker.methods import message_counts
 from brokersim.fluxapi.brokermod import BrokerModule, request_handler
 from brokersim.fluxapi.constants import FLUX_RPC_STREAMING
 from brokersim.fluxapi.kvs import KVSTxn, commit_async, get_key_direct
 from brokersim.fluxapi.resource.ResourcePool import ResourcePool
 from brokersim.fluxapi.resource.ResourcePoolImplementation import InfeasibleRequest
+from brokersim.host.methods import message_counts
 from brokersim.protocol import jobid as jobids
 
 if TYPE_CHECKING:

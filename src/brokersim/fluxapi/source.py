@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import attrs
 
-from brokersim.broker.handle import Handle
 from brokersim.fluxapi.core.handle import _FUNCTIONS, Flux
+from brokersim.host.handle import Handle
 
 #: Names that usually are the handle, in module files.
 _HANDLES: Final = ("h", "handle", "flux_handle")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import trio
 
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.kit.baseline import Baseline
 from brokersim.kit.laws import Relaxation, Violation
 from brokersim.kit.ledger import HEARTBEAT, Ledger

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
-from brokersim.broker.cut import cut_off, join, link_above
 from brokersim.kit.conversations import wants_answer
 from brokersim.kit.ledger import Ledger, Line
 from brokersim.protocol.errnums import ENOSPC, RequestError
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, TYPE_NAMES, Message
 from brokersim.reactor.loop import NS
+from brokersim.routing.cut import cut_off, join, link_above
 
 if TYPE_CHECKING:
-    from brokersim.broker.instance import Instance
+    from brokersim.instance import Instance
 
 _TYPES = {name: number for number, name in TYPE_NAMES.items()}
 #: Seconds a message held back by ``reorder`` waits for another to pass it.

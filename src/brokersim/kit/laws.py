@@ -11,10 +11,10 @@ from typing import Any
 
 import attrs
 
-from brokersim.broker.sink import MemorySink
 from brokersim.kit.ledger import Ledger
 from brokersim.kit.packets import CounterPacket, counter_packets
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.routing.sink import MemorySink
 
 _EVENT_TX, _EVENT_RX = COUNTER_NAMES.index("event_tx"), COUNTER_NAMES.index("event_rx")
 #: Sentences a law prints at most; the rest is a number.

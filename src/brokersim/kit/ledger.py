@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from brokersim.broker.link import Link, Receive
-from brokersim.broker.sink import MemorySink
 from brokersim.kit.conversations import Conversations
 from brokersim.kit.deliveries import Deliveries
 from brokersim.protocol.message import COUNTER_NAMES, FLAG_PRIVATE, ROLE_OWNER, TYPE_NAMES, Message
 from brokersim.reactor.loop import NS
+from brokersim.routing.link import Link, Receive
+from brokersim.routing.sink import MemorySink
 
 if TYPE_CHECKING:
-    from brokersim.broker.broker import Broker, Subscribers
-    from brokersim.broker.instance import Instance
+    from brokersim.instance import Instance
+    from brokersim.routing.rank import Broker, Subscribers
 
 #: A party of the instance: rank and name. Clients of one rank share one.
 Party = tuple[int, str]

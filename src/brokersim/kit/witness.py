@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.kit.faults import Faults
 from brokersim.kit.laws import Relaxation, Violation, violations
 from brokersim.kit.ledger import Ledger

@@ -1,1 +1,1 @@
-"""Floor 5: workloads, experiments, and the figures they give."""
+"""Floor 7: the laboratory: load, experiments, measures, what is shown and kept of them."""

@@ -1,1 +1,1 @@
-"""Floor 4: sockets. The local connector and its client, statsd over UDP."""
+"""Floor 6: sockets of an instance: the local connector and its client, module processes, ."""

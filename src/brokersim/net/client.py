@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
-from brokersim.net.discover import socket_path
+from brokersim.net.discovery import socket_path
 from brokersim.protocol.errnums import ENODATA, ProtocolError, RequestError, errname, strerror
 from brokersim.protocol.message import (
     EVENT,

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from brokersim.broker.endpoint import Endpoint, Handler, Method
-from brokersim.broker.services import check_service_name
 from brokersim.net.outbox import Outbox
 from brokersim.net.repose import Repose
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
@@ -34,10 +32,12 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.protocol.wire import FrameDecoder, encode
+from brokersim.routing.endpoint import Endpoint, Handler, Method
+from brokersim.services.builtin import check_service_name
 
 if TYPE_CHECKING:
-    from brokersim.broker.broker import Broker
-    from brokersim.broker.instance import Instance
+    from brokersim.instance import Instance
+    from brokersim.routing.rank import Broker
 
 #: Bytes of unread output at which reading from a client stops, and at which it is disconnected. The first keeps
 #: a client that pipelines from filling memory; the second is for events, which no reading pause holds back.

@@ -1,6 +1,6 @@
 """Knows how a module becomes a process: its command, its socket, its output line by line, and its end.
 
-It doesn't know what is said over the socket beyond frames; that is `broker/remote.py`. Source of the protocol on the
+It doesn't know what is said over the socket beyond frames; that is `host/remote.py`. Source of the protocol on the
 inherited descriptor: flux-core 0.88's ``fd://`` connector as observed (docs/modules.md).
 """
 
@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from brokersim.broker import logring
 from brokersim.net.outbox import Outbox
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.wire import FrameDecoder, encode
+from brokersim.routing import logring
 
 if TYPE_CHECKING:
-    from brokersim.broker.broker import Broker
-    from brokersim.broker.remote import RemoteModule
+    from brokersim.host.remote import RemoteModule
+    from brokersim.routing.rank import Broker
 
 URI_VARIABLE: Final = "FLUX_MODULE_URI"
 #: Clock seconds a real second, for a module's timers when the instance's clock is scaled.

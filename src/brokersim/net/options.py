@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
-from brokersim.net.stats_option import is_serve, parse_serve
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.statsd_server.option import is_serve, parse_serve
 
 #: Modules of an instance that is not told otherwise, in load order.
 DEFAULT_MODULES = (

@@ -16,19 +16,19 @@ from typing import Protocol
 import attrs
 import trio
 
-from brokersim.broker.instance import Instance, Settings
-from brokersim.broker.watchdog import HANDLER_TIMEOUT
+from brokersim.instance import Instance, Settings
 from brokersim.net.connector import Connector
-from brokersim.net.discover import instance_folders, is_alive
+from brokersim.net.discovery import instance_folders, is_alive
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
-from brokersim.net.stats_target import TargetError, statistics_target, stats_attributes, stats_environment
 from brokersim.program import run
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.cost import CostModel
+from brokersim.reactor.watchdog import HANDLER_TIMEOUT
+from brokersim.statsd_server.target import TargetError, statistics_target, stats_attributes, stats_environment
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 

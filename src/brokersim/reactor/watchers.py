@@ -54,7 +54,7 @@ class ModuleLoop:
     is no more than checks, dispatch and prepares, which the drain then does by itself.
     """
 
-    #: Does a callback of the actor wait for an answer? (Not of this loop: see broker/blocking.py.)
+    #: Does a callback of the actor wait for an answer? (Not of this loop: see host/blocking.py.)
     is_blocked = False
 
     __slots__ = (

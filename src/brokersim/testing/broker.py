@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from brokersim.broker.instance import Instance
+from brokersim.instance import Instance
 from brokersim.kit.deltas import Deltas
 from brokersim.kit.faults import Fault
 from brokersim.kit.keys import parse_key

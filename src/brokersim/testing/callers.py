@@ -12,10 +12,8 @@ from typing import Any, Protocol
 
 import trio
 
-from brokersim.broker.broker import Broker
-from brokersim.broker.endpoint import Handler
-from brokersim.broker.handle import Handle
-from brokersim.broker.instance import Instance
+from brokersim.host.handle import Handle
+from brokersim.instance import Instance
 from brokersim.net.connector import Connector
 from brokersim.protocol.errnums import ENODATA, EPERM, RequestError
 from brokersim.protocol.message import (
@@ -28,6 +26,8 @@ from brokersim.protocol.message import (
     decode_json,
 )
 from brokersim.protocol.wire import FrameDecoder, encode
+from brokersim.routing.endpoint import Handler
+from brokersim.routing.rank import Broker
 
 Heard = Callable[[Message], object]
 _READ = 1 << 16

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from brokersim.broker.sink import MemorySink
 from brokersim.kit.expect import at_least
+from brokersim.routing.sink import MemorySink
 from brokersim.statsd.parse import judge_strict
 from brokersim.statsd.sample import Sample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 
-from brokersim.net.udp import UdpSink
+from brokersim.statsd_server.udp import UdpSink
 from brokersim.testing.metrics import StatsSink
 
 _SIZE = 1 << 16

@@ -10,8 +10,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from brokersim.broker.blocking import wait_for_message
-from brokersim.broker.future import Future as Inner
 from brokersim.fluxapi.constants import (
     FLUX_MATCHTAG_NONE,
     FLUX_MSGTYPE_ANY,
@@ -34,6 +32,8 @@ from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.message import _FROM_WIRE, Message, MessageWatcher
 from brokersim.fluxapi.payload import to_data
 from brokersim.fluxapi.rpc import RPC
+from brokersim.host.blocking import wait_for_message
+from brokersim.host.future import Future as Inner
 from brokersim.protocol import hostlist
 from brokersim.protocol import message as wire
 from brokersim.protocol.errnums import ENOENT, EPROTO, RequestError

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from brokersim.broker.watcher_objects import HookWatcher
-from brokersim.broker.watcher_objects import TimerWatcher as InnerTimer
 from brokersim.fluxapi.constants import FLUX_POLLERR, FLUX_POLLIN, FLUX_POLLOUT
+from brokersim.host.watcher_objects import HookWatcher
+from brokersim.host.watcher_objects import TimerWatcher as InnerTimer
 
 if TYPE_CHECKING:
     from brokersim.fluxapi.core.handle import Flux

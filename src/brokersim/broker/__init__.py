@@ -1,1 +1,0 @@
-"""Floor 3: ranks, routing, events, modules, counters and their instrumentation."""

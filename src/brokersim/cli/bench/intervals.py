@@ -1,0 +1,251 @@
+"""Knows the options of `bench intervals` and how its answer is printed; not how it is found (lab)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+
+from brokersim.cli.bench.common import LAUNCHERS, PATH, compared, gate, preset_of, read_baseline
+from brokersim.cli.bench.output import FORMATS, clear_progress, keep_files, print_differences, progress
+from brokersim.cli.command import Command, examples, list_options, pass_session
+from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.session import Session
+from brokersim.protocol.duration import format_duration
+from brokersim.protocol.errnums import RequestError
+
+if TYPE_CHECKING:
+    from brokersim.lab.sweep.plan_file import SweepPlan
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+#: The journal's jobs, every combination, and the draws its question asks for.
+JOURNAL: dict[str, Any] = {"jobs": 10_000, "points": 0, "draws": 20}
+_ATTEMPT = "brokersim bench intervals -h"
+
+
+@click.command(
+    "intervals",
+    cls=Command,
+    **examples(
+        ("brokersim bench intervals", "90 combinations, 200 jobs, one recommendation"),
+        ("brokersim bench intervals plan.toml --confirm", "advice tested on others"),
+    ),
+)
+@click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="jobs of a run  [200]")
+@click.option("--workload", metavar="LIST", help="of bulk, serial, burst, chatty  [bulk]")
+@click.option("--seed", metavar="LIST", help="seeds  [0]")
+@click.option("--points", type=click.IntRange(0), metavar="N", help="combinations at most, 0: all  [90]")
+@click.option("--full", is_flag=True, help="10,000 jobs, all combinations, 20 draws")
+@click.option("--max-loss", metavar="SHARE", help="most overhead a recommendation may have  [1%]")
+@click.option("--overhead", type=click.Choice(["predicted", "real"]), hidden=True)
+@click.option("--confirm", is_flag=True, help="test the advice on other workloads")
+@click.option("--db", type=PATH, metavar="RUN.db", help="keep the rows, go on with what is left")
+@click.option("--out", type=FOLDER, metavar="DIR", help="keep result.json and plots")
+@click.option("--plot", type=click.Choice(FORMATS), default="html", hidden=True)
+@click.option("--launcher", type=click.Choice(LAUNCHERS), default="local", help="[local]")
+@click.option("--baseline", type=PATH, metavar="RUN.db", help="compare with an earlier result")
+@click.option("--gate", is_flag=True, help="exit 1 if it got worse")
+@click.option("--preset", type=click.Choice(["small", "journal"]), hidden=True)
+@click.option("--draws", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--reps", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--workers", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--tasks", type=click.IntRange(1), default=8, metavar="N", hidden=True)
+@click.option("--submit", is_flag=True, hidden=True)
+@click.option("--shard", metavar="I/N", hidden=True)
+@click.option("-s", "--size", type=click.IntRange(1), hidden=True)
+@click.option("--clock", type=click.Choice(["virtual", "real"]), hidden=True)
+@list_options
+@pass_session
+def intervals(session: Session, /, **given: Any) -> int | None:
+    """Which intervals give the truest curves for the least overhead."""
+    _refuse(given)
+    plan = _plan(given)
+    if given["shard"]:
+        _run_shard(session, plan, given)
+    elif given["launcher"] != "local":
+        _launch(session, plan, given)
+    else:
+        return _answer(session, plan, given)
+    return None
+
+
+def _refuse(given: Mapping[str, Any]) -> None:
+    """Common options that mean nothing here."""
+    if given["clock"] == "real":
+        raise usage_error(
+            "--clock real: the truth is known under the virtual clock only; --overhead real measures the price",
+            attempt=_ATTEMPT,
+        )
+    if given["size"] not in (None, 1):
+        raise usage_error(
+            "bench intervals has no --size: it looks at the rank of the job manager", attempt=_ATTEMPT
+        )
+
+
+# -- what is to be done
+
+
+def _plan(given: Mapping[str, Any]) -> SweepPlan:
+    """The file's plan, or the default one, with the options given put over it."""
+    from brokersim.lab.sweep.plan_file import PlanError, SweepPlan, read_plan
+
+    path = given["plan_file"]
+    try:
+        plan = SweepPlan() if path is None else read_plan(path.read_text(), str(path))
+        if preset_of(given) == "journal":
+            plan = attrs.evolve(plan, **JOURNAL)
+        return _with_options(plan, given)
+    except PlanError as error:
+        raise usage_error(str(error), attempt=_ATTEMPT) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise usage_error(f"{path}: cannot be read: {error}", attempt=_ATTEMPT) from None
+
+
+def _with_options(plan: SweepPlan, given: Mapping[str, Any]) -> SweepPlan:
+    from brokersim.lab.sweep.plan_file import read_share, read_table
+
+    changes: dict[str, Any] = {
+        name: given[name] for name in ("jobs", "points", "draws") if given[name] is not None
+    }
+    if given["workload"]:
+        changes |= read_table("sweep", {"workloads": given["workload"].split(",")}, "--workload")
+    if given["seed"]:
+        seeds = [int(word) if word.isdecimal() else word for word in given["seed"].split(",")]
+        changes |= read_table("sweep", {"seeds": seeds}, "--seed")
+    if given["max_loss"]:
+        changes["max_loss"] = read_share(given["max_loss"], "--max-loss")
+    price = {"kind": given["overhead"], "reps": given["reps"]}
+    asked = {name: value for name, value in price.items() if value is not None}
+    return attrs.evolve(plan, **changes, overhead=attrs.evolve(plan.overhead, **asked))
+
+
+def _database(given: Mapping[str, Any], why: str) -> Path:
+    if given["db"] is None:
+        raise usage_error(f"{why} needs --db RUN.db, which all of its parts can reach", attempt=_ATTEMPT)
+    path: Path = given["db"]
+    return path
+
+
+# -- ways of doing it
+
+
+def _answer(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> int | None:
+    from brokersim.lab.experiments.study import study
+    from brokersim.lab.sweep.sweep import RunFile, RunFileError, cores
+
+    before = read_baseline(given["baseline"])
+    say = progress(session)
+    try:
+        with closing(RunFile(given["db"])) as file:
+            found = study(
+                plan, file, workers=given["workers"] or cores(), with_confirmation=given["confirm"], say=say
+            )
+            file.note("result", found)
+    except RunFileError as error:
+        raise usage_error(str(error), attempt=_ATTEMPT) from None
+    except (RuntimeError, OSError, RequestError) as error:
+        raise CommandError(str(error), code=FAILED) from None
+    clear_progress(session)
+    if given["out"] is not None:
+        keep_files(session, [found], given["out"], given["plot"])
+    differences = compared(found, before)
+    if session.json:
+        session.emit({**found, **({} if differences is None else {"differences": differences})})
+    else:
+        _print(session, found)
+        print_differences(session, differences, given["baseline"])
+    return gate(session, found, differences) if given["gate"] else None
+
+
+def _run_shard(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> None:
+    from brokersim.lab.experiments.study import run_shard
+    from brokersim.lab.sweep.sweep import RunFileError, Shard
+
+    path = _database(given, "--shard")
+    try:
+        shard = Shard.parse(given["shard"])
+        rows = run_shard(plan, path, shard, progress(session))
+    except (ValueError, RunFileError) as error:
+        raise usage_error(str(error), attempt=_ATTEMPT) from None
+    except RequestError as error:
+        raise CommandError(str(error), code=FAILED) from None
+    session.say(f"{shard.path(path)}: {rows} new rows")
+
+
+def _launch(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> None:
+    from brokersim.lab.sweep.launchers import LaunchError, prepare, submit
+
+    path = _database(given, f"--launcher {given['launcher']}")
+    try:
+        command = prepare(plan, given["launcher"], path, given["tasks"])
+        session.out(submit(command) if given["submit"] else shlex.join(command))
+    except (LaunchError, OSError) as error:
+        raise CommandError(str(error), code=FAILED) from None
+    session.say(f"when it has run: brokersim bench intervals {path}.toml --db {path}")
+
+
+# -- the answer
+
+_TITLES = (
+    "id", "emission", "client", "style", "flush", "retention", "error", "worst", "lag s", "negative", "overhead",
+    "packets/s", "front", "mark",
+)  # fmt: skip
+
+
+def _print(session: Session, found: dict[str, Any]) -> None:
+    rows, advice = found["rows"], found["advice"]
+    marks: dict[int | None, str] = {advice["journal"]: "journal"}
+    marks[advice["row"]] = "advised, journal" if advice["row"] in marks else "advised"
+    shown = [row for row in rows if row["on_front"] or row["id"] in marks]
+    session.table(_TITLES, [_cells(row, marks) for row in shown])
+    session.say(
+        f"{len(rows) - len(shown)} of {len(rows)} combinations are beaten and not shown; --json has all"
+    )
+    session.out(f"\n{advice['sentence']}")
+    for one in advice.get("confirmed", ()):
+        verdict = "✓" if one["ok"] else "✗"
+        shares = ", ".join(
+            f"{_percent(share)} ({name.partition('_')[0]})" for name, share in one["behind"].items()
+        )
+        session.out(
+            f"{verdict} {one['workload']}: error {_percent(one['error'])}, behind the fronts by {shares}"
+        )
+    _footer(session, found["meta"])
+
+
+def _cells(row: dict[str, Any], marks: Mapping[int | None, str]) -> tuple[object, ...]:
+    return (
+        row["id"],
+        row["emission"],
+        format_duration(row["period"]),
+        row["style"],
+        format_duration(row["flush"]),
+        format_duration(row["retention"]),
+        _percent(row["error"]),
+        _percent(row["error_worst"]),
+        "-" if row["lag_s"] is None else f"{row['lag_s']:.2f}",
+        row["negatives"] or "-",
+        _percent(row["overhead"]),
+        f"{row['packets_per_s']:.1f}",
+        "+".join(name.partition("_")[0] for name in row["on_front"]),
+        marks.get(row["id"], ""),
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2f} %"
+
+
+def _footer(session: Session, meta: dict[str, Any]) -> None:
+    plan = meta["plan"]
+    session.say(
+        f"\nbrokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, virtual clock, overhead "
+        f"{meta['overhead']}, seeds {', '.join(map(str, plan['seeds']))}, {plan['draws']} draws: compare order and "
+        "ratios, not numbers with Flux's"
+    )

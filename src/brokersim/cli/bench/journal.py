@@ -1,0 +1,108 @@
+"""Knows the options of the book: every experiment of the journal, one page; not what is in it (lab)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from brokersim.cli.bench.common import COUNT, PATH, plan_fields
+from brokersim.cli.bench.output import FORMATS, clear_progress, keep_files, mark, progress, ran_on
+from brokersim.cli.command import Command, examples, list_options, pass_session
+from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.session import Session
+
+#: Where the book goes.
+BOOK = Path("journal")
+
+
+@click.command(
+    "journal",
+    cls=Command,
+    **examples(
+        ("brokersim bench journal --all", "every experiment, one page: journal/index.html"),
+        ("brokersim bench journal idle period --out mine", "two of them"),
+        ("brokersim bench journal --list", "what each covers of the journal"),
+        ("brokersim bench journal --all --full", "the journal's own sizes: takes its time"),
+    ),
+)
+@click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="all of them")
+@click.option("--list", "listing", is_flag=True, help="which there are and what they cover")
+@click.option("--jobs", type=COUNT, metavar="N", help="of each experiment that has jobs")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="same seed, same bytes  [0]")
+@click.option("--full", is_flag=True, help="the journal's parameters")
+@click.option("--out", type=PATH, default=BOOK, metavar="DIR", help="[journal]")
+@click.option("--plot", type=click.Choice(FORMATS), default="html", help="[html]")
+@click.option("--gate", is_flag=True, help="exit 1 if a check fails")
+@list_options
+@pass_session
+def journal(
+    session: Session, /, names: tuple[str, ...], everything: bool, listing: bool, out: Path, plot: str, gate: bool,
+    **given: Any,
+) -> int | None:  # fmt: skip
+    """Every experiment of the journal into one book."""
+    from brokersim.lab.experiments.book import CHAPTERS
+
+    if listing:
+        _list(session, CHAPTERS)
+        return None
+    found = _run(session, _chosen(names, everything, CHAPTERS), given)
+    keep_files(session, found, out, plot)
+    if session.json:
+        session.emit({"meta": found[0]["meta"], "results": found})
+    else:
+        _print(session, found)
+        session.out(f"\nbook: {out / 'index.html'}" if plot == "html" else f"\nfiles: {out}")
+    failed = [check for each in found for check in each.get("checks", ()) if not check["ok"]]
+    return 1 if gate and failed else None
+
+
+def _chosen(names: tuple[str, ...], everything: bool, known: Mapping[str, Any]) -> list[str]:
+    if bool(names) == everything:
+        raise usage_error(
+            "give --all or names of experiments" + (", not both" if names else ""),
+            attempt="brokersim bench journal --all    (or: brokersim bench journal --list)",
+        )
+    for name in names:
+        if name not in known:
+            raise usage_error(f"no experiment {name!r}; there are {', '.join(known)}")
+    return list(dict.fromkeys(names)) or list(known)
+
+
+def _run(session: Session, names: list[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    from brokersim.lab.experiments.book import chapters
+    from brokersim.lab.sweep.sweep import cores
+
+    fields = plan_fields({name: given[name] for name in ("jobs", "seed")})
+    try:
+        preset = "journal" if given["full"] else "small"
+        return list(chapters(names, fields, preset, progress(session), cores()))
+    except ValueError as error:
+        raise usage_error(str(error), attempt="brokersim bench journal -h") from None
+    except (RuntimeError, OSError) as error:
+        raise CommandError(str(error), code=FAILED) from None
+    finally:
+        clear_progress(session)
+
+
+def _list(session: Session, known: Mapping[str, Any]) -> None:
+    rows = [(name, ", ".join(one.covers), f"brokersim bench {name}") for name, one in known.items()]
+    if session.json:
+        session.emit([{"experiment": name, "covers": list(one.covers)} for name, one in known.items()])
+    else:
+        session.table(("experiment", "covers", "alone"), rows)
+
+
+def _print(session: Session, found: list[dict[str, Any]]) -> None:
+    rows = []
+    for each in found:
+        checks = each.get("checks", ())
+        agree = sum(check["ok"] for check in checks)
+        failed = ", ".join(check["id"] for check in checks if not check["ok"])
+        name = each["meta"]["experiment"]
+        rows.append((mark(session, agree == len(checks)), name, f"{agree} of {len(checks)}", failed))
+    session.table(("", "experiment", "agree", "do not"), rows)
+    session.say(f"\n{ran_on(found[0]['meta'])}")

@@ -1,0 +1,295 @@
+"""Knows the commands that list, load, remove and reload broker modules; stats, debug and trace lie beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from brokersim.cli.command import RUNS_COMMAND, Group, examples, list_options, pass_session
+from brokersim.cli.errors import CommandError, answered, similar, usage_error
+from brokersim.cli.session import Explain, Session
+from brokersim.cli.types import RANKS
+from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
+
+_LAZY = {
+    "stats": "brokersim.cli.module.stats:stats",
+    "debug": "brokersim.cli.module.debug:debug",
+    "trace": "brokersim.cli.module.trace:trace",
+    "replay": "brokersim.cli.module.replay:replay",
+}
+_STATES: Final = "IRFX"
+
+
+@click.group("module", cls=Group, lazy=_LAZY)
+def module() -> None:
+    """List, load and look into broker modules."""
+
+
+# --- what other commands need to know about modules
+
+
+def loaded(session: Session, rank: int | None = None) -> list[dict[str, Any]]:
+    """The loaded modules, as module.list gives them; none if it cannot be asked."""
+    try:
+        return list(session.rpc("module.list", rank=rank)["mods"])
+    except CommandError:
+        return []
+
+
+def names(mods: Iterable[dict[str, Any]]) -> list[str]:
+    """Everything one can address: modules and their services."""
+    return list(dict.fromkeys(name for mod in mods for name in (mod["name"], *mod["services"])))
+
+
+def service_hint(session: Session, service: str) -> str:
+    """The nearest name to one that nobody serves."""
+    known = names(loaded(session))
+    return "" if service in known else similar(service, known, "one is loaded")
+
+
+def explain_module(session: Session, name: str, rank: int | None = None) -> Explain:
+    """The words for a module that is not there (ENOSYS from its methods, ENOENT from module.*)."""
+
+    def told(error: RequestError) -> CommandError | None:
+        if error.errno not in (ENOSYS, ENOENT):
+            return None
+        hint = service_hint(session, name)
+        what = f"no module {name!r} on rank {session.attribute('rank') if rank is None else rank}"
+        return answered(error, what, hint=hint, attempt="brokersim module list")
+
+    return told
+
+
+def complete_module(context: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the live instance's modules; none rather than an error or a wait."""
+    session = context.ensure_object(Session)
+    session.timeout = 0.5
+    try:
+        known = names(loaded(session))
+    except Exception:  # whatever is wrong with the instance, a completion is no place to say so
+        return []
+    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+# --- commands
+
+
+@module.command(
+    "list",
+    **examples(
+        ("brokersim module list", "what runs, and its mask"),
+        ("brokersim module list -r all", "on every rank"),
+    ),
+)
+@click.option("-l", "--long", is_flag=True, help="with the path, and the pid of a process of its own")
+@click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="of these ranks  [this one]")
+@list_options
+@pass_session
+def list_(session: Session, long: bool, ranks: str | None) -> None:
+    """List the loaded modules."""
+    if ranks is None:
+        answer = session.rpc("module.list")
+        _show(session, [(None, answer)], long)
+        return
+    _show(session, [(rank, session.rpc("module.list", rank=rank)) for rank in session.ranks(ranks)], long)
+
+
+def _show(session: Session, answers: Sequence[tuple[int | None, dict[str, Any]]], long: bool) -> None:
+    if session.json:
+        mods = [_with_rank(rank, mod) for rank, answer in answers for mod in answer["mods"]]
+        session.emit({"mods": mods})
+        return
+    several = len(answers) > 1
+    titles = ["Module", "Idle", "S", "Sendq", "Recvq", "Service", "Mask", "Hooks p/c/i"]
+    rows = [
+        ([rank] if several else []) + _row(mod) + ([mod.get("pid"), mod["path"]] if long else [])
+        for rank, answer in answers
+        for mod in answer["mods"]
+    ]
+    session.table((["Rank"] if several else []) + titles + (["Pid", "Path"] if long else []), rows)
+
+
+def _with_rank(rank: int | None, mod: dict[str, Any]) -> dict[str, Any]:
+    return mod if rank is None else {"rank": rank, **mod}
+
+
+def _row(mod: dict[str, Any]) -> list[object]:
+    services = ",".join(name for name in mod["services"] if name != mod["name"])
+    idle = mod["idle"]
+    state = _STATES[mod["status"]] if 0 <= mod["status"] < len(_STATES) else "?"
+    return [
+        mod["name"],
+        "idle" if idle >= 100 else int(idle),
+        state,
+        mod["sendqueue"],
+        mod["recvqueue"],
+        services,
+        f"{mod['mask']:#x}" if "mask" in mod else None,
+        _hooks(mod),
+    ]
+
+
+def _hooks(mod: dict[str, Any]) -> str | None:
+    """Calls of prepare, check and idle watchers; prepare and check run once in each iteration of a loop."""
+    if not mod.get("mask"):
+        return None
+    iterations = mod.get("iterations", 0)
+    return f"{iterations}/{iterations}/{mod.get('idle_calls', 0)}"
+
+
+@module.command(
+    "load",
+    context_settings=RUNS_COMMAND,
+    **examples(
+        ("brokersim module load ./hello.py", "a file of yours"),
+        ("brokersim module load -n hello2 ./hello.py a=1", "a second time, with an argument"),
+        ("brokersim module load --exec ./hello.py", "in a process of its own: a crash costs nobody else"),
+        ("brokersim module load --check ./hello.py", "would it run here, and in Flux?"),
+    ),
+)
+@click.option(
+    "--check", is_flag=True, help="only try it, in an instance of its own; exit code 1 if it would not run"
+)
+@click.option("--exec", "as_process", is_flag=True, help="run it as a process of its own")
+@click.option(
+    "--loader",
+    type=click.Choice(["brokersim", "flux"]),
+    help="with --exec: what runs the file; flux needs Flux installed  [brokersim]",
+)
+@click.option("-n", "--name", metavar="NAME", help="load under this name")
+@click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks  [this one]")
+@click.argument("path", metavar="PATH|NAME")
+@click.argument("args", metavar="[ARG]...", nargs=-1)
+@pass_session
+def load(
+    session: Session,
+    check: bool,
+    as_process: bool,
+    loader: str | None,
+    name: str | None,
+    ranks: str | None,
+    path: str,
+    args: tuple[str, ...],
+) -> None:
+    """Load a module and wait until it runs."""
+    if loader is not None and not as_process:
+        raise usage_error(
+            "--loader chooses what runs a process of its own",
+            attempt="brokersim module load --exec --loader flux PATH",
+        )
+    if check:
+        # Not at the top: it brings trio, which no other client command needs.
+        from brokersim.cli.module.check import show_check
+
+        show_check(session, path, args)
+        return
+    request: dict[str, Any] = {"path": resolve(path), "args": list(args), "exec": as_process}
+    request |= {key: value for key, value in (("name", name), ("loader", loader)) if value is not None}
+    shown = name or path
+    for rank in _where(session, ranks):
+        session.rpc("module.load", request, rank=rank, explain=_explain_load(shown))
+    if session.json:
+        session.emit({"loaded": shown, "path": request["path"]})
+
+
+def _where(session: Session, ranks: str | None) -> list[int | None]:
+    return [None] if ranks is None else list(session.ranks(ranks))
+
+
+def resolve(path: str) -> str:
+    """The absolute path of a file; a bare name that is no file stays a name. Raises CommandError if missing."""
+    if os.path.exists(path) and ("/" in path or path.endswith(".py")):
+        return str(Path(path).resolve())
+    if "/" in path:
+        # Said here, before anything is sent: the broker may see another file system and could only guess.
+        raise usage_error(f"no module file {path!r}", hint=_beside(path), attempt="brokersim module list -l")
+    return path
+
+
+def _beside(path: str) -> str:
+    folder = Path(path).parent
+    try:
+        found = [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return f"there is no folder {str(folder)!r}"
+    return similar(Path(path).name, found, "one is there")
+
+
+def _explain_load(shown: str) -> Explain:
+    def told(error: RequestError) -> CommandError | None:
+        text = f": {error.text}" if error.text else ""
+        attempt = f"brokersim module load -n OTHER {shown}" if error.errno == EEXIST else "brokersim dmesg"
+        return answered(error, f"module {shown!r} was not loaded{text}", attempt=attempt)
+
+    return told
+
+
+@module.command(
+    "remove",
+    **examples(
+        ("brokersim module remove hello", ""), ("brokersim module remove --cancel hello", "even if it hangs")
+    ),
+)
+@click.option("-f", "--force", is_flag=True, help="no error if it is not loaded")
+@click.option("--cancel", is_flag=True, help="cancel it if it does not stop")
+@click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks  [this one]")
+@click.argument("name", shell_complete=complete_module)
+@pass_session
+def remove(session: Session, force: bool, cancel: bool, ranks: str | None, name: str) -> None:
+    """Unload a module and wait until it is gone."""
+    for rank in _where(session, ranks):
+        _remove(session, name, rank, cancel, force)
+    if session.json:
+        session.emit({"removed": name})
+
+
+def _remove(session: Session, name: str, rank: int | None, cancel: bool, force: bool) -> None:
+    explain = explain_module(session, name, rank)
+    try:
+        session.rpc("module.remove", {"name": name, "cancel": cancel}, rank=rank, explain=explain)
+    except CommandError:
+        if not force or any(mod["name"] == name for mod in loaded(session, rank)):
+            raise
+
+
+@module.command(
+    "reload",
+    context_settings=RUNS_COMMAND,
+    **examples(("brokersim module reload hello", "remove it, load the same file again")),
+)
+@click.option("-f", "--force", is_flag=True, help="load it even if it was not loaded")
+@click.option("--cancel", is_flag=True, help="cancel it if it does not stop")
+@click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks  [this one]")
+@click.argument("name", metavar="PATH|NAME", shell_complete=complete_module)
+@click.argument("args", metavar="[ARG]...", nargs=-1)
+@pass_session
+def reload(
+    session: Session, force: bool, cancel: bool, ranks: str | None, name: str, args: tuple[str, ...]
+) -> None:
+    """Remove a module and load it again from where it came."""
+    for rank in _where(session, ranks):
+        _reload(session, name, rank, cancel, force, args)
+    if session.json:
+        session.emit({"reloaded": name})
+
+
+def _reload(
+    session: Session, name: str, rank: int | None, cancel: bool, force: bool, args: Sequence[str]
+) -> None:
+    path = resolve(name)
+    wanted = name if path == name else Path(path).name.partition(".")[0]
+    mods = session.rpc("module.list", rank=rank)["mods"]
+    before: dict[str, Any] = next((mod for mod in mods if mod["name"] == wanted), {})
+    if path == name:
+        path = before.get("path", name)
+    _remove(session, wanted, rank, cancel, force)
+    # As it was: one that ran as a process of its own does so again.
+    request = {"path": path, "args": list(args), "exec": "pid" in before, "name": wanted}
+    if "loader" in before:
+        request["loader"] = before["loader"]
+    session.rpc("module.load", request, rank=rank, explain=_explain_load(wanted))

@@ -1,0 +1,344 @@
+"""Knows what a module has for a broker when it runs in a process of its own: all goes over one wire. No sockets.
+
+The module's handle, its loop, its coroutines and its blocking calls are the same as in the broker's process; what is
+here answers them as `broker.py`, `instance.py` and `host.py` do there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from brokersim.host.blocking import Workers
+from brokersim.host.handle import Handle
+from brokersim.host.handler_table import EMPTY_TABLE
+from brokersim.host.life import EXITED, FINALIZING, Module
+from brokersim.host.loader import ModuleCode
+from brokersim.host.remote_handle import as_value
+from brokersim.host.repeating import every
+from brokersim.protocol.duration import parse_duration
+from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSYS, ENOTSUP, RequestError
+from brokersim.protocol.message import (
+    EVENT,
+    FLAG_ROUTE,
+    REQUEST,
+    ROLE_OWNER,
+    USERID_UNKNOWN,
+    Message,
+)
+from brokersim.reactor.loop import NS, Reactor
+from brokersim.routing import logring
+from brokersim.routing.endpoint import Endpoint, ignore
+
+if TYPE_CHECKING:
+    from brokersim.routing.sink import Sink
+    from brokersim.statsd.client import StatsClient
+
+#: Seconds a module waits at its end for the broker to hear that no more requests should come (flux-core 0.88).
+_FINALIZE_TIMEOUT = 10.0
+_NO_TASKS = (
+    "a handler marked @trio_task needs the broker's own loop: load the module without --exec, "
+    "or await the handle's calls in a plain async def"
+)
+
+
+class Far(Protocol):
+    """The module's end of the wire, and the loop around it."""
+
+    reactor: Reactor
+
+    def attach(self, handle: Handle) -> None:
+        """What comes is for this handle."""
+
+    def send(self, message: Message) -> None:
+        """Queue a message for the broker."""
+
+    def ask(self, handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
+        """Send a request and wait for its answer; what else comes is queued. Raises RequestError if none comes."""
+
+    def leave(self) -> None:
+        """End the loop when the turn that runs now has ended."""
+
+    def watch_fd(self, fd: int, events: int, call: Callable[[int], object]) -> Callable[[], object]:
+        """Call ``call(revents)`` while ``fd`` is ready (masks of `select.poll`); returns what stops that."""
+
+    def watch_signal(self, number: int, call: Callable[[], object]) -> Callable[[], object]:
+        """Call back when the process gets a signal; returns what stops that."""
+
+
+class FarAttributes:
+    """The broker's attributes: those that never change came with the welcome, others are asked for each time."""
+
+    def __init__(self, broker: FarBroker, fixed: dict[str, str]) -> None:
+        self._broker = broker
+        self._fixed = fixed
+
+    def get(self, name: str) -> str | None:
+        """The value, ``None`` if there is none."""
+        if name in self._fixed:
+            return self._fixed[name]
+        try:
+            found = self._broker.ask("attr.get", {"name": name})
+        except RequestError as error:
+            if error.errno != ENOENT:
+                raise
+            return None
+        if found["flags"]:
+            self._fixed[name] = found["value"]
+        return str(found["value"])
+
+    def set(self, name: str, value: str) -> None:
+        """Raises RequestError(EPERM) if it is immutable."""
+        self._broker.ask("attr.set", {"name": name, "value": value})
+
+    def remove(self, name: str) -> None:
+        """Raises RequestError: ENOENT, EPERM."""
+        self._broker.ask("attr.rm", {"name": name})
+
+
+class _FarEnd(Endpoint):
+    """Whoever sent what comes in: answers go to the wire, which knows the way back by the route stack."""
+
+    __slots__ = ()
+
+
+class FarBroker:
+    """Stands where a module's handle expects its rank's broker."""
+
+    def __init__(self, far: Far, welcome: dict[str, Any], sink: Sink | None) -> None:
+        attrs = welcome.get("attrs", {})
+        self.far = far
+        self.reactor = far.reactor
+        self.rank = int(attrs.get("rank", 0))
+        self.size = int(attrs.get("size", 1))
+        self.owner = USERID_UNKNOWN
+        self.uuid = ""
+        self.attributes = FarAttributes(self, dict(attrs))
+        self.instance = FarInstance(self, welcome, sink)
+        self.endpoint = _FarEnd(self, "broker", "")  # type: ignore[arg-type]
+        self.handle: Handle
+        self._wants_values = False
+
+    def ask(self, topic: str, payload: Any, timeout: float | None = None) -> Any:
+        """The payload of the broker's answer. Raises RequestError."""
+        answer = self.far.ask(self.handle, topic, payload, timeout)
+        if answer.errnum:
+            raise RequestError(answer.errnum, answer.payload_str or "")
+        return None if answer.data is None else answer.payload
+
+    # -- endpoints and services
+
+    def add_endpoint(self, handle: Handle) -> None:
+        """The module's handle: who it speaks for is the broker's to fill in."""
+        handle.userid, handle.rolemask = USERID_UNKNOWN, 0
+        # A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
+        self._wants_values = handle.module is not None and handle.module.code.program is None
+        self.handle = handle
+        self.far.attach(handle)
+
+    def drop_endpoint(self, handle: Handle) -> None:
+        """The broker does that when the wire ends."""
+        handle.is_open = False
+
+    def add_service(self, name: str, handle: Handle) -> None:
+        """Raises RequestError(EEXIST). Its own name the module has from the start."""
+        if name != handle.name:
+            self.ask("service.add", {"service": name})
+
+    def drop_service(self, name: str, handle: Handle) -> None:
+        """Raises RequestError(ENOENT)."""
+        self.ask("service.remove", {"service": name})
+
+    def write_log(self, level: int, name: str, text: str) -> None:
+        self.handle.log(level, text)
+
+    # -- messages out
+
+    def route_request(self, message: Message) -> None:
+        message.flags |= FLAG_ROUTE
+        self.far.send(message)
+
+    def route_response(self, response: Message) -> None:
+        """Behind what was answered before it, which may be in the queue still."""
+        if len(response.routes) > 1:
+            self.route_request(response)
+        else:
+            self.reactor.push(response)
+
+    def publish(self, event: Message) -> None:
+        event.routes = ()
+        self.route_request(event)
+
+    def path(self, request: Message) -> tuple[str, ...]:
+        """The uuids a request came by, the broker's included."""
+        return request.routes
+
+    # -- messages in
+
+    def receive(self, message: Message) -> None:
+        """Queue what came, with the handler that will get it."""
+        handle = self.handle
+        message.src, message.dst = self.endpoint, handle
+        if message.type == REQUEST:
+            method = handle.method(message.topic)
+            if method is None:
+                message.handler = handle.unknown_method
+            elif not message.rolemask & ROLE_OWNER and not method[1]:
+                message.handler = handle.deny
+            else:
+                message.handler = method[0]
+        elif message.type == EVENT:
+            message.handler = handle.event_handler(message.topic)
+        elif self._wants_values:
+            message.data = as_value(message)
+        self.reactor.fifo.append(message)
+
+
+class FarInstance:
+    """Stands where a module's handle expects the instance."""
+
+    def __init__(self, broker: FarBroker, welcome: dict[str, Any], sink: Sink | None) -> None:
+        self._broker = broker
+        self._uuid = str(welcome["uuid"])
+        self._sink = sink
+        self.conf = welcome.get("conf") or {}
+        self.seed = welcome.get("attrs", {}).get("seed", 0)
+        self.workers = Workers()
+        self.epoch = time.time() - broker.reactor.now / NS
+        self.runner = self
+
+    def uuid(self, rank: int, name: str) -> str:
+        """The module's, as the broker chose it."""
+        return self._uuid
+
+    def node(self, rank: int) -> None:
+        """Real time costs what it costs."""
+
+    def seconds(self, attribute: str, default: float) -> float:
+        """A duration kept in an attribute; an unreadable one is the default."""
+        text = self._broker.attributes.get(attribute)
+        try:
+            return default if text is None else parse_duration(text)
+        except ValueError:
+            return default
+
+    def hold(self) -> AbstractContextManager[None]:
+        """The clock is the real one: nothing to hold."""
+        return nullcontext()
+
+    def instrument(self, handle: Handle) -> None:
+        """The broker emits the counters, by its own view of them."""
+
+    def stats_client(self, handle: Handle) -> StatsClient:
+        """The statsd context of the module."""
+        # Not at the top: few modules have statistics of their own, and each would start slower by a third.
+        from brokersim.statsd.client import StatsClient
+
+        return StatsClient(
+            None if self._sink is None else self._sink.send,
+            prefix=f"flux.{handle.name}",
+            period=self.seconds("stats.period", 1.0),
+            start_timer=partial(every, handle),
+            clock=handle.now,
+        )
+
+    def start_task(self, handle: Handle, request: Message | None, *_: object) -> None:
+        """Raises RequestError, or answers with it: there is no trio here."""
+        error = RequestError(ENOTSUP, _NO_TASKS)
+        if request is None or request.type != REQUEST:
+            raise error
+        handle.refuse(request, error)
+
+    def watch_fd(
+        self, _: Handle, fd: int, events: int, call: Callable[[int], object]
+    ) -> Callable[[], object]:
+        return self._broker.far.watch_fd(fd, events, call)
+
+    def watch_signal(self, _: Handle, number: int, call: Callable[[], object]) -> Callable[[], object]:
+        return self._broker.far.watch_signal(number, call)
+
+    def retire(self, handle: Handle) -> None:
+        """The broker counts by itself."""
+
+    def forget_module(self, module: Module) -> None:
+        """There is no list of modules here."""
+
+    def fault(self, error: BaseException) -> NoReturn:
+        raise error
+
+
+class FarModule(Module):
+    """The module itself, as the protocol of its wire has it: what it says of its state is a message to the broker."""
+
+    __slots__ = ("_has_logged", "_is_stopping")
+
+    def __init__(self, broker: FarBroker, name: str, code: ModuleCode, args: tuple[str, ...]) -> None:
+        self._has_logged = False
+        self._is_stopping = False
+        super().__init__(broker, name, code, args, ignore)  # type: ignore[arg-type]
+
+    def _welcome(self) -> None:
+        """It has come already: its arguments are known."""
+
+    @classmethod
+    def refuse(cls, broker: FarBroker, name: str, path: Path, error: RequestError) -> None:
+        """The file is none that can be run: say why, and leave in good order."""
+        module = cls(broker, name, ModuleCode(path=path, owner=object, table=EMPTY_TABLE), ())
+        module.handle.counts[1] += 1
+        module._end(error.errno or EINVAL, error.text)
+
+    def begin(self) -> None:
+        """Construct the class, or enter ``mod_main``; the welcome is counted like any other message."""
+        handle = self.handle
+        handle.counts[1] += 1
+        handle.reactor.current = handle
+        self._start(Message(REQUEST, "welcome"))
+        handle.reactor.current = None
+
+    def set_running(self) -> None:
+        super().set_running()
+        self.became_running()
+
+    def stop(self, removed: Any = None, cancel: bool = False) -> None:
+        """Let ``run`` return and ``teardown`` run, while answers still come; then say that it is over."""
+        if not self._is_stopping and self.status < FINALIZING:
+            self._is_stopping = True
+            self._cancel_timer()
+            self.handle.spawn(self._tear_down())
+
+    def crashed(self, error: BaseException, message: Message | None) -> None:
+        if self.status < FINALIZING:
+            self._has_logged = True
+            super().crashed(error, message)
+
+    def _end(self, errnum: int, text: str) -> None:
+        if self.status >= FINALIZING:
+            return
+        if errnum and text and not self._has_logged:
+            self._log(text)
+        self.status, self.errnum = FINALIZING, errnum
+        self._cancel_timer()
+        broker: Any = self.broker
+        try:
+            broker.ask("module.status", {"status": FINALIZING}, _FINALIZE_TIMEOUT)
+        except RequestError as error:
+            self._log(f"module.status: {error}")
+        self._refuse_queued()
+        self.handle.close()
+        self.status = EXITED
+        self.handle.request("module.status", {"status": EXITED, "errnum": errnum})
+        broker.far.leave()
+
+    def _refuse_queued(self) -> None:
+        handle = self.handle
+        for message in handle.reactor.purge(handle):
+            if message.type == REQUEST:
+                handle.counts[message.type] += 1
+                handle.respond_error(message, ENOSYS)
+
+    def _log(self, text: str) -> None:
+        self.handle.log(logring.ERR, text)

@@ -1,0 +1,347 @@
+"""Knows what a module is handed: Flux's handle with its watchers, plus awaiting, timers, tasks and statistics.
+
+It doesn't know how the module was found or what state it is in (host).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from brokersim.host import methods
+from brokersim.host.blocking import Workers
+from brokersim.host.future import Future
+from brokersim.host.handler_table import COROUTINE, EMPTY_TABLE, TASK, Entry, HandlerTable
+from brokersim.host.instrument import MSGCOUNT, Instrument
+from brokersim.host.waits import Call, Occurrence, Sleep
+from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
+from brokersim.reactor.loop import NS, Timer
+from brokersim.reactor.step import ModuleUnloaded, Stepper
+from brokersim.routing import logring
+from brokersim.routing.endpoint import Endpoint, Handler, Method, ignore
+
+if TYPE_CHECKING:
+    from brokersim.host.life import Module
+    from brokersim.routing.rank import Broker
+    from brokersim.statsd.client import StatsClient
+
+
+class Handle(Endpoint):
+    """A module's, or a program's, way into the broker on its rank."""
+
+    __slots__ = (
+        "_coros",
+        "_random",
+        "_scopes",
+        "_stats",
+        "instrument",
+        "mask",
+        "module",
+        "owner",
+        "table",
+        "workers",
+    )
+
+    def __init__(self, broker: Broker, name: str, uuid: str, module: Module | None = None) -> None:
+        super().__init__(broker, name, uuid)
+        self.module = module
+        #: The object whose methods the table names: the BrokerModule instance.
+        self.owner: Any = None
+        self.table: HandlerTable = EMPTY_TABLE
+        self.mask = 0
+        #: Stacks to run callbacks on, if this module's may wait for answers (``Future.get``).
+        self.workers: Workers | None = None
+        self.instrument: Instrument | None = None
+        self._random: random.Random | None = None
+        self._stats: StatsClient | None = None
+        self._coros: dict[Stepper, None] | None = None
+        self._scopes: dict[Any, None] | None = None
+
+    # -- identity, time, chance
+
+    @property
+    def rank(self) -> int:
+        return self.broker.rank
+
+    @property
+    def size(self) -> int:
+        return self.broker.size
+
+    def get_rank(self) -> int:
+        """Flux's name for ``rank``."""
+        return self.broker.rank
+
+    def now(self) -> float:
+        """Reactor time in seconds, monotonic, fixed within one iteration; in a trio task it is the clock's."""
+        reactor = self.reactor
+        if reactor.push is reactor.outside:  # ``is_outside``, without a call: 180 times a serial job
+            reactor.refresh()
+        return reactor.now / NS
+
+    def time(self) -> float:
+        """Wall-clock time in seconds since the epoch; under the virtual clock a fixed start plus ``now()``."""
+        return self.broker.instance.epoch + self.now()
+
+    @property
+    def random(self) -> random.Random:
+        """A generator of this module's own, seeded from (seed, rank, name): no other module disturbs it."""
+        if self._random is None:
+            text = f"{self.broker.instance.seed}/{self.rank}/{self.name}"
+            self._random = random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+        return self._random
+
+    # -- log, attributes, configuration
+
+    def log(self, level: int, text: str) -> None:
+        """Append a line to this rank's log; ``level`` is syslog's, 0 emerg to 7 debug."""
+        self.counts[0] += 1
+        line = logring.format_line(level, self.time(), self.rank, self.name, str(text))
+        # No response is ever sent to log.append, and yet its noresponse flag is clear, as upstream.
+        message = Message(
+            REQUEST, "log.append", line.encode(), userid=self.userid, rolemask=self.rolemask, src=self
+        )
+        if self.tracer is not None:
+            self.tracer("tx", self, message)
+        self.broker.route_request(message)
+
+    def attr_get(self, name: str) -> str | None:
+        """A broker attribute, ``None`` if there is none."""
+        return self.broker.attributes.get(name)
+
+    def attr_set(self, name: str, value: str) -> None:
+        """Raises RequestError(EPERM) if it is immutable."""
+        self.broker.attributes.set(name, str(value))
+
+    def attr_remove(self, name: str) -> None:
+        """Raises RequestError: ENOENT, or EPERM if it is immutable."""
+        self.broker.attributes.remove(name)
+
+    def conf_get(self, key: str | None = None, default: Any = None) -> Any:
+        """The configuration object, or what is under a dotted key of it."""
+        value: Any = self.broker.instance.conf
+        for part in key.split(".") if key else ():
+            if not isinstance(value, dict) or part not in value:
+                return default
+            value = value[part]
+        return value
+
+    # -- requests, answers, events
+
+    def call(
+        self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0
+    ) -> Awaitable[Any]:
+        """Await the payload of the answer (dict, bytes or None); raises RequestError.
+
+        For stepped coroutines, trio tasks and programs alike.
+        """
+        return Call(self, topic, payload, nodeid, flags)
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Await a delay of the reactor's clock, in seconds."""
+        return Sleep(self, seconds)
+
+    def occurrence(self, start: Callable[[Callable[[Any], None]], object]) -> Awaitable[Any]:
+        """Await a callback: ``start(done)`` is called at once, ``done(value_or_exception)`` ends the wait."""
+        return Occurrence(self, start)
+
+    def rpc(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0) -> Future:
+        """Flux's RPC: a Future to ``then`` on."""
+        return Future(self, topic, payload, nodeid, flags)
+
+    def event_subscribe(self, topic: str) -> None:
+        """Receive events whose topic starts with ``topic``."""
+        self.request("event.subscribe", {"topic": topic}, ignore)
+
+    def event_unsubscribe(self, topic: str) -> None:
+        """Drop one subscription."""
+        self.request("event.unsubscribe", {"topic": topic}, ignore)
+
+    def service_register(self, name: str) -> None:
+        """Serve requests ``name.*`` on this rank. Raises RequestError(EEXIST) if the name is taken."""
+        self.broker.add_service(name, self)
+
+    def service_unregister(self, name: str) -> None:
+        """Raises RequestError(ENOENT) if this module does not serve it."""
+        self.broker.drop_service(name, self)
+
+    # -- timers, watchers, coroutines, tasks
+
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        """Call ``fn(*args)`` in ``seconds``, as an iteration of this module's loop."""
+        return self.reactor.call_later(seconds, fn, *args, owner=self)
+
+    def timer_watcher_create(
+        self, after: float, callback: Callable[..., object], repeat: float = 0.0, args: Any = None
+    ) -> TimerWatcher:
+        """A stopped timer: ``callback(handle, watcher, revents, args)`` after ``after`` s, then every ``repeat`` s."""
+        return TimerWatcher(self, after, callback, repeat, args)
+
+    def prepare_watcher_create(self, callback: Callable[..., object], args: Any = None) -> HookWatcher:
+        """A stopped watcher called before each poll."""
+        return HookWatcher(self, "prepare", callback, args)
+
+    def check_watcher_create(self, callback: Callable[..., object], args: Any = None) -> HookWatcher:
+        """A stopped watcher called after each poll, before the message is handed out."""
+        return HookWatcher(self, "check", callback, args)
+
+    def idle_watcher_create(
+        self, callback: Callable[..., object] | None = None, args: Any = None
+    ) -> HookWatcher:
+        """A stopped watcher called in iterations without events; without callback it only keeps poll from blocking."""
+        return HookWatcher(self, "idle", callback, args)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], request: Message | None = None) -> None:
+        """Step a coroutine of this module, without trio; it ends with the module."""
+        if self._coros is None:
+            self._coros = {}
+        stepper = Stepper(self.reactor, coroutine, partial(self._ended, request))
+        self._coros[stepper] = None
+        stepper.start()
+
+    def _ended(self, request: Message | None, stepper: Stepper, error: BaseException | None) -> None:
+        if self._coros is not None:
+            self._coros.pop(stepper, None)
+        self._task_ended(request, error)
+
+    def _task_ended(self, request: Message | None, error: BaseException | None) -> None:
+        if error is None or isinstance(error, ModuleUnloaded):
+            return
+        if isinstance(error, RequestError) and request is not None and request.type == REQUEST:
+            self.refuse(request, error)
+        else:
+            self.failed(error, request)
+
+    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``await fn(*args)`` as a trio task that is cancelled when the module goes."""
+        self.broker.instance.start_task(self, None, fn, args)
+
+    def hold_clock(self) -> AbstractContextManager[None]:
+        """While inside, virtual time stands still: something real (a process) is being waited for."""
+        return self.broker.instance.runner.hold()
+
+    # -- instrumentation
+
+    @property
+    def stats(self) -> StatsClient:
+        """This module's statsd context, prefix ``flux.<module>``; costs a no-op while no target is set."""
+        if self._stats is None:
+            self._stats = self.broker.instance.stats_client(self)
+        return self._stats
+
+    def set_mask(self, mask: int) -> None:
+        """Set the debug mask; bit 0x1000 starts the emission of counters at this module's hook."""
+        mask &= 0xFFFFFFFF
+        if mask & MSGCOUNT and self.instrument is None:
+            self.instrument = self.broker.instance.instrument(self)
+        if self.instrument is not None:
+            if mask & MSGCOUNT:
+                self.instrument.start()
+            else:
+                self.instrument.stop()
+        self.mask = mask
+
+    # -- receiving
+
+    def method(self, topic: str) -> Method | None:
+        """The module's own handler of a topic, else one of those every module has."""
+        if self.owner is None and self.module is not None:
+            return self._late, True
+        entry = self.table.request(self.name, topic)
+        if entry is not None:
+            return self._bind(entry), entry.allow_guest
+        default = methods.METHODS.get(topic.partition(".")[2])
+        if default is None or self.module is None:
+            return None
+        fn, allow_guest = default
+        return partial(fn, self), allow_guest
+
+    def _late(self, request: Message) -> None:
+        """Handler of a request that was sent before the module's object was made; it has been by now."""
+        request.src.routes.pop(request.topic, None)
+        found = self.method(request.topic) if self.owner is not None else None
+        if found is None:
+            self.unknown_method(request)
+        elif not found[1] and not request.rolemask & ROLE_OWNER:
+            self.deny(request)
+        else:
+            found[0](request)
+
+    def event_handler(self, topic: str) -> Handler:
+        """All of the module's handlers for an event, as one."""
+        found = [
+            self._bind(entry)
+            for entry in self.table.events
+            if fnmatchcase(topic, entry.full_topic(self.name))
+        ]
+        if topic == f"{self.name}.stats-clear":
+            found.append(self.clear_counts)
+        if len(found) == 1:
+            return found[0]
+        return partial(_call_all, found)
+
+    def clear_counts(self, _: Message | None = None) -> None:
+        """Zero the eight counters; the iteration count goes on."""
+        iterations = self.iterations
+        self.counts[:] = [0] * 8
+        self.wakeups = iterations
+
+    def _bind(self, entry: Entry) -> Handler:
+        bound = getattr(self.owner, entry.attribute)
+        if entry.kind == COROUTINE:
+            return lambda message: self.spawn(bound(message), message)
+        if entry.kind == TASK:
+            return lambda message: self.broker.instance.start_task(self, message, bound, (message,))
+        if self.workers is not None:
+            return partial(self._serve_on_stack, self.workers, bound)
+        return bound  # type: ignore[no-any-return]
+
+    def _serve_on_stack(self, workers: Workers, bound: Handler, message: Message) -> None:
+        workers.call(self, message, bound, message)
+
+    def enter(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call a callback of the module: where it may wait for answers, if it is of a kind that does."""
+        if self.workers is None:
+            fn(*args)
+        else:
+            self.workers.call(self, None, fn, *args)
+
+    # -- the end
+
+    def failed(self, error: BaseException, message: Message | None) -> None:
+        """A callback raised: the module ends, the rest goes on."""
+        if self.module is not None:
+            self.module.crashed(error, message)
+        else:
+            self.broker.instance.fault(error)
+
+    def close(self) -> None:
+        """Off the loop and off the tables; whoever waited inside is thrown ModuleUnloaded."""
+        for scope in list(self._scopes or ()):
+            scope.cancel()
+        for stepper in list(self._coros or ()):
+            stepper.throw()
+        if self.instrument is not None:
+            self.instrument.stop()
+        if self._stats is not None:
+            self._stats.close()
+        if self.loop is not None:
+            self.loop.close()
+        if self.own_loop is not None:
+            self.own_loop.close()
+        self.loop = None
+        self.reactor.cancel_owned(self)
+        self.broker.drop_endpoint(self)
+        self.broker.instance.retire(self)
+        self.owner = None  # breaks the cycle with the module, so that its files close now
+
+
+def _call_all(handlers: list[Handler], message: Message) -> None:
+    for handler in handlers:
+        handler(message)

@@ -1,0 +1,225 @@
+"""Knows how a module file becomes a class: where it is searched, how it is imported, what must be in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import attrs
+
+from brokersim.host.flux_import import Program, flux_importable
+from brokersim.host.handler_table import EMPTY_TABLE, HandlerTable
+from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.quoting import quoted
+from brokersim.reactor.actor import FAILURES
+
+_serial = itertools.count(1)
+
+
+@attrs.frozen(kw_only=True)
+class ModuleCode:
+    """An imported module file: its path, the BrokerModule subclass in it, and that class's handlers."""
+
+    path: Path
+    owner: type
+    table: HandlerTable
+    #: Its callbacks may wait for answers (``rpc(...).get()``), so they run on stacks of their own.
+    may_block: bool = False
+    #: A file written for Flux, or with a ``mod_main``: how it is run.
+    program: Program | None = None
+
+
+@cache
+def shipped_folder() -> Path:
+    """Where brokersim's own modules lie: inside the package when installed, beside ``src`` in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "modules"
+    return inside if inside.is_dir() else package.parent.parent / "modules"
+
+
+#: Imported files of this process by (path, newest change in ns): every rank of every instance shares one import.
+_imported: dict[tuple[Path, int], ModuleCode] = {}
+#: Shipped modules: where they are, by stem; when they were last looked at (s) and what their newest change was (ns).
+_found: dict[str, Path] = {}
+_looked: dict[Path, tuple[float, int]] = {}
+#: Seconds for which that stands: who edits a shipped module reloads it no faster, and tests load all of them each time.
+_STANDS = 1.0
+
+
+class Loader:
+    """Finds and imports module files. One import serves every rank, until the file changes."""
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self._folders = (*folders, shipped_folder())
+
+    def find(self, name: str) -> Path:
+        """The file of a module given by path or by name (``content-cache``).
+
+        Raises RequestError(ENOENT) that says where was looked.
+        """
+        if "/" in name or name.endswith(".py"):
+            path = _file_at(name)
+            if path is not None:
+                return path
+            raise RequestError(ENOENT, f"module file {quoted(name)}: no such file")
+        stem = name.replace("-", "_")
+        for folder in self._folders:
+            found = _shipped(stem) if folder == shipped_folder() else _in_folder(folder, stem)
+            if found is not None:
+                return found
+        looked = ", ".join(str(folder) for folder in self._folders)
+        raise RequestError(
+            ENOENT, f"no module {quoted(name)}; looked in {looked}; give a path with a / for a file of yours"
+        )
+
+    def load(self, path: Path) -> ModuleCode:
+        """Import a module file. Raises RequestError that names the file and what would be right."""
+        try:
+            key = (path, _version(path))
+        except OSError as error:
+            raise RequestError(error.errno or ENOENT, f"module file {path}: {error.strerror}") from None
+        code = _imported.get(key)
+        # Payload types are resolved when first used, in their module: code whose module was taken out of
+        # sys.modules (pytester does, after a run inside a run) is of no use any more.
+        if code is None or code.owner.__module__ not in sys.modules:
+            code = _imported[key] = _import(path)
+        return code
+
+
+def _in_folder(folder: Path, stem: str) -> Path | None:
+    for candidate in (f"{folder / stem}/__init__.py", f"{folder / stem}.py"):
+        found = _file_at(candidate)
+        if found is not None:
+            return found
+    return None
+
+
+def _shipped(stem: str) -> Path | None:
+    """A shipped module's file; they do not move, and looking anew cost a fresh instance a twentieth."""
+    found = _found.get(stem)
+    if found is None:
+        found = _in_folder(shipped_folder(), stem)
+        if found is not None:
+            _found[stem] = found
+    return found
+
+
+def _version(path: Path) -> int:
+    """The newest change of a module's files (ns); a shipped one's is taken to stand for a second."""
+    if path.parent.parent != shipped_folder():
+        return _newest(path)
+    now = time.monotonic()
+    looked, newest = _looked.get(path, (-_STANDS, 0))
+    if now - looked >= _STANDS:
+        newest = _newest(path)
+        _looked[path] = (now, newest)
+    return newest
+
+
+def _file_at(name: str) -> Path | None:
+    """The module file a path means, if there is one; what no path can be (too long, NUL, no UTF-8) means none."""
+    try:
+        # os.path: a tenth of a fresh instance's cost went into Path objects made here and in `_newest`.
+        path = os.path.expanduser(name)
+        path = os.path.join(path, "__init__.py") if os.path.isdir(path) else path
+        return Path(os.path.realpath(path)) if os.path.isfile(path) else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def default_name(path: Path) -> str:
+    """The name a file's module gets: the base name up to its first dot; underscores of ours become dashes."""
+    stem = path.parent.name if path.name == "__init__.py" else path.name.partition(".")[0]
+    return stem.replace("_", "-") if path.parent == shipped_folder() or path.name == "__init__.py" else stem
+
+
+def _newest(path: Path) -> int:
+    if path.name != "__init__.py":
+        return os.stat(path).st_mtime_ns
+    with os.scandir(path.parent) as entries:
+        return max(entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".py"))
+
+
+def _import(path: Path) -> ModuleCode:
+    # A name of its own for each import: a reload is fresh code, and two files of one name do not meet.
+    name = (
+        f"_brokersim_module_{next(_serial)}_{path.parent.name if path.name == '__init__.py' else path.stem}"
+    )
+    folders = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    if spec is None or spec.loader is None:
+        raise RequestError(EINVAL, f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with flux_importable() as imported:
+            spec.loader.exec_module(module)
+        if imported.names or hasattr(module, "mod_main"):
+            return ModuleCode(
+                path=path,
+                owner=type(module),
+                table=EMPTY_TABLE,
+                may_block=True,
+                program=imported.program(module),
+            )
+        owner = _find_class(vars(module), path, name)
+    except BaseException as error:
+        for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
+            del sys.modules[loaded]
+        if isinstance(error, RequestError) or not isinstance(error, FAILURES):
+            raise
+        raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
+    table = HandlerTable.of(owner)
+    if table.is_empty:
+        text = f"decorate a method of {owner.__name__} with @request_handler or @event_handler"
+        raise RequestError(EINVAL, f"{path} defines no handlers; {text}")
+    return ModuleCode(path=path, owner=owner, table=table, may_block=_names_rpc(path))
+
+
+def _names_rpc(path: Path) -> bool:
+    """Does a module say ``rpc`` anywhere? Only what that returns can wait, so others needn't pay for stacks."""
+    files = path.parent.glob("*.py") if path.name == "__init__.py" else (path,)
+    return any(b".rpc(" in file.read_bytes() for file in files)
+
+
+def _find_class(names: dict[str, object], path: Path, module: str) -> type:
+    """The one BrokerModule subclass defined by a file (flux-core's entry point rule)."""
+    owners = [
+        value
+        for value in names.values()
+        if isinstance(value, type)
+        and getattr(value, "_is_broker_module", False)
+        and value.__module__.startswith(module)
+    ]
+    owners = [
+        owner
+        for owner in owners
+        if not any(owner is not other and issubclass(other, owner) for other in owners)
+    ]
+    if len(owners) == 1:
+        return owners[0]
+    found = ", ".join(owner.__name__ for owner in owners) or "none"
+    raise RequestError(EINVAL, f"{path} must define exactly one subclass of BrokerModule, not {found}")
+
+
+def _is_ours(filename: str) -> bool:
+    """A file of the package: an error that surfaced there came from the module's line that called it."""
+    package = Path(__file__).parent.parent
+    path = Path(filename)
+    return path.is_relative_to(package) and not path.is_relative_to(shipped_folder())
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line with the place it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _is_ours(frame.filename)] or frames
+    place = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

@@ -1,0 +1,60 @@
+"""Knows the chapters of the journal's book: each experiment with the parameters of a preset, and the open question.
+
+Doesn't know how a chapter is drawn (plots, report).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import attrs
+
+from brokersim.lab.experiments.checklist import Say, silent
+from brokersim.lab.experiments.registry import EXPERIMENTS, Experiment
+from brokersim.lab.experiments.study import study
+from brokersim.lab.sweep.plan_file import SweepPlan
+from brokersim.lab.sweep.sweep import RunFile
+
+#: The open question is a sweep with a plan of its own; in the book it is a chapter like the others.
+QUESTION = "intervals"
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "small": {"jobs": 60, "points": 90, "draws": 3},
+    "journal": {"jobs": 1_000, "points": 0, "draws": 20},
+}
+CHAPTERS = {
+    **EXPERIMENTS,
+    QUESTION: Experiment(
+        name=QUESTION, module="brokersim.lab.experiments.study", covers=("the open question",)
+    ),
+}
+#: Chapters on the clock that makes them the same to the byte; the flood alone has no other than the real one.
+_VIRTUAL = {"watchers": {"clock": "virtual"}}
+
+
+def chapters(
+    names: Iterable[str], given: Mapping[str, Any], preset: str, say: Say = silent, workers: int = 1
+) -> Iterator[dict[str, Any]]:
+    """Each experiment's result. ``given`` goes to those whose plans have such a field. Raises ValueError."""
+    for name in names:
+        chapter: Say = _named(say, name)
+        chapter("begins")
+        if name == QUESTION:
+            yield _question(given, preset, chapter, workers)
+            continue
+        experiment = EXPERIMENTS[name]
+        fields = {key: value for key, value in given.items() if experiment.has(key)}
+        plan = experiment.plan({**_VIRTUAL.get(name, {}), **fields}, preset)
+        yield experiment.run(plan, chapter, workers)
+
+
+def _named(say: Say, name: str) -> Say:
+    return lambda text: say(f"{name}: {text}")
+
+
+def _question(given: Mapping[str, Any], preset: str, say: Say, workers: int) -> dict[str, Any]:
+    sizes = {**SIZES[preset], **{key: given[key] for key in ("jobs",) if key in given}}
+    plan = attrs.evolve(SweepPlan(), **sizes, seeds=(given.get("seed", 0),))
+    with closing(RunFile(None)) as file:
+        return study(plan, file, workers=workers, say=say)

@@ -1,0 +1,111 @@
+"""Knows whether an instance slows down as jobs pile up, and models of why it would. Source: docs/experiments.md, J8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log2
+from typing import Any
+
+import attrs
+
+from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.measure.masked import LINES, MaskedRun, observe, set_masks
+from brokersim.program import open_instance, run
+from brokersim.reactor.cost import CostModel, Node
+
+MODELS = ("none", "linear", "store")
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """``blocks`` of serial jobs one after the other, under each model of decay.
+
+    ``none``: handling a message costs the same all along. ``linear``: it costs ``factor`` times as much at the end.
+    ``store``: only the backing store's requests become dearer, with the logarithm of the blobs it holds.
+    """
+
+    jobs: int = attrs.field(default=200, validator=attrs.validators.ge(2))
+    blocks: int = attrs.field(default=10, validator=attrs.validators.ge(2))
+    models: tuple[str, ...] = MODELS
+    factor: float = attrs.field(default=4.0, validator=attrs.validators.ge(1))
+    hook: str = "prepare"
+    run_time: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    seed: int = 0
+    clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("virtual",)))
+    cost: CostModel = attrs.field(factory=CostModel)
+
+
+def decay(plan: Plan, say: Say = silent) -> dict[str, Any]:
+    """Returns ``{"meta", "runs", "checks"}``: a row a model and block, with jobs and metrics a second."""
+    found = {}
+    for model in plan.models:
+        say(f"model {model}, {plan.jobs} jobs")
+        found[model] = run(_observe, plan, model, clock="virtual")
+    rows = [_row(model, at, one) for model, blocks in found.items() for at, one in enumerate(blocks)]
+    return result("decay", plan, [_check(plan, model, rows) for model in found], runs=rows)
+
+
+def _row(model: str, at: int, block: tuple[int, MaskedRun]) -> dict[str, Any]:
+    jobs, found = block
+    return {
+        "model": model,
+        "block": at,
+        "jobs": jobs,
+        "wall_s": found.wall_s,
+        "jobs_per_s": jobs / found.wall_s,
+        "metrics_per_s": LINES * len(found.packets) / found.wall_s,
+    }
+
+
+async def _observe(plan: Plan, model: str) -> list[tuple[int, MaskedRun]]:
+    found = []
+    done = 0
+    async with open_instance(
+        size=plan.size, clock="virtual", seed=plan.seed, hook=plan.hook, stats="mem:", cost=plan.cost
+    ) as instance:
+        await set_masks(instance)
+        node = instance.node(0)
+        assert node is not None, "a virtual instance with a cost model charges"
+        first = node.message
+        for block in range(plan.blocks):
+            jobs = plan.jobs * (block + 1) // plan.blocks - done
+            if jobs:
+                _AGEING[model](plan, node, first, done)
+                found.append((jobs, await observe(instance, jobs, plan.run_time)))
+                done += jobs
+    return found
+
+
+Ageing = Callable[[Plan, Node, int, int], None]
+
+
+def _none(plan: Plan, node: Node, first: int, done: int) -> None:
+    """Nothing ages."""
+
+
+def _linear(plan: Plan, node: Node, first: int, done: int) -> None:
+    node.message = round(first * (1 + (plan.factor - 1) * done / plan.jobs))
+
+
+def _store(plan: Plan, node: Node, first: int, done: int) -> None:
+    # A search tree: each doubling of what it holds costs one more step.
+    for topic in ("content-backing.store", "content-backing.load"):
+        node.topics[topic] = round(first * (1 + (plan.factor - 1) * log2(1 + done)))
+
+
+_AGEING: dict[str, Ageing] = {"none": _none, "linear": _linear, "store": _store}
+
+
+def _check(plan: Plan, model: str, rows: list[dict[str, Any]]) -> Check:
+    mine = [row for row in rows if row["model"] == model]
+    rate, metrics = (mine[-1][key] / mine[0][key] for key in ("jobs_per_s", "metrics_per_s"))
+    follows = abs(metrics / rate - 1) < 0.15
+    return Check(
+        id=f"J8 ({model})",
+        sentence="metrics follow the job rate"
+        + (", which stays flat" if model == "none" else ", which falls"),
+        ok=follows and (abs(rate - 1) < 0.1 if model == "none" else rate < 0.95),
+        ours=f"jobs/s {rate:.0%}, metrics/s {metrics:.0%} of the first block",
+        journal="to a quarter over 10,000 jobs",
+    )

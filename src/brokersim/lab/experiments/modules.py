@@ -1,0 +1,126 @@
+"""Knows each module's share of the messages of a job, and its metrics over time; not what the messages are for.
+
+Source: docs/experiments.md, J4 and J7.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.measure.masked import MaskedRun, observe, set_masks
+from brokersim.program import open_instance, run
+from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.reactor.cost import CostModel
+
+#: kvs per serial job in flux-core 0.88, and in the journal (2021).
+KVS_088 = {
+    "event_rx": 20, "event_tx": 20, "request_rx": 49, "request_tx": 87, "response_rx": 87, "response_tx": 48
+}  # fmt: skip
+KVS_2021 = {
+    "event_rx": 21, "event_tx": 20.8, "request_rx": 52.5, "request_tx": 90.5, "response_rx": 90.5, "response_tx": 51.5
+}  # fmt: skip
+TOLERANCE = 0.15
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """Serial jobs with every module's mask set; metrics are counted over ``window`` s."""
+
+    jobs: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    hook: str = "prepare"
+    run_time: float = attrs.field(default=0.001, validator=attrs.validators.ge(0))
+    window: float = attrs.field(default=0.25, validator=attrs.validators.gt(0))
+    size: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    seed: int = 0
+    clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("virtual",)))
+    #: The journal's PC; with fewer cores than busy modules commits merge less, and a job costs kvs 20 % more requests.
+    cost: CostModel = attrs.field(factory=lambda: CostModel(cores=12))
+
+
+def modules(plan: Plan, say: Say = silent) -> dict[str, Any]:
+    """Returns ``{"meta", "runs", "series", "checks"}``: a row a module with its counters per job; metrics/s each."""
+    say(f"{plan.jobs} jobs, hook {plan.hook}")
+    found = run(_observe, plan, clock="virtual")
+    return result(
+        "modules",
+        plan,
+        _checks(plan, found),
+        runs=[_row(plan, found, name) for name in found.counts],
+        series={name: found.metrics(plan.window, name) for name in found.counts},
+        journal={"flux-core 0.88": KVS_088, "journal (2021)": KVS_2021},
+    )
+
+
+async def _observe(plan: Plan) -> MaskedRun:
+    async with open_instance(
+        size=plan.size, clock="virtual", seed=plan.seed, hook=plan.hook, stats="mem:", cost=plan.cost
+    ) as instance:
+        await set_masks(instance)
+        return await observe(instance, plan.jobs, plan.run_time)
+
+
+def _row(plan: Plan, found: MaskedRun, name: str) -> dict[str, Any]:
+    per_job = {kind: n / plan.jobs for kind, n in found.counts[name].items()}
+    packets = sum(module == name for _, module in found.packets)
+    return {"module": name, **per_job, "iterations": found.iterations[name], "packets": packets}
+
+
+def _checks(plan: Plan, found: MaskedRun) -> list[Check]:
+    return [_counts(plan, found), _share(found), _stores(found), *_packets(found)]
+
+
+def _counts(plan: Plan, found: MaskedRun) -> Check:
+    ours = {kind: found.counts["kvs"][kind] / plan.jobs for kind in KVS_088}
+    off = {kind: ours[kind] / wanted - 1 for kind, wanted in KVS_088.items()}
+    return Check(
+        id="J7",
+        sentence="kvs counters per job lie within 15 % of flux-core 0.88's",
+        ok=all(abs(share) <= TOLERANCE for share in off.values()),
+        ours=", ".join(f"{kind} {n:.1f} ({off[kind]:+.0%})" for kind, n in ours.items()),
+        journal=", ".join(f"{kind} {n:g}" for kind, n in KVS_088.items()),
+    )
+
+
+def _share(found: MaskedRun) -> Check:
+    kvs = found.counts["kvs"]
+    ratio = kvs["request_tx"] / kvs["event_tx"] if kvs["event_tx"] else 0.0
+    return Check(
+        id="J7 b",
+        sentence="kvs.request_tx : kvs.event_tx is 4.35",
+        ok=abs(ratio / 4.35 - 1) <= TOLERANCE,
+        ours=f"{ratio:.2f}",
+        journal="4.35, in 2021 and in 0.88",
+    )
+
+
+def _stores(found: MaskedRun) -> Check:
+    """Appends cost two stores; a job's commits also create directories, so the slope is above two."""
+    kvs, sqlite = found.counts["kvs"], found.counts["content-sqlite"]
+    return Check(
+        id="L3",
+        sentence="kvs answers all but the notices of clients that left, and gets all its answers",
+        ok=0 <= kvs["request_rx"] - kvs["response_tx"] <= max(1, kvs["event_rx"])
+        and abs(kvs["request_tx"] - kvs["response_rx"]) <= 2,
+        ours=f"{kvs['request_rx']:,} in, {kvs['response_tx']:,} answered; {kvs['request_tx']:,} out, "
+        f"{kvs['response_rx']:,} answered; content-sqlite {sqlite['request_rx']:,}",
+        journal="525k − 515k: one notice a job; 905k = 905k",
+    )
+
+
+def _packets(found: MaskedRun) -> list[Check]:
+    packets = {name: sum(module == name for _, module in found.packets) for name in found.counts}
+    over = [name for name, n in packets.items() if n > found.iterations[name] + 1]
+    received = sum(counts[kind] for counts in found.counts.values() for kind in COUNTER_NAMES[1::2])
+    return [
+        Check(
+            id="L1",
+            sentence="at most one packet an iteration",
+            ok=not over,
+            ours=f"{len(found.packets):,} packets for {received:,} messages"
+            + (f"; more in {over}" if over else ""),
+            journal="1.00 to 1.17 packets a message in kvs",
+        )
+    ]

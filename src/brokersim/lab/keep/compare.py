@@ -1,0 +1,184 @@
+"""Knows what differs between two results: settings, figures, checks, curves; not how it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
+
+import attrs
+import msgspec
+
+from brokersim.lab.show.chart import Chart, Curve, Panel
+from brokersim.lab.show.charts import charts
+from brokersim.lab.show.tables import Found, Row, figures, key_columns, settings, text
+
+#: Names of a run rather than settings of it.
+_NAMES = ("database", "command", "note", "writer")
+DOTS = "1 3"
+
+
+@attrs.frozen(kw_only=True)
+class Difference:
+    """One figure in both results; ``ratio`` is this / base, None where the base is 0."""
+
+    row: str
+    figure: str
+    base: float
+    this: float
+
+    @property
+    def difference(self) -> float:
+        return self.this - self.base
+
+    @property
+    def ratio(self) -> float | None:
+        return self.this / self.base if self.base else None
+
+    @property
+    def distance(self) -> float:
+        """The difference as a share of the larger of the two."""
+        most = max(abs(self.this), abs(self.base))
+        return abs(self.difference) / most if most else 0.0
+
+    def exceeds(self, tolerance: float) -> bool:
+        """It differs by more than this share of the base."""
+        return not math.isclose(self.this, self.base, rel_tol=0, abs_tol=tolerance * abs(self.base) + 1e-12)
+
+    def to_row(self) -> dict[str, Any]:
+        return {
+            "row": self.row,
+            "figure": self.figure,
+            "base": self.base,
+            "this": self.this,
+            "difference": self.difference,
+            "ratio": self.ratio,
+        }
+
+
+@attrs.frozen(kw_only=True)
+class Comparison:
+    """Two results side by side. ``only`` are rows, with the side that has them: ``this`` or ``base``."""
+
+    base: Found
+    this: Found
+    figures: tuple[Difference, ...]
+    settings: tuple[tuple[str, Any, Any], ...]
+    checks: tuple[tuple[str, bool, bool], ...]
+    only: tuple[tuple[str, str], ...]
+
+    def beyond(self, tolerance: float) -> list[Difference]:
+        return [one for one in self.figures if one.exceeds(tolerance)]
+
+    def farthest(self) -> list[Difference]:
+        """The figures that differ, the farthest apart first, whichever of the two is the larger."""
+        return sorted(self.beyond(0.0), key=lambda one: (-one.distance, one.row, one.figure))
+
+    def is_within(self, tolerance: float) -> bool:
+        """No figure beyond the tolerance, no check that was fine and is not, no row missing on either side."""
+        return not (
+            self.beyond(tolerance) or self.only or any(was and not now for _, was, now in self.checks)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "settings": [{"setting": key, "base": was, "this": now} for key, was, now in self.settings],
+            "figures": [one.to_row() for one in self.figures],
+            "checks": [{"id": name, "base": was, "this": now} for name, was, now in self.checks],
+            "only": [{"row": row, "in": side} for row, side in self.only],
+        }
+
+
+def compare(this: Found, base: Found) -> Comparison:
+    """What differs. Raises ValueError for results of two experiments."""
+    kinds = [str(found["meta"]["experiment"]) for found in (this, base)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"'{kinds[0]}' and '{kinds[1]}' cannot be compared: give two results of one experiment"
+        )
+    keys = key_columns(figures(this))
+    ours, theirs = ({_name(row, keys): row for row in figures(found)} for found in (this, base))
+    return Comparison(
+        base=base,
+        this=this,
+        figures=tuple(_differences(ours, theirs, keys)),
+        settings=tuple(_settings(this, base)),
+        checks=tuple(_checks(this, base)),
+        only=(
+            *((key, "this") for key in ours if key not in theirs),
+            *((key, "base") for key in theirs if key not in ours),
+        ),
+    )
+
+
+def _name(row: Row, keys: Sequence[str]) -> str:
+    return ", ".join(text(row.get(key)) for key in keys if row.get(key) not in (None, "")) or "all"
+
+
+def _differences(
+    ours: Mapping[str, Row], theirs: Mapping[str, Row], keys: Sequence[str]
+) -> Iterator[Difference]:
+    for key, row in ours.items():
+        for name, value in row.items():
+            other = theirs.get(key, {}).get(name)
+            if name not in keys and _is_number(value) and _is_number(other):
+                yield Difference(row=key, figure=name, base=other, this=value)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _settings(this: Found, base: Found) -> Iterator[tuple[str, Any, Any]]:
+    now, was = dict(settings(this)), dict(settings(base))
+    for key in dict.fromkeys((*now, *was)):
+        if key not in _NAMES and _plain(now.get(key)) != _plain(was.get(key)):
+            yield key, was.get(key), now.get(key)
+
+
+def _plain(value: Any) -> bytes:
+    """A result from a file has lists where one in memory has tuples."""
+    return msgspec.json.encode(value)
+
+
+def _checks(this: Found, base: Found) -> Iterator[tuple[str, bool, bool]]:
+    was = {check["id"]: bool(check["ok"]) for check in base.get("checks") or ()}
+    for check in this.get("checks") or ():
+        if was.get(check["id"], check["ok"]) != check["ok"]:
+            yield check["id"], was[check["id"]], bool(check["ok"])
+
+
+# -- curves
+
+
+def overlaid(this: Found, base: Found) -> list[Chart]:
+    """The charts of ``this`` with the base's curves in them, dotted, in the same colours."""
+    known = {(chart.name, panel.title): panel for chart in charts(base) for panel in chart.panels}
+    return [
+        attrs.evolve(
+            chart,
+            panels=tuple(_with_base(panel, known.get((chart.name, panel.title))) for panel in chart.panels),
+        )
+        for chart in charts(this)
+    ]
+
+
+def _with_base(panel: Panel, base: Panel | None) -> Panel:
+    if base is None:
+        return panel
+    colours = {curve.label: curve.colour for curve in panel.curves}
+    dotted = [
+        attrs.evolve(
+            curve,
+            label=f"{curve.label} (base)",
+            dash=DOTS,
+            area=False,
+            colour=colours.get(curve.label, curve.colour),
+        )
+        for curve in base.curves
+    ]
+    return attrs.evolve(panel, curves=(*panel.curves, *filter(_has_points, dotted)))
+
+
+def _has_points(curve: Curve) -> bool:
+    return bool(curve.points)

@@ -1,0 +1,76 @@
+"""Knows how a trace is replayed into a live instance through its socket; not how answers are compared.
+
+Imports no trio: it is what a client command does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from brokersim.lab.load.message_trace import MessageTrace
+from brokersim.lab.load.replay_report import Replayed, Replies
+from brokersim.net.client import Client
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
+
+
+def replay(client: Client, trace: MessageTrace, speed: float = 1.0, patience: float = 5.0) -> Replayed:
+    """Send each request at its time, ``speed`` times as fast (infinity: as answers allow), and compare the answers.
+
+    ``patience`` s are waited after the last for what is still out. Raises Unreachable, TimeoutError (the client's
+    deadline).
+    """
+    replayer = _Replayer(client, trace)
+    start = time.monotonic()
+    for number, asked in enumerate(trace.requests):
+        replayer.listen(start + asked.at / speed)
+        while (before := replayer.replies.needs(number)) is not None:
+            replayer.listen(time.monotonic() + patience, partial(replayer.may_send, number))
+            if replayer.replies.needs(number) == before:
+                replayer.replies.give_up(before)
+        replayer.send(number)
+    replayer.listen(time.monotonic() + patience, lambda: replayer.replies.is_complete)
+    return replayer.replies.result(time.monotonic() - start)
+
+
+class _Replayer:
+    def __init__(self, client: Client, trace: MessageTrace) -> None:
+        self._client = client
+        self._trace = trace
+        self._open: dict[int, tuple[int, float]] = {}
+        self.replies = Replies(trace)
+
+    def send(self, number: int) -> None:
+        asked = self._trace.requests[number]
+        flags = FLAG_STREAMING if asked.is_streaming else 0
+        tag = self._client.send_request(asked.topic, self.replies.payload(number), flags=flags)
+        self._open[tag] = (number, time.monotonic())
+
+    def may_send(self, number: int) -> bool:
+        """All that had been answered before it in the trace has been answered."""
+        return self.replies.needs(number) is None
+
+    def listen(self, until: float, is_enough: Callable[[], bool] = lambda: False) -> None:
+        """Take in what comes until then, or until it is enough."""
+        client, limit = self._client, self._client.deadline
+        client.deadline = until if limit is None else min(until, limit)
+        try:
+            while not is_enough():
+                self._take(client.recv())
+        except TimeoutError:
+            if limit is not None and time.monotonic() >= limit:
+                raise
+        finally:
+            client.deadline = limit
+
+    def _take(self, message: Message) -> None:
+        if message.type != RESPONSE or message.matchtag not in self._open:
+            return
+        number, sent = self._open[message.matchtag]
+        try:
+            payload = None if message.errnum or message.data is None else message.payload
+        except RequestError:
+            payload = None
+        self.replies.take(number, message.errnum, payload, time.monotonic() - sent)

@@ -1,0 +1,239 @@
+"""Knows how results become one HTML page that opens from a file: curves, pictures, checks, tables.
+
+Doesn't know how they are drawn. The page holds everything it shows and fetches nothing; the same results give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from brokersim.lab.keep.compare import Comparison, compare, overlaid
+from brokersim.lab.keep.rundb_reader import MAGIC, read_database
+from brokersim.lab.show.chart import Chart
+from brokersim.lab.show.charts import charts
+from brokersim.lab.show.page import script, style
+from brokersim.lab.show.page_data import PageData
+from brokersim.lab.show.plots import PlotError, pictures, to_svg
+from brokersim.lab.show.tables import NOTE, columns, ran_on, settings, tables, text
+
+Found = Mapping[str, Any]
+#: Rows shown of one table: more is for `runs export`.
+MOST_ROWS = 2000
+#: Figures shown of a comparison before the fold.
+MOST_DIFFERENCES = 25
+
+
+class ReportError(ValueError):
+    """A file that cannot be reported on: which, why, what would be right."""
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A run: a result (JSON), a run database, or the folder ``--out`` wrote. Raises ReportError, OSError."""
+    if path.is_dir():
+        path /= "result.json"
+        if not path.is_file():
+            raise ReportError(
+                f"{path.parent} has no result.json; make one with: brokersim bench states --out DIR"
+            )
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return read_database(path)
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} is neither a run database nor JSON: {error}") from None
+    meta = found.get("meta") if isinstance(found, dict) else None
+    if not isinstance(meta, dict) or not isinstance(meta.get("experiment"), str):
+        raise ReportError(
+            f"{path} is no result of an experiment; make one with: brokersim bench states --out DIR"
+        )
+    return dict(found)
+
+
+def write_report(results: Sequence[Found], path: Path, base: Found | None = None) -> Path:
+    """Write the page of one or more results; its path. Raises ValueError (two experiments compared), OSError."""
+    path.write_text(page(results, base), encoding="utf-8")
+    return path
+
+
+def page(results: Sequence[Found], base: Found | None = None) -> str:
+    """The page as text; with a base each result is compared to it. Raises ValueError for another experiment's."""
+    title = "brokersim: " + ", ".join(str(found["meta"]["experiment"]) for found in results)
+    if base is not None:
+        title += ", compared"
+    data = PageData()
+    sections = "\n".join(_section(found, number, data, base) for number, found in enumerate(results))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # An empty icon: else a browser asks for one.
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{style()}</style>\n</head>\n<body>\n"
+        f"<h1>{html.escape(title)}</h1>\n"
+        f'<p class="note">{html.escape(NOTE)}</p>\n'
+        f"{_contents(results)}{_help(data)}{sections}\n"
+        f'<script type="application/json" id="data">{data.to_json()}</script>\n'
+        f"<script>\n{script()}</script>\n</body>\n</html>\n"
+    )
+
+
+def _contents(results: Sequence[Found]) -> str:
+    if len(results) < 2:
+        return ""
+    lines = "".join(
+        f'<li><a href="#s{at}">{html.escape(str(found["meta"]["experiment"]))}</a></li>'
+        for at, found in enumerate(results)
+    )
+    return f"<nav><ul>{lines}</ul></nav>\n"
+
+
+def _help(data: PageData) -> str:
+    thinned = f" {data.thinned}" if data.thinned else ""
+    return (
+        '<p class="quiet">Drag over a curve to zoom in, with two fingers on a touch screen; double-click or '
+        "“all” shows everything. Point at a curve for its values; the legend hides and shows. Where several samples "
+        "fall on one column of pixels, its first, lowest, highest and last are drawn."
+        f"{html.escape(thinned)}</p>\n"
+        "<noscript><p>Curves need scripts; everything else on this page does not.</p></noscript>\n"
+    )
+
+
+def _section(found: Found, number: int, data: PageData, base: Found | None) -> str:
+    meta = found["meta"]
+    parts = [f'<h2 id="s{number}">{html.escape(str(meta["experiment"]))}</h2>']
+    if meta.get("command"):
+        parts.append(f"<p><code>{html.escape(str(meta['command']))}</code></p>")
+    parts.append(f"<p>{html.escape(ran_on(meta))}</p>")
+    if isinstance(found.get("advice"), dict) and found["advice"].get("sentence"):
+        parts.append(f'<p class="note">{html.escape(found["advice"]["sentence"])}</p>')
+    drawn = charts(found)
+    if base is not None:
+        parts.append(_compared(compare(found, base)))
+        drawn = overlaid(found, base)
+    parts += [_chart(chart, data.add(chart, f"c{number}-{chart.name}")) for chart in drawn]
+    parts += _pictures(found, number)
+    if found.get("checks"):
+        parts.append(_checks(found["checks"]))
+    parts += [_fold(title, rows) for title, rows in tables(found)]
+    parts.append(
+        _fold("what was run", [{"setting": key, "value": text(value)} for key, value in settings(found)])
+    )
+    return "\n".join(parts)
+
+
+# -- curves and pictures
+
+
+def _chart(chart: Chart, key: str) -> str:
+    title = html.escape(chart.title)
+    figure = (
+        f'<figure class="chart" id="{key}" tabindex="0" aria-label="{title}">'
+        f"<figcaption>{title}</figcaption></figure>"
+    )
+    if not chart.fold:
+        return figure
+    return f"<details><summary>{title} ({len(chart.panels)} groups)</summary>{figure}</details>"
+
+
+def _pictures(found: Found, number: int) -> list[str]:
+    try:
+        drawn = pictures(found)
+    except PlotError as error:
+        return [f"<p>{html.escape(str(error))}</p>"]
+    return [
+        f'<figure class="picture" role="img" aria-label="{html.escape(name)}">'
+        f"{_inline(to_svg(figure), f'f{number}-{name}-')}</figure>"
+        for name, figure in drawn
+    ]
+
+
+def _inline(svg: str, prefix: str) -> str:
+    """The svg element alone, its ids made unlike those of other pictures on the page."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{prefix}', body)
+    return re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", body)
+
+
+# -- checks, tables, comparison
+
+
+def _checks(checks: Iterable[Found]) -> str:
+    lines = []
+    for check in checks:
+        mark = '<span class="ok">✓</span>' if check["ok"] else '<span class="bad">✗</span>'
+        journal = f" · journal: {html.escape(check['journal'])}" if check["journal"] else ""
+        why = f" · why: {html.escape(check['why'])}" if not check["ok"] and check.get("why") else ""
+        lines.append(
+            f"<li>{mark} {html.escape(check['sentence'])}"
+            f"<small>{html.escape(check['id'])} · ours: {html.escape(check['ours'])}{journal}{why}</small></li>"
+        )
+    agree = sum(bool(check["ok"]) for check in checks)
+    return f'<h3>What should agree: {agree} of {len(lines)} do</h3>\n<ul class="checks">{"".join(lines)}</ul>'
+
+
+def _compared(found: Comparison) -> str:
+    parts = ["<h3>Compared with the base</h3>", f'<p class="quiet">base: {html.escape(_who(found.base))}</p>']
+    parts += [f"<p>Only in {side}: {html.escape(row)}</p>" for row, side in found.only]
+    parts += [f"<p>{html.escape(name)}: {_mark(was)} → {_mark(now)}</p>" for name, was, now in found.checks]
+    if found.settings:
+        rows = [{"setting": key, "base": text(was), "this": text(now)} for key, was, now in found.settings]
+        parts.append(_table(rows))
+    else:
+        parts.append("<p>The settings are the same.</p>")
+    return "\n".join([*parts, _figures(found)])
+
+
+def _figures(found: Comparison) -> str:
+    apart = found.farthest()
+    same = len(found.figures) - len(apart)
+    rows = [{**one.to_row(), "ratio": None if one.ratio is None else f"{one.ratio:.4g}"} for one in apart]
+    parts = [f"<p>{len(apart):,} figures differ, {same:,} are the same.</p>"]
+    if rows:
+        parts.append(f'<div class="wide">{_bare(rows[:MOST_DIFFERENCES])}</div>')
+    if len(rows) > MOST_DIFFERENCES:
+        parts.append(_fold("all figures that differ", rows))
+    return "\n".join(parts)
+
+
+def _who(found: Found) -> str:
+    meta = found["meta"]
+    name = meta.get("command") or meta.get("database") or meta["experiment"]
+    return f"{name} · {ran_on(meta)}"
+
+
+def _mark(ok: bool) -> str:
+    return '<span class="ok">✓</span>' if ok else '<span class="bad">✗</span>'
+
+
+def _fold(title: str, rows: Sequence[Found]) -> str:
+    more = f"<p>{len(rows) - MOST_ROWS:,} more rows are in the result.</p>" if len(rows) > MOST_ROWS else ""
+    return (
+        f"<details><summary>{html.escape(title)} ({len(rows):,} rows)</summary>"
+        f"{_table(rows[:MOST_ROWS])}{more}</details>"
+    )
+
+
+def _table(rows: Sequence[Found]) -> str:
+    return f'<div class="wide">{_bare(rows)}</div>'
+
+
+def _bare(rows: Sequence[Found]) -> str:
+    names = columns(rows)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    body = "".join("<tr>" + "".join(_cell(row.get(name)) for name in names) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    """Long text is wrapped, so that one setting does not make a table of a metre."""
+    shown = text(value)
+    kind = ' class="text"' if len(shown) > 40 else ""
+    return f"<td{kind}>{html.escape(shown)}</td>"

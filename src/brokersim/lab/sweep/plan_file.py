@@ -1,0 +1,248 @@
+"""Knows a sweep's plan: which combinations of which intervals, how often; as TOML and as a value. Not how it is run."""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product, zip_longest
+from typing import Any, TypeVar
+
+import attrs
+
+from brokersim.lab.measure.pipeline import STYLES
+from brokersim.lab.measure.truth import WORKLOADS, period_of
+from brokersim.lab.sweep.intervals import Store, Stream, Unit
+from brokersim.protocol.duration import format_duration, parse_duration
+from brokersim.statsd.config import SHORTEST_FLUSH
+from brokersim.statsd.dialects import DIALECTS
+
+T = TypeVar("T")
+#: The journal's own settings: timer 1 s, no client period, flush 10 s, carbon's stock 60 s.
+JOURNAL = {"emission": "timer:1s", "period": 0.0, "style": "absolute", "flush": 10.0, "retention": 60.0}
+OVERHEADS = ("predicted", "real")
+
+
+class PlanError(ValueError):
+    """A plan that cannot be: where, what it says, what would be right."""
+
+
+@attrs.frozen(kw_only=True)
+class Overhead:
+    """How an emission's price is found: ``predicted`` by the cost model, or ``real`` runs, ``reps`` of each."""
+
+    kind: str = "predicted"
+    jobs: int = 60
+    reps: int = 5
+
+
+@attrs.frozen(kw_only=True)
+class SweepPlan:
+    """A sweep. Durations in seconds, losses as shares; ``points`` 0: the whole grid. Read with :func:`read_plan`."""
+
+    workloads: tuple[str, ...] = ("bulk",)
+    jobs: int = 200
+    seeds: tuple[int, ...] = (0,)
+    draws: int = 5
+    points: int = 90
+    max_loss: float = 0.01
+    emissions: tuple[str, ...] = (
+        "prepare", "check", "idle", "timer:2s", "timer:1s", "timer:0.1s", "timer:0.025s",
+    )  # fmt: skip
+    periods: tuple[float, ...] = (0.0, 0.1, 1.0)
+    styles: tuple[str, ...] = STYLES
+    flushes: tuple[float, ...] = (10.0, 1.0, 0.1)
+    retentions: tuple[float, ...] = (60.0, 10.0, 1.0)
+    dialects: tuple[str, ...] = ("strict",)
+    losses: tuple[float, ...] = (0.0,)
+    overhead: Overhead = attrs.field(factory=Overhead)
+
+    def units(self) -> list[Unit]:
+        """The work, cut to ``points`` combinations: the journal's own first, then stream by stream, every emission
+        in turn, drawn by the first seed. Each combination runs on every workload and seed."""
+        chosen = list(self._combinations())[: self.points or None]
+        units: dict[Stream, list[Store]] = {}
+        for workload, seed in product(self.workloads, self.seeds):
+            for (emission, period, style, dialect, loss), store in chosen:
+                stream = Stream(
+                    workload=workload, jobs=self.jobs, seed=seed, emission=emission, period=period, style=style,
+                    dialect=dialect, loss=loss, draws=self.draws,
+                )  # fmt: skip
+                units.setdefault(stream, []).append(store)
+        return [Unit(stream, tuple(stores)) for stream, stores in units.items()]
+
+    def _combinations(self) -> Iterator[tuple[Sending, Store]]:
+        journal = (
+            (JOURNAL["emission"], JOURNAL["period"], JOURNAL["style"], self.dialects[0], self.losses[0]),
+            Store(10.0, 60.0),
+        )
+        yield journal  # type: ignore[misc]  # a mixed dict of constants
+        for sending in self._sendings():
+            for flush, retention in product(self.flushes, self.retentions):
+                combination = (sending, Store(flush, retention))
+                if combination != journal:
+                    yield combination
+
+    def _sendings(self) -> Iterator[Sending]:
+        draw = random.Random(f"plan/{self.seeds[0]}")
+        rows: list[list[Sending]] = []
+        for emission in self.emissions:
+            row = list(product([emission], self.periods, self.styles, self.dialects, self.losses))
+            draw.shuffle(row)
+            rows.append(row)
+        for turn in zip_longest(*rows):
+            yield from (sending for sending in turn if sending is not None)
+
+
+Sending = tuple[str, float, str, str, float]
+
+
+# -- reading
+
+
+def read_plan(text: str, name: str = "plan") -> SweepPlan:
+    """A plan from TOML. Raises PlanError that names the file, the key and what it may be."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError(f"{name}: not TOML: {error}") from None
+    return SweepPlan(**_tables(document, name))
+
+
+def _tables(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for table, content in document.items():
+        if table not in _TABLES or not isinstance(content, dict):
+            known = ", ".join(f"[{each}]" for each in _TABLES)
+            raise PlanError(f"{name}: [{table}] is no table of a plan; there are {known}")
+        values = read_table(table, content, name)
+        found |= {"overhead": Overhead(**values)} if table == "overhead" else values
+    return found
+
+
+def read_table(table: str, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The attributes of a plan that the keys of one table set. Raises PlanError."""
+    known = _TABLES[table]
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            raise PlanError(f"{name}: {table}.{key}: no such key; there are {', '.join(known)}")
+        attribute, read = known[key]
+        values[attribute] = read(value, f"{name}: {table}.{key}")
+    return values
+
+
+Reader = Callable[[Any, str], Any]
+
+
+def _count(lowest: int) -> Reader:
+    def read(value: Any, where: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            raise PlanError(f"{where}: {value!r} is no whole number of {lowest} or more")
+        return value
+
+    return read
+
+
+def _one_of(allowed: Iterable[str]) -> Reader:
+    known = tuple(allowed)
+
+    def read(value: Any, where: str) -> str:
+        if value not in known:
+            raise PlanError(f"{where}: {value!r} is none of {', '.join(known)}")
+        return str(value)
+
+    return read
+
+
+def _list_of(read: Reader) -> Reader:
+    def read_all(value: Any, where: str) -> tuple[Any, ...]:
+        if not isinstance(value, list) or not value:
+            raise PlanError(f"{where}: {value!r} is no list with at least one value")
+        return tuple(
+            dict.fromkeys(read(each, f"{where}[{at}]") for at, each in enumerate(value))
+        )  # twice is once
+
+    return read_all
+
+
+def _duration(lowest: float) -> Reader:
+    def read(value: Any, where: str) -> float:
+        try:
+            found = parse_duration(str(value))
+        except ValueError as error:
+            raise PlanError(f"{where}: {error}") from None
+        if not lowest <= found <= 86_400:
+            raise PlanError(
+                f"{where}: {value!r} is out of range; give {format_duration(lowest)} to 1d, such as 1s"
+            )
+        return found
+
+    return read
+
+
+def read_share(value: Any, where: str) -> float:
+    """A share as ``1%`` or ``0.01``, at least 0 and below 1. Raises PlanError."""
+    text = str(value).strip()
+    try:
+        found = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1:
+        raise PlanError(f"{where}: {value!r} is no share; give 1% or 0.01, below 100%")
+    return found
+
+
+def _emission(value: Any, where: str) -> str:
+    try:
+        period_of(str(value))
+    except ValueError as error:
+        raise PlanError(f"{where}: {error}") from None
+    return str(value)
+
+
+#: table: key: (attribute, how it is read)
+_TABLES: dict[str, dict[str, tuple[str, Reader]]] = {
+    "sweep": {
+        "workloads": ("workloads", _list_of(_one_of(WORKLOADS))),
+        "jobs": ("jobs", _count(1)),
+        "seeds": ("seeds", _list_of(_count(0))),
+        "draws": ("draws", _count(1)),
+        "points": ("points", _count(0)),
+        "max-loss": ("max_loss", read_share),
+    },
+    "grid": {
+        "emission": ("emissions", _list_of(_emission)),
+        "period": ("periods", _list_of(_duration(0))),
+        "style": ("styles", _list_of(_one_of(STYLES))),
+        "flush": ("flushes", _list_of(_duration(SHORTEST_FLUSH))),
+        "retention": ("retentions", _list_of(_duration(SHORTEST_FLUSH))),
+        "dialect": ("dialects", _list_of(_one_of(DIALECTS))),
+        "loss": ("losses", _list_of(read_share)),
+    },
+    "overhead": {
+        "kind": ("kind", _one_of(OVERHEADS)),
+        "jobs": ("jobs", _count(1)),
+        "reps": ("reps", _count(1)),
+    },
+}
+
+
+# -- writing
+
+
+def to_toml(plan: SweepPlan) -> str:
+    """The plan as a file that :func:`read_plan` reads back as the same value."""
+    lines = []
+    for table, keys in _TABLES.items():
+        lines.append(f"[{table}]")
+        owner = plan.overhead if table == "overhead" else plan
+        lines += [f"{key} = {_literal(getattr(owner, attribute))}" for key, (attribute, _) in keys.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(map(_literal, value))}]"
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,166 @@
+"""Knows how a plan's units are worked off: over the cores, into one SQLite file, going on where it was left.
+
+Doesn't know what a unit is about. One process writes to a file; an array job's elements have files of their own
+beside it, which are gathered into it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from brokersim.lab.sweep.intervals import Store, Unit, evaluate
+
+Say = Callable[[str], object]
+#: Written into every file, so that another program's is not taken for ours.
+APPLICATION = 0x62726B73
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, row TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+
+
+class RunFileError(OSError):
+    """A run file that cannot be used: which, why, what to do."""
+
+
+class RunFile:
+    """Rows of figures by the id of their combination. ``None``: kept in memory. Raises RunFileError."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path or ":memory:", timeout=30)
+            (owner,) = self._db.execute("PRAGMA application_id").fetchone()
+            (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if owner != APPLICATION and tables:
+                raise RunFileError(f"{path}: a database, but no run file; choose another name with --db")
+            self._db.execute(f"PRAGMA application_id = {APPLICATION}")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise RunFileError(f"{path}: cannot be used as a run file: {error}") from None
+
+    def close(self) -> None:
+        self._db.close()
+
+    def has(self, row_id: str) -> bool:
+        return self._db.execute("SELECT 1 FROM rows WHERE id = ?", (row_id,)).fetchone() is not None
+
+    def row(self, row_id: str) -> dict[str, Any] | None:
+        found = self._db.execute("SELECT row FROM rows WHERE id = ?", (row_id,)).fetchone()
+        return None if found is None else dict(json.loads(found[0]))
+
+    def add(self, unit: Unit, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep a unit's rows; on the disk when this returns."""
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO rows VALUES (?, ?)",
+                [(unit.row_id(store), json.dumps(row)) for store, row in zip(unit.stores, rows, strict=True)],
+            )
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep one thing about the run, such as its plan."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, json.dumps(value)))
+
+    def noted(self, key: str) -> Any:
+        """What was noted under a key, None if nothing was."""
+        found = self._db.execute("SELECT value FROM notes WHERE key = ?", (key,)).fetchone()
+        return None if found is None else json.loads(found[0])
+
+    def gather(self) -> int:
+        """Take over what shards beside this file have found; how many files there were."""
+        if self._path is None:
+            return 0
+        shards = sorted(self._path.parent.glob(f"{self._path.name}.*of*"))
+        for shard in shards:
+            with closing(RunFile(shard)) as other, self._db:
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO rows VALUES (?, ?)", other._db.execute("SELECT id, row FROM rows")
+                )
+        return len(shards)
+
+
+@attrs.frozen
+class Shard:
+    """The share of the units an array job's element does: every ``count``-th from ``index`` on."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """``2/8``. Raises ValueError that says so."""
+        index, slash, count = text.partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise ValueError(f"not a shard: {text!r}; give I/N with I from 0 to N-1, such as 2/8")
+        return cls(int(index), int(count))
+
+    def of(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        return units[self.index :: self.count]
+
+    def path(self, whole: Path) -> Path:
+        """The file of its own."""
+        return whole.with_name(f"{whole.name}.{self.index}of{self.count}")
+
+
+def sweep(units: Sequence[Unit], file: RunFile, *, workers: int, say: Say = lambda _: None) -> int:
+    """Work off what the file does not have yet; how many rows that were. What is done stays done if it is broken off.
+
+    Raises what a unit raises, such as RequestError.
+    """
+    left = [rest for unit in units if (rest := _rest(unit, file)).stores]
+    total = sum(len(unit.stores) for unit in units)
+    done = total - sum(len(unit.stores) for unit in left)
+    new = 0
+    say(f"{done} of {total} combinations")
+    for unit, rows in _worked_off(left, workers):
+        file.add(unit, rows)
+        new += len(rows)
+        say(f"{done + new} of {total} combinations")
+    return new
+
+
+def _rest(unit: Unit, file: RunFile) -> Unit:
+    return attrs.evolve(
+        unit, stores=tuple(store for store in unit.stores if not file.has(unit.row_id(store)))
+    )
+
+
+def _worked_off(units: Sequence[Unit], workers: int) -> Iterator[tuple[Unit, list[dict[str, Any]]]]:
+    if workers == 1 or len(units) < 2:
+        yield from map(_work, units)
+        return
+    # Spawned, not forked: a fork would take over whatever threads and signal handlers the caller has.
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(units)), _leave_interrupts) as pool:
+        yield from pool.imap_unordered(_work, units)
+
+
+def _leave_interrupts() -> None:
+    """^C reaches the whole group: the parent ends the others, which need not tell where they were."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(unit: Unit) -> tuple[Unit, list[dict[str, Any]]]:
+    return unit, evaluate(unit)
+
+
+def rows_in_order(units: Sequence[Unit], file: RunFile) -> list[dict[str, Any]]:
+    """The rows of a plan, in the plan's order, whoever found them when. Combinations not yet run are left out."""
+    ids: list[tuple[Unit, Store]] = [(unit, store) for unit in units for store in unit.stores]
+    found = (file.row(unit.row_id(store)) for unit, store in ids)
+    return [row for row in found if row is not None]
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

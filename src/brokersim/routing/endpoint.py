@@ -1,0 +1,249 @@
+"""Knows how one party on a rank sends: requests, responses, events, and how their counters move.
+
+It doesn't know where a topic leads beyond what it sent before (the broker does), nor what a module is.
+Source of the counting rules: flux-core 0.88 as observed; tx at the start of a send, rx at the hand-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from brokersim.protocol.errnums import ENOSYS, EPERM, RequestError
+from brokersim.protocol.message import (
+    EVENT,
+    FLAG_NORESPONSE,
+    FLAG_PRIVATE,
+    FLAG_STREAMING,
+    FLAG_UPSTREAM,
+    NODEID_ANY,
+    NODEID_UPSTREAM,
+    REQUEST,
+    RESPONSE,
+    ROLE_LOCAL,
+    ROLE_OWNER,
+    Message,
+)
+from brokersim.reactor.actor import Actor, Tracer
+from brokersim.reactor.watchers import ModuleLoop
+
+if TYPE_CHECKING:
+    from brokersim.reactor.loop import Reactor
+    from brokersim.routing.rank import Broker
+
+Then = Callable[[Message, Any], object]
+Handler = Callable[[Message], object]
+#: A request handler and whether guests may call it.
+Method = tuple[Handler, bool]
+#: Requests every module makes at its start, which leave nothing behind that a disconnect would end.
+_LEAVES_NOTHING = frozenset({"event.subscribe", "module.status"})
+
+
+class Endpoint(Actor):
+    """One party on a rank: a module's handle, a client's connection, the broker itself.
+
+    ``routes`` remembers where its own topics lead, so that a repeated request costs one look-up; the broker
+    clears it whenever services come or go. ``called`` lists the services it asked, for the disconnects at its
+    end: (service, nodeid, flags).
+    """
+
+    __slots__ = (
+        "_matchtag", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask", "routes", "userid",
+        "uuid",
+    )  # fmt: skip
+
+    name: str
+    uuid: str
+
+    def __init__(self, broker: Broker, name: str, uuid: str) -> None:
+        super().__init__()
+        self.broker = broker
+        self.reactor: Reactor = broker.reactor
+        self.name = name
+        self.uuid = uuid
+        self.userid = broker.owner
+        self.rolemask = ROLE_OWNER | ROLE_LOCAL
+        self.routes: dict[str, tuple[Endpoint, Handler]] = {}
+        self.called: dict[tuple[str, int, int], None] = {}
+        self.is_open = True
+        self.has_served = False
+        self._matchtag = 0
+
+    # -- sending
+
+    def request(
+        self,
+        topic: str,
+        payload: Any = None,
+        then: Then | None = None,
+        arg: Any = None,
+        nodeid: int = NODEID_ANY,
+        flags: int = 0,
+    ) -> Message:
+        """Send a request; ``then(response, arg)`` is called with the answer, whatever its errnum.
+
+        Without ``then`` it carries the noresponse flag and is never answered. Returns the message sent.
+        """
+        self.counts[0] += 1
+        dst: Endpoint | None
+        handler: Handler | None
+        try:
+            dst, handler = self.routes[topic]
+        except KeyError:
+            dst = handler = None
+        if then is None:
+            message = Message(
+                REQUEST,
+                topic,
+                payload,
+                flags | FLAG_NORESPONSE,
+                0,
+                self.userid,
+                self.rolemask,
+                self,
+                dst,
+                handler,
+            )
+        else:
+            self._matchtag = tag = self._matchtag + 1
+            message = Message(
+                REQUEST, topic, payload, flags, tag, self.userid, self.rolemask, self, dst, handler
+            )
+            self.pending[tag] = then, arg, message
+        if nodeid != NODEID_ANY:
+            message.nodeid = nodeid
+            dst = None  # remembered is only where a topic leads from here
+        if self.tracer is not None:
+            self.tracer("tx", self, message)
+        if dst is not None:
+            self.reactor.push(message)
+        else:
+            self.dispatch_request(message)
+        return message
+
+    def request_as(self, cred: Message, topic: str, payload: Any, then: Then, arg: Any = None) -> Message:
+        """Like ``request``, with the user and roles of another message: what its sender may not see stays hidden."""
+        mine = self.userid, self.rolemask
+        self.routes.pop(topic, None)  # found for these roles; the others have to be checked
+        self.userid, self.rolemask = cred.userid, cred.rolemask
+        try:
+            return self.request(topic, payload, then, arg)
+        finally:
+            self.userid, self.rolemask = mine
+
+    def dispatch_request(self, message: Message) -> None:
+        """The slow path of a send: note the service for the disconnect, let the broker find the way."""
+        message.dst = message.handler = None
+        if message.nodeid == NODEID_UPSTREAM:
+            message.nodeid = self.broker.rank
+            message.flags |= FLAG_UPSTREAM
+        if not message.flags & FLAG_NORESPONSE and message.topic not in _LEAVES_NOTHING:
+            service = message.topic.rpartition(".")[0] or message.topic
+            self.called[(service, message.nodeid, message.flags & FLAG_UPSTREAM)] = None
+        self.broker.route_request(message)
+
+    def stream(
+        self, topic: str, payload: Any, then: Then, arg: Any = None, nodeid: int = NODEID_ANY
+    ) -> Message:
+        """Send a request for a stream: ``then`` gets every response, the last one has an errnum (61 = end)."""
+        return self.request(topic, payload, then, arg, nodeid, FLAG_STREAMING)
+
+    def respond(self, request: Message, payload: Any = None) -> None:
+        """Answer a request; nothing is sent if it must not be answered."""
+        flags = request.flags
+        if flags:
+            if flags & FLAG_NORESPONSE:
+                return
+            flags &= FLAG_STREAMING
+        self.counts[2] += 1
+        request.handler = None  # from now on nobody owes it an answer (streams: see EHOSTUNREACH at unload)
+        routes = request.routes
+        response = Message(
+            RESPONSE, request.topic, payload, flags, request.matchtag, self.userid, self.rolemask, self, request.src
+        )  # fmt: skip
+        if routes:
+            response.routes = routes
+        if self.tracer is not None:
+            self.tracer("tx", self, response)
+        if len(routes) > 1:
+            self.broker.route_response(response)
+        else:
+            self.reactor.push(response)
+
+    def respond_error(self, request: Message, errnum: int, text: str = "") -> None:
+        """Answer with an errnum and, if given, a text a person can read; this also ends a stream."""
+        if request.flags & FLAG_NORESPONSE:
+            return
+        self.counts[2] += 1
+        request.handler = None
+        response = Message(
+            RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag,
+            self.userid, self.rolemask, self, request.src, None, request.routes, errnum=errnum,
+        )  # fmt: skip
+        if self.tracer is not None:
+            self.tracer("tx", self, response)
+        self.broker.route_response(response)
+
+    def publish(self, topic: str, payload: Any = None, private: bool = False) -> None:
+        """Publish an event; it is sequenced at rank 0 and delivered to every subscriber, the publisher included."""
+        self.counts[4] += 1
+        event = Message(
+            EVENT, topic, payload, FLAG_PRIVATE if private else 0, userid=self.userid, rolemask=self.rolemask,
+            routes=(self.uuid,), src=self,
+        )  # fmt: skip
+        if self.tracer is not None:
+            self.tracer("tx", self, event)
+        self.broker.publish(event)
+
+    def set_tracer(self, tracer: Tracer | None) -> None:
+        """Tell every message to ``tracer``; the shortest path of the loop knows no tracers."""
+        self.tracer = tracer
+        if tracer is not None or self.own_loop is not None:
+            self.module_loop().trace()
+
+    def module_loop(self) -> ModuleLoop:
+        """This endpoint's loop with its watchers, made when first asked for."""
+        if self.own_loop is None:
+            self.own_loop = ModuleLoop(self.reactor, self)
+        return self.own_loop
+
+    # -- receiving
+
+    def method(self, topic: str) -> Method | None:
+        """The handler of a request topic, ``None`` if this endpoint has no such method."""
+        return None
+
+    def event_handler(self, topic: str) -> Handler:
+        """What an event is given to when this endpoint's subscription matched."""
+        return ignore
+
+    def unknown_method(self, request: Message) -> None:
+        """Handler of a topic whose service is here but knows no such method; a disconnect needs none."""
+        if not request.topic.endswith(".disconnect"):
+            self.respond_error(request, ENOSYS, f"Unknown service method '{request.topic}'")
+
+    def deny(self, request: Message) -> None:
+        """Handler of a request whose sender lacks the owner role."""
+        self.respond_error(request, EPERM, "Request requires owner credentials")
+
+    def refuse(self, request: Message, error: Exception) -> None:
+        """Answer a request whose handler raised RequestError."""
+        if isinstance(error, RequestError):
+            self.respond_error(request, error.errno or 0, error.text)
+
+    async def room(self) -> None:
+        """Wait until this endpoint can take more; only who is outside the process can be slow."""
+
+    def drop_routes(self) -> None:
+        """Forget where topics lead: a service came or went."""
+        self.routes.clear()
+
+    def drop_routes_to(self, service: str) -> None:
+        """Forget where the topics of one service lead."""
+        prefix = f"{service}."
+        for topic in [topic for topic in self.routes if topic.startswith(prefix) or topic == service]:
+            del self.routes[topic]
+
+
+def ignore(*_: object) -> None:
+    """A handler or continuation for what needs no reaction."""

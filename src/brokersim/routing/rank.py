@@ -1,0 +1,353 @@
+"""Knows one rank: who serves a name, who subscribed, where a message goes next. Not what modules do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from brokersim.protocol.errnums import EEXIST, EHOSTUNREACH, EINVAL, ENOENT, ENOSYS, RequestError
+from brokersim.protocol.message import (
+    EVENT,
+    FLAG_NORESPONSE,
+    FLAG_PRIVATE,
+    FLAG_UPSTREAM,
+    NODEID_ANY,
+    REQUEST,
+    ROLE_OWNER,
+    Message,
+)
+from brokersim.protocol.topology import children, next_hop, parent
+from brokersim.reactor.actor import Tracer
+from brokersim.routing.attributes import Attributes
+from brokersim.routing.endpoint import Endpoint, Handler
+from brokersim.routing.link import Link
+from brokersim.routing.logring import LogRing, format_line
+from brokersim.services.builtin import BrokerEndpoint
+
+if TYPE_CHECKING:
+    from brokersim.host.handle import Handle
+    from brokersim.instance import Instance
+    from brokersim.routing.trace import Trace
+
+#: Endpoints on one rank that want an event, each with what it is given to.
+Subscribers = tuple[tuple[Endpoint, Handler], ...]
+#: Topics whose subscribers are remembered; more than any instance uses in a second, so that a flood of
+#: one-time topics costs look-ups, not memory.
+_SUBSCRIBER_CACHE = 1024
+
+
+#: Asked once or twice in a module's life: remembering where they lead would cost each module 300 bytes.
+_SELDOM = frozenset({"event.subscribe", "event.unsubscribe", "service.add", "service.remove"})
+
+
+class Broker:
+    """One rank of an instance: its services, subscriptions and links. One fact, one table each.
+
+    ``services`` says who serves a name; ``subscriptions`` who wants which topic prefix, one entry a
+    subscription; ``endpoints`` who is on this rank; open requests live in the endpoints' ``pending``.
+    """
+
+    def __init__(self, instance: Instance, rank: int) -> None:
+        self.instance = instance
+        self.reactor = instance.reactor
+        self.rank = rank
+        self.size = instance.size
+        self.owner = instance.owner
+        self.uuid = instance.uuid(rank, "broker")
+        self.services: dict[str, Endpoint] = {}
+        self.subscriptions: list[tuple[str, Endpoint]] = []
+        self.endpoints: dict[str, Endpoint] = {}
+        self.parent: Link | None = None
+        self.children: tuple[Link, ...] = ()
+        self.peers: dict[str, Link] = {}
+        self.attributes = Attributes()
+        self.log = LogRing(rank)
+        self.sequence = 0
+        self.traces: list[Trace] = []
+        #: Told of every event that is handed out on this rank, with its subscribers here.
+        self.on_distribute: Callable[[Broker, Message, Subscribers], object] | None = None
+        #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
+        self.endpoint = BrokerEndpoint(self)
+        self._subscribers: dict[str, Subscribers] = {}
+
+    def connect(self, brokers: list[Broker], latency: int) -> None:
+        """Make the links of this rank in the k-ary tree."""
+        fanout = self.instance.fanout
+        up = parent(self.rank, fanout)
+        if up is not None:
+            self.parent = self._link(brokers[up], latency)
+        self.children = tuple(
+            self._link(brokers[rank], latency) for rank in children(self.rank, fanout, self.size)
+        )
+
+    def _link(self, peer: Broker, latency: int) -> Link:
+        link = self.peers[peer.uuid] = Link(peer, latency)
+        return link
+
+    def module(self, name: str) -> Handle:
+        """The handle of a module loaded here: its counters, its mask. Raises RequestError(ENOENT)."""
+        return self.instance.module(self.rank, name).handle
+
+    # -- endpoints and services
+
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        self.endpoints[endpoint.uuid] = endpoint
+        if self.traces:
+            endpoint.set_tracer(self.tracer_for(endpoint.name))
+
+    def drop_endpoint(self, endpoint: Endpoint) -> None:
+        """An endpoint goes: its names, its subscriptions, the requests on their way to it, what it owed."""
+        endpoint.is_open = False
+        self.endpoints.pop(endpoint.uuid, None)
+        names = [name for name, owner in self.services.items() if owner is endpoint]
+        for name in names:
+            del self.services[name]
+        if names:  # most that go are clients, which served nobody
+            self._changed()
+        self.subscriptions = [entry for entry in self.subscriptions if entry[1] is not endpoint]
+        self._subscribers.clear()
+        for message in self.reactor.purge(endpoint):
+            if message.type == REQUEST:
+                message.dst = None  # so that it is answered once, by whoever it reaches now
+                self.route_request(message)
+        if endpoint.has_served:
+            self._answer_owed(endpoint)
+        self._send_disconnects(endpoint)
+        endpoint.pending.clear()
+        if endpoint.station is not None:
+            endpoint.station.leave()
+
+    def add_service(self, name: str, endpoint: Endpoint) -> None:
+        """Raises RequestError: EINVAL for a name that cannot be one, EEXIST if it is taken."""
+        if not name or "." in name or "\0" in name:
+            raise RequestError(EINVAL, f"service name {name!r} is empty or contains a dot")
+        if name in self.services:
+            raise RequestError(EEXIST, f"service {name!r} is already registered")
+        self.services[name] = endpoint  # nobody remembers a way to it: ways lead to names that are there
+        endpoint.has_served = True
+
+    def drop_service(self, name: str, endpoint: Endpoint) -> None:
+        """Raises RequestError(ENOENT) if ``endpoint`` does not serve it."""
+        if self.services.get(name) is not endpoint:
+            raise RequestError(ENOENT, f"service {name!r} is not registered here")
+        del self.services[name]
+        for one in self.endpoints.values():
+            one.drop_routes_to(name)
+
+    def stop_serving(self, endpoint: Endpoint) -> None:
+        """An endpoint takes no new requests; those still queued are routed anew (ENOSYS if nobody else serves)."""
+        for name in [name for name, owner in self.services.items() if owner is endpoint]:
+            del self.services[name]
+        self._changed()
+        queued = self.reactor.purge(endpoint)
+        for message in queued:
+            if message.type == REQUEST:
+                self.route_request(message)
+            else:
+                self.reactor.push(message)
+
+    def write_log(self, level: int, name: str, text: str) -> None:
+        """Append a line of the broker's own to this rank's log, and to those above it, as modules' lines are."""
+        line = format_line(level, self.instance.wall_time(), self.rank, name, text)
+        self.log.append(line)
+        if self.rank:
+            self.endpoint.request("log.append", line.encode(), nodeid=self.rank, flags=FLAG_UPSTREAM)
+
+    def _changed(self) -> None:
+        """Services or handlers changed: what was remembered of them is void."""
+        self._subscribers.clear()
+        for endpoint in self.endpoints.values():
+            endpoint.drop_routes()
+
+    def _answer_owed(self, gone: Endpoint) -> None:
+        """Nobody will answer what was handed to ``gone``: its callers get EHOSTUNREACH, as in Flux."""
+        owed = [
+            request
+            for endpoint in self.instance.all_endpoints()
+            if endpoint.pending  # most have none open, and at the end of an instance all are asked for each that goes
+            for request in endpoint.open_requests()
+            if request.dst is gone and (request.handler is not None or request.is_streaming)
+        ]
+        for request in owed:
+            self.endpoint.respond_error(request, EHOSTUNREACH, "module disconnect")
+
+    def _send_disconnects(self, gone: Endpoint) -> None:
+        for service, nodeid, upstream in gone.called:
+            message = Message(
+                REQUEST, f"{service}.disconnect", None, 0x04 | upstream, nodeid=nodeid,
+                userid=gone.userid, rolemask=gone.rolemask, routes=(gone.uuid,), src=gone,
+            )  # fmt: skip
+            self.route_request(message)
+        gone.called.clear()
+
+    # -- requests and responses
+
+    def path(self, request: Message) -> tuple[str, ...]:
+        """The uuids a request came by, originator first, this broker's last."""
+        return (*(request.routes or (request.src.uuid,)), self.uuid)
+
+    def route_request(self, message: Message) -> None:
+        """Send a request one step on: to the local service, over a link, or back with an errnum."""
+        if self.reactor.is_outside:
+            self.reactor.defer(partial(self.route_request, message))
+            return
+        nodeid = message.nodeid
+        here = nodeid == self.rank
+        upstream = message.flags & FLAG_UPSTREAM
+        if upstream and here:
+            self._forward_up(message)
+        elif nodeid == NODEID_ANY or here or upstream:
+            service = self.services.get(message.topic.partition(".")[0])
+            if service is not None:
+                self.deliver_request(service, message)
+            elif here and not upstream:
+                self._no_service(message)
+            else:
+                self._forward_up(message)
+        elif nodeid < self.size:
+            rank = next_hop(self.rank, nodeid, self.instance.fanout, self.size)
+            self._forward(self.peers[self.instance.broker(rank).uuid], message)
+        else:
+            text = f"No route to rank {nodeid}: the instance has ranks 0-{self.size - 1}"
+            self.endpoint.respond_error(message, EHOSTUNREACH, text)
+
+    def deliver_request(self, service: Endpoint, message: Message) -> None:
+        """Queue a request for the endpoint that serves its name."""
+        method = service.method(message.topic)
+        src = message.src
+        if method is None:
+            handler: Handler = service.unknown_method
+        elif not message.rolemask & ROLE_OWNER and not method[1]:
+            handler = service.deny
+        else:
+            handler = method[0]
+            # Not from a request that wants no answer: what is remembered skips the note for the disconnect.
+            if (
+                src.broker is self
+                and message.nodeid == NODEID_ANY
+                and message.rolemask & ROLE_OWNER
+                and not message.flags & FLAG_NORESPONSE
+                and message.topic not in _SELDOM
+            ):
+                src.routes[message.topic] = (service, handler)
+        message.dst = service
+        message.handler = handler
+        self.reactor.push(message)
+
+    def _forward_up(self, message: Message) -> None:
+        if self.parent is None:
+            self._no_service(message)
+        else:
+            self._forward(self.parent, message)
+
+    def _forward(self, link: Link, message: Message) -> None:
+        if not link.is_up:
+            self.endpoint.respond_error(message, EHOSTUNREACH, f"rank {link.peer.rank} is not reachable")
+            return
+        message.routes = (*(message.routes or (message.src.uuid,)), self.uuid)
+        link.send(link.peer.route_request, message)
+
+    def _no_service(self, message: Message) -> None:
+        self.endpoint.respond_error(message, ENOSYS, f"No service matching {message.topic} is registered")
+
+    def route_response(self, response: Message) -> None:
+        """Send a response one hop back along its route stack, or hand it to whoever asked."""
+        routes = response.routes
+        if len(routes) <= 1:
+            self.reactor.push(response)
+            return
+        if self.reactor.is_outside:
+            self.reactor.defer(partial(self.route_response, response))
+            return
+        link = self.peers.get(routes[-1])
+        if link is None or not link.is_up:
+            return  # the way back is gone; the broker at its other end has answered EHOSTUNREACH
+        response.routes = routes[:-1]
+        link.send(link.peer.route_response, response)
+
+    # -- events
+
+    def publish(self, event: Message) -> None:
+        """Bring an event to rank 0, which gives it the next sequence number and sends it down the tree."""
+        if self.reactor.is_outside:
+            self.reactor.defer(partial(self.publish, event))
+            return
+        if self.parent is not None:
+            if self.parent.is_up:
+                self.parent.send(self.parent.peer.publish, event)
+            return
+        self.sequence += 1
+        event.seq = self.sequence
+        event.routes = (*event.routes, self.uuid)
+        self.distribute(event)
+
+    def distribute(self, event: Message) -> None:
+        """Queue a sequenced event for every subscriber here, and pass it to the ranks below."""
+        topic = event.topic
+        subscribers = self._subscribers.get(topic)
+        if subscribers is None:
+            subscribers = self._find_subscribers(topic)
+        push = self.reactor.push
+        flags, data, seq, userid, rolemask = event.flags, event.data, event.seq, event.userid, event.rolemask
+        routes, src = event.routes, event.src
+        private = flags & FLAG_PRIVATE
+        if self.on_distribute is not None:
+            self.on_distribute(self, event, subscribers)
+        for dst, handler in subscribers:
+            if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
+                continue
+            delivery = Message(
+                EVENT, topic, data, flags, 0, userid, rolemask, src, dst, handler, routes, seq
+            )  # fmt: skip
+            push(delivery)
+        for link in self.children:
+            if link.is_up:
+                link.send(link.peer.distribute, event)
+
+    def subscribe(self, prefix: str, endpoint: Endpoint) -> None:
+        """Add one subscription; ``""`` is everything."""
+        self.subscriptions.append((prefix, endpoint))
+        self._subscribers.clear()
+
+    def unsubscribe(self, prefix: str, endpoint: Endpoint) -> None:
+        """Drop one subscription. Raises RequestError(ENOENT) if there is none."""
+        try:
+            self.subscriptions.remove((prefix, endpoint))
+        except ValueError:
+            raise RequestError(ENOENT, f"no subscription to {prefix!r}") from None
+        self._subscribers.clear()
+
+    def _find_subscribers(self, topic: str) -> Subscribers:
+        wanted = {endpoint: None for prefix, endpoint in self.subscriptions if topic.startswith(prefix)}
+        found = tuple((endpoint, endpoint.event_handler(topic)) for endpoint in wanted)
+        if len(self._subscribers) >= _SUBSCRIBER_CACHE:
+            self._subscribers.clear()
+        self._subscribers[topic] = found
+        return found
+
+    # -- tracing
+
+    def tracer_for(self, name: str) -> Tracer | None:
+        """What an endpoint of that name tells its messages to: every trace that wants it, or nothing."""
+        wanted = [trace.record for trace in self.traces if trace.wants(name)]
+        if len(wanted) < 2:
+            return wanted[0] if wanted else None
+
+        def tell_all(direction: str, actor: Any, message: Message) -> None:
+            for record in wanted:
+                record(direction, actor, message)
+
+        return tell_all
+
+    def add_trace(self, trace: Trace) -> None:
+        self.traces.append(trace)
+        self._retrace()
+
+    def drop_trace(self, trace: Trace) -> None:
+        self.traces.remove(trace)
+        self._retrace()
+
+    def _retrace(self) -> None:
+        for endpoint in self.endpoints.values():
+            endpoint.set_tracer(self.tracer_for(endpoint.name))

@@ -1,0 +1,1 @@
+"""Floor 5: what a broker answers itself, one file a service."""

@@ -1,0 +1,81 @@
+"""Knows where an instance's statistics go and what has to run around it for that; not what is sent there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from brokersim.program import make_sink
+from brokersim.protocol.settings import ClockKind
+from brokersim.routing.sink import Sink
+from brokersim.statsd_server.aggregator_process import AggregatorError, SupervisedAggregator
+from brokersim.statsd_server.embedded import EmbeddedAggregator
+from brokersim.statsd_server.option import is_serve, parse_serve
+from brokersim.statsd_server.udp import UdpSink
+
+_UDP = "udp://"
+
+
+class TargetError(ValueError):
+    """Statistics cannot go where they should, for a reason a person can mend."""
+
+
+@asynccontextmanager
+async def statistics_target(
+    stats: str | None,
+    *,
+    aggregator: str | None = None,
+    clock: str = "real",
+    log: Callable[[str], None] | None = None,
+) -> AsyncIterator[Sink]:
+    """The sink of an instance that runs in the block: what it needs is started before and ended after it.
+
+    ``stats`` is as for ``start --stats``: None, ``mem:``, HOST:PORT or ``serve[:WORD=VALUE,...]``. ``aggregator`` is
+    the command of a statsd server, told ``stats`` or else a free port. ``log`` gets what an operator should see.
+    Raises TargetError that says what is wrong.
+    """
+    async with AsyncExitStack() as around:
+        try:
+            sink = await _opened(around, stats, aggregator, ClockKind.parse(clock), log)
+        except (AggregatorError, ValueError) as error:
+            raise TargetError(str(error)) from None
+        yield sink
+
+
+async def _opened(
+    around: AsyncExitStack,
+    stats: str | None,
+    aggregator: str | None,
+    clock: ClockKind,
+    log: Callable[[str], None] | None,
+) -> Sink:
+    serves = stats is not None and is_serve(stats)
+    if aggregator is not None:
+        if serves or stats == "mem:":
+            told = f"--stats {stats} and --with-aggregator name two targets"
+            raise ValueError(f"{told}; give HOST:PORT or leave --stats away")
+        supervised = SupervisedAggregator(aggregator, address=stats, log=log)
+        await around.enter_async_context(supervised.running())
+        return make_sink(supervised.address)
+    if stats is None or not serves:
+        return make_sink(stats)
+    settings = parse_serve(stats, sockets=not clock.is_virtual)
+    embedded = EmbeddedAggregator(settings, wall=time.time if clock.speed == 1 else None, log=log)
+    return await around.enter_async_context(embedded.running())
+
+
+def stats_environment(sink: Sink) -> dict[str, str]:
+    """What a command inside is told: BROKERSIM_STATS, where it may send statistics of its own."""
+    address = ""
+    if isinstance(sink, EmbeddedAggregator) and sink.server.udp_address is not None:
+        address = next(each for each in sink.server.addresses if each.startswith(_UDP))
+    elif isinstance(sink, UdpSink):
+        address = sink.target
+    return {"BROKERSIM_STATS": address.removeprefix(_UDP)} if address else {}
+
+
+def stats_attributes(sink: Sink) -> dict[str, str]:
+    """Broker attributes: ``stats.http``, the HOST:PORT where figures can be looked at."""
+    http = sink.server.http_address if isinstance(sink, EmbeddedAggregator) else None
+    return {"stats.http": http} if http else {}

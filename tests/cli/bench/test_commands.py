@@ -1,0 +1,144 @@
+"""The experiments' commands: tables, ✓ and ✗, JSON, what is kept, and plans that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brokersim.cli.bench import bench
+from brokersim.cli.bench.output import check_lines
+from brokersim.cli.session import Session
+from tests.cli.conftest import Run
+
+SMALL = {
+    "states": ("--jobs", "4", "--tail", "2s"),
+    "idle": ("--seconds", "10s", "--background-job", "0"),
+    "latency": ("--jobs", "4"),
+    "period": ("--jobs", "4"),
+    "modules": ("--jobs", "2"),
+    "overhead": ("--jobs", "2"),
+    "decay": ("--jobs", "4", "--blocks", "2"),
+    "watchers": ("--jobs", "2", "--clock", "virtual", "--hooks", "none,prepare"),
+    "resolution": ("--jobs", "20", "--size", "2", "--timers", "0.1s", "--flushes", "0.5s,0.1s"),
+    "aggregator": ("--lines", "300", "--dialects", "brubeck"),
+}
+#: Sockets have no virtual time.
+CLOCKS = {"aggregator": "real"}
+
+
+@pytest.mark.parametrize("experiment", SMALL)
+def test_an_experiment_prints_its_table_its_checks_and_what_it_ran_on(experiment: str, run: Run) -> None:
+    done = run("bench", experiment, *SMALL[experiment])
+    assert done.code == 0
+    table, *_, checks = done.out.split("\n\n")
+    assert len(table.splitlines()) > 1
+    assert checks.startswith(("✓ ", "✗ "))
+    assert "    ours: " in checks
+    assert "not Flux: compare order and ratios" in done.err
+    assert f"{CLOCKS.get(experiment, 'virtual')} clock, seed 0" in done.err
+
+
+def test_watchers_show_what_each_module_counted_below_the_hooks(run: Run) -> None:
+    found = run("bench", "watchers", *SMALL["watchers"], "--json").json["modules"]["prepare"]
+    below = run("bench", "watchers", *SMALL["watchers"]).out.split("\n\n")[1].splitlines()
+    assert below[0] == "counters of each module, hook prepare"
+    assert [line.split()[0] for line in below[2:]] == [module["name"] for module in found]
+    kvs = next(line.split() for line in below if line.startswith("kvs "))
+    assert [int(cell) for cell in kvs[1:9]] == next(m["counts"] for m in found if m["name"] == "kvs")
+
+
+@pytest.mark.parametrize("experiment", SMALL)
+def test_json_is_the_result_and_the_seed_is_in_it(experiment: str, run: Run) -> None:
+    found = run("bench", experiment, *SMALL[experiment], "--seed", "11", "--json").json
+    assert (found["meta"]["experiment"], found["meta"]["seed"]) == (experiment, 11)
+    assert {"id", "sentence", "ok", "ours", "journal", "why"} == set(found["checks"][0])
+    assert found["runs"]
+
+
+def test_every_experiment_is_a_command_of_the_group() -> None:
+    import click
+
+    assert set(SMALL) | {"intervals", "journal"} == set(bench.list_commands(click.Context(bench)))
+
+
+@pytest.mark.parametrize("experiment", [*SMALL, "journal", "intervals"])
+def test_the_help_fits_a_screen_with_examples_first(experiment: str, run: Run) -> None:
+    lines = run("bench", experiment, "-h").out.splitlines()
+    assert lines[0].startswith(f"  brokersim bench {experiment}")
+    assert len(lines) <= 24
+
+
+def test_out_keeps_the_result_and_its_page(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    done = run("bench", "decay", *SMALL["decay"], "--out", str(tmp_path / "kept"))
+    assert done.code == 0
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"result.json", "index.html"}
+    again = run("report", str(tmp_path / "kept" / "result.json"), "-o", str(tmp_path / "again.html"))
+    assert again.code == 0
+    assert (tmp_path / "again.html").read_bytes() == (tmp_path / "kept" / "index.html").read_bytes()
+
+
+def test_plots_may_be_pictures_or_none(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run("bench", "decay", *SMALL["decay"], "--out", str(tmp_path), "--plot", "svg")
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", "decay.svg"}
+    run("bench", "decay", *SMALL["decay"], "--out", str(tmp_path / "bare"), "--plot", "none")
+    assert {path.name for path in (tmp_path / "bare").iterdir()} == {"result.json"}
+
+
+def test_the_period_takes_a_list_and_one_fix(run: Run) -> None:
+    found = run("bench", "period", "--jobs", "3", "--periods", "100ms,2s", "--fix", "totals", "--json").json
+    assert [(row["period_s"], row["fix"]) for row in found["runs"]] == [(0.1, "totals"), (2.0, "totals")]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("states", "--jobs", "0"), "0 is not in the range"),
+        (("states", "--timer", "0s"), "timer"),
+        (("idle", "--seconds", "1s"), "seconds"),
+        (("idle", "--background-job", "-1"), "-1"),
+        (("period", "--periods", "soon"), "soon"),
+        (("period", "--fix", "all,none"), "all,none"),
+        (("decay", "--blocks", "1"), "1 is not in the range"),
+        (("latency", "--timing", "both,aux"), "both,aux"),
+        (("overhead", "--clock", "sun"), "sun"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_in_a_line(words: tuple[str, ...], told: str, run: Run) -> None:
+    done = run("bench", *words)
+    assert done.code == 2
+    assert told in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.strip().splitlines()) <= 3
+
+
+def test_a_report_of_what_is_no_result_fails_in_a_line(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "x.json").write_text("{}")
+    done = run("report", str(tmp_path / "x.json"), "-o", str(tmp_path / "x.html"))
+    assert done.code == 1
+    assert "is no result of an experiment" in done.err
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_disagreement_is_marked_and_both_figures_stand_under_it() -> None:
+    checks = [
+        {"id": "J1", "sentence": "it holds", "ok": True, "ours": "1", "journal": "", "why": "it is late"},
+        {
+            "id": "J2",
+            "sentence": "it does not",
+            "ok": False,
+            "ours": "2",
+            "journal": "3",
+            "why": "it is late",
+        },
+    ]
+    session = Session()
+    session.color = "never"
+    assert [line.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") for line in check_lines(
+        session, checks
+    )] == [
+        "✓ J1: it holds", "    ours: 1", "✗ J2: it does not", "    ours: 2   journal: 3", "    why: it is late",
+    ]  # fmt: skip

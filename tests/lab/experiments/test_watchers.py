@@ -1,0 +1,180 @@
+"""The watchers experiment: what follows from the loop must come out, and nothing is put in to make it so."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from brokersim import program
+from brokersim.cli.main import main
+from brokersim.host.instrument import MSGCOUNT
+from brokersim.lab.experiments.watchers import HOOKS, Plan, counter_rows, watchers
+from brokersim.lab.load.jobs import LOGS
+from brokersim.lab.load.loads import load_of
+from brokersim.lab.measure.listener import (
+    WINDOW,
+    Listener,
+    PacketCount,
+    counts_of,
+    is_counters,
+    is_kvs,
+    peak_rate,
+)
+from brokersim.reactor.cost import CostModel
+from brokersim.routing.sink import MemorySink
+
+JOBS = 24  # 1.4 s of virtual time: a timer of 1 s fires
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return watchers(Plan(jobs=JOBS, clock="virtual", seed=3))
+
+
+def by_hook(found: dict[str, Any], key: str) -> dict[str, Any]:
+    return {run["hook"]: run[key] for run in found["runs"]}
+
+
+def test_every_hook_has_a_row_with_the_figures_of_the_table(found: dict[str, Any]) -> None:
+    assert [run["hook"] for run in found["runs"]] == list(HOOKS)
+    assert set(found["runs"][0]) == {
+        "hook", "wall_s", "jobs_per_s", "messages", "iterations", "packets", "packets_per_message",
+        "metrics_per_s_peak", "metrics_per_s_low", "cv", "cpu_s", "overhead", "journal",
+    }  # fmt: skip
+    for run in found["runs"]:
+        assert run["jobs_per_s"] == JOBS / run["wall_s"]
+        assert run["packets_per_message"] == run["packets"] / run["messages"]
+
+
+def test_modelled_overhead_is_none_below_timer_below_check_and_prepare_far_below_idle(
+    found: dict[str, Any],
+) -> None:
+    overhead = by_hook(found, "overhead")
+    assert overhead["none"] == 0
+    assert 0 <= overhead["timer:1s"] < overhead["check"]
+    assert overhead["timer:1s"] < overhead["prepare"]
+    assert overhead["idle"] > 5 * max(overhead["check"], overhead["prepare"])
+
+
+def test_prepare_sends_at_least_as_many_packets_as_check_and_both_about_one_a_message(
+    found: dict[str, Any],
+) -> None:
+    packets = by_hook(found, "packets")
+    assert packets["none"] == 0 < packets["timer:1s"] < packets["check"] <= packets["prepare"]
+    ratio = by_hook(found, "packets_per_message")
+    assert 1 <= ratio["prepare"] < 1.3
+    assert 0.8 < ratio["check"] < 1.3
+    assert 0.8 < ratio["idle"] < 1.3
+
+
+def test_no_module_sends_more_than_one_packet_an_iteration(found: dict[str, Any]) -> None:
+    for hook, modules in found["modules"].items():
+        for module in modules:
+            assert module["packets"] <= module["iterations"] + 1, (hook, module["name"])
+
+
+def test_a_spinning_module_turns_far_more_often_than_it_receives(found: dict[str, Any]) -> None:
+    runs = {run["hook"]: run for run in found["runs"]}
+    assert runs["idle"]["iterations"] > 20 * runs["idle"]["messages"]
+    assert runs["prepare"]["iterations"] < 1.3 * runs["prepare"]["messages"]
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    plan = Plan(jobs=3, clock="virtual", seed=5, hooks=("none", "check"))
+    first, second = (json.dumps(watchers(plan)) for _ in range(2))
+    assert first == second
+
+
+def test_per_module_counters_are_listed_in_the_journals_order(found: dict[str, Any]) -> None:
+    rows = counter_rows(found["modules"]["prepare"])
+    kvs = next(row for row in rows if row["module"] == "kvs")
+    assert list(kvs)[1:9] == [
+        "request_tx", "request_rx", "response_tx", "response_rx",
+        "event_tx", "event_rx", "keepalive_tx", "keepalive_rx",
+    ]  # fmt: skip
+    assert kvs["event_tx"] >= JOBS * len(LOGS)
+
+
+def test_real_time_runs_an_instance_a_socket_and_a_udp_port(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "watchers", "--jobs", "2", "--hooks", "none,prepare", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    none, prepare = found["runs"]
+    assert (none["packets"], none["metrics_per_s_peak"]) == (0, 0)
+    assert prepare["packets"] > 0.8 * prepare["messages"] > 0
+    assert prepare["cpu_s"] > 0
+    assert found["meta"]["clock"] == "real"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--jobs", "0"], "0 is not in the range"),
+        (["--hooks", "none,never"], "not a hook: 'never'"),
+        (["--clock", "x"], "'x'"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_in_one_line(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "watchers", *words]) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert "Traceback" not in error
+
+
+def test_the_peak_is_the_busiest_window() -> None:
+    assert peak_rate([]) == 0
+    assert peak_rate([(0.0, 8), (0.2, 8), (0.26, 8), (9.0, 8)], window=0.25) == 16 / 0.25
+
+
+def test_the_listener_counts_counter_packets_apart_from_other_metrics() -> None:
+    with Listener() as listener, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        host, port = listener.address.split(":")
+        for packet in (
+            b"flux.kvs.0.request_tx:1|g\nflux.kvs.0.request_rx:2|g",
+            b"flux.content-cache.load:1|ms",
+        ):
+            sender.sendto(packet, (host, int(port)))
+        while not (listener.packets and listener.others):
+            pass  # the datagrams are on loopback already; the thread only has to run
+    assert [lines for _, lines in listener.packets] == [2]
+    assert listener.others == 1
+    assert is_counters(b"flux.a.0.request_tx:1|g")
+    assert not is_counters(b"flux.a.0.request_rx:1|g")
+
+
+async def three_jobs(sink: Any) -> None:
+    async with program.open_instance(clock="virtual", stats=sink, cost=CostModel()) as instance:
+        sink.reactor = instance.reactor
+        client = instance.client()
+        for module in instance.modules(0):
+            await client.call(f"{module.name}.debug", {"op": "setbit", "flags": MSGCOUNT})
+        await load_of("serial", 3, 0.2).run_inside(instance)
+
+
+def test_what_is_counted_without_packets_is_what_the_packets_say() -> None:
+    memory, count = MemorySink(), PacketCount()
+    for sink in (memory, count):
+        program.run(three_jobs, sink, clock="virtual")
+    packets = [(t, packet) for t, packet in memory.packets if is_counters(packet)]
+    lines: Counter[float] = Counter()
+    for t, packet in packets:
+        lines[t // WINDOW * WINDOW] += packet.count(b"\n") + 1
+    assert count.packets == len(packets)
+    assert count.sent == memory.sent > count.packets
+    assert dict(count.curve(0.0)) == lines
+    assert count.peak_rate == max(lines.values()) / WINDOW
+    last = {(t // WINDOW + 1) * WINDOW: counts_of(packet) for t, packet in packets if is_kvs(packet)}
+    assert dict(count.kvs(0.0)) == last
+    assert len(last) > 2
+
+
+def test_runs_in_processes_of_their_own_find_what_one_process_finds_and_tell_how_far_they_are() -> None:
+    plan = Plan(jobs=4, clock="virtual", seed=2, hooks=("none", "check", "prepare"))
+    told: list[str] = []
+    assert watchers(plan, workers=1) == watchers(plan, told.append, workers=2)
+    assert told[-1] == "prepare 4, check 4, none 4 of 4 jobs"

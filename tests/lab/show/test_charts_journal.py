@@ -1,0 +1,130 @@
+"""Charts of the journal's larger experiments: every curve where its name says, the truth beside it to the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokersim.lab.keep.export import parts
+from brokersim.lab.show.charts import charts
+from brokersim.lab.show.report_text import without_curves
+from brokersim.lab.show.tables import tables
+
+POINTS = [[0.0, 1.0], [2.0, 3.0]]
+CHAIN = "timer 100ms, flush 1s, retention {}"
+
+
+def found(experiment: str, **parts_: Any) -> dict[str, Any]:
+    return {"meta": {"experiment": experiment, "plan": {"size": 8, "cores": 12}}, **parts_}
+
+
+def test_hooks_have_their_metrics_and_kvs_its_counters_with_answers_dashed() -> None:
+    metrics, counters = charts(
+        found(
+            "watchers",
+            series={"prepare": POINTS},
+            kvs={"prepare": {"request_tx": POINTS, "response_rx": POINTS}, "none": {}},
+        )
+    )
+    assert (metrics.name, metrics.panels[0].log, metrics.panels[0].y) == (
+        "watchers-metrics",
+        True,
+        "metrics/s (log)",
+    )
+    assert [panel.title for panel in counters.panels] == ["prepare"]
+    assert [(curve.label, curve.dash) for curve in counters.panels[0].curves] == [
+        ("request_tx", ""),
+        ("response_rx", "6 4"),
+    ]
+    assert charts(found("watchers", runs=[])) == []
+
+
+def test_hooks_that_take_many_times_as_long_have_charts_of_their_own() -> None:
+    long = [[0.0, 1.0], [40.0, 3.0]]
+    drawn = charts(
+        found(
+            "watchers",
+            series={"prepare": POINTS, "idle": long},
+            kvs={"prepare": {"request_tx": POINTS}, "idle": {"request_tx": long}},
+        )
+    )
+    assert [(chart.name, [panel.title for panel in chart.panels]) for chart in drawn[2:]] == [
+        ("watchers-kvs", ["prepare"]),
+        ("watchers-kvs-idle", ["idle"]),
+    ]
+    assert [(chart.name, chart.panels[0].labels) for chart in drawn[:2]] == [
+        ("watchers-metrics", ("prepare", "idle")),
+        ("watchers-metrics-quick", ("prepare",)),
+    ]
+
+
+def chain() -> dict[str, Any]:
+    states = ("INACTIVE", "SCHED", "RUN", "CLEANUP")
+    return found(
+        "resolution",
+        runs=[{"timer_s": 0.1, "flush_s": 1.0, "retention_s": length} for length in (60.0, 1.0)],
+        series={CHAIN.format(length): dict.fromkeys(states, POINTS) for length in ("1m", "1s")},
+        truth=dict.fromkeys(states, POINTS),
+        horizon=9.0,
+        slots={"allocated": POINTS, "running": POINTS},
+        cache={"flush 1s": {"load": {"mean": POINTS, "median": []}}},
+    )
+
+
+def test_every_chain_of_intervals_has_its_panels_and_all_curves_go_on_to_the_horizon() -> None:
+    drawn = {chart.name: chart for chart in charts(chain())}
+    assert list(drawn) == [
+        "resolution-inactive-sched",
+        "resolution-run-cleanup",
+        "resolution-slots",
+        "resolution-retention",
+        "resolution-cache",
+    ]
+    pair = drawn["resolution-inactive-sched"]
+    assert [panel.title for panel in pair.panels] == [
+        "INACTIVE, flush 1s, retention 1m",
+        "SCHED, flush 1s, retention 1m",
+        "INACTIVE, flush 1s, retention 1s",
+        "SCHED, flush 1s, retention 1s",
+    ]
+    assert {curve.points[-1][0] for panel in pair.panels for curve in panel.curves} == {9.0}
+    assert pair.panels[0].labels == ("truth", "timer 100ms")
+    assert drawn["resolution-retention"].panels[0].note == ""
+    assert drawn["resolution-retention"].panels[0].labels == ("truth", "1m slots", "1s slots")
+    limit = drawn["resolution-slots"].panels[0].curves[-1]
+    assert (limit.label, {value for _, value in limit.points}) == ("slots there are", {96})
+
+
+def test_parts_of_any_name_are_exported_if_they_are_curves_and_shown_if_they_are_tables() -> None:
+    result = chain() | {
+        "front": {"packets": [1, 2]},
+        "refused": [{"rule": "0.1s:1d", "reason": "whole seconds only (min 1s)"}],
+    }
+    names = {row["series"] for row in parts(result)["series"]()}
+    assert {"slots.allocated", "cache.flush 1s.load.mean", "RUN", f"{CHAIN.format('1s')}.RUN"} <= names
+    assert not any(name.startswith("front") for name in names)
+    assert [name for name, _ in tables(result)] == ["figures", "refused"]
+    assert set(without_curves(result)) == {"meta", "runs", "horizon", "refused", "front"}
+
+
+def test_the_traps_have_a_panel_for_each_form() -> None:
+    drawn = {
+        chart.name: chart
+        for chart in charts(
+            found(
+                "aggregator",
+                rates={"etsy, bounded": POINTS},
+                creates={"50 a minute": {"kvs": POINTS}, "no limit": {"kvs": POINTS}},
+                signed={"as it is": {"etsy": POINTS}, "0 before it": {"etsy": POINTS}},
+            )
+        )
+    }
+    (panel,) = drawn["aggregator-signed"].panels
+    assert [(curve.label, curve.dash) for curve in panel.curves] == [
+        ("etsy, as it is", ""),
+        ("etsy, 0 before it", "6 4"),
+    ]
+    assert [panel.title for panel in drawn["aggregator-creates"].panels] == [
+        "new series: 50 a minute",
+        "new series: no limit",
+    ]
+    assert drawn["aggregator-rates"].panels[0].y == "received (lines/s)"

@@ -1,0 +1,155 @@
+"""Pictures: the same bytes each time, labelled with units, telling whose figures they are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokersim.lab.experiments.decay import Plan as DecayPlan
+from brokersim.lab.experiments.decay import decay
+from brokersim.lab.experiments.idle import Plan as IdlePlan
+from brokersim.lab.experiments.idle import idle
+from brokersim.lab.experiments.latency import Plan as LatencyPlan
+from brokersim.lab.experiments.latency import latency
+from brokersim.lab.experiments.modules import Plan as ModulesPlan
+from brokersim.lab.experiments.modules import modules
+from brokersim.lab.experiments.overhead import Plan as OverheadPlan
+from brokersim.lab.experiments.overhead import overhead
+from brokersim.lab.experiments.period import Plan as PeriodPlan
+from brokersim.lab.experiments.period import period
+from brokersim.lab.experiments.states import Plan as StatesPlan
+from brokersim.lab.experiments.states import states
+from brokersim.lab.show.plots import PlotError, draw, to_svg, write_plots
+
+pytest.importorskip("matplotlib")
+
+MAKE: dict[str, Callable[[], dict[str, Any]]] = {
+    "states": lambda: states(StatesPlan(jobs=5, tail=2.0)),
+    "period": lambda: period(PeriodPlan(jobs=5, fixes=("none", "totals"))),
+    "idle": lambda: idle(IdlePlan(seconds=10, hooks=("check", "prepare"))),
+    "latency": lambda: latency(LatencyPlan(jobs=5)),
+    "modules": lambda: modules(ModulesPlan(jobs=3)),
+    "overhead": lambda: overhead(OverheadPlan(jobs=2)),
+    "decay": lambda: decay(DecayPlan(jobs=4, blocks=2)),
+}
+PICTURES = {
+    "states": ["states", "states-new"],
+    "period": ["period", "period-net-zero"],
+    "idle": ["idle-rest", "idle-chatty", "idle-boxes"],
+    "latency": ["latency-percentiles", "latency-figures", "latency-slots"],
+    "modules": ["modules", "modules-per-job"],
+    "overhead": ["overhead-metrics", "overhead"],
+    "decay": ["decay"],
+}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, Any]]:
+    return {name: make() for name, make in MAKE.items()}
+
+
+def texts(figure: Any) -> list[str]:
+    from matplotlib.text import Text
+
+    return [one.get_text() for one in figure.findobj(Text) if one.get_text()]
+
+
+@pytest.mark.parametrize("experiment", MAKE)
+def test_every_picture_says_whose_figures_it_shows_and_labels_its_axes(
+    results: dict[str, dict[str, Any]], experiment: str
+) -> None:
+    pictures = draw(results[experiment])
+    assert [name for name, _ in pictures] == PICTURES[experiment]
+    for name, figure in pictures:
+        said = texts(figure)
+        assert any("not Flux" in text and "seed 0" in text and "virtual clock" in text for text in said), name
+        drawn = [axes for axes in figure.axes if axes.axison]
+        assert drawn
+        assert all(axes.get_ylabel() for axes in drawn), name
+        assert any(word in axes.get_ylabel() + axes.get_xlabel() for axes in drawn for word in (
+            "(s)", "ms", "/s", "%", "jobs", "messages"
+        )), name  # fmt: skip
+
+
+def test_an_svg_is_the_same_to_the_byte_and_has_no_date(results: dict[str, dict[str, Any]]) -> None:
+    first, second = (
+        [hashlib.sha256(to_svg(figure).encode()).hexdigest() for _, figure in draw(results["latency"])]
+        for _ in range(2)
+    )
+    assert first == second
+    svg = to_svg(draw(results["decay"])[0][1])
+    assert "<dc:date>" not in svg
+    assert svg.count("<svg") == 1
+
+
+def test_the_truth_is_dashed_beside_the_gauges(results: dict[str, dict[str, Any]]) -> None:
+    _, figure = draw(results["states"])[0]
+    lines = {line.get_label(): line for line in figure.axes[3].lines}
+    assert lines["truth"].is_dashed()
+    assert not lines["gauges, with job.new"].is_dashed()
+
+
+def test_overhead_shows_the_journals_values_as_ticks(results: dict[str, dict[str, Any]]) -> None:
+    _, figure = draw(results["overhead"])[1]
+    (ticks,) = [one for one in figure.axes[0].collections if "journal" in str(one.get_label())]
+    heights = [round(segment[0][1], 1) for segment in ticks.get_segments()]
+    assert heights == [0.2, 11.9, 15.4, 65.8]
+
+
+def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
+    rows = [
+        {
+            "id": at,
+            "overhead": 0.01 * at,
+            "packets_per_s": 10.0**at,
+            "error": 0.5 / (at + 1),
+            "emission": "prepare",
+            "flush": float(at),
+            "retention": 1.0,
+        }
+        for at in range(3)
+    ]
+    found = {
+        "meta": {"experiment": "intervals", "brokersim": "1", "clock": "virtual"},
+        "rows": rows,
+        "front": {"overhead": [0, 1, 2], "packets_per_s": [0, 2]},
+        "advice": {"row": 2, "journal": 0, "sentence": "use it"},
+    }
+    (name, figure), (errors, heat) = draw(found)
+    assert (name, errors) == ("intervals-fronts", "intervals-errors")
+    assert {"25", "50", "16.7"} <= set(texts(heat))
+    labels = {one.get_label(): one.get_offsets().tolist() for one in figure.axes[1].collections}
+    assert labels["advised"] == [[100.0, pytest.approx(100 * 0.5 / 3)]]
+    assert labels["the journal's"] == [[1.0, 50.0]]
+    assert [line.get_xdata().tolist() for line in figure.axes[1].lines if line.get_label() == "front"] == [
+        [1, 100]
+    ]
+
+
+def test_watchers_are_drawn_with_a_bar_a_hook() -> None:
+    from brokersim.lab.experiments.watchers import Plan, watchers
+
+    found = watchers(Plan(jobs=2, hooks=("none", "check"), clock="virtual"))
+    figure = dict(draw(found))["watchers"]
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights == [100 * row["overhead"] for row in found["runs"]]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["none", "check"]
+
+
+@pytest.mark.parametrize(("kind", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_pictures_are_written_under_their_names(
+    results: dict[str, dict[str, Any]], tmp_path: Path, kind: str, magic: bytes
+) -> None:
+    paths = write_plots(results["decay"], tmp_path, kind)
+    assert [path.name for path in paths] == [f"decay.{kind}"]
+    assert paths[0].read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"meta": {}}, {"meta": {"experiment": "never"}}, {"meta": None}])
+def test_a_result_without_pictures_is_told(wrong: dict[str, Any]) -> None:
+    with pytest.raises(PlotError, match="no pictures of this result; there are some of states"):
+        draw(wrong)

@@ -1,0 +1,483 @@
+"""From a plan to rows: what a sweep shows, how it is resumed, shared out and read from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokersim.cli.main import main
+from brokersim.lab.experiments import study as study_module
+from brokersim.lab.experiments.study import run_shard, study
+from brokersim.lab.measure.pipeline import STYLES, Track
+from brokersim.lab.measure.series import US
+from brokersim.lab.measure.truth import COUNTER_KEYS, STATE_KEYS, WORKLOADS, Recorded, Truth, record
+from brokersim.lab.sweep.intervals import Phases, Store, Stream, Subject, Unit, evaluate, rows_of, subject_of
+from brokersim.lab.sweep.launchers import LaunchError, flux_command, prepare, slurm_command, submit
+from brokersim.lab.sweep.plan_file import PlanError, SweepPlan, read_plan, to_toml
+from brokersim.lab.sweep.sweep import RunFile, RunFileError, Shard, rows_in_order, sweep
+from brokersim.lab.sweep.sweep import sweep as sweep_module
+
+JOBS = 40  # two and a half times what runs at once, so that starts and ends fall into one period
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return Subject(record("bulk", JOBS, 0))
+
+
+def stream(**changes: Any) -> Stream:
+    given: dict[str, Any] = dict(
+        workload="bulk", jobs=JOBS, seed=0, emission="timer:1s", period=0.0, style="absolute", dialect="strict",
+        loss=0.0, draws=3,
+    )  # fmt: skip
+    return Stream(**(given | changes))
+
+
+def row(subject: Subject, flush: float = 1.0, retention: float = 1.0, **changes: Any) -> dict[str, Any]:
+    return rows_of(subject, Unit(stream(**changes), (Store(flush, retention),)))[0]
+
+
+# -- what the rows say
+
+
+def slow_jobs(jobs: int = 300) -> Subject:
+    """A truth by hand: a job starts every 0.3 s, runs for a second or two, and the counters stand still."""
+    events = []
+    for job in range(jobs):
+        run = 300_000 * job
+        cleanup = run + US + 100_000 * (7 * job % 11)
+        events += [(0, 3), (run, 4), (cleanup, 5), (cleanup + 200_000, 6)]
+    held = [0] * 7
+    times, rows = [], []
+    for t, entered in sorted(events):
+        held[entered] += 1
+        if entered > 3:
+            held[entered - 1] -= 1
+        times.append(t)
+        rows.append(tuple(held))
+    states = Track(names=STATE_KEYS, first=(0,) * 7, times=times, rows=rows)
+    marks = [(t, at) for at, t in enumerate(times, start=1)]
+    still = Track(names=COUNTER_KEYS, first=(0,) * 8, times=[], rows=[])
+    truth = Truth(
+        workload="by hand", jobs=jobs, seed=0, states=Recorded(track=states, marks={"prepare": marks}),
+        counters=Recorded(track=still, marks={"prepare": []}), samples={}, end=times[-1], horizon=120 * US,
+    )  # fmt: skip
+    return Subject(truth)
+
+
+def test_the_slowest_stage_decides_and_a_faster_one_before_it_buys_nothing():
+    subject = slow_jobs()
+
+    def error(emission: str, flush: float, retention: float) -> float:
+        return float(row(subject, flush, retention, emission=emission)["series"]["job-states.sched"])
+
+    slots = [error("timer:1s", 1, 1), error("timer:1s", 10, 10), error("timer:1s", 10, 60)]
+    assert slots[0] * 2 < slots[1] < slots[2]
+    for emission in ("timer:25ms", "prepare", "idle"):
+        assert error(emission, 10, 60) == pytest.approx(slots[2], rel=0.1)
+
+
+def test_a_store_that_shows_nothing_until_all_is_over_is_not_the_best(subject: Subject):
+    late, prompt = row(subject, 10.0, 1.0), row(subject, 1.0, 1.0)
+    assert late["gap"] > 3 * prompt["gap"]
+    assert late["error"] > prompt["error"]
+
+
+def test_aggregated_increments_go_below_zero_and_lose_jobs_and_the_cures_do_not(subject: Subject):
+    by_style = {style: row(subject, emission="prepare", period=1.0, style=style, draws=5) for style in STYLES}
+    broken = by_style.pop("increments")
+    assert broken["negatives"] > 0 > broken["lowest"]
+    assert broken["sum_error"] > 0
+    for style, cured in by_style.items():
+        assert (cured["negatives"], cured["lowest"], cured["sum_error"], cured["final_error"]) == (
+            0,
+            0,
+            0,
+            0,
+        ), style
+        assert cured["error"] < broken["error"]
+
+
+def test_lost_packets_shift_increments_for_good_and_snapshots_heal(subject: Subject):
+    lost = {
+        style: row(subject, style=style, emission="prepare", loss=0.3)
+        for style in ("absolute", "increments-nonzero")
+    }
+    assert lost["increments-nonzero"]["final_error"] > 0
+    assert lost["absolute"]["final_error"] < lost["increments-nonzero"]["final_error"]
+    assert lost["absolute"]["packets"] < row(subject, emission="prepare")["packets"] * 0.8
+
+
+def test_depend_and_priority_are_never_seen_as_gauges(subject: Subject):
+    assert {"depend", "priority"} <= set(row(subject, 0.1, 1, emission="prepare")["missed"])
+
+
+def test_each_timers_samples_arrive_under_its_own_name():
+    truth = attrs.evolve(
+        slow_jobs().truth,
+        samples={
+            "flux.content-cache.load": [(5 * US, 8.0)],
+            "flux.content-cache.store": [(6 * US, 2.0), (6 * US, 4.0)],
+        },
+    )
+    for period in (0.0, 1.0):
+        timers = row(Subject(truth), period=period)["timers"]
+        assert timers == dict.fromkeys(
+            ("load", "store"), dict.fromkeys(("count", "mean", "median", "p99"), 0.0)
+        )
+    journal = row(Subject(truth), period=1.0, style="increments", loss=0.0)["timers"]
+    assert journal["store"]["count"] == -0.5  # its client keeps the last of a period
+
+
+def test_the_lag_is_that_of_the_slowest_stage_and_early_where_slots_are_labelled_with_their_start():
+    subject = slow_jobs()
+    assert row(subject, 10.0, 1.0)["lag_s"] > 3
+    assert row(subject, 0.1, 60.0)["lag_s"] < -10
+    assert abs(row(subject, 0.1, 1.0, emission="prepare")["lag_s"]) < 1
+
+
+def test_a_client_period_saves_packets(subject: Subject):
+    assert row(subject, period=1.0)["packets"] * 10 < row(subject, period=0.0)["packets"]
+
+
+def test_a_row_is_the_same_for_the_same_seed_and_phases_depend_on_the_draw(subject: Subject):
+    assert row(subject) == row(subject)
+    assert len(set(row(subject)["errors"])) == 3
+    assert Phases.drawn(0, 1) == Phases.drawn(0, 1) != Phases.drawn(0, 2)
+    assert 0 <= Phases.drawn(0, 1).of("flush", 10) < 10
+
+
+@pytest.mark.parametrize("dialect", ["etsy", "brubeck", "collectd"])
+def test_every_dialect_shows_absolute_gauges_alike(subject: Subject, dialect: str):
+    figures = ("error", "max_error", "sum_error", "negatives")
+    ours, theirs = row(subject), row(subject, dialect=dialect)
+    assert [ours[name] for name in figures] == [theirs[name] for name in figures]
+
+
+def test_evaluating_a_unit_records_the_truth_once():
+    subject_of.cache_clear()
+    for _ in range(2):
+        assert evaluate(Unit(stream(jobs=3, draws=1), (Store(1, 1),)))[0]["jobs"] == 3
+    assert subject_of.cache_info().misses == 1
+
+
+# -- plans
+
+PLAN = """
+[sweep]
+workloads = ["bulk"]
+jobs = 5
+draws = 2
+points = 6
+max-loss = "2%"
+[grid]
+emission = ["prepare", "timer:0.5s"]
+period = ["0", "1s"]
+style = ["absolute", "totals"]
+flush = ["1s"]
+retention = [1, "10s"]
+[overhead]
+jobs = 3
+"""
+
+
+def test_a_plan_is_read_and_written_as_the_same_value():
+    plan = read_plan(PLAN)
+    assert (plan.max_loss, plan.emissions, plan.retentions) == (0.02, ("prepare", "timer:0.5s"), (1.0, 10.0))
+    assert read_plan(to_toml(plan)) == plan
+    assert read_plan(to_toml(SweepPlan())) == SweepPlan() == read_plan("")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("jobs = 5", r"p\.toml: \[jobs\] is no table of a plan; there are \[sweep\], \[grid\], \[overhead\]"),
+        ("[sweep]\njob = 5", r"p\.toml: sweep\.job: no such key; there are workloads, jobs"),
+        ("[sweep]\njobs = 0", r"p\.toml: sweep\.jobs: 0 is no whole number of 1 or more"),
+        ("[sweep]\njobs = true", "sweep.jobs: True is no whole number"),
+        ('[sweep]\nworkloads = "bulk"', "sweep.workloads: 'bulk' is no list"),
+        ('[sweep]\nworkloads = ["bulky"]', r"sweep\.workloads\[0\]: 'bulky' is none of bulk, serial"),
+        ('[sweep]\nmax-loss = "200%"', "sweep.max-loss: '200%' is no share; give 1% or 0.01"),
+        ('[grid]\nflush = ["1s", "soon"]', r"grid\.flush\[1\]: not a duration: .soon."),
+        ('[grid]\nflush = ["0"]', r"grid\.flush\[0\]: '0' is out of range; give 10ms to 1d"),
+        ('[grid]\nemission = ["poll"]', r"grid\.emission\[0\]: not a hook: 'poll'"),
+        ("[grid]\nretention = []", "grid.retention: .* is no list with at least one value"),
+        ('[grid]\ndialect = ["etsi"]', "none of strict, etsy, brubeck, collectd"),
+        ('[overhead]\nkind = "guess"', "overhead.kind: 'guess' is none of predicted, real"),
+        ("[sweep", "p.toml: not TOML"),
+    ],
+)
+def test_a_wrong_plan_is_told_where_and_what_would_be_right(text: str, says: str):
+    with pytest.raises(PlanError, match=says):
+        read_plan(text, "p.toml")
+
+
+@given(text=st.text(max_size=60))
+def test_no_text_makes_the_plan_reader_raise_anything_else(text: str):
+    with suppress(PlanError):
+        read_plan(text)
+
+
+def test_the_grid_starts_with_the_journals_settings_and_then_takes_every_emission_in_turn():
+    units = SweepPlan(points=0).units()
+    combinations = [(unit.stream, store) for unit in units for store in unit.stores]
+    first, store = combinations[0]
+    assert (first.emission, first.period, first.style, store) == ("timer:1s", 0, "absolute", Store(10, 60))
+    assert len(combinations) == len(set(combinations)) == 7 * 3 * 4 * 3 * 3
+    assert {unit.stream.emission for unit in units[1:8]} == set(SweepPlan().emissions)
+
+
+def test_points_cut_the_grid_and_every_workload_gets_the_same_share():
+    units = attrs.evolve(read_plan(PLAN), workloads=("bulk", "chatty"), seeds=(0, 1)).units()
+    combinations = [(unit.stream, store) for unit in units for store in unit.stores]
+    assert len(combinations) == 6 * 4
+
+
+def test_the_example_plans_are_plans():
+    plans = sorted((Path(__file__).parents[3] / "examples" / "plans").glob("*.toml"))
+    assert plans
+    for path in plans:
+        assert read_plan(path.read_text(), path.name).units()
+
+
+# -- sweeps
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[RunFile]:
+    opened = RunFile(tmp_path / "run.db")
+    yield opened
+    opened.close()
+
+
+def test_a_broken_off_sweep_goes_on_where_it_was_and_ends_with_the_same_rows(
+    file: RunFile, monkeypatch: pytest.MonkeyPatch
+):
+    units = read_plan(PLAN).units()
+    whole = RunFile(None)
+    assert sweep(units, whole, workers=1) == 6
+    evaluated: list[Unit] = []
+
+    def stops(unit: Unit) -> list[dict[str, Any]]:
+        if len(evaluated) == 1:
+            raise KeyboardInterrupt
+        evaluated.append(unit)
+        return evaluate(unit)
+
+    monkeypatch.setattr(sweep_module, "evaluate", stops)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(units, file, workers=1)
+    done = len(evaluated[0].stores)
+    monkeypatch.setattr(sweep_module, "evaluate", evaluate)
+    said: list[str] = []
+    assert sweep(units, file, workers=1, say=said.append) == 6 - done
+    assert said[0] == f"{done} of 6 combinations"
+    assert said[-1] == "6 of 6 combinations"
+    assert rows_in_order(units, file) == rows_in_order(units, whole)
+    assert sweep(units, file, workers=1) == 0
+
+
+def test_two_processes_find_the_same_rows_as_one():
+    units = read_plan(PLAN).units()
+    one, two = RunFile(None), RunFile(None)
+    sweep(units, one, workers=1)
+    assert sweep(units, two, workers=2) == 6
+    assert rows_in_order(units, two) == rows_in_order(units, one)
+
+
+def test_a_row_of_other_settings_is_not_taken_for_done(file: RunFile):
+    plan = read_plan(PLAN)
+    sweep(plan.units()[:1], file, workers=1)
+    other = attrs.evolve(plan, jobs=6).units()[:1]
+    assert rows_in_order(other, file) == []
+
+
+def test_shards_share_the_units_out_and_are_gathered(tmp_path: Path):
+    plan, path = read_plan(PLAN), tmp_path / "run.db"
+    units = plan.units()
+    shards = [Shard.parse(f"{index}/3") for index in range(3)]
+    shares = [shard.of(units) for shard in shards]
+    assert sorted((unit for share in shares for unit in share), key=units.index) == units
+    assert sum(run_shard(plan, path, shard) for shard in shards) == 6
+    file = RunFile(path)
+    assert file.gather() == 3
+    assert len(rows_in_order(units, file)) == 6
+    file.close()
+
+
+@pytest.mark.parametrize("text", ["3/3", "1", "/2", "-1/2", "a/b", "0/0", ""])
+def test_what_is_no_shard_is_refused(text: str):
+    with pytest.raises(ValueError, match="give I/N with I from 0 to N-1"):
+        Shard.parse(text)
+
+
+def test_a_file_that_is_no_run_file_is_left_alone(tmp_path: Path):
+    text, foreign = tmp_path / "notes.txt", tmp_path / "foreign.db"
+    text.write_text("not a database, but long enough to have a header of its own" * 3)
+    db = sqlite3.connect(foreign)
+    db.execute("CREATE TABLE theirs (x)")
+    db.commit()
+    db.close()
+    before = foreign.read_bytes()
+    for path in (text, foreign, tmp_path / "none" / "run.db"):
+        with pytest.raises(RunFileError, match=path.name):
+            RunFile(path)
+    assert foreign.read_bytes() == before
+
+
+# -- the whole answer
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    plan = attrs.evolve(read_plan(PLAN), points=0)
+    return study(plan, RunFile(None), with_confirmation=True)
+
+
+def test_the_answer_has_meta_rows_front_and_advice_and_is_json(found: dict[str, Any]):
+    assert list(found) == ["meta", "rows", "front", "advice"]
+    assert json.loads(json.dumps(found, allow_nan=False))["meta"]["note"].startswith("brokersim, not Flux")
+    assert [row["id"] for row in found["rows"]] == list(range(17))
+    advice = found["advice"]
+    assert advice["journal"] == 0
+    best = found["rows"][advice["row"]]
+    assert best["on_front"]
+    assert "use " in advice["sentence"] and "confidence: " in advice["sentence"]
+    assert best["overhead"] <= 0.02
+    assert best["error"] <= found["rows"][0]["error"]
+
+
+def test_predicted_overhead_is_higher_for_prepare_than_for_a_timer(found: dict[str, Any]):
+    by_emission = {row["emission"]: row["overhead"] for row in found["rows"] if not row["period"]}
+    assert 0 <= by_emission["timer:0.5s"] < by_emission["prepare"]
+    assert {row["overhead_kind"] for row in found["rows"]} == {"predicted"}
+
+
+def test_confirmation_covers_the_three_workloads_that_were_not_tuned_on(found: dict[str, Any]):
+    confirmed = found["advice"]["confirmed"]
+    assert [one["workload"] for one in confirmed] == [name for name in WORKLOADS if name != "bulk"]
+    for one in confirmed:
+        assert min(one["behind"].values()) >= 0
+        assert one["ok"] == (max(one["behind"].values()) <= 0.1)
+
+
+def test_the_same_plan_gives_the_same_bytes():
+    plan = attrs.evolve(read_plan(PLAN), points=3)
+    once, again = (json.dumps(study(plan, RunFile(None))) for _ in range(2))
+    assert once == again
+
+
+def test_prices_are_found_once_a_file(file: RunFile, monkeypatch: pytest.MonkeyPatch):
+    plan = attrs.evolve(read_plan(PLAN), points=2)
+    first = study(plan, file)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(study_module.price, "predicted", never)
+    assert study(plan, file) == first
+
+
+# -- launchers
+
+
+def test_the_flux_command_is_an_array_whose_elements_do_their_shard(tmp_path: Path):
+    command = prepare(read_plan(PLAN), "flux", tmp_path / "run.db", 4)
+    assert command == flux_command(tmp_path / "run.db.toml", tmp_path / "run.db", 4)
+    assert command[:2] == ["flux", "submit"]
+    assert "--cc=0-3" in command
+    assert command[-2:] == ["--shard", "{cc}/4"]
+    assert read_plan((tmp_path / "run.db.toml").read_text()) == read_plan(PLAN)
+
+
+def _stub(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_an_array_job_is_submitted_with_the_engines_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _stub(tmp_path, "sbatch", f'printf "%s\\n" "$@" > "{tmp_path}/seen"; echo Submitted batch job 17')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    command = slurm_command(tmp_path / "a plan.toml", tmp_path / "run.db", 8)
+    assert submit(command) == "Submitted batch job 17"
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert seen[0] == "--array=0-7"
+    assert seen[-1].endswith('--shard "$SLURM_ARRAY_TASK_ID"/8')
+    assert f"'{tmp_path}/a plan.toml'" in seen[-1]
+
+
+def test_an_engine_that_refuses_or_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _stub(tmp_path, "flux", 'echo "no instance" >&2; exit 3')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    with pytest.raises(LaunchError, match="flux exited with 3: no instance"):
+        submit(["flux", "submit"])
+    with pytest.raises(LaunchError, match="sbatch-of-nowhere: not found"):
+        submit(["sbatch-of-nowhere"])
+
+
+# -- the command
+
+
+def command(*words: object) -> int:
+    return main(["bench", "intervals", *map(str, words)])
+
+
+def test_the_command_prints_front_advice_and_whose_figures_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    given = (tmp_path / "plan.toml", "--points", 3, "--workers", 1, "--db", tmp_path / "run.db")
+    assert command(*given) == 0
+    shown = capsys.readouterr()
+    assert "journal" in shown.out and "advised" in shown.out
+    assert "for 5 jobs (bulk) use " in shown.out
+    assert "brokersim" in shown.err and "not numbers with Flux's" in shown.err
+    assert command(*given, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"meta", "rows", "front", "advice"}
+
+
+def test_the_command_prints_an_array_job_and_does_a_shard_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    db = tmp_path / "run.db"
+    assert command(tmp_path / "plan.toml", "--launcher", "slurm", "--tasks", 2, "--db", db) == 0
+    assert capsys.readouterr().out.startswith("sbatch --array=0-1 ")
+    assert command(f"{db}.toml", "--db", db, "--shard", "1/2") == 0
+    assert "run.db.1of2: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("none.toml",), "none.toml: cannot be read"),
+        (("--max-loss", "much"), "--max-loss: 'much' is no share"),
+        (("--workload", "bulk,rest"), "--workload: sweep.workloads[1]: 'rest' is none of"),
+        (("--seed", "x"), "--seed: sweep.seeds[0]: 'x' is no whole number"),
+        (("--launcher", "flux"), "--launcher flux needs --db"),
+        (("--shard", "0/2"), "--shard needs --db"),
+        (("--shard", "2/2", "--db", "x.db"), "not a shard: '2/2'"),
+        (("--db", "nowhere/run.db"), "cannot be used as a run file"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(
+    words: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert command(*words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and says in shown
+    assert "Traceback" not in shown

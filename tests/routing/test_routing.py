@@ -1,0 +1,198 @@
+"""Where a request goes: the nearest ancestor that has the service, a rank, upstream, or back with an errnum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import brokersim
+from brokersim.instance import Instance
+from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, RequestError
+from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
+from brokersim.routing.endpoint import Endpoint
+from tests.host.live import live, refused
+
+HOP = 50e-6
+
+
+class Server(Endpoint):
+    """Answers every method of its services with its rank."""
+
+    def method(self, topic: str) -> Any:
+        return self.answer, True
+
+    def answer(self, request: Message) -> None:
+        self.respond(request, {"rank": self.broker.rank})
+
+
+def serve(instance: Instance, rank: int, *services: str) -> None:
+    broker = instance.broker(rank)
+    server = Server(broker, "server", f"server-{rank}-{'-'.join(services)}")
+    broker.add_endpoint(server)
+    for service in services:
+        broker.add_service(service, server)
+
+
+async def asked(instance: Instance, rank: int, topic: str, nodeid: int = NODEID_ANY) -> int | tuple[int, str]:
+    """The rank that answered, or the errnum and text."""
+    client = instance.client(rank)
+    try:
+        answer = await client.call(topic, nodeid=nodeid)
+    except RequestError as error:
+        return error.errno or 0, error.text
+    finally:
+        client.close()
+    return int(answer["rank"])
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, Any]:
+    size = draw(st.integers(1, 12))
+    return {
+        "size": size,
+        "fanout": draw(st.integers(1, 4)),
+        "serving": draw(st.sets(st.integers(0, size - 1))),
+        "asks": draw(
+            st.lists(
+                st.tuples(
+                    st.integers(0, size - 1),
+                    st.one_of(
+                        st.just("any"), st.just("upstream"), st.integers(0, size - 1), st.integers(size, 100)
+                    ),
+                ),
+                min_size=1,
+                max_size=8,
+            )
+        ),
+    }
+
+
+def model(size: int, fanout: int, serving: set[int], rank: int, to: int | str) -> int | str:
+    """The rank that answers, or the errnum's name, from the definition and not from hops."""
+    if isinstance(to, int):
+        if to >= size:
+            return "EHOSTUNREACH"
+        return to if to in serving else "ENOSYS"
+    chain = [rank]
+    while chain[-1]:
+        chain.append((chain[-1] - 1) // fanout)
+    return next((one for one in chain[to == "upstream" :] if one in serving), "ENOSYS")
+
+
+@given(trees())
+@settings(max_examples=40)
+def test_the_nearest_ancestor_that_has_the_service_answers(tree):
+    async def main() -> None:
+        async with brokersim.open_instance(size=tree["size"], fanout=tree["fanout"], modules=[]) as instance:
+            for rank in tree["serving"]:
+                serve(instance, rank, "svc")
+            for rank, to in tree["asks"]:
+                nodeid = {"any": NODEID_ANY, "upstream": NODEID_UPSTREAM}.get(to, to)
+                got = await asked(instance, rank, "svc.ask", nodeid)
+                expected = model(tree["size"], tree["fanout"], tree["serving"], rank, to)
+                if expected == "ENOSYS":
+                    assert got == (ENOSYS, "No service matching svc.ask is registered"), (rank, to)
+                elif expected == "EHOSTUNREACH":
+                    assert isinstance(got, tuple) and got[0] == EHOSTUNREACH and f"rank {to}" in got[1]
+                else:
+                    assert got == expected, (rank, to)
+
+    brokersim.run(main)
+
+
+def test_a_service_that_comes_and_goes_is_followed_by_requests_already_sent_before():
+    async def body(instance: Instance) -> None:
+        serve(instance, 0, "svc")
+        client = instance.client(1)
+        assert (await client.call("svc.ask"))["rank"] == 0
+        serve(instance, 1, "svc")
+        assert (await client.call("svc.ask"))["rank"] == 1
+        server = instance.broker(1).services["svc"]
+        instance.broker(1).drop_service("svc", server)
+        assert (await client.call("svc.ask"))["rank"] == 0
+
+    live(body, size=2)
+
+
+def test_a_request_costs_one_latency_a_hop_each_way():
+    async def body(instance: Instance) -> None:
+        serve(instance, 0, "svc")
+        for rank, hops in ((0, 0), (1, 1), (3, 2), (7, 3)):
+            client = instance.client(rank)
+            before = client.now()
+            await client.call("svc.ask")
+            assert round((client.now() - before) / HOP, 9) == 2 * hops
+
+    live(body, size=8, latency=HOP)
+
+
+def test_between_two_leaves_a_request_goes_over_their_common_ancestor():
+    async def body(instance: Instance) -> None:
+        client = instance.client(3)
+        before = client.now()
+        pong = await client.call("broker.ping", {}, nodeid=6)
+        assert pong["rank"] == 6
+        assert round((client.now() - before) / HOP, 9) == 2 * 4  # 3-1-0-2-6
+
+    live(body, size=7, latency=HOP)
+
+
+def test_ping_shows_the_whole_route_originator_first():
+    async def body(instance: Instance) -> None:
+        client = instance.client(3)
+        pong = await client.call("kinds.ping", {"seq": 5, "pad": "xx", "nested": {"a": [1]}}, nodeid=0)
+        brokers = [instance.broker(rank).uuid[:8] for rank in (3, 1, 0)]
+        module = instance.broker(0).module("kinds").uuid[:8]
+        assert pong.pop("route") == "!".join([client.uuid[:8], *brokers, module])
+        assert pong == {
+            "seq": 5, "pad": "xx", "nested": {"a": [1]}, "userid": instance.owner, "rolemask": 5, "rank": 0
+        }  # fmt: skip
+
+    live(body, "kinds", size=4)
+
+
+def test_a_topic_without_a_dot_is_its_own_service():
+    async def body(instance: Instance) -> None:
+        serve(instance, 0, "svc")
+        assert await asked(instance, 0, "svc") == 0
+        assert await asked(instance, 0, "nosuch") == (ENOSYS, "No service matching nosuch is registered")
+
+    live(body)
+
+
+def test_an_unknown_method_of_a_known_service_says_so_with_the_whole_topic():
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        for topic in ("kinds.nosuch", "kinds.a.b", "kinds", "broker.nosuch", "attr.nosuch"):
+            with refused(ENOSYS, f"Unknown service method '{topic}'"):
+                await client.call(topic)
+
+    live(body, "kinds")
+
+
+def test_upstream_of_the_root_is_nowhere():
+    async def body(instance: Instance) -> None:
+        assert await asked(instance, 0, "kinds.sync", NODEID_UPSTREAM) == (
+            ENOSYS, "No service matching kinds.sync is registered"
+        )  # fmt: skip
+
+    live(body, "kinds")
+
+
+def test_answers_of_a_stream_arrive_in_order_over_several_hops():
+    async def body(instance: Instance) -> None:
+        client = instance.client(7)
+        got: list[Any] = []
+        client.stream(
+            "kinds.count",
+            {"to": 50},
+            lambda response, _: got.append((response.errnum, response.data)),
+            nodeid=0,
+        )
+        await instance.sleep(1.0)
+        assert got == [(0, {"number": number}) for number in range(50)] + [(61, None)]
+        assert client.pending == {}
+
+    live(body, "kinds", size=8)

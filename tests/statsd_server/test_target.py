@@ -1,0 +1,74 @@
+"""Where an instance's statistics go: each kind of target, what is told of it, and how it fails."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+import pytest
+
+from brokersim.routing.sink import MemorySink, NullSink
+from brokersim.statsd_server.embedded import EmbeddedAggregator
+from brokersim.statsd_server.target import TargetError, statistics_target, stats_attributes, stats_environment
+from brokersim.statsd_server.udp import UdpSink
+
+SERVER = """
+import os, socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((os.environ["STATSD_HOST"], int(os.environ["STATSD_PORT"])))
+sock.recv(100)
+"""
+
+
+async def test_the_plain_targets():
+    for stats, kind in ((None, NullSink), ("mem:", MemorySink), ("127.0.0.1:9", UdpSink)):
+        async with statistics_target(stats) as sink:
+            assert isinstance(sink, kind)
+            assert stats_attributes(sink) == {}
+            expected = {"BROKERSIM_STATS": "127.0.0.1:9"} if kind is UdpSink else {}
+            assert stats_environment(sink) == expected
+
+
+async def test_a_server_inside_is_told_to_commands_and_asked_by_tail():
+    async with statistics_target("serve") as sink:
+        assert isinstance(sink, EmbeddedAggregator)
+        host, port = sink.server.udp_address or ("", 0)
+        assert stats_environment(sink) == {"BROKERSIM_STATS": f"{host}:{port}"}
+        assert stats_attributes(sink) == {"stats.http": sink.server.http_address}
+    async with statistics_target("serve", clock="virtual") as sink:
+        assert (stats_environment(sink), stats_attributes(sink)) == ({}, {})
+
+
+async def test_a_server_beside_gets_the_packets():
+    command = shlex.join([sys.executable, "-c", SERVER])
+    async with statistics_target(None, aggregator=command) as sink:
+        assert isinstance(sink, UdpSink)
+        assert sink.send(b"k:1|c")
+        assert stats_environment(sink) == {"BROKERSIM_STATS": sink.target.removeprefix("udp://")}
+
+
+@pytest.mark.parametrize(
+    ("stats", "aggregator", "told"),
+    [
+        ("serve", "x", "name two targets"),
+        ("mem:", "x", "name two targets"),
+        (None, "/nowhere/x", "cannot run '/nowhere/x'"),
+        ("nowhere", "x", "no statsd address"),
+        ("serve:x=1", None, "is none of"),
+        ("nowhere", None, "no statsd address"),
+        ("serve:db=/nowhere/run.db", None, "/nowhere/run.db"),
+    ],
+)
+async def test_what_cannot_be_is_one_error_that_says_why(stats, aggregator, told):
+    with pytest.raises(TargetError, match=told):
+        async with statistics_target(stats, aggregator=aggregator):
+            raise AssertionError("it must not be used")
+
+
+async def test_an_error_in_the_block_comes_out_as_it_is():
+    for stats in (None, "serve"):
+        for kind in (LookupError, ValueError):
+            with pytest.raises(kind) as caught:
+                async with statistics_target(stats):
+                    raise kind
+            assert not isinstance(caught.value, TargetError)
