@@ -75,8 +75,8 @@ def test_the_wheel_carries_every_module_and_every_source_file(wheel):
 
 def test_the_wheel_carries_the_style_and_the_script_of_a_reports_page(wheel):
     for name in ("page.css", "curves.js"):
-        source = ROOT / "src" / "brokersim" / "lab" / "page" / name
-        assert wheel[f"brokersim/lab/page/{name}"] == source.read_text()
+        source = ROOT / "src" / "brokersim" / "lab" / "show" / "page" / name
+        assert wheel[f"brokersim/lab/show/page/{name}"] == source.read_text()
 
 
 def test_the_wheel_says_it_is_typed_and_carries_the_licence(wheel):
