@@ -22,11 +22,11 @@ from brokersim.lab.experiments.study import run_shard, study
 from brokersim.lab.measure.pipeline import STYLES, Track
 from brokersim.lab.measure.series import US
 from brokersim.lab.measure.truth import COUNTER_KEYS, STATE_KEYS, WORKLOADS, Recorded, Truth, record
+from brokersim.lab.sweep import sweep as sweep_module
 from brokersim.lab.sweep.intervals import Phases, Store, Stream, Subject, Unit, evaluate, rows_of, subject_of
 from brokersim.lab.sweep.launchers import LaunchError, flux_command, prepare, slurm_command, submit
 from brokersim.lab.sweep.plan_file import PlanError, SweepPlan, read_plan, to_toml
 from brokersim.lab.sweep.sweep import RunFile, RunFileError, Shard, rows_in_order, sweep
-from brokersim.lab.sweep.sweep import sweep as sweep_module
 
 JOBS = 40  # two and a half times what runs at once, so that starts and ends fall into one period
 
