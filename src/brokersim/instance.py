@@ -41,6 +41,7 @@ from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.link import DEFAULT_LATENCY
 from brokersim.routing.rank import Broker
 from brokersim.routing.sink import MemorySink, NullSink, Sink
+from brokersim.services.table import speaker
 from brokersim.statsd.client import StatsClient
 
 #: What an instance loads unless told otherwise, in this order; the end takes them down in reverse.
@@ -118,7 +119,7 @@ class Instance:
         self._modules: list[dict[str, Module]] = [{} for _ in range(self.size)]
         self._brokers: list[Broker] = []
         for rank in range(self.size):
-            self._brokers.append(Broker(self, rank))
+            self._brokers.append(Broker(self, rank, speaker))
         for broker in self._brokers:
             broker.connect(self._brokers, round(settings.latency * NS))
             self._set_attributes(broker)

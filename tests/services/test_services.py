@@ -12,7 +12,7 @@ from brokersim.host.methods import METHODS, message_counts
 from brokersim.instance import Instance
 from brokersim.protocol.errnums import EINVAL, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.services.builtin import TABLE
+from brokersim.services.table import TABLE
 from tests.host.live import live, refused
 
 # -- attributes

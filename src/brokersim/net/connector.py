@@ -33,7 +33,7 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.routing.endpoint import Endpoint, Handler, Method
-from brokersim.services.builtin import check_service_name
+from brokersim.services.service import check_service_name
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance

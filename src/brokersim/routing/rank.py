@@ -23,12 +23,12 @@ from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint, Handler
 from brokersim.routing.link import Link
 from brokersim.routing.logring import LogRing, format_line
-from brokersim.services.builtin import BrokerEndpoint
 
 if TYPE_CHECKING:
     from brokersim.host.handle import Handle
     from brokersim.instance import Instance
     from brokersim.routing.trace import Trace
+    from brokersim.services.endpoint import BrokerEndpoint
 
 #: Endpoints on one rank that want an event, each with what it is given to.
 Subscribers = tuple[tuple[Endpoint, Handler], ...]
@@ -48,7 +48,7 @@ class Broker:
     subscription; ``endpoints`` who is on this rank; open requests live in the endpoints' ``pending``.
     """
 
-    def __init__(self, instance: Instance, rank: int) -> None:
+    def __init__(self, instance: Instance, rank: int, speaker: Callable[[Broker], BrokerEndpoint]) -> None:
         self.instance = instance
         self.reactor = instance.reactor
         self.rank = rank
@@ -68,7 +68,7 @@ class Broker:
         #: Told of every event that is handed out on this rank, with its subscribers here.
         self.on_distribute: Callable[[Broker, Message, Subscribers], object] | None = None
         #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
-        self.endpoint = BrokerEndpoint(self)
+        self.endpoint = speaker(self)
         self._subscribers: dict[str, Subscribers] = {}
 
     def connect(self, brokers: list[Broker], latency: int) -> None:

@@ -21,10 +21,10 @@ from brokersim.reactor.loop import NS
 from brokersim.routing.cut import cut_off, join, link_above
 from brokersim.routing.link import Link, Receive
 from brokersim.routing.trace import payload_size
+from brokersim.services.endpoint import BrokerEndpoint, Table
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
-    from brokersim.services.builtin import BrokerEndpoint
 
 #: What a look at a message on a link says: pass it on (None), that much later (ns), or not at all.
 _LOST = -1
@@ -155,23 +155,23 @@ _KINDS: dict[str, Callable[[OverlayFault], None]] = {
 }
 
 
-def overlay_fault(self: BrokerEndpoint, request: Message) -> None:
+def fault(server: BrokerEndpoint, request: Message) -> None:
     """Answered when the fault is over, with what it hit; it also ends when whoever asked goes."""
     wish = request.unpack(FaultArgs)
-    _check_fault(wish, self.size)
-    fault = OverlayFault(self.broker.instance, wish)
-    _KINDS[wish.kind](fault)
+    _check_fault(wish, server.size)
+    one = OverlayFault(server.broker.instance, wish)
+    _KINDS[wish.kind](one)
 
     def over() -> None:
-        self.drop_stream(request)
-        fault.end()
-        self.respond(request, fault.to_dict())
+        server.drop_stream(request)
+        one.end()
+        server.respond(request, one.to_dict())
 
     if wish.kind == "kill":
-        self.respond(request, fault.to_dict())
+        server.respond(request, one.to_dict())
     else:
-        timer = self.reactor.call_later(wish.seconds, over)
-        self.add_stream(request, partial(_broken_off, timer, fault))
+        timer = server.reactor.call_later(wish.seconds, over)
+        server.add_stream(request, partial(_broken_off, timer, one))
 
 
 def _broken_off(timer: Any, fault: OverlayFault) -> None:
@@ -202,19 +202,19 @@ class OverlayTraceArgs(msgspec.Struct):
     topic_glob: str = "*"
 
 
-def overlay_trace(self: BrokerEndpoint, request: Message) -> None:
+def trace(server: BrokerEndpoint, request: Message) -> None:
     """What this rank sends to and gets from its neighbours, as it happens."""
     if not request.is_streaming:
         raise RequestError(EPROTO, "overlay.trace must be a streaming request")
     glob = request.unpack(OverlayTraceArgs).topic_glob
-    sending = tuple(self.broker.peers.values())
-    receiving = tuple(link.peer.peers[self.broker.uuid] for link in sending)
+    sending = tuple(server.broker.peers.values())
+    receiving = tuple(link.peer.peers[server.broker.uuid] for link in sending)
 
     def look(link: Link, prefix: str, other: int) -> Look:
         def seen(message: Message) -> None:
             # Its own records are no news, and would never end.
             if message.topic != request.topic and fnmatchcase(message.topic, glob):
-                self.respond(request, _record(self, message, prefix, other))
+                server.respond(request, _record(server, message, prefix, other))
 
         return seen
 
@@ -227,12 +227,12 @@ def overlay_trace(self: BrokerEndpoint, request: Message) -> None:
         for end in ends:
             end()
 
-    self.add_stream(request, stop)
+    server.add_stream(request, stop)
 
 
-def _record(self: BrokerEndpoint, message: Message, prefix: str, other: int) -> dict[str, Any]:
+def _record(server: BrokerEndpoint, message: Message, prefix: str, other: int) -> dict[str, Any]:
     return {
-        "timestamp": self.broker.instance.epoch + self.now(),
+        "timestamp": server.broker.instance.epoch + server.now(),
         "prefix": prefix,
         "rank": other,
         "type": 1 << (message.type >> 1),
@@ -242,27 +242,37 @@ def _record(self: BrokerEndpoint, message: Message, prefix: str, other: int) -> 
     }
 
 
-def overlay_health(self: BrokerEndpoint, request: Message) -> None:
+def health(server: BrokerEndpoint, request: Message) -> None:
     """Whether the links to the children are up; each child knows of its own."""
     below = [
-        {"rank": link.peer.rank, "status": "full" if link.is_up else "lost", "duration": self.now()}
-        for link in self.broker.children
+        {"rank": link.peer.rank, "status": "full" if link.is_up else "lost", "duration": server.now()}
+        for link in server.broker.children
     ]
     status = "full" if all(child["status"] == "full" for child in below) else "degraded"
-    self.respond(request, {"rank": self.rank, "status": status, "duration": self.now(), "children": below})
+    server.respond(
+        request, {"rank": server.rank, "status": status, "duration": server.now(), "children": below}
+    )
 
 
 class RankArgs(msgspec.Struct):
     rank: int
 
 
-def overlay_topology(self: BrokerEndpoint, request: Message) -> None:
+def topology(server: BrokerEndpoint, request: Message) -> None:
     rank = request.unpack(RankArgs).rank
-    if not 0 <= rank < self.size:
-        raise RequestError(ENOENT, f"no rank {rank}: the instance has ranks 0-{self.size - 1}")
-    self.respond(request, _subtree(rank, self.broker.instance.fanout, self.size))
+    if not 0 <= rank < server.size:
+        raise RequestError(ENOENT, f"no rank {rank}: the instance has ranks 0-{server.size - 1}")
+    server.respond(request, _subtree(rank, server.broker.instance.fanout, server.size))
 
 
 def _subtree(rank: int, fanout: int, size: int) -> dict[str, Any]:
     below = [_subtree(child, fanout, size) for child in children(rank, fanout, size)]
     return {"rank": rank, "size": 1 + sum(child["size"] for child in below), "children": below}
+
+
+TABLE: Table = {
+    "overlay.health": (health, True),
+    "overlay.topology": (topology, True),
+    "overlay.trace": (trace, False),
+    "overlay.fault": (fault, False),
+}

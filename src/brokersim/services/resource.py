@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from brokersim.protocol import treeobj
 from brokersim.protocol.drain import DrainSet, nodelist
 from brokersim.protocol.errnums import ENOSYS, EPROTO, RequestError
+from brokersim.protocol.message import Message
 from brokersim.protocol.ranks import format_ranks
-
-if TYPE_CHECKING:
-    from brokersim.protocol.message import Message
-    from brokersim.services.builtin import BrokerEndpoint
+from brokersim.services.endpoint import BrokerEndpoint, Table
 
 EVENTLOG: Final = "resource.eventlog"
 _APPEND: Final = 32
@@ -33,9 +30,9 @@ class Inventory:
 
     __slots__ = ("drained", "nodes", "scheduler")
 
-    def __init__(self, nodes: int) -> None:
-        self.nodes = nodes
-        self.drained = DrainSet(nodes)
+    def __init__(self, server: BrokerEndpoint) -> None:
+        self.nodes = server.broker.instance.settings.resources.nodes
+        self.drained = DrainSet(self.nodes)
         self.scheduler: Message | None = None
 
     def up(self) -> str:
@@ -47,22 +44,20 @@ class Inventory:
         self.scheduler = None
 
 
-def _inventory(self: BrokerEndpoint, request: Message) -> Inventory:
-    if self.rank:
+def _inventory(server: BrokerEndpoint, request: Message) -> Inventory:
+    if server.rank:
         raise RequestError(EPROTO, "this RPC only works on rank 0")
-    if self.inventory is None:
-        self.inventory = Inventory(self.broker.instance.settings.resources.nodes)
-    return self.inventory
+    return server.kept(Inventory)
 
 
-def status(self: BrokerEndpoint, request: Message) -> None:
+def status(server: BrokerEndpoint, request: Message) -> None:
     """All resources, and which of their nodes are drained, since when and why; none is ever offline here."""
-    there = _inventory(self, request)
+    there = _inventory(server, request)
     nodes = format_ranks(range(there.nodes))
-    self.respond(
+    server.respond(
         request,
         {
-            "R": self.broker.instance.resource_set(),
+            "R": server.broker.instance.resource_set(),
             "drain": there.drained.to_dict(),
             "online": nodes,
             "offline": "",
@@ -72,78 +67,77 @@ def status(self: BrokerEndpoint, request: Message) -> None:
     )
 
 
-def sched_status(self: BrokerEndpoint, request: Message) -> None:
+def sched_status(server: BrokerEndpoint, request: Message) -> None:
     """What the scheduler knows of the resources; in Flux the resource module forwards this, too."""
-    self.request("sched.resource-status", None, self.pass_on, request)
+    server.request("sched.resource-status", None, server.pass_on, request)
 
 
-def acquire(self: BrokerEndpoint, request: Message) -> None:
+def acquire(server: BrokerEndpoint, request: Message) -> None:
     """A scheduler takes the resources: ``{"resources": R, "up": ids}``, then ``{"down"}`` and ``{"up"}`` (RFC 28)."""
-    there = _inventory(self, request)
+    there = _inventory(server, request)
     if not request.is_streaming:
         raise RequestError(EPROTO, "resource.acquire must be a streaming request")
     if there.scheduler is not None:
         raise RequestError(errno.EBUSY, "resource.acquire: a scheduler has the resources already")
     there.scheduler = request
-    self.add_stream(request, there.release)
-    self.respond(request, {"resources": self.broker.instance.resource_set(), "up": there.up()})
+    server.add_stream(request, there.release)
+    server.respond(request, {"resources": server.broker.instance.resource_set(), "up": there.up()})
 
 
-def drain(self: BrokerEndpoint, request: Message) -> None:
+def drain(server: BrokerEndpoint, request: Message) -> None:
     """No more jobs for these nodes; what they run goes on."""
-    there, args = _inventory(self, request), request.unpack(DrainArgs)
+    there, args = _inventory(server, request), request.unpack(DrainArgs)
     targets = there.drained.targets(args.targets)
-    now = self.time()
+    now = server.time()
     fresh = there.drained.drain(targets, now, args.reason, args.mode)
-    _tell(self, there, "down", fresh)
+    _tell(server, there, "down", fresh)
     overwrite = {"overwrite": 1, "force-overwrite": 2}.get(args.mode, 0)
     context: dict[str, Any] = {"idset": format_ranks(targets), "nodelist": nodelist(targets)}
     reason = {} if args.reason is None else {"reason": args.reason}
-    _post(self, request, now, "drain", {**context, **reason, "overwrite": overwrite})
+    _post(server, request, now, "drain", {**context, **reason, "overwrite": overwrite})
 
 
-def undrain(self: BrokerEndpoint, request: Message) -> None:
+def undrain(server: BrokerEndpoint, request: Message) -> None:
     """They may be used again."""
-    there, args = _inventory(self, request), request.unpack(DrainArgs)
+    there, args = _inventory(server, request), request.unpack(DrainArgs)
     freed = there.drained.undrain(there.drained.targets(args.targets), args.mode)
     if not freed:
-        self.respond(request)
+        server.respond(request)
         return
-    _tell(self, there, "up", freed)
+    _tell(server, there, "up", freed)
     context = {"idset": format_ranks(freed), "nodelist": nodelist(freed)}
     reason = {} if args.reason is None else {"reason": args.reason}
-    _post(self, request, self.time(), "undrain", {**context, **reason})
+    _post(server, request, server.time(), "undrain", {**context, **reason})
 
 
-def reload(self: BrokerEndpoint, request: Message) -> None:
+def reload(server: BrokerEndpoint, request: Message) -> None:
     """Raises RequestError(ENOSYS): the simulated resources are those of the start."""
     raise RequestError(
         ENOSYS, "resource.reload: simulated resources cannot be reloaded; start with --fake-resources"
     )
 
 
-def _tell(self: BrokerEndpoint, there: Inventory, what: str, nodes: list[int]) -> None:
+def _tell(server: BrokerEndpoint, there: Inventory, what: str, nodes: list[int]) -> None:
     if there.scheduler is not None and nodes:
-        self.respond(there.scheduler, {what: format_ranks(nodes)})
+        server.respond(there.scheduler, {what: format_ranks(nodes)})
 
 
-def _post(self: BrokerEndpoint, request: Message, now: float, name: str, context: dict[str, Any]) -> None:
+def _post(server: BrokerEndpoint, request: Message, now: float, name: str, context: dict[str, Any]) -> None:
     """Write an event to the log of resources, then answer; without a KVS there is no log."""
     line = msgspec.json.encode({"timestamp": now, "name": name, "context": context}) + b"\n"
     operation = {"key": EVENTLOG, "flags": _APPEND, "dirent": treeobj.val(line)}
     commit = {"namespace": "primary", "flags": 0, "ops": [operation]}
-    self.request("kvs.commit", commit, partial(_posted, self), request)
+    server.request("kvs.commit", commit, partial(_posted, server), request)
 
 
-def _posted(self: BrokerEndpoint, response: Message, request: Message) -> None:
+def _posted(server: BrokerEndpoint, response: Message, request: Message) -> None:
     if response.errnum in (0, ENOSYS):
-        self.respond(request)
+        server.respond(request)
     else:
-        self.pass_on(response, request)
+        server.pass_on(response, request)
 
 
-#: Topic to (service, may a guest call it).
-TABLE: dict[str, tuple[Callable[[BrokerEndpoint, Message], None], bool]] = {
+TABLE: Table = {
     "resource.status": (status, True),
     "resource.sched-status": (sched_status, True),
     "resource.acquire": (acquire, False),

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from brokersim.protocol.errnums import EINVAL, ENOSPC, EPROTO, RequestError
+from brokersim.protocol.message import Message
+from brokersim.services.endpoint import BrokerEndpoint, Table
 from brokersim.services.subprocess import (
     WAITABLE,
     WRITE_CREDIT,
     ExecArgs,
     Io,
+    Processes,
     Subprocess,
     buffer_size,
     decode,
 )
-
-if TYPE_CHECKING:
-    from brokersim.protocol.message import Message
-    from brokersim.services.builtin import BrokerEndpoint
 
 #: Processes of one rank; each takes four file descriptors.
 PROCESSES_MAX: Final = 200
@@ -56,7 +54,7 @@ def exec_(server: BrokerEndpoint, request: Message) -> None:
         raise RequestError(EPROTO, "rexec.exec: nobody would be told of it")
     process = Subprocess(server, request, args)
     server.start_task(process.run)
-    server.processes.append(process)
+    server.kept(Processes).append(process)
     if not process.is_background:
         server.add_stream(request, process.leave)
 
@@ -70,7 +68,7 @@ def _check(server: BrokerEndpoint, args: ExecArgs, is_background: bool) -> None:
         raise RequestError(
             EINVAL, "error parsing command string: a NUL, or a variable without or with = in its name"
         )
-    if cmd.label and any(one.cmd.label == cmd.label for one in server.processes):
+    if cmd.label and any(one.cmd.label == cmd.label for one in server.kept(Processes)):
         raise RequestError(errno.EEXIST, "command label is not unique")
     if cmd.channels:
         raise RequestError(EINVAL, "auxiliary channels are not available here")
@@ -78,7 +76,7 @@ def _check(server: BrokerEndpoint, args: ExecArgs, is_background: bool) -> None:
         raise RequestError(EINVAL, "write-credit flag is not allowed in background mode")
     if not is_background and args.flags & WAITABLE:
         raise RequestError(EINVAL, "waitable flag only supported in background mode")
-    if len(server.processes) >= PROCESSES_MAX:
+    if len(server.kept(Processes)) >= PROCESSES_MAX:
         raise RequestError(errno.EAGAIN, f"{PROCESSES_MAX} processes run on rank {server.rank} already")
 
 
@@ -86,7 +84,7 @@ def write(server: BrokerEndpoint, request: Message) -> None:
     """Input for a process, named by the matchtag of its exec request; never answered, late input is dropped."""
     args = request.unpack(WriteArgs)
     data = decode(args.io)
-    for process in server.processes:
+    for process in server.kept(Processes):
         asked = process.request
         if asked.matchtag == args.matchtag and asked.sender == request.sender and not process.is_background:
             if args.io.stream == "stdin" and process.status is None:
@@ -106,7 +104,7 @@ def _feed(process: Subprocess, data: bytes, is_end: bool) -> None:
 
 def _find(server: BrokerEndpoint, pid: int, label: str | None) -> Subprocess:
     """Raises RequestError(ESRCH)."""
-    for process in server.processes:
+    for process in server.kept(Processes):
         if process.pid and (process.cmd.label == label if label is not None else process.pid == pid):
             return process
     who = f"label {label}" if label is not None else f"pid {pid}"
@@ -144,12 +142,11 @@ def _no_longer(process: Subprocess) -> None:
 
 def list_(server: BrokerEndpoint, request: Message) -> None:
     """The processes of this rank."""
-    procs = [process.to_dict() for process in server.processes if process.pid]
+    procs = [process.to_dict() for process in server.kept(Processes) if process.pid]
     server.respond(request, {"rank": server.rank, "procs": procs})
 
 
-#: Topic to (service, may a guest call it).
-TABLE: dict[str, tuple[Callable[[BrokerEndpoint, Message], None], bool]] = {
+TABLE: Table = {
     "rexec.exec": (exec_, False),
     "rexec.write": (write, False),
     "rexec.kill": (kill, False),

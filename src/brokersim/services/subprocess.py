@@ -13,18 +13,16 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import trio
 
 from brokersim.host.command import Command
 from brokersim.protocol.errnums import EINVAL, ENODATA, EPROTO, RequestError, strerror
+from brokersim.protocol.message import Message
 from brokersim.routing import logring
-
-if TYPE_CHECKING:
-    from brokersim.protocol.message import Message
-    from brokersim.services.builtin import BrokerEndpoint
+from brokersim.services.endpoint import BrokerEndpoint
 
 #: Flags of an exec request: what the client is told.
 STDOUT, STDERR, CHANNEL, WRITE_CREDIT, WAITABLE = 1, 2, 4, 8, 16
@@ -169,16 +167,16 @@ class Subprocess:
         self.is_over = True
         if not self.is_background or not self.pid:
             server.respond_error(self.request, errnum, text)
-            server.streams.pop(id(self.request), None)
+            server.drop_stream(self.request)
         if self.pid and self.is_waitable and self.waiter is None:
             return  # kept until somebody waits
         self.reap()
 
     def reap(self) -> None:
         """Forget it; who waits is told its status."""
-        self.server.processes.remove(self)
+        self.server.kept(Processes).remove(self)
         if self.waiter is not None:
-            self.server.streams.pop(id(self.waiter), None)
+            self.server.drop_stream(self.waiter)
             output = {"output": self._retained} if self._retained else {}
             self.server.respond(self.waiter, {"status": self.status, **output})
 
@@ -248,6 +246,13 @@ class Subprocess:
             "attached": not self.is_background or self.waiter is not None,
             "sender": self.request.sender,
         }
+
+
+class Processes(list[Subprocess]):
+    """The processes of one rank that somebody may still ask for, in the order they were started."""
+
+    def __init__(self, _: BrokerEndpoint) -> None:
+        super().__init__()
 
 
 async def _room_at_once() -> None:

@@ -1,0 +1,102 @@
+"""Knows how the broker itself is spoken to: which service answers a topic, its open streams, what services keep.
+
+It doesn't know any service: their tables are handed to it (`table.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from brokersim.host import methods
+from brokersim.host.handle import Handle
+from brokersim.host.loader import describe
+from brokersim.protocol.errnums import EIO
+from brokersim.protocol.message import REQUEST, Message
+from brokersim.reactor.loop import Flood, Livelock
+from brokersim.routing import logring
+from brokersim.routing.endpoint import Method
+
+if TYPE_CHECKING:
+    from brokersim.routing.rank import Broker
+
+Kept = TypeVar("Kept")
+#: A service's part of the table: topic to (what answers it, may a guest call it).
+Table = Mapping[str, tuple[Callable[["BrokerEndpoint", Message], object], bool]]
+
+
+class BrokerEndpoint(Handle):
+    """The broker's own handle: it has counters, a mask and the default methods as service ``broker``."""
+
+    __slots__ = ("_kept", "_streams", "_table")
+
+    def __init__(self, broker: Broker, table: Table, names: Iterable[str]) -> None:
+        super().__init__(broker, "broker", broker.uuid)
+        self._table = table
+        #: Open streams served here: request to what ends it.
+        self._streams: dict[int, tuple[Message, Callable[[], object]]] = {}
+        self._kept: dict[Callable[..., Any], Any] = {}
+        for name in names:
+            broker.services[name] = self
+        broker.endpoints[broker.uuid] = self
+
+    def kept(self, kind: Callable[[BrokerEndpoint], Kept]) -> Kept:
+        """What a service keeps on this rank: one of each kind, made as ``kind(server)`` when first asked for."""
+        found: Kept | None = self._kept.get(kind)
+        if found is None:
+            found = self._kept[kind] = kind(self)
+        return found
+
+    def failed(self, error: BaseException, message: Message | None) -> None:
+        """A service here or its task raised: our bug. Who asked is told, the log keeps it, the instance goes on."""
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # a nursery's wrapping says nothing
+        if isinstance(error, Flood):
+            # What floods are its answers, to whoever asked without end; they were dropped, nobody here is to blame.
+            self.broker.write_log(logring.ERR, "broker", f"answers dropped: {error}")
+            return
+        if isinstance(error, Livelock):
+            return  # it passes on what others ask without end, and those have been failed
+        if not isinstance(error, Exception):
+            super().failed(error, message)
+            return
+        if message is None or message.type != REQUEST:
+            self.broker.write_log(logring.ERR, "broker", f"a task of it failed: {describe(error)}")
+            return
+        self.broker.write_log(logring.ERR, "broker", f"{message.topic} failed: {describe(error)}")
+        self.respond_error(message, EIO, f"{message.topic} failed in the broker: {describe(error)}")
+
+    def method(self, topic: str) -> Method | None:
+        service, _, name = topic.partition(".")
+        entry = self._table.get(topic)
+        if entry is None and service == "broker":
+            entry = methods.METHODS.get(name)
+        if entry is None:
+            return (self._end_streams, True) if name == "disconnect" else None
+        return partial(entry[0], self), entry[1]
+
+    def pass_on(self, response: Message, request: Message) -> None:
+        """Answer a request with the answer somebody else gave."""
+        if response.errnum:
+            self.respond_error(request, response.errnum, response.payload_str or "")
+        else:
+            self.respond(request, response.data)
+
+    # -- streams
+
+    def add_stream(self, request: Message, stop: Callable[[], object]) -> None:
+        """Remember an open stream, ended by the disconnect of whoever asked."""
+        self._streams[id(request)] = (request, stop)
+
+    def drop_stream(self, request: Message) -> None:
+        """It has ended by itself."""
+        self._streams.pop(id(request), None)
+
+    def _end_streams(self, request: Message) -> None:
+        """A peer went: end its streams of this service."""
+        service = request.topic.partition(".")[0]
+        for key, (stream, stop) in list(self._streams.items()):
+            if stream.sender == request.sender and stream.topic.partition(".")[0] == service:
+                del self._streams[key]
+                stop()
