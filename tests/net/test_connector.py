@@ -407,6 +407,7 @@ def test_a_request_of_a_client_that_left_is_answered_into_nothing(tmp_path):
 
 def test_a_client_that_does_not_read_is_disconnected_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(connector_file, "DROP_AT", 1 << 20)
+    monkeypatch.setattr(connector_file, "STALL", 0.0)
 
     async def body(live: Live) -> None:
         deaf, good = await live.peer(), await live.peer()
@@ -451,6 +452,56 @@ def test_a_burst_of_20000_pipelined_requests_is_answered_in_order_with_bounded_m
         assert len(queued) == 20_000
         assert max(queued) < 2 * connector_file.QUEUE_AT
         assert max(waiting) < 2 * connector_file.PAUSE_AT
+
+    serve(tmp_path, body, "kinds")
+
+
+def test_a_client_that_reads_a_little_is_disconnected_at_the_last_limit_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(connector_file, "DROP_AT", 1 << 20)
+    monkeypatch.setattr(connector_file, "DROP_ALWAYS", 1 << 22)
+
+    async def body(live: Live) -> None:
+        slow = await live.peer()
+        await slow.ask("event.subscribe", {"topic": "news"})
+        publisher = live.instance.client()
+        (connection,) = live.connector.connections
+        sizes = [0]
+        while live.connector.connections and sizes[-1] < 1 << 23:
+            publisher.publish("news", {"pad": "x" * 10_000})
+            await trio.lowlevel.checkpoint()
+            sizes.append(connection.outbox.size)
+        assert (1 << 22) - 20_000 < max(sizes) <= 1 << 22
+
+    serve(tmp_path, body, "kinds")
+
+
+@pytest.mark.parametrize(("count", "pad"), [(5, 500_000), (300, 10_000), (3000, 2000)])
+def test_a_client_that_reads_no_answer_before_all_is_sent_gets_all_in_order(tmp_path, count, pad):
+    async def body(live: Live) -> None:
+        peer = await live.peer()
+        ask = {"pad": "x" * pad}
+        asks = (encode(Message(REQUEST, "kinds.ping", ask, 0x08, matchtag=n + 1)) for n in range(count))
+        await peer.send(b"".join(asks))
+        for number in range(count):
+            answer = await peer.receive()
+            assert answer is not None
+            assert (answer.matchtag, len(answer.payload["pad"])) == (number + 1, pad)
+
+    serve(tmp_path, body, "kinds")
+
+
+def test_a_client_that_sends_for_ever_and_never_reads_is_disconnected(tmp_path, monkeypatch):
+    monkeypatch.setattr(connector_file, "PAUSE_AT", 1 << 16)
+    monkeypatch.setattr(connector_file, "STALL", 0.0)
+
+    async def body(live: Live) -> None:
+        deaf, good = await live.peer(), await live.peer()
+        ping = encode(Message(REQUEST, "kinds.ping", {"pad": "x" * 10_000}, 0x08, matchtag=1))
+        with pytest.raises(trio.BrokenResourceError):
+            await deaf.send(ping * 1000)
+        assert (await good.ask("kinds.sync")).errnum == 0
+        assert "bytes unread and asks for more" in live.instance.broker(0).log.lines()[-1]
+        assert len(live.connector.connections) == 1
 
     serve(tmp_path, body, "kinds")
 

@@ -47,6 +47,15 @@ class Far(BrokerModule):
     def near(self, msg):
         self.handle.respond(msg, self.handle.rpc("near.value", msg.payload).get())
 
+    @request_handler("burst")
+    def burst(self, msg):
+        # As a loader whose sends block: it reads nothing before all is written.
+        from brokersim.protocol.message import REQUEST, Message
+        from brokersim.protocol.wire import encode
+        asks = (Message(REQUEST, "broker.ping", {"pad": "x" * 10_000}, matchtag=10_000 + n) for n in range(300))
+        wire().sendall(b"".join(map(encode, asks)))
+        self.handle.respond(msg)
+
     @request_handler("never")
     def never(self, msg):
         self.kept = msg
@@ -413,6 +422,16 @@ def test_one_that_is_slow_but_reads_is_not_ended(folder: Path, monkeypatch: pyte
         while len(answers) < 100:
             await instance.sleep(0.005)
         assert set(answers) == {0}
+
+    live(body)
+
+
+def test_one_that_reads_no_answer_before_all_it_asks_is_sent_is_read_on(folder: Path) -> None:
+    async def body(instance: Instance) -> None:
+        await instance.load(f"{folder}/far.py", as_process=True)
+        with trio.fail_after(20):
+            await instance.client().call("far.burst")
+        assert await instance.client().call("far.hello")
 
     live(body)
 

@@ -76,6 +76,49 @@ async def test_what_the_socket_does_not_take_goes_out_as_it_is_read_and_whoever_
     assert len(had_room) == 2 and had_room[0] <= 1 << 16
 
 
+async def test_a_long_backlog_leaves_in_order_whatever_the_size_of_its_frames(pair: Pair) -> None:
+    outbox, theirs, _, moved, _ = pair
+    frames = [bytes([n % 251]) * (1 + n * 7919 % 4001) for n in range(2000)]
+    frames.insert(1000, b"long" * (1 << 18))
+    got = bytearray()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for frame in frames[:1500]:
+                outbox.add(frame)
+            nursery.start_soon(outbox.write)
+            await trio.testing.wait_all_tasks_blocked()
+            for frame in frames[1500:]:
+                outbox.add(frame)
+            assert outbox.size == sum(map(len, frames)) - sum(moved)
+            while len(got) < sum(map(len, frames)):
+                await trio.lowlevel.wait_readable(theirs)
+                got += theirs.recv(1 << 16)
+            assert (outbox.size, len(outbox), outbox.stalled()) == (0, 0, 0.0)
+            outbox.close()
+    assert bytes(got) == b"".join(frames)
+
+
+async def test_a_reader_that_takes_nothing_is_told_from_one_that_takes_its_time(pair: Pair) -> None:
+    outbox, theirs, _, _, _ = pair
+    assert outbox.stalled() == 0.0
+    outbox.add(b"x" * (1 << 22))
+    outbox.flush()
+    assert outbox.stalled() > 0.0
+    assert not await outbox.room_before(1 << 16, patience=0.0)
+
+    async def read() -> None:
+        while outbox.size > 1 << 16:
+            await trio.lowlevel.wait_readable(theirs)
+            theirs.recv(1 << 16)
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(outbox.write)
+            nursery.start_soon(read)
+            assert await outbox.room_before(1 << 16, patience=60.0)
+            outbox.close()
+
+
 async def test_close_lets_go_of_all_who_wait_and_a_reader_that_went_is_told(pair: Pair) -> None:
     outbox, theirs, _, _, broken = pair
     outbox.add(b"x" * (1 << 22))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from brokersim.net.outbox import Outbox
+from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.net.repose import Repose
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
@@ -33,16 +33,13 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.routing.endpoint import Endpoint, Handler, Method
+from brokersim.routing.logring import ERR, WARNING
 from brokersim.services.service import check_service_name
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
     from brokersim.routing.rank import Broker
 
-#: Bytes of unread output at which reading from a client stops, and at which it is disconnected. The first keeps
-#: a client that pipelines from filling memory; the second is for events, which no reading pause holds back.
-PAUSE_AT = 1 << 20
-DROP_AT = 1 << 25
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
 _READ = 1 << 16
@@ -234,7 +231,7 @@ class Connection(Endpoint):
                 for message in self._decoder.feed(data):
                     self.receive(message)
             except ProtocolError as error:
-                self.broker.write_log(4, "connector", f"client {self.uuid[:8]} is disconnected: {error}")
+                self._lose(str(error))
                 return
             finally:
                 reactor.push = reactor.outside
@@ -242,7 +239,8 @@ class Connection(Endpoint):
             while len(reactor.fifo) > QUEUE_AT:
                 # Requests without answers fill no output, but memory all the same.
                 await trio.lowlevel.checkpoint()
-            await self.room()
+            if self.outbox.size > PAUSE_AT and not await self.outbox.room_before(PAUSE_AT, STALL):
+                self._lose(f"it left {self.outbox.size} bytes unread and asks for more")
             if len(data) < _LITTLE:
                 # Most likely one request, whose sender waits for the answer: nothing more is there yet.
                 await trio.lowlevel.wait_readable(self._socket)
@@ -251,7 +249,7 @@ class Connection(Endpoint):
 
     async def room(self) -> None:
         """Wait while the client leaves much unread."""
-        await self.outbox.room(PAUSE_AT)
+        await self.outbox.room(FULL_AT)
 
     def receive(self, message: Message) -> None:
         """Take one message of the client: stamp its credentials, push its route, pass it on."""
@@ -367,24 +365,24 @@ class Connection(Endpoint):
         try:
             frame = encode(message)
         except (RequestError, ProtocolError) as error:
-            self.broker.write_log(3, "connector", f"{message.topic} cannot be sent: {error}")
+            self.broker.write_log(ERR, "connector", f"{message.topic} cannot be sent: {error}")
             if message.type != RESPONSE:
                 return
             frame = encode(
                 Message(RESPONSE, message.topic, str(error), FLAG_ROUTE, message.matchtag, errnum=EPROTO)
             )
         outbox.add(frame)
-        if outbox.size > DROP_AT:
-            text = f"client {self.uuid[:8]} is disconnected: it left {outbox.size} bytes unread"
-            self.broker.write_log(4, "connector", text)
-            self._lose()
+        if outbox.size > DROP_AT and (outbox.size > DROP_ALWAYS or outbox.stalled() >= STALL):
+            self._lose(f"it left {outbox.size} bytes unread")
 
     def _moved(self, sent: int) -> None:
         """Something was written: the client may have more to say."""
         self._connector.repose.stirred()
 
-    def _lose(self) -> None:
-        """Give the client up: its reader sees the end at once."""
+    def _lose(self, why: str = "", level: int = WARNING) -> None:
+        """Give the client up, with a line in the log if it is still there: its reader sees the end at once."""
+        if why:
+            self.broker.write_log(level, "connector", f"client {self.uuid[:8]} is disconnected: {why}")
         self.outbox.close()
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -404,10 +402,7 @@ class Connection(Endpoint):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A callback of this connection raised: a bug here, which costs this client its connection, no more."""
-        self.broker.write_log(
-            3, "connector", f"client {self.uuid[:8]} is disconnected: {type(error).__name__}: {error}"
-        )
-        self._lose()
+        self._lose(f"{type(error).__name__}: {error}", ERR)
 
 
 def _subscribe(connection: Connection, request: Message, payload: dict[str, Any]) -> None:

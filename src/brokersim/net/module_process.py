@@ -14,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from brokersim.net.outbox import Outbox
+from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.wire import FrameDecoder, encode
@@ -35,13 +34,6 @@ if TYPE_CHECKING:
 URI_VARIABLE: Final = "FLUX_MODULE_URI"
 #: Clock seconds a real second, for a module's timers when the instance's clock is scaled.
 SPEED_VARIABLE: Final = "BROKERSIM_CLOCK_SPEED"
-#: Bytes of unread output at which reading from a process stops, which holds back one that asks without end; at which
-#: one that has read nothing for so many seconds is ended; and at which any is. What it is sent it did not ask for: a
-#: client's burst of 100,000 requests is 30 MB, and a module that works through it is a good one.
-PAUSE_AT = 1 << 20
-DROP_AT = 1 << 25
-STALL = 1.0
-DROP_ALWAYS = 1 << 28
 #: Messages queued in the broker at which a process is not read any further, so that a flood stays with its sender.
 QUEUE_AT = 10_000
 _READ = 1 << 16
@@ -90,9 +82,8 @@ class ModuleProcess:
         self._decoder = FrameDecoder()
         self._process: trio.Process | None = None
         self._wanted: signal.Signals | None = None  # a signal asked for before there was a process
-        self._outbox = Outbox(self._socket, broker.reactor, self._moved, self._stop_sending)
+        self._outbox = Outbox(self._socket, broker.reactor, lambda sent: None, self._stop_sending)
         self._outbox.add(b"\0")  # the handshake: accepted
-        self._took_at = time.monotonic()  # when it last made room for more
 
     # -- to the process
 
@@ -117,16 +108,12 @@ class ModuleProcess:
             self._broker.write_log(logring.ERR, self._module.name, f"{message.topic} cannot be sent: {error}")
             return
         outbox.add(frame)
-        if outbox.size > DROP_AT and (outbox.size > DROP_ALWAYS or time.monotonic() - self._took_at >= STALL):
+        if outbox.size > DROP_AT and (outbox.size > DROP_ALWAYS or outbox.stalled() >= STALL):
             self._lose(f"it left {outbox.size} bytes unread")
-
-    def _moved(self, sent: int) -> None:
-        if sent:
-            self._took_at = time.monotonic()
 
     async def room(self) -> None:
         """Wait while the process leaves much unread."""
-        await self._outbox.room(PAUSE_AT)
+        await self._outbox.room(FULL_AT)
 
     def unread(self) -> int:
         """Bytes that lie before it and that it has not read."""
@@ -249,7 +236,9 @@ class ModuleProcess:
                 self._take(data)
             while len(self._runner.reactor.fifo) > QUEUE_AT:
                 await trio.lowlevel.checkpoint()
-            await self.room()
+            outbox = self._outbox
+            if outbox.size > PAUSE_AT and not await outbox.room_before(PAUSE_AT, STALL):
+                self._lose(f"it left {outbox.size} bytes unread and asks for more")
 
     def _receive(self) -> bytes | None:
         """Bytes; none at the end, ``None`` if there are none now."""

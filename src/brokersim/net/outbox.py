@@ -1,16 +1,33 @@
 """Knows how frames leave by one non-blocking socket: at once what it takes, the rest by a task. Not what they say.
 
-How much may wait is for whoever owns it to say: a client and a module's process have other limits.
+What becomes of a peer beyond the limits below is for whoever owns it to say: a client is disconnected, a module ended.
 """
 
 from __future__ import annotations
 
 import socket
+import time
+from collections import deque
 from collections.abc import Callable
 
 import trio
 
 from brokersim.reactor.loop import Reactor
+
+#: Bytes of unread output at which whoever can wait for the reader does: a command's output.
+FULL_AT = 1 << 20
+#: At which reading from the same peer stops, too. So far it is read on: libflux writes without reading, so a peer that
+#: sends many requests in one go reads no answer before all are sent. It may owe that much reading.
+PAUSE_AT = 1 << 25
+#: Real seconds after which a peer that reads nothing is given up, at the limit above and beyond the next one; at the
+#: last limit any is. Events, streams and requests to a service come to it however little it asks.
+STALL = 10.0
+DROP_AT = 1 << 26
+DROP_ALWAYS = 1 << 28
+#: Bytes that are joined for one write: what a Unix socket takes at once. A long backlog is not copied for each write.
+_CHUNK = 1 << 18
+#: Real seconds between two looks at a reader that has not moved.
+_LOOK = 0.1
 
 
 class Outbox:
@@ -26,6 +43,7 @@ class Outbox:
         "_moved",
         "_reactor",
         "_socket",
+        "_took_at",
         "_written",
         "is_closed",
         "size",
@@ -42,7 +60,8 @@ class Outbox:
         self._reactor = reactor
         self._moved = moved
         self._broke = broke
-        self._frames: list[bytes] = []
+        self._frames: deque[bytes | memoryview] = deque()
+        self._took_at = 0.0  # when the reader last took something, 0 while nothing waits for it
         self.size = 0
         self.is_closed = False
         self._left = trio.Event()  # output was left for the writer task
@@ -60,25 +79,52 @@ class Outbox:
         self.size += len(frame)
 
     def flush(self) -> None:
-        """Write what is queued with one call; what the socket does not take waits for the writer task."""
+        """Write what is queued; what the socket does not take waits for the writer task."""
+        while self._frames and not self.is_closed:
+            data = self._next()
+            try:
+                sent = self._socket.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._broke()
+                return
+            self.size -= sent
+            if sent < len(data):
+                self._wait(data, sent)
+            self._moved(sent)
+            if sent:
+                self._written.set()
+            if sent < len(data):
+                return
+        self._took_at = 0.0
+
+    def _next(self) -> bytes | memoryview:
+        """Frames from the head, joined up to a chunk; at least one."""
         frames = self._frames
-        if self.is_closed or not frames:
-            return
-        data = frames[0] if len(frames) == 1 else b"".join(frames)
-        try:
-            sent = self._socket.send(data, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._broke()
-            return
-        self.size = len(data) - sent
-        self._frames = [data[sent:]] if self.size else []
-        self._moved(sent)
-        if sent:
-            self._written.set()
-        if self._frames:
-            self._left.set()
+        first = frames.popleft()
+        if not frames:
+            return first
+        if self.size <= _CHUNK:
+            data = b"".join((first, *frames))
+            frames.clear()
+            return data
+        parts, size = [first], len(first)
+        while frames and size + len(frames[0]) <= _CHUNK:
+            parts.append(frames.popleft())
+            size += len(parts[-1])
+        return b"".join(parts) if len(parts) > 1 else first
+
+    def _wait(self, data: bytes | memoryview, sent: int) -> None:
+        """The socket is full: the rest goes first, when the writer task finds room."""
+        self._frames.appendleft(memoryview(data)[sent:])
+        if sent or not self._took_at:
+            self._took_at = time.monotonic()
+        self._left.set()
+
+    def stalled(self) -> float:
+        """Real seconds since the reader last took anything, while something waits for it."""
+        return time.monotonic() - self._took_at if self._took_at else 0.0
 
     async def write(self) -> None:
         """The writer task: until ``close``."""
@@ -96,6 +142,22 @@ class Outbox:
             if self._written.is_set():
                 self._written = trio.Event()
             await self._written.wait()
+
+    async def room_before(self, limit: int, patience: float) -> bool:
+        """Wait for room like ``room``; False if the reader takes nothing for ``patience`` real seconds.
+
+        Of real time: the reader is a process, whatever clock the instance has.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, patience, nursery.cancel_scope)
+            await self.room(limit)
+            nursery.cancel_scope.cancel()
+        return self.is_closed or self.size <= limit
+
+    async def _watch(self, patience: float, scope: trio.CancelScope) -> None:
+        while self.stalled() < patience:
+            await trio.to_thread.run_sync(time.sleep, _LOOK, abandon_on_cancel=True)
+        scope.cancel()
 
     def close(self) -> None:
         """Nothing leaves any more, and nobody waits."""
