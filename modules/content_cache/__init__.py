@@ -45,6 +45,8 @@ class ContentCache(BrokerModule):
         timing, clock = TIMINGS[self._settings.timing], timing_clock(h)
         self._loads, self._stores = (timing(clock, emitter(h, kind)) for kind in ("load", "store"))
         self._write_back = WriteBack(h, self._cache, self._stores, self._settings.flush_batch_limit)
+        # Under a name that carries no rank one rank may set gauges: the one that holds everything.
+        self._tells_gauges = not h.rank or "{rank}" in (h.attr_get("stats.prefix") or "{rank}")
         self._backing: Message | None = None
         self._source, self._nodeid = ("content", NODEID_UPSTREAM) if h.rank else (BACKING, NODEID_ANY)
         if not h.rank:
@@ -183,8 +185,7 @@ class ContentCache(BrokerModule):
     def heartbeat(self, msg: Message) -> None:
         self._cache.purge()
         self._write_back.retry()
-        # The names carry no rank, so one rank may set them: the one that holds everything.
-        if not self.handle.rank and self.handle.stats.enabled:
+        if self._tells_gauges and self.handle.stats.enabled:
             for name, value in self._gauges().items():
                 self.handle.stats.gauge_set(name, value)
 

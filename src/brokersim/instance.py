@@ -22,7 +22,7 @@ from brokersim.host.instrument import Instrument
 from brokersim.host.life import RUNNING, Done, Module
 from brokersim.host.loader import Loader, default_name
 from brokersim.host.remote import Launcher, RemoteModule, loader_name
-from brokersim.host.repeating import every
+from brokersim.host.statistics import client_of
 from brokersim.host.waits import Occurrence
 from brokersim.protocol import topology
 from brokersim.protocol.duration import parse_duration
@@ -366,13 +366,8 @@ class Instance:
 
     def stats_client(self, handle: Handle) -> StatsClient:
         """The statsd context of one module."""
-        return StatsClient(
-            None if isinstance(self.sink, NullSink) else self._send_stats,
-            prefix=f"flux.{handle.name}",
-            period=self.seconds("stats.period", 1.0),
-            start_timer=partial(every, handle),
-            clock=handle.now,
-        )
+        send = None if isinstance(self.sink, NullSink) else self._send_stats
+        return client_of(handle, send, self.sink.dialect)
 
     def _send_stats(self, packet: bytes) -> bool:
         self.reactor.packets += 1

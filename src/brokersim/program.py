@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from brokersim.host.statistics import PREFIX_ATTRIBUTE
 from brokersim.instance import DEFAULT_MODULES, Instance, Settings
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol.resources import Resources
@@ -17,6 +18,7 @@ from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel
 from brokersim.routing.sink import MemorySink, NullSink, Sink
+from brokersim.statsd_server.option import MEMORY, parse_stats
 from brokersim.statsd_server.udp import UdpSink
 
 T = TypeVar("T")
@@ -45,12 +47,26 @@ def _rare_collections() -> Iterator[None]:
 
 
 def make_sink(stats: str | Sink | None) -> Sink:
-    """``None``: no statistics; ``mem:``: keep the packets; ``HOST:PORT``: send them; or a sink. Raises ValueError."""
+    """``None``: no statistics; ``mem:``: keep the packets; ``HOST:PORT``: send them; or a sink. Raises ValueError.
+
+    Words may follow, such as ``127.0.0.1:8125,dialect=brubeck`` (docs/interop.md).
+    """
     if not stats:
         return NullSink()
     if not isinstance(stats, str):
         return stats
-    return MemorySink() if stats == "mem:" else UdpSink(stats)
+    option = parse_stats(stats)
+    if option.address == MEMORY:
+        return MemorySink()
+    if not option.address:
+        raise ValueError(f"statistics {stats!r} name no address; give HOST:PORT,{stats}")
+    return UdpSink(option.address, option.dialect)
+
+
+def name_attributes(stats: str | Sink | None) -> dict[str, str]:
+    """The broker attribute that says how modules name their statistics, if ``stats`` has a word on it."""
+    prefix = parse_stats(stats).prefix if isinstance(stats, str) and stats else None
+    return {} if prefix is None else {PREFIX_ATTRIBUTE: prefix}
 
 
 @asynccontextmanager
@@ -92,10 +108,10 @@ async def open_instance(
         watchdog=watchdog,
         resources=Resources.parse(resources),
         state_dir=state_dir,
-        attributes=dict(attrs or {}),
+        attributes={**name_attributes(stats), **(attrs or {})},
         conf=dict(conf or {}),
     )
     sink = make_sink(stats)
-    told = {"BROKERSIM_STATS": sink.target} if isinstance(sink, UdpSink) else {}
+    told = UdpSink.environment(sink.target, sink.dialect) if isinstance(sink, UdpSink) else {}
     async with Instance(settings, sink, ModuleProcesses(told)).running() as instance:
         yield instance

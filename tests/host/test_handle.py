@@ -276,7 +276,7 @@ def test_statistics_of_a_module_are_sent_under_its_name():
         handle.stats.gauge_set("depth", 3)
         await instance.sleep(5.0)
         lines = {line for _, packet in instance.sink.packets for line in packet.split(b"\n") if line}
-        assert lines == {b"flux.kinds.load:1.5|ms", b"flux.kinds.depth:3|g"}
+        assert lines == {b"flux.kinds.0.load:1.5|ms", b"flux.kinds.0.depth:3|g"}
 
     live(body, "kinds", stats="mem:")
 

@@ -493,7 +493,7 @@ def test_every_load_and_store_is_a_timing_in_ms_of_its_own(backing):
 
         timings = [line for line in sent_lines(instance) if line.endswith("|ms")]
         assert [line.partition(":")[0] for line in timings] == [
-            "flux.content-cache.store", "flux.content-cache.load",
+            "flux.content-cache.0.store", "flux.content-cache.0.load",
         ]  # fmt: skip
         assert [float(line.split(":")[1].split("|")[0]) for line in timings] == [250.0, 2000.0]
         stats = await client.call("content.stats-get")
@@ -531,6 +531,26 @@ def test_under_the_real_clock_even_operations_that_stay_in_memory_take_time():
     brokersim.run(main, clock="real")
 
 
+@pytest.mark.parametrize(
+    ("stats", "names"),
+    [
+        ("mem:", ["flux.content-cache.0", "flux.content-cache.1"]),
+        # Without a rank in it the name is one series: one rank may set it.
+        ("mem:,names=journal", ["flux.content-cache"]),
+        ("mem:,prefix=site.r{rank}.{module}", ["site.r0.content-cache", "site.r1.content-cache"]),
+    ],
+)
+def test_every_rank_tells_its_gauges_under_a_name_of_its_own(stats: str, names: list[str]):
+    async def body(instance: Instance) -> None:
+        await instance.client().call("content.store", b"12345")
+        await pulse(instance)
+        await instance.sleep(5)
+        sizes = [line for line in sent_lines(instance) if ".size:" in line]
+        assert sorted(sizes) == [f"{name}.size:{5 if name == names[0] else 0}|g" for name in names]
+
+    live(body, size=2, stats=stats)
+
+
 def test_gauges_are_sent_at_the_heartbeat_while_there_is_a_target():
     async def body(instance: Instance) -> None:
         client = instance.client()
@@ -540,11 +560,11 @@ def test_gauges_are_sent_at_the_heartbeat_while_there_is_a_target():
         await instance.sleep(5)
 
         assert [line for line in sent_lines(instance) if line.endswith("|g")] == [
-            "flux.content-cache.count:1|g",
-            "flux.content-cache.valid:1|g",
-            "flux.content-cache.dirty:0|g",
-            "flux.content-cache.size:5|g",
-            "flux.content-cache.flush-batch-count:0|g",
+            "flux.content-cache.0.count:1|g",
+            "flux.content-cache.0.valid:1|g",
+            "flux.content-cache.0.dirty:0|g",
+            "flux.content-cache.0.size:5|g",
+            "flux.content-cache.0.flush-batch-count:0|g",
         ]
 
     live(body, stats="mem:")

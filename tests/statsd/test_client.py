@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.client import StatsClient
+from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.names import MAX_SENT_KEY, StatsNameError
 from brokersim.statsd.packet import MAX_PACKET, GaugeBlock, pack
 from brokersim.statsd.tables import MAX_HELD
@@ -60,7 +61,7 @@ def wire() -> Wire:
 
 
 def test_a_period_sends_one_line_per_gauge_and_counter_and_every_timing(wire: Wire):
-    client = StatsClient(wire.send, prefix="flux.0")
+    client = StatsClient(wire.send, prefix="flux.0", dialect="strict")
     for n in (1, 2, 3):
         client.inc("commits", n)
         client.gauge_set("depth", n)
@@ -116,7 +117,7 @@ def test_each_server_gets_the_form_it_reads(wire: Wire, dialect: str, timings: l
 def test_gauges_are_written_so_that_no_server_goes_wrong(
     wire: Wire, calls: list[tuple[str, float]], lines: list[str]
 ):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     for method, value in calls:
         getattr(client, method)("g", value)
     client.flush()
@@ -124,7 +125,7 @@ def test_gauges_are_written_so_that_no_server_goes_wrong(
 
 
 def test_a_gauge_and_a_counter_of_one_name_are_two_things(wire: Wire):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     client.gauge_set("k", -1)
     client.inc("k", 2)
     client.timing("k", 3)
@@ -133,7 +134,7 @@ def test_a_gauge_and_a_counter_of_one_name_are_two_things(wire: Wire):
 
 
 def test_the_two_lines_of_a_negative_gauge_never_part_and_no_packet_is_too_long(wire: Wire):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     for number in range(300):
         client.gauge_set(f"some.longer.name.{number}", -number - 1)
         client.timing("t", number / 7)
@@ -155,7 +156,7 @@ def test_the_two_lines_of_a_negative_gauge_never_part_and_no_packet_is_too_long(
 
 
 def test_the_timer_runs_only_while_something_is_queued(wire: Wire):
-    client = StatsClient(wire.send, period=2.0, start_timer=wire.start_timer)
+    client = StatsClient(wire.send, period=2.0, start_timer=wire.start_timer, dialect="strict")
     assert wire.timers == []
     client.inc("a")
     client.inc("b")
@@ -171,7 +172,7 @@ def test_the_timer_runs_only_while_something_is_queued(wire: Wire):
 
 @pytest.mark.parametrize("period", [0, -1.0])
 def test_period_0_and_below_sends_each_call_at_once(wire: Wire, period: float):
-    client = StatsClient(wire.send, period=period, start_timer=wire.start_timer)
+    client = StatsClient(wire.send, period=period, start_timer=wire.start_timer, dialect="strict")
     client.inc("a")
     client.inc("a", 2)
     client.gauge_inc("g", 0)
@@ -180,7 +181,7 @@ def test_period_0_and_below_sends_each_call_at_once(wire: Wire, period: float):
 
 
 def test_what_was_refused_at_period_0_goes_with_the_next_call(wire: Wire):
-    client = StatsClient(wire.send, period=0)
+    client = StatsClient(wire.send, period=0, dialect="strict")
     wire.full = True
     client.inc("a")
     client.inc("a")
@@ -192,7 +193,7 @@ def test_what_was_refused_at_period_0_goes_with_the_next_call(wire: Wire):
 
 
 def test_a_metric_may_have_its_own_period_and_the_others_keep_theirs(wire: Wire):
-    client = StatsClient(wire.send, period=1.0, start_timer=wire.start_timer)
+    client = StatsClient(wire.send, period=1.0, start_timer=wire.start_timer, dialect="strict")
     client.set_period(0, "now")
     client.set_period(0.1, "often")
     client.inc("now")
@@ -219,7 +220,7 @@ def test_what_nobody_took_before_a_metric_got_a_period_of_its_own_goes_out_befor
 
 
 def test_a_new_period_and_a_new_prefix_send_what_is_queued_first(wire: Wire):
-    client = StatsClient(wire.send, prefix="old")
+    client = StatsClient(wire.send, prefix="old", dialect="strict")
     client.inc("a")
     client.set_period(0.5)
     assert wire.lines() == ["old.a:1|c"]
@@ -233,7 +234,7 @@ def test_a_new_period_and_a_new_prefix_send_what_is_queued_first(wire: Wire):
 
 def test_a_counter_under_a_new_prefix_starts_from_the_total_it_had(wire: Wire):
     server = Aggregator()
-    client = StatsClient(lambda packet: server.feed(packet) is None, prefix="old")
+    client = StatsClient(lambda packet: server.feed(packet) is None, prefix="old", dialect="strict")
     client.count("rx", 100)
     client.flush()
     client.set_prefix("new")
@@ -245,7 +246,7 @@ def test_a_counter_under_a_new_prefix_starts_from_the_total_it_had(wire: Wire):
 def test_totals_that_fill_several_packets_stay_in_order_when_they_are_refused():
     server = Aggregator()
     taking = False
-    client = StatsClient(lambda packet: taking and server.feed(packet) is None)
+    client = StatsClient(lambda packet: taking and server.feed(packet) is None, dialect="strict")
     name = "x" * 500
     totals = [number * number % 23 for number in range(40)]
     for total in totals:
@@ -259,7 +260,7 @@ def test_totals_that_fill_several_packets_stay_in_order_when_they_are_refused():
 
 
 def test_two_contexts_on_one_socket_share_nothing(wire: Wire):
-    one, other = (StatsClient(wire.send, prefix=name) for name in ("one", "other"))
+    one, other = (StatsClient(wire.send, prefix=name, dialect="strict") for name in ("one", "other"))
     one.set_period(0)
     one.inc("a")
     other.inc("a")
@@ -274,7 +275,7 @@ def test_two_contexts_on_one_socket_share_nothing(wire: Wire):
 
 
 def test_switching_off_sends_what_is_queued_and_then_nothing(wire: Wire):
-    client = StatsClient(wire.send, start_timer=wire.start_timer)
+    client = StatsClient(wire.send, start_timer=wire.start_timer, dialect="strict")
     client.inc("a")
     client.enabled = False
     assert (wire.lines(), wire.cancelled) == (["a:1|c"], 1)
@@ -296,14 +297,14 @@ def test_switching_off_sends_what_is_queued_and_then_nothing(wire: Wire):
 
 
 def test_a_client_without_a_socket_is_off_for_good():
-    client = StatsClient(None)
+    client = StatsClient(None, dialect="strict")
     client.enabled = True
     client.inc("a")
     assert (client.enabled, client.statistics().queued) == (False, 0)
 
 
 def test_closing_sends_all_and_ends_it(wire: Wire):
-    client = StatsClient(wire.send, start_timer=wire.start_timer)
+    client = StatsClient(wire.send, start_timer=wire.start_timer, dialect="strict")
     client.set_period(5, "b")
     client.inc("a")
     client.inc("b")
@@ -317,7 +318,7 @@ def test_closing_sends_all_and_ends_it(wire: Wire):
 
 
 def test_what_nobody_takes_at_the_end_is_counted_as_dropped(wire: Wire):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     wire.full = True
     client.inc("a")
     client.close()
@@ -325,7 +326,7 @@ def test_what_nobody_takes_at_the_end_is_counted_as_dropped(wire: Wire):
 
 
 def test_samples_for_a_server_that_takes_nothing_are_bounded_and_the_rest_counted(wire: Wire):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     wire.full = True
     for _ in range(3):
         for _ in range(10_000):
@@ -338,7 +339,7 @@ def test_samples_for_a_server_that_takes_nothing_are_bounded_and_the_rest_counte
 
 
 def test_what_no_server_can_read_is_dropped_and_counted(wire: Wire):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     for value in (float("nan"), float("inf"), 10**400):
         client.gauge_set(f"g{value}"[:5], value)
         client.inc(f"c{value}"[:5], value)
@@ -353,7 +354,7 @@ def test_what_no_server_can_read_is_dropped_and_counted(wire: Wire):
 
 @pytest.mark.parametrize("name", ["", "a:b", "a|b", "a b", "a\nb", "é", "x" * (MAX_SENT_KEY + 1)])
 def test_a_name_is_refused_when_it_is_first_used_and_not_when_it_is_sent(wire: Wire, name: str):
-    client = StatsClient(wire.send)
+    client = StatsClient(wire.send, dialect="strict")
     for method in ("inc", "count", "gauge_set", "gauge_inc", "timing", "set"):
         with pytest.raises(StatsNameError, match="metric name"):
             getattr(client, method)(name, 1)
@@ -380,11 +381,11 @@ def test_the_longest_legal_name_goes_out_with_any_value_in_any_dialect():
 @pytest.mark.parametrize("member", ["a\nb", "a|b", "a\r", "a\0", "x" * 401])
 def test_a_set_refuses_an_element_that_would_break_its_line(wire: Wire, member: str):
     with pytest.raises(ValueError, match="element"):
-        StatsClient(wire.send).set("s", member)
+        StatsClient(wire.send, dialect="strict").set("s", member)
 
 
 def test_a_colon_in_an_element_is_for_strict_only_and_brubeck_has_no_sets(wire: Wire):
-    StatsClient(wire.send).set("s", "host:1")
+    StatsClient(wire.send, dialect="strict").set("s", "host:1")
     with pytest.raises(ValueError, match="etsy"):
         StatsClient(wire.send, dialect="etsy").set("s", "host:1")
     client = StatsClient(wire.send, dialect="brubeck")
@@ -393,15 +394,15 @@ def test_a_colon_in_an_element_is_for_strict_only_and_brubeck_has_no_sets(wire: 
 
 
 def test_wrong_arguments_say_what_would_be_right(wire: Wire):
-    with pytest.raises(ValueError, match="strict, etsy"):
+    with pytest.raises(ValueError, match="strict, dogstatsd, etsy"):
         StatsClient(wire.send, dialect="x")
     with pytest.raises(ValueError, match="fripp-2021"):
         StatsClient(wire.send, compat="fripp")
     with pytest.raises(ValueError, match="finite"):
-        StatsClient(wire.send, period=float("nan"))
+        StatsClient(wire.send, period=float("nan"), dialect="strict")
     with pytest.raises(StatsNameError):
-        StatsClient(wire.send, prefix="a b")
-    client = StatsClient(wire.send)
+        StatsClient(wire.send, prefix="a b", dialect="strict")
+    client = StatsClient(wire.send, dialect="strict")
     with pytest.raises(ValueError, match="below 0"):
         client.count("a", -1)
     with pytest.raises(ValueError, match="clock"):
@@ -410,7 +411,7 @@ def test_wrong_arguments_say_what_would_be_right(wire: Wire):
 
 def test_a_timed_block_is_a_timing_in_milliseconds_even_if_it_raises(wire: Wire):
     now = iter([1.0, 1.25, 2.0, 2.5])
-    client = StatsClient(wire.send, clock=lambda: next(now))
+    client = StatsClient(wire.send, clock=lambda: next(now), dialect="strict")
     with client.timer("t"):
         pass
     with pytest.raises(KeyError), client.timer("t"):
@@ -421,7 +422,7 @@ def test_a_timed_block_is_a_timing_in_milliseconds_even_if_it_raises(wire: Wire)
 
 def test_handing_over_needs_no_text_and_counts_as_sent():
     batches: list[Batch] = []
-    client = StatsClient(None, prefix="p", hand_over=batches.append)
+    client = StatsClient(None, prefix="p", hand_over=batches.append, dialect="strict")
     client.inc("a", 2)
     client.flush()
     assert [list(batch.lines()) for batch in batches] == [[b"p.a:2|c"]]
@@ -554,3 +555,45 @@ def test_a_gauge_block_refuses_what_it_cannot_send():
         GaugeBlock(["x" * 100] * 20)
     with pytest.raises(TypeError):
         GaugeBlock(["a", "b"]).format([1])
+
+
+def test_a_receiver_nobody_named_gets_what_every_server_reads_right(wire: Wire):
+    client = StatsClient(wire.send)
+    for ms in (1.5, 2.5, 3.5):
+        client.timing("t", ms)
+    client.count("n", 100)
+    client.flush()
+    client.count("n", 150)
+    client.set("s", "x")
+    client.flush()
+    packets = list(wire.packets)
+    # A value a line, differences, and no set, which would be a bad line somewhere.
+    assert wire.lines() == ["t:1.5|ms", "t:2.5|ms", "t:3.5|ms", "n:50|c"]
+    assert client.statistics().dropped == 1
+    for dialect in DIALECTS:
+        server = Aggregator(dialect)
+        for packet in packets:
+            server.feed(packet)
+        flush = server.flush(1.0)
+        assert (flush.timer_counts["t"], flush.counters["n"], flush.bad_lines) == (3, 50, 0), dialect
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("dogstatsd", ["t:1:2|ms", "n:50|c", "s:x|s"]),
+        ("netdata", ["t:1|ms", "t:2|ms", "n:50|c", "s:x|s"]),
+        ("prom", ["t:1|ms", "t:2|ms", "n:50|c"]),
+        ("statsd", ["t:1|ms:2|ms", "n:50|c", "s:x|s"]),
+    ],
+)
+def test_receivers_by_the_names_people_use(wire: Wire, name: str, lines: list[str]):
+    client = StatsClient(wire.send, dialect=name)
+    client.count("n", 100)
+    client.flush()
+    client.timing("t", 1)
+    client.timing("t", 2)
+    client.count("n", 150)
+    client.set("s", "x")
+    client.flush()
+    assert sorted(wire.lines()) == sorted(lines)

@@ -148,6 +148,19 @@ def test_explain_follows_brubecks_first_type_and_finds_nothing_for_a_stranger():
     assert (count.effect, count.after) == ("add 10", 10)
 
 
+def test_explain_shows_the_bad_lines_of_a_key_and_why_they_changed_nothing():
+    records = stream("t:1:2|ms", "t:3|ms\nt:x|ms", "u:x|ms")
+    told = [(each.packet, each.effect, each.after) for each in explain(records, "t", dialect="brubeck")]
+    assert told == [(1, "bad: bad_number", 0), (2, "sample 3 ms", 1), (2, "bad: bad_number", 1)]
+    by_flushed_name = explain(records, "stats.timers.t.upper_90", dialect="etsy")
+    assert [each.effect for each in by_flushed_name] == [
+        "sample 2 ms, bad: no_type", "sample 3 ms", "bad: bad_number"
+    ]  # fmt: skip
+    # Its sender's spelling and the cleaned one are both its name.
+    assert [each.effect for each in explain(stream("a b:x|c"), "a_b")] == ["bad: bad_number"]
+    assert [each.effect for each in explain(stream("a b:x|c"), "a b")] == ["bad: bad_number"]
+
+
 # --- lint
 
 
@@ -178,6 +191,16 @@ def test_a_sound_stream_has_no_finding():
 )
 def test_lint_finds_a_trap(code: str, datagrams: list[str], series: str | None):
     assert codes(*datagrams) == {code: {series}}
+
+
+def test_lint_names_packed_timings_where_the_server_takes_one():
+    packed = ["t:1.5:2.5:3.5|ms"]
+    assert codes(*packed) == {}
+    for dialect in ("etsy", "brubeck", "collectd"):
+        assert codes(*packed, dialect=dialect) == {"S113": {"t"}}
+    # Pipelined values are each whole; a bad number stays one.
+    assert codes("t:1|ms:2|ms", dialect="etsy") == {}
+    assert set(codes("t:1:x|ms", dialect="etsy")) == {"S107"}
 
 
 def test_lint_names_totals_only_where_they_are_not_known():

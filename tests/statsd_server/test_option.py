@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokersim.statsd_server.option import is_serve, parse_serve
+from brokersim.statsd_server.option import is_serve, parse_serve, parse_stats
 
 
 def test_serve_alone_listens_on_free_loopback_ports():
@@ -55,3 +55,34 @@ def test_which_destinations_ask_for_a_server():
     assert [is_serve(text) for text in ("serve", "serve:flush=1s", "server:8125", "mem:", "127.0.0.1:8125")] == [
         True, True, False, False, False,
     ]  # fmt: skip
+
+
+def test_a_target_and_the_words_behind_it():
+    plain = parse_stats("127.0.0.1:8125")
+    assert (plain.address, plain.dialect, plain.prefix, plain.server) == ("127.0.0.1:8125", "any", None, None)
+    told = parse_stats("[::1]:8125,dialect=statsd,names=journal")
+    assert (told.address, told.dialect, told.prefix) == ("[::1]:8125", "etsy", "flux.{module}")
+    assert parse_stats("mem:,names=rank").prefix == "flux.{module}.{rank}"
+    assert parse_stats("dialect=brubeck").address == ""
+    inside = parse_stats("serve:flush=0.1s,prefix=site.{module},dialect=etsy")
+    assert inside.server is not None
+    assert (inside.server.flush_s, inside.server.dialect, inside.prefix) == (0.1, "etsy", "site.{module}")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("localhost", "not a statsd target: 'localhost'; give HOST:PORT"),
+        ("h:70000", "not a statsd target"),
+        ("h:1,dialect=klingon", "no statsd dialect 'klingon'; there are any, strict"),
+        ("h:1,colour=red", "'colour' is none of dialect="),
+        ("h:1,brubeck", "'brubeck' is none of dialect="),
+        ("h:1,names=week7", "give names=rank or names=journal"),
+        ("h:1,names=rank,prefix=a", "say two things"),
+        ("serve:prefix=a b", "would be mangled"),
+        ("serve:names=x", "give names=rank"),
+    ],
+)
+def test_what_a_target_cannot_be_is_told(text: str, told: str):
+    with pytest.raises(ValueError, match=told):
+        parse_stats(text)

@@ -25,7 +25,8 @@ async def test_the_plain_targets():
         async with statistics_target(stats) as sink:
             assert isinstance(sink, kind)
             assert stats_attributes(sink) == {}
-            expected = {"BROKERSIM_STATS": "127.0.0.1:9"} if kind is UdpSink else {}
+            told = {"BROKERSIM_STATS": "127.0.0.1:9", "BROKERSIM_STATS_DIALECT": "any"}
+            expected = told if kind is UdpSink else {}
             assert stats_environment(sink) == expected
 
 
@@ -33,7 +34,8 @@ async def test_a_server_inside_is_told_to_commands_and_asked_by_tail():
     async with statistics_target("serve") as sink:
         assert isinstance(sink, EmbeddedAggregator)
         host, port = sink.server.udp_address or ("", 0)
-        assert stats_environment(sink) == {"BROKERSIM_STATS": f"{host}:{port}"}
+        told = {"BROKERSIM_STATS": f"{host}:{port}", "BROKERSIM_STATS_DIALECT": "strict"}
+        assert stats_environment(sink) == told
         assert stats_attributes(sink) == {"stats.http": sink.server.http_address}
     async with statistics_target("serve", clock="virtual") as sink:
         assert (stats_environment(sink), stats_attributes(sink)) == ({}, {})
@@ -41,10 +43,19 @@ async def test_a_server_inside_is_told_to_commands_and_asked_by_tail():
 
 async def test_a_server_beside_gets_the_packets():
     command = shlex.join([sys.executable, "-c", SERVER])
-    async with statistics_target(None, aggregator=command) as sink:
-        assert isinstance(sink, UdpSink)
-        assert sink.send(b"k:1|c")
-        assert stats_environment(sink) == {"BROKERSIM_STATS": sink.target.removeprefix("udp://")}
+    for stats, dialect in ((None, "any"), ("dialect=brubeck", "brubeck")):
+        async with statistics_target(stats, aggregator=command) as sink:
+            assert isinstance(sink, UdpSink)
+            assert sink.send(b"k:1|c")
+            told = {"BROKERSIM_STATS": sink.target, "BROKERSIM_STATS_DIALECT": dialect}
+            assert stats_environment(sink) == told
+
+
+async def test_a_server_elsewhere_is_written_for_as_it_is_named():
+    async with statistics_target("127.0.0.1:9,dialect=brubeck") as sink:
+        assert (sink.target, sink.dialect) == ("127.0.0.1:9", "brubeck")
+    async with statistics_target("serve:dialect=etsy,names=journal") as sink:
+        assert sink.dialect == "etsy"
 
 
 @pytest.mark.parametrize(
@@ -53,9 +64,10 @@ async def test_a_server_beside_gets_the_packets():
         ("serve", "x", "name two targets"),
         ("mem:", "x", "name two targets"),
         (None, "/nowhere/x", "cannot run '/nowhere/x'"),
-        ("nowhere", "x", "no statsd address"),
+        ("nowhere", "x", "not a statsd target"),
         ("serve:x=1", None, "is none of"),
-        ("nowhere", None, "no statsd address"),
+        ("nowhere", None, "not a statsd target"),
+        ("dialect=brubeck", None, "name no address; give HOST:PORT,dialect=brubeck"),
         ("serve:db=/nowhere/run.db", None, "/nowhere/run.db"),
     ],
 )

@@ -62,9 +62,8 @@ def _run(connection: socket.socket, path: Path) -> None:
 
 def _sink() -> Sink | None:
     """Where the module's own statistics go, if anywhere."""
-    address = os.environ.get("BROKERSIM_STATS") or os.environ.get("FLUX_FRIPP_STATSD")
     try:
-        return UdpSink(address) if address else None
+        return UdpSink.from_environment()
     except ValueError as error:
         print(error, file=sys.stderr)
         return None

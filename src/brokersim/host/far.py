@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -19,7 +18,6 @@ from brokersim.host.handler_table import EMPTY_TABLE
 from brokersim.host.life import EXITED, FINALIZING, Module
 from brokersim.host.loader import ModuleCode
 from brokersim.host.remote_handle import as_value
-from brokersim.host.repeating import every
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSYS, ENOTSUP, RequestError
 from brokersim.protocol.message import (
@@ -236,15 +234,10 @@ class FarInstance:
     def stats_client(self, handle: Handle) -> StatsClient:
         """The statsd context of the module."""
         # Not at the top: few modules have statistics of their own, and each would start slower by a third.
-        from brokersim.statsd.client import StatsClient
+        from brokersim.host.statistics import client_of
 
-        return StatsClient(
-            None if self._sink is None else self._sink.send,
-            prefix=f"flux.{handle.name}",
-            period=self.seconds("stats.period", 1.0),
-            start_timer=partial(every, handle),
-            clock=handle.now,
-        )
+        sink = self._sink
+        return client_of(handle, None if sink is None else sink.send, "" if sink is None else sink.dialect)
 
     def start_task(self, handle: Handle, request: Message | None, *_: object) -> None:
         """Raises RequestError, or answers with it: there is no trio here."""

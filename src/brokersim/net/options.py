@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from attrs import Attribute, field, frozen, validators
 
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
-from brokersim.statsd_server.option import is_serve, parse_serve
+from brokersim.statsd_server.option import parse_stats
 
 #: Modules of an instance that is not told otherwise, in load order.
 DEFAULT_MODULES = (
@@ -18,8 +17,6 @@ DEFAULT_MODULES = (
 )  # fmt: skip
 #: 2^16 ranks of one process each hold a few kB; more is a typing error rather than an experiment.
 MAX_SIZE = 65536
-
-_HOST_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\s]+):(?P<port>\d{1,5})", re.ASCII)
 
 
 def check_clock(text: str) -> str:
@@ -29,14 +26,9 @@ def check_clock(text: str) -> str:
 
 
 def check_stats(text: str) -> str:
-    """``HOST:PORT`` of a statsd server, or ``mem:`` (kept in process). Raises ValueError that says so."""
-    if is_serve(text):
-        parse_serve(text)
-        return text
-    match = _HOST_PORT.fullmatch(text)
-    if text == "mem:" or (match is not None and 0 < int(match["port"]) < 65536):
-        return text
-    raise ValueError(f"not a statsd target: {text!r}; give HOST:PORT (127.0.0.1:8125), serve or mem:")
+    """``HOST:PORT`` of a statsd server, ``serve`` or ``mem:`` (kept in process), and words. Raises ValueError."""
+    parse_stats(text)
+    return text
 
 
 def check_resources(text: str) -> str:

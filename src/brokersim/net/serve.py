@@ -21,7 +21,7 @@ from brokersim.net.connector import Connector
 from brokersim.net.discovery import instance_folders, is_alive
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
-from brokersim.program import run
+from brokersim.program import name_attributes, run
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
@@ -83,7 +83,7 @@ def settings_of(options: StartOptions) -> Settings:
         watchdog=_handler_timeout(options.attrs),
         resources=Resources.parse(options.resources),
         state_dir=None if state is None else state.resolve(),
-        attributes=options.attrs,
+        attributes={**name_attributes(options.stats), **options.attrs},
         conf=options.conf,
     )
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+from brokersim.statsd.receivers import ANY
+
 
 class Sink(Protocol):
-    """Takes packets without blocking. ``send`` is False if a packet was refused; it never raises."""
+    """Takes packets without blocking. ``send`` is False if a packet was refused; it never raises.
+
+    ``dialect`` is what the receiver reads (`brokersim.statsd.receivers.RECEIVERS`).
+    """
 
     target: str
+    dialect: str
     sent: int
     refused: int
 
@@ -32,6 +38,7 @@ class NullSink:
     """No target: packets are dropped and not counted."""
 
     target = ""
+    dialect = ANY
 
     def __init__(self) -> None:
         self.sent = 0
@@ -48,6 +55,7 @@ class MemorySink:
     """Keeps every packet with its reactor time in seconds."""
 
     target = "mem:"
+    dialect = "strict"
 
     def __init__(self) -> None:
         self.now: Callable[[], float] = lambda: 0.0

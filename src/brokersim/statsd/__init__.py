@@ -41,7 +41,7 @@ _FILES = {
     "AggregatorConfig": "config",
     "ConfigError": "config",
     "DIALECTS": "dialects",
-    "UnknownDialectError": "dialects",
+    "UnknownDialectError": "receivers",
     "BadLine": "flushed",
     "Flush": "flushed",
     "Health": "flushed",

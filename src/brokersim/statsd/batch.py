@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import attrs
 
-from brokersim.statsd.dialects import dialect_name
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number, format_number
 from brokersim.statsd.packet import MAX_PACKET, gauge_lines
+from brokersim.statsd.receivers import ANY, receiver_name
 
 
 class Entry(NamedTuple):
@@ -97,24 +97,24 @@ def _joined(separator: bytes, end: bytes) -> Writer:
 _totals = _joined(b"|C\n%b:", b"|C")
 _COMMON: dict[str, Writer] = {INC: _line_each(b"c"), TOTAL: _totals, GAUGE: _gauge, DELTA: _delta}
 _LINE_EACH: dict[str, Writer] = {**_COMMON, TIMING: _line_each(b"ms"), SET: _line_each(b"s")}
+_PACKED: dict[str, Writer] = {**_LINE_EACH, TIMING: _joined(b":", b"|ms")}
 _WRITERS: dict[str, dict[str, Writer]] = {
-    "strict": {**_LINE_EACH, TIMING: _joined(b":", b"|ms")},
+    ANY: _LINE_EACH,
+    "strict": _PACKED,
+    "dogstatsd": _PACKED,
     "etsy": {**_LINE_EACH, TIMING: _joined(b"|ms:", b"|ms")},
     "brubeck": _LINE_EACH,
     "collectd": _LINE_EACH,
 }
-# The others would add totals up, or not read them at all: they get the differences.
-UNDERSTANDS_TOTALS = frozenset({"strict", "brubeck"})
-WITHOUT_SETS = frozenset({"brubeck"})
 
 
 @attrs.frozen(kw_only=True)
 class Batch:
-    """A client's tables of one flush, written for servers of `dialect` under `prefix`."""
+    """A client's tables of one flush, written for the receiver `dialect` under `prefix`."""
 
     entries: tuple[Entry, ...]
     prefix: str = ""
-    dialect: str = attrs.field(default="strict", converter=dialect_name)
+    dialect: str = attrs.field(default="strict", converter=receiver_name)
 
     def groups(self) -> Iterator[Group]:
         """Everything as lines of at most `MAX_PACKET` bytes, in the order of the entries."""

@@ -17,17 +17,15 @@ from brokersim.statsd import fripp2021
 from brokersim.statsd.batch import (
     INC,
     TOTAL,
-    UNDERSTANDS_TOTALS,
-    WITHOUT_SETS,
     Batch,
     Entry,
     Group,
     pack_groups,
 )
-from brokersim.statsd.dialects import dialect_name
 from brokersim.statsd.names import check_name, join_name
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.packet import MAX_PACKET
+from brokersim.statsd.receivers import ANY, UNDERSTANDS_TOTALS, WITHOUT_SETS, receiver_name
 from brokersim.statsd.tables import Tables
 
 # A set's element must fit its line behind the longest name.
@@ -97,7 +95,8 @@ class StatsClient:
     is off for good. `start_timer(period, tick)` starts a *repeating* timer; it is called when something is queued,
     and cancelled by the first tick that finds nothing. Without it somebody must call `flush()`.
 
-    `period` is in seconds: 0 sends at once, below 0 counts as 0. `dialect` is the receiver's.
+    `period` is in seconds: 0 sends at once, below 0 counts as 0. `dialect` is the receiver's, one of
+    `receivers.RECEIVERS`: `any` writes what every server reads right, and therefore no sets.
     `compat="fripp-2021"` brings back that client's behaviour. Not safe between threads.
     Raises ValueError for an unknown dialect or compat, StatsNameError for a bad prefix.
     """
@@ -108,7 +107,7 @@ class StatsClient:
         *,
         prefix: str = "",
         period: float = 1.0,
-        dialect: str = "strict",
+        dialect: str = ANY,
         compat: str | None = None,
         start_timer: StartTimer | None = None,
         clock: Clock | None = None,
@@ -116,7 +115,7 @@ class StatsClient:
     ) -> None:
         if compat not in (None, fripp2021.NAME):
             raise ValueError(f"no such compat {compat!r}; there is {fripp2021.NAME!r}, or None")
-        self.dialect = dialect_name(dialect)
+        self.dialect = receiver_name(dialect)
         self.compat = compat
         self._send = send
         self._hand_over = hand_over

@@ -12,6 +12,7 @@ import attrs
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Interval, TimerInterval
+from brokersim.statsd.names import clean
 from brokersim.statsd.numbers import Number, format_number
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
 from brokersim.statsd.stream import Record, intervals
@@ -19,7 +20,7 @@ from brokersim.statsd.stream import Record, intervals
 
 @attrs.frozen(kw_only=True)
 class Contribution:
-    """One line that had to do with the series.
+    """One line that had to do with the series; of a bad one `effect` says why it had none.
 
     `packet` counts records from 1; `before` and `after` are what the key held in the interval: a sum, a value, how
     many samples or elements.
@@ -42,7 +43,7 @@ def explain(
     flush: float = 1.0,
     config: AggregatorConfig | None = None,
 ) -> list[Contribution]:
-    """Every line that went into `series`, in order; none if nothing did.
+    """Every line that went into `series` or should have, in order; none if there is no such line.
 
     `series` is a sender's key or any name the dialect flushes for it (`gauges.k`, `stats.timers.t.upper_90`).
     Raises StreamError, UnknownDialectError.
@@ -53,19 +54,24 @@ def explain(
     for flush_t, share in intervals(records, flush):
         for packet, (t, datagram) in share:
             for line in aggregator.dialect.lines(datagram[: aggregator.dialect.packet_limit]):
-                samples = [each for each in aggregator.dialect.judge(line).samples if wanted.has(each)]
-                before = [_held(aggregator, sample) for sample in samples[:1]]
+                judgement = aggregator.dialect.judge(line)
+                concerned = [each for each in judgement.samples if wanted.has(each)]
+                effects = [_EFFECTS[each.kind](each) for each in concerned]
+                if judgement.bad and (meant := wanted.meant_by(line)) is not None:
+                    concerned.append(meant)
+                    effects += [f"bad: {reason}" for reason in judgement.bad]
+                before = [_held(aggregator, sample) for sample in concerned[:1]]
                 aggregator.feed_lines([line], t=t)
-                if samples:
+                if concerned:
                     found.append(
                         Contribution(
                             packet=packet,
                             t=t,
                             flush_t=flush_t,
                             line=line,
-                            effect=", ".join(_EFFECTS[each.kind](each) for each in samples),
+                            effect=", ".join(effects),
                             before=before[0],
-                            after=_held(aggregator, samples[0]),
+                            after=_held(aggregator, concerned[0]),
                         )
                     )
         aggregator.flush(flush_t)
@@ -85,6 +91,16 @@ class _Wanted:
         if which not in self._known:
             self._known[which] = self._series == self._dialect.text(sample.key) or self._is_shown(*which)
         return self._known[which]
+
+    def meant_by(self, line: bytes) -> Sample | None:
+        """A bad line's key, if that is the one asked for: as it stands there, or as a good line's is stored."""
+        name = line.partition(b":")[0].partition(b"|")[0].rstrip(b"\r")
+        for key in (name, clean(name)):
+            for kind in KINDS:
+                sample = Sample(kind, key, 0)
+                if key and self.has(sample):
+                    return sample
+        return None
 
     def _is_shown(self, kind: str, key: bytes) -> bool:
         """A dialect of its own, so that rendering leaves no trace in the one that runs."""

@@ -13,12 +13,12 @@ import attrs
 
 from brokersim.statsd import fripp2021
 from brokersim.statsd.aggregator import Aggregator
-from brokersim.statsd.batch import UNDERSTANDS_TOTALS
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.collectd import LONGEST_KEY
 from brokersim.statsd.names import clean
 from brokersim.statsd.numbers import Number, format_number
 from brokersim.statsd.packet import MAX_PACKET, pack
+from brokersim.statsd.receivers import UNDERSTANDS_TOTALS
 from brokersim.statsd.retention import explain_retention
 from brokersim.statsd.sample import COUNTERS, GAUGES, Sample
 from brokersim.statsd.stream import Record, intervals
@@ -41,12 +41,16 @@ CODES: dict[str, tuple[str, str]] = {
     "S111": ("retention that whisper cannot keep", "use whole seconds"),
     "S112": ("gauge that drifts by a constant each flush: a value is sent as an increment",
              "send it without a sign"),
+    "S113": ("many values in one line to a server that takes one: of k:1:2:3|ms it keeps one, or none",
+             "send a line each, or name the server to the client (dialect=)"),
 }  # fmt: skip
 
 # Fewer equal steps may be chance; the same for totals that only grow.
 _STEPS_OF_A_DRIFT = 3
 _STEPS_OF_A_TOTAL = 3
 _TOTAL = re.compile(rb"\|C(?:\r?$|\||:)")
+# A number behind a number: what follows is no new value of a pipelined line.
+_PACKED = re.compile(rb":[+-]?[\d.]+:[+-]?[\d.:+-]+\|(?:ms|h|d|g|c)\b")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.;=\-]")
 
 
@@ -172,8 +176,11 @@ class _Linter:
         total_unknown = self._dialect.name not in UNDERSTANDS_TOTALS and _TOTAL.search(line) is not None
         if total_unknown:
             self._find("S104", where, name)
+        packed = not self._dialect.packs_values and _PACKED.search(line) is not None
+        if packed:
+            self._find("S113", where, self._dialect.text(raw_name))
         for reason in judgement.bad:
-            if not total_unknown:
+            if not (total_unknown or packed):
                 self._find("S107", where, name, reason)
         if judgement.samples:
             self._name(where, name, raw_name)

@@ -12,6 +12,11 @@ MAX_KEY = 900
 # Longer ones are not sent: the two lines that set a gauge below 0 must fit one packet with any number.
 MAX_SENT_KEY = 512
 
+# Where a module's own statistics are: beside its message counters, which have the same two parts. The seeds' names have
+# no rank, so the values of several ranks are one series: right for timings, wrong for gauges.
+MODULE_PREFIX = "flux.{module}.{rank}"
+JOURNAL_PREFIX = "flux.{module}"
+
 _BLANKS = re.compile(rb"\s+")
 _DROPPED = re.compile(rb"[^A-Za-z0-9_.;=\-]")
 _CLEAN = re.compile(rb"[A-Za-z0-9_.=\-]+")
@@ -66,3 +71,9 @@ def check_name(key: str) -> str:
             f"metric name {key!r} would be mangled by a statsd server; use letters, digits and _ . - ; ="
         )
     return key
+
+
+def module_prefix(template: str, module: str, rank: int) -> str:
+    """What stands before a module's names: `{module}` and `{rank}` filled in. Raises StatsNameError."""
+    prefix = template.replace("{module}", module).replace("{rank}", str(rank))
+    return check_name(prefix.rstrip("."))

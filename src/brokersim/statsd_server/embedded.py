@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from brokersim.statsd.receivers import receiver_name
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.statsd_server.settings import ServeSettings
 
@@ -28,6 +29,8 @@ class EmbeddedAggregator:
     ) -> None:
         self.sent = 0
         self.refused = 0
+        # The fast form where it is our own: many timings in a line, totals as they are.
+        self.dialect = receiver_name(settings.dialect)
         self.server = StatsdServer(settings, wall=wall, log=log)
         self._feed = self.server.feed
         self._is_closed = False

@@ -1,14 +1,20 @@
-"""Knows the words of ``--stats serve`` and which statsd server they mean; not how it is run."""
+"""Knows the words of ``--stats``: where statistics go, for whom and under which names; not how they get there."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import attrs
+
 from brokersim.protocol.duration import parse_duration
+from brokersim.statsd.names import JOURNAL_PREFIX, MODULE_PREFIX, module_prefix
+from brokersim.statsd.receivers import ANY, receiver_name
 from brokersim.statsd_server.settings import ServeSettings
 
 WORD: Final = "serve"
+MEMORY: Final = "mem:"
 _NOWHERE: Final = "none"
 #: Any free port: several instances of one user run side by side.
 _ANY_PORT: Final = "127.0.0.1:0"
@@ -24,6 +30,68 @@ _WORDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "db": ("outputs", "db:{}".format),
     "retention": ("retention", str),
 }
+_HOST_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\s]+):(?P<port>\d{1,5})", re.ASCII)
+_NAMES: Final[Mapping[str, str]] = {"rank": MODULE_PREFIX, "journal": JOURNAL_PREFIX}
+
+
+@attrs.frozen(kw_only=True)
+class StatsOption:
+    """What ``--stats`` says. ``address`` is HOST:PORT, ``mem:``, or empty where a server is yet to get one.
+
+    ``server`` is the one inside the instance; without it ``dialect`` is what the receiver reads. ``prefix`` stands
+    before the modules' names, ``{module}`` and ``{rank}`` in it; None: nothing is said of it.
+    """
+
+    address: str = ""
+    server: ServeSettings | None = None
+    dialect: str = ANY
+    prefix: str | None = None
+
+
+def parse_stats(text: str, *, sockets: bool = True) -> StatsOption:
+    """``HOST:PORT``, ``mem:`` or ``serve``, and ``WORD=VALUE`` behind it. Raises ValueError that says what is right.
+
+    Words of every target: ``names=rank|journal``, ``prefix=TEMPLATE``. Of a server elsewhere: ``dialect=NAME``, and
+    with words only it is one without an address. For ``serve`` see `parse_serve`.
+    """
+    if is_serve(text):
+        return StatsOption(server=parse_serve(text, sockets=sockets), prefix=_named(_words_of(text)[1]))
+    address, words = _words_of(text)
+    dialect = words.get("dialect", ANY)
+    if unknown := words.keys() - {"dialect", "names", "prefix"}:
+        raise ValueError(
+            f"not a statsd target: {text!r}; {min(unknown)!r} is none of dialect=, names=, prefix= "
+            "(127.0.0.1:8125,dialect=brubeck)"
+        )
+    if address != MEMORY and address:
+        _check_address(address)
+    return StatsOption(address=address, dialect=receiver_name(dialect), prefix=_named(words))
+
+
+def _words_of(text: str) -> tuple[str, dict[str, str]]:
+    """What is before the words, and the words."""
+    head, *rest = text.removeprefix(f"{WORD}:").split(",")
+    if "=" in head:
+        head, rest = "", [head, *rest]
+    return head, {name: value for name, _, value in (part.partition("=") for part in rest)}
+
+
+def _check_address(address: str) -> None:
+    match = _HOST_PORT.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise ValueError(f"not a statsd target: {address!r}; give HOST:PORT (127.0.0.1:8125), serve or mem:")
+
+
+def _named(words: Mapping[str, str]) -> str | None:
+    """The template that ``names=`` or ``prefix=`` stands for."""
+    names, prefix = words.get("names"), words.get("prefix")
+    if names is not None and names not in _NAMES:
+        raise ValueError(f"names={names}: give names={' or names='.join(_NAMES)}, or prefix=TEMPLATE")
+    if names is not None and prefix is not None:
+        raise ValueError(f"names={names} and prefix={prefix} say two things; give one")
+    if prefix is not None:
+        module_prefix(prefix, "module", 0)
+    return prefix if names is None else _NAMES[names]
 
 
 def is_serve(text: str) -> bool:
@@ -43,9 +111,11 @@ def parse_serve(text: str, *, sockets: bool = True) -> ServeSettings:
     word, _, rest = text.partition(":")
     for part in rest.split(",") if rest else ():
         name, equals, value = part.partition("=")
+        if value and name in ("names", "prefix"):
+            continue  # of the instance, not of the server
         if not equals or name not in _WORDS or not value:
             raise ValueError(
-                f"not a statsd server: {text!r}; {part!r} is none of {'=, '.join(_WORDS)}= "
+                f"not a statsd server: {text!r}; {part!r} is none of {'=, '.join(_WORDS)}=, names=, prefix= "
                 "(serve:flush=0.1s,db=run.db)"
             )
         field, read = _WORDS[name]

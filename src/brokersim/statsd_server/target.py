@@ -11,7 +11,7 @@ from brokersim.protocol.settings import ClockKind
 from brokersim.routing.sink import Sink
 from brokersim.statsd_server.aggregator_process import AggregatorError, SupervisedAggregator
 from brokersim.statsd_server.embedded import EmbeddedAggregator
-from brokersim.statsd_server.option import is_serve, parse_serve
+from brokersim.statsd_server.option import MEMORY, StatsOption, parse_stats
 from brokersim.statsd_server.udp import UdpSink
 
 _UDP = "udp://"
@@ -31,7 +31,7 @@ async def statistics_target(
 ) -> AsyncIterator[Sink]:
     """The sink of an instance that runs in the block: what it needs is started before and ended after it.
 
-    ``stats`` is as for ``start --stats``: None, ``mem:``, HOST:PORT or ``serve[:WORD=VALUE,...]``. ``aggregator`` is
+    ``stats`` is as for ``start --stats``: None, or what `parse_stats` reads. ``aggregator`` is
     the command of a statsd server, told ``stats`` or else a free port. ``log`` gets what an operator should see.
     Raises TargetError that says what is wrong.
     """
@@ -50,29 +50,28 @@ async def _opened(
     clock: ClockKind,
     log: Callable[[str], None] | None,
 ) -> Sink:
-    serves = stats is not None and is_serve(stats)
+    option = StatsOption() if stats is None else parse_stats(stats, sockets=not clock.is_virtual)
     if aggregator is not None:
-        if serves or stats == "mem:":
+        if option.server is not None or option.address == MEMORY:
             told = f"--stats {stats} and --with-aggregator name two targets"
             raise ValueError(f"{told}; give HOST:PORT or leave --stats away")
-        supervised = SupervisedAggregator(aggregator, address=stats, log=log)
+        supervised = SupervisedAggregator(aggregator, address=option.address or None, log=log)
         await around.enter_async_context(supervised.running())
-        return make_sink(supervised.address)
-    if stats is None or not serves:
+        return UdpSink(supervised.address, option.dialect)
+    if option.server is None:
         return make_sink(stats)
-    settings = parse_serve(stats, sockets=not clock.is_virtual)
-    embedded = EmbeddedAggregator(settings, wall=time.time if clock.speed == 1 else None, log=log)
+    embedded = EmbeddedAggregator(option.server, wall=time.time if clock.speed == 1 else None, log=log)
     return await around.enter_async_context(embedded.running())
 
 
 def stats_environment(sink: Sink) -> dict[str, str]:
-    """What a command inside is told: BROKERSIM_STATS, where it may send statistics of its own."""
+    """What a command inside is told: where it may send statistics of its own, and what is read there."""
     address = ""
     if isinstance(sink, EmbeddedAggregator) and sink.server.udp_address is not None:
         address = next(each for each in sink.server.addresses if each.startswith(_UDP))
     elif isinstance(sink, UdpSink):
         address = sink.target
-    return {"BROKERSIM_STATS": address.removeprefix(_UDP)} if address else {}
+    return UdpSink.environment(address.removeprefix(_UDP), sink.dialect) if address else {}
 
 
 def stats_attributes(sink: Sink) -> dict[str, str]:

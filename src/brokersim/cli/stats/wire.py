@@ -15,18 +15,17 @@ from brokersim.statsd.aggregator import SenderOf
 from brokersim.statsd.plain import Packet
 from brokersim.statsd_server.settings import RECEIVE_BUFFER, ServeError, parse_listen
 from brokersim.statsd_server.sockets import DatagramSocket, bind
-from brokersim.statsd_server.udp import parse_address
+from brokersim.statsd_server.udp import parse_address, stats_variable
 
 #: statsd's own port.
 DEFAULT_TARGET: Final = "127.0.0.1:8125"
-_TARGET_VARIABLES: Final = ("BROKERSIM_STATS", "FLUX_FRIPP_STATSD")
 #: Seconds a full send buffer may stay full before the packet counts as refused.
 _PATIENCE: Final = 1.0
 
 
 def default_target() -> str:
     """Where statsd is: BROKERSIM_STATS, else FLUX_FRIPP_STATSD, else 127.0.0.1:8125."""
-    return next(filter(None, map(os.environ.get, _TARGET_VARIABLES)), DEFAULT_TARGET)
+    return stats_variable().partition(",")[0] or DEFAULT_TARGET
 
 
 class Sender:

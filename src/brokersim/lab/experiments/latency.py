@@ -119,7 +119,7 @@ async def _observe(plan: Plan, timing: str) -> LatencyRun:
         size=plan.size,
         clock=plan.clock,
         seed=plan.seed,
-        stats="mem:",
+        stats="mem:,names=journal",
         cost=plan.cost,
         resources=plan.resources,
         attrs={"content.purge-target-size": str(plan.cache_bytes), "content.purge-old-entry": "1"},

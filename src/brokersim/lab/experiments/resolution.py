@@ -171,7 +171,7 @@ def _in_seconds(points: Mapping[str, Iterable[tuple[int, float]]]) -> dict[str, 
 
 async def _observe(plan: Plan, timer: float) -> TimerRun:
     async with open_instance(
-        size=plan.size, clock=plan.clock, seed=plan.seed, stats="mem:", cost=plan.cost,
+        size=plan.size, clock=plan.clock, seed=plan.seed, stats="mem:,names=journal", cost=plan.cost,
         # As in the journal each timing is sent at once.
         resources=f"{plan.size}x{plan.cores}", attrs={"stats.period": "0"},
     ) as instance:  # fmt: skip

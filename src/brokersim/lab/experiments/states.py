@@ -109,7 +109,7 @@ async def states_run(plan: Plan, form: str) -> StatesRun:
         size=plan.size,
         clock=plan.clock,
         seed=plan.seed,
-        stats="mem:",
+        stats="mem:,names=journal",
         cost=plan.cost,
         resources=plan.resources,
     ) as instance:

@@ -238,7 +238,8 @@ def _start_instance(plan: Plan, hook: str, stats: str) -> tuple[str, Callable[[]
     ]
     command += ["--fake-resources", plan.load().resources]
     if hook != "none":
-        command += ["--stats", stats, "--hook", hook]
+        # Read here, by the strict grammar: timings may come packed.
+        command += ["--stats", f"{stats},dialect=strict", "--hook", hook]
     environment = {name: value for name, value in os.environ.items() if name != "FLUX_FRIPP_STATSD"}
     started = subprocess.run(command, env=environment, capture_output=True, text=True)
     uri = started.stdout.partition(" ")[0]

@@ -60,6 +60,7 @@ class PacketCount:
     """
 
     target = "mem:"
+    dialect = "strict"
 
     def __init__(self) -> None:
         #: Whose time the windows are of; set before anything is sent.

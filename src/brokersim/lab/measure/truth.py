@@ -89,7 +89,11 @@ def record(workload: str, jobs: int, seed: int) -> Truth:
 
 async def _record(workload: str, jobs: int, seed: int) -> Truth:
     async with open_instance(
-        seed=seed, stats="mem:", attrs={"stats.period": "0"}, cost=CostModel(packet_s=0), resources="1x16"
+        seed=seed,
+        stats="mem:,names=journal",
+        attrs={"stats.period": "0"},
+        cost=CostModel(packet_s=0),
+        resources="1x16",
     ) as instance:
         recorder = Recorder(instance)
         await WORKLOADS[workload](instance, jobs, random.Random(f"{workload}/{seed}"))

@@ -11,15 +11,14 @@ from brokersim.statsd.dialects.brubeck import Brubeck
 from brokersim.statsd.dialects.collectd import Collectd
 from brokersim.statsd.dialects.etsy import Etsy
 from brokersim.statsd.dialects.strict import Strict
+from brokersim.statsd.receivers import UnknownDialectError
+
+__all__ = ["DIALECTS", "UnknownDialectError", "dialect_name", "open_dialect"]
 
 DIALECTS: tuple[str, ...] = ("strict", "etsy", "brubeck", "collectd")
 _CLASSES: dict[str, type[Dialect]] = {each.name: each for each in (Strict, Etsy, Brubeck, Collectd)}
 # Strict reads all of DogStatsD's metrics; `prom` names the output, and what is read for it is strict too.
 _ALIASES = {"statsd": "etsy", "dogstatsd": "strict", "prom": "strict"}
-
-
-class UnknownDialectError(ValueError):
-    """No dialect of that name."""
 
 
 def dialect_name(name: str) -> str:
