@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -534,3 +535,66 @@ def test_an_instance_that_ends_under_a_client_is_exit_3(tmp_path: Path, detached
         _, err = sub.communicate(timeout=TIMEOUT)
     assert sub.returncode == 3
     assert err.splitlines()[0] == f"error: {uri}: the instance closed the connection"
+
+
+# --- several instances
+
+
+def test_ps_lists_what_runs_by_name_and_a_name_stands_for_the_address(
+    detached: Detached, tmp_path: Path
+) -> None:
+    first, pid = detached("--name", "dev")
+    second, _ = detached("-s", "2", "--clock", "virtual")
+    rows = {row["name"]: row for row in json.loads(brokersim(tmp_path, "ps", "--json").stdout)}
+    assert rows["dev"] == {
+        "name": "dev",
+        "uri": first,
+        "pid": pid,
+        "size": 1,
+        "clock": "real",
+        "command": None,
+        "uptime": rows["dev"]["uptime"],
+    }
+    (other,) = set(rows) - {"dev"}
+    assert (rows[other]["uri"], rows[other]["size"], rows[other]["clock"]) == (second, 2, "virtual")
+    assert brokersim(tmp_path, "-u", "dev", "getattr", "local-uri").stdout == f"{first}\n"
+    unnamed = brokersim(tmp_path, "status")
+    assert (unnamed.returncode, "2 instances of yours are running" in unnamed.stderr) == (3, True)
+    assert "brokersim ps" in unnamed.stderr
+    wrong = brokersim(tmp_path, "-u", "nobody", "status")
+    assert (wrong.returncode, "no instance of yours is called 'nobody'" in wrong.stderr) == (3, True)
+    taken = brokersim(tmp_path, "start", "-d", "--name", "dev")
+    assert (taken.returncode, "'dev' is running already" in taken.stderr) == (1, True)
+    assert brokersim(tmp_path, "-u", "dev", "stop").returncode == 0
+    assert [row["name"] for row in json.loads(brokersim(tmp_path, "ps", "--json").stdout)] == [other]
+
+
+def test_ps_names_an_instance_that_does_not_answer_and_is_not_held_up(tmp_path: Path) -> None:
+    folder = tmp_path / "brokersim" / "stuck"
+    folder.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "local-0"))
+        listener.listen()
+        done = brokersim(tmp_path, "ps")
+    assert done.stdout.splitlines()[1].split() == [
+        *("stuck", "-", "-", "no", "answer", "-", "-"),
+        f"local://{folder}/local-0",
+    ]
+
+
+def test_ps_shows_the_command_inside(short_tmp: Path, uri: str) -> None:
+    rows = json.loads(brokersim(short_tmp, "ps", "--json").stdout)
+    assert [row["command"] for row in rows if row["uri"] == uri] == ["sh -c 'echo $BROKERSIM_URI; read x'"]
+
+
+def test_a_detached_start_tells_in_json(detached: Detached, tmp_path: Path) -> None:
+    done = brokersim(tmp_path, "start", "-d", "-m", "none", "--name", "one", "--json")
+    told = json.loads(done.stdout)
+    assert (told["name"], told["size"], told["uri"].endswith("/one/local-0")) == ("one", 1, True)
+    assert brokersim(tmp_path, "-u", told["uri"], "stop").returncode == 0
+
+
+def test_stop_ends_an_instance_whose_time_stands_still(detached: Detached, tmp_path: Path) -> None:
+    """Under the virtual clock what a client's request put off "until this turn is over" needs no time to pass."""
+    uri, _ = detached("--clock", "virtual")
+    assert brokersim(tmp_path, "-u", uri, "--timeout", "10s", "stop").returncode == 0

@@ -32,6 +32,9 @@ class StartError(Exception):
     pass
 
 
+DETACHED = types.SimpleNamespace(name="x", uri="local:///x/local-0", pid=7, size=1)
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
     for name in ("BROKERSIM_SEED", "FLUX_FRIPP_STATSD", "BROKERSIM_MODULE_PATH", "BROKERSIM_CONFIG"):
@@ -40,6 +43,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
     monkeypatch.chdir(tmp_path)
     serve: Any = types.ModuleType("brokersim.net.serve")
     serve.run_instance = Started()
+    serve.detach = lambda options: serve.run_instance(options) or DETACHED
     serve.StartError = StartError
     monkeypatch.setitem(sys.modules, "brokersim.net.serve", serve)
     return serve.run_instance

@@ -89,8 +89,12 @@ def test_several_live_instances_must_be_told_apart(sockets: Sockets, environ: di
     first, second = sockets.make("a"), sockets.make("b")
     with pytest.raises(NoInstance, match="2 instances of yours are running") as caught:
         find_uri(None, environ)
-    assert caught.value.hint == f"they are: {first} {second}"
-    assert caught.value.attempt == f"export BROKERSIM_URI={first}"
+    assert caught.value.hint == "they are: a b"
+    assert caught.value.attempt == f"brokersim ps, then -u a; or export BROKERSIM_URI={first}"
+    assert (find_uri("a", environ), find_uri("b", environ)) == (first, second)
+    with pytest.raises(NoInstance, match="no instance of yours is called 'c'") as caught:
+        find_uri("c", environ)
+    assert caught.value.hint == "these run: a b"
 
 
 def test_a_folder_of_somebody_else_is_passed_over(

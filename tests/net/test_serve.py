@@ -164,15 +164,15 @@ def detached(tmp_path):
         text = (
             "from pathlib import Path, PosixPath\n"
             "from brokersim.net.options import StartOptions\n"
-            "from brokersim.net.serve import run_instance, StartError\n"
-            f"try: raise SystemExit(run_instance(StartOptions(detach=True, {arguments})))\n"
+            "from brokersim.net.serve import detach, StartError\n"
+            f"try: made = detach(StartOptions(detach=True, {arguments}))\n"
             "except StartError as error: raise SystemExit(f'StartError: {error}')\n"
+            "print(made.uri, made.pid)\n"
         )
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=30)
         if done.returncode:
             raise StartError(done.stderr)
-        uri, word, pid, *_ = done.stdout.split()
-        assert word == "pid"
+        uri, pid = done.stdout.split()
         pids.append(int(pid))
         return uri, int(pid)
 

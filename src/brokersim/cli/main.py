@@ -26,7 +26,7 @@ brokersim — run broker modules, count their messages, test the counts
   brokersim module debug -s 0x1000 kvs     emit flux.kvs.<rank>.<type> gauges
   brokersim top                            watch all of it: rates, queues, masks; ? shows keys
 
-Instance    start  status  stop  dmesg  uptime  version  getattr  setattr  lsattr  completion
+Instance    start  ps  status  stop  dmesg  uptime  version  getattr|setattr|lsattr  completion
 Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
 Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
@@ -35,11 +35,12 @@ Work        cron interval|event|at|list|stop|start|delete|sync
 Statistics  stats  top                   Experiments  bench  report  check  runs
 Overlay     overlay status|trace|fault
 
-Options: -u URI  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
+Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""
 
 _LAZY = {
     "start": "brokersim.cli.start:start",
+    "ps": "brokersim.cli.ps:ps",
     "status": "brokersim.cli.instance:status",
     "stop": "brokersim.cli.instance:stop",
     "dmesg": "brokersim.cli.dmesg:dmesg",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -161,11 +162,19 @@ class Session:
         """Bytes as they are."""
         click.echo(data, nl=False)
 
-    def table(self, titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A list as aligned columns, or as ``--tsv``; ``-n`` leaves the titles away."""
-        from brokersim.cli.table import render
+    def table(
+        self, titles: Sequence[str], rows: Iterable[Sequence[object]], drop: Sequence[str] = ()
+    ) -> None:
+        """A list as aligned columns, or as ``--tsv``; ``-n`` leaves the titles away.
 
-        text = render(titles, [[cell(one) for one in row] for row in rows], self.tsv, self.header)
+        On a terminal that is too narrow the columns of ``drop`` go, first named first, until the rest fits.
+        """
+        from brokersim.cli.table import fitting, render
+
+        cells = [[cell(one) for one in row] for row in rows]
+        if sys.stdout.isatty() and not self.tsv:
+            titles, cells = fitting(titles, cells, shutil.get_terminal_size().columns, drop)
+        text = render(titles, cells, self.tsv, self.header)
         if text:
             self.out(text)
 

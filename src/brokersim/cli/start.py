@@ -13,7 +13,7 @@ import msgspec
 
 from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
 from brokersim.cli.config import Config, find, load
-from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.errors import FAILED, FINE, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT
 from brokersim.net.options import StartOptions
@@ -49,6 +49,7 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 @click.option("--conf", multiple=True, type=ASSIGNMENT, metavar="K=V", hidden=True)
 @click.option("--statedir", "state_dir", metavar="DIR", help="keep content there  [in memory]")
 @click.option("--rundir", "run_dir", metavar="DIR", hidden=True)
+@click.option("--name", metavar="N", help="call it N; -u N finds it, brokersim ps lists it")
 @click.option("-d", "--detach", is_flag=True, help="print URI and pid, return")
 @click.argument("command", metavar="[-- CMD [ARG]...]", nargs=-1)
 @pass_session
@@ -60,11 +61,18 @@ def start(session: Session, /, **given: Any) -> int:
     if options.spins:
         session.say("warning: hook idle under a real clock: the modules will spin and use a whole core")
     # Late: this brings in trio, which no other command needs.
-    from brokersim.net.serve import StartError, run_instance
+    from brokersim.net.serve import StartError, detach, run_instance
 
     sys.stdout.flush()
     try:
-        return run_instance(options)
+        if not options.detach:
+            return run_instance(options)
+        made = detach(options)
+        if session.json:
+            session.emit({"name": made.name, "uri": made.uri, "pid": made.pid, "size": made.size})
+        else:
+            session.out(f"{made.uri}  pid {made.pid}  size {made.size}")
+        return FINE
     except StartError as error:
         raise CommandError(str(error), code=FAILED) from None
 
@@ -90,6 +98,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "conf": _conf(config.conf, given["conf"]),
         "state_dir": _path(_first(given["state_dir"], file.get("state_dir"))),
         "run_dir": _path(given["run_dir"]),
+        "name": given["name"],
         "detach": given["detach"] or None,
         "command": given["command"] or None,
     }

@@ -24,6 +24,20 @@ def render(
     )
 
 
+def fitting(
+    titles: Sequence[str], rows: list[list[str]], width: int, drop: Sequence[str]
+) -> tuple[Sequence[str], list[list[str]]]:
+    """The same table without as many columns of ``drop``, in that order, as keep it from ``width`` characters."""
+    for title in drop:
+        lines = [titles, *rows]
+        widths = [max(len(line[at]) for line in lines) for at in range(len(titles))]
+        if sum(widths) + len(_GAP) * (len(titles) - 1) <= width:
+            break
+        gone = titles.index(title)
+        titles, *rows = ([*line[:gone], *line[gone + 1 :]] for line in lines)
+    return titles, rows
+
+
 def _is_numeric(column: Sequence[str]) -> bool:
     """Numbers, and perhaps places where there is none."""
     there = [cell for cell in column if cell != _NOTHING]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,8 @@ SCHEME = "local://"
 #: Longest path of a Unix socket in bytes: sun_path is 108 with its NUL.
 MAX_PATH = 107
 ENVIRONMENT = ("BROKERSIM_URI", "FLUX_URI")
+#: What ``start --name`` takes: it becomes a folder's name, and stands where an address may.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
 
 
 class NoInstance(Exception):
@@ -27,7 +30,7 @@ def socket_path(uri: str) -> str:
     """The path in ``local:///path``. Raises ValueError for another scheme, a relative or a too long path."""
     path = uri.removeprefix(SCHEME)
     if path == uri or not path.startswith("/"):
-        raise ValueError(f"not a socket address: {uri!r}; give local:///absolute/path/local-0")
+        raise ValueError(f"not a socket address: {uri!r}; give local:///absolute/path/local-0 or a name")
     size = len(os.fsencode(path))
     if size > MAX_PATH:
         raise ValueError(f"socket path of {size} bytes, a Unix socket allows {MAX_PATH}: {path}")
@@ -43,16 +46,43 @@ def rank_uri(uri: str, rank: int) -> str:
 def find_uri(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Whom to talk to: ``explicit``, else BROKERSIM_URI, else FLUX_URI, else this user's only live instance.
 
-    Raises NoInstance if none lives or several do; ValueError if what was given is no address.
+    ``explicit`` is an address or a name that `brokersim ps` shows. Raises NoInstance if none lives, several do, or
+    none has that name; ValueError if what was given is neither an address nor a name.
     """
+    if explicit and NAME.fullmatch(explicit):
+        return _named(explicit, environ)
     for uri in (explicit, *(environ.get(name) for name in ENVIRONMENT)):
         if uri:
             socket_path(uri)
             return uri
-    alive = [path for path in candidate_sockets(environ) if is_alive(path)]
+    alive = live_sockets(environ)
     if len(alive) == 1:
         return f"{SCHEME}{alive[0]}"
     raise _several(alive) if alive else _none()
+
+
+def live_sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Rank 0's sockets of this user's instances that somebody listens on, in name order."""
+    return [path for path in candidate_sockets(environ) if is_alive(path)]
+
+
+def name_of(path: Path) -> str:
+    """What an instance is called whose rank 0 listens there: its folder's name, given (``--name``) or drawn."""
+    return path.parent.name
+
+
+def _named(name: str, environ: Mapping[str, str]) -> str:
+    alive = live_sockets(environ)
+    for path in alive:
+        if name_of(path) == name:
+            return f"{SCHEME}{path}"
+    if not alive:
+        raise _none()
+    raise NoInstance(
+        f"no instance of yours is called {name!r}",
+        hint=f"these run: {' '.join(map(name_of, alive))}",
+        attempt="brokersim ps",
+    )
 
 
 def _none() -> NoInstance:
@@ -63,11 +93,11 @@ def _none() -> NoInstance:
 
 
 def _several(alive: list[Path]) -> NoInstance:
-    uris = [f"{SCHEME}{path}" for path in alive]
+    names = [name_of(path) for path in alive]
     return NoInstance(
-        f"{len(uris)} instances of yours are running and none was named",
-        hint=f"they are: {' '.join(uris)}",
-        attempt=f"export BROKERSIM_URI={uris[0]}",
+        f"{len(names)} instances of yours are running and none was named",
+        hint=f"they are: {' '.join(names)}",
+        attempt=f"brokersim ps, then -u {names[0]}; or export BROKERSIM_URI={SCHEME}{alive[0]}",
     )
 
 

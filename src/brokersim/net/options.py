@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
+from brokersim.net.discovery import NAME
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
 from brokersim.statsd_server.option import parse_stats
@@ -69,12 +70,18 @@ def _check_command(_instance: object, _attribute: Attribute[Any], command: tuple
         raise ValueError("the command after -- is empty; leave -- away for a shell")
 
 
+def _check_name(_instance: object, _attribute: Attribute[Any], name: str | None) -> None:
+    if name is not None and NAME.fullmatch(name) is None:
+        raise ValueError(f"not a name: {name!r}; give up to 32 of letters, digits, '_', '.', '-'")
+
+
 @frozen(kw_only=True)
 class StartOptions:
     """Everything one instance is started with, checked. Building it raises ValueError naming the bad setting.
 
     ``command`` is run inside the instance; with ``None`` a shell is, or nothing if ``detach``. ``state_dir``
-    keeps content between runs (none: in memory); ``run_dir`` holds the sockets (none: chosen at start).
+    keeps content between runs (none: in memory); ``run_dir`` holds the sockets (none: chosen at start);
+    ``name`` is what the instance is called (none: drawn).
     ``attrs`` and ``conf`` become broker attributes and configuration values.
     """
 
@@ -92,6 +99,7 @@ class StartOptions:
     resources: str = field(default="1x4", validator=_checked_by(check_resources))
     state_dir: Path | None = None
     run_dir: Path | None = None
+    name: str | None = field(default=None, validator=_check_name)
     detach: bool = False
     command: tuple[str, ...] | None = field(default=None, validator=_check_command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import sys
@@ -18,7 +19,7 @@ import trio
 
 from brokersim.instance import Instance, Settings
 from brokersim.net.connector import Connector
-from brokersim.net.discovery import instance_folders, is_alive
+from brokersim.net.discovery import SCHEME, instance_folders, is_alive, name_of, socket_path
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
 from brokersim.program import name_attributes, run
@@ -54,11 +55,9 @@ class Watch(Protocol):
 def run_instance(options: StartOptions, watch: Watch | None = None) -> int:
     """Start an instance, run what it is for, end it. Returns the exit code; raises StartError.
 
-    With a command, that is the command's; a detached instance prints its address and runs until it is stopped.
+    With a command, that is the command's. One in the background is `detach`'s.
     """
-    if options.detach:
-        return _detached(options)
-    with _run_folder(options.run_dir) as folder:
+    with _run_folder(options) as folder:
         return run(_serve, options, folder, None, watch, clock=options.clock)
 
 
@@ -119,7 +118,11 @@ async def _serve_instance(
     options: StartOptions, instance: Instance, folder: Path, ready: int | None, watch: Watch | None
 ) -> int:
     connector = Connector(instance, folder)
-    fixed = {"rundir": str(folder), **stats_attributes(instance.sink)}
+    fixed = {
+        "rundir": str(folder),
+        "brokersim.command": _command_line(options),
+        **stats_attributes(instance.sink),
+    }
     for broker in (instance.broker(rank) for rank in range(options.size)):
         for name, value in fixed.items():
             broker.attributes.fix(name, value)
@@ -135,6 +138,15 @@ async def _serve_instance(
         raise StartError(error.text) from None
     finally:
         connector.close()
+
+
+def _command_line(options: StartOptions) -> str:
+    """What the instance is there for, as one types it; of one in the background there is nothing to say."""
+    return "" if options.detach else shlex.join(options.command or (_shell(),))
+
+
+def _shell() -> str:
+    return os.environ.get("SHELL") or "/bin/sh"
 
 
 async def _run_until_end(
@@ -174,7 +186,7 @@ async def _run_command(options: StartOptions, instance: Instance, uri: str, stdo
     }
     command = options.command
     if command is None:
-        command = (os.environ.get("SHELL") or "/bin/sh",)
+        command = (_shell(),)
         modules = len(instance.modules(0))
         print(
             f"brokersim {instance.broker(0).attributes.get('version')} · size {instance.size} · {modules} modules"
@@ -221,8 +233,9 @@ async def _stop_on_signal(instance: Instance) -> None:
 
 
 @contextmanager
-def _run_folder(chosen: Path | None) -> Iterator[Path]:
+def _run_folder(options: StartOptions) -> Iterator[Path]:
     """The folder of the sockets, mode 0700; one made here is removed at the end."""
+    chosen = options.run_dir
     if chosen is not None:
         try:
             chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -230,14 +243,15 @@ def _run_folder(chosen: Path | None) -> Iterator[Path]:
             raise StartError(f"run directory {chosen}: {error.strerror}") from None
         yield chosen.resolve()
         return
-    folder = _new_folder()
+    folder = _new_folder(options.name)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _new_folder() -> Path:
+def _new_folder(name: str | None) -> Path:
+    """A new folder for one instance, called ``name`` or drawn. Raises StartError, also for a name that is taken."""
     failure: OSError | None = None
     for parent in instance_folders():
         try:
@@ -245,13 +259,24 @@ def _new_folder() -> Path:
             if parent.stat().st_uid != os.getuid():
                 raise PermissionError(1, f"{parent} belongs to somebody else")
             _sweep(parent)
-            folder = parent / secrets.token_urlsafe(3)
+            folder = parent / (name or f"i{secrets.token_hex(3)}")
             folder.mkdir(mode=0o700)
+        except FileExistsError:
+            if name is not None:
+                raise StartError(_taken(name, folder)) from None
         except OSError as error:
             failure = error
         else:
             return folder
     raise StartError(f"no folder for the sockets: {failure}")
+
+
+def _taken(name: str, folder: Path) -> str:
+    if is_alive(folder / "local-0"):
+        return f"an instance called {name!r} is running already; brokersim ps lists yours"
+    return (
+        f"{folder} is in the way: instance {name!r} is starting, or was killed while it did; remove it then"
+    )
 
 
 def _sweep(parent: Path) -> None:
@@ -262,20 +287,32 @@ def _sweep(parent: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _detached(options: StartOptions) -> int:
-    """Start the instance in a process of its own, in its own session; return once it can be talked to."""
+@attrs.frozen(kw_only=True)
+class Detached:
+    """An instance that runs in the background: how it is called and reached, its process, its brokers."""
+
+    name: str
+    uri: str
+    pid: int
+    size: int
+
+
+def detach(options: StartOptions) -> Detached:
+    """Start the instance in a process of its own, in its own session; return once it can be talked to.
+
+    Raises StartError with what kept it from that.
+    """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid:
         os.close(writer)
         with os.fdopen(reader) as pipe:
-            line = pipe.readline().strip()
+            uri = pipe.readline().strip()
             rest = pipe.read().strip()
-        if not line.startswith("local://"):
+        if not uri.startswith(SCHEME):
             os.waitpid(pid, 0)
-            raise StartError(rest or line or "the instance ended before it was ready")
-        print(f"{line}  pid {pid}  size {options.size}")
-        return 0
+            raise StartError(rest or uri or "the instance ended before it was ready")
+        return Detached(name=name_of(Path(socket_path(uri))), uri=uri, pid=pid, size=options.size)
     os.close(reader)
     os.setsid()
     code = 1
@@ -283,7 +320,7 @@ def _detached(options: StartOptions) -> int:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        with _run_folder(options.run_dir) as folder:
+        with _run_folder(options) as folder:
             code = run(_serve, attrs.evolve(options, command=None), folder, writer, clock=options.clock)
     except StartError as error:
         os.write(writer, f"\n{error}".encode())

@@ -319,13 +319,17 @@ class Runner:
         if self._posts or self._stopping:
             self.wake()
             return 0.0
+        due = self.reactor.next_due()
+        if due is not None and due <= clock.now and not self._hold:
+            # Put off by a client's request that drained here: it needs no time, so nobody has to wait for it.
+            self.wake()
+            return 0.0
         if self._hold or not self._is_waited_for():
             return math.inf
         if not self.is_settled():
             self._look_again = min(2 * self._look_again, _LOOK_SELDOM)
             return self._look_again
         self._look_again = _LOOK_AGAIN / 2
-        due = self.reactor.next_due()
         if due is None and deadline == math.inf:
             return self._deadlock()
         if due is None or due > deadline:
