@@ -88,15 +88,11 @@ class Plugin:
 
     def send_stats(self, packet: bytes) -> bool:
         """A statsd packet as it is, to where the instance's statistics go; False if it was refused."""
-        self.handle.reactor.packets += 1
-        return self.handle.broker.instance.sink.send(packet)
+        return self.handle.send_packet(packet)
 
     def stats_client(self, prefix: str, period: float) -> Any:
         """A statsd client of the plugin's own; ``period`` in seconds, 0 sends at once. Close it in ``on_remove``."""
-        client = self.handle.broker.instance.stats_client(self.handle)
-        client.set_prefix(prefix)
-        client.set_period(period)
-        return client
+        return self.handle.stats_client(prefix, period)
 
 
 def _nothing() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import trio
@@ -17,17 +17,17 @@ import trio
 from brokersim import version
 from brokersim.host import outside
 from brokersim.host.blocking import Workers
+from brokersim.host.course import FINALIZING, Done, Loaded
 from brokersim.host.handle import Handle
-from brokersim.host.instrument import Instrument
-from brokersim.host.life import RUNNING, Done, Module
+from brokersim.host.life import Module
 from brokersim.host.loader import Loader, default_name
-from brokersim.host.remote import Launcher, RemoteModule, loader_name
-from brokersim.host.statistics import client_of
+from brokersim.host.ports import Watching
+from brokersim.host.remote import RemoteModule, loader_name
+from brokersim.host.remote_handle import Wire
 from brokersim.host.waits import Occurrence
 from brokersim.protocol import topology
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOTSUP, RequestError
-from brokersim.protocol.message import Message
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook
 from brokersim.reactor.actor import FAILURES
@@ -39,10 +39,9 @@ from brokersim.reactor.watchdog import watchdog
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.link import DEFAULT_LATENCY
-from brokersim.routing.rank import Broker
 from brokersim.routing.sink import MemorySink, NullSink, Sink
+from brokersim.services.broker import Broker, Whole
 from brokersim.services.table import speaker
-from brokersim.statsd.client import StatsClient
 
 #: What an instance loads unless told otherwise, in this order; the end takes them down in reverse.
 DEFAULT_MODULES = (
@@ -87,7 +86,17 @@ class Settings:
     conf: dict[str, Any] = attrs.field(factory=dict)
 
 
-class Instance:
+class Launcher(Protocol):
+    """Starts processes for modules."""
+
+    def command(self, loader: str, path: Path) -> tuple[str, ...]:
+        """What runs a module file; ``loader`` is ours or ``flux``. Raises RequestError if it cannot."""
+
+    def start(self, broker: Broker, command: Sequence[str], module: RemoteModule) -> Wire:
+        """Start it, and tell the module what it says and what becomes of it."""
+
+
+class Instance(Whole):
     """One instance: brokers on ranks 0..size-1 in one process, driven by one reactor."""
 
     def __init__(
@@ -100,23 +109,23 @@ class Instance:
         self.fanout = settings.fanout
         self.seed = settings.seed
         self.hook = settings.hook
+        self.resources = settings.resources
         self.conf = settings.conf
         self.owner = os.getuid()
-        self.sink: Sink = sink or NullSink()
+        self.sink = sink or NullSink()
         self.reactor = Reactor()
         self.runner = Runner(self.reactor, _clock(settings.clock))
         self.epoch = VIRTUAL_EPOCH if settings.clock.is_virtual else time.time()
         self.loader = Loader(settings.module_path)
         #: Stacks for callbacks that may wait for answers.
         self.workers = Workers()
-        self.retired_messages = 0
         self.stopped = trio.Event()
         if isinstance(self.sink, MemorySink):
             self.sink.now = lambda: self.reactor.now / NS
         self._serials: dict[tuple[int, str], int] = {}
         self._nodes: dict[int, Node] = {}
         self._tasks: trio.Nursery | None = None
-        self._modules: list[dict[str, Module]] = [{} for _ in range(self.size)]
+        self._modules: list[dict[str, Loaded]] = [{} for _ in range(self.size)]
         self._brokers: list[Broker] = []
         for rank in range(self.size):
             self._brokers.append(Broker(self, rank, speaker))
@@ -162,13 +171,9 @@ class Instance:
             node = self._nodes[rank] = Node(self.reactor, self.settings.cost)
         return node
 
-    def resource_set(self) -> dict[str, Any]:
-        """The simulated resources as an R object (RFC 20)."""
-        return self.settings.resources.to_r()
-
     def messages(self) -> int:
         """Messages received by all parties since the start."""
-        return self.retired_messages + sum(sum(endpoint.counts[1::2]) for endpoint in self.all_endpoints())
+        return sum(broker.messages() for broker in self._brokers)
 
     def status(self, broker: Broker) -> dict[str, Any]:
         """What ``brokersim status`` shows."""
@@ -220,11 +225,11 @@ class Instance:
 
     # -- modules
 
-    def modules(self, rank: int) -> list[Module]:
+    def modules(self, rank: int) -> list[Loaded]:
         """The modules loaded on a rank, in the order they were."""
         return list(self._modules[rank].values())
 
-    def module(self, rank: int, name: str) -> Module:
+    def module(self, rank: int, name: str) -> Loaded:
         """Raises RequestError(ENOENT) that names the modules there are."""
         module = self._modules[rank].get(name)
         if module is None:
@@ -237,7 +242,9 @@ class Instance:
         file = self.loader.find(path)
         name = self._free_name(rank, name or default_name(file))
         code = self.loader.load(file)
-        self._modules[rank][name] = Module(self.broker(rank), name, code, args, done)
+        self._modules[rank][name] = Module(
+            self.broker(rank), name, code, args, done, partial(self._forget, rank)
+        )
 
     def load_process(
         self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
@@ -252,8 +259,8 @@ class Instance:
         loader = loader_name(loader)
         command = self.launcher.command(loader, file)
         self._modules[rank][name] = RemoteModule(
-            self.broker(rank), name, file, args, done, command,
-            launcher=self.launcher, loader=loader,
+            self.broker(rank), name, file, args, done, partial(self._forget, rank),
+            start=partial(self.launcher.start, self.broker(rank), command), loader=loader,
         )  # fmt: skip
 
     def _free_name(self, rank: int, name: str) -> str:
@@ -265,14 +272,10 @@ class Instance:
             raise RequestError(EINVAL, f"module name {name!r} is empty or contains a dot or slash")
         return name
 
-    def forget_module(self, module: Module) -> None:
+    def _forget(self, rank: int, module: Loaded) -> None:
         """A module has ended."""
-        if self._modules[module.broker.rank].get(module.name) is module:
-            del self._modules[module.broker.rank][module.name]
-
-    def retire(self, handle: Handle) -> None:
-        """Keep the message count of an endpoint that goes."""
-        self.retired_messages += sum(handle.counts[1::2])
+        if self._modules[rank].get(module.name) is module:
+            del self._modules[rank][module.name]
 
     async def load(
         self,
@@ -309,20 +312,24 @@ class Instance:
         await self.broker(0).endpoint.sleep(seconds)
 
     def start_task(
-        self,
-        handle: Handle,
-        request: Message | None,
-        fn: Callable[..., Awaitable[Any]],
-        args: tuple[Any, ...],
-    ) -> None:
-        """Run a module's coroutine as a trio task under a scope that ends with the module."""
-        if self._tasks is None:
-            raise RequestError(EINVAL, "the instance is not running: no task can be started")
+        self, fn: Callable[[], Awaitable[None]], failed: Callable[[BaseException], object]
+    ) -> Callable[[], object]:
+        """Run a trio task under a scope of its own; returns what cancels it."""
         scope = trio.CancelScope()
-        if handle._scopes is None:
-            handle._scopes = {}
-        handle._scopes[scope] = None
-        self._tasks.start_soon(self._run_task, handle, scope, request, fn, args)
+        self.start_background(partial(self._run_task, scope, fn, failed))
+        return scope.cancel
+
+    async def _run_task(
+        self,
+        scope: trio.CancelScope,
+        fn: Callable[[], Awaitable[None]],
+        failed: Callable[[BaseException], object],
+    ) -> None:
+        try:
+            with scope:
+                await fn()
+        except FAILURES as error:
+            self.runner.post(partial(failed, error))
 
     def start_background(self, fn: Callable[[], Awaitable[None]]) -> None:
         """Run a trio task that ends by itself, or is cancelled with the instance. It must not raise."""
@@ -330,48 +337,19 @@ class Instance:
             raise RequestError(EINVAL, "the instance is not running: no task can be started")
         self._tasks.start_soon(fn)
 
-    async def _run_task(
-        self,
-        handle: Handle,
-        scope: trio.CancelScope,
-        request: Message | None,
-        fn: Callable[..., Awaitable[Any]],
-        args: tuple[Any, ...],
-    ) -> None:
-        error: BaseException | None = None
-        try:
-            with scope:
-                await fn(*args)
-        except FAILURES as raised:
-            error = raised
-        finally:
-            if handle._scopes is not None:
-                handle._scopes.pop(scope, None)
-            if error is not None:
-                self.runner.post(partial(handle._task_ended, request, error))
-
-    def instrument(self, handle: Handle) -> Instrument | None:
-        """What emits a module's counters."""
-        return Instrument(handle, self.hook)
+    def hold_clock(self) -> AbstractContextManager[None]:
+        """Virtual time stands still inside."""
+        return self.runner.hold()
 
     def watch_fd(
-        self, handle: Handle, fd: int, events: int, call: Callable[[int], object]
+        self, who: Watching, fd: int, events: int, call: Callable[[int], object]
     ) -> Callable[[], object]:
-        """Call ``call(revents)`` as a turn of a module's loop while ``fd`` is ready; returns what stops that."""
-        return outside.watch_fd(handle, fd, events, call)
+        """Call ``call(revents)`` as a turn of its loop while ``fd`` is ready; returns what stops that."""
+        return outside.watch_fd(who, fd, events, call)
 
-    def watch_signal(self, handle: Handle, number: int, call: Callable[[], object]) -> Callable[[], object]:
-        """Call back as a turn of a module's loop when the process gets a signal; returns what stops that."""
-        return outside.watch_signal(handle, number, call)
-
-    def stats_client(self, handle: Handle) -> StatsClient:
-        """The statsd context of one module."""
-        send = None if isinstance(self.sink, NullSink) else self._send_stats
-        return client_of(handle, send, self.sink.dialect)
-
-    def _send_stats(self, packet: bytes) -> bool:
-        self.reactor.packets += 1
-        return self.sink.send(packet)
+    def watch_signal(self, who: Watching, number: int, call: Callable[[], object]) -> Callable[[], object]:
+        """Call back as a turn of its loop when the process gets a signal; returns what stops that."""
+        return outside.watch_signal(who, number, call)
 
     def fault(self, error: BaseException) -> None:
         """A callback of no module raised: a bug of the program, which is told."""
@@ -401,7 +379,7 @@ class Instance:
             return  # ended by a fault, which is being told
         for rank in reversed(range(self.size)):
             for module in reversed(self.modules(rank)):
-                if module.status <= RUNNING or module.status == 2:
+                if module.status <= FINALIZING:
                     await self._in_reactor(module.stop)
 
     @asynccontextmanager

@@ -25,7 +25,7 @@ from brokersim.protocol.message import (
     USERID_UNKNOWN,
     Message,
 )
-from brokersim.routing.rank import Broker
+from brokersim.services.broker import Broker
 from tests.host.live import FIXTURES, refused
 
 
@@ -77,7 +77,7 @@ class FakeLauncher:
     def command(self, loader: str, path: Path) -> tuple[str, ...]:
         return (loader, str(path))
 
-    def start(self, broker: Broker, module: RemoteModule, command: Sequence[str]) -> FakeWire:
+    def start(self, broker: Broker, command: Sequence[str], module: RemoteModule) -> FakeWire:
         self.wires.append(FakeWire(broker, module))
         return self.wires[-1]
 

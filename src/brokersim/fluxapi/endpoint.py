@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from brokersim.fluxapi.message import Message, MessageWatcher
-from brokersim.host.handle import Handle
+from brokersim.host.handle import Handle, Living
+from brokersim.host.ports import Home
 from brokersim.protocol import message as wire
 from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
@@ -15,8 +16,6 @@ from brokersim.routing.endpoint import Handler, Method
 
 if TYPE_CHECKING:
     from brokersim.fluxapi.program import Run
-    from brokersim.host.life import Module
-    from brokersim.routing.rank import Broker
 
 #: Bit of each of our message types in Flux's type masks.
 _BITS = {wire.REQUEST: 1, wire.RESPONSE: 2, wire.EVENT: 4, wire.CONTROL: 8}
@@ -27,7 +26,7 @@ class FluxEndpoint(Handle):
 
     __slots__ = ("run", "watchers")
 
-    def __init__(self, broker: Broker, name: str, uuid: str, module: Module | None = None) -> None:
+    def __init__(self, broker: Home, name: str, uuid: str, module: Living | None = None) -> None:
         super().__init__(broker, name, uuid, module)
         self.watchers: list[MessageWatcher] = []
         #: The entry point's run, once it has begun.

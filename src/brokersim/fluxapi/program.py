@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenlet import getcurrent
 
@@ -12,14 +12,11 @@ from brokersim.fluxapi.brokermod import resolve_entry_point
 from brokersim.fluxapi.core.handle import Flux
 from brokersim.fluxapi.endpoint import FluxEndpoint
 from brokersim.host.blocking import Worker
-from brokersim.host.handle import Handle
+from brokersim.host.handle import Handle, Living
+from brokersim.host.ports import Home
 from brokersim.protocol.errnums import EDEADLK, RequestError
 from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
-
-if TYPE_CHECKING:
-    from brokersim.host.life import Module
-    from brokersim.routing.rank import Broker
 
 Entry = Callable[..., object]
 
@@ -111,7 +108,7 @@ class FluxProgram:
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
 
-    def make_handle(self, broker: Broker, name: str, uuid: str, module: Module) -> Handle:
+    def make_handle(self, broker: Home, name: str, uuid: str, module: Living) -> Handle:
         return FluxEndpoint(broker, name, uuid, module)
 
     def start(self, handle: Handle, args: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from greenlet import getcurrent, greenlet
 
@@ -18,10 +18,8 @@ from brokersim.protocol.message import REQUEST, Message
 from brokersim.reactor.actor import FAILURES, dispatch
 from brokersim.reactor.loop import Timer
 from brokersim.reactor.step import ModuleUnloaded
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
-    from brokersim.reactor.watchers import ModuleLoop
+from brokersim.reactor.watchers import ModuleLoop
+from brokersim.routing.endpoint import Endpoint
 
 _PARKED: Final = object()
 #: More modules than wait for each other in any sane instance.
@@ -35,8 +33,9 @@ _NO_STACK = (
 class Worker(greenlet):
     """One stack that runs one callback after another, and comes back to whoever switched to it last."""
 
-    handle: Handle
+    handle: Endpoint
     message: Message | None
+    workers: Workers
 
     def run(self, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
         """Never ends by itself: an idle one is used again."""
@@ -66,7 +65,7 @@ class Workers:
     def __init__(self) -> None:
         self._idle: list[Worker] = []
 
-    def call(self, handle: Handle, message: Message | None, fn: Callable[..., object], *args: Any) -> None:
+    def call(self, handle: Endpoint, message: Message | None, fn: Callable[..., object], *args: Any) -> None:
         """Call ``fn(*args)``; returns when it has ended, or waits. What it raises before it waits is raised here.
 
         What it raises later is the answer to ``message`` if that is a request and the error a refusal, else it ends
@@ -78,7 +77,7 @@ class Workers:
             return
         worker = self._idle.pop() if self._idle else Worker()
         worker.parent = getcurrent()
-        worker.handle, worker.message = handle, message
+        worker.handle, worker.message, worker.workers = handle, message, self
         outcome = worker.switch(fn, args)
         if outcome is not _PARKED:
             self._idle.append(worker)
@@ -130,7 +129,7 @@ class BlockedLoop:
     nonblocking = 0
 
     def __init__(
-        self, handle: Handle, worker: Worker, workers: Workers, request: Message | None,
+        self, handle: Endpoint, worker: Worker, workers: Workers, request: Message | None,
         wanted: Callable[[Message], bool],
     ) -> None:  # fmt: skip
         self.handle = handle
@@ -266,7 +265,7 @@ def broke_circle(message: Message) -> bool:
 
 
 def wait_for_answer(
-    handle: Handle, request: Message, is_ready: Callable[[], bool], timeout: float = -1.0
+    handle: Endpoint, request: Message, is_ready: Callable[[], bool], timeout: float = -1.0
 ) -> None:
     """Block the calling callback until ``is_ready()``, which an answer to ``request`` makes true.
 
@@ -278,21 +277,22 @@ def wait_for_answer(
         _block(handle, request, lambda message: message.type == 3 and message.matchtag == tag, timeout)
 
 
-def wait_for_message(handle: Handle, wanted: Callable[[Message], bool]) -> Message:
+def wait_for_message(handle: Endpoint, wanted: Callable[[Message], bool]) -> Message:
     """Block the calling callback until a message comes that is wanted; it is taken, no handler gets it."""
     message: Message = _block(handle, None, wanted, -1.0)
     return message
 
 
-def _block(handle: Handle, request: Message | None, wanted: Callable[[Message], bool], timeout: float) -> Any:
+def _block(
+    handle: Endpoint, request: Message | None, wanted: Callable[[Message], bool], timeout: float
+) -> Any:
     worker = getcurrent()
-    workers = handle.workers
     what = request.topic if request is not None else "receive"
-    if not isinstance(worker, Worker) or workers is None or worker.handle is not handle:
+    if not isinstance(worker, Worker) or worker.handle is not handle:
         raise RequestError(EDEADLK, f"{what}: {_NO_STACK}")
     if not handle.is_open:
         raise ModuleUnloaded
-    blocked = BlockedLoop(handle, worker, workers, request, wanted)
+    blocked = BlockedLoop(handle, worker, worker.workers, request, wanted)
     timer = None
     if timeout >= 0:
         text = f"{what}: no answer within {timeout:g} s"

@@ -7,16 +7,28 @@ here answers them as `broker.py`, `instance.py` and `host.py` do there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from brokersim.host.blocking import Workers
+from brokersim.host.course import (
+    EXITED,
+    FINALIZING,
+    RUNNING,
+    Course,
+    Done,
+    Life,
+    Staged,
+    exit_errnum,
+    make_handle,
+)
 from brokersim.host.handle import Handle
 from brokersim.host.handler_table import EMPTY_TABLE
-from brokersim.host.life import EXITED, FINALIZING, Module
-from brokersim.host.loader import ModuleCode
+from brokersim.host.loader import ModuleCode, describe
+from brokersim.host.methods import METHODS
+from brokersim.host.ports import Home, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSYS, ENOTSUP, RequestError
@@ -31,10 +43,7 @@ from brokersim.protocol.message import (
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Endpoint, ignore
-
-if TYPE_CHECKING:
-    from brokersim.routing.sink import Sink
-    from brokersim.statsd.client import StatsClient
+from brokersim.routing.sink import NullSink, Sink
 
 #: Seconds a module waits at its end for the broker to hear that no more requests should come (flux-core 0.88).
 _FINALIZE_TIMEOUT = 10.0
@@ -49,8 +58,8 @@ class Far(Protocol):
 
     reactor: Reactor
 
-    def attach(self, handle: Handle) -> None:
-        """What comes is for this handle."""
+    def attach(self, broker: FarBroker) -> None:
+        """What comes is this one's to receive, for its handle."""
 
     def send(self, message: Message) -> None:
         """Queue a message for the broker."""
@@ -68,7 +77,7 @@ class Far(Protocol):
         """Call back when the process gets a signal; returns what stops that."""
 
 
-class FarAttributes:
+class FarAttributes(SeenAttributes):
     """The broker's attributes: those that never change came with the welcome, others are asked for each time."""
 
     def __init__(self, broker: FarBroker, fixed: dict[str, str]) -> None:
@@ -104,7 +113,7 @@ class _FarEnd(Endpoint):
     __slots__ = ()
 
 
-class FarBroker:
+class FarBroker(Home):
     """Stands where a module's handle expects its rank's broker."""
 
     def __init__(self, far: Far, welcome: dict[str, Any], sink: Sink | None) -> None:
@@ -117,9 +126,10 @@ class FarBroker:
         self.uuid = ""
         self.attributes = FarAttributes(self, dict(attrs))
         self.instance = FarInstance(self, welcome, sink)
-        self.endpoint = _FarEnd(self, "broker", "")  # type: ignore[arg-type]
         self.handle: Handle
-        self._wants_values = False
+        #: A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
+        self.wants_values = False
+        self._sender = _FarEnd(self, "broker", "")
 
     def ask(self, topic: str, payload: Any, timeout: float | None = None) -> Any:
         """The payload of the broker's answer. Raises RequestError."""
@@ -130,24 +140,23 @@ class FarBroker:
 
     # -- endpoints and services
 
-    def add_endpoint(self, handle: Handle) -> None:
+    def add_endpoint(self, endpoint: Endpoint) -> None:
         """The module's handle: who it speaks for is the broker's to fill in."""
-        handle.userid, handle.rolemask = USERID_UNKNOWN, 0
-        # A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
-        self._wants_values = handle.module is not None and handle.module.code.program is None
-        self.handle = handle
-        self.far.attach(handle)
+        assert isinstance(endpoint, Handle)
+        endpoint.userid, endpoint.rolemask = USERID_UNKNOWN, 0
+        self.handle = endpoint
+        self.far.attach(self)
 
-    def drop_endpoint(self, handle: Handle) -> None:
+    def drop_endpoint(self, endpoint: Endpoint) -> None:
         """The broker does that when the wire ends."""
-        handle.is_open = False
+        endpoint.is_open = False
 
-    def add_service(self, name: str, handle: Handle) -> None:
+    def add_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError(EEXIST). Its own name the module has from the start."""
-        if name != handle.name:
+        if name != endpoint.name:
             self.ask("service.add", {"service": name})
 
-    def drop_service(self, name: str, handle: Handle) -> None:
+    def drop_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError(ENOENT)."""
         self.ask("service.remove", {"service": name})
 
@@ -180,7 +189,7 @@ class FarBroker:
     def receive(self, message: Message) -> None:
         """Queue what came, with the handler that will get it."""
         handle = self.handle
-        message.src, message.dst = self.endpoint, handle
+        message.src, message.dst = self._sender, handle
         if message.type == REQUEST:
             method = handle.method(message.topic)
             if method is None:
@@ -191,23 +200,23 @@ class FarBroker:
                 message.handler = method[0]
         elif message.type == EVENT:
             message.handler = handle.event_handler(message.topic)
-        elif self._wants_values:
+        elif self.wants_values:
             message.data = as_value(message)
         self.reactor.fifo.append(message)
 
 
-class FarInstance:
+class FarInstance(Surroundings):
     """Stands where a module's handle expects the instance."""
 
     def __init__(self, broker: FarBroker, welcome: dict[str, Any], sink: Sink | None) -> None:
         self._broker = broker
         self._uuid = str(welcome["uuid"])
-        self._sink = sink
+        self.sink = sink or NullSink()
         self.conf = welcome.get("conf") or {}
         self.seed = welcome.get("attrs", {}).get("seed", 0)
+        self.hook = None  # the broker emits the counters, by its own view of them
         self.workers = Workers()
         self.epoch = time.time() - broker.reactor.now / NS
-        self.runner = self
 
     def uuid(self, rank: int, name: str) -> str:
         """The module's, as the broker chose it."""
@@ -224,107 +233,105 @@ class FarInstance:
         except ValueError:
             return default
 
-    def hold(self) -> AbstractContextManager[None]:
+    def hold_clock(self) -> AbstractContextManager[None]:
         """The clock is the real one: nothing to hold."""
         return nullcontext()
 
-    def instrument(self, handle: Handle) -> None:
-        """The broker emits the counters, by its own view of them."""
-
-    def stats_client(self, handle: Handle) -> StatsClient:
-        """The statsd context of the module."""
-        # Not at the top: few modules have statistics of their own, and each would start slower by a third.
-        from brokersim.host.statistics import client_of
-
-        sink = self._sink
-        return client_of(handle, None if sink is None else sink.send, "" if sink is None else sink.dialect)
-
-    def start_task(self, handle: Handle, request: Message | None, *_: object) -> None:
-        """Raises RequestError, or answers with it: there is no trio here."""
-        error = RequestError(ENOTSUP, _NO_TASKS)
-        if request is None or request.type != REQUEST:
-            raise error
-        handle.refuse(request, error)
+    def start_task(
+        self, fn: Callable[[], Awaitable[None]], failed: Callable[[BaseException], object]
+    ) -> NoReturn:
+        """Raises RequestError: there is no trio here."""
+        raise RequestError(ENOTSUP, _NO_TASKS)
 
     def watch_fd(
-        self, _: Handle, fd: int, events: int, call: Callable[[int], object]
+        self, who: Watching, fd: int, events: int, call: Callable[[int], object]
     ) -> Callable[[], object]:
         return self._broker.far.watch_fd(fd, events, call)
 
-    def watch_signal(self, _: Handle, number: int, call: Callable[[], object]) -> Callable[[], object]:
+    def watch_signal(self, who: Watching, number: int, call: Callable[[], object]) -> Callable[[], object]:
         return self._broker.far.watch_signal(number, call)
-
-    def retire(self, handle: Handle) -> None:
-        """The broker counts by itself."""
-
-    def forget_module(self, module: Module) -> None:
-        """There is no list of modules here."""
 
     def fault(self, error: BaseException) -> NoReturn:
         raise error
 
 
-class FarModule(Module):
+class FarModule(Staged):
     """The module itself, as the protocol of its wire has it: what it says of its state is a message to the broker."""
 
-    __slots__ = ("_has_logged", "_is_stopping")
+    methods = METHODS
 
     def __init__(self, broker: FarBroker, name: str, code: ModuleCode, args: tuple[str, ...]) -> None:
+        self.name = name
+        self.code = code
+        self.args = args
+        self.life = Life(broker.reactor, ignore)
+        self._broker = broker
+        self._said_ready = False
         self._has_logged = False
         self._is_stopping = False
-        super().__init__(broker, name, code, args, ignore)  # type: ignore[arg-type]
-
-    def _welcome(self) -> None:
-        """It has come already: its arguments are known."""
+        broker.wants_values = code.program is None
+        self.handle = make_handle(broker, name, code, self)
+        self._course = Course(self)
 
     @classmethod
     def refuse(cls, broker: FarBroker, name: str, path: Path, error: RequestError) -> None:
         """The file is none that can be run: say why, and leave in good order."""
         module = cls(broker, name, ModuleCode(path=path, owner=object, table=EMPTY_TABLE), ())
         module.handle.counts[1] += 1
-        module._end(error.errno or EINVAL, error.text)
+        module.end(error.errno or EINVAL, error.text)
 
     def begin(self) -> None:
         """Construct the class, or enter ``mod_main``; the welcome is counted like any other message."""
         handle = self.handle
         handle.counts[1] += 1
         handle.reactor.current = handle
-        self._start(Message(REQUEST, "welcome"))
+        self._course.begin()
         handle.reactor.current = None
 
     def set_running(self) -> None:
-        super().set_running()
-        self.became_running()
+        """It says so once, and is: nobody here has to hear it first."""
+        if not self.life.status and not self._said_ready:
+            self._said_ready = True
+            self.handle.request("module.status", {"status": RUNNING})
+        self.life.run()
 
-    def stop(self, removed: Any = None, cancel: bool = False) -> None:
+    def told(self, status: int, errnum: int) -> None:
+        """What it says of itself goes to the broker."""
+
+    def stop(self, removed: Done | None = None, cancel: bool = False) -> None:
         """Let ``run`` return and ``teardown`` run, while answers still come; then say that it is over."""
-        if not self._is_stopping and self.status < FINALIZING:
+        self.life.tell_when_over(removed)
+        if not self._is_stopping and self.life.status < FINALIZING:
             self._is_stopping = True
-            self._cancel_timer()
-            self.handle.spawn(self._tear_down())
+            self.life.no_limit()
+            self._course.tear_down()
 
     def crashed(self, error: BaseException, message: Message | None) -> None:
-        if self.status < FINALIZING:
+        """A callback raised: say so, and leave."""
+        if self.life.status < FINALIZING:
             self._has_logged = True
-            super().crashed(error, message)
+            what = f" in {message.type_str} {message.topic}" if message is not None and message.topic else ""
+            self.log(f"ended by {describe(error)}{what}")
+            self.end(exit_errnum(error), f"module {self.name!r} ended: {describe(error)}")
 
-    def _end(self, errnum: int, text: str) -> None:
-        if self.status >= FINALIZING:
+    def end(self, errnum: int, text: str) -> None:
+        """Tell the broker that no more requests should come, refuse those that have, then leave."""
+        life = self.life
+        if life.status >= FINALIZING:
             return
         if errnum and text and not self._has_logged:
-            self._log(text)
-        self.status, self.errnum = FINALIZING, errnum
-        self._cancel_timer()
-        broker: Any = self.broker
+            self.log(text)
+        life.status, life.errnum = FINALIZING, errnum
+        life.no_limit()
         try:
-            broker.ask("module.status", {"status": FINALIZING}, _FINALIZE_TIMEOUT)
+            self._broker.ask("module.status", {"status": FINALIZING}, _FINALIZE_TIMEOUT)
         except RequestError as error:
-            self._log(f"module.status: {error}")
+            self.log(f"module.status: {error}")
         self._refuse_queued()
         self.handle.close()
-        self.status = EXITED
+        life.exit(errnum)
         self.handle.request("module.status", {"status": EXITED, "errnum": errnum})
-        broker.far.leave()
+        self._broker.far.leave()
 
     def _refuse_queued(self) -> None:
         handle = self.handle
@@ -333,5 +340,5 @@ class FarModule(Module):
                 handle.counts[message.type] += 1
                 handle.respond_error(message, ENOSYS)
 
-    def _log(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self.handle.log(logring.ERR, text)

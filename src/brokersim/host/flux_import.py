@@ -14,12 +14,10 @@ from contextlib import contextmanager
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
-    from brokersim.host.life import Module
-    from brokersim.routing.rank import Broker
+from brokersim.host.handle import Handle, Living
+from brokersim.host.ports import Home
 
 _API: Final = "brokersim.fluxapi"
 
@@ -27,7 +25,7 @@ _API: Final = "brokersim.fluxapi"
 class Program(Protocol):
     """How a file written for Flux is run: what it is handed, and what calls its entry point."""
 
-    def make_handle(self, broker: Broker, name: str, uuid: str, module: Module) -> Handle:
+    def make_handle(self, broker: Home, name: str, uuid: str, module: Living) -> Handle:
         """The endpoint of one module loaded from the file."""
 
     def start(self, handle: Handle, args: tuple[str, ...]) -> None:

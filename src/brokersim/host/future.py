@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brokersim.host.blocking import wait_for_answer
+from brokersim.host.callee import Callee
 from brokersim.host.waits import error_of
 from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message, decode_json
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
 
 
 class Future:
     """The answer, or the stream of answers, to one RPC (flux-core's Python ``Future``)."""
 
-    def __init__(self, handle: Handle, topic: str, payload: Any, nodeid: int, flags: int) -> None:
+    def __init__(self, handle: Callee, topic: str, payload: Any, nodeid: int, flags: int) -> None:
         self._responses: deque[Message] = deque()
         self._then: tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]] | None = None
         self._handle = handle

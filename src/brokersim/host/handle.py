@@ -7,62 +7,79 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from brokersim.host import methods
 from brokersim.host.blocking import Workers
+from brokersim.host.callee import Callee
 from brokersim.host.future import Future
 from brokersim.host.handler_table import COROUTINE, EMPTY_TABLE, TASK, Entry, HandlerTable
 from brokersim.host.instrument import MSGCOUNT, Instrument
-from brokersim.host.waits import Call, Occurrence, Sleep
+from brokersim.host.ports import Home
+from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
-from brokersim.reactor.loop import NS, Timer
-from brokersim.reactor.step import ModuleUnloaded, Stepper
 from brokersim.routing import logring
-from brokersim.routing.endpoint import Endpoint, Handler, Method, ignore
+from brokersim.routing.endpoint import Handler, Method, ignore
 
 if TYPE_CHECKING:
-    from brokersim.host.life import Module
-    from brokersim.routing.rank import Broker
     from brokersim.statsd.client import StatsClient
 
+#: What answers a method every module has, and may a guest call it.
+DefaultMethod = tuple[Callable[["Handle", Message], None], bool]
 
-class Handle(Endpoint):
+
+class Living(Protocol):
+    """What a handle asks of its module."""
+
+    __slots__ = ()
+
+    name: str
+    #: What it answers without a handler of its own, by the last word of the topic.
+    methods: Mapping[str, DefaultMethod]
+
+    def set_running(self) -> None:
+        """The module says that it is ready."""
+
+    def told(self, status: int, errnum: int) -> None:
+        """The module says how far it is. Raises RequestError for what is no such step."""
+
+    def stop(
+        self, removed: Callable[[RequestError | None], object] | None = None, cancel: bool = False
+    ) -> None:
+        """Begin its end in good order; ``removed`` is told when it is over."""
+
+    def crashed(self, error: BaseException, message: Message | None) -> None:
+        """A callback raised: it ends now."""
+
+
+class Handle(Callee):
     """A module's, or a program's, way into the broker on its rank."""
 
     __slots__ = (
-        "_coros",
         "_random",
-        "_scopes",
         "_stats",
         "instrument",
         "mask",
         "module",
         "owner",
         "table",
-        "workers",
     )
 
-    def __init__(self, broker: Broker, name: str, uuid: str, module: Module | None = None) -> None:
+    def __init__(self, broker: Home, name: str, uuid: str, module: Living | None = None) -> None:
         super().__init__(broker, name, uuid)
         self.module = module
         #: The object whose methods the table names: the BrokerModule instance.
         self.owner: Any = None
         self.table: HandlerTable = EMPTY_TABLE
         self.mask = 0
-        #: Stacks to run callbacks on, if this module's may wait for answers (``Future.get``).
-        self.workers: Workers | None = None
         self.instrument: Instrument | None = None
         self._random: random.Random | None = None
         self._stats: StatsClient | None = None
-        self._coros: dict[Stepper, None] | None = None
-        self._scopes: dict[Any, None] | None = None
 
     # -- identity, time, chance
 
@@ -77,17 +94,6 @@ class Handle(Endpoint):
     def get_rank(self) -> int:
         """Flux's name for ``rank``."""
         return self.broker.rank
-
-    def now(self) -> float:
-        """Reactor time in seconds, monotonic, fixed within one iteration; in a trio task it is the clock's."""
-        reactor = self.reactor
-        if reactor.push is reactor.outside:  # ``is_outside``, without a call: 180 times a serial job
-            reactor.refresh()
-        return reactor.now / NS
-
-    def time(self) -> float:
-        """Wall-clock time in seconds since the epoch; under the virtual clock a fixed start plus ``now()``."""
-        return self.broker.instance.epoch + self.now()
 
     @property
     def random(self) -> random.Random:
@@ -143,14 +149,6 @@ class Handle(Endpoint):
         """
         return Call(self, topic, payload, nodeid, flags)
 
-    def sleep(self, seconds: float) -> Awaitable[None]:
-        """Await a delay of the reactor's clock, in seconds."""
-        return Sleep(self, seconds)
-
-    def occurrence(self, start: Callable[[Callable[[Any], None]], object]) -> Awaitable[Any]:
-        """Await a callback: ``start(done)`` is called at once, ``done(value_or_exception)`` ends the wait."""
-        return Occurrence(self, start)
-
     def rpc(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0) -> Future:
         """Flux's RPC: a Future to ``then`` on."""
         return Future(self, topic, payload, nodeid, flags)
@@ -173,10 +171,6 @@ class Handle(Endpoint):
 
     # -- timers, watchers, coroutines, tasks
 
-    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
-        """Call ``fn(*args)`` in ``seconds``, as an iteration of this module's loop."""
-        return self.reactor.call_later(seconds, fn, *args, owner=self)
-
     def timer_watcher_create(
         self, after: float, callback: Callable[..., object], repeat: float = 0.0, args: Any = None
     ) -> TimerWatcher:
@@ -197,49 +191,40 @@ class Handle(Endpoint):
         """A stopped watcher called in iterations without events; without callback it only keeps poll from blocking."""
         return HookWatcher(self, "idle", callback, args)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], request: Message | None = None) -> None:
-        """Step a coroutine of this module, without trio; it ends with the module."""
-        if self._coros is None:
-            self._coros = {}
-        stepper = Stepper(self.reactor, coroutine, partial(self._ended, request))
-        self._coros[stepper] = None
-        stepper.start()
-
-    def _ended(self, request: Message | None, stepper: Stepper, error: BaseException | None) -> None:
-        if self._coros is not None:
-            self._coros.pop(stepper, None)
-        self._task_ended(request, error)
-
-    def _task_ended(self, request: Message | None, error: BaseException | None) -> None:
-        if error is None or isinstance(error, ModuleUnloaded):
-            return
-        if isinstance(error, RequestError) and request is not None and request.type == REQUEST:
-            self.refuse(request, error)
-        else:
-            self.failed(error, request)
-
-    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        """Run ``await fn(*args)`` as a trio task that is cancelled when the module goes."""
-        self.broker.instance.start_task(self, None, fn, args)
-
     def hold_clock(self) -> AbstractContextManager[None]:
         """While inside, virtual time stands still: something real (a process) is being waited for."""
-        return self.broker.instance.runner.hold()
+        return self.broker.instance.hold_clock()
 
     # -- instrumentation
 
     @property
     def stats(self) -> StatsClient:
-        """This module's statsd context, prefix ``flux.<module>``; costs a no-op while no target is set."""
+        """This module's statsd context, prefix ``flux.<module>.<rank>``; costs a no-op while no target is set."""
         if self._stats is None:
-            self._stats = self.broker.instance.stats_client(self)
+            self._stats = self.stats_client()
         return self._stats
+
+    def stats_client(self, prefix: str | None = None, period: float | None = None) -> StatsClient:
+        """One more statsd context; whoever asks for it closes it.
+
+        ``period`` is in seconds, 0 sends at once; ``None`` is what attributes say of all modules.
+        """
+        # Not at the top: few modules have statistics of their own, and a process of one would start slower by a third.
+        from brokersim.host.statistics import client_of
+
+        return client_of(self, self.send_packet, prefix, period)
+
+    def send_packet(self, packet: bytes) -> bool:
+        """Send a statsd packet as it is to where the instance's statistics go; False if it was refused."""
+        self.reactor.packets += 1
+        return self.broker.instance.sink.send(packet)
 
     def set_mask(self, mask: int) -> None:
         """Set the debug mask; bit 0x1000 starts the emission of counters at this module's hook."""
         mask &= 0xFFFFFFFF
-        if mask & MSGCOUNT and self.instrument is None:
-            self.instrument = self.broker.instance.instrument(self)
+        hook = self.broker.instance.hook
+        if mask & MSGCOUNT and self.instrument is None and hook is not None:
+            self.instrument = Instrument(self, self.broker.instance.sink, hook)
         if self.instrument is not None:
             if mask & MSGCOUNT:
                 self.instrument.start()
@@ -256,8 +241,8 @@ class Handle(Endpoint):
         entry = self.table.request(self.name, topic)
         if entry is not None:
             return self._bind(entry), entry.allow_guest
-        default = methods.METHODS.get(topic.partition(".")[2])
-        if default is None or self.module is None:
+        default = None if self.module is None else self.module.methods.get(topic.partition(".")[2])
+        if default is None:
             return None
         fn, allow_guest = default
         return partial(fn, self), allow_guest
@@ -297,20 +282,13 @@ class Handle(Endpoint):
         if entry.kind == COROUTINE:
             return lambda message: self.spawn(bound(message), message)
         if entry.kind == TASK:
-            return lambda message: self.broker.instance.start_task(self, message, bound, (message,))
+            return lambda message: self._start_task(message, bound, message)
         if self.workers is not None:
             return partial(self._serve_on_stack, self.workers, bound)
         return bound  # type: ignore[no-any-return]
 
     def _serve_on_stack(self, workers: Workers, bound: Handler, message: Message) -> None:
         workers.call(self, message, bound, message)
-
-    def enter(self, fn: Callable[..., object], *args: Any) -> None:
-        """Call a callback of the module: where it may wait for answers, if it is of a kind that does."""
-        if self.workers is None:
-            fn(*args)
-        else:
-            self.workers.call(self, None, fn, *args)
 
     # -- the end
 
@@ -323,10 +301,7 @@ class Handle(Endpoint):
 
     def close(self) -> None:
         """Off the loop and off the tables; whoever waited inside is thrown ModuleUnloaded."""
-        for scope in list(self._scopes or ()):
-            scope.cancel()
-        for stepper in list(self._coros or ()):
-            stepper.throw()
+        self.end_callbacks()
         if self.instrument is not None:
             self.instrument.stop()
         if self._stats is not None:
@@ -338,7 +313,6 @@ class Handle(Endpoint):
         self.loop = None
         self.reactor.cancel_owned(self)
         self.broker.drop_endpoint(self)
-        self.broker.instance.retire(self)
         self.owner = None  # breaks the cycle with the module, so that its files close now
 
 

@@ -7,17 +7,14 @@ counters with those last sent and, only if one moved, sends them all as gauges i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.loop import Timer
 from brokersim.reactor.watchers import Watcher
-from brokersim.routing.sink import CountSink
+from brokersim.routing.endpoint import Endpoint
+from brokersim.routing.sink import CountSink, Sink
 from brokersim.statsd.packet import GaugeBlock
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
 
 #: Debug bits with a meaning for every module.
 MSGCOUNT = 0x1000
@@ -47,12 +44,14 @@ class Instrument:
         "packets",
     )
 
-    def __init__(self, handle: Handle, hook: str) -> None:
+    def __init__(self, handle: Endpoint, sink: Sink, hook: str) -> None:
         self._handle = handle
-        self._block = GaugeBlock([f"flux.{handle.name}.{handle.rank}.{name}" for name in COUNTER_NAMES])
+        self._block = GaugeBlock(
+            [f"flux.{handle.name}.{handle.broker.rank}.{name}" for name in COUNTER_NAMES]
+        )
         self._counts = handle.counts
         self._reactor = handle.reactor
-        self._sink = sink = handle.broker.instance.sink
+        self._sink = sink
         self._take: Callable[[Sequence[int]], object] | None = (
             sink.taker(handle.name) if isinstance(sink, CountSink) else None
         )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
+from brokersim.host.handle import DefaultMethod, Handle
 from brokersim.protocol.errnums import EPROTO, RequestError
 from brokersim.protocol.message import Message
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
 
 _SIDES = ("request", "response", "event", "control")
 
@@ -112,7 +110,7 @@ def disconnect(handle: Handle, request: Message) -> None:
 
 
 #: Method to (handler, may a guest call it); roles as in flux-core 0.88.
-METHODS = {
+METHODS: dict[str, DefaultMethod] = {
     "ping": (ping, True),
     "stats-get": (stats_get, True),
     "stats-clear": (stats_clear, False),

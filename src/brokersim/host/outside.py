@@ -5,36 +5,35 @@ from __future__ import annotations
 import select
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
+from brokersim.host.ports import Watching
 
 _ERRORS = select.POLLERR | select.POLLHUP
 
 
-def watch_fd(handle: Handle, fd: int, events: int, call: Callable[[int], object]) -> Callable[[], object]:
+def watch_fd(who: Watching, fd: int, events: int, call: Callable[[int], object]) -> Callable[[], object]:
     """Call ``call(revents)`` while ``fd`` is ready (masks of `select.poll`); returns what stops that."""
-    return _Watch(handle, call).start(_await_fd, fd, events)
+    return _Watch(who, call).start(_await_fd, fd, events)
 
 
-def watch_signal(handle: Handle, number: int, call: Callable[[], object]) -> Callable[[], object]:
+def watch_signal(who: Watching, number: int, call: Callable[[], object]) -> Callable[[], object]:
     """Call back when the process gets a signal, in the main thread only; returns what stops that."""
-    return _Watch(handle, call).start(_await_signal, number)
+    return _Watch(who, call).start(_await_signal, number)
 
 
 class _Watch:
     """One task that waits for something outside the reactor, and calls back as an iteration of its module's loop."""
 
-    def __init__(self, handle: Handle, call: Callable[..., object]) -> None:
-        self._handle = handle
+    def __init__(self, who: Watching, call: Callable[..., object]) -> None:
+        self._who = who
         self._call = call
         self._scope = trio.CancelScope()
 
     def start(self, wait: Callable[..., Any], *args: object) -> Callable[[], object]:
-        self._handle.start_task(self._run, wait, args)
+        self._who.start_task(self._run, wait, args)
         return self._scope.cancel
 
     async def _run(self, wait: Callable[..., Any], args: tuple[object, ...]) -> None:
@@ -43,9 +42,9 @@ class _Watch:
 
     async def report(self, *what: object) -> None:
         """Call back, and wait until that has been."""
-        handle = self._handle
+        who = self._who
         # A timer is what a loop turns for.
-        await handle.occurrence(lambda done: handle.call_later(0, self._called, done, what))
+        await who.occurrence(lambda done: who.call_later(0, self._called, done, what))
 
     def _called(self, done: Callable[[Any], None], what: tuple[object, ...]) -> None:
         done(None)

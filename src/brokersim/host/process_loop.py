@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from brokersim.host.blocking import BlockedLoop
+from brokersim.host.far import Far, FarBroker
 from brokersim.host.handle import Handle
 from brokersim.protocol.errnums import (
     EBADF,
@@ -39,7 +40,7 @@ _GONE = "the broker has closed the connection"
 FdCall = Callable[[], object]
 
 
-class ModuleWire:
+class ModuleWire(Far):
     """The module's end of the wire and the loop around it. Raises ConnectionError where the broker is gone."""
 
     def __init__(self, connection: socket.socket, speed: float = 1.0) -> None:
@@ -75,10 +76,10 @@ class ModuleWire:
         self.reactor.now = self._now()
         return self._early.pop(0)
 
-    def attach(self, handle: Handle) -> None:
-        """What comes is for this handle, what has come already too."""
-        self._handle = handle
-        self._take = handle.broker.receive  # type: ignore[attr-defined]
+    def attach(self, broker: FarBroker) -> None:
+        """What comes is this one's to receive, what has come already too."""
+        self._handle = broker.handle
+        self._take = broker.receive
         for message in self._early:
             self._take(message)
 

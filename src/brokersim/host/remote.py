@@ -6,14 +6,24 @@ Source: flux-core 0.88's module subprocess protocol as observed (docs/modules.md
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
-from brokersim.host.handle import Handle
-from brokersim.host.handler_table import EMPTY_TABLE
-from brokersim.host.life import FINALIZING, LOAD_TIMEOUT, RUNNING, STOP_TIMEOUT, Done, Module
-from brokersim.host.loader import ModuleCode, describe
+from brokersim.host.course import (
+    EXITED,
+    FINALIZING,
+    LOAD_TIMEOUT,
+    RUNNING,
+    STOP_TIMEOUT,
+    Done,
+    Life,
+    Loaded,
+    not_ready,
+)
+from brokersim.host.life import send_from
+from brokersim.host.loader import describe
+from brokersim.host.methods import METHODS
+from brokersim.host.ports import LocalHome
 from brokersim.host.remote_handle import RemoteHandle, Wire
 from brokersim.protocol.errnums import (
     ECONNRESET,
@@ -32,11 +42,9 @@ from brokersim.protocol.message import (
     ROLE_OWNER,
     Message,
 )
+from brokersim.reactor.loop import Timer
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
-
-if TYPE_CHECKING:
-    from brokersim.reactor.loop import Timer
-    from brokersim.routing.rank import Broker
+from brokersim.routing import logring
 
 #: The loader that comes with brokersim.
 OURS = "brokersim"
@@ -46,52 +54,50 @@ KILL_GRACE = 2.0
 CANCEL_GRACE = 0.25
 
 
-class Launcher(Protocol):
-    """Starts processes for modules."""
-
-    def command(self, loader: str, path: Path) -> tuple[str, ...]:
-        """What runs a module file; ``loader`` is ours or ``flux``. Raises RequestError if it cannot."""
-
-    def start(self, broker: Broker, module: RemoteModule, command: Sequence[str]) -> Wire:
-        """Start it, and tell the module what it says and what becomes of it."""
-
-
-class RemoteModule(Module):
+class RemoteModule(Loaded):
     """A module whose file is run by a loader in a process of its own.
 
     It is INIT until the process says RUNNING; FINALIZING when the process says so; EXITED when the process is gone.
     """
 
-    __slots__ = (
-        "_has_left", "_is_asked", "_is_stuck", "_sent", "_unread", "_watch", "last_words", "loader", "wire",
-    )  # fmt: skip
-
+    methods = METHODS
     handle: RemoteHandle
 
     def __init__(
         self,
-        broker: Broker,
+        broker: LocalHome,
         name: str,
         path: Path,
         args: tuple[str, ...],
         loaded: Done,
-        command: Sequence[str],
+        forget: Callable[[RemoteModule], object],
         *,
-        launcher: Launcher,
+        start: Callable[[RemoteModule], Wire],
         loader: str,
     ) -> None:
+        """``start(self)`` starts the process, which from then on tells what it says and what becomes of it."""
+        self.broker = broker
+        self.name = name
+        self.path = path
+        self.args = args
+        self.loader = loader
+        self.life = Life(broker.reactor, loaded)
+        self._forget = forget
         #: The last line it logged or printed: why it did not load, most likely.
         self.last_words = ""
-        self.loader = loader
         self._has_left = False  # it said EXITED
         self._is_asked = False  # to end, by us
         self._is_stuck = False
         self._unread = self._sent = 0
         self._watch: Timer | None = None
-        self.wire = launcher.start(broker, self, command)
-        code = ModuleCode(path=path, owner=RemoteModule, table=EMPTY_TABLE, program=_Far(self))
-        super().__init__(broker, name, code, args, loaded)
-        self._timer = self._after("broker.module-load-timeout", LOAD_TIMEOUT, self._load_timed_out)
+        self.wire = start(self)
+        self.handle = RemoteHandle(
+            broker, name, broker.instance.uuid(broker.rank, name), self, self.wire, self.heard
+        )
+        broker.add_service(name, self.handle)
+        broker.add_endpoint(self.handle)
+        self._welcome()
+        self.life.limit(self._seconds("broker.module-load-timeout", LOAD_TIMEOUT), self._load_timed_out)
         self._look_again()
 
     @property
@@ -104,9 +110,8 @@ class RemoteModule(Module):
         """Messages not yet given to its socket."""
         return self.wire.queued
 
-    def _after(self, attribute: str, default: float, fn: Callable[[], None]) -> Timer:
-        seconds = self.broker.instance.seconds(attribute, default)
-        return self.broker.reactor.call_later(seconds, fn)
+    def _seconds(self, attribute: str, default: float) -> float:
+        return self.broker.instance.seconds(attribute, default)
 
     # -- load
 
@@ -123,15 +128,10 @@ class RemoteModule(Module):
 
     def _request(self, topic: str, payload: object = None) -> None:
         """A request of the broker itself to the process, which it does not answer."""
-        sender = self.broker.endpoint
-        sender.counts[0] += 1
-        message = Message(
-            REQUEST, topic, payload, FLAG_NORESPONSE, src=sender, dst=self.handle, userid=self.broker.owner,
+        send_from(self.broker, Message(
+            REQUEST, topic, payload, FLAG_NORESPONSE, dst=self.handle, userid=self.broker.owner,
             rolemask=ROLE_OWNER | ROLE_LOCAL, handler=self.handle.take_request,
-        )  # fmt: skip
-        if sender.tracer is not None:
-            sender.tracer("tx", sender, message)
-        self.broker.reactor.push(message)
+        ))  # fmt: skip
 
     def set_running(self) -> None:
         """Only its process can say so."""
@@ -139,28 +139,24 @@ class RemoteModule(Module):
     def told(self, status: int, errnum: int) -> None:
         """The process says how far it is. Raises RequestError for what is no such step."""
         if status == RUNNING:
-            self.became_running()
+            if not self._is_asked:  # else it is on its way out, and whoever loads it is told so at its exit
+                self.life.run()
         elif status == FINALIZING:
-            self.status = FINALIZING
+            self.life.status = FINALIZING
             self.handle.is_quiet = True
             self.broker.stop_serving(self.handle)
             if not self._is_asked:
                 self._hurry(self._stop_timeout())
-        elif status == FINALIZING + 1:
-            self._has_left, self.errnum = True, errnum
+        elif status == EXITED:
+            self._has_left, self.life.errnum = True, errnum
             self._hurry(KILL_GRACE, "has ended and does not exit")
         else:
             raise RequestError(
                 EPROTO, f"module.status: {status} is none of 1 (running), 2 (finalizing), 3 (exited)"
             )
 
-    def became_running(self) -> None:
-        if not self._is_asked:  # else it is on its way out, and whoever loads it is told so at its exit
-            super().became_running()
-
     def _load_timed_out(self) -> None:
-        text = f"module {self.name!r} did not become ready in time; does its start wait for something?"
-        self._end_by_force(ETIMEDOUT, text)
+        self._end_by_force(ETIMEDOUT, not_ready(self.name))
 
     # -- what the process shows
 
@@ -175,13 +171,14 @@ class RemoteModule(Module):
             self.broker.write_log(level, self.name, line)
 
     def _look_again(self) -> None:
-        self._watch = self._after("broker.handler-timeout", HANDLER_TIMEOUT, self._look)
+        seconds = self._seconds("broker.handler-timeout", HANDLER_TIMEOUT)
+        self._watch = self.life.reactor.call_later(seconds, self._look)
 
     def _look(self) -> None:
         """A process that neither reads nor sends for a whole period hangs. It is told once: nobody else is harmed."""
         self._look_again()
         unread, sent = self.wire.unread(), sum(self.handle.counts[0::2])
-        is_stuck = bool(self.status == RUNNING and unread and self._unread and sent == self._sent)
+        is_stuck = bool(self.life.status == RUNNING and unread and self._unread and sent == self._sent)
         if is_stuck and not self._is_stuck:
             self._log(f"process {self.pid} does not read its messages: does a handler hang?")
         self._is_stuck, self._unread, self._sent = is_stuck, unread, sent
@@ -190,32 +187,29 @@ class RemoteModule(Module):
 
     def stop(self, removed: Done | None = None, cancel: bool = False) -> None:
         """Ask the process to end; with ``cancel`` it gets a signal, too. ``removed`` is told when it is gone."""
-        if removed is not None:
-            if self._is_over:
-                removed(None)
-                return
-            self._removed.append(removed)
+        self.life.tell_when_over(removed)
+        if self._is_over:
+            return
         if not self._is_asked:
             self._is_asked = True
-            if self.status < FINALIZING:
+            if self.life.status < FINALIZING:
                 self._request(f"{self.name}.shutdown")
             self._hurry(self._stop_timeout())
         if cancel:
             self._hurry(CANCEL_GRACE)
 
     def _stop_timeout(self) -> float:
-        return self.broker.instance.seconds("broker.module-stop-timeout", STOP_TIMEOUT)
+        return self._seconds("broker.module-stop-timeout", STOP_TIMEOUT)
 
     def _hurry(self, seconds: float, why: str = "refuses to stop") -> None:
         """If it is not gone in so many seconds it is made to go."""
-        self._cancel_timer()
-        self._timer = self.broker.reactor.call_later(seconds, self._terminate, why)
+        self.life.limit(seconds, self._terminate, why)
 
     def _terminate(self, why: str) -> None:
         self._is_asked = True
         self._log(f"{why}: SIGTERM to process {self.pid}")
         self.wire.terminate()
-        self._timer = self.broker.reactor.call_later(KILL_GRACE, self._kill)
+        self.life.limit(KILL_GRACE, self._kill)
 
     def _kill(self) -> None:
         self._log(f"ignores SIGTERM: process {self.pid} is killed")
@@ -251,9 +245,9 @@ class RemoteModule(Module):
         text = self._last_line(returncode)
         if text and not self._is_asked:
             self._log(text)
-        if self._loaded is not None and self.last_words:
+        if self.life.is_awaited and self.last_words:
             text = self.last_words  # whoever loads it wants to know why it did not
-        self._end(self.errnum if self._has_left else ECONNRESET, text)
+        self._end(self.life.errnum if self._has_left else ECONNRESET, text)
 
     def _last_line(self, returncode: int) -> str:
         """Why it ended, "" if that was in good order."""
@@ -261,34 +255,24 @@ class RemoteModule(Module):
             return f"process {self.pid} was killed by {_signal_name(-returncode)}"
         if not self._has_left:
             return f"process {self.pid} exited with code {returncode} without a word"
-        if self.errnum and self.loader != OURS:  # ours logs why by itself
-            return f"process {self.pid} ended: {strerror(self.errnum)} ({errname(self.errnum)})"
+        if self.life.errnum and self.loader != OURS:  # ours logs why by itself
+            return f"process {self.pid} ended: {strerror(self.life.errnum)} ({errname(self.life.errnum)})"
         return f"exited with code {returncode}" if returncode else ""
 
     @property
     def _is_over(self) -> bool:
-        return self.status > FINALIZING
+        return self.life.status > FINALIZING
 
     def _end(self, errnum: int, text: str) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        super()._end(errnum, text)
+        if self.life.exit(errnum):
+            self._forget(self)
+            self.handle.close()
+            self.life.tell(self.name, errnum, text)
 
-
-class _Far:
-    """The program of a file that is run elsewhere: all there is of it here is a place among the endpoints."""
-
-    def __init__(self, module: RemoteModule) -> None:
-        self._module = module
-
-    def make_handle(self, broker: Broker, name: str, uuid: str, module: Module) -> Handle:
-        handle = RemoteHandle(broker, name, uuid, module)
-        handle.wire = self._module.wire
-        handle.on_log = self._module.heard
-        return handle
-
-    def start(self, handle: Handle, args: tuple[str, ...]) -> None:
-        """Its loader starts it."""
+    def _log(self, text: str) -> None:
+        self.broker.write_log(logring.ERR, self.name, text)
 
 
 def _signal_name(number: int) -> str:

@@ -7,9 +7,10 @@ Source: flux-core 0.88's module subprocess protocol as observed (docs/modules.md
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from brokersim.host.handle import Handle
+from brokersim.host.handle import Handle, Living
+from brokersim.host.ports import Home
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import (
     EVENT,
@@ -24,10 +25,6 @@ from brokersim.protocol.message import (
     decode_json,
 )
 from brokersim.routing.endpoint import Handler, Method
-
-if TYPE_CHECKING:
-    from brokersim.host.life import Module
-    from brokersim.routing.rank import Broker
 
 
 class Wire(Protocol):
@@ -62,12 +59,13 @@ class RemoteHandle(Handle):
 
     __slots__ = ("_served", "is_quiet", "on_log", "wire")
 
-    wire: Wire
-    #: Told of each line the process sends to the log.
-    on_log: Callable[[str], object]
-
-    def __init__(self, broker: Broker, name: str, uuid: str, module: Module | None = None) -> None:
+    def __init__(
+        self, broker: Home, name: str, uuid: str, module: Living, wire: Wire, on_log: Callable[[str], object]
+    ) -> None:
         super().__init__(broker, name, uuid, module)
+        self.wire = wire
+        #: Told of each line the process sends to the log.
+        self.on_log = on_log
         #: Requests it has in hand: (route stack, matchtag) to the request.
         self._served: dict[tuple[tuple[str, ...], int], Message] = {}
         #: It has said that it finalizes: nothing reaches it but the answer to that.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from brokersim.host.repeating import every
+from brokersim.host.callee import Callee
+from brokersim.host.repeating import Repeating
+from brokersim.routing.sink import NullSink
 from brokersim.statsd.client import Send, StatsClient
 from brokersim.statsd.names import MODULE_PREFIX, StatsNameError, module_prefix
 from brokersim.statsd.receivers import ANY
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
 
 #: What stands before a module's names, with ``{module}`` and ``{rank}`` in it.
 PREFIX_ATTRIBUTE: Final = "stats.prefix"
@@ -20,21 +19,25 @@ PERIOD_ATTRIBUTE: Final = "stats.period"
 _PERIOD: Final = 1.0
 
 
-def client_of(handle: Handle, send: Send | None, dialect: str) -> StatsClient:
-    """The statsd context of one module, off where nobody takes its packets. An unreadable attribute is the default."""
+def client_of(
+    module: Callee, send: Send, prefix: str | None = None, period: float | None = None
+) -> StatsClient:
+    """A statsd context of one module, off where nobody takes its packets. An unreadable attribute is the default."""
+    instance = module.broker.instance
     return StatsClient(
-        send,
-        prefix=_prefix(handle),
-        period=handle.broker.instance.seconds(PERIOD_ATTRIBUTE, _PERIOD),
-        dialect=dialect or ANY,
-        start_timer=partial(every, handle),
-        clock=handle.now,
+        None if isinstance(instance.sink, NullSink) else send,
+        prefix=_prefix(module) if prefix is None else prefix,
+        period=instance.seconds(PERIOD_ATTRIBUTE, _PERIOD) if period is None else period,
+        dialect=instance.sink.dialect or ANY,
+        start_timer=partial(Repeating, module.call_later),
+        clock=module.now,
     )
 
 
-def _prefix(handle: Handle) -> str:
-    template = handle.attr_get(PREFIX_ATTRIBUTE) or MODULE_PREFIX
+def _prefix(module: Callee) -> str:
+    template = module.broker.attributes.get(PREFIX_ATTRIBUTE) or MODULE_PREFIX
+    rank = module.broker.rank
     try:
-        return module_prefix(template, handle.name, handle.rank)
+        return module_prefix(template, module.name, rank)
     except StatsNameError:
-        return module_prefix(MODULE_PREFIX, handle.name, handle.rank)
+        return module_prefix(MODULE_PREFIX, module.name, rank)

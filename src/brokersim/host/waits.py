@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, Message
+from brokersim.reactor.loop import Timer
 from brokersim.reactor.step import Resume, Wait
-
-if TYPE_CHECKING:
-    from brokersim.reactor.loop import Timer
-    from brokersim.routing.endpoint import Endpoint
+from brokersim.routing.endpoint import Endpoint
 
 
 class Call(Wait):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from brokersim.host.callee import Callee
 from brokersim.reactor.loop import NS, Timer
 from brokersim.reactor.watchers import Watcher
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
 
 Callback = Callable[..., object]
 
@@ -18,7 +16,7 @@ Callback = Callable[..., object]
 class _FluxWatcher:
     """What all watchers share: ``start`` and ``stop``, also as a context manager."""
 
-    def __init__(self, handle: Handle, callback: Callback | None, args: Any) -> None:
+    def __init__(self, handle: Callee, callback: Callback | None, args: Any) -> None:
         self.handle = handle
         self.callback = callback
         self.args = args
@@ -56,7 +54,7 @@ class _FluxWatcher:
 class TimerWatcher(_FluxWatcher):
     """Calls once after ``after`` seconds, then every ``repeat`` seconds; a late one calls once, not in a burst."""
 
-    def __init__(self, handle: Handle, after: float, callback: Callback, repeat: float, args: Any) -> None:
+    def __init__(self, handle: Callee, after: float, callback: Callback, repeat: float, args: Any) -> None:
         if after < 0 or repeat < 0:
             raise ValueError(f"a timer needs times of 0 s or more, not after={after}, repeat={repeat}")
         super().__init__(handle, callback, args)
@@ -99,7 +97,7 @@ class TimerWatcher(_FluxWatcher):
 class HookWatcher(_FluxWatcher):
     """A prepare, check or idle watcher of the module's loop."""
 
-    def __init__(self, handle: Handle, kind: str, callback: Callback | None, args: Any) -> None:
+    def __init__(self, handle: Callee, kind: str, callback: Callback | None, args: Any) -> None:
         super().__init__(handle, callback, args)
         self.kind = kind
         self._watcher: Watcher | None = None

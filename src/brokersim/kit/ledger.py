@@ -19,7 +19,7 @@ from brokersim.routing.sink import MemorySink
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
-    from brokersim.routing.rank import Broker, Subscribers
+    from brokersim.routing.rank import Rank, Subscribers
 
 #: A party of the instance: rank and name. Clients of one rank share one.
 Party = tuple[int, str]
@@ -102,7 +102,7 @@ class Ledger:
         for rank in range(instance.size):
             self._attach(instance.broker(rank))
 
-    def _attach(self, broker: Broker) -> None:
+    def _attach(self, broker: Rank) -> None:
         broker.add_trace(self)
         broker.on_distribute = self._distributed
         for link in broker.peers.values():
@@ -158,7 +158,7 @@ class Ledger:
     def _nothing(self, actor: Any, message: Message, when: float) -> None:
         """Only counted."""
 
-    def _distributed(self, broker: Broker, event: Message, subscribers: Subscribers) -> None:
+    def _distributed(self, broker: Rank, event: Message, subscribers: Subscribers) -> None:
         hidden = event.flags & FLAG_PRIVATE
         self.deliveries.distributed(
             broker.rank,

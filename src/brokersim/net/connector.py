@@ -12,10 +12,11 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
+from brokersim.instance import Instance
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.net.repose import Repose
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
@@ -34,11 +35,8 @@ from brokersim.protocol.message import (
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
+from brokersim.services.broker import Broker
 from brokersim.services.service import check_service_name
-
-if TYPE_CHECKING:
-    from brokersim.instance import Instance
-    from brokersim.routing.rank import Broker
 
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
@@ -186,6 +184,8 @@ class Connection(Endpoint):
         "_socket",
         "outbox",
     )
+
+    broker: Broker
 
     def __init__(self, connector: Connector, broker: Broker, client: socket.socket, uid: int) -> None:
         super().__init__(broker, "connector", connector.instance.uuid(broker.rank, "connector"))
@@ -396,7 +396,6 @@ class Connection(Endpoint):
         self.outbox.close()
         with runner.inside():
             self.broker.drop_endpoint(self)
-        self.broker.instance.retired_messages += sum(self.counts[1::2])
         self._socket.close()
         runner.drain_inline()
 

@@ -17,19 +17,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 
+from brokersim.host.remote import RemoteModule
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.wire import FrameDecoder, encode
+from brokersim.reactor.clock import RealClock
 from brokersim.routing import logring
-
-if TYPE_CHECKING:
-    from brokersim.host.remote import RemoteModule
-    from brokersim.routing.rank import Broker
+from brokersim.services.broker import Broker
 
 URI_VARIABLE: Final = "FLUX_MODULE_URI"
 #: Clock seconds a real second, for a module's timers when the instance's clock is scaled.
@@ -59,7 +58,7 @@ class ModuleProcesses:
             return (program, "module-exec" if path.suffix == ".so" else "module-python-exec", str(path))
         return (sys.executable, "-P", "-m", "brokersim.fluxapi.exec", str(path))
 
-    def start(self, broker: Broker, module: RemoteModule, command: Sequence[str]) -> ModuleProcess:
+    def start(self, broker: Broker, command: Sequence[str], module: RemoteModule) -> ModuleProcess:
         """Start it, and tell the module what it says and what becomes of it."""
         process = ModuleProcess(broker, module, command, self._environment)
         broker.instance.start_background(process.run)
@@ -186,6 +185,7 @@ class ModuleProcess:
         if source not in paths and Path(source).name not in ("site-packages", "dist-packages"):
             paths.insert(0, source)
         uri = self._broker.attributes.get("local-uri")
+        clock = self._runner.clock
         return {
             "PYTHONUNBUFFERED": "1",  # a line printed before a crash is a line seen
             **os.environ,
@@ -193,7 +193,7 @@ class ModuleProcess:
             **({"BROKERSIM_URI": uri, "FLUX_URI": uri} if uri else {}),
             **self._extra,
             URI_VARIABLE: f"fd://{self._theirs.fileno()}",
-            SPEED_VARIABLE: str(self._broker.instance.settings.clock.speed),
+            SPEED_VARIABLE: str(clock.speed if isinstance(clock, RealClock) else 1.0),
         }
 
     async def _attend(self, process: trio.Process) -> None:

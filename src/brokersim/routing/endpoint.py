@@ -7,7 +7,7 @@ Source of the counting rules: flux-core 0.88 as observed; tx at the start of a s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brokersim.protocol.errnums import ENOSYS, EPERM, RequestError
 from brokersim.protocol.message import (
@@ -25,11 +25,9 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.reactor.actor import Actor, Tracer
+from brokersim.reactor.loop import Reactor
 from brokersim.reactor.watchers import ModuleLoop
-
-if TYPE_CHECKING:
-    from brokersim.reactor.loop import Reactor
-    from brokersim.routing.rank import Broker
+from brokersim.routing.ports import Router
 
 Then = Callable[[Message, Any], object]
 Handler = Callable[[Message], object]
@@ -48,16 +46,16 @@ class Endpoint(Actor):
     """
 
     __slots__ = (
-        "_matchtag", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask", "routes", "userid",
-        "uuid",
+        "_matchtag", "asked", "askers", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask",
+        "routes", "userid", "uuid",
     )  # fmt: skip
 
     name: str
     uuid: str
 
-    def __init__(self, broker: Broker, name: str, uuid: str) -> None:
+    def __init__(self, broker: Router, name: str, uuid: str) -> None:
         super().__init__()
-        self.broker = broker
+        self.broker: Router = broker
         self.reactor: Reactor = broker.reactor
         self.name = name
         self.uuid = uuid
@@ -65,6 +63,9 @@ class Endpoint(Actor):
         self.rolemask = ROLE_OWNER | ROLE_LOCAL
         self.routes: dict[str, tuple[Endpoint, Handler]] = {}
         self.called: dict[tuple[str, int, int], None] = {}
+        #: Who it was ever seen to ask, and who asked it; kept by `served`.
+        self.asked: dict[Endpoint, None] | None = None
+        self.askers: dict[Endpoint, None] | None = None
         self.is_open = True
         self.has_served = False
         self._matchtag = 0

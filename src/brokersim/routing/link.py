@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from brokersim.protocol.message import Message
-
-if TYPE_CHECKING:
-    from brokersim.routing.rank import Broker
+from brokersim.routing.ports import Neighbour
 
 Receive = Callable[[Message], None]
 #: One hop between two brokers, in seconds; 50 µs is a fast local network.
@@ -20,7 +17,7 @@ class Link:
 
     __slots__ = ("is_up", "latency", "peer", "sent", "tap")
 
-    def __init__(self, peer: Broker, latency: int) -> None:
+    def __init__(self, peer: Neighbour, latency: int) -> None:
         self.peer = peer
         self.latency = latency  # ns
         self.is_up = True

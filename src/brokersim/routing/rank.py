@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brokersim.protocol.errnums import EEXIST, EHOSTUNREACH, EINVAL, ENOENT, ENOSYS, RequestError
 from brokersim.protocol.message import (
@@ -19,16 +19,13 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.topology import children, next_hop, parent
 from brokersim.reactor.actor import Tracer
+from brokersim.routing import served
 from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint, Handler
 from brokersim.routing.link import Link
 from brokersim.routing.logring import LogRing, format_line
-
-if TYPE_CHECKING:
-    from brokersim.host.handle import Handle
-    from brokersim.instance import Instance
-    from brokersim.routing.trace import Trace
-    from brokersim.services.endpoint import BrokerEndpoint
+from brokersim.routing.ports import Neighbour, Ranks
+from brokersim.routing.trace import Trace
 
 #: Endpoints on one rank that want an event, each with what it is given to.
 Subscribers = tuple[tuple[Endpoint, Handler], ...]
@@ -41,53 +38,51 @@ _SUBSCRIBER_CACHE = 1024
 _SELDOM = frozenset({"event.subscribe", "event.unsubscribe", "service.add", "service.remove"})
 
 
-class Broker:
+class Rank(Neighbour):
     """One rank of an instance: its services, subscriptions and links. One fact, one table each.
 
     ``services`` says who serves a name; ``subscriptions`` who wants which topic prefix, one entry a
     subscription; ``endpoints`` who is on this rank; open requests live in the endpoints' ``pending``.
     """
 
-    def __init__(self, instance: Instance, rank: int, speaker: Callable[[Broker], BrokerEndpoint]) -> None:
-        self.instance = instance
+    def __init__(self, instance: Ranks, rank: int) -> None:
+        self.instance: Ranks = instance
         self.reactor = instance.reactor
         self.rank = rank
         self.size = instance.size
         self.owner = instance.owner
         self.uuid = instance.uuid(rank, "broker")
+        #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
+        self.endpoint: Endpoint
         self.services: dict[str, Endpoint] = {}
         self.subscriptions: list[tuple[str, Endpoint]] = []
         self.endpoints: dict[str, Endpoint] = {}
         self.parent: Link | None = None
         self.children: tuple[Link, ...] = ()
         self.peers: dict[str, Link] = {}
-        self.attributes = Attributes()
+        self._links: dict[int, Link] = {}
+        self.attributes: Attributes = Attributes()
         self.log = LogRing(rank)
         self.sequence = 0
+        self._retired = 0
         self.traces: list[Trace] = []
         #: Told of every event that is handed out on this rank, with its subscribers here.
-        self.on_distribute: Callable[[Broker, Message, Subscribers], object] | None = None
-        #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
-        self.endpoint = speaker(self)
+        self.on_distribute: Callable[[Rank, Message, Subscribers], object] | None = None
         self._subscribers: dict[str, Subscribers] = {}
 
-    def connect(self, brokers: list[Broker], latency: int) -> None:
+    def connect(self, ranks: Sequence[Rank], latency: int) -> None:
         """Make the links of this rank in the k-ary tree."""
         fanout = self.instance.fanout
         up = parent(self.rank, fanout)
         if up is not None:
-            self.parent = self._link(brokers[up], latency)
+            self.parent = self._link(ranks[up], latency)
         self.children = tuple(
-            self._link(brokers[rank], latency) for rank in children(self.rank, fanout, self.size)
+            self._link(ranks[rank], latency) for rank in children(self.rank, fanout, self.size)
         )
 
-    def _link(self, peer: Broker, latency: int) -> Link:
-        link = self.peers[peer.uuid] = Link(peer, latency)
+    def _link(self, peer: Rank, latency: int) -> Link:
+        link = self.peers[peer.uuid] = self._links[peer.rank] = Link(peer, latency)
         return link
-
-    def module(self, name: str) -> Handle:
-        """The handle of a module loaded here: its counters, its mask. Raises RequestError(ENOENT)."""
-        return self.instance.module(self.rank, name).handle
 
     # -- endpoints and services
 
@@ -99,8 +94,9 @@ class Broker:
     def drop_endpoint(self, endpoint: Endpoint) -> None:
         """An endpoint goes: its names, its subscriptions, the requests on their way to it, what it owed."""
         endpoint.is_open = False
+        self._retired += sum(endpoint.counts[1::2])
         self.endpoints.pop(endpoint.uuid, None)
-        names = [name for name, owner in self.services.items() if owner is endpoint]
+        names = [name for name, served_by in self.services.items() if served_by is endpoint]
         for name in names:
             del self.services[name]
         if names:  # most that go are clients, which served nobody
@@ -111,12 +107,18 @@ class Broker:
             if message.type == REQUEST:
                 message.dst = None  # so that it is answered once, by whoever it reaches now
                 self.route_request(message)
-        if endpoint.has_served:
-            self._answer_owed(endpoint)
+        for request in list(served.owed_by(endpoint)):
+            # Nobody will answer it any more: its callers get EHOSTUNREACH, as in Flux.
+            self.endpoint.respond_error(request, EHOSTUNREACH, "module disconnect")
+        served.forget(endpoint)
         self._send_disconnects(endpoint)
         endpoint.pending.clear()
         if endpoint.station is not None:
             endpoint.station.leave()
+
+    def messages(self) -> int:
+        """Messages received by all parties of this rank since the start, those that have gone included."""
+        return self._retired + sum(sum(endpoint.counts[1::2]) for endpoint in self.endpoints.values())
 
     def add_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError: EINVAL for a name that cannot be one, EEXIST if it is taken."""
@@ -137,7 +139,7 @@ class Broker:
 
     def stop_serving(self, endpoint: Endpoint) -> None:
         """An endpoint takes no new requests; those still queued are routed anew (ENOSYS if nobody else serves)."""
-        for name in [name for name, owner in self.services.items() if owner is endpoint]:
+        for name in [name for name, served_by in self.services.items() if served_by is endpoint]:
             del self.services[name]
         self._changed()
         queued = self.reactor.purge(endpoint)
@@ -159,18 +161,6 @@ class Broker:
         self._subscribers.clear()
         for endpoint in self.endpoints.values():
             endpoint.drop_routes()
-
-    def _answer_owed(self, gone: Endpoint) -> None:
-        """Nobody will answer what was handed to ``gone``: its callers get EHOSTUNREACH, as in Flux."""
-        owed = [
-            request
-            for endpoint in self.instance.all_endpoints()
-            if endpoint.pending  # most have none open, and at the end of an instance all are asked for each that goes
-            for request in endpoint.open_requests()
-            if request.dst is gone and (request.handler is not None or request.is_streaming)
-        ]
-        for request in owed:
-            self.endpoint.respond_error(request, EHOSTUNREACH, "module disconnect")
 
     def _send_disconnects(self, gone: Endpoint) -> None:
         for service, nodeid, upstream in gone.called:
@@ -207,7 +197,7 @@ class Broker:
                 self._forward_up(message)
         elif nodeid < self.size:
             rank = next_hop(self.rank, nodeid, self.instance.fanout, self.size)
-            self._forward(self.peers[self.instance.broker(rank).uuid], message)
+            self._forward(self._links[rank], message)
         else:
             text = f"No route to rank {nodeid}: the instance has ranks 0-{self.size - 1}"
             self.endpoint.respond_error(message, EHOSTUNREACH, text)
@@ -231,6 +221,8 @@ class Broker:
                 and message.topic not in _SELDOM
             ):
                 src.routes[message.topic] = (service, handler)
+        if service.has_served:  # the broker itself never goes
+            served.note(service, src)
         message.dst = service
         message.handler = handler
         self.reactor.push(message)

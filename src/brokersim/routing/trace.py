@@ -11,7 +11,6 @@ import attrs
 from brokersim.protocol.blobref import Blob
 from brokersim.protocol.errnums import RequestError, strerror
 from brokersim.protocol.message import Message, encode_payload
-from brokersim.reactor.loop import NS
 
 
 class Trace(Protocol):
@@ -46,7 +45,7 @@ class ModuleTrace:
     def _fields(self, direction: str, actor: Any, message: Message, wire_type: int) -> dict[str, Any]:
         errnum = message.errnum
         return {
-            "timestamp": actor.broker.instance.epoch + actor.reactor.now / NS,
+            "timestamp": actor.broker.instance.wall_time(),
             "prefix": direction,
             "rank": -1,  # upstream's value: the stream is of one rank, the one that was asked
             "name": actor.name,

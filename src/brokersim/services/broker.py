@@ -1,36 +1,69 @@
-"""Knows what is asked of the instance as a whole: its configuration, its state, its status and its end."""
+"""Knows one rank as its modules and services see it: a router with a log and attributes, and an instance around it."""
 
 from __future__ import annotations
 
-from brokersim.protocol.message import Message
-from brokersim.services.endpoint import BrokerEndpoint, Table
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+from brokersim.host.course import Done, Loaded
+from brokersim.host.handle import Handle
+from brokersim.host.ports import LocalHome, Surroundings
+from brokersim.protocol.resources import Resources
+from brokersim.reactor.run import Runner
+from brokersim.routing.attributes import Attributes
+from brokersim.routing.endpoint import Endpoint
+from brokersim.routing.ports import Ranks
+from brokersim.routing.rank import Rank
 
 
-def config(server: BrokerEndpoint, request: Message) -> None:
-    """The configuration object."""
-    server.respond(request, server.broker.instance.conf)
+class Whole(Ranks, Surroundings, Protocol):
+    """What a rank's services ask of the instance."""
+
+    runner: Runner
+    resources: Resources
+
+    def broker(self, rank: int) -> Broker:
+        """One of its ranks."""
+
+    def all_endpoints(self) -> Iterator[Endpoint]:
+        """Every party on every rank."""
+
+    def modules(self, rank: int) -> list[Loaded]:
+        """The modules loaded on a rank, in the order they were."""
+
+    def module(self, rank: int, name: str) -> Loaded:
+        """Raises RequestError(ENOENT) that names the modules there are."""
+
+    def load_module(self, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done) -> None:
+        """Load a file; ``done(error)`` is called when it runs or has failed. Raises RequestError at once if it can."""
+
+    def load_process(
+        self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
+    ) -> None:
+        """The same in a process of its own, by our loader or by ``flux``."""
+
+    def start_background(self, fn: Callable[[], Awaitable[None]]) -> None:
+        """Run a trio task that ends by itself, or is cancelled with the instance. It must not raise."""
+
+    def status(self, broker: Broker) -> dict[str, Any]:
+        """What is told of it in a few lines."""
+
+    def stop(self) -> None:
+        """Ask for its end."""
 
 
-def state(server: BrokerEndpoint, request: Message) -> None:
-    """Whoever can ask finds the instance in state ``run``; ``duration`` is seconds since its start."""
-    server.respond(request, {"state": "run", "duration": server.now()})
+class Broker(Rank, LocalHome):
+    """A rank, with what speaks for its broker and the instance it is part of."""
 
+    attributes: Attributes
+    instance: Whole
+    endpoint: Handle
 
-def status(server: BrokerEndpoint, request: Message) -> None:
-    """What ``brokersim status`` shows."""
-    server.respond(request, server.broker.instance.status(server.broker))
+    def __init__(self, instance: Whole, rank: int, speaker: Callable[[Broker], Handle]) -> None:
+        super().__init__(instance, rank)
+        self.instance = instance
+        self.endpoint = speaker(self)
 
-
-def stop(server: BrokerEndpoint, request: Message) -> None:
-    """Answer, then end the whole instance."""
-    server.respond(request)
-    server.reactor.call_later(0, server.broker.instance.stop)
-
-
-#: ``broker.*`` is ours.
-TABLE: Table = {
-    "config.get": (config, True),
-    "state-machine.get": (state, True),
-    "broker.status": (status, True),
-    "broker.stop": (stop, False),
-}
+    def module(self, name: str) -> Handle:
+        """The handle of a module loaded here: its counters, its mask. Raises RequestError(ENOENT)."""
+        return self.instance.module(self.rank, name).handle

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from brokersim.host import methods
 from brokersim.host.handle import Handle
@@ -17,9 +17,7 @@ from brokersim.protocol.message import REQUEST, Message
 from brokersim.reactor.loop import Flood, Livelock
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Method
-
-if TYPE_CHECKING:
-    from brokersim.routing.rank import Broker
+from brokersim.services.broker import Broker
 
 Kept = TypeVar("Kept")
 #: A service's part of the table: topic to (what answers it, may a guest call it).
@@ -30,6 +28,8 @@ class BrokerEndpoint(Handle):
     """The broker's own handle: it has counters, a mask and the default methods as service ``broker``."""
 
     __slots__ = ("_kept", "_streams", "_table")
+
+    broker: Broker
 
     def __init__(self, broker: Broker, table: Table, names: Iterable[str]) -> None:
         super().__init__(broker, "broker", broker.uuid)

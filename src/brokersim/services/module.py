@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from brokersim.host import methods
+from brokersim.host.course import Loaded
+from brokersim.host.handle import Handle
 from brokersim.host.instrument import Instrument
-from brokersim.host.life import Module
 from brokersim.host.remote import RemoteModule
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
 from brokersim.protocol.message import Message
@@ -67,13 +68,15 @@ def list_(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request, {"mods": mods, "time": server.now()})
 
 
-def _listed(server: BrokerEndpoint, module: Module, request: Message) -> dict[str, Any]:
+def _listed(server: BrokerEndpoint, module: Loaded, request: Message) -> dict[str, Any]:
     """Flux's keys, and ours: counters, mask, hook, how often the loop turned, a process of its own if it has one.
 
     All that ``brokersim top`` shows is in it, so that a look at a module is no message to the module.
     """
     handle = module.handle
-    process = {"pid": module.pid, "loader": module.loader} if isinstance(module, RemoteModule) else {}
+    process: dict[str, Any] = (
+        {"pid": module.pid, "loader": module.loader} if isinstance(module, RemoteModule) else {}
+    )
     if handle.station is not None:
         handle.station.settle()
     instrument = handle.instrument
@@ -81,7 +84,7 @@ def _listed(server: BrokerEndpoint, module: Module, request: Message) -> dict[st
     services = [name for name, served_by in server.broker.services.items() if served_by is handle]
     return {
         "name": module.name,
-        "path": str(module.code.path),
+        "path": str(module.path),
         "idle": module.idle_ns // NS,
         "status": module.status,
         "services": services,
@@ -100,7 +103,7 @@ def _listed(server: BrokerEndpoint, module: Module, request: Message) -> dict[st
     }
 
 
-def _figures(module: Module, request: Message) -> dict[str, Any]:
+def _figures(module: Loaded, request: Message) -> dict[str, Any]:
     """What the module itself wants to be listed with; one that raises ends, as by any callback."""
     figures = getattr(module.handle.owner, "listed_figures", None)
     if figures is None:
@@ -138,7 +141,7 @@ def _answer(server: BrokerEndpoint, request: Message, error: RequestError | None
 def status(server: BrokerEndpoint, request: Message) -> None:
     """A module says how far it is: running, finalizing, exited."""
     args = request.unpack(StatusArgs)
-    module = getattr(request.src, "module", None)
+    module = request.src.module if isinstance(request.src, Handle) else None
     if module is None:
         raise RequestError(EPROTO, "module.status: the sender is no module of this rank")
     module.told(args.status, args.errnum)
@@ -154,7 +157,7 @@ def hook(server: BrokerEndpoint, request: Message) -> None:
         raise RequestError(EINVAL, str(error)) from None
     handle = server.broker.instance.module(server.rank, args.name).handle
     if handle.instrument is None:
-        handle.instrument = Instrument(handle, wanted)
+        handle.instrument = Instrument(handle, server.broker.instance.sink, wanted)
     else:
         handle.instrument.use(wanted)
     server.respond(request, {"hook": wanted})

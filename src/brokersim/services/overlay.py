@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import msgspec
@@ -18,13 +18,11 @@ from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS
-from brokersim.routing.cut import cut_off, join, link_above
+from brokersim.routing.cut import cut_off, join, link_above, opposite
 from brokersim.routing.link import Link, Receive
 from brokersim.routing.trace import payload_size
+from brokersim.services.broker import Whole
 from brokersim.services.endpoint import BrokerEndpoint, Table
-
-if TYPE_CHECKING:
-    from brokersim.instance import Instance
 
 #: What a look at a message on a link says: pass it on (None), that much later (ns), or not at all.
 _LOST = -1
@@ -99,7 +97,7 @@ class FaultArgs(msgspec.Struct):
 class OverlayFault:
     """One fault on the link between a rank and its parent; ``hits`` counts what it hit, by what that was."""
 
-    instance: Instance
+    instance: Whole
     wish: FaultArgs
     hits: dict[str, int] = attrs.field(factory=dict)
     end: Callable[[], object] = attrs.field(default=lambda: None)
@@ -208,7 +206,7 @@ def trace(server: BrokerEndpoint, request: Message) -> None:
         raise RequestError(EPROTO, "overlay.trace must be a streaming request")
     glob = request.unpack(OverlayTraceArgs).topic_glob
     sending = tuple(server.broker.peers.values())
-    receiving = tuple(link.peer.peers[server.broker.uuid] for link in sending)
+    receiving = tuple(opposite(server.broker.instance, server.broker, link) for link in sending)
 
     def look(link: Link, prefix: str, other: int) -> Look:
         def seen(message: Message) -> None:

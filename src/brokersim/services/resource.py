@@ -31,7 +31,7 @@ class Inventory:
     __slots__ = ("drained", "nodes", "scheduler")
 
     def __init__(self, server: BrokerEndpoint) -> None:
-        self.nodes = server.broker.instance.settings.resources.nodes
+        self.nodes = server.broker.instance.resources.nodes
         self.drained = DrainSet(self.nodes)
         self.scheduler: Message | None = None
 
@@ -57,7 +57,7 @@ def status(server: BrokerEndpoint, request: Message) -> None:
     server.respond(
         request,
         {
-            "R": server.broker.instance.resource_set(),
+            "R": server.broker.instance.resources.to_r(),
             "drain": there.drained.to_dict(),
             "online": nodes,
             "offline": "",
@@ -81,7 +81,7 @@ def acquire(server: BrokerEndpoint, request: Message) -> None:
         raise RequestError(errno.EBUSY, "resource.acquire: a scheduler has the resources already")
     there.scheduler = request
     server.add_stream(request, there.release)
-    server.respond(request, {"resources": server.broker.instance.resource_set(), "up": there.up()})
+    server.respond(request, {"resources": server.broker.instance.resources.to_r(), "up": there.up()})
 
 
 def drain(server: BrokerEndpoint, request: Message) -> None:

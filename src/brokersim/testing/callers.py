@@ -27,7 +27,7 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.routing.endpoint import Handler
-from brokersim.routing.rank import Broker
+from brokersim.services.broker import Broker
 
 Heard = Callable[[Message], object]
 _READ = 1 << 16
@@ -50,6 +50,8 @@ class _Listening(Handle):
 
     __slots__ = ("heard",)
 
+    broker: Broker
+
     def __init__(self, broker: Broker, heard: Heard) -> None:
         super().__init__(broker, "client", broker.instance.uuid(broker.rank, "client"))
         self.heard = heard
@@ -62,7 +64,7 @@ class _Listening(Handle):
 class HandleCaller:
     """In process: messages are passed as they are."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: _Listening) -> None:
         self._handle = handle
 
     async def call(self, topic: str, payload: Any, nodeid: int) -> Any:

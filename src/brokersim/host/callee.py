@@ -1,0 +1,129 @@
+"""Knows how code that is not ours is called: at once, later, on a stack that may wait, as a coroutine, as a trio task.
+
+It doesn't know what that code is, nor what a module is handed (handle).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from brokersim.host.blocking import Workers
+from brokersim.host.ports import Home
+from brokersim.host.waits import Occurrence, Sleep
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import REQUEST, Message
+from brokersim.reactor.loop import NS, Timer
+from brokersim.reactor.step import ModuleUnloaded, Stepper
+from brokersim.routing.endpoint import Endpoint
+
+
+class Callee(Endpoint):
+    """An endpoint whose callbacks are somebody's code: what they raise, once they run by themselves, is `failed`'s."""
+
+    __slots__ = ("_coros", "_tasks", "workers")
+
+    broker: Home
+
+    def __init__(self, broker: Home, name: str, uuid: str) -> None:
+        super().__init__(broker, name, uuid)
+        #: Stacks to run callbacks on, if they may wait for answers (``Future.get``).
+        self.workers: Workers | None = None
+        self._coros: dict[Stepper, None] | None = None
+        #: Its trio tasks, each with what cancels it.
+        self._tasks: dict[_Task, Callable[[], object]] | None = None
+
+    # -- time
+
+    def now(self) -> float:
+        """Reactor time in seconds, monotonic, fixed within one iteration; in a trio task it is the clock's."""
+        reactor = self.reactor
+        if reactor.push is reactor.outside:  # ``is_outside``, without a call: 180 times a serial job
+            reactor.refresh()
+        return reactor.now / NS
+
+    def time(self) -> float:
+        """Wall-clock time in seconds since the epoch; under the virtual clock a fixed start plus ``now()``."""
+        return self.broker.instance.epoch + self.now()
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Await a delay of the reactor's clock, in seconds."""
+        return Sleep(self, seconds)
+
+    def occurrence(self, start: Callable[[Callable[[Any], None]], object]) -> Awaitable[Any]:
+        """Await a callback: ``start(done)`` is called at once, ``done(value_or_exception)`` ends the wait."""
+        return Occurrence(self, start)
+
+    # -- ways to be called
+
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        """Call ``fn(*args)`` in ``seconds``, as an iteration of this module's loop."""
+        return self.reactor.call_later(seconds, fn, *args, owner=self)
+
+    def enter(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call a callback of the module: where it may wait for answers, if it is of a kind that does."""
+        if self.workers is None:
+            fn(*args)
+        else:
+            self.workers.call(self, None, fn, *args)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], request: Message | None = None) -> None:
+        """Step a coroutine of this module, without trio; it ends with the module."""
+        if self._coros is None:
+            self._coros = {}
+        stepper = Stepper(self.reactor, coroutine, partial(self._stepped, request))
+        self._coros[stepper] = None
+        stepper.start()
+
+    def _stepped(self, request: Message | None, stepper: Stepper, error: BaseException | None) -> None:
+        if self._coros is not None:
+            self._coros.pop(stepper, None)
+        if error is not None:
+            self._raised(request, error)
+
+    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``await fn(*args)`` as a trio task that is cancelled when the module goes."""
+        self._start_task(None, fn, *args)
+
+    def _start_task(self, request: Message | None, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """For a request: raises RequestError, which answers it, where no task can be started."""
+        if self._tasks is None:
+            self._tasks = {}
+        task = _Task(self._tasks, fn, args)
+        self._tasks[task] = self.broker.instance.start_task(task.run, partial(self._raised, request))
+
+    def _raised(self, request: Message | None, error: BaseException) -> None:
+        """A coroutine or task ended by an error: the answer to its request if that is a refusal, else a failure."""
+        if isinstance(error, ModuleUnloaded):
+            return
+        if isinstance(error, RequestError) and request is not None and request.type == REQUEST:
+            self.refuse(request, error)
+        else:
+            self.failed(error, request)
+
+    def end_callbacks(self) -> None:
+        """Whoever waits inside is thrown out: tasks are cancelled, coroutines get ModuleUnloaded."""
+        for cancel in list((self._tasks or {}).values()):
+            cancel()
+        for stepper in list(self._coros or ()):
+            stepper.throw()
+
+
+class _Task:
+    """A trio task that takes itself off the list of those that run."""
+
+    __slots__ = ("_args", "_fn", "_running")
+
+    def __init__(
+        self, running: dict[_Task, Any], fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+    ) -> None:
+        self._running = running
+        self._fn = fn
+        self._args = args
+
+    async def run(self) -> None:
+        try:
+            await self._fn(*self._args)
+        finally:
+            self._running.pop(self, None)

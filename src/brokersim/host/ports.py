@@ -1,0 +1,130 @@
+"""Knows what a module's handle, and its life, ask of where they are at home; implements none of it.
+
+There are three homes: in the broker's process the rank and its instance (`services/broker.py`, `instance.py`), for a
+module in a process of its own `far.py`, and for what the broker sees of such a one the rank again. Each says in its
+list of bases what it implements, so that a method that goes missing is an error of the type checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from brokersim.host.blocking import Workers
+from brokersim.protocol.message import Message
+from brokersim.reactor.cost import Node
+from brokersim.reactor.loop import Timer
+from brokersim.routing.attributes import Attributes
+from brokersim.routing.endpoint import Endpoint
+from brokersim.routing.ports import Router
+from brokersim.routing.sink import Sink
+
+
+class SeenAttributes(Protocol):
+    """A broker's attributes, as a module sees them."""
+
+    def get(self, name: str) -> str | None:
+        """The value, ``None`` if there is none."""
+
+    def set(self, name: str, value: str) -> None:
+        """Raises RequestError: EINVAL for an empty name, EPERM for an immutable attribute."""
+
+    def remove(self, name: str) -> None:
+        """Raises RequestError: ENOENT, EPERM."""
+
+
+class Watching(Protocol):
+    """Whoever has something outside the loop watched for it."""
+
+    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``await fn(*args)`` as a trio task that ends with it."""
+
+    def occurrence(self, start: Callable[[Callable[[Any], None]], object]) -> Awaitable[Any]:
+        """Await a callback."""
+
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        """Call ``fn(*args)`` in ``seconds``, as a turn of its loop."""
+
+
+class Surroundings(Protocol):
+    """What a handle and its life ask of the instance they belong to."""
+
+    #: Wall-clock time (s since the Unix epoch) at which the reactor's clock was 0.
+    epoch: float
+    seed: int
+    conf: dict[str, Any]
+    #: The hook counters are emitted from unless told otherwise; ``None``: somebody else emits them.
+    hook: str | None
+    #: Where statistics go.
+    sink: Sink
+    #: Stacks for callbacks that may wait for answers.
+    workers: Workers
+
+    def uuid(self, rank: int, name: str) -> str:
+        """An identity for what is called ``name`` on a rank."""
+
+    def node(self, rank: int) -> Node | None:
+        """The cores of a rank, if virtual time charges for them."""
+
+    def seconds(self, attribute: str, default: float) -> float:
+        """A duration kept in an attribute; an unreadable one is the default."""
+
+    def hold_clock(self) -> AbstractContextManager[None]:
+        """Virtual time stands still inside: something real is being waited for."""
+
+    def start_task(
+        self, fn: Callable[[], Awaitable[None]], failed: Callable[[BaseException], object]
+    ) -> Callable[[], object]:
+        """Run a trio task; returns what cancels it. What it raises is given to ``failed``, inside the loop.
+
+        Raises RequestError where there is no trio.
+        """
+
+    def watch_fd(
+        self, who: Watching, fd: int, events: int, call: Callable[[int], object]
+    ) -> Callable[[], object]:
+        """Call ``call(revents)`` as a turn of ``who``'s loop while ``fd`` is ready; returns what stops that."""
+
+    def watch_signal(self, who: Watching, number: int, call: Callable[[], object]) -> Callable[[], object]:
+        """Call back as a turn of ``who``'s loop when the process gets a signal; returns what stops that."""
+
+    def fault(self, error: BaseException) -> None:
+        """A callback of no module raised: a bug of the program, which is told."""
+
+
+class Home(Router, Protocol):
+    """What a handle asks of its rank, or of what stands for one at the far end of a wire."""
+
+    size: int
+    attributes: SeenAttributes
+    instance: Surroundings
+
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        """From now on answers and events reach it."""
+
+    def drop_endpoint(self, endpoint: Endpoint) -> None:
+        """It goes: its names, its subscriptions, the requests on their way to it, what it owed."""
+
+    def add_service(self, name: str, endpoint: Endpoint) -> None:
+        """Requests ``NAME.*`` go to it. Raises RequestError: EINVAL, EEXIST."""
+
+    def drop_service(self, name: str, endpoint: Endpoint) -> None:
+        """They do no more. Raises RequestError(ENOENT) if it does not serve the name."""
+
+    def write_log(self, level: int, name: str, text: str) -> None:
+        """Append a line to the log, in the name of ``name``."""
+
+    def path(self, request: Message) -> tuple[str, ...]:
+        """The uuids a request came by, originator first, the broker's last."""
+
+
+class LocalHome(Home, Protocol):
+    """What the life of a module asks of a home in the broker's own process."""
+
+    attributes: Attributes
+    #: What speaks for the broker: the loader's messages come from it.
+    endpoint: Endpoint
+
+    def stop_serving(self, endpoint: Endpoint) -> None:
+        """It takes no new requests; those still queued are routed anew."""
