@@ -11,17 +11,15 @@ from brokersim.brokermod import (
     Handle,
     Message,
     RequestError,
-    duration,
     errnums,
     event_handler,
     request_handler,
 )
 
 from .run import JobRun
+from .settings import to_settings
 
 ROLE_OWNER = 1
-#: Seconds between SIGTERM and SIGKILL (flux-core's kill-timeout).
-KILL_TIMEOUT = 5.0
 
 
 class Start(msgspec.Struct, gc=False):
@@ -50,7 +48,9 @@ class JobException(msgspec.Struct, gc=False):
 
 
 class JobExec(BrokerModule):
-    """Runs jobs, simulated unless the jobspec says ``attributes.system.brokersim.exec``; argument ``kill-timeout=FSD``.
+    """Runs jobs; those that ask for it (``attributes.system.exec.test``) are simulated, others as the instance says.
+
+    Arguments: ``kill-timeout=FSD``, ``jobs=simulated|real`` (else attribute ``jobs``).
 
     The records it writes and their commits are those of flux-core's execution system and job shell together.
     """
@@ -58,7 +58,7 @@ class JobExec(BrokerModule):
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
         try:
-            self._kill_timeout = _kill_timeout(args)
+            self._settings = to_settings(args, h.attr_get("jobs"))
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         self._runs: dict[int, JobRun] = {}
@@ -90,7 +90,7 @@ class JobExec(BrokerModule):
         if order.id in self._runs:
             raise RequestError(errnums.EEXIST, f"job {order.id} is under execution already")
         try:
-            run = JobRun(self.handle, msg, order, self._kill_timeout)
+            run = JobRun(self.handle, msg, order, self._settings)
         except (ValueError, LookupError, TypeError) as error:
             self._refuse(msg, order.id, f"jobspec: {error}")
             return
@@ -159,15 +159,3 @@ class JobExec(BrokerModule):
         """The job manager went, and with it everyone who could be told how its jobs end."""
         for run in list(self._runs.values()):
             run.doom()
-
-
-def _kill_timeout(args: tuple[str, ...]) -> float:
-    seconds = KILL_TIMEOUT
-    for arg in args:
-        key, equals, value = arg.partition("=")
-        if key != "kill-timeout" or not equals:
-            raise ValueError(
-                f"unknown argument {arg!r}; the only one is kill-timeout=DURATION, e.g. kill-timeout=5s"
-            )
-        seconds = duration.parse_duration(value)
-    return seconds

@@ -2,51 +2,81 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Final
 
 import trio
 
 from brokersim.brokermod import Handle, RequestError, process
 
-from .guest import data_context
+from .output import Outputs
 from .plan import RunPlan
 from .stdin import Stdin
 
 #: Output not written to the KVS yet; beyond it the commands have to wait.
-BACKLOG_MAX = 1 << 20
+BACKLOG_MAX: Final = 1 << 20
+#: Where a command runs whose own directory is not there, as under flux-core's shell.
+ELSEWHERE: Final = "/tmp"
+_SIGNAL: Final = 0x7F
 
 #: Writes output events given as contexts, in one commit.
 Write = Callable[[list[dict[str, object]]], Awaitable[None]]
 
 
+class NotStarted(Exception):
+    """A task's command cannot be started; ``status`` is the job's wait status."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 class Commands:
     """``ntasks`` copies of a job's command. Virtual time stands still while they run, unless they are held up."""
 
-    def __init__(self, handle: Handle, plan: RunPlan, job: int, write: Write, stdin: Stdin) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        plan: RunPlan,
+        environment: Mapping[str, str],
+        write: Write,
+        stdin: Stdin,
+        outputs: Outputs,
+    ) -> None:
         self._write = write
         self._hold = process.ClockHold(handle.hold_clock)
         self._stdin = stdin
+        self._outputs = outputs
         self._commands = [
             process.Command(
                 plan.command,
-                plan.cwd,
-                _environment(plan, job, rank),
+                working_directory(plan.cwd),
+                {**environment, "FLUX_TASK_RANK": str(rank), "FLUX_TASK_LOCAL_ID": str(rank)},
                 stdin=plan.stdin,
+                on_start=self._started,
                 on_taken=partial(stdin.taken, rank),
             )
             for rank in range(plan.ntasks)
         ]
         self._is_running = False
         self._under_way = 0
+        self._up = 0
+        self._failure: NotStarted | None = None
         self._statuses: list[int] = []
         self._lines: list[dict[str, object]] = []
         self._backlog = 0
         self._moved = trio.Event()
+        #: Wait status of the first task that ended, None while all run.
+        self.first: tuple[int, int] | None = None
 
-    async def run(self) -> int:
-        """Run all to their end; the largest wait status. Raises RequestError if output cannot be written."""
+    async def run(self, began: Callable[[], Awaitable[None]]) -> int:
+        """Run all to their end; the job's wait status. ``began()`` is awaited when all are started.
+
+        Raises NotStarted if one cannot be, RequestError if output cannot be written.
+        """
         failure: RequestError | None = None
         self._is_running = True
         if not self._under_way:
@@ -57,16 +87,20 @@ class Commands:
                 for rank, command in enumerate(self._commands):
                     nursery.start_soon(self._one, rank, command)
                 try:
+                    await self._until_started(began)
                     await self._write_until_done()
                 except RequestError as error:  # kept out of the nursery, which would wrap it in a group
                     failure = error
+                if failure is not None or self._failure is not None:
                     nursery.cancel_scope.cancel()
         finally:
             self._is_running = False
             self._hold.release()
         if failure is not None:
             raise failure
-        return max(self._statuses)
+        if self._failure is not None:
+            raise self._failure
+        return max(map(job_status, self._statuses))
 
     def kill(self, signum: int) -> None:
         """A signal for all. Time may pass again, so that a command that ignores it meets its time limit."""
@@ -91,19 +125,30 @@ class Commands:
         if is_end:
             entry.end()
 
+    # -- one command
+
+    def _started(self, _pid: int) -> None:
+        self._up += 1
+        self._wake()
+
     async def _one(self, rank: int, command: process.Command) -> None:
         def take(stream: str, data: bytes) -> None:
-            if not data:
-                return
-            self._lines.append(data_context(stream, rank, data))
-            self._backlog += _size(self._lines[-1])
+            for context in self._outputs.take(stream, rank, data):
+                self._lines.append(context)
+                self._backlog += _size(context)
             self._wake()
 
         try:
             status = await command.run(take, self._room)
         except OSError as error:
-            take("stderr", f"{command.words[0]}: {error.strerror}\n".encode())
-            status = process.failure_status(error)
+            where = f"task {rank} (host {os.uname().nodename})"
+            why = os.strerror(error.errno or errno.ENOENT)
+            text = f"{where}: start failed: {command.words[0]}: {why}"
+            self._failure = NotStarted(text, process.failure_status(error))
+            self._wake()
+            return
+        if self.first is None:
+            self.first = (rank, status)
         self._statuses.append(status)
         self._wake()
 
@@ -115,8 +160,18 @@ class Commands:
         self._moved.set()
         self._moved = trio.Event()
 
+    # -- the whole
+
+    async def _until_started(self, began: Callable[[], Awaitable[None]]) -> None:
+        while self._up < len(self._commands) and self._failure is None:
+            await self._moved.wait()
+        if self._failure is None:
+            self.let_time_pass()
+            await began()
+            self.hold_time()
+
     async def _write_until_done(self) -> None:
-        while True:
+        while self._failure is None:
             if self._lines:
                 lines, self._lines = self._lines, []
                 self.let_time_pass()
@@ -130,17 +185,16 @@ class Commands:
                 await self._moved.wait()
 
 
+def job_status(status: int) -> int:
+    """The wait status of a job whose task ended with this one: the shell turns signal N into exit code 128 + N."""
+    signum = status & _SIGNAL
+    return (128 + signum) << 8 if signum else status
+
+
+def working_directory(cwd: str | None) -> str | None:
+    """The directory asked for, or another one if nobody can be there."""
+    return cwd if cwd is None or (os.access(cwd, os.X_OK) and os.path.isdir(cwd)) else ELSEWHERE
+
+
 def _size(context: dict[str, object]) -> int:
     return len(str(context["data"]))
-
-
-def _environment(plan: RunPlan, job: int, rank: int) -> dict[str, str]:
-    """The jobspec's environment and what flux-core's shell adds for a task; without one the broker's own."""
-    return {
-        **(os.environ if plan.environment is None else plan.environment),
-        "FLUX_JOB_ID": str(job),
-        "FLUX_JOB_SIZE": str(plan.ntasks),
-        "FLUX_JOB_NNODES": str(plan.nnodes),
-        "FLUX_TASK_RANK": str(rank),
-        "FLUX_TASK_LOCAL_ID": str(rank),
-    }

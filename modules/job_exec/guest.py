@@ -18,6 +18,8 @@ EVENTLOG = "exec.eventlog"
 OUTPUT = "output"
 INPUT = "input"
 PRIMARY = "primary"
+#: Each operation that appends is an object in the store: a flood of lines goes out in longer ones.
+OPERATIONS_MAX = 64
 
 
 class GuestRecords:
@@ -55,6 +57,9 @@ class GuestRecords:
 
     async def append(self, key: str, *lines: bytes) -> None:
         """Append lines to a log in one commit. Raises RequestError."""
+        if len(lines) > OPERATIONS_MAX:
+            size = -(-len(lines) // OPERATIONS_MAX)
+            lines = tuple(b"".join(lines[at : at + size]) for at in range(0, len(lines), size))
         operations = ({"key": key, "flags": APPEND, "dirent": treeobj.val(line)} for line in lines)
         await self._commit(self._namespace, *operations)
 

@@ -9,6 +9,8 @@ import attrs
 
 from brokersim.brokermod import duration
 
+from .output import OutputPlan, to_output
+
 
 @attrs.frozen(kw_only=True)
 class RunPlan:
@@ -23,44 +25,54 @@ class RunPlan:
     ntasks: int
     nnodes: int
     is_real: bool = False
+    #: Simulated though the job did not ask for it.
+    is_stand_in: bool = False
     run_time: float = 0.0
     limit: float = 0.0
     wait_status: int = 0
     exception_at: str = ""
     output_rate: float = 0.0
     cwd: str | None = None
-    environment: dict[str, str] | None = None
     #: A file to read standard input from; None: from whoever attaches (service ``stdin``).
     stdin: str | None = None
+    output: OutputPlan = attrs.field(factory=OutputPlan)
+    name: str = ""
 
 
-def to_plan(jobspec: Mapping[str, Any], r: Mapping[str, Any] | None = None) -> RunPlan:
+def to_plan(
+    jobspec: Mapping[str, Any], r: Mapping[str, Any] | None = None, *, simulate: bool = False
+) -> RunPlan:
     """The plan of a sound version 1 jobspec. Raises ValueError that names the attribute that cannot be used.
 
+    A job that does not say itself whether it is simulated (``exec.test``) or real (``brokersim.exec``) is as
+    ``simulate`` says.
+
     Read are ``attributes.system``: duration, cwd, environment, ``exec.test`` (flux-core's: run_duration,
-    wait_status, mock_exception), ``shell.options.input.stdin`` (type file and its path) and ``brokersim`` (exec,
-    output_rate).
+    wait_status, mock_exception), ``shell.options`` (input.stdin, output) and ``brokersim`` (exec, output_rate).
     """
     system = _mapping(_mapping(jobspec, "attributes"), "system")
     test = _mapping(_mapping(system, "exec"), "test")
     ours = _mapping(system, "brokersim")
     task = jobspec["tasks"][0]
     limit = _seconds(system, "duration")
-    is_real = bool(ours.get("exec")) and not test
+    asks = "test" in _mapping(system, "exec")
+    is_real = not asks and bool(ours.get("exec", not simulate))
     nodes = _nodes(r)
     return RunPlan(
         command=_command(task["command"]),
         ntasks=_ntasks(task["count"], jobspec["resources"]),
         nnodes=nodes,
         is_real=is_real,
+        is_stand_in=not is_real and not asks and "exec" not in ours,
         run_time=_seconds(test, "run_duration") if "run_duration" in test else limit,
         limit=limit if is_real or "run_duration" in test else 0.0,
         wait_status=_status(test.get("wait_status", 0)),
         exception_at=_phase(test.get("mock_exception", "")),
         output_rate=_rate(ours.get("output_rate", 0)),
         cwd=_cwd(system.get("cwd")),
-        environment=_environment(system.get("environment")),
         stdin=_stdin(system),
+        output=to_output(_mapping(_mapping(_mapping(system, "shell"), "options"), "output")),
+        name=_name(task["command"], system),
     )
 
 
@@ -103,10 +115,20 @@ def _command(words: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _name(words: Any, system: Mapping[str, Any]) -> str:
+    name = _mapping(system, "job").get("name")
+    return name if isinstance(name, str) and name else words[0].rsplit("/", 1)[-1]
+
+
 def _cwd(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise ValueError(f"cwd must be a string without NUL, not {value!r:.40}")
     return value
+
+
+def environment_of(jobspec: Mapping[str, Any]) -> dict[str, str] | None:
+    """The environment a jobspec asks for; None for the broker's own. Raises ValueError."""
+    return _environment(_mapping(_mapping(jobspec, "attributes"), "system").get("environment"))
 
 
 def _environment(value: Any) -> dict[str, str] | None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from brokersim.brokermod import Handle, Message, RequestError, errnums
 
-from .commands import Commands
+from .commands import Commands, NotStarted, job_status
 from .guest import EVENTLOG, OUTPUT, GuestRecords, data_context
 from .plan import RunPlan, to_plan
+from .settings import Settings
 from .shell import Shell
 from .stdin import Io, Stdin
+from .tasks import FATAL, Lines, ShellDied, Tasks, log_line
 
 
 class JobRun:
@@ -22,15 +24,16 @@ class JobRun:
     ``go`` is stepped for simulated jobs and runs as a trio task for real commands; it uses only what both allow.
     """
 
-    def __init__(self, handle: Handle, msg: Message, order: Any, kill_timeout: float) -> None:
+    def __init__(self, handle: Handle, msg: Message, order: Any, settings: Settings) -> None:
         self._handle = handle
         self._msg = msg
         self.id: int = order.id
         self.userid: int = order.userid
-        self._kill_timeout = kill_timeout
-        self.plan: RunPlan = to_plan(order.jobspec, order.R)
+        self._kill_timeout = settings.kill_timeout
+        self.plan: RunPlan = to_plan(order.jobspec, order.R, simulate=settings.simulate)
         self._guest = GuestRecords(handle, order.id, order.userid)
         self._shell = Shell(handle, self._guest, self.plan, order.id, order.userid)
+        self._tasks = Tasks(handle, self.plan, order.id) if self.plan.is_real else None
         self._commands: Commands | None = None
         self._stdin = Stdin(self.plan.ntasks)
         self._inputs_on_the_way = 0
@@ -53,6 +56,8 @@ class JobRun:
             self._disarm()
             self._stdin.detach()
             self._shell.leave()
+            if self._tasks is not None:
+                self._tasks.tidy()
         await self._release()
 
     @property
@@ -113,15 +118,31 @@ class JobRun:
     # -- the course
 
     async def _start(self) -> bool:
-        """False if it failed before there was a shell."""
+        """False if it failed before there were tasks."""
         if self.plan.exception_at == "init":
             self._fail("mock initialization exception generated")
             return False
         starting = self._guest.event("starting")
         await self._shell.launch()
         self._answer("start", {})
-        await self._shell.come_up(starting)
+        jobspec = await self._shell.read_jobspec()
+        lines: Lines = []
+        if self._tasks is not None:
+            try:
+                lines = self._tasks.prepare(jobspec)
+            except ShellDied as error:
+                await self._shell.say(error.lines)
+                self._fail(str(error))
+                await self._end(error.status)
+                return False
+        elif self.plan.is_stand_in:
+            lines = [("data", data_context("stderr", 0, self._stand_in_note()))]
+        await self._shell.come_up(starting, lines)
         return True
+
+    def _stand_in_note(self) -> bytes:
+        why = "--jobs simulated" if self._handle.attr_get("clock") != "virtual" else "virtual clock"
+        return f"brokersim: {self.plan.name} is simulated ({why}); start --jobs real runs commands\n".encode()
 
     async def _execute(self) -> None:
         if self.plan.exception_at == "run":
@@ -129,11 +150,22 @@ class JobRun:
             self._killed_by = signal.SIGTERM
         if self.plan.limit:
             self._later(self.plan.limit, self._expire)
-        status = await (self._run_commands() if self.plan.is_real else self._simulate())
+        try:
+            status = await (self._simulate() if self._tasks is None else self._run_commands(self._tasks))
+        except NotStarted as error:
+            await self._shell.say([log_line(FATAL, str(error))])
+            self._fail(str(error))
+            status = error.status
         self._disarm()
-        if self._is_doomed and not status:
-            status = 1 << 8
-        await self._shell.go_down(status)
+        await self._end(status)
+
+    async def _end(self, status: int) -> None:
+        """The tasks are gone: close the records."""
+        if self._tasks is not None:
+            first, ends = self._tasks.first(), self._tasks.ends()
+        else:
+            first, ends = (0, status), [("stdout", 0), ("stderr", 0)]
+        await self._shell.go_down(status, first, ends)
         self._answer("finish", {"status": status})
         complete = self._guest.event("complete", {"status": status})
         await self._guest.append(EVENTLOG, complete, self._guest.event("done"))
@@ -150,6 +182,7 @@ class JobRun:
     # -- running
 
     async def _simulate(self) -> int:
+        await self._shell.begin()
         self._stdin.attach(lambda task, data, _is_end: self._stdin.taken(task, len(data)))
         if self._killed_by:
             return self._killed_by
@@ -185,15 +218,16 @@ class JobRun:
             except RequestError as error:
                 self._handle.log(4, f"job {self.id}: output line {line} not written: {error}")
 
-    async def _run_commands(self) -> int:
-        commands = Commands(self._handle, self.plan, self.id, self._write, self._stdin)
+    async def _run_commands(self, tasks: Tasks) -> int:
+        commands = tasks.commands(self._write, self._stdin)
         if self._killed_by:
-            return self._killed_by
+            await self._shell.begin()
+            return job_status(self._killed_by)
         self._commands = commands
         if self._inputs_on_the_way:
             commands.let_time_pass()
         try:
-            return await commands.run()
+            return await commands.run(self._shell.begin)
         finally:
             self._commands = None
 

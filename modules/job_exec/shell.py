@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums
+from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
 
 from .guest import EVENTLOG, HEADER, INPUT, INPUT_HEADER, OUTPUT, GuestRecords, eof_context
 from .plan import RunPlan
@@ -28,9 +29,9 @@ class InputLine(msgspec.Struct):
 
 
 class Shell:
-    """The shell of one job, on the first of its nodes. It makes no process: its times are slept, its records real.
+    """The shell of one job, on the first of its nodes. It is no process: its times are slept, its records real.
 
-    It serves ``<userid>-shell-<job>.stdin`` while it runs: input goes to guest.input, and from there to the tasks.
+    It serves ``<userid>-shell-<id>.stdin`` while it runs: input goes to guest.input, and from there to the tasks.
     """
 
     __slots__ = (
@@ -47,7 +48,7 @@ class Shell:
         self._is_served = False
         #: Input that came before its log was there waits here; None: it is there.
         self._early: list[Callable[[Any], object]] | None = []
-        self.service = f"{userid}-shell-{job}"
+        self.service = f"{userid}-shell-f{jobid.encode(job)[1:]}"
         #: Told of each piece of input that is in its log.
         self.on_input: Callable[[Io], object] = _ignore
 
@@ -55,10 +56,17 @@ class Shell:
         """From the order to start it until it runs. Raises RequestError, as all of these."""
         await self._handle.sleep(LAUNCH)
 
-    async def come_up(self, starting: bytes) -> None:
-        """Read the jobspec and R, open the logs; ``starting`` is the execution system's line, which comes second."""
-        await self._handle.call("job-info.lookup", {"id": self._job, "keys": ["J"], "flags": 0})
+    async def read_jobspec(self) -> dict[str, Any]:
+        """The jobspec as it was signed; the records have it without the environment."""
+        answer = await self._handle.call("job-info.lookup", {"id": self._job, "keys": ["J"], "flags": 0})
         self._follow("job-info.update-watch", {"id": self._job, "key": "R", "flags": 0})
+        return payload_of(answer["J"])
+
+    async def come_up(self, starting: bytes, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Open the logs; ``starting`` is the execution system's line, which comes second.
+
+        ``lines`` are what the output log begins with, behind its header.
+        """
         await self._handle.sleep(INIT)
         if self._plan.stdin is None:
             self._handle.service_register(self.service)
@@ -68,12 +76,24 @@ class Shell:
         await self._guest.append(EVENTLOG, starting)
         await self._guest.append(INPUT, self._guest.event("header", INPUT_HEADER))
         self._admit_early(None)
-        await self._guest.append(OUTPUT, self._guest.event("header", HEADER))
+        more = (self._guest.event(name, context) for name, context in lines)
+        await self._guest.append(OUTPUT, self._guest.event("header", self._header()), *more)
+
+    def _header(self) -> dict[str, Any]:
+        count = self._plan.ntasks
+        return HEADER if count == 1 else {**HEADER, "count": {"stdout": count, "stderr": count}}
+
+    async def begin(self) -> None:
+        """All tasks run: say so, and hand them what comes as input."""
         per_node = -(-self._plan.ntasks // self._plan.nnodes)
         taskmap = {"version": 1, "map": [[0, self._plan.nnodes, per_node, 1]]}
         await self._event("shell.start", {"taskmap": taskmap})
         watch = {"id": self._job, "path": f"guest.{INPUT}", "flags": 0}
         self._follow("job-info.eventlog-watch", watch, self._input_line)
+
+    async def say(self, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Lines of its own for the output log."""
+        await self._guest.append(OUTPUT, *(self._guest.event(name, context) for name, context in lines))
 
     def _input_line(self, response: Message, _arg: None) -> None:
         if response.errnum:
@@ -93,15 +113,19 @@ class Shell:
         for done in early:
             done(outcome)
 
-    async def go_down(self, status: int) -> None:
-        """The tasks have ended with a wait status: close the logs and leave."""
-        signaled = bool(status & 0x7F)
-        exit_code = 128 + (status & 0x7F) if signaled else status >> 8
-        context = {"localid": 0, "rank": 0, "state": "Exited", "wait_status": status, "signaled": signaled}
-        await self._event("shell.task-exit", {**context, "exitcode": exit_code})
-        ends = (self._guest.event("data", eof_context(stream, 0)) for stream in ("stdout", "stderr"))
-        await self._guest.append(OUTPUT, *ends)
-        await self._event("shell-exit", {"rank": 0, "exitcode": exit_code})
+    async def go_down(
+        self, status: int, first: tuple[int, int] | None, ends: Sequence[tuple[str, int]]
+    ) -> None:
+        """The tasks have ended, ``first`` (task, wait status) before the others: close the logs and leave.
+
+        ``status`` is the job's; ``ends`` are the streams and tasks whose end is told in the output log.
+        """
+        if first is not None:
+            await self._event("shell.task-exit", task_exit(*first))
+        if ends:
+            eofs = (self._guest.event("data", eof_context(stream, task)) for stream, task in ends)
+            await self._guest.append(OUTPUT, *eofs)
+        await self._event("shell-exit", {"rank": 0, "wait_status": status})
         await self._handle.sleep(EXIT)
         self.leave()
 
@@ -124,6 +148,22 @@ class Shell:
 
     async def _event(self, name: str, context: dict[str, Any]) -> None:
         await self._guest.append(EVENTLOG, self._guest.event(name, context))
+
+
+def task_exit(task: int, status: int) -> dict[str, Any]:
+    """Context of the event that tells of the first task that ended."""
+    signum = status & 0x7F
+    code = 128 + signum if signum else status >> 8
+    return {
+        "localid": task, "rank": task, "state": "Exited", "wait_status": status, "signaled": signum,
+        "exitcode": code,
+    }  # fmt: skip
+
+
+def payload_of(envelope: str) -> dict[str, Any]:
+    """The jobspec in J (HEADER.PAYLOAD.SIGNATURE), which was checked when it was taken in."""
+    jobspec: dict[str, Any] = msgspec.json.decode(base64.b64decode(envelope.split(".")[1]))
+    return jobspec
 
 
 def _ignore(*_: object) -> None:

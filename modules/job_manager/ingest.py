@@ -86,6 +86,7 @@ class Ingest:
             raise ValueError(f"J was signed by user {userid} but sent by user {msg.userid}")
         jobspec = decode_jobspec(payload)
         check_jobspec(jobspec)
+        _redact(jobspec)
         milliseconds = int((self._handle.time() - self._clock_zero) * 1000)
         return {
             "id": self._ids.make(max(1, milliseconds)),
@@ -139,6 +140,13 @@ class Ingest:
     def _forget(self, job: int) -> None:
         unlink = {"key": jobid.job_kvspath(job), "flags": 0, "dirent": None}
         self._handle.request("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [unlink]}, _ignore)
+
+
+def _redact(jobspec: dict[str, Any]) -> None:
+    """The environment can be large and hold secrets: as in flux-core it stays in J, where the shell finds it."""
+    system = (jobspec.get("attributes") or {}).get("system")
+    if system:
+        system.pop("environment", None)
 
 
 def _records(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

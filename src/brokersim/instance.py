@@ -29,7 +29,7 @@ from brokersim.protocol import topology
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOTSUP, RequestError
 from brokersim.protocol.resources import Resources
-from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.protocol.settings import ClockKind, check_hook, check_jobs, jobs_of
 from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel, Node
@@ -81,6 +81,8 @@ class Settings:
     #: Seconds a handler may hold the loop before its module is ended; ``None``: not watched.
     watchdog: float | None = None
     resources: Resources = attrs.field(factory=Resources)
+    #: ``simulated`` or ``real``: what a job does that does not say so itself; ``""``: what the clock suggests.
+    jobs: str = attrs.field(default="", converter=check_jobs)
     state_dir: Path | None = None
     attributes: dict[str, str] = attrs.field(factory=dict, converter=_attribute_dict)
     conf: dict[str, Any] = attrs.field(factory=dict)
@@ -206,6 +208,7 @@ class Instance(Whole):
             "version": version.VERSION,
             "clock": self.settings.clock,
             "seed": self.seed,
+            "jobs": jobs_of(self.settings.jobs, self.settings.clock),
             "broker.pid": os.getpid(),
         }
         if broker.parent is not None:

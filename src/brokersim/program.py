@@ -84,6 +84,7 @@ async def open_instance(
     cost: CostModel | None = None,
     watchdog: float | None = None,
     resources: str = "1x4",
+    jobs: str = "",
     state_dir: Path | None = None,
     attrs: Mapping[str, str] | None = None,
     conf: Mapping[str, Any] | None = None,
@@ -92,8 +93,9 @@ async def open_instance(
 
     ``latency`` is that of one hop between ranks, in seconds. ``cost=CostModel()`` makes handling, emitting and
     spinning take modelled time under the virtual clock; ``watchdog`` ends a module whose handler holds the loop for
-    that many real seconds (main thread only). Raises ValueError for settings that cannot be, and
-    RequestError if a module does not load.
+    that many real seconds (main thread only). ``jobs``: ``real`` or ``simulated`` are those that do not say
+    themselves whether their command is run; without it they are simulated under the virtual clock. Raises ValueError
+    for settings that cannot be, and RequestError if a module does not load.
     """
     settings = Settings(
         size=size,
@@ -107,6 +109,7 @@ async def open_instance(
         cost=cost,
         watchdog=watchdog,
         resources=Resources.parse(resources),
+        jobs=jobs,
         state_dir=state_dir,
         attributes={**name_attributes(stats), **(attrs or {})},
         conf=dict(conf or {}),

@@ -23,6 +23,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     source = str(Path(__file__).parents[2] / "src")
     environment = {**kept, "XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder), "PYTHONPATH": source}
     command = [sys.executable, "-m", "brokersim.cli.main", "start", "--detach", "-s", "2"]
+    command += ["--jobs", "simulated"]  # a job runs its command where its test says so
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     uri = done.stdout.split()[0]

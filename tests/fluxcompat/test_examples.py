@@ -145,7 +145,7 @@ def test_the_module_of_the_documentation_runs_in_both_ways(tmp_path: Path) -> No
 def run_real(body: Any, *modules: str) -> None:
     async def main() -> None:
         with trio.fail_after(30):
-            async with brokersim.open_instance(modules=modules, clock="real") as instance:
+            async with brokersim.open_instance(modules=modules, clock="real", jobs="simulated") as instance:
                 await body(instance)
 
     brokersim.run(main, clock="real")

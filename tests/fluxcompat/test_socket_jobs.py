@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from brokersim.protocol import jobid
 from tests.fluxcompat.minimal_client import STREAMING, MinimalClient
 
 UID = os.getuid()
@@ -46,6 +47,11 @@ def signed(spec: dict[str, Any], userid: int = UID) -> str:
     return f"{header}.{base64.b64encode(json.dumps(spec).encode()).decode()}.none"
 
 
+def shell_of(job: int) -> str:
+    """The service of a job's shell."""
+    return f"{UID}-shell-f{jobid.encode(job)[1:]}"
+
+
 def submit(client: MinimalClient, *command: str, **more: Any) -> int:
     payload = {"J": signed(jobspec(*command, **more)), "urgency": 16, "flags": 0}
     answer = client.rpc("job-ingest.submit", payload)
@@ -72,9 +78,10 @@ def test_a_submitted_jobs_logs_have_fluxs_events_in_fluxs_order(client: MinimalC
     guest = log(client, job, "guest.exec.eventlog")
     assert names(guest) == GUEST_LOG
     init = guest[1]["context"]
-    assert (init["service"], init["leader-rank"], init["size"]) == (f"{UID}-shell-{job}", 0, 1)
+    assert (init["service"], init["leader-rank"], init["size"]) == (shell_of(job), 0, 1)
     output = log(client, job, "guest.output")
-    assert [event.get("context", {}).get("eof") for event in output] == [None, True, True]
+    assert [event.get("context", {}).get("eof") for event in output] == [None, None, True, True]
+    assert output[1]["context"]["data"].startswith("brokersim: "), "nobody asked for it, so it is told"
     assert client.rpc("job-list.list-id", {"id": job, "attrs": ["queue"]}) == {"job": {"id": job}}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fluxcompat.minimal_client import STREAMING, MinimalClient
-from tests.fluxcompat.test_socket_jobs import UID, log, submit
+from tests.fluxcompat.test_socket_jobs import log, shell_of, submit
 
 EPERM, EINVAL, ENOSPC, EPIPE, ENOSYS, EPROTO = 1, 22, 28, 32, 38, 71
 
@@ -40,7 +40,7 @@ def output(client: MinimalClient, job: int) -> str:
 
 def test_what_is_sent_to_the_shells_stdin_is_what_the_command_reads(client: MinimalClient) -> None:
     job, service, leader = run(client, "sort")
-    assert service == f"{UID}-shell-{job}"
+    assert service == shell_of(job)
     for io in (piece("b\n"), piece("a\n"), piece(base64.b64encode(b"\xff").decode(), encoding="base64")):
         assert client.raw(f"{service}.stdin", io, leader).payload is None
     client.rpc(f"{service}.stdin", piece("c", eof=True), leader)
@@ -104,9 +104,13 @@ def test_a_job_may_read_a_file_instead_and_then_has_no_stdin_service(
         path.write_text("from a file\n")
     stdin = {"stdin": {"type": "file", "path": str(path)}}
     job = submit(client, "cat", brokersim={"exec": True}, shell={"options": {"input": stdin}})
-    said = output(client, job)
-    assert said == ("from a file\n" if has_file else "cat: No such file or directory\n")
-    assert client.errnum(f"{UID}-shell-{job}.stdin", piece("x")) == ENOSYS
+    note = f"error opening input file '{path}': No such file or directory"
+    notes = [
+        event["context"]["message"] for event in log(client, job, "guest.output") if event["name"] == "log"
+    ]
+    assert notes == ([] if has_file else [note])
+    assert output(client, job) == ("from a file\n" if has_file else "")
+    assert client.errnum(f"{shell_of(job)}.stdin", piece("x")) == ENOSYS
 
 
 def test_a_simulated_job_takes_input_and_keeps_it(client: MinimalClient) -> None:
@@ -115,6 +119,6 @@ def test_a_simulated_job_takes_input_and_keeps_it(client: MinimalClient) -> None
     for frame in client.stream("job-info.eventlog-watch", watch):
         if json.loads(frame.json["event"])["name"] == "shell.start":
             break
-    client.rpc(f"{UID}-shell-{job}.stdin", piece(eof=True), 0)
-    assert client.errnum(f"{UID}-shell-{job}.stdin", piece("x"), 0) == EPIPE
+    client.rpc(f"{shell_of(job)}.stdin", piece(eof=True), 0)
+    assert client.errnum(f"{shell_of(job)}.stdin", piece("x"), 0) == EPIPE
     client.rpc("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})

@@ -20,7 +20,7 @@ def in_instance(test: Callable[[Any, Any], Awaitable[Any]], **settings: Any) -> 
     """Run ``test(instance, client)`` in an instance with the job modules, under the virtual clock unless told."""
 
     async def main() -> Any:
-        async with open_instance(**{"modules": JOB_MODULES, **settings}) as instance:
+        async with open_instance(**{"modules": JOB_MODULES, "jobs": "simulated", **settings}) as instance:
             client = instance.client()
             try:
                 return await test(instance, client)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from brokersim.brokermod import RequestError
+from brokersim.brokermod import RequestError, jobid
 from tests.modules.job_harness import (
     attributes,
     in_instance,
@@ -87,20 +87,154 @@ def test_each_task_of_a_job_knows_its_rank_and_the_directory_and_environment_ask
 
 
 @pytest.mark.parametrize(
-    ("words", "cwd", "code", "says"),
+    ("words", "code", "says"),
     [
-        (("/nowhere/command",), None, 127, "/nowhere/command: No such file or directory"),
-        (("/etc/passwd",), None, 126, "/etc/passwd: Permission denied"),
-        (("true",), "/nowhere", 127, "No such file or directory"),
+        (("/nowhere/command",), 127, "/nowhere/command: No such file or directory"),
+        (("/etc/passwd",), 126, "/etc/passwd: Permission denied"),
     ],
 )
-def test_a_command_that_cannot_be_started_is_a_failed_job_that_says_why(words, cwd, code, says):
+def test_a_command_that_cannot_be_started_is_a_failed_job_that_says_why(words, code, says):
     async def test(_instance, client):
-        return await run_job(client, real(*words, cwd=cwd) if cwd else real(*words))
+        job = await submit(client, real(*words))
+        answer = await outcome(client, job)
+        return (
+            answer,
+            await log_of(client, job, "guest.output"),
+            await names_of(client, job, "guest.exec.eventlog"),
+        )
+
+    answer, output, events = in_instance(test)
+    note = f"task 0 (host {os.uname().nodename}): start failed: {says}"
+    assert answer["status"] == code << 8
+    assert answer["errstr"] == f"Fatal exception type=exec {note}"
+    assert [(one["name"], one["context"].get("message")) for one in output] == [
+        ("header", None),
+        ("log", note),
+    ]
+    assert events == ["init", "shell.init", "starting", "shell-exit", "complete", "done"]
+
+
+def test_a_command_whose_directory_is_not_there_runs_elsewhere_and_is_told():
+    async def test(_instance, client):
+        return await run_job(client, real("pwd", cwd="/nowhere"))
 
     answer, events = in_instance(test)
-    assert answer["status"] == code << 8
-    assert says in output_of(events, "stderr")
+    assert answer["success"]
+    assert output_of(events) == "/tmp\n"
+    assert events[1]["context"]["message"] == (
+        f"host {os.uname().nodename}: Could not change dir to /nowhere: No such file or directory. "
+        "Going to /tmp instead"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "is_run"),
+    [
+        ({"clock": "real"}, {}, True),
+        ({"clock": "virtual"}, {}, False),
+        ({"clock": "virtual"}, {"brokersim": {"exec": True}}, True),
+        ({"clock": "virtual", "jobs": "real"}, {}, True),
+        ({"clock": "real", "jobs": "simulated"}, {}, False),
+        ({"clock": "real"}, {"exec": {"test": {"run_duration": "1ms"}}}, False),
+        ({"clock": "real"}, {"brokersim": {"exec": False}}, False),
+    ],
+)
+def test_a_job_runs_its_command_unless_it_or_the_clock_or_the_instance_says_otherwise(
+    settings, asked, is_run
+):
+    async def test(_instance, client):
+        return await run_job(client, jobspec("echo", "ran", duration=0, **asked))
+
+    answer, events = in_instance(test, **{"jobs": "", **settings})
+    assert answer["success"]
+    assert output_of(events) == ("ran\n" if is_run else "")
+    why = "virtual clock" if settings["clock"] == "virtual" else "--jobs simulated"
+    note = (
+        "" if is_run or asked else f"brokersim: echo is simulated ({why}); start --jobs real runs commands\n"
+    )
+    assert output_of(events, "stderr") == note, (
+        "only a job that did not ask for it is told that it is simulated"
+    )
+
+
+def with_output(tmp_path, **options):
+    """The system attributes that make output go to files."""
+    return {"shell": {"options": {"output": options}}, "cwd": str(tmp_path)}
+
+
+def test_output_goes_to_the_files_its_templates_name_and_the_log_says_where(tmp_path):
+    async def test(_instance, client):
+        both = {"type": "file", "path": f"{tmp_path}/{{{{name}}}}.{{{{id.dec}}}}.{{{{taskid}}}}.{{{{huh}}}}"}
+        err = {"type": "file", "path": f"{tmp_path}/err.{{{{jobid}}}}", "label": True}
+        show = "echo out $FLUX_TASK_RANK; echo err >&2"
+        job = await submit(
+            client, real("sh", "-c", show, slots=2, **with_output(tmp_path, stdout=both, stderr=err))
+        )
+        assert (await outcome(client, job))["success"]
+        return job, await log_of(client, job, "guest.output")
+
+    job, events = in_instance(test)
+    files = {path.name: "".join(sorted(path.read_text().splitlines(True))) for path in tmp_path.iterdir()}
+    assert files == {
+        f"sh.{job}.0.{{{{huh}}}}": "out 0\n",
+        f"sh.{job}.1.{{{{huh}}}}": "out 1\n",
+        f"err.{jobid.encode(job)}": "0: err\n1: err\n",
+    }
+    assert [event["name"] for event in events] == ["header", "redirect", "redirect"]
+    assert [event["context"]["rank"] for event in events[1:]] == ["[0-1]"] * 2
+
+
+@pytest.mark.parametrize(("mode", "left"), [("truncate", "new\n"), ("append", "old\nnew\n")])
+def test_an_output_file_is_emptied_first_unless_it_is_to_be_appended_to(tmp_path, mode, left):
+    path = tmp_path / "log"
+    path.write_text("old\n")
+
+    async def test(_instance, client):
+        target = {"type": "file", "path": str(path)}
+        return await run_job(client, real("echo", "new", **with_output(tmp_path, stdout=target, mode=mode)))
+
+    in_instance(test)
+    assert path.read_text() == left
+
+
+def test_an_output_file_that_cannot_be_made_ends_the_job_before_it_runs(tmp_path):
+    async def test(_instance, client):
+        target = {"type": "file", "path": "/nowhere/out"}
+        job = await submit(client, real("touch", "ran", **with_output(tmp_path, stdout=target)))
+        return await outcome(client, job), await log_of(client, job, "guest.output")
+
+    answer, events = in_instance(test)
+    assert answer["errstr"] == "Fatal exception type=exec shell_init: No such file or directory"
+    assert answer["status"] == 1 << 8
+    assert [event["context"]["message"] for event in events] == [
+        "open: /nowhere/out: No such file or directory", "shell_init: No such file or directory",
+    ]  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
+def test_standard_output_is_told_line_by_line_and_standard_error_at_once():
+    async def test(_instance, client):
+        return await run_job(
+            client, real("sh", "-c", "printf 'a\\nb'; printf x >&2; sleep 0.05; echo c; echo y >&2")
+        )
+
+    _, events = in_instance(test, clock="real")
+    data = [event["context"] for event in events if "data" in event["context"]]
+    assert [one["data"] for one in data if one["stream"] == "stdout"] == ["a\n", "bc\n"]
+    assert [one["data"] for one in data if one["stream"] == "stderr"] == ["x", "y\n"]
+
+
+def test_a_task_finds_the_job_in_its_environment_and_the_records_do_not_keep_that():
+    async def test(_instance, client):
+        spec = real("sh", "-c", "echo $FLUX_JOB_ID $FLUX_KVS_NAMESPACE $SECRET", environment={"SECRET": "x"})
+        job = await submit(client, spec)
+        await outcome(client, job)
+        kept = await client.call("job-info.lookup", {"id": job, "keys": ["jobspec"], "flags": 0})
+        return job, output_of(await log_of(client, job, "guest.output")), kept["jobspec"]
+
+    job, output, kept = in_instance(test)
+    assert output == f"{jobid.encode(job)} job-{job} x\n"
+    assert "environment" not in kept, "the environment is in J alone"
 
 
 def test_output_that_is_no_text_is_kept_as_base64():
@@ -145,7 +279,7 @@ def test_cancel_ends_a_real_command_and_what_it_started(tmp_path):
 
     answer, pids = in_instance(test, clock="real")
     assert answer["errstr"] == "Fatal exception type=cancel"
-    assert answer["status"] == signal.SIGTERM
+    assert answer["status"] == 128 + signal.SIGTERM << 8
     for pid in pids:
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
 
@@ -159,7 +293,7 @@ def test_a_command_that_ignores_sigterm_is_killed_after_the_kill_timeout():
         await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
         return (await outcome(client, job))["status"]
 
-    assert in_instance(test, clock="real") == signal.SIGKILL
+    assert in_instance(test, clock="real") == 128 + signal.SIGKILL << 8
 
 
 def test_a_signal_reaches_the_command():
@@ -182,7 +316,7 @@ def test_a_real_command_beyond_its_time_limit_gets_a_timeout_exception():
 
     answer, result = in_instance(test, clock="real")
     assert answer["errstr"] == "Fatal exception type=timeout resource allocation expired"
-    assert (answer["status"], result) == (signal.SIGALRM, 8)
+    assert (answer["status"], result) == (128 + signal.SIGALRM << 8, 8)
 
 
 def test_unloading_the_service_kills_its_commands_and_ends_their_jobs(tmp_path):

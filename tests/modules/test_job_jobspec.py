@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.job_exec.plan import to_plan
+from modules.job_exec.plan import environment_of, to_plan
 from modules.job_manager.jobspec import check_jobspec, decode_jobspec, unwrap
 from tests.modules.job_harness import envelope, jobspec, real
 
@@ -125,11 +125,12 @@ def test_the_run_time_is_the_duration_or_flux_test_key():
     assert (tested.run_time, tested.limit, tested.wait_status, tested.is_real) == (0.02, 60, 256, False)
 
 
-def test_a_real_command_is_run_only_when_asked_for():
+def test_a_real_command_is_run_where_and_as_asked_for():
     plan = to_plan(real("sleep", "1", duration=3, cwd="/", environment={"A": "b"}))
     assert (plan.is_real, plan.command, plan.limit) == (True, ("sleep", "1"), 3)
-    assert (plan.cwd, plan.environment) == ("/", {"A": "b"})
-    assert not to_plan(real("sleep", exec={"test": {}})).is_real or to_plan(real("sleep")).is_real
+    assert plan.cwd == "/"
+    assert environment_of(real("sleep", environment={"A": "b"})) == {"A": "b"}
+    assert not to_plan(real("sleep", exec={"test": {}})).is_real, "as in Flux an empty object is enough"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,8 @@ def test_a_real_command_is_run_only_when_asked_for():
         ({"exec": {"test": {"wait_status": -1}}}, "wait_status must be 0 to 65535"),
         ({"exec": {"test": {"mock_exception": "later"}}}, "mock_exception must be init or run"),
         ({"brokersim": {"output_rate": 1e9}}, "output_rate must be 0 to 1000"),
-        ({"environment": {"A=B": "c"}}, "environment must be"),
+        ({"shell": {"options": {"output": {"stdout": {"type": "file"}}}}}, "output.stdout must be"),
+        ({"shell": {"options": {"output": {"mode": "both"}}}}, "give truncate or append"),
         ({"cwd": 3}, "cwd must be a string"),
         ({"cwd": "a\0b"}, "cwd must be a string without NUL"),
     ],
@@ -149,3 +151,8 @@ def test_attributes_that_cannot_be_used_are_named(system, says):
         to_plan(jobspec(**system))
     with pytest.raises(ValueError, match="no NUL"):
         to_plan(jobspec("a\0b"))
+
+
+def test_an_environment_that_cannot_be_given_is_named():
+    with pytest.raises(ValueError, match="environment must be"):
+        environment_of(real("x", environment={"A=B": "c"}))

@@ -24,7 +24,7 @@ EXEC = ["init", "shell.init", "starting", "shell.start", "shell.task-exit", "she
 
 def test_a_job_passes_every_state_and_leaves_the_logs_flux_leaves():
     async def test(_instance, client):
-        job = await submit(client, jobspec(duration=2))
+        job = await submit(client, jobspec(duration=0, exec={"test": {"run_duration": "2s"}}))
         watched = await names_of(client, job)
         stored = await client.call("job-info.lookup", {"id": job, "keys": ["eventlog"], "flags": 0})
         guest = await names_of(client, job, "guest.exec.eventlog")

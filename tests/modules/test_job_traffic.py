@@ -107,7 +107,7 @@ def test_the_commits_of_a_job_are_those_of_the_table():
             "module.trace", {"names": ["kvs"], "typemask": 1, "topic_glob": "kvs.commit", "full": True},
             lambda response, _: commits.append(response.payload["payload"]),
         )  # fmt: skip
-        await run_one(instance, jobspec(duration=0.5))
+        await run_one(instance, jobspec(duration=0, exec={"test": {"run_duration": "0.5s"}}))
         return [
             (
                 commit["namespace"].split("-")[0],

@@ -18,7 +18,8 @@ VARIABLE: Final = "BROKERSIM_CONFIG"
 #: Keys of the table [start] and what each must be.
 START_KEYS: Final[dict[str, tuple[type, ...]]] = {
     "size": (int,), "fanout": (int,), "clock": (str,), "seed": (int,), "hook": (str,), "stats": (str,),
-    "modules": (list,), "module_path": (list,), "resources": (str,), "state_dir": (str,), "attrs": (dict,),
+    "modules": (list,), "module_path": (list,), "resources": (str,), "jobs": (str,),
+    "state_dir": (str,), "attrs": (dict,),
 }  # fmt: skip
 _WORDS: Final = {int: "a number", str: "text", list: "a list of text", dict: "a table"}
 

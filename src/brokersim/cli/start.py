@@ -43,6 +43,7 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 @click.option("--stats", metavar="DEST", help="HOST:PORT of a statsd, serve, or mem:")
 @click.option("--with-aggregator", "aggregator", metavar="CMD", help="start this statsd, send to it")
 @click.option("--fake-resources", "resources", metavar="N[xC[xG]]", help="nodes, cores, gpus  [1x4]")
+@click.option("--jobs", metavar="KIND", help="simulated or real  [real; virtual clock simulated]")
 @click.option(
     "-S", "--setattr", "attributes", multiple=True, type=ASSIGNMENT, metavar="A=V", help="broker attribute"
 )
@@ -91,6 +92,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "modules": _first(_modules(given["modules"]), _tuple(file.get("modules"))),
         "module_path": _folders(given["module_path"], file.get("module_path", [])),
         "resources": _first(given["resources"], file.get("resources")),
+        "jobs": _first(given["jobs"], file.get("jobs")),
         "attrs": {
             **{key: str(value) for key, value in file.get("attrs", {}).items()},
             **dict(given["attributes"]),

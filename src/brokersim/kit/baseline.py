@@ -159,7 +159,8 @@ _TABLES: Final = (
     "format", "run", "versions", "operations", "tolerances", "relaxed", "counters", "varying", "topics",
 )  # fmt: skip
 _RUN: Final[dict[str, type]] = {
-    "size": int, "clock": str, "seed": int, "hook": str, "resources": str, "modules": list,
+    "size": int, "clock": str, "seed": int, "hook": str, "resources": str, "jobs": str,
+    "modules": list,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from brokersim.kit.witness import Witness
 from brokersim.net.options import StartOptions
 from brokersim.net.serve import run_instance
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.protocol.settings import ClockKind, jobs_of
 from brokersim.version import VERSION
 
 #: Endpoints that are no modules.
@@ -138,6 +139,7 @@ def _settings(options: StartOptions) -> dict[str, object]:
         "seed": options.seed,
         "hook": options.hook,
         "resources": options.resources,
+        "jobs": jobs_of(options.jobs, ClockKind.parse(options.clock)),
         "modules": list(options.modules),
     }
 

@@ -9,7 +9,7 @@ from attrs import Attribute, field, frozen, validators
 
 from brokersim.net.discovery import NAME
 from brokersim.protocol.resources import Resources
-from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.protocol.settings import ClockKind, check_hook, check_jobs
 from brokersim.statsd_server.option import parse_stats
 
 #: Modules of an instance that is not told otherwise, in load order.
@@ -97,6 +97,7 @@ class StartOptions:
     attrs: dict[str, str] = field(factory=dict)
     conf: dict[str, Any] = field(factory=dict)
     resources: str = field(default="1x4", validator=_checked_by(check_resources))
+    jobs: str = field(default="", validator=_checked_by(check_jobs))
     state_dir: Path | None = None
     run_dir: Path | None = None
     name: str | None = field(default=None, validator=_check_name)

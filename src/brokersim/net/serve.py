@@ -81,6 +81,7 @@ def settings_of(options: StartOptions) -> Settings:
         cost=CostModel() if kind.is_virtual else None,
         watchdog=_handler_timeout(options.attrs),
         resources=Resources.parse(options.resources),
+        jobs=options.jobs,
         state_dir=None if state is None else state.resolve(),
         attributes={**name_attributes(options.stats), **options.attrs},
         conf=options.conf,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,8 +10,8 @@ import msgspec
 
 from brokersim.protocol.duration import format_duration
 
-#: Run time of a simulated job that is given none, in seconds: short, but not nothing.
-DEFAULT_RUN_TIME: Final = 0.001
+#: Run time given to a job that is only simulated because it is replayed, in seconds: short, but not nothing.
+REPLAY_RUN_TIME: Final = 0.001
 
 
 def build(
@@ -21,6 +21,7 @@ def build(
     cores: int = 1,
     duration: float = 0.0,
     run_time: float | None = None,
+    real: bool = False,
     name: str | None = None,
     output_rate: float | None = None,
     dependencies: Sequence[str] = (),
@@ -28,7 +29,9 @@ def build(
     cwd: str = "/",
     stdin: str | None = None,
 ) -> dict[str, Any]:
-    """A version 1 jobspec. With ``run_time`` (seconds) the job is simulated; without, it runs ``command``.
+    """A version 1 jobspec. With ``run_time`` (seconds) the job is simulated; ``real``: it runs ``command``.
+
+    Without either the instance decides: real time runs it, a virtual clock does not.
 
     ``duration`` is the time limit in seconds, 0 for none; ``output_rate`` appends lines per second to the
     job's output; ``stdin`` is a file to read instead of what an attached client sends. Dependencies are
@@ -40,9 +43,9 @@ def build(
         "environment": dict(environment or {}),
         "job": {"name": name or command[0].rpartition("/")[2]},
     }
-    if run_time is None:
+    if real:
         system["brokersim"] = {"exec": True}
-    else:
+    elif run_time is not None:
         system["exec"] = {"test": {"run_duration": format_duration(run_time)}}
     if output_rate is not None:
         system.setdefault("brokersim", {})["output_rate"] = output_rate
@@ -70,3 +73,17 @@ def sign(jobspec: Mapping[str, Any], userid: int) -> str:
     """J, ``HEADER.PAYLOAD.none``: unsigned, good for the instance's own user (mechanism none)."""
     header = f"version\0i1\0userid\0i{userid}\0mechanism\0snone\0".encode()
     return ".".join((b64encode(header).decode(), b64encode(msgspec.json.encode(jobspec)).decode(), "none"))
+
+
+def simulated(envelope: str) -> str:
+    """J as it is, or with a short run duration if its job says nothing about how it runs. Raises ValueError."""
+    header, payload, _ = envelope.split(".")
+    spec = msgspec.json.decode(b64decode(payload))
+    try:
+        system = spec["attributes"]["system"]
+        if "test" in system.get("exec", {}) or "exec" in system.get("brokersim", {}):
+            return envelope
+        system.setdefault("exec", {})["test"] = {"run_duration": format_duration(REPLAY_RUN_TIME)}
+    except (LookupError, TypeError, AttributeError):
+        return envelope  # not a jobspec: it will be refused as it was
+    return ".".join((header, b64encode(msgspec.json.encode(spec)).decode(), "none"))

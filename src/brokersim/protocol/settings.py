@@ -1,4 +1,4 @@
-"""Knows the written forms of an instance's settings: the clock's kind and a hook. Not what they do."""
+"""Knows the written forms of an instance's settings: the clock's kind, a hook, what jobs do. Not what follows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from brokersim.protocol.duration import parse_duration
 
 #: The hooks a module's loop has; ``timer:PERIOD`` is the fourth.
 HOOKS = ("prepare", "check", "idle")
+#: What a job does that does not say so itself: take its time, or run its command.
+SIMULATED, REAL = JOBS = ("simulated", "real")
 
 
 @attrs.frozen
@@ -40,6 +42,18 @@ class ClockKind:
 
     def __str__(self) -> str:
         return "virtual" if self.is_virtual else "real" if self.speed == 1 else f"real*{self.speed:g}"
+
+
+def check_jobs(text: str) -> str:
+    """``simulated``, ``real``, or ``""`` for what the clock suggests. Raises ValueError that says so."""
+    if text and text not in JOBS:
+        raise ValueError(f"not what jobs can be: {text!r}; give {' or '.join(JOBS)}")
+    return text
+
+
+def jobs_of(text: str, clock: ClockKind) -> str:
+    """What jobs do: as ``text`` says, else real in real time and simulated under a virtual clock."""
+    return text or (SIMULATED if clock.is_virtual else REAL)
 
 
 def check_hook(text: str) -> str:

@@ -13,7 +13,7 @@ from attrs import converters, field, frozen, validators
 from brokersim.instance import DEFAULT_MODULES, Settings
 from brokersim.kit.laws import LAWS, Relaxation, parse_relaxations
 from brokersim.protocol.resources import Resources
-from brokersim.protocol.settings import ClockKind, check_hook
+from brokersim.protocol.settings import SIMULATED, ClockKind, check_hook, check_jobs
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
 from brokersim.routing.link import DEFAULT_LATENCY
@@ -78,6 +78,7 @@ class TestOptions:
     latency: float = DEFAULT_LATENCY
     cost: CostModel | None = None
     resources: str = "1x4"
+    jobs: str = field(default=SIMULATED, converter=check_jobs)
     state_dir: Path | None = field(default=None, converter=converters.optional(Path))
     attrs: dict[str, str] = field(factory=dict, converter=dict)
     conf: dict[str, Any] = field(factory=dict, converter=dict)
@@ -101,6 +102,7 @@ class TestOptions:
             cost=self.cost,
             watchdog=None if _alarm_is_taken() else self.handler_timeout,
             resources=Resources.parse(self.resources),
+            jobs=self.jobs,
             state_dir=self.state_dir,
             attributes=self.attrs,
             conf=self.conf,

@@ -70,6 +70,7 @@ def test_a_baseline_is_toml_with_the_command_the_settings_and_the_counters(recor
         "seed": 0,
         "hook": "prepare",
         "resources": "1x4",
+        "jobs": "simulated",
         "modules": MODULES.split(","),
     }
     assert found["operations"] == {"rpc": 5}

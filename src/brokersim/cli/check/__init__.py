@@ -15,6 +15,7 @@ from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
 from brokersim.cli.errors import FAILED, TIMED_OUT, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT
+from brokersim.protocol.settings import SIMULATED
 
 if TYPE_CHECKING:
     from brokersim.kit.baseline import Baseline
@@ -30,7 +31,7 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 _WAITING: Final = 5
 #: Nagios's code for what could not be checked.
 _UNKNOWN: Final = 3
-_KEPT: Final = ("size", "clock", "seed", "hook", "resources", "modules")
+_KEPT: Final = ("size", "clock", "seed", "hook", "resources", "jobs", "modules")
 
 
 class CheckCommand(Command):
@@ -93,6 +94,7 @@ class Tolerance(click.ParamType[tuple[str, str]]):
 @click.option("--seed", type=int, metavar="N", hidden=True)
 @click.option("--hook", metavar="KIND", hidden=True)
 @click.option("--fake-resources", "resources", metavar="N[xC[xG]]", hidden=True)
+@click.option("--jobs", metavar="KIND", hidden=True)
 @click.argument("command", metavar="[-- CMD [ARG]...]", nargs=-1)
 @pass_session
 def check(session: Session, /, nagios: bool, **given: Any) -> int:
@@ -212,6 +214,8 @@ def _options(given: dict[str, Any], baseline: Baseline | None) -> StartOptions:
     from brokersim.net.options import StartOptions
 
     kept = {} if baseline is None else {name: baseline.settings.get(name) for name in _KEPT}
+    if baseline is not None:
+        kept["jobs"] = kept["jobs"] or SIMULATED  # files from when there was no other kind
     asked = {name: given[name] for name in _KEPT} | {"modules": _module_list(given["modules"])}
     settings: dict[str, Any] = {"clock": "virtual", "command": given["command"]}
     for table in (kept, asked):

@@ -20,7 +20,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol import jobid
 from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.jobspec import DEFAULT_RUN_TIME, build, sign
+from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.ranks import check_ranks
 
 _MAX_COPIES: Final = 10_000_000
@@ -56,12 +56,16 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     dependency: tuple[str, ...]
     env: bool
 
+    @property
+    def may_run(self) -> bool:
+        """CMD is run, or the instance may do so."""
+        return self.exec or self.time is None
+
     def payload(self, copy: int | None, stdin: str | None = None) -> dict[str, Any]:
         """The job-ingest.submit payload of one job; ``stdin``: a file. Raises CommandError for a bad dependency."""
         command = (
             [word.replace("{cc}", str(copy)) for word in self.command] if copy is not None else self.command
         )
-        run_time = None if self.exec else self.time if self.time is not None else DEFAULT_RUN_TIME
         try:
             spec = build(
                 command,
@@ -69,13 +73,14 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
                 cores=self.cores,
                 # For a simulated job the time is how long it runs; a limit of the same length would race it.
                 duration=(self.time or 0.0) if self.exec else 0.0,
-                run_time=run_time,
+                run_time=None if self.exec else self.time,
+                real=self.exec,
                 name=self.name,
                 output_rate=self.output_rate,
                 dependencies=self.dependency,
-                environment=dict(os.environ) if self.exec and self.env else {},
+                environment=dict(os.environ) if self.env and self.may_run else {},
                 cwd=os.getcwd(),
-                stdin=stdin if self.exec else None,
+                stdin=stdin if self.may_run else None,
             )
         except ValueError as error:
             raise usage_error(str(error)) from None
@@ -91,9 +96,9 @@ def _wish_options(command: F) -> F:
             "-c", "--cores", type=click.IntRange(1), default=1, metavar="N", help="cores of each task  [1]"
         ),
         click.option(
-            "-t", "--time", type=DURATION, metavar="FSD", help="run time; with -x the limit  [1ms; none]"
+            "-t", "--time", type=DURATION, metavar="FSD", help="simulate CMD for so long; with -x the limit"
         ),
-        click.option("-x", "--exec", is_flag=True, help="run CMD for real instead of simulating it"),
+        click.option("-x", "--exec", is_flag=True, help="run CMD even where jobs are simulated"),
         click.option("--name", metavar="NAME", help="of the job  [CMD]"),
         click.option(
             "--urgency", type=click.IntRange(0, 31), default=16, metavar="N", help="0 holds, 31 first  [16]"
@@ -114,9 +119,9 @@ def _wish_options(command: F) -> F:
     cls=Command,
     context_settings=RUNS_COMMAND,
     **examples(
+        ("brokersim job submit --cc=1-4 ./solve '{cc}'", "four processes"),
         ("brokersim job submit -t 2s sleep", "a simulated job of 2 s"),
         ("brokersim job submit --cc=1-1000 -t 1ms --wait a", "a thousand, to the end"),
-        ("brokersim job submit -x ./solve '{cc}'", "a real process"),
     ),
 )
 @_wish_options
@@ -152,8 +157,8 @@ def _refuse(error: RequestError) -> None:
     cls=Command,
     context_settings=RUNS_COMMAND,
     **examples(
-        ("brokersim job run -x hostname", "its output and exit code"),
-        ("brokersim job run -x sort < names", "and its input"),
+        ("brokersim job run hostname", "its output and exit code"),
+        ("brokersim job run sort < names", "and its input"),
         ("brokersim job run -t 2s a", "simulated"),
     ),
 )
@@ -168,7 +173,7 @@ def run(session: Session, /, **wishes: Any) -> int:
         job_id: int = session.client.rpc("job-ingest.submit", payload)["id"]
     except RequestError as error:
         raise answered(error, f"the job was refused: {error}") from None
-    if wish.exec:
+    if wish.may_run:
         forward_stdin(session.client.uri, job_id)
     try:
         return _attach(session, job_id)
@@ -217,6 +222,8 @@ def _output(session: Session, job_id: int) -> Iterator[tuple[str, str]]:
                     b64decode(data).decode(errors="replace") if context.get("encoding") == "base64" else data
                 )
                 yield text, context.get("stream", "stdout")
+            elif event["name"] == "log":
+                yield f"shell: {context.get('message', '')}\n", "stderr"
     except CommandError:
         return  # a job that never got to its output has none; its event log says why
 

@@ -1,0 +1,110 @@
+"""Knows what the shell of a real job prepares, runs and tidies up: files, environment, commands; not its records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from brokersim.brokermod import Handle
+
+from .commands import ELSEWHERE, Commands, Write, working_directory
+from .environment import drop_tmpdir, make_tmpdir, task_environment
+from .output import Names, Outputs
+from .plan import RunPlan
+from .stdin import Stdin
+
+ERROR, FATAL = 3, 0
+#: Lines for the job's output log: event name and context.
+Lines = list[tuple[str, dict[str, Any]]]
+
+
+class ShellDied(Exception):
+    """The shell cannot come up: why, its wait status, and what it leaves in the output log."""
+
+    def __init__(self, text: str, status: int, lines: Lines) -> None:
+        super().__init__(text)
+        self.status = status
+        self.lines = [*lines, log_line(FATAL, text)]
+
+
+class Tasks:
+    """The tasks of one real job."""
+
+    __slots__ = ("_commands", "_environment", "_handle", "_job", "_outputs", "_plan", "_tmpdir")
+
+    def __init__(self, handle: Handle, plan: RunPlan, job: int) -> None:
+        self._handle = handle
+        self._plan = plan
+        self._job = job
+        self._tmpdir = ""
+        self._environment: dict[str, str] = {}
+        self._outputs: Outputs | None = None
+        self._commands: Commands | None = None
+
+    def prepare(self, jobspec: Mapping[str, Any]) -> Lines:
+        """Open what has to be open: lines for the output log. Raises ShellDied."""
+        plan = self._plan
+        try:
+            self._tmpdir = make_tmpdir(self._handle, self._job)
+            self._environment = task_environment(self._handle, plan, jobspec, self._job, self._tmpdir)
+        except (OSError, ValueError) as error:
+            raise ShellDied(f"shell_init: {error}", 1 << 8, []) from None
+        lines = self._directory()
+        self._check_input()
+        names = Names(
+            job=self._job, name=plan.name, ntasks=plan.ntasks, nnodes=plan.nnodes, tmpdir=self._tmpdir
+        )
+        self._outputs = Outputs(plan.output, names)
+        try:
+            redirects = self._outputs.open()
+        except OSError as error:
+            why = log_line(ERROR, f"open: {error.filename}: {error.strerror}")
+            raise ShellDied(f"shell_init: {error.strerror}", 1 << 8, [*lines, why]) from None
+        return [*lines, *(("redirect", context) for context in redirects)]
+
+    def _directory(self) -> Lines:
+        cwd = self._plan.cwd
+        if working_directory(cwd) == cwd:
+            return []
+        why = "Permission denied" if os.path.isdir(cwd or "") else "No such file or directory"
+        text = (
+            f"host {os.uname().nodename}: Could not change dir to {cwd}: {why}. Going to {ELSEWHERE} instead"
+        )
+        return [log_line(ERROR, text)]
+
+    def _check_input(self) -> None:
+        path = self._plan.stdin
+        if path is None:
+            return
+        try:
+            os.close(os.open(path, os.O_RDONLY))
+        except OSError as error:
+            # As in flux-core the shell is terminated for it, which its status tells.
+            text = f"error opening input file '{path}': {error.strerror}"
+            raise ShellDied(text, 15, []) from None
+
+    def commands(self, write: Write, stdin: Stdin) -> Commands:
+        """The commands, not started yet."""
+        assert self._outputs is not None, "prepare comes first"
+        self._commands = Commands(self._handle, self._plan, self._environment, write, stdin, self._outputs)
+        return self._commands
+
+    def ends(self) -> list[tuple[str, int]]:
+        """Stream and task of each end that stands in the output log."""
+        return self._outputs.ends() if self._outputs is not None and self.first() else []
+
+    def first(self) -> tuple[int, int] | None:
+        """The task that ended first and its wait status, None if none ran."""
+        return self._commands.first if self._commands is not None else None
+
+    def tidy(self) -> None:
+        """Close and remove what was opened."""
+        if self._outputs is not None:
+            self._outputs.close()
+        drop_tmpdir(self._tmpdir)
+
+
+def log_line(level: int, text: str) -> tuple[str, dict[str, Any]]:
+    """A line of the shell's own log in the job's output (RFC 24); level as in syslog."""
+    return "log", {"rank": 0, "level": level, "message": text}
