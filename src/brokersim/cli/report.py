@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,9 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.runs import complete_run, runs_folder
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
+
+if TYPE_CHECKING:
+    from brokersim.lab.result import Result
 
 FORMATS = ("html", "md", "json", "svg", "png")
 _ATTEMPT = "brokersim report -h"
@@ -79,7 +82,7 @@ def report(
         raise usage_error(str(error), attempt=_ATTEMPT) from None
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str) -> Result:
     """The run of that id or path. Raises CommandError."""
     from brokersim.lab.keep.runs import RunError, find_run
     from brokersim.lab.show.report import ReportError, read_result
@@ -93,7 +96,9 @@ def read(name: str) -> dict[str, Any]:
         raise CommandError(str(error), code=FAILED, attempt=_ATTEMPT) from None
 
 
-def _write(session: Session, results: Sequence[Any], base: Any, form: str, output: Path | None) -> None:
+def _write(
+    session: Session, results: Sequence[Result], base: Result | None, form: str, output: Path | None
+) -> None:
     from brokersim.lab.show.plots import write_plots
     from brokersim.lab.show.report import write_report
     from brokersim.lab.show.report_text import to_json, to_markdown
@@ -131,7 +136,9 @@ def _told(session: Session, paths: Sequence[Path]) -> None:
             session.say(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def _differ(session: Session, results: Sequence[Any], base: Any, gate: bool, tolerance: float) -> int | None:
+def _differ(
+    session: Session, results: Sequence[Result], base: Result, gate: bool, tolerance: float
+) -> int | None:
     """Says how many figures differ; 1 if that is asked for and they do."""
     from brokersim.lab.keep.compare import compare
 

@@ -6,13 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from brokersim.cli.command import Command, Group, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+
+if TYPE_CHECKING:
+    from brokersim.lab.result import Result
 
 #: Where runs are looked for: this folder, else the current one.
 VARIABLE = "BROKERSIM_RUNS"
@@ -101,8 +104,9 @@ def list_(session: Session, folder: Path | None) -> None:
 def show(session: Session, folder: Path | None, name: str) -> None:
     """Show a run: what was run, its figures, what should agree."""
     from brokersim.cli.bench.output import check_lines
+    from brokersim.lab.show.charts import verdict
     from brokersim.lab.show.report_text import without_curves
-    from brokersim.lab.show.tables import NOTE, figures, ran_on, settings
+    from brokersim.lab.show.tables import NOTE, ran_on, settings
 
     _, found = _read(name, folder)
     if session.json:
@@ -112,14 +116,14 @@ def show(session: Session, folder: Path | None, name: str) -> None:
         for key, value in settings(found):
             session.out(f"{key}: {_short(value)}")
         session.out("")
-    _table(session, figures(found))
-    if found.get("advice"):
-        session.out(f"\n{found['advice']['sentence']}")
-    if found.get("checks") and not session.tsv:
+    _table(session, found.runs)
+    if told := verdict(found):
+        session.out(f"\n{told}")
+    if found.checks and not session.tsv:
         session.out("")
-        for line in check_lines(session, found["checks"]):
+        for line in check_lines(session, found.checks):
             session.out(line)
-    session.say(f"\n{ran_on(found['meta'])}\n{NOTE}")
+    session.say(f"\n{ran_on(found.meta)}\n{NOTE}")
 
 
 @runs.command(
@@ -175,7 +179,7 @@ def export(
             session.say(f"{output}: {rows:,} rows of {chosen}, {told['bytes']:,} bytes")
 
 
-def _export(write: Callable[[Any, Any, Any], int], rows: Any, found: Any, output: Path | None) -> int:
+def _export(write: Callable[[Any, Any, Any], int], rows: Any, found: Result, output: Path | None) -> int:
     """Into a file that has its name only when it is whole, or to stdout; how many rows."""
     if output is None:
         count = write(rows, sys.stdout.buffer, found)
@@ -214,7 +218,7 @@ def rm(session: Session, folder: Path | None, dry_run: bool, names: tuple[str, .
         session.out(str(one))
 
 
-def _read(name: str, folder: Path | None) -> tuple[Path, dict[str, Any]]:
+def _read(name: str, folder: Path | None) -> tuple[Path, Result]:
     from brokersim.lab.keep.runs import RunError, find_run
     from brokersim.lab.show.report import ReportError, read_result
     from brokersim.statsd_server.outputs.rundb import RunDatabaseError

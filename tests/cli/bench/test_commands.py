@@ -9,6 +9,7 @@ import pytest
 from brokersim.cli.bench import bench
 from brokersim.cli.bench.output import check_lines
 from brokersim.cli.session import Session
+from brokersim.lab.result import Check
 from tests.cli.conftest import Run
 
 SMALL = {
@@ -125,15 +126,8 @@ def test_a_report_of_what_is_no_result_fails_in_a_line(run: Run, tmp_path: Path)
 
 def test_disagreement_is_marked_and_both_figures_stand_under_it() -> None:
     checks = [
-        {"id": "J1", "sentence": "it holds", "ok": True, "ours": "1", "journal": "", "why": "it is late"},
-        {
-            "id": "J2",
-            "sentence": "it does not",
-            "ok": False,
-            "ours": "2",
-            "journal": "3",
-            "why": "it is late",
-        },
+        Check(id="J1", sentence="it holds", ok=True, ours="1", why="it is late"),
+        Check(id="J2", sentence="it does not", ok=False, ours="2", journal="3", why="it is late"),
     ]
     session = Session()
     session.color = "never"

@@ -9,32 +9,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.lab.experiments.checklist import failed
 from brokersim.lab.experiments.period import Plan, client_run, close_up, period
 from brokersim.lab.load.bulk import STATES, Transition, Truth
+from brokersim.lab.result import Result
 from tests.lab.load.test_bulk import lives
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def found() -> Result:
     return period(Plan(jobs=70, batches=2, run_time=0.4))
 
 
-def by_client(found: dict[str, Any]) -> dict[tuple[float, str], dict[str, Any]]:
-    return {(row["period_s"], row["fix"]): row for row in found["runs"]}
+def by_client(found: Result) -> dict[tuple[float, str], dict[str, Any]]:
+    return {(row["period_s"], row["fix"]): row for row in found.runs}
 
 
-def test_everything_the_journal_found_comes_out(found: dict[str, Any]) -> None:
-    assert failed(found) == []
+def test_everything_the_journal_found_comes_out(found: Result) -> None:
+    assert found.failed() == []
 
 
-def test_only_the_journals_client_with_a_period_falls_below_zero(found: dict[str, Any]) -> None:
+def test_only_the_journals_client_with_a_period_falls_below_zero(found: Result) -> None:
     below = {key: row["run_below_0"] + row["cleanup_below_0"] for key, row in by_client(found).items()}
     assert below.pop((1.0, "none")) > 0
     assert set(below.values()) == {0}
 
 
-def test_without_a_period_each_transition_but_the_submission_is_two_lines(found: dict[str, Any]) -> None:
+def test_without_a_period_each_transition_but_the_submission_is_two_lines(found: Result) -> None:
     assert by_client(found)[0.0, "none"]["lines"] == 2 * 6 * 140
 
 
@@ -63,7 +63,7 @@ def test_cured_clients_leave_the_server_at_the_callers_own_totals(
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     plan = Plan(jobs=4, seed=2)
-    first, second = (json.dumps(period(plan)) for _ in range(2))
+    first, second = (json.dumps(period(plan).to_json()) for _ in range(2))
     assert first == second
 
 

@@ -24,6 +24,7 @@ from brokersim.lab.measure.listener import (
     is_kvs,
     peak_rate,
 )
+from brokersim.lab.result import Result
 from brokersim.reactor.cost import CostModel
 from brokersim.routing.sink import MemorySink
 
@@ -31,27 +32,27 @@ JOBS = 24  # 1.4 s of virtual time: a timer of 1 s fires
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def found() -> Result:
     return watchers(Plan(jobs=JOBS, clock="virtual", seed=3))
 
 
-def by_hook(found: dict[str, Any], key: str) -> dict[str, Any]:
-    return {run["hook"]: run[key] for run in found["runs"]}
+def by_hook(found: Result, key: str) -> Result:
+    return {run["hook"]: run[key] for run in found.runs}
 
 
-def test_every_hook_has_a_row_with_the_figures_of_the_table(found: dict[str, Any]) -> None:
-    assert [run["hook"] for run in found["runs"]] == list(HOOKS)
-    assert set(found["runs"][0]) == {
+def test_every_hook_has_a_row_with_the_figures_of_the_table(found: Result) -> None:
+    assert [run["hook"] for run in found.runs] == list(HOOKS)
+    assert set(found.runs[0]) == {
         "hook", "wall_s", "jobs_per_s", "messages", "iterations", "packets", "packets_per_message",
         "metrics_per_s_peak", "metrics_per_s_low", "cv", "cpu_s", "overhead", "journal",
     }  # fmt: skip
-    for run in found["runs"]:
+    for run in found.runs:
         assert run["jobs_per_s"] == JOBS / run["wall_s"]
         assert run["packets_per_message"] == run["packets"] / run["messages"]
 
 
 def test_modelled_overhead_is_none_below_timer_below_check_and_prepare_far_below_idle(
-    found: dict[str, Any],
+    found: Result,
 ) -> None:
     overhead = by_hook(found, "overhead")
     assert overhead["none"] == 0
@@ -61,7 +62,7 @@ def test_modelled_overhead_is_none_below_timer_below_check_and_prepare_far_below
 
 
 def test_prepare_sends_at_least_as_many_packets_as_check_and_both_about_one_a_message(
-    found: dict[str, Any],
+    found: Result,
 ) -> None:
     packets = by_hook(found, "packets")
     assert packets["none"] == 0 < packets["timer:1s"] < packets["check"] <= packets["prepare"]
@@ -71,26 +72,26 @@ def test_prepare_sends_at_least_as_many_packets_as_check_and_both_about_one_a_me
     assert 0.8 < ratio["idle"] < 1.3
 
 
-def test_no_module_sends_more_than_one_packet_an_iteration(found: dict[str, Any]) -> None:
-    for hook, modules in found["modules"].items():
+def test_no_module_sends_more_than_one_packet_an_iteration(found: Result) -> None:
+    for hook, modules in found.parts["modules"].items():
         for module in modules:
             assert module["packets"] <= module["iterations"] + 1, (hook, module["name"])
 
 
-def test_a_spinning_module_turns_far_more_often_than_it_receives(found: dict[str, Any]) -> None:
-    runs = {run["hook"]: run for run in found["runs"]}
+def test_a_spinning_module_turns_far_more_often_than_it_receives(found: Result) -> None:
+    runs = {run["hook"]: run for run in found.runs}
     assert runs["idle"]["iterations"] > 20 * runs["idle"]["messages"]
     assert runs["prepare"]["iterations"] < 1.3 * runs["prepare"]["messages"]
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     plan = Plan(jobs=3, clock="virtual", seed=5, hooks=("none", "check"))
-    first, second = (json.dumps(watchers(plan)) for _ in range(2))
+    first, second = (json.dumps(watchers(plan).to_json()) for _ in range(2))
     assert first == second
 
 
-def test_per_module_counters_are_listed_in_the_journals_order(found: dict[str, Any]) -> None:
-    rows = counter_rows(found["modules"]["prepare"])
+def test_per_module_counters_are_listed_in_the_journals_order(found: Result) -> None:
+    rows = counter_rows(found.parts["modules"]["prepare"])
     kvs = next(row for row in rows if row["module"] == "kvs")
     assert list(kvs)[1:9] == [
         "request_tx", "request_rx", "response_tx", "response_rx",
@@ -102,11 +103,11 @@ def test_per_module_counters_are_listed_in_the_journals_order(found: dict[str, A
 def test_real_time_runs_an_instance_a_socket_and_a_udp_port(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "watchers", "--jobs", "2", "--hooks", "none,prepare", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    none, prepare = found["runs"]
+    none, prepare = found.runs
     assert (none["packets"], none["metrics_per_s_peak"]) == (0, 0)
     assert prepare["packets"] > 0.8 * prepare["messages"] > 0
     assert prepare["cpu_s"] > 0
-    assert found["meta"]["clock"] == "real"
+    assert found.meta["clock"] == "real"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -12,18 +11,19 @@ from brokersim.lab.experiments.decay import Plan as DecayPlan
 from brokersim.lab.experiments.decay import decay
 from brokersim.lab.keep.baseline import BaselineError, compare, worse
 from brokersim.lab.keep.kept import KeptError, keep, read_kept
+from brokersim.lab.result import Result
 from brokersim.statsd_server.outputs.rundb import read_meta, read_samples, read_series
 
 
-def result(clock: str = "virtual", *, plan: int = 1, checks: bool = True, **walls: float) -> dict[str, Any]:
-    return {
+def result(clock: str = "virtual", *, plan: int = 1, checks: bool = True, **walls: float) -> Result:
+    return Result.from_json({
         "meta": {"experiment": "overhead", "clock": clock, "plan": {"jobs": plan}},
         "runs": [{"hook": hook, "wall_s": wall, "jobs_per_s": 100 / wall} for hook, wall in walls.items()],
         "checks": [{"id": "L7", "sentence": "in order", "ok": checks, "ours": "…", "journal": ""}],
-    }
+    })  # fmt: skip
 
 
-def told(now: dict[str, Any], before: dict[str, Any]) -> list[tuple[str, str, bool]]:
+def told(now: Result, before: Result) -> list[tuple[str, str, bool]]:
     return [(one.where, one.what, one.is_worse) for one in compare(now, before)]
 
 
@@ -71,8 +71,7 @@ def test_a_row_that_is_missing_is_worse_and_a_new_one_is_not() -> None:
 
 
 def test_other_experiments_and_clocks_cannot_be_compared() -> None:
-    other = result(none=1.0)
-    other["meta"]["experiment"] = "idle"
+    other = result(none=1.0).with_meta(experiment="idle")
     with pytest.raises(BaselineError, match="the baseline is of idle, not of overhead"):
         compare(result(none=1.0), other)
     with pytest.raises(BaselineError, match="the baseline's clock is real, this run's virtual"):
@@ -83,27 +82,29 @@ def test_other_experiments_and_clocks_cannot_be_compared() -> None:
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def found() -> Result:
     return decay(DecayPlan(jobs=4, blocks=2, models=("none",)))
 
 
-def test_a_result_comes_back_from_its_database_as_it_was(found: dict[str, Any], tmp_path: Path) -> None:
+def test_a_result_comes_back_from_its_database_as_it_was(found: Result, tmp_path: Path) -> None:
     keep(found, tmp_path / "run.db")
-    assert read_kept(tmp_path / "run.db") == msgspec.json.decode(msgspec.json.encode(found))
+    assert read_kept(tmp_path / "run.db") == Result.from_json(
+        msgspec.json.decode(msgspec.json.encode(found.to_json()))
+    )
 
 
 def test_curves_are_series_of_the_database_that_any_reader_sees(tmp_path: Path) -> None:
     kept = {"meta": {"experiment": "states", "seed": 3}, "runs": [], "checks": [],
             "series": {"fixed": {"RUN": [(0.0, 1), (2.5, 4)]}}, "truth": {"RUN": [(0.0, 2)]}}  # fmt: skip
-    keep(kept, tmp_path / "run.db")
+    keep(Result.from_json(kept), tmp_path / "run.db")
     assert read_series(tmp_path / "run.db") == ["series.fixed.RUN"]
     assert read_series(tmp_path / "run.db", "truth") == ["truth.RUN"]
     assert read_samples(tmp_path / "run.db", "series.fixed.RUN") == [(0.0, 1), (2.5, 4)]
     assert read_meta(tmp_path / "run.db")["seed"] == "3"
 
 
-def test_a_result_is_read_from_its_json_and_its_folder_too(found: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_bytes(msgspec.json.encode(found))
+def test_a_result_is_read_from_its_json_and_its_folder_too(found: Result, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_bytes(msgspec.json.encode(found.to_json()))
     assert read_kept(tmp_path) == read_kept(tmp_path / "result.json")
 
 

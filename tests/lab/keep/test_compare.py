@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import attrs
 import pytest
 
 from brokersim.lab.keep.compare import compare, overlaid
+from brokersim.lab.result import Result
 from brokersim.lab.show.report import page
 from brokersim.lab.show.report_text import to_json, to_markdown
 from brokersim.lab.show.tables import key_columns
 
 
-def result(rows: list[dict[str, Any]], checks: list[tuple[str, bool]] = (), **meta: Any) -> dict[str, Any]:  # type: ignore[assignment]
-    return {
+def result(rows: list[dict[str, Any]], checks: list[tuple[str, bool]] = (), **meta: Any) -> Result:  # type: ignore[assignment]
+    return Result.from_json({
         "meta": {"experiment": "overhead", "plan": {"jobs": 10}, **meta},
         "runs": rows,
         "series": {row["hook"]: [[0.0, 1.0], [1.0, float(row["wall_s"])]] for row in rows},
@@ -22,7 +24,7 @@ def result(rows: list[dict[str, Any]], checks: list[tuple[str, bool]] = (), **me
             {"id": name, "sentence": f"{name} holds", "ok": ok, "ours": "1", "journal": ""}
             for name, ok in checks
         ],
-    }
+    })  # fmt: skip
 
 
 BASE = result([{"hook": "none", "wall_s": 2.0, "packets": 0}, {"hook": "idle", "wall_s": 8.0, "packets": 100}],
@@ -50,7 +52,7 @@ def test_a_result_is_within_any_tolerance_of_itself() -> None:
 
 def test_a_check_that_was_fine_and_is_not_is_beyond_every_tolerance() -> None:
     assert not compare(THIS, BASE).is_within(10.0)
-    better = {**THIS, "checks": BASE["checks"]}
+    better = attrs.evolve(THIS, checks=BASE.checks)
     assert compare(better, BASE).is_within(0.5)
     assert not compare(better, BASE).is_within(0.49)
 
@@ -77,7 +79,7 @@ def test_rows_that_share_their_words_are_told_apart_by_their_numbers() -> None:
 
 
 def test_results_of_two_experiments_are_refused() -> None:
-    other = {**BASE, "meta": {"experiment": "states"}}
+    other = attrs.evolve(BASE, meta={"experiment": "states"})
     with pytest.raises(ValueError, match="'overhead' and 'states' cannot be compared"):
         compare(BASE, other)
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokersim.lab.keep.export import ExportError, parts, write_csv, write_jsonl, write_parquet
+from brokersim.lab.result import Result
 
-FOUND: dict[str, Any] = {
+DOCUMENT: dict[str, Any] = {
     "meta": {"experiment": "states", "seed": 3, "plan": {"jobs": 2}},
     "runs": [
         {"form": "fixed", "wall_s": 1.5, "packets": 3, "marks": ["a", "b"], "none": None},
@@ -26,6 +27,9 @@ FOUND: dict[str, Any] = {
 }
 
 
+FOUND = Result.from_json(DOCUMENT)
+
+
 def written(write: Any, rows: Any, found: Any = FOUND) -> bytes:
     file = io.BytesIO()
     write(rows, file, found)
@@ -34,7 +38,7 @@ def written(write: Any, rows: Any, found: Any = FOUND) -> bytes:
 
 def test_figures_come_first_of_an_experiment_and_samples_of_a_recording() -> None:
     assert list(parts(FOUND)) == ["figures", "series", "settings"]
-    assert next(iter(parts({**FOUND, "meta": {"experiment": "run"}}))) == "series"
+    assert next(iter(parts(FOUND.with_meta(experiment="run")))) == "series"
 
 
 def test_series_are_long_rows_with_the_truth_among_them() -> None:
@@ -46,7 +50,7 @@ def test_series_are_long_rows_with_the_truth_among_them() -> None:
 
 
 def test_csv_quotes_what_needs_it_and_has_nested_values_as_json() -> None:
-    read = list(csv.DictReader(io.StringIO(written(write_csv, FOUND["runs"]).decode(), newline="")))
+    read = list(csv.DictReader(io.StringIO(written(write_csv, FOUND.runs).decode(), newline="")))
     assert read == [
         {"form": "fixed", "wall_s": "1.5", "packets": "3", "marks": '["a","b"]', "none": ""},
         {"form": 'a,"b"\nc', "wall_s": "2", "packets": "4", "marks": "[]", "none": ""},
@@ -54,31 +58,31 @@ def test_csv_quotes_what_needs_it_and_has_nested_values_as_json() -> None:
 
 
 def test_a_recording_without_samples_is_an_empty_table() -> None:
-    empty = {"meta": {"experiment": "run"}, "runs": [], "series": {}}
+    empty = Result(meta={"experiment": "run"}, parts={"runs": [], "series": {}})
     assert list(parts(empty)) == ["series", "settings"]
     for write in (write_csv, write_jsonl):
         assert written(write, parts(empty)["series"](), empty) == b""
 
 
 def test_json_lines_are_the_rows() -> None:
-    assert [json.loads(line) for line in written(write_jsonl, FOUND["runs"]).splitlines()] == FOUND["runs"]
+    assert [json.loads(line) for line in written(write_jsonl, FOUND.runs).splitlines()] == FOUND.runs
 
 
 def test_parquet_has_typed_columns_and_the_runs_meta() -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="SKIPPING: no pyarrow, no Parquet is read")
-    read = parquet.read_table(io.BytesIO(written(write_parquet, FOUND["runs"])))
+    read = parquet.read_table(io.BytesIO(written(write_parquet, FOUND.runs)))
     assert {field.name: str(field.type) for field in read.schema} == {
         "form": "string", "wall_s": "double", "packets": "int64", "marks": "string", "none": "string",
     }  # fmt: skip
     assert read.column("wall_s").to_pylist() == [1.5, 2.0]
     assert read.column("marks").to_pylist() == ['["a","b"]', "[]"]
-    assert json.loads(read.schema.metadata[b"brokersim"]) == FOUND["meta"]
+    assert json.loads(read.schema.metadata[b"brokersim"]) == FOUND.meta
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ExportError, match=r"pip install 'brokersim\[parquet\]'"):
-        written(write_parquet, FOUND["runs"])
+        written(write_parquet, FOUND.runs)
 
 
 CELLS = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text()

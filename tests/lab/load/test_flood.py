@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from brokersim.lab.experiments.aggregator import Plan, aggregator
-from brokersim.lab.experiments.checklist import failed
 from brokersim.lab.load.flood import SENDERS, Flood, flood
 
 
@@ -33,5 +32,5 @@ def test_a_packet_that_is_neither_received_nor_dropped_is_noticed() -> None:
 
 def test_the_experiment_agrees_with_the_journal_but_for_drops_a_short_flood_need_not_have() -> None:
     found = aggregator(Plan(lines=600, dialects=("brubeck",), sends=5))
-    assert set(failed(found)) <= {"J1 b"}
-    assert [row["sender"] for row in found["runs"]] == list(SENDERS)
+    assert set(found.failed()) <= {"J1 b"}
+    assert [row["sender"] for row in found.runs] == list(SENDERS)

@@ -26,17 +26,17 @@ def test_the_jobs_of_a_log_run_under_each_hook_on_a_machine_on_which_they_fit(tm
     plan = Plan(hooks=("none", "check"), clock="virtual", workload=f"swf:{tmp_path}/log.swf", speed=2.0)
     found = watchers(plan)
     assert plan.load().resources == "1x6"
-    assert (found["meta"]["jobs"], found["meta"]["workload"]) == (2, f"swf:{tmp_path}/log.swf")
-    assert [2.5 < row["wall_s"] < 3.5 for row in found["runs"]] == [True, True]  # 4 s and 1 s, twice as fast
-    assert found["runs"][1]["packets"] > 0
+    assert (found.meta["jobs"], found.meta["workload"]) == (2, f"swf:{tmp_path}/log.swf")
+    assert [2.5 < row["wall_s"] < 3.5 for row in found.runs] == [True, True]  # 4 s and 1 s, twice as fast
+    assert found.runs[1]["packets"] > 0
 
 
 def test_a_trace_is_a_load_too(tmp_path: Path) -> None:
     path = tmp_path / "day.jsonl"
     path.write_text(TRACE * 3)
     found = watchers(Plan(hooks=("none",), clock="virtual", workload=f"trace:{path}", limit=2))
-    assert found["meta"]["jobs"] == 2
-    (counts,) = [module["counts"] for module in found["modules"]["none"] if module["name"] == "cron"]
+    assert found.meta["jobs"] == 2
+    (counts,) = [module["counts"] for module in found.parts["modules"]["none"] if module["name"] == "cron"]
     assert counts[1] >= 2  # request_rx
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(ValueError, match="no request to send"):
@@ -46,7 +46,7 @@ def test_a_trace_is_a_load_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workload", ["bulk", "burst:2@1s"])
 def test_generated_loads_run_as_often_as_asked(workload: str) -> None:
     found = watchers(Plan(jobs=4, hooks=("none",), clock="virtual", workload=workload))
-    assert found["runs"][0]["jobs_per_s"] == pytest.approx(4 / found["runs"][0]["wall_s"])
+    assert found.runs[0]["jobs_per_s"] == pytest.approx(4 / found.runs[0]["wall_s"])
 
 
 def test_a_file_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
@@ -59,4 +59,4 @@ def test_the_log_among_the_examples_runs() -> None:
     load = load_of(f"swf:{path}", 1, 0.1)
     assert (load.count, load.resources) == (23, "1x16")
     found = watchers(Plan(hooks=("none",), clock="virtual", workload=load.name, speed=50.0))
-    assert found["meta"]["jobs"] == 23
+    assert found.meta["jobs"] == 23

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from brokersim.lab.result import Result
 from brokersim.lab.show.plots import draw, to_svg
 from brokersim.lab.show.report import page
 from brokersim.lab.show.report_text import to_markdown
@@ -30,7 +31,7 @@ META = {
 }
 CHECK = {"id": "L7", "sentence": "none ≤ timer < check", "ok": True, "ours": "+1.0%", "journal": "+11.9%"}
 #: Made up, so that no change of an experiment changes them: one with curves and truth, one with bars.
-RESULTS: dict[str, dict[str, Any]] = {
+DOCUMENTS: dict[str, dict[str, Any]] = {
     "states": {
         "meta": {"experiment": "states", "plan": {"jobs": 3, "flush": 1.0}, **META},
         "runs": [{"form": "journal", "wall_s": 1.25, "end": -3000}, {"form": "fixed", "wall_s": 1.25, "end": 0}],
@@ -53,6 +54,7 @@ RESULTS: dict[str, dict[str, Any]] = {
         "checks": [CHECK],
     },
 }  # fmt: skip
+RESULTS = {name: Result.from_json(found) for name, found in DOCUMENTS.items()}
 
 
 def digest(text: str) -> str:
@@ -107,7 +109,8 @@ def test_a_seed_gives_the_same_bytes_in_processes_that_hash_differently(tmp_path
 
 
 def test_a_page_has_nothing_of_the_moment_in_it() -> None:
-    assert page(list(RESULTS.values())) == page(json.loads(json.dumps(list(RESULTS.values()))))
+    again = json.loads(json.dumps(list(DOCUMENTS.values())))
+    assert page(list(RESULTS.values())) == page([Result.from_json(one) for one in again])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from brokersim.lab.experiments.decay import Plan as DecayPlan
 from brokersim.lab.experiments.decay import decay
 from brokersim.lab.experiments.states import Plan as StatesPlan
 from brokersim.lab.experiments.states import states
+from brokersim.lab.result import Result
 from brokersim.lab.show.report import write_report
 from tests.lab.show.browser import PROGRAM, WHY_NOT, Browser
 
@@ -39,24 +40,25 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def state_result() -> dict[str, Any]:
+def state_result() -> Result:
     return states(StatesPlan(jobs=30, tail=3.0))
 
 
 @pytest.fixture(scope="module")
-def page(state_result: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(state_result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = [state_result, decay(DecayPlan(jobs=6, blocks=3)), recorded()]
     return write_report(results, tmp_path_factory.mktemp("page") / "report.html")
 
 
-def recorded() -> dict[str, Any]:
+def recorded() -> Result:
     """As of a run database: forty groups, so that some lie under a fold; one series of many samples."""
     series: dict[str, Any] = {
         f"flux.m{group}.0.{name}": [(t, (t * (group + 3)) % 17) for t in range(40)]
         for group, name in itertools.product(range(40), ("request_rx", "request_tx"))
     }
     series["flux.m0.0.request_rx"] = [(t / 500, 1000 if t == 7777 else t % 10) for t in range(20_000)]
-    return {"meta": {"experiment": "run", "command": "brokersim stats serve"}, "runs": [], "series": series}
+    meta = {"experiment": "run", "command": "brokersim stats serve"}
+    return Result(meta=meta, parts={"runs": [], "series": series})
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
@@ -107,10 +109,7 @@ def test_dragging_zooms_all_panels_of_a_chart_and_a_double_click_shows_all(
         "[...document.querySelectorAll('#c0-states .panel')].map(one => one.querySelector('svg').textContent)"
     )
     before = browser.run(ticks)
-    x, y, width = browser.run(
-        "(() => { const box = document.querySelector('#c0-states .panel svg').getBoundingClientRect();"
-        " return [box.left, box.top + 90, box.width] })()"
-    )
+    x, y, width = box_of(browser, 0)
     browser.drag(x + width * 0.3, y, x + width * 0.4)
     after = browser.run(ticks)
     assert all(one != other for one, other in zip(before, after, strict=True))
@@ -121,7 +120,7 @@ def test_dragging_zooms_all_panels_of_a_chart_and_a_double_click_shows_all(
 
 
 def test_a_pointer_over_a_curve_shows_the_value_that_holds_there(
-    browser: Browser, page: Path, state_result: dict[str, Any]
+    browser: Browser, page: Path, state_result: Result
 ) -> None:
     browser.open(page, DESKTOP)
     x, y, width = browser.run(
@@ -132,7 +131,7 @@ def test_a_pointer_over_a_curve_shows_the_value_that_holds_there(
     )
     browser.mouse("mouseMoved", x + width - 14, y)
     text = browser.run("document.querySelectorAll('#c0-states .tip')[6].innerText")
-    assert state_result["truth"]["INACTIVE"][-1][1] == 30
+    assert state_result.truth["INACTIVE"][-1][1] == 30
     assert "truth: 30" in text
     assert "gauges, with job.new: 30" in text
     assert text.startswith("time (s): ")

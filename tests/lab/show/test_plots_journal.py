@@ -13,22 +13,23 @@ from brokersim.lab.experiments.resolution import Plan as ResolutionPlan
 from brokersim.lab.experiments.resolution import resolution
 from brokersim.lab.experiments.watchers import Plan as WatchersPlan
 from brokersim.lab.experiments.watchers import watchers
+from brokersim.lab.result import Result
 from brokersim.lab.show.plots import draw, to_svg
 
 pytest.importorskip("matplotlib")
 
 PICTURES = {
     "resolution": [
-        "resolution-inactive-sched", "resolution-run-cleanup", "resolution-slots", "resolution-retention",
-        "resolution-cache", "resolution-error",
+        "resolution-error", "resolution-inactive-sched", "resolution-run-cleanup", "resolution-slots",
+        "resolution-retention", "resolution-cache",
     ],
-    "aggregator": ["aggregator-rates", "aggregator-creates", "aggregator-signed", "aggregator-flood"],
-    "watchers": ["watchers-metrics", "watchers-kvs", "watchers"],
+    "aggregator": ["aggregator-flood", "aggregator-rates", "aggregator-creates", "aggregator-signed"],
+    "watchers": ["watchers", "watchers-metrics", "watchers-kvs"],
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, dict[str, Any]]:
+def results() -> dict[str, Result]:
     return {
         "resolution": resolution(ResolutionPlan(jobs=12, size=1, timers=(0.1,), flushes=(0.5, 0.1))),
         "aggregator": aggregator(AggregatorPlan(lines=100, dialects=("brubeck",), sends=4)),
@@ -44,7 +45,7 @@ def texts(figure: Any) -> list[str]:
 
 @pytest.mark.parametrize("experiment", PICTURES)
 def test_every_picture_is_drawn_with_units_and_says_whose_figures_it_shows(
-    results: dict[str, dict[str, Any]], experiment: str
+    results: dict[str, Result], experiment: str
 ) -> None:
     pictures = draw(results[experiment])
     assert [name for name, _ in pictures] == PICTURES[experiment]
@@ -58,16 +59,14 @@ def test_every_picture_is_drawn_with_units_and_says_whose_figures_it_shows(
 @pytest.mark.parametrize(
     ("experiment", "name"), [("resolution", "resolution-error"), ("watchers", "watchers-kvs")]
 )
-def test_the_same_result_gives_the_same_bytes(
-    results: dict[str, dict[str, Any]], experiment: str, name: str
-) -> None:
+def test_the_same_result_gives_the_same_bytes(results: dict[str, Result], experiment: str, name: str) -> None:
     first, second = (
         hashlib.sha256(to_svg(dict(draw(results[experiment]))[name]).encode()).hexdigest() for _ in range(2)
     )
     assert first == second
 
 
-def test_each_trap_has_its_cured_twin_in_the_same_picture(results: dict[str, dict[str, Any]]) -> None:
+def test_each_trap_has_its_cured_twin_in_the_same_picture(results: dict[str, Result]) -> None:
     pictures = dict(draw(results["aggregator"])) | dict(draw(results["resolution"]))
     assert {"new series: 50 a minute", "new series: no limit"} <= set(texts(pictures["aggregator-creates"]))
     signed = texts(pictures["aggregator-signed"])

@@ -347,25 +347,27 @@ def found() -> dict[str, Any]:
 
 def test_the_answer_has_meta_rows_front_and_advice_and_is_json(found: dict[str, Any]):
     assert list(found) == ["meta", "rows", "front", "advice"]
-    assert json.loads(json.dumps(found, allow_nan=False))["meta"]["note"].startswith("brokersim, not Flux")
-    assert [row["id"] for row in found["rows"]] == list(range(17))
-    advice = found["advice"]
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["meta"]["note"].startswith(
+        "brokersim, not Flux"
+    )
+    assert [row["id"] for row in found.parts["rows"]] == list(range(17))
+    advice = found.parts["advice"]
     assert advice["journal"] == 0
-    best = found["rows"][advice["row"]]
+    best = found.parts["rows"][advice["row"]]
     assert best["on_front"]
     assert "use " in advice["sentence"] and "confidence: " in advice["sentence"]
     assert best["overhead"] <= 0.02
-    assert best["error"] <= found["rows"][0]["error"]
+    assert best["error"] <= found.parts["rows"][0]["error"]
 
 
 def test_predicted_overhead_is_higher_for_prepare_than_for_a_timer(found: dict[str, Any]):
-    by_emission = {row["emission"]: row["overhead"] for row in found["rows"] if not row["period"]}
+    by_emission = {row["emission"]: row["overhead"] for row in found.parts["rows"] if not row["period"]}
     assert 0 <= by_emission["timer:0.5s"] < by_emission["prepare"]
-    assert {row["overhead_kind"] for row in found["rows"]} == {"predicted"}
+    assert {row["overhead_kind"] for row in found.parts["rows"]} == {"predicted"}
 
 
 def test_confirmation_covers_the_three_workloads_that_were_not_tuned_on(found: dict[str, Any]):
-    confirmed = found["advice"]["confirmed"]
+    confirmed = found.parts["advice"]["confirmed"]
     assert [one["workload"] for one in confirmed] == [name for name in WORKLOADS if name != "bulk"]
     for one in confirmed:
         assert min(one["behind"].values()) >= 0
@@ -374,7 +376,7 @@ def test_confirmation_covers_the_three_workloads_that_were_not_tuned_on(found: d
 
 def test_the_same_plan_gives_the_same_bytes():
     plan = attrs.evolve(read_plan(PLAN), points=3)
-    once, again = (json.dumps(study(plan, RunFile(None))) for _ in range(2))
+    once, again = (json.dumps(study(plan, RunFile(None)).to_json()) for _ in range(2))
     assert once == again
 
 
@@ -445,7 +447,7 @@ def test_the_command_prints_front_advice_and_whose_figures_they_are(
     assert "for 5 jobs (bulk) use " in shown.out
     assert "brokersim" in shown.err and "not numbers with Flux's" in shown.err
     assert command(*given, "--json") == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"meta", "rows", "front", "advice"}
+    assert set(json.loads(capsys.readouterr().out)) == {"meta", "rows", "front", "advice", "checks"}
 
 
 def test_the_command_prints_an_array_job_and_does_a_shard_of_it(

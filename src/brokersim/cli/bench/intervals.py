@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from brokersim.cli.bench.common import LAUNCHERS, PATH, compared, gate, preset_of, read_baseline
-from brokersim.cli.bench.output import FORMATS, clear_progress, keep_files, print_differences, progress
+from brokersim.cli.bench.made import FAILURES, LAUNCHERS, PATH, passed, places_of, preset_of
+from brokersim.cli.bench.output import FORMATS, clear_progress, print_differences, print_kept, progress
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -20,6 +20,7 @@ from brokersim.protocol.duration import format_duration
 from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:
+    from brokersim.lab.result import Result, Row
     from brokersim.lab.sweep.plan_file import SweepPlan
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -137,30 +138,32 @@ def _database(given: Mapping[str, Any], why: str) -> Path:
 
 def _answer(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> int | None:
     from brokersim.lab.experiments.study import study
+    from brokersim.lab.order import OrderError, gate, kept, read_baseline
     from brokersim.lab.sweep.sweep import RunFile, RunFileError, cores
 
-    before = read_baseline(given["baseline"])
-    say = progress(session)
     try:
+        # The sweep's file keeps its rows and its answer by itself.
+        places = attrs.evolve(places_of(given), database=None)
+        before = None if places.baseline is None else read_baseline(places.baseline)
         with closing(RunFile(given["db"])) as file:
+            workers = given["workers"] or cores()
             found = study(
-                plan, file, workers=given["workers"] or cores(), with_confirmation=given["confirm"], say=say
+                plan, file, workers=workers, with_confirmation=given["confirm"], say=progress(session)
             )
-            file.note("result", found)
-    except RunFileError as error:
+        outcome = kept(found, places, before)
+    except (RunFileError, OrderError) as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
-    except (RuntimeError, OSError, RequestError) as error:
+    except (*FAILURES, RequestError) as error:
         raise CommandError(str(error), code=FAILED) from None
-    clear_progress(session)
-    if given["out"] is not None:
-        keep_files(session, [found], given["out"], given["plot"])
-    differences = compared(found, before)
+    finally:
+        clear_progress(session)
+    print_kept(session, outcome.files)
     if session.json:
-        session.emit({**found, **({} if differences is None else {"differences": differences})})
+        session.emit(outcome.to_json())
     else:
         _print(session, found)
-        print_differences(session, differences, given["baseline"])
-    return gate(session, found, differences) if given["gate"] else None
+        print_differences(session, outcome.differences, given["baseline"])
+    return passed(session, gate(outcome)) if given["gate"] else None
 
 
 def _run_shard(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> None:
@@ -198,8 +201,8 @@ _TITLES = (
 )  # fmt: skip
 
 
-def _print(session: Session, found: dict[str, Any]) -> None:
-    rows, advice = found["rows"], found["advice"]
+def _print(session: Session, found: Result) -> None:
+    rows, advice = found.runs, found.parts["advice"]
     marks: dict[int | None, str] = {advice["journal"]: "journal"}
     marks[advice["row"]] = "advised, journal" if advice["row"] in marks else "advised"
     shown = [row for row in rows if row["on_front"] or row["id"] in marks]
@@ -216,10 +219,10 @@ def _print(session: Session, found: dict[str, Any]) -> None:
         session.out(
             f"{verdict} {one['workload']}: error {_percent(one['error'])}, behind the fronts by {shares}"
         )
-    _footer(session, found["meta"])
+    _footer(session, found.meta)
 
 
-def _cells(row: dict[str, Any], marks: Mapping[int | None, str]) -> tuple[object, ...]:
+def _cells(row: Row, marks: Mapping[int | None, str]) -> tuple[object, ...]:
     return (
         row["id"],
         row["emission"],
@@ -242,7 +245,7 @@ def _percent(share: float) -> str:
     return f"{share * 100:.2f} %"
 
 
-def _footer(session: Session, meta: dict[str, Any]) -> None:
+def _footer(session: Session, meta: Mapping[str, Any]) -> None:
     plan = meta["plan"]
     session.say(
         f"\nbrokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, virtual clock, overhead "

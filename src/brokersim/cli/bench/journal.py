@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from brokersim.cli.bench.common import COUNT, PATH, plan_fields
-from brokersim.cli.bench.output import FORMATS, clear_progress, keep_files, mark, progress, ran_on
+from brokersim.cli.bench.made import FAILURES, PATH
+from brokersim.cli.bench.output import FORMATS, clear_progress, mark, print_kept, progress, ran_on
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+
+if TYPE_CHECKING:
+    from brokersim.lab.result import Result
 
 #: Where the book goes.
 BOOK = Path("journal")
@@ -31,7 +34,7 @@ BOOK = Path("journal")
 @click.argument("names", metavar="[EXPERIMENT]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="all of them")
 @click.option("--list", "listing", is_flag=True, help="which there are and what they cover")
-@click.option("--jobs", type=COUNT, metavar="N", help="of each experiment that has jobs")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="of each experiment that has jobs")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="same seed, same bytes  [0]")
 @click.option("--full", is_flag=True, help="the journal's parameters")
 @click.option("--out", type=PATH, default=BOOK, metavar="DIR", help="[journal]")
@@ -47,20 +50,19 @@ def journal(
     from brokersim.lab.experiments.book import CHAPTERS
 
     if listing:
-        _list(session, CHAPTERS)
+        _list(session)
         return None
-    found = _run(session, _chosen(names, everything, CHAPTERS), given)
-    keep_files(session, found, out, plot)
+    found, files = _run(session, _chosen(names, everything, CHAPTERS), given, out, plot)
+    print_kept(session, files)
     if session.json:
-        session.emit({"meta": found[0]["meta"], "results": found})
+        session.emit({"meta": found[0].meta, "results": [one.to_json() for one in found]})
     else:
         _print(session, found)
         session.out(f"\nbook: {out / 'index.html'}" if plot == "html" else f"\nfiles: {out}")
-    failed = [check for each in found for check in each.get("checks", ()) if not check["ok"]]
-    return 1 if gate and failed else None
+    return 1 if gate and any(each.failed() for each in found) else None
 
 
-def _chosen(names: tuple[str, ...], everything: bool, known: Mapping[str, Any]) -> list[str]:
+def _chosen(names: tuple[str, ...], everything: bool, known: Sequence[str]) -> list[str]:
     if bool(names) == everything:
         raise usage_error(
             "give --all or names of experiments" + (", not both" if names else ""),
@@ -72,37 +74,41 @@ def _chosen(names: tuple[str, ...], everything: bool, known: Mapping[str, Any]) 
     return list(dict.fromkeys(names)) or list(known)
 
 
-def _run(session: Session, names: list[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _run(
+    session: Session, names: list[str], given: Mapping[str, Any], out: Path, plot: str
+) -> tuple[list[Result], list[Path]]:
     from brokersim.lab.experiments.book import chapters
+    from brokersim.lab.keep.files import write_files
     from brokersim.lab.sweep.sweep import cores
 
-    fields = plan_fields({name: given[name] for name in ("jobs", "seed")})
+    fields = {name: given[name] for name in ("jobs", "seed") if given[name] is not None}
     try:
         preset = "journal" if given["full"] else "small"
-        return list(chapters(names, fields, preset, progress(session), cores()))
+        found = list(chapters(names, fields, preset, progress(session), cores()))
+        return found, write_files(found, out, plot)
+    except FAILURES as error:
+        raise CommandError(str(error), code=FAILED) from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None
-    except (RuntimeError, OSError) as error:
-        raise CommandError(str(error), code=FAILED) from None
     finally:
         clear_progress(session)
 
 
-def _list(session: Session, known: Mapping[str, Any]) -> None:
-    rows = [(name, ", ".join(one.covers), f"brokersim bench {name}") for name, one in known.items()]
+def _list(session: Session) -> None:
+    from brokersim.lab.experiments.book import CHAPTERS, covers
+
     if session.json:
-        session.emit([{"experiment": name, "covers": list(one.covers)} for name, one in known.items()])
-    else:
-        session.table(("experiment", "covers", "alone"), rows)
+        session.emit([{"experiment": name, "covers": list(covers(name))} for name in CHAPTERS])
+        return
+    rows = [(name, ", ".join(covers(name)), f"brokersim bench {name}") for name in CHAPTERS]
+    session.table(("experiment", "covers", "alone"), rows)
 
 
-def _print(session: Session, found: list[dict[str, Any]]) -> None:
+def _print(session: Session, found: list[Result]) -> None:
     rows = []
     for each in found:
-        checks = each.get("checks", ())
-        agree = sum(check["ok"] for check in checks)
-        failed = ", ".join(check["id"] for check in checks if not check["ok"])
-        name = each["meta"]["experiment"]
-        rows.append((mark(session, agree == len(checks)), name, f"{agree} of {len(checks)}", failed))
+        failed = each.failed()
+        agree = f"{len(each.checks) - len(failed)} of {len(each.checks)}"
+        rows.append((mark(session, not failed), each.experiment, agree, ", ".join(failed)))
     session.table(("", "experiment", "agree", "do not"), rows)
-    session.say(f"\n{ran_on(found[0]['meta'])}")
+    session.say(f"\n{ran_on(found[0].meta)}")

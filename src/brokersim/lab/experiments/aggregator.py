@@ -5,13 +5,16 @@ Doesn't know how lines are sent (flood) or why values are lost (traps). Source: 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments import traps
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.experiments.experiment import DURATION, WORDS, Experiment, Number, Option, Whole, columns
 from brokersim.lab.load.flood import SENDERS, Flood, flood
+from brokersim.lab.result import Check, Result, Say, result, silent
+from brokersim.lab.show.chart import COLOURS, TIME, Bars, BarSet, Chart, Curve, Panel, named
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.statsd.packet import MAX_PACKET
 
@@ -34,7 +37,7 @@ class Plan:
     clock: str = attrs.field(default="real", validator=attrs.validators.in_(("real",)))
 
 
-def aggregator(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def aggregator(plan: Plan, say: Say = silent) -> Result:
     """Returns ``{"meta", "runs", "rates", "creates", "signed", "lint", "checks"}``: a row a flood.
 
     ``creates`` are the series there are after each flush by limit and module, ``signed`` what each dialect shows of a
@@ -145,3 +148,100 @@ def _linted(one: traps.Trap) -> Check:
         ok=set(one.codes) <= set(found) and not cured,
         ours=f"{', '.join(found) or 'nothing'}; cured {', '.join(cured) or 'nothing'}",
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    lost = {
+        sender: sum(row["dropped"] or 0 for row in found.runs if row["sender"] == sender)
+        for sender in SENDERS
+    }
+    offered = max(sum(row["offered"] for row in found.runs if row["sender"] == sender) for sender in SENDERS)
+    told = " and ".join(f"one that is {sender} {n / offered:.1%}" for sender, n in lost.items())
+    return (
+        f"Of {offered:,} lines a sender lost, said by the kernel: {told}; the server counts what it received."
+    )
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    yield _flood(found)
+    yield from _curves(found)
+
+
+def _flood(found: Result) -> Chart:
+    """Offered, received and dropped, a panel a sender."""
+    senders = list(dict.fromkeys(row["sender"] for row in found.runs))
+    figures = (("offered", COLOURS[6]), ("received", COLOURS[0]), ("dropped", COLOURS[1]))
+    panels = []
+    for sender in senders:
+        rows = [row for row in found.runs if row["sender"] == sender]
+        sets = tuple(
+            BarSet(label=key, values=tuple(row[key] or 0 for row in rows), colours=(colour,))
+            for key, colour in figures
+        )
+        title = f"{sender} sender, buffer {rows[0]['buffer_bytes'] // 1024:,} KiB"
+        groups = tuple(row["dialect"] for row in rows)
+        panels.append(Bars(title=title, x="dialect", y="packets (lines)", groups=groups, sets=sets))
+    title = "A flood of foo.bar:1|c on loopback"
+    return Chart(name="aggregator-flood", title=title, panels=tuple(panels), columns=2, height=2.9)
+
+
+def _curves(found: Result) -> Iterable[Chart]:
+    if rates := found.parts.get("rates"):
+        panel = Panel(title="foo.bar", x=TIME, y="received (lines/s)", curves=named(rates, step=False))
+        yield Chart(name="aggregator-rates", title="A flood, flush by flush", panels=(panel,), height=2.8)
+    if limits := found.parts.get("creates"):
+        panels = tuple(
+            Panel(title=f"new series: {limit}", x=TIME, y="series of 8 (count)", curves=named(modules))
+            for limit, modules in limits.items()
+        )
+        title = "Series of each module that reached the store"
+        yield Chart(name="aggregator-creates", title=title, panels=panels, columns=2, height=2.9)
+    if signed := found.parts.get("signed"):
+        # As it was sent and cured in one panel: one scale shows what is at stake.
+        curves = tuple(
+            Curve(
+                label=f"{dialect}, {form}",
+                points=points,
+                colour=COLOURS[at],
+                dash="" if form == next(iter(signed)) else "6 4",
+                step=False,
+            )
+            for form, dialects in signed.items()
+            for at, (dialect, points) in enumerate(dialects.items())
+        )
+        panel = Panel(title="", x=TIME, y="flux.job-states.new (jobs)", curves=curves)
+        yield Chart(
+            name="aggregator-signed", title="A count of -10,000 sent each second", panels=(panel,), height=2.9
+        )
+
+
+EXPERIMENT = Experiment(
+    name="aggregator",
+    about="A flood: offered, received, dropped; traps, and what the lint finds.",
+    examples=(
+        ("brokersim bench aggregator", "10,000 lines into each dialect, bounded and not"),
+        ("brokersim bench aggregator --full", "the journal's 100,000"),
+    ),
+    covers=("J1", "J2", "J14"),
+    plan=Plan,
+    run=lambda plan, say, _workers: aggregator(plan, say),
+    options=(
+        Option(names=("--lines",), kind=Whole(1), metavar="N", help="of a flood  [10000]"),
+        Option(names=("--dialects",), kind=WORDS, metavar="LIST", help="[collectd,brubeck,etsy,strict]"),
+        Option(names=("--flush",), kind=DURATION, metavar="FSD", help="of the server  [0.1s]"),
+        Option(names=("--limit",), kind=Number(1), metavar="N", help="new series a minute, carbon's  [50]"),
+    ),
+    unlisted=("jobs", "clock", "reps"),
+    columns=columns(
+        ("dialect", "dialect", ""), ("sender", "sender", ""), ("offered", "offered", ",d"),
+        ("received", "received", ",d"), ("dropped", "dropped", ",d"), ("in the store", "shown", ",.0f"),
+        ("buffer bytes", "buffer_bytes", ",d"), ("wall s", "wall_s", ".2f"), ("lines/s", "lines_per_s", ",.0f"),
+        ("stored as", "graphite", ""),
+    ),
+    journal={"lines": 100_000, "flush": 1.0},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

@@ -1,6 +1,6 @@
 """Knows the chapters of the journal's book: each experiment with the parameters of a preset, and the open question.
 
-Doesn't know how a chapter is drawn (plots, report).
+Doesn't know how a chapter is drawn (report).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Say, silent
-from brokersim.lab.experiments.registry import EXPERIMENTS, Experiment
+from brokersim.lab.experiments.registry import NAMES, experiment
 from brokersim.lab.experiments.study import study
+from brokersim.lab.result import Result, Say, silent
 from brokersim.lab.sweep.plan_file import SweepPlan
 from brokersim.lab.sweep.sweep import RunFile
 
@@ -23,19 +23,17 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "small": {"jobs": 60, "points": 90, "draws": 3},
     "journal": {"jobs": 1_000, "points": 0, "draws": 20},
 }
-CHAPTERS = {
-    **EXPERIMENTS,
-    QUESTION: Experiment(
-        name=QUESTION, module="brokersim.lab.experiments.study", covers=("the open question",)
-    ),
-}
-#: Chapters on the clock that makes them the same to the byte; the flood alone has no other than the real one.
-_VIRTUAL = {"watchers": {"clock": "virtual"}}
+CHAPTERS = (*NAMES, QUESTION)
+
+
+def covers(chapter: str) -> tuple[str, ...]:
+    """What a chapter covers of the journal: ids of its checklist and laws."""
+    return ("the open question",) if chapter == QUESTION else experiment(chapter).covers
 
 
 def chapters(
     names: Iterable[str], given: Mapping[str, Any], preset: str, say: Say = silent, workers: int = 1
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Result]:
     """Each experiment's result. ``given`` goes to those whose plans have such a field. Raises ValueError."""
     for name in names:
         chapter: Say = _named(say, name)
@@ -43,17 +41,16 @@ def chapters(
         if name == QUESTION:
             yield _question(given, preset, chapter, workers)
             continue
-        experiment = EXPERIMENTS[name]
-        fields = {key: value for key, value in given.items() if experiment.has(key)}
-        plan = experiment.plan({**_VIRTUAL.get(name, {}), **fields}, preset)
-        yield experiment.run(plan, chapter, workers)
+        one = experiment(name)
+        fields = {key: value for key, value in given.items() if one.has(key)}
+        yield one.find(one.make_plan({**one.book, **fields}, preset), chapter, workers)
 
 
 def _named(say: Say, name: str) -> Say:
     return lambda text: say(f"{name}: {text}")
 
 
-def _question(given: Mapping[str, Any], preset: str, say: Say, workers: int) -> dict[str, Any]:
+def _question(given: Mapping[str, Any], preset: str, say: Say, workers: int) -> Result:
     sizes = {**SIZES[preset], **{key: given[key] for key in ("jobs",) if key in given}}
     plan = attrs.evolve(SweepPlan(), **sizes, seeds=(given.get("seed", 0),))
     with closing(RunFile(None)) as file:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import log2
 from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.experiments.experiment import Experiment, Number, Option, Whole, columns
 from brokersim.lab.measure.masked import LINES, MaskedRun, observe, set_masks
+from brokersim.lab.result import Check, Result, Row, Say, result, silent
+from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel, Node
 
@@ -36,7 +38,7 @@ class Plan:
     cost: CostModel = attrs.field(factory=CostModel)
 
 
-def decay(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def decay(plan: Plan, say: Say = silent) -> Result:
     """Returns ``{"meta", "runs", "checks"}``: a row a model and block, with jobs and metrics a second."""
     found = {}
     for model in plan.models:
@@ -109,3 +111,66 @@ def _check(plan: Plan, model: str, rows: list[dict[str, Any]]) -> Check:
         ours=f"jobs/s {rate:.0%}, metrics/s {metrics:.0%} of the first block",
         journal="to a quarter over 10,000 jobs",
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    shares = []
+    for model in dict.fromkeys(row["model"] for row in found.runs):
+        rates = [row["jobs_per_s"] for row in found.runs if row["model"] == model]
+        shares.append(f"{model} {rates[-1] / rates[0]:.0%}")
+    return f"Jobs a second at the end, as a share of those at first, by model: {', '.join(shares)}."
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    models: dict[str, list[Row]] = {}
+    for row in found.runs:
+        models.setdefault(row["model"], []).append(row)
+    looks = (("job rate", "jobs_per_s", "jobs/s"), ("metrics", "metrics_per_s", "metrics/s"))
+    panels = tuple(
+        Panel(
+            title=title,
+            x="jobs done",
+            y=unit,
+            curves=tuple(
+                Curve(
+                    label=f"model {model}",
+                    points=[
+                        (sum(row["jobs"] for row in rows[: block + 1]), rows[block][key])
+                        for block in range(len(rows))
+                    ],
+                    colour=COLOURS[at],
+                    step=False,
+                    marker=True,
+                )
+                for at, (model, rows) in enumerate(models.items())
+            ),
+        )
+        for title, key, unit in looks
+    )
+    title = "Does it slow down as jobs pile up?"
+    yield Chart(name="decay", title=title, panels=panels, columns=2, height=2.8)
+
+
+EXPERIMENT = Experiment(
+    name="decay",
+    about="Does it slow down as jobs pile up? Models: none, linear, store.",
+    examples=(("brokersim bench decay", "200 serial jobs in ten blocks under each model"),),
+    covers=("J8",),
+    plan=Plan,
+    run=lambda plan, say, _workers: decay(plan, say),
+    options=(
+        Option(names=("--blocks",), kind=Whole(2), metavar="N", help="they are counted in  [10]"),
+        Option(names=("--factor",), kind=Number(1), metavar="F", help="dearer at the end, for the models  [4]"),
+    ),
+    unlisted=("clock", "reps"),
+    columns=columns(
+        ("model", "model", ""), ("block", "block", "d"), ("jobs", "jobs", "d"), ("wall s", "wall_s", ".2f"),
+        ("jobs/s", "jobs_per_s", ".2f"), ("metrics/s", "metrics_per_s", ",.0f"),
+    ),
+    journal={"jobs": 10_000},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

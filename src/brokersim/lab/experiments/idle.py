@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
 import attrs
 
 from brokersim.host.instrument import MSGCOUNT
-from brokersim.lab.experiments.checklist import Beside, Check, Say, beside, result, silent
+from brokersim.lab.experiments.experiment import DURATION, Experiment, Number, Option, columns
 from brokersim.lab.load.jobs import SUBMIT
 from brokersim.lab.measure.listener import is_counters
+from brokersim.lab.result import Beside, Check, Result, Say, result, rows, silent
+from brokersim.lab.show.chart import Boxes, Chart, Curve, Panel, hook_colour, quarters
 from brokersim.program import open_instance, run
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import COUNTER_NAMES
@@ -119,7 +121,7 @@ class IdleRun:
         }
 
 
-def idle(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def idle(plan: Plan, say: Say = silent) -> Result:
     """Run each hook at rest and with the job. Returns ``{"meta", "runs", "tables", "panels", "checks"}``.
 
     ``tables`` and ``panels`` are by rest, hook and module: the eight counters, and metrics a second.
@@ -138,7 +140,7 @@ def idle(plan: Plan, say: Say = silent) -> dict[str, Any]:
         plan,
         [*_checks(plan, by_run), *(_single(name, singles[name]) for name in EXACT)],
         runs=[found.to_row() for found in runs],
-        beside=beside([*_read_off(by_run), *_exact(singles)]),
+        beside=rows([*_read_off(by_run), *_exact(singles)]),
         tables=_nested(runs, lambda found: found.counts),
         panels=_nested(runs, lambda found: {name: found.per_second(name) for name in found.counts}),
     )
@@ -383,3 +385,86 @@ def _same_work(rest: str, runs: dict[tuple[str, str], IdleRun]) -> bool:
         for name in one.counts
         for kind in COUNTER_NAMES
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    rows = {(row["rest"], row["hook"]): row for row in found.runs}
+    at_rest = [row for (rest, _), row in rows.items() if rest == REST]
+    chatty = [row for (rest, _), row in rows.items() if rest == CHATTY]
+    first = at_rest[0]
+    told = (
+        f"At rest only heartbeats move: {first['messages']:,} messages in {first['seconds']:g} s, no commit."
+    )
+    if not chatty:
+        return told
+    rates = ", ".join(f"{row['hook']} {row['metrics_per_s']:.0f}" for row in chatty)
+    return f"{told} A job that prints makes a commit a line ({chatty[0]['commits']:,}); metrics/s: {rates}."
+
+
+def _charts(found: Result) -> Iterator[Chart]:
+    panels = tuple(_boxes(rest, hooks) for rest, hooks in found.parts["panels"].items())
+    yield Chart(name="idle-boxes", title="Metrics per second at rest", panels=panels, columns=2, height=2.9)
+    yield from _modules(found)
+
+
+def _boxes(rest: str, hooks: Mapping[str, Mapping[str, Sequence[float]]]) -> Boxes:
+    """Of each second's sum over the modules."""
+    sums = [[sum(values) for values in zip(*modules.values(), strict=True)] for modules in hooks.values()]
+    return Boxes(
+        title=rest, x="hook", y="metrics/s, all modules", groups=tuple(hooks), boxes=tuple(map(quarters, sums)),
+        colours=tuple(map(hook_colour, hooks)),
+    )  # fmt: skip
+
+
+def _modules(found: Result) -> Iterator[Chart]:
+    for name, rest in zip(("idle-rest", "idle-chatty"), found.parts["panels"], strict=False):
+        hooks = found.parts["panels"][rest]
+        panels = tuple(
+            Panel(
+                title=module,
+                x="time (s)",
+                y="metrics/s",
+                curves=tuple(
+                    Curve(label=hook, points=list(enumerate(panel[module])), colour=hook_colour(hook))
+                    for hook, panel in hooks.items()
+                ),
+            )
+            for module in next(iter(hooks.values()))
+        )
+        title = f"Metrics of each module, {rest}"
+        yield Chart(name=name, title=title, panels=panels, columns=3, height=1.7)
+
+
+EXPERIMENT = Experiment(
+    name="idle",
+    about="An instance at rest: what moves, under each hook.",
+    examples=(
+        ("brokersim bench idle", "a minute under each hook, without and with a job that prints"),
+        ("brokersim bench idle --background-job 0 --seconds 20s", "nothing but heartbeats"),
+    ),
+    covers=("J9", "J10", "J11", "L2", "L3", "L4", "L5", "L6"),
+    plan=Plan,
+    run=lambda plan, say, _workers: idle(plan, say),
+    options=(
+        Option(
+            names=("--seconds",), kind=DURATION, metavar="FSD", help="observed under each hook  [1m]",
+            to_fields=lambda seconds: {"seconds": seconds, "spans": {}},
+        ),
+        Option(
+            names=("--background-job",), kind=Number(0, 1000), metavar="RATE", field="background",
+            help="lines a second of the chatty job, 0 for none  [1.55]",
+        ),
+    ),
+    unlisted=("jobs", "clock", "reps"),
+    columns=columns(
+        ("", "rest", ""), ("hook", "hook", ""), ("messages", "messages", ",d"), ("packets", "packets", ",d"),
+        ("metrics/s", "metrics_per_s", ".1f"), ("scatter (CV)", "cv", ".2f"),
+        ("packets/message", "packets_per_message", ".2f"), ("commits", "commits", ",d"),
+    ),
+    journal={"spans": {"check": 548.0, "idle": 657.0, "prepare": 584.0}},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

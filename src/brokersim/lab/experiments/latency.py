@@ -5,13 +5,17 @@ Doesn't know how they are timed (module content-cache). Source: docs/experiments
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.experiments.experiment import DURATION, Choice, Experiment, Option, Whole, columns
 from brokersim.lab.load.bulk import Points, bulk_jobs_inside
+from brokersim.lab.result import Check, Result, Say, result, silent
+from brokersim.lab.show.chart import BANDS as SHADES
+from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.aggregator import Aggregator
@@ -23,7 +27,7 @@ TIMINGS = ("entry", "aux")
 KINDS = ("load", "store")
 PREFIX = "flux.content-cache"
 #: Shares of the percentile bands, with brubeck's names for them.
-BANDS = {
+SHARES = {
     0.5: "median",
     0.75: "percentile.75",
     0.95: "percentile.95",
@@ -31,7 +35,7 @@ BANDS = {
     0.99: "percentile.99",
 }
 #: What brubeck shows of a timer at each flush.
-SHOWN = (*BANDS.values(), "mean", "count_ps", "min", "max")
+SHOWN = (*SHARES.values(), "mean", "count_ps", "min", "max")
 
 
 @attrs.frozen(kw_only=True)
@@ -81,7 +85,7 @@ class LatencyRun:
             "max": values[-1] if values else 0.0,
             "in_flight_max": self.in_flight_max[kind],
         }
-        for share, name in BANDS.items():
+        for share, name in SHARES.items():
             windows = [value for _, value in self.shown[kind][name]]
             row[f"p{share * 100:g}"] = quantile(values, share)
             row[f"p{share * 100:g}_windows"] = fmean(windows) if windows else 0.0
@@ -95,7 +99,7 @@ def quantile(ordered: list[float], share: float) -> float:
     return ordered[max(0, -(-round(share * len(ordered) * 1000) // 1000) - 1)]
 
 
-def latency(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def latency(plan: Plan, say: Say = silent) -> Result:
     """Run each way of timing on the same jobs. Returns ``{"meta", "runs", "series", "checks"}``.
 
     ``series`` are brubeck's figures flush by flush, by timing, operation and figure.
@@ -244,3 +248,132 @@ def _aux(entry: LatencyRun, aux: LatencyRun, kind: str) -> Check:
         ours=f"{shorter:,} of {len(pairs):,} too short, {longer} longer; mean {kept:.0%} of the true one",
         journal="earlier timings unusable",
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    rows = {(row["timing"], row["operation"]): row for row in found.runs}
+    timing = next(iter(rows))[0]
+    store, load = rows[timing, "store"], rows[timing, "load"]
+    told = (
+        f"Of {store['count']:,} stores 99 % took up to {store['p99']:.3g} ms, of {load['count']:,} loads "
+        f"{load['p99']:.3g} ms."
+    )
+    aux = rows.get(("aux", "store"))
+    if timing == "aux" or aux is None or not store["mean"]:
+        return told
+    return f"{told} One start for all shows {aux['mean'] / store['mean']:.0%} of the true mean of stores."
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    yield from _percentiles(found)
+    yield _slots(found)
+    yield _figures(found)
+
+
+def _slots(found: Result) -> Chart:
+    """A start per entry beside one slot for all, and what an average over flushes makes of either."""
+    shares = ("p50", "p75", "p95", "p98", "p99", "max")
+    panels = []
+    for kind in KINDS:
+        rows = [row for row in found.runs if row["operation"] == kind]
+        sets = [
+            BarSet(
+                label=row["timing"], values=tuple(row[share] for share in shares), colours=(COLOURS[2 + at],)
+            )
+            for at, row in enumerate(rows)
+        ]
+        windows = tuple(rows[0].get(f"{share}_windows") for share in shares)
+        sets.append(
+            BarSet(
+                label=f"{rows[0]['timing']}, averaged over flushes",
+                values=windows,
+                colours=("#000000",),
+                is_mark=True,
+            )
+        )
+        panels.append(Bars(title=f"{kind}, all samples", y="duration (ms)", groups=shares, sets=tuple(sets)))
+    title = "A start per entry, and one slot for all"
+    return Chart(name="latency-slots", title=title, panels=tuple(panels), columns=2, height=2.9)
+
+
+def _percentiles(found: Result) -> Iterable[Chart]:
+    curves = next(iter(found.series.values()))
+    yield Chart(
+        name="latency-percentiles",
+        title="Content cache: percentiles",
+        panels=tuple(_band(kind, curves[kind]) for kind in ("load", "store")),
+        columns=2,
+        height=3.0,
+    )
+
+
+def _figures(found: Result) -> Chart:
+    curves = next(iter(found.series.values()))
+    looks = (
+        ("mean and median", ("mean", "median"), "ms (log)", True),
+        ("operations per second", ("count_ps",), "1/s", False),
+        ("longest", ("max",), "ms (log)", True),
+        ("shortest", ("min",), "ms", False),
+    )
+    panels = tuple(
+        Panel(title=title, x="time (s)", y=unit, curves=_timings(curves, names), log=log)
+        for title, names, unit, log in looks
+    )
+    title = "Content cache: figures of each flush"
+    return Chart(name="latency-figures", title=title, panels=panels, columns=2)
+
+
+def _band(kind: str, curves: Mapping[str, Points]) -> Panel:
+    names = ("percentile.99", "percentile.98", "percentile.95", "percentile.75", "median")
+    shown = tuple(
+        Curve(
+            label=name.replace("percentile.", "p"), points=curves[name], colour=colour, step=False, area=True
+        )
+        for name, colour in zip(names, SHADES, strict=True)
+    )
+    return Panel(title=kind, x="time (s)", y="duration (ms)", curves=shown)
+
+
+def _timings(curves: Mapping[str, Mapping[str, Points]], names: Sequence[str]) -> tuple[Curve, ...]:
+    return tuple(
+        Curve(
+            label=f"{kind}, {name}" if len(names) > 1 else kind,
+            points=curves[kind][name],
+            colour=COLOURS[at],
+            dash="2 2" if name == "median" else "",
+            step=False,
+            marker=True,
+        )
+        for at, kind in enumerate(("load", "store"))
+        for name in names
+    )
+
+
+EXPERIMENT = Experiment(
+    name="latency",
+    about="Content loads and stores: percentiles of all samples and of windows.",
+    examples=(("brokersim bench latency", "500 jobs, timed per entry and in one slot"),),
+    covers=("J12",),
+    plan=Plan,
+    run=lambda plan, say, _workers: latency(plan, say),
+    options=(
+        Option(
+            names=("--timing",), kind=Choice((*TIMINGS, "both")), default="both", help="[both]",
+            to_fields=lambda timing: {} if timing == "both" else {"timings": (timing,)},
+        ),
+        Option(names=("--flush",), kind=DURATION, metavar="FSD", help="of the aggregator  [1s]"),
+        Option(names=("--cache-bytes",), kind=Whole(0), metavar="N", help="kept by the cache  [8388608]"),
+    ),
+    columns=columns(
+        ("timing", "timing", ""), ("operation", "operation", ""), ("count", "count", ",d"),
+        ("mean ms", "mean", ".3f"), ("p50", "p50", ".3f"), ("p95", "p95", ".3f"), ("p99", "p99", ".3f"),
+        ("p99 of windows", "p99_windows", ".3f"), ("min", "min", ".3f"), ("max", "max", ".3f"),
+        ("under way", "in_flight_max", "d"),
+    ),
+    journal={"jobs": 10_000, "flush": 10.0, "cache_bytes": 16 << 20},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

@@ -5,12 +5,15 @@ Source: docs/experiments.md, J4 and J7.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.experiments.experiment import Experiment, columns
 from brokersim.lab.measure.masked import MaskedRun, observe, set_masks
+from brokersim.lab.result import Check, Result, Say, result, silent
+from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
@@ -40,7 +43,7 @@ class Plan:
     cost: CostModel = attrs.field(factory=lambda: CostModel(cores=12))
 
 
-def modules(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def modules(plan: Plan, say: Say = silent) -> Result:
     """Returns ``{"meta", "runs", "series", "checks"}``: a row a module with its counters per job; metrics/s each."""
     say(f"{plan.jobs} jobs, hook {plan.hook}")
     found = run(_observe, plan, clock="virtual")
@@ -124,3 +127,67 @@ def _packets(found: MaskedRun) -> list[Check]:
             journal="1.00 to 1.17 packets a message in kvs",
         )
     ]
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    totals = {row["module"]: sum(row[kind] for kind in COUNTER_NAMES[1::2]) for row in found.runs}
+    most, second = sorted(totals, key=lambda name: -totals[name])[:2]
+    return (
+        f"A serial job is {sum(totals.values()):.0f} messages received by all modules: {totals[most]:.0f} by {most}, "
+        f"{totals[second]:.0f} by {second}."
+    )
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    yield _per_job(found)
+    yield from _over_time(found)
+
+
+def _per_job(found: Result) -> Chart:
+    kvs = next(row for row in found.runs if row["module"] == "kvs")
+    names = tuple(next(iter(found.parts["journal"].values())))
+    marks = tuple(
+        BarSet(label=source, values=tuple(values[name] for name in names), colours=(colour,), is_mark=True)
+        for colour, (source, values) in zip(
+            ("#000000", COLOURS[1]), found.parts["journal"].items(), strict=False
+        )
+    )
+    ours = BarSet(label="brokersim", values=tuple(kvs[name] for name in names), colours=(COLOURS[0],))
+    panel = Bars(title="", y="messages per job", groups=names, sets=(ours, *marks))
+    return Chart(name="modules-per-job", title="kvs: messages per serial job", panels=(panel,), height=3.2)
+
+
+def _over_time(found: Result) -> Iterable[Chart]:
+    panels = tuple(
+        Panel(
+            title=module,
+            x="time (s)",
+            y="metrics/s",
+            curves=(Curve(label="metrics/s", points=points[:-1], colour=COLOURS[0]),),
+        )
+        for module, points in found.series.items()
+    )
+    yield Chart(
+        name="modules", title="Metrics of each module under load", panels=panels, columns=3, height=1.7
+    )
+
+
+EXPERIMENT = Experiment(
+    name="modules",
+    about="Each module's counters per job and its metrics over time.",
+    examples=(("brokersim bench modules", "each module's messages per job"),),
+    covers=("J4", "J7", "L1", "L3"),
+    plan=Plan,
+    run=lambda plan, say, _workers: modules(plan, say),
+    unlisted=("clock",),
+    columns=columns(
+        ("module", "module", ""), *((name, name, ".1f") for name in COUNTER_NAMES),
+        ("iterations", "iterations", ",d"), ("packets", "packets", ",d"),
+    ),
+    journal={"jobs": 10_000},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

@@ -5,20 +5,22 @@ Doesn't know why it costs that (reactor). Source: docs/experiments.md, L7.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from random import Random
 from statistics import median
 from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
-from brokersim.lab.experiments.overhead_journal import JOURNAL, REAL_SPREAD
+from brokersim.lab.experiments.experiment import Experiment, columns
+from brokersim.lab.experiments.watchers import JOURNAL, REAL_SPREAD, by_length, watchers
 from brokersim.lab.experiments.watchers import Plan as WatchersPlan
-from brokersim.lab.experiments.watchers import by_length, watchers
 from brokersim.lab.load.bulk import Points, thinned
 from brokersim.lab.load.jobs import serial_jobs_inside
 from brokersim.lab.measure.listener import PacketCount, rates
 from brokersim.lab.measure.masked import set_masks
+from brokersim.lab.result import Check, Result, Row, Say, result, silent
+from brokersim.lab.show.chart import Bars, BarSet, Chart, Curve, Panel, hook_colour
 from brokersim.lab.sweep.spread import Done, spread_jobs
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
@@ -55,7 +57,7 @@ class _Run:
     metrics: Points
 
 
-def overhead(plan: Plan, say: Say = silent, workers: int = 1) -> dict[str, Any]:
+def overhead(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
     """Returns ``{"meta", "runs", "series", "checks"}``: a row a hook and mask.
 
     ``overhead`` is a share of the wall time without metrics; ``low`` and ``high`` bound it with 95 % confidence
@@ -158,7 +160,7 @@ def _real(plan: Plan, say: Say) -> list[dict[str, Any]]:
                 run_time=plan.run_time,
             )
             say(f"run {rep + 1} of {plan.reps}: {hook}")
-            found = watchers(one)["runs"][0]
+            found = watchers(one).runs[0]
             walls[hook].append(found["wall_s"])
             cpus[hook].append(found["cpu_s"])
             packets[hook] = found["packets"]
@@ -233,3 +235,87 @@ def _cpu_ordered(cpu: dict[str, float]) -> Check:
         ok=max(cpu["none"], cpu["timer:1s"]) < early and late < cpu["idle"],
         ours=", ".join(f"{hook} {seconds:.2f} s" for hook, seconds in cpu.items()),
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    on = _on(found)
+    told = ", ".join(f"{row['hook']} {row['overhead']:+.1%}{_within(row)}" for row in on)
+    return f"Wall time added by each hook: {told}."
+
+
+def _within(row: Row) -> str:
+    """An interval that holds 0 is no cost that was measured."""
+    low, high = row.get("low"), row.get("high")
+    if low is None or high is None:
+        return ""
+    return " (within the noise)" if low <= 0 <= high else f" ({low:+.1%} to {high:+.1%})"
+
+
+def _on(found: Result) -> list[Row]:
+    return [row for row in found.runs if row.get("masks") == "on"]
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    if rows := _on(found):
+        yield _bars(rows)
+    yield from _metrics(found)
+
+
+def _bars(rows: Sequence[Row]) -> Chart:
+    """Wall time as a multiple of the run without metrics: 1 is the floor, and a ratio has one scale from 1 to 100."""
+    journal = [row["journal"] for row in rows]
+    bars = BarSet(
+        label="brokersim",
+        values=tuple(1 + row["overhead"] for row in rows),
+        colours=tuple(hook_colour(row["hook"]) for row in rows),
+        texts=tuple(f"{row['overhead']:+.1%}" for row in rows),
+        low=tuple(None if row["low"] is None else 1 + row["low"] for row in rows),
+        high=tuple(None if row["high"] is None else 1 + row["high"] for row in rows),
+    )
+    marks = BarSet(
+        label="journal (2021, 12 cores)",
+        values=tuple(None if share is None else 1 + share for share in journal),
+        colours=("#000000",),
+        is_mark=True,
+    )
+    panel = Bars(
+        title="against the run without metrics, masks on", y="wall time, times that of none (log)",
+        groups=tuple(row["hook"] for row in rows), sets=(bars, marks), log=True, base=1.0,
+    )  # fmt: skip
+    return Chart(name="overhead", title="Wall time under each hook", panels=(panel,), height=3.2)
+
+
+def _metrics(found: Result) -> Iterable[Chart]:
+    """Curves over time exist in virtual time only."""
+    if not found.series:
+        return
+    curves = tuple(
+        Curve(label=hook, points=points, colour=hook_colour(hook)) for hook, points in found.series.items()
+    )
+    title = "serial jobs until all are done: a slower hook takes longer"
+    panel = Panel(title=title, x="time (s)", y="metrics/s (log)", curves=curves, log=True)
+    yield Chart(name="overhead-metrics", title="Metrics per second by hook", panels=(panel,), height=3.4)
+
+
+EXPERIMENT = Experiment(
+    name="overhead",
+    about="What a hook costs in wall time, beside the journal's.",
+    examples=(
+        ("brokersim bench overhead", "each hook, masks off and on, modelled costs"),
+        ("brokersim bench overhead --clock real --reps 5", "measured, in shuffled order, with intervals"),
+    ),
+    covers=("J3", "L7"),
+    plan=Plan,
+    run=overhead,
+    columns=columns(
+        ("hook", "hook", ""), ("masks", "masks", ""), ("wall s", "wall_s", ".2f"), ("jobs/s", "jobs_per_s", ".2f"),
+        ("packets", "packets", ",d"), ("cpu s", "cpu_s", ".2f"), ("overhead", "overhead", "+.1%"),
+        ("low", "low", "+.1%"), ("high", "high", "+.1%"), ("journal", "journal", "+.1%"),
+    ),
+    journal={"jobs": 10_000},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

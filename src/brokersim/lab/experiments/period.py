@@ -13,8 +13,10 @@ from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.experiments.experiment import DURATION, DURATIONS, Choice, Experiment, Option, columns
 from brokersim.lab.load.bulk import STATES, Points, Transition, Truth, bulk_jobs_inside, read_truth, thinned
+from brokersim.lab.result import Check, Result, Say, result, silent
+from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, truth_curve
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.client import StatsClient
@@ -108,7 +110,7 @@ class ClientRun:
         }
 
 
-def period(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def period(plan: Plan, say: Say = silent) -> Result:
     """Run the jobs once and each client on them. Returns ``{"meta", "runs", "series", "truth", "checks"}``."""
     say(f"{plan.batches} x {plan.jobs} jobs")
     truth = run(_jobs, plan, clock=plan.clock)
@@ -299,3 +301,96 @@ def _exact(found: ClientRun, truth: Truth) -> Check:
 def _end(truth: Truth) -> dict[str, float]:
     curves = truth.curves()
     return {state: curves[state][-1][1] for state in COMPARED}
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    lows = {
+        (row["period_s"], row["fix"]): min(row["run_lowest"], row["cleanup_lowest"]) for row in found.runs
+    }
+    broken = {key: low for key, low in lows.items() if key[1] == "none" and key[0] and low < 0}
+    cures = sorted({fix for (_, fix), low in lows.items() if fix != "none" and low >= 0})
+    if not broken:
+        return "No client showed a count below 0."
+    told = "; ".join(f"a period of {length:g} s down to {low:g}" for (length, _), low in broken.items())
+    cured = f" Cured by {' or '.join(cures)}." if cures else ""
+    return (
+        f"Adding up increments sends a net zero as a gauge set to 0, and counts fall below 0: {told}.{cured}"
+    )
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    yield from (*_net_zero(found), *_clients(found))
+
+
+def _clients(found: Result) -> Iterable[Chart]:
+    panels = []
+    for client, shown in found.series.items():
+        for state in ("RUN", "CLEANUP"):
+            is_broken = min((v for _, v in shown[state]), default=0) < 0
+            curves = (
+                truth_curve(found.truth[state]),
+                Curve(label="server", points=shown[state], colour=COLOURS[0]),
+            )
+            title = (
+                f"{state}, client period {client.replace(', ', ', fix ')}{': below 0' if is_broken else ''}"
+            )
+            panels.append(Panel(title=title, x="time (s)", y="jobs", curves=curves))
+    title = "Increments through an aggregating client"
+    yield Chart(name="period", title=title, panels=tuple(panels), columns=2, height=1.6)
+
+
+def _net_zero(found: Result) -> Iterable[Chart]:
+    """What was sent, what the server made of it and what was true, on one time axis."""
+    seen = found.parts.get("close_up")
+    if not seen:
+        return
+    lines = (
+        Curve(label="increment", points=seen["sent"], colour=COLOURS[0], step=False, dots=True),
+        Curve(label="0: sets the gauge", points=seen["zeros"], colour=COLOURS[1], step=False, dots=True),
+    )
+    end = max(points[-1][0] for points in (seen["sent"], seen["zeros"], seen["server"]) if points)
+    values = (
+        truth_curve(seen["truth"], end),
+        Curve(label="server", points=held_until(seen["server"], end), colour=COLOURS[0]),
+    )
+    panels = (
+        Panel(title="lines sent for RUN", x="time (s)", y="increment (jobs)", curves=lines),
+        Panel(title="RUN", x="time (s)", y="jobs", curves=values),
+    )
+    title = f"Net zero: client period {seen['client'].replace(', ', ', fix ')}"
+    yield Chart(name="period-net-zero", title=title, panels=panels, height=2.4)
+
+
+EXPERIMENT = Experiment(
+    name="period",
+    about="Client aggregation off and on: why RUN goes below 0, and what cures it.",
+    examples=(
+        ("brokersim bench period", "client period 0 and 1s, the journal's client and both cures"),
+        ("brokersim bench period --fix none --periods 0,0.1s,1s", "the journal's client alone"),
+    ),
+    covers=("J20", "J21"),
+    plan=Plan,
+    run=lambda plan, say, _workers: period(plan, say),
+    options=(
+        Option(names=("--periods",), kind=DURATIONS, metavar="LIST", help="of the client  [0,1s]"),
+        Option(
+            names=("--fix",), kind=Choice((*FIXES, "all")), default="all", help="[all]",
+            to_fields=lambda fix: {} if fix == "all" else {"fixes": (fix,)},
+        ),
+        Option(names=("--flush",), kind=DURATION, metavar="FSD", help="of the aggregator  [1s]"),
+    ),
+    unlisted=("reps", "plot"),
+    columns=columns(
+        ("period s", "period_s", "g"), ("fix", "fix", ""), ("packets", "packets", ",d"), ("lines", "lines", ",d"),
+        ("RUN 0-lines", "run_zero_lines", "d"), ("lowest", "run_lowest", ".0f"), ("below 0", "run_below_0", "d"),
+        ("end", "run_end", ".0f"), ("CLEANUP 0-lines", "cleanup_zero_lines", "d"),
+        ("lowest", "cleanup_lowest", ".0f"), ("below 0", "cleanup_below_0", "d"), ("end", "cleanup_end", ".0f"),
+        ("NEW end", "new_end", ",.0f"),
+    ),
+    journal={"jobs": 10_000, "flush": 10.0},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise, product
-from statistics import fmean, median
 from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
-from brokersim.lab.load.bulk import Points, Truth, bulk_jobs_inside, read_truth, thinned
-from brokersim.lab.measure.fidelity import Curve, Reach, SeriesFidelity, bound, series_fidelity
-from brokersim.lab.measure.pipeline import Shown, flushes, stored
-from brokersim.lab.measure.series import US, distance, steps_of
+from brokersim.lab.experiments.experiment import DURATIONS, Experiment, Option, Whole, columns
+from brokersim.lab.load.bulk import Points, bulk_jobs_inside, read_truth, thinned
+from brokersim.lab.measure.chain import (
+    COMPARED,
+    STATES,
+    ChainRun,
+    TimerRun,
+    chain_of,
+    flushed,
+    horizon_of,
+    steps,
+    timings,
+)
+from brokersim.lab.measure.series import US, distance
 from brokersim.lab.measure.slots import SlotRecorder, to_figures
+from brokersim.lab.result import Check, Result, Say, result, silent
+from brokersim.lab.show.chart import COLOURS, TIME, Cells, Chart, Curve, Panel, held_until, named, truth_curve
 from brokersim.program import open_instance, run
 from brokersim.protocol.duration import format_duration
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.retention import explain_retention
 
-#: The journal's panels: IS (inactive, sched) and CR (cleanup, run).
-COMPARED = ("SCHED", "INACTIVE", "RUN", "CLEANUP")
-STATES, CACHE = "flux.job-states", "flux.content-cache"
 #: Errors of one state that differ by less than this share are equal.
 EQUAL = 0.02
 
@@ -63,54 +70,7 @@ class Plan:
         return self.size * self.cores
 
 
-@attrs.frozen(kw_only=True)
-class TimerRun:
-    """The jobs under one plugin timer: what was sent (µs, packet), the truth, the slots. ``wall_s`` until all ended."""
-
-    timer: float
-    wall_s: float
-    packets: tuple[tuple[int, bytes], ...]
-    truth: Truth
-    slots: dict[str, Points]
-
-
-@attrs.frozen(kw_only=True)
-class ChainRun:
-    """One timer, flush and retention: points a store keeps (µs, jobs) by state, and how far they are from the truth."""
-
-    timer: float
-    flush: float
-    retention: float
-    points: dict[str, list[tuple[int, float]]]
-    fidelity: dict[str, SeriesFidelity]
-    outside: int
-
-    @property
-    def name(self) -> str:
-        parts = (("timer", self.timer), ("flush", self.flush), ("retention", self.retention))
-        return ", ".join(f"{stage} {format_duration(length)}" for stage, length in parts)
-
-    @property
-    def slowest(self) -> float:
-        return max(self.timer, self.flush, self.retention)
-
-    @property
-    def error(self) -> float:
-        """Mean over the states of the mean absolute error, relative to the state's peak."""
-        return fmean(one.relative_whole or 0.0 for one in self.fidelity.values())
-
-    def to_row(self) -> dict[str, Any]:
-        """The figures of the table; errors are shares of the state's peak."""
-        row: dict[str, Any] = {
-            "timer_s": self.timer, "flush_s": self.flush, "retention_s": self.retention, "slowest_s": self.slowest,
-            "points": len(self.points["SCHED"]), "error": self.error,
-        }  # fmt: skip
-        for state, one in self.fidelity.items():
-            row |= {f"{state.lower()}_error": one.relative_whole, f"{state.lower()}_max": one.relative_max}
-        return row
-
-
-def resolution(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def resolution(plan: Plan, say: Say = silent) -> Result:
     """Returns ``{"meta", "runs", "timers", "refused", "series", "truth", "slots", "cache", "checks"}``.
 
     ``runs`` has a row a combination, ``timers`` one an instance; ``series`` are the stored points [[s, jobs], …] by
@@ -126,14 +86,14 @@ def resolution(plan: Plan, say: Say = silent) -> dict[str, Any]:
     for timer in plan.timers:
         say(f"timer {format_duration(timer)}, {plan.batches} x {plan.jobs} jobs on {plan.size} brokers")
         runs.append(run(_observe, plan, timer, clock=plan.clock))
-    horizon = _horizon(runs, plan.flushes, kept)
-    shown = {(one.timer, flush): _flushed(one, flush, horizon) for one, flush in product(runs, plan.flushes)}
+    horizon = horizon_of(runs, plan.flushes, kept)
+    shown = {(one.timer, flush): flushed(one, flush, horizon) for one, flush in product(runs, plan.flushes)}
     chains = [
-        _chain(one, shown[one.timer, flush], flush, retention, horizon)
+        chain_of(one, shown[one.timer, flush], flush, retention, horizon)
         for one, flush, retention in product(runs, plan.flushes, kept)
     ]
     cache = {
-        f"flush {format_duration(flush)}": _timings(shown[runs[-1].timer, flush]) for flush in plan.flushes
+        f"flush {format_duration(flush)}": timings(shown[runs[-1].timer, flush]) for flush in plan.flushes
     }
     return result(
         "resolution",
@@ -194,65 +154,6 @@ async def _observe(plan: Plan, timer: float) -> TimerRun:
         kept: Any = instance.sink
         packets = tuple((round((t - start) * US), packet) for t, packet in kept.packets if t >= start)
     return TimerRun(timer=timer, wall_s=wall, packets=packets, truth=truth, slots=recorder.curves)
-
-
-# -- what the stages behind it show
-
-
-def _horizon(runs: list[TimerRun], flush: Iterable[float], retention: Iterable[float]) -> int:
-    """Whole slots of the slowest store, until the slowest flush has shown the end; µs."""
-    end = max(one.truth.end for one in runs) + max(flush)
-    slot = max(retention)
-    return round(-(-end // slot) * slot * US)
-
-
-def _flushed(found: TimerRun, flush: float, horizon: int) -> list[Shown]:
-    # A microsecond more: the flush at the horizon itself is the last that belongs to it.
-    return flushes(found.packets, period=round(flush * US), dialect="brubeck", horizon=horizon + 1)
-
-
-def _chain(found: TimerRun, shown: list[Shown], flush: float, retention: float, horizon: int) -> ChainRun:
-    reach = Reach.of(
-        emission=round(found.timer * US), period=0, flush=round(flush * US), retention=round(retention * US)
-    )
-    kept = stored(shown, round(retention * US))
-    points = {state: kept.get(f"{STATES}.{state.lower()}", []) for state in COMPARED}
-    curves = found.truth.curves()
-    true = {state: Curve.of(_steps(curves[state]), horizon) for state in COMPARED}
-    return ChainRun(
-        timer=found.timer,
-        flush=flush,
-        retention=retention,
-        points=points,
-        fidelity={state: series_fidelity(true[state], points[state], reach) for state in COMPARED},
-        outside=sum(_outside(true[state], points[state], reach) for state in COMPARED),
-    )
-
-
-def _steps(points: Points) -> Any:
-    return steps_of((round(t * US), value) for t, value in points)
-
-
-def _outside(true: Curve, points: Iterable[tuple[int, float]], reach: Reach) -> int:
-    """Points that show what the truth had nowhere within reach: there must be none."""
-    wrong = 0
-    for t, value in points:
-        low, high = bound(true.steps, t, reach)
-        wrong += not low <= value <= high
-    return wrong
-
-
-def _timings(shown: list[Shown]) -> dict[str, dict[str, Points]]:
-    """Mean and median (ms) of the content cache's loads and stores, flush by flush."""
-    found: dict[str, dict[str, Points]] = {}
-    for kind in ("load", "store"):
-        each = ((one.t / US, one.samples.get(f"{CACHE}.{kind}")) for one in shown)
-        filled = [(t, samples) for t, samples in each if samples]
-        found[kind] = {
-            "mean": [(t, fmean(samples)) for t, samples in filled],
-            "median": [(t, median(samples)) for t, samples in filled],
-        }
-    return found
 
 
 def _refused(plan: Plan) -> list[dict[str, Any]]:
@@ -351,7 +252,7 @@ def _apart(runs: list[TimerRun]) -> float:
     first, *others = (one.truth.curves() for one in runs)
     end = round(max(one.wall_s for one in runs) * US)
     found = [
-        distance(_steps(first[state]), [(round(t * US), v) for t, v in other[state]], end)
+        distance(steps(first[state]), [(round(t * US), v) for t, v in other[state]], end)
         for other in others
         for state in ("SCHED", "INACTIVE")
     ]
@@ -445,3 +346,162 @@ def _finer(chains: list[ChainRun], retentions: list[float]) -> Check:
         ours=f"{format_duration(coarse)}: {by[coarse].error:.1%}, {len(by[coarse].points['SCHED'])} points; "
         f"{format_duration(fine)}: {by[fine].error:.1%}, {len(by[fine].points['SCHED'])} points",
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    ranges: dict[float, list[float]] = {}
+    for row in found.runs:
+        ranges.setdefault(row["slowest_s"], []).append(row["error"])
+    told = ", ".join(
+        f"{min(errors):.1%}{f' to {max(errors):.1%}' if max(errors) - min(errors) > 0.0005 else ''} at {length:g} s"
+        for length, errors in sorted(ranges.items(), reverse=True)
+    )
+    return f"The slowest stage decides how wrong the curves are, whichever it is: {told}."
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    yield _errors(found)
+    for name, states in (("inactive-sched", ("INACTIVE", "SCHED")), ("run-cleanup", ("RUN", "CLEANUP"))):
+        title = f"{' and '.join(states)} behind each chain of intervals"
+        yield Chart(
+            name=f"resolution-{name}",
+            title=title,
+            panels=tuple(_chains(found, states)),
+            columns=2,
+            height=1.6,
+        )
+    yield from _slots_used(found)
+    yield from _retention(found)
+    yield from _cache(found)
+
+
+def _chains(found: Result, states: Iterable[str]) -> Iterable[Panel]:
+    rows = list(dict.fromkeys((row["flush_s"], row["retention_s"]) for row in found.runs))
+    timers = list(dict.fromkeys(row["timer_s"] for row in found.runs))
+    for flush, retention in rows:
+        for state in states:
+            curves = tuple(
+                Curve(
+                    label=f"timer {format_duration(timer)}",
+                    points=held_until(_stored(found, timer, flush, retention, state), found.parts["horizon"]),
+                    colour=COLOURS[at % 8],
+                )
+                for at, timer in enumerate(timers)
+            )
+            title = f"{state}, flush {format_duration(flush)}, retention {format_duration(retention)}"
+            truth = truth_curve(found.truth[state], found.parts["horizon"])
+            yield Panel(title=title, x=TIME, y="jobs", curves=(truth, *curves))
+
+
+def _stored(found: Result, timer: float, flush: float, retention: float, state: str) -> Any:
+    parts = (("timer", timer), ("flush", flush), ("retention", retention))
+    return found.series[", ".join(f"{name} {format_duration(length)}" for name, length in parts)][state]
+
+
+def _slots_used(found: Result) -> Iterable[Chart]:
+    slots = found.parts.get("slots")
+    if not slots:
+        return
+    plan = found.meta["plan"]
+    labels = {"allocated": "held (alloc to free)", "running": "jobs that run (start to finish)"}
+    curves = named({labels.get(name, name): points for name, points in slots.items()})
+    end = max((points[-1][0] for points in slots.values() if points), default=0.0)
+    there = plan["size"] * plan["cores"]
+    limit = Curve(label="slots there are", points=[(0.0, there), (end, there)], colour="#000000", dash="1 3")
+    panel = Panel(title="", x=TIME, y="slots (cores)", curves=(*curves, limit))
+    yield Chart(
+        name="resolution-slots", title=f"Slots in use, {plan['size']} brokers", panels=(panel,), height=3.0
+    )
+
+
+def _retention(found: Result) -> Iterable[Chart]:
+    rows = found.runs
+    timer, flush = (min(row[key] for row in rows) for key in ("timer_s", "flush_s"))
+    lengths = sorted({row["retention_s"] for row in rows}, reverse=True)
+    shown = list(dict.fromkeys((lengths[0], lengths[-1])))
+    refused = "; ".join(one["reason"].partition("(")[0].strip() for one in found.parts.get("refused") or ())
+    panels = []
+    for state in ("SCHED", "INACTIVE"):
+        curves = tuple(
+            Curve(
+                label=f"{format_duration(length)} slots",
+                points=held_until(_stored(found, timer, flush, length, state), found.parts["horizon"]),
+                colour=colour,
+            )
+            for colour, length in zip((COLOURS[1], COLOURS[0]), shown, strict=False)
+        )
+        truth = truth_curve(found.truth[state], found.parts["horizon"])
+        panels.append(Panel(title=state, x=TIME, y="jobs", curves=(truth, *curves), note=refused))
+    title = f"What a retention of {' and of '.join(map(format_duration, shown))} draws"
+    for refused in found.parts.get("refused") or ():
+        title += f" (refused: {refused['reason'].partition(' (')[0]})"
+    yield Chart(name="resolution-retention", title=title, panels=tuple(panels), columns=2, height=2.8)
+
+
+def _cache(found: Result) -> Iterable[Chart]:
+    panels = tuple(
+        Panel(
+            title=f"{name}, {flush}",
+            x=TIME,
+            y="duration (ms)",
+            curves=named({kind: curves[name] for kind, curves in kinds.items()}, step=False),
+        )
+        for flush, kinds in (found.parts.get("cache") or {}).items()
+        for name in ("mean", "median")
+    )
+    if panels:
+        title = "Content cache: mean and median behind each flush"
+        yield Chart(name="resolution-cache", title=title, panels=panels, columns=2, height=1.9)
+
+
+def _errors(found: Result) -> Chart:
+    """Mean error, timer by flush, a panel a retention."""
+    retentions = list(dict.fromkeys(row["retention_s"] for row in found.runs))
+    timers, flushes = (sorted({row[key] for row in found.runs}) for key in ("timer_s", "flush_s"))
+    errors = {(row["timer_s"], row["flush_s"], row["retention_s"]): 100 * row["error"] for row in found.runs}
+    panels = tuple(
+        Cells(
+            title=f"retention {format_duration(retention)}", x="flush", y="timer",
+            columns=tuple(map(format_duration, flushes)), rows=tuple(map(format_duration, timers)),
+            values=tuple(tuple(errors.get((timer, flush, retention)) for flush in flushes) for timer in timers),
+            most=max(errors.values()),
+        )
+        for retention in retentions
+    )  # fmt: skip
+    title = "Mean error of the states (% of the peak)"
+    return Chart(name="resolution-error", title=title, panels=panels, columns=len(panels), height=2.6)
+
+
+EXPERIMENT = Experiment(
+    name="resolution",
+    about="Plugin timer x aggregator flush x retention: errors of the curves.",
+    examples=(
+        ("brokersim bench resolution", "1,000 jobs on 8 brokers: which stage limits the curve"),
+        ("brokersim bench resolution --retentions 60s,1s --flushes 10s,1s", "other stages"),
+    ),
+    covers=("J16", "J17", "J18"),
+    plan=Plan,
+    run=lambda plan, say, _workers: resolution(plan, say),
+    options=(
+        Option(names=("--timers",), kind=DURATIONS, metavar="LIST", help="of the plugin  [0.1s,0.025s]"),
+        Option(names=("--flushes",), kind=DURATIONS, metavar="LIST", help="of the aggregator  [1s,0.1s]"),
+        Option(names=("--retentions",), kind=DURATIONS, metavar="LIST", help="of the store  [6s,1s,0.1s]"),
+        Option(names=("-s", "--size"), kind=Whole(1), metavar="N", help="brokers of 12 cores  [8]"),
+    ),
+    unlisted=("reps", "plot"),
+    columns=columns(
+        ("timer s", "timer_s", "g"), ("flush s", "flush_s", "g"), ("retention s", "retention_s", "g"),
+        ("slowest s", "slowest_s", "g"), ("points", "points", "d"), ("error", "error", ".1%"),
+        ("SCHED", "sched_error", ".1%"), ("INACTIVE", "inactive_error", ".1%"), ("RUN", "run_error", ".1%"),
+        ("CLEANUP", "cleanup_error", ".1%"), ("SCHED max", "sched_max", ".1%"),
+    ),
+    journal={
+        "jobs": 10_000, "batches": 2, "timers": (1.0, 0.1, 0.025), "flushes": (10.0, 1.0),
+        "retentions": (60.0, 10.0, 1.0, 0.1),
+    },
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

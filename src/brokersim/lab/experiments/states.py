@@ -5,13 +5,16 @@ Doesn't know how gauges are sent (plugin state-counts) or added up (statsd). Sou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import msgspec
 
-from brokersim.lab.experiments.checklist import Check, Say, result, silent
+from brokersim.lab.experiments.experiment import DURATION, Experiment, Option, columns
 from brokersim.lab.load.bulk import STATES, Points, Truth, bulk_jobs_inside, read_truth, thinned
+from brokersim.lab.result import Check, Result, Say, result, silent
+from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.replay import replay
@@ -87,7 +90,7 @@ class StatesRun:
         }
 
 
-def states(plan: Plan, say: Say = silent) -> dict[str, Any]:
+def states(plan: Plan, say: Say = silent) -> Result:
     """Run both forms. Returns ``{"meta", "runs", "series", "truth", "checks"}``; series are [[s, count], …]."""
     runs = []
     for form in FORMS:
@@ -258,3 +261,88 @@ def _cured(found: StatesRun) -> Check:
         ours=f"lowest {found.lowest('NEW'):g}, ends at {found.last('NEW'):g}",
         journal="cured so",
     )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    journal, fixed = found.runs
+    return (
+        f"Without job.new the server's NEW ends at {journal['new_end']:,.0f}, with it at {fixed['new_end']:,.0f}; "
+        f"of at most {fixed['run_true_highest']:,} jobs that ran at once it showed {fixed['run_highest']:,.0f}."
+    )
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    yield from (*_new(found), *_states(found))
+
+
+def _states(found: Result) -> Iterable[Chart]:
+    fixed = found.series["fixed"]
+    end = last_time(fixed)
+    panels = tuple(
+        Panel(
+            title=state,
+            x="time (s)",
+            y="jobs",
+            curves=(
+                truth_curve(points, end),
+                Curve(label="gauges, with job.new", points=fixed[state], colour=COLOURS[0]),
+            ),
+        )
+        for state, points in found.truth.items()
+    )
+    yield Chart(name="states", title="Jobs in each state", panels=panels, columns=2, height=1.7)
+
+
+def _new(found: Result) -> Iterable[Chart]:
+    series = found.series
+    end = last_time(series["fixed"])
+    looks = (
+        ("before: −n is a decrement to the server", "without job.new", "journal", COLOURS[1]),
+        ("after", "with job.new", "fixed", COLOURS[0]),
+    )
+    panels = tuple(
+        Panel(
+            title=title,
+            x="time (s)",
+            y="NEW (jobs)",
+            curves=(
+                Curve(label=label, points=series[form]["NEW"], colour=colour),
+                truth_curve(found.truth["NEW"], end),
+            ),
+        )
+        for title, label, form, colour in looks
+    )
+    title = "NEW before and after the plugin heard of job.new"
+    yield Chart(name="states-new", title=title, panels=panels, columns=2, height=2.8)
+
+
+EXPERIMENT = Experiment(
+    name="states",
+    about="Job-state curves against the truth; NEW sinking, and cured.",
+    examples=(
+        ("brokersim bench states", "500 jobs, the plugin as it was and cured"),
+        ("brokersim bench states --full --out states", "the journal's 10,000; a page of plots"),
+    ),
+    covers=("J13", "J14", "J15", "L8"),
+    plan=Plan,
+    run=lambda plan, say, _workers: states(plan, say),
+    options=(
+        Option(names=("--timer",), kind=DURATION, metavar="FSD", help="of the plugin  [1s]"),
+        Option(names=("--flush",), kind=DURATION, metavar="FSD", help="of the aggregator  [1s]"),
+        Option(names=("--tail",), kind=DURATION, metavar="FSD", help="after the last job  [10s]"),
+    ),
+    unlisted=("reps",),
+    columns=columns(
+        ("form", "form", ""), ("wall s", "wall_s", ".2f"), ("jobs/s", "jobs_per_s", ".1f"),
+        ("packets", "packets", ",d"), ("NEW end", "new_end", ",.0f"), ("SCHED end", "sched_end", ",.0f"),
+        ("INACTIVE end", "inactive_end", ",.0f"), ("RUN max", "run_highest", ".0f"),
+        ("true", "run_true_highest", "d"), ("CLEANUP max", "cleanup_highest", ".0f"),
+        ("true", "cleanup_true_highest", "d"),
+    ),
+    journal={"jobs": 10_000, "flush": 10.0, "sends": 370},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

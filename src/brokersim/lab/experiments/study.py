@@ -5,8 +5,6 @@ Doesn't know how any of them is done, nor how the answer is printed.
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,12 @@ import attrs
 
 from brokersim.lab.measure import price
 from brokersim.lab.measure.truth import WORKLOADS
+from brokersim.lab.result import Result, made_by
 from brokersim.lab.sweep.advice import Prices, advise, confirm, priced
 from brokersim.lab.sweep.front import PRICES, Row, combine, front
 from brokersim.lab.sweep.intervals import Unit
 from brokersim.lab.sweep.plan_file import JOURNAL, SweepPlan
 from brokersim.lab.sweep.sweep import RunFile, Shard, rows_in_order, sweep
-from brokersim.version import VERSION
 
 Say = Callable[[str], object]
 
@@ -32,8 +30,8 @@ def study(
     workers: int = 1,
     with_confirmation: bool = False,
     say: Say = lambda _: None,
-) -> dict[str, Any]:
-    """Run what is left of the plan and answer: ``{"meta", "rows", "front", "advice"}``.
+) -> Result:
+    """Run what is left of the plan and answer, in the parts ``rows``, ``front`` and ``advice``.
 
     ``rows`` has one row a combination, over all its workloads and seeds; ``front`` the ids on the front against each
     price, cheapest first. With confirmation the advice is held against the fronts of the workloads that are not in
@@ -46,13 +44,15 @@ def study(
     advice = advise(rows, plan.max_loss, JOURNAL, _about(plan))
     if with_confirmation and advice["row"] is not None:
         advice["confirmed"] = _confirmed(plan, rows[advice["row"]], file, workers, say)
-    found = {
-        "meta": _meta(plan),
-        "rows": rows,
-        "front": {each: [rows[at]["id"] for at in front(rows, each)] for each in PRICES},
-        "advice": advice,
-    }
-    file.note("result", found)  # so that the file alone can be reported on
+    found = Result(
+        meta=_meta(plan),
+        parts={
+            "rows": rows,
+            "front": {each: [rows[at]["id"] for at in front(rows, each)] for each in PRICES},
+            "advice": advice,
+        },
+    )
+    file.note("result", found.to_json())  # so that the file alone can be reported on
     return found
 
 
@@ -123,8 +123,5 @@ def _meta(plan: SweepPlan) -> dict[str, Any]:
         "plan": attrs.asdict(plan),
         "clock": "virtual",
         "overhead": plan.overhead.kind,
-        "brokersim": VERSION,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "note": "brokersim, not Flux: compare order and ratios, not numbers",
+        **made_by(),
     }

@@ -1,50 +1,51 @@
 """Knows the journal's main experiment: the same jobs without instrumentation and with each hook; what it costs.
 
-Source: seeds of weeks 2 and 5 (docs/experiments.md). Real time runs an instance of its own process, driven
-through its socket, sending to a real UDP port; virtual time runs in process with modelled costs.
+Doesn't know how one run is made (hook_run). Source: seeds of weeks 2 and 5 (docs/experiments.md, J4 to J8 and laws L1,
+L3, L4, L7). What should agree are orders and ratios, never rates.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from brokersim.host.instrument import MSGCOUNT
-from brokersim.lab.experiments import watchers_checks
-from brokersim.lab.experiments.checklist import beside
-from brokersim.lab.experiments.overhead_journal import JOURNAL
-from brokersim.lab.experiments.watchers_checks import scatter
+from brokersim.lab.experiments.experiment import (
+    DURATION,
+    Experiment,
+    Number,
+    Option,
+    Read,
+    Table,
+    Whole,
+    columns,
+)
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.load.loads import Load, load_of
-from brokersim.lab.measure.listener import Listener, PacketCount, peak_rate, rates
+from brokersim.lab.measure.hook_run import HookRun, HookTask, real_run, virtual_run
+from brokersim.lab.result import Beside, Check, Result, Say, made_by, rows, silent
+from brokersim.lab.show.chart import TIME, Bars, BarSet, Chart, Curve, Panel, hook_colour, last_time, named
 from brokersim.lab.sweep.spread import Done, spread_jobs
-from brokersim.net.client import Client
-from brokersim.program import open_instance, run
+from brokersim.program import run
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.protocol.settings import check_hook
 from brokersim.reactor.cost import CostModel
-from brokersim.reactor.loop import NS
-from brokersim.version import VERSION
 
 HOOKS = ("none", "timer:1s", "prepare", "check", "idle")
-#: Client commands each real-time run starts with, as a person would type them.
-SCRIPT = (
-    ("kvs", "put", "bench.a=1"),
-    ("kvs", "get", "bench.a"),
-    ("ping", "-c", "2", "-i", "0.01", "kvs"),
-    ("event", "pub", "bench.started"),
-    ("module", "list"),
-)
-
-Say = Callable[[str], object]
+#: Wall time added to the run without metrics in the journal: 3,730 s for 10,000 jobs.
+JOURNAL = {"timer:1s": 0.002, "check": 0.119, "prepare": 0.154, "idle": 0.658}
+#: Real runs of equal work differ by this share of wall time: most of it is spent waiting for 10 ms windows.
+REAL_SPREAD = 0.03
 #: Longest first: what is begun last should be over soon.
 _BY_LENGTH = ("idle", "prepare", "check", "timer", "none")
+Rows = Mapping[str, Mapping[str, Any]]
+#: Packets a message, of any hook that looks in every turn.
+LOWEST, HIGHEST = 0.8, 1.3
+#: metrics/s in the journal: peak and low.
+PEAKS = {"prepare": (27_000, 7_000), "check": (25_000, 5_500), "idle": (21_000, 4_500)}
+#: From the cheapest, as the journal has them.
+ORDER = ("timer:1s", "check", "prepare", "idle")
 
 
 @attrs.frozen(kw_only=True)
@@ -68,80 +69,13 @@ class Plan:
         """What the instance is loaded with. Raises ValueError."""
         return load_of(self.workload, self.jobs, self.run_time, self.limit, self.speed)
 
-
-@attrs.frozen(kw_only=True)
-class ModuleFigures:
-    """One module after a run: its eight counters, its loop's turns, its packets."""
-
-    name: str
-    counts: tuple[int, ...]
-    iterations: int
-    packets: int
-
-    @property
-    def received(self) -> int:
-        return sum(self.counts[1::2])
+    def task(self, hook: str) -> HookTask:
+        """One hook's run."""
+        return HookTask(hook=hook, load=self.load(), size=self.size, seed=self.seed, cost=self.cost)
 
 
-@attrs.frozen(kw_only=True)
-class HookRun:
-    """One hook's run. Times in seconds; ``metrics_per_s_peak`` over windows of 0.25 s; ``messages`` received.
-
-    ``packets`` are those of message counters that arrived; ``cpu_s`` is the instance's, ``None`` in virtual time.
-    """
-
-    hook: str
-    jobs: int
-    wall_s: float
-    packets: int
-    metrics_per_s_peak: float
-    cpu_s: float | None
-    modules: tuple[ModuleFigures, ...]
-    #: Packets of counters: (s since the first job, lines); and kvs's, with what they say.
-    curve: tuple[tuple[float, int], ...] = ()
-    kvs: tuple[tuple[float, tuple[int, ...]], ...] = ()
-
-    @property
-    def messages(self) -> int:
-        return sum(module.received for module in self.modules)
-
-    @property
-    def iterations(self) -> int:
-        return sum(module.iterations for module in self.modules)
-
-    def to_row(self, none_wall_s: float | None) -> dict[str, Any]:
-        """The figures of the table; ``overhead`` is the share of wall time added to the run without hooks."""
-        return {
-            "hook": self.hook,
-            "wall_s": self.wall_s,
-            "jobs_per_s": self.jobs / self.wall_s if self.wall_s else 0.0,
-            "messages": self.messages,
-            "iterations": self.iterations,
-            "packets": self.packets,
-            "packets_per_message": self.packets / self.messages if self.messages else 0.0,
-            "metrics_per_s_peak": self.metrics_per_s_peak,
-            "metrics_per_s_low": min((rate for _, rate in self.metrics()[1:-1]), default=0.0),
-            "cv": scatter(self.curve, self.wall_s),
-            "cpu_s": self.cpu_s,
-            "overhead": None if not none_wall_s else self.wall_s / none_wall_s - 1,
-            "journal": JOURNAL.get(self.hook),
-        }
-
-    def metrics(self) -> list[tuple[float, float]]:
-        """[(s, metrics a second)] over whole windows."""
-        return rates(self.curve, self.wall_s)
-
-    def counters(self) -> dict[str, list[tuple[float, float]]]:
-        """kvs's counters over time, as its packets say, without those that never move."""
-        curves = {
-            name: thinned((t, float(values[at])) for t, values in self.kvs)
-            for at, name in enumerate(COUNTER_NAMES)
-        }
-        return {name: points for name, points in curves.items() if points and points[-1][1]}
-
-
-def watchers(plan: Plan, say: Say = lambda _: None, workers: int = 1) -> dict[str, Any]:
-    """Run the plan. Returns ``{"meta", "runs", "modules", "series", "kvs", "beside", "checks"}``: a row a hook.
+def watchers(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
+    """Run the plan: a row a hook.
 
     ``modules`` are each hook's module counters, ``series`` metrics a second and ``kvs`` its counters over time. With
     several repetitions the hooks take turns and each row is the run with the median wall time. Long virtual runs are
@@ -152,18 +86,20 @@ def watchers(plan: Plan, say: Say = lambda _: None, workers: int = 1) -> dict[st
     runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
     chosen = [_median(found) for found in runs.values()]
     none = next((found.wall_s for found in chosen if found.hook == "none"), None)
-    rows = {found.hook: found.to_row(none) for found in chosen}
+    by_hook = {found.hook: {**found.to_row(none), "journal": JOURNAL.get(found.hook)} for found in chosen}
     modules = {found.hook: [attrs.asdict(module) for module in found.modules] for found in chosen}
-    return {
-        "meta": _meta(plan),
-        "runs": list(rows.values()),
-        "modules": modules,
-        # The last window is cut short by the end.
-        "series": {found.hook: thinned(found.metrics()[:-1], 600) for found in chosen if found.curve},
-        "kvs": {found.hook: found.counters() for found in chosen if found.kvs},
-        "beside": beside(watchers_checks.beside(rows)),
-        "checks": [attrs.asdict(check) for check in watchers_checks.checks(rows, modules, plan.clock)],
-    }
+    return Result(
+        meta=_meta(plan),
+        parts={
+            "runs": list(by_hook.values()),
+            "modules": modules,
+            # The last window is cut short by the end.
+            "series": {found.hook: thinned(found.metrics()[:-1], 600) for found in chosen if found.curve},
+            "kvs": {found.hook: found.counters() for found in chosen if found.kvs},
+            "beside": rows(_beside(by_hook)),
+        },
+        checks=tuple(_checks(by_hook, modules, plan.clock)),
+    )
 
 
 def _median(runs: list[HookRun]) -> HookRun:
@@ -182,14 +118,8 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "run_time_s": plan.run_time,
         "workload": plan.workload,
         "cost_model": attrs.asdict(plan.cost) if plan.clock == "virtual" else None,
-        "brokersim": VERSION,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "note": "brokersim, not Flux: compare order and ratios, not numbers",
+        **made_by(),
     }
-
-
-# -- real time
 
 
 def _real_runs(plan: Plan, say: Say) -> dict[str, list[HookRun]]:
@@ -197,109 +127,15 @@ def _real_runs(plan: Plan, say: Say) -> dict[str, list[HookRun]]:
     for rep in range(plan.reps):
         for hook in plan.hooks:
             say(f"{hook}, run {rep + 1} of {plan.reps}")
-            runs[hook].append(_real_run(plan, hook, say))
+            runs[hook].append(real_run(plan.task(hook), say))
     return runs
-
-
-def _real_run(plan: Plan, hook: str, say: Say) -> HookRun:
-    with Listener() as listener:
-        uri, stop = _start_instance(plan, hook, listener.address)
-        try:
-            _run_script(uri)
-            with Client.connect(uri) as client:
-                if hook != "none":
-                    _set_mask(client)
-                start, seen, cpu = time.monotonic(), len(listener.packets), _cpu_s(client)
-                plan.load().run_through(uri, lambda n: say(f"{hook}: {n} of {plan.jobs} jobs"))
-                wall, cpu = time.monotonic() - start, _cpu_s(client) - cpu
-                modules = _collect(client)
-        finally:
-            stop()
-        packets = [(t - start, lines) for t, lines in listener.packets[seen:]]
-        kvs = tuple((t - start, values) for t, values in listener.kvs if t >= start)
-    return HookRun(
-        hook=hook, jobs=plan.jobs, wall_s=wall, packets=len(packets), metrics_per_s_peak=peak_rate(packets), cpu_s=cpu,
-        modules=modules, curve=tuple(packets), kvs=kvs,
-    )  # fmt: skip
-
-
-def _start_instance(plan: Plan, hook: str, stats: str) -> tuple[str, Callable[[], None]]:
-    """A detached instance in a process of its own; its address, and what ends it."""
-    command = [
-        sys.executable,
-        "-m",
-        "brokersim",
-        "start",
-        "-d",
-        "-s",
-        str(plan.size),
-        "--seed",
-        str(plan.seed),
-    ]
-    command += ["--fake-resources", plan.load().resources]
-    if hook != "none":
-        # Read here, by the strict grammar: timings may come packed.
-        command += ["--stats", f"{stats},dialect=strict", "--hook", hook]
-    environment = {name: value for name, value in os.environ.items() if name != "FLUX_FRIPP_STATSD"}
-    started = subprocess.run(command, env=environment, capture_output=True, text=True)
-    uri = started.stdout.partition(" ")[0]
-    if started.returncode or not uri.startswith("local://"):
-        raise RuntimeError(f"the instance did not start: {started.stderr.strip()}")
-    return uri, lambda: _stop_instance(uri)
-
-
-def _stop_instance(uri: str) -> None:
-    with Client.connect(uri) as client:
-        client.rpc("broker.stop")
-
-
-def _run_script(uri: str) -> None:
-    environment = {**os.environ, "BROKERSIM_URI": uri}
-    for words in SCRIPT:
-        done = subprocess.run(
-            [sys.executable, "-m", "brokersim", *words], env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"brokersim {' '.join(words)}: {done.stderr.strip()}")
-
-
-def _set_mask(client: Client) -> None:
-    for module in client.rpc("module.list")["mods"]:
-        client.rpc(f"{module['name']}.debug", {"op": "setbit", "flags": MSGCOUNT})
-
-
-def _collect(client: Client) -> tuple[ModuleFigures, ...]:
-    listed = client.rpc("module.list")["mods"]
-    return tuple(
-        ModuleFigures(
-            name=module["name"],
-            counts=_counts(client.rpc(f"{module['name']}.stats-get")),
-            iterations=module["iterations"],
-            packets=module["packets"],
-        )
-        for module in listed
-    )
-
-
-def _cpu_s(client: Client) -> float:
-    """CPU seconds the instance has used so far: all its modules share one process."""
-    used = client.rpc("broker.rusage", {"who": "self"})
-    return float(used["utime"] + used["stime"])
-
-
-def _counts(stats: dict[str, dict[str, int]]) -> tuple[int, ...]:
-    kinds = ("request", "response", "event", "control")
-    return tuple(stats[side][kind] for kind in kinds for side in ("tx", "rx"))
-
-
-# -- virtual time
 
 
 def _virtual_runs(plan: Plan, say: Say, workers: int) -> dict[str, list[HookRun]]:
     """Every repetition of a virtual run is the same run, so each hook is run once."""
     order = sorted(plan.hooks, key=by_length)
-    items = {hook: (plan, hook) for hook in order}
-    found = spread_jobs(_virtual_run, items, plan.jobs, workers=workers, say=say)
+    tasks = {hook: plan.task(hook) for hook in order}
+    found = spread_jobs(_virtual_run, tasks, plan.jobs, workers=workers, say=say)
     by_hook = dict(zip(order, found, strict=True))
     return {hook: [by_hook[hook]] for hook in plan.hooks}
 
@@ -309,52 +145,249 @@ def by_length(hook: str) -> int:
     return _BY_LENGTH.index(hook.partition(":")[0])
 
 
-def _virtual_run(what: tuple[Plan, str], done: Done) -> HookRun:
-    return run(_virtual, *what, done, clock="virtual")
+def _virtual_run(task: HookTask, done: Done) -> HookRun:
+    return run(virtual_run, task, done, clock="virtual")
 
 
-async def _virtual(plan: Plan, hook: str, done: Done = lambda _: None) -> HookRun:
-    real_hook = "prepare" if hook == "none" else hook
-    kept = PacketCount()
-    async with open_instance(
-        size=plan.size,
-        clock="virtual",
-        seed=plan.seed,
-        hook=real_hook,
-        stats=None if hook == "none" else kept,  # as in real time: nothing is timed for nobody
-        cost=plan.cost,
-        resources=plan.load().resources,
-    ) as instance:
-        kept.reactor = instance.reactor
-        handles = [module.handle for module in instance.modules(0)]
-        if hook != "none":
-            client = instance.client()
-            for handle in handles:
-                await client.call(f"{handle.name}.debug", {"op": "setbit", "flags": MSGCOUNT})
-            client.close()
-        start = instance.reactor.now
-        kept.reset()
-        await plan.load().run_inside(instance, done)
-        wall = (instance.reactor.now - start) / NS
-        modules = tuple(_figures(handle) for handle in handles)
-        packets, peak = kept.packets, kept.peak_rate
-        curve, kvs = kept.curve(start / NS), kept.kvs(start / NS)
-    return HookRun(
-        hook=hook, jobs=plan.jobs, wall_s=wall, packets=packets, metrics_per_s_peak=peak, cpu_s=None, modules=modules,
-        curve=curve, kvs=kvs,
-    )  # fmt: skip
+# -- what should agree
 
 
-def _figures(handle: Any) -> ModuleFigures:
-    if handle.station is not None:
-        handle.station.settle()
-    packets = handle.instrument.packets if handle.instrument else 0
-    return ModuleFigures(
-        name=handle.name, counts=tuple(handle.counts), iterations=handle.iterations, packets=packets
+def _checks(rows: Rows, modules: Mapping[str, Sequence[Mapping[str, Any]]], clock: str) -> list[Check]:
+    """Of the hooks that ran; rows by hook, with each hook's modules."""
+    found: list[Check] = []
+    if rows.keys() >= {"none", *ORDER}:
+        found += _costs(rows, clock)
+    found += [_share(hook, row) for hook, row in rows.items() if hook in PEAKS]
+    if rows.keys() >= {"prepare", "check"}:
+        found.append(_more(rows))
+    if rows.keys() >= PEAKS.keys():
+        found.append(_peaks(rows, clock))
+        if clock == "real":  # modelled time has no noise that could be jagged
+            found.append(_scatter(rows))
+    for hook, each in modules.items():
+        found += [*_turns(hook, each), *_answers(hook, each)]
+    return found
+
+
+def _beside(rows: Rows) -> Iterator[Beside]:
+    """The journal's cost and peaks beside ours: orders agree, numbers need not."""
+    for hook, share in JOURNAL.items():
+        if hook in rows and rows[hook]["overhead"] is not None:
+            ours = rows[hook]["overhead"]
+            yield Beside(
+                what=f"{hook}: wall time added", ours=f"{ours:+.1%}", journal=f"{share:+.1%}",
+                ok=_is_in_order(hook, rows), why="another machine, another broker: its place in the order counts",
+            )  # fmt: skip
+    for hook, (peak, low) in PEAKS.items():
+        if hook in rows:
+            row = rows[hook]
+            yield Beside(
+                what=f"{hook}: metrics/s, peak and low",
+                ours=f"{row['metrics_per_s_peak']:,.0f} / {row['metrics_per_s_low']:,.0f}",
+                journal=f"{peak:,} / {low:,}",
+                ok=row["metrics_per_s_peak"] > row["metrics_per_s_low"],
+                why="no decay here; bench decay has its models",
+            )
+
+
+def _is_in_order(hook: str, rows: Rows) -> bool:
+    slower = [rows[each]["overhead"] for each in ORDER[ORDER.index(hook) + 1 :] if each in rows]
+    ours: float = rows[hook]["overhead"]
+    # check and prepare may stand either way round.
+    bound = max(slower, default=ours) if hook in ("check", "prepare") else min(slower, default=ours)
+    return ours <= bound + REAL_SPREAD
+
+
+def _costs(rows: Rows, clock: str) -> list[Check]:
+    spread = REAL_SPREAD if clock == "real" else 0.0
+    shares = {hook: float(rows[hook]["overhead"]) for hook in ORDER}
+    early, late = sorted((shares["check"], shares["prepare"]))
+    within = f" (within {spread:.0%}, the spread of real runs)" if spread else ""
+    found = [
+        Check(
+            id="L7",
+            sentence=f"none ≤ timer < {{check, prepare}} < idle in wall time{within}",
+            ok=-0.01 - spread <= shares["timer:1s"] < early + spread and late < shares["idle"] + spread,
+            ours=", ".join(f"{hook} {share:+.1%}" for hook, share in shares.items()),
+            journal=", ".join(f"{hook} {share:+.1%}" for hook, share in JOURNAL.items()),
+        )
+    ]
+    cpu = {hook: rows[hook]["cpu_s"] for hook in ("none", *ORDER)}
+    if all(seconds is not None for seconds in cpu.values()):
+        early, late = sorted((cpu["check"], cpu["prepare"]))
+        found.append(
+            Check(
+                id="L7 b",
+                sentence="a hook in every turn costs CPU, a timer hardly any, and idle most",
+                ok=max(cpu["none"], cpu["timer:1s"]) < early and late < cpu["idle"],
+                ours=", ".join(f"{hook} {seconds:.2f} s" for hook, seconds in cpu.items()),
+            )
+        )
+    return found
+
+
+def _share(hook: str, row: Mapping[str, Any]) -> Check:
+    ours = row["packets_per_message"]
+    return Check(
+        id=f"L1 ({hook})",
+        sentence=f"about one packet a message, {LOWEST:g} to {HIGHEST:g}"
+        + (", at least 1" if hook == "prepare" else ""),
+        ok=(1.0 if hook == "prepare" else LOWEST) <= ours <= HIGHEST,
+        ours=f"{ours:.2f}",
+        journal="kvs: check 1.00, prepare 1.17, idle 1.09",
     )
 
 
-def counter_rows(modules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _more(rows: Rows) -> Check:
+    ours = {hook: rows[hook]["packets_per_message"] for hook in ("prepare", "check")}
+    return Check(
+        id="J4/J6",
+        sentence="prepare sends at least as many packets as check for the same work",
+        ok=ours["prepare"] >= ours["check"],
+        ours=", ".join(f"{hook} {share:.3f} a message" for hook, share in ours.items()),
+        journal="kvs: 1.17 against 1.00",
+    )
+
+
+def _peaks(rows: Rows, clock: str) -> Check:
+    peak = {hook: rows[hook]["metrics_per_s_peak"] for hook in PEAKS}
+    spread = 0.25 if clock == "real" else 0.0
+    return Check(
+        id="J4-J6",
+        sentence="peaks of metrics a second: prepare ≥ check"
+        + (f" (within {spread:.0%}, the spread of real runs)" if spread else "")
+        + ", idle below",
+        ok=peak["prepare"] >= peak["check"] * (1 - spread)
+        and peak["idle"] < max(peak["prepare"], peak["check"]),
+        ours=", ".join(f"{hook} {rate:,.0f}" for hook, rate in peak.items()),
+        journal="27,000, 25,000, 21,000",
+        why="while jobs wait for batches of 10 ms, as serial ones do most of the time, a hook costs processor time and "
+        "hardly any rate; --workload bulk keeps the loop busy",
+    )
+
+
+def _scatter(rows: Rows) -> Check:
+    spread = {hook: rows[hook]["cv"] for hook in PEAKS}
+    return Check(
+        id="J5",
+        sentence="the idle hook's curve is the most jagged around its trend",
+        ok=spread["idle"] >= max(spread["prepare"], spread["check"]),
+        ours=", ".join(f"{hook} {cv:.2f}" for hook, cv in spread.items()),
+        journal="idle jagged, prepare and check smooth",
+        why="here one loop turns all modules in their order, so one that spins delays the others evenly; in the "
+        "journal each had a thread, and the kernel decided who waited",
+    )
+
+
+def _turns(hook: str, modules: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    if hook not in PEAKS:
+        return
+    over = [each["name"] for each in modules if each["packets"] > each["iterations"] + 1]
+    yield Check(
+        id=f"L1 b ({hook})",
+        sentence="at most one packet a turn of the loop, in every module",
+        ok=not over,
+        ours=f"{sum(each['packets'] for each in modules):,} packets in "
+        f"{sum(each['iterations'] for each in modules):,} turns"
+        + (f"; more in {', '.join(over)}" if over else ""),
+    )
+
+
+def _answers(hook: str, modules: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    kvs = next(
+        (dict(zip(COUNTER_NAMES, each["counts"], strict=True)) for each in modules if each["name"] == "kvs"),
+        None,
+    )
+    if kvs is None:
+        return
+    # Open when it was read: the question itself, and what was asked at start without wanting an answer.
+    yield Check(
+        id=f"L3 ({hook})",
+        sentence="kvs gets an answer to all it asks, and answers all but the notices of clients that left",
+        ok=0 <= kvs["request_tx"] - kvs["response_rx"] <= 6 and kvs["request_rx"] >= kvs["response_tx"],
+        ours=f"{kvs['request_tx']:,} asked, {kvs['response_rx']:,} answers; {kvs['request_rx']:,} in, "
+        f"{kvs['response_tx']:,} answered",
+        journal="905k = 905k; 525k, 515k",
+    )
+
+
+# -- shown
+
+
+def _verdict(found: Result) -> str:
+    rows = {row["hook"]: row for row in found.runs}
+    told = ", ".join(
+        f"{hook} {row['overhead']:+.1%}"
+        for hook, row in rows.items()
+        if hook != "none" and row["overhead"] is not None
+    )
+    return f"Wall time added by each hook: {told}." if told else f"Run under {', '.join(rows)}."
+
+
+def _charts(found: Result) -> Iterable[Chart]:
+    if found.runs:
+        yield _bars(found.runs)
+    yield from _curves(found)
+
+
+def _bars(runs: Sequence[Mapping[str, Any]]) -> Chart:
+    """What each hook costs and what it brings; a ratio has one scale from 1 to 100."""
+    groups, colours = tuple(row["hook"] for row in runs), tuple(hook_colour(row["hook"]) for row in runs)
+    wall = BarSet(
+        label="",
+        values=tuple(None if row["overhead"] is None else 1 + row["overhead"] for row in runs),
+        colours=colours,
+        texts=tuple("" if row["overhead"] is None else f"{row['overhead']:+.1%}" for row in runs),
+    )
+    peak = BarSet(label="", values=tuple(row["metrics_per_s_peak"] or None for row in runs), colours=colours)
+    panels = (
+        Bars(
+            title="wall time", y="times that of none (log)", groups=groups, sets=(wall,), log=True, base=1.0
+        ),
+        Bars(title="metrics at their peak", y="metrics/s", groups=groups, sets=(peak,)),
+    )
+    return Chart(name="watchers", title="Each hook under load", panels=panels, columns=2, height=3.0)
+
+
+def _curves(found: Result) -> Iterable[Chart]:
+    series = found.series
+    quick, slow = _paces(series)
+    if series:
+        yield _metrics("watchers-metrics", "Metrics per second by hook", series)
+    if quick and slow:
+        title = f"Metrics per second without {' and '.join(slow)}"
+        yield _metrics("watchers-metrics-quick", title, {hook: series[hook] for hook in quick})
+    counters = {hook: curves for hook, curves in (found.parts.get("kvs") or {}).items() if curves}
+    for hooks in filter(None, _paces(counters)):
+        # Panels of a chart share their time: spinning hooks would squeeze the others into a corner.
+        panels = tuple(
+            Panel(title=hook, x=TIME, y="messages", curves=named(counters[hook])) for hook in hooks
+        )
+        is_first = next(iter(counters)) in hooks
+        name = "watchers-kvs" if is_first else f"watchers-kvs-{hooks[0].partition(':')[0]}"
+        title = "kvs: counters over time" + ("" if is_first else f", {' and '.join(hooks)}")
+        yield Chart(name=name, title=title, panels=panels, columns=2, height=2.1)
+
+
+def _metrics(name: str, title: str, series: Mapping[str, Any]) -> Chart:
+    curves = tuple(
+        Curve(label=hook, points=points, colour=hook_colour(hook)) for hook, points in series.items()
+    )
+    panel = Panel(title="until all are done", x=TIME, y="metrics/s (log)", curves=curves, log=True)
+    return Chart(name=name, title=title, panels=(panel,), height=3.2)
+
+
+def _paces(runs: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Hooks whose runs took up to three times as long as the shortest, and the others."""
+    took = {
+        hook: last_time(found if isinstance(found, Mapping) else {hook: found})
+        for hook, found in runs.items()
+    }
+    limit = 3 * min(took.values(), default=0.0)
+    return tuple(hook for hook in took if took[hook] <= limit), tuple(h for h in took if took[h] > limit)
+
+
+def counter_rows(modules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The per-module table: a row a module, a column a counter."""
     return [
         {
@@ -365,3 +398,65 @@ def counter_rows(modules: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for module in modules
     ]
+
+
+def _tables(found: Result) -> Iterable[Table]:
+    """What each module counted under the prepare hook, or the last there was."""
+    modules = found.parts["modules"]
+    hook = "prepare" if "prepare" in modules else list(modules)[-1]
+    rows = counter_rows(modules[hook])
+    shown = columns(*((name, name, "") for name in rows[0]))
+    yield Table(title=f"counters of each module, hook {hook}", columns=shown, rows=tuple(rows))
+
+
+def _hooks(text: str) -> tuple[str, ...]:
+    return tuple(hook if hook == "none" else _hook(hook) for hook in text.split(","))
+
+
+def _hook(text: str) -> str:
+    try:
+        return check_hook(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or none") from None
+
+
+EXPERIMENT = Experiment(
+    name="watchers",
+    about="Run the same jobs under each hook: wall time, packets, overhead.",
+    examples=(
+        ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
+        ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log (docs/workloads.md)"),
+    ),
+    covers=("J3", "J4", "J5", "J6", "J7", "J8", "L1", "L3", "L4", "L7"),
+    plan=Plan,
+    run=watchers,
+    options=(
+        Option(
+            names=("--hooks",), kind=Read("hooks", _hooks), metavar="LIST",
+            help="of none, timer:FSD, prepare, check, idle  [all]",
+        ),
+        Option(names=("-t", "--run-time"), kind=DURATION, metavar="FSD", help="of a simulated job  [1ms]"),
+        Option(
+            names=("--workload",), kind=Read("load", str), default="serial", metavar="LOAD",
+            help="bulk, swf:FILE, trace:FILE, ...  [serial]",
+        ),
+        Option(names=("--limit",), kind=Whole(1), metavar="N", help="of FILE, the first", is_hidden=True),
+        Option(
+            names=("-x", "--speed"), kind=Number(0, is_open=True), default=1.0, metavar="X", help="of FILE  [1]",
+            is_hidden=True,
+        ),
+    ),
+    unlisted=("reps",),
+    columns=columns(
+        ("hook", "hook", ""), ("wall s", "wall_s", ".2f"), ("jobs/s", "jobs_per_s", ".1f"),
+        ("messages", "messages", ",d"), ("iterations", "iterations", ",d"), ("packets", "packets", ",d"),
+        ("packets/message", "packets_per_message", ".2f"), ("metrics/s peak", "metrics_per_s_peak", ",.0f"),
+        ("low", "metrics_per_s_low", ",.0f"), ("scatter (CV)", "cv", ".2f"), ("cpu s", "cpu_s", ".2f"),
+        ("overhead", "overhead", "+.1%"), ("journal", "journal", "+.1%"),
+    ),
+    tables=_tables,
+    journal={"jobs": 10_000},
+    book={"clock": "virtual"},
+    verdict=_verdict,
+    charts=_charts,
+)  # fmt: skip

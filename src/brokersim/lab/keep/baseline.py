@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from brokersim.lab.result import Result, Row
+
 #: What makes rows of two results the same one.
 KEYS = (
     "hook", "masks", "rest", "form", "fix", "timing", "operation", "module", "model", "block", "dialect", "sender",
@@ -24,7 +26,6 @@ FIGURES = {
 }  # fmt: skip
 #: By how much a figure or ratio may grow: exact in virtual time but for a changed float; real runs scatter.
 TOLERANCE = {"virtual": 0.01, "real": 0.25}
-Row = Mapping[str, Any]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,16 +43,14 @@ class BaselineError(ValueError):
     """Two results that cannot be compared: why."""
 
 
-def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Difference]:
+def compare(now: Result, before: Result) -> list[Difference]:
     """All differences beyond tolerance, worse ones first. Raises BaselineError for another experiment's result."""
-    names = [str(each["meta"]["experiment"]) for each in (now, before)]
+    names = [each.experiment for each in (now, before)]
     if names[0] != names[1]:
         raise BaselineError(f"the baseline is of {names[1]}, not of {names[0]}")
-    clocks = {each["meta"].get("clock") for each in (now, before)}
+    clocks = {each.meta.get("clock") for each in (now, before)}
     if len(clocks) > 1:
-        raise BaselineError(
-            f"the baseline's clock is {before['meta'].get('clock')}, this run's {now['meta'].get('clock')}"
-        )
+        raise BaselineError(f"the baseline's clock is {before.clock}, this run's {now.clock}")
     is_exact = clocks == {"virtual"} and _plan(now) == _plan(before)
     tolerance = TOLERANCE["virtual" if is_exact else "real"]
     rows, others = _rows(now), _rows(before)
@@ -71,14 +70,14 @@ def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Differenc
     return sorted(found, key=lambda one: not one.is_worse)
 
 
-def _plan(found: Mapping[str, Any]) -> Any:
-    meta = found["meta"]
-    return meta.get("plan") or {key: meta.get(key) for key in ("jobs", "reps", "size", "seed", "run_time_s")}
+def _plan(found: Result) -> Any:
+    return found.meta.get("plan") or {
+        key: found.meta.get(key) for key in ("jobs", "reps", "size", "seed", "run_time_s")
+    }
 
 
-def _rows(found: Mapping[str, Any]) -> dict[str, Row]:
-    rows: Sequence[Row] = found.get("runs") or found.get("rows") or ()
-    return {name_of(row): row for row in rows}
+def _rows(found: Result) -> dict[str, Row]:
+    return {name_of(row): row for row in found.runs}
 
 
 def name_of(row: Row) -> str:
@@ -95,14 +94,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _agreement(now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Difference]:
-    agreed = {check["id"]: check for check in before.get("checks", ())}
-    for check in now.get("checks", ()):
-        earlier = agreed.get(check["id"])
-        if earlier is not None and earlier["ok"] != check["ok"]:
+def _agreement(now: Result, before: Result) -> Iterator[Difference]:
+    agreed = {check.id: check for check in before.checks}
+    for check in now.checks:
+        earlier = agreed.get(check.id)
+        if earlier is not None and earlier.ok != check.ok:
             yield Difference(
-                where=check["id"], what=check["sentence"], before=earlier["ours"], now=check["ours"],
-                is_worse=not check["ok"],
+                where=check.id, what=check.sentence, before=earlier.ours, now=check.ours, is_worse=not check.ok,
             )  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from typing import Any, TypeGuard
 import attrs
 import msgspec
 
-from brokersim.lab.show.chart import Chart, Curve, Panel
+from brokersim.lab.result import Result, Row
+from brokersim.lab.show.chart import AnyPanel, Chart, Curve, Panel
 from brokersim.lab.show.charts import charts
-from brokersim.lab.show.tables import Found, Row, figures, key_columns, settings, text
+from brokersim.lab.show.tables import key_columns, settings, text
 
 #: Names of a run rather than settings of it.
 _NAMES = ("database", "command", "note", "writer")
@@ -60,8 +61,8 @@ class Difference:
 class Comparison:
     """Two results side by side. ``only`` are rows, with the side that has them: ``this`` or ``base``."""
 
-    base: Found
-    this: Found
+    base: Result
+    this: Result
     figures: tuple[Difference, ...]
     settings: tuple[tuple[str, Any, Any], ...]
     checks: tuple[tuple[str, bool, bool], ...]
@@ -89,15 +90,15 @@ class Comparison:
         }
 
 
-def compare(this: Found, base: Found) -> Comparison:
+def compare(this: Result, base: Result) -> Comparison:
     """What differs. Raises ValueError for results of two experiments."""
-    kinds = [str(found["meta"]["experiment"]) for found in (this, base)]
+    kinds = [found.experiment for found in (this, base)]
     if kinds[0] != kinds[1]:
         raise ValueError(
             f"'{kinds[0]}' and '{kinds[1]}' cannot be compared: give two results of one experiment"
         )
-    keys = key_columns(figures(this))
-    ours, theirs = ({_name(row, keys): row for row in figures(found)} for found in (this, base))
+    keys = key_columns(this.runs)
+    ours, theirs = ({_name(row, keys): row for row in found.runs} for found in (this, base))
     return Comparison(
         base=base,
         this=this,
@@ -129,7 +130,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _settings(this: Found, base: Found) -> Iterator[tuple[str, Any, Any]]:
+def _settings(this: Result, base: Result) -> Iterator[tuple[str, Any, Any]]:
     now, was = dict(settings(this)), dict(settings(base))
     for key in dict.fromkeys((*now, *was)):
         if key not in _NAMES and _plain(now.get(key)) != _plain(was.get(key)):
@@ -141,19 +142,19 @@ def _plain(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _checks(this: Found, base: Found) -> Iterator[tuple[str, bool, bool]]:
-    was = {check["id"]: bool(check["ok"]) for check in base.get("checks") or ()}
-    for check in this.get("checks") or ():
-        if was.get(check["id"], check["ok"]) != check["ok"]:
-            yield check["id"], was[check["id"]], bool(check["ok"])
+def _checks(this: Result, base: Result) -> Iterator[tuple[str, bool, bool]]:
+    was = {check.id: check.ok for check in base.checks}
+    for check in this.checks:
+        if was.get(check.id, check.ok) != check.ok:
+            yield check.id, was[check.id], check.ok
 
 
 # -- curves
 
 
-def overlaid(this: Found, base: Found) -> list[Chart]:
+def overlaid(this: Result, base: Result) -> list[Chart]:
     """The charts of ``this`` with the base's curves in them, dotted, in the same colours."""
-    known = {(chart.name, panel.title): panel for chart in charts(base) for panel in chart.panels}
+    known = {(chart.name, panel.title): panel for chart in charts(base) for panel in chart.curve_panels}
     return [
         attrs.evolve(
             chart,
@@ -163,8 +164,8 @@ def overlaid(this: Found, base: Found) -> list[Chart]:
     ]
 
 
-def _with_base(panel: Panel, base: Panel | None) -> Panel:
-    if base is None:
+def _with_base(panel: AnyPanel, base: Panel | None) -> AnyPanel:
+    if base is None or not isinstance(panel, Panel):
         return panel
     colours = {curve.label: curve.colour for curve in panel.curves}
     dotted = [

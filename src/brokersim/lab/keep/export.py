@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, BinaryIO
 
+import attrs
 import msgspec
 
 from brokersim.lab.keep.rundb_reader import long_rows
-from brokersim.lab.show.tables import Found, figures, settings, tables
+from brokersim.lab.result import Result
+from brokersim.lab.show.tables import settings, tables
 
 Rows = Iterable[Mapping[str, Any]]
 #: Rows of one row group of a Parquet file: enough to compress well, few enough to hold in memory.
@@ -22,19 +24,19 @@ class ExportError(ValueError):
     """What cannot be exported: why, and what would be right."""
 
 
-def parts(found: Found) -> dict[str, Callable[[], Rows]]:
+def parts(found: Result) -> dict[str, Callable[[], Rows]]:
     """What of a run can be exported, by name; the first is what is meant when nothing is said."""
-    timers = found.get("histograms") or {}
+    timers = found.parts.get("histograms") or {}
     known: dict[str, tuple[bool, Callable[[], Rows]]] = {
         "series": (any(True for _ in islice(long_rows(found), 1)), lambda: long_rows(found)),
-        "figures": (bool(figures(found)), lambda: figures(found)),
-        "checks": (bool(found.get("checks")), lambda: found["checks"]),
+        "figures": (bool(found.runs), lambda: found.runs),
+        "checks": (bool(found.checks), lambda: map(attrs.asdict, found.checks)),
         "timers": (bool(timers), lambda: _timers(timers)),
-        "counters": (bool(found.get("tables")), lambda: _counters(found)),
+        "counters": (bool(found.parts.get("tables")), lambda: _counters(found)),
         "settings": (True, lambda: ({"setting": key, "value": value} for key, value in settings(found))),
     }
     # Of a recording the samples are wanted, of an experiment its table.
-    first = "series" if found["meta"]["experiment"] == "run" else "figures"
+    first = "series" if found.experiment == "run" else "figures"
     order = sorted(known, key=lambda name: name != first)
     return {name: known[name][1] for name in order if name == first or known[name][0]}
 
@@ -44,7 +46,7 @@ def _timers(timers: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from ({"timer": timer, **row} for row in rows)
 
 
-def _counters(found: Found) -> Iterator[Mapping[str, Any]]:
+def _counters(found: Result) -> Iterator[Mapping[str, Any]]:
     for name, rows in tables(found):
         if name.startswith("counters, "):
             yield from ({"table": name.removeprefix("counters, "), **row} for row in rows)
@@ -53,7 +55,7 @@ def _counters(found: Found) -> Iterator[Mapping[str, Any]]:
 # -- formats
 
 
-def write_csv(rows: Rows, file: BinaryIO, _found: Found) -> int:
+def write_csv(rows: Rows, file: BinaryIO, _found: Result) -> int:
     """Commas, a title line, RFC 4180 quoting, numbers as Python writes them; how many rows."""
     kept, columns = _columns(rows)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
@@ -77,7 +79,7 @@ class _Lines:
         return self._text.write(row.removesuffix("\r\n") + "\n")
 
 
-def write_jsonl(rows: Rows, file: BinaryIO, _found: Found) -> int:
+def write_jsonl(rows: Rows, file: BinaryIO, _found: Result) -> int:
     """One JSON object a line, nested values as they are; how many rows."""
     encoder = msgspec.json.Encoder()
     count = 0
@@ -87,7 +89,7 @@ def write_jsonl(rows: Rows, file: BinaryIO, _found: Found) -> int:
     return count
 
 
-def write_parquet(rows: Rows, file: BinaryIO, found: Found) -> int:
+def write_parquet(rows: Rows, file: BinaryIO, found: Result) -> int:
     """Parquet, nested values as JSON text, the run's meta under the key ``brokersim``; how many rows.
 
     Raises ExportError if the library is not there.
@@ -99,7 +101,7 @@ def write_parquet(rows: Rows, file: BinaryIO, found: Found) -> int:
         raise ExportError("Parquet needs pyarrow: pip install 'brokersim[parquet]'") from None
     kept, columns = _columns(rows)
     schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in columns.items()])
-    schema = schema.with_metadata({"brokersim": msgspec.json.encode(found["meta"])})
+    schema = schema.with_metadata({"brokersim": msgspec.json.encode(found.meta)})
     count = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(islice(kept, GROUP)):
@@ -109,7 +111,7 @@ def write_parquet(rows: Rows, file: BinaryIO, found: Found) -> int:
     return count
 
 
-FORMATS: dict[str, Callable[[Rows, BinaryIO, Found], int]] = {
+FORMATS: dict[str, Callable[[Rows, BinaryIO, Result], int]] = {
     "csv": write_csv,
     "jsonl": write_jsonl,
     "parquet": write_parquet,

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from brokersim.lab.keep.rundb_reader import MAGIC, RESULT
+from brokersim.lab.result import Result
 from brokersim.lab.sweep.sweep import APPLICATION, RunFileError
 from brokersim.statsd_server.outputs.rundb import TRUTH, VALUE, RunDatabase, RunDatabaseError, read_meta
 
@@ -26,15 +27,15 @@ class KeptError(ValueError):
     """A file that holds no result: which, why, what would be right."""
 
 
-def keep(found: Mapping[str, Any], path: Path) -> None:
+def keep(found: Result, path: Path) -> None:
     """A new run database with the result. Raises RunDatabaseError."""
-    plain = {key: str(value) for key, value in found["meta"].items() if isinstance(value, str | int | float)}
+    plain = {key: str(value) for key, value in found.meta.items() if isinstance(value, str | int | float)}
     database = RunDatabase(path, plain)
     try:
         for part in CURVES:
-            for name, points in _curves(found.get(part) or {}, part):
+            for name, points in _curves(found.parts.get(part) or {}, part):
                 database.add(TRUTH if part == "truth" else VALUE, name, points)
-        database.note({RESULT: msgspec.json.encode(found).decode()})
+        database.note({RESULT: msgspec.json.encode(found.to_json()).decode()})
     finally:
         database.close()
 
@@ -47,7 +48,7 @@ def _curves(tree: Any, name: str) -> Iterator[tuple[str, Sequence[Sequence[float
         yield name, tree
 
 
-def read_kept(path: Path) -> dict[str, Any]:
+def read_kept(path: Path) -> Result:
     """The result in a run database, or in a ``result.json`` or its folder. Raises KeptError, OSError."""
     file = path / "result.json" if path.is_dir() else path
     text = file.read_bytes()
@@ -60,7 +61,7 @@ def read_kept(path: Path) -> dict[str, Any]:
     meta = found.get("meta") if isinstance(found, dict) else None
     if not isinstance(meta, dict) or "experiment" not in meta:
         raise KeptError(f"{path} is no result of an experiment; make one with --db RUN.db or --out DIR")
-    return dict(found)
+    return Result.from_json(found)
 
 
 def _from_sweep(path: Path) -> bytes:

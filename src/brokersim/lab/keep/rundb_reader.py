@@ -6,7 +6,7 @@ Three kinds of files are read: what `stats serve` recorded, a result an experime
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from brokersim.lab.experiments.checklist import NOTE
+from brokersim.lab.result import NOTE, Result
 from brokersim.lab.show.tables import curve_parts, curves
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd_server.outputs.rundb import (
@@ -38,31 +38,28 @@ RESULT = "result"
 _SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 
-def read_database(path: Path) -> dict[str, Any]:
+def read_database(path: Path) -> Result:
     """The result in a database of any of the three kinds. Raises RunDatabaseError for another's."""
     return _read_sweep(path) if _application(path) == SWEEP else read_run(path)
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """``{"meta", "runs", "series", "truth", "histograms", "checks"}`` of a run database: a row a series, all samples.
+def read_run(path: Path) -> Result:
+    """``runs``, ``series``, ``truth`` and ``histograms`` of a run database: a row a series, all samples.
 
     Times are seconds since its first sample. A result that was kept comes back as it was, whatever it has. Raises
     RunDatabaseError for a file that is none.
     """
     facts = read_meta(path)
     if (kept := facts.pop(RESULT, None)) is not None:
-        found: dict[str, Any] = msgspec.json.decode(kept)
-        if "command" in facts:
-            found["meta"].setdefault("command", facts["command"])
-        return found
+        found = Result.from_json(msgspec.json.decode(kept))
+        return found.with_meta(**{"command": facts["command"], **found.meta}) if "command" in facts else found
     meta: dict[str, Any] = {"experiment": "run", "database": path.name, "note": NOTE, **facts}
     samples, truth = read_all(path), read_all(path, TRUTH)
     histograms = {key: read_histograms(path, key) for key in read_series(path, TIMER)}
     firsts = [points[0][0] for points in samples.values() if points]
     start = min([*firsts, *(found[0][0] for found in histograms.values() if found)], default=0.0)
     series = {name: _since(points, start) for name, points in samples.items() if points}
-    return {
-        "meta": meta,
+    parts = {
         "runs": [_row(name, points) for name, points in series.items()],
         "series": series,
         "truth": {name: _since(points, start) for name, points in truth.items() if points},
@@ -72,15 +69,15 @@ def read_run(path: Path) -> dict[str, Any]:
         "histogram totals": [
             {"timer": key, **_timer(merged(found))} for key, found in histograms.items() if found
         ],
-        "checks": [],
     }
+    return Result(meta=meta, parts=parts)
 
 
 def describe_database(path: Path) -> dict[str, Any]:
     """``{"meta", "series", "samples"}`` without reading the samples: for lists. Raises RunDatabaseError."""
     if _application(path) == SWEEP:
         found = _read_sweep(path)
-        return {"meta": found["meta"], "series": 0, "samples": len(found["rows"])}
+        return {"meta": found.meta, "series": 0, "samples": len(found.runs)}
     facts = read_meta(path)
     with _opened(path) as database:
         (series,) = database.execute("SELECT count(*) FROM series").fetchone()
@@ -120,15 +117,15 @@ def _timer(one: LogBuckets) -> dict[str, Any]:
 # -- a sweep
 
 
-def _read_sweep(path: Path) -> dict[str, Any]:
+def _read_sweep(path: Path) -> Result:
     """The answer if the sweep came to one, else the rows it has so far."""
     with _opened(path) as database:
         notes = dict(database.execute("SELECT key, value FROM notes"))
         rows = [row for (row,) in database.execute("SELECT row FROM rows ORDER BY id")]
     if RESULT in notes:
-        return dict(msgspec.json.decode(notes[RESULT]))
+        return Result.from_json(msgspec.json.decode(notes[RESULT]))
     meta = {"experiment": "sweep", "database": path.name, "note": NOTE}
-    return {"meta": meta, "rows": [msgspec.json.decode(row) for row in rows], "checks": []}
+    return Result(meta=meta, parts={"rows": [msgspec.json.decode(row) for row in rows]})
 
 
 def _application(path: Path) -> int:
@@ -147,10 +144,10 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise RunDatabaseError(f"{path} cannot be read as a run database: {error}") from None
 
 
-def long_rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def long_rows(found: Result) -> Iterator[dict[str, Any]]:
     """Every sample of every curve: kind, series, t_s, value."""
     for part in curve_parts(found):
         kind = TRUTH if part == TRUTH else VALUE
-        for name, points in curves(found[part], "" if part in ("series", TRUTH) else part):
+        for name, points in curves(found.parts[part], "" if part in ("series", TRUTH) else part):
             for t, v in points:
                 yield {"kind": kind, "series": name, "t_s": float(t), "value": float(v)}

@@ -6,13 +6,13 @@ Doesn't know how good its curve is. The runs are those of the watchers experimen
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments.watchers import Plan, watchers
+from brokersim.lab.result import Row
 from brokersim.reactor.cost import CostModel
 
 Say = Callable[[str], object]
@@ -45,7 +45,7 @@ def predicted(
     found = watchers(Plan(jobs=jobs, hooks=("none", *emissions), clock="virtual", seed=seed, cost=cost))
     return {
         run["hook"]: Price(kind="predicted", loss=(lost := _loss(run["overhead"])), low=lost, high=lost)
-        for run in found["runs"]
+        for run in found.runs
         if run["hook"] != "none"
     }
 
@@ -59,7 +59,7 @@ def real(
     are upper limits. Raises RuntimeError if an instance does not start.
     """
     draw = random.Random(f"price/{seed}")
-    rounds: list[dict[str, dict[str, Any]]] = []
+    rounds: list[dict[str, Row]] = []
     for rep in range(reps):
         hooks = ["none", *emissions]
         draw.shuffle(hooks)
@@ -67,12 +67,12 @@ def real(
         for hook in hooks:
             say(f"overhead: {hook}, round {rep + 1} of {reps}")
             plan = Plan(jobs=jobs, hooks=(hook,), clock="real", seed=seed)
-            runs[hook] = watchers(plan)["runs"][0]
+            runs[hook] = watchers(plan).runs[0]
         rounds.append(runs)
     return {emission: of_rounds(emission, rounds, seed) for emission in emissions}
 
 
-def of_rounds(emission: str, rounds: Sequence[dict[str, dict[str, Any]]], seed: int) -> Price:
+def of_rounds(emission: str, rounds: Sequence[Mapping[str, Row]], seed: int) -> Price:
     """The price of an emission from rounds of runs by hook, each with ``wall_s`` and ``cpu_s``."""
     losses = [_loss(runs[emission]["wall_s"] / runs["none"]["wall_s"] - 1) for runs in rounds]
     cpu = [runs[emission]["cpu_s"] / runs["none"]["cpu_s"] - 1 for runs in rounds if runs["none"]["cpu_s"]]

@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
 from brokersim.lab.load.bulk import thinned
-from brokersim.lab.show.chart import Chart, Curve
+from brokersim.lab.show.chart import AnyPanel, Chart, Curve, Dots, Panel
 
 #: Bytes of data in one page; with everything else a page stays below 8 MB.
 BUDGET = 6_500_000
@@ -66,7 +67,10 @@ class PageData:
         return encoded.decode().replace("<", "\\u003c"), whole, kept
 
     def _curves(self) -> list[Curve]:
-        return [curve for chart in self._charts.values() for panel in chart.panels for curve in panel.curves]
+        panels = [panel for chart in self._charts.values() for panel in chart.panels]
+        chosen = [one for panel in panels if isinstance(panel, Dots) for one in panel.curves.values()]
+        shown = [panel for panel in panels if isinstance(panel, Panel)]
+        return [curve for panel in (*shown, *chosen) for curve in panel.curves]
 
     def _encode(self, most: int | None) -> tuple[bytes, int]:
         axes = _Axes()
@@ -75,24 +79,28 @@ class PageData:
         return msgspec.json.encode({"axes": axes.found, "charts": drawn}), kept[0]
 
     def _chart(self, chart: Chart, axes: _Axes, most: int | None, kept: list[int]) -> dict[str, Any]:
-        panels = []
-        for panel in chart.panels:
-            curves = []
-            for curve in panel.curves:
-                points = curve.points if most is None else thinned(((t, v) for t, v in curve.points), most)
-                kept[0] += len(points)
-                curves.append(_curve(curve, points, axes))
-            panels.append(
-                {
-                    "title": panel.title,
-                    "x": panel.x,
-                    "y": panel.y,
-                    "zero": panel.zero,
-                    "log": panel.log,
-                    "curves": curves,
-                }
-            )
+        panels = [self._panel(panel, axes, most, kept) for panel in chart.panels]
         return {"title": chart.title, "columns": chart.columns, "panels": panels}
+
+    def _panel(self, panel: AnyPanel, axes: _Axes, most: int | None, kept: list[int]) -> dict[str, Any]:
+        if isinstance(panel, Panel):
+            return {"kind": "curves", **self._curve_panel(panel, axes, most, kept)}
+        written: dict[str, Any] = {"kind": type(panel).__name__.lower(), **attrs.asdict(panel)}
+        if isinstance(panel, Dots):
+            written["curves"] = {
+                key: {"kind": "curves", **self._curve_panel(one, axes, most, kept)}
+                for key, one in panel.curves.items()
+            }
+        return written
+
+    def _curve_panel(self, panel: Panel, axes: _Axes, most: int | None, kept: list[int]) -> dict[str, Any]:
+        curves = []
+        for curve in panel.curves:
+            points = curve.points if most is None else thinned(((t, v) for t, v in curve.points), most)
+            kept[0] += len(points)
+            curves.append(_curve(curve, points, axes))
+        written = {name: getattr(panel, name) for name in _PANEL}
+        return {**written, "curves": curves}
 
 
 class _Axes:

@@ -1,7 +1,6 @@
-"""Knows how an experiment's result is drawn, as SVG that is the same to the byte each time, or PNG; not what it means.
+"""Knows how charts are drawn for slides: as SVG that is the same to the byte each time, or PNG; not what they mean.
 
-Curves are described elsewhere (charts) and drawn here by one function; every other picture has a function of its own,
-in a table by experiment. Long because there are many, each a straight story.
+Every kind of panel (lab/show/chart.py) is drawn by one function.
 """
 
 from __future__ import annotations
@@ -12,18 +11,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brokersim.lab.experiments.registry import NAMES
 from brokersim.lab.keep.compare import overlaid
 from brokersim.lab.load.bulk import thinned
-from brokersim.lab.show.chart import COLOURS, HOOKS, Chart, Panel, hook_colour
-from brokersim.lab.show.charts import charts
-from brokersim.protocol.duration import parse_duration
+from brokersim.lab.result import Result
+from brokersim.lab.show.chart import AnyPanel, Bars, BarSet, Boxes, Cells, Chart, Dots, DotSet, Panel
+from brokersim.lab.show.charts import OTHERS, charts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "HOOKS", "PlotError", "draw", "draw_chart", "pictures", "to_svg", "write_plots"]
-TRUTH: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.0, "label": "truth"}
 STYLE: dict[Any, Any] = {
     "font.size": 9, "font.family": ["DejaVu Sans", "sans-serif"], "axes.titlesize": 10, "axes.grid": True,
     "grid.color": "#e4e4e4", "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
@@ -36,41 +34,24 @@ STYLE: dict[Any, Any] = {
 MARKERS = 60
 #: Points of one curve in a picture: more than a slide can show.
 MOST_POINTS = 2400
-Found = Mapping[str, Any]
+#: Dots to the inch of a PNG: 9 inches are 1,440 pixels, which fill a slide.
+DPI = 160
 
 
 class PlotError(ValueError):
     """A result that cannot be drawn, or nothing to draw it with."""
 
 
-def draw(found: Found, base: Found | None = None) -> list[tuple[str, Figure]]:
-    """All pictures of a result, each with its name: its curves, with a base's in them, then the others.
+def draw(found: Result, base: Result | None = None) -> list[tuple[str, Figure]]:
+    """All charts of a result as figures, each with its name, with a base's curves in them.
 
     Raises PlotError; ValueError for a base of another experiment.
     """
-    others = pictures(found)
+    if found.experiment not in (*NAMES, *OTHERS):
+        raise PlotError(f"no pictures of this result; there are some of {', '.join((*NAMES, *OTHERS))}")
     drawn = charts(found) if base is None else overlaid(found, base)
     with _style():
-        curves = [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
-    return curves + others
-
-
-def pictures(found: Found) -> list[tuple[str, Figure]]:
-    """The pictures of a result that are no curves over time. Raises PlotError."""
-    # Late: it is made of the parts below.
-    from brokersim.lab.show.plots_journal import PICTURES
-
-    known = {**_PICTURES, **PICTURES}
-    try:
-        wanted = known[found["meta"]["experiment"]]
-    except (KeyError, TypeError):
-        raise PlotError(f"no pictures of this result; there are some of {', '.join(known)}") from None
-    if not wanted:
-        return []
-    # What is described as a chart is drawn from that.
-    described = {chart.name for chart in charts(found)}
-    with _style():
-        return [(name, picture(found)) for name, picture in wanted if name not in described]
+        return [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
 
 
 def to_svg(figure: Figure) -> str:
@@ -81,8 +62,10 @@ def to_svg(figure: Figure) -> str:
     return text.getvalue()
 
 
-def write_plots(found: Found, folder: Path, kind: str, base: Found | None = None) -> list[Path]:
-    """Write every picture as ``NAME.svg`` or ``NAME.png``; their paths. Raises PlotError, OSError."""
+def write_plots(
+    found: Result, folder: Path, kind: str, base: Result | None = None, dpi: int = DPI
+) -> list[Path]:
+    """Write every picture as ``NAME.svg`` or, with ``dpi``, ``NAME.png``; their paths. Raises PlotError, OSError."""
     paths = []
     for name, figure in draw(found, base):
         path = folder / f"{name}.{kind}"
@@ -90,7 +73,7 @@ def write_plots(found: Found, folder: Path, kind: str, base: Found | None = None
             path.write_text(to_svg(figure), encoding="utf-8")
         else:
             with _style():
-                figure.savefig(path, format=kind, metadata={"Software": None})
+                figure.savefig(path, format=kind, dpi=dpi, metadata={"Software": None})
         paths.append(path)
     return paths
 
@@ -99,21 +82,19 @@ def _style() -> AbstractContextManager[None]:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise PlotError("plots need matplotlib: pip install 'brokersim[plot]'") from None
+        raise PlotError("pictures need matplotlib: pip install 'brokersim[plot]'") from None
     context: AbstractContextManager[None] = mpl.rc_context(STYLE)
     return context
 
 
-# -- curves
-
-
-def draw_chart(found: Found, chart: Chart) -> Figure:
+def draw_chart(found: Result, chart: Chart) -> Figure:
     """A chart as a figure: its panels in rows, one legend if all panels show the same things."""
     columns = min(chart.columns, len(chart.panels))
     rows = -(-len(chart.panels) // columns)
     figure, axes = _figure(found, chart.title, rows, columns, chart.height)
     for one, panel in zip(axes, chart.panels, strict=False):
-        _panel(one, panel, columns)
+        _DRAW[type(panel)](one, panel)
+        _label(one, panel, 150 // columns)
         if not chart.has_one_legend:
             _own_legend(one, panel)
     _blank(axes[len(chart.panels) :])
@@ -122,10 +103,14 @@ def draw_chart(found: Found, chart: Chart) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, panel: Panel, columns: int) -> None:
-    """A panel's curves; its title is cut at the front to what fits."""
+# -- curves
+
+
+def _curves(axes: Axes, panel: Panel) -> None:
+    floor = _floor(panel)
     for curve in panel.curves:
-        points = thinned([(t, v) for t, v in curve.points if not panel.log or v > 0], MOST_POINTS)
+        # On a logarithmic axis nothing lies at its floor, so that a curve that is mostly 0 is still seen.
+        points = thinned([(t, max(v, floor) if panel.log else v) for t, v in curve.points], MOST_POINTS)
         if curve.area:
             axes.fill_between([t for t, _ in points], [v for _, v in points], color=curve.colour, linewidth=0,
                               label=curve.label)  # fmt: skip
@@ -138,11 +123,6 @@ def _panel(axes: Axes, panel: Panel, columns: int) -> None:
         if curve.dots:
             options |= {"marker": "o", "markersize": 4, "linestyle": "none"}
         (_curve if curve.step else _line)(axes, points, **options)
-    width = 150 // columns
-    title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
-    _label(axes, title, panel.x, panel.y)
-    if panel.note:
-        axes.text(0.98, 0.95, panel.note, transform=axes.transAxes, ha="right", va="top", fontsize=8)
     _scale(axes, panel)
 
 
@@ -176,36 +156,153 @@ def _number(value: float, _position: object = None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
-def _own_legend(axes: Axes, panel: Panel) -> None:
+def _own_legend(axes: Axes, panel: AnyPanel) -> None:
     """Below the curves' place, for it must not cover them."""
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.28), fontsize=6.5, ncols=4, borderaxespad=0)
+    if panel.labels:
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.28), fontsize=6.5, ncols=4, borderaxespad=0)
+
+
+def _floor(panel: Panel) -> float:
+    """The lowest value a logarithmic axis shows: a step below the lowest there is."""
+    values = [v for curve in panel.curves for _, v in curve.points if v > 0]
+    return min(values, default=1.0) / 1.5
+
+
+# -- bars, boxes, cells, dots
+
+
+def _bars(axes: Axes, panel: Bars) -> None:
+    bars = [one for one in panel.sets if not one.is_mark]
+    width = 0.8 / max(1, len(bars))
+    for at, one in enumerate(bars):
+        _bar_set(
+            axes,
+            panel,
+            one,
+            [x + width * (at - 0.5 * (len(bars) - 1)) for x in range(len(panel.groups))],
+            width,
+        )
+    for one in panel.sets:
+        known = [(x, value) for x, value in enumerate(one.values) if one.is_mark and value is not None]
+        if known:
+            axes.hlines(
+                [value for _, value in known], [x - 0.42 for x, _ in known], [x + 0.42 for x, _ in known],
+                color=one.colours[0], linewidth=2, label=one.label,
+            )  # fmt: skip
+    axes.set_xticks(range(len(panel.groups)), panel.groups)
+    if panel.log:
+        _log_bars(axes, panel)
+    axes.yaxis.set_major_formatter(_number)
+
+
+def _bar_set(axes: Axes, panel: Bars, one: BarSet, places: Sequence[float], width: float) -> None:
+    values = [panel.base if value is None else value for value in one.values]
+    colours = one.colours if len(one.colours) == len(values) else one.colours[:1] * len(values)
+    axes.bar(
+        places, [value - panel.base for value in values], width * 0.9, bottom=panel.base, color=colours,
+        label=one.label or "_",
+    )  # fmt: skip
+    for x, low, high in zip(places, one.low, one.high, strict=False):
+        if low is not None and high is not None:
+            axes.vlines([x], [low], [high], color="#444444")
+    for x, value, text in zip(places, values, one.texts, strict=False):
+        axes.annotate(text, (x, max(value, panel.base)), ha="center", va="bottom", xytext=(0, 4),
+                      textcoords="offset points", fontsize=8)  # fmt: skip
+
+
+def _log_bars(axes: Axes, panel: Bars) -> None:
+    values = [
+        value for one in panel.sets for value in (*one.values, *one.high) if value is not None and value > 0
+    ]
+    base = panel.base or min(values, default=1.0) / 2
+    most = max([*values, base * 2])
+    _log(axes, most / base)
+    axes.set_ylim(min([base, *values]), most * (most / base) ** 0.15)
+
+
+def _boxes(axes: Axes, panel: Boxes) -> None:
+    drawn = [
+        {"whislo": low, "q1": first, "med": middle, "q3": third, "whishi": high, "fliers": []}
+        for low, first, middle, third, high in panel.boxes
+    ]
+    axes.bxp(drawn, showfliers=False, medianprops={"color": "black", "linewidth": 2})
+    axes.set_xticks(range(1, len(panel.groups) + 1), panel.groups)
+    axes.set_ylim(bottom=0)
+
+
+def _cells(axes: Axes, panel: Cells) -> None:
+    table = [[float("nan") if value is None else value for value in row] for row in panel.values]
+    axes.pcolormesh(table, cmap="Blues", vmin=0, vmax=panel.most or 1, edgecolors="white", linewidth=1)
+    axes.grid(False)
+    axes.invert_yaxis()
+    axes.set_xticks([at + 0.5 for at in range(len(panel.columns))], panel.columns)
+    axes.set_yticks([at + 0.5 for at in range(len(panel.rows))], panel.rows)
+    for y, row in enumerate(panel.values):
+        for x, value in enumerate(row):
+            is_dark = value is not None and value > 0.6 * panel.most
+            text = "–" if value is None else f"{value:.3g}"
+            axes.text(
+                x + 0.5,
+                y + 0.5,
+                text,
+                ha="center",
+                va="center",
+                color="white" if is_dark else "black",
+                fontsize=8,
+            )
+
+
+_SHAPES = {"circle": "o", "star": "*", "diamond": "D"}
+
+
+def _dots(axes: Axes, panel: Dots) -> None:
+    for one in panel.sets:
+        _dot_set(axes, one)
+    if panel.log_x:
+        axes.set_xscale("log")
+    if panel.log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _dot_set(axes: Axes, one: DotSet) -> None:
+    x, y = [dot.x for dot in one.dots], [dot.y for dot in one.dots]
+    if one.line:
+        axes.plot(x, y, color=one.colour, linewidth=1.3)
+    is_hollow = one.shape == "diamond"  # it may lie on another
+    axes.scatter(
+        x, y, s=16 if one.shape == "circle" else 110, marker=_SHAPES[one.shape], linewidths=1.6,
+        facecolors="none" if is_hollow else one.colour, edgecolors=one.colour, label=one.label,
+        zorder=2 if one.shape == "circle" else 5,
+    )  # fmt: skip
+    for dot in one.dots if one.is_named else ():
+        axes.annotate(dot.name, (dot.x, dot.y), xytext=(8, 6), textcoords="offset points", fontsize=7)
+
+
+#: Draws a panel of each kind.
+_DRAW: dict[type, Callable[[Axes, Any], None]] = {
+    Panel: _curves, Bars: _bars, Boxes: _boxes, Cells: _cells, Dots: _dots,
+}  # fmt: skip
 
 
 # -- parts
 
 
-def _figure(
-    found: Found,
-    title: str,
-    rows: int,
-    columns: int,
-    height: float = 2.3,
-    ratios: Sequence[float] | None = None,
-) -> tuple[Figure, list[Axes]]:
+def _figure(found: Result, title: str, rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, height * rows + 1.1), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
+    axes = figure.subplots(rows, columns, squeeze=False)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    meta = found["meta"]
     figure.supxlabel(
-        _ran_on(meta),
+        _ran_on(found.meta),
         fontsize=7.5, color="#555555", x=0.01, ha="left",
     )  # fmt: skip
     return figure, list(axes.flat)
 
 
-def _ran_on(meta: Found) -> str:
+def _ran_on(meta: Mapping[str, Any]) -> str:
     known = (("clock", "{} clock"), ("seed", "seed {}"), ("python", "CPython {}"), ("cores", "{} cores"))
     said = [text.format(meta[key]) for key, text in known if meta.get(key) is not None]
     return " · ".join([f"brokersim {meta.get('brokersim', '')}".rstrip() + ", not Flux", *said])
@@ -225,20 +322,9 @@ def _line(axes: Axes, points: Iterable[Sequence[float]], **options: Any) -> None
     axes.plot([t for t, _ in pairs], [v for _, v in pairs], **options)
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-
-
 def _legend(figure: Figure, axes: Axes, columns: int) -> None:
     """Beside the title, where it covers no curve."""
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=columns)
-
-
-def _end(curves: Mapping[str, Iterable[Sequence[float]]]) -> float:
-    """The last time of any of the curves, in s."""
-    return max((t for points in curves.values() for t, _ in points), default=0.0)
 
 
 def _blank(axes: Iterable[Axes]) -> None:
@@ -250,225 +336,11 @@ def _nothing(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#777777")
 
 
-def _ticks(axes: Axes, at: Sequence[float], values: Sequence[float | None], width: float, label: str) -> None:
-    """The journal's values: short lines across the bars, not targets."""
-    known = [(x, value) for x, value in zip(at, values, strict=True) if value is not None]
-    if known:
-        axes.hlines(
-            [value for _, value in known], [x - width for x, _ in known], [x + width for x, _ in known],
-            color="black", linewidth=2, label=label,
-        )  # fmt: skip
-
-
-# -- idle
-
-
-def _boxes(found: Found) -> Figure:
-    rests = list(found["panels"])
-    figure, axes = _figure(found, "Metrics per second at rest", 1, len(rests), 2.9)
-    for one, rest in zip(axes, rests, strict=True):
-        hooks = found["panels"][rest]
-        sums = [[sum(values) for values in zip(*panel.values(), strict=True)] for panel in hooks.values()]
-        one.boxplot(
-            sums, tick_labels=list(hooks), medianprops={"color": COLOURS[1]}, flierprops={"markersize": 3}
-        )
-        _label(one, rest, "hook", "metrics/s, all modules")
-        one.set_ylim(bottom=0)
-    return figure
-
-
-# -- latency
-
-
-def _slots(found: Found) -> Figure:
-    figure, axes = _figure(found, "A start per entry, and one slot for all", 1, 2, 2.9)
-    shares = ("p50", "p75", "p95", "p98", "p99", "max")
-    for one, kind in zip(axes, ("load", "store"), strict=True):
-        rows = [row for row in found["runs"] if row["operation"] == kind]
-        for at, row in enumerate(rows):
-            places = [x + 0.4 * (at - 0.5 * (len(rows) - 1)) for x in range(len(shares))]
-            one.bar(
-                places, [row[share] for share in shares], 0.38, color=COLOURS[2 + at], label=row["timing"]
-            )
-            windows = [row.get(f"{share}_windows") for share in shares]
-            _ticks(one, places, windows, 0.19, "averaged over flushes" if not at else "_")
-        one.set_xticks(range(len(shares)), shares)
-        _label(one, f"{kind}, all samples", "", "duration (ms)")
-        one.legend(loc="upper left")
-    return figure
-
-
-# -- modules, overhead, decay
-
-
-def _per_job(found: Found) -> Figure:
-    figure, axes = _figure(found, "kvs: messages per serial job, and the laws", 2, 1, 2.0, ratios=(3, 1))
-    kvs = next(row for row in found["runs"] if row["module"] == "kvs")
-    names = list(next(iter(found["journal"].values())))
-    axes[0].bar(range(len(names)), [kvs[name] for name in names], 0.6, color=COLOURS[0], label="brokersim")
-    for (source, values), style in zip(found["journal"].items(), ("-", ":"), strict=False):
-        axes[0].hlines([values[name] for name in names], [at - 0.38 for at in range(len(names))],
-                       [at + 0.38 for at in range(len(names))], color="black", linewidth=1.8, linestyle=style,
-                       label=source)  # fmt: skip
-    axes[0].set_xticks(range(len(names)), names)
-    _label(axes[0], "", "", "messages per job")
-    axes[0].legend(loc="upper left")
-    _laws(axes[1], found["checks"])
-    return figure
-
-
-def _laws(axes: Axes, checks: Sequence[Mapping[str, Any]]) -> None:
-    """✓ or ✗, the id and the sentence of each check, as text."""
-    axes.set_axis_off()
-    for at, check in enumerate(checks):
-        mark, colour = ("✓", "#00694b") if check["ok"] else ("✗", "#b03a00")
-        y = 1 - (at + 1) / (len(checks) + 1)
-        axes.text(0.0, y, mark, transform=axes.transAxes, color=colour, weight="bold")
-        axes.text(0.03, y, f"{check['id']}: {check['sentence']}", transform=axes.transAxes, fontsize=8)
-
-
-def _overhead(found: Found) -> Figure:
-    rows = [row for row in found["runs"] if row["masks"] == "on"]
-    figure, axes = _figure(found, "Wall time added by each hook, masks on", 1, 1, 3.2)
-    shares = [100 * row["overhead"] for row in rows]
-    places = list(range(len(rows)))
-    axes[0].bar(places, shares, 0.55, color=[hook_colour(row["hook"]) for row in rows])
-    journal = [None if row["journal"] is None else 100 * row["journal"] for row in rows]
-    _ticks(axes[0], places, journal, 0.36, "journal (2021, 12 cores)")
-    bounded = [(at, row) for at, row in enumerate(rows) if row["low"] is not None]
-    if bounded:
-        axes[0].vlines([at for at, _ in bounded], [100 * row["low"] for _, row in bounded],
-                       [100 * row["high"] for _, row in bounded], color="#444444", label="95 % interval")  # fmt: skip
-    for at, share in zip(places, shares, strict=True):
-        axes[0].annotate(f"{share:+.1f} %", (at, share), ha="center", va="bottom", xytext=(0, 6),
-                         textcoords="offset points", fontsize=8)  # fmt: skip
-    axes[0].set_xticks(places, [row["hook"] for row in rows])
-    axes[0].set_yscale("symlog", linthresh=20)
-    axes[0].set_ylim(top=max([*shares, 20]) * 2)
-    axes[0].set_yticks(*_percent(max([*shares, 20])))
-    _label(axes[0], "against the run without metrics", "", "overhead (%, linear to 20)")
-    axes[0].legend(loc="upper left")
-    return figure
-
-
-def _percent(most: float) -> tuple[list[float], list[str]]:
-    marks = [
-        mark for mark in (0, 5, 10, 15, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000) if mark <= most * 2
-    ]
-    return [float(mark) for mark in marks], [f"{mark:,}" for mark in marks]
-
-
-# -- watchers
-
-
-def _watchers(found: Found) -> Figure:
-    figure, axes = _figure(found, "Each hook under load", 1, 2, 3.0)
-    rows = found["runs"]
-    places = list(range(len(rows)))
-    colours = [hook_colour(row["hook"]) for row in rows]
-    shares = [100 * (row["overhead"] or 0.0) for row in rows]
-    axes[0].bar(places, shares, 0.55, color=colours)
-    axes[0].set_yscale("symlog", linthresh=20)
-    axes[0].set_yticks(*_percent(max([*shares, 20])))
-    _label(axes[0], "wall time added", "", "overhead (%, linear to 20)")
-    axes[1].bar(places, [row["metrics_per_s_peak"] or float("nan") for row in rows], 0.55, color=colours)
-    axes[1].set_yscale("log")
-    _label(axes[1], "peak", "", "metrics/s (log)")
-    for one in axes:
-        one.set_xticks(places, [row["hook"] for row in rows])
-    return figure
-
-
-# -- intervals
-
-
-def _fronts(found: Found) -> Figure:
-    figure, axes = _figure(found, "What an error costs: every combination of intervals", 1, 2, 3.6)
-    rows = {row["id"]: row for row in found["rows"]}
-    prices = (("overhead", "wall time added (%)", 100.0), ("packets_per_s", "packets/s (log)", 1.0))
-    marks = (("row", "advised", "*", COLOURS[1], 130), ("journal", "the journal's", "D", "#000000", 90))
-    for one, (price, label, scale) in zip(axes, prices, strict=True):
-        one.scatter([scale * row[price] for row in rows.values()], [100 * row["error"] for row in rows.values()],
-                    s=14, color="#b0b0b0", label="dominated")  # fmt: skip
-        best = [rows[at] for at in found["front"][price]]
-        one.plot([scale * row[price] for row in best], [100 * row["error"] for row in best], color=COLOURS[0],
-                 marker="o", label="front")  # fmt: skip
-        for key, name, marker, colour, size in marks:
-            row = rows.get(found["advice"].get(key))
-            if row is not None:
-                face = "none" if key == "journal" else colour  # hollow: both may be the same row
-                one.scatter([scale * row[price]], [100 * row["error"]], s=size, marker=marker, facecolors=face,
-                            edgecolors=colour, linewidths=1.8, zorder=5, label=name)  # fmt: skip
-        one.set_ylim(bottom=0)
-        _label(one, "", label, "mean error (%)")
-    axes[1].set_xscale("log")
-    _legend(figure, axes[0], 4)
-    return figure
-
-
-def _errors(found: Found) -> Figure:
-    """Of each emission × flush the least mean error of any client, a panel a retention."""
-    least: dict[float, dict[tuple[str, float], float]] = {}
-    for row in found["rows"]:
-        cells = least.setdefault(row["retention"], {})
-        key = (row["emission"], row["flush"])
-        cells[key] = min(100 * row["error"], cells.get(key, float("inf")))
-    retentions = sorted(least, reverse=True)
-    emissions = sorted({name for cells in least.values() for name, _ in cells}, key=_by_period)
-    flushes = sorted({flush for cells in least.values() for _, flush in cells}, reverse=True)
-    figure, axes = _figure(
-        found,
-        "Mean error (%) by emission, flush and retention",
-        1,
-        len(retentions),
-        0.42 * len(emissions) + 1.0,
-    )
-    most = max(error for cells in least.values() for error in cells.values())
-    for one, retention in zip(axes, retentions, strict=True):
-        _heat(one, least[retention], emissions, flushes, most)
-        _label(one, f"retention {retention:g} s", "flush (s)", "emission" if one is axes[0] else "")
-    return figure
-
-
-def _heat(
-    axes: Axes,
-    cells: Mapping[tuple[str, float], float],
-    emissions: Sequence[str],
-    flushes: Sequence[float],
-    most: float,
-) -> None:
-    table = [[cells.get((name, flush), float("nan")) for flush in flushes] for name in emissions]
-    # Light is right, dark is wrong, and each cell has its number: the colour is never the only carrier.
-    axes.pcolormesh(table, cmap="cividis_r", vmin=0, vmax=most or 1, edgecolors="white", linewidth=1)
-    axes.grid(False)
-    axes.invert_yaxis()
-    axes.set_xticks([at + 0.5 for at in range(len(flushes))], [f"{flush:g}" for flush in flushes])
-    axes.set_yticks([at + 0.5 for at in range(len(emissions))], emissions)
-    for y, row in enumerate(table):
-        for x, error in enumerate(row):
-            # What is no number is not above the half either: black on white.
-            shade = "white" if error > 0.5 * most else "black"
-            text = "–" if error != error else f"{error:.3g}"
-            axes.text(x + 0.5, y + 0.5, text, ha="center", va="center", color=shade, fontsize=8)
-
-
-def _by_period(emission: str) -> tuple[int, float, str]:
-    """Hooks first, then timers from the slowest to the fastest."""
-    kind, _, period = emission.partition(":")
-    return (0, 0.0, kind) if not period else (1, -parse_duration(period), kind)
-
-
-Picture = Callable[[Found], "Figure"]
-#: By experiment; one without any has curves only.
-_PICTURES: dict[str, tuple[tuple[str, Picture], ...]] = {
-    "states": (),
-    "period": (),
-    "idle": (("idle-boxes", _boxes),),
-    "latency": (("latency-slots", _slots),),
-    "modules": (("modules-per-job", _per_job),),
-    "overhead": (("overhead", _overhead),),
-    "decay": (),
-    "watchers": (("watchers", _watchers),),
-    "intervals": (("intervals-fronts", _fronts), ("intervals-errors", _errors)),
-    "run": (),
-}
+def _label(axes: Axes, panel: AnyPanel, width: int) -> None:
+    """Titles with units; the panel's own is cut at the front to what fits."""
+    title = panel.title if len(panel.title) <= width else f"…{panel.title[1 - width :]}"
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(panel.x)
+    axes.set_ylabel(panel.y)
+    if panel.note:
+        axes.text(0.98, 0.95, panel.note, transform=axes.transAxes, ha="right", va="top", fontsize=8)

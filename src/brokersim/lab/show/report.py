@@ -7,8 +7,7 @@ same bytes.
 from __future__ import annotations
 
 import html
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ import msgspec
 
 from brokersim.lab.keep.compare import Comparison, compare, overlaid
 from brokersim.lab.keep.rundb_reader import MAGIC, read_database
+from brokersim.lab.result import Check, Result, Row
 from brokersim.lab.show.chart import Chart
-from brokersim.lab.show.charts import charts
+from brokersim.lab.show.charts import charts, verdict
 from brokersim.lab.show.page import script, style
 from brokersim.lab.show.page_data import PageData
-from brokersim.lab.show.plots import PlotError, pictures, to_svg
 from brokersim.lab.show.tables import NOTE, columns, ran_on, settings, tables, text
 
-Found = Mapping[str, Any]
 #: Rows shown of one table: more is for `runs export`.
 MOST_ROWS = 2000
 #: Figures shown of a comparison before the fold.
@@ -34,7 +32,7 @@ class ReportError(ValueError):
     """A file that cannot be reported on: which, why, what would be right."""
 
 
-def read_result(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> Result:
     """A run: a result (JSON), a run database, or the folder ``--out`` wrote. Raises ReportError, OSError."""
     if path.is_dir():
         path /= "result.json"
@@ -54,18 +52,18 @@ def read_result(path: Path) -> dict[str, Any]:
         raise ReportError(
             f"{path} is no result of an experiment; make one with: brokersim bench states --out DIR"
         )
-    return dict(found)
+    return Result.from_json(found)
 
 
-def write_report(results: Sequence[Found], path: Path, base: Found | None = None) -> Path:
+def write_report(results: Sequence[Result], path: Path, base: Result | None = None) -> Path:
     """Write the page of one or more results; its path. Raises ValueError (two experiments compared), OSError."""
     path.write_text(page(results, base), encoding="utf-8")
     return path
 
 
-def page(results: Sequence[Found], base: Found | None = None) -> str:
+def page(results: Sequence[Result], base: Result | None = None) -> str:
     """The page as text; with a base each result is compared to it. Raises ValueError for another experiment's."""
-    title = "brokersim: " + ", ".join(str(found["meta"]["experiment"]) for found in results)
+    title = "brokersim: " + ", ".join(found.experiment for found in results)
     if base is not None:
         title += ", compared"
     data = PageData()
@@ -84,12 +82,11 @@ def page(results: Sequence[Found], base: Found | None = None) -> str:
     )
 
 
-def _contents(results: Sequence[Found]) -> str:
+def _contents(results: Sequence[Result]) -> str:
     if len(results) < 2:
         return ""
     lines = "".join(
-        f'<li><a href="#s{at}">{html.escape(str(found["meta"]["experiment"]))}</a></li>'
-        for at, found in enumerate(results)
+        f'<li><a href="#s{at}">{html.escape(found.experiment)}</a></li>' for at, found in enumerate(results)
     )
     return f"<nav><ul>{lines}</ul></nav>\n"
 
@@ -105,30 +102,29 @@ def _help(data: PageData) -> str:
     )
 
 
-def _section(found: Found, number: int, data: PageData, base: Found | None) -> str:
-    meta = found["meta"]
-    parts = [f'<h2 id="s{number}">{html.escape(str(meta["experiment"]))}</h2>']
-    if meta.get("command"):
-        parts.append(f"<p><code>{html.escape(str(meta['command']))}</code></p>")
-    parts.append(f"<p>{html.escape(ran_on(meta))}</p>")
-    if isinstance(found.get("advice"), dict) and found["advice"].get("sentence"):
-        parts.append(f'<p class="note">{html.escape(found["advice"]["sentence"])}</p>')
-    drawn = charts(found)
+def _section(found: Result, number: int, data: PageData, base: Result | None) -> str:
+    """The answer and one picture; what it cannot say alone is below, and folded."""
+    meta = found.meta
+    parts = [f'<h2 id="s{number}">{html.escape(found.experiment)}</h2>']
+    if told := verdict(found):
+        parts.append(f'<p class="verdict">{html.escape(told)}</p>')
     if base is not None:
         parts.append(_compared(compare(found, base)))
-        drawn = overlaid(found, base)
+    drawn = charts(found) if base is None else overlaid(found, base)
     parts += [_chart(chart, data.add(chart, f"c{number}-{chart.name}")) for chart in drawn]
-    parts += _pictures(found, number)
-    if found.get("checks"):
-        parts.append(_checks(found["checks"]))
+    if found.checks:
+        parts.append(_checks(found.checks))
     parts += [_fold(title, rows) for title, rows in tables(found)]
     parts.append(
         _fold("what was run", [{"setting": key, "value": text(value)} for key, value in settings(found)])
     )
+    if meta.get("command"):
+        parts.append(f"<p><code>{html.escape(str(meta['command']))}</code></p>")
+    parts.append(f'<p class="quiet">{html.escape(ran_on(meta))}</p>')
     return "\n".join(parts)
 
 
-# -- curves and pictures
+# -- charts
 
 
 def _chart(chart: Chart, key: str) -> str:
@@ -142,41 +138,29 @@ def _chart(chart: Chart, key: str) -> str:
     return f"<details><summary>{title} ({len(chart.panels)} groups)</summary>{figure}</details>"
 
 
-def _pictures(found: Found, number: int) -> list[str]:
-    try:
-        drawn = pictures(found)
-    except PlotError as error:
-        return [f"<p>{html.escape(str(error))}</p>"]
-    return [
-        f'<figure class="picture" role="img" aria-label="{html.escape(name)}">'
-        f"{_inline(to_svg(figure), f'f{number}-{name}-')}</figure>"
-        for name, figure in drawn
-    ]
-
-
-def _inline(svg: str, prefix: str) -> str:
-    """The svg element alone, its ids made unlike those of other pictures on the page."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{prefix}', body)
-    return re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", body)
-
-
 # -- checks, tables, comparison
 
 
-def _checks(checks: Iterable[Found]) -> str:
-    lines = []
-    for check in checks:
-        mark = '<span class="ok">✓</span>' if check["ok"] else '<span class="bad">✗</span>'
-        journal = f" · journal: {html.escape(check['journal'])}" if check["journal"] else ""
-        why = f" · why: {html.escape(check['why'])}" if not check["ok"] and check.get("why") else ""
-        lines.append(
-            f"<li>{mark} {html.escape(check['sentence'])}"
-            f"<small>{html.escape(check['id'])} · ours: {html.escape(check['ours'])}{journal}{why}</small></li>"
-        )
-    agree = sum(bool(check["ok"]) for check in checks)
-    return f'<h3>What should agree: {agree} of {len(lines)} do</h3>\n<ul class="checks">{"".join(lines)}</ul>'
+def _checks(checks: Sequence[Check]) -> str:
+    """Folded, but for what does not agree."""
+    agree = sum(check.ok for check in checks)
+    apart = "".join(_check(check) for check in checks if not check.ok)
+    parts = [f'<ul class="checks">{apart}</ul>'] if apart else []
+    every = "".join(map(_check, checks))
+    parts.append(
+        f"<details><summary>What should agree: {agree} of {len(checks)} do</summary>"
+        f'<ul class="checks">{every}</ul></details>'
+    )
+    return "\n".join(parts)
+
+
+def _check(check: Check) -> str:
+    journal = f" · journal: {html.escape(check.journal)}" if check.journal else ""
+    why = f" · why: {html.escape(check.why)}" if not check.ok and check.why else ""
+    return (
+        f"<li>{_mark(check.ok)} {html.escape(check.sentence)}"
+        f"<small>{html.escape(check.id)} · ours: {html.escape(check.ours)}{journal}{why}</small></li>"
+    )
 
 
 def _compared(found: Comparison) -> str:
@@ -203,9 +187,9 @@ def _figures(found: Comparison) -> str:
     return "\n".join(parts)
 
 
-def _who(found: Found) -> str:
-    meta = found["meta"]
-    name = meta.get("command") or meta.get("database") or meta["experiment"]
+def _who(found: Result) -> str:
+    meta = found.meta
+    name = meta.get("command") or meta.get("database") or found.experiment
     return f"{name} · {ran_on(meta)}"
 
 
@@ -213,7 +197,7 @@ def _mark(ok: bool) -> str:
     return '<span class="ok">✓</span>' if ok else '<span class="bad">✗</span>'
 
 
-def _fold(title: str, rows: Sequence[Found]) -> str:
+def _fold(title: str, rows: Sequence[Row]) -> str:
     more = f"<p>{len(rows) - MOST_ROWS:,} more rows are in the result.</p>" if len(rows) > MOST_ROWS else ""
     return (
         f"<details><summary>{html.escape(title)} ({len(rows):,} rows)</summary>"
@@ -221,11 +205,11 @@ def _fold(title: str, rows: Sequence[Found]) -> str:
     )
 
 
-def _table(rows: Sequence[Found]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     return f'<div class="wide">{_bare(rows)}</div>'
 
 
-def _bare(rows: Sequence[Found]) -> str:
+def _bare(rows: Sequence[Row]) -> str:
     names = columns(rows)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     body = "".join("<tr>" + "".join(_cell(row.get(name)) for name in names) + "</tr>" for row in rows)

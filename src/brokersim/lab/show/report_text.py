@@ -6,53 +6,44 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from brokersim.lab.keep.compare import Comparison, compare
-from brokersim.lab.show.tables import NOTE, Found, Row, columns, curve_parts, ran_on, settings, tables, text
+from brokersim.lab.result import Check, Result, Row
+from brokersim.lab.show.charts import verdict
+from brokersim.lab.show.tables import NOTE, columns, curve_parts, ran_on, settings, tables, text
 
 MOST_ROWS = 200
 MOST_DIFFERENCES = 50
 
 
-def to_json(results: Sequence[Found], base: Found | None = None) -> dict[str, Any]:
+def to_json(results: Sequence[Result], base: Result | None = None) -> dict[str, Any]:
     """``{"note", "runs"}``, each run without its curves; with a base also ``"compared"``. Raises ValueError."""
     document: dict[str, Any] = {"note": NOTE, "runs": [without_curves(found) for found in results]}
     if base is not None:
-        document["base"] = base["meta"]
+        document["base"] = base.meta
         document["compared"] = [compare(found, base).to_json() for found in results]
     return document
 
 
-def without_curves(found: Found) -> dict[str, Any]:
+def without_curves(found: Result) -> dict[str, Any]:
     """For curves and histograms there is `runs export`."""
     left = {*curve_parts(found), "histograms"}
-    return {key: value for key, value in found.items() if key not in left}
+    return {key: value for key, value in found.to_json().items() if key not in left}
 
 
-def to_markdown(results: Sequence[Found], base: Found | None = None) -> str:
+def to_markdown(results: Sequence[Result], base: Result | None = None) -> str:
     """The figures, checks and differences as Markdown tables. Raises ValueError for results of two experiments."""
     return "\n".join(line for found in results for line in _section(found, base)) + "\n"
 
 
-def _section(found: Found, base: Found | None) -> Iterator[str]:
-    meta = found["meta"]
-    yield from (f"# brokersim: {meta['experiment']}", "", NOTE, "")
+def _section(found: Result, base: Result | None) -> Iterator[str]:
+    meta = found.meta
+    yield from (f"# brokersim: {found.experiment}", "", *_told(verdict(found)), NOTE, "")
     if meta.get("command"):
         yield from (f"    {meta['command']}", "")
     yield from (ran_on(meta), "")
-    if isinstance(found.get("advice"), dict) and found["advice"].get("sentence"):
-        yield from (found["advice"]["sentence"], "")
     if base is not None:
         yield from comparison(compare(found, base))
-    checks = found.get("checks") or []
-    if checks:
-        yield from (f"## What should agree: {sum(bool(one['ok']) for one in checks)} of {len(checks)} do", "")
-        for check in checks:
-            journal = f"; journal: {check['journal']}" if check["journal"] else ""
-            why = f" Why: {check['why']}." if not check["ok"] and check.get("why") else ""
-            yield (
-                f"- {'✓' if check['ok'] else '✗'} {check['id']}: {check['sentence']} "
-                f"(ours: {check['ours']}{journal}){why}"
-            )
-        yield ""
+    if found.checks:
+        yield from _checks(found.checks)
     for name, rows in tables(found):
         yield from (f"## {name}", "", *table(rows[:MOST_ROWS]), "")
         if len(rows) > MOST_ROWS:
@@ -61,9 +52,22 @@ def _section(found: Found, base: Found | None) -> Iterator[str]:
     yield from ("## what was run", "", *table(rows), "")
 
 
+def _told(sentence: str) -> tuple[str, ...]:
+    return (sentence, "") if sentence else ()
+
+
+def _checks(checks: Sequence[Check]) -> Iterator[str]:
+    yield from (f"## What should agree: {sum(one.ok for one in checks)} of {len(checks)} do", "")
+    for check in checks:
+        journal = f"; journal: {check.journal}" if check.journal else ""
+        why = f" Why: {check.why}." if not check.ok and check.why else ""
+        yield f"- {'✓' if check.ok else '✗'} {check.id}: {check.sentence} (ours: {check.ours}{journal}){why}"
+    yield ""
+
+
 def comparison(found: Comparison) -> Iterator[str]:
     """What differs, the farthest apart first."""
-    yield from ("## Compared with the base", "", f"base: {ran_on(found.base['meta'])}", "")
+    yield from ("## Compared with the base", "", f"base: {ran_on(found.base.meta)}", "")
     for row, side in found.only:
         yield f"- only in {side}: {row}"
     for name, was, now in found.checks:

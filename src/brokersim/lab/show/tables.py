@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-Found = Mapping[str, Any]
-Row = Mapping[str, Any]
+from brokersim.lab.result import Result, Row
+
 #: Said about where figures come from, in this order.
 RAN_ON = (
     ("brokersim", "brokersim {}"), ("writer", "{}"), ("python", "CPython {}"), ("cores", "{} cores"),
@@ -15,7 +15,7 @@ RAN_ON = (
 NOTE = "These are figures of brokersim, not of Flux: compare order and ratios, not numbers."
 
 
-def ran_on(meta: Found) -> str:
+def ran_on(meta: Mapping[str, Any]) -> str:
     """``brokersim 0.1.0 · CPython 3.11.2 · 2 cores · virtual clock · seed 0``, as far as it is known."""
     said = [told.format(meta[key]) for key, told in RAN_ON if meta.get(key) is not None]
     plan = meta.get("plan")
@@ -24,25 +24,19 @@ def ran_on(meta: Found) -> str:
     return " · ".join(said)
 
 
-def figures(found: Found) -> list[Row]:
-    """The main table: a row a run, a combination, or a series."""
-    rows = found.get("runs") or found.get("rows") or []
-    return [row for row in rows if isinstance(row, Mapping)]
-
-
-def tables(found: Found) -> list[tuple[str, list[Row]]]:
+def tables(found: Result) -> list[tuple[str, list[Row]]]:
     """All tables with rows, by name: figures first, then every other list of rows there is."""
-    named: list[tuple[str, list[Row]]] = [("figures", figures(found))]
+    named: list[tuple[str, list[Row]]] = [("figures", found.runs)]
     named += [
         (key, list(part))
-        for key, part in found.items()
-        if key not in ("runs", "rows", "checks") and _is_table(part)
+        for key, part in found.parts.items()
+        if key not in ("runs", "rows") and _is_table(part)
     ]
-    for rest, hooks in (found.get("tables") or {}).items():
+    for rest, hooks in (found.parts.get("tables") or {}).items():
         for hook, modules in hooks.items():
             rows: list[Row] = [{"module": name, **counts} for name, counts in modules.items()]
             named.append((f"counters, {rest}, {hook}", rows))
-    for timer, rows in (found.get("histograms") or {}).items():
+    for timer, rows in (found.parts.get("histograms") or {}).items():
         named.append((f"timer {timer} (ms)", rows))
     return [(name, rows) for name, rows in named if rows]
 
@@ -51,19 +45,19 @@ def _is_table(part: Any) -> bool:
     return isinstance(part, list | tuple) and bool(part) and all(isinstance(row, Mapping) for row in part)
 
 
-def curve_parts(found: Found) -> list[str]:
+def curve_parts(found: Result) -> list[str]:
     """The parts of a result that are curves, at whatever depth."""
     return [
-        key for key, part in found.items() if key not in _NO_CURVES and next(curves(part), None) is not None
+        key
+        for key, part in found.parts.items()
+        if key not in _NO_CURVES and next(curves(part), None) is not None
     ]
 
 
 #: Lists of numbers in these are something else.
 _NO_CURVES = {
-    "meta",
     "front",
     "advice",
-    "checks",
     "runs",
     "rows",
     "tables",
@@ -85,9 +79,9 @@ def _is_plain(value: Any) -> bool:
     return not isinstance(value, Mapping)
 
 
-def settings(found: Found) -> list[tuple[str, Any]]:
+def settings(found: Result) -> list[tuple[str, Any]]:
     """What was run and on what: the plan's settings, then the rest."""
-    meta = found["meta"]
+    meta = found.meta
     plan = meta.get("plan")
     planned = plan.items() if isinstance(plan, Mapping) else ()
     return [*planned, *((key, value) for key, value in meta.items() if key not in ("plan", "result"))]

@@ -2,6 +2,9 @@
 
 from importlib.resources import files
 
+#: The parts of the script, each after those it needs.
+PARTS = ("draw", "curves", "figures", "charts")
+
 
 def style() -> str:
     """The page's style sheet."""
@@ -9,5 +12,10 @@ def style() -> str:
 
 
 def script() -> str:
-    """What draws curves, zooms, shows values and hides curves. It fetches nothing."""
-    return files(__name__).joinpath("curves.js").read_text(encoding="utf-8")
+    """What draws charts, zooms, shows values and hides curves. It fetches nothing."""
+    texts = [files(__name__).joinpath(f"{part}.js").read_text(encoding="utf-8") for part in PARTS]
+    return (
+        '"use strict";\n(() => {\n'
+        + "\n".join(text.removeprefix('"use strict";\n') for text in texts)
+        + "})();\n"
+    )

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from brokersim.lab.keep.export import parts
+from brokersim.lab.result import Result
 from brokersim.lab.show.charts import charts
 from brokersim.lab.show.report_text import without_curves
 from brokersim.lab.show.tables import tables
 
 POINTS = [[0.0, 1.0], [2.0, 3.0]]
+FLOOD = {
+    "sender": "bounded",
+    "dialect": "etsy",
+    "offered": 3,
+    "received": 2,
+    "dropped": 1,
+    "buffer_bytes": 4096,
+}
 CHAIN = "timer 100ms, flush 1s, retention {}"
 
 
-def found(experiment: str, **parts_: Any) -> dict[str, Any]:
-    return {"meta": {"experiment": experiment, "plan": {"size": 8, "cores": 12}}, **parts_}
+def found(experiment: str, **parts_: Any) -> Result:
+    return Result(meta={"experiment": experiment, "plan": {"size": 8, "cores": 12}}, parts=parts_)
 
 
 def test_hooks_have_their_metrics_and_kvs_its_counters_with_answers_dashed() -> None:
@@ -57,11 +68,13 @@ def test_hooks_that_take_many_times_as_long_have_charts_of_their_own() -> None:
     ]
 
 
-def chain() -> dict[str, Any]:
+def chain() -> Result:
     states = ("INACTIVE", "SCHED", "RUN", "CLEANUP")
     return found(
         "resolution",
-        runs=[{"timer_s": 0.1, "flush_s": 1.0, "retention_s": length} for length in (60.0, 1.0)],
+        runs=[
+            {"timer_s": 0.1, "flush_s": 1.0, "retention_s": length, "error": 0.1} for length in (60.0, 1.0)
+        ],
         series={CHAIN.format(length): dict.fromkeys(states, POINTS) for length in ("1m", "1s")},
         truth=dict.fromkeys(states, POINTS),
         horizon=9.0,
@@ -73,6 +86,7 @@ def chain() -> dict[str, Any]:
 def test_every_chain_of_intervals_has_its_panels_and_all_curves_go_on_to_the_horizon() -> None:
     drawn = {chart.name: chart for chart in charts(chain())}
     assert list(drawn) == [
+        "resolution-error",
         "resolution-inactive-sched",
         "resolution-run-cleanup",
         "resolution-slots",
@@ -95,15 +109,16 @@ def test_every_chain_of_intervals_has_its_panels_and_all_curves_go_on_to_the_hor
 
 
 def test_parts_of_any_name_are_exported_if_they_are_curves_and_shown_if_they_are_tables() -> None:
-    result = chain() | {
+    more = {
         "front": {"packets": [1, 2]},
         "refused": [{"rule": "0.1s:1d", "reason": "whole seconds only (min 1s)"}],
     }
+    result = attrs.evolve(chain(), parts={**chain().parts, **more})
     names = {row["series"] for row in parts(result)["series"]()}
     assert {"slots.allocated", "cache.flush 1s.load.mean", "RUN", f"{CHAIN.format('1s')}.RUN"} <= names
     assert not any(name.startswith("front") for name in names)
     assert [name for name, _ in tables(result)] == ["figures", "refused"]
-    assert set(without_curves(result)) == {"meta", "runs", "horizon", "refused", "front"}
+    assert set(without_curves(result)) == {"meta", "runs", "horizon", "refused", "front", "checks"}
 
 
 def test_the_traps_have_a_panel_for_each_form() -> None:
@@ -112,6 +127,7 @@ def test_the_traps_have_a_panel_for_each_form() -> None:
         for chart in charts(
             found(
                 "aggregator",
+                runs=[FLOOD],
                 rates={"etsy, bounded": POINTS},
                 creates={"50 a minute": {"kvs": POINTS}, "no limit": {"kvs": POINTS}},
                 signed={"as it is": {"etsy": POINTS}, "0 before it": {"etsy": POINTS}},

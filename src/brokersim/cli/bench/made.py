@@ -1,0 +1,212 @@
+"""Knows how an experiment becomes a command: its options and those all share, its tables; not any experiment.
+
+Options become an Order, once; what came of it is printed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from brokersim.cli.bench.output import FORMATS, clear_progress, print_outcome, progress
+from brokersim.cli.command import Command, examples, list_options, pass_session
+from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.session import Session
+from brokersim.cli.types import Parsed
+from brokersim.lab.experiments.experiment import PRESETS, Choice, Experiment, Number, Option, Read, Whole
+from brokersim.lab.order import Order, OrderError, Places, carry_out, gate, order
+from brokersim.lab.show.plots import PlotError
+from brokersim.lab.sweep.launchers import LaunchError, one_job, submit
+from brokersim.statsd_server.outputs.rundb import RunDatabaseError
+
+F = TypeVar("F", bound=Callable[..., Any])
+LAUNCHERS = ("local", "flux", "slurm")
+#: Options that say where a result goes: not part of what made it.
+_WHERE = ("db", "out", "plot", "baseline", "gate", "json")
+PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+#: What came to nothing for a reason that is told in a line.
+FAILURES = (RuntimeError, OSError, PlotError, RunDatabaseError)
+
+
+def command_of(experiment: Experiment[Any]) -> click.Command:
+    """The experiment's command of ``bench``."""
+
+    def run_it(session: Session, /, **given: Any) -> int | None:
+        return _conduct(session, experiment, given)
+
+    command: Any = pass_session(run_it)
+    own = [option.name for option in experiment.options]
+    command = _shared(command, without=own, unlisted=experiment.unlisted)
+    for option in reversed(experiment.options):
+        command = _option(option)(command)
+    named = click.command(
+        experiment.name, cls=Command, help=experiment.about, **examples(*experiment.examples)
+    )
+    made: click.Command = named(command)
+    return made
+
+
+# -- options
+
+
+def _option(option: Option) -> Callable[[F], F]:
+    return click.option(
+        *option.names, option.name, type=_type(option.kind), metavar=option.metavar, help=option.help or None,
+        hidden=option.is_hidden, default=option.default,
+    )  # fmt: skip
+
+
+def _type(kind: Whole | Number | Choice | Read) -> click.ParamType[Any]:
+    if isinstance(kind, Whole):
+        return click.IntRange(kind.least)
+    if isinstance(kind, Number):
+        return click.FloatRange(kind.least, kind.most, min_open=kind.is_open)
+    return click.Choice(kind.words) if isinstance(kind, Choice) else Parsed(kind.name, kind.parse)
+
+
+def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F:
+    """The options of all experiments; the rarer ones are not in the help, docs/experiments.md has them all.
+
+    ``without``: an experiment has its own form of it. ``unlisted``: it means nothing here, and is answered so.
+    """
+    options: dict[str, Callable[[F], F]] = {
+        "jobs": click.option(
+            "--jobs", type=click.IntRange(1), metavar="N", hidden="jobs" in unlisted, help="how many"
+        ),
+        "seed": click.option(
+            "--seed", type=click.IntRange(0), metavar="N", help="same seed, same bytes  [0]"
+        ),
+        "size": click.option("-s", "--size", type=click.IntRange(1), metavar="N", hidden=True),
+        "reps": click.option(
+            "--reps", type=click.IntRange(1), metavar="N", hidden="reps" in unlisted, help="repetitions  [1]"
+        ),
+        "clock": click.option(
+            "--clock", type=click.Choice(["virtual", "real"]), hidden="clock" in unlisted,
+            help="modelled or measured",
+        ),
+        "preset": click.option("--preset", type=click.Choice(PRESETS), hidden=True),
+        "full": click.option("--full", is_flag=True, help="the journal's parameters (--preset journal)"),
+        "db": click.option("--db", type=PATH, metavar="RUN.db", help="keep the result in a run database"),
+        "out": click.option("--out", type=FOLDER, metavar="DIR", help="keep result.json and plots"),
+        "plot": click.option(
+            "--plot", type=click.Choice(FORMATS), default="html", hidden="plot" in unlisted,
+            help="in DIR  [html]",
+        ),
+        "launcher": click.option("--launcher", type=click.Choice(LAUNCHERS), default="local", hidden=True),
+        "submit": click.option("--submit", is_flag=True, hidden=True),
+        "baseline": click.option(
+            "--baseline", type=PATH, metavar="RUN.db", help="compare with an earlier result"
+        ),
+        "gate": click.option("--gate", is_flag=True, help="exit 1 if it got worse"),
+    }  # fmt: skip
+    for name in reversed(options):
+        if name not in without:
+            command = options[name](command)
+    return list_options(command)
+
+
+# -- one order
+
+
+def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, Any]) -> int | None:
+    """Run an experiment as told, keep and compare what it found, print it; 1 if ``--gate`` is not passed."""
+    context = click.get_current_context()
+    if given["launcher"] != "local":
+        launch(session, context, given)
+        return None
+    try:
+        outcome = carry_out(_order(experiment, given, context), progress(session))
+    except OrderError as error:
+        raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
+    except FAILURES as error:
+        raise CommandError(str(error), code=FAILED) from None
+    finally:
+        clear_progress(session)
+    if session.json:
+        session.emit(outcome.to_json())
+    else:
+        print_outcome(session, experiment, outcome, given["baseline"])
+    return passed(session, gate(outcome)) if given["gate"] else None
+
+
+def passed(session: Session, why_not: str) -> int | None:
+    """1 and a line if there is a reason not to pass."""
+    if why_not:
+        session.say(f"gate: {why_not}")
+    return 1 if why_not else None
+
+
+def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click.Context) -> Order:
+    common = ("jobs", "seed", "size", "clock")
+    fields = {name: given[name] for name in common if given.get(name) is not None}
+    for option in experiment.options:
+        fields |= option.fields(given[option.name])
+    return order(
+        experiment,
+        fields,
+        preset=preset_of(given),
+        reps=given["reps"],
+        places=places_of(given),
+        command=shlex.join(["brokersim", *rebuilt(context, without=_WHERE)]),
+    )
+
+
+def places_of(given: Mapping[str, Any]) -> Places:
+    """Where the result goes, as told."""
+    return Places(
+        database=given["db"], folder=given["out"], pictures=given["plot"], baseline=given["baseline"]
+    )
+
+
+def preset_of(given: Mapping[str, Any]) -> str:
+    """The preset's name, or usage_error for two at once."""
+    if given["full"] and given["preset"] == "small":
+        raise usage_error("--full is --preset journal; give one of --full and --preset small")
+    return "journal" if given["full"] else given["preset"] or "small"
+
+
+# -- handed to an engine
+
+
+def rebuilt(context: click.Context, without: Sequence[str] = ()) -> list[str]:
+    """The words of this very command, as given, but for some options."""
+    words = context.command_path.split()[1:]
+    for param in context.command.params:
+        value = context.params.get(param.name or "")
+        is_given = context.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
+        if not is_given or param.name in without or value is None:
+            continue
+        if isinstance(param, click.Option):
+            words += [param.opts[-1]] if param.is_flag else [param.opts[-1], _written(value)]
+        else:
+            words.append(_written(value))
+    return words
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_written, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def launch(session: Session, context: click.Context, given: Mapping[str, Any]) -> None:
+    """Print, or with ``--submit`` hand over, the command that has an engine run this one."""
+    if given["db"] is None and given["out"] is None:
+        raise usage_error(
+            f"--launcher {given['launcher']} needs --db RUN.db or --out DIR: its output is not here"
+        )
+    words = rebuilt(context, without=("launcher", "submit"))
+    command = one_job(
+        given["launcher"], context.info_name or "bench", [sys.executable, "-m", "brokersim", *words]
+    )
+    try:
+        session.out(submit(command) if given["submit"] else shlex.join(command))
+    except (LaunchError, OSError) as error:
+        raise CommandError(str(error), code=FAILED) from None

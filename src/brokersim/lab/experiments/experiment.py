@@ -1,0 +1,233 @@
+"""Knows what an experiment is: a value with its plan, run, options, columns, charts and verdict; runs none.
+
+The commands of ``bench`` and the chapters of the journal's book are made from these values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from brokersim.lab.result import Result, Row, Say, silent
+from brokersim.lab.show.chart import Chart
+from brokersim.protocol.duration import parse_duration
+
+PRESETS = ("small", "journal")
+P = TypeVar("P")
+Fields = Mapping[str, Any]
+
+
+# -- options
+
+
+@attrs.frozen
+class Whole:
+    """A whole number, at least ``least``."""
+
+    least: int = 1
+
+
+@attrs.frozen
+class Number:
+    """A number between two others."""
+
+    least: float
+    most: float | None = None
+    #: ``least`` itself is too little.
+    is_open: bool = False
+
+
+@attrs.frozen
+class Choice:
+    """One of these words."""
+
+    words: tuple[str, ...]
+
+
+@attrs.frozen
+class Read:
+    """Text that a function reads; it raises ValueError saying what would be right. ``name`` is for people."""
+
+    name: str
+    parse: Callable[[str], Any]
+
+
+def _durations(text: str) -> tuple[float, ...]:
+    return tuple(parse_duration(one) for one in text.split(","))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+DURATION = Read("FSD", parse_duration)
+DURATIONS = Read("durations", _durations)
+WORDS = Read("list", _words)
+
+
+@attrs.frozen(kw_only=True)
+class Option:
+    """An option of one experiment. ``to_fields`` makes fields of the Plan from its value; None was not given."""
+
+    names: tuple[str, ...]
+    kind: Whole | Number | Choice | Read
+    metavar: str | None = None
+    help: str = ""
+    is_hidden: bool = False
+    default: Any = None
+    #: The Plan's field, if it is not the option's own name.
+    field: str = ""
+    to_fields: Callable[[Any], Fields] | None = None
+
+    @property
+    def name(self) -> str:
+        """As Python knows it: ``--run-time`` is ``run_time``."""
+        return self.field or self.names[-1].lstrip("-").replace("-", "_")
+
+    def fields(self, value: Any) -> Fields:
+        """What a given value means to the Plan."""
+        if value is None:
+            return {}
+        return {self.name: value} if self.to_fields is None else self.to_fields(value)
+
+
+# -- tables
+
+
+@attrs.frozen
+class Column:
+    """A column of a table for people: its title, the row's key, how the value is written."""
+
+    title: str
+    key: str
+    how: str = ""
+
+    def cell(self, row: Row) -> str:
+        value = row.get(self.key)
+        return "-" if value is None else format(value, self.how)
+
+
+def columns(*triples: tuple[str, str, str]) -> tuple[Column, ...]:
+    """``("wall s", "wall_s", ".2f")`` each."""
+    return tuple(Column(*one) for one in triples)
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """One more table of a result, below the main one."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+# -- the value
+
+
+def _no_tables(_found: Result) -> Iterable[Table]:
+    return ()
+
+
+@attrs.frozen(kw_only=True)
+class Experiment(Generic[P]):
+    """One experiment, whole.
+
+    ``about`` is a sentence of help, ``examples`` are commands with their meaning, ``covers`` ids of the journal's
+    checklist and laws. ``plan`` is the frozen class that its options fill, ``journal`` the fields of the preset of that
+    name. ``run`` gets a plan, whom to tell how far it is, and over how many processes it may spread.
+
+    ``verdict`` says in plain words what was found, ``charts`` has the main picture first, and both work on results of
+    older versions that were kept. ``unlisted`` are options of all experiments that mean nothing here: they are answered
+    so, and are not in the help.
+    """
+
+    name: str
+    about: str
+    examples: tuple[tuple[str, str], ...]
+    covers: tuple[str, ...]
+    plan: type[P]
+    run: Callable[[P, Say, int], Result]
+    columns: tuple[Column, ...]
+    verdict: Callable[[Result], str]
+    charts: Callable[[Result], Iterable[Chart]]
+    options: tuple[Option, ...] = ()
+    tables: Callable[[Result], Iterable[Table]] = _no_tables
+    journal: Fields = attrs.field(factory=dict)
+    #: Fields it has in the book, where everything is the same to the byte.
+    book: Fields = attrs.field(factory=dict)
+    unlisted: tuple[str, ...] = ()
+
+    def make_plan(self, given: Fields, preset: str = "small") -> P:
+        """The preset's Plan with ``given`` put over it. Raises ValueError for what cannot be."""
+        for name in given:
+            if not self.has(name):
+                raise ValueError(_unknown(self.name, name))
+        clock, clocks = given.get("clock"), self.clocks
+        if clock is not None and clock not in clocks:
+            raise ValueError(f"--clock {clock}: {self.name} has a meaning under the {clocks[0]} clock only")
+        return self.plan(**{**(self.journal if preset == "journal" else {}), **given})
+
+    def find(self, plan: P, say: Say = silent, workers: int = 1) -> Result:
+        """Run it. A program may ask for more than one worker behind ``if __name__ == "__main__"`` only."""
+        return self.run(plan, say, workers)
+
+    def has(self, field: str) -> bool:
+        """Its Plan knows such a field."""
+        return field in _fields(self.plan)
+
+    @property
+    def clocks(self) -> tuple[str, ...]:
+        """The clocks its Plan can be run on."""
+        validator: Any = _fields(self.plan)["clock"].validator
+        return tuple(validator.options)
+
+    @property
+    def has_own_reps(self) -> bool:
+        """Its Plan knows repetitions; of others the whole is repeated."""
+        return self.has("reps")
+
+
+def _fields(plan: Any) -> Mapping[str, Any]:
+    return attrs.fields_dict(plan)
+
+
+#: What an option means that not every experiment has.
+_MEANING = {
+    "jobs": "it submits none",
+    "size": "it looks at one broker",
+    "clock": "its clock is given",
+    "seed": "nothing in it is drawn",
+}
+
+
+def _unknown(experiment: str, field: str) -> str:
+    why = _MEANING.get(field, "its plan has no such field")
+    return f"bench {experiment} has no --{field.replace('_', '-')}: {why}"
+
+
+def repeated(
+    experiment: Experiment[Any], plan: Any, reps: int, say: Say = silent, workers: int = 1
+) -> Result:
+    """The experiment with as many seeds: ``seed``, ``seed`` + 1, …; in real time as many runs.
+
+    The first run's figures are the result; a check agrees if it does in every run, and says in how many it did.
+    ``repetitions`` has the rows of all.
+    """
+    if reps == 1 or experiment.has_own_reps:
+        return experiment.find(plan, say, workers)
+    found = []
+    for rep in range(reps):
+        say(f"run {rep + 1} of {reps}")
+        found.append(experiment.find(attrs.evolve(plan, seed=plan.seed + rep), say, workers))
+    first = found[0]
+    checks = tuple(map(_agreed, zip(*(one.checks for one in found), strict=True)))
+    parts = {**first.parts, "repetitions": [one.parts["runs"] for one in found]}
+    return attrs.evolve(first, parts=parts, checks=checks)
+
+
+def _agreed(same: tuple[Any, ...]) -> Any:
+    agree = sum(one.ok for one in same)
+    told = f"{same[0].ours} ({agree} of {len(same)} runs agree)"
+    return attrs.evolve(same[0], ok=agree == len(same), ours=told)

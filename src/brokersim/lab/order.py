@@ -1,0 +1,146 @@
+"""Knows what is wanted of one experiment, from its plan to where its result goes, and carries it out; prints nothing.
+
+A door reads what a person said into an `Order` once; from there on nothing returns to the door but the `Outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from brokersim.lab.experiments.experiment import Experiment, repeated
+from brokersim.lab.keep.baseline import BaselineError, Difference, compare
+from brokersim.lab.keep.files import write_files
+from brokersim.lab.keep.kept import KeptError, keep, read_kept
+from brokersim.lab.result import Result, Say, silent
+from brokersim.lab.sweep.sweep import cores
+
+
+class OrderError(ValueError):
+    """What was asked for cannot be: what, and what would be right. Nothing was run."""
+
+
+@attrs.frozen(kw_only=True)
+class Places:
+    """Where a result goes: a new run database, a folder with its files and pictures of a kind (html, svg, png, none).
+
+    ``baseline`` is an earlier result to hold it against.
+    """
+
+    database: Path | None = None
+    folder: Path | None = None
+    pictures: str = "html"
+    baseline: Path | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Order:
+    """One experiment, ready to run: ``before`` is the baseline, read by now. ``command`` is what a person typed."""
+
+    experiment: Experiment[Any]
+    plan: Any
+    reps: int = 1
+    places: Places = attrs.field(factory=Places)
+    before: Result | None = None
+    command: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of an order. ``differences`` are those to the baseline, worse ones first; None without one."""
+
+    result: Result
+    differences: tuple[Difference, ...] | None = None
+    files: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The result, with the differences if there was a baseline."""
+        document = self.result.to_json()
+        if self.differences is not None:
+            document["differences"] = [attrs.asdict(one) for one in self.differences]
+        return document
+
+
+def order(
+    experiment: Experiment[Any],
+    fields: Mapping[str, Any],
+    *,
+    preset: str = "small",
+    reps: int | None = None,
+    places: Places | None = None,
+    command: str = "",
+) -> Order:
+    """Check what is wanted before anything is run: a mistyped name must not cost the run. Raises OrderError."""
+    places = places or Places()
+    if reps is not None and experiment.has_own_reps:
+        fields = {**fields, "reps": reps}
+    try:
+        plan = experiment.make_plan(fields, preset)
+    except ValueError as error:
+        raise OrderError(str(error)) from None
+    before = None if places.baseline is None else read_baseline(places.baseline)
+    if places.database is not None and places.database.exists():
+        raise OrderError(
+            f"{places.database} exists: a run database holds one run; choose a new name or move it away"
+        )
+    return Order(
+        experiment=experiment, plan=plan, reps=reps or 1, places=places, before=before, command=command
+    )
+
+
+def read_baseline(path: Path) -> Result:
+    """The earlier result. Raises OrderError."""
+    try:
+        return read_kept(path)
+    except KeptError as error:
+        raise OrderError(f"--baseline: {error}") from None
+    except OSError as error:
+        raise OrderError(f"--baseline {path}: {error.strerror}") from None
+
+
+def carry_out(wanted: Order, say: Say = silent) -> Outcome:
+    """Run it, keep what it found, hold it against the baseline.
+
+    Raises OrderError for a plan that turns out not to be possible, or a baseline of another experiment; RuntimeError,
+    OSError, PlotError or RunDatabaseError for what failed.
+    """
+    try:
+        found = repeated(wanted.experiment, wanted.plan, wanted.reps, say, cores())
+    except ValueError as error:
+        raise OrderError(str(error)) from None
+    if wanted.command:
+        found = found.with_meta(command=wanted.command)
+    return kept(found, wanted.places, wanted.before)
+
+
+def kept(found: Result, places: Places, before: Result | None = None) -> Outcome:
+    """A result put where it goes and held against an earlier one. Raises what `carry_out` does."""
+    files: list[Path] = []
+    if places.database is not None:
+        keep(found, places.database)
+        files.append(places.database)
+    if places.folder is not None:
+        files += write_files([found], places.folder, places.pictures)
+    return Outcome(result=found, differences=differences(found, before), files=tuple(files))
+
+
+def differences(found: Result, before: Result | None) -> tuple[Difference, ...] | None:
+    """To an earlier result of the same experiment; None without one. Raises OrderError for another's."""
+    if before is None:
+        return None
+    try:
+        return tuple(compare(found, before))
+    except BaselineError as error:
+        raise OrderError(f"--baseline: {error}") from None
+
+
+def gate(outcome: Outcome) -> str:
+    """Why it does not pass: it is worse than the baseline, or without one a check fails. Empty if it passes."""
+    if outcome.differences is not None:
+        worse = sum(one.is_worse for one in outcome.differences)
+        return f"{worse} worse than the baseline" if worse else ""
+    failed = outcome.result.failed()
+    return f"{len(failed)} do not agree: {', '.join(failed)}" if failed else ""
