@@ -18,11 +18,12 @@ from brokersim import version
 from brokersim.host import outside
 from brokersim.host.blocking import Workers
 from brokersim.host.course import FINALIZING, Done, Loaded
+from brokersim.host.deferral import Deferral
 from brokersim.host.handle import Handle
 from brokersim.host.life import Module
-from brokersim.host.loader import Loader, default_name
+from brokersim.host.loader import FLUX_NAMES, Loader, NeedsFlux, default_name
 from brokersim.host.ports import Watching
-from brokersim.host.remote import RemoteModule, loader_name
+from brokersim.host.remote import FLUX, RemoteModule, loader_name
 from brokersim.host.remote_handle import Wire
 from brokersim.host.waits import Occurrence
 from brokersim.protocol import topology
@@ -37,6 +38,7 @@ from brokersim.reactor.loop import NS, Reactor
 from brokersim.reactor.run import Runner
 from brokersim.reactor.watchdog import watchdog
 from brokersim.routing import logring
+from brokersim.routing.attributes import DEFAULTS, check_start
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.link import DEFAULT_LATENCY
 from brokersim.routing.sink import MemorySink, NullSink, Sink
@@ -74,7 +76,9 @@ class Settings:
     clock: ClockKind = attrs.field(factory=lambda: ClockKind(1.0))
     seed: int = 0
     modules: tuple[str, ...] = DEFAULT_MODULES
+    #: Searched before the shipped modules, and behind them.
     module_path: tuple[Path, ...] = ()
+    last_module_path: tuple[Path, ...] = ()
     hook: str = attrs.field(default="prepare", converter=check_hook)
     latency: float = attrs.field(default=DEFAULT_LATENCY, validator=attrs.validators.ge(0))
     cost: CostModel | None = None
@@ -90,6 +94,9 @@ class Settings:
 
 class Launcher(Protocol):
     """Starts processes for modules."""
+
+    def has_flux(self) -> bool:
+        """There is a ``flux`` whose loader can be used."""
 
     def command(self, loader: str, path: Path) -> tuple[str, ...]:
         """What runs a module file; ``loader`` is ours or ``flux``. Raises RequestError if it cannot."""
@@ -118,7 +125,7 @@ class Instance(Whole):
         self.reactor = Reactor()
         self.runner = Runner(self.reactor, _clock(settings.clock))
         self.epoch = VIRTUAL_EPOCH if settings.clock.is_virtual else time.time()
-        self.loader = Loader(settings.module_path)
+        self.loader = Loader(settings.module_path, settings.last_module_path)
         #: Stacks for callbacks that may wait for answers.
         self.workers = Workers()
         self.stopped = trio.Event()
@@ -128,7 +135,10 @@ class Instance(Whole):
         self._nodes: dict[int, Node] = {}
         self._tasks: trio.Nursery | None = None
         self._modules: list[dict[str, Loaded]] = [{} for _ in range(self.size)]
+        self._deferrals: dict[Handle, Deferral] = {}
         self._brokers: list[Broker] = []
+        #: Broker attributes that all ranks have.
+        self.common_attributes = self._common_attributes()
         for rank in range(self.size):
             self._brokers.append(Broker(self, rank, speaker))
         for broker in self._brokers:
@@ -195,36 +205,46 @@ class Instance(Whole):
             "masks": masks,
         }
 
-    def _set_attributes(self, broker: Broker) -> None:
-        fixed = {
-            "rank": broker.rank,
+    def _common_attributes(self) -> dict[str, str]:
+        """Attributes of all ranks. Raises RequestError(EINVAL) for one that an instance cannot be started with."""
+        for name, value in self.settings.attributes.items():
+            check_start(name, value)
+        common = {
+            **DEFAULTS,
             "size": self.size,
-            "tbon.fanout": self.fanout,
-            "tbon.level": topology.depth(broker.rank, self.fanout),
             "hostlist": f"sim[0-{self.size - 1}]" if self.size > 1 else "sim0",
-            "content.hash": "sha1",
-            "instance-level": 0,
             "security.owner": self.owner,
             "version": version.VERSION,
+            "broker.mapping": f"[[0,1,{self.size},1]]",
+            "broker.pid": os.getpid(),
+            "broker.quorum": self.size,
+            "broker.starttime": f"{self.epoch:.6f}",
+            "broker.uuid": self.uuid(0, "instance"),
+            "tbon.topo": f"kary:{self.fanout}",
+            "tbon.maxlevel": topology.depth(self.size - 1, self.fanout),
             "clock": self.settings.clock,
             "seed": self.seed,
             "jobs": jobs_of(self.settings.jobs, self.settings.clock),
-            "broker.pid": os.getpid(),
+            "hook": self.hook,
+            "resources": self.settings.resources,
+            **self.settings.attributes,
+        }
+        if self.settings.state_dir is not None:
+            common["statedir"] = str(self.settings.state_dir)
+        return {name: str(value) for name, value in sorted(common.items())}
+
+    def _set_attributes(self, broker: Broker) -> None:
+        rank = broker.rank
+        fixed = {
+            "rank": rank,
+            "hostname": f"sim{rank}",
+            "tbon.level": topology.depth(rank, self.fanout),
+            "tbon.descendants": topology.subtree_size(rank, self.fanout, self.size) - 1,
         }
         if broker.parent is not None:
             fixed["tbon.parent"] = broker.parent.peer.rank
         for name, value in fixed.items():
             broker.attributes.fix(name, str(value))
-        settable = {
-            "broker.starttime": f"{self.epoch:.6f}",
-            "hook": self.hook,
-            "resources": str(self.settings.resources),
-            **self.settings.attributes,
-        }
-        for name, text in settable.items():
-            broker.attributes.set(name, text)
-        if self.settings.state_dir is not None:
-            broker.attributes.fix("statedir", str(self.settings.state_dir))
 
     # -- modules
 
@@ -233,18 +253,30 @@ class Instance(Whole):
         return list(self._modules[rank].values())
 
     def module(self, rank: int, name: str) -> Loaded:
-        """Raises RequestError(ENOENT) that names the modules there are."""
-        module = self._modules[rank].get(name)
+        """By name, or by the path of its file as Flux's command does. Raises RequestError(ENOENT) that names all."""
+        module = self._modules[rank].get(FLUX_NAMES.get(name, name)) or self._modules[rank].get(name)
+        if module is None and "/" in name:
+            path = Path(os.path.realpath(name))
+            module = next((one for one in self.modules(rank) if one.path == path), None)
         if module is None:
             known = ", ".join(self._modules[rank]) or "none"
             raise RequestError(ENOENT, f"no module {name!r} on rank {rank}; loaded: {known}")
         return module
 
     def load_module(self, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done) -> None:
-        """Load a file; ``done(error)`` is called when it runs or has failed. Raises RequestError at once if it can."""
+        """Load a file; ``done(error)`` is called when it runs or has failed. Raises RequestError at once if it can.
+
+        A shared object, or a file that needs Flux's C binding, is run by Flux's own loader if there is one.
+        """
         file = self.loader.find(path)
         name = self._free_name(rank, name or default_name(file))
-        code = self.loader.load(file)
+        try:
+            code = self.loader.load(file)
+        except NeedsFlux:
+            if self.launcher is None or not self.launcher.has_flux() or self.settings.clock.is_virtual:
+                raise
+            self.load_process(FLUX, rank, path, args, name, done)
+            return
         self._modules[rank][name] = Module(
             self.broker(rank), name, code, args, done, partial(self._forget, rank)
         )
@@ -277,8 +309,22 @@ class Instance(Whole):
 
     def _forget(self, rank: int, module: Loaded) -> None:
         """A module has ended."""
+        self._end_deferral(module.handle)
         if self._modules[rank].get(module.name) is module:
             del self._modules[rank][module.name]
+
+    def defer(self, rank: int, name: str, is_wanted: bool) -> None:
+        """Keep requests from a module until told otherwise (flux-core's module.debug). Raises RequestError(ENOENT)."""
+        handle = self.module(rank, name).handle
+        if not is_wanted:
+            self._end_deferral(handle)
+        elif handle not in self._deferrals:
+            self._deferrals[handle] = Deferral(self.broker(rank), handle)
+
+    def _end_deferral(self, handle: Handle) -> None:
+        deferral = self._deferrals.pop(handle, None)
+        if deferral is not None:
+            deferral.end()
 
     async def load(
         self,

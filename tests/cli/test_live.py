@@ -141,9 +141,9 @@ def test_status_uptime_version(live: Run) -> None:
 
 def test_attributes(live: Run) -> None:
     assert live("getattr", "size") == (0, "3\n", "")
-    assert live("setattr", "mine", "3").code == 0
-    assert live("getattr", "mine").out == "3\n"
-    assert {"rank", "size", "tbon.fanout"} <= set(live("lsattr", "--json").json["names"])
+    assert live("setattr", "test.mine", "3").code == 0
+    assert live("getattr", "test.mine").out == "3\n"
+    assert {"rank", "size", "tbon.topo"} <= set(live("lsattr", "--json").json["names"])
     assert live("setattr", "rank", "3").err.startswith("error: attribute 'rank' cannot be changed (EPERM)")
     assert live("getattr", "sise").err.splitlines()[1] == "  hint: a similar one is set: size"
 

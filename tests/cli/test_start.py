@@ -62,12 +62,12 @@ def test_defaults(started: Started, run: Run) -> None:
 def test_every_option(started: Started, run: Run, tmp_path: Path) -> None:
     words = shlex.split(
         "-s 8 -k kary:3 -m kvs,cron -M . --clock virtual --seed 7 --hook timer:0.5s --stats 127.0.0.1:8125 "
-        "--fake-resources 8x12x1 -S a.b=1 -S c=d=e --conf x.y=3 --conf x.z=text --statedir st --"
+        "--fake-resources 8x12x1 -S test.b=1 -S test.c=d=e --conf x.y=3 --conf x.z=text --statedir st --"
     )
     assert run("start", *words, "./test.sh", "-x", "--json").code == 0
     assert started.options == StartOptions(
         size=8, fanout=3, clock="virtual", seed=7, hook="timer:0.5s", stats="127.0.0.1:8125",
-        modules=("kvs", "cron"), module_path=(Path("."),), attrs={"a.b": "1", "c": "d=e"},
+        modules=("kvs", "cron"), module_path=(Path("."),), attrs={"test.b": "1", "test.c": "d=e"},
         conf={"x": {"y": 3, "z": "text"}}, resources="8x12x1", state_dir=Path("st"),
         command=("./test.sh", "-x", "--json"),
     )  # fmt: skip

@@ -358,12 +358,12 @@ def test_attributes_configuration_services_and_the_rest_of_the_handle(file: Any)
         @request_handler("all")
         def all(self, msg):
             h = self.handle
-            h.attr_set("mine", "1")
-            found = [h.get_rank(), h.attr_get("mine"), h.conf_get("a.b"), h.conf_get("no", default=3)]
+            h.attr_set("test.mine", "1")
+            found = [h.get_rank(), h.attr_get("test.mine"), h.conf_get("a.b"), h.conf_get("no", default=3)]
             found.append(h.flux_get_size())
-            h.attr_remove("mine")
+            h.attr_remove("test.mine")
             try:
-                h.attr_get("mine")
+                h.attr_get("test.mine")
             except OSError as error:
                 found.append(error.errno)
             h.service_register("extra").get()

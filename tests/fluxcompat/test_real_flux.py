@@ -116,8 +116,8 @@ def test_a_command_of_fluxs_own_runs(uri: str, words: tuple[str, ...], part: str
 
 
 def test_attributes_and_the_log_are_written(uri: str) -> None:
-    flux(uri, "setattr", "real.attribute", "5")
-    assert flux(uri, "getattr", "real.attribute").strip() == "5"
+    flux(uri, "setattr", "test.real", "5")
+    assert flux(uri, "getattr", "test.real").strip() == "5"
     flux(uri, "dmesg", "--clear")
     flux(uri, "logger", "--severity=err", "hello from flux")
     assert "hello from flux" in flux(uri, "dmesg")

@@ -56,11 +56,11 @@ def test_attributes_getattr_lsattr_setattr(client: MinimalClient) -> None:
     for name, value in (("size", "2"), ("rank", "0"), ("content.hash", "sha1"), ("instance-level", "0")):
         assert client.rpc("attr.get", {"name": name}) == {"value": value, "flags": 1}
     assert client.raw("attr.get", {"name": "nosuch"}).errnum == 2
-    assert client.raw("attr.set", {"name": "my.own", "value": "1"}).payload is None
-    assert client.rpc("attr.get", {"name": "my.own"}) == {"value": "1", "flags": 0}
-    assert "my.own" in client.rpc("attr.list")["names"]
-    client.rpc("attr.rm", {"name": "my.own"})
-    assert client.errnum("attr.get", {"name": "my.own"}) == 2
+    assert client.raw("attr.set", {"name": "test.own", "value": "1"}).payload is None
+    assert client.rpc("attr.get", {"name": "test.own"}) == {"value": "1", "flags": 0}
+    assert "test.own" in client.rpc("attr.list")["names"]
+    client.rpc("attr.rm", {"name": "test.own"})
+    assert client.errnum("attr.get", {"name": "test.own"}) == 2
     assert client.errnum("attr.set", {"name": "rank", "value": "7"}) == 1
 
 

@@ -667,3 +667,39 @@ def test_a_module_that_was_taken_out_of_sys_modules_is_imported_again(tmp_path):
     for name in [name for name in sys.modules if "_late" in name and name.startswith("_brokersim_module_")]:
         del sys.modules[name]
     live(ask)
+
+
+def test_requests_of_a_deferred_module_wait_and_are_answered_in_order_later():
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        handle = instance.broker(0).module("kinds")
+        before = handle.counts[1]
+        answers: list[int] = []
+        await client.call("module.debug", {"name": "kinds", "defer": True})
+        await client.call("module.debug", {"name": "kinds", "defer": True})
+        for number in range(3):
+            client.request("kinds.ping", {"n": number}, lambda answer, _: answers.append(answer.payload["n"]))
+        await instance.sleep(1)
+        assert (answers, handle.counts[1]) == ([], before)
+        await client.call("module.debug", {"name": "kinds", "defer": False})
+        await instance.sleep(1)
+        assert (answers, handle.counts[1]) == ([0, 1, 2], before + 3)
+        await client.call("module.debug", {"name": "kinds", "defer": True})
+        client.request("kinds.sync", None, lambda answer, _: answers.append(answer.errnum))
+        await client.call("module.remove", {"name": "kinds"})
+        await instance.sleep(1)
+        assert answers == [0, 1, 2, 38]  # as any that still waits when its module goes
+        with refused(ENOENT, "no module 'kinds'"):
+            await client.call("module.debug", {"name": "kinds", "defer": True})
+
+    live(body, "kinds")
+
+
+def test_a_module_is_removed_by_the_path_of_its_file():
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await client.call("module.load", {"path": KINDS, "name": "other"})
+        await client.call("module.remove", {"name": KINDS})
+        assert states(instance) == {}
+
+    live(body)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import brokersim
 from brokersim.host.remote import RemoteModule, loader_name
 from brokersim.instance import Instance, Settings
-from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EPROTO, RequestError
+from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, ENOTSUP, EPROTO, RequestError
 from brokersim.protocol.message import (
     CONTROL,
     EVENT,
@@ -74,6 +74,9 @@ class FakeLauncher:
     def __init__(self) -> None:
         self.wires: list[FakeWire] = []
 
+    def has_flux(self) -> bool:
+        return True
+
     def command(self, loader: str, path: Path) -> tuple[str, ...]:
         return (loader, str(path))
 
@@ -107,6 +110,34 @@ def live(
                     wire.exit()
 
     loaded: list[int] = []
+
+    brokersim.run(main, clock="real")
+
+
+def test_a_file_that_only_flux_can_run_is_given_to_its_loader_where_there_is_one(tmp_path: Path) -> None:
+    shared = tmp_path / "near.so"
+    shared.touch()
+
+    async def main() -> None:
+        launcher = FakeLauncher()
+        for has_flux in (True, False):
+            launcher.has_flux = lambda found=has_flux: found  # type: ignore[method-assign,misc]
+            async with Instance(Settings(modules=()), launcher=launcher).running() as instance:
+                errors: list[tuple[int, str | None]] = []
+                instance.client().request(
+                    "module.load",
+                    {"path": str(shared), "args": []},
+                    lambda answer, _, errors=errors: errors.append((answer.errnum, answer.payload_str)),
+                )
+                while len(launcher.wires) == 0 and not errors:
+                    await instance.sleep(0)
+                if has_flux:
+                    wire = launcher.wires.pop()
+                    assert instance.module(0, str(shared)).loader == "flux"  # type: ignore[attr-defined]
+                    wire.exit()
+                else:
+                    assert errors[0][0] == ENOTSUP
+                    assert "is a module in C: it needs the loader of a flux" in (errors[0][1] or "")
 
     brokersim.run(main, clock="real")
 

@@ -175,11 +175,11 @@ class Native(BrokerModule):
     @request_handler("attrs")
     def attrs(self, msg):
         h = self.handle
-        h.attr_set("color", "red")
-        before = h.attr_get("color")
-        h.attr_remove("color")
+        h.attr_set("test.color", "red")
+        before = h.attr_get("test.color")
+        h.attr_remove("test.color")
         h.service_register("more")
-        self.handle.respond(msg, {"before": before, "after": h.attr_get("color"), "random": h.random.random()})
+        self.handle.respond(msg, {"before": before, "after": h.attr_get("test.color"), "random": h.random.random()})
 """
 
 

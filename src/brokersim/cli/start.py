@@ -20,6 +20,7 @@ from brokersim.net.options import StartOptions
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
 _SEED_VARIABLE: Final = "BROKERSIM_SEED"
+_TOPO: Final = ("tbon.topo", "tbon.fanout")
 _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 
 
@@ -83,7 +84,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
     file = config.start
     settings: dict[str, Any] = {
         "size": _first(given["size"], file.get("size")),
-        "fanout": _first(_fanout(given["fanout"]), file.get("fanout")),
+        "fanout": _first(_fanout(given["fanout"]), _topo(given["attributes"]), file.get("fanout")),
         "clock": _first(given["clock"], file.get("clock")),
         "seed": _first(given["seed"], _seed(), file.get("seed"), _today()),
         "hook": _first(given["hook"], file.get("hook")),
@@ -95,7 +96,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "jobs": _first(given["jobs"], file.get("jobs")),
         "attrs": {
             **{key: str(value) for key, value in file.get("attrs", {}).items()},
-            **dict(given["attributes"]),
+            **{key: value for key, value in given["attributes"] if key not in _TOPO},
         },
         "conf": _conf(config.conf, given["conf"]),
         "state_dir": _path(_first(given["state_dir"], file.get("state_dir"))),
@@ -136,6 +137,12 @@ def _fanout(text: str | None) -> int | None:
     if not (number.isascii() and number.isdecimal()):
         raise usage_error(f"not a fan-out: {text!r}; give K or kary:K (2)", attempt="brokersim start --help")
     return int(number)
+
+
+def _topo(attributes: tuple[tuple[str, str], ...]) -> int | None:
+    """The fan-out as Flux's attributes give it: ``kary:K``, or K alone as it was before."""
+    text = next((value for key, value in reversed(attributes) if key in _TOPO), None)
+    return _fanout(text)
 
 
 def _modules(text: str | None) -> tuple[str, ...] | None:

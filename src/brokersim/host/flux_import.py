@@ -65,11 +65,18 @@ class _Finder:
             return None
         self._imported.names.append(name)
         ours = f"{_API}.{rest}" if rest else _API
-        if importlib.util.find_spec(ours) is None:
+        if not _is_there(ours):
             raise ModuleNotFoundError(
                 f"{name} is not supported by brokersim; see docs/flux-compat.md", name=name
             )
         return ModuleSpec(name, _Copier(ours), is_package=True)
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # below a module that is no package
+        return False
 
 
 class _Copier(Loader):
@@ -88,7 +95,8 @@ class _Copier(Loader):
         )
 
 
-def _is_flux(name: str) -> bool:
+def is_flux(name: str) -> bool:
+    """A name of Flux's Python package."""
     return name.partition(".")[0] in ("flux", "_flux")
 
 
@@ -97,12 +105,12 @@ def flux_importable() -> Iterator[Imported]:
     """Inside, `import flux` and its submodules are ours; afterwards everything is as it was."""
     imported = Imported()
     finder: Any = _Finder(imported)
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_flux(name)}
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if is_flux(name)}
     sys.meta_path.insert(0, finder)
     try:
         yield imported
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if _is_flux(name)]:
+        for name in [name for name in sys.modules if is_flux(name)]:
             del sys.modules[name]
         sys.modules.update(hidden)

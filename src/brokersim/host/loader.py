@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import itertools
 import os
+import re
 import sys
 import time
 import traceback
@@ -14,13 +16,26 @@ from pathlib import Path
 
 import attrs
 
-from brokersim.host.flux_import import Program, flux_importable
+from brokersim.host.flux_import import Program, flux_importable, is_flux
 from brokersim.host.handler_table import EMPTY_TABLE, HandlerTable
-from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.errnums import EINVAL, ENOENT, ENOTSUP, RequestError
 from brokersim.protocol.quoting import quoted
 from brokersim.reactor.actor import FAILURES
 
 _serial = itertools.count(1)
+#: Flux's names of modules that have another one here, in lists and counters.
+FLUX_NAMES = {"content": "content-cache", "sched-simple": "sched"}
+#: A C module: ``name.so``, or with a version behind it.
+_SHARED = re.compile(r"\.so(\.\d+)*$", re.ASCII)
+
+
+class NeedsFlux(RequestError):
+    """A file that only Flux's own loader can run."""
+
+
+def is_shared_object(path: Path) -> bool:
+    """A module in C."""
+    return _SHARED.search(path.name) is not None
 
 
 @attrs.frozen(kw_only=True)
@@ -56,8 +71,8 @@ _STANDS = 1.0
 class Loader:
     """Finds and imports module files. One import serves every rank, until the file changes."""
 
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self._folders = (*folders, shipped_folder())
+    def __init__(self, folders: Sequence[Path] = (), last: Sequence[Path] = ()) -> None:
+        self._folders = (*folders, shipped_folder(), *last)
 
     def find(self, name: str) -> Path:
         """The file of a module given by path or by name (``content-cache``).
@@ -69,18 +84,24 @@ class Loader:
             if path is not None:
                 return path
             raise RequestError(ENOENT, f"module file {quoted(name)}: no such file")
-        stem = name.replace("-", "_")
+        names = (name, FLUX_NAMES.get(name, name))
         for folder in self._folders:
-            found = _shipped(stem) if folder == shipped_folder() else _in_folder(folder, stem)
-            if found is not None:
-                return found
+            for stem in dict.fromkeys(one.replace("-", "_") for one in names):
+                found = _shipped(stem) if folder == shipped_folder() else _in_folder(folder, stem, name)
+                if found is not None:
+                    return found
         looked = ", ".join(str(folder) for folder in self._folders)
         raise RequestError(
-            ENOENT, f"no module {quoted(name)}; looked in {looked}; give a path with a / for a file of yours"
+            ENOENT,
+            f"no module {quoted(name)} (module not found); looked in {looked}; give a path with a / for your file",
         )
 
     def load(self, path: Path) -> ModuleCode:
-        """Import a module file. Raises RequestError that names the file and what would be right."""
+        """Import a module file. Raises RequestError that names the file and what would be right, or NeedsFlux."""
+        if is_shared_object(path):
+            raise NeedsFlux(
+                ENOTSUP, f"{path} is a module in C: it needs the loader of a flux on the broker's PATH"
+            )
         try:
             key = (path, _version(path))
         except OSError as error:
@@ -93,12 +114,13 @@ class Loader:
         return code
 
 
-def _in_folder(folder: Path, stem: str) -> Path | None:
-    for candidate in (f"{folder / stem}/__init__.py", f"{folder / stem}.py"):
-        found = _file_at(candidate)
+def _in_folder(folder: Path, stem: str, name: str = "") -> Path | None:
+    for candidate in (f"{folder / stem}/__init__.py", f"{folder / stem}.py", f"{folder / name}.py"):
+        found = _file_at(candidate) if candidate != f"{folder}.py" else None
         if found is not None:
             return found
-    return None
+    shared = [one for one in folder.glob(f"{glob.escape(name)}.so*") if is_shared_object(one)] if name else []
+    return _file_at(str(min(shared))) if shared else None
 
 
 def _shipped(stem: str) -> Path | None:
@@ -175,6 +197,8 @@ def _import(path: Path) -> ModuleCode:
             del sys.modules[loaded]
         if isinstance(error, RequestError) or not isinstance(error, FAILURES):
             raise
+        if isinstance(error, ImportError) and is_flux(error.name or ""):
+            raise NeedsFlux(EINVAL, f"{path} raises at import: {describe(error)}") from error
         raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
     table = HandlerTable.of(owner)
     if table.is_empty:

@@ -28,7 +28,7 @@ class SeenAttributes(Protocol):
         """The value, ``None`` if there is none."""
 
     def set(self, name: str, value: str) -> None:
-        """Raises RequestError: EINVAL for an empty name, EPERM for an immutable attribute."""
+        """Raises RequestError: ENOENT for no such name, EPERM if immutable, EINVAL for what it cannot be."""
 
     def remove(self, name: str) -> None:
         """Raises RequestError: ENOENT, EPERM."""

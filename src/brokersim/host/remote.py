@@ -46,8 +46,8 @@ from brokersim.reactor.loop import Timer
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
 from brokersim.routing import logring
 
-#: The loader that comes with brokersim.
-OURS = "brokersim"
+#: The loader that comes with brokersim, and Flux's.
+OURS, FLUX = "brokersim", "flux"
 #: Seconds from SIGTERM to SIGKILL, and for leaving after the module said it has ended.
 KILL_GRACE = 2.0
 #: Seconds a module that is cancelled still has to end in good order.
@@ -286,6 +286,6 @@ def loader_name(wanted: str | None) -> str:
     """Whose loader is wanted: a name that Flux's own command sends for Python files means ours, too."""
     if not wanted or wanted == OURS or "python" in wanted:
         return OURS
-    if wanted == "flux":
+    if wanted == FLUX:
         return wanted
-    raise RequestError(EINVAL, f"no loader {wanted!r}; give {OURS} or flux")
+    raise RequestError(EINVAL, f"no loader {wanted!r}; give {OURS} or {FLUX}")

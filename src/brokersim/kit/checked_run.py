@@ -19,10 +19,9 @@ from brokersim.net.options import StartOptions
 from brokersim.net.serve import run_instance
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.protocol.settings import ClockKind, jobs_of
+from brokersim.routing.trace import NO_MODULES
 from brokersim.version import VERSION
 
-#: Endpoints that are no modules.
-_NO_MODULES = frozenset({"broker", "client", "connector"})
 #: What the clock makes messages of: in real time they are no work of the command, and never twice the same.
 _CLOCKWORK = frozenset({HEARTBEAT, "event.publish"})
 
@@ -113,7 +112,7 @@ def _counted(ledger: Ledger, options: StartOptions) -> Baseline:
     counters: dict[str, int] = {}
     topics: dict[str, dict[str, int]] = {}
     for (rank, name), tally in sorted(ledger.tallies.items()):
-        if name in _NO_MODULES:
+        if name in NO_MODULES:
             continue
         party = f"{name}.{rank}"
         for (index, topic), count in sorted(tally.items()):

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import trio
 
+from brokersim.host.loader import is_shared_object
 from brokersim.host.remote import RemoteModule
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
@@ -49,13 +50,17 @@ class ModuleProcesses:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = dict(environment or {})
 
+    def has_flux(self) -> bool:
+        """There is a ``flux`` on the broker's PATH."""
+        return shutil.which("flux") is not None
+
     def command(self, loader: str, path: Path) -> tuple[str, ...]:
         """What runs a module file. Raises RequestError: there is no ``flux`` on the path."""
         if loader == "flux":
             program = shutil.which("flux")
             if program is None:
                 raise RequestError(ENOENT, "loader flux: there is no command 'flux' on the broker's PATH")
-            return (program, "module-exec" if path.suffix == ".so" else "module-python-exec", str(path))
+            return (program, "module-exec" if is_shared_object(path) else "module-python-exec", str(path))
         return (sys.executable, "-P", "-m", "brokersim.fluxapi.exec", str(path))
 
     def start(self, broker: Broker, command: Sequence[str], module: RemoteModule) -> ModuleProcess:

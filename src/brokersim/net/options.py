@@ -8,8 +8,10 @@ from typing import Any
 from attrs import Attribute, field, frozen, validators
 
 from brokersim.net.discovery import NAME
+from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook, check_jobs
+from brokersim.routing.attributes import check_start
 from brokersim.statsd_server.option import parse_stats
 
 #: Modules of an instance that is not told otherwise, in load order.
@@ -59,6 +61,14 @@ def _check_modules(_instance: object, _attribute: Attribute[Any], names: tuple[s
         raise ValueError(f"module {twice[0]!r} is listed twice; load the second with: module load -n NAME")
 
 
+def _check_attrs(_instance: object, _attribute: Attribute[Any], attrs: dict[str, str]) -> None:
+    for name, value in attrs.items():
+        try:
+            check_start(name, value)
+        except RequestError as error:
+            raise ValueError(error.text) from None
+
+
 def _check_path(_instance: object, _attribute: Attribute[Any], folders: tuple[Path, ...]) -> None:
     for folder in folders:
         if not folder.is_dir():
@@ -94,7 +104,7 @@ class StartOptions:
     aggregator: str | None = None
     modules: tuple[str, ...] = field(default=DEFAULT_MODULES, validator=_check_modules)
     module_path: tuple[Path, ...] = field(default=(), validator=_check_path)
-    attrs: dict[str, str] = field(factory=dict)
+    attrs: dict[str, str] = field(factory=dict, validator=_check_attrs)
     conf: dict[str, Any] = field(factory=dict)
     resources: str = field(default="1x4", validator=_checked_by(check_resources))
     jobs: str = field(default="", validator=_checked_by(check_jobs))

@@ -76,7 +76,8 @@ def settings_of(options: StartOptions) -> Settings:
         clock=kind,
         seed=options.seed,
         modules=options.modules,
-        module_path=options.module_path,
+        module_path=(*options.module_path, *_folders_in("FLUX_MODULE_PATH_PREPEND")),
+        last_module_path=_folders_in("FLUX_MODULE_PATH"),
         hook=options.hook,
         cost=CostModel() if kind.is_virtual else None,
         watchdog=_handler_timeout(options.attrs),
@@ -86,6 +87,12 @@ def settings_of(options: StartOptions) -> Settings:
         attributes={**name_attributes(options.stats), **options.attrs},
         conf=options.conf,
     )
+
+
+def _folders_in(variable: str) -> tuple[Path, ...]:
+    """The folders of a search path in the environment; what is no folder is passed over, as Flux does."""
+    folders = (Path(part) for part in os.environ.get(variable, "").split(":") if part)
+    return tuple(folder for folder in folders if folder.is_dir())
 
 
 def _handler_timeout(attributes: dict[str, str]) -> float:
@@ -109,7 +116,10 @@ async def _serve(options: StartOptions, folder: Path, ready: int | None, watch: 
             options.stats, aggregator=options.aggregator, clock=options.clock, log=log
         ) as sink:
             processes = ModuleProcesses(stats_environment(sink))
-            instances.append(Instance(settings_of(options), sink, processes))
+            try:
+                instances.append(Instance(settings_of(options), sink, processes))
+            except RequestError as error:
+                raise StartError(error.text) from None
             return await _serve_instance(options, instances[0], folder, ready, watch)
     except TargetError as error:
         raise StartError(str(error)) from None

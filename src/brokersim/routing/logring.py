@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 
 EMERG, ALERT, CRIT, ERR, WARNING, NOTICE, INFO, DEBUG = range(8)
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-#: Lines kept for dmesg, as many as upstream's default log-ring-size.
-RING_SIZE = 1024
 _TEXT_MAX = 4096
 
 
@@ -30,20 +28,24 @@ def level_of(line: str) -> int:
 
 
 class LogRing:
-    """The last lines of one rank, and who follows them."""
+    """The last ``size`` lines of one rank, and who follows them."""
 
-    __slots__ = ("_lines", "followers", "rank")
+    __slots__ = ("_lines", "_size", "count", "followers", "rank")
 
-    def __init__(self, rank: int) -> None:
+    def __init__(self, rank: int, size: int) -> None:
         self.rank = rank
+        self._size = size
+        #: Lines appended since the start.
+        self.count = 0
         self._lines: deque[str] | None = None  # most ranks of a large instance never log
         #: Called with each new line.
         self.followers: list[Callable[[str], object]] = []
 
     def append(self, line: str) -> None:
         """Keep a finished line and show it to the followers."""
+        self.count += 1
         if self._lines is None:
-            self._lines = deque(maxlen=RING_SIZE)
+            self._lines = deque(maxlen=self._size)
         self._lines.append(line)
         for follow in list(self.followers):
             follow(line)

@@ -6,6 +6,7 @@ What a module's handle asks is in `host/ports.py`, what services ask in `service
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from brokersim.protocol.message import Message
@@ -46,6 +47,8 @@ class Ranks(Protocol):
     #: User id of the instance's owner.
     owner: int
     reactor: Reactor
+    #: Broker attributes that every rank has.
+    common_attributes: Mapping[str, str]
 
     def uuid(self, rank: int, name: str) -> str:
         """An identity for what is called ``name`` on a rank; a new one each time."""

@@ -61,8 +61,8 @@ class Rank(Neighbour):
         self.children: tuple[Link, ...] = ()
         self.peers: dict[str, Link] = {}
         self._links: dict[int, Link] = {}
-        self.attributes: Attributes = Attributes()
-        self.log = LogRing(rank)
+        self.attributes: Attributes = Attributes(instance.common_attributes)
+        self.log = LogRing(rank, int(instance.common_attributes["log-ring-size"]))
         self.sequence = 0
         self._retired = 0
         self.traces: list[Trace] = []
@@ -136,6 +136,13 @@ class Rank(Neighbour):
         del self.services[name]
         for one in self.endpoints.values():
             one.drop_routes_to(name)
+
+    def replace_server(self, old: Endpoint, new: Endpoint) -> None:
+        """All that ``old`` serves is served by ``new`` from now on."""
+        for name in [name for name, server in self.services.items() if server is old]:
+            self.services[name] = new
+        new.has_served = True
+        self._changed()
 
     def stop_serving(self, endpoint: Endpoint) -> None:
         """An endpoint takes no new requests; those still queued are routed anew (ENOSYS if nobody else serves)."""

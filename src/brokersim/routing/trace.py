@@ -12,6 +12,11 @@ from brokersim.protocol.blobref import Blob
 from brokersim.protocol.errnums import RequestError, strerror
 from brokersim.protocol.message import Message, encode_payload
 
+#: Endpoints that nobody loaded: clients, the broker, and what is built into it.
+NO_MODULES = frozenset(
+    {"broker", "client", "config", "connector", "connector-local", "groups", "overlay", "rexec"}
+)
+
 
 class Trace(Protocol):
     """Something endpoints tell their messages to."""
@@ -32,8 +37,8 @@ class ModuleTrace:
     emit: Callable[[dict[str, Any]], object]
 
     def wants(self, name: str) -> bool:
-        """An empty list of names means every module; clients and the broker itself are no modules."""
-        return name in self.names if self.names else name not in ("broker", "client", "connector")
+        """An empty list of names means every module that was loaded."""
+        return name in self.names if self.names else name not in NO_MODULES
 
     def record(self, direction: str, actor: Any, message: Message) -> None:
         wire_type = 1 << (message.type >> 1)

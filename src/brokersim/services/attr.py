@@ -20,6 +20,7 @@ class SetArgs(msgspec.Struct):
 
     name: str
     value: str
+    force: bool = False
 
 
 def get(server: BrokerEndpoint, request: Message) -> None:
@@ -38,9 +39,9 @@ def list_(server: BrokerEndpoint, request: Message) -> None:
 
 
 def set_(server: BrokerEndpoint, request: Message) -> None:
-    """Refused with EPERM if it is immutable."""
+    """Refused with EPERM if it is immutable, EINVAL if it is not meant to change and that is not forced."""
     args = request.unpack(SetArgs)
-    server.broker.attributes.set(args.name, args.value)
+    server.broker.attributes.set(args.name, args.value, args.force)
     server.respond(request)
 
 

@@ -42,6 +42,9 @@ class Whole(Ranks, Surroundings, Protocol):
     ) -> None:
         """The same in a process of its own, by our loader or by ``flux``."""
 
+    def defer(self, rank: int, name: str, is_wanted: bool) -> None:
+        """Keep requests from a module until told otherwise. Raises RequestError(ENOENT)."""
+
     def start_background(self, fn: Callable[[], Awaitable[None]]) -> None:
         """Run a trio task that ends by itself, or is cancelled with the instance. It must not raise."""
 

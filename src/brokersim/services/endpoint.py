@@ -25,21 +25,23 @@ Table = Mapping[str, tuple[Callable[["BrokerEndpoint", Message], object], bool]]
 
 
 class BrokerEndpoint(Handle):
-    """The broker's own handle: it has counters, a mask and the default methods as service ``broker``."""
+    """What the broker answers itself, as the broker or a module built into it, with counters, mask, default methods."""
 
     __slots__ = ("_kept", "_streams", "_table")
 
     broker: Broker
 
-    def __init__(self, broker: Broker, table: Table, names: Iterable[str]) -> None:
-        super().__init__(broker, "broker", broker.uuid)
+    def __init__(self, broker: Broker, table: Table, names: Iterable[str], name: str = "broker") -> None:
+        super().__init__(
+            broker, name, broker.uuid if name == "broker" else broker.instance.uuid(broker.rank, name)
+        )
         self._table = table
         #: Open streams served here: request to what ends it.
         self._streams: dict[int, tuple[Message, Callable[[], object]]] = {}
         self._kept: dict[Callable[..., Any], Any] = {}
         for name in names:
             broker.services[name] = self
-        broker.endpoints[broker.uuid] = self
+        broker.endpoints[self.uuid] = self
 
     def kept(self, kind: Callable[[BrokerEndpoint], Kept]) -> Kept:
         """What a service keeps on this rank: one of each kind, made as ``kind(server)`` when first asked for."""
@@ -54,7 +56,7 @@ class BrokerEndpoint(Handle):
             error = error.exceptions[0]  # a nursery's wrapping says nothing
         if isinstance(error, Flood):
             # What floods are its answers, to whoever asked without end; they were dropped, nobody here is to blame.
-            self.broker.write_log(logring.ERR, "broker", f"answers dropped: {error}")
+            self.broker.write_log(logring.ERR, self.name, f"answers dropped: {error}")
             return
         if isinstance(error, Livelock):
             return  # it passes on what others ask without end, and those have been failed
@@ -62,18 +64,20 @@ class BrokerEndpoint(Handle):
             super().failed(error, message)
             return
         if message is None or message.type != REQUEST:
-            self.broker.write_log(logring.ERR, "broker", f"a task of it failed: {describe(error)}")
+            self.broker.write_log(logring.ERR, self.name, f"a task of it failed: {describe(error)}")
             return
-        self.broker.write_log(logring.ERR, "broker", f"{message.topic} failed: {describe(error)}")
+        self.broker.write_log(logring.ERR, self.name, f"{message.topic} failed: {describe(error)}")
         self.respond_error(message, EIO, f"{message.topic} failed in the broker: {describe(error)}")
 
     def method(self, topic: str) -> Method | None:
         service, _, name = topic.partition(".")
         entry = self._table.get(topic)
-        if entry is None and service == "broker":
+        if entry is None and name == "disconnect":
+            return self._end_streams, True
+        if entry is None and service == self.name:
             entry = methods.METHODS.get(name)
         if entry is None:
-            return (self._end_streams, True) if name == "disconnect" else None
+            return None
         return partial(entry[0], self), entry[1]
 
     def pass_on(self, response: Message, request: Message) -> None:

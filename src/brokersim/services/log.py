@@ -12,9 +12,9 @@ from brokersim.services.endpoint import BrokerEndpoint, Table
 
 
 class DmesgArgs(msgspec.Struct):
-    """Payload of log.dmesg: go on with new lines, leave out the old ones."""
+    """Payload of log.dmesg: go on with new lines; leave out the old ones."""
 
-    follow: bool = False
+    follow: bool
     nobacklog: bool = False
 
 
@@ -41,6 +41,12 @@ def dmesg(server: BrokerEndpoint, request: Message) -> None:
     server.add_stream(request, partial(ring.followers.remove, follow))
 
 
+def stats(server: BrokerEndpoint, request: Message) -> None:
+    """Lines in the ring, and lines there were since the start."""
+    ring = server.broker.log
+    server.respond(request, {"ring-used": len(ring.lines()), "count": ring.count})
+
+
 def clear(server: BrokerEndpoint, request: Message) -> None:
     """Empty the ring of this rank."""
     server.broker.log.clear()
@@ -51,4 +57,5 @@ TABLE: Table = {
     "log.append": (append, True),
     "log.dmesg": (dmesg, False),
     "log.clear": (clear, False),
+    "log.stats-get": (stats, True),
 }

@@ -38,6 +38,13 @@ class RemoveArgs(msgspec.Struct):
     cancel: bool = False
 
 
+class DebugArgs(msgspec.Struct):
+    """Payload of module.debug: while ``defer`` holds, requests for the module wait in the broker."""
+
+    name: str
+    defer: bool
+
+
 class StatusArgs(msgspec.Struct):
     """Payload of module.status, which a module sends: one of life's states, and why it ended."""
 
@@ -140,11 +147,13 @@ def _answer(server: BrokerEndpoint, request: Message, error: RequestError | None
 
 def status(server: BrokerEndpoint, request: Message) -> None:
     """A module says how far it is: running, finalizing, exited."""
-    args = request.unpack(StatusArgs)
+    try:
+        args = request.unpack(StatusArgs)
+    except RequestError as error:
+        raise RequestError(EPROTO, f"error decoding module.status request: {error.text}") from None
     module = request.src.module if isinstance(request.src, Handle) else None
-    if module is None:
-        raise RequestError(EPROTO, "module.status: the sender is no module of this rank")
-    module.told(args.status, args.errnum)
+    if module is not None:  # from anybody else it says nothing
+        module.told(args.status, args.errnum)
     server.respond(request)
 
 
@@ -163,6 +172,13 @@ def hook(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request, {"hook": wanted})
 
 
+def debug(server: BrokerEndpoint, request: Message) -> None:
+    """Keep a module's requests from it for a while, as if it were too busy to look."""
+    args = request.unpack(DebugArgs)
+    server.broker.instance.defer(server.rank, args.name, args.defer)
+    server.respond(request)
+
+
 def trace(server: BrokerEndpoint, request: Message) -> None:
     """Stream what modules of this rank send and are given, until whoever asked goes."""
     args = request.unpack(TraceArgs)
@@ -179,6 +195,7 @@ TABLE: Table = {
     "module.load": (load, False),
     "module.remove": (remove, False),
     "module.status": (status, False),
+    "module.debug": (debug, False),
     "module.hook": (hook, False),
     "module.trace": (trace, False),
 }

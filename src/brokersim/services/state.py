@@ -1,14 +1,9 @@
-"""Knows what is asked of the instance as a whole: its configuration, its state, its status and its end."""
+"""Knows what is asked of the instance as a whole: its state, its status and its end."""
 
 from __future__ import annotations
 
 from brokersim.protocol.message import Message
 from brokersim.services.endpoint import BrokerEndpoint, Table
-
-
-def config(server: BrokerEndpoint, request: Message) -> None:
-    """The configuration object."""
-    server.respond(request, server.broker.instance.conf)
 
 
 def state(server: BrokerEndpoint, request: Message) -> None:
@@ -29,7 +24,6 @@ def stop(server: BrokerEndpoint, request: Message) -> None:
 
 #: ``broker.*`` is ours.
 TABLE: Table = {
-    "config.get": (config, True),
     "state-machine.get": (state, True),
     "broker.status": (status, True),
     "broker.stop": (stop, False),

@@ -235,16 +235,12 @@ class Subprocess:
         self.server.broker.write_log(level, "rexec", text)
 
     def to_dict(self) -> dict[str, Any]:
-        """As rexec.list shows it."""
+        """As rexec.list shows it: Flux's own command takes these keys and no others."""
         return {
             "pid": self.pid,
             "cmd": self.cmd.cmdline[0],
             "label": self.cmd.label or "",
             "state": "R" if self.status is None else "Z",
-            "bg": self.is_background,
-            "waitable": self.is_waitable,
-            "attached": not self.is_background or self.waiter is not None,
-            "sender": self.request.sender,
         }
 
 

@@ -1,20 +1,41 @@
-"""Knows which services a broker answers itself: the tables of all of them, as one. Not what any of them does."""
+"""Knows which services a broker answers itself, and which of them are modules built into it. Not what any does."""
 
 from __future__ import annotations
 
-from brokersim.services import attr, event, groups, log, module, overlay, resource, rexec, service, state
+from brokersim.services import (
+    attr,
+    config,
+    event,
+    groups,
+    log,
+    module,
+    overlay,
+    resource,
+    rexec,
+    service,
+    state,
+)
 from brokersim.services.broker import Broker
 from brokersim.services.endpoint import BrokerEndpoint, Table
 
 TABLE: Table = {
     topic: entry
-    for part in (attr, event, groups, log, module, overlay, resource, rexec, service, state)
+    for part in (attr, event, log, module, resource, service, state)
     for topic, entry in part.TABLE.items()
 }
 #: Their service names, each once.
 NAMES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))
+#: Modules that Flux builds into its broker: each counts its own messages.
+BUILTINS: dict[str, Table] = {
+    "config": config.TABLE,
+    "groups": groups.TABLE,
+    "overlay": overlay.TABLE,
+    "rexec": rexec.TABLE,
+}
 
 
 def speaker(broker: Broker) -> BrokerEndpoint:
     """What speaks for a rank's broker, with all of these services."""
+    for name, table in BUILTINS.items():
+        BrokerEndpoint(broker, table, (name,), name)
     return BrokerEndpoint(broker, TABLE, NAMES)

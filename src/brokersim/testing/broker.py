@@ -20,6 +20,7 @@ from brokersim.kit.witness import Witness
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol import jobid
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
+from brokersim.routing.trace import NO_MODULES
 from brokersim.testing.callers import TRANSPORTS, Caller
 from brokersim.testing.metrics import ExpectedMetrics, StatsSink
 from brokersim.testing.options import TestOptions
@@ -27,8 +28,6 @@ from brokersim.testing.options import TestOptions
 #: Seconds of the instance's clock that anything awaited here may take.
 PATIENCE = 60.0
 MSGCOUNT = 0x1000
-#: Endpoints that are no modules.
-_NO_MODULES = ("broker", "client", "connector")
 
 
 class Impatient(AssertionError):
@@ -99,7 +98,7 @@ class Broker:
         """Who is asked has a part in what comes of it, for the report of a failure."""
         rank = nodeid if nodeid < self.instance.size else 0
         served = self.instance.broker(rank).services.get(topic.partition(".")[0])
-        if served is not None and served.name not in _NO_MODULES:
+        if served is not None and served.name not in NO_MODULES:
             self.involved[served.name] = None
 
     async def publish(self, topic: str, payload: Any = None) -> None:

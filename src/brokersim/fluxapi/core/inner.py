@@ -2,5 +2,6 @@
 
 raise ImportError(
     "flux.core.inner is the binding of Flux's C library, which brokersim does not have; "
-    "use the handle's methods, flux.constants and flux.kvs instead"
+    "use the handle's methods, flux.constants and flux.kvs instead",
+    name="flux.core.inner",
 )
