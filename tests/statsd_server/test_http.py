@@ -42,7 +42,9 @@ async def answer_from(client) -> tuple[int, dict[str, str], bytes]:
 
 
 async def get(server, path: str, method: str = "GET"):
-    return await ask(server, f"{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    return await ask(
+        server, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
 
 
 async def test_stats_json_has_the_last_flush_and_the_health(server):
@@ -142,15 +144,15 @@ async def test_head_has_the_headers_of_get_and_no_body(server):
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (b"POST /ping HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", 405),
-        (b"DELETE /ping HTTP/1.1\r\nHost: h\r\n\r\n", 405),
-        (b"GET /ping HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", 413),
-        (b"GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n", 404),
-        (b"GET /metricx HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        (b"POST /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 405),
+        (b"DELETE /ping HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        (b"GET /ping HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc", 413),
+        (b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        (b"GET /metricx HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
         (b"GET /ping HTTP/1.1\r\n\r\n", 400),
         (b"k:1|c\nk:2|c\n\n", 400),
         (b"\x16\x03\x01\x02\0\x01\0\r\n\r\n", 400),
-        (b"GET /" + b"x" * 2 * MAX_HEADER + b" HTTP/1.1\r\nHost: h\r\n\r\n", 431),
+        (b"GET /" + b"x" * 2 * MAX_HEADER + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEADER, 431),
     ],
 )
@@ -172,8 +174,8 @@ async def test_a_wrong_request_is_refused_in_words_and_the_connection_closed(ser
 
 async def test_several_requests_go_over_one_connection(server):
     async with await tcp_to(server.http_address) as client:
-        await client.send_all(b"GET /-/healthy HTTP/1.1\r\nHost: h\r\n\r\n" * 2)
-        await client.send_all(b"GET /-/ready HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        await client.send_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
+        await client.send_all(b"GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = b""
         while data := await client.receive_some(65_536):
             received += data
@@ -199,7 +201,7 @@ async def test_a_client_that_does_not_take_its_answer_is_let_go_and_others_are_s
             server.feed(b"flux.some.module.with.a.long.name.%d.request_rx:%d|c" % (number, number))
         server.flush_now()
         async with await tcp_to(server.http_address) as greedy:
-            await greedy.send_all(b"GET /stats.json HTTP/1.1\r\nHost: h\r\n\r\n" * 8)
+            await greedy.send_all(b"GET /stats.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 8)
             await settle()
             assert (await get(server, "/-/healthy"))[0] == 200
             mock_clock.jump(RESPONSE_S + 1)
@@ -211,13 +213,22 @@ async def test_a_client_that_does_not_take_its_answer_is_let_go_and_others_are_s
         assert taken < 8 * len((await get(server, "/stats.json"))[2])
 
 
-async def test_more_clients_than_the_limit_are_told_so(server):
-    clients = [await tcp_to(server.http_address) for _ in range(MAX_CLIENTS)]
+async def test_more_busy_clients_than_the_limit_are_told_so_and_idle_ones_make_room(server):
+    idle = [await tcp_to(server.http_address) for _ in range(MAX_CLIENTS)]
     await settle()
-    assert (await get(server, "/-/healthy"))[0] == 503
-    for client in clients:
+    assert (await get(server, "/-/healthy"))[0] == 200
+    assert await idle[0].receive_some(1) == b"", "who has been idle longest gave its seat"
+    for client in idle:
         await client.aclose()
     await settle()
+    busy = [await tcp_to(server.http_address) for _ in range(MAX_CLIENTS)]
+    for client in busy:
+        await client.send_all(b"GET /tail HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await until(lambda: len(server.wiretap) == MAX_CLIENTS)
+    assert (await get(server, "/-/healthy"))[0] == 503
+    for client in busy:
+        await client.aclose()
+    await until(lambda: not len(server.wiretap))
     assert (await get(server, "/-/healthy"))[0] == 200
 
 
@@ -279,7 +290,7 @@ async def events_of(client, count: int) -> list[tuple[str, dict]]:
 
 async def tail(server, query: str):
     client = await tcp_to(server.http_address)
-    await client.send_all(f"GET /tail?{query} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+    await client.send_all(f"GET /tail?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await until(lambda: len(server.wiretap))
     return client
 

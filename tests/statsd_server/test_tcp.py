@@ -112,7 +112,9 @@ def test_a_peer_that_vanishes_is_noticed_by_the_kernel():
 def test_however_a_stream_is_cut_its_lines_are_the_same(lines, cuts, is_finished):
     text = b"\n".join(lines) + (b"\n" if is_finished and lines else b"")
     fed = []
-    streams = LineStreams(lambda lines, who, t: fed.extend(lines), lambda: 0.0, limit=1, stall_s=1, kept=1)
+    streams = LineStreams(
+        lambda lines, who, t: fed.extend(lines), lambda: 0.0, limit=1, stall_s=1, kept=1, on_error=print
+    )
     reader = _Lines(streams, None, lambda: 0.0)
     places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
     for start, end in pairwise(places):
@@ -125,7 +127,12 @@ def test_however_a_stream_is_cut_its_lines_are_the_same(lines, cuts, is_finished
 def test_a_line_is_too_long_beyond_65_535_bytes_however_it_is_cut(length, cut):
     fed = []
     streams = LineStreams(
-        lambda lines, who, t: fed.extend(map(len, lines)), lambda: 0.0, limit=1, stall_s=1, kept=1
+        lambda lines, who, t: fed.extend(map(len, lines)),
+        lambda: 0.0,
+        limit=1,
+        stall_s=1,
+        kept=1,
+        on_error=print,
     )
     reader = _Lines(streams, None, lambda: 0.0)
     text = b"x" * length + b"\nk:1|c\n"

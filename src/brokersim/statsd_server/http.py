@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, nullcontext
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,11 +17,15 @@ import attrs
 import h11
 import trio
 
+from brokersim.net.doorway import Doorway, Seat, Seats
+from brokersim.statsd_server.browsers import is_our_name
+
 #: Request line and headers together; browsers send about 1 kB.
 MAX_HEADER = 16_384
 #: Seconds for a request to arrive once it has begun, for a client to take a response, and between two requests.
 REQUEST_S, RESPONSE_S, IDLE_S = 10.0, 30.0, 60.0
 MAX_CLIENTS = 100
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _READ = 16_384
 _METHODS = ("GET", "HEAD")
 _READS = tuple(method.encode() for method in _METHODS)
@@ -61,33 +66,42 @@ class _HangUpError(Exception):
 class HttpServer:
     """Serves ``routes``: a path, or a path ending in ``/`` for all below it, and who answers. GET and HEAD only.
 
-    An exception in a handler is answered with 500 and told to ``on_error``; the server goes on.
+    An exception in a handler is answered with 500 and told to ``on_error``; the server goes on. Who asks by a name
+    that is neither this machine's nor one of ``allow_hosts`` is refused (`browsers.is_our_name`).
     """
 
     def __init__(
-        self, routes: Mapping[str, Callable[[Request], Response]], on_error: Callable[[str], None]
+        self,
+        routes: Mapping[str, Callable[[Request], Response]],
+        on_error: Callable[[str], None],
+        allow_hosts: Sequence[str] = (),
     ) -> None:
         self._routes = dict(routes)
         self._on_error = on_error
-        self._clients = 0
+        self._allow_hosts = frozenset(host.lower() for host in allow_hosts)
+        self._doorway = Doorway("http", on_error, _FULL)
+        self._seats = Seats(MAX_CLIENTS)
 
     async def serve(self, sock: socket.socket) -> None:
         """Accepts clients on a listening socket until cancelled."""
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        await trio.serve_listeners(self._client, [listener])
+        await self._doorway.serve(sock, self._client)
 
     async def _client(self, stream: trio.SocketStream) -> None:
-        self._clients += 1
-        try:
-            async with stream:
-                await _Conversation(stream, self._answer, busy=self._clients > MAX_CLIENTS).run()
-        except (_HangUpError, trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # nobody is left to tell
-        finally:
-            self._clients -= 1
+        local = str(stream.socket.getsockname()[0])
+        with self._seats.seat() as seat:
+            try:
+                await _Conversation(stream, partial(self._answer, local), seat).run()
+            except _HangUpError:
+                pass  # nobody is left to tell
 
-    async def _answer(self, method: str, target: str) -> Response:
-        parts = urlsplit(target)
+    async def _answer(self, local: str, method: str, target: str, host: str | None) -> Response:
+        if host is not None and not is_our_name(host, local, self._allow_hosts):
+            text = f"421 this server is not known as {host!r}; its operator lets a name in with --allow-host"
+            return text_response(text, 421)
+        try:
+            parts = urlsplit(target)
+        except ValueError as error:
+            return text_response(f"400 {target!r} is no address: {error}", 400)
         path = unquote(parts.path)
         handler = self._routes.get(path) or self._below(path)
         if handler is None:
@@ -120,25 +134,31 @@ class _Conversation:
     """One connection: requests one after the other, each with a deadline."""
 
     def __init__(
-        self, stream: trio.SocketStream, answer: Callable[[str, str], Awaitable[Response]], busy: bool
+        self,
+        stream: trio.SocketStream,
+        answer: Callable[[str, str, str | None], Awaitable[Response]],
+        seat: Seat | None,
     ) -> None:
         self._stream = stream
         self._answer = answer
-        self._busy = busy
+        self._seat = seat
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+        self._is_head = False
 
     async def run(self) -> None:
         connection = self._connection
         while True:
             try:
-                request = await self._request()
+                with nullcontext() if self._seat is None else self._seat.idle():
+                    request = await self._request()
                 if request is None:
                     return
                 await self._respond(request)
             except h11.RemoteProtocolError as error:
                 if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                     status = error.error_status_hint
-                    await self._send_whole(text_response(f"{status} {error}", status), with_body=True)
+                    response = text_response(f"{status} {error}", status)
+                    await self._send_whole(response, with_body=not self._is_head)
                 return
             if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                 return
@@ -147,6 +167,7 @@ class _Conversation:
     async def _request(self) -> h11.Request | None:
         """The next request, which has no body; None when the client has no more."""
         found: h11.Request | None = None
+        self._is_head = False
         deadline = trio.current_time() + IDLE_S
         while True:
             event = self._connection.next_event()
@@ -156,6 +177,7 @@ class _Conversation:
                 await self._receive(deadline)
             elif isinstance(event, h11.Request):
                 found = event
+                self._is_head = event.method == b"HEAD"
                 if event.method not in _READS:
                     return found  # refused whatever its body says
             elif isinstance(event, h11.Data):
@@ -173,10 +195,12 @@ class _Conversation:
 
     async def _respond(self, request: h11.Request) -> None:
         method = request.method.decode("ascii", "replace")
-        if self._busy:
+        if self._seat is None:
             response = text_response("503 too many clients", 503)
         else:
-            response = await self._answer(method, request.target.decode("latin-1"))
+            hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
+            host = hosts[0] if hosts else None  # none: HTTP/1.0, which no browser speaks
+            response = await self._answer(method, request.target.decode("latin-1"), host)
         if isinstance(response.body, bytes):
             await self._send_whole(response, with_body=method != "HEAD")
         else:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from brokersim.net.doorway import Doorway, Seat, Seats
+from brokersim.statsd_server.browsers import is_browsers
 from brokersim.statsd_server.health import OutputStatistics, to_plain
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ MAX_CLIENTS = 32
 #: Seconds without a command after which a client is let go, and in which it must take a reply.
 IDLE_S, REPLY_S = 600.0, 10.0
 _END = "END\n\n"
+_FULL = b"ERROR: too many clients\n"
 
 
 class Management:
@@ -31,33 +34,31 @@ class Management:
 
     def __init__(self, server: StatsdServer) -> None:
         self._server = server
-        self._clients = 0
+        self._doorway = Doorway("management", server.note_fault, _FULL)
+        self._seats = Seats(MAX_CLIENTS)
 
     async def serve(self, sock: socket.socket) -> None:
         """Accepts clients on a listening socket until cancelled."""
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        await trio.serve_listeners(self._client, [listener])
+        await self._doorway.serve(sock, self._client)
 
     async def _client(self, stream: trio.SocketStream) -> None:
-        self._clients += 1
-        try:
-            async with stream:
-                if self._clients <= MAX_CLIENTS:
-                    await self._converse(stream)
-        except trio.BrokenResourceError:
-            pass  # the client left
-        finally:
-            self._clients -= 1
+        with self._seats.seat() as seat:
+            if seat is not None:
+                await self._converse(stream, seat)
+            else:
+                await stream.send_all(_FULL)
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _converse(self, stream: trio.SocketStream, seat: Seat) -> None:
         rest = b""
         while True:
-            with trio.move_on_after(IDLE_S) as scope:
+            with seat.idle(), trio.move_on_after(IDLE_S) as scope:
                 data = bytes(await stream.receive_some(MAX_COMMAND))
             if scope.cancelled_caught or not data or len(rest) + len(data) > 2 * MAX_COMMAND:
                 return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
+                if is_browsers(line):
+                    return  # a page that somebody reads wrote this, not they
                 reply = self.reply(line.decode("utf-8", "backslashreplace"))
                 if reply is None:
                     return

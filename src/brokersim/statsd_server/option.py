@@ -26,6 +26,7 @@ _WORDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "flush": ("flush_s", parse_duration),
     "http": ("http", str),
     "management": ("management", str),
+    "allow-host": ("allow_hosts", str),
     "forward": ("outputs", str),
     "db": ("outputs", "db:{}".format),
     "retention": ("retention", str),
@@ -102,9 +103,9 @@ def is_serve(text: str) -> bool:
 def parse_serve(text: str, *, sockets: bool = True) -> ServeSettings:
     """``serve`` or ``serve:WORD=VALUE,...``. Raises ValueError that says what would be right.
 
-    Words: listen, dialect, flush, http, management, forward, db, retention. Listening and HTTP are on free loopback
-    ports unless told otherwise or ``none``; without ``sockets`` (simulated time, in which every peer is late) there are
-    none.
+    Words: listen, dialect, flush, http, management, allow-host, forward, db, retention. Listening and HTTP
+    are on free loopback ports unless told otherwise or ``none``; without ``sockets`` (simulated time, in which every
+    peer is late) there are none.
     """
     chosen: dict[str, Any] = {}
     outputs: list[str] = []

@@ -45,6 +45,8 @@ from brokersim.statsd_server.wiretap import Wiretap
 
 #: Turns of each socket right before a flush: what arrived before it belongs to it, but a flood must not put it off.
 _TURNS_BEFORE_FLUSH = 64
+#: Lines told of faults of ours: whoever finds one can send it at any rate.
+_MAX_FAULTS = 100
 #: Packets of a turn on which the ceiling may be judged, and how many of them it takes.
 _FULL_TURN, _ENOUGH_PACKETS = 64, 1000
 
@@ -85,11 +87,13 @@ class StatsdServer:
             limit=settings.tcp_clients,
             stall_s=settings.tcp_stall_s,
             kept=settings.aggregator.bad_ring,
+            on_error=self.note_fault,
         )
         self._sockets: list[DatagramSocket] = []
         self._stopping = trio.Event()
         self._gauge = _FlushGauge()
         self._http_errors = 0
+        self._faults = 0
         self._given_outputs = tuple(outputs)
         self._outputs = _Outputs(outputs, self._log)
 
@@ -98,7 +102,10 @@ class StatsdServer:
     def feed(self, datagram: bytes, sender: str | None = None) -> None:
         """Takes in a packet from within the process."""
         t = self.now()
-        self.aggregator.feed(datagram, sender, t)
+        try:
+            self.aggregator.feed(datagram, sender, t)
+        except Exception as error:
+            self._note_lost(sender, error)
         if self._is_watched:
             self._copy(datagram, sender, t)
 
@@ -114,13 +121,19 @@ class StatsdServer:
         return self.wiretap.is_watching_lines or bool(self._outputs.copies)
 
     def _take_packets(self, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
-        self.aggregator.feed_all(packets, sender_of, t)
+        try:
+            self.aggregator.feed_all(packets, sender_of, t)
+        except Exception as error:
+            self._note_lost(sender_of(0), error)
         if self._is_watched:
             for index, packet in enumerate(packets):
                 self._copy(bytes(packet), sender_of(index), t)
 
     def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
-        self.aggregator.feed_lines(lines, sender, t)
+        try:
+            self.aggregator.feed_lines(lines, sender, t)
+        except Exception as error:
+            self._note_lost(sender, error)
         if self._is_watched:
             for line in filter(None, lines):
                 self._copy(line, sender, t)
@@ -265,7 +278,7 @@ class StatsdServer:
                 if kind == "udp" and self.udp_address is None:
                     self.udp_address = sock.getsockname()[:2]
         self.addresses = tuple(addresses)
-        http = HttpServer(StatsdPages(self).routes(), self._note_http_error)
+        http = HttpServer(StatsdPages(self).routes(), self._note_http_error, self.settings.allow_hosts)
         self.http_address = self._bind_tcp("http", self.settings.http, http.serve, closing, services)
         self.management_address = self._bind_tcp(
             "management", self.settings.management, Management(self).serve, closing, services
@@ -287,6 +300,16 @@ class StatsdServer:
             closing.callback(sock.close)
             services.append((serve, sock))
         return address_text("tcp", sockets[0]).removeprefix("tcp://")
+
+    def note_fault(self, line: str) -> None:
+        """A fault that is nobody's to mend but ours, or a lack of descriptors: told, 100 times at most."""
+        self._faults += 1
+        if self._faults <= _MAX_FAULTS:
+            self._log(line)
+
+    def _note_lost(self, sender: str | None, error: Exception) -> None:
+        """What came in can not have been foreseen: no datagram or line may end more than itself."""
+        self.note_fault(f"statsd: what {sender or 'somebody'} sent is lost by a fault of ours: {error!r}")
 
     def _note_http_error(self, line: str) -> None:
         self._http_errors += 1

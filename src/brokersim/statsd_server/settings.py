@@ -124,7 +124,8 @@ class ServeSettings:
     flush reads what waits, so this delays no value.
     ``retention`` (``0.1s:1h,10s:7d``) is how finely and how long the run database keeps values, and how often Graphite
     gets them. ``tcp_stall_s`` is how long a TCP client may leave a line unfinished. ``grace_s`` is how long the end
-    waits for outputs to deliver. All times are in seconds.
+    waits for outputs to deliver. ``allow_hosts`` are names the pages may be asked for by beside this machine's. All
+    times are in seconds.
     """
 
     listen: tuple[str, ...] = attrs.field(
@@ -137,6 +138,7 @@ class ServeSettings:
     retention: str | None = attrs.field(default=None, validator=_check_retention)
     http: str | None = attrs.field(default=None, validator=_check_address)
     management: str | None = attrs.field(default=None, validator=_check_address)
+    allow_hosts: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     receive_buffer: int = attrs.field(default=RECEIVE_BUFFER, validator=_at_least(1, " bytes"))
     gather_s: float = attrs.field(default=GATHER_S, validator=_at_least(0, " s"))
     tcp_clients: int = attrs.field(default=1000, validator=_at_least(1, ""))

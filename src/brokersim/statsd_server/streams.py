@@ -10,8 +10,10 @@ from contextlib import suppress
 
 import trio
 
+from brokersim.net.doorway import Doorway
 from brokersim.statsd.flushed import BadLine
 from brokersim.statsd.health import BadLineRing
+from brokersim.statsd_server.browsers import is_browsers
 from brokersim.statsd_server.health import TcpStatistics
 from brokersim.statsd_server.sockets import peer_text
 
@@ -29,12 +31,20 @@ class LineStreams:
 
     A clean end finishes the last line; a reset, a line that is not finished within ``stall_s`` (s) and one of more
     than 65,535 bytes are bad lines (reasons cut_line, unfinished_line, line_too_long), and the middle one ends its
-    connection.
+    connection. So does what a browser says first (http_request): the page behind it chose the lines that follow.
     """
 
     def __init__(
-        self, feed_lines: FeedLines, now: Callable[[], float], *, limit: int, stall_s: float, kept: int
+        self,
+        feed_lines: FeedLines,
+        now: Callable[[], float],
+        *,
+        limit: int,
+        stall_s: float,
+        kept: int,
+        on_error: Callable[[str], object],
     ) -> None:
+        self._doorway = Doorway("tcp", on_error)
         self.feed_lines = feed_lines
         self.now = now
         self.stall_s = stall_s
@@ -61,13 +71,11 @@ class LineStreams:
 
     async def serve(self, sock: socket.socket) -> None:
         """Accepts clients on a listening socket until cancelled."""
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-        await trio.serve_listeners(self._client, [listener])
+        await self._doorway.serve(sock, self._client)
 
     async def _client(self, stream: trio.SocketStream) -> None:
         if self._clients >= self._limit:
             self._refused += 1
-            await stream.aclose()
             return
         self._clients += 1
         self._accepted += 1
@@ -76,7 +84,6 @@ class LineStreams:
             await self._read(stream, _Lines(self, sender_of(stream), trio.current_time))
         finally:
             self._clients -= 1
-            await stream.aclose()
 
     async def _read(self, stream: trio.SocketStream, lines: _Lines) -> None:
         while True:
@@ -93,7 +100,8 @@ class LineStreams:
             if not data:
                 lines.end()
                 return
-            lines.add(bytes(data))
+            if not lines.add(bytes(data)):
+                return
 
 
 class _Lines:
@@ -107,10 +115,14 @@ class _Lines:
         self._feed_lines = streams.feed_lines
         self._rest = bytearray()
         self._is_skipping = False
+        self._is_new = True
         #: When the unfinished line must be finished, on the clock.
         self.deadline = math.inf
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes) -> bool:
+        """Takes in what came; False if no more is wanted from there."""
+        if self._is_new and self._is_browsers(data):
+            return False
         t = self._now()
         head, newline, tail = data.rpartition(b"\n")
         if newline:
@@ -130,6 +142,16 @@ class _Lines:
             self.deadline = math.inf
         elif newline or self.deadline == math.inf:
             self.deadline = self._clock() + self._streams.stall_s
+        return True
+
+    def _is_browsers(self, data: bytes) -> bool:
+        """Of a new client, whose first line may come in pieces."""
+        line, newline, _ = (bytes(self._rest) + data).partition(b"\n")
+        self._is_new = not newline and len(line) <= MAX_LINE
+        if self._is_new or not is_browsers(line, is_cut=not newline):
+            return False
+        self._bad("http_request", line[:MAX_LINE], self._now())
+        return True
 
     def _feed(self, lines: list[bytes], t: float) -> None:
         """Of what came together only the first line can be too long: no more is read at once."""

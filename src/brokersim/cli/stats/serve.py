@@ -62,6 +62,7 @@ def parse_expiry(text: str) -> dict[str, int]:
 @flush_option
 @click.option("--retention", metavar="STEP:LENGTH", help="thin what --db and Graphite keep: 1s:1d,60s:30d")
 @click.option("--http", default=DEFAULT_HTTP, metavar="HOST:PORT|none", help="page, figures [127.0.0.1:8127]")
+@click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", hidden=True)
 @click.option("--management", metavar="HOST:PORT", help="statsd's TCP commands")
 @click.option("--forward", multiple=True, metavar="URL", help="graphite://HOST:PORT or statsd://HOST:PORT")
 @click.option("--db", metavar="RUN.db", help="keep every flush in a run database")
@@ -94,6 +95,7 @@ def _settings(
     *, listen: tuple[str, ...], dialect: str, flush: float, http: str | None, management: str | None,
     forward: tuple[str, ...], db: str | None, console: bool, percentiles: tuple[float, ...],
     expiries: tuple[dict[str, int], ...], max_creates: float | None, retention: str | None,
+    allow_hosts: tuple[str, ...],
 ) -> ServeSettings:  # fmt: skip
     for url in forward:
         if not url.startswith(("graphite://", "statsd://")):
@@ -116,6 +118,7 @@ def _settings(
             retention=retention,
             http=http,
             management=management,
+            allow_hosts=allow_hosts,
         )
 
 
