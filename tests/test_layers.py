@@ -127,6 +127,36 @@ def upward_imports(tree: Path) -> list[str]:
     return found
 
 
+#: A message is counted, and told to a tracer, by `Actor.sent` and `Actor.handed`. The two sends that nearly all
+#: are, and the drain, have their lines written out: a call each would cost a twelfth of an exchange. A property test
+#: holds them to the same (tests/reactor/test_counting.py).
+COUNTING = re.compile(r"\bcounts\[[^\]]*\] [+-]?= |\btracer\(")
+COUNTED_IN = {
+    "src/brokersim/reactor/actor.py": 6,
+    "src/brokersim/reactor/loop.py": 1,
+    "src/brokersim/routing/endpoint.py": 4,
+}
+#: Rooms whose ``counts`` are those of an actor.
+COUNTERS_SEEN = ("reactor", "routing", "host", "services", "net", "kit")
+
+
+def counted_elsewhere(tree: Path) -> list[str]:
+    """Places that count messages by themselves."""
+    found = []
+    for path in sorted((tree / "src" / "brokersim").rglob("*.py")):
+        if path.relative_to(tree / "src" / "brokersim").parts[0] not in COUNTERS_SEEN:
+            continue
+        lines = [
+            number
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+            if COUNTING.search(line)
+        ]
+        name = str(path.relative_to(tree))
+        if len(lines) > COUNTED_IN.get(name, 0):
+            found.append(f"{name}:{lines[-1]}: counts a message by itself; call Actor.sent or Actor.handed")
+    return found
+
+
 def impure_imports(tree: Path) -> list[str]:
     return [
         f"{path.relative_to(tree)}:{line}: a pure floor imports {name}"
@@ -184,6 +214,7 @@ def machine_facts(tree: Path) -> list[str]:
 RULES = (
     upward_imports,
     impure_imports,
+    counted_elsewhere,
     undeclared_imports,
     module_imports_through_walls,
     packages_named_flux,
@@ -235,6 +266,14 @@ WRONG = {
     "src/brokersim/cli/main.py": (
         "import pytest",
         "src/brokersim/cli/main.py:1: imports pytest, which pyproject.toml does not declare",
+    ),
+    "src/brokersim/host/far.py": (
+        "def f(handle):\n    handle.counts[1] += 1",
+        "src/brokersim/host/far.py:2: counts a message by itself; call Actor.sent or Actor.handed",
+    ),
+    "src/brokersim/host/life.py": (
+        "def f(handle, m):\n    handle.tracer('tx', handle, m)",
+        "src/brokersim/host/life.py:2: counts a message by itself; call Actor.sent or Actor.handed",
     ),
     "modules/kvs/__init__.py": (
         "from ..cron import Entry",

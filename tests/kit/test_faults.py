@@ -30,6 +30,37 @@ async def test_a_delayed_answer_comes_that_much_later(broker):
     assert broker.instance.reactor.now == 250_000_000
 
 
+async def test_a_fault_made_while_the_loop_drains_gives_nothing_twice(broker):
+    client, answers = broker.instance.client(), []
+
+    def answered(response, number):
+        answers.append(number)
+        if number == 0:
+            broker.fault("delay", topic="never.*", seconds=1)
+
+    for number in range(4):
+        client.request("kvs.getroot", ROOT, answered, number)
+    await broker.settle()
+    assert (answers, client.stray) == ([0, 1, 2, 3], 0)
+    client.request("never.asked", {}, answered, 4)
+    await broker.advance(2)
+    assert answers[-1] == 4, "the fault is on: the refusal came a second late"
+
+
+async def test_a_fault_made_while_the_loop_drains_hits_what_is_sent_after_it(broker):
+    client, answers = broker.instance.client(), []
+
+    def answered(response, number):
+        answers.append((number, broker.instance.reactor.now))
+        if number == 0:
+            broker.fault("delay", topic="kvs.getroot", type="response", seconds=1)
+            client.request("kvs.getroot", ROOT, answered, 1)
+
+    client.request("kvs.getroot", ROOT, answered, 0)
+    await broker.advance(2)
+    assert answers == [(0, 0), (1, 1_000_000_000)]
+
+
 async def test_a_doubled_event_reaches_its_subscriber_twice(broker):
     broker.fault("duplicate", topic="heartbeat.pulse", to="kvs", count=1)
     with broker.deltas("kvs", "cron") as d:

@@ -127,7 +127,7 @@ def test_a_timer_that_raises_fails_its_owner_and_the_others_fire(reactor):
 
 def test_a_timer_earlier_than_the_parked_deadline_wakes_the_reactor(reactor):
     woken: list[int] = []
-    reactor.wake = lambda: woken.append(1)
+    reactor.host.wake = lambda: woken.append(1)
     reactor.parked_until = 5 * NS
     reactor.call_at(6 * NS, print)
     assert woken == []

@@ -174,10 +174,10 @@ class BlockedLoop:
             if self.request is not None:
                 dispatch(message)
             else:
-                self.handle.counts[message.type] += 1
+                self.handle.handed(message)
             self._workers.resume(self.worker, message)
             return
-        self.handle.counts[message.type] += 1
+        self.handle.put_back(message)
         if message.type != REQUEST or not broke_circle(message):
             self._held.append(message)
 
@@ -208,7 +208,7 @@ class BlockedLoop:
         if handle.station is not None and reactor.charged:
             handle.station.inbox.extendleft(reversed(held))
         else:
-            reactor.fifo.extendleft(reversed(held))
+            reactor.put_back(held)
         for timer in self._timers:
             if timer.fn is not None:
                 reactor.call_at(reactor.now, timer_call, timer, owner=handle)

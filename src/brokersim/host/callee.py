@@ -39,7 +39,7 @@ class Callee(Endpoint):
     def now(self) -> float:
         """Reactor time in seconds, monotonic, fixed within one iteration; in a trio task it is the clock's."""
         reactor = self.reactor
-        if reactor.push is reactor.outside:  # ``is_outside``, without a call: 180 times a serial job
+        if not reactor.is_inside:
             reactor.refresh()
         return reactor.now / NS
 

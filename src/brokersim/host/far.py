@@ -202,7 +202,7 @@ class FarBroker(Home):
             message.handler = handle.event_handler(message.topic)
         elif self.wants_values:
             message.data = as_value(message)
-        self.reactor.fifo.append(message)
+        self.reactor.push(message)
 
 
 class FarInstance(Surroundings):
@@ -277,13 +277,14 @@ class FarModule(Staged):
     def refuse(cls, broker: FarBroker, name: str, path: Path, error: RequestError) -> None:
         """The file is none that can be run: say why, and leave in good order."""
         module = cls(broker, name, ModuleCode(path=path, owner=object, table=EMPTY_TABLE), ())
-        module.handle.counts[1] += 1
+        module.handle.handed(Message(REQUEST, "welcome"))
         module.end(error.errno or EINVAL, error.text)
 
     def begin(self) -> None:
         """Construct the class, or enter ``mod_main``; the welcome is counted like any other message."""
         handle = self.handle
-        handle.counts[1] += 1
+        welcome = Message(REQUEST, "welcome")
+        handle.handed(welcome)
         handle.reactor.current = handle
         self._course.begin()
         handle.reactor.current = None
@@ -337,7 +338,7 @@ class FarModule(Staged):
         handle = self.handle
         for message in handle.reactor.purge(handle):
             if message.type == REQUEST:
-                handle.counts[message.type] += 1
+                handle.handed(message)
                 handle.respond_error(message, ENOSYS)
 
     def log(self, text: str) -> None:

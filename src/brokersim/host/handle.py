@@ -107,14 +107,12 @@ class Handle(Callee):
 
     def log(self, level: int, text: str) -> None:
         """Append a line to this rank's log; ``level`` is syslog's, 0 emerg to 7 debug."""
-        self.counts[0] += 1
         line = logring.format_line(level, self.time(), self.rank, self.name, str(text))
         # No response is ever sent to log.append, and yet its noresponse flag is clear, as upstream.
         message = Message(
             REQUEST, "log.append", line.encode(), userid=self.userid, rolemask=self.rolemask, src=self
         )
-        if self.tracer is not None:
-            self.tracer("tx", self, message)
+        self.sent(message)
         self.broker.route_request(message)
 
     def attr_get(self, name: str) -> str | None:
@@ -270,12 +268,6 @@ class Handle(Callee):
         if len(found) == 1:
             return found[0]
         return partial(_call_all, found)
-
-    def clear_counts(self, _: Message | None = None) -> None:
-        """Zero the eight counters; the iteration count goes on."""
-        iterations = self.iterations
-        self.counts[:] = [0] * 8
-        self.wakeups = iterations
 
     def _bind(self, entry: Entry) -> Handler:
         bound = getattr(self.owner, entry.attribute)

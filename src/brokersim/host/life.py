@@ -118,7 +118,5 @@ def send_from(broker: LocalHome, message: Message) -> None:
     """Send a message of the broker's own to whom and what its fields say; it is counted like any other."""
     sender = broker.endpoint
     message.src = sender
-    sender.counts[0] += 1
-    if sender.tracer is not None:
-        sender.tracer("tx", sender, message)
+    sender.sent(message)
     broker.reactor.push(message)

@@ -44,9 +44,7 @@ class ModuleWire(Far):
     """The module's end of the wire and the loop around it. Raises ConnectionError where the broker is gone."""
 
     def __init__(self, connection: socket.socket, speed: float = 1.0) -> None:
-        self.reactor = Reactor()
-        self.reactor.outside = _nobody  # everything here is inside the loop
-        self.reactor.push = self.reactor.fifo.append
+        self.reactor = Reactor()  # everything here is inside the loop
         self._socket = connection
         self._speed = speed
         self._start = time.monotonic_ns()
@@ -119,7 +117,7 @@ class ModuleWire(Far):
             raise RequestError(ECONNRESET, _GONE) from None
         finally:
             self._asked.pop(request.matchtag, None)
-        handle.counts[RESPONSE] += 1
+        handle.handed(answers[0])
         return answers[0]
 
     def leave(self) -> None:
@@ -339,7 +337,3 @@ def _drop(table: dict[int, list[Any]], key: int, value: object) -> None:
 
 def _ignore(*_: object) -> None:
     """The answer is taken where it is waited for."""
-
-
-def _nobody(_: Message) -> None:
-    """Nothing is sent from outside the loop: there is no other task."""

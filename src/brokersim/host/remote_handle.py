@@ -129,10 +129,8 @@ class RemoteHandle(Handle):
             take(self, message)
 
     def _receive_request(self, message: Message) -> None:
-        self.counts[0] += 1
         message.routes = (self.uuid,)
-        if self.tracer is not None:
-            self.tracer("tx", self, message)
+        self.sent(message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
             self.pending[message.matchtag] = self._take_response, None, message
         if message.topic == "log.append":
@@ -140,17 +138,15 @@ class RemoteHandle(Handle):
         self.dispatch_request(message)
 
     def _receive_event(self, message: Message) -> None:
-        self.counts[4] += 1
         message.routes = (self.uuid,)
-        if self.tracer is not None:
-            self.tracer("tx", self, message)
+        self.sent(message)
         if message.topic:
             self.broker.publish(message)
 
     def _receive_response(self, message: Message) -> None:
         request = self._served.get((message.routes, message.matchtag))
         if request is None:
-            self.counts[2] += 1  # late, or made up: it was sent all the same
+            self.sent(message)  # late, or made up: it was sent all the same
             return
         if not request.is_streaming or message.errnum:
             del self._served[message.routes, message.matchtag]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import random
 import sqlite3
-from collections import deque
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
@@ -127,7 +126,7 @@ class Faults:
         self.instance: Instance = ledger.instance
         self.all: list[Fault] = []
         self._random = random.Random(self.instance.seed)
-        self._queue: _FaultyQueue | None = None
+        self._held: list[Message] = []
 
     def add(self, kind: str, **wanted: Any) -> Fault:
         """Begin a fault. Raises ValueError for one that cannot be, naming those that can."""
@@ -153,31 +152,43 @@ class Faults:
 
     def release(self) -> None:
         """Let go what is held back."""
-        if self._queue is not None:
-            for message in list(self._queue.held):
-                self._queue.let_go(message)
+        for message in list(self._held):
+            self._let_go(message)
 
     @property
     def holding(self) -> int:
         """Messages held back now."""
-        return 0 if self._queue is None else len(self._queue.held)
+        return len(self._held)
 
     # -- messages
 
     def _on_queue(self, fault: Fault) -> None:
-        if self._queue is None:
-            reactor = self.instance.reactor
-            self._queue = _FaultyQueue(reactor.fifo, self)
-            reactor.fifo = self._queue
-            if reactor.is_outside:
-                return
-            reactor.push = self._queue.append
+        self.instance.reactor.put_gate(self._may_pass)
 
     def _fail_requests(self, fault: Fault) -> None:
         fault.type = "request"
         self._on_queue(fault)
 
-    def act(self, message: Message) -> str:
+    def _may_pass(self, message: Message) -> bool:
+        """The reactor's gate: a message that no fault hits passes, and sets free what was held until it had."""
+        if self._act(message):
+            return False
+        overtaken = [held for held in self._held if held.dst is message.dst]
+        if not overtaken:
+            return True
+        self.instance.reactor.admit(message)
+        for held in overtaken:
+            self.excuse(message)  # it has overtaken
+            self._let_go(held)
+        return False
+
+    def _let_go(self, message: Message) -> None:
+        """A message held back has waited long enough."""
+        if message in self._held:
+            self._held.remove(message)
+            self.instance.reactor.admit(message)
+
+    def _act(self, message: Message) -> str:
         """What happens to a message about to be queued: "" (nothing) or the kind of the fault that hits it."""
         for fault in self.all:
             if fault.kind in _MESSAGE_KINDS and fault.matches(message, self._random):
@@ -201,32 +212,26 @@ class Faults:
 
     def _delayed(self, fault: Fault, message: Message) -> None:
         reactor = self.instance.reactor
-        assert self._queue is not None
-        reactor.call_at(reactor.now + round(fault.seconds * NS), self._queue.pass_on, message)
+        reactor.call_at(reactor.now + round(fault.seconds * NS), reactor.admit, message)
 
     def _doubled(self, fault: Fault, message: Message) -> None:
-        assert self._queue is not None
         again = copy.copy(message)
-        self._queue.pass_on(message)
-        self._queue.pass_on(again)
+        self.instance.reactor.admit(message)
+        self.instance.reactor.admit(again)
 
-    def _held(self, fault: Fault, message: Message) -> None:
+    def _reordered(self, fault: Fault, message: Message) -> None:
         reactor = self.instance.reactor
-        assert self._queue is not None
-        self._queue.held.append(message)
-        reactor.call_at(reactor.now + round(_HELD * NS), self._queue.let_go, message)
+        self._held.append(message)
+        reactor.call_at(reactor.now + round(_HELD * NS), self._let_go, message)
 
     def _failed(self, fault: Fault, message: Message) -> None:
         endpoint = message.dst
         text = f"{message.topic} fails on purpose"
-        endpoint.counts[1] += 1
-        if endpoint.tracer is not None:
-            endpoint.tracer("rx", endpoint, message)
+        endpoint.handed(message)
         endpoint.respond_error(message, fault.errnum, text)
 
     def _killed(self, fault: Fault, message: Message) -> None:
-        assert self._queue is not None
-        self._queue.pass_on(message)
+        self.instance.reactor.admit(message)
         self._crash(message.dst.module)
 
     def _crash(self, module: Any) -> None:
@@ -297,37 +302,6 @@ class Faults:
         return True
 
 
-class _FaultyQueue(deque[Message]):
-    """The reactor's queue of messages, with faults at its entrance."""
-
-    def __init__(self, queue: deque[Message], faults: Faults) -> None:
-        super().__init__(queue)
-        self.held: list[Message] = []
-        self._faults = faults
-
-    def append(self, message: Message) -> None:
-        if message.type and not self._faults.act(message):
-            super().append(message)
-            self._let_pass(message)
-        elif not message.type:
-            super().append(message)
-
-    def pass_on(self, message: Message) -> None:
-        """Queue a message that a fault has dealt with."""
-        super().append(message)
-
-    def let_go(self, message: Message) -> None:
-        """A message held back has waited long enough."""
-        if message in self.held:
-            self.held.remove(message)
-            super().append(message)
-
-    def _let_pass(self, message: Message) -> None:
-        for held in [held for held in self.held if held.dst is message.dst]:
-            self._faults.excuse(message)  # it has overtaken
-            self.let_go(held)
-
-
 @runtime_checkable
 class _Database(Protocol):
     """What a module has in the place of an SQLite database, and can be told to grow no more."""
@@ -372,7 +346,7 @@ _MESSAGE_KINDS: dict[str, _Act] = {
     "drop": Faults._dropped,
     "delay": Faults._delayed,
     "duplicate": Faults._doubled,
-    "reorder": Faults._held,
+    "reorder": Faults._reordered,
     "fail": Faults._failed,
     "kill": Faults._killed,
 }

@@ -226,7 +226,7 @@ class Connection(Endpoint):
                 return
             self._connector.repose.stirred()
             reactor.now = runner.clock.now_ns()
-            reactor.push = reactor.fifo.append  # what `inside` does, at a tenth of its price
+            reactor.enter()  # what `inside` does, at a tenth of its price
             try:
                 for message in self._decoder.feed(data):
                     self.receive(message)
@@ -234,7 +234,7 @@ class Connection(Endpoint):
                 self._lose(str(error))
                 return
             finally:
-                reactor.push = reactor.outside
+                reactor.leave()
             runner.drain_inline()
             while len(reactor.fifo) > QUEUE_AT:
                 # Requests without answers fill no output, but memory all the same.
@@ -267,23 +267,19 @@ class Connection(Endpoint):
             message.routes = (self.uuid,)
             self._receive_request(message)
         elif kind == EVENT:
-            self.counts[4] += 1
             message.routes = (self.uuid,)
-            if self.tracer is not None:
-                self.tracer("tx", self, message)
+            self.sent(message)
             if message.topic:
                 self.broker.publish(message)
         elif kind == RESPONSE:
             self._receive_response(message)
 
     def _receive_request(self, message: Message) -> None:
-        self.counts[0] += 1
+        self.sent(message)
         own = _OWN_TOPICS.get(message.topic)
         if own is not None:
             self._answer_own(message, own)
             return
-        if self.tracer is not None:
-            self.tracer("tx", self, message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
             self.pending[message.matchtag] = self._send_response, None, message
         route = self.routes.get(message.topic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from brokersim.protocol.message import Message
+from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
 
 if TYPE_CHECKING:
     from brokersim.reactor.cost import Station
@@ -56,6 +56,28 @@ class Actor:
         counts = self.counts
         return counts[1] + counts[3] + counts[5] + counts[7] + self.wakeups
 
+    def sent(self, message: Message) -> None:
+        """Count a message that this actor sends, at the start of the send: one that fails counts, too."""
+        self.counts[message.type - 1] += 1
+        if self.tracer is not None:
+            self.tracer("tx", self, message)
+
+    def handed(self, message: Message) -> None:
+        """Count a message that this actor is handed."""
+        self.counts[message.type] += 1
+        if self.tracer is not None:
+            self.tracer("rx", self, message)
+
+    def put_back(self, message: Message) -> None:
+        """Count a message that was received while another was waited for: when it is handed out it counts again."""
+        self.counts[message.type] += 1
+
+    def clear_counts(self, _: Message | None = None) -> None:
+        """Zero the eight counters; the iteration count goes on."""
+        iterations = self.iterations
+        self.counts[:] = [0] * 8
+        self.wakeups = iterations
+
     def open_requests(self) -> list[Message]:
         """The requests that wait for an answer, oldest first."""
         return [request for _then, _arg, request in self.pending.values()]
@@ -76,11 +98,8 @@ class Actor:
 def dispatch(message: Message) -> None:
     """Count a message as received and hand it to its handler, or to the continuation its request left."""
     dst: Any = message.dst
-    kind = message.type
-    dst.counts[kind] += 1
-    if dst.tracer is not None:
-        dst.tracer("rx", dst, message)
-    if kind != 3:
+    dst.handed(message)
+    if message.type != RESPONSE:
         message.handler(message)  # type: ignore[misc]
         return
     tag = message.matchtag
@@ -88,6 +107,6 @@ def dispatch(message: Message) -> None:
     if found is None:
         dst.stray_response(message)
         return
-    if message.errnum or not message.flags & 0x40:
+    if message.errnum or not message.flags & FLAG_STREAMING:
         del dst.pending[tag]
     found[0](message, found[1])

@@ -146,7 +146,7 @@ class Node:
             event.cancel()
             self._event = event = Timer(when, None, None, ())
         event.when, event.fn = when, self._complete
-        self.reactor.enter(event)
+        self.reactor.set_timer(event)
 
     def _complete(self) -> None:
         """The first in service is done; so are those after it, as long as nobody else has anything to do."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, RESPONSE, Message
 from brokersim.reactor.actor import FAILURES, Actor, Interruption, dispatch
+from brokersim.reactor.host import Alone, Host
 
 if TYPE_CHECKING:
     from brokersim.reactor.watchers import ModuleLoop
@@ -53,6 +54,10 @@ class HandlerHung(Interruption):
     """A handler ran longer than the watchdog allows; raised inside it."""
 
 
+#: Asked of a message that is to be queued: may it be, now?
+Gate = Callable[[Message], bool]
+
+
 class Timer:
     """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached."""
 
@@ -85,10 +90,15 @@ class Reactor:
 
     def __init__(self) -> None:
         self.fifo: deque[Message] = deque()
-        #: Queues a message. Inside the loop it is the FIFO's own append; outside (a trio task sends) what the
-        #: runner puts here, which posts, so that the order of tasks never becomes the order of messages.
+        #: Who runs this reactor: knows the time, and what goes on outside the loop.
+        self.host: Host = Alone()
+        #: Is the caller part of the loop? ``enter`` and ``leave`` say so. A trio task is not: its turn must not become
+        #: an order of messages.
+        self.is_inside = True
+        #: Queues a message. Inside the loop it is the FIFO's own append, or asks the gate; outside it posts.
         self.push: Callable[[Message], object] = self.fifo.append
-        self.outside: Callable[[Message], object] = self.fifo.append
+        self._push_inside: Callable[[Message], object] = self.fifo.append
+        self._gate: Gate | None = None
         self.now = 0
         #: Packets given to a statsd socket so far; the cost model charges the difference.
         self.packets = 0
@@ -97,20 +107,12 @@ class Reactor:
         self.batches = 0
         self.stepping: object | None = None
         self.touched: list[Any] = []  # connections with output to flush
-        #: Set by the runner: wakes the parked reactor task when something new is due.
-        self.wake: Callable[[], None] = lambda: None
-        #: Set by the runner: awaits a `Wait` from a trio task.
-        self.wait_in_task: Callable[[Any], Any] = _no_tasks
-        #: Set by the runner, for callers outside the loop: brings ``now`` up to the clock; calls a function inside.
-        self.refresh: Callable[[], None] = lambda: None
-        self.defer: Callable[[Callable[[], object]], object] = lambda fn: fn()
         self.parked_until = -1
         #: Does virtual time charge service times? Then messages of actors with a station wait their turn.
         self.charged = False
         #: Virtual time (ns) before which only what is in this reactor can happen; the runner takes it back (-1) as
-        #: soon as anybody else may have something to say. And the clock, told of times passed to meanwhile.
+        #: soon as anybody else may have something to say.
         self.free_until: float = -1
-        self.passed: Callable[[int], object] = lambda when: None
         #: Does time jump? Then a module that only turns its own loop keeps time from ever passing.
         self.jumps = False
         self._timers: list[tuple[int, int, Timer]] = []
@@ -125,38 +127,82 @@ class Reactor:
         self._full = 0
         self._full_at = 0
 
-    # -- time
+    # -- inside and outside
 
-    @property
-    def is_outside(self) -> bool:
-        """The caller is no part of the loop: a trio task, whose turn must not become an order of messages."""
-        return self.push is self.outside
+    def hosted_by(self, host: Host, *, jumps: bool) -> None:
+        """Be run by ``host``, which from now on enters and leaves; ``jumps``: its clock does."""
+        self.host = host
+        self.jumps = jumps
+        self.leave()
+
+    def enter(self) -> None:
+        """What is sent from here on goes straight to the queue, until ``leave``."""
+        self.is_inside = True
+        self.push = self._push_inside
+
+    def leave(self) -> None:
+        """What is sent from here on is posted to the host; alone, there is no outside."""
+        if self.host.is_alone:
+            self.enter()
+        else:
+            self.is_inside = False
+            self.push = self._post
+
+    def _post(self, message: Message) -> None:
+        self.host.post(partial(self._push_posted, message))
+
+    def _push_posted(self, message: Message) -> None:
+        self._push_inside(message)  # not bound when it was posted: a gate may have been put up since
+
+    def defer(self, fn: Callable[[], object]) -> None:
+        """Call a function inside the loop: soon, for a caller outside."""
+        self.host.post(fn)
+
+    def refresh(self) -> None:
+        """For callers outside the loop: bring ``now`` up to the clock."""
+        self.now = self.host.now_ns()
+
+    def put_gate(self, gate: Gate | None) -> None:
+        """Have ``gate`` asked of every message that is to be queued; what it refuses it may ``admit`` later."""
+        self._gate = gate
+        self._push_inside = self.fifo.append if gate is None else self._ask_gate
+        if self.is_inside:
+            self.push = self._push_inside
+
+    def _ask_gate(self, message: Message) -> None:
+        assert self._gate is not None
+        if self._gate(message):
+            self.fifo.append(message)
+
+    def admit(self, message: Message) -> None:
+        """Queue what the gate kept back."""
+        self.fifo.append(message)
+
+    def put_back(self, messages: list[Message]) -> None:
+        """Queue before all others what was taken off the queue and not handed out after all."""
+        self.fifo.extendleft(reversed(messages))
+
+    # -- time
 
     def call_at(self, when: int, fn: Callable[..., object], *args: Any, owner: Actor | None = None) -> Timer:
         """Call ``fn(*args)`` at ``when`` (ns). With an owner the call is an iteration of that actor's loop."""
         timer = Timer(when, owner, fn, args)
-        if self.push is self.outside:
-            self.defer(partial(self._enter, timer))
-        else:
-            self._seq += 1
-            heapq.heappush(self._timers, (when, self._seq, timer))
-            if when < self.parked_until:
-                self.wake()
+        self.set_timer(timer)
         return timer
 
-    def enter(self, timer: Timer) -> None:
-        """Have a timer called at its time that was called before, or never entered."""
-        if self.push is self.outside:
-            self.defer(partial(self._enter, timer))
+    def set_timer(self, timer: Timer) -> None:
+        """Have a timer called at its time that was called before, or never set."""
+        if not self.is_inside:
+            self.host.post(partial(self._set_posted, timer))
             return
         self._seq += 1
         heapq.heappush(self._timers, (timer.when, self._seq, timer))
         if timer.when < self.parked_until:
-            self.wake()
+            self.host.wake()
 
     def arrive_at(self, when: int, receive: Callable[[Message], object], message: Message) -> None:
         """Call ``receive(message)`` at ``when`` (ns), by a timer that all arrivals of that instant share."""
-        if not self.jumps or self.push is self.outside:
+        if not (self.jumps and self.is_inside):
             self.call_at(when, receive, message)
             return
         arrivals = self._arrivals.get(when)
@@ -166,14 +212,11 @@ class Reactor:
         arrivals.append((receive, message))
 
     def _arrive(self, when: int) -> None:
-        fifo = self.fifo
         for receive, message in self._arrivals.pop(when):
             receive(message)
-            while fifo:  # what one arrival causes comes before the next, as with a timer each
-                self.drain()
-            self.push = fifo.append
+            self.drain_all()  # what one arrival causes comes before the next, as with a timer each
 
-    def _enter(self, timer: Timer) -> None:
+    def _set_posted(self, timer: Timer) -> None:
         if timer.fn is not None:
             self._seq += 1
             heapq.heappush(self._timers, (timer.when, self._seq, timer))
@@ -182,7 +225,7 @@ class Reactor:
         self, delay: float, fn: Callable[..., object], *args: Any, owner: Actor | None = None
     ) -> Timer:
         """Like ``call_at``, ``delay`` seconds from now; a negative delay is none."""
-        if self.push is self.outside:
+        if not self.is_inside:
             self.refresh()
         return self.call_at(self.now + max(0, round(delay * NS)), fn, *args, owner=owner)
 
@@ -199,8 +242,7 @@ class Reactor:
         """For a timer: handle all that is queued, and what that queues, before the timer is done."""
         fifo = self.fifo
         while fifo:
-            self.drain()
-            self.push = fifo.append
+            self._drain(BUDGET)
 
     def hand_out(self) -> None:
         """Like ``drain_all`` while time is charged: most of what is queued only joins its receiver's queue."""
@@ -228,11 +270,18 @@ class Reactor:
         if timers and timers[0][0] <= when:
             return False
         self.now = when
-        self.passed(when)
+        self.host.passed(when)
         return True
 
     def fire_due(self) -> None:
         """Run ALL that is due of ONE owner, as one iteration of it; ``now`` is not moved."""
+        self.enter()
+        try:
+            self._fire_due()
+        finally:
+            self.leave()
+
+    def _fire_due(self) -> None:
         self.batches += 1
         timers = self._timers
         if self._ready:
@@ -242,7 +291,10 @@ class Reactor:
             owner = timer.owner
             is_alone = not timers or timers[0][0] > self.now
             if is_alone and owner is None:
-                self._fire(timer)
+                fn = timer.fn
+                if fn is not None:
+                    timer.fn = None
+                    fn(*timer.args)
                 return
             due = [timer]
             if not is_alone:
@@ -252,20 +304,10 @@ class Reactor:
                 break
         else:
             return  # all cancelled since
-        self.push = self.fifo.append
         if owner is None:
             run_timers(due)
         else:
             self._timer_iteration(owner, due)
-        self.push = self.outside
-
-    def _fire(self, timer: Timer) -> None:
-        fn = timer.fn
-        if fn is not None:
-            timer.fn = None
-            self.push = self.fifo.append
-            fn(*timer.args)
-            self.push = self.outside
 
     def take_due(self) -> list[Timer]:
         """All that is due off the heap, earliest first, for a loop that turns by itself."""
@@ -321,8 +363,14 @@ class Reactor:
 
     def drain(self, budget: int = BUDGET) -> None:
         """Handle up to ``budget`` queued messages, in the order they were sent."""
+        self.enter()
+        try:
+            self._drain(budget)
+        finally:
+            self.leave()
+
+    def _drain(self, budget: int) -> None:
         self.batches += 1
-        self.push = self.fifo.append
         if len(self.fifo) > FLOOD:
             self._stop_flood()
         if self.jumps and self.fifo and not self.fifo[0].type:
@@ -334,7 +382,6 @@ class Reactor:
         if self.jumps and (self.fifo or self._full):
             self._watch_instant()
         self.current = None
-        self.push = self.outside
 
     def _drain_free(self, budget: int) -> None:
         # The body of `dispatch`, and of a turn with prepare and check watchers only, again: two calls a message would
@@ -495,10 +542,6 @@ def blame(error: BaseException, message: Message | None) -> None:
         dst.refuse(message, error)
     else:
         dst.failed(error, message)
-
-
-def _no_tasks(wait: object) -> Any:
-    raise RuntimeError("this reactor is not run by a trio task; await its waits in a stepped coroutine")
 
 
 def run_timers(due: list[Timer]) -> None:

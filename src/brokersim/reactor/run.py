@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import outcome
 import trio
 
 from brokersim.protocol.errnums import EDEADLK, EHOSTUNREACH, RequestError
-from brokersim.protocol.message import Message
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.loop import BUDGET, NS, TIMER_LIVELOCK, Reactor
 from brokersim.reactor.step import Wait
@@ -31,6 +29,8 @@ class Runner:
     Trio tasks never touch the FIFO: they ``post``. Under the virtual clock posts are admitted when nothing else
     can run, ordered by (number of the task, order within it), which takes trio's random batch order out.
     """
+
+    is_alone = False
 
     def __init__(self, reactor: Reactor, clock: RealClock | VirtualClock) -> None:
         self.reactor = reactor
@@ -56,14 +56,7 @@ class Runner:
         #: And have they all come to rest? A request that is about to be sent must not find that time has passed.
         self.is_settled: Callable[[], bool] = lambda: True
         self._look_again = _LOOK_AGAIN / 2
-        reactor.jumps = self.is_virtual
-        reactor.wake = self.wake
-        reactor.outside = reactor.push = self._post_message
-        reactor.defer = self.post
-        reactor.refresh = self._refresh
-        reactor.wait_in_task = self.wait_in_task
-        if isinstance(clock, VirtualClock):
-            reactor.passed = partial(setattr, clock, "now")
+        reactor.hosted_by(self, jumps=self.is_virtual)
 
     # -- for other tasks
 
@@ -77,11 +70,13 @@ class Runner:
         if not self.is_virtual:
             self.wake()
 
-    def _post_message(self, message: Message) -> None:
-        self.post(lambda: self.reactor.fifo.append(message))
+    def now_ns(self) -> int:
+        return self.clock.now_ns()
 
-    def _refresh(self) -> None:
-        self.reactor.now = self.clock.now_ns()
+    def passed(self, when: int) -> None:
+        """The reactor has moved virtual time by itself (ns)."""
+        assert isinstance(self.clock, VirtualClock)
+        self.clock.now = when
 
     def number(self, task: trio.lowlevel.Task) -> int:
         """A task's place in the order of posts: its place in the order of spawning."""
@@ -301,12 +296,11 @@ class Runner:
     @contextmanager
     def inside(self) -> Iterator[None]:
         """What is sent inside goes straight to the FIFO: for the reactor's task and for I/O tasks that drain."""
-        reactor = self.reactor
-        reactor.push = reactor.fifo.append
+        self.reactor.enter()
         try:
             yield
         finally:
-            reactor.push = reactor.outside
+            self.reactor.leave()
 
     def _quiescent(self, deadline: float) -> float:
         """trio has nothing to run until ``deadline`` (ns, may be infinite): move time, or say how long to sleep."""

@@ -24,7 +24,7 @@ class Wait:
     """Something a coroutine can await: ``begin(resume)`` starts it, ``resume(value, error)`` ends it, once.
 
     ``abandon`` is called instead of waiting any longer. The same object may be awaited in a stepped coroutine
-    or in a trio task; the reactor's runner supplies the second way (``Reactor.wait_in_task``).
+    or in a trio task; the reactor's runner supplies the second way (``Host.wait_in_task``).
     """
 
     __slots__ = ("reactor",)
@@ -41,7 +41,7 @@ class Wait:
     def __await__(self) -> Generator[Any, Any, Any]:
         if self.reactor.stepping is not None:
             return (yield self)
-        return (yield from self.reactor.wait_in_task(self).__await__())
+        return (yield from self.reactor.host.wait_in_task(self).__await__())
 
 
 class Stepper:

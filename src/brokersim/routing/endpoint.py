@@ -175,25 +175,21 @@ class Endpoint(Actor):
         """Answer with an errnum and, if given, a text a person can read; this also ends a stream."""
         if request.flags & FLAG_NORESPONSE:
             return
-        self.counts[2] += 1
         request.handler = None
         response = Message(
             RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag,
             self.userid, self.rolemask, self, request.src, None, request.routes, errnum=errnum,
         )  # fmt: skip
-        if self.tracer is not None:
-            self.tracer("tx", self, response)
+        self.sent(response)
         self.broker.route_response(response)
 
     def publish(self, topic: str, payload: Any = None, private: bool = False) -> None:
         """Publish an event; it is sequenced at rank 0 and delivered to every subscriber, the publisher included."""
-        self.counts[4] += 1
         event = Message(
             EVENT, topic, payload, FLAG_PRIVATE if private else 0, userid=self.userid, rolemask=self.rolemask,
             routes=(self.uuid,), src=self,
         )  # fmt: skip
-        if self.tracer is not None:
-            self.tracer("tx", self, event)
+        self.sent(event)
         self.broker.publish(event)
 
     def set_tracer(self, tracer: Tracer | None) -> None:

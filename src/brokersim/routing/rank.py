@@ -186,7 +186,7 @@ class Rank(Neighbour):
 
     def route_request(self, message: Message) -> None:
         """Send a request one step on: to the local service, over a link, or back with an errnum."""
-        if self.reactor.is_outside:
+        if not self.reactor.is_inside:
             self.reactor.defer(partial(self.route_request, message))
             return
         nodeid = message.nodeid
@@ -256,7 +256,7 @@ class Rank(Neighbour):
         if len(routes) <= 1:
             self.reactor.push(response)
             return
-        if self.reactor.is_outside:
+        if not self.reactor.is_inside:
             self.reactor.defer(partial(self.route_response, response))
             return
         link = self.peers.get(routes[-1])
@@ -269,7 +269,7 @@ class Rank(Neighbour):
 
     def publish(self, event: Message) -> None:
         """Bring an event to rank 0, which gives it the next sequence number and sends it down the tree."""
-        if self.reactor.is_outside:
+        if not self.reactor.is_inside:
             self.reactor.defer(partial(self.publish, event))
             return
         if self.parent is not None:
