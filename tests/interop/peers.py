@@ -23,22 +23,33 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NODE_STATSD = ROOT / "build" / "npm" / "node_modules" / "statsd" / "stats.js"
 INTEROP = ROOT / "build" / "interop" / "bin"
 #: A peer that takes longer is taken to hang.
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 def node_statsd() -> list[str]:
     """The command of node statsd, but for its configuration. Skips if it is not there."""
     node = shutil.which("node") or shutil.which("nodejs")
-    if node is None or not NODE_STATSD.exists():
-        pytest.skip("no node statsd: run `make peers` (it needs npm)")
-    return [node, str(NODE_STATSD)]
+    stats = Path(os.environ.get("BROKERSIM_NODE_STATSD") or NODE_STATSD)
+    if node is None or not stats.exists():
+        pytest.skip(
+            "no node statsd: run `make peers` (it needs npm), or set BROKERSIM_NODE_STATSD=…/stats.js"
+        )
+    return [node, str(stats)]
 
 
-def collectd() -> str:
-    """The collectd daemon. Skips if it or its statsd plugin is not there."""
-    path = shutil.which("collectd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+def brubeck() -> str:
+    """brubeck, which nobody packages. Skips if it is not there; its recorded answers are tested in any case."""
+    path = os.environ.get("BROKERSIM_BRUBECK") or shutil.which("brubeck")
     if path is None:
-        pytest.skip("no collectd: run `make peers` (it needs apt-get and root)")
+        pytest.skip("no brubeck: set BROKERSIM_BRUBECK to one (tests/data/statsd_cases.json has its answers)")
+    return path
+
+
+def debian(program: str) -> str:
+    """A daemon of Debian's. Skips if it is not there."""
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        pytest.skip(f"no {program}: run `make peers` (it needs apt-get and root)")
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from brokersim.statsd_server.aggregator_process import is_bound
 from tests.interop import traffic
-from tests.interop.peers import collectd, free_port, process, until
+from tests.interop.peers import debian, free_port, process, until
 
 CONFIG = """
 Hostname "here"
@@ -46,7 +46,7 @@ def column(folder: Path, series: str) -> list[float]:
 
 
 def test_collectd_shows_the_truth_of_our_client(tmp_path: Path):
-    daemon = collectd()
+    daemon = debian("collectd")
     port = free_port()
     config = tmp_path / "collectd.conf"
     config.write_text(CONFIG.format(folder=tmp_path, port=port))

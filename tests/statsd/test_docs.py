@@ -18,7 +18,7 @@ DIALECTS = (ROOT / "docs" / "statsd-dialects.md").read_text(encoding="utf-8")
 METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 SOURCES = [path.read_text(encoding="utf-8") for path in Path(statsd.__file__).parent.rglob("*.py")]
 REASON = re.compile(
-    r'(?:BadLineError|bad)\(\s*"(\w+)"|"((?:peer_would|too_many|bad|no)_\w+)"|else "(service_check)"'
+    r'(?:BadLineError|bad)\(\s*"(\w+)"|"((?:peer_would|too_many|same|bad|no)_\w+)"|else "(service_check)"'
 )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.dialects import DIALECTS, UnknownDialectError, dialect_name
+from brokersim.statsd.keys import graphite_path
 from brokersim.statsd.names import MAX_KEY, StatsNameError, check_name
 from brokersim.statsd.numbers import (
     brubeck_number,
@@ -93,7 +94,10 @@ def test_a_text_is_the_number_its_server_reads(line: str, dialect: str):
         ("k:1|cc", "unknown_type"),
         ("k:1|c|foo", "unknown_section"),
         ("k:1|c|@0.5|@0.5", "unknown_section"),
-        ("k:1|c|T1656581409", "unknown_section"),
+        ("k:1|c|T", "bad_time"),
+        ("k:1|c|T0", "bad_time"),
+        ("k:1|c|Tomorrow", "bad_time"),
+        ("k:1|c|T1656581409|T1656581410", "unknown_section"),
         ("k:1|c|@0", "bad_rate"),
         ("k:1|c|@1.5", "bad_rate"),
         ("k:1|c|@1e-320", "bad_rate"),
@@ -107,7 +111,11 @@ def test_a_text_is_the_number_its_server_reads(line: str, dialect: str):
         ("k:" + "9" * 5000 + "|g", "bad_number"),
         ("k:²|c", "bad_number"),
         (":1|c", "no_name"),
-        ("é:1|c", "no_name"),
+        ("!!:1|c", "no_name"),
+        ("a\x01b:1|c", "bad_name"),
+        ("a,b:1|c", "bad_name"),
+        ("k:1|c|#:x", "bad_tag"),
+        ("st!atsd.x:1|c", "reserved_name"),
         (";a=1:1|c", "no_name"),
         ("x" * (MAX_KEY + 1) + ":1|c", "name_too_long"),
         ("statsd.mine:1|g", "reserved_name"),
@@ -141,6 +149,107 @@ def test_dogstatsd_tags_and_packed_values_are_read_wherever_they_stand():
     assert (flush.counters, flush.gauges, flush.sets) == ({"k;a=1;b=2": 10}, {"g": 3}, {"s": 3})
     assert flush.samples == {"t": [1, 2, 3]}
     assert flush.bad_lines == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["foo:1|c|c:x", "foo:1|c|#a:b|c:ci-1", "foo:1|c|e:it-0,cn-x,pu-y", "foo:1|c|card:low|@1",
+             "foo:1|c|new_one:a:b", "foo:1|c|c:x|card:none|e:y"],
+)  # fmt: skip
+def test_sections_of_later_dogstatsd_are_left_alone(line: str):
+    aggregator = Aggregator()
+    for _ in range(3):  # by its form, too
+        aggregator.feed(line.encode())
+    flush = aggregator.flush(1.0)
+    assert (list(flush.counters.values()), flush.bad_lines) == ([3], 0)
+
+
+def test_histograms_and_distributions_may_be_below_zero_and_timings_not():
+    aggregator = Aggregator()
+    for _ in range(2):
+        aggregator.feed(b"d:-1.5|d\nd:-3|h\nt:-1|ms")
+    flush = aggregator.flush(1.0)
+    assert (flush.samples, flush.bad_lines) == ({"d": [-3, -3, -1.5, -1.5]}, 2)
+    assert (flush.values["timers.d.lower"], flush.values["timers.d.sum"]) == (-3, -9)
+
+
+def test_a_value_with_a_time_is_shown_at_that_time_and_counted_in_the_total():
+    aggregator = Aggregator()
+    aggregator.feed(b"n:2:3|c|T1656581400|@0.5|#a:b\nn:4|c|T1656581400|@0.5|#a:b\nn:1|c|T1656581401|#a:b")
+    aggregator.feed(b"g:-5|g|T1656581400\nt:1|ms|T1656581400")
+    flush = aggregator.flush(9.0)
+    assert flush.timed == {
+        1656581400: {"counters.n.rate;a=b": 18, "counters.n.count;a=b": 18, "gauges.g": -5},
+        1656581401: {"counters.n.rate;a=b": 1, "counters.n.count;a=b": 1},
+    }
+    # Of this interval they say nothing; a gauge is what it was last said to be, and a time is no matter of timings.
+    assert (flush.counters, flush.totals, flush.gauges) == ({"n;a=b": 0}, {"n;a=b": 19}, {"g": -5})
+    assert (flush.samples, flush.bad_lines) == ({"t": [1]}, 0)
+    assert aggregator.flush(10.0).timed == {}
+
+
+def test_strict_keeps_the_values_of_tags_and_names_of_other_alphabets():
+    aggregator = Aggregator()
+    lines = [
+        "k:1|c|#ip:1.2.3.4:5", "k:1|c|#ip:1.2.3.45", "k:1|c|#live", "k:1|c|#a:b;c", "k:1|c|#a b:c d",
+        "ключ:1|c", "λ.ω:1|c", "foo,tag=v:1|c", "GET /a:1|c",
+    ]  # fmt: skip
+    for line in lines:
+        aggregator.feed(line.encode())
+        aggregator.feed(line.encode())
+    flush = aggregator.flush(1.0)
+    assert flush.bad_lines == 0
+    assert flush.counters == {
+        "k;ip=1.2.3.4:5": 2, "k;ip=1.2.3.45": 2, "k;live=true": 2, "k;a=b_c": 2, "k;a_b=c d": 2,
+        "ключ": 2, "λ.ω": 2, "foo;tag=v": 2, "GET_-a": 2,
+    }  # fmt: skip
+    assert aggregator.lookup("GET_-a") is not None
+    assert aggregator.delete("counters", "k;a=b_c") == ["k;a=b_c"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("a b:1|c", "a_b:1|c"), ("a_b:1|c", "a b:1|c"), ("a!b:1|c", "ab:1|c"), ("k:1|c|#a:b;c", "k:1|c|#a:b_c"),
+     ("k;a=b_c:1|c", "k:1|g|#a:b;c"), ("k:1|c|#a:x y", "k:1|c|#a:x_y")],
+)  # fmt: skip
+def test_of_two_series_that_would_look_alike_the_later_is_bad(first: str, second: str):
+    aggregator = Aggregator()
+    for line in (first, second, first, second):
+        aggregator.feed(line.encode())
+    flush = aggregator.flush(1.0)
+    assert list(flush.counters.values()) == [2]
+    assert aggregator.statistics().bad_by_reason == {"same_name": 2}
+    # Once the first is gone its name is free.
+    (name,) = flush.counters
+    aggregator.delete("counters", name)
+    aggregator.feed(second.encode())
+    assert aggregator.flush(2.0).bad_lines == 0
+
+
+NAME_BYTES = st.text("ab_ /!é;=,.", min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(NAME_BYTES, st.none() | st.text("ab_ ;=:~é", max_size=4)), max_size=12))
+def test_what_is_shown_of_names_adds_up_only_what_is_one_series(lines: list[tuple[str, str | None]]):
+    aggregator = Aggregator()
+    kept: dict[bytes, int] = {}
+    for name, tags in lines:
+        line = f"{name}:1|c{'' if tags is None else '|#' + tags}".encode()
+        try:
+            (sample,) = judge_strict(line)
+        except BadLineError:
+            aggregator.feed(line)
+            continue
+        before = aggregator.statistics().bad_lines
+        aggregator.feed(line)
+        if aggregator.statistics().bad_lines == before:
+            kept[sample.key] = kept.get(sample.key, 0) + 1
+    flush = aggregator.flush(1.0)
+    assert sorted(flush.counters.values()) == sorted(kept.values())
+    stored = {
+        graphite_path(name) for name, _ in flush.graphite() if name.endswith(".count") or ".count;" in name
+    }
+    own = {name for name in stored if "statsd." in name}
+    assert len(stored - own) == len(kept)
 
 
 def test_a_line_with_a_bad_part_changes_nothing_in_strict():

@@ -54,7 +54,8 @@ def test_packets_taken_in_at_once_do_what_they_do_one_by_one(packets: list[bytes
             one_by_one.feed(packet, f"sender {index}", 1.0)
         at_once.feed_all([bytearray(packet) for packet in share], lambda index: f"sender {index}", 1.0)
         ours, theirs = at_once.flush(1.0), one_by_one.flush(1.0)
-        assert ours == theirs
+        # As text: of an infinite timing statsd makes NaN, which equals nothing.
+        assert repr(ours) == repr(theirs)
         assert at_once.bad_lines() == one_by_one.bad_lines()
         assert at_once.statistics() == one_by_one.statistics()
 

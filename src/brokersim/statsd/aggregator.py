@@ -23,7 +23,7 @@ from brokersim.statsd.health import BadLineRing, Intake
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packet_of_line, plain_lines
-from brokersim.statsd.sample import KINDS
+from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS
 from brokersim.statsd.store import Store
 
 # Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
@@ -232,8 +232,8 @@ class Aggregator:
             self._forms.remember(line, judgement)
         self._until_fold -= len(judgement.samples)
         reasons = judgement.bad
-        if judgement.samples and not self._store.apply(judgement.samples, sender):
-            reasons = (*reasons, "too_many_keys")
+        if judgement.samples and (reason := self._store.apply(judgement.samples, sender)):
+            reasons = (*reasons, reason)
         for reason in reasons:
             self._note_bad(reason, line, sender, t)
 
@@ -319,11 +319,23 @@ class Aggregator:
                 text(key): each.fold for key, each in timers.items() if isinstance(each.fold, LogBuckets)
             },
             timer_counts={text(key): each.count for key, each in timers.items()},
+            timed=self._timed(),
             packets=reported.packets,
             metrics=reported.metrics,
             bad_lines=reported.bad_lines,
             dropped_creates=dropped,
         )
+
+    def _timed(self) -> dict[int, dict[str, Number]]:
+        """Values that came with a time of their own, as they are shown, by that time."""
+        tables: dict[int, dict[str, dict[bytes, Number]]] = {}
+        for (t, kind, key), value in self._store.timed.items():
+            tables.setdefault(t, {COUNTERS: {}, GAUGES: {}})[kind][key] = value
+        seconds = self.config.flush
+        return {
+            t: self.dialect.render(Interval.only(seconds, counters=each[COUNTERS], gauges=each[GAUGES]))
+            for t, each in tables.items()
+        }
 
     # Health and administration
 
@@ -362,7 +374,7 @@ class Aggregator:
 
     def lookup(self, key: str) -> KeyInfo | None:
         """What is known of one key, or None."""
-        raw = key.encode("utf-8", "surrogateescape")
+        raw = self._store.key_of(key)
         kinds = tuple(kind for kind in KINDS if self._store.knows(kind, raw))
         if not kinds:
             return None
@@ -386,5 +398,5 @@ class Aggregator:
 
     def disable(self, key: str) -> bool:
         """The key is not shown until it is written again; it keeps its value. False if there is no such key."""
-        raw = key.encode("utf-8", "surrogateescape")
+        raw = self._store.key_of(key)
         return sum(self._store.disable(kind, raw) for kind in KINDS) > 0

@@ -95,26 +95,23 @@ class _Wanted:
     def meant_by(self, line: bytes) -> Sample | None:
         """A bad line's key, if that is the one asked for: as it stands there, or as a good line's is stored."""
         name = line.partition(b":")[0].partition(b"|")[0].rstrip(b"\r")
-        for key in (name, clean(name)):
+        asked = self._series.encode("utf-8", "surrogateescape")
+        for key in filter(None, (name, clean(name))):
             for kind in KINDS:
                 sample = Sample(kind, key, 0)
-                if key and self.has(sample):
+                if key == asked or self.has(sample):
                     return sample
         return None
 
     def _is_shown(self, kind: str, key: bytes) -> bool:
         """A dialect of its own, so that rendering leaves no trace in the one that runs."""
         dialect = type(self._dialect)(self._dialect.config)
-        only = Interval(
-            seconds=1.0,
+        only = Interval.only(
+            1.0,
             counters={key: 1} if kind in (COUNTERS, TOTALS) else {},
             gauges={key: 1} if kind == GAUGES else {},
             timers={key: TimerInterval(values=[1.0], count=1)} if kind == TIMERS else {},
             sets={key: 1} if kind == SETS else {},
-            packets=0,
-            metrics=0,
-            bad_lines=0,
-            bad_by_reason={},
         )
         names = dialect.render(only)
         return self._series in names or self._series.removeprefix(dialect.path_prefix) in names

@@ -43,6 +43,8 @@ class Flush:
     metrics: Number
     bad_lines: Number
     dropped_creates: int = 0
+    # What came with a time of its own (Unix s), under the names of `values`.
+    timed: Mapping[int, Values] = {}
 
     @property
     def approx(self) -> frozenset[str]:

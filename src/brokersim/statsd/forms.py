@@ -46,6 +46,8 @@ class Forms:
         field, bar, suffix = rest.partition(b"|")
         if judgement.bad or not bar or b"|" in name or len(judgement.samples) != field.count(b":") + 1:
             return
+        if any(each.t is not None for each in judgement.samples):
+            return  # each has a time of its own: no other line is of that form
         forms = {Form(each.kind, each.key, each.weight) for each in judgement.samples}
         form = forms.pop()
         if forms or (b":" in field and form.kind != TIMERS) or not 1 <= form.weight <= _LARGEST_WEIGHT:

@@ -194,7 +194,8 @@ class _Linter:
     def _name(self, where: tuple[int, float, bytes], name: str, raw_name: bytes) -> None:
         if _UNSAFE.search(raw_name):
             shown = clean(raw_name).decode("ascii")
-            self._find("S110", where, name, f"{self._dialect.text(raw_name)!r} is stored as {shown!r}")
+            came = raw_name.decode("utf-8", "backslashreplace")
+            self._find("S110", where, name, f"{came!r} is stored as {shown!r}")
         elif self._dialect.name == "collectd" and len(raw_name) > LONGEST_KEY:
             self._find("S110", where, name, f"cut after {LONGEST_KEY} characters")
 

@@ -1,4 +1,4 @@
-"""Metric names: cleaning, tags, limits.
+"""Metric names: statsd's cleaning, tags, limits. What `strict` makes of names is in `keys`.
 
 Knows nothing of values or of what a backend does with a name.
 """
@@ -32,20 +32,6 @@ def clean(name: bytes) -> bytes:
     if _CLEAN.fullmatch(name):
         return name
     return _DROPPED.sub(b"", _BLANKS.sub(b"_", name).replace(b"/", b"-"))
-
-
-def graphite_tags(tags: bytes) -> list[bytes]:
-    """DogStatsD's `a:b,c` as Graphite's `a=b` and `c`, cleaned, empty ones left out."""
-    cleaned = (clean(tag.replace(b":", b"=", 1)) for tag in tags.split(b","))
-    return [tag for tag in cleaned if tag]
-
-
-def with_tags(name: bytes, tags: list[bytes]) -> bytes:
-    """`name` (which may carry `;a=b` itself) with all its tags behind it, sorted."""
-    base, *own = name.split(b";")
-    if not base:
-        return b""
-    return b";".join([base, *sorted({tag for tag in (*own, *tags) if tag})])
 
 
 def split_tags(key: str) -> tuple[str, str]:

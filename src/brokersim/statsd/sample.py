@@ -22,7 +22,7 @@ class Sample(NamedTuple):
     """One value for one key.
 
     `weight` is 1 / sample rate; `signed` is true if the text began with + or −, which makes a gauge relative.
-    A set's element is in `element` and its `value` is 0.
+    A set's element is in `element` and its `value` is 0. `t` is a time of its own (Unix s), which few have.
     """
 
     kind: str
@@ -31,6 +31,7 @@ class Sample(NamedTuple):
     weight: Number = 1
     signed: bool = False
     element: bytes = b""
+    t: int | None = None
 
 
 class Judgement(NamedTuple):

@@ -120,16 +120,12 @@ class Slots:
             for key in _keys(flush.sets for flush in flushes)
         }
         self._forget_all_but({*counters, *last.gauges, *timers, *sets})
-        interval = Interval(
-            seconds=seconds,
+        interval = Interval.only(
+            seconds,
             counters=_encoded(counters),
             gauges=_encoded(last.gauges),
             timers=_encoded(timers),
             sets={_bytes(key): int(size) for key, size in sets.items()},
-            packets=0,
-            metrics=0,
-            bad_lines=0,
-            bad_by_reason={},
         )
         return attrs.evolve(
             last,
@@ -145,6 +141,7 @@ class Slots:
             metrics=sum(flush.metrics for flush in flushes),
             bad_lines=sum(flush.bad_lines for flush in flushes),
             dropped_creates=sum(flush.dropped_creates for flush in flushes),
+            timed=_timed(flushes),
         )
 
     def _forget_all_but(self, keys: set[str]) -> None:
@@ -169,6 +166,14 @@ class Slots:
 
 def _keys(tables: Iterable[Mapping[str, object]]) -> dict[str, None]:
     return {key: None for table in tables for key in table}
+
+
+def _timed(flushes: Sequence[Flush]) -> dict[int, dict[str, Number]]:
+    timed: dict[int, dict[str, Number]] = {}
+    for flush in flushes:
+        for t, values in flush.timed.items():
+            timed.setdefault(t, {}).update(values)
+    return timed
 
 
 def _sums(tables: Iterable[Mapping[str, Number]]) -> dict[str, Number]:

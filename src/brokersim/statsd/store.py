@@ -17,6 +17,8 @@ from brokersim.statsd.forms import Form, plain_timings, plain_value
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
 
+# Values with a time of their own, of an interval; more of them are taken as of now.
+MAX_TIMED = 100_000
 # A total is a counter told in another way: both show up in one table.
 _TABLE_OF = {COUNTERS: COUNTERS, TOTALS: COUNTERS, GAUGES: GAUGES, TIMERS: TIMERS, SETS: SETS}
 
@@ -35,6 +37,8 @@ class Store:
     gauges: dict[bytes, bytes | Number] = attrs.field(factory=dict)
     timings: dict[bytes, list[float]] = attrs.field(factory=dict)
     sums: dict[bytes, Number] = attrs.field(factory=dict)
+    # By (time in s, kind, key), of this interval.
+    timed: dict[tuple[int, str, bytes], Number] = attrs.field(factory=dict)
     expired: int = 0
     refused: int = 0
     _differences: dict[bytes, Number] = attrs.field(factory=dict)
@@ -43,6 +47,8 @@ class Store:
     _extra_weight: dict[bytes, Number] = attrs.field(factory=dict)
     _folds: dict[bytes, Fold] = attrs.field(factory=dict)
     _members: dict[bytes, set[bytes]] = attrs.field(factory=dict)
+    # Of keys that outputs write in another form: the form, and whose it is.
+    _forms_taken: dict[bytes, bytes] = attrs.field(factory=dict)
     _types: dict[bytes, str] = attrs.field(factory=dict)
     _first_senders: dict[bytes, str | None] = attrs.field(factory=dict)
     # Number of the flush before which a key was last seen to be written; its keys are the known ones.
@@ -64,8 +70,8 @@ class Store:
 
     # Writing
 
-    def apply(self, samples: Iterable[Sample], sender: str | None) -> bool:
-        """Takes in the samples of one line; False, and nothing done, if there is no room for its keys."""
+    def apply(self, samples: Iterable[Sample], sender: str | None) -> str:
+        """Takes in the samples of one line, and nothing of it if there is a reason against one; that, or empty."""
         typed = [self._with_first_type(sample) for sample in samples]
         new = {
             (_TABLE_OF[each.kind], each.key)
@@ -74,11 +80,44 @@ class Store:
         }
         if new and self.key_count + len(new) > self.config.max_keys:
             self.refused += len(new)
-            return False
+            return "too_many_keys"
+        if new and any(self._looks_like_another(key) for key in {key for _, key in new}):
+            return "same_name"
         for sample in typed:
             self._touch(_TABLE_OF[sample.kind], sample.key, sender)
-            self._appliers[sample.kind](sample)
-        return True
+            if sample.t is None or len(self.timed) >= MAX_TIMED:
+                self._appliers[sample.kind](sample)
+            else:
+                self._add_timed(sample, sample.t)
+        return ""
+
+    def _looks_like_another(self, key: bytes) -> bool:
+        """Would an output write this key and one that is known as the same series? If not, the key has its form."""
+        stored = self.dialect.stored(key)
+        if stored == key:
+            return key in self._forms_taken
+        other = self._forms_taken.get(stored)
+        if other is None and not any(stored in table for table in self._last_flush.values()):
+            self._forms_taken[stored] = other = key
+        return other != key
+
+    def key_of(self, text: str) -> bytes:
+        """The key that is shown as `text`."""
+        raw = text.encode("utf-8", "surrogateescape")
+        return self._forms_taken.get(self.dialect.stored(raw), raw)
+
+    def _add_timed(self, sample: Sample, t: int) -> None:
+        """A value of another time is shown at that one. Now it counts in the total, and a gauge is what it says."""
+        at = (t, sample.kind, sample.key)
+        if sample.kind == GAUGES:
+            self._set_gauge(sample)
+            self.timed[at] = sample.value
+            return
+        added = sample.value if sample.weight == 1 else sample.value * sample.weight
+        self.timed[at] = self.timed.get(at, 0) + added
+        self.counts.setdefault(sample.key, 0)
+        self.sums[sample.key] = self.sums.get(sample.key, 0) + added
+        self._types.setdefault(sample.key, COUNTERS)
 
     def _with_first_type(self, sample: Sample) -> Sample:
         if not self.dialect.one_type_per_key:
@@ -156,7 +195,7 @@ class Store:
         elif kind == GAUGES and key in self.gauges:
             self.gauges[key] = self.gauge(key) + value if field[:1] in (b"+", b"-") else value
         elif kind == TOTALS and key in self._last_totals:
-            return int(self.apply((Sample(TOTALS, key, value),), None))
+            return int(not self.apply((Sample(TOTALS, key, value),), None))
         else:
             return 0
         return 1
@@ -304,6 +343,7 @@ class Store:
         self._extra_weight = {}
         self._folds = {}
         self._members = {}
+        self.timed = {}
 
     # Administration
 
@@ -316,6 +356,7 @@ class Store:
         if not any(key in table for table in self._last_flush.values()):
             self._types.pop(key, None)
             self._first_senders.pop(key, None)
+            self._forms_taken = {form: of for form, of in self._forms_taken.items() if of != key}
             self.dialect.forget(key)
         return True
 

@@ -44,6 +44,22 @@ class Interval:
     bad_lines: int
     bad_by_reason: Mapping[str, int]
 
+    @classmethod
+    def only(
+        cls,
+        seconds: float,
+        *,
+        counters: Mapping[bytes, Number] | None = None,
+        gauges: Mapping[bytes, Number] | None = None,
+        timers: Mapping[bytes, TimerInterval] | None = None,
+        sets: Mapping[bytes, int] | None = None,
+    ) -> Interval:
+        """An interval of these tables, in which nothing else came in."""
+        return cls(
+            seconds=seconds, counters=counters or {}, gauges=gauges or {}, timers=timers or {}, sets=sets or {},
+            packets=0, metrics=0, bad_lines=0, bad_by_reason={},
+        )  # fmt: skip
+
 
 class Reported(NamedTuple):
     """Packets, metrics and bad lines of one interval."""
@@ -115,6 +131,10 @@ class Dialect:
     def forget(self, key: bytes) -> None:
         """A key is gone from every table."""
         self._texts.pop(key, None)
+
+    def stored(self, key: bytes) -> bytes:
+        """The coarsest form any output has of a key; of two keys that share one, the later is refused."""
+        return key
 
     def text(self, key: bytes) -> str:
         text = self._texts.get(key)

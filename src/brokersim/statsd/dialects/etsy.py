@@ -47,6 +47,7 @@ class Etsy(GraphiteDialect):
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__(config)
+        self._has_flushed = False
         names = ("packets_received", "metrics_received", "bad_lines_seen")
         self._own = tuple(join_name(config.prefix_stats, name).encode() for name in names)
 
@@ -61,13 +62,20 @@ class Etsy(GraphiteDialect):
         users = {key: value for key, value in interval.counters.items() if key not in self._own}
         return super().render(attrs.evolve(interval, counters=users))
 
+    def _own_gauges(self) -> int:
+        """At its first flush it has no flush before it, and no `timestamp_lag`."""
+        before, self._has_flushed = self._has_flushed, True
+        return super()._own_gauges() if before else 0
+
     def judge(self, line: bytes) -> Judgement:
         if not line:
             return NOTHING
         line, mark, tags = line.partition(b"|#")
         name, *values = line.split(b":")
         if mark and tags:
-            name += b";" + b";".join(tag.replace(b":", b"=", 1) for tag in tags.split(b","))
+            name += b";" + b";".join(
+                tag.replace(b";", b"_", 1).replace(b":", b"=", 1) for tag in tags.split(b",")
+            )
         key = clean(name)
         samples: list[Sample] = []
         reasons: list[str] = []

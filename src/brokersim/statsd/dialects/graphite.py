@@ -89,6 +89,9 @@ class GraphiteDialect(Dialect):
         """The bins of the first entry whose name part is in the key."""
         return next((bins for part, bins in self.config.histogram if part in name), ())
 
+    def _own_gauges(self) -> int:
+        return _OWN_GAUGES
+
     def render_self(self, interval: Interval) -> dict[str, Number]:
         """statsd's four, and ours: bad lines by reason."""
         intake = self.reported(interval)
@@ -97,7 +100,7 @@ class GraphiteDialect(Dialect):
             "packets_received": intake.packets,
             "metrics_received": intake.metrics,
         }
-        stats = len(own) + _OWN_GAUGES
+        stats = len(own) + self._own_gauges()
         stats += len(interval.counters) + len(interval.timers) + len(interval.gauges) + len(interval.sets)
         own |= {f"bad_lines.{reason}": count for reason, count in interval.bad_by_reason.items()}
         prefix = self.config.prefix_stats

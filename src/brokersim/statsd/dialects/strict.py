@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.graphite import GraphiteDialect
+from brokersim.statsd.keys import shown_key, stored_key
 from brokersim.statsd.parse import judge_strict
 from brokersim.statsd.sample import NOTHING, BadLineError, Judgement, bad
 
@@ -31,3 +32,12 @@ class Strict(GraphiteDialect):
             return Judgement(judge_strict(line, self._reserved))
         except BadLineError as error:
             return bad(error.reason)
+
+    def text(self, key: bytes) -> str:
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = shown_key(key)
+        return text
+
+    def stored(self, key: bytes) -> bytes:
+        return stored_key(key)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import array
 import fcntl
-import re
 import socket
 import termios
+from collections.abc import Iterable
 
 import trio
 
 from brokersim.statsd.flushed import Flush
-from brokersim.statsd.numbers import format_number
+from brokersim.statsd.keys import graphite_path
+from brokersim.statsd.numbers import Number, format_number
 from brokersim.statsd_server.health import OutputStatistics, Sent
 from brokersim.statsd_server.outputs.spool import Block, Spool
 
@@ -25,21 +26,18 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 #: How long the kernel waits for a peer's acknowledgement before the connection counts as broken.
 _USER_TIMEOUT_MS = 30_000
 _ACK_POLL_S = 0.01
-# A line is three words: whatever would end one of them does not belong in a path.
-_BREAKS_A_LINE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 
 
 def graphite_block(flush: Flush) -> Block:
     """``path value seconds`` lines. Whole seconds: whisper has no smaller ones, other receivers read no others."""
-    seconds = int(flush.t // 1)
-    lines = [f"{_path(name)} {format_number(value)} {seconds}\n" for name, value in flush.graphite()]
+    lines = _lines(flush.graphite(), int(flush.t // 1))
+    for t, values in flush.timed.items():
+        lines += _lines(((flush.path_prefix + name, value) for name, value in values.items()), t)
     return Block(data="".join(lines).encode("utf-8", "replace"), lines=len(lines))
 
 
-def _path(name: str) -> str:
-    return (
-        name if name.isascii() and name.isprintable() and " " not in name else _BREAKS_A_LINE.sub("_", name)
-    )
+def _lines(values: Iterable[tuple[str, Number]], seconds: int) -> list[str]:
+    return [f"{graphite_path(name)} {format_number(value)} {seconds}\n" for name, value in values]
 
 
 class Graphite:

@@ -118,6 +118,11 @@ class RunDatabase:
             for name, value in table.items()
             if not math.isnan(value)
         ]
+        values += [
+            (self._id(VALUE, name), float(t), value if abs(value) < _LARGEST_INTEGER else float(value))
+            for t, table in flush.timed.items()
+            for name, value in table.items()
+        ]
         # A clock set back may come by the same instant twice: the later value stands.
         self._connection.executemany("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", values)
         histograms = [
