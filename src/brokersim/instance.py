@@ -134,6 +134,7 @@ class Instance(Whole):
         self._serials: dict[tuple[int, str], int] = {}
         self._nodes: dict[int, Node] = {}
         self._tasks: trio.Nursery | None = None
+        self._forget = self._forget_module  # one for all: each look-up of a method makes an object
         self._modules: list[dict[str, Loaded]] = [{} for _ in range(self.size)]
         self._deferrals: dict[Handle, Deferral] = {}
         self._brokers: list[Broker] = []
@@ -277,9 +278,7 @@ class Instance(Whole):
                 raise
             self.load_process(FLUX, rank, path, args, name, done)
             return
-        self._modules[rank][name] = Module(
-            self.broker(rank), name, code, args, done, partial(self._forget, rank)
-        )
+        self._modules[rank][name] = Module(self.broker(rank), name, code, args, done, self._forget)
 
     def load_process(
         self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
@@ -294,7 +293,7 @@ class Instance(Whole):
         loader = loader_name(loader)
         command = self.launcher.command(loader, file)
         self._modules[rank][name] = RemoteModule(
-            self.broker(rank), name, file, args, done, partial(self._forget, rank),
+            self.broker(rank), name, file, args, done, self._forget,
             start=partial(self.launcher.start, self.broker(rank), command), loader=loader,
         )  # fmt: skip
 
@@ -307,9 +306,10 @@ class Instance(Whole):
             raise RequestError(EINVAL, f"module name {name!r} is empty or contains a dot or slash")
         return name
 
-    def _forget(self, rank: int, module: Loaded) -> None:
+    def _forget_module(self, module: Loaded) -> None:
         """A module has ended."""
         self._end_deferral(module.handle)
+        rank = module.handle.broker.rank
         if self._modules[rank].get(module.name) is module:
             del self._modules[rank][module.name]
 

@@ -37,7 +37,7 @@ class Life:
         self.status = INIT
         self.errnum = 0
         self._loaded: Done | None = loaded
-        self._removed: list[Done] = []
+        self._removed: tuple[Done, ...] = ()
         self._timer: Timer | None = None
 
     @property
@@ -59,7 +59,7 @@ class Life:
         if self.status == EXITED:
             removed(None)
         else:
-            self._removed.append(removed)
+            self._removed += (removed,)
 
     def exit(self, errnum: int) -> bool:
         """It is EXITED from now on; False if it was. Who waits is told by `tell`."""
@@ -75,7 +75,7 @@ class Life:
             self._answer(RequestError(errnum, text))
         else:
             self._answer(RequestError(ECONNRESET, f"module {name!r} was removed before it was ready"))
-        removed, self._removed = self._removed, []
+        removed, self._removed = self._removed, ()
         for done in removed:
             done(None)
 
@@ -155,7 +155,10 @@ def make_handle(broker: Home, name: str, code: ModuleCode, module: Living) -> Ha
 
 
 class Course:
-    """The course of a module's code, from the construction of its class to the end of its teardown."""
+    """The course of a module's code, from the construction of its class to the end of its teardown.
+
+    It remembers nothing: the module keeps none, so that one of thousands costs no more memory than it needs.
+    """
 
     __slots__ = ("_module",)
 

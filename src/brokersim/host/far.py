@@ -271,7 +271,6 @@ class FarModule(Staged):
         self._is_stopping = False
         broker.wants_values = code.program is None
         self.handle = make_handle(broker, name, code, self)
-        self._course = Course(self)
 
     @classmethod
     def refuse(cls, broker: FarBroker, name: str, path: Path, error: RequestError) -> None:
@@ -286,7 +285,7 @@ class FarModule(Staged):
         welcome = Message(REQUEST, "welcome")
         handle.handed(welcome)
         handle.reactor.current = handle
-        self._course.begin()
+        Course(self).begin()
         handle.reactor.current = None
 
     def set_running(self) -> None:
@@ -305,7 +304,7 @@ class FarModule(Staged):
         if not self._is_stopping and self.life.status < FINALIZING:
             self._is_stopping = True
             self.life.no_limit()
-            self._course.tear_down()
+            Course(self).tear_down()
 
     def crashed(self, error: BaseException, message: Message | None) -> None:
         """A callback raised: say so, and leave."""

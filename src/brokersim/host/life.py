@@ -34,7 +34,7 @@ class Module(Loaded, Staged):
     """
 
     __slots__ = (
-        "_course", "_forget", "_said_ready", "args", "broker", "code", "handle", "life", "name", "path",
+        "_forget", "_said_ready", "args", "broker", "code", "handle", "life", "name", "path",
     )  # fmt: skip
 
     methods = METHODS
@@ -61,7 +61,6 @@ class Module(Loaded, Staged):
         node = broker.instance.node(broker.rank)
         if node is not None:
             handle.station = Station(node, handle)
-        self._course = Course(self)
         self._welcome()
 
     def _welcome(self) -> None:
@@ -69,7 +68,7 @@ class Module(Loaded, Staged):
         payload = {"args": list(self.args), "name": self.name, "uuid": self.handle.uuid}
         send_from(self.broker, Message(
             REQUEST, "welcome", payload, FLAG_NORESPONSE, dst=self.handle,
-            userid=self.broker.owner, rolemask=ROLE_OWNER, handler=self._course.begin,
+            userid=self.broker.owner, rolemask=ROLE_OWNER, handler=Course(self).begin,
         ))  # fmt: skip
 
     def set_running(self) -> None:
@@ -92,8 +91,9 @@ class Module(Loaded, Staged):
         if self.life.status < FINALIZING:
             self.life.status = FINALIZING
             self.broker.stop_serving(self.handle)
-            self._course.limit_tear_down()
-            self._course.tear_down()
+            course = Course(self)
+            course.limit_tear_down()
+            course.tear_down()
         if cancel:
             self.life.reactor.call_later(0, self.end, 0, "")
 
