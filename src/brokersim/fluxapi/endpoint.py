@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from brokersim.fluxapi.message import Message, MessageWatcher
 from brokersim.host.handle import Handle, Living
 from brokersim.host.ports import Home
 from brokersim.protocol import message as wire
@@ -14,11 +13,48 @@ from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.step import ModuleUnloaded
 from brokersim.routing.endpoint import Handler, Method
 
-if TYPE_CHECKING:
-    from brokersim.fluxapi.program import Run
-
 #: Bit of each of our message types in Flux's type masks.
 _BITS = {wire.REQUEST: 1, wire.RESPONSE: 2, wire.EVENT: 4, wire.CONTROL: 8}
+
+
+class Taker(Protocol):
+    """Whoever takes messages that match."""
+
+    type_mask: int
+    topic_glob: str
+    #: Roles that may send it requests.
+    rolemask: int
+
+    def take(self, message: wire.Message) -> None:
+        """Be given one."""
+
+
+class EntryRun(Protocol):
+    """The run of a file's entry point, as its endpoint sees it."""
+
+    def reactor_run(self) -> int:
+        """Wait until the reactor is stopped: 0, or -1 if with an error."""
+
+    def stop(self, error: BaseException | None = None, code: int = 0) -> bool:
+        """Let ``reactor_run`` return, or raise; False if none runs."""
+
+    def abandon(self) -> None:
+        """Throw the entry point out where it waits."""
+
+
+class FluxHandle(Protocol):
+    """The handle a module was given, as what is made with it sees it."""
+
+    endpoint: FluxEndpoint
+
+    def add_watcher(self, watcher: Any) -> None:
+        """One was made with it."""
+
+    def del_watcher(self, watcher: Any) -> None:
+        """One was destroyed."""
+
+    def get_reactor(self) -> Any:
+        """What its callbacks run on."""
 
 
 class FluxEndpoint(Handle):
@@ -28,15 +64,15 @@ class FluxEndpoint(Handle):
 
     def __init__(self, broker: Home, name: str, uuid: str, module: Living | None = None) -> None:
         super().__init__(broker, name, uuid, module)
-        self.watchers: list[MessageWatcher] = []
+        self.watchers: list[Taker] = []
         #: The entry point's run, once it has begun.
-        self.run: Run | None = None
+        self.run: EntryRun | None = None
 
-    def start_watcher(self, watcher: MessageWatcher) -> None:
+    def start_watcher(self, watcher: Taker) -> None:
         if watcher not in self.watchers:
             self.watchers.append(watcher)
 
-    def stop_watcher(self, watcher: MessageWatcher) -> None:
+    def stop_watcher(self, watcher: Taker) -> None:
         if watcher in self.watchers:
             self.watchers.remove(watcher)
 
@@ -80,14 +116,14 @@ class FluxEndpoint(Handle):
         else:
             self._deliver(watcher, response)
 
-    def _watcher_of(self, message: wire.Message) -> MessageWatcher | None:
+    def _watcher_of(self, message: wire.Message) -> Taker | None:
         """As in Flux: a watcher of exactly this topic before one whose glob matches, later ones before earlier."""
         matching = [watcher for watcher in reversed(self.watchers) if _matches(watcher, message)]
         exact = (watcher for watcher in matching if watcher.topic_glob == message.topic)
         return next(exact, matching[0] if matching else None)
 
-    def _deliver(self, watcher: MessageWatcher, message: wire.Message) -> None:
-        self.enter(watcher.callback, watcher.flux_handle, watcher, Message(handle=message), watcher.args)
+    def _deliver(self, watcher: Taker, message: wire.Message) -> None:
+        self.enter(watcher.take, message)
 
     # -- callbacks
 
@@ -115,5 +151,5 @@ class FluxEndpoint(Handle):
         super().close()
 
 
-def _matches(watcher: MessageWatcher, message: wire.Message) -> bool:
+def _matches(watcher: Taker, message: wire.Message) -> bool:
     return bool(watcher.type_mask & _BITS[message.type]) and fnmatchcase(message.topic, watcher.topic_glob)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.host.future import Future as Inner
 from brokersim.protocol.errnums import RequestError
-
-if TYPE_CHECKING:
-    from brokersim.fluxapi.core.handle import Flux
 
 
 class Future:
@@ -18,7 +16,7 @@ class Future:
 
     def __init__(self, future_handle: Any, prefixes: Any = None, pimpl_t: Any = None) -> None:
         self.inner: Inner = future_handle
-        self.flux_handle: Flux | None = getattr(future_handle, "flux_handle", None)
+        self.flux_handle: FluxHandle | None = getattr(future_handle, "flux_handle", None)
         self.then_cb: Callable[..., object] | None = None
         self.stopped = False
 
@@ -33,10 +31,10 @@ class Future:
             return None
         return RequestError(response.errnum, response.payload_str or "").strerror
 
-    def get_flux(self) -> Flux | None:
+    def get_flux(self) -> FluxHandle | None:
         return self.flux_handle
 
-    def set_flux(self, flux_handle: Flux) -> None:
+    def set_flux(self, flux_handle: FluxHandle) -> None:
         self.flux_handle = flux_handle
 
     def get_reactor(self) -> Any:

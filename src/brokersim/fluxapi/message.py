@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from brokersim.fluxapi.constants import FLUX_MATCHTAG_NONE, FLUX_MSGTYPE_REQUEST
 from brokersim.fluxapi.core.watchers import Watcher
+from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.fluxapi.payload import to_data, to_text
 from brokersim.protocol import message as wire
 from brokersim.protocol.errnums import RequestError
-
-if TYPE_CHECKING:
-    from brokersim.fluxapi.core.handle import Flux
 
 __all__ = ["Message", "MessageWatcher", "msg_typestr"]
 
@@ -106,7 +104,7 @@ class MessageWatcher(Watcher):
 
     def __init__(
         self,
-        flux_handle: Flux,
+        flux_handle: FluxHandle,
         type_mask: int,
         callback: Callable[..., object],
         topic_glob: str | bytes | None = "*",
@@ -126,6 +124,10 @@ class MessageWatcher(Watcher):
         self.rolemask = wire.ROLE_OWNER if rolemask is None else rolemask
         self.args = args
         super().__init__(flux_handle)
+
+    def take(self, message: wire.Message) -> None:
+        """Give it to the callback."""
+        self.callback(self.flux_handle, self, Message(handle=message), self.args)
 
     def start(self) -> MessageWatcher:
         self.flux_handle.endpoint.start_watcher(self)

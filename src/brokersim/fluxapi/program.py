@@ -113,8 +113,8 @@ class FluxProgram:
 
     def start(self, handle: Handle, args: tuple[str, ...]) -> None:
         assert isinstance(handle, FluxEndpoint)
-        handle.run = handle.owner = Run(handle, self._entry, args)
-        handle.run.start()
+        handle.run = handle.owner = run = Run(handle, self._entry, args)
+        run.start()
 
 
 def program_of(module: ModuleType) -> FluxProgram:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brokersim.fluxapi.constants import FLUX_NODEID_ANY, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
+from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.payload import to_data, to_text
 from brokersim.host.future import Future as Inner
 from brokersim.protocol.message import FLAG_NORESPONSE, FLAG_STREAMING
-
-if TYPE_CHECKING:
-    from brokersim.fluxapi.core.handle import Flux
 
 
 class RPC(Future):
@@ -20,7 +18,7 @@ class RPC(Future):
 
     def __init__(
         self,
-        flux_handle: Flux,
+        flux_handle: FluxHandle,
         topic: str,
         payload: Any = None,
         nodeid: int = FLUX_NODEID_ANY,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import trio
@@ -17,9 +17,7 @@ import trio
 from brokersim.net.doorway import Doorway, Seat, Seats
 from brokersim.statsd_server.browsers import is_browsers
 from brokersim.statsd_server.health import OutputStatistics, to_plain
-
-if TYPE_CHECKING:
-    from brokersim.statsd_server.server import StatsdServer
+from brokersim.statsd_server.ports import Running
 
 MAX_COMMAND = 4096
 MAX_CLIENTS = 32
@@ -32,7 +30,7 @@ _FULL = b"ERROR: too many clients\n"
 class Management:
     """Answers commands about one server."""
 
-    def __init__(self, server: StatsdServer) -> None:
+    def __init__(self, server: Running) -> None:
         self._server = server
         self._doorway = Doorway("management", server.note_fault, _FULL)
         self._seats = Seats(MAX_CLIENTS)
@@ -76,11 +74,11 @@ class Management:
         return command(self._server, words[1:]) if command else "ERROR\n"
 
 
-def _help(server: StatsdServer, words: list[str]) -> str:
+def _help(server: Running, words: list[str]) -> str:
     return f"Commands: {', '.join(_COMMANDS)}\n\n"
 
 
-def _stats(server: StatsdServer, words: list[str]) -> str:
+def _stats(server: Running, words: list[str]) -> str:
     statistics = server.statistics()
     now = server.now()
     facts: dict[str, object] = {
@@ -114,15 +112,15 @@ def _age(now: float, then: float | None) -> str:
     return "never" if then is None else str(max(0, round(now - then)))
 
 
-def _table(kind: str) -> Callable[[StatsdServer, list[str]], str]:
-    def reply(server: StatsdServer, words: list[str]) -> str:
+def _table(kind: str) -> Callable[[Running, list[str]], str]:
+    def reply(server: Running, words: list[str]) -> str:
         return json.dumps(to_plain(server.aggregator.table(kind)), indent=2) + "\n" + _END
 
     return reply
 
 
-def _delete(kind: str) -> Callable[[StatsdServer, list[str]], str]:
-    def reply(server: StatsdServer, words: list[str]) -> str:
+def _delete(kind: str) -> Callable[[Running, list[str]], str]:
+    def reply(server: Running, words: list[str]) -> str:
         if not words:
             return f"ERROR: name the {kind} to delete, such as a.b or a.*\n"
         lines: list[str] = []
@@ -134,13 +132,13 @@ def _delete(kind: str) -> Callable[[StatsdServer, list[str]], str]:
     return reply
 
 
-def _health(server: StatsdServer, words: list[str]) -> str:
+def _health(server: Running, words: list[str]) -> str:
     if words and words[0] in ("up", "down"):
         server.is_up = words[0] == "up"
     return f"health: {'up' if server.is_up else 'down'}\n"
 
 
-def _config(server: StatsdServer, words: list[str]) -> str:
+def _config(server: Running, words: list[str]) -> str:
     settings = attrs.asdict(server.settings)
     return "\n" + "".join(f"{name}: {value}\n" for name, value in _flat(settings))
 
@@ -153,11 +151,11 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, obj
             yield prefix + name, value
 
 
-def _quit(server: StatsdServer, words: list[str]) -> None:
+def _quit(server: Running, words: list[str]) -> None:
     return None
 
 
-_COMMANDS: dict[str, Callable[[StatsdServer, list[str]], str | None]] = {
+_COMMANDS: dict[str, Callable[[Running, list[str]], str | None]] = {
     "help": _help,
     "stats": _stats,
     "counters": _table("counters"),

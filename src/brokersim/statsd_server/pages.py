@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from importlib.resources import files
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
@@ -18,11 +18,9 @@ from brokersim.statsd.flushed import Flush
 from brokersim.statsd_server.health import ServerStatistics, to_plain
 from brokersim.statsd_server.http import JSON, Request, Response, json_response, text_response
 from brokersim.statsd_server.outputs.openmetrics import CONTENT_TYPE, SLICE_KEYS
+from brokersim.statsd_server.ports import Running
 from brokersim.statsd_server.wiretap import TapFlush, TapItem, TapLine, flush_rows
 from brokersim.version import VERSION
-
-if TYPE_CHECKING:
-    from brokersim.statsd_server.server import StatsdServer
 
 #: Seconds of silence after which a stream says that it is still there.
 STREAM_IDLE_S = 15.0
@@ -32,7 +30,7 @@ _OFF = ("0", "false", "no")
 class StatsdPages:
     """The routes of one server."""
 
-    def __init__(self, server: StatsdServer) -> None:
+    def __init__(self, server: Running) -> None:
         self._server = server
 
     def routes(self) -> dict[str, Callable[[Request], Response]]:

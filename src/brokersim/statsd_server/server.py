@@ -32,6 +32,7 @@ from brokersim.statsd_server.outputs import Output, PacketOutput, open_output, t
 from brokersim.statsd_server.outputs.forward import Forward
 from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage
 from brokersim.statsd_server.pages import StatsdPages
+from brokersim.statsd_server.ports import Running
 from brokersim.statsd_server.settings import (
     RECEIVE_BUFFER,
     ServeError,
@@ -51,7 +52,7 @@ _MAX_FAULTS = 100
 _FULL_TURN, _ENOUGH_PACKETS = 64, 1000
 
 
-class StatsdServer:
+class StatsdServer(Running):
     """A statsd server: `run` binds, receives and flushes until `stop` or cancellation, and then flushes once more.
 
     ``outputs`` are added to those of the settings. ``wall`` is the clock that flushes are aligned to and stamped

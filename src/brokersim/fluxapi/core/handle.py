@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from brokersim.fluxapi.constants import (
     FLUX_MATCHTAG_NONE,
@@ -28,6 +28,7 @@ from brokersim.fluxapi.core.watchers import (
     TimerWatcher,
     Watcher,
 )
+from brokersim.fluxapi.endpoint import FluxEndpoint
 from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.message import _FROM_WIRE, Message, MessageWatcher
 from brokersim.fluxapi.payload import to_data
@@ -37,9 +38,6 @@ from brokersim.host.future import Future as Inner
 from brokersim.protocol import hostlist
 from brokersim.protocol import message as wire
 from brokersim.protocol.errnums import ENOENT, EPROTO, RequestError
-
-if TYPE_CHECKING:
-    from brokersim.fluxapi.endpoint import FluxEndpoint
 
 W = TypeVar("W", bound=Watcher)
 Callback = Callable[..., object]

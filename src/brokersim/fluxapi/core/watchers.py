@@ -7,14 +7,12 @@ import select
 import signal
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from brokersim.fluxapi.constants import FLUX_POLLERR, FLUX_POLLIN, FLUX_POLLOUT
+from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.host.watcher_objects import HookWatcher
 from brokersim.host.watcher_objects import TimerWatcher as InnerTimer
-
-if TYPE_CHECKING:
-    from brokersim.fluxapi.core.handle import Flux
 
 __all__ = ["CheckWatcher", "FDWatcher", "IdleWatcher", "PrepareWatcher", "SignalWatcher", "TimerWatcher"]
 
@@ -24,7 +22,7 @@ Callback = Callable[..., object]
 class Watcher:
     """What all watchers share; one is stopped when made, and a context manager starts and stops it."""
 
-    def __init__(self, flux_handle: Flux, handle: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, handle: Any = None) -> None:
         self.flux_handle = flux_handle
         self.flux_handle.add_watcher(self)
         #: What does the watching.
@@ -65,7 +63,7 @@ class TimerWatcher(Watcher):
     """Calls ``callback(handle, watcher, revents, args)`` after ``after`` s, then every ``repeat`` s."""
 
     def __init__(
-        self, flux_handle: Flux, after: float, callback: Callback, repeat: float = 0, args: Any = None
+        self, flux_handle: FluxHandle, after: float, callback: Callback, repeat: float = 0, args: Any = None
     ) -> None:
         self.after = after
         self.repeat = repeat
@@ -89,7 +87,7 @@ class TimerWatcher(Watcher):
 class _Hook(Watcher):
     kind = ""
 
-    def __init__(self, flux_handle: Flux, callback: Callback | None, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback | None, args: Any = None) -> None:
         self.callback = callback
         self.args = args
         call = None if callback is None else self._call
@@ -105,7 +103,7 @@ class PrepareWatcher(_Hook):
 
     kind = "prepare"
 
-    def __init__(self, flux_handle: Flux, callback: Callback, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback, args: Any = None) -> None:
         super().__init__(flux_handle, callback, args)
 
 
@@ -114,7 +112,7 @@ class CheckWatcher(_Hook):
 
     kind = "check"
 
-    def __init__(self, flux_handle: Flux, callback: Callback, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback, args: Any = None) -> None:
         super().__init__(flux_handle, callback, args)
 
 
@@ -123,7 +121,7 @@ class IdleWatcher(_Hook):
 
     kind = "idle"
 
-    def __init__(self, flux_handle: Flux, callback: Callback | None = None, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback | None = None, args: Any = None) -> None:
         super().__init__(flux_handle, callback, args)
 
 
@@ -133,7 +131,7 @@ class _Outside(Watcher):
     callback: Callback
     args: Any
 
-    def __init__(self, flux_handle: Flux) -> None:
+    def __init__(self, flux_handle: FluxHandle) -> None:
         super().__init__(flux_handle)
         self._end: Callable[[], object] | None = None
 
@@ -159,7 +157,7 @@ class FDWatcher(_Outside):
     """Calls ``callback(handle, watcher, fd, revents, args)`` while a file descriptor is ready."""
 
     def __init__(
-        self, flux_handle: Flux, fd_int: int, events: int, callback: Callback, args: Any = None
+        self, flux_handle: FluxHandle, fd_int: int, events: int, callback: Callback, args: Any = None
     ) -> None:
         self.fd_int = fd_int
         self.events = events
@@ -189,7 +187,9 @@ _POLLS = ((FLUX_POLLIN, select.POLLIN), (FLUX_POLLOUT, select.POLLOUT), (FLUX_PO
 class SignalWatcher(_Outside):
     """Calls ``callback(handle, watcher, signum, args)`` when the process gets a signal; in the main thread only."""
 
-    def __init__(self, flux_handle: Flux, signal_int: int, callback: Callback, args: Any = None) -> None:
+    def __init__(
+        self, flux_handle: FluxHandle, signal_int: int, callback: Callback, args: Any = None
+    ) -> None:
         if not 1 <= signal_int < signal.NSIG:
             raise OSError(errno.EINVAL, "invalid signal number")
         self.signal_int = signal_int
