@@ -170,7 +170,7 @@ async def _plugins(broker: Broker) -> None:
     for name in ("state-counts", "state-history", "no-such"):
         await ask(broker, "job-manager.jobtap-load", {"path": name})
     await ask(broker, "job-manager.jobtap-load", {"path": "state-counts", "remove": "state-*"})
-    await ask(broker, "job-manager.wait", {"id": await _submit(broker)})
+    await ask(broker, "job-manager.wait", {"id": await _submit(broker), "claim": False})
     await ask(broker, "job-manager.jobtap-list")
     for name in ("state-counts", "no-such"):
         await ask(broker, "job-manager.jobtap-query", {"name": name})
@@ -206,7 +206,7 @@ async def _begun_later(broker: Broker) -> None:
     job = await _submit(broker, dependencies=[{"scheme": "begin-time", "value": begin}])
     await broker.advance(1)
     await ask(broker, "job-list.list-id", {"id": job, "attrs": ["state"]})
-    await ask(broker, "job-manager.wait", {"id": job})
+    await ask(broker, "job-manager.wait", {"id": job, "claim": False})
     after = await _submit(broker, run_time=1.0)
     for scheme in ("after", "afterany"):
         await _submit(broker, dependencies=[{"scheme": scheme, "value": jobid.encode(after)}])
@@ -217,18 +217,18 @@ async def _journal(broker: Broker) -> None:
     """One journal is followed, cancelled and silent from then on; another is left by its client."""
     client = broker.instance.client()
     stream = client.stream("job-manager.events-journal", {}, lambda *_: None)
-    await ask(broker, "job-manager.wait", {"id": await _submit(broker)})
+    await ask(broker, "job-manager.wait", {"id": await _submit(broker), "claim": False})
     for matchtag in (stream.matchtag + 1, stream.matchtag):
         client.request("job-manager.events-journal-cancel", {"matchtag": matchtag})
         await broker.settle()
-        await ask(broker, "job-manager.wait", {"id": await _submit(broker)})
+        await ask(broker, "job-manager.wait", {"id": await _submit(broker), "claim": False})
     client.close()
     job = await _submit(broker, run_time=1.0)
     watch = {"id": job, "path": "eventlog", "flags": 0}
     await leave(broker, "job-manager.events-journal", {}, stream=True)
     await leave(broker, "job-info.eventlog-watch", watch, stream=True)
     await leave(broker, "job-info.update-watch", {"id": job, "key": "R", "flags": 0}, stream=True)
-    await ask(broker, "job-manager.wait", {"id": job})
+    await ask(broker, "job-manager.wait", {"id": job, "claim": False})
     await ask(broker, "job-manager.events-journal", {})
 
 

@@ -6,37 +6,34 @@ and follows their records (info). One module, because they share the table of jo
 
 from __future__ import annotations
 
-from typing import Any
+import msgspec
 
 from brokersim.brokermod import (
-    BrokerModule,
     Handle,
     Message,
     RequestError,
     errnums,
-    event_handler,
     jobid,
     request_handler,
 )
 
+from .eventlog import decode_log
 from .follow import SETROOT
 from .info import JobInfo
 from .ingest import Ingest
 from .job import Job
 from .jobtap import Jobtap
-from .listing import ATTRIBUTES, columns, job_stats, select, show, to_test
 from .machine import JobMachine
 from .messages import (
     Entry,
     ExecHello,
-    JobOf,
+    Follow,
+    JobtapAll,
     JobtapLoad,
     JobtapName,
     JournalCancel,
     Kill,
     KillAll,
-    List,
-    ListId,
     QueueEnable,
     QueueName,
     QueueStart,
@@ -47,9 +44,11 @@ from .messages import (
     Urgency,
     Wait,
 )
+from .queries import JobQueries
+from .record_services import RecordServices
 from .restart import Restored, read_jobs
 from .roles import ROLE_OWNER, check_owner
-from .states import URGENCY_MAX, State
+from .states import RUNNING, URGENCY_DEFAULT, URGENCY_MAX, State
 from .waiters import Waiters
 
 #: FLUX_USERID_UNKNOWN stands for all users.
@@ -57,7 +56,7 @@ _EVERYBODY = 0xFFFFFFFF
 SERVICES = ("job-ingest", "job-list", "job-info")
 
 
-class JobManager(BrokerModule):
+class JobManager(JobQueries, RecordServices):
     """Jobs pass NEW DEPEND PRIORITY SCHED RUN CLEANUP INACTIVE (RFC 21); every event goes to the job's eventlog.
 
     At load it reads the jobs an earlier life of the instance left in the KVS; submissions wait for that.
@@ -118,24 +117,6 @@ class JobManager(BrokerModule):
         """What a listing of modules shows of it: jobs by state."""
         return {"jobs": self._machine.jobs.counts.to_dict()}
 
-    def _job(self, job: int) -> Job:
-        found = self._machine.jobs.get(job)
-        if found is None:
-            raise RequestError(errnums.ENOENT, "unknown job id")
-        return found
-
-    def _active(self, job: int) -> Job:
-        found = self._job(job)
-        if found.state is State.INACTIVE:
-            raise RequestError(errnums.EINVAL, "job is inactive")
-        return found
-
-    def _own(self, msg: Message, job: int, deed: str) -> Job:
-        """The active job, if the sender may do that to it. Raises RequestError(EPERM)."""
-        found = self._job(job)
-        check_owner(msg, found.userid, f"guests can only {deed} their own jobs")
-        return self._active(job)
-
     # -- taking jobs in
 
     @request_handler("job-ingest.submit", prefix=False, allow_guest=True)
@@ -178,34 +159,37 @@ class JobManager(BrokerModule):
     def raise_exception(self, msg: Message) -> None:
         """An exception; ``{"type":"cancel","severity":0}`` is what cancel sends."""
         wish = msg.unpack(Raise)
-        if not 0 <= wish.severity <= 7 or not wish.type:
-            raise RequestError(errnums.EPROTO, "raise: give a type and a severity of 0 (ends the job) to 7")
-        self._machine.raise_exception(
-            self._own(msg, wish.id, "raise exceptions on"), wish.type, wish.severity, wish.note, msg.userid
-        )
+        _check_exception(wish)
+        job = self.active_of(msg, wish.id, "guests can only raise exceptions on their own jobs")
+        self._machine.raise_exception(job, wish.type, wish.severity, wish.note, msg.userid)
         self.handle.respond(msg)
 
     @request_handler("job-manager.kill", prefix=False, allow_guest=True)
     def kill(self, msg: Message) -> None:
         """A signal to the job's commands."""
         wish = msg.unpack(Kill)
-        if not 0 < wish.signum < 65:
-            raise RequestError(errnums.EINVAL, f"invalid signal number {wish.signum}; give 1 to 64")
-        job = self._own(msg, wish.id, "send signals to")
-        if job.state is not State.RUN:
+        _check_signal(wish.signum)
+        job = self._to_change(wish.id, "unknown job id")
+        check_owner(msg, job.userid, "guests may only send signals to their own jobs")
+        if not job.state & RUNNING:
             raise RequestError(errnums.EINVAL, "job is not running")
         self._machine.kill(job, wish.signum)
         self.handle.respond(msg)
+
+    def _to_change(self, job: int, unknown: str) -> Job:
+        """The active job of an id. Raises RequestError(EINVAL), as flux-core does for signals and urgencies."""
+        found = self._machine.jobs.get(job)
+        if found is None or found.state is State.INACTIVE:
+            raise RequestError(errnums.EINVAL, "job is inactive" if found is not None else unknown)
+        return found
 
     @request_handler("job-manager.raiseall", prefix=False, allow_guest=True)
     def raise_all(self, msg: Message) -> None:
         """An exception on every active job of a user in some states; answered with their number."""
         wish = msg.unpack(RaiseAll)
-        if not 0 <= wish.severity <= 7 or not wish.type:
-            raise RequestError(
-                errnums.EPROTO, "raiseall: give a type and a severity of 0 (ends the job) to 7"
-            )
-        jobs = self._of_user(msg, wish.userid, wish.states, "raise exceptions on")
+        check_owner(msg, wish.userid, "guests can only raise exceptions on their own jobs")
+        _check_exception(wish)
+        jobs = self._of_user(wish.userid, wish.states)
         for job in () if wish.dry_run else jobs:
             self._machine.raise_exception(job, wish.type, wish.severity, wish.note, msg.userid)
         self.handle.respond(msg, {"count": len(jobs), "errors": 0})
@@ -214,16 +198,15 @@ class JobManager(BrokerModule):
     def kill_all(self, msg: Message) -> None:
         """A signal to every running job of a user; answered with their number."""
         wish = msg.unpack(KillAll)
-        if not 0 < wish.signum < 65:
-            raise RequestError(errnums.EINVAL, f"invalid signal number {wish.signum}; give 1 to 64")
-        jobs = self._of_user(msg, wish.userid, State.RUN, "send signals to")
+        check_owner(msg, wish.userid, "guests can only kill their own jobs")
+        _check_signal(wish.signum)
+        jobs = self._of_user(wish.userid, RUNNING)
         for job in () if wish.dry_run else jobs:
             self._machine.kill(job, wish.signum)
         self.handle.respond(msg, {"count": len(jobs), "errors": 0})
 
-    def _of_user(self, msg: Message, userid: int, states: int, deed: str) -> list[Job]:
-        """Active jobs of a user (4294967295: all) in some states. Raises RequestError(EPERM)."""
-        check_owner(msg, userid, f"guests can only {deed} their own jobs")
+    def _of_user(self, userid: int, states: int) -> list[Job]:
+        """Active jobs of a user (4294967295: all) in some states."""
         active = self._machine.jobs.active.values()
         return [job for job in active if userid in (job.userid, _EVERYBODY) and job.state & states]
 
@@ -231,22 +214,26 @@ class JobManager(BrokerModule):
     def urgency(self, msg: Message) -> None:
         """A new urgency for a job that has no resources yet; 0 holds it."""
         wish = msg.unpack(Urgency)
-        urgency = URGENCY_MAX if wish.urgency == -1 else wish.urgency
-        if not 0 <= urgency <= URGENCY_MAX:
-            raise RequestError(
-                errnums.EINVAL, f"urgency must be 0 (held) to {URGENCY_MAX}, not {wish.urgency}"
-            )
-        job = self._own(msg, wish.id, "adjust the urgency of")
-        if job.state >= State.RUN:
+        if not 0 <= wish.urgency <= URGENCY_MAX:
+            raise RequestError(errnums.EINVAL, "urgency value is out of range")
+        job = self._to_change(wish.id, "unknown job")
+        check_owner(msg, job.userid, "guests can only reprioritize their own jobs")
+        if not msg.rolemask & ROLE_OWNER and wish.urgency > max(URGENCY_DEFAULT, job.urgency):
+            raise RequestError(errnums.EPERM, "guests can only adjust urgency <= default")
+        if job.has_resources:
             raise RequestError(errnums.EINVAL, "urgency cannot be changed once resources are allocated")
         old = job.urgency
-        self._machine.set_urgency(job, urgency, msg.userid)
+        self._machine.set_urgency(job, wish.urgency, msg.userid)
         self.handle.respond(msg, {"old_urgency": old})
 
     @request_handler("job-manager.wait", prefix=False)
     def wait(self, msg: Message) -> None:
-        """``{"id","success","errstr","status"}`` when the job is inactive."""
-        self._waiters.wait(msg, msg.unpack(Wait).id, self._machine.jobs)
+        """``{"id","success","errstr","status"}`` when the job is inactive.
+
+        A job that was submitted to be waited for is so once; ``claim`` false (ours) waits for any job, any number
+        of times.
+        """
+        self._waiters.wait(msg, msg.unpack(Wait), self._machine.jobs)
 
     @request_handler("job-manager.drain", prefix=False)
     def drain(self, msg: Message) -> None:
@@ -326,11 +313,24 @@ class JobManager(BrokerModule):
         self._machine.act_on(State.RUN)
 
     @request_handler("job-manager.events-journal", prefix=False)
-    def events_journal(self, msg: Message) -> None:
-        """Every event of every job, as it happens."""
+    async def events_journal(self, msg: Message) -> None:
+        """Every event of every job, as it happens; ``full``: those of jobs that have ended as well."""
+        wish = Follow() if msg.data is None else msg.unpack(Follow)
         if not msg.is_streaming:
-            raise RequestError(errnums.EPROTO, "job-manager.events-journal must be a streaming request")
-        self._machine.journal.follow(msg, self._machine.jobs)
+            raise RequestError(errnums.EPROTO, "job-manager.events requires streaming RPC flag")
+        if wish.full:
+            await self._tell_ended(msg, wish)
+        self._machine.journal.follow(msg, wish, self._machine.jobs)
+
+    async def _tell_ended(self, msg: Message, wish: Follow) -> None:
+        """Jobs that end while this is told, too: their events are in the KVS, not in memory."""
+        told: set[int] = set()
+        while fresh := [job for job in self._machine.jobs.inactive.values() if job.id not in told]:
+            for job in fresh:
+                told.add(job.id)
+                events = decode_log(await self.stored(job.id, "eventlog"))
+                jobspec = msgspec.json.decode(await self.stored(job.id, "jobspec"))
+                self._machine.journal.tell(msg, wish, job, events, jobspec)
 
     @request_handler("job-manager.events-journal-cancel", prefix=False)
     def events_journal_cancel(self, msg: Message) -> None:
@@ -344,6 +344,19 @@ class JobManager(BrokerModule):
         self._waiters.leave(msg.sender)
 
     # -- plugins
+
+    @request_handler("job-manager.jobtap", prefix=False)
+    def jobtap(self, msg: Message) -> None:
+        """flux-core's one request for plugins: load, remove, list."""
+        wish = msg.unpack(JobtapAll)
+        if wish.query_only:
+            self.handle.respond(msg, {"plugins": [one["name"] for one in self._jobtap.to_list()]})
+            return
+        if wish.remove and not self._jobtap.remove(wish.remove) and wish.remove != "all":
+            raise RequestError(errnums.ENOENT, "Failed to find plugin to remove")
+        if wish.load:
+            self._jobtap.load(wish.load, wish.conf or {})
+        self.handle.respond(msg)
 
     @request_handler("job-manager.jobtap-load", prefix=False)
     def jobtap_load(self, msg: Message) -> None:
@@ -374,101 +387,18 @@ class JobManager(BrokerModule):
         """What one plugin says of itself."""
         self.handle.respond(msg, self._jobtap.query(msg.unpack(JobtapName).name))
 
-    # -- job-list
 
-    @request_handler("job-list.list", prefix=False, allow_guest=True)
-    def list_jobs(self, msg: Message) -> None:
-        """Jobs that match: one a response if it streams, else all in one."""
-        wish = msg.unpack(List)
-        if wish.max_entries < 0 or not wish.since >= 0:
-            what = "max_entries < 0" if wish.max_entries < 0 else "since < 0.0"
-            raise RequestError(errnums.EPROTO, f"invalid payload: {what} not allowed")
-        try:
-            test = to_test(wish.constraint)
-        except ValueError as error:
-            text = f"invalid payload: constraint object invalid: {error}"
-            raise RequestError(errnums.EPROTO, text) from None
-        asked = self._columns(wish.attrs)
-        found = select(self._machine.jobs, test, wish.max_entries, wish.since)
-        if not msg.is_streaming:
-            self.handle.respond(msg, {"jobs": [show(job, asked) for job in found]})
-            return
-        version = {"version": 1}
-        for job in found:
-            self.handle.respond(msg, {**version, "jobs": [show(job, asked)]})
-            version = {}
-        self.handle.respond_error(msg, errnums.ENODATA)
+def _check_exception(wish: Raise | RaiseAll) -> None:
+    """Raises RequestError(EPROTO) unless the severity is 0 (ends the job) to 7 and the type one word."""
+    if not 0 <= wish.severity <= 7:
+        raise RequestError(errnums.EPROTO, "invalid exception severity")
+    if not wish.type or "=" in wish.type or any(letter.isspace() for letter in wish.type):
+        raise RequestError(errnums.EPROTO, "invalid exception type")
 
-    @request_handler("job-list.list-id", prefix=False, allow_guest=True)
-    def list_id(self, msg: Message) -> None:
-        """One job by its id."""
-        wish = msg.unpack(ListId)
-        asked = self._columns(wish.attrs)
-        self.handle.respond(msg, {"job": show(self._job(wish.id), asked)})
 
-    def _columns(self, attrs: list[str]) -> dict[str, Any]:
-        try:
-            return columns(attrs)
-        except ValueError as error:
-            raise RequestError(errnums.EINVAL, str(error)) from None
-
-    @request_handler("job-list.list-attrs", prefix=False, allow_guest=True)
-    def list_attrs(self, msg: Message) -> None:
-        """The attributes a list may ask for."""
-        self.handle.respond(msg, {"attrs": ["id", *ATTRIBUTES, "all"]})
-
-    @request_handler("job-list.job-stats", prefix=False, allow_guest=True)
-    def job_stats(self, msg: Message) -> None:
-        """Jobs by state and by result."""
-        self.handle.respond(msg, job_stats(self._machine.jobs))
-
-    # -- job-info
-
-    def _check_readable(self, msg: Message) -> None:
-        """Raises RequestError(EPERM): a guest reads the records of its own jobs only."""
-        if not msg.rolemask & ROLE_OWNER:
-            check_owner(msg, self._job(msg.unpack(JobOf).id).userid, "guests can only read their own jobs")
-
-    @request_handler("job-info.lookup", prefix=False, allow_guest=True)
-    async def info_lookup(self, msg: Message) -> None:
-        """Records of a job by key: jobspec, R, J, eventlog, guest.exec.eventlog, guest.output."""
-        self._check_readable(msg)
-        await self._info.lookup(msg)
-
-    @request_handler("job-info.eventlog-watch", prefix=False, allow_guest=True)
-    def eventlog_watch(self, msg: Message) -> None:
-        """The lines of an eventlog as they are written."""
-        self._check_readable(msg)
-        self._info.watch(msg)
-
-    @request_handler("job-info.eventlog-watch-cancel", prefix=False, allow_guest=True)
-    def eventlog_watch_cancel(self, msg: Message) -> None:
-        """End such a stream; not answered itself."""
-        self._info.cancel(msg)
-
-    @request_handler("job-info.update-watch", prefix=False, allow_guest=True)
-    async def update_watch(self, msg: Message) -> None:
-        """A job's R or jobspec, and again each time it is updated."""
-        self._check_readable(msg)
-        await self._info.update_watch(msg)
-
-    @request_handler("job-info.update-watch-cancel", prefix=False, allow_guest=True)
-    def update_watch_cancel(self, msg: Message) -> None:
-        """End such a stream; not answered itself."""
-        self._info.cancel(msg)
-
-    @request_handler("job-info.disconnect", prefix=False, allow_guest=True)
-    def info_disconnect(self, msg: Message) -> None:
-        """A client went: its streams end."""
-        self._info.leave(msg.sender)
-
-    @event_handler(f"{SETROOT}*", prefix=False)
-    def kvs_event(self, msg: Message) -> None:
-        """A namespace changed or went: followed logs may have grown."""
-        try:
-            self._info.followers.event(msg)
-        except RequestError as error:  # anybody may publish; a bad event must not end the module
-            self.log.error(str(error))
+def _check_signal(signum: int) -> None:
+    if not 0 < signum < 65:
+        raise RequestError(errnums.EINVAL, "Invalid signal number")
 
 
 def _check_queue(name: str | None) -> None:

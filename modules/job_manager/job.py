@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signal import strsignal
 from typing import Any
 
 import attrs
@@ -9,6 +10,7 @@ import attrs
 from .eventlog import Event
 from .jobspec import JobFacts
 from .states import URGENCY_DEFAULT, State, next_state
+from .updates import apply_updates
 
 #: Submit flags (RFC 16): the job may be waited for by ``job-manager.wait`` without naming it.
 FLAG_DEBUG = 2
@@ -81,13 +83,15 @@ class Job:
         """Why it is no success, for people; ``""`` if it is one."""
         if self.exception is not None:
             kind, note = self.exception
-            return f"Fatal exception type={kind}" + (f" {note}" if note else "")
+            return f"Fatal exception type={kind} {note}"
         if self.status:
             signal = self.status & 0x7F
             return (
-                f"task(s) killed by signal {signal}"
+                f"job shell {strsignal(signal)}"
                 if signal
-                else f"task(s) exited with exit code {self.status >> 8}"
+                else f"task(s) {strsignal(code - 128)}"
+                if (code := self.status >> 8) > 128
+                else f"task(s) exited with exit code {code}"
             )
         return "" if self.status == 0 else "job never ran"
 
@@ -118,7 +122,32 @@ def _dependency_remove(job: Job, _event: Event, context: dict[str, Any]) -> None
 
 def _alloc(job: Job, _event: Event, context: dict[str, Any]) -> None:
     job.has_resources = True
-    job.annotations = context.get("annotations", job.annotations)
+    job.annotations = {**(job.annotations or {}), **context.get("annotations", {})} or None
+
+
+def _annotations(job: Job, _event: Event, context: dict[str, Any]) -> None:
+    job.annotations = context.get("annotations")
+
+
+def _memo(job: Job, _event: Event, context: dict[str, Any]) -> None:
+    """Memos are shown as annotations of the user's; a null takes one away."""
+    user = {**(job.annotations or {}).get("user", {}), **context}
+    kept = {key: value for key, value in user.items() if value is not None}
+    others = {key: value for key, value in (job.annotations or {}).items() if key != "user"}
+    job.annotations = {**others, **({"user": kept} if kept else {})} or None
+
+
+def _jobspec_update(job: Job, _event: Event, context: dict[str, Any]) -> None:
+    duration = context.get("attributes.system.duration")
+    if isinstance(duration, (int, float)):
+        job.facts = attrs.evolve(job.facts, duration=float(duration))
+    if job.jobspec is not None:
+        job.jobspec = apply_updates("jobspec", job.jobspec, [{"name": "jobspec-update", "context": context}])
+
+
+def _resource_update(job: Job, event: Event, _context: dict[str, Any]) -> None:
+    if job.R is not None:
+        job.R = apply_updates("R", job.R, [event])
 
 
 def _finish(job: Job, _event: Event, context: dict[str, Any]) -> None:
@@ -141,6 +170,10 @@ _EFFECTS = {
     "dependency-add": _dependency_add,
     "dependency-remove": _dependency_remove,
     "alloc": _alloc,
+    "annotations": _annotations,
+    "memo": _memo,
+    "jobspec-update": _jobspec_update,
+    "resource-update": _resource_update,
     "finish": _finish,
     "free": _free,
     "exception": _exception,

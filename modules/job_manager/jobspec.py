@@ -12,7 +12,7 @@ import msgspec
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
 SIZE_MAX: Final = 1 << 20
 _KINDS: Final = ("node", "slot", "core", "gpu")
-_SCHEMES: Final = ("after", "afterany", "afterok", "afternotok", "begin-time")
+_SCHEMES: Final = ("after", "afterany", "afterok", "afternotok", "afterexcept", "begin-time")
 
 
 @attrs.frozen(kw_only=True)

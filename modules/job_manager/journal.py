@@ -8,6 +8,7 @@ from brokersim.brokermod import Handle, Message, errnums
 
 from .eventlog import Event
 from .job import Job
+from .messages import Follow
 from .registry import JobTable
 
 #: Job id that ends the backlog: all events of the past have been sent (flux-core's FLUX_JOBID_ANY).
@@ -21,14 +22,22 @@ class Journal:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._followers: list[Message] = []
+        self._followers: list[tuple[Message, Follow]] = []
 
-    def follow(self, msg: Message, jobs: JobTable) -> None:
+    def follow(self, msg: Message, wish: Follow, jobs: JobTable) -> None:
         """Begin to send to a streaming request. Raises nothing; the caller checks that it streams."""
         for job in jobs.active.values():
-            self._handle.respond(msg, _past(job))
+            self.tell(msg, wish, job, list(job.events or ()), job.jobspec)
         self._handle.respond(msg, {"id": SENTINEL, "events": []})
-        self._followers.append(msg)
+        self._followers.append((msg, wish))
+
+    def tell(self, msg: Message, wish: Follow, job: Job, past: list[Event], jobspec: Any) -> None:
+        """All events of one job so far."""
+        events = [event for event in past if wish.wants(event["name"])]
+        entry: dict[str, Any] = {"id": job.id, "events": events, "jobspec": jobspec}
+        if job.R is not None:
+            entry["R"] = job.R
+        self._handle.respond(msg, entry)
 
     def publish(self, job: Job, event: Event) -> None:
         """Send one event to all who follow."""
@@ -39,24 +48,19 @@ class Journal:
             entry["jobspec"] = job.jobspec
         elif event["name"] == "alloc":
             entry["R"] = job.R
-        for msg in self._followers:
-            self._handle.respond(msg, entry)
+        for msg, wish in self._followers:
+            if wish.wants(event["name"]):
+                self._handle.respond(msg, entry)
 
     def leave(self, sender: str) -> None:
         """Stop sending to a client that went."""
-        self._followers = [msg for msg in self._followers if msg.sender != sender]
+        self._followers = [one for one in self._followers if one[0].sender != sender]
 
     def cancel(self, sender: str, matchtag: int) -> None:
         """End one stream on its client's wish."""
-        for msg in self._followers:
+        for one in self._followers:
+            msg = one[0]
             if msg.sender == sender and msg.matchtag == matchtag:
-                self._followers.remove(msg)
+                self._followers.remove(one)
                 self._handle.respond_error(msg, errnums.ENODATA)
                 return
-
-
-def _past(job: Job) -> dict[str, Any]:
-    entry: dict[str, Any] = {"id": job.id, "events": list(job.events or ()), "jobspec": job.jobspec}
-    if job.R is not None:
-        entry["R"] = job.R
-    return entry

@@ -19,9 +19,10 @@ from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
 from .queue import QueueSwitch
 from .registry import JobTable
-from .states import State
+from .states import RUNNING, State
 
 #: Types of a sched.alloc response (RFC 27).
+DURATION = "attributes.system.duration"
 ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
 
 
@@ -81,13 +82,23 @@ class JobMachine:
             self._settle()
 
     def post(
-        self, job: Job, name: str, context: dict[str, Any] | None = None, *, timestamp: float | None = None
+        self,
+        job: Job,
+        name: str,
+        context: dict[str, Any] | None = None,
+        *,
+        timestamp: float | None = None,
+        keep: bool = True,
     ) -> None:
-        """Let an event happen to a job. Raises ValueError if it cannot come in the job's state."""
+        """Let an event happen to a job; ``keep`` false: its eventlog does not have it.
+
+        Raises ValueError if it cannot come in the job's state.
+        """
         event = make_event(self._handle.time() if timestamp is None else timestamp, name, context)
         old = job.state
         job.apply(event)
-        self.batch.add(append_op(job.eventlog_key, encode_event(event)))
+        if keep:
+            self.batch.add(append_op(job.eventlog_key, encode_event(event)))
         self.journal.publish(job, event)
         if job.state is not old:
             self.jobs.moved(job, old)
@@ -122,6 +133,14 @@ class JobMachine:
             self.cancel_alloc(job)
         elif job.alloc_pending:
             self._handle.request("sched.prioritize", {"jobs": [[job.id, job.priority]]})
+
+    def update(self, job: Job, updates: dict[str, Any]) -> None:
+        """New values in the jobspec (RFC 21); a running job's R follows a new duration."""
+        self.post(job, "jobspec-update", updates)
+        if job.state & RUNNING and job.R is not None and DURATION in updates:
+            seconds = float(updates[DURATION])
+            expiration = job.R["execution"]["starttime"] + seconds if seconds else 0.0
+            self.post(job, "resource-update", {"expiration": expiration})
 
     def check_dependencies(self, facts: JobFacts) -> None:
         """Raises ValueError if a dependency names no job of this instance, or no time."""
@@ -231,8 +250,7 @@ class JobMachine:
         if verdict.met:
             self.post(job, "dependency-remove", {"description": description})
         else:
-            note = f"dependency {description} can never be met"
-            self.raise_exception(job, "dependency", 0, note, job.userid)
+            self.raise_exception(job, "dependency", 0, f"dependency {description} {verdict.why}", job.userid)
 
     # -- the scheduler
 
@@ -251,10 +269,13 @@ class JobMachine:
         except RequestError as error:
             answer = AllocAnswer(type=ALLOC_DENY, note=f"the scheduler's answer is malformed: {error}")
         if answer.type == ALLOC_ANNOTATE:
-            job.annotations = answer.annotations
+            self._annotate(job, answer.annotations)
         elif job.alloc_pending:
             job.alloc_pending = False
             self._allocated(job, answer)
+
+    def _annotate(self, job: Job, annotations: dict[str, Any] | None) -> None:
+        self.post(job, "annotations", {"annotations": annotations}, keep=False)
 
     def _allocated(self, job: Job, answer: AllocAnswer) -> None:
         if answer.type == ALLOC_SUCCESS and answer.R is not None:
@@ -325,7 +346,8 @@ class JobMachine:
 
     def act_on(self, *states: State) -> None:
         """Act on every active job in one of these states: something they wait for may be there now."""
-        for job in [job for job in self.jobs.active.values() if job.state in states]:
+        waiting = [job for job in self.jobs.active.values() if job.state in states]
+        for job in sorted(waiting, key=_urgent_first):
             self.act(job)
 
     def start_queue(self, started: bool) -> None:
@@ -337,3 +359,8 @@ class JobMachine:
             for job in self.jobs.active.values():
                 if job.state is State.SCHED:
                     self.cancel_alloc(job)
+
+
+def _urgent_first(job: Job) -> tuple[int, int]:
+    """Requests for resources are served as they come: they must come by priority, then by age."""
+    return (-job.priority, job.id)

@@ -42,7 +42,7 @@ class Raise(msgspec.Struct, gc=False):
 
     id: int
     type: str
-    severity: int = 0
+    severity: int
     note: str = ""
 
 
@@ -60,7 +60,7 @@ class RaiseAll(msgspec.Struct, gc=False):
     states: int
     type: str
     severity: int
-    dry_run: bool = False
+    dry_run: bool
     note: str = ""
 
 
@@ -69,11 +69,11 @@ class KillAll(msgspec.Struct, gc=False):
 
     userid: int
     signum: int
-    dry_run: bool = False
+    dry_run: bool
 
 
 class Urgency(msgspec.Struct, gc=False):
-    """Payload of job-manager.urgency; -1 asks for expedite (31), as flux-core's."""
+    """Payload of job-manager.urgency."""
 
     id: int
     urgency: int
@@ -83,6 +83,7 @@ class Wait(msgspec.Struct, gc=False):
     """Payload of job-manager.wait."""
 
     id: int
+    claim: bool = True
 
 
 class Ready(msgspec.Struct, gc=False):
@@ -176,3 +177,73 @@ class JobtapName(msgspec.Struct, gc=False):
     """Payload of job-manager.jobtap-remove (a glob) and jobtap-query."""
 
     name: str
+
+
+class JobtapAll(msgspec.Struct, gc=False):
+    """Payload of job-manager.jobtap, as flux-core has it: ``remove`` (a glob) comes before ``load``."""
+
+    load: str | None = None
+    conf: dict[str, Any] | None = None
+    remove: str | None = None
+    query_only: bool = False
+
+
+class Follow(msgspec.Struct, gc=False):
+    """Payload of job-manager.events-journal: names of events are the keys of ``allow`` and ``deny``."""
+
+    allow: dict[str, Any] | None = None
+    deny: dict[str, Any] | None = None
+    full: bool = False
+
+    def wants(self, name: str) -> bool:
+        """Whether events of that name are told."""
+        return (self.allow is None or name in self.allow) and (self.deny is None or name not in self.deny)
+
+
+class SomeJobs(msgspec.Struct, gc=False):
+    """Payload of job-manager.list."""
+
+    max_entries: int
+
+
+class GetAttr(msgspec.Struct, gc=False):
+    """Payload of job-manager.getattr: jobspec, R, eventlog."""
+
+    id: int
+    attrs: list[str]
+
+
+class History(msgspec.Struct, gc=False):
+    """Payload of job-manager.history.get."""
+
+    slice: str
+
+
+class Memo(msgspec.Struct, gc=False):
+    """Payload of job-manager.memo."""
+
+    id: int
+    memo: dict[str, Any]
+    volatile: bool = False
+
+
+class Update(msgspec.Struct, gc=False):
+    """Payload of job-manager.update: dotted paths and their new values."""
+
+    id: int
+    updates: dict[str, Any]
+
+
+class Purge(msgspec.Struct, gc=False):
+    """Payload of job-manager.purge; -1 is no limit, the age in seconds."""
+
+    age_limit: float
+    num_limit: int
+    batch: int
+    force: bool
+
+
+class PurgeId(msgspec.Struct, gc=False):
+    """Payload of job-manager.purge-id."""
+
+    id: int

@@ -14,7 +14,7 @@ INACTIVE_MAX = 1_000_000
 class JobTable:
     """All jobs of the instance by id, in submit order; inactive ones in the order they ended."""
 
-    __slots__ = ("active", "counts", "inactive", "inactive_max", "purged")
+    __slots__ = ("active", "counts", "inactive", "inactive_max", "largest", "purged")
 
     def __init__(self, inactive_max: int = INACTIVE_MAX) -> None:
         self.active: dict[int, Job] = {}
@@ -22,10 +22,13 @@ class JobTable:
         self.counts = StateCounts()
         self.inactive_max = inactive_max
         self.purged = 0
+        #: The largest id there has been, -1 for none.
+        self.largest = -1
 
     def add(self, job: Job) -> None:
         """A new job, or one found in the KVS, in whatever state it is in."""
         self.counts.enter(job.state)
+        self.largest = max(self.largest, job.id)
         if job.state is State.INACTIVE:
             self._retire(job)
         else:
@@ -41,6 +44,11 @@ class JobTable:
     def get(self, jobid: int) -> Job | None:
         """The job of an id, None if there is none (or it ended too long ago)."""
         return self.active.get(jobid) or self.inactive.get(jobid)
+
+    def forget(self, job: int) -> None:
+        """An inactive job's records are gone."""
+        if self.inactive.pop(job, None) is not None:
+            self.purged += 1
 
     def __iter__(self) -> Iterator[Job]:
         yield from self.active.values()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from brokersim.brokermod import Handle, Message, RequestError, errnums
 
 from .job import FLAG_WAITABLE, Job
+from .messages import Wait
 from .registry import JobTable
 from .states import State
 
@@ -19,42 +20,70 @@ ECHILD: Final = 10
 class Waiters:
     """Open job-manager.wait, job-manager.drain and job-manager.idle requests."""
 
-    __slots__ = ("_any", "_by_job", "_drains", "_handle", "_idles", "_reported")
+    __slots__ = ("_any", "_claims", "_drains", "_handle", "_idles", "_unclaimed", "_watching")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._by_job: dict[int, list[Message]] = {}
+        self._claims: dict[int, Message] = {}
+        self._watching: dict[int, list[Message]] = {}
         self._any: list[Message] = []
         self._drains: list[Message] = []
         self._idles: list[Message] = []
         #: Waitable jobs that ended and whom nobody has asked for yet, oldest first.
-        self._reported: dict[int, Job] = {}
+        self._unclaimed: dict[int, Job] = {}
 
-    def wait(self, msg: Message, wanted: int, jobs: JobTable) -> None:
-        """Answer when the job (or, for ANY, some waitable job) is inactive.
+    def wait(self, msg: Message, wish: Wait, jobs: JobTable) -> None:
+        """Answer when the job (or, for ANY, some waitable job) is inactive; each waitable one is told once.
 
-        Raises RequestError: ENOENT for an unknown id, ECHILD when ANY has nothing to wait for.
+        Raises RequestError(ECHILD) if there is nothing to wait for, ENOENT if no claim is made on an unknown id.
         """
-        if wanted in (ANY, -1):
+        if wish.id in (ANY, -1):
             self._wait_any(msg, jobs)
-            return
-        job = jobs.get(wanted)
-        if job is None:
+        elif wish.claim:
+            self._claim(msg, wish.id, jobs)
+        elif (job := jobs.get(wish.id)) is None:
             raise RequestError(errnums.ENOENT, "unknown job id")
-        if job.state is State.INACTIVE:
-            self._reported.pop(job.id, None)
+        elif job.state is State.INACTIVE:
             self._handle.respond(msg, outcome(job))
         else:
-            self._by_job.setdefault(wanted, []).append(msg)
+            self._watching.setdefault(wish.id, []).append(msg)
+
+    def _claim(self, msg: Message, wanted: int, jobs: JobTable) -> None:
+        ended = self._unclaimed.pop(wanted, None)
+        if ended is not None:
+            self._handle.respond(msg, outcome(ended))
+            return
+        job = jobs.active.get(wanted)
+        if job is None:
+            raise RequestError(ECHILD, "invalid job id, or job may be inactive and not waitable")
+        if wanted in self._claims:
+            raise RequestError(ECHILD, "job id already has a waiter")
+        if not job.flags & FLAG_WAITABLE:
+            raise RequestError(ECHILD, "job was not submitted with FLUX_JOB_WAITABLE")
+        self._claims[wanted] = msg
+        self._refuse_surplus(jobs)
 
     def _wait_any(self, msg: Message, jobs: JobTable) -> None:
-        if self._reported:
-            job = self._reported.pop(next(iter(self._reported)))
+        if self._unclaimed:
+            job = self._unclaimed.pop(next(iter(self._unclaimed)))
             self._handle.respond(msg, outcome(job))
-        elif sum(1 for job in jobs.active.values() if job.flags & FLAG_WAITABLE) > len(self._any):
-            self._any.append(msg)
         else:
-            raise RequestError(ECHILD, "there are no more waitable jobs")
+            self._any.append(msg)
+            self._refuse_surplus(jobs)
+
+    def _refuse_surplus(self, jobs: JobTable) -> None:
+        """More wait than there are jobs to wait for: the last who asked for any is told so."""
+        waitable = sum(1 for job in jobs.active.values() if job.flags & FLAG_WAITABLE)
+        if self._any and len(self._any) + len(self._claims) > waitable:
+            self._handle.respond_error(self._any.pop(), ECHILD, "there are no more waitable jobs")
+
+    def unclaimed(self) -> list[Job]:
+        """Waitable jobs that have ended and were not waited for yet."""
+        return list(self._unclaimed.values())
+
+    def forget(self, job: int) -> None:
+        """Its records are gone."""
+        self._unclaimed.pop(job, None)
 
     def drain(self, msg: Message, jobs: JobTable) -> None:
         """Answer when no job is active."""
@@ -72,15 +101,14 @@ class Waiters:
 
     def ended(self, job: Job, jobs: JobTable) -> None:
         """A job is inactive: tell those who waited for it."""
-        asked = self._by_job.pop(job.id, None)
-        if asked is not None:
-            for msg in asked:
-                self._handle.respond(msg, outcome(job))
-        elif job.flags & FLAG_WAITABLE:
-            if self._any:
-                self._handle.respond(self._any.pop(0), outcome(job))
+        for msg in self._watching.pop(job.id, ()):
+            self._handle.respond(msg, outcome(job))
+        if job.flags & FLAG_WAITABLE:
+            claim = self._claims.pop(job.id, None) or (self._any.pop(0) if self._any else None)
+            if claim is not None:
+                self._handle.respond(claim, outcome(job))
             else:
-                self._reported[job.id] = job
+                self._unclaimed[job.id] = job
         if self._idles and not _running(jobs):
             idles, self._idles = self._idles, []
             for msg in idles:
@@ -95,12 +123,13 @@ class Waiters:
         self._any = [msg for msg in self._any if msg.sender != sender]
         self._drains = [msg for msg in self._drains if msg.sender != sender]
         self._idles = [msg for msg in self._idles if msg.sender != sender]
-        for wanted in list(self._by_job):
-            left = [msg for msg in self._by_job[wanted] if msg.sender != sender]
+        self._claims = {job: msg for job, msg in self._claims.items() if msg.sender != sender}
+        for wanted in list(self._watching):
+            left = [msg for msg in self._watching[wanted] if msg.sender != sender]
             if left:
-                self._by_job[wanted] = left
+                self._watching[wanted] = left
             else:
-                del self._by_job[wanted]
+                del self._watching[wanted]
 
 
 def _running(jobs: JobTable) -> int:

@@ -19,7 +19,7 @@ from brokersim.brokermod import (
 
 from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Change, Feasibility, Free, Prioritize
 from .options import duration_of, shape_option
-from .pool import Allocation, Pool, from_r, members
+from .pool import Allocation, Pool, from_r, members, nodes_of
 from .queue import JobQueue, Waiting
 from .request import to_request
 
@@ -60,6 +60,7 @@ class Sched(BrokerModule):
         try:
             if change.resources is not None:
                 self._pool.down = set(range(self._shape.nodes)).difference(members(change.up))
+                self._pool.nodes = nodes_of(change.resources, self._shape.nodes)
                 return
             self._pool.down.update(members(change.down))
             self._pool.down.difference_update(members(change.up))
@@ -100,9 +101,9 @@ class Sched(BrokerModule):
     @request_handler("sched.renew", prefix=False)
     def renew(self, msg: Message) -> None:
         """A new job manager is there: forget what the old one asked for and say hello (ours, no answer)."""
-        down = self._pool.down
+        down, nodes = self._pool.down, self._pool.nodes
         self._pool = Pool(self._shape)
-        self._pool.down = down
+        self._pool.down, self._pool.nodes = down, nodes
         self._queue = JobQueue()
         self._held = {}
         self._hello()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from brokersim.brokermod import Resources, ranks
+from brokersim.brokermod import Resources, hostlist, ranks
 
+from .constraint import Nodes, matching
 from .request import Request
 
 #: Node → (mask of cores, mask of gpus): what one job holds.
@@ -16,7 +17,8 @@ Allocation: TypeAlias = dict[int, tuple[int, int]]
 class Pool:
     """The free resources of one instance. First fit, lowest rank and lowest core first, so runs repeat."""
 
-    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "down", "free_cores", "free_gpus", "shape")
+    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "down", "free_cores", "free_gpus", "nodes",
+                 "shape")  # fmt: skip
 
     def __init__(self, shape: Resources) -> None:
         self.shape = shape
@@ -25,24 +27,33 @@ class Pool:
         self._gpus = [self._all[1]] * shape.nodes
         self._first = 0  # no node below it has a free core
         self._text: dict[int, str] = {}
+        #: What nodes are called and which have which properties.
+        self.nodes = Nodes(tuple(f"sim{node}" for node in range(shape.nodes)))
         #: Nodes that may not be given out now (drained); they count for what could ever be.
         self.down: set[int] = set()
         self.free_cores = shape.nodes * shape.cores
         self.free_gpus = shape.nodes * shape.gpus
 
     def impossible(self, request: Request) -> str:
-        """Why the request could not be met even with everything free; ``""`` if it could."""
-        shape = self.shape
-        if request.nodes > shape.nodes:
-            return f"unsatisfiable request: {request.nodes} nodes asked, {shape.nodes} there"
+        """Why the request could not be met even with everything free; ``""`` if it could.
+
+        Raises ValueError for a constraint that is none.
+        """
+        shape, there = self.shape, self.shape.nodes
+        such = ""
+        if request.constraint is not None:
+            there = len(matching(request.constraint, self.nodes))
+            such = " that match the constraint"
+        if request.nodes > there:
+            return f"unsatisfiable request: {request.nodes} nodes asked, {there} there{such}"
         each = self._slots_free(self._all, request)
-        if (each if request.nodes else each * shape.nodes) >= request.slots:
+        if (each if request.nodes else each * there) >= request.slots:
             return ""
         gpus = f" and {request.gpus} gpus" if request.gpus else ""
         where = f" on each of {request.nodes} nodes" if request.nodes else ""
         return (
             f"unsatisfiable request: {request.slots} slots of {request.cores} cores{gpus}{where}; "
-            f"there are {shape.nodes} nodes of {shape.cores} cores and {shape.gpus} gpus"
+            f"there are {there} nodes of {shape.cores} cores and {shape.gpus} gpus{such}"
         )
 
     def allocate(self, request: Request) -> Allocation | None:
@@ -91,9 +102,16 @@ class Pool:
             return 0
         return self._slots_free((self._cores[node], self._gpus[node]), request)
 
+    def _candidates(self, request: Request) -> Iterable[int]:
+        there = range(self._first, self.shape.nodes)
+        if request.constraint is None:
+            return there
+        allowed = matching(request.constraint, self.nodes)
+        return (node for node in there if node in allowed)
+
     def _pick_nodes(self, request: Request) -> list[tuple[int, int]] | None:
         picked: list[tuple[int, int]] = []
-        for node in range(self._first, self.shape.nodes):
+        for node in self._candidates(request):
             if self._slots_on(node, request) >= request.slots:
                 picked.append((node, request.slots))
                 if len(picked) == request.nodes:
@@ -103,7 +121,7 @@ class Pool:
     def _pick_anywhere(self, request: Request) -> list[tuple[int, int]] | None:
         picked: list[tuple[int, int]] = []
         wanted = request.slots
-        for node in range(self._first, self.shape.nodes):
+        for node in self._candidates(request):
             slots = min(self._slots_on(node, request), wanted)
             if slots:
                 picked.append((node, slots))
@@ -144,9 +162,22 @@ class Pool:
                 "R_lite": [self._entry(nodes, held) for held, nodes in groups.items()],
                 "starttime": starttime,
                 "expiration": expiration,
-                "nodelist": [f"sim{_bracket(ranks.format_ranks(allocation))}"] if allocation else [],
+                "nodelist": self._nodelist(allocation),
+                **self._properties(allocation),
             },
         }
+
+    def _nodelist(self, allocation: Allocation) -> list[str]:
+        names = [self.nodes.hosts[node] for node in sorted(allocation)]
+        return [hostlist.compress(names)] if names else []
+
+    def _properties(self, allocation: Allocation) -> dict[str, Any]:
+        shown = {
+            name: ranks.format_ranks(having & allocation.keys())
+            for name, having in self.nodes.properties.items()
+            if having & allocation.keys()
+        }
+        return {"properties": shown} if shown else {}
 
     def all_r(self) -> dict[str, Any]:
         """R of every node there is."""
@@ -233,3 +264,18 @@ def _lowest(mask: int, count: int) -> int:
 
 def _bracket(ids: str) -> str:
     return f"[{ids}]" if "-" in ids or "," in ids else ids
+
+
+def nodes_of(r: Any, count: int) -> Nodes:
+    """Hosts and properties of an R of ``count`` nodes. Raises ValueError if it isn't R version 1 with so many hosts."""
+    try:
+        execution = r["execution"]
+        hosts = tuple(host for text in execution["nodelist"] for host in hostlist.expand(text))
+        properties = {
+            name: frozenset(members(ids)) for name, ids in (execution.get("properties") or {}).items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not R version 1: {error}") from None
+    if len(hosts) != count:
+        raise ValueError(f"R names {len(hosts)} hosts for {count} nodes")
+    return Nodes(hosts, properties)

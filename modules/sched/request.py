@@ -20,6 +20,8 @@ class Request:
     cores: int
     gpus: int
     exclusive: bool = False
+    #: Which nodes may be used (RFC 31); None: any.
+    constraint: Any = None
 
 
 def to_request(jobspec: Mapping[str, Any]) -> Request:
@@ -38,8 +40,19 @@ def to_request(jobspec: Mapping[str, Any]) -> Request:
     if nodes < 0:  # a slot of whole nodes: each is a slot of its own
         slots, nodes = 1, -nodes * slots
     return Request(
-        nodes=nodes, slots=slots, cores=found["core"], gpus=found["gpu"], exclusive=bool(found["exclusive"])
+        nodes=nodes,
+        slots=slots,
+        cores=found["core"],
+        gpus=found["gpu"],
+        exclusive=bool(found["exclusive"]),
+        constraint=_constraint(jobspec),
     )
+
+
+def _constraint(jobspec: Mapping[str, Any]) -> Any:
+    attributes = jobspec.get("attributes")
+    system = attributes.get("system") if isinstance(attributes, Mapping) else None
+    return (system.get("constraints") if isinstance(system, Mapping) else None) or None
 
 
 def _walk(vertices: Any, found: dict[str, int], *, under_slot: bool, depth: int) -> None:

@@ -85,13 +85,13 @@ def test_the_fifo_scheduler_runs_jobs_in_order() -> None:
             ids.append((await client.call("job-ingest.submit", payload))["id"])
         start = client.now()
         for at, job in enumerate(ids, 1):
-            result = await client.call("job-manager.wait", {"id": job})
+            result = await client.call("job-manager.wait", {"id": job, "claim": False})
             assert (result["success"], round((client.now() - start) / 10)) == (True, at)
         big = jobspec("true")
         big["resources"][0]["with"][0]["count"] = 2
         payload = {"J": signed(big, userid), "urgency": 16, "flags": 0}
         job = (await client.call("job-ingest.submit", payload))["id"]
-        result = await client.call("job-manager.wait", {"id": job})
+        result = await client.call("job-manager.wait", {"id": job, "claim": False})
         assert (result["success"], "2 cores are not there" in result["errstr"]) == (False, True)
 
     run(body, *(name for name in DEFAULT_MODULES if name != "sched"))
@@ -114,7 +114,7 @@ def test_the_shortest_job_that_fits_is_next() -> None:
             ids[name] = (await client.call("job-ingest.submit", payload))["id"]
         started = {}
         for name, job in ids.items():
-            await client.call("job-manager.wait", {"id": job})
+            await client.call("job-manager.wait", {"id": job, "claim": False})
             asked = {"id": job, "attrs": ["t_run"]}
             started[name] = (await client.call("job-list.list-id", asked))["job"]["t_run"]
         assert sorted(started, key=lambda name: (started[name], name)) == ["first", "short", "small", "long"]
@@ -217,7 +217,7 @@ def test_the_fifo_scheduler_as_a_process_runs_jobs_in_order() -> None:
             ended.append(job)
 
         for job in reversed(ids):
-            client.request("job-manager.wait", {"id": job}, note, job)
+            client.request("job-manager.wait", {"id": job, "claim": False}, note, job)
         while len(ended) < 3:
             await instance.sleep(0.005)
         assert ended == ids

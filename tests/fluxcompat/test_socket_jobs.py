@@ -95,13 +95,13 @@ def test_a_real_command_gives_its_output_and_exit_code(client: MinimalClient) ->
         for one in ("stdout", "stderr")
     }
     assert text == {"stdout": "out\n", "stderr": "err\n"}
-    result = client.rpc("job-manager.wait", {"id": job})
+    result = client.rpc("job-manager.wait", {"id": job, "claim": False})
     assert (result["id"], result["success"], result["status"]) == (job, False, 3 << 8)
 
 
 def test_jobs_are_listed_by_constraint_with_the_attributes_asked_for(client: MinimalClient) -> None:
     job = submit(client, "hostname")
-    client.rpc("job-manager.wait", {"id": job})
+    client.rpc("job-manager.wait", {"id": job, "claim": False})
     attrs = [
         "nnodes", "queue", "state", "name", "userid", "t_cleanup", "duration", "priority", "result", "dependencies",
         "nodelist", "urgency", "ntasks", "t_run", "annotations",
@@ -165,7 +165,7 @@ def test_a_followed_log_ends_when_it_is_cancelled(client: MinimalClient) -> None
 
 def test_records_of_a_job_are_looked_up_by_key(client: MinimalClient) -> None:
     job = submit(client, "true")
-    client.rpc("job-manager.wait", {"id": job})
+    client.rpc("job-manager.wait", {"id": job, "claim": False})
     found = client.rpc("job-info.lookup", {"id": job, "keys": ["jobspec", "R", "eventlog"], "flags": 0})
     assert json.loads(found["jobspec"])["tasks"][0]["command"] == ["true"]
     assert json.loads(found["R"])["version"] == 1

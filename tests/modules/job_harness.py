@@ -89,7 +89,7 @@ async def names_of(client: Any, job: int, path: str = "eventlog") -> list[str]:
 
 async def outcome(client: Any, job: int) -> dict[str, Any]:
     """What job-manager.wait says."""
-    answer: dict[str, Any] = await client.call("job-manager.wait", {"id": job})
+    answer: dict[str, Any] = await client.call("job-manager.wait", {"id": job, "claim": False})
     return answer
 
 

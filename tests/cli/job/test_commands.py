@@ -232,8 +232,8 @@ def test_cancel(fake: FakeBroker, jobs: Jobs, run: Run) -> None:
         {"id": FIRST, "type": "cancel", "severity": 0},
         {"id": FIRST, "type": "cancel", "severity": 0, "note": "enough"},
     ]
-    fake.answers["job-manager.raise"] = RequestError(EINVAL, "job is inactive")
-    assert run("job", "cancel", "ƒ1").err == "error: job ƒ1 was not canceled: job is inactive (EINVAL)\n"
+    fake.answers["job-manager.raise"] = RequestError(ENOENT, "job is inactive")
+    assert run("job", "cancel", "ƒ1").err == "error: job ƒ1 was not canceled: job is inactive (ENOENT)\n"
 
 
 def event(name: str, **context: Any) -> dict[str, str]:

@@ -15,7 +15,7 @@ from brokersim.cli.kvs.eventlog import entries, event_text
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import JOBID
 from brokersim.protocol import jobid
-from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.errnums import ENOENT, RequestError
 
 _LAZY = {
     "submit": "brokersim.cli.job.submit:submit",
@@ -168,7 +168,8 @@ def wait(session: Session, all_: bool, ids: tuple[int, ...]) -> int:
 
 def await_job(session: Session, job_id: int) -> dict[str, Any]:
     """``{"id", "success", "errstr"}`` once the job is inactive."""
-    answer: dict[str, Any] = session.rpc("job-manager.wait", {"id": job_id}, explain=explain_job(job_id))
+    request = {"id": job_id, "claim": False}
+    answer: dict[str, Any] = session.rpc("job-manager.wait", request, explain=explain_job(job_id))
     return answer
 
 
@@ -203,7 +204,7 @@ def _explain_cancel(job_id: int) -> Explain:
     otherwise = explain_job(job_id)
 
     def told(error: RequestError) -> CommandError | None:
-        if error.errno == EINVAL:
+        if error.errno == ENOENT and "inactive" in str(error):
             return answered(error, f"job {jobid.encode(job_id)} was not canceled: {error}")
         return otherwise(error)
 

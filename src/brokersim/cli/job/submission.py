@@ -64,7 +64,9 @@ class Submission:
         if not self._session.json:
             self._session.out(jobid.encode(job_id))
         if self._wait:
-            self._awaited.append(self._session.client.send_request("job-manager.wait", {"id": job_id}))
+            self._awaited.append(
+                self._session.client.send_request("job-manager.wait", {"id": job_id, "claim": False})
+            )
 
     def _collect(self) -> None:
         response = self._session.client.recv_response(self._awaited.popleft())

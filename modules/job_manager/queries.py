@@ -1,0 +1,219 @@
+"""Knows what is asked and told about jobs: lists, history, attributes, memos, updates, purges; not what moves them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, jobid, request_handler
+
+from .eventlog import decode_log
+from .follow import value_bytes
+from .job import Job
+from .machine import JobMachine
+from .messages import GetAttr, History, Memo, Purge, PurgeId, SomeJobs, Update
+from .roles import check_owner
+from .states import RUNNING, State
+from .waiters import Waiters
+
+#: Of a purge: no limit.
+NO_LIMIT: Final = -1
+BATCH_MAX: Final = 1000
+DURATION: Final = "attributes.system.duration"
+
+
+class JobQueries(BrokerModule):
+    """Requests that change no job's state."""
+
+    _machine: JobMachine
+    _waiters: Waiters
+
+    def job_of(self, job: int) -> Job:
+        """The job of an id, whatever its state. Raises RequestError(ENOENT)."""
+        found = self._machine.jobs.get(job)
+        if found is None:
+            raise RequestError(errnums.ENOENT, "unknown job id")
+        return found
+
+    @request_handler("job-manager.list", prefix=False, allow_guest=True)
+    def list_active(self, msg: Message) -> None:
+        """Active jobs, those that wait for resources first, and the ended ones that are still to be waited for."""
+        wish = msg.unpack(SomeJobs)
+        if wish.max_entries < 0:
+            raise RequestError(errnums.EPROTO, "max_entries must be 0 (all) or more")
+        active = sorted(self._machine.jobs.active.values(), key=_queue_order)
+        shown = active[: wish.max_entries] if wish.max_entries else active
+        jobs = [_row(job) for job in (*shown, *self._waiters.unclaimed())]
+        self.handle.respond(msg, {"jobs": jobs})
+
+    @request_handler("job-manager.getinfo", prefix=False, allow_guest=True)
+    def getinfo(self, msg: Message) -> None:
+        """The largest id so far."""
+        self.handle.respond(msg, {"max_jobid": self._machine.jobs.largest})
+
+    @request_handler("job-manager.getattr", prefix=False, allow_guest=True)
+    async def getattr(self, msg: Message) -> None:
+        """A job's jobspec, R and eventlog."""
+        wish = msg.unpack(GetAttr)
+        job = self._machine.jobs.get(wish.id)
+        if job is None:
+            raise RequestError(errnums.EINVAL, "unknown job")
+        check_owner(msg, job.userid, "guests can only access their own jobs")
+        for name in wish.attrs:
+            if name not in ("jobspec", "R", "eventlog"):
+                raise RequestError(errnums.ENOENT, f"unknown attr {name:.60}")
+            if name == "R" and job.R is None:
+                raise RequestError(errnums.ENOENT, "R is NULL")
+        self.handle.respond(msg, {name: await self._record(job, name) for name in wish.attrs})
+
+    async def _record(self, job: Job, name: str) -> Any:
+        if name == "R":
+            return job.R
+        if name == "eventlog" and job.events is not None:
+            return list(job.events)
+        if name == "jobspec" and job.jobspec is not None:
+            return job.jobspec
+        raw = await self.stored(job.id, name)
+        return decode_log(raw) if name == "eventlog" else msgspec.json.decode(raw)
+
+    async def stored(self, job: int, name: str) -> bytes:
+        """A job's record in the KVS, when the last events of one that ended just now are there. Raises RequestError."""
+        batch = self._machine.batch
+        await self.handle.occurrence(lambda done: batch.when_committed(lambda: done(None)))
+        look = {"key": jobid.job_kvspath(job, name), "namespace": "primary", "flags": 0}
+        return value_bytes(await self.handle.call("kvs.lookup", look))
+
+    @request_handler("job-manager.history.get", prefix=False, allow_guest=True)
+    def history(self, msg: Message) -> None:
+        """The sender's jobs, newest first, those of a Python slice."""
+        try:
+            part = _slice(msg.unpack(History).slice)
+            mine = sorted((job.id for job in self._machine.jobs if job.userid == msg.userid), reverse=True)
+            self.handle.respond(msg, {"jobs": mine[part]})
+        except ValueError:
+            raise RequestError(errnums.EINVAL, "could not parse python-style slice expression") from None
+
+    @request_handler("job-manager.alloc-query", prefix=False, allow_guest=True)
+    def alloc_query(self, msg: Message) -> None:
+        """How many jobs wait for the scheduler, were sent to it, and run."""
+        active = self._machine.jobs.active.values()
+        pending = sum(job.alloc_pending for job in active)
+        waiting = sum(job.state is State.SCHED and not job.alloc_pending for job in active)
+        running = sum(bool(job.state & RUNNING) for job in active)
+        answer = {"queue_length": waiting, "alloc_pending": pending, "running": running}
+        self.handle.respond(msg, answer)
+
+    # -- remarks and changes
+
+    @request_handler("job-manager.memo", prefix=False, allow_guest=True)
+    def memo(self, msg: Message) -> None:
+        """A remark on an active job; a volatile one is not kept."""
+        wish = msg.unpack(Memo)
+        job = self.active_of(msg, wish.id, "guests can only add a memo to their own jobs")
+        self._machine.post(job, "memo", wish.memo, keep=not wish.volatile)
+        self.handle.respond(msg)
+
+    def active_of(self, msg: Message, job: int, refusal: str) -> Job:
+        """The active job, if the sender may do something to it. Raises RequestError: ENOENT, EPERM with ``refusal``."""
+        found = self.job_of(job)
+        if found.state is State.INACTIVE:
+            raise RequestError(errnums.ENOENT, "job is inactive")
+        check_owner(msg, found.userid, refusal)
+        return found
+
+    @request_handler("job-manager.update", prefix=False, allow_guest=True)
+    def update(self, msg: Message) -> None:
+        """New values in an active job's jobspec; of those that matter to schedulers only the duration can change."""
+        wish = msg.unpack(Update)
+        if not wish.updates or any(not key.startswith("attributes.") for key in wish.updates):
+            raise RequestError(errnums.EINVAL, "one or more jobspec updates are invalid")
+        job = self.job_of(wish.id)
+        if job.state is State.INACTIVE:
+            raise RequestError(errnums.EINVAL, "job is inactive")
+        check_owner(msg, job.userid, "guests may only update their own jobs")
+        for key, value in wish.updates.items():
+            self._check_update(job, key, value, msg)
+        self._machine.update(job, wish.updates)
+        self.handle.respond(msg)
+
+    def _check_update(self, job: Job, key: str, value: Any, msg: Message) -> None:
+        if key != DURATION:
+            raise RequestError(errnums.EINVAL, f"update of {key:.80} not supported")
+        if type(value) not in (int, float) or not value >= 0:
+            raise RequestError(
+                errnums.EINVAL, f"duration must be a number of seconds, 0 or more, not {value!r:.40}"
+            )
+        start = job.R["execution"]["starttime"] if job.R is not None else 0.0
+        if job.state & RUNNING and value and start + value <= self.handle.time():
+            raise RequestError(errnums.EINVAL, "requested duration places job expiration in the past")
+
+    # -- forgetting
+
+    @request_handler("job-manager.purge", prefix=False)
+    async def purge(self, msg: Message) -> None:
+        """Forget inactive jobs: those older than ``age_limit`` s or beyond ``num_limit``; without force count them."""
+        wish = msg.unpack(Purge)
+        for name, limit in (("age", wish.age_limit), ("num", wish.num_limit)):
+            if limit != NO_LIMIT and limit < 0:
+                raise RequestError(errnums.EINVAL, f"if set, {name} limit must be >= 0")
+        if not 1 <= wish.batch <= BATCH_MAX:
+            raise RequestError(errnums.EINVAL, f"batch must be >= 1 and <= {BATCH_MAX}")
+        chosen = self._purgeable(wish)
+        if wish.force:
+            chosen = chosen[: wish.batch]
+            await self._forget([job.id for job in chosen])
+        self.handle.respond(msg, {"count": len(chosen)})
+
+    def _purgeable(self, wish: Purge) -> list[Job]:
+        inactive = list(self._machine.jobs.inactive.values())
+        oldest = len(inactive) - wish.num_limit if wish.num_limit != NO_LIMIT else 0
+        now = self.handle.time()
+        return [
+            job
+            for place, job in enumerate(inactive)
+            if place < oldest or (wish.age_limit != NO_LIMIT and now - job.t_inactive > wish.age_limit)
+        ]
+
+    @request_handler("job-manager.purge-id", prefix=False)
+    async def purge_id(self, msg: Message) -> None:
+        """Forget some inactive jobs."""
+        ids = [msg.unpack(PurgeId).id]
+        if self.job_of(ids[0]).state is not State.INACTIVE:
+            raise RequestError(errnums.EINVAL, "cannot purge active job")
+        await self._forget(ids)
+        self.handle.respond(msg, {"count": len(ids)})
+
+    async def _forget(self, jobs: list[int]) -> None:
+        if not jobs:
+            return
+        ops = [{"key": jobid.job_kvspath(job), "flags": 0, "dirent": None} for job in jobs]
+        await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+        for job in jobs:
+            self._machine.jobs.forget(job)
+            self._waiters.forget(job)
+        self.handle.publish("job-purge-inactive", {"jobs": jobs})
+
+
+def _queue_order(job: Job) -> tuple[int, int, int]:
+    return (0, -job.priority, job.id) if job.state is State.SCHED else (1, 0, job.id)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": job.id, "userid": job.userid, "urgency": job.urgency, "priority": job.priority,
+        "t_submit": job.t_submit, "state": int(job.state),
+    }  # fmt: skip
+    if job.annotations:
+        row["annotations"] = job.annotations
+    if job.waits_for:
+        row["dependencies"] = list(job.waits_for)
+    return row
+
+
+def _slice(text: str) -> slice:
+    """``[start:stop:step]`` as Python has it. Raises ValueError."""
+    parts = text.strip().removeprefix("[").removesuffix("]").split(":")
+    if not 2 <= len(parts) <= 3:
+        raise ValueError(text)
+    return slice(*(int(part) if part.strip() else None for part in parts))

@@ -1,0 +1,124 @@
+"""Knows the requests of job-list and job-info; how jobs are selected and records followed is elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, event_handler, request_handler
+
+from .follow import SETROOT
+from .info import JobInfo
+from .job import Job
+from .listing import ATTRIBUTES, columns, job_stats, select, show, to_test
+from .machine import JobMachine
+from .messages import JobOf, List, ListId
+from .roles import ROLE_OWNER, check_owner
+
+
+class RecordServices(BrokerModule):
+    """The services job-list and job-info over the job manager's table of jobs."""
+
+    _machine: JobMachine
+    _info: JobInfo
+
+    def _job(self, job: int) -> Job:
+        found = self._machine.jobs.get(job)
+        if found is None:
+            raise RequestError(errnums.ENOENT, "unknown job id")
+        return found
+
+    # -- job-list
+
+    @request_handler("job-list.list", prefix=False, allow_guest=True)
+    def list_jobs(self, msg: Message) -> None:
+        """Jobs that match: one a response if it streams, else all in one."""
+        wish = msg.unpack(List)
+        if wish.max_entries < 0 or not wish.since >= 0:
+            what = "max_entries < 0" if wish.max_entries < 0 else "since < 0.0"
+            raise RequestError(errnums.EPROTO, f"invalid payload: {what} not allowed")
+        try:
+            test = to_test(wish.constraint)
+        except ValueError as error:
+            text = f"invalid payload: constraint object invalid: {error}"
+            raise RequestError(errnums.EPROTO, text) from None
+        asked = self._columns(wish.attrs)
+        found = select(self._machine.jobs, test, wish.max_entries, wish.since)
+        if not msg.is_streaming:
+            self.handle.respond(msg, {"jobs": [show(job, asked) for job in found]})
+            return
+        version = {"version": 1}
+        for job in found:
+            self.handle.respond(msg, {**version, "jobs": [show(job, asked)]})
+            version = {}
+        self.handle.respond_error(msg, errnums.ENODATA)
+
+    @request_handler("job-list.list-id", prefix=False, allow_guest=True)
+    def list_id(self, msg: Message) -> None:
+        """One job by its id."""
+        wish = msg.unpack(ListId)
+        asked = self._columns(wish.attrs)
+        self.handle.respond(msg, {"job": show(self._job(wish.id), asked)})
+
+    def _columns(self, attrs: list[str]) -> dict[str, Any]:
+        try:
+            return columns(attrs)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, str(error)) from None
+
+    @request_handler("job-list.list-attrs", prefix=False, allow_guest=True)
+    def list_attrs(self, msg: Message) -> None:
+        """The attributes a list may ask for."""
+        self.handle.respond(msg, {"attrs": ["id", *ATTRIBUTES, "all"]})
+
+    @request_handler("job-list.job-stats", prefix=False, allow_guest=True)
+    def job_stats(self, msg: Message) -> None:
+        """Jobs by state and by result."""
+        self.handle.respond(msg, job_stats(self._machine.jobs))
+
+    # -- job-info
+
+    def _check_readable(self, msg: Message) -> None:
+        """Raises RequestError(EPERM): a guest reads the records of its own jobs only."""
+        if not msg.rolemask & ROLE_OWNER:
+            check_owner(msg, self._job(msg.unpack(JobOf).id).userid, "guests can only read their own jobs")
+
+    @request_handler("job-info.lookup", prefix=False, allow_guest=True)
+    async def info_lookup(self, msg: Message) -> None:
+        """Records of a job by key: jobspec, R, J, eventlog, guest.exec.eventlog, guest.output."""
+        self._check_readable(msg)
+        await self._info.lookup(msg)
+
+    @request_handler("job-info.eventlog-watch", prefix=False, allow_guest=True)
+    def eventlog_watch(self, msg: Message) -> None:
+        """The lines of an eventlog as they are written."""
+        self._check_readable(msg)
+        self._info.watch(msg)
+
+    @request_handler("job-info.eventlog-watch-cancel", prefix=False, allow_guest=True)
+    def eventlog_watch_cancel(self, msg: Message) -> None:
+        """End such a stream; not answered itself."""
+        self._info.cancel(msg)
+
+    @request_handler("job-info.update-watch", prefix=False, allow_guest=True)
+    async def update_watch(self, msg: Message) -> None:
+        """A job's R or jobspec, and again each time it is updated."""
+        self._check_readable(msg)
+        await self._info.update_watch(msg)
+
+    @request_handler("job-info.update-watch-cancel", prefix=False, allow_guest=True)
+    def update_watch_cancel(self, msg: Message) -> None:
+        """End such a stream; not answered itself."""
+        self._info.cancel(msg)
+
+    @request_handler("job-info.disconnect", prefix=False, allow_guest=True)
+    def info_disconnect(self, msg: Message) -> None:
+        """A client went: its streams end."""
+        self._info.leave(msg.sender)
+
+    @event_handler(f"{SETROOT}*", prefix=False)
+    def kvs_event(self, msg: Message) -> None:
+        """A namespace changed or went: followed logs may have grown."""
+        try:
+            self._info.followers.event(msg)
+        except RequestError as error:  # anybody may publish; a bad event must not end the module
+            self.log.error(str(error))

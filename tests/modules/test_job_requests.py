@@ -1,0 +1,212 @@
+"""What clients ask the job manager besides submitting: waiting for, remarks, updates, lists, purges, the journal."""
+
+from __future__ import annotations
+
+import pytest
+
+from brokersim.brokermod import RequestError, errnums, jobid
+from tests.modules.job_harness import attributes, in_instance, jobspec, names_of, outcome, submit
+from tests.modules.test_job_life import LIFE
+
+
+async def refused(client, topic, payload):
+    """Errnum and text of a request that must be refused."""
+    with pytest.raises(RequestError) as error:
+        await client.call(topic, payload)
+    return error.value.errno, error.value.text
+
+
+def test_wait_for_any_tells_of_each_waitable_job_once():
+    async def test(_instance, client):
+        jobs = [await submit(client, jobspec(duration=3 - number), flags=8) for number in range(3)]
+        await submit(client, jobspec(duration=0.5))
+        told = [(await outcome(client, -1))["id"] for _ in range(3)]
+        return jobs[::-1] == told, await refused(client, "job-manager.wait", {"id": -1})
+
+    assert in_instance(test) == (True, (10, "there are no more waitable jobs"))
+
+
+def test_a_waitable_job_that_failed_is_kept_until_somebody_claims_it():
+    async def test(instance, client):
+        job = await submit(
+            client, jobspec(duration=0, exec={"test": {"run_duration": "1ms", "wait_status": 256}}), flags=8
+        )
+        await instance.sleep(1)
+        [row] = (await client.call("job-manager.list", {"max_entries": 0}))["jobs"]
+        told = await client.call("job-manager.wait", {"id": -1})
+        left = (await client.call("job-manager.list", {"max_entries": 0}))["jobs"]
+        again = await refused(client, "job-manager.wait", {"id": job})
+        return row["id"] == job, row["state"], told["id"] == job, told["success"], told["errstr"], left, again
+
+    never = (10, "invalid job id, or job may be inactive and not waitable")
+    status = "task(s) exited with exit code 1"
+    assert in_instance(test) == (True, 64, True, False, status, [], never)
+
+
+def test_a_job_is_claimed_by_one_waiter_and_only_if_it_is_waitable():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=5), flags=8)
+        other = await submit(client, jobspec(duration=5))
+        answers = []
+        client.request(
+            "job-manager.wait", {"id": job}, lambda response, _: answers.append(response.payload["id"])
+        )
+        await instance.sleep(0.1)
+        said = [await refused(client, "job-manager.wait", {"id": one})
+                for one in (job, other, -1)]  # fmt: skip
+        await instance.sleep(10)
+        return answers == [job], said
+
+    assert in_instance(test) == (True, [
+        (10, "job id already has a waiter"),
+        (10, "job was not submitted with FLUX_JOB_WAITABLE"),
+        (10, "there are no more waitable jobs"),
+    ])  # fmt: skip
+
+
+def test_jobs_held_by_the_queue_start_by_priority_then_by_age():
+    async def test(_instance, client):
+        await client.call("job-manager.queue-start", {"start": False})
+        jobs = {}
+        for urgency in (10, 20, 16, 31, 1, 16):
+            jobs[await submit(client, jobspec(slots=4, duration=1), urgency=urgency)] = urgency
+        await client.call("job-manager.queue-start", {"start": True})
+        await client.call("job-manager.drain")
+        begun = {job: (await attributes(client, job))["t_run"] for job in jobs}
+        order = sorted(jobs, key=lambda job: begun[job])
+        return [jobs[job] for job in order], [job for job in order if jobs[job] == 16]
+
+    order, same = in_instance(test)
+    assert order == [31, 20, 16, 16, 10, 1]
+    assert same == sorted(same)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "is_met"), [("after", False), ("afterok", False), ("afternotok", False), ("afterany", True)]
+)
+def test_a_job_that_never_ran_meets_no_dependency_but_afterany(scheme, is_met):
+    async def test(_instance, client):
+        held = await submit(client, urgency=0)
+        waits = await submit(client, jobspec(dependencies=[{"scheme": scheme, "value": jobid.encode(held)}]))
+        await client.call("job-manager.raise", {"id": held, "type": "cancel", "severity": 0})
+        late = jobspec(dependencies=[{"scheme": scheme, "value": jobid.encode(held)}])
+        answers = [await outcome(client, job) for job in (waits, await submit(client, late))]
+        return [(one["success"], one["errstr"]) for one in answers], jobid.encode(held)
+
+    answers, held = in_instance(test)
+    never = f"Fatal exception type=dependency dependency {scheme}={held} job never started"
+    assert answers == [(True, "") if is_met else (False, never)] * 2
+
+
+def test_a_memo_is_shown_with_a_job_and_kept_unless_it_is_volatile():
+    async def test(_instance, client):
+        job = await submit(client, urgency=0)
+        for memo, volatile in (({"a": 1, "b": 2}, False), ({"b": None}, False), ({"c": 3}, True)):
+            await client.call("job-manager.memo", {"id": job, "memo": memo, "volatile": volatile})
+        shown = (await attributes(client, job))["annotations"]
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        late = await refused(client, "job-manager.memo", {"id": job, "memo": {}})
+        return shown, (await names_of(client, job)).count("memo"), late
+
+    assert in_instance(test) == ({"user": {"a": 1, "c": 3}}, 2, (errnums.ENOENT, "job is inactive"))
+
+
+def test_the_duration_of_a_job_can_be_updated_and_nothing_else():
+    async def test(_instance, client):
+        job = await submit(client, jobspec(duration=100))
+        await client.sleep(0.5)
+        r = await client.call("job-manager.getattr", {"id": job, "attrs": ["R"]})
+        start = r["R"]["execution"]["starttime"]
+        said = [
+            await refused(client, "job-manager.update", {"id": job, "updates": updates})
+            for updates in (
+                {},
+                {"tasks": []},
+                {"attributes.system.cwd": "/"},
+                {"attributes.system.duration": 0.1},
+            )
+        ]
+        await client.call("job-manager.update", {"id": job, "updates": {"attributes.system.duration": 200.0}})
+        attrs = ["jobspec", "R", "eventlog"]
+        now = await client.call("job-manager.getattr", {"id": job, "attrs": attrs})
+        shown = (await attributes(client, job))["duration"]
+        names = [event["name"] for event in now["eventlog"]][-2:]
+        duration = now["jobspec"]["attributes"]["system"]["duration"]
+        return said, duration, now["R"]["execution"]["expiration"] - start, shown, names
+
+    said, duration, left, shown, names = in_instance(test)
+    invalid = (errnums.EINVAL, "one or more jobspec updates are invalid")
+    assert said[:2] == [invalid] * 2
+    assert said[2] == (errnums.EINVAL, "update of attributes.system.cwd not supported")
+    assert said[3] == (errnums.EINVAL, "requested duration places job expiration in the past")
+    assert (duration, left, shown, names) == (200.0, 200.0, 200.0, ["jobspec-update", "resource-update"])
+
+
+def test_history_getinfo_and_alloc_query_tell_of_all_jobs():
+    async def test(_instance, client):
+        jobs = [await submit(client, jobspec(slots=4, duration=5)) for _ in range(3)]
+        await client.sleep(1)
+        said = [
+            (await client.call("job-manager.history.get", {"slice": text}))["jobs"]
+            for text in ("[:2]", "[-1:]")
+        ]
+        assert said == [jobs[:0:-1], jobs[:1]]
+        assert (await client.call("job-manager.getinfo"))["max_jobid"] == jobs[-1]
+        bad = await refused(client, "job-manager.history.get", {"slice": "x"})
+        return await client.call("job-manager.alloc-query"), bad
+
+    counts = {"queue_length": 0, "alloc_pending": 2, "running": 1}
+    assert in_instance(test) == (counts, (errnums.EINVAL, "could not parse python-style slice expression"))
+
+
+def test_purged_jobs_are_forgotten_with_their_records():
+    async def test(_instance, client):
+        jobs = [await submit(client) for _ in range(3)]
+        await client.call("job-manager.drain")
+        wish = {"age_limit": -1.0, "num_limit": 1, "batch": 10}
+        counted = await client.call("job-manager.purge", {**wish, "force": False})
+        kept = (await client.call("job-manager.history.get", {"slice": "[:]"}))["jobs"]
+        forced = await client.call("job-manager.purge", {**wish, "force": True})
+        left = (await client.call("job-manager.history.get", {"slice": "[:]"}))["jobs"]
+        gone = await refused(client, "job-info.lookup", {"id": jobs[0], "keys": ["jobspec"]})
+        bad = await refused(client, "job-manager.purge", {**wish, "batch": 0, "force": True})
+        return counted, len(kept), forced, left == jobs[2:], gone[0], bad[1]
+
+    assert in_instance(test) == (
+        {"count": 2},
+        3,
+        {"count": 2},
+        True,
+        errnums.ENOENT,
+        "batch must be >= 1 and <= 1000",
+    )
+
+
+def test_the_journal_tells_only_of_the_events_asked_for_and_of_ended_jobs_if_asked():
+    async def test(instance, client):
+        ended = await submit(client)
+        await outcome(client, ended)
+        heard = {}
+        for name, wish in (
+            ("allow", {"allow": {"start": 1}}),
+            ("deny", {"deny": dict.fromkeys(LIFE[1:], 1)}),
+            ("full", {"full": True}),
+        ):
+            heard[name] = []
+            client.stream(
+                "job-manager.events-journal",
+                wish,
+                lambda response, name: heard[name].append(response.payload),
+                name,
+            )
+        await instance.sleep(0.1)
+        await outcome(client, await submit(client))
+        names = {
+            name: [event["name"] for entry in entries for event in entry["events"]]
+            for name, entries in heard.items()
+        }
+        return names, heard["full"][0]["id"] == ended, heard["full"][0]["jobspec"]["version"]
+
+    names, is_ended, version = in_instance(test)
+    assert names == {"allow": ["start"], "deny": ["submit"], "full": [*LIFE, *LIFE]}
+    assert (is_ended, version) == (True, 1)
