@@ -124,7 +124,10 @@ class Instance(Whole):
         self.sink = sink or NullSink()
         self.reactor = Reactor()
         self.runner = Runner(self.reactor, _clock(settings.clock))
-        self.epoch = VIRTUAL_EPOCH if settings.clock.is_virtual else time.time()
+        # trio's clock may have run for a while before there was an instance.
+        self.epoch = (
+            VIRTUAL_EPOCH if settings.clock.is_virtual else time.time() - self.runner.clock.now_ns() / NS
+        )
         self.loader = Loader(settings.module_path, settings.last_module_path)
         #: Stacks for callbacks that may wait for answers.
         self.workers = Workers()
@@ -156,8 +159,13 @@ class Instance(Whole):
         return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
     def wall_time(self) -> float:
-        """Wall-clock time in seconds since the epoch, by the instance's clock."""
-        return self.epoch + self.reactor.now / NS
+        """Wall-clock time in seconds since the epoch, by the instance's clock, at this very moment.
+
+        In real time that is later than the reactor's ``now``, which stands still while a batch is worked off: what is
+        traced or logged is told with the time at which it happened.
+        """
+        now = self.reactor.now if self.runner.is_virtual else self.runner.clock.now_ns()
+        return self.epoch + now / NS
 
     def seconds(self, attribute: str, default: float) -> float:
         """A duration kept in an attribute of rank 0; an unreadable one is the default."""

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import trio
 
+import brokersim
 from brokersim.host.methods import METHODS, message_counts
 from brokersim.instance import Instance
 from brokersim.protocol.errnums import EINVAL, ENODATA, ENOENT, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import REQUEST, Message
 from brokersim.services.table import TABLE
-from tests.host.live import live, refused
+from tests.host.live import FIXTURES, live, refused
 
 # -- attributes
 
@@ -229,6 +230,31 @@ def test_a_module_loaded_after_a_trace_began_is_traced_from_its_welcome_on():
         assert "module.status" in records
 
     live(body)
+
+
+def test_in_real_time_each_traced_message_has_the_time_of_its_own_hand_out(monkeypatch):
+    """One batch of the loop holds them all, and the reactor's time stands still in it; the clock's does not."""
+    stamps: list[float] = []
+
+    async def main() -> None:
+        async with brokersim.open_instance(
+            modules=["kinds"], module_path=[FIXTURES], clock="real"
+        ) as instance:
+            client, watcher = instance.client(), instance.client()
+            watcher.stream(
+                "module.trace", {"names": ["kinds"]}, lambda r, _: stamps.append(r.data["timestamp"])
+            )
+            await client.call("kinds.ping")
+            del stamps[:]
+            answers: list[Any] = []
+            for _ in range(50):
+                client.request("kinds.ping", None, lambda r, _: answers.append(r))
+            while len(answers) < 50 or len(stamps) < 100:
+                await client.call("kinds.ping")
+
+    brokersim.run(main, clock="real")
+    assert len(set(stamps)) == len(stamps)
+    assert stamps == sorted(stamps)
 
 
 @pytest.mark.parametrize("names", [["broker"], ["connector"], ["client"], ["broker", "client", "kinds"]])

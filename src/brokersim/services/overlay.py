@@ -230,7 +230,7 @@ def trace(server: BrokerEndpoint, request: Message) -> None:
 
 def _record(server: BrokerEndpoint, message: Message, prefix: str, other: int) -> dict[str, Any]:
     return {
-        "timestamp": server.broker.instance.epoch + server.now(),
+        "timestamp": server.broker.instance.wall_time(),
         "prefix": prefix,
         "rank": other,
         "type": 1 << (message.type >> 1),
