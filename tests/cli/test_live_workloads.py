@@ -23,10 +23,10 @@ wait $trace
 """
 
 
-def in_instance(tmp: Path, script: str) -> str:
+def in_instance(tmp: Path, script: str, clock: str = "real") -> str:
     """The stdout of a script run inside a fresh instance of four cores."""
     (tmp / "script").write_text(f"cd {tmp}\n{script}")
-    done = brokersim(tmp, "start", "--", "sh", str(tmp / "script"))
+    done = brokersim(tmp, "start", "--clock", clock, "--", "sh", str(tmp / "script"))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -60,3 +60,32 @@ def test_a_recorded_trace_is_replayed_into_another_instance_and_a_difference_is_
     out = in_instance(tmp, "brokersim module replay -x max --gate wrong.jsonl; echo $?").splitlines()
     assert any("ENOSYS" in line for line in out)
     assert out[-1] == "1"
+
+
+#: More than the 30 s that any command has here.
+FAR_APART = """\
+1 0 0 1 1 -1 -1 1 9 -1 1 1 1 1 1 -1 -1 -1
+2 3600 0 1 1 -1 -1 1 9 -1 1 1 1 1 1 -1 -1 -1
+"""
+
+
+def test_under_a_virtual_clock_jobs_an_hour_apart_are_submitted_an_hour_apart_at_once(tmp: Path) -> None:
+    (tmp / "far.swf").write_text(FAR_APART)
+    script = "brokersim job swf far.swf --wait; brokersim job list -a --json"
+    jobs = json.loads(in_instance(tmp, script, "virtual").splitlines()[-1])["jobs"]
+    first, second = sorted(job["t_submit"] for job in jobs)
+    assert second - first == pytest.approx(3600, abs=0.5)
+
+
+def test_under_a_virtual_clock_a_trace_is_replayed_at_its_times(tmp: Path) -> None:
+    records = (
+        {"timestamp": at, "prefix": prefix, "rank": -1, "name": "kvs", "type": kind, "topic": "kvs.ping"}
+        | {"payload_size": 0, "payload": {"seq": number}, "errnum": 0, "errstr": ""}
+        for number, at in enumerate((0.0, 3600.0))
+        for prefix, kind in ((">", 1),)
+    )
+    (tmp / "far.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    out = in_instance(tmp, "brokersim module replay --json far.jsonl; brokersim status --json", "virtual")
+    replayed, status = map(json.loads, out.splitlines())
+    assert replayed["sent"] == 2
+    assert 3600 <= status["uptime"] < 3700

@@ -1,9 +1,20 @@
-"""Knows what is asked of the instance as a whole: its state, its status and its end."""
+"""Knows what is asked of the instance as a whole: its state, its status, its clock and its end."""
 
 from __future__ import annotations
 
+import math
+
+import msgspec
+
+from brokersim.protocol.errnums import EPROTO, RequestError
 from brokersim.protocol.message import Message
 from brokersim.services.endpoint import BrokerEndpoint, Table
+
+
+class WaitArgs(msgspec.Struct):
+    """Payload of broker.wait: seconds of the instance's clock, as ``uptime`` of broker.status counts them."""
+
+    until: float
 
 
 def state(server: BrokerEndpoint, request: Message) -> None:
@@ -16,6 +27,19 @@ def status(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request, server.broker.instance.status(server.broker))
 
 
+def wait(server: BrokerEndpoint, request: Message) -> None:
+    """Answer with ``now`` (s) once the instance's clock has reached ``until``; at once if that is past.
+
+    A client's way to let virtual time pass: it moves while somebody waits. Raises RequestError(EPROTO).
+    """
+    until = request.unpack(WaitArgs).until
+    if not math.isfinite(until):
+        raise RequestError(EPROTO, "broker.wait: until is no finite number of seconds")
+    server.reactor.call_later(
+        max(0.0, until - server.now()), lambda: server.respond(request, {"now": server.now()})
+    )
+
+
 def stop(server: BrokerEndpoint, request: Message) -> None:
     """Answer, then end the whole instance."""
     server.respond(request)
@@ -26,5 +50,6 @@ def stop(server: BrokerEndpoint, request: Message) -> None:
 TABLE: Table = {
     "state-machine.get": (state, True),
     "broker.status": (status, True),
+    "broker.wait": (wait, True),
     "broker.stop": (stop, False),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from brokersim.cli.job.submission import Submission
 from brokersim.cli.session import Session
 from brokersim.lab.load.swf import SwfError, read_swf
 from brokersim.lab.load.workloads import PlannedJob, WorkloadError, from_swf
+from brokersim.net.instance_clock import InstanceClock
 from brokersim.protocol.jobspec import build, sign
 
 
@@ -63,9 +63,9 @@ def swf(
     with Progress(session, len(workload.jobs), progress, until_done=wait) as bar:
         refused: Counter[str] = Counter()
         found = Submission(session, wait, bar, lambda error: refused.update([str(error)]))
-        start = time.monotonic()
+        clock = InstanceClock(session.client)
         for job in workload.jobs:
-            session.sleep(max(0.0, start + job.at - time.monotonic()))
+            clock.sleep_until(job.at)
             found.send(_payload(job))
         found.finish()
     if session.json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANKS
+from brokersim.net.instance_clock import InstanceClock
 from brokersim.protocol.message import EVENT, FLAG_ROUTE, Message
 
 _TYPES: Final = ("request", "response", "event", "control")
@@ -154,10 +154,11 @@ class Work:
         before = self._each(lambda rank: self._rpc("stats-get", rank))
         for _, answer in before:
             self._check_counters(answer)
-        start = time.monotonic()
-        self._session.sleep(seconds)
+        clock = InstanceClock(self._session.client)
+        start = clock.now()
+        clock.sleep_until(start + seconds)
         after = self._each(lambda rank: self._rpc("stats-get", rank))
-        elapsed = time.monotonic() - start
+        elapsed = clock.now() - start
         pairs = zip(before, after, strict=True)
         self._show_deltas([(rank, _moved(old, new)) for (rank, old), (_, new) in pairs], elapsed)
 

@@ -6,7 +6,6 @@ Imports no trio: it is what a client command does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from brokersim.lab.load.message_trace import MessageTrace
 from brokersim.lab.load.replay_report import Replayed, Replies
 from brokersim.net.client import Client
+from brokersim.net.instance_clock import InstanceClock
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.jobspec import simulated
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
@@ -22,19 +22,20 @@ from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
 def replay(client: Client, trace: MessageTrace, speed: float = 1.0, patience: float = 5.0) -> Replayed:
     """Send each request at its time, ``speed`` times as fast (infinity: as answers allow), and compare the answers.
 
-    ``patience`` s are waited after the last for what is still out. Raises Unreachable, TimeoutError (the client's
-    deadline).
+    Times are those of the instance's clock. ``patience`` s are waited after the last for what is still out. Raises
+    Unreachable, TimeoutError (the client's deadline).
     """
     replayer = _Replayer(client, trace)
-    start = time.monotonic()
+    start, clock = time.monotonic(), InstanceClock(client)
     for number, asked in enumerate(trace.requests):
-        replayer.listen(start + asked.at / speed)
+        if asked.at / speed > clock.now():
+            clock.receive_until(asked.at / speed, replayer.take)
         while (before := replayer.replies.needs(number)) is not None:
-            replayer.listen(time.monotonic() + patience, partial(replayer.may_send, number))
+            clock.receive_until(clock.now() + patience, replayer.take, partial(replayer.may_send, number))
             if replayer.replies.needs(number) == before:
                 replayer.replies.give_up(before)
         replayer.send(number)
-    replayer.listen(time.monotonic() + patience, lambda: replayer.replies.is_complete)
+    clock.receive_until(clock.now() + patience, replayer.take, lambda: replayer.replies.is_complete)
     return replayer.replies.result(time.monotonic() - start)
 
 
@@ -56,20 +57,8 @@ class _Replayer:
         """All that had been answered before it in the trace has been answered."""
         return self.replies.needs(number) is None
 
-    def listen(self, until: float, is_enough: Callable[[], bool] = lambda: False) -> None:
-        """Take in what comes until then, or until it is enough."""
-        client, limit = self._client, self._client.deadline
-        client.deadline = until if limit is None else min(until, limit)
-        try:
-            while not is_enough():
-                self._take(client.recv())
-        except TimeoutError:
-            if limit is not None and time.monotonic() >= limit:
-                raise
-        finally:
-            client.deadline = limit
-
-    def _take(self, message: Message) -> None:
+    def take(self, message: Message) -> None:
+        """Note an answer; what is none of ours is passed over."""
         if message.type != RESPONSE or message.matchtag not in self._open:
             return
         number, sent = self._open[message.matchtag]
