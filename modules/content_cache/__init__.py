@@ -48,6 +48,8 @@ class ContentCache(BrokerModule):
         # Under a name that carries no rank one rank may set gauges: the one that holds everything.
         self._tells_gauges = not h.rank or "{rank}" in (h.attr_get("stats.prefix") or "{rank}")
         self._backing: Message | None = None
+        #: What blobs were once written to; another store would not have them.
+        self._backing_name: str | None = None
         self._source, self._nodeid = ("content", NODEID_UPSTREAM) if h.rank else (BACKING, NODEID_ANY)
         if not h.rank:
             # A backing store that is there already (this module was reloaded) registers again.
@@ -138,7 +140,11 @@ class ContentCache(BrokerModule):
                 errnums.EINVAL, f"backing store {name!r} on rank {self.handle.rank}; it belongs on rank 0"
             )
         if self._backing is not None and self._backing.sender != msg.sender:
-            raise RequestError(errno.EBUSY, f"backing store {name!r}: another one is registered already")
+            raise RequestError(errno.EBUSY, f"backing store {name!r}: another one is already active")
+        if self._backing_name not in (None, name):
+            text = f"backing store {name!r}: it was {self._backing_name!r}, which cannot be changed while this runs"
+            raise RequestError(errnums.EINVAL, text)
+        self._backing_name = name
         self._backing = msg
         self.handle.respond(msg)
         self._write_back.open()
@@ -146,7 +152,7 @@ class ContentCache(BrokerModule):
     @request_handler("content.unregister-backing", prefix=False)
     def unregister_backing(self, msg: Message) -> None:
         if self._backing is None:
-            raise RequestError(errnums.EINVAL, "no backing store is registered")
+            raise RequestError(errnums.EINVAL, "no backing store is active")
         self._drop_backing()
         self.handle.respond(msg)
 

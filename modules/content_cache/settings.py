@@ -32,33 +32,35 @@ _LEAST: Final = {
 
 
 def settings(handle: Handle, args: tuple[str, ...]) -> Settings:
-    """From the attributes ``content.*`` and the module arguments. Raises RequestError(EINVAL) naming the bad one."""
+    """From the attributes ``content.*``, over them module arguments. Raises RequestError(EINVAL) naming the bad one."""
     limits: dict[str, int] = {}
     for field, least in _LEAST.items():
         name = f"content.{field.replace('_', '-')}"
         text = handle.attr_get(name)
         if text is not None:
-            limits[field] = _whole(name, text, least)
-    return Settings(**limits, timing=_timing(handle.name, args))
+            limits[field] = _whole(f"attribute {name}", text, least)
+    timing = "entry"
+    for arg in args:
+        key, _, value = arg.partition("=")
+        field = key.replace("-", "_")
+        if key == "timing" and value in TIMINGS:
+            timing = value
+        elif field in _LEAST:
+            limits[field] = _whole(f"module {handle.name!r}: argument {key}", value, _LEAST[field])
+        else:
+            names = ", ".join(f"{one.replace('_', '-')}=N" for one in _LEAST)
+            kinds = " or ".join(f"timing={kind}" for kind in TIMINGS)
+            raise RequestError(
+                errnums.EINVAL, f"module {handle.name!r}: argument {arg!r}; give {kinds}, or {names}"
+            )
+    return Settings(**limits, timing=timing)
 
 
-def _whole(name: str, text: str, least: int) -> int:
+def _whole(what: str, text: str, least: int) -> int:
     try:
         number = int(text)
     except ValueError:
         number = least - 1
     if number < least:
-        raise RequestError(
-            errnums.EINVAL, f"attribute {name} is {text!r}; it must be a whole number, {least} or more"
-        )
+        raise RequestError(errnums.EINVAL, f"{what} is {text!r}; it must be a whole number, {least} or more")
     return number
-
-
-def _timing(name: str, args: tuple[str, ...]) -> str:
-    timing = "entry"
-    for arg in args:
-        key, _, timing = arg.partition("=")
-        if key != "timing" or timing not in TIMINGS:
-            known = " or ".join(f"timing={kind}" for kind in TIMINGS)
-            raise RequestError(errnums.EINVAL, f"module {name!r}: argument {arg!r}; give {known}")
-    return timing

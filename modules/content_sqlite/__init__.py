@@ -15,26 +15,21 @@ from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blo
 
 from .batches import Batches
 from .memory import MemoryStore
-from .store import JOURNAL_MODES, SYNCHRONOUS, BlobStore
+from .options import Options, options
+from .store import BlobStore
 
 SERVICE: Final = "content-backing"
+#: What it is called where content says which backing store it has.
+NAME: Final = "content-sqlite"
 #: Seconds a blob waits in memory for company, at most.
 BATCH_WAIT: Final = 0.01
 #: Seconds between attempts to write while writing fails.
 RETRY_WAIT: Final = 1.0
-_OPTIONS: Final = {"journal_mode": JOURNAL_MODES, "synchronous": SYNCHRONOUS}
-
-
-class CheckpointGet(msgspec.Struct):
-    """content-backing.checkpoint-get."""
-
-    key: str
 
 
 class CheckpointPut(msgspec.Struct):
     """content-backing.checkpoint-put."""
 
-    key: str
     value: dict[str, Any]
 
 
@@ -43,12 +38,15 @@ class ContentSqlite(BrokerModule):
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        options = _options(h.name, args)
+        statedir = h.attr_get("statedir")
+        self._options = options(h, args, is_kept=statedir is not None)
         if h.rank:
             raise RequestError(
                 errnums.EINVAL, f"module {h.name!r} on rank {h.rank}; the backing store belongs on rank 0"
             )
-        self._store = _open(h.attr_get("statedir"), options)
+        self._store = _open(statedir, self._options)
+        self._store.checkpoints_max = self._options.max_checkpoints
+        self.log.debug(f"journal_mode={self._options.journal_mode} synchronous={self._options.synchronous}")
         self._timer: Any = None
         #: Writing failed the last time.
         self._fails = False
@@ -70,7 +68,7 @@ class ContentSqlite(BrokerModule):
             ) from None
 
     async def _register(self) -> None:
-        await self.handle.call("content.register-backing", {"name": SERVICE})
+        await self.handle.call("content.register-backing", {"name": NAME})
 
     @request_handler(f"{SERVICE}.announce", prefix=False)
     async def announce(self, msg: Message) -> None:
@@ -79,13 +77,8 @@ class ContentSqlite(BrokerModule):
 
     @request_handler(f"{SERVICE}.load", prefix=False)
     def load(self, msg: Message) -> None:
-        digest = msg.raw
-        if len(digest) != blobref.DIGEST_SIZE:
-            raise RequestError(
-                errnums.EPROTO, f"{msg.topic} of {len(digest)} bytes; give a raw SHA-1, 20 bytes"
-            )
         try:
-            data = self._store.load(digest)
+            data = self._store.load(_digest(msg))
         except RequestError as error:
             if error.errno != errnums.ENOENT:
                 self.log.error(str(error))
@@ -101,6 +94,12 @@ class ContentSqlite(BrokerModule):
         elif self._timer is None:
             self._timer = self.handle.call_later(BATCH_WAIT, self._due)
 
+    @request_handler(f"{SERVICE}.validate", prefix=False)
+    def validate(self, msg: Message) -> None:
+        """Whether a blob is here and what its hash says; answered without it (flux-core's fsck asks)."""
+        self._store.load(_digest(msg))
+        self.handle.respond(msg)
+
     @request_handler(f"{SERVICE}.flush", prefix=False)
     def flush(self, msg: Message) -> None:
         self._write(self._store.flush)
@@ -108,13 +107,16 @@ class ContentSqlite(BrokerModule):
 
     @request_handler(f"{SERVICE}.checkpoint-get", prefix=False)
     def checkpoint_get(self, msg: Message) -> None:
-        value = self._store.checkpoint_get(msg.unpack(CheckpointGet).key)
-        self.handle.respond(msg, {"value": value})
+        """All that are kept, the newest first."""
+        values = [one["value"] for one in self._store.checkpoints()]
+        if not values:
+            raise RequestError(errnums.ENOENT)
+        self.handle.respond(msg, {"value": values})
 
     @request_handler(f"{SERVICE}.checkpoint-put", prefix=False)
     def checkpoint_put(self, msg: Message) -> None:
         request = msg.unpack(CheckpointPut)
-        self._write(partial(self._store.checkpoint_put, request.key, request.value))
+        self._write(partial(self._store.checkpoint_put, request.value))
         self.handle.respond(msg)
 
     def _due(self) -> None:
@@ -145,7 +147,8 @@ class ContentSqlite(BrokerModule):
             self.log.info(f"{self._store.path}: writing works again")
 
     def stats(self) -> dict[str, Any]:
-        return self._store.statistics()
+        config = {"journal_mode": self._options.journal_mode, "synchronous": self._options.synchronous}
+        return self._store.statistics() | {"config": config}
 
     def teardown(self) -> None:
         """Writes what is pending and closes the file."""
@@ -155,7 +158,14 @@ class ContentSqlite(BrokerModule):
             self.log.error(f"{error}; {self._store.pending} blobs are lost")
 
 
-def _open(statedir: str | None, options: dict[str, str]) -> Batches:
+def _digest(msg: Message) -> bytes:
+    digest = msg.raw
+    if len(digest) != blobref.DIGEST_SIZE:
+        raise RequestError(errnums.EPROTO, f"{msg.topic} of {len(digest)} bytes; give a raw SHA-1, 20 bytes")
+    return digest
+
+
+def _open(statedir: str | None, options: Options) -> Batches:
     """Where blobs are kept. Raises RequestError(ENOTDIR) if the state directory is none, and what the file raises."""
     if statedir is None:
         return MemoryStore()
@@ -163,23 +173,15 @@ def _open(statedir: str | None, options: dict[str, str]) -> Batches:
     if not folder.is_dir():
         raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
     path = str(folder / "content.sqlite")
+    if options.truncate:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+    open_store = partial(BlobStore, path, journal_mode=options.journal_mode, synchronous=options.synchronous)
     try:
-        return BlobStore(path, **options)
+        return open_store()
     except RequestError as error:
         if error.errno != errno.EBUSY:
             raise
     # A predecessor that crashed never closed its file; the collector does, once it gets round to it.
     gc.collect()
-    return BlobStore(path, **options)
-
-
-def _options(name: str, args: tuple[str, ...]) -> dict[str, str]:
-    """The arguments as options of the store. Raises RequestError(EINVAL) that says what is known."""
-    options = {}
-    for arg in args:
-        key, _, value = arg.partition("=")
-        if value.upper() not in _OPTIONS.get(key, ()):
-            known = ", ".join(f"{option}={'|'.join(values)}" for option, values in _OPTIONS.items())
-            raise RequestError(errnums.EINVAL, f"module {name!r}: argument {arg!r}; known are {known}")
-        options[key] = value.upper()
-    return options
+    return open_store()

@@ -28,12 +28,15 @@ STEPS_MAX: Final = 500
 #: Blobs whose place in such a row is remembered: the versions of all directories that are being written.
 CHAINS_MAX: Final = 4096
 
+#: Checkpoints kept, unless told otherwise (flux-core 0.88).
+CHECKPOINTS_MAX: Final = 5
+
 #: A blob that waits: its bytes, or one that has a patch, which is what is kept.
 Waiting: TypeAlias = bytes | blobref.Blob
 
 
 class Batches(ABC):
-    """Blobs by SHA-1 digest and checkpoints by key, on their way to where they are kept."""
+    """Blobs by SHA-1 digest and the last checkpoints, on their way to where they are kept."""
 
     def __init__(self, path: str, longest: int) -> None:
         #: Names the place in errors.
@@ -48,6 +51,7 @@ class Batches(ABC):
         #: Why the last batch could not be written, if it could not.
         self.failure: RequestError | None = None
         self.writes = 0
+        self.checkpoints_max = CHECKPOINTS_MAX
 
     # -- the place: each of these raises RequestError for a fault of it
 
@@ -64,12 +68,12 @@ class Batches(ABC):
         """What a blob differs in from another, None if there is none that is kept this way."""
 
     @abstractmethod
-    def _put_checkpoint(self, key: str, text: str) -> None:
-        """Keep a text, durably, in place of the one there was."""
+    def _put_checkpoint(self, text: str, keep: int) -> None:
+        """Keep a text, durably, and of those before it as many as make ``keep``."""
 
     @abstractmethod
-    def _checkpoint(self, key: str) -> Any:
-        """The text under a key, None if there is none."""
+    def _checkpoints(self) -> list[tuple[int, Any]]:
+        """Number and text of what is kept, the newest first. Numbers grow and are not used again."""
 
     @abstractmethod
     def _size(self) -> int:
@@ -169,22 +173,24 @@ class Batches(ABC):
 
     # -- checkpoints
 
-    def checkpoint_put(self, key: str, value: Any) -> None:
-        """Keep a JSON value under a key, durably, and all blobs stored before it."""
+    def checkpoint_put(self, value: Any) -> None:
+        """Keep a JSON value, durably, and all blobs stored before it."""
         text = msgspec.json.encode(value).decode()
         self.flush()
-        self._put_checkpoint(key, text)
+        self._put_checkpoint(text, self.checkpoints_max)
         self.writes += 1
 
-    def checkpoint_get(self, key: str) -> Any:
-        """The value under a key. Raises RequestError: ENOENT there is none, EIO it is damaged."""
-        text = self._checkpoint(key)
-        if text is None:
-            raise RequestError(errnums.ENOENT)
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """All that are kept, ``id`` and ``value``, the newest first. Raises RequestError(EIO): one is damaged."""
+        return [{"id": number, "value": self._decoded(number, text)} for number, text in self._checkpoints()]
+
+    def _decoded(self, number: int, text: Any) -> Any:
         try:
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, TypeError):
-            raise RequestError(errnums.EIO, f"{self.path}: checkpoint {key!r} is damaged: not JSON") from None
+            raise RequestError(
+                errnums.EIO, f"{self.path}: checkpoint {number} is damaged: not JSON"
+            ) from None
 
     # -- the whole
 
@@ -192,6 +198,11 @@ class Batches(ABC):
         """Write what is pending."""
         self.flush()
 
-    def statistics(self) -> dict[str, int]:
-        """Size of all that was written in bytes, blobs waiting, and how often was written."""
-        return {"dbfile_size": self._size(), "pending": self.pending, "writes": self.writes}
+    def statistics(self) -> dict[str, Any]:
+        """Size of all that was written in bytes, blobs waiting, how often was written, and the checkpoints."""
+        return {
+            "dbfile_size": self._size(),
+            "pending": self.pending,
+            "writes": self.writes,
+            "checkpoints": self.checkpoints(),
+        }

@@ -25,7 +25,7 @@ class MemoryStore(Batches):
         super().__init__(":memory:", LONGEST)
         self._objects: dict[bytes, bytes] = {}
         self._patches: dict[bytes, blobref.Patch] = {}
-        self._checkpoints: dict[str, str] = {}
+        self._kept: list[tuple[int, str]] = []
         self._bytes = 0
         self._is_full = False
 
@@ -52,11 +52,12 @@ class MemoryStore(Batches):
     def _patch(self, digest: bytes) -> blobref.Patch | None:
         return self._patches.get(digest)
 
-    def _put_checkpoint(self, key: str, text: str) -> None:
-        self._checkpoints[key] = text
+    def _put_checkpoint(self, text: str, keep: int) -> None:
+        number = self._kept[0][0] + 1 if self._kept else 1
+        self._kept = [(number, text), *self._kept[: keep - 1]]
 
-    def _checkpoint(self, key: str) -> str | None:
-        return self._checkpoints.get(key)
+    def _checkpoints(self) -> list[tuple[int, str]]:
+        return self._kept
 
     def _size(self) -> int:
         return self._bytes

@@ -22,7 +22,13 @@ _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB)",
     "CREATE TABLE IF NOT EXISTS patches"
     "(hash BLOB PRIMARY KEY, size INT, base BLOB, at INT, removed INT, inserted BLOB) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS checkpt(key TEXT PRIMARY KEY, value TEXT)",
+    "CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, value TEXT)",
+)
+#: Where the one checkpoint lay before there were several; what is there moves.
+_OLD_TABLE: Final = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checkpt'"
+_MOVE: Final = (
+    "INSERT INTO checkpt_v2(value) SELECT value FROM checkpt WHERE key = 'kvs-primary'",
+    "DROP TABLE checkpt",
 )
 _ERRNUMS: Final = {
     sqlite3.SQLITE_FULL: errnums.ENOSPC,
@@ -72,6 +78,8 @@ class BlobStore(Batches):
         run("BEGIN EXCLUSIVE")
         for table in _TABLES:
             run(table)
+        for step in _MOVE if run(_OLD_TABLE).fetchone() else ():
+            run(step)
         run("COMMIT")
 
     # -- blobs
@@ -104,14 +112,19 @@ class BlobStore(Batches):
 
     # -- checkpoints
 
-    def _put_checkpoint(self, key: str, text: str) -> None:
-        self._write(lambda: self._db.execute("REPLACE INTO checkpt(key, value) VALUES(?, ?)", (key, text)))
+    def _put_checkpoint(self, text: str, keep: int) -> None:
+        self._write(lambda: self._append_checkpoint(text, keep))
 
-    def _checkpoint(self, key: str) -> Any:
-        row = self._one("SELECT value FROM checkpt WHERE key = ?", key)
-        if row is None:
-            return None
-        return "" if row[0] is None else row[0]  # a row without a text is damaged, not missing
+    def _append_checkpoint(self, text: str, keep: int) -> None:
+        self._db.execute("INSERT INTO checkpt_v2(value) VALUES(?)", (text,))
+        self._db.execute(
+            "DELETE FROM checkpt_v2 WHERE id NOT IN (SELECT id FROM checkpt_v2 ORDER BY id DESC LIMIT ?)",
+            (keep,),
+        )
+
+    def _checkpoints(self) -> list[tuple[int, Any]]:
+        query = "SELECT id, value FROM checkpt_v2 ORDER BY id DESC"
+        return self._guard(lambda: self._db.execute(query).fetchall())
 
     # -- the file
 

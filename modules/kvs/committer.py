@@ -101,7 +101,7 @@ class Committer:
             self._failed(_error_of(response), commit)
         elif namespace.name == PRIMARY:
             value = checkpoint(commit.rootref, namespace.rootseq + 1, self._handle.time())
-            request = {"key": self._roots.checkpoint_key, "value": value}
+            request = {"value": value}
             self._handle.request("content.checkpoint-put", request, self._checkpointed, commit)
         else:
             self._finish(commit)

@@ -88,5 +88,5 @@ class Root(msgspec.Struct):
 
 
 def checkpoint(rootref: str, rootseq: int, timestamp: float) -> dict[str, Any]:
-    """The value that content keeps under the key of a kvs: where its primary namespace starts from next time."""
-    return {"rootref": rootref, "rootseq": rootseq, "timestamp": timestamp}
+    """The value that content keeps for the kvs: where its primary namespace starts from next time."""
+    return {"version": 1, "rootref": rootref, "rootseq": rootseq, "timestamp": timestamp}

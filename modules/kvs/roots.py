@@ -25,13 +25,12 @@ _NO_CHECKPOINT: Final = (errnums.ENOENT, errnums.ENOSYS)
 class Roots:
     """The namespaces of one rank, and the requests that wait for them."""
 
-    __slots__ = ("_checkpointed", "_handle", "_watched", "checkpoint_key", "namespaces", "owner")
+    __slots__ = ("_checkpointed", "_handle", "_watched", "namespaces", "owner")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self.namespaces = Namespaces()
         self.owner = int(handle.attr_get("security.owner") or 0)
-        self.checkpoint_key = f"{handle.name}-{PRIMARY}"
         self._checkpointed = -1
         #: Namespaces in which somebody waits for a version.
         self._watched: dict[str, Namespace] = {}
@@ -157,17 +156,17 @@ class Roots:
 
     async def _last_root(self) -> Root | None:
         try:
-            answer = await self._handle.call("content.checkpoint-get", {"key": self.checkpoint_key})
+            answer = await self._handle.call("content.checkpoint-get", {})
         except RequestError as error:
             if error.errno in _NO_CHECKPOINT:
                 return None
             raise
         # A checkpoint that leads nowhere must not be replaced by an empty store: better not to start.
         try:
-            root = msgspec.convert(answer["value"], Root)
+            root = msgspec.convert(answer["value"][0], Root)
             await self._handle.call("content.load", blobref.digest(root.rootref))
-        except (msgspec.ValidationError, ValueError, RequestError) as error:
-            text = f"checkpoint {self.checkpoint_key!r} is damaged: {error}; restore or change the state directory"
+        except (msgspec.ValidationError, LookupError, ValueError, RequestError) as error:
+            text = f"checkpoint of {self._handle.name}-{PRIMARY} is damaged: {error}; restore or change the statedir"
             raise RequestError(errnums.EIO, text) from None
         return root
 
@@ -185,7 +184,7 @@ class Roots:
         value = checkpoint(primary.rootref, primary.rootseq, self._handle.time())
         try:
             await self._handle.call("content.flush")
-            await self._handle.call("content.checkpoint-put", {"key": self.checkpoint_key, "value": value})
+            await self._handle.call("content.checkpoint-put", {"value": value})
         except RequestError as error:
             if error.errno != errnums.ENOSYS:  # without a backing store nothing was to be kept
                 self._handle.log(

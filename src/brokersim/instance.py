@@ -239,7 +239,7 @@ class Instance(Whole):
             **self.settings.attributes,
         }
         if self.settings.state_dir is not None:
-            common["statedir"] = str(self.settings.state_dir)
+            common |= {"statedir": self.settings.state_dir, "statedir-cleanup": 0}
         return {name: str(value) for name, value in sorted(common.items())}
 
     def _set_attributes(self, broker: Broker) -> None:

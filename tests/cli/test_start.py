@@ -223,3 +223,52 @@ def test_a_wrong_file_is_told_with_line_and_key(
 
 def test_a_missing_file_is_told(started: Started, run: Run) -> None:
     assert run("-c", "none.toml", "start") == (2, "", "error: none.toml: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("echo hi | wc -c",), ("/bin/sh", "-c", "echo hi | wc -c")),
+        (("./test.sh",), ("./test.sh",)),
+        (("echo", "a b"), ("echo", "a b")),
+    ],
+)
+def test_one_argument_that_is_more_than_a_word_goes_through_the_shell(
+    words: tuple[str, ...], command: tuple[str, ...], started: Started, run: Run
+) -> None:
+    assert run("start", *words).code == 0
+    assert started.options is not None
+    assert started.options.command == command
+
+
+def test_what_flux_start_calls_otherwise_means_the_same(started: Started, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/a.toml").write_text("[x]\ny = 1\n[kvs]\nz = 2\n")
+    (tmp_path / "conf/b.toml").write_text("[x]\nw = 3\n")
+    words = "-s2 --test-hosts=a[1-2] -Sstatedir=state -o,-Stbon.topo=kary:3,-Slog-level=4 -o --setattr=test.a=b,-cconf"
+    assert run("start", *shlex.split(words), "true").code == 0
+    options = started.options
+    assert options is not None
+    assert (options.fanout, options.state_dir) == (3, Path("state"))
+    assert options.conf == {"x": {"y": 1, "w": 3}, "kvs": {"z": 2}}
+    assert options.attrs == {
+        "log-level": "4", "test.a": "b", "hostlist": "a[1-2]", "config.path": str(tmp_path / "conf"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("-o-x", "broker option '-x' is not known here; give -SNAME=VALUE or -cPATH"),
+        ("--test-hosts=a,b", "--test-hosts has 2 hosts for 1 brokers; give one for each"),
+        ("--test-hosts=a[", "--test-hosts: "),
+        ("--config-path=none.toml", "configuration none.toml: No such file or directory"),
+        ("-S size=3", "attribute 'size' may not be set at the start"),
+        ("-S nosuch=3", "attribute 'nosuch' is unknown"),
+        ("-S log-level=8", "attribute 'log-level' is '8'; it must be a whole number from -1 to 7"),
+    ],
+)
+def test_what_flux_start_refuses_is_refused(words: str, text: str, started: Started, run: Run) -> None:
+    result = run("start", *shlex.split(words))
+    assert (result.code, started.options) == (2, None)
+    assert text in result.err.splitlines()[0]

@@ -79,12 +79,12 @@ def test_stored_blobs_and_checkpoints_are_there_after_a_restart(tmp_path):
     async def write(instance: Instance) -> None:
         client = instance.client()
         await client.call("content.store", b"kept")
-        await client.call("content.checkpoint-put", {"key": "k", "value": {"n": 1}})
+        await client.call("content.checkpoint-put", {"value": {"n": 1}})
 
     async def read(instance: Instance) -> None:
         client = instance.client()
         assert await client.call("content.load", digest_of(b"kept")) == b"kept"
-        assert await client.call("content.checkpoint-get", {"key": "k"}) == {"value": {"n": 1}}
+        assert await client.call("content.checkpoint-get", {}) == {"value": [{"n": 1}]}
 
     live(write, state_dir=tmp_path)
     live(read, state_dir=tmp_path)
@@ -153,8 +153,8 @@ def test_a_damaged_blob_is_EIO_with_a_line_in_the_log(tmp_path):
     [
         ("content-backing.load", b"short", EPROTO),
         ("content-backing.load", b"x" * 20, ENOENT),
-        ("content-backing.checkpoint-get", {}, EPROTO),
-        ("content-backing.checkpoint-put", {"key": "k"}, EPROTO),
+        ("content-backing.checkpoint-get", {}, ENOENT),
+        ("content-backing.checkpoint-put", {}, EPROTO),
         ("content-backing.no-such-method", None, ENOSYS),
     ],
 )

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -47,7 +48,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
         self.store = BlobStore(f"{self.folder.name}/content.sqlite", synchronous="OFF")
         self.blobs: set[bytes] = set()
         self.safe: set[bytes] = set()
-        self.checkpoints: dict[str, object] = {}
+        self.checkpoints: list[object] = []
 
     def teardown(self) -> None:
         self.store.close()
@@ -72,12 +73,11 @@ class StoreAgainstDict(RuleBasedStateMachine):
         self.safe = set(self.blobs)
 
     @rule(
-        key=st.sampled_from("ab"),
         value=st.one_of(st.integers(), st.text(), st.dictionaries(st.text(), st.none())),
     )
-    def checkpoint(self, key, value):
-        self.store.checkpoint_put(key, value)
-        self.checkpoints[key] = value
+    def checkpoint(self, value):
+        self.store.checkpoint_put(value)
+        self.checkpoints.insert(0, value)
         self.safe = set(self.blobs)
 
     @rule()
@@ -96,8 +96,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
                 assert after.load(digest_of(data)) == data
             else:
                 assert errnum(after.load, digest_of(data)) == ENOENT
-        for key, value in self.checkpoints.items():
-            assert after.checkpoint_get(key) == value
+        assert [one["value"] for one in after.checkpoints()] == self.checkpoints[:5]
         after.close()
 
 
@@ -154,7 +153,7 @@ def test_a_full_disk_is_ENOSPC_and_loses_nothing(store):
 
     assert errnum(store.flush) == ENOSPC
     assert errnum(store.store, b"refused while it fails") == ENOSPC
-    assert errnum(store.checkpoint_put, "k", {}) == ENOSPC
+    assert errnum(store.checkpoint_put, {}) == ENOSPC
     assert store.pending == 10
     assert [store.load(digest_of(data)) for data in kept] == kept
 
@@ -207,20 +206,40 @@ def test_a_row_of_another_type_is_damage_too(store):
     assert errnum(store.load, digest) == EIO
 
 
-def test_a_damaged_checkpoint_is_EIO_and_a_missing_one_ENOENT(store):
-    store.checkpoint_put("k", {"rootseq": 1})
-    store._db.execute("UPDATE checkpt SET value = '{'")
+def test_a_damaged_checkpoint_is_EIO(store):
+    assert store.checkpoints() == []
+    store.checkpoint_put({"rootseq": 1})
+    store._db.execute("UPDATE checkpt_v2 SET value = '{'")
 
-    assert errnum(store.checkpoint_get, "k") == EIO
-    assert errnum(store.checkpoint_get, "other") == ENOENT
+    assert errnum(store.checkpoints) == EIO
+
+
+def test_the_last_checkpoints_are_kept_under_numbers_that_only_grow(store):
+    store.checkpoints_max = 2
+    for n in range(4):
+        store.checkpoint_put({"n": n})
+
+    assert store.checkpoints() == [{"id": 4, "value": {"n": 3}}, {"id": 3, "value": {"n": 2}}]
+
+
+def test_the_one_checkpoint_of_an_older_file_is_the_first_of_several(tmp_path):
+    path = tmp_path / "content.sqlite"
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("CREATE TABLE checkpt(key TEXT, value TEXT)")
+        old.execute("INSERT INTO checkpt VALUES('other', '[]'), ('kvs-primary', '{\"rootseq\": 7}')")
+
+    for _ in range(2):
+        store = BlobStore(str(path))
+        assert store.checkpoints() == [{"id": 1, "value": {"rootseq": 7}}]
+        store.close()
 
 
 def test_a_checkpoint_brings_the_blobs_before_it_with_it(store, tmp_path):
     digest = store.store(b"before")
-    store.checkpoint_put("k", {"rootref": "r"})
+    store.checkpoint_put({"rootref": "r"})
     after = BlobStore(str(copy_of(store, tmp_path / "killed")))
 
-    assert after.checkpoint_get("k") == {"rootref": "r"}
+    assert after.checkpoints() == [{"id": 1, "value": {"rootref": "r"}}]
     assert after.load(digest) == b"before"
     after.close()
 

@@ -750,9 +750,9 @@ def test_a_checkpoint_that_leads_nowhere_stops_the_start_instead_of_losing_data(
     async def write(instance: Instance) -> None:
         client = instance.client()
         gone = {"rootref": "sha1-" + "1" * 40, "rootseq": 5, "timestamp": 0.0}
-        await client.call("content.checkpoint-put", {"key": "kvs-primary", "value": gone})
+        await client.call("content.checkpoint-put", {"value": gone})
         await errnum(instance.load("kvs"))
-        assert await client.call("content.checkpoint-get", {"key": "kvs-primary"}) == {"value": gone}
+        assert await client.call("content.checkpoint-get", {}) == {"value": [gone]}
 
     live(write, modules=("content-cache", "content-sqlite"), state_dir=tmp_path)
 
@@ -761,7 +761,7 @@ def test_a_checkpoint_that_leads_nowhere_stops_the_start_instead_of_losing_data(
 def test_a_damaged_checkpoint_stops_the_start_with_a_clear_line(value, tmp_path):
     async def write(instance: Instance) -> None:
         client = instance.client()
-        await client.call("content.checkpoint-put", {"key": "kvs-primary", "value": value})
+        await client.call("content.checkpoint-put", {"value": value})
         with pytest.raises(RequestError, match=r"checkpoint .*kvs-primary.* is damaged"):
             await instance.load("kvs")
 

@@ -15,12 +15,12 @@ from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
 from brokersim.cli.config import Config, find, load
 from brokersim.cli.errors import FAILED, FINE, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.cli.start_flux import as_here, config_files
 from brokersim.cli.types import ASSIGNMENT
 from brokersim.net.options import StartOptions
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
 _SEED_VARIABLE: Final = "BROKERSIM_SEED"
-_TOPO: Final = ("tbon.topo", "tbon.fanout")
 _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 
 
@@ -48,6 +48,9 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 @click.option(
     "-S", "--setattr", "attributes", multiple=True, type=ASSIGNMENT, metavar="A=V", help="broker attribute"
 )
+@click.option("-o", "--broker-opts", "broker_options", multiple=True, metavar="OPT", hidden=True)
+@click.option("--test-hosts", "hosts", metavar="HOSTS", hidden=True)
+@click.option("--config-path", "config_path", metavar="PATH", help="TOML file or folder of the instance")
 @click.option("--conf", multiple=True, type=ASSIGNMENT, metavar="K=V", hidden=True)
 @click.option("--statedir", "state_dir", metavar="DIR", help="keep content there  [in memory]")
 @click.option("--rundir", "run_dir", metavar="DIR", hidden=True)
@@ -59,7 +62,7 @@ def start(session: Session, /, **given: Any) -> int:
     """Start an instance and a shell or CMD in it; it ends with them."""
     if session.timeout is not None:
         raise click.UsageError("start has no --timeout; give one to the command inside")
-    options = options_from(given, load(find(session.config)))
+    options = options_from(as_here(given), load(find(session.config)))
     if options.spins:
         session.say("warning: hook idle under a real clock: the modules will spin and use a whole core")
     # Late: this brings in trio, which no other command needs.
@@ -82,9 +85,10 @@ def start(session: Session, /, **given: Any) -> int:
 def options_from(given: dict[str, Any], config: Config) -> StartOptions:
     """Options, then environment, then the file, then defaults. Raises CommandError naming the bad setting."""
     file = config.start
+    files, config_path = config_files(given["config_path"])
     settings: dict[str, Any] = {
         "size": _first(given["size"], file.get("size")),
-        "fanout": _first(_fanout(given["fanout"]), _topo(given["attributes"]), file.get("fanout")),
+        "fanout": _first(_fanout(given["fanout"]), file.get("fanout")),
         "clock": _first(given["clock"], file.get("clock")),
         "seed": _first(given["seed"], _seed(), file.get("seed"), _today()),
         "hook": _first(given["hook"], file.get("hook")),
@@ -96,9 +100,10 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "jobs": _first(given["jobs"], file.get("jobs")),
         "attrs": {
             **{key: str(value) for key, value in file.get("attrs", {}).items()},
-            **{key: value for key, value in given["attributes"] if key not in _TOPO},
+            **dict(given["attributes"]),
+            **({"config.path": config_path} if config_path else {}),
         },
-        "conf": _conf(config.conf, given["conf"]),
+        "conf": _conf({**config.conf, **files}, given["conf"]),
         "state_dir": _path(_first(given["state_dir"], file.get("state_dir"))),
         "run_dir": _path(given["run_dir"]),
         "name": given["name"],
@@ -137,12 +142,6 @@ def _fanout(text: str | None) -> int | None:
     if not (number.isascii() and number.isdecimal()):
         raise usage_error(f"not a fan-out: {text!r}; give K or kary:K (2)", attempt="brokersim start --help")
     return int(number)
-
-
-def _topo(attributes: tuple[tuple[str, str], ...]) -> int | None:
-    """The fan-out as Flux's attributes give it: ``kary:K``, or K alone as it was before."""
-    text = next((value for key, value in reversed(attributes) if key in _TOPO), None)
-    return _fanout(text)
 
 
 def _modules(text: str | None) -> tuple[str, ...] | None:

@@ -111,7 +111,7 @@ class Connector:
     def _admit(self, nursery: trio.Nursery, broker: Broker, client: socket.socket) -> None:
         client.setblocking(False)
         pid, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        allowed = uid == broker.owner or broker.attributes.get("access.allow-guest-user") == "true"
+        allowed = uid == broker.owner or self._allows_guests(broker)
         try:
             client.send(b"\0" if allowed else bytes([EPERM]))
         except OSError:
@@ -123,6 +123,12 @@ class Connector:
         self.connections[connection] = None
         self.repose.add(client, pid)
         nursery.start_soon(connection.run)
+
+    def _allows_guests(self, broker: Broker) -> bool:
+        """By the attribute, or by the configuration as in Flux."""
+        access = self.instance.conf.get("access")
+        is_in_conf = isinstance(access, dict) and access.get("allow-guest-user") is True
+        return is_in_conf or broker.attributes.get("access.allow-guest-user") == "true"
 
     def close(self) -> None:
         """Close the sockets and take their files away."""

@@ -1,0 +1,78 @@
+"""Knows how flux-start(1) spells what start is told: broker options, hosts, attributes that are settings here."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from brokersim.cli.errors import usage_error
+from brokersim.protocol.hostlist import expand
+from brokersim.services.config_files import read_path
+
+#: Attributes by which Flux is told what has an option here.
+TOPO: Final = ("tbon.topo", "tbon.fanout")
+_FOLDERS: Final = {"statedir": "state_dir", "rundir": "run_dir"}
+_CONFIG_VARIABLE: Final = "FLUX_CONF_DIR"
+#: What makes one word a line for the shell.
+_SHELL: Final = re.compile(r"[\s|&;<>()$`\\\"'*?\[\]#~{}!]")
+
+
+def as_here(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of start, with Flux's spellings replaced by ours. Raises CommandError for what is not known."""
+    here = dict(given)
+    attributes = [*given["attributes"], *_broker_options(given["broker_options"])]
+    for name, value in attributes:
+        if name in _FOLDERS and here[_FOLDERS[name]] is None:
+            here[_FOLDERS[name]] = value
+        elif name == "config.path" and here["config_path"] is None:
+            here["config_path"] = value
+        elif name in TOPO and here["fanout"] is None:
+            here["fanout"] = value
+    mine = (*_FOLDERS, "config.path", *TOPO)
+    here["attributes"] = tuple((name, value) for name, value in attributes if name not in mine)
+    if given["hosts"] is not None:
+        here["attributes"] += (("hostlist", _hosts(given["hosts"], given["size"])),)
+    here["command"] = _command(given["command"])
+    return here
+
+
+def _broker_options(texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """``-o OPT[,OPT]``: options of the broker, each beginning with a dash; only attributes mean something here."""
+    found = []
+    for option in (one for text in texts for one in re.split(r",(?=-)", text.strip(",")) if one):
+        match = re.fullmatch(r"(?:-S|--setattr=)([^=]+)=(.*)|(?:-c|--config-path=)(.+)", option, re.DOTALL)
+        if match is None:
+            raise usage_error(f"broker option {option!r} is not known here; give -SNAME=VALUE or -cPATH")
+        found.append(("config.path", match[3]) if match[3] else (match[1], match[2]))
+    return found
+
+
+def _hosts(text: str, size: int | None) -> str:
+    """A host list for every rank (flux-core's ``--test-hosts``). Raises CommandError if it does not fit."""
+    try:
+        count = len(expand(text))
+    except ValueError as error:
+        raise usage_error(f"--test-hosts: {error}") from None
+    if count != (size or 1):
+        raise usage_error(f"--test-hosts has {count} hosts for {size or 1} brokers; give one for each")
+    return text
+
+
+def _command(words: tuple[str, ...]) -> tuple[str, ...]:
+    """One argument that is more than a word is a line for the shell, as for flux start."""
+    if len(words) == 1 and _SHELL.search(words[0]):
+        return ("/bin/sh", "-c", words[0])
+    return words
+
+
+def config_files(path: str | None) -> tuple[dict[str, Any], str | None]:
+    """The configuration in a file or folder, else in the folder of FLUX_CONF_DIR, and where it lies."""
+    where = path or os.environ.get(_CONFIG_VARIABLE)
+    if not where:
+        return {}, None
+    try:
+        return read_path(Path(where)), os.path.abspath(where)
+    except ValueError as error:
+        raise usage_error(str(error)) from None
