@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.client import StatsClient
 from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.creates import CreateLimit, Unstored
 from brokersim.statsd.explain import explain
 from brokersim.statsd.lint import fix, lint
 from brokersim.statsd.replay import compare, replay
@@ -299,12 +300,22 @@ def test_a_retention_that_can_be_kept_has_its_points_and_its_size():
     assert explain_retention("60:1440").archives == explain_retention("1m:1d").archives
 
 
+def test_units_are_the_beginnings_of_whispers_words():
+    for text in ("1s:1d", "1sec:1day", "1seconds:24hours", "1:86400"):
+        assert explain_retention(text).archives == explain_retention("1s:1d").archives, text
+    assert explain_retention("1min:2weeks").archives == explain_retention("60s:14d").archives
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "",
         "x",
         "1s",
+        "1min:1mon",
+        "10S:1D",
+        "1 s:1d",
+        "1s:1d:1y",
         "1s:",
         ":1d",
         "10s:1h,15s:1d",
@@ -323,6 +334,33 @@ def test_a_retention_that_makes_no_sense_says_why(text: str):
 @given(st.text("0123456789.smhdwy:, ", max_size=30))
 def test_no_text_makes_retention_raise(text: str):
     explain_retention(text)
+
+
+def test_of_new_series_those_that_say_most_come_first():
+    limit = CreateLimit(per_minute=4)
+    values = dict.fromkeys(
+        ["timers.t.sum_squares", "timers.t.count", "counters.n.rate", "gauges.g", "counters.n.count",
+         "timers.t.upper_90"], 1,
+    )  # fmt: skip
+    assert list(limit.admit(values, 0.0)) == [
+        "timers.t.count",
+        "gauges.g",
+        "counters.n.count",
+        "timers.t.upper_90",
+    ]
+    # What is there goes on, whatever waits; then the next two have their token.
+    assert set(limit.admit(values, 30.0)) == set(values)
+
+
+def test_what_carbons_shipped_limit_keeps_waiting_is_known_by_counting():
+    unstored = Unstored()
+    names = {f"gauges.g{number}": 1 for number in range(64)}
+    assert [unstored.note([names], t) for t in (0.0, 1.0, 2.0)] == [14, 14, 13]
+    assert unstored.seconds_left == pytest.approx(13 * 1.2, abs=1.2)
+    assert [unstored.note([names], t) for t in (10.0, 17.0, 30.0)] == [6, 0, 0]
+    # A name that comes later is one more; those that went and came back are not.
+    assert unstored.note([{**names, "new": 1}], 31.0) == 0
+    assert unstored.note([{f"x{number}": 1 for number in range(100)}], 32.0) > 0
 
 
 def test_the_limit_on_new_series_drops_whole_series_until_they_have_a_token():

@@ -30,6 +30,8 @@ def test_every_word():
     assert (settings.management, settings.retention) == ("127.0.0.1:8126", "0.1s:1h")
     assert settings.outputs == ("db:run.db", "graphite://127.0.0.1:2003", "statsd://127.0.0.1:9125")
     assert parse_serve("serve:listen=none").listen == ()
+    spread = parse_serve("serve:health=off,creates=50/min")
+    assert (spread.own_metrics, spread.config.max_creates_per_minute) == (False, 50)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,8 @@ def test_every_word():
         ("serve:colour=red", "'colour=red' is none of listen="),
         ("serve:flush", "'flush' is none of"),
         ("serve:retention=soon", "is no retention"),
+        ("serve:health=maybe", "give health=on or health=off"),
+        ("serve:creates=0", "give N/min"),
         ("serve:flush=", "is none of"),
         ("serve:flush=soon", "soon"),
         ("serve:flush=1ms", "at least 0.01 s"),

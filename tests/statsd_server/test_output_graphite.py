@@ -226,3 +226,31 @@ async def test_every_line_has_three_words_whatever_the_keys(carbon):
     assert "é 1 5" in lines
     assert "a_b_c 1 5" in lines
     assert not any(each.startswith("none") for each in lines)
+
+
+def test_values_with_a_time_are_written_at_it():
+    aggregator = Aggregator()
+    aggregator.feed(b"n:3|c|T1656581400\ng:1|g")
+    block = graphite_block(attrs.evolve(aggregator.flush(9.0), self_values={}))
+    assert sorted(block.data.decode().splitlines()) == [
+        "stats.counters.n.count 0 9", "stats.counters.n.count 3 1656581400", "stats.counters.n.rate 0 9",
+        "stats.counters.n.rate 3 1656581400", "stats.gauges.g 1 9",
+    ]  # fmt: skip
+    assert block.lines == 5
+
+
+def test_series_that_carbon_cannot_have_created_yet_are_told_once():
+    graphite, told = Graphite("127.0.0.1", 9), []
+    graphite.warn = told.append
+    for second in range(1, 6):
+        graphite.offer(flush_of(float(second), packets=[b"g%d:1|g" % number for number in range(64)]))
+    # 64 and the dialect's seven: a bucket of 50, and five more in six seconds.
+    assert len(told) == 1
+    assert "20 of 71 series cannot be stored yet" in told[0]
+    assert "MAX_CREATES_PER_MINUTE = 50" in told[0]
+    assert graphite.statistics().unstored == 18
+    few, quiet = Graphite("127.0.0.1", 9), []
+    few.warn = quiet.append
+    for second in range(1, 6):
+        few.offer(small_flush(second))
+    assert (quiet, few.statistics().unstored) == ([], 0)

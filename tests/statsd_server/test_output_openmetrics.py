@@ -62,7 +62,7 @@ def test_a_timer_beyond_the_cap_has_quantiles_within_a_percent():
 def test_tags_become_labels():
     found = page_of(b'k:1|c|#env:prod,9:"x\\,bare,quantile:5')
     assert list(found) == [
-        ("k_total", ("_9", "x"), ("bare", "true"), ("env", "prod"), ("exported_quantile", "5"))
+        ("k_total", ("_9", '"x\\'), ("bare", "true"), ("env", "prod"), ("exported_quantile", "5"))
     ]
 
 

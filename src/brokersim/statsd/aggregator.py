@@ -5,7 +5,7 @@ Knows nothing of sockets, clocks or outputs: times are handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import length_hint
 
 import attrs
@@ -295,12 +295,9 @@ class Aggregator:
 
     def _rendered(self, interval: Interval, now: float) -> Flush:
         text = self.dialect.text
-        values = self.dialect.render(interval)
-        dropped = 0
-        if self._creates is not None:
-            before, values = len(values), self._creates.admit(values, now)
-            dropped = before - len(values)
-            self._dropped_creates += dropped
+        values: Mapping[str, Number] = self.dialect.render(interval)
+        before, values = len(values), self.admitted(values, now)
+        dropped = before - len(values)
         timers = interval.timers
         reported = self.dialect.reported(interval)
         return Flush(
@@ -325,6 +322,14 @@ class Aggregator:
             bad_lines=reported.bad_lines,
             dropped_creates=dropped,
         )
+
+    def admitted(self, values: Mapping[str, Number], now: float) -> Mapping[str, Number]:
+        """Those whose series exists or may be created at `now` (s); all, without a limit on new series."""
+        if self._creates is None:
+            return values
+        admitted = self._creates.admit(values, now)
+        self._dropped_creates += len(values) - len(admitted)
+        return admitted
 
     def _timed(self) -> dict[int, dict[str, Number]]:
         """Values that came with a time of their own, as they are shown, by that time."""

@@ -10,8 +10,9 @@ from itertools import pairwise
 
 import attrs
 
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
-_PART = re.compile(r"(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})\s*(ms|[smhdwy]?)[a-z]*", re.IGNORECASE)
+# whisper takes the beginning of any of these words, in small letters; of two that begin alike the first.
+_UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800, "years": 31_536_000}
+_PART = re.compile(r"(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})([A-Za-z]*)")
 _HEADER_BYTES = 16
 _ARCHIVE_BYTES = 12
 _POINT_BYTES = 12
@@ -68,7 +69,9 @@ def _read(part: str) -> Archive | RetentionReport:
     length = seconds_of(length_text)
     if not colon or step is None or length is None:
         return RetentionReport(
-            ok=False, text=f"{part!r} is no retention; it is a step, a colon and a length", hint="1s:1d"
+            ok=False,
+            text=f"{part!r} is no retention; it is a step, a colon and a length, each with s, m, h, d, w or y",
+            hint="1s:1d",
         )
     if step < 1 or step != int(step):
         return _too_fine(step_text, max(1, round(step)), length_text)
@@ -82,12 +85,14 @@ def _read(part: str) -> Archive | RetentionReport:
 
 
 def seconds_of(text: str) -> float | None:
-    """A length of time as Graphite writes it, in s; None if it is none."""
+    """A length of time as Graphite writes it, and in ms as it does not, in s; None if it is none."""
     match = _PART.fullmatch(text.strip())
     if match is None:
         return None
-    unit = match[2].lower()
-    return float(match[1]) * (0.001 if unit == "ms" else _UNITS[unit or "s"])
+    if match[2] == "ms":
+        return float(match[1]) * 0.001
+    factor = next((seconds for word, seconds in _UNITS.items() if word.startswith(match[2])), None)
+    return None if factor is None else float(match[1]) * factor
 
 
 def _too_fine(step_text: str, whole: int, length_text: str) -> RetentionReport:

@@ -63,7 +63,8 @@ class Sent:
 class OutputStatistics:
     """One output. ``queued``, ``limit``, ``sent``, ``dropped``, ``resent`` and ``in_doubt`` are in the unit it names.
 
-    ``state`` is one of idle, connected, retrying, failed and closed. ``failed_at`` is in trio's time.
+    ``state`` is one of idle, connected, retrying, failed and closed. ``failed_at`` is in trio's time. ``unstored`` are
+    series that carbon cannot have created yet if it keeps the limit it ships.
     """
 
     name: str
@@ -80,6 +81,7 @@ class OutputStatistics:
     last_error: str | None = None
     failed_at: float | None = None
     last_sent: Sent | None = None
+    unstored: int = 0
 
 
 @attrs.frozen(kw_only=True)

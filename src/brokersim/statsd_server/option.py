@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from brokersim.protocol.duration import parse_duration
+from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.names import JOURNAL_PREFIX, MODULE_PREFIX, module_prefix
 from brokersim.statsd.receivers import ANY, receiver_name
 from brokersim.statsd_server.settings import ServeSettings
@@ -18,6 +19,25 @@ MEMORY: Final = "mem:"
 _NOWHERE: Final = "none"
 #: Any free port: several instances of one user run side by side.
 _ANY_PORT: Final = "127.0.0.1:0"
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"health={text}: give health=on or health=off")
+    return text == "on"
+
+
+def parse_creates(text: str) -> float:
+    """``N`` or ``N/min`` new series a minute. Raises ValueError."""
+    number = text.removesuffix("/min")
+    if not (number.isascii() and number.isdecimal()) or not int(number):
+        raise ValueError(f"not a limit on new series: {text!r}; give N/min, such as carbon's 50/min")
+    return float(number)
+
+
+def _creates(text: str) -> AggregatorConfig:
+    return AggregatorConfig(max_creates_per_minute=parse_creates(text))
+
 
 # word: (field of ServeSettings, how its text is read)
 _WORDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
@@ -30,6 +50,8 @@ _WORDS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "forward": ("outputs", str),
     "db": ("outputs", "db:{}".format),
     "retention": ("retention", str),
+    "health": ("own_metrics", _switch),
+    "creates": ("aggregator", _creates),
 }
 _HOST_PORT = re.compile(r"(?P<host>\[[^\]]+\]|[^:\s]+):(?P<port>\d{1,5})", re.ASCII)
 _NAMES: Final[Mapping[str, str]] = {"rank": MODULE_PREFIX, "journal": JOURNAL_PREFIX}
@@ -103,7 +125,8 @@ def is_serve(text: str) -> bool:
 def parse_serve(text: str, *, sockets: bool = True) -> ServeSettings:
     """``serve`` or ``serve:WORD=VALUE,...``. Raises ValueError that says what would be right.
 
-    Words: listen, dialect, flush, http, management, allow-host, forward, db, retention. Listening and HTTP
+    Words: listen, dialect, flush, http, management, allow-host, forward, db, retention; ``health=off`` for none of the
+    server's own series; ``creates=50`` to spread new ones over minutes, the most telling first. Listening and HTTP
     are on free loopback ports unless told otherwise or ``none``; without ``sockets`` (simulated time, in which every
     peer is late) there are none.
     """

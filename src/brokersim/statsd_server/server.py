@@ -30,6 +30,7 @@ from brokersim.statsd_server.http import HttpServer
 from brokersim.statsd_server.management import Management
 from brokersim.statsd_server.outputs import Output, PacketOutput, open_output, thinned
 from brokersim.statsd_server.outputs.forward import Forward
+from brokersim.statsd_server.outputs.graphite import Graphite
 from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage
 from brokersim.statsd_server.pages import StatsdPages
 from brokersim.statsd_server.ports import Running
@@ -162,14 +163,20 @@ class StatsdServer(Running):
         lag = max(0.0, self.now() - t)
         flush = self.aggregator.flush(t)
         self._gauge.note_flush(self.statistics(), began, lag)
-        if self.settings.own_metrics:
-            flush = with_own_values(flush, self.statistics(), self.settings.aggregator.prefix_stats)
+        flush = self._with_health(flush, t)
         self.last_flush = flush
         self.openmetrics.offer(flush)
         self._outputs.offer(flush)
         self.wiretap.flush(flush)
         self._gauge.duration = trio.current_time() - began
         return flush
+
+    def _with_health(self, flush: Flush, t: float) -> Flush:
+        """The flush with the server's own series, or with none at all."""
+        if not self.settings.own_metrics:
+            return attrs.evolve(flush, self_values={})
+        full = with_own_values(flush, self.statistics(), self.settings.aggregator.prefix_stats)
+        return attrs.evolve(full, self_values=self.aggregator.admitted(full.self_values, t))
 
     async def _flush_on_time(self) -> None:
         axis = self._axis
@@ -255,6 +262,9 @@ class StatsdServer(Running):
                 raise ServeError(
                     f"output {output.target} is this server itself; what came in would never end"
                 )
+        for output in opened:
+            if isinstance(output, Graphite):
+                output.warn = self._log
         stores = [thinned(output, keeps, self._slots) for output in opened]
         self._outputs = _Outputs([*self._given_outputs, *stores], self._log)
 

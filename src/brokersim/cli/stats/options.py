@@ -23,6 +23,8 @@ def check_dialect(text: str) -> str:
     return dialect_name(text)
 
 
+#: Every name there is, other names of a dialect behind it.
+DIALECT_NAMES: Final = "strict (dogstatsd, prom), etsy (statsd), brubeck, collectd"
 DIALECT: Final = Parsed("dialect", check_dialect)
 
 

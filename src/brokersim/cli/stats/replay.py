@@ -12,7 +12,7 @@ import click
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.stats.options import DIALECT, flush_option, warn_if_cut, wrong_use
+from brokersim.cli.stats.options import DIALECT, DIALECT_NAMES, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import read, to_document
 from brokersim.cli.stats.wire import Sender
 from brokersim.cli.types import Parsed
@@ -45,7 +45,7 @@ def parse_speed(text: str) -> float:
     ),
 )
 @click.option("--dialect", "dialects", type=DIALECT, multiple=True, metavar="NAME",
-              help="strict, etsy, brubeck, collectd; twice: compare  [strict]")  # fmt: skip
+              help=f"{DIALECT_NAMES}; twice: compare  [strict]")  # fmt: skip
 @flush_option
 @click.option("--inclusive", is_flag=True, help="a packet at the instant of a flush is in that flush")
 @click.option("-x", "--speed", type=Parsed("speed", parse_speed), metavar="SPEED|max", help="with --to  [1]")

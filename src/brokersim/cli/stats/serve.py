@@ -19,6 +19,7 @@ from brokersim.cli.stats.options import dialect_option, flush_option, wrong_use
 from brokersim.cli.stats.wire import DEFAULT_TARGET
 from brokersim.cli.types import Parsed
 from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd_server.option import parse_creates
 from brokersim.statsd_server.settings import ServeError, ServeSettings
 
 if TYPE_CHECKING:  # the server brings in trio, which is not to be paid for by `stats -h`
@@ -27,14 +28,6 @@ if TYPE_CHECKING:  # the server brings in trio, which is not to be paid for by `
     from brokersim.statsd_server.server import StatsdServer
 
 _KINDS: Final = ("counters", "timers", "gauges", "sets")
-
-
-def parse_creates(text: str) -> float:
-    """``N`` or ``N/min``. Raises ValueError."""
-    number = text.removesuffix("/min")
-    if not (number.isascii() and number.isdecimal()) or not int(number):
-        raise ValueError(f"not a limit on new series: {text!r}; give N/min, such as carbon's 50/min")
-    return float(number)
 
 
 def parse_expiry(text: str) -> dict[str, int]:
@@ -71,6 +64,7 @@ def parse_expiry(text: str) -> dict[str, int]:
 @click.option("--expire", "expiries", multiple=True, type=Parsed("expiry", parse_expiry), metavar="[KIND=]N",
               help="drop what was not sent for N flushes")  # fmt: skip
 @click.option("--max-creates", type=Parsed("creates", parse_creates), metavar="N/min", help="new series")
+@click.option("--no-health", is_flag=True, hidden=True, help="no series of the server's own")
 @pass_session
 @click.pass_context
 def serve(context: click.Context, session: Session, /, **given: Any) -> int | None:
@@ -95,6 +89,7 @@ def _settings(
     *, listen: tuple[str, ...], dialect: str, flush: float, http: str | None, management: str | None,
     forward: tuple[str, ...], db: str | None, console: bool, percentiles: tuple[float, ...],
     expiries: tuple[dict[str, int], ...], max_creates: float | None, retention: str | None,
+    no_health: bool,
     allow_hosts: tuple[str, ...],
 ) -> ServeSettings:  # fmt: skip
     for url in forward:

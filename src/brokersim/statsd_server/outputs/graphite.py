@@ -6,10 +6,11 @@ import array
 import fcntl
 import socket
 import termios
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
+from brokersim.statsd.creates import Unstored
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.keys import graphite_path
 from brokersim.statsd.numbers import Number, format_number
@@ -21,6 +22,8 @@ BUFFER_LINES = 100_000
 #: Seconds that lines are kept after they were handed over; they are sent again if the connection then ends.
 KEEP_S = 10.0
 CONNECT_S = 5.0
+#: A burst that carbon takes a flush or two to create is no matter.
+FLUSHES_BEFORE_WARNING = 3
 #: Pauses between two tries, in seconds: the first, and the longest it doubles up to.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 #: How long the kernel waits for a peer's acknowledgement before the connection counts as broken.
@@ -63,11 +66,32 @@ class Graphite:
         self._last_error: str | None = None
         self._failed_at: float | None = None
         self._last_sent: Sent | None = None
+        #: Told once when many series cannot be stored yet, and why.
+        self.warn: Callable[[str], None] = lambda line: None
+        self._unstored = Unstored()
+        self._waiting = 0
+        self._flushes_waiting = 0
 
     def offer(self, flush: Flush) -> None:
         if not self._is_closed:
             self._spool.add(graphite_block(flush))
+            self._note_series(flush)
             self._wake.set()
+
+    def _note_series(self, flush: Flush) -> None:
+        self._waiting = self._unstored.note((flush.values, flush.self_values), flush.t)
+        self._flushes_waiting = self._flushes_waiting + 1 if self._waiting else 0
+        if self._flushes_waiting == FLUSHES_BEFORE_WARNING:
+            self.warn(self._warning(len(flush.values) + len(flush.self_values)))
+
+    def _warning(self, series: int) -> str:
+        unstored = self._unstored
+        return (
+            f"output {self.name}: {self._waiting:,} of {series:,} series cannot be stored yet, the last in "
+            f"{unstored.seconds_left:.0f} s, if carbon keeps the MAX_CREATES_PER_MINUTE = {unstored.per_minute:.0f} it "
+            "ships: raise it there, or choose what comes first (--max-creates 50, --no-health; "
+            "in --stats serve: creates=50, health=off)"
+        )
 
     def close(self) -> None:
         self._is_closed = True
@@ -173,6 +197,7 @@ class Graphite:
             last_error=self._last_error,
             failed_at=self._failed_at,
             last_sent=self._last_sent,
+            unstored=self._waiting,
         )
 
 
