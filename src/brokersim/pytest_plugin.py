@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from brokersim.reactor.clock import VirtualClock
-    from brokersim.testing import Broker, Instances, StatsSink, StatsUdp, TestOptions
+    from brokersim.testing import Broker, Instances, Statsd, StatsSink, StatsUdp, TestOptions
     from brokersim.testing.fixtures import TestInstances
 
 # brokersim (and with it trio) is imported when a test first wants it: every run of pytest loads this file.
@@ -451,6 +451,18 @@ def stats_udp(request: pytest.FixtureRequest) -> Iterator[StatsUdp]:
     assert isinstance(sink, StatsUdp)
     yield sink
     sink.shut()
+
+
+@pytest.fixture
+def statsd_server() -> Iterator[Callable[..., Statsd]]:
+    """A maker of statsd servers for any program: ``statsd_server("brubeck")`` reads its packets as brubeck would.
+
+    See `brokersim.testing.Statsd`; they end with the test.
+    """
+    from brokersim.testing import Statsd
+
+    with ExitStack() as opened:
+        yield lambda dialect="etsy", **options: opened.enter_context(Statsd(dialect, **options))
 
 
 @pytest.fixture

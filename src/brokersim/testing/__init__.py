@@ -31,14 +31,15 @@ if TYPE_CHECKING:
     from brokersim.testing.metrics import ExpectedMetrics, StatsSink
     from brokersim.testing.options import TestOptions, merged
     from brokersim.testing.running import run, with_broker
+    from brokersim.testing.statsd import Statsd
     from brokersim.testing.sync import SyncBroker, clock_for, opened_sync
     from brokersim.testing.udp import StatsUdp
 
 __all__ = [
-    "LAWS", "Broker", "Deltas", "Difference", "ExpectedMetrics", "Fault", "Hit", "Impatient", "Instances", "Law",
-    "LawViolation", "Ledger", "Line", "Partial", "Range", "StatsSink", "StatsUdp", "SyncBroker", "TestOptions",
-    "Violation", "approx", "at_least", "at_most", "between", "clock_for", "merged", "modules", "opened", "opened_sync",
-    "partial", "run", "strategies", "with_broker",
+    "LAWS", "Broker", "Deltas", "Difference", "ExpectedMetrics", "Fault", "Hit", "Impatient", "Instances",
+    "Law", "LawViolation", "Ledger", "Line", "Partial", "Range", "StatsSink", "StatsUdp", "Statsd",
+    "SyncBroker", "TestOptions", "Violation", "approx", "at_least", "at_most", "between", "clock_for", "merged",
+    "modules", "opened", "opened_sync", "partial", "run", "strategies", "with_broker",
 ]  # fmt: skip
 
 #: Where the names are.
@@ -53,6 +54,7 @@ _HOMES = {
     "testing.metrics": ("ExpectedMetrics", "StatsSink"),
     "testing.options": ("TestOptions", "merged"),
     "testing.running": ("run", "with_broker"),
+    "testing.statsd": ("Statsd",),
     "testing.sync": ("SyncBroker", "clock_for", "opened_sync"),
     "testing.udp": ("StatsUdp",),
 }
