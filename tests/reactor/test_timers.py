@@ -96,15 +96,48 @@ def test_a_timer_cancelled_by_another_owner_of_the_same_instant_is_skipped(react
     assert other.iterations == 0  # nothing was due: no wake-up either
 
 
-def test_cancel_owned_takes_every_timer_of_one_actor_also_those_due_right_now(reactor):
+def test_cancel_timers_takes_every_timer_of_one_actor_also_those_due_right_now(reactor):
     one, other = Probe(reactor, "one"), Probe(reactor, "other")
-    reactor.call_later(1.0, lambda: reactor.cancel_owned(other), owner=one)
+    reactor.call_later(1.0, other.cancel_timers, owner=one)
     other.after(1.0, "due now")
     other.after(2.0, "due later")
     one.after(2.0, "mine")
     run_until(reactor, 3.0)
     assert other.log == []
     assert one.log == ["mine"]
+
+
+def test_an_actor_knows_its_own_timers_and_no_others_until_each_has_been_called_or_cancelled(reactor):
+    one, other = Probe(reactor, "one"), Probe(reactor, "other")
+    first, second = (reactor.call_later(delay, one.log.append, delay, owner=one) for delay in (1.0, 2.0))
+    reactor.call_later(1.0, other.log.append, "other", owner=other)
+    assert one.timers == {first, second}
+    run_until(reactor, 1.0)
+    assert (one.timers, other.timers) == ({second}, set())
+    second.cancel()
+    assert one.timers == set()
+    reactor.set_timer(second)  # a tombstone is not set again, and what was cancelled stays so
+    run_until(reactor, 3.0)
+    assert one.log == [1.0]
+
+
+def test_the_end_of_an_actor_looks_at_its_own_timers_however_many_others_there_are(reactor):
+    one, crowd = Probe(reactor, "one"), [Probe(reactor, f"other{number}") for number in range(50)]
+    for other in crowd:
+        other.after(1.0, "due")
+    one.after(1.0, "mine")
+    reactor._timers = Unseen(reactor._timers)
+    one.cancel_timers()
+    reactor._timers = list(reactor._timers.kept)
+    run_until(reactor, 1.0)
+    assert one.log == [] and all(other.log == ["due"] for other in crowd)
+
+
+class Unseen:
+    """A heap that nobody may look at."""
+
+    def __init__(self, kept: list[Any]) -> None:
+        self.kept = kept
 
 
 def test_messages_sent_by_one_owners_timers_are_handled_before_the_next_owners_timers(reactor):

@@ -15,8 +15,7 @@ from greenlet import getcurrent, greenlet
 
 from brokersim.protocol.errnums import EDEADLK, ETIMEDOUT, RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import FAILURES, dispatch
-from brokersim.reactor.loop import Timer
+from brokersim.reactor.actor import FAILURES, Timer, dispatch
 from brokersim.reactor.step import ModuleUnloaded
 from brokersim.reactor.watchers import ModuleLoop
 from brokersim.routing.endpoint import Endpoint
@@ -234,7 +233,7 @@ def timer_call(timer: Timer) -> None:
     """A timer that fell due while its module was blocked, unless it was stopped since."""
     fn, args = timer.fn, timer.args
     if fn is not None:
-        timer.fn = None
+        timer.spend()
         fn(*args)
 
 

@@ -14,7 +14,8 @@ from brokersim.host.ports import Home
 from brokersim.host.waits import Occurrence, Sleep
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.loop import NS, Timer
+from brokersim.reactor.actor import Timer
+from brokersim.reactor.loop import NS
 from brokersim.reactor.step import ModuleUnloaded, Stepper
 from brokersim.routing.endpoint import Endpoint
 

@@ -14,8 +14,8 @@ from brokersim.host.handle import Handle, Living
 from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.ports import Home
 from brokersim.protocol.errnums import ECONNRESET, EINVAL, ETIMEDOUT, RequestError
-from brokersim.reactor.actor import FAILURES
-from brokersim.reactor.loop import Reactor, Timer
+from brokersim.reactor.actor import FAILURES, Timer
+from brokersim.reactor.loop import Reactor
 
 INIT, RUNNING, FINALIZING, EXITED = range(4)
 STATE_LETTERS = "IRFX"

@@ -303,7 +303,7 @@ class Handle(Callee):
         if self.own_loop is not None:
             self.own_loop.close()
         self.loop = None
-        self.reactor.cancel_owned(self)
+        self.cancel_timers()
         self.broker.drop_endpoint(self)
         self.owner = None  # breaks the cycle with the module, so that its files close now
 

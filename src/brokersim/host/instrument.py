@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.message import COUNTER_NAMES
-from brokersim.reactor.loop import Timer
+from brokersim.reactor.actor import Timer
 from brokersim.reactor.watchers import Watcher
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.sink import CountSink, Sink

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from brokersim.host.blocking import Workers
 from brokersim.protocol.message import Message
+from brokersim.reactor.actor import Timer
 from brokersim.reactor.cost import Node
-from brokersim.reactor.loop import Timer
 from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.ports import Router

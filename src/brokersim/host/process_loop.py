@@ -29,8 +29,8 @@ from brokersim.protocol.errnums import (
 )
 from brokersim.protocol.message import FLAG_ROUTE, REQUEST, RESPONSE, Message
 from brokersim.protocol.wire import FrameDecoder, encode
-from brokersim.reactor.actor import FAILURES, dispatch
-from brokersim.reactor.loop import NS, Reactor, Timer, run_timers
+from brokersim.reactor.actor import FAILURES, Timer, dispatch
+from brokersim.reactor.loop import NS, Reactor, run_timers
 
 #: Bytes of output at which a turn waits until the broker has read some, as a blocking send does.
 _OUT_MAX = 1 << 20

@@ -42,7 +42,7 @@ from brokersim.protocol.message import (
     ROLE_OWNER,
     Message,
 )
-from brokersim.reactor.loop import Timer
+from brokersim.reactor.actor import Timer
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
 from brokersim.routing import logring
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from brokersim.reactor.loop import Timer
+from brokersim.reactor.actor import Timer
 
 #: Has ``fn()`` called in so many seconds.
 Later = Callable[[float, Callable[[], None]], Timer]

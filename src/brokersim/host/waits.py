@@ -7,7 +7,7 @@ from typing import Any
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, Message
-from brokersim.reactor.loop import Timer
+from brokersim.reactor.actor import Timer
 from brokersim.reactor.step import Resume, Wait
 from brokersim.routing.endpoint import Endpoint
 

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Any
 
 from brokersim.host.callee import Callee
-from brokersim.reactor.loop import NS, Timer
+from brokersim.reactor.actor import Timer
+from brokersim.reactor.loop import NS
 from brokersim.reactor.watchers import Watcher
 
 Callback = Callable[..., object]

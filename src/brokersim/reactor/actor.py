@@ -27,6 +27,37 @@ class Interruption(BaseException):
 FAILURES = (Exception, SystemExit, Interruption)
 
 
+class Timer:
+    """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached."""
+
+    __slots__ = ("args", "fn", "owner", "when")
+
+    def __init__(
+        self, when: int, owner: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
+    ) -> None:
+        self.when = when
+        self.owner = owner
+        self.fn = fn
+        self.args = args
+
+    @property
+    def is_active(self) -> bool:
+        """Still to be called."""
+        return self.fn is not None
+
+    def spend(self) -> None:
+        """It is being called: never again, and its actor has one less."""
+        self.fn = None
+        owner = self.owner
+        if owner is not None and owner.timers is not None:
+            owner.timers.discard(self)
+
+    def cancel(self) -> None:
+        """Never call it; harmless when it has been called already."""
+        self.spend()
+        self.args = ()
+
+
 class Actor:
     """One end of an exchange: its counters, its open requests and, if it has watchers, its loop.
 
@@ -34,7 +65,7 @@ class Actor:
     requests, by matchtag.
     """
 
-    __slots__ = ("counts", "loop", "own_loop", "pending", "station", "stray", "tracer", "wakeups")
+    __slots__ = ("counts", "loop", "own_loop", "pending", "station", "stray", "timers", "tracer", "wakeups")
 
     def __init__(self) -> None:
         self.counts = [0] * 8
@@ -43,6 +74,8 @@ class Actor:
         self.loop: ModuleLoop | None = None
         self.own_loop: ModuleLoop | None = None
         self.station: Station | None = None
+        #: Its timers that are still to be called; most actors never have one.
+        self.timers: set[Timer] | None = None
         #: Turns of its loop without a message: timers, fds, idle turns.
         self.wakeups = 0
         #: Responses nobody waits for: late, or a second answer.
@@ -81,6 +114,11 @@ class Actor:
     def open_requests(self) -> list[Message]:
         """The requests that wait for an answer, oldest first."""
         return [request for _then, _arg, request in self.pending.values()]
+
+    def cancel_timers(self) -> None:
+        """Call none of its timers any more, also of those that are due right now."""
+        for timer in list(self.timers or ()):
+            timer.cancel()
 
     def refuse(self, request: Message, error: Exception) -> None:
         """Answer a request whose handler raised RequestError."""

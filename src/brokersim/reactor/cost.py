@@ -15,8 +15,8 @@ import attrs
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import FAILURES, dispatch
-from brokersim.reactor.loop import NS, Timer, blame, run_timers
+from brokersim.reactor.actor import FAILURES, Timer, dispatch
+from brokersim.reactor.loop import NS, blame, run_timers
 
 if TYPE_CHECKING:
     from brokersim.reactor.actor import Actor

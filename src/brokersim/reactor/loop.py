@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import REQUEST, RESPONSE, Message
-from brokersim.reactor.actor import FAILURES, Actor, Interruption, dispatch
+from brokersim.reactor.actor import FAILURES, Actor, Interruption, Timer, dispatch
 from brokersim.reactor.host import Alone, Host
 
 if TYPE_CHECKING:
@@ -56,30 +56,6 @@ class HandlerHung(Interruption):
 
 #: Asked of a message that is to be queued: may it be, now?
 Gate = Callable[[Message], bool]
-
-
-class Timer:
-    """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached."""
-
-    __slots__ = ("args", "fn", "owner", "when")
-
-    def __init__(
-        self, when: int, owner: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
-    ) -> None:
-        self.when = when
-        self.owner = owner
-        self.fn = fn
-        self.args = args
-
-    @property
-    def is_active(self) -> bool:
-        """Still to be called."""
-        return self.fn is not None
-
-    def cancel(self) -> None:
-        """Never call it; harmless when it has been called already."""
-        self.fn = None
-        self.args = ()
 
 
 class Reactor:
@@ -195,10 +171,18 @@ class Reactor:
         if not self.is_inside:
             self.host.post(partial(self._set_posted, timer))
             return
-        self._seq += 1
-        heapq.heappush(self._timers, (timer.when, self._seq, timer))
+        self._push_timer(timer)
         if timer.when < self.parked_until:
             self.host.wake()
+
+    def _push_timer(self, timer: Timer) -> None:
+        self._seq += 1
+        heapq.heappush(self._timers, (timer.when, self._seq, timer))
+        owner = timer.owner
+        if owner is not None:
+            if owner.timers is None:
+                owner.timers = set()
+            owner.timers.add(timer)
 
     def arrive_at(self, when: int, receive: Callable[[Message], object], message: Message) -> None:
         """Call ``receive(message)`` at ``when`` (ns), by a timer that all arrivals of that instant share."""
@@ -218,8 +202,7 @@ class Reactor:
 
     def _set_posted(self, timer: Timer) -> None:
         if timer.fn is not None:
-            self._seq += 1
-            heapq.heappush(self._timers, (timer.when, self._seq, timer))
+            self._push_timer(timer)
 
     def call_later(
         self, delay: float, fn: Callable[..., object], *args: Any, owner: Actor | None = None
@@ -333,16 +316,6 @@ class Reactor:
             else:
                 groups[timer.owner] = group = [timer]
                 ready.append((timer.owner, group))
-
-    def cancel_owned(self, owner: Actor) -> None:
-        """Cancel every timer of an actor: a scan, for the end of a module."""
-        for _, _, timer in self._timers:
-            if timer.owner is owner:
-                timer.cancel()
-        for who, due in self._ready:
-            if who is owner:
-                for timer in due:
-                    timer.cancel()
 
     def _timer_iteration(self, owner: Actor, due: list[Timer]) -> None:
         if owner.station is not None and self.charged:
@@ -556,5 +529,5 @@ def run_timers(due: list[Timer]) -> None:
             return
         fn, args = timer.fn, timer.args
         if fn is not None:
-            timer.fn = None
+            timer.spend()
             fn(*args)

@@ -17,7 +17,8 @@ from brokersim.reactor.actor import Actor, dispatch
 from brokersim.reactor.loop import run_timers
 
 if TYPE_CHECKING:
-    from brokersim.reactor.loop import Reactor, Timer
+    from brokersim.reactor.actor import Timer
+    from brokersim.reactor.loop import Reactor
 
 _SPIN = 0  # message type of a loop turn without a message; never sent, never counted
 
