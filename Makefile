@@ -2,7 +2,7 @@
 # `make` alone lists the targets. A second call of any set-up is instant (stamp files).
 
 PYTHON ?= python3
-RUN_CMD ?= .venv/bin/brokersim bench watchers --jobs 200 --clock real
+RUN_CMD ?= .venv/bin/brokersim bench watchers --workload bulk --jobs 100 --clock real
 # Such as --gate (a missed ratio is an error), --json, or names of single benchmarks.
 BENCH_OPTIONS ?=
 # 2: the smallest machine the suite has to be comfortable on has two cores.
@@ -28,7 +28,7 @@ skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
-	@echo "make run    an instance, a script of commands and 200 jobs for each kind of hook, one table"
+	@echo "make run    what each kind of hook costs here: three rounds of 100 jobs, one sentence and five rows"
 	@echo "make test   lint, the test suite, then the wire fuzz test at length; own environment in .venv-test"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
@@ -151,7 +151,7 @@ pins:
 	"$(PYTHON)" -m venv build/pins
 	build/pins/bin/python -m pip install $(PIP_OPTIONS) uv
 	@mkdir -p build/pinned
-	$(PIN) pyproject.toml --extra tui -o build/pinned/run.txt >/dev/null
+	$(PIN) pyproject.toml --extra tui --extra plot -o build/pinned/run.txt >/dev/null
 	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet --extra tui -o build/pinned/test.txt >/dev/null
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
 	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null

@@ -49,6 +49,7 @@ def parse_share(text: str) -> float:
     help="page or folder of pictures  [report.html]; md, json: stdout",
 )  # fmt: skip
 @click.option("--format", "form", type=click.Choice(FORMATS), default="html", help="[html]")
+@click.option("--dpi", type=click.IntRange(20, 1200), default=160, metavar="N", help="of png  [160]")
 @click.option("--compare", "base", metavar="BASE", help="show what differs from this run")
 @click.option("--gate", is_flag=True, help="with --compare: exit 1 if something differs")
 @click.option(
@@ -61,6 +62,7 @@ def report(
     /,
     output: Path | None,
     form: str,
+    dpi: int,
     base: str | None,
     gate: bool,
     tolerance: float,
@@ -74,7 +76,7 @@ def report(
         raise usage_error("--gate needs a run to compare with", attempt=f"{_ATTEMPT}, --compare BASE")
     results, against = [read(name) for name in runs], None if base is None else read(base)
     try:
-        _write(session, results, against, form, output)
+        _write(session, results, against, form, output, dpi)
         return None if against is None else _differ(session, results, against, gate, tolerance)
     except PlotError as error:
         raise CommandError(str(error), code=FAILED, attempt=_ATTEMPT) from None
@@ -97,7 +99,7 @@ def read(name: str) -> Result:
 
 
 def _write(
-    session: Session, results: Sequence[Result], base: Result | None, form: str, output: Path | None
+    session: Session, results: Sequence[Result], base: Result | None, form: str, output: Path | None, dpi: int
 ) -> None:
     from brokersim.lab.show.plots import write_plots
     from brokersim.lab.show.report import write_report
@@ -124,7 +126,7 @@ def _write(
         return
     folder = output or Path()
     folder.mkdir(parents=True, exist_ok=True)
-    _told(session, [path for found in results for path in write_plots(found, folder, form, base)])
+    _told(session, [path for found in results for path in write_plots(found, folder, form, base, dpi)])
 
 
 def _told(session: Session, paths: Sequence[Path]) -> None:

@@ -15,6 +15,12 @@ import attrs
 from brokersim.version import VERSION
 
 NOTE = "brokersim, not Flux: compare order and ratios, not numbers"
+#: What each clock models, said under every table that either could have made (docs/experiments.md, "Two clocks").
+CLOCKS = {
+    "real": "this program as it is, one loop for all modules of a broker. What a hook costs in Flux, which gives each "
+    "module a thread, it does not predict.",
+    "virtual": "a thread a module on so many cores, as Flux runs them, with costs from a model: orders and ratios.",
+}
 Say = Callable[[str], object]
 Row = Mapping[str, Any]
 
@@ -159,3 +165,19 @@ def _plain(value: Any) -> Any:
 def agreement(checks: Sequence[Check]) -> str:
     """``15 of 17 agree``."""
     return f"{sum(check.ok for check in checks)} of {len(checks)} agree"
+
+
+def merged(checks: Sequence[Check]) -> list[Check]:
+    """Each check once: what was looked at under several hooks agrees if it does under each, with all figures."""
+    groups: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        groups.setdefault((check.stem, check.sentence), []).append(check)
+    return [_one(stem, each) if len(each) > 1 else each[0] for (stem, _), each in groups.items()]
+
+
+def _one(stem: str, each: Sequence[Check]) -> Check:
+    said = {check.id.removeprefix(stem).strip(" ()"): check for check in each}
+    apart = [where for where, check in said.items() if not check.ok]
+    first = next((check for check in each if not check.ok), each[0])
+    ours = "; ".join(f"{where}: {check.ours}" for where, check in said.items())
+    return attrs.evolve(first, id=f"{stem} ({', '.join(apart)})" if apart else stem, ok=not apart, ours=ours)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from brokersim.cli.bench import bench
-from brokersim.cli.bench.output import check_lines
+from brokersim.cli.bench.output import agreement, check_lines, print_beside
 from brokersim.cli.session import Session
-from brokersim.lab.result import Check
+from brokersim.lab.result import Beside, Check
 from tests.cli.conftest import Run
 
 SMALL = {
@@ -29,20 +30,41 @@ CLOCKS = {"aggregator": "real"}
 
 
 @pytest.mark.parametrize("experiment", SMALL)
-def test_an_experiment_prints_its_table_its_checks_and_what_it_ran_on(experiment: str, run: Run) -> None:
+def test_an_experiment_says_what_was_found_then_a_table_one_line_of_checks_and_what_it_ran_on(
+    experiment: str, run: Run
+) -> None:
     done = run("bench", experiment, *SMALL[experiment])
     assert done.code == 0
-    table, *_, checks = done.out.split("\n\n")
+    sentence, table, checks = done.out.split("\n\n")
+    assert sentence.endswith(".")
+    assert max(map(len, sentence.splitlines())) <= 80
     assert len(table.splitlines()) > 1
-    assert checks.startswith(("✓ ", "✗ "))
-    assert "    ours: " in checks
+    assert re.match(r"\d+ of \d+ checks agree", checks)
     assert "not Flux: compare order and ratios" in done.err
     assert f"{CLOCKS.get(experiment, 'virtual')} clock, seed 0" in done.err
 
 
-def test_watchers_show_what_each_module_counted_below_the_hooks(run: Run) -> None:
+@pytest.mark.parametrize("experiment", SMALL)
+def test_every_check_is_listed_once_by_those_who_ask(experiment: str, run: Run) -> None:
+    checks = run("bench", experiment, *SMALL[experiment], "-v").out.split("\n\n")[-1].splitlines()
+    assert checks[0].startswith(("✓ ", "✗ "))
+    assert checks[1].startswith("    ours: ")
+    sentences = [line.partition(": ")[2] for line in checks if line.startswith(("✓ ", "✗ "))]
+    assert len(sentences) == len(set(sentences))
+
+
+def test_watchers_show_five_rows_that_fit_a_terminal_and_say_what_the_clock_models(run: Run) -> None:
+    done = run("bench", "watchers", *SMALL["watchers"])
+    titles, *rows = done.out.split("\n\n")[1].splitlines()
+    assert [line.split()[0] for line in (titles, *rows)] == ["hook", "none", "prepare"]
+    assert max(map(len, (titles, *rows))) <= 80
+    assert "virtual clock: a thread a module on so many cores" in done.err
+
+
+def test_watchers_show_what_each_module_counted_to_those_who_ask(run: Run) -> None:
     found = run("bench", "watchers", *SMALL["watchers"], "--json").json["modules"]["prepare"]
-    below = run("bench", "watchers", *SMALL["watchers"]).out.split("\n\n")[1].splitlines()
+    parts = run("bench", "watchers", *SMALL["watchers"], "-v").out.split("\n\n")
+    below = next(part for part in parts if part.startswith("counters of each module")).splitlines()
     assert below[0] == "counters of each module, hook prepare"
     assert [line.split()[0] for line in below[2:]] == [module["name"] for module in found]
     kvs = next(line.split() for line in below if line.startswith("kvs "))
@@ -136,3 +158,19 @@ def test_disagreement_is_marked_and_both_figures_stand_under_it() -> None:
     )] == [
         "✓ J1: it holds", "    ours: 1", "✗ J2: it does not", "    ours: 2   journal: 3", "    why: it is late",
     ]  # fmt: skip
+
+
+def test_what_differs_is_named_in_one_line() -> None:
+    good, bad = (Check(id=name, sentence=name, ok=name == "J1") for name in ("J1", "J2"))
+    assert agreement([good]) == "1 of 1 checks agree (-v lists them)"
+    assert agreement([good, bad]) == "1 of 2 checks agree, 1 differs: J2 (-v says what and why)"
+
+
+def test_a_difference_we_declare_ourselves_has_no_tick(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        Beside(what="same", ours="1", journal="1", ok=True),
+        Beside(what="meant", ours="1", journal="2", ok=True, why="another machine"),
+        Beside(what="wrong", ours="1", journal="2", ok=False, why="another machine"),
+    ]
+    print_beside(Session(), rows)
+    assert [line[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["✓", "–", "✗"]

@@ -44,7 +44,7 @@ def test_every_hook_has_a_row_with_the_figures_of_the_table(found: Result) -> No
     assert [run["hook"] for run in found.runs] == list(HOOKS)
     assert set(found.runs[0]) == {
         "hook", "wall_s", "jobs_per_s", "messages", "iterations", "packets", "packets_per_message",
-        "metrics_per_s_peak", "metrics_per_s_low", "cv", "cpu_s", "overhead", "journal",
+        "metrics_per_s_peak", "metrics_per_s_low", "cv", "cpu_s", "overhead", "journal", "walls", "cpus",
     }  # fmt: skip
     for run in found.runs:
         assert run["jobs_per_s"] == JOBS / run["wall_s"]
@@ -100,14 +100,18 @@ def test_per_module_counters_are_listed_in_the_journals_order(found: Result) -> 
     assert kvs["event_tx"] >= JOBS * len(LOGS)
 
 
-def test_real_time_runs_an_instance_a_socket_and_a_udp_port(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "watchers", "--jobs", "2", "--hooks", "none,prepare", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+def test_real_time_runs_an_instance_a_socket_and_a_udp_port_in_rounds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["bench", "watchers", "--jobs", "2", "--hooks", "none,prepare", "--reps", "2", "--json"]
+    assert main(words) == 0
+    found = Result.from_json(json.loads(capsys.readouterr().out))
     none, prepare = found.runs
     assert (none["packets"], none["metrics_per_s_peak"]) == (0, 0)
     assert prepare["packets"] > 0.8 * prepare["messages"] > 0
     assert prepare["cpu_s"] > 0
-    assert found.meta["clock"] == "real"
+    assert (found.clock, found.meta["reps"]) == ("real", 2)
+    assert [len(row[key]) for row in (none, prepare) for key in ("walls", "cpus")] == [2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

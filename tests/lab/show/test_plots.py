@@ -154,3 +154,20 @@ def test_pictures_are_written_under_their_names(
 def test_a_result_without_pictures_is_told(wrong: dict[str, Any]) -> None:
     with pytest.raises(PlotError, match="no pictures of this result; there are some of watchers"):
         draw(Result(meta=wrong))
+
+
+@pytest.mark.parametrize("dpi", [50, 160])
+def test_a_png_is_as_many_pixels_wide_as_asked_for(
+    results: dict[str, Result], tmp_path: Path, dpi: int
+) -> None:
+    (path,) = write_plots(results["decay"], tmp_path, "png", dpi=dpi)
+    assert int.from_bytes(path.read_bytes()[16:20], "big") == 9 * dpi
+
+
+def test_a_curve_that_is_mostly_0_is_drawn_on_the_floor_of_a_logarithmic_axis() -> None:
+    rare = [(float(t), 300.0 if t == 5 else 0.0) for t in range(20)]
+    found = Result(meta={"experiment": "overhead"}, parts={"runs": [], "series": {"timer:1s": rare}})
+    figure = dict(draw(found))["overhead-metrics"]
+    (line,) = figure.axes[0].lines
+    assert len(line.get_xdata()) == 20
+    assert min(line.get_ydata()) == figure.axes[0].get_ylim()[0] == 200.0

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from brokersim.cli.bench.made import FAILURES, LAUNCHERS, PATH, passed, places_of, preset_of
-from brokersim.cli.bench.output import FORMATS, clear_progress, print_differences, print_kept, progress
+from brokersim.cli.bench.output import FORMATS, print_differences, print_kept, progress
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -141,22 +141,21 @@ def _answer(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> int 
     from brokersim.lab.order import OrderError, gate, kept, read_baseline
     from brokersim.lab.sweep.sweep import RunFile, RunFileError, cores
 
+    say = progress(session)
     try:
         # The sweep's file keeps its rows and its answer by itself.
         places = attrs.evolve(places_of(given), database=None)
         before = None if places.baseline is None else read_baseline(places.baseline)
         with closing(RunFile(given["db"])) as file:
             workers = given["workers"] or cores()
-            found = study(
-                plan, file, workers=workers, with_confirmation=given["confirm"], say=progress(session)
-            )
+            found = study(plan, file, workers=workers, with_confirmation=given["confirm"], say=say)
         outcome = kept(found, places, before)
     except (RunFileError, OrderError) as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
     except (*FAILURES, RequestError) as error:
         raise CommandError(str(error), code=FAILED) from None
     finally:
-        clear_progress(session)
+        say("")
     print_kept(session, outcome.files)
     if session.json:
         session.emit(outcome.to_json())
@@ -171,9 +170,10 @@ def _run_shard(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> N
     from brokersim.lab.sweep.sweep import RunFileError, Shard
 
     path = _database(given, "--shard")
+    say = progress(session)
     try:
         shard = Shard.parse(given["shard"])
-        rows = run_shard(plan, path, shard, progress(session))
+        rows = run_shard(plan, path, shard, say)
     except (ValueError, RunFileError) as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
     except RequestError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brokersim.cli.bench.made import FAILURES, PATH
-from brokersim.cli.bench.output import FORMATS, clear_progress, mark, print_kept, progress, ran_on
+from brokersim.cli.bench.output import FORMATS, mark, print_kept, progress, ran_on
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -81,17 +81,18 @@ def _run(
     from brokersim.lab.keep.files import write_files
     from brokersim.lab.sweep.sweep import cores
 
+    say = progress(session)
     fields = {name: given[name] for name in ("jobs", "seed") if given[name] is not None}
     try:
         preset = "journal" if given["full"] else "small"
-        found = list(chapters(names, fields, preset, progress(session), cores()))
+        found = list(chapters(names, fields, preset, say, cores()))
         return found, write_files(found, out, plot)
     except FAILURES as error:
         raise CommandError(str(error), code=FAILED) from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None
     finally:
-        clear_progress(session)
+        say("")
 
 
 def _list(session: Session) -> None:

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from brokersim.cli.bench.output import FORMATS, clear_progress, print_outcome, progress
-from brokersim.cli.command import Command, examples, list_options, pass_session
+from brokersim.cli.bench.output import FORMATS, print_outcome, progress
+from brokersim.cli.command import Command, examples, list_options, pass_session, setting
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
@@ -109,7 +109,8 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
     for name in reversed(options):
         if name not in without:
             command = options[name](command)
-    return list_options(command)
+    command = list_options(command)
+    return setting("-v", "--verbose", field="verbose", is_flag=True, hidden=True)(command)
 
 
 # -- one order
@@ -121,14 +122,15 @@ def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, 
     if given["launcher"] != "local":
         launch(session, context, given)
         return None
+    say = progress(session)
     try:
-        outcome = carry_out(_order(experiment, given, context), progress(session))
+        outcome = carry_out(_order(experiment, given, context), say)
     except OrderError as error:
         raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
     except FAILURES as error:
         raise CommandError(str(error), code=FAILED) from None
     finally:
-        clear_progress(session)
+        say("")
     if session.json:
         session.emit(outcome.to_json())
     else:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from brokersim.cli.session import Session
+from brokersim.lab.result import CLOCKS, merged
 
 if TYPE_CHECKING:
-    from brokersim.lab.experiments.experiment import Experiment
+    from brokersim.lab.experiments.experiment import Column, Experiment
     from brokersim.lab.keep.baseline import Difference
     from brokersim.lab.order import Outcome
-    from brokersim.lab.result import Beside, Check, Result
+    from brokersim.lab.result import Beside, Check, Result, Row
 
+WIDTH = 80
 FORMATS = ("html", "svg", "png", "none")
 
 
@@ -28,17 +32,30 @@ def print_outcome(
 
 
 def _print_result(session: Session, experiment: Experiment[Any], found: Result) -> None:
-    shown = experiment.columns
-    session.table([one.title for one in shown], [[one.cell(row) for one in shown] for row in found.runs])
-    for table in experiment.tables(found):
-        session.out(f"\n{table.title}")
-        rows = [[one.cell(row) for one in table.columns] for row in table.rows]
-        session.table([one.title for one in table.columns], rows)
-    print_beside(session, found.beside)
-    session.out("")
-    for line in check_lines(session, found.checks):
-        session.out(line)
+    """The answer, one table, one line on what should agree; ``-v`` has the rest."""
+    session.out(f"{fold(experiment.verdict(found))}\n")
+    print_table(session, experiment.columns, experiment.rows(found))
+    if session.verbose:
+        for table in experiment.tables(found):
+            session.out(f"\n{table.title}")
+            print_table(session, table.columns, table.rows)
+        print_beside(session, found.beside)
+    if found.checks:
+        lines = check_lines(session, found.checks) if session.verbose else [fold(agreement(found.checks))]
+        session.out("\n" + "\n".join(lines))
     session.say(f"\n{ran_on(found.meta)}")
+    if len(experiment.clocks) > 1:
+        session.say(fold(f"{found.clock} clock: {CLOCKS[found.clock]}"))
+
+
+def print_table(session: Session, columns: Sequence[Column], rows: Iterable[Row]) -> None:
+    """Rows under titles."""
+    session.table([one.title for one in columns], [[one.cell(row) for one in columns] for row in rows])
+
+
+def fold(text: str) -> str:
+    """No wider than a terminal of 80."""
+    return "\n".join(wrap(text, WIDTH, break_on_hyphens=False))
 
 
 def print_kept(session: Session, files: Sequence[Path]) -> None:
@@ -56,12 +73,21 @@ def ran_on(meta: Mapping[str, Any]) -> str:
 
 
 def print_beside(session: Session, rows: Sequence[Beside]) -> None:
-    """The journal's table beside ours: ✓ or ✗, and why a difference is meant to be."""
+    """The journal's table beside ours: ✓ or ✗; – where we say ourselves why a difference is meant to be."""
     if rows:
         session.out("")
         session.table(
             ("", "beside the journal", "ours", "journal", "why it differs"),
-            [(mark(session, row.ok), row.what, row.ours, row.journal, row.why) for row in rows],
+            [
+                (
+                    "–" if row.ok and row.why else mark(session, row.ok),
+                    row.what,
+                    row.ours,
+                    row.journal,
+                    row.why,
+                )
+                for row in rows
+            ],
         )
 
 
@@ -69,10 +95,20 @@ def mark(session: Session, ok: bool) -> str:
     return session.style("✓", "green") if ok else session.style("✗", "red")
 
 
+def agreement(checks: Sequence[Check]) -> str:
+    """``15 of 17 checks agree, 2 differ: J5, L7 (-v says what and why)``."""
+    each = merged(checks)
+    apart = [check.id for check in each if not check.ok]
+    agree = f"{len(each) - len(apart)} of {len(each)} checks agree"
+    if not apart:
+        return f"{agree} (-v lists them)"
+    return f"{agree}, {len(apart)} differ{'s' if len(apart) == 1 else ''}: {', '.join(apart)} (-v says what and why)"
+
+
 def check_lines(session: Session, checks: Sequence[Check]) -> list[str]:
-    """✓ or ✗, the id, the sentence; under it our figures and the journal's."""
+    """✓ or ✗, the id, the sentence, each once; under it our figures and the journal's."""
     lines = []
-    for check in checks:
+    for check in merged(checks):
         lines.append(f"{mark(session, check.ok)} {check.id}: {check.sentence}")
         journal = f"   journal: {check.journal}" if check.journal else ""
         lines.append(f"    ours: {check.ours}{journal}")
@@ -103,14 +139,20 @@ def progress_is_shown(session: Session) -> bool:
     return not session.quiet and sys.stderr.isatty()
 
 
+class _Board:
+    """Some lines at the bottom of a terminal, written over by the next ones."""
+
+    def __init__(self) -> None:
+        self._above = 0
+
+    def show(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        lines = [line[:width] for line in text.split("\n")]
+        up = f"\x1b[{self._above}A" if self._above else ""
+        self._above = len(lines) - 1
+        print(f"\r{up}\x1b[J" + "\n".join(lines), end="", file=sys.stderr, flush=True)
+
+
 def progress(session: Session) -> Callable[[str], object]:
-    """One line on a terminal's stderr, overwritten; nothing where nobody looks."""
-    if not progress_is_shown(session):
-        return lambda _: None
-    return lambda text: print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def clear_progress(session: Session) -> None:
-    """The line is gone when it is done."""
-    if progress_is_shown(session):
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    """Lines on a terminal's stderr, written over; nothing where nobody looks. An empty text takes them away."""
+    return _Board().show if progress_is_shown(session) else lambda _: None

@@ -130,6 +130,10 @@ def _no_tables(_found: Result) -> Iterable[Table]:
     return ()
 
 
+def _runs(found: Result) -> Iterable[Row]:
+    return found.runs
+
+
 @attrs.frozen(kw_only=True)
 class Experiment(Generic[P]):
     """One experiment, whole.
@@ -153,6 +157,9 @@ class Experiment(Generic[P]):
     verdict: Callable[[Result], str]
     charts: Callable[[Result], Iterable[Chart]]
     options: tuple[Option, ...] = ()
+    #: The main table's rows as people see them, if not as the result has them.
+    rows: Callable[[Result], Iterable[Row]] = _runs
+    #: Further tables, for those who ask for more.
     tables: Callable[[Result], Iterable[Table]] = _no_tables
     journal: Fields = attrs.field(factory=dict)
     #: Fields it has in the book, where everything is the same to the byte.

@@ -155,6 +155,7 @@ def _real(plan: Plan, say: Say) -> list[dict[str, Any]]:
                 jobs=plan.jobs,
                 hooks=(hook,),
                 clock="real",
+                reps=1,
                 size=plan.size,
                 seed=plan.seed,
                 run_time=plan.run_time,

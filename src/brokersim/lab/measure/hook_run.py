@@ -91,8 +91,8 @@ class HookRun:
     def iterations(self) -> int:
         return sum(module.iterations for module in self.modules)
 
-    def to_row(self, none_wall_s: float | None) -> dict[str, Any]:
-        """The figures of a row; ``overhead`` is the share of wall time added to the run without hooks."""
+    def to_row(self) -> dict[str, Any]:
+        """The figures of a row."""
         return {
             "hook": self.hook,
             "wall_s": self.wall_s,
@@ -105,7 +105,6 @@ class HookRun:
             "metrics_per_s_low": min((rate for _, rate in self.metrics()[1:-1]), default=0.0),
             "cv": scatter(self.curve, self.wall_s),
             "cpu_s": self.cpu_s,
-            "overhead": None if not none_wall_s else self.wall_s / none_wall_s - 1,
         }
 
     def metrics(self) -> list[tuple[float, float]]:

@@ -136,6 +136,7 @@ def _scale(axes: Axes, panel: Panel) -> None:
         return
     if panel.log:
         _log(axes, max(values) / min(values))
+        axes.set_ylim(bottom=_floor(panel))
     elif panel.zero:
         low, high = min(0.0, *values), max(0.0, *values)
         room = 0.05 * (high - low)

@@ -1,0 +1,49 @@
+"""Knows whether runs differ by more than runs of the same differ among themselves; not what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import attrs
+
+#: Below this share nothing is judged, however steady three runs happened to be: runs of equal work lie as far apart.
+FLOOR = 0.03
+
+
+@attrs.frozen(kw_only=True)
+class Times:
+    """By how many times something is more than what it is held against; ``noise`` is half the spread of that ratio."""
+
+    times: float
+    noise: float
+
+    @property
+    def share(self) -> float:
+        """What was added, as a share."""
+        return self.times - 1
+
+    @property
+    def is_noise(self) -> bool:
+        """It differs by no more than equal runs do."""
+        return abs(self.share) <= self.noise
+
+
+def times(these: Sequence[float], base: Sequence[float], floor: float = FLOOR) -> Times | None:
+    """The median of the ratios of runs that ran in the same round, one after the other; None without a base.
+
+    A machine that is slow for a minute slows both of a round. Of a single round only ``floor`` is known.
+    """
+    ratios = [this / other for this, other in zip(these, base, strict=False) if other]
+    if not ratios:
+        return None
+    return Times(times=median(ratios), noise=max(floor, (max(ratios) - min(ratios)) / 2))
+
+
+def all_times(
+    values: Mapping[str, Sequence[float]], base: Sequence[float], floor: float = FLOOR
+) -> dict[str, Times]:
+    """`times` of each, under one noise: that of whichever differs most among its own rounds."""
+    found = {name: one for name, these in values.items() if (one := times(these, base, floor)) is not None}
+    noise = max((one.noise for one in found.values()), default=floor)
+    return {name: attrs.evolve(one, noise=noise) for name, one in found.items()}
