@@ -16,7 +16,7 @@ from brokersim.brokermod import (
     treeobj,
 )
 
-from .access import ROLE_OWNER, GuestView, guarded, permit
+from .access import ROLE_OWNER, GuestView, guarded, permit, permit_ops
 from .committer import Committer
 from .lookup import look_up
 from .messages import (
@@ -29,8 +29,10 @@ from .messages import (
     Root,
     VersionRequest,
 )
-from .namespaces import Namespace, Transaction, new_transaction, unknown_namespace
+from .namespaces import NO_MERGE, Namespace, Transaction, new_transaction
 from .objects import ObjectCache
+from .opcounts import OpCounts
+from .options import options
 from .roots import Roots
 from .runner import Runner
 from .watchers import CommitWatchers
@@ -44,10 +46,8 @@ class Kvs(BrokerModule):
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        if args:
-            raise RequestError(
-                errnums.EINVAL, f"module {h.name!r} takes no arguments, not {' '.join(args)!r}"
-            )
+        self._options = options(h.name, args)
+        self._opcounts = OpCounts()
         self._transactions = 0
         #: Namespaces in which a commit can start.
         self._ready: dict[str, Namespace] = {}
@@ -62,7 +62,7 @@ class Kvs(BrokerModule):
     async def ready(self) -> None:
         """Rank 0 has its root before it is RUNNING; the others ask for theirs and serve when they have it."""
         if self.handle.rank == 0:
-            await self._roots.restart()
+            await self._roots.restart(self._options.initial_rootref)
         else:
             # Only what is used here is followed: on a thousand ranks every commit of a job would be an event.
             self.handle.event_unsubscribe(f"{self.name}.namespace-")
@@ -75,7 +75,10 @@ class Kvs(BrokerModule):
         request = msg.unpack(LookupRequest)
         rootref = request.root_given()
         if not msg.rolemask & ROLE_OWNER:
-            self._roots.within(request.namespace, msg, self._look_as_guest, request)
+            if rootref is not None:
+                self._walk_as_guest(rootref, msg, request)  # who has it was given it
+            else:
+                self._roots.within(request.namespace, msg, self._look_as_guest, request)
         elif rootref is None:
             self._roots.within(request.namespace, msg, self._look_in, request)
         else:
@@ -86,7 +89,9 @@ class Kvs(BrokerModule):
 
     def _look_as_guest(self, namespace: Namespace, msg: Message, request: LookupRequest) -> None:
         permit(namespace, msg)
-        rootref = request.root_given() or namespace.rootref
+        self._walk_as_guest(namespace.rootref, msg, request)
+
+    def _walk_as_guest(self, rootref: str, msg: Message, request: LookupRequest) -> None:
         steps = look_up(GuestView(self._runner), request.namespace, rootref, request.key, request.flags)
         self._runner.run(guarded(steps, self._namespaces, msg), self._found, self._roots.refuse, msg)
 
@@ -103,6 +108,7 @@ class Kvs(BrokerModule):
     def commit(self, msg: Message) -> None:
         request = msg.unpack(CommitRequest)
         if not msg.rolemask & ROLE_OWNER:
+            permit_ops(request.ops)
             self._roots.within(request.namespace, msg, self._commit_as_guest, request)
         else:
             self._commit(msg, request)
@@ -117,7 +123,9 @@ class Kvs(BrokerModule):
             return
         self._transactions += 1
         name = f"transaction_req.{self.handle.rank}.{self._transactions}"
-        waiting = new_transaction(name, request.ops, request.flags, msg)
+        flags = request.flags if self._options.merge else request.flags | NO_MERGE
+        waiting = new_transaction(name, request.ops, flags, msg)
+        self._opcounts.add(len(request.ops))
         self._roots.within(request.namespace, msg, self._queue, waiting)
 
     def _queue(self, namespace: Namespace, _msg: Message, waiting: Transaction) -> None:
@@ -160,6 +168,15 @@ class Kvs(BrokerModule):
         request = msg.unpack(VersionRequest)
         self._roots.within(request.namespace, msg, self._roots.await_version, request)
 
+    @request_handler("setroot-pause", allow_guest=True)
+    def setroot_pause(self, msg: Message) -> None:
+        """For tests of what a rank does that hears late of new roots."""
+        self._roots.within(msg.unpack(RemoveRequest).namespace, msg, self._roots.pause, True)
+
+    @request_handler("setroot-unpause", allow_guest=True)
+    def setroot_unpause(self, msg: Message) -> None:
+        self._roots.within(msg.unpack(RemoveRequest).namespace, msg, self._roots.pause, False)
+
     @request_handler("namespace-list")
     def namespace_list(self, msg: Message) -> None:
         if self.handle.rank:
@@ -193,10 +210,9 @@ class Kvs(BrokerModule):
         if name == PRIMARY:
             raise RequestError(errnums.ENOTSUP, f"namespace {PRIMARY!r} cannot be removed")
         removed = self._namespaces.get(name)
-        if removed is None:
-            raise unknown_namespace(name)
-        self._roots.remove(name)
-        self.handle.publish(f"{self.name}.namespace-{name}-removed", removed.root())
+        if removed is not None:  # else what is wanted is so already
+            self._roots.remove(name)
+            self.handle.publish(f"{self.name}.namespace-{name}-removed", removed.root())
         self.handle.respond(msg)
 
     def _forward(self, msg: Message) -> None:
@@ -239,10 +255,18 @@ class Kvs(BrokerModule):
         return {
             "cache": self._cache.statistics() | {"#faults": self._runner.faults},
             "namespace": {one.name: one.statistics() for one in self._namespaces},
+            "transaction-opcount": {"commit": self._opcounts.statistics()},
             "pending_requests": self._runner.running + self._namespaces.waiting,
         }
+
+    @request_handler("stats-clear")
+    def stats_clear(self, msg: Message) -> None:
+        self._opcounts = OpCounts()
+        self.handle.clear_counts()
+        self.handle.respond(msg)
 
     async def teardown(self) -> None:
         """Leaves a checkpoint of the primary namespace, so that the next start has its data."""
         if self.handle.rank == 0:
             await self._roots.leave_checkpoint()
+        self._roots.dismiss_all()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from brokersim.brokermod import Message, RequestError, errnums
 
 from .namespaces import Namespace, Namespaces
 from .steps import ROOTS, Steps, View
+from .transaction import Op
 
 T = TypeVar("T")
 ROLE_OWNER: Final = 1
@@ -18,6 +19,23 @@ def permit(namespace: Namespace, msg: Message) -> None:
     """Raises RequestError(EPERM) if the sender may not use the namespace."""
     if not msg.rolemask & ROLE_OWNER and msg.userid != namespace.owner:
         raise RequestError(errnums.EPERM, f"namespace {namespace.name!r} belongs to another user")
+
+
+def permit_ops(ops: Sequence[Op]) -> None:
+    """What a guest may commit: values, empty directories, unlinks.
+
+    Raises RequestError(EPERM) for anything else: links, and references to blobs that may be another user's
+    (flux-core's rule).
+    """
+    for op in ops:
+        dirent = op.dirent
+        if dirent is None or dirent.get("type") == "val":
+            continue
+        kind = dirent.get("type")
+        if kind != "dir":
+            raise RequestError(errnums.EPERM, f"key {op.key!r}: guests may not commit {kind} objects")
+        if dirent.get("data"):
+            raise RequestError(errnums.EPERM, f"key {op.key!r}: guests may not commit non-empty dir objects")
 
 
 class GuestView:

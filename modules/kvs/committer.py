@@ -100,7 +100,7 @@ class Committer:
         if response.errnum:
             self._failed(_error_of(response), commit)
         elif namespace.name == PRIMARY:
-            value = checkpoint(commit.rootref, namespace.rootseq + 1, self._handle.time())
+            value = checkpoint(self._handle.name, commit.rootref, namespace.rootseq + 1, self._handle.time())
             request = {"value": value}
             self._handle.request("content.checkpoint-put", request, self._checkpointed, commit)
         else:

@@ -7,8 +7,8 @@ from typing import Final
 from brokersim.brokermod import RequestError, errnums
 
 #: Most names a key may have, links followed included. Directories are stored by recursion over the path, and
-#: Python's stack bears about a thousand frames; job paths have nine names.
-MAX_NAMES: Final = 256
+#: Python's stack bears about a thousand frames; job paths have nine names, flux-core's own tests go to 300.
+MAX_NAMES: Final = 512
 
 
 def split(key: str) -> list[str]:

@@ -11,14 +11,15 @@ from brokersim.brokermod import RequestError, blobref, errnums, treeobj
 from .transaction import Op
 
 PRIMARY: Final = "primary"
+USUAL_NAME: Final = "kvs"
 
 
 class LookupRequest(msgspec.Struct):
-    """kvs.lookup; a root given, ``rootref`` or Flux's ``rootdir`` (a dirref), takes the namespace's place."""
+    """kvs.lookup of a namespace; a root given, ``rootref`` or Flux's ``rootdir`` (a dirref), takes its place."""
 
     key: str
     flags: int = 0
-    namespace: str = PRIMARY
+    namespace: str = ""
     rootref: str | None = None
     rootdir: dict[str, Any] | None = None
 
@@ -30,6 +31,8 @@ class LookupRequest(msgspec.Struct):
             rootref = given["data"][0] if given["type"] == "dirref" else ""
         if rootref is not None and not blobref.is_blobref(rootref):
             raise RequestError(errnums.EINVAL, f"key {self.key!r}: the root given is no blobref or dirref")
+        if rootref is None and not self.namespace:
+            raise RequestError(errnums.EPROTO, "kvs.lookup: payload lacks key 'namespace', or a root")
         return rootref
 
 
@@ -69,9 +72,9 @@ class CreateRequest(msgspec.Struct):
     flags: int = 0
 
     def check(self) -> None:
-        """Raises RequestError(EINVAL) for a name no event topic could carry, and for a root that is none."""
-        if not self.namespace or "." in self.namespace:
-            raise RequestError(errnums.EINVAL, f"namespace name {self.namespace!r} is empty or has a dot")
+        """Raises RequestError(EINVAL) for a name that is none, and for a root that is none."""
+        if not self.namespace:
+            raise RequestError(errnums.EINVAL, "a namespace needs a name")
         if not blobref.is_blobref(self.rootref):
             text = f"namespace {self.namespace!r}: rootref {self.rootref!r} is no blobref"
             raise RequestError(errnums.EINVAL, text)
@@ -87,6 +90,15 @@ class Root(msgspec.Struct):
     flags: int = 0
 
 
-def checkpoint(rootref: str, rootseq: int, timestamp: float) -> dict[str, Any]:
-    """The value that content keeps for the kvs: where its primary namespace starts from next time."""
-    return {"version": 1, "rootref": rootref, "rootseq": rootseq, "timestamp": timestamp}
+def checkpoint(name: str, rootref: str, rootseq: int, timestamp: float) -> dict[str, Any]:
+    """The value that content keeps for a kvs: where its primary namespace starts from next time.
+
+    Two under two names find their own by ``kvs``; the one of the usual name has flux-core's keys and no more.
+    """
+    whose = {} if name == USUAL_NAME else {"kvs": name}
+    return {"version": 1, "rootref": rootref, "rootseq": rootseq, "timestamp": timestamp, **whose}
+
+
+def last_of(name: str, checkpoints: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The newest checkpoint that a kvs of that name left; the list has the newest first."""
+    return next((one for one in checkpoints if one.get("kvs", USUAL_NAME) == name), None)

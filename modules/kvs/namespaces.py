@@ -59,6 +59,7 @@ class Namespace:
     __slots__ = (
         "busy",
         "flags",
+        "held",
         "is_removed",
         "name",
         "noop_stores",
@@ -79,6 +80,8 @@ class Namespace:
         self.queue: deque[Transaction] | None = None
         self.busy = False
         self.is_removed = False
+        #: News of its root while nobody heeds them (setroot-pause); ``None``: they are heeded.
+        self.held: list[Root] | None = None
         #: Commits that had nothing to store.
         self.noop_stores = 0
         #: Requests that wait until rootseq is reached.

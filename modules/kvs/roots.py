@@ -14,7 +14,7 @@ import msgspec
 from brokersim.brokermod import NODEID_UPSTREAM, Handle, Message, RequestError, blobref, errnums, treeobj
 
 from .access import permit
-from .messages import PRIMARY, Root, VersionRequest, checkpoint
+from .messages import PRIMARY, Root, VersionRequest, checkpoint, last_of
 from .namespaces import Namespace, Namespaces, unknown_namespace
 
 Act = Callable[[Namespace, Message, Any], None]
@@ -73,6 +73,18 @@ class Roots:
         for request in namespace.advance(rootref, rootseq):
             self._handle.respond(request, {"rootseq": rootseq, "rootref": rootref})
 
+    def pause(self, namespace: Namespace, msg: Message, is_paused: bool) -> None:
+        """Stop heeding events of a namespace's roots, or heed those that came meanwhile. Raises RequestError(EPERM)."""
+        permit(namespace, msg)
+        if is_paused:
+            if namespace.held is None:
+                namespace.held = []
+        else:
+            held, namespace.held = namespace.held, None
+            for root in held or ():
+                self.move(namespace, root.rootref, root.rootseq)
+        self._handle.respond(msg)
+
     def move_to(self, root: Root) -> None:
         """The same, for a root told by somebody else; nothing if the namespace is not followed here."""
         namespace = self.namespaces.get(root.namespace)
@@ -86,6 +98,12 @@ class Roots:
             self._watched.pop(name, None)
             for request in namespace.dismiss():
                 self.refuse(unknown_namespace(name), request)
+
+    def dismiss_all(self) -> None:
+        """The module goes: nobody will answer those who wait here any more (flux-core's errnum for it: ENOSYS)."""
+        for namespace in self.namespaces:
+            for request in namespace.dismiss():
+                self.refuse(RequestError(errnums.ENOSYS), request)
 
     def await_version(self, namespace: Namespace, msg: Message, request: VersionRequest) -> None:
         """Answer once the namespace has reached a version. Raises RequestError(EPERM)."""
@@ -139,13 +157,22 @@ class Roots:
             self.namespaces.refuse(root.namespace, unknown_namespace(root.namespace))
             self.remove(root.namespace)
         elif not self.namespaces.foresee(root.namespace, root):
-            self.move_to(root)
+            known = self.namespaces.get(root.namespace)
+            if known is not None and known.held is not None:
+                known.held.append(root)
+            else:
+                self.move_to(root)
 
     # -- rank 0: the checkpoint
 
-    async def restart(self) -> None:
-        """The primary namespace starts from its checkpoint, else empty. Raises RequestError if that is damaged."""
+    async def restart(self, initial_rootref: str | None) -> None:
+        """The primary namespace starts from its checkpoint, else where it is told to, else empty.
+
+        Raises RequestError if the checkpoint is damaged.
+        """
         root = await self._last_root()
+        if root is None and initial_rootref is not None:
+            root = Root(rootref=initial_rootref, rootseq=0)
         if root is None:
             root = Root(rootref=treeobj.EMPTY_DIR_REF, rootseq=0)
             await self._store_empty_directory()
@@ -163,9 +190,12 @@ class Roots:
             raise
         # A checkpoint that leads nowhere must not be replaced by an empty store: better not to start.
         try:
-            root = msgspec.convert(answer["value"][0], Root)
+            last = last_of(self._handle.name, answer["value"])
+            if last is None:
+                return None
+            root = msgspec.convert(last, Root)
             await self._handle.call("content.load", blobref.digest(root.rootref))
-        except (msgspec.ValidationError, LookupError, ValueError, RequestError) as error:
+        except (msgspec.ValidationError, AttributeError, ValueError, RequestError) as error:
             text = f"checkpoint of {self._handle.name}-{PRIMARY} is damaged: {error}; restore or change the statedir"
             raise RequestError(errnums.EIO, text) from None
         return root
@@ -181,7 +211,7 @@ class Roots:
         primary = self.namespaces.get(PRIMARY)
         if primary is None or primary.rootseq == self._checkpointed:
             return
-        value = checkpoint(primary.rootref, primary.rootseq, self._handle.time())
+        value = checkpoint(self._handle.name, primary.rootref, primary.rootseq, self._handle.time())
         try:
             await self._handle.call("content.flush")
             await self._handle.call("content.checkpoint-put", {"value": value})

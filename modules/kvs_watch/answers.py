@@ -68,7 +68,9 @@ class Appended:
         if kind == "valref":
             return self._grown(found["data"])
         if kind != "val":
-            errnum = errnums.EISDIR if kind in ("dir", "dirref") else errnums.EINVAL
+            # What was a value is none any more: to flux-core an invalid one, where the first look says EISDIR.
+            is_dir = kind in ("dir", "dirref") and not self._seen
+            errnum = errnums.EISDIR if is_dir else errnums.EINVAL
             return Answer(errnum=errnum, text=f"{kind} cannot be watched with WATCH_APPEND")
         if self._seen:
             return Answer(errnum=errnums.EINVAL, text="value of key watched with WATCH_APPEND overwritten")

@@ -15,7 +15,7 @@ FULL: Final = 64
 UNIQ: Final = 128
 APPEND: Final = 256
 STREAM: Final = 512
-#: After what there is at the start, however much, one response without value follows.
+#: After what there is at the start, however much, one empty response follows.
 SENTINEL: Final = 1024
 #: What is left of the flags when kvs is asked: READDIR, READLINK, TREEOBJ.
 LOOKUP_FLAGS: Final = 1 | 2 | TREEOBJ
@@ -41,8 +41,8 @@ class WatchRequest(msgspec.Struct):
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: WATCH and STREAM exclude each other")
         if flags & _KINDS and not flags & WATCH:
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: FULL, UNIQ and APPEND need WATCH")
-        if flags & SENTINEL and not flags & WATCH:
-            raise RequestError(errnums.EPROTO, "kvs-watch.lookup: INITIAL_SENTINEL needs WATCH")
+        if flags & SENTINEL and not flags & APPEND:
+            raise RequestError(errnums.EPROTO, "kvs-watch.lookup: INITIAL_SENTINEL needs APPEND")
         if (flags & _KINDS) not in (0, FULL, UNIQ, APPEND):
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: FULL, UNIQ and APPEND exclude each other")
 

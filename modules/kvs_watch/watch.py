@@ -94,7 +94,7 @@ class Watch:
             first = self._slots.popleft()
             assert first.response is not None
             if first.is_sentinel:
-                self._handle.respond(self.msg, {"val": None})
+                self._handle.respond(self.msg)
                 continue
             try:
                 (self._send_blob if first.is_blob else self._heed)(first.response)

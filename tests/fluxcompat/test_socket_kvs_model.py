@@ -22,7 +22,7 @@ from tests.fluxcompat.kvs_model import READDIR, READLINK, TREEOBJ, Failed, Tree,
 from tests.fluxcompat.minimal_client import NORESPONSE, STREAMING, MinimalClient
 
 EMPTY = "sha1-c0a9faf907dda6216fd73bf81d0b3b21a1a8cb91"
-WATCH, WAITCREATE, FULL, UNIQ, SENTINEL = 4, 8, 64, 128, 1024
+WATCH, WAITCREATE, FULL, UNIQ = 4, 8, 64, 128
 ENOENT, EEXIST, ENODATA, ENOTSUP = 2, 17, 61, 95
 NO_MERGE, TXN_COMPACT, SYNC = 1, 2, 4
 APPEND = 32
@@ -85,8 +85,6 @@ class Watcher:
             self.look(tree)
         elif not flags & WAITCREATE:
             self.end(ENOTSUP)
-        if flags & SENTINEL and not self.is_over:
-            self.expected.append(None)
 
     def look(self, tree: Tree) -> None:
         try:
@@ -171,8 +169,8 @@ class KvsMachine(RuleBasedStateMachine):
     @rule(at=at)
     def remove(self, at: int) -> None:
         errnum = self.clients[1].errnum("kvs.namespace-remove", {"namespace": self.names[at]}, 0)
-        assert errnum == (ENOTSUP if self.trees[at] is None else 0)
-        if not errnum:
+        assert errnum == 0
+        if self.trees[at] is not None:
             self.trees[at] = None
             for where, watcher in self.watchers:
                 if where == at:
@@ -215,11 +213,9 @@ class KvsMachine(RuleBasedStateMachine):
         at=at,
         where=key,
         kind=st.sampled_from([0, UNIQ, FULL]),
-        more=st.sampled_from([0, WAITCREATE, SENTINEL, WAITCREATE | SENTINEL, READDIR, TREEOBJ]),
+        more=st.sampled_from([0, WAITCREATE, READDIR, TREEOBJ]),
     )
     def watch(self, at: int, where: str, kind: int, more: int) -> None:
-        if self.trees[at] is None and more & WAITCREATE and more & SENTINEL:
-            more &= ~SENTINEL  # when the namespace is made, is when its sentinel comes
         client = self.clients[0]
         self.watchers.append(
             (at, Watcher(client, self.names[at], self.trees[at], where, WATCH | kind | more))

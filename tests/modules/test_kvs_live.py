@@ -386,9 +386,10 @@ def test_a_lookup_may_bring_its_own_root():
         ("kvs.lookup", None, EPROTO),
         ("kvs.lookup", {"key": 1}, EPROTO),
         ("kvs.lookup", {"key": "a", "flags": "x"}, EPROTO),
-        ("kvs.lookup", {"key": "", "flags": 0}, EINVAL),
+        ("kvs.lookup", {"key": "a", "flags": 0}, EPROTO),
+        ("kvs.lookup", {"key": "", "flags": 0, "namespace": "primary"}, EINVAL),
         ("kvs.lookup", {"key": "a", "namespace": "none"}, ENOTSUP),
-        ("kvs.lookup", {"key": "a", "flags": 4}, ENOTSUP),
+        ("kvs.lookup", {"key": "a", "flags": 4, "namespace": "primary"}, ENOTSUP),
         ("kvs.commit", {}, EPROTO),
         ("kvs.commit", {"ops": [{"flags": 0}]}, EPROTO),
         ("kvs.commit", {"ops": [put(".", "1")]}, EINVAL),
@@ -399,10 +400,8 @@ def test_a_lookup_may_bring_its_own_root():
         ("kvs.wait-version", {"namespace": "none", "rootseq": 1}, ENOTSUP),
         ("kvs.wait-version", {}, EPROTO),
         ("kvs.namespace-create", {"namespace": ""}, EINVAL),
-        ("kvs.namespace-create", {"namespace": "a.b"}, EINVAL),
         ("kvs.namespace-create", {"namespace": "primary"}, EEXIST),
         ("kvs.namespace-create", {"namespace": "n", "rootref": "x"}, EINVAL),
-        ("kvs.namespace-remove", {"namespace": "none"}, ENOTSUP),
         ("kvs.namespace-remove", {"namespace": "primary"}, ENOTSUP),
         ("kvs.no-such-method", {}, ENOSYS),
     ],
@@ -638,7 +637,7 @@ def test_lookups_that_lack_the_same_object_share_one_load():
         client = instance.client(1)
         assert await errnum(value(client, "nothing")) == ENOENT
         delta = Delta(instance, "kvs", rank=1)
-        answers = await start(client, *[("kvs.lookup", {"key": "a.b"})] * 10)
+        answers = await start(client, *[("kvs.lookup", {"key": "a.b", "namespace": "primary"})] * 10)
         assert [treeobj.val_bytes(answer["val"]) for answer in answers] == [b"1"] * 10
         assert delta.of("kvs")["request_tx"] == 1  # directory a; the root was loaded before
 
@@ -654,8 +653,17 @@ def test_two_kvs_under_two_names_are_two_stores():
         await instance.sleep(0.1)
 
         assert await value(client, "a") == "1"
-        assert treeobj.val_bytes((await client.call("kvs2.lookup", {"key": "a"}))["val"]) == b"2"
+        assert (
+            treeobj.val_bytes((await client.call("kvs2.lookup", {"key": "a", "namespace": "primary"}))["val"])
+            == b"2"
+        )
         assert (await client.call("kvs.getroot", {}))["rootseq"] == 1
+        for name in ("kvs", "kvs2"):
+            await instance.remove(name)
+            await instance.load("kvs", name=name)
+        assert await value(client, "a") == "1"
+        found = await client.call("kvs2.lookup", {"key": "a", "namespace": "primary"})
+        assert treeobj.val_bytes(found["val"]) == b"2"
 
     live(body)
 
@@ -788,9 +796,148 @@ def test_kvs_without_content_answers_with_the_reason():
     live(body, modules=("kvs",))
 
 
-def test_kvs_takes_no_arguments():
+@pytest.mark.parametrize(
+    "argument", ["fast=yes", "transaction-merge=2", "initial-rootref=x", "transaction-merge"]
+)
+def test_kvs_refuses_arguments_that_are_none(argument):
     async def body(instance: Instance) -> None:
-        with pytest.raises(RequestError, match="takes no arguments"):
-            await instance.load("kvs", "fast=yes")
+        with pytest.raises(RequestError, match=f"argument '{argument}'; known are transaction-merge=0|1"):
+            await instance.load("kvs", argument)
 
     live(body, modules=())
+
+
+def test_commits_that_wait_are_not_merged_if_that_is_not_wanted():
+    async def body(instance: Instance) -> None:
+        for arguments, commits in (((), 2), (("transaction-merge=0",), 10)):
+            await instance.load("kvs", *arguments)
+            client = instance.client()
+            before = await client.call("kvs.getroot", {"namespace": "primary"})
+            wishes = [("kvs.commit", {"ops": [put(f"k{n}", f"{arguments}")]}) for n in range(10)]
+            await start(client, *wishes)
+            after = await client.call("kvs.getroot", {"namespace": "primary"})
+            assert after["rootseq"] - before["rootseq"] <= commits
+            assert (after["rootseq"] - before["rootseq"] == 10) == bool(arguments)
+            await instance.remove("kvs")
+
+    live(body, modules=("content-cache",))
+
+
+def test_the_primary_namespace_starts_from_the_root_it_is_told():
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await commit(client, put("a", "1"))
+        root = (await client.call("kvs.getroot", {"namespace": "primary"}))["rootref"]
+        await instance.remove("kvs")
+        await instance.load("kvs", f"initial-rootref={root}")
+        assert await value(client, "a") == "1"
+
+    live(body, modules=("content-cache", "kvs"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_namespace_may_have_dots_in_its_name_and_be_removed_twice(rank):
+    async def body(instance: Instance) -> None:
+        client = instance.client(rank)
+        await client.call("kvs.namespace-create", {"namespace": "a.b"})
+        await client.call("kvs.commit", {"ops": [put("k", "1")], "namespace": "a.b"})
+        assert (await client.call("kvs.getroot", {"namespace": "a.b"}))["rootseq"] == 1
+        for _ in range(2):
+            await client.call("kvs.namespace-remove", {"namespace": "a.b"})
+        await instance.sleep(1)
+        assert await errnum(client.call("kvs.getroot", {"namespace": "a.b"})) == ENOTSUP
+
+    live(body, size=2)
+
+
+def test_a_key_of_300_levels_is_stored_and_read():
+    async def body(instance: Instance) -> None:
+        key = ".".join(["k"] * 300)
+        for rank in (0, 1):
+            await commit(instance.client(rank), put(key, str(rank)))
+            assert await value(instance.client(1), key) == str(rank)
+
+    live(body, size=2)
+
+
+def test_a_rank_whose_events_are_paused_reads_its_own_writes_and_the_rest_later():
+    async def body(instance: Instance) -> None:
+        root, paused = instance.client(0), instance.client(1)
+        await commit(root, put("a", "1"))
+        assert await value(paused, "a") == "1"
+        await paused.call("kvs.setroot-pause", {"namespace": "primary"})
+        await commit(root, put("a", "2"))
+        await instance.sleep(1)
+        assert await value(paused, "a") == "1"
+        await commit(paused, put("b", "own"))
+        assert await value(paused, "b") == "own"
+        await commit(root, put("a", "3"))
+        await instance.sleep(1)
+        assert await value(paused, "a") == "2"
+        await paused.call("kvs.setroot-unpause", {"namespace": "primary"})
+        assert await value(paused, "a") == "3"
+
+    live(body, size=2)
+
+
+def test_operations_of_commits_are_counted_until_the_figures_are_cleared():
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        for count in (1, 2, 6):
+            await commit(client, *(put(f"k{n}", "v") for n in range(count)))
+        stats = (await client.call("kvs.stats-get"))["transaction-opcount"]["commit"]
+        assert stats == {"count": 3, "min": 1, "mean": 3.0, "stddev": pytest.approx(7**0.5), "max": 6}
+        await client.call("kvs.stats-clear")
+        stats = (await client.call("kvs.stats-get"))["transaction-opcount"]["commit"]
+        assert stats == {"count": 0, "min": 0, "mean": 0.0, "stddev": 0.0, "max": 0}
+
+    live(body)
+
+
+def test_who_waits_for_a_version_is_told_when_the_module_goes():
+    async def body(instance: Instance) -> None:
+        errors: list[int] = []
+        wish = {"namespace": "primary", "rootseq": 99}
+        instance.client().request("kvs.wait-version", wish, lambda answer, _: errors.append(answer.errnum))
+        await instance.sleep(1)
+        await instance.remove("kvs")
+        await instance.sleep(1)
+        assert errors == [ENOSYS]
+
+    live(body)
+
+
+VAL = {"ver": 1, "type": "val", "data": ""}
+REF = "sha1-8727ddf86fd56772f4ed38703d24d93e9d9e7fa6"
+
+
+@pytest.mark.parametrize(
+    ("dirent", "kind"),
+    [
+        ({"ver": 1, "type": "symlink", "data": {"target": "x"}}, "symlink"),
+        ({"ver": 1, "type": "valref", "data": [REF]}, "valref"),
+        ({"ver": 1, "type": "dirref", "data": [REF]}, "dirref"),
+        ({"ver": 1, "type": "dir", "data": {"b": VAL}}, "non-empty dir"),
+        (VAL, ""),
+        ({"ver": 1, "type": "dir", "data": {}}, ""),
+        (None, ""),
+    ],
+)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_guest_commits_values_empty_directories_and_unlinks_only(rank, dirent, kind):
+    async def body(instance: Instance) -> None:
+        owner, guest = instance.client(), instance.client(rank)
+        await owner.call("kvs.namespace-create", {"namespace": "its", "owner": 4242})
+        guest.userid, guest.rolemask = 4242, 2
+        wish = {"ops": [{"key": "k", "flags": 0, "dirent": dirent}], "namespace": "its", "flags": 0}
+        if kind:
+            with pytest.raises(
+                RequestError, match=f"key 'k': guests may not commit {kind} objects"
+            ) as caught:
+                await guest.call("kvs.commit", wish)
+            assert caught.value.errno == 1
+        else:
+            await guest.call("kvs.commit", wish)
+        await owner.call("kvs.commit", wish)
+
+    live(body, size=2)

@@ -116,7 +116,7 @@ class Watched:
         if response.errnum:
             self.told.append(response.errnum)
         else:
-            found = response.payload["val"]
+            found = None if response.data is None else response.payload["val"]
             self.told.append(treeobj.val_bytes(found) if found and found["type"] == "val" else found)
 
 
@@ -181,14 +181,14 @@ def test_the_sentinel_comes_once_behind_what_there_was_at_the_start() -> None:
         client = instance.client()
         for part in "12":
             await commit(client, put("log", part, 32))
-        plain = Watched(client, "log", WATCH | SENTINEL)
         grown = Watched(client, "log", WATCH | APPEND | SENTINEL)
-        missing = Watched(client, "new", WATCH | WAITCREATE | SENTINEL)
-        refused = Watched(client, "new", WATCH | SENTINEL)
+        missing = Watched(client, "new", WATCH | APPEND | WAITCREATE | SENTINEL)
+        refused = Watched(client, "new", WATCH | APPEND | SENTINEL)
+        plain = Watched(client, "log", WATCH | SENTINEL)
         await instance.sleep(1)
         await commit(client, put("log", "3", 32), put("new", "x"))
         await instance.sleep(1)
-        assert plain.told == [b"12", None, b"123"]
+        assert plain.told == [EPROTO]
         assert grown.told == [b"1", b"2", None, b"3"]
         assert missing.told == [None, b"x"]
         assert refused.told == [ENOENT]
