@@ -16,7 +16,7 @@ import pytest
 from tests.fluxcompat.minimal_client import NORESPONSE, STREAMING, MinimalClient
 
 STDOUT, STDERR, WRITE_CREDIT, WAITABLE = 1, 2, 8, 16
-ENOENT, ESRCH, EACCES, EEXIST, EINVAL, ENOSPC, ENODATA, EPROTO = 2, 3, 13, 17, 22, 28, 61, 71
+ENOENT, ESRCH, EACCES, EBUSY, EEXIST, EINVAL, ENOSPC, ENODATA, EPROTO = 2, 3, 13, 16, 17, 22, 28, 61, 71
 
 
 def cmd(*words: str, **more: Any) -> dict[str, Any]:
@@ -192,6 +192,57 @@ def test_a_background_process_is_waited_for_and_outlives_its_client(
     frame = client.raw("rexec.wait", {"pid": other["pid"]})
     assert (frame.errnum, frame.text) == (EINVAL, "process is not waitable")
     client.rpc("rexec.kill", {"pid": other["pid"], "signum": 9})
+
+
+def attach(client: MinimalClient, label: str, flags: int = STDOUT) -> int:
+    return client.send("rexec.attach", {"pid": -1, "label": label, "flags": flags}, 0, STREAMING)
+
+
+def refusal(client: MinimalClient, tag: int) -> tuple[int, str]:
+    frame = client.answer(tag)
+    return frame.errnum, frame.text
+
+
+def test_who_attaches_to_a_background_process_sees_it_end_and_may_leave_it(
+    client: MinimalClient, connect: Callable[..., MinimalClient], tmp_path: Path
+) -> None:
+    script = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo seen; exit 4"
+    started = client.rpc("rexec.exec", {"cmd": cmd("sh", "-c", script, label="run"), "flags": 0})
+    leaving, staying = connect(), connect()
+    told = leaving.answer(attach(leaving, "run")).json
+    assert told == {"type": "attached", "pid": started["pid"], "cmd": cmd("sh", "-c", script, label="run")}
+    assert refusal(staying, attach(staying, "run")) == (EBUSY, "subprocess already has a client attached")
+    leaving.close()
+    while (tag := attach(staying, "run")) and (first := staying.answer(tag)).errnum:
+        assert first.errnum == EBUSY  # the other one's leaving is on its way
+    (tmp_path / "go").touch()
+    *answers, end = staying.responses(tag)
+    assert (text(said(answers)), end.errnum) == (["seen\n"], ENODATA)
+    assert {"type": "finished", "status": 4 << 8} in said(answers)
+    assert refusal(staying, attach(staying, "run")) == (ENOENT, "label run does not belong to any subprocess")
+
+
+def test_one_that_waits_to_be_waited_for_is_told_to_who_attaches_and_forgotten(client: MinimalClient) -> None:
+    client.rpc("rexec.exec", {"cmd": cmd("sh", "-c", "exit 7", label="z"), "flags": WAITABLE})
+    while client.rpc("rexec.list")["procs"][-1]["state"] != "Z":
+        pass
+    *answers, end = client.responses(attach(client, "z", STDOUT | STDERR))
+    kinds = [(one["type"], one.get("io", {}).get("eof")) for one in said(answers)]
+    assert kinds[0] == ("attached", None) and kinds[-1] == ("finished", None) and end.errnum == ENODATA
+    assert kinds[1:-1] == [("output", True), ("output", True)]
+    assert said(answers)[-1]["status"] == 7 << 8
+    assert client.errnum("rexec.wait", {"pid": -1, "label": "z"}) == ESRCH
+
+
+def test_what_cannot_be_attached_to_is_refused_in_words(client: MinimalClient) -> None:
+    start(client, "sleep", "100", label="front")
+    client.rpc("rexec.exec", {"cmd": cmd("sleep", "100", label="back"), "flags": WAITABLE})
+    assert client.errnum("rexec.attach", {"pid": -1, "label": "back", "flags": 1}) == EPROTO
+    assert refusal(client, attach(client, "front")) == (EBUSY, "subprocess is not in background mode")
+    client.answer(attach(client, "back"))
+    waited = client.raw("rexec.wait", {"pid": -1, "label": "back"})
+    assert (waited.errnum, waited.text) == (EBUSY, "subprocess has a client attached")
+    client.rpc("rexec.kill", {"pid": -1, "label": "back", "signum": 9})
 
 
 @pytest.mark.parametrize(

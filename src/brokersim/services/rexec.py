@@ -1,4 +1,4 @@
-"""Knows the requests of the subprocess service of a rank (RFC 42): exec, write, kill, wait, list.
+"""Knows the requests of the subprocess service of a rank (RFC 42): exec, write, kill, wait, attach, list.
 
 It doesn't know what a process tells while it lives (subprocess). Waits for nothing virtual: a command is real.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from brokersim.protocol.errnums import EINVAL, ENOSPC, EPROTO, RequestError
+from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSPC, EPROTO, RequestError
 from brokersim.protocol.message import Message
 from brokersim.services.endpoint import BrokerEndpoint, Table
 from brokersim.services.subprocess import (
@@ -38,6 +38,12 @@ class WriteArgs(msgspec.Struct):
 class KillArgs(msgspec.Struct):
     pid: int
     signum: int
+    label: str | None = None
+
+
+class AttachArgs(msgspec.Struct):
+    pid: int
+    flags: int
     label: str | None = None
 
 
@@ -127,6 +133,8 @@ def wait(server: BrokerEndpoint, request: Message) -> None:
     process = _find(server, args.pid, args.label)
     if not process.is_waitable:
         raise RequestError(EINVAL, "process is not waitable")
+    if process.attached is not None:
+        raise RequestError(errno.EBUSY, "subprocess has a client attached")
     if process.waiter is not None:
         raise RequestError(EINVAL, "process is already being waited on")
     process.waiter = request
@@ -138,6 +146,24 @@ def wait(server: BrokerEndpoint, request: Message) -> None:
 
 def _no_longer(process: Subprocess) -> None:
     process.waiter = None
+
+
+def attach(server: BrokerEndpoint, request: Message) -> None:
+    """A stream of what a background process does from now on, as if it had been started for who asks (RFC 42)."""
+    args = request.unpack(AttachArgs)
+    if not request.is_streaming:
+        raise RequestError(EPROTO, "attach request is missing STREAMING flag")
+    try:
+        process = _find(server, args.pid, args.label)
+    except RequestError as error:
+        raise RequestError(ENOENT, error.text) from None
+    if not process.is_background:
+        raise RequestError(errno.EBUSY, "subprocess is not in background mode")
+    if process.attached is not None:
+        raise RequestError(errno.EBUSY, "subprocess already has a client attached")
+    if process.waiter is not None:
+        raise RequestError(errno.EBUSY, "subprocess is being waited on")
+    process.attach(request, args.flags)
 
 
 def list_(server: BrokerEndpoint, request: Message) -> None:
@@ -152,4 +178,5 @@ TABLE: Table = {
     "rexec.kill": (kill, False),
     "rexec.wait": (wait, False),
     "rexec.list": (list_, False),
+    "rexec.attach": (attach, False),
 }

@@ -99,6 +99,10 @@ class Subprocess:
         #: It has exited, and all it left to be said has been said.
         self.is_over = False
         self.waiter: Message | None = None
+        #: Who looks on at a process in the background, and which streams of it that one wants.
+        self.attached: Message | None = None
+        self._attached_flags = 0
+        self._closed: set[str] = set()
         self.is_waitable = self.is_background and bool(args.flags & WAITABLE)
         self._failure: tuple[int, str] | None = None
         self._retained: list[dict[str, Any]] = []
@@ -168,7 +172,9 @@ class Subprocess:
         if not self.is_background or not self.pid:
             server.respond_error(self.request, errnum, text)
             server.drop_stream(self.request)
-        if self.pid and self.is_waitable and self.waiter is None:
+        is_seen = self.attached is not None
+        self._end_attached(errnum, text)
+        if self.pid and self.is_waitable and self.waiter is None and not is_seen:
             return  # kept until somebody waits
         self.reap()
 
@@ -203,8 +209,9 @@ class Subprocess:
 
     def _exited(self, status: int) -> None:
         self.status = status
+        if self._listener is not None:
+            self.server.respond(self._listener, {"type": "finished", "status": status})
         if not self.is_background:
-            self.server.respond(self.request, {"type": "finished", "status": status})
             return
         how = f"Killed by signal {status & 0x7F}" if status & 0x7F else f"Exit {status >> 8}"
         self._log(logring.INFO, f"{self._name}[{self.pid}]: {how}")
@@ -212,13 +219,49 @@ class Subprocess:
     def _output(self, stream: str, data: bytes) -> None:
         for piece in self._lines[stream].feed(data):
             io = _encode(stream, self.server.rank, piece)
-            if not self.is_background:
-                if self.flags & _FORWARDED[stream]:
-                    self.server.respond(self.request, {"type": "output", "pid": self.pid, "io": io})
-            elif piece:
+            self._forward(stream, io)
+            if not piece:
+                self._closed.add(stream)
+            elif self.is_background:
                 level = logring.ERR if stream == "stderr" else logring.INFO
                 self._log(level, f"{self._name}[{self.pid}]: {piece.decode(errors='replace').rstrip()}")
                 self._retain(io, len(piece))
+
+    @property
+    def _listener(self) -> Message | None:
+        """The stream that is told of it: of who started it, or who attached to it in the background."""
+        return self.attached if self.is_background else self.request
+
+    def _forward(self, stream: str, io: dict[str, Any]) -> None:
+        flags = self._attached_flags if self.is_background else self.flags
+        if self._listener is not None and flags & _FORWARDED[stream]:
+            self.server.respond(self._listener, {"type": "output", "pid": self.pid, "io": io})
+
+    def attach(self, request: Message, flags: int) -> None:
+        """Tell ``request`` from now on; one that is over is told of its end, and forgotten."""
+        self.attached, self._attached_flags = request, flags
+        cmd = {key: value for key, value in msgspec.to_builtins(self.cmd).items() if value is not None}
+        self.server.respond(request, {"type": "attached", "pid": self.pid, "cmd": cmd})
+        for stream in _FORWARDED:
+            if stream in self._closed:
+                self._forward(stream, _encode(stream, self.server.rank, b""))
+        if self.status is not None:
+            self.server.respond(request, {"type": "finished", "status": self.status})
+        if self.is_over:
+            self._end_attached(ENODATA, "")
+            self.reap()
+        else:
+            self.server.add_stream(request, self.detach)
+
+    def detach(self) -> None:
+        """Who looked on went; the process goes on in the background."""
+        self.attached = None
+
+    def _end_attached(self, errnum: int, text: str) -> None:
+        request, self.attached = self.attached, None
+        if request is not None:
+            self.server.respond_error(request, errnum, text)
+            self.server.drop_stream(request)
 
     def _retain(self, io: dict[str, Any], size: int) -> None:
         if self.is_waitable and size <= RETAINED_MAX:
@@ -229,7 +272,8 @@ class Subprocess:
 
     @property
     def _name(self) -> str:
-        return self.cmd.label or os.path.basename(self.cmd.cmdline[0])
+        name = os.path.basename(self.cmd.cmdline[0])
+        return f"{self.cmd.label}: {name}" if self.cmd.label else name
 
     def _log(self, level: int, text: str) -> None:
         self.server.broker.write_log(level, "rexec", text)
