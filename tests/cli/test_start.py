@@ -200,6 +200,48 @@ def test_which_file_counts(
     assert size_with() == 2
 
 
+FOUND = """\
+[start]
+module_path = ["mods"]
+modules = ["./own.py"]
+state_dir = "state"
+"""
+
+
+@pytest.mark.parametrize("name", ["brokersim.toml", "mods", "mods/m.py", "own.py", "state"])
+def test_a_file_that_was_found_and_what_it_names_is_refused_if_others_can_write_it(
+    started: Started, run: Run, tmp_path: Path, name: str
+) -> None:
+    """With it anybody who may write to the folder one stands in would run what they like."""
+    (tmp_path / "brokersim.toml").write_text(FOUND)
+    (tmp_path / "own.py").write_text("")
+    for folder in ("mods", "state"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mods" / "m.py").write_text("")
+    assert run("start").code == 0
+    started.options = None
+    path = tmp_path / name
+    path.chmod(path.stat().st_mode | 0o002)
+    result = run("start")
+    assert (result.code, started.options) == (2, None)
+    assert result.err.startswith(f"error: {name} can be written by everybody\n")
+    assert "brokersim -c brokersim.toml" in result.err
+    result = run("-c", "brokersim.toml", "start")
+    assert (result.code, started.options is None) == (0, False), "what a person names is theirs to judge"
+    assert result.err.startswith(f"warning: {name} can be written by everybody: ")
+
+
+def test_a_folder_that_was_typed_is_warned_of_if_others_can_write_it(
+    started: Started, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "mods").mkdir()
+    (tmp_path / "mods").chmod(0o777)
+    for option in ("-M", "--statedir", "--rundir"):
+        result = run("start", option, "mods")
+        told = "warning: mods can be written by everybody: whoever can write there decides what runs here\n"
+        assert (result.code, result.err) == (0, told)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

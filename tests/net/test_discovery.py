@@ -50,6 +50,22 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {"XDG_RUNTIME_DIR": str(tmp_path / "run")}
 
 
+def test_instances_behind_a_link_or_in_a_folder_open_to_others_are_not_found(
+    sockets: Sockets, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Whoever made it could answer in the instance's place."""
+    alive = sockets.make("alive")
+    assert find_uri(None, environ) == alive
+    sockets.root.chmod(0o777)
+    with pytest.raises(NoInstance):
+        find_uri(None, environ)
+    sockets.root.chmod(0o755)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "brokersim").symlink_to(sockets.root)
+    with pytest.raises(NoInstance):
+        find_uri(None, {"XDG_RUNTIME_DIR": str(tmp_path / "linked")})
+
+
 def test_the_option_wins_then_BROKERSIM_URI_then_FLUX_URI(sockets: Sockets, environ: dict[str, str]) -> None:
     sockets.make("alive")
     environ |= {"BROKERSIM_URI": "local:///b/local-0", "FLUX_URI": "local:///f/local-0"}

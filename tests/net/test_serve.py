@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,49 @@ def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
         alive.listen()
         assert shell("exit 0") == 0
         assert [folder.name for folder in parent.iterdir()] == ["alive"]
+
+
+def test_the_sweep_deletes_nothing_that_is_no_dead_socket_of_ours(runtime, tmp_path):
+    parent = runtime / "brokersim"
+    for name in ("with-file", "of-links", "empty"):
+        (parent / name).mkdir(parents=True)
+    (parent / "open").mkdir(mode=0o777)
+    (parent / "open").chmod(0o777)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (parent / "link").symlink_to(elsewhere)
+    for path in (parent / "with-file" / "local-0", elsewhere / "local-0", parent / "open" / "local-0"):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+    (parent / "with-file" / "thesis.txt").write_text("years of work")
+    (parent / "of-links" / "local-0").symlink_to(elsewhere / "local-0")
+    before = sorted(runtime.rglob("*")) + sorted(elsewhere.iterdir())
+    assert shell("exit 0") == 0
+    assert sorted(runtime.rglob("*")) + sorted(elsewhere.iterdir()) == before
+
+
+def test_a_pre_made_folder_for_the_sockets_is_refused_with_a_way_out(runtime, tmp_path, monkeypatch):
+    """A link of somebody else's in /tmp was followed, and what lay behind it was swept."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "dead").mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(theirs / "dead" / "local-0"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = tmp_path / f"brokersim-{os.getuid()}"
+    made.symlink_to(theirs)
+    with pytest.raises(StartError, match=f"{made} is a link; give one of your own with --rundir or XDG_RUN"):
+        shell("exit 0")
+    assert (theirs / "dead" / "local-0").is_socket()
+    made.unlink()
+    made.mkdir()
+    made.chmod(0o777)
+    with pytest.raises(StartError, match="can be written by everybody"):
+        shell("exit 0")
+    assert shell("exit 0", run_dir=tmp_path / "mine") == 0
+    made.chmod(0o700)
+    assert shell("exit 0") == 0
 
 
 # -- detached

@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from brokersim.cli.errors import nearest, usage_error
+from brokersim.cli.trusted import check_found
 
 NAME: Final = "brokersim.toml"
 VARIABLE: Final = "BROKERSIM_CONFIG"
@@ -30,6 +31,20 @@ class Config:
 
     start: dict[str, Any] = attrs.field(factory=dict)
     conf: dict[str, Any] = attrs.field(factory=dict)
+
+
+def load_for(explicit: str | None, environ: Mapping[str, str] = os.environ) -> tuple[Config, Path | None]:
+    """The settings that count, and the file if a person named it.
+
+    Raises CommandError as `load` does, and for a file that was found and that others could have written, or with it
+    what it names.
+    """
+    path = find(explicit, environ)
+    config = load(path)
+    if path is None or explicit or environ.get(VARIABLE):
+        return config, path
+    check_found(path, config.start)
+    return config, None
 
 
 def find(explicit: str | None, environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -12,10 +12,11 @@ import click
 import msgspec
 
 from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
-from brokersim.cli.config import Config, find, load
+from brokersim.cli.config import Config, load_for
 from brokersim.cli.errors import FAILED, FINE, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.start_flux import as_here, config_files
+from brokersim.cli.trusted import warnings
 from brokersim.cli.types import ASSIGNMENT
 from brokersim.net.options import StartOptions
 
@@ -62,7 +63,11 @@ def start(session: Session, /, **given: Any) -> int:
     """Start an instance and a shell or CMD in it; it ends with them."""
     if session.timeout is not None:
         raise click.UsageError("start has no --timeout; give one to the command inside")
-    options = options_from(as_here(given), load(find(session.config)))
+    config, named = load_for(session.config)
+    options = options_from(as_here(given), config)
+    typed = [*options.module_path, *filter(None, [_path(given["state_dir"]), options.run_dir])]
+    for warning in warnings(named, config.start, typed):
+        session.say(warning)
     if options.spins:
         session.say("warning: hook idle under a real clock: the modules will spin and use a whole core")
     # Late: this brings in trio, which no other command needs.

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from brokersim.host.trust import distrust_folder
 
 SCHEME = "local://"
 #: Longest path of a Unix socket in bytes: sun_path is 108 with its NUL.
 MAX_PATH = 107
+#: Sockets of ranks, and one that was being made (`connector.bind`).
+_SOCKET = re.compile(r"(local-|\.)\d+")
 ENVIRONMENT = ("BROKERSIM_URI", "FLUX_URI")
 #: What ``start --name`` takes: it becomes a folder's name, and stands where an address may.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
@@ -115,20 +121,39 @@ def candidate_sockets(environ: Mapping[str, str] = os.environ) -> Iterator[Path]
     """
     for folder in instance_folders(environ):
         try:
-            instances = sorted(folder.iterdir()) if _is_mine(folder) else []
+            instances = [] if distrust_folder(folder) else sorted(folder.iterdir())
         except OSError:
             continue
         for instance in instances:
             path = instance / "local-0"
-            if _is_mine(path) and path.is_socket():
+            if is_own_socket(path):
                 yield path
 
 
-def _is_mine(path: Path) -> bool:
+def is_own_socket(path: Path) -> bool:
+    """A socket of this user's, not a link to one."""
     try:
-        return path.lstat().st_uid == os.getuid()
+        found = path.lstat()
     except OSError:
         return False
+    return found.st_uid == os.getuid() and stat.S_ISSOCK(found.st_mode)
+
+
+def sweep(parent: Path) -> None:
+    """Removes what killed instances left: folders of this user with dead sockets of theirs and nothing else.
+
+    Nothing in them is followed, and nothing that is no such socket is deleted: a folder with a file in it stays.
+    """
+    for folder in parent.iterdir():
+        if distrust_folder(folder):
+            continue
+        left = list(folder.iterdir())
+        is_ours = left and all(_SOCKET.fullmatch(path.name) and is_own_socket(path) for path in left)
+        if is_ours and not any(is_alive(path) for path in left):
+            for path in left:
+                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def is_alive(path: Path) -> bool:

@@ -17,9 +17,10 @@ from typing import Protocol
 import attrs
 import trio
 
+from brokersim.host.trust import distrust_folder
 from brokersim.instance import Instance, Settings
 from brokersim.net.connector import Connector
-from brokersim.net.discovery import SCHEME, instance_folders, is_alive, name_of, socket_path
+from brokersim.net.discovery import SCHEME, instance_folders, is_alive, name_of, socket_path, sweep
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
 from brokersim.program import name_attributes, run
@@ -263,23 +264,31 @@ def _run_folder(options: StartOptions) -> Iterator[Path]:
 
 def _new_folder(name: str | None) -> Path:
     """A new folder for one instance, called ``name`` or drawn. Raises StartError, also for a name that is taken."""
-    failure: OSError | None = None
+    failures: list[str] = []
     for parent in instance_folders():
         try:
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if parent.stat().st_uid != os.getuid():
-                raise PermissionError(1, f"{parent} belongs to somebody else")
-            _sweep(parent)
-            folder = parent / (name or f"i{secrets.token_hex(3)}")
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
-            if name is not None:
-                raise StartError(_taken(name, folder)) from None
+            reason = distrust_folder(parent)
+            if not reason:
+                return _folder_in(parent, name)
         except OSError as error:
-            failure = error
-        else:
-            return folder
-    raise StartError(f"no folder for the sockets: {failure}")
+            reason = f"{parent}: {error.strerror}"
+        failures.append(reason)
+    raise StartError(
+        f"no folder for the sockets: {'; '.join(failures)}; give one of your own with --rundir or XDG_RUNTIME_DIR"
+    )
+
+
+def _folder_in(parent: Path, name: str | None) -> Path:
+    sweep(parent)
+    folder = parent / (name or f"i{secrets.token_hex(3)}")
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if name is not None:
+            raise StartError(_taken(name, folder)) from None
+        raise
+    return folder
 
 
 def _taken(name: str, folder: Path) -> str:
@@ -288,14 +297,6 @@ def _taken(name: str, folder: Path) -> str:
     return (
         f"{folder} is in the way: instance {name!r} is starting, or was killed while it did; remove it then"
     )
-
-
-def _sweep(parent: Path) -> None:
-    """Remove what instances that were killed left behind: folders whose socket nobody listens on."""
-    for folder in parent.iterdir():
-        path = folder / "local-0"
-        if path.is_socket() and not is_alive(path):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 @attrs.frozen(kw_only=True)
