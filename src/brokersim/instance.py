@@ -31,9 +31,9 @@ from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOTSUP, RequestError
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook, check_jobs, jobs_of
-from brokersim.reactor.actor import FAILURES
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel, Node
+from brokersim.reactor.interrupts import is_failure
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.reactor.run import Runner
 from brokersim.reactor.watchdog import watchdog
@@ -385,7 +385,9 @@ class Instance(Whole):
         try:
             with scope:
                 await fn()
-        except FAILURES as error:
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             self.runner.post(partial(failed, error))
 
     def start_background(self, fn: Callable[[], Awaitable[None]]) -> None:

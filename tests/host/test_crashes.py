@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brokersim.instance import Instance
-from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EIO, ENOSYS
+from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EIO, ENOSYS, RequestError
 from brokersim.reactor import loop, run
 from tests.host.live import live, refused, write
 
@@ -333,6 +333,78 @@ EXITING = """
     async def teardown(self):
         raise SystemExit(3)
 """
+
+
+INTERRUPTING = (
+    EXITING.replace("SystemExit(3)", "KeyboardInterrupt").replace("exit", "self.interrupt")
+    + """
+    def interrupt(self, *_):
+        raise KeyboardInterrupt
+
+    @request_handler("group")
+    @trio_task
+    async def group(self, msg):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.both, "sleep")
+            nursery.start_soon(self.both, "raise")
+
+    async def both(self, what):
+        await trio.sleep(10 if what == "sleep" else 0.1)
+        raise KeyboardInterrupt
+"""
+)
+
+
+@pytest.mark.parametrize("method", ["sync", "step", "task", "timer", "watcher", "blocking", "group"])
+def test_a_KeyboardInterrupt_of_a_modules_own_ends_it_and_not_the_instance(
+    tmp_path: Any, method: str
+) -> None:
+    path = write(tmp_path, "interrupting", INTERRUPTING)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path)
+        with refused(EHOSTUNREACH):
+            await instance.client().call(f"interrupting.{method}")
+        assert "KeyboardInterrupt" in instance.broker(0).log.lines()[-1] or method == "group"
+        assert instance.modules(0) == []
+
+    live(body)
+
+
+@pytest.mark.parametrize("where", ["", "def __init__(self, h): raise KeyboardInterrupt"])
+def test_a_KeyboardInterrupt_at_import_or_start_fails_the_load(tmp_path: Any, where: str) -> None:
+    path = write(tmp_path, "early", f"    {where or 'raise KeyboardInterrupt'}\n" + EXITING)
+
+    async def body(instance: Instance) -> None:
+        with pytest.raises(RequestError, match="KeyboardInterrupt"):
+            await instance.load(path)
+        assert instance.modules(0) == []
+
+    live(body)
+
+
+def test_the_terminals_interrupt_ends_the_program_whatever_runs(tmp_path: Any) -> None:
+    """Trio's handler raises it inside the module's code; it is no failure of the module."""
+    path = write(
+        tmp_path,
+        "busy",
+        """
+    @request_handler("go")
+    def go(self, msg):
+        import os, signal
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(10_000):
+            pass
+""",
+    )
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path)
+        await instance.client().call("busy.go")
+
+    with pytest.raises(BaseException) as caught:  # KeyboardInterrupt, or a group of it
+        live(body)
+    assert "KeyboardInterrupt" in repr(caught.value)
 
 
 @pytest.mark.parametrize("method", ["sync", "step", "task", "timer", "watcher", "blocking"])

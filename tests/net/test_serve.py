@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
@@ -10,14 +11,20 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from brokersim.net import serve
 from brokersim.net.client import Client
+from brokersim.net.discovery import is_alive
+from brokersim.net.last_resort import HELD, LastResort
 from brokersim.net.options import StartOptions
 from brokersim.net.serve import StartError, run_instance
+from brokersim.reactor.actor import Actor
+from brokersim.reactor.loop import Reactor
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -193,6 +200,90 @@ def test_a_pre_made_folder_for_the_sockets_is_refused_with_a_way_out(runtime, tm
     assert shell("exit 0", run_dir=tmp_path / "mine") == 0
     made.chmod(0o700)
     assert shell("exit 0") == 0
+
+
+# -- what will not end
+
+HOLDING = """
+import signal, time
+from brokersim.brokermod import BrokerModule, request_handler
+
+class Holding(BrokerModule):
+    @request_handler("catches")
+    def catches(self, msg):
+        while True:
+            try:
+                while True:
+                    time.sleep(0.001)
+            except BaseException:
+                pass
+
+    @request_handler("ignores")
+    def ignores(self, msg):
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("method", ["catches", "ignores"])
+@pytest.mark.parametrize("clock", ["real", "virtual"])
+def test_a_handler_that_lets_go_of_nothing_is_named_and_TERM_ends_the_process(
+    tmp_path, runtime, method, clock
+):
+    path = tmp_path / "holding.py"
+    path.write_text(HOLDING)
+    text = f"import sys; from brokersim.cli.main import main; sys.exit(main(['rpc', 'holding.{method}']))"
+    command = [sys.executable, "-c", text]
+    program = (
+        "import sys; from pathlib import Path; from brokersim.net.options import StartOptions;"
+        "from brokersim.net.serve import run_instance; run_instance(StartOptions(command=tuple(sys.argv[3:]),"
+        "modules=(sys.argv[1],), clock=sys.argv[2], attrs={'broker.handler-timeout': '0.2s'}))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(path), clock, *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert told.startswith("brokersim: module 'holding' has held the loop for")
+        assert "(holding.py:" in told and "TERM ends this process" in told
+        process.terminate()
+        assert "\nbrokersim: ended by force: module 'holding' has held" in f"\n{process.stderr.read()}"
+        assert process.wait(20) == HELD
+    assert not [path for path in runtime.rglob("local-*") if is_alive(path)]
+
+
+def test_a_loop_that_is_only_busy_is_nobodys_hold(tmp_path):
+    said: list[str] = []
+    reactor = Reactor()
+    last = LastResort(reactor, 0.01, said.append)
+    with last.watching():
+        for _ in range(200):
+            reactor.batches += 1
+            reactor.current = Actor()
+            threading.Event().wait(0.001)
+    assert said == []
+
+
+def test_TERM_stops_an_instance_in_good_order_while_the_last_resort_listens(detached, runtime):
+    _, pid = detached()
+    os.kill(pid, signal.SIGTERM)
+    assert gone(pid)
+    assert list((runtime / "brokersim").iterdir()) == []
+
+
+def test_a_command_that_ignores_TERM_is_waited_for_with_a_word(capfd, monkeypatch):
+    monkeypatch.setattr(serve, "_GRACE", 1.5)
+    program = (
+        "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (1, 15)]; print(1, flush=True); "
+    )
+    stop = "import os; os.kill(os.getppid(), 15); "
+    assert start(sys.executable, "-c", f"{program}{stop}time.sleep(60)") == 128 + 9
+    err = capfd.readouterr().err
+    assert re.search(
+        r"^brokersim: waiting for '.*' \(process \d+\), which ignores TERM and HUP", err, re.MULTILINE
+    )
 
 
 # -- detached

@@ -15,6 +15,7 @@ from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.ports import Home
 from brokersim.protocol.errnums import ECONNRESET, EINVAL, ETIMEDOUT, RequestError
 from brokersim.reactor.actor import FAILURES, Timer
+from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.reactor.loop import Reactor
 
 INIT, RUNNING, FINALIZING, EXITED = range(4)
@@ -238,7 +239,11 @@ def not_ready(name: str) -> str:
 
 
 def exit_errnum(error: BaseException) -> int:
-    """The errnum a module ends with: ValueError 22, OSError its own, anything else 104 (flux-core 0.88)."""
+    """The errnum a module ends with: ValueError 22, OSError its own, anything else 104 (flux-core 0.88).
+
+    Raises the terminal's ^C, with which no module ends.
+    """
+    pass_interrupt(error)
     if isinstance(error, ValueError):
         return EINVAL
     if isinstance(error, OSError) and error.errno:

@@ -23,6 +23,7 @@ from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
+from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Handler, Method, ignore
 
@@ -286,6 +287,7 @@ class Handle(Callee):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A callback raised: the module ends, the rest goes on."""
+        pass_interrupt(error)
         if self.module is not None:
             self.module.crashed(error, message)
         else:

@@ -20,7 +20,7 @@ from brokersim.host.flux_import import Program, flux_importable, is_flux
 from brokersim.host.handler_table import EMPTY_TABLE, HandlerTable
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOTSUP, RequestError
 from brokersim.protocol.quoting import quoted
-from brokersim.reactor.actor import FAILURES
+from brokersim.reactor.interrupts import is_failure
 
 _serial = itertools.count(1)
 #: Flux's names of modules that have another one here, in lists and counters.
@@ -195,7 +195,7 @@ def _import(path: Path) -> ModuleCode:
     except BaseException as error:
         for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[loaded]
-        if isinstance(error, RequestError) or not isinstance(error, FAILURES):
+        if isinstance(error, RequestError) or not is_failure(error):
             raise
         if isinstance(error, ImportError) and is_flux(error.name or ""):
             raise NeedsFlux(EINVAL, f"{path} raises at import: {describe(error)}") from error
@@ -233,7 +233,7 @@ def _find_class(names: dict[str, object], path: Path, module: str) -> type:
     raise RequestError(EINVAL, f"{path} must define exactly one subclass of BrokerModule, not {found}")
 
 
-def _is_ours(filename: str) -> bool:
+def is_ours(filename: str) -> bool:
     """A file of the package: an error that surfaced there came from the module's line that called it."""
     package = Path(__file__).parent.parent
     path = Path(filename)
@@ -243,7 +243,7 @@ def _is_ours(filename: str) -> bool:
 def describe(error: BaseException) -> str:
     """An exception as one line with the place it came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not _is_ours(frame.filename)] or frames
+    theirs = [frame for frame in frames if not is_ours(frame.filename)] or frames
     place = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"

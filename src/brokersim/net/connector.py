@@ -33,6 +33,7 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.protocol.wire import FrameDecoder, encode
+from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
 from brokersim.services.broker import Broker
@@ -403,6 +404,7 @@ class Connection(Endpoint):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A callback of this connection raised: a bug here, which costs this client its connection, no more."""
+        pass_interrupt(error)
         self._lose(f"{type(error).__name__}: {error}", ERR)
 
 

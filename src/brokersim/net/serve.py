@@ -21,6 +21,7 @@ from brokersim.host.trust import distrust_folder
 from brokersim.instance import Instance, Settings
 from brokersim.net.connector import Connector
 from brokersim.net.discovery import SCHEME, instance_folders, is_alive, name_of, socket_path, sweep
+from brokersim.net.last_resort import LastResort, note_slow_end
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
 from brokersim.program import name_attributes, run
@@ -37,6 +38,10 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 #: Seconds a command has to end once its instance was stopped.
 _GRACE = 5.0
+
+
+def _tell(text: str) -> None:
+    print(f"brokersim: {text}", file=sys.stderr, flush=True)
 
 
 class StartError(Exception):
@@ -144,8 +149,11 @@ async def _serve_instance(
         connector.listen()
     except OSError as error:
         raise StartError(str(error.strerror)) from None
+    last = LastResort(instance.reactor, instance.settings.watchdog or HANDLER_TIMEOUT, _tell)
+    last.before_end(connector.close)
     try:
-        return await _run_until_end(options, instance, connector, ready, watch)
+        with last.watching():
+            return await _run_until_end(options, instance, connector, ready, watch, last)
     except RequestError as error:
         raise StartError(error.text) from None
     finally:
@@ -162,19 +170,26 @@ def _shell() -> str:
 
 
 async def _run_until_end(
-    options: StartOptions, instance: Instance, connector: Connector, ready: int | None, watch: Watch | None
+    options: StartOptions,
+    instance: Instance,
+    connector: Connector,
+    ready: int | None,
+    watch: Watch | None,
+    last: LastResort,
 ) -> int:
     code = 0
     failure: StartError | None = None
     async with instance.running(), trio.open_nursery() as nursery:
         nursery.start_soon(connector.serve)
-        nursery.start_soon(_stop_on_signal, instance)
+        nursery.start_soon(_stop_on_signal, instance, last)
         if ready is not None:
             os.write(ready, f"{connector.uri}\n".encode())
             os.close(ready)
         elif options.command is not None or not options.detach:
             try:
-                code = await _run_command(options, instance, connector.uri, None if watch is None else 2)
+                code = await _run_command(
+                    options, instance, connector.uri, None if watch is None else 2, last
+                )
                 if watch is not None:
                     await watch.end()
             except StartError as error:
@@ -187,7 +202,9 @@ async def _run_until_end(
     return code
 
 
-async def _run_command(options: StartOptions, instance: Instance, uri: str, stdout: int | None) -> int:
+async def _run_command(
+    options: StartOptions, instance: Instance, uri: str, stdout: int | None, last: LastResort
+) -> int:
     """Run the command, or a shell, and return its exit code; it is ended when the instance is."""
     environment = {
         **os.environ,
@@ -209,8 +226,9 @@ async def _run_command(options: StartOptions, instance: Instance, uri: str, stdo
         process = await trio.lowlevel.open_process(list(command), env=environment, stdout=stdout)
     except OSError as error:
         raise StartError(f"cannot run {command[0]!r}: {error.strerror}") from None
+    last.before_end(process.kill)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_with_instance, instance, process)
+        nursery.start_soon(_end_with_instance, instance, process, command[0])
         code = await process.wait()
         nursery.cancel_scope.cancel()
     return code if code >= 0 else 128 - code
@@ -223,21 +241,23 @@ def _path_with_us() -> str:
     return path if ours in path.split(os.pathsep) else f"{path}{os.pathsep}{ours}"
 
 
-async def _end_with_instance(instance: Instance, process: trio.Process) -> None:
+async def _end_with_instance(instance: Instance, process: trio.Process, name: str) -> None:
     await instance.stopped.wait()
     # A shell ignores SIGTERM; what ignores both is killed, by a clock that runs in virtual time too.
     process.terminate()
     process.send_signal(signal.SIGHUP)
-    last = threading.Timer(_GRACE, process.kill)
-    last.start()
+    timers = [threading.Timer(_GRACE, process.kill), note_slow_end(process.pid, name, _GRACE, _tell)]
+    for timer in timers:
+        timer.start()
     try:
         await process.wait()
     finally:
-        last.cancel()
+        for timer in timers:
+            timer.cancel()
 
 
-async def _stop_on_signal(instance: Instance) -> None:
-    with trio.open_signal_receiver(*_SIGNALS) as signals:
+async def _stop_on_signal(instance: Instance, last: LastResort) -> None:
+    with trio.open_signal_receiver(*_SIGNALS) as signals, last.listening(signal.SIGTERM, signal.SIGHUP):
         async for number in signals:
             # The terminal sends ^C to the command inside as well; it decides whether that ends it.
             if number != signal.SIGINT or instance.stopped.is_set():

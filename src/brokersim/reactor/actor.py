@@ -22,9 +22,10 @@ class Interruption(BaseException):
     """Raised into a callback from outside, to end its module: no ``except Exception`` of it may swallow that."""
 
 
-#: What a callback raises that ends its module and nothing else. ``sys.exit`` in one is meant for the module alone;
-#: what remains (^C, a test's outcome, trio's cancellation) is no module's to keep.
-FAILURES = (Exception, SystemExit, Interruption)
+#: What a callback raises that ends its module and nothing else. ``sys.exit`` in one is meant for the module alone, and
+#: so is a KeyboardInterrupt of its own (the terminal's ^C goes on: `interrupts.pass_interrupt`, at each actor's end);
+#: what remains (a test's outcome, trio's cancellation) is no module's to keep.
+FAILURES = (Exception, SystemExit, KeyboardInterrupt, Interruption)
 
 
 class Timer:

@@ -14,6 +14,7 @@ from brokersim.host.handle import Handle
 from brokersim.host.loader import describe
 from brokersim.protocol.errnums import EIO
 from brokersim.protocol.message import REQUEST, Message
+from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.reactor.loop import Flood, Livelock
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Method
@@ -52,6 +53,7 @@ class BrokerEndpoint(Handle):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A service here or its task raised: our bug. Who asked is told, the log keeps it, the instance goes on."""
+        pass_interrupt(error)
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a nursery's wrapping says nothing
         if isinstance(error, Flood):
