@@ -111,6 +111,10 @@ class JobManager(JobQueries, RecordServices):
             "refused": self._ingest.refused,
             "eventlog_commits": machine.batch.commits,
             "eventlog_watches": len(self._info),
+            "max_jobid": machine.jobs.largest,
+            "journal": {"listeners": len(machine.journal)},
+            # Nothing is tidied up between jobs: their nodes are simulated.
+            "housekeeping": {"running": {}, "config": {"release-after": -1.0, "command": ""}},
         }
 
     def listed_figures(self) -> dict[str, object]:

@@ -39,6 +39,9 @@ class Journal:
             entry["R"] = job.R
         self._handle.respond(msg, entry)
 
+    def __len__(self) -> int:
+        return len(self._followers)
+
     def publish(self, job: Job, event: Event) -> None:
         """Send one event to all who follow."""
         if not self._followers:

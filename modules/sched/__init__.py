@@ -19,7 +19,7 @@ from brokersim.brokermod import (
 
 from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Change, Feasibility, Free, Prioritize
 from .options import duration_of, shape_option
-from .pool import Allocation, Pool, from_r, members, nodes_of
+from .pool import Allocation, Pool, from_r, members
 from .queue import JobQueue, Waiting
 from .request import to_request
 
@@ -35,10 +35,12 @@ class Sched(BrokerModule):
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
         try:
-            self._shape = shape_option(args, h.attr_get("resources"))
+            shape = shape_option(args, h.attr_get("resources"))
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
-        self._pool = Pool(self._shape)
+        #: Given as an argument, the shape is what there is, whatever the resource module says.
+        self._has_own_shape = bool(args)
+        self._pool = Pool(shape)
         self._queue = JobQueue()
         self._held: dict[int, Allocation] = {}
         self._peak = 0
@@ -59,14 +61,21 @@ class Sched(BrokerModule):
         change = response.unpack(Change)
         try:
             if change.resources is not None:
-                self._pool.down = set(range(self._shape.nodes)).difference(members(change.up))
-                self._pool.nodes = nodes_of(change.resources, self._shape.nodes)
+                self._begin(change)
                 return
             self._pool.down.update(members(change.down))
             self._pool.down.difference_update(members(change.up))
         except ValueError as error:
             self.log.error(f"resource.acquire: {error}")
         self._serve()
+
+    def _begin(self, change: Change) -> None:
+        if not self._has_own_shape:
+            self._pool = Pool.of(change.resources)
+        self._pool.down = set(range(len(self._pool.nodes.hosts))).difference(members(change.up))
+        for job, held in list(self._held.items()):  # told by a hello that came first
+            if not self._pool.hold(held):
+                del self._held[job]
 
     # -- joining the job manager
 
@@ -96,14 +105,13 @@ class Sched(BrokerModule):
         if self._pool.hold(held):
             self._held[job] = held
         else:
-            self.log.error(f"hello: job {job}: its resources are not free in {self._shape}")
+            self.log.error(f"hello: job {job}: its resources are not free")
 
     @request_handler("sched.renew", prefix=False)
     def renew(self, msg: Message) -> None:
         """A new job manager is there: forget what the old one asked for and say hello (ours, no answer)."""
-        down, nodes = self._pool.down, self._pool.nodes
-        self._pool = Pool(self._shape)
-        self._pool.down, self._pool.nodes = down, nodes
+        for held in self._held.values():
+            self._pool.free(held)
         self._queue = JobQueue()
         self._held = {}
         self._hello()
@@ -242,14 +250,13 @@ class Sched(BrokerModule):
 
     def stats(self) -> dict[str, object]:
         """Cores: all, held now, held at most; jobs: holding, waiting."""
-        cores = self._shape.nodes * self._shape.cores
         return {
-            "cores": {"all": cores, "allocated": self._cores_held(), "allocated_max": self._peak},
+            "cores": {"all": self._pool.cores, "allocated": self._cores_held(), "allocated_max": self._peak},
             "jobs": {"allocated": len(self._held), "waiting": len(self._queue)},
         }
 
     def _cores_held(self) -> int:
-        return self._shape.nodes * self._shape.cores - self._pool.free_cores
+        return self._pool.cores - self._pool.free_cores
 
     def _status(self) -> dict[str, Any]:
         return {"all": self._pool.all_r(), "down": self._pool.down_r(), "allocated": self._pool.allocated_r()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from brokersim.brokermod import Resources, hostlist, ranks
@@ -17,43 +17,64 @@ Allocation: TypeAlias = dict[int, tuple[int, int]]
 class Pool:
     """The free resources of one instance. First fit, lowest rank and lowest core first, so runs repeat."""
 
-    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "down", "free_cores", "free_gpus", "nodes",
-                 "shape")  # fmt: skip
+    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "cores", "down", "free_cores", "free_gpus",
+                 "nodes")  # fmt: skip
 
     def __init__(self, shape: Resources) -> None:
-        self.shape = shape
-        self._all = ((1 << shape.cores) - 1, (1 << shape.gpus) - 1)
-        self._cores = [self._all[0]] * shape.nodes
-        self._gpus = [self._all[1]] * shape.nodes
+        everything = ((1 << shape.cores) - 1, (1 << shape.gpus) - 1)
+        hosts = tuple(f"sim{node}" for node in range(shape.nodes))
+        self._begin([everything] * shape.nodes, Nodes(hosts))
+
+    @classmethod
+    def of(cls, r: Any) -> Pool:
+        """The pool of what an R has; a rank it leaves out has nothing. Raises ValueError if it isn't R version 1."""
+        there = from_r(r)
+        if not there:
+            raise ValueError("R has no node")
+        pool = cls.__new__(cls)
+        size = max(there) + 1
+        pool._begin([there.get(node, (0, 0)) for node in range(size)], nodes_of(r, sorted(there)))
+        return pool
+
+    def _begin(self, everything: list[tuple[int, int]], nodes: Nodes) -> None:
+        self._all = everything
+        self._cores = [cores for cores, _ in everything]
+        self._gpus = [gpus for _, gpus in everything]
         self._first = 0  # no node below it has a free core
         self._text: dict[int, str] = {}
         #: What nodes are called and which have which properties.
-        self.nodes = Nodes(tuple(f"sim{node}" for node in range(shape.nodes)))
+        self.nodes = nodes
         #: Nodes that may not be given out now (drained); they count for what could ever be.
         self.down: set[int] = set()
-        self.free_cores = shape.nodes * shape.cores
-        self.free_gpus = shape.nodes * shape.gpus
+        self.free_cores = self.cores = sum(cores.bit_count() for cores in self._cores)
+        self.free_gpus = sum(gpus.bit_count() for gpus in self._gpus)
+        self._skip_full()
 
     def impossible(self, request: Request) -> str:
         """Why the request could not be met even with everything free; ``""`` if it could.
 
         Raises ValueError for a constraint that is none.
         """
-        shape, there = self.shape, self.shape.nodes
-        such = ""
+        such, there = "", [node for node, held in enumerate(self._all) if held[0]]
         if request.constraint is not None:
-            there = len(matching(request.constraint, self.nodes))
-            such = " that match the constraint"
-        if request.nodes > there:
-            return f"unsatisfiable request: {request.nodes} nodes asked, {there} there{such}"
-        each = self._slots_free(self._all, request)
-        if (each if request.nodes else each * there) >= request.slots:
-            return ""
+            allowed = matching(request.constraint, self.nodes)
+            such, there = " that match the constraint", [node for node in there if node in allowed]
+        if request.nodes > len(there):
+            return f"unsatisfiable request: {request.nodes} nodes asked, {len(there)} there{such}"
+        each = [self._slots_free(node, self._all[node], request) for node in there]
+        if request.nodes:
+            enough = sum(slots >= request.slots for slots in each) >= request.nodes
+        else:
+            enough = sum(each) >= request.slots
+        return "" if enough else self._too_much(request, there, such)
+
+    def _too_much(self, request: Request, there: list[int], such: str) -> str:
         gpus = f" and {request.gpus} gpus" if request.gpus else ""
         where = f" on each of {request.nodes} nodes" if request.nodes else ""
+        largest = [max((self._all[node][kind].bit_count() for node in there), default=0) for kind in (0, 1)]
         return (
             f"unsatisfiable request: {request.slots} slots of {request.cores} cores{gpus}{where}; "
-            f"there are {there} nodes of {shape.cores} cores and {shape.gpus} gpus{such}"
+            f"there are {len(there)} nodes of {largest[0]} cores and {largest[1]} gpus{such}"
         )
 
     def allocate(self, request: Request) -> Allocation | None:
@@ -80,7 +101,7 @@ class Pool:
         """Mark as taken what a job already has; False, and nothing marked, if part of it isn't there or free."""
         for node, (cores, gpus) in allocation.items():
             if (
-                node >= self.shape.nodes
+                node >= len(self._all)
                 or self._cores[node] & cores != cores
                 or self._gpus[node] & gpus != gpus
             ):
@@ -91,8 +112,8 @@ class Pool:
 
     # -- choosing
 
-    def _slots_free(self, free: tuple[int, int], request: Request) -> int:
-        if request.exclusive and free != self._all:
+    def _slots_free(self, node: int, free: tuple[int, int], request: Request) -> int:
+        if request.exclusive and free != self._all[node]:
             return 0
         slots = free[0].bit_count() // request.cores
         return min(slots, free[1].bit_count() // request.gpus) if request.gpus else slots
@@ -100,10 +121,10 @@ class Pool:
     def _slots_on(self, node: int, request: Request) -> int:
         if node in self.down:
             return 0
-        return self._slots_free((self._cores[node], self._gpus[node]), request)
+        return self._slots_free(node, (self._cores[node], self._gpus[node]), request)
 
     def _candidates(self, request: Request) -> Iterable[int]:
-        there = range(self._first, self.shape.nodes)
+        there = range(self._first, len(self._all))
         if request.constraint is None:
             return there
         allowed = matching(request.constraint, self.nodes)
@@ -132,7 +153,7 @@ class Pool:
 
     def _take(self, node: int, slots: int, request: Request) -> tuple[int, int]:
         if request.exclusive:
-            taken = self._all
+            taken = self._all[node]
         else:
             taken = (
                 _lowest(self._cores[node], slots * request.cores),
@@ -146,7 +167,10 @@ class Pool:
         self._gpus[node] &= ~gpus
         self.free_cores -= cores.bit_count()
         self.free_gpus -= gpus.bit_count()
-        while self._first < self.shape.nodes and not self._cores[self._first]:
+        self._skip_full()
+
+    def _skip_full(self) -> None:
+        while self._first < len(self._all) and not self._cores[self._first]:
             self._first += 1
 
     # -- R (RFC 20)
@@ -181,17 +205,17 @@ class Pool:
 
     def all_r(self) -> dict[str, Any]:
         """R of every node there is."""
-        return self.to_r(dict.fromkeys(range(self.shape.nodes), self._all))
+        return self.to_r({node: held for node, held in enumerate(self._all) if held[0]})
 
     def down_r(self) -> dict[str, Any]:
         """R of the nodes that may not be given out."""
-        return self.to_r(dict.fromkeys(sorted(self.down), self._all))
+        return self.to_r({node: self._all[node] for node in sorted(self.down)})
 
     def allocated_r(self) -> dict[str, Any]:
         """R of what jobs hold now."""
-        cores, gpus = self._all
         held = {
-            node: (cores & ~self._cores[node], gpus & ~self._gpus[node]) for node in range(self.shape.nodes)
+            node: (cores & ~self._cores[node], gpus & ~self._gpus[node])
+            for node, (cores, gpus) in enumerate(self._all)
         }
         return self.to_r({node: masks for node, masks in held.items() if masks != (0, 0)})
 
@@ -266,16 +290,17 @@ def _bracket(ids: str) -> str:
     return f"[{ids}]" if "-" in ids or "," in ids else ids
 
 
-def nodes_of(r: Any, count: int) -> Nodes:
-    """Hosts and properties of an R of ``count`` nodes. Raises ValueError if it isn't R version 1 with so many hosts."""
+def nodes_of(r: Any, there: Sequence[int]) -> Nodes:
+    """Hosts and properties of an R that has these ranks. Raises ValueError if it does not name as many hosts."""
     try:
         execution = r["execution"]
-        hosts = tuple(host for text in execution["nodelist"] for host in hostlist.expand(text))
+        names = [host for text in execution.get("nodelist", ()) for host in hostlist.expand(text)]
         properties = {
             name: frozenset(members(ids)) for name, ids in (execution.get("properties") or {}).items()
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not R version 1: {error}") from None
-    if len(hosts) != count:
-        raise ValueError(f"R names {len(hosts)} hosts for {count} nodes")
-    return Nodes(hosts, properties)
+    if len(names) != len(there):
+        raise ValueError(f"R names {len(names)} hosts for {len(there)} nodes")
+    named = dict(zip(there, names, strict=True))
+    return Nodes(tuple(named.get(rank, "") for rank in range(there[-1] + 1)), properties)

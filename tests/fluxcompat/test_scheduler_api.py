@@ -107,10 +107,10 @@ def test_a_waiting_job_is_annotated_cancelled_and_forgotten(file: str) -> None:
         waiting = await submit(client, jobspec(cores=2))
         await instance.sleep(1)
         shown = await attributes(client, waiting)
-        await client.call("job-manager.raise", {"id": waiting, "type": "cancel"})
+        await client.call("job-manager.raise", {"id": waiting, "type": "cancel", "severity": 0})
         await outcome(client, waiting)
         stats = await client.call("fifo.stats-get")
-        await client.call("job-manager.raise", {"id": running, "type": "cancel"})
+        await client.call("job-manager.raise", {"id": running, "type": "cancel", "severity": 0})
         return shown, stats
 
     shown, stats = scheduled(file, test)

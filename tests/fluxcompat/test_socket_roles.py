@@ -149,17 +149,21 @@ def test_a_guest_cannot_submit_unsigned_nor_touch_or_read_the_owners_jobs(
     for topic, payload, text in (
         ("job-ingest.submit", unsigned, "only instance owner can use sign-type=none"),
         ("job-manager.raise", {"id": job, **CANCEL}, "guests can only raise exceptions on their own jobs"),
-        ("job-manager.kill", {"id": job, "signum": 15}, "guests can only send signals to their own jobs"),
+        ("job-manager.kill", {"id": job, "signum": 15}, "guests may only send signals to their own jobs"),
         (
             "job-manager.raiseall",
-            {"userid": 0, "states": 62, **CANCEL},
+            {"userid": 0, "states": 62, "dry_run": False, **CANCEL},
             "guests can only raise exceptions on their own jobs",
         ),
-        ("job-manager.killall", {"userid": 0, "signum": 9}, "guests can only send signals to their own jobs"),
+        (
+            "job-manager.killall",
+            {"userid": 0, "signum": 9, "dry_run": True},
+            "guests can only kill their own jobs",
+        ),
         (
             "job-manager.urgency",
             {"id": job, "urgency": 0},
-            "guests can only adjust the urgency of their own jobs",
+            "guests can only reprioritize their own jobs",
         ),
         ("job-info.lookup", {"id": job, "keys": ["jobspec"]}, "guests can only read their own jobs"),
     ):

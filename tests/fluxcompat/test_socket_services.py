@@ -99,10 +99,10 @@ def test_errnums_and_texts_of_what_is_not_there(client: MinimalClient) -> None:
 @pytest.mark.parametrize(
     ("topic", "errnum"),
     [
-        ("shutdown.start", 38), ("job-manager.purge", 38), ("job-manager.update", 38), ("job-manager.memo", 38),
-        ("job-manager.jobtap", 38), ("job-manager.housekeeping-kill", 38), ("kvs.fence", 38), ("rexec.attach", 38),
+        ("shutdown.start", 38),
+        ("job-manager.housekeeping-kill", 38), ("kvs.fence", 38), ("rexec.attach", 38),
         ("sdexec.exec", 38), ("groups.join", 38), ("overlay.disconnect-subtree", 38), ("state-machine.monitor", 38),
-        ("resource.reload", 38), ("resource.topo-put", 38), ("connector-local.stats-get", 38),
+        ("resource.topo-put", 38), ("connector-local.stats-get", 38),
     ],
 )  # fmt: skip
 def test_what_is_absent_is_answered_with_its_errnum(client: MinimalClient, topic: str, errnum: int) -> None:

@@ -278,7 +278,7 @@ def test_cancel_ends_a_real_command_and_what_it_started(tmp_path):
         return await outcome(client, job), [int(pid) for pid in note.read_text().split()]
 
     answer, pids = in_instance(test, clock="real")
-    assert answer["errstr"] == "Fatal exception type=cancel"
+    assert answer["errstr"] == "Fatal exception type=cancel "
     assert answer["status"] == 128 + signal.SIGTERM << 8
     for pid in pids:
         assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
@@ -358,7 +358,7 @@ def test_a_simulated_job_is_ended_by_its_limit_and_by_a_signal():
 
     (limited, signalled), now = in_instance(test)
     assert limited["errstr"].startswith("Fatal exception type=timeout")
-    assert (signalled["status"], signalled["errstr"]) == (9, "task(s) killed by signal 9")
+    assert (signalled["status"], signalled["errstr"]) == (9, "job shell Killed")
     assert now < 10
 
 
@@ -370,7 +370,7 @@ def test_an_output_rate_appends_that_many_lines_and_each_costs_one_commit_of_two
         before = list(kvs.counts)
         await instance.sleep(1000)
         moved = [after - start for after, start in zip(kvs.counts, before, strict=True)]
-        await client.call("job-manager.raise", {"id": job, "type": "cancel"})
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
         await outcome(client, job)
         return moved, output_of(await log_of(client, job, "guest.output")).count("\n")
 
@@ -414,7 +414,7 @@ def test_a_job_cancelled_while_its_shell_comes_up_ends_as_killed():
     async def test(instance, client):
         job = await submit(client, jobspec(duration=100))
         await instance.sleep(0.008)
-        await client.call("job-manager.raise", {"id": job, "type": "cancel"})
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
         return await outcome(client, job), await names_of(client, job, "guest.exec.eventlog")
 
     answer, names = in_instance(test)

@@ -100,6 +100,6 @@ def test_a_job_runs_on_the_nodes_its_constraint_allows_and_fails_where_there_are
     errors, ranks = in_instance(test, resources="4x4")
     assert ranks == "2-3"
     assert errors[0] == ""
-    none = "1 slots of 1 cores; there are 0 nodes of 4 cores and 0 gpus that match the constraint"
+    none = "1 slots of 1 cores; there are 0 nodes of 0 cores and 0 gpus that match the constraint"
     assert errors[1:3] == [f"Fatal exception type=alloc unsatisfiable request: {none}"] * 2
     assert errors[3].startswith("Fatal exception type=alloc unknown constraint operator: colour")

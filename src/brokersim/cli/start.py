@@ -37,7 +37,7 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 )
 @click.option("-s", "--test-size", "size", type=int, metavar="N", help="number of brokers  [1]")
 @click.option("-k", "--fanout", metavar="K", help="fan-out of the tree (kary:K)  [2]")
-@click.option("-m", "--modules", metavar="LIST|none", help="load these, in this order  [all eight]")
+@click.option("-m", "--modules", metavar="LIST|none", help="load these, in this order  [all shipped]")
 @click.option("-M", "--module-path", multiple=True, metavar="DIR", help="search here first")
 @click.option("--clock", metavar="KIND", help="real, virtual or real*N  [real]")
 @click.option("--seed", type=int, metavar="N", help="of everything random  [today's date]")

@@ -10,7 +10,6 @@ from brokersim.services import (
     log,
     module,
     overlay,
-    resource,
     rexec,
     service,
     state,
@@ -19,9 +18,7 @@ from brokersim.services.broker import Broker
 from brokersim.services.endpoint import BrokerEndpoint, Table
 
 TABLE: Table = {
-    topic: entry
-    for part in (attr, event, log, module, resource, service, state)
-    for topic, entry in part.TABLE.items()
+    topic: entry for part in (attr, event, log, module, service, state) for topic, entry in part.TABLE.items()
 }
 #: Their service names, each once.
 NAMES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
 
-from brokersim.protocol.errnums import EEXIST, EINVAL, RequestError
-from brokersim.protocol.ranks import format_ranks, parse_ranks
+from brokersim.brokermod import RequestError, errnums, hostlist, ranks
 
 #: How a drain of nodes that are drained already is meant.
 _MODES: Final = ("", "update", "overwrite", "force-overwrite")
-_HOSTS: Final = re.compile(r"sim(\d{1,7}|\[[0-9,-]+\])(,|$)")
+_IDS: Final = re.compile(r"[\[\]0-9,\- ]*")
 
 
 @attrs.frozen
@@ -25,12 +24,12 @@ class Drained:
 
 
 class DrainSet:
-    """The drained ones of ``nodes`` nodes. A drained node gets no more jobs; those it runs go on."""
+    """The drained ones of some nodes, by rank. A drained node gets no more jobs; those it runs go on."""
 
-    __slots__ = ("_drained", "_nodes")
+    __slots__ = ("_drained", "_hosts")
 
-    def __init__(self, nodes: int) -> None:
-        self._nodes = nodes
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._hosts = tuple(hosts)
         self._drained: dict[int, Drained] = {}
 
     def nodes(self) -> list[int]:
@@ -38,14 +37,27 @@ class DrainSet:
         return sorted(self._drained)
 
     def targets(self, text: str) -> list[int]:
-        """The nodes meant by ranks (``0-3``) or names (``sim[0-3]``). Raises RequestError(EINVAL)."""
+        """The nodes meant by ranks (``0-3``) or host names. Raises RequestError(EINVAL)."""
+        if not text.strip():
+            raise RequestError(errnums.EINVAL, "idset is empty")
         try:
-            found = parse_ranks(_ranks_of(text), self._nodes)
+            if _IDS.fullmatch(text) or text == ranks.ALL:
+                return ranks.parse_ranks(text, len(self._hosts))
+            return self._named(text)
         except ValueError as error:
-            raise RequestError(EINVAL, str(error)) from None
-        if not found:
-            raise RequestError(EINVAL, "idset is empty")
-        return found
+            raise RequestError(errnums.EINVAL, str(error)) from None
+
+    def _named(self, text: str) -> list[int]:
+        wanted = hostlist.expand(text)
+        missing = sorted(set(wanted).difference(self._hosts))
+        if missing:
+            raise ValueError(f"unknown host {hostlist.compress(missing)}")
+        names = set(wanted)
+        return [rank for rank, host in enumerate(self._hosts) if host in names]
+
+    def nodelist(self, nodes: Iterable[int]) -> str:
+        """The names of nodes: ``sim0``, ``sim[0,2-3]``."""
+        return hostlist.compress([self._hosts[node] for node in nodes])
 
     def drain(self, targets: Iterable[int], now: float, reason: str | None, mode: str = "") -> list[int]:
         """Drain nodes; those that were not drained before.
@@ -54,11 +66,13 @@ class DrainSet:
         alone, ``overwrite`` gives them the new reason, ``force-overwrite`` the new time as well.
         """
         if mode not in _MODES:
-            raise RequestError(EINVAL, "Invalid mode specified")
+            raise RequestError(errnums.EINVAL, "Invalid mode specified")
         wanted = list(targets)
         kept = [node for node in wanted if (old := self._drained.get(node)) and old.reason is not None]
         if kept and not mode:
-            raise RequestError(EEXIST, f"rank{_plural(kept)} {format_ranks(kept)} already drained")
+            raise RequestError(
+                errnums.EEXIST, f"rank{_plural(kept)} {ranks.format_ranks(kept)} already drained"
+            )
         fresh = [node for node in wanted if node not in self._drained]
         for node in wanted:
             old = self._drained.get(node)
@@ -69,14 +83,15 @@ class DrainSet:
         return fresh
 
     def undrain(self, targets: Iterable[int], mode: str = "") -> list[int]:
-        """Undrain nodes; those that were drained. All must be, unless ``mode`` is ``force``. Raises RequestError."""
-        if mode not in ("", "force"):
-            raise RequestError(EINVAL, f"invalid undrain mode '{mode}' specified")
+        """Undrain nodes; those that were drained. Without ``mode`` all must be. Raises RequestError."""
+        if mode not in _MODES:
+            raise RequestError(errnums.EINVAL, f"invalid undrain mode '{mode:.40}' specified")
         wanted = list(targets)
         others = [node for node in wanted if node not in self._drained]
         if others and not mode:
-            ids = format_ranks(others)
-            raise RequestError(EINVAL, f"{nodelist(others)} (rank{_plural(others)} {ids}) not drained")
+            raise RequestError(
+                errnums.EEXIST, f"rank{_plural(others)} {ranks.format_ranks(others)} not drained"
+            )
         return [node for node in wanted if self._drained.pop(node, None) is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,26 +100,9 @@ class DrainSet:
         for node in self.nodes():
             groups.setdefault(self._drained[node], []).append(node)
         return {
-            format_ranks(nodes): {"timestamp": one.since, "reason": one.reason or ""}
+            ranks.format_ranks(nodes): {"timestamp": one.since, "reason": one.reason or ""}
             for one, nodes in groups.items()
         }
-
-
-def nodelist(nodes: Iterable[int]) -> str:
-    """The names of simulated nodes: ``sim0``, ``sim[0,2-3]``."""
-    ids = format_ranks(nodes)
-    return f"sim[{ids}]" if "," in ids or "-" in ids else f"sim{ids}"
-
-
-def _ranks_of(text: str) -> str:
-    """``sim[0-2],sim5`` as ranks; ranks as they are."""
-    if not text.strip():
-        raise ValueError("idset is empty")
-    if not text.startswith("sim"):
-        return text
-    if not re.fullmatch(f"({_HOSTS.pattern})+", text):
-        raise ValueError(f"not a list of hosts: {text!r:.60}; give sim0, sim[0-3] or ranks")
-    return ",".join(found.group(1).strip("[]") for found in _HOSTS.finditer(text))
 
 
 def _plural(nodes: list[int]) -> str:

@@ -1,0 +1,285 @@
+"""Knows the requests of the resource service: what there is, what is drained, who schedules it; not who gets it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.brokermod import (
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    ranks,
+    request_handler,
+    treeobj,
+)
+
+from .drainset import DrainSet
+from .inventory import check_r, configured_r, present, simulated_r
+from .log import ResourceLog
+from .messages import Cancel, ConfigReload, DrainArgs, Expiration, Reload, WaitUp
+
+R_KEY: Final = "resource.R"
+#: Arguments of flux-core's module that ask for what is never done here: comparing R with hardware, cutting the log.
+KNOWN_ARGS: Final = frozenset({"noverify", "notruncate", "monitor-force-up"})
+
+
+class ResourceModule(BrokerModule):
+    """The nodes of the instance (RFC 28). All are simulated and up; a drained one gets no more jobs.
+
+    R is what the KVS has as ``resource.R``, else the configuration's ``resource.config``, else the instance's.
+    """
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        for arg in args:
+            if arg.partition("=")[0] not in KNOWN_ARGS and not arg.startswith("journal-max="):
+                known = ", ".join(sorted(KNOWN_ARGS))
+                raise RequestError(
+                    errnums.EINVAL, f"module {self.name!r}: unknown argument {arg!r}; there are {known}"
+                )
+        self._scheduler: Message | None = None
+        self._log = ResourceLog(h)
+        self._excluded: list[int] = []
+        try:
+            self._define(self._own_r())
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+
+    def _own_r(self) -> dict[str, Any]:
+        entries = self.handle.conf_get("resource.config")
+        if entries:
+            return configured_r(entries)
+        asked = self.handle.attr_get
+        return simulated_r(asked("resources"), asked("hostlist"), asked("clock"))
+
+    def _define(self, r: dict[str, Any]) -> None:
+        self._hosts = check_r(r)
+        self._r = r
+        self._drained = DrainSet(self._hosts)
+
+    async def ready(self) -> None:
+        """Read what the KVS has of an earlier life: R and which nodes were drained."""
+        if self.handle.rank:
+            return
+        stored = await self._stored(R_KEY)
+        if stored:
+            try:
+                self._define(msgspec.json.decode(stored))
+            except (ValueError, msgspec.DecodeError) as error:
+                self.log.error(f"{R_KEY}: {error}; it is not used")
+        self._exclude(self.handle.conf_get("resource.exclude") or "")
+        for event in self._log.restore(await self._stored(self._log.KEY)):
+            self._replay(event)
+        self._log.begin(self._r, ranks.format_ranks(self._there()), self._drained.nodelist(self._there()))
+
+    async def _stored(self, key: str) -> bytes:
+        try:
+            answer = await self.handle.call("kvs.lookup", {"key": key, "namespace": "primary", "flags": 0})
+        except RequestError as error:
+            if error.errno in (errnums.ENOENT, errnums.ENOSYS):
+                return b""
+            raise
+        return treeobj.val_bytes(answer["val"])
+
+    def _replay(self, event: dict[str, Any]) -> None:
+        context = event.get("context", {})
+        try:
+            targets = [node for node in self._drained.targets(context["idset"]) if self._hosts[node]]
+            if event["name"] == "drain":
+                self._drained.drain(targets, event["timestamp"], context.get("reason"), "force-overwrite")
+            elif event["name"] == "undrain":
+                self._drained.undrain(targets, "update")
+        except (RequestError, LookupError, TypeError):
+            self.log.debug(f"event {event['name']} of another inventory is not replayed")
+
+    def _exclude(self, text: str) -> None:
+        self._excluded = self._drained.targets(text) if text else []
+
+    def _there(self) -> list[int]:
+        return present(self._hosts)
+
+    def _up(self) -> list[int]:
+        return sorted(set(self._there()).difference(self._drained.nodes(), self._excluded))
+
+    def stats(self) -> dict[str, object]:
+        """How many nodes there are and may be used."""
+        return {"nodes": len(self._there()), "up": len(self._up())}
+
+    def _rank_0_only(self) -> None:
+        if self.handle.rank:
+            raise RequestError(errnums.EPROTO, "this RPC only works on rank 0")
+
+    # -- what there is
+
+    @request_handler("status", allow_guest=True)
+    def status(self, msg: Message) -> None:
+        """All resources, and which of their nodes are drained, since when and why; none is ever offline here."""
+        self._rank_0_only()
+        answer = {
+            "R": self._r,
+            "drain": self._drained.to_dict(),
+            "online": ranks.format_ranks(self._there()),
+            "offline": "",
+            "exclude": ranks.format_ranks(self._excluded),
+            "torpid": "",
+        }
+        self.handle.respond(msg, answer)
+
+    @request_handler("sched-status", allow_guest=True)
+    def sched_status(self, msg: Message) -> None:
+        """What the scheduler knows of the resources."""
+        self.handle.request("sched.resource-status", None, self._pass_on, msg)
+
+    def _pass_on(self, response: Message, msg: Message) -> None:
+        if response.errnum:
+            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
+        else:
+            self.handle.respond(msg, response.payload)
+
+    @request_handler("get")
+    def get(self, msg: Message) -> None:
+        """R."""
+        self.handle.respond(msg, self._r)
+
+    @request_handler("monitor-waitup")
+    def waitup(self, msg: Message) -> None:
+        """Answered when so many brokers are up: all are."""
+        self._rank_0_only()
+        if not 0 <= msg.unpack(WaitUp).up <= self.handle.size:
+            raise RequestError(errnums.EPROTO, "up value is out of range")
+        self.handle.respond(msg)
+
+    # -- the scheduler
+
+    @request_handler("acquire")
+    def acquire(self, msg: Message) -> None:
+        """A scheduler takes the resources: R and who is ``up``, then what went ``down`` and ``up`` (RFC 28)."""
+        self._rank_0_only()
+        if not msg.is_streaming:
+            raise RequestError(errnums.EPROTO, "resource.acquire must be a streaming request")
+        if self._scheduler is not None:
+            raise RequestError(errno.EBUSY, "resource.acquire: a scheduler has the resources already")
+        self._scheduler = msg
+        self.handle.respond(msg, {"resources": self._r, "up": ranks.format_ranks(self._up())})
+
+    @request_handler("acquire-cancel")
+    def acquire_cancel(self, msg: Message) -> None:
+        """The scheduler gives the resources back; not answered."""
+        wish = msg.unpack(Cancel)
+        held = self._scheduler
+        if held is not None and (held.sender, held.matchtag) == (msg.sender, wish.matchtag):
+            self._scheduler = None
+            self.handle.respond_error(held, errnums.ENODATA)
+
+    @request_handler("disconnect", allow_guest=True)
+    def disconnect(self, msg: Message) -> None:
+        """A client went, maybe the scheduler."""
+        if self._scheduler is not None and self._scheduler.sender == msg.sender:
+            self._scheduler = None
+        self._log.leave(msg.sender)
+
+    def _tell(self, before: list[int]) -> None:
+        """Tell the scheduler which nodes came and went since ``before``."""
+        now = self._up()
+        down, up = sorted(set(before).difference(now)), sorted(set(now).difference(before))
+        change = {name: ranks.format_ranks(ids) for name, ids in (("down", down), ("up", up)) if ids}
+        if self._scheduler is not None and change:
+            self.handle.respond(self._scheduler, change)
+
+    # -- draining
+
+    @request_handler("drain")
+    def drain(self, msg: Message) -> None:
+        """No more jobs for these nodes; what they run goes on."""
+        self._rank_0_only()
+        args = msg.unpack(DrainArgs)
+        targets, before, now = self._targets(args.targets), self._up(), self.handle.time()
+        self._drained.drain(targets, now, args.reason, args.mode)
+        self._tell(before)
+        self._post(msg, "drain", targets, args, now)
+
+    @request_handler("undrain")
+    def undrain(self, msg: Message) -> None:
+        """They may be used again."""
+        self._rank_0_only()
+        args = msg.unpack(DrainArgs)
+        targets, before = self._targets(args.targets), self._up()
+        self._drained.undrain(targets, args.mode)
+        self._tell(before)
+        self._post(msg, "undrain", targets, args, self.handle.time())
+
+    def _targets(self, text: str) -> list[int]:
+        return [node for node in self._drained.targets(text) if self._hosts[node]]
+
+    def _post(self, msg: Message, name: str, targets: list[int], args: DrainArgs, now: float) -> None:
+        overwrite = {"overwrite": 1, "force-overwrite": 2}.get(args.mode, 0)
+        ids, nodes = ranks.format_ranks(targets), self._drained.nodelist(targets)
+        context: dict[str, Any] = {"idset": ids, "nodelist": nodes, "overwrite": overwrite}
+        if args.reason is not None:
+            context["reason"] = args.reason
+        self._log.post(now, name, context, msg)
+        self.log.info(f"{name} idset={ids} nodelist={nodes} overwrite={overwrite} reason={args.reason or ''}")
+
+    # -- other resources
+
+    @request_handler("reload")
+    async def reload(self, msg: Message) -> None:
+        """Other resources, from a file with R; while no scheduler has those there are."""
+        if self.handle.rank:
+            raise RequestError(errnums.ENOSYS, "resource.reload is only available on rank 0")
+        wish = msg.unpack(Reload)
+        if wish.xml:
+            raise RequestError(
+                errnums.ENOSYS, "resource.reload: hwloc XML is not read here; give a file with R"
+            )
+        try:
+            r = msgspec.json.decode(Path(wish.path).read_bytes())
+            check_r(r)
+        except (OSError, ValueError) as error:
+            raise RequestError(errnums.EINVAL, f"{wish.path}: {error}") from None
+        if self._scheduler is not None:
+            raise RequestError(errno.EBUSY, "resources are busy (unload scheduler?)")
+        put = {"key": R_KEY, "flags": 0, "dirent": treeobj.val(msgspec.json.encode(r))}
+        await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [put]})
+        self._define(r)
+        self._log.define(self.handle.time(), "reload", r)
+        self.handle.respond(msg)
+
+    @request_handler("expiration-update")
+    def expiration_update(self, msg: Message) -> None:
+        """A new end of all resources, in seconds since the epoch; the scheduler is told."""
+        expiration = msg.unpack(Expiration).expiration
+        execution = {**self._r["execution"], "expiration": expiration}
+        self._r = {**self._r, "execution": execution}
+        if self._scheduler is not None:
+            self.handle.respond(self._scheduler, {"expiration": expiration})
+        self._log.post(self.handle.time(), "resource-update", {"expiration": expiration}, msg)
+
+    @request_handler("config-reload")
+    def config_reload(self, msg: Message) -> None:
+        """A new configuration: ``resource.exclude`` counts at once, the rest when the module is loaded again."""
+        conf = msg.unpack(ConfigReload).resource
+        before = self._up()
+        self._exclude(str(conf.get("exclude") or ""))
+        self._tell(before)
+        self.handle.respond(msg)
+
+    # -- the log
+
+    @request_handler("journal")
+    def journal(self, msg: Message) -> None:
+        """The log of resources so far and from now on."""
+        if not msg.is_streaming:
+            raise RequestError(errnums.EPROTO, "journal requires streaming RPC flag")
+        self._log.follow(msg)
+
+    @request_handler("journal-cancel")
+    def journal_cancel(self, msg: Message) -> None:
+        """End such a stream; not answered itself."""
+        self._log.cancel(msg.sender, msg.unpack(Cancel).matchtag)

@@ -1,0 +1,117 @@
+"""Knows the log of resources (RFC 28): what is kept in the KVS, and who follows it; not what its events mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from brokersim.brokermod import Handle, Message, errnums, treeobj
+
+Event: TypeAlias = dict[str, Any]
+#: Events remembered; older ones stand in the KVS only.
+EVENTS_MAX: Final = 100_000
+_APPEND: Final = 32
+_BATCH: Final = 100
+
+
+class ResourceLog:
+    """Events in memory and, those that are kept, in the KVS; without a KVS only in memory."""
+
+    KEY: Final = "resource.eventlog"
+
+    __slots__ = ("_events", "_followers", "_handle", "_r")
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._events: list[Event] = []
+        self._followers: list[Message] = []
+        self._r: dict[str, Any] = {}
+
+    def restore(self, log: bytes) -> list[Event]:
+        """Take in what the KVS has; its events."""
+        for line in log.splitlines():
+            try:
+                event = msgspec.json.decode(line)
+            except msgspec.DecodeError:
+                continue  # half a line is of a life that ended in between
+            if isinstance(event, dict) and {"timestamp", "name"} <= event.keys():
+                self._events.append(event)
+        return list(self._events)
+
+    def begin(self, r: dict[str, Any], online: str, nodelist: str) -> None:
+        """A new life, which is not kept: that nodes are there, then which."""
+        now = self._handle.time()
+        self._add({"timestamp": now, "name": "restart", "context": {
+            "ranks": online, "online": online, "nodelist": nodelist}})  # fmt: skip
+        self.define(now, "configuration", r)
+
+    def define(self, now: float, method: str, r: dict[str, Any]) -> None:
+        """The resources are others."""
+        self._r = r
+        self._add({"timestamp": now, "name": "resource-define", "context": {"method": method}})
+
+    def post(self, now: float, name: str, context: dict[str, Any], msg: Message) -> None:
+        """An event that is kept; ``msg`` is answered when it is."""
+        event = {"timestamp": now, "name": name, "context": context}
+        line = msgspec.json.encode(event) + b"\n"
+        operation = {"key": self.KEY, "flags": _APPEND, "dirent": treeobj.val(line)}
+        commit = {"namespace": "primary", "flags": 0, "ops": [operation]}
+        self._handle.request("kvs.commit", commit, self._posted, (msg, event))
+
+    def _posted(self, response: Message, arg: tuple[Message, Event]) -> None:
+        msg, event = arg
+        if response.errnum not in (0, errnums.ENOSYS):
+            self._handle.respond_error(msg, response.errnum, response.payload_str or "")
+            return
+        self._handle.respond(msg)
+        self._add(event)
+
+    def _add(self, event: Event) -> None:
+        self._events.append(event)
+        del self._events[:-EVENTS_MAX]
+        for msg in self._followers:
+            self._send(msg, [event])
+
+    # -- who follows
+
+    def follow(self, msg: Message) -> None:
+        """All events so far, an empty answer, then each as it comes."""
+        for batch in self._batches():
+            self._send(msg, batch)
+        self._handle.respond(msg, {"events": []})
+        self._followers.append(msg)
+
+    def _batches(self) -> Iterable[list[Event]]:
+        """R goes out with the event that defines it, which so stands alone."""
+        batch: list[Event] = []
+        for event in self._events:
+            if event["name"] == "resource-define":
+                yield batch
+                yield [event]
+                batch = []
+                continue
+            batch.append(event)
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
+        yield batch
+
+    def _send(self, msg: Message, events: list[Event]) -> None:
+        if not events:
+            return
+        defines = events[0]["name"] == "resource-define"
+        self._handle.respond(msg, {"events": events, **({"R": self._r} if defines else {})})
+
+    def leave(self, sender: str) -> None:
+        """A client went."""
+        self._followers = [msg for msg in self._followers if msg.sender != sender]
+
+    def cancel(self, sender: str, matchtag: int) -> None:
+        """End one stream on its client's wish."""
+        for msg in self._followers:
+            if (msg.sender, msg.matchtag) == (sender, matchtag):
+                self._followers.remove(msg)
+                self._handle.respond_error(msg, errnums.ENODATA)
+                return

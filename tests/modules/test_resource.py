@@ -1,0 +1,136 @@
+"""The resource module: where its R comes from, what it remembers, what schedulers make of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from brokersim.brokermod import RequestError, treeobj
+from modules.resource.inventory import check_r, configured_r, simulated_r
+from tests.modules.job_harness import attributes, in_instance, jobspec, outcome, submit
+
+R = {
+    "version": 1,
+    "execution": {
+        "R_lite": [
+            {"rank": "0-1", "children": {"core": "0-1"}},
+            {"rank": "3", "children": {"core": "0-7", "gpu": "0"}},
+        ],
+        "nodelist": ["fake[0-1],big"],
+        "properties": {"fat": "3"},
+        "starttime": 0.0,
+        "expiration": 0.0,
+    },
+}
+
+
+def test_hosts_stand_at_their_ranks_and_what_is_no_r_is_named():
+    assert check_r(R) == ("fake0", "fake1", "", "big")
+    for broken, says in (
+        ({}, "not R version 1"),
+        ({**R, "version": 2}, "not R version 1"),
+        ({"version": 1, "execution": {"R_lite": [], "nodelist": []}}, "at least one node"),
+        ({"version": 1, "execution": {**R["execution"], "nodelist": ["a"]}}, "names 1 hosts for 3 nodes"),
+        ({"version": 1, "execution": {"R_lite": [{"rank": "x"}], "nodelist": []}}, "not a set of ranks"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            check_r(broken)
+
+
+def test_simulated_nodes_are_called_as_the_brokers_where_there_are_as_many():
+    assert check_r(simulated_r("3x2", "node[7-9]", "virtual")) == ("node7", "node8", "node9")
+    assert check_r(simulated_r("3x2", "sim0", "virtual")) == ("sim0", "sim1", "sim2")
+    assert check_r(simulated_r(None, "sim0", "virtual")) == ("sim0",), "the same bytes on every host"
+
+
+def test_configured_resources_add_up_by_host():
+    r = configured_r([
+        {"hosts": "n[0-2]", "cores": "0-3", "properties": ["all"]},
+        {"hosts": "n1", "gpus": "0-1", "properties": ["gpu"]},
+    ])  # fmt: skip
+    assert check_r(r) == ("n0", "n1", "n2")
+    assert r["execution"]["R_lite"][1]["children"] == {"core": "0-3", "gpu": "0-1"}
+    assert r["execution"]["properties"] == {"all": "0-2", "gpu": "1"}
+    with pytest.raises(ValueError, match=r"resource\.config: .*hosts"):
+        configured_r([{"cores": "0"}])
+
+
+async def reload_with(instance, client, r):
+    """Other resources, as Flux's tests give them: R in the KVS, the scheduler away meanwhile."""
+    put = {"key": "resource.R", "flags": 0, "dirent": treeobj.val(json.dumps(r).encode())}
+    await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [put]})
+    await instance.remove("sched")
+    await instance.remove("resource")
+    await instance.load("resource", "noverify")
+    await instance.load("sched")
+
+
+def test_r_in_the_kvs_is_what_the_module_has_when_it_is_loaded_again_and_jobs_get_it():
+    async def test(instance, client):
+        await reload_with(instance, client, R)
+        fat = await submit(client, jobspec(cores=6, constraints={"properties": ["fat"]}))
+        spread = await submit(client, jobspec(nodes=3, cores=2))
+        told = [(await outcome(client, job))["success"] for job in (fat, spread)]
+        status = (await client.call("resource.status"))["online"]
+        return told, [await attributes(client, job) for job in (fat, spread)], status
+
+    told, (fat, spread), online = in_instance(test)
+    assert told == [True, True]
+    assert (fat["ranks"], fat["nodelist"]) == ("3", "big")
+    assert (spread["ranks"], spread["nodelist"]) == ("0-1,3", "fake[0-1],big")
+    assert online == "0-1,3"
+
+
+def test_drained_nodes_are_drained_in_the_next_life_of_the_module():
+    async def test(instance, client):
+        await client.call("resource.drain", {"targets": "1-2", "reason": "fans"})
+        await client.call("resource.undrain", {"targets": "2"})
+        before = (await client.call("resource.status"))["drain"]
+        await instance.remove("sched")
+        await instance.remove("resource")
+        await instance.load("resource")
+        await instance.load("sched")
+        down = (await client.call("resource.sched-status"))["down"]["execution"]["R_lite"]
+        return before, (await client.call("resource.status"))["drain"], down[0]["rank"]
+
+    before, after, down = in_instance(test, resources="4x1")
+    assert after == before and list(before) == ["1"]
+    assert down == "1"
+
+
+def test_other_resources_are_loaded_from_a_file_while_no_scheduler_has_them(tmp_path):
+    path = tmp_path / "R"
+    path.write_text(json.dumps(R))
+
+    async def test(instance, client):
+        wish = {"path": str(path), "xml": False, "force": False}
+        with pytest.raises(RequestError, match="resources are busy"):
+            await client.call("resource.reload", wish)
+        await instance.remove("sched")
+        await client.call("resource.reload", wish)
+        await instance.load("sched")
+        return (await client.call("resource.sched-status"))["all"]["execution"]["nodelist"]
+
+    assert in_instance(test) == ["fake[0-1],big"]
+
+
+def test_excluded_nodes_are_not_given_out():
+    async def test(_instance, client):
+        job = await submit(client, jobspec(nodes=2))
+        await outcome(client, job)
+        status = await client.call("resource.status")
+        return (await attributes(client, job))["ranks"], status["exclude"]
+
+    conf = {"resource": {"exclude": "0-1"}}
+    assert in_instance(test, resources="4x1", conf=conf) == ("2-3", "0-1")
+
+
+def test_a_module_argument_that_is_none_is_named():
+    async def test(instance, _client):
+        await instance.remove("sched")
+        await instance.remove("resource")
+        with pytest.raises(RequestError, match="unknown argument 'nosuch'"):
+            await instance.load("resource", "nosuch")
+
+    in_instance(test)
