@@ -244,7 +244,7 @@ def _timers(runs: list[TimerRun], chains: list[ChainRun]) -> Check:
 def _way(found: TimerRun, state: str) -> float:
     """How far a state's count went in all, up and down, in units of its peak: 2 if it rose and fell once."""
     values = [value for _, value in found.truth.curves()[state]]
-    return sum(abs(b - a) for a, b in pairwise((0.0, *values))) / max(values, default=1.0)
+    return sum(abs(b - a) for a, b in pairwise((0.0, *values))) / (max(values, default=0.0) or 1.0)
 
 
 def _apart(runs: list[TimerRun]) -> float:
