@@ -164,8 +164,7 @@ def _allow_function_scope(item: pytest.Function) -> None:
     from hypothesis import HealthCheck, settings
 
     test = getattr(item.obj, "__func__", item.obj)
-    ours = set(_FIXTURES).issuperset(item._fixtureinfo.argnames)
-    if ours and hasattr(test, "_hypothesis_internal_use_settings"):
+    if not _foreign_fixtures(item) and hasattr(test, "_hypothesis_internal_use_settings"):
         given = test._hypothesis_internal_use_settings
         suppressed = {*given.suppress_health_check, HealthCheck.function_scoped_fixture}
         usual = settings().deadline
@@ -173,6 +172,16 @@ def _allow_function_scope(item: pytest.Function) -> None:
         test._hypothesis_internal_use_settings = settings(
             given, suppress_health_check=list(suppressed), deadline=deadline
         )
+
+
+def _foreign_fixtures(item: pytest.Function) -> list[str]:
+    """Fixtures made anew for each test, but not for each example, that are not of ours: those hypothesis warns of."""
+    # Parameters of `parametrize` pass for fixtures, too.
+    given = getattr(item, "callspec", None)
+    asked = set(item._fixtureinfo.argnames).difference(() if given is None else given.params)
+    known = item._fixtureinfo.name2fixturedefs
+    found = [known[name][-1] for name in sorted(asked) if name in known]
+    return [one.argname for one in found if one.scope == "function" and one.func.__module__ != __name__]
 
 
 def _run_for_trio(
@@ -208,8 +217,19 @@ def _trio_clock(item: pytest.Function) -> Any:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if isinstance(item, pytest.Function) and _is_ours(item):
+        if _is_async(item):
+            _take_over(item)
         _wrap(item)
     return (yield)
+
+
+def _take_over(item: pytest.Function) -> None:
+    """Another plugin's way to run coroutines (pytest-asyncio's, in auto mode) is not for a test of ours: it needs trio.
+
+    Such plugins make items of a class of their own, which wait for a coroutine where `_wrap` leaves a plain function.
+    """
+    if type(item).runtest is not pytest.Function.runtest:
+        item.runtest = functools.partial(pytest.Function.runtest, item)  # type: ignore[method-assign]
 
 
 def _wrap(item: pytest.Function) -> None:

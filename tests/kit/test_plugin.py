@@ -10,7 +10,7 @@ import pytest
 pytest_plugins = ["pytester"]
 
 HEAD = """
-import pytest
+import pytest, trio
 from hypothesis import given, settings, strategies as st
 from brokersim.testing import at_most, modules
 ROOT = {"namespace": "primary", "flags": 0}
@@ -45,6 +45,23 @@ def test_given_sync(broker, number):
         for _ in range(number):
             broker.rpc("kvs.getroot", ROOT)
     assert d == {"request_rx": number, "response_tx": number}
+
+@pytest.mark.parametrize("more", [0, 1])
+@settings(max_examples=3)
+@given(number=st.integers(1, 3))
+async def test_given_parametrized(broker, number, more):
+    with broker.deltas("kvs") as d:
+        for _ in range(number + more):
+            await broker.rpc("kvs.getroot", ROOT)
+    assert d == {"request_rx": number + more, "response_tx": number + more}
+
+async def test_sleep(broker):
+    start = trio.current_time()
+    await trio.sleep(12)
+    assert trio.current_time() == start + 12
+    with trio.move_on_after(5) as scope:
+        await trio.sleep_forever()
+    assert scope.cancelled_caught and trio.current_time() == start + 17
 
 @pytest.mark.brokersim(size=3, mask={"kvs": 0x1000}, seed=7, hook="prepare")
 async def test_marked(broker, stats_sink, virtual_clock):
@@ -96,7 +113,8 @@ def run(pytester):
         pytester.makepyfile(test_it=text)
         if kept is not None:
             pytester.mkdir("counters").joinpath("test_it.toml").write_text(kept)
-        return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:pytester", *args)
+        others = () if "asyncio_mode=auto" in args else ("-p", "no:asyncio")
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:pytester", *others, *args)
 
     return run
 
@@ -113,11 +131,11 @@ def run(pytester):
     ids=" ".join,
 )
 def test_the_same_tests_pass_with_and_without_pytest_trio_in_process_and_over_the_socket(run, args):
-    run(GOOD, *args).assert_outcomes(passed=9)
+    run(GOOD, *args).assert_outcomes(passed=12)
 
 
 def test_every_hook_runs_the_tests_that_name_none(run):
-    run(GOOD, *TRIO, "--brokersim-hook=all").assert_outcomes(passed=1 + 8 * 4)
+    run(GOOD, *TRIO, "--brokersim-hook=all").assert_outcomes(passed=1 + 11 * 4)
 
 
 def test_update_writes_the_kept_counters_and_only_them(run, pytester):
@@ -589,3 +607,38 @@ def test_plain(instance):
     found.stdout.fnmatch_lines(
         ['*the clock of this test is virtual, not real: mark it with @pytest.mark.brokersim(clock="real")']
     )
+
+
+BESIDE_ASYNCIO = (
+    HEAD
+    + """
+import asyncio
+
+async def test_ours(broker):
+    with broker.deltas("kvs") as d:
+        await broker.rpc("kvs.getroot", ROOT)
+    assert d == {"request_rx": 1, "response_tx": 1}
+
+@settings(max_examples=2)
+@given(number=st.integers(1, 3))
+async def test_ours_given(broker, number):
+    await broker.rpc("kvs.getroot", ROOT)
+
+async def test_ours_fails(broker):
+    await broker.rpc("kvs.nosuch", {})
+
+async def test_theirs():
+    await asyncio.sleep(0)
+    assert asyncio.get_running_loop()
+"""
+)
+
+
+@pytest.mark.parametrize("args", [ALONE, ()], ids=["no:trio", "trio"])
+def test_beside_pytest_asyncio_in_auto_mode_each_runs_its_own(run, args):
+    found = run(
+        BESIDE_ASYNCIO, *args, "-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"
+    )
+    found.assert_outcomes(passed=3, failed=1)
+    found.stdout.fnmatch_lines(["*RequestError*"])
+    assert "was never awaited" not in found.stdout.str()

@@ -282,11 +282,11 @@ class Connection(Endpoint):
             self._receive_response(message)
 
     def _receive_request(self, message: Message) -> None:
-        self.sent(message)
         own = _OWN_TOPICS.get(message.topic)
         if own is not None:
             self._answer_own(message, own)
             return
+        self.sent(message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
             self.pending[message.matchtag] = self._send_response, None, message
         route = self.routes.get(message.topic)
@@ -297,7 +297,10 @@ class Connection(Endpoint):
             self.dispatch_request(message)
 
     def _answer_own(self, message: Message, act: Callable[[Connection, Message, Any], None]) -> None:
-        """Event subscriptions and service names are the connector's own business: answered here, by nobody's user."""
+        """Event subscriptions and service names are the connector's own business: answered here, by nobody's user.
+
+        They enter no broker, so they are not counted: nobody receives them, and the ledger would miss their answers.
+        """
         response = Message(
             RESPONSE,
             message.topic,
