@@ -140,7 +140,7 @@ class ContentCache(BrokerModule):
                 errnums.EINVAL, f"backing store {name!r} on rank {self.handle.rank}; it belongs on rank 0"
             )
         if self._backing is not None and self._backing.sender != msg.sender:
-            raise RequestError(errno.EBUSY, f"backing store {name!r}: another one is already active")
+            raise RequestError(errno.EBUSY, f"backing store {name!r}: one is already active")
         if self._backing_name not in (None, name):
             text = f"backing store {name!r}: it was {self._backing_name!r}, which cannot be changed while this runs"
             raise RequestError(errnums.EINVAL, text)
@@ -152,7 +152,7 @@ class ContentCache(BrokerModule):
     @request_handler("content.unregister-backing", prefix=False)
     def unregister_backing(self, msg: Message) -> None:
         if self._backing is None:
-            raise RequestError(errnums.EINVAL, "no backing store is active")
+            raise RequestError(errnums.EINVAL, "a backing store is not active")
         self._drop_backing()
         self.handle.respond(msg)
 

@@ -121,11 +121,8 @@ class WriteBack:
     def flush(self, request: Message) -> None:
         """Answer once all that is dirty now is stored for good, or with the errnum that prevents it."""
         if not self.is_open:
-            if self._cache.dirty:
-                text = f"{self._cache.dirty} dirty entries and no backing store; load content-sqlite"
-                raise RequestError(errnums.ENOSYS, text)
-            self._handle.respond(request)
-            return
+            text = f"{self._cache.dirty} dirty entries and no backing store; load content-sqlite"
+            raise RequestError(errnums.ENOSYS, text)
         if self._flushes is None:
             self._flushes = deque()
         self._flushes.append((self._cache.last_seq, request))

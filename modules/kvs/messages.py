@@ -96,7 +96,7 @@ def checkpoint(name: str, rootref: str, rootseq: int, timestamp: float) -> dict[
     Two under two names find their own by ``kvs``; the one of the usual name has flux-core's keys and no more.
     """
     whose = {} if name == USUAL_NAME else {"kvs": name}
-    return {"version": 1, "rootref": rootref, "rootseq": rootseq, "timestamp": timestamp, **whose}
+    return {"version": 1, "rootref": rootref, "sequence": rootseq, "timestamp": timestamp, **whose}
 
 
 def last_of(name: str, checkpoints: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -193,7 +193,7 @@ class Roots:
             last = last_of(self._handle.name, answer["value"])
             if last is None:
                 return None
-            root = msgspec.convert(last, Root)
+            root = msgspec.convert({"rootseq": last.get("sequence"), **last}, Root)
             await self._handle.call("content.load", blobref.digest(root.rootref))
         except (msgspec.ValidationError, AttributeError, ValueError, RequestError) as error:
             text = f"checkpoint of {self._handle.name}-{PRIMARY} is damaged: {error}; restore or change the statedir"

@@ -143,6 +143,8 @@ class Instance(Whole):
         self._forget = self._forget_module  # one for all: each look-up of a method makes an object
         self._modules: list[dict[str, Loaded]] = [{} for _ in range(self.size)]
         self._deferrals: dict[Handle, Deferral] = {}
+        #: Why it ended, if that was nobody's wish.
+        self.failure: str | None = None
         self._brokers: list[Broker] = []
         #: Broker attributes that all ranks have.
         self.common_attributes = self._common_attributes()
@@ -318,9 +320,14 @@ class Instance(Whole):
         return name
 
     def _forget_module(self, module: Loaded) -> None:
-        """A module has ended."""
+        """A module has ended. One in Flux's hands that failed as it ran ends the instance, unless told not to."""
         self._end_deferral(module.handle)
         rank = module.handle.broker.rank
+        nopanic = self.broker(rank).attributes.get("broker.module-nopanic")
+        is_flux = isinstance(module, RemoteModule) and module.has_failed and module.loader == FLUX
+        if is_flux and nopanic in (None, "0"):
+            self.failure = f"module runtime failure: {module.name} on rank {rank}; its log says why"
+            self.stop()
         if self._modules[rank].get(module.name) is module:
             del self._modules[rank][module.name]
 

@@ -344,3 +344,54 @@ def test_whatever_it_sends_others_are_served_and_the_end_is_in_order(sent: list[
             raise AssertionError from error
 
     live(body)
+
+
+@pytest.mark.parametrize(
+    ("nopanic", "failure"), [(None, "module runtime failure: one on rank 0"), ("1", None)]
+)
+def test_one_in_fluxs_hands_that_fails_as_it_runs_ends_the_instance_unless_told_not_to(
+    nopanic: str | None, failure: str | None, tmp_path: Path
+) -> None:
+    shared = tmp_path / "one.so"
+    shared.touch()
+
+    async def main() -> None:
+        launcher = FakeLauncher()
+        attributes = {} if nopanic is None else {"broker.module-nopanic": nopanic}
+        settings = Settings(modules=(), attributes=attributes)
+        async with Instance(settings, launcher=launcher).running() as instance:
+            instance.client().request(
+                "module.load", {"path": str(shared), "args": []}, lambda answer, _: None
+            )
+            while not launcher.wires or not launcher.wires[0].sent:
+                await instance.sleep(0)
+            launcher.wires[0].say(1)
+            await settle(instance)
+            launcher.wires[0].exit(1)
+            assert (instance.failure or "").startswith(failure or "")
+            assert (instance.failure is None, instance.stopped.is_set()) == (not failure, bool(failure))
+
+    brokersim.run(main, clock="real")
+
+
+def test_one_that_did_at_its_start_all_it_was_for_was_loaded(tmp_path: Path) -> None:
+    shared = tmp_path / "one.so"
+    shared.touch()
+
+    async def main() -> None:
+        launcher = FakeLauncher()
+        async with Instance(Settings(modules=()), launcher=launcher).running() as instance:
+            errors: list[int] = []
+            instance.client().request(
+                "module.load",
+                {"path": str(shared), "args": []},
+                lambda answer, _: errors.append(answer.errnum),
+            )
+            while not launcher.wires or not launcher.wires[0].sent:
+                await instance.sleep(0)
+            launcher.wires[0].say(3, errnum=0)
+            launcher.wires[0].exit(0)
+            await settle(instance)
+            assert (errors, instance.modules(0), instance.failure) == ([0], [], None)
+
+    brokersim.run(main, clock="real")

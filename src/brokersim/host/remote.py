@@ -85,6 +85,8 @@ class RemoteModule(Loaded):
         self._forget = forget
         #: The last line it logged or printed: why it did not load, most likely.
         self.last_words = ""
+        #: It ran, and ended of itself in no good order.
+        self.has_failed = False
         self._has_left = False  # it said EXITED
         self._is_asked = False  # to end, by us
         self._is_stuck = False
@@ -244,7 +246,10 @@ class RemoteModule(Loaded):
             return
         text = self._last_line(returncode)
         if text and not self._is_asked:
-            self._log(text)
+            self.has_failed = self.life.status == RUNNING
+            self._log(f"module runtime failure: {text}" if self.has_failed else text)
+        elif self._has_left and not self._is_asked:
+            self.life.run()  # it did at its start all it was for
         if self.life.is_awaited and self.last_words:
             text = self.last_words  # whoever loads it wants to know why it did not
         self._end(self.life.errnum if self._has_left else ECONNRESET, text)

@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from brokersim.host.methods import message_counts
 from brokersim.instance import Instance
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.net.repose import Repose
@@ -37,6 +38,7 @@ from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
 from brokersim.services.broker import Broker
+from brokersim.services.endpoint import BrokerEndpoint
 from brokersim.services.service import check_service_name
 
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
@@ -48,6 +50,8 @@ _PAUSE = 0.1
 _LITTLE = 512
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
+#: The name by which the connector answers for itself.
+_NAME = "connector-local"
 #: Streams that only look on, and commands, which are real: a client waiting for them does not make virtual time move.
 _OBSERVED = frozenset({"log.dmesg", "module.trace", "rexec.exec", "rexec.wait"})
 
@@ -76,10 +80,18 @@ class Connector:
             except OSError:
                 self.close()  # of those below this rank
                 raise
-            self.instance.broker(rank).attributes.fix("local-uri", f"local://{path}")
+            broker = self.instance.broker(rank)
+            broker.attributes.fix("local-uri", f"local://{path}")
+            BrokerEndpoint(broker, {f"{_NAME}.stats-get": (self._stats, True)}, (_NAME,), _NAME)
         if self.instance.runner.is_virtual:
             self.instance.runner.may_jump = self.is_waited_for
             self.instance.runner.is_settled = self.repose.is_settled
+
+    def _stats(self, server: BrokerEndpoint, request: Message) -> None:
+        """Who is connected to this rank (flux-core's keys, as far as there is something to say)."""
+        here = [one for one in self.connections if one.broker is server.broker]
+        clients = [{"uuid": one.uuid, "userid": one.userid, "rxbacklog": len(one.outbox)} for one in here]
+        server.respond(request, {"server": {"clients": clients}, **message_counts(server.counts)})
 
     def is_waited_for(self) -> bool:
         """Some client waits for an answer that only time may bring."""

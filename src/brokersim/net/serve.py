@@ -199,6 +199,8 @@ async def _run_until_end(
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+    if instance.failure is not None:
+        raise StartError(instance.failure)
     return code
 
 

@@ -40,6 +40,8 @@ class BrokerEndpoint(Handle):
         #: Open streams served here: request to what ends it.
         self._streams: dict[int, tuple[Message, Callable[[], object]]] = {}
         self._kept: dict[Callable[..., Any], Any] = {}
+        if name != "broker":
+            broker.subscribe(f"{name}.stats-clear", self)
         for name in names:
             broker.services[name] = self
         broker.endpoints[self.uuid] = self

@@ -12,7 +12,7 @@ from brokersim.host.course import Loaded
 from brokersim.host.handle import Handle
 from brokersim.host.instrument import Instrument
 from brokersim.host.remote import RemoteModule
-from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
+from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, strerror
 from brokersim.protocol.message import Message
 from brokersim.protocol.settings import check_hook
 from brokersim.reactor.actor import FAILURES
@@ -128,21 +128,30 @@ def load(server: BrokerEndpoint, request: Message) -> None:
     start = server.broker.instance.load_module
     if args.exec:
         start = partial(server.broker.instance.load_process, args.loader)
-    start(server.rank, args.path, tuple(args.args), args.name, partial(_answer, server, request))
+    try:
+        start(server.rank, args.path, tuple(args.args), args.name, partial(_answer, server, request))
+    except RequestError as error:
+        _answer(server, request, error)
 
 
 def remove(server: BrokerEndpoint, request: Message) -> None:
     """Answered when the module is gone."""
     args = request.unpack(RemoveArgs)
-    module = server.broker.instance.module(server.rank, args.name)
-    module.stop(partial(_answer, server, request), args.cancel)
+    try:
+        module = server.broker.instance.module(server.rank, args.name)
+    except RequestError as error:
+        _answer(server, request, error)
+    else:
+        module.stop(partial(_answer, server, request), args.cancel)
 
 
 def _answer(server: BrokerEndpoint, request: Message, error: RequestError | None) -> None:
+    """With the errnum's own words in front: flux-core says no more, and scripts look for them."""
     if error is None:
         server.respond(request)
     else:
-        server.refuse(request, error)
+        errnum = error.errno or EPROTO
+        server.respond_error(request, errnum, f"{strerror(errnum)}: {error.text}" if error.text else "")
 
 
 def status(server: BrokerEndpoint, request: Message) -> None:
