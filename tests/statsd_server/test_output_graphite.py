@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from brokersim.statsd import Aggregator
-from brokersim.statsd_server.outputs.graphite import Graphite, graphite_block
+from brokersim.statsd.numbers import format_number
+from brokersim.statsd_server.outputs.graphite import Graphite, LineTexts, graphite_block
 from tests.statsd_server.harness import flush_of, serving, until
 
 
@@ -254,3 +255,25 @@ def test_series_that_carbon_cannot_have_created_yet_are_told_once():
     for second in range(1, 6):
         few.offer(small_flush(second))
     assert (quiet, few.statistics().unstored) == ([], 0)
+
+
+def test_lines_put_in_one_text_are_what_they_are_one_by_one():
+    """The text of the flush before is used again: other names, floats, NaN or a percent sign must not show."""
+    texts = LineTexts()
+    for number, packets in enumerate(
+        [
+            [b"a:1|g"],
+            [b"a:2|g"],
+            [b"a:2.5|g\nb:1e16|g"],
+            [b"c%d:1|g"],
+            [b"x:-0.0|g\nt:3|ms"],
+            [b"i:Infinity|g"],
+            [b"a:1|g"],
+        ]
+    ):
+        for dialect in ("strict", "etsy", "brubeck", "collectd"):
+            flush = flush_of(float(number), dialect=dialect, packets=packets)
+            block = texts.block(flush)
+            lines = [f"{name} {format_number(value)} {number}" for name, value in flush.graphite()]
+            assert sorted(block.data.decode().splitlines()) == sorted(lines)
+            assert block.lines == len(lines)

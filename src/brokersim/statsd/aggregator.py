@@ -24,6 +24,7 @@ from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packet_of_line, plain_lines
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS
+from brokersim.statsd.shown import Shown
 from brokersim.statsd.store import Store
 
 # Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
@@ -307,10 +308,10 @@ class Aggregator:
             path_prefix=self.dialect.path_prefix,
             values=values,
             self_values=self.dialect.render_self(interval),
-            counters={text(key): value for key, value in interval.counters.items()},
-            totals={text(key): value for key, value in self._store.sums.items()},
-            gauges={text(key): value for key, value in interval.gauges.items()},
-            sets={text(key): size for key, size in interval.sets.items()},
+            counters=Shown(interval.counters, text),
+            totals=Shown(self._store.sums.copy(), text),
+            gauges=Shown(interval.gauges, text),
+            sets=Shown(interval.sets, text),
             samples={text(key): each.values for key, each in timers.items() if each.values},
             buckets={
                 text(key): each.fold for key, each in timers.items() if isinstance(each.fold, LogBuckets)
@@ -331,7 +332,7 @@ class Aggregator:
         self._dropped_creates += len(values) - len(admitted)
         return admitted
 
-    def _timed(self) -> dict[int, dict[str, Number]]:
+    def _timed(self) -> dict[int, Mapping[str, Number]]:
         """Values that came with a time of their own, as they are shown, by that time."""
         tables: dict[int, dict[str, dict[bytes, Number]]] = {}
         for (t, kind, key), value in self._store.timed.items():
@@ -354,7 +355,7 @@ class Aggregator:
             bad_lines=intake.bad_lines,
             bad_by_reason=dict(intake.bad_by_reason),
             cut_packets=intake.cut_packets,
-            keys={kind: len(self._store.keys(kind)) for kind in KINDS},
+            keys={kind: self._store.count_of(kind) for kind in KINDS},
             expired_keys=self._store.expired,
             refused_keys=self._store.refused,
             flushes=self._flushes,

@@ -5,8 +5,9 @@ Knows nothing of lines, packets, names at the flush or health.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
+from typing import Any, cast
 
 import attrs
 
@@ -49,16 +50,20 @@ class Store:
     _members: dict[bytes, set[bytes]] = attrs.field(factory=dict)
     # Of keys that outputs write in another form: the form, and whose it is.
     _forms_taken: dict[bytes, bytes] = attrs.field(factory=dict)
+    # The first type of a key, where a dialect holds to it.
     _types: dict[bytes, str] = attrs.field(factory=dict)
-    _first_senders: dict[bytes, str | None] = attrs.field(factory=dict)
-    # Number of the flush before which a key was last seen to be written; its keys are the known ones.
+    # The known keys, each with who sent it first. One string a sender, however many keys it has.
+    _known: dict[str, dict[bytes, str | None]] = attrs.field(init=False)
+    _senders: dict[str, str] = attrs.field(factory=dict)
+    # Of kinds that expire: number of the flush before which a key was last seen to be written.
     _last_flush: dict[str, dict[bytes, int]] = attrs.field(init=False)
     _disabled: dict[str, set[bytes]] = attrs.field(init=False)
     _flush_number: int = 1
     _appliers: dict[str, Callable[[Sample], None]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._last_flush = {kind: {} for kind in KINDS}
+        self._known = {kind: {} for kind in KINDS}
+        self._last_flush = {kind: {} for kind in KINDS if self._time_to_live(kind)}
         self._disabled = {kind: set() for kind in KINDS}
         self._appliers = {
             COUNTERS: self._add_count,
@@ -84,7 +89,7 @@ class Store:
         if new and any(self._looks_like_another(key) for key in {key for _, key in new}):
             return "same_name"
         for sample in typed:
-            self._touch(_TABLE_OF[sample.kind], sample.key, sender)
+            self._touch(_TABLE_OF[sample.kind], sample.key, sender, sample.kind)
             if sample.t is None or len(self.timed) >= MAX_TIMED:
                 self._appliers[sample.kind](sample)
             else:
@@ -97,7 +102,7 @@ class Store:
         if stored == key:
             return key in self._forms_taken
         other = self._forms_taken.get(stored)
-        if other is None and not any(stored in table for table in self._last_flush.values()):
+        if other is None and not any(stored in table for table in self._known.values()):
             self._forms_taken[stored] = other = key
         return other != key
 
@@ -117,7 +122,6 @@ class Store:
         self.timed[at] = self.timed.get(at, 0) + added
         self.counts.setdefault(sample.key, 0)
         self.sums[sample.key] = self.sums.get(sample.key, 0) + added
-        self._types.setdefault(sample.key, COUNTERS)
 
     def _with_first_type(self, sample: Sample) -> Sample:
         if not self.dialect.one_type_per_key:
@@ -125,17 +129,19 @@ class Store:
         kind = self._types.get(sample.key, sample.kind)
         return sample if kind == sample.kind else sample._replace(kind=kind, value=float(sample.value))
 
-    def _touch(self, kind: str, key: bytes, sender: str | None) -> None:
-        known = self._last_flush[kind]
+    def _touch(self, kind: str, key: bytes, sender: str | None, first_type: str) -> None:
+        known = self._known[kind]
         if key not in known:
-            self._first_senders.setdefault(key, sender)
-        known[key] = self._flush_number
+            known[key] = None if sender is None else self._senders.setdefault(sender, sender)
+            if self.dialect.one_type_per_key:
+                self._types.setdefault(key, first_type)
+        if kind in self._last_flush:
+            self._last_flush[kind][key] = self._flush_number
         self._disabled[kind].discard(key)
 
     def _add_count(self, sample: Sample) -> None:
         added = sample.value if sample.weight == 1 else sample.value * sample.weight
         self.counts[sample.key] = self.counts.get(sample.key, 0) + added
-        self._types.setdefault(sample.key, COUNTERS)
 
     def _add_total(self, sample: Sample) -> None:
         key = sample.key
@@ -143,12 +149,10 @@ class Store:
         self._last_totals[key] = sample.value
         weighted = difference if sample.weight == 1 else difference * sample.weight
         self._differences[key] = self._differences.get(key, 0) + weighted
-        self._types.setdefault(key, TOTALS)
 
     def _set_gauge(self, sample: Sample) -> None:
         value = sample.value
         self.gauges[sample.key] = self.gauge(sample.key) + value if sample.signed else value
-        self._types.setdefault(sample.key, GAUGES)
 
     def gauge(self, key: bytes) -> Number:
         """The gauge's value; 0 if there is none."""
@@ -161,7 +165,6 @@ class Store:
         self.timings.setdefault(sample.key, []).append(float(sample.value))
         if sample.weight != 1:
             self._extra_weight[sample.key] = self._extra_weight.get(sample.key, 0) + (sample.weight - 1)
-        self._types.setdefault(sample.key, TIMERS)
 
     def _add_member(self, sample: Sample) -> None:
         self._members.setdefault(sample.key, set()).add(sample.element)
@@ -234,17 +237,24 @@ class Store:
     # Reading
 
     def knows(self, kind: str, key: bytes) -> bool:
-        return key in self._last_flush[kind]
+        return key in self._known[kind]
 
     @property
     def key_count(self) -> int:
-        return sum(map(len, self._last_flush.values()))
+        return sum(map(len, self._known.values()))
+
+    def count_of(self, kind: str) -> int:
+        return len(self._known[kind])
 
     def keys(self, kind: str) -> list[bytes]:
-        return list(self._last_flush[kind])
+        return list(self._known[kind])
 
     def first_sender(self, key: bytes) -> str | None:
-        return self._first_senders.get(key)
+        return next((known[key] for known in self._known.values() if key in known), None)
+
+    def makers(self) -> Iterator[tuple[bytes, str | None]]:
+        """Every key once for each of its types, and who sent it first."""
+        return chain.from_iterable(known.items() for known in self._known.values())
 
     def is_disabled(self, key: bytes) -> bool:
         return any(key in keys for keys in self._disabled.values())
@@ -268,8 +278,8 @@ class Store:
             time_to_live = self._time_to_live(kind)
             if not time_to_live:
                 continue
-            known = self._last_flush[kind]
-            for key in [key for key, last in known.items() if self._flush_number - last >= time_to_live]:
+            last_flush = self._last_flush[kind].items()
+            for key in [key for key, last in last_flush if self._flush_number - last >= time_to_live]:
                 self._expire(kind, key)
 
     def _time_to_live(self, kind: str) -> int:
@@ -296,7 +306,9 @@ class Store:
             self.disable(kind, key)
 
     def counters(self) -> dict[bytes, Number]:
-        table = dict.fromkeys(self._shown(COUNTERS), 0) | self.counts
+        shown = self._shown(COUNTERS)
+        # Most often every counter was or could have been written: then the table is the interval's own.
+        table = self.counts if len(self.counts) == len(shown) else dict.fromkeys(shown, 0) | self.counts
         for key, difference in self._differences.items():
             table[key] = table.get(key, 0) + difference
         for key, value in table.items():
@@ -306,10 +318,12 @@ class Store:
 
     def gauge_values(self) -> dict[bytes, Number]:
         gauges = self.gauges
-        for key, value in gauges.items():
-            if isinstance(value, bytes):
-                gauges[key] = int(value)
-        return {key: self.gauge(key) for key in self._shown(GAUGES)}
+        if bytes in set(map(type, gauges.values())):
+            gauges.update([(key, int(value)) for key, value in gauges.items() if type(value) is bytes])
+        shown = self._shown(GAUGES)
+        if len(shown) == len(gauges) and not self._disabled[GAUGES]:
+            return cast("dict[bytes, Number]", gauges.copy())
+        return {key: self.gauge(key) for key in shown}
 
     def timers(self) -> dict[bytes, TimerInterval]:
         return {key: self._timer(key) for key in self._shown(TIMERS)}
@@ -326,9 +340,9 @@ class Store:
     def set_sizes(self) -> dict[bytes, int]:
         return {key: len(self._members.get(key, ())) for key in self._shown(SETS)}
 
-    def _shown(self, kind: str) -> Iterable[bytes]:
+    def _shown(self, kind: str) -> Collection[bytes]:
         disabled = self._disabled[kind]
-        known = self._last_flush[kind]
+        known = self._known[kind]
         return [key for key in known if key not in disabled] if disabled else known
 
     def open_interval(self) -> None:
@@ -349,14 +363,16 @@ class Store:
 
     def delete(self, kind: str, key: bytes) -> bool:
         """The key and its value are gone from one table. False if it was not there."""
-        if self._last_flush[kind].pop(key, None) is None:
+        if key not in self._known[kind]:
             return False
+        del self._known[kind][key]
+        self._last_flush.get(kind, {}).pop(key, None)
         self._drop_values(kind, key)
         self._disabled[kind].discard(key)
-        if not any(key in table for table in self._last_flush.values()):
+        if not any(key in table for table in self._known.values()):
             self._types.pop(key, None)
-            self._first_senders.pop(key, None)
-            self._forms_taken = {form: of for form, of in self._forms_taken.items() if of != key}
+            if self._forms_taken.get(form := self.dialect.stored(key)) == key:
+                del self._forms_taken[form]
             self.dialect.forget(key)
         return True
 
@@ -376,7 +392,7 @@ class Store:
 
     def disable(self, kind: str, key: bytes) -> bool:
         """The key is no longer shown, but keeps its gauge, until it is written again. False if it is not known."""
-        if key not in self._last_flush[kind]:
+        if key not in self._known[kind]:
             return False
         if kind == GAUGES:
             self._settled[key] = self.gauge(key)

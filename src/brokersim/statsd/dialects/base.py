@@ -93,7 +93,6 @@ class Dialect:
 
     def __init__(self, config: AggregatorConfig) -> None:
         self.config = config
-        self._texts: dict[bytes, str] = {}
 
     def lines(self, datagram: bytes) -> list[bytes]:
         """The lines of a packet, empty ones included where they matter; the packet is within the limit."""
@@ -120,7 +119,7 @@ class Dialect:
         """What the server itself would say came in."""
         return Reported(packets=interval.packets, metrics=interval.metrics, bad_lines=interval.bad_lines)
 
-    def render(self, interval: Interval) -> dict[str, Number]:
+    def render(self, interval: Interval) -> Mapping[str, Number]:
         """Name and value of everything users sent."""
         raise NotImplementedError
 
@@ -130,14 +129,11 @@ class Dialect:
 
     def forget(self, key: bytes) -> None:
         """A key is gone from every table."""
-        self._texts.pop(key, None)
 
     def stored(self, key: bytes) -> bytes:
         """The coarsest form any output has of a key; of two keys that share one, the later is refused."""
         return key
 
     def text(self, key: bytes) -> str:
-        text = self._texts.get(key)
-        if text is None:
-            text = self._texts[key] = key.decode("utf-8", "backslashreplace")
-        return text
+        """What people see of a key. Not kept: decoding costs as much as looking it up, and a string 80 bytes."""
+        return key.decode("utf-8", "backslashreplace")

@@ -27,6 +27,7 @@ from brokersim.statsd.sample import (
     Sample,
     bad,
 )
+from brokersim.statsd.shown import Columns
 
 _RATE = re.compile(r"@([\d.]+)", re.ASCII)
 # Every JavaScript object has these: a table that is one finds them instead of the user's key.
@@ -58,7 +59,7 @@ class Etsy(GraphiteDialect):
             *(own + interval.counters.get(key, 0) for own, key in zip(intake, self._own, strict=True))
         )
 
-    def render(self, interval: Interval) -> dict[str, Number]:
+    def render(self, interval: Interval) -> Columns[Number]:
         users = {key: value for key, value in interval.counters.items() if key not in self._own}
         return super().render(attrs.evolve(interval, counters=users))
 

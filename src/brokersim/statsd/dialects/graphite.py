@@ -5,11 +5,14 @@ Knows nothing of lines.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Fold, Interval, TimerInterval
 from brokersim.statsd.names import join_name, split_tags
 from brokersim.statsd.numbers import Number
+from brokersim.statsd.shown import Columns
 from brokersim.statsd.timerstats import (
     Bins,
     Fields,
@@ -21,6 +24,30 @@ from brokersim.statsd.timerstats import (
 
 # statsd's own gauges are among those it counts in numStats.
 _OWN_GAUGES = 1
+
+
+class Names:
+    """The names of a table's keys, in its order, kept as long as no key goes: new ones only join at the end."""
+
+    __slots__ = ("_keys", "_names", "name_of")
+
+    def __init__(self, name_of: Callable[[bytes], str]) -> None:
+        self.name_of = name_of
+        self._keys: list[bytes] = []
+        self._names: list[str] = []
+
+    def of(self, table: Mapping[bytes, object]) -> list[str]:
+        keys = list(table)
+        known = len(self._keys)
+        # The same objects as the last time: comparing them costs 10 ns each.
+        if keys[:known] != self._keys:
+            known = 0
+            self._names = []
+        if len(keys) != known:
+            # A new list: one that was given away stays as it is.
+            self._names = self._names + list(map(self.name_of, keys[known:]))
+        self._keys = keys
+        return self._names
 
 
 class GraphiteDialect(Dialect):
@@ -36,7 +63,12 @@ class GraphiteDialect(Dialect):
         self._timer_part = "stats.timers." if old else _part(config.prefix_timer)
         self._gauge_part = "stats.gauges." if old else _part(config.prefix_gauge)
         self._set_part = "stats.sets." if old else _part(config.prefix_set)
-        self._counter_part = "" if old else _part(config.prefix_counter)
+        counters = _part(config.prefix_counter)
+        # The old namespace calls the rate by the bare name, which is why its counters look too small.
+        self._rates = Names(self._name_of("stats.", "") if old else self._name_of(counters, ".rate"))
+        self._counts = Names(self._name_of("stats_counts.", "") if old else self._name_of(counters, ".count"))
+        self._gauges = Names(self._name_of(self._gauge_part, ""))
+        self._sets = Names(self._name_of(self._set_part, ".count"))
 
     def new_fold(self) -> Fold:
         return LogBuckets()
@@ -53,28 +85,41 @@ class GraphiteDialect(Dialect):
             parts = self._splits[key] = (name, self._suffix + tags)
         return parts
 
-    def render(self, interval: Interval) -> dict[str, Number]:
-        out: dict[str, Number] = {}
-        for key, value in interval.counters.items():
-            self._counter(out, *self._split(key), value, interval.seconds)
+    def render(self, interval: Interval) -> Columns[Number]:
+        """Names are put together once; a flush of the same keys puts its values beside them."""
+        seconds = interval.seconds
+        counts = list(interval.counters.values())
+        names = list(self._rates.of(interval.counters))
+        numbers: list[Number] = [count / seconds for count in counts]
+        if self.config.flush_counts:
+            names += self._counts.of(interval.counters)
+            numbers += counts
         for key, timer in interval.timers.items():
             name, tail = self._split(key)
-            for field, value in self._fields(name, timer, interval.seconds).items():
-                out[f"{self._timer_part}{name}.{field}{tail}"] = value
-        for key, value in interval.gauges.items():
-            name, tail = self._split(key)
-            out[f"{self._gauge_part}{name}{tail}"] = value
-        for key, size in interval.sets.items():
-            name, tail = self._split(key)
-            out[f"{self._set_part}{name}.count{tail}"] = size
-        return out
+            start = f"{self._timer_part}{name}."
+            fields = self._fields(name, timer, seconds)
+            names += [f"{start}{field}{tail}" for field in fields]
+            numbers += fields.values()
+        names += self._gauges.of(interval.gauges)
+        numbers += interval.gauges.values()
+        names += self._sets.of(interval.sets)
+        numbers += interval.sets.values()
+        return Columns(names, numbers)
 
-    def _counter(self, out: dict[str, Number], name: str, tail: str, value: Number, seconds: float) -> None:
-        """The old namespace calls the rate by the bare name, which is why its counters look too small."""
-        old = self.config.legacy_namespace
-        out[f"stats.{name}{tail}" if old else f"{self._counter_part}{name}.rate{tail}"] = value / seconds
+    def _name_of(self, before: str, behind: str) -> Callable[[bytes], str]:
+        """What makes a name of a key: `behind` stands before its tags."""
+
+        def name_of(key: bytes) -> str:
+            name, tail = split_tags(self.text(key))
+            return f"{before}{name}{behind}{self._suffix}{tail}"
+
+        return name_of
+
+    def _own_counter(self, out: dict[str, Number], name: str, value: Number, seconds: float) -> None:
+        key = name.encode()
+        out[self._rates.name_of(key)] = value / seconds
         if self.config.flush_counts:
-            out[f"stats_counts.{name}{tail}" if old else f"{self._counter_part}{name}.count{tail}"] = value
+            out[self._counts.name_of(key)] = value
 
     def _fields(self, name: str, timer: TimerInterval, seconds: float) -> Fields:
         fields: Fields = {"count": timer.count, "count_ps": timer.count / seconds}
@@ -106,7 +151,7 @@ class GraphiteDialect(Dialect):
         prefix = self.config.prefix_stats
         out: dict[str, Number] = {}
         for name, value in own.items():
-            self._counter(out, join_name(prefix, name), self._suffix, value, interval.seconds)
+            self._own_counter(out, join_name(prefix, name), value, interval.seconds)
         out[f"{join_name(prefix, 'numStats')}{self._suffix}"] = stats
         return out
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import array
 import fcntl
+import math
 import socket
 import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 import trio
 
@@ -14,6 +15,7 @@ from brokersim.statsd.creates import Unstored
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.keys import graphite_path
 from brokersim.statsd.numbers import Number, format_number
+from brokersim.statsd.shown import Columns
 from brokersim.statsd_server.health import OutputStatistics, Sent
 from brokersim.statsd_server.outputs.spool import Block, Spool
 
@@ -31,16 +33,61 @@ _USER_TIMEOUT_MS = 30_000
 _ACK_POLL_S = 0.01
 
 
+class LineTexts:
+    """Flushes as ``path value seconds`` lines. Whole seconds: whisper has no smaller ones, others read no others.
+
+    Most flushes have the names of the one before: their lines are one text, made once, in which only values are put.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._text = ""
+        self._prefix = ""
+
+    def block(self, flush: Flush) -> Block:
+        seconds = int(flush.t // 1)
+        shown = self._lines(flush, seconds)
+        rest = [] if shown is not None else _lines(flush.path_prefix, flush.values, seconds)
+        rest += _lines(flush.path_prefix, flush.self_values, seconds)
+        for t, values in flush.timed.items():
+            rest += _lines(flush.path_prefix, values, t)
+        count = len(rest) + (len(flush.values) if shown is not None else 0)
+        return Block(data="".join([shown or "", *rest]).encode("utf-8", "replace"), lines=count)
+
+    def _lines(self, flush: Flush, seconds: int) -> str | None:
+        """The lines of what users sent; None where one by one is the way: NaN and infinity are left out."""
+        shown = Columns.of(flush.values)
+        values: list[Number] | list[str] = shown.numbers
+        kinds = set(map(type, values))
+        if kinds != {int}:
+            if not kinds <= {int, float} or not math.isfinite(sum(values)):  # type: ignore[arg-type]
+                return None
+            values = [_number_text(value) for value in values]  # type: ignore[arg-type]
+        if shown.names != self._names or flush.path_prefix != self._prefix:
+            self._names, self._prefix = shown.names, flush.path_prefix
+            paths = (graphite_path(self._prefix + name).replace("%", "%%") for name in shown.names)
+            # No path holds a NUL: it stands for what is the same in all lines.
+            self._text = "".join([f"{path} %s \0\n" for path in paths])
+        return (self._text % tuple(values)).replace("\0", str(seconds))
+
+
 def graphite_block(flush: Flush) -> Block:
-    """``path value seconds`` lines. Whole seconds: whisper has no smaller ones, other receivers read no others."""
-    lines = _lines(flush.graphite(), int(flush.t // 1))
-    for t, values in flush.timed.items():
-        lines += _lines(((flush.path_prefix + name, value) for name, value in values.items()), t)
-    return Block(data="".join(lines).encode("utf-8", "replace"), lines=len(lines))
+    """A flush as lines."""
+    return LineTexts().block(flush)
 
 
-def _lines(values: Iterable[tuple[str, Number]], seconds: int) -> list[str]:
-    return [f"{graphite_path(name)} {format_number(value)} {seconds}\n" for name, value in values]
+def _lines(prefix: str, values: Mapping[str, Number], seconds: int) -> list[str]:
+    """NaN and infinity are left out: carbon drops them."""
+    return [
+        f"{graphite_path(prefix + name)} {format_number(value)} {seconds}\n"
+        for name, value in values.items()
+        if isinstance(value, int) or math.isfinite(value)
+    ]
+
+
+def _number_text(value: Number) -> str:
+    """As `format_number`, which looks more closely at what is no float; most floats of a flush are whole."""
+    return repr(value) if type(value) is int else format_number(value)
 
 
 class Graphite:
@@ -57,6 +104,7 @@ class Graphite:
         self.target = f"graphite://[{host}]:{port}" if ":" in host else f"graphite://{host}:{port}"
         self._host, self._port = host, port
         self._spool = Spool(limit=buffer, keep_s=keep_s)
+        self._texts = LineTexts()
         self._wake = trio.Event()
         self._is_closed = False
         self._is_done = False
@@ -74,7 +122,7 @@ class Graphite:
 
     def offer(self, flush: Flush) -> None:
         if not self._is_closed:
-            self._spool.add(graphite_block(flush))
+            self._spool.add(self._texts.block(flush))
             self._note_series(flush)
             self._wake.set()
 

@@ -1,0 +1,89 @@
+"""Tables of a flush that are made when somebody looks into them: most flushes only pass by.
+
+Knows nothing of what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class _Lazy(Mapping[str, V], Generic[V]):
+    """What both kinds share: a dict that is made at the first look."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self) -> None:
+        self._table: dict[str, V] | None = None
+
+    def _pairs(self) -> Iterator[tuple[str, V]]:
+        raise NotImplementedError
+
+    def _made(self) -> dict[str, V]:
+        if self._table is None:
+            self._table = dict(self._pairs())
+        return self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made())
+
+    def __getitem__(self, key: str) -> V:
+        return self._made()[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._made()
+
+    def __repr__(self) -> str:
+        return repr(self._made())
+
+    def items(self) -> ItemsView[str, V]:
+        return self._made().items()
+
+    def values(self) -> ValuesView[V]:
+        return self._made().values()
+
+    def keys(self) -> KeysView[str]:
+        return self._made().keys()
+
+
+class Shown(_Lazy[V]):
+    """A table by what is shown of its keys."""
+
+    __slots__ = ("_by_key", "_text")
+
+    def __init__(self, by_key: Mapping[bytes, V], text: Callable[[bytes], str]) -> None:
+        """``by_key`` must not change any more, and no two of its keys be shown alike."""
+        super().__init__()
+        self._by_key = by_key
+        self._text = text
+
+    def _pairs(self) -> Iterator[tuple[str, V]]:
+        return zip(map(self._text, self._by_key), self._by_key.values(), strict=True)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+
+class Columns(_Lazy[V]):
+    """Names and numbers side by side, as they are written out; neither may change any more."""
+
+    __slots__ = ("names", "numbers")
+
+    def __init__(self, names: list[str], numbers: list[V]) -> None:
+        super().__init__()
+        self.names = names
+        self.numbers = numbers
+
+    def _pairs(self) -> Iterator[tuple[str, V]]:
+        return zip(self.names, self.numbers, strict=True)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Columns[Any]:
+        """The table itself if it is one."""
+        return table if isinstance(table, Columns) else cls(list(table), list(table.values()))
