@@ -17,6 +17,7 @@ _LAZY: Final = {
     "lint": "brokersim.cli.stats.lint:lint",
     "explain": "brokersim.cli.stats.explain:explain",
     "explain-retention": "brokersim.cli.stats.retention:explain_retention",
+    "explain-intervals": "brokersim.cli.stats.explain_intervals:explain_intervals",
 }
 
 
