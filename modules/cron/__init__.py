@@ -127,8 +127,8 @@ class Cron(BrokerModule):
         self.handle.respond(msg, entry.to_dict())
 
     def _to_entry(self, wish: Create, now: float) -> Entry:
-        if not 0 <= wish.rank < self.handle.size:
-            raise ValueError(f"no rank {wish.rank}: the instance has ranks 0 to {self.handle.size - 1}")
+        if wish.rank < 0:
+            raise ValueError(f"no rank {wish.rank}")
         if wish.repeat < 0 or wish.stop_on_failure < 0:
             raise ValueError("repeat and stop-on-failure must be 0 (off) or more")
         if not 0 <= wish.task_history_count <= HISTORY_MAX:
@@ -196,6 +196,8 @@ class Cron(BrokerModule):
     @request_handler("sync")
     def sync(self, msg: Message) -> None:
         """Ask, set or end the event that runs wait for."""
+        if msg.data is None:
+            raise RequestError(errnums.EPROTO, "cron.sync: the request has no payload")
         wish = msg.unpack(Sync)
         if wish.sync_epsilon is not None and not wish.sync_epsilon >= 0:
             raise RequestError(errnums.EINVAL, "cron.sync: sync_epsilon must be 0 seconds or more")
@@ -240,10 +242,14 @@ class Cron(BrokerModule):
         for entry in list(self._entries.values()):
             schedule = entry.schedule
             if isinstance(schedule, OnEvent) and fnmatchcase(msg.topic, schedule.topic):
+                was_put_off = schedule.next_wakeup is not None
                 if schedule.event(now, entry.lastrun):
                     self._due(entry)
                 else:
                     self._arm(entry)
+                    if schedule.next_wakeup is not None and not was_put_off:
+                        delay = schedule.next_wakeup - now
+                        self.log.debug(f"cron-{entry.id}: delaying {delay:4.3f}s due to min interval")
         if msg.topic == self._sync.topic:
             self._sync.last = now
             self._release()
@@ -328,6 +334,11 @@ class Cron(BrokerModule):
         self._ended(entry, 1 << 8 if response.errnum else 0, note)
 
     def _run_command(self, entry: Entry, action: ShellCommand) -> None:
+        if entry.rank >= self.handle.size:
+            assert entry.task is not None
+            entry.task.errnum = errnums.EHOSTUNREACH
+            self._ended(entry, 1 << 8, f"No route to rank {entry.rank}")
+            return
         run = self._runs[entry.id] = ShellRun(action, entry.timeout, self._variables(entry.rank))
         self.handle.start_task(self._execute, entry, run)
 

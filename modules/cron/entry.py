@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 
+from brokersim.brokermod import errnums
+
 from .action import Action
 from .schedule import Schedule
 
@@ -36,7 +38,7 @@ class Task:
     def state(self) -> str:
         """flux-core's words, but for requests and events, which end by an errnum's name."""
         if self.errnum:
-            return f"Exec Failure: {self.note}"
+            return "Rexec Failure" if self.errnum == errnums.EHOSTUNREACH else f"Exec Failure: {self.note}"
         if not self.ended:
             return "Running"
         if self.is_timed_out:
@@ -55,7 +57,7 @@ class Task:
         }
         shown["create-time"] = self.created
         if self.errnum:
-            shown["exec_errno"] = self.errnum
+            shown["rexec_errno" if self.errnum == errnums.EHOSTUNREACH else "exec_errno"] = self.errnum
         if self.is_timed_out:
             shown["timedout"] = True
         if self.ended:
@@ -160,6 +162,8 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """The entry as cron.list shows it."""
         tasks = [task.to_dict() for task in (*filter(None, (self.task,)), *self.history)]
+        if self.is_waiting:
+            tasks.insert(0, self._waiting_task())
         entry: dict[str, Any] = {
             "id": self.id,
             "rank": self.rank,
@@ -173,6 +177,12 @@ class Entry:
             entry["timeout"] = self.timeout
         stats = {name: getattr(self, name) for name in _STATS}
         return {**entry, "stats": stats, "typedata": self.schedule.typedata(), "tasks": tasks}
+
+    def _waiting_task(self) -> dict[str, Any]:
+        """The run that waits for the sync event, as flux-core shows it."""
+        return {
+            "rank": self.rank, "pid": 0, "status": 0, "state": "Deferred", "create-time": self.due_since,
+        }  # fmt: skip
 
 
 _STATS = ("ctime", "starttime", "lastrun", "count", "failcount", "total", "success", "failure", "deferred")

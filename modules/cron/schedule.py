@@ -38,7 +38,10 @@ class Schedule(Protocol):
 
 @attrs.define(eq=False, kw_only=True)
 class Interval:
-    """Every ``interval`` seconds, first ``after`` seconds from the start. A late one is not made up for by a burst."""
+    """Every ``interval`` seconds, first ``after`` seconds from the start. A late one is not made up for by a burst.
+
+    An interval of 0 comes once, after ``after``.
+    """
 
     interval: float
     after: float
@@ -52,7 +55,7 @@ class Interval:
 
     def fired(self, now: float) -> None:
         due = now if self.next_wakeup is None else self.next_wakeup
-        self.next_wakeup = max(due + self.interval, now)
+        self.next_wakeup = max(due + self.interval, now) if self.interval else None
 
     def typedata(self) -> dict[str, Any]:
         return {"interval": self.interval, "after": self.after, "next_wakeup": self.next_wakeup or 0.0}
@@ -187,9 +190,11 @@ def to_schedule(kind: str, args: Mapping[str, Any], is_utc: bool) -> Schedule:
 
 def _interval(args: Mapping[str, Any], _is_utc: bool) -> Interval:
     interval = _number(args, "interval", None)
-    if interval < INTERVAL_MIN:
-        raise ValueError(f"interval must be a number of seconds, 0.001 or more, not {interval:g}")
-    return Interval(interval=interval, after=_number(args, "after", interval))
+    after = _number(args, "after", interval)
+    if interval < INTERVAL_MIN and not (interval == 0 and after):
+        text = "interval must be a number of seconds, 0.001 or more, or 0 with an after"
+        raise ValueError(f"{text}, not {interval:g}")
+    return Interval(interval=interval, after=after)
 
 
 def _event(args: Mapping[str, Any], _is_utc: bool) -> OnEvent:

@@ -47,7 +47,11 @@ async def lines_of(client):
     lines = []
 
     def start(done):
-        client.stream("log.dmesg", {}, lambda r, _: done(None) if r.errnum else lines.append(r.payload_str))
+        client.stream(
+            "log.dmesg",
+            {"follow": False},
+            lambda r, _: done(None) if r.errnum else lines.append(r.payload_str),
+        )
 
     await client.occurrence(start)
     return lines
@@ -284,8 +288,9 @@ def test_cron_receives_every_heartbeat_and_nothing_else_at_rest():
         ("create", {"type": "x", "name": "n", "args": {}, "command": "c"}, errnums.EINVAL, "unknown type 'x'"),
         ("create", {"type": "interval", "name": "n", "args": {"interval": 1}, "command": " "},
          errnums.EINVAL, "command"),
-        ("create", {"type": "interval", "name": "n", "args": {"interval": 1}, "command": "c", "rank": 3},
-         errnums.EINVAL, "no rank 3: the instance has ranks 0 to 0"),
+        ("create", {"type": "interval", "name": "n", "args": {"interval": 1}, "command": "c", "rank": -3},
+         errnums.EINVAL, "no rank -3"),
+        ("sync", None, errnums.EPROTO, "cron.sync: the request has no payload"),
         ("create", {"type": "interval", "name": "n", "args": {"interval": 1}, "command": "c", "repeat": -1},
          errnums.EINVAL, "repeat"),
         ("stop", {"id": 9}, errnums.ENOENT, "no cron entry 9; there are: none"),
@@ -304,3 +309,52 @@ def test_a_wrong_request_is_answered_in_words_and_harms_nothing(method, payload,
     error = with_cron(test)
     assert error.errno == errnum
     assert says in error.text
+
+
+def test_an_interval_of_0_comes_once_after_its_time():
+    async def test(instance, client):
+        await create(client, args={"interval": 0, "after": 2})
+        await instance.sleep(20)
+        return await only(client)
+
+    entry = with_cron(test)
+    assert (entry["stats"]["success"], entry["stats"]["lastrun"] - START, entry["stopped"]) == (1, 2.0, True)
+
+
+def test_a_run_on_a_rank_that_is_not_there_fails_by_its_errnum():
+    async def test(instance, client):
+        await create(client, command="true", args={"interval": 1}, repeat=1, rank=99)
+        await instance.sleep(2)
+        return await only(client)
+
+    entry = with_cron(test)
+    [task] = entry["tasks"]
+    assert (entry["stopped"], entry["stats"]["failure"]) == (True, 1)
+    assert (task["state"], task["rexec_errno"], task["rank"]) == ("Rexec Failure", errnums.EHOSTUNREACH, 99)
+
+
+def test_a_run_that_waits_for_the_sync_event_is_listed_as_deferred():
+    async def test(instance, client):
+        await client.call("cron.sync", {"topic": "go"})
+        await create(client, args={"interval": 5}, repeat=1)
+        await instance.sleep(6)
+        waiting = await only(client)
+        client.publish("go")
+        await instance.sleep(1)
+        return waiting, await only(client)
+
+    waiting, done = with_cron(test)
+    assert [(task["state"], task["create-time"] - START) for task in waiting["tasks"]] == [("Deferred", 5.0)]
+    assert [task["state"] for task in done["tasks"]] == ["Exited"]
+
+
+def test_a_run_put_off_by_its_min_interval_is_logged():
+    async def test(instance, client):
+        await create(client, "event", args={"topic": "t", "min_interval": 3})
+        for _ in range(3):
+            client.publish("t")
+        await instance.sleep(1)
+        return await lines_of(client)
+
+    found = [line for line in with_cron(test) if "due to min interval" in line]
+    assert len(found) == 1 and "cron-1: delaying 3.000s due to min interval" in found[0]
