@@ -57,7 +57,7 @@ class FakeWire:
         runner = self.broker.instance.runner
         with runner.inside():
             for message in messages:
-                self.module.handle.receive(message)
+                self.module.handle.peer.receive(message)
             self.module.handle.turned()
         runner.drain_inline()
 

@@ -428,14 +428,14 @@ def test_a_client_that_does_not_read_is_disconnected_and_the_others_go_on(tmp_pa
 def test_a_burst_of_20000_pipelined_requests_is_answered_in_order_with_bounded_memory(tmp_path, monkeypatch):
     queued: list[int] = []
     waiting: list[int] = []
-    plain = Connection.receive
+    plain = Connection.intercept
 
-    def receive(connection: Connection, message: Message) -> None:
+    def intercept(connection: Connection, request: Message) -> bool:
         queued.append(len(connection.reactor.fifo))
         waiting.append(connection.outbox.size)
-        plain(connection, message)
+        return plain(connection, request)
 
-    monkeypatch.setattr(Connection, "receive", receive)
+    monkeypatch.setattr(Connection, "intercept", intercept)
 
     async def body(live: Live) -> None:
         peer = await live.peer()

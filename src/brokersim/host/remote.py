@@ -132,7 +132,7 @@ class RemoteModule(Loaded):
         """A request of the broker itself to the process, which it does not answer."""
         send_from(self.broker, Message(
             REQUEST, topic, payload, FLAG_NORESPONSE, dst=self.handle, userid=self.broker.owner,
-            rolemask=ROLE_OWNER | ROLE_LOCAL, handler=self.handle.take_request,
+            rolemask=ROLE_OWNER | ROLE_LOCAL, handler=self.handle.peer.forward,
         ))  # fmt: skip
 
     def set_running(self) -> None:

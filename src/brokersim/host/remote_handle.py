@@ -13,18 +13,12 @@ from brokersim.host.handle import Handle, Living
 from brokersim.host.ports import Home
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import (
-    EVENT,
-    FLAG_NORESPONSE,
-    FLAG_ROUTE,
     REQUEST,
-    RESPONSE,
-    ROLE_LOCAL,
-    ROLE_OWNER,
-    USERID_UNKNOWN,
     Message,
     decode_json,
 )
 from brokersim.routing.endpoint import Handler, Method
+from brokersim.routing.wire_peer import WirePeer
 
 
 class Wire(Protocol):
@@ -57,7 +51,7 @@ class Wire(Protocol):
 class RemoteHandle(Handle):
     """A process module's place among the endpoints: what is sent to it goes to its wire."""
 
-    __slots__ = ("_served", "is_quiet", "on_log", "wire")
+    __slots__ = ("is_quiet", "on_log", "peer", "wire")
 
     def __init__(
         self, broker: Home, name: str, uuid: str, module: Living, wire: Wire, on_log: Callable[[str], object]
@@ -66,8 +60,7 @@ class RemoteHandle(Handle):
         self.wire = wire
         #: Told of each line the process sends to the log.
         self.on_log = on_log
-        #: Requests it has in hand: (route stack, matchtag) to the request.
-        self._served: dict[tuple[tuple[str, ...], int], Message] = {}
+        self.peer = WirePeer(self, self)
         #: It has said that it finalizes: nothing reaches it but the answer to that.
         self.is_quiet = False
 
@@ -79,84 +72,38 @@ class RemoteHandle(Handle):
 
     def method(self, topic: str) -> Method | None:
         """Every request is the process's to answer, roles included."""
-        return self.take_request, True
+        return self.peer.forward, True
 
     def event_handler(self, topic: str) -> Handler:
-        return self._clear_and_take if topic == f"{self.name}.stats-clear" else self._take_event
-
-    def take_request(self, request: Message) -> None:
-        stack = self.broker.path(request)
-        if not request.is_noresponse:
-            self._served[stack, request.matchtag] = request
-        self.wire.send(
-            Message(
-                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag,
-                request.userid, request.rolemask, routes=stack, nodeid=request.nodeid,
-            )
-        )  # fmt: skip
-
-    def _take_event(self, event: Message) -> None:
-        if not self.is_quiet:
-            event.flags |= FLAG_ROUTE
-            self.wire.send(event)
+        return self._clear_and_take if topic == f"{self.name}.stats-clear" else self.peer.send_event
 
     def _clear_and_take(self, event: Message) -> None:
         self.clear_counts()
-        self._take_event(event)
+        self.peer.send_event(event)
 
-    def _take_response(self, response: Message, _: object) -> None:
-        if self.is_quiet and response.topic != "module.status":
-            return
-        response.routes = ()  # its own entry was the last on the stack
-        response.flags |= FLAG_ROUTE
-        self.wire.send(response)
-
-    def stray_response(self, response: Message) -> None:
-        """To a request of it that has been answered already."""
-        self.stray += 1
+    def send(self, message: Message) -> None:
+        """One that finalizes gets no events any more, and no answers but to what it says of that."""
+        if not self.is_quiet or message.type == REQUEST or message.topic == "module.status":
+            self.wire.send(message)
 
     # -- from the process
 
-    def receive(self, message: Message) -> None:
-        """Take one message of the process; it sends no credentials unless it speaks for somebody else."""
-        if message.userid == USERID_UNKNOWN:
-            message.userid = self.userid
-        if message.rolemask == 0:
-            message.rolemask = ROLE_OWNER | ROLE_LOCAL
-        message.src = self
-        take = _TAKES.get(message.type)
-        if take is not None:
-            take(self, message)
+    def intercept(self, request: Message) -> bool:
+        """Nothing is answered here, but what it logs last may say why it ends."""
+        if request.topic == "log.append":
+            self.on_log((request.payload_str or "").partition(" - - ")[2].removeprefix("- "))
+        return False
 
-    def _receive_request(self, message: Message) -> None:
-        message.routes = (self.uuid,)
-        self.sent(message)
-        if not message.flags & FLAG_NORESPONSE and message.matchtag:
-            self.pending[message.matchtag] = self._take_response, None, message
-        if message.topic == "log.append":
-            self.on_log((message.payload_str or "").partition(" - - ")[2].removeprefix("- "))
-        self.dispatch_request(message)
-
-    def _receive_event(self, message: Message) -> None:
-        message.routes = (self.uuid,)
-        self.sent(message)
-        if message.topic:
-            self.broker.publish(message)
-
-    def _receive_response(self, message: Message) -> None:
-        request = self._served.get((message.routes, message.matchtag))
-        if request is None:
-            self.sent(message)  # late, or made up: it was sent all the same
-            return
-        if not request.is_streaming or message.errnum:
-            del self._served[message.routes, message.matchtag]
-        if message.errnum:
-            self.respond_error(request, message.errnum, message.payload_str or "")
-            return
-        own = _ON_ANSWER.get(message.topic.removeprefix(f"{self.name}."))
+    def answered(self, request: Message, response: Message) -> None:
+        """Pass an answer on; some tell the broker something."""
+        own = _ON_ANSWER.get(response.topic.removeprefix(f"{self.name}."))
         if own is not None:
-            own(self, message)
-        self.respond(request, as_value(message) if isinstance(request.src, Handle) else message.data)
+            own(self, response)
+        self.respond(request, as_value(response) if isinstance(request.src, Handle) else response.data)
+
+    def unclaimed(self, response: Message) -> None:
+        """Late, or made up: it was sent all the same."""
+        self.sent(response)
 
     def _learn_mask(self, message: Message) -> None:
         """The process keeps the debug mask; its answers tell it, and with it whether counters are emitted."""
@@ -177,11 +124,6 @@ class RemoteHandle(Handle):
 _ON_ANSWER: dict[str, Callable[[RemoteHandle, Message], None]] = {
     "debug": RemoteHandle._learn_mask,
     "stats-clear": lambda handle, _: handle.clear_counts(),
-}
-_TAKES: dict[int, Callable[[RemoteHandle, Message], None]] = {
-    REQUEST: RemoteHandle._receive_request,
-    RESPONSE: RemoteHandle._receive_response,
-    EVENT: RemoteHandle._receive_event,
 }
 
 

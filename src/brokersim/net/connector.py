@@ -22,10 +22,8 @@ from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL,
 from brokersim.net.repose import Repose
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
-    EVENT,
     FLAG_NORESPONSE,
     FLAG_ROUTE,
-    REQUEST,
     RESPONSE,
     ROLE_LOCAL,
     ROLE_OWNER,
@@ -37,6 +35,7 @@ from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
+from brokersim.routing.wire_peer import WirePeer
 from brokersim.services.broker import Broker
 from brokersim.services.endpoint import BrokerEndpoint
 from brokersim.services.service import check_service_name
@@ -194,12 +193,12 @@ def _remove_stale(path: Path) -> None:
 
 
 class Connection(Endpoint):
-    """One client of the local connector. Its ``pending`` maps the client's own matchtags."""
+    """One client of the local connector: its socket, and what the connector itself answers it."""
 
     __slots__ = (
         "_connector",
         "_decoder",
-        "_served",
+        "_peer",
         "_socket",
         "outbox",
     )
@@ -214,8 +213,7 @@ class Connection(Endpoint):
         self._socket = client
         self._decoder = FrameDecoder()
         self.outbox = Outbox(client, self.reactor, self._moved, self._lose)
-        #: Requests handed to this client as a service: (route stack, matchtag) to the request.
-        self._served: dict[tuple[tuple[str, ...], int], Message] = {}
+        self._peer = WirePeer(self, self)
         broker.add_endpoint(self)
 
     # -- in
@@ -233,6 +231,7 @@ class Connection(Endpoint):
     async def _read(self) -> None:
         runner = self._connector.instance.runner
         reactor = runner.reactor
+        receive = self._peer.receive
         while not self.outbox.is_closed:
             try:
                 data = self._socket.recv(_READ)
@@ -248,7 +247,7 @@ class Connection(Endpoint):
             reactor.enter()  # what `inside` does, at a tenth of its price
             try:
                 for message in self._decoder.feed(data):
-                    self.receive(message)
+                    receive(message)
             except ProtocolError as error:
                 self._lose(str(error))
                 return
@@ -270,46 +269,16 @@ class Connection(Endpoint):
         """Wait while the client leaves much unread."""
         await self.outbox.room(FULL_AT)
 
-    def receive(self, message: Message) -> None:
-        """Take one message of the client: stamp its credentials, push its route, pass it on."""
-        if self.rolemask & ROLE_OWNER:
-            # The owner may pose as somebody else, for tests of roles.
-            if message.userid == USERID_UNKNOWN:
-                message.userid = self.userid
-            if message.rolemask == 0:
-                message.rolemask = self.rolemask
-        else:
-            message.userid, message.rolemask = self.userid, self.rolemask
-        message.src = self
-        kind = message.type
-        if kind == REQUEST:
-            message.routes = (self.uuid,)
-            self._receive_request(message)
-        elif kind == EVENT:
-            message.routes = (self.uuid,)
-            self.sent(message)
-            if message.topic:
-                self.broker.publish(message)
-        elif kind == RESPONSE:
-            self._receive_response(message)
-
-    def _receive_request(self, message: Message) -> None:
-        own = _OWN_TOPICS.get(message.topic)
-        if own is not None:
-            self._answer_own(message, own)
-            return
-        self.sent(message)
-        if not message.flags & FLAG_NORESPONSE and message.matchtag:
-            self.pending[message.matchtag] = self._send_response, None, message
-        route = self.routes.get(message.topic)
-        if route is not None and message.nodeid == 0xFFFFFFFF and message.rolemask & ROLE_OWNER:
-            message.dst, message.handler = route
-            self.reactor.push(message)
-        else:
-            self.dispatch_request(message)
+    def intercept(self, request: Message) -> bool:
+        """Event subscriptions and service names are the connector's own business, and answered here."""
+        own = _OWN_TOPICS.get(request.topic)
+        if own is None:
+            return False
+        self._answer_own(request, own)
+        return True
 
     def _answer_own(self, message: Message, act: Callable[[Connection, Message, Any], None]) -> None:
-        """Event subscriptions and service names are the connector's own business: answered here, by nobody's user.
+        """Answer in nobody's name, as upstream does.
 
         They enter no broker, so they are not counted: nobody receives them, and the ledger would miss their answers.
         """
@@ -330,50 +299,20 @@ class Connection(Endpoint):
         if not message.flags & FLAG_NORESPONSE:
             self.send(response)
 
-    def _receive_response(self, message: Message) -> None:
-        request = self._served.get((message.routes, message.matchtag))
-        if request is None:
-            return  # late, or made up
-        if not request.is_streaming or message.errnum:
-            del self._served[message.routes, message.matchtag]
-        if message.errnum:
-            self.respond_error(request, message.errnum, message.payload_str or "")
-        else:
-            self.respond(request, message.data)
+    def answered(self, request: Message, response: Message) -> None:
+        self.respond(request, response.data)
+
+    def unclaimed(self, response: Message) -> None:
+        """Late, or made up: a client may send what it likes."""
 
     # -- out
 
     def method(self, topic: str) -> Method | None:
         """As a service (service.add): every method is the client's to answer, guests included."""
-        return self._forward_request, True
+        return self._peer.forward, True
 
     def event_handler(self, topic: str) -> Handler:
-        return self._send_event
-
-    def _forward_request(self, request: Message) -> None:
-        stack = (*(request.routes or (request.src.uuid,)), self.broker.uuid)
-        if not request.is_noresponse:
-            self._served[stack, request.matchtag] = request
-        self.send(
-            Message(
-                REQUEST, request.topic, request.data, request.flags | FLAG_ROUTE, request.matchtag,
-                request.userid, request.rolemask, routes=stack, nodeid=request.nodeid,
-            )
-        )  # fmt: skip
-
-    def _send_response(self, response: Message, _: object) -> None:
-        # The client's own entry was the last on the stack: it sees an empty one.
-        response.routes = ()
-        response.flags |= FLAG_ROUTE
-        self.send(response)
-
-    def _send_event(self, event: Message) -> None:
-        event.flags |= FLAG_ROUTE
-        self.send(event)
-
-    def stray_response(self, response: Message) -> None:
-        """A second answer to one matchtag, or one to a request that was cancelled by leaving."""
-        self.stray += 1
+        return self._peer.send_event
 
     def send(self, message: Message) -> None:
         """Queue a frame; it is written when the loop flushes. A client that does not read is disconnected."""

@@ -261,7 +261,7 @@ class ModuleProcess:
         with runner.inside():
             try:
                 for message in self._decoder.feed(data):
-                    handle.receive(message)
+                    handle.peer.receive(message)
                 if handle.is_open:
                     handle.turned()
             except ProtocolError as error:
