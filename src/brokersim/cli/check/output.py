@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from brokersim.kit.baseline import Baseline
+from brokersim.kit.check import Checked
 from brokersim.kit.laws import LAWS, Violation
-from brokersim.kit.verdict import Compared, Verdict
+from brokersim.kit.verdict import Compared
 
 #: States of a Nagios check: exit codes by name.
 NAGIOS: Final = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
 
 
-def to_text(verdict: Verdict, laws: int) -> list[str]:
+def to_text(checked: Checked) -> list[str]:
     """What differs with its topics, the laws broken, and how many were well."""
+    verdict, laws = checked.verdict, len(checked.plan.laws)
     lines = [f"note: {note}" for note in verdict.notes]
     for one in verdict.differing:
         lines.append(f"✗ {one}")
@@ -41,19 +42,20 @@ def _s(number: int) -> str:
     return "" if number == 1 else "s"
 
 
-def to_json(verdict: Verdict, counted: Baseline, code: int, recorded: str | None) -> dict[str, Any]:
+def to_json(checked: Checked) -> dict[str, Any]:
     """One document; counters that are well are only counted."""
+    verdict, counted = checked.verdict, checked.run.counted
     return {
         "ok": not verdict.failures,
         "command": list(counted.command),
-        "command_exit": code,
+        "command_exit": checked.run.code,
         "settings": counted.settings,
         "operations": counted.operations,
         "compared": len(verdict.compared),
         "differing": [one.to_dict() for one in verdict.differing],
         "laws": [_law(violation) for violation in verdict.violations],
         "notes": list(verdict.notes),
-        "recorded": recorded,
+        "recorded": None if checked.recorded is None else str(checked.recorded),
     }
 
 
@@ -68,8 +70,9 @@ def _law(violation: Violation) -> dict[str, Any]:
     }
 
 
-def write_junit(path: Path, verdict: Verdict, laws: list[str], code: int) -> None:
+def write_junit(path: Path, checked: Checked) -> None:
     """A test case for the command, for each counter and for each law, as CI services read them. Raises OSError."""
+    verdict, laws, code = checked.verdict, checked.plan.laws, checked.run.code
     cases = 1 + len(verdict.compared) + len(laws)
     failures = verdict.failures + bool(code)
     suite = ElementTree.Element("testsuite", name="brokersim check", tests=str(cases), failures=str(failures))
@@ -93,20 +96,9 @@ def _case(suite: ElementTree.Element, group: str, name: str, failure: str | None
         ElementTree.SubElement(case, "failure", message=first).text = failure
 
 
-def nagios_state(verdict: Verdict, code: int) -> str:
-    """Fewer messages than expected are a WARNING; more of them, or a broken law, CRITICAL.
-
-    Where the command failed its counters mean nothing: UNKNOWN.
-    """
-    if code:
-        return "UNKNOWN"
-    if verdict.violations or any(one.got > one.expected for one in verdict.differing):
-        return "CRITICAL"
-    return "WARNING" if verdict.differing else "OK"
-
-
-def to_nagios(verdict: Verdict, laws: int, code: int) -> str:
+def to_nagios(checked: Checked) -> str:
     """``BROKERSIM OK - …``: one line."""
+    verdict, laws, code = checked.verdict, len(checked.plan.laws), checked.run.code
     parts = [f"the command ended with {code}"] if code else []
     parts += [
         f"{len(verdict.compared) - len(verdict.differing)} counters and {laws - len(verdict.violations)} laws well"
@@ -115,4 +107,4 @@ def to_nagios(verdict: Verdict, laws: int, code: int) -> str:
     parts += [f"law {violation.law.name} broken" for violation in verdict.violations]
     if len(verdict.differing) > 3:
         parts.append(f"{len(verdict.differing) - 3} counters more differ")
-    return f"BROKERSIM {nagios_state(verdict, code)} - {', '.join(parts)}"
+    return f"BROKERSIM {checked.state} - {', '.join(parts)}"
