@@ -233,7 +233,7 @@ async def test_more_busy_clients_than_the_limit_are_told_so_and_idle_ones_make_r
 
 
 async def test_a_handler_that_fails_is_told_to_the_log_and_the_server_goes_on(server):
-    server.openmetrics.slices = lambda statistics: (1 / 0 for _ in "x")
+    server.openmetrics.slices = lambda statistics, classic: (1 / 0 for _ in "x")
     assert (await get(server, "/metrics"))[0] == 500
     assert server.logged == ["http: /metrics: ZeroDivisionError('division by zero')"]
     assert server.statistics().http_errors == 1

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
+import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from brokersim.statsd import DIALECTS, Aggregator, AggregatorConfig
+from brokersim.statsd.buckets import LogBuckets
+from brokersim.statsd_server.outputs.histograms import Histogram
 from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage, split_key
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.statsd_server.settings import ServeSettings
+from tests.statsd_server.harness import Kept, serving
 
 parser = pytest.importorskip("prometheus_client.openmetrics.parser")
 
@@ -139,3 +146,75 @@ def test_any_key_has_a_legal_name(key):
     name, labels = split_key(key)
     assert name.replace("_", "a").replace(":", "a").isalnum() and name.isascii() and not name[0].isdigit()
     assert len(dict(labels)) == len(labels)
+
+
+def text_of(*packets: bytes, flushes: int = 1, classic: bool = False, **config) -> str:
+    aggregator = Aggregator("strict", AggregatorConfig(**config))
+    page = OpenMetricsPage(histograms=True)
+    for number in range(flushes):
+        for packet in packets:
+            aggregator.feed(packet)
+        page.offer(aggregator.flush(float(number)))
+    return "".join(page.slices(classic=classic))
+
+
+@given(
+    st.lists(st.floats(0.001, 1e6) | st.sampled_from([0.0, 1.0, 1e-300]), min_size=1, max_size=60),
+    st.booleans(),
+)
+def test_a_histogram_counts_what_is_not_above_each_bound(values: list[float], folds: bool):
+    histogram = Histogram()
+    if folds:
+        fold = LogBuckets()
+        fold.add_many(values)
+        histogram.add_fold(fold, 2)
+    else:
+        histogram.add(sorted(values), 2)
+    found = list(histogram.cumulative())
+    assert found[-1][1] == 2 * len(values)
+    for upper, count in found:
+        # Within a fold a value may be taken for one a percent larger.
+        least = 2 * sum(value <= upper * (0.98 if folds else 1) for value in values)
+        most = 2 * sum(value <= upper * (1.02 if folds else 1) for value in values)
+        assert least <= count <= most
+    bounds = [upper for upper, _ in found]
+    assert bounds == sorted(set(bounds))
+
+
+def test_a_seldom_scrape_misses_no_flush_of_a_timer():
+    text = text_of(b"t:1:2:300|ms", b"t:5|ms|@0.5", flushes=15)
+    found = samples_of(text)
+    assert found["t_distribution_count",] == found["t_count",] == 15 * 5
+    assert found["t_distribution_bucket", ("le", "+Inf")] == 75
+    bounds = {
+        float(labels[0][1]): n for (name, *labels), n in found.items() if name == "t_distribution_bucket"
+    }
+    assert min(upper for upper, n in bounds.items() if n >= 45) < 7
+    assert "# TYPE t_distribution histogram\n" in text
+    assert "# TYPE t summary\n" in text
+
+
+def test_the_format_before_openmetrics_names_families_by_their_samples():
+    lines = text_of(b"n:1|c\nneg:-1|c\ng:1|g", classic=True).splitlines()
+    assert "# TYPE n_total counter" in lines
+    assert "# TYPE neg untyped" in lines
+    assert "# EOF" not in lines
+
+
+def test_promtool_finds_nothing_wrong(tmp_path):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool: run `make peers` (it needs apt-get and root)")
+
+    async def page() -> str:
+        async with serving(Kept(), listen=(), http="127.0.0.1:0") as server:
+            server.feed(
+                b"shop.orders:1|c|#env:x\nqueue.depth:2|g\nload:3:5|ms\nusers:x|s\nnonsense\nlow:-3|d"
+            )
+            server.flush_now()
+            return "".join(server.openmetrics.slices(server.statistics(), classic=True))
+
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=trio.run(page), text=True, capture_output=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -35,10 +35,12 @@ JSON = "application/json"
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """What a handler sees: the decoded path and its query; of equal names in a query the last one counts."""
+    """What a handler sees: the decoded path, its query and what the client takes; of equal names in a query the last
+    one counts."""
 
     path: str
     query: Mapping[str, str]
+    accept: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +96,7 @@ class HttpServer:
             except _HangUpError:
                 pass  # nobody is left to tell
 
-    async def _answer(self, local: str, method: str, target: str, host: str | None) -> Response:
+    async def _answer(self, local: str, method: str, target: str, host: str | None, accept: str) -> Response:
         if host is not None and not is_our_name(host, local, self._allow_hosts):
             text = f"421 this server is not known as {host!r}; its operator lets a name in with --allow-host"
             return text_response(text, 421)
@@ -109,7 +111,9 @@ class HttpServer:
         if method not in _METHODS:
             return text_response(f"405 {method} is not possible; use GET or HEAD", 405)
         try:
-            return await _whole(handler(Request(path=path, query=dict(parse_qsl(parts.query)))))
+            return await _whole(
+                handler(Request(path=path, query=dict(parse_qsl(parts.query)), accept=accept))
+            )
         except Exception as error:
             self._on_error(f"http: {path}: {error!r}")
             return text_response("500 internal error; the server's log has it", 500)
@@ -136,7 +140,7 @@ class _Conversation:
     def __init__(
         self,
         stream: trio.SocketStream,
-        answer: Callable[[str, str, str | None], Awaitable[Response]],
+        answer: Callable[[str, str, str | None, str], Awaitable[Response]],
         seat: Seat | None,
     ) -> None:
         self._stream = stream
@@ -200,7 +204,10 @@ class _Conversation:
         else:
             hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
             host = hosts[0] if hosts else None  # none: HTTP/1.0, which no browser speaks
-            response = await self._answer(method, request.target.decode("latin-1"), host)
+            accept = b",".join(value for name, value in request.headers if name == b"accept").decode(
+                "latin-1"
+            )
+            response = await self._answer(method, request.target.decode("latin-1"), host, accept)
         if isinstance(response.body, bytes):
             await self._send_whole(response, with_body=method != "HEAD")
         else:

@@ -17,7 +17,7 @@ import trio
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd_server.health import ServerStatistics, to_plain
 from brokersim.statsd_server.http import JSON, Request, Response, json_response, text_response
-from brokersim.statsd_server.outputs.openmetrics import CONTENT_TYPE, SLICE_KEYS
+from brokersim.statsd_server.outputs.openmetrics import CLASSIC_TYPE, CONTENT_TYPE, SLICE_KEYS
 from brokersim.statsd_server.ports import Running
 from brokersim.statsd_server.wiretap import TapFlush, TapItem, TapLine, flush_rows
 from brokersim.version import VERSION
@@ -121,9 +121,12 @@ class StatsdPages:
             yield from flush_members(flush)
         yield b", " + members({"health": statistics}) + b"}"
 
-    def metrics(self, _: Request) -> Response:
-        slices = self._server.openmetrics.slices(self._server.statistics())
-        return Response(body=(piece.encode() for piece in slices), content_type=CONTENT_TYPE)
+    def metrics(self, request: Request) -> Response:
+        """OpenMetrics; to who asks for something else, as promtool's feeders do, the format before it."""
+        classic = bool(request.accept) and "openmetrics" not in request.accept
+        slices = self._server.openmetrics.slices(self._server.statistics(), classic=classic)
+        kind = CLASSIC_TYPE if classic else CONTENT_TYPE
+        return Response(body=(piece.encode() for piece in slices), content_type=kind)
 
     def metric(self, request: Request) -> Response:
         """What is known of one key: `/metric/flux.kvs.0.request_rx`."""

@@ -72,7 +72,10 @@ class StatsdServer(Running):
         self.settings = settings
         self.aggregator = Aggregator(settings.dialect, settings.config)
         self.wiretap = Wiretap()
-        self.openmetrics = OpenMetricsPage(settings.aggregator.prefix_stats)
+        # Nobody scrapes without a page.
+        self.openmetrics = OpenMetricsPage(
+            settings.aggregator.prefix_stats, histograms=settings.http is not None
+        )
         self.last_flush: Flush | None = None
         self.is_up = True
         self.addresses: tuple[str, ...] = ()

@@ -19,12 +19,21 @@ from brokersim.statsd.flushed import Flush
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.timerstats import threshold_rank
 from brokersim.statsd_server.health import ServerStatistics, own_values
+from brokersim.statsd_server.outputs.histograms import Histogram
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#: The format before OpenMetrics, which promtool and curl's readers know: other names of types, no end mark.
+CLASSIC_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 QUANTILES = (0.5, 0.9, 0.99)
-COUNTER, GAUGE, SUMMARY, UNKNOWN = "counter", "gauge", "summary", "unknown"
+COUNTER, GAUGE, SUMMARY, HISTOGRAM, UNKNOWN = "counter", "gauge", "summary", "histogram", "unknown"
 #: Sample names that a family of a type occupies beside its own.
-_SUFFIXES = {COUNTER: ("_total", "_created"), SUMMARY: ("_count", "_sum", "_created"), GAUGE: (), UNKNOWN: ()}
+_SUFFIXES = {
+    COUNTER: ("_total", "_created"),
+    SUMMARY: ("_count", "_sum", "_created"),
+    HISTOGRAM: ("_bucket", "_count", "_sum", "_created"),
+    GAUGE: (),
+    UNKNOWN: (),
+}
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_:]")
 _NOT_IN_LABEL = re.compile(r"[^A-Za-z0-9_]")
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
@@ -98,6 +107,8 @@ class NameTable:
         found = self._given.get((kind, key, table))
         if found is None:
             name, labels = split_key(key)
+            # Not the type's own word: promtool takes that for a slip.
+            name = f"{name}_distribution" if kind == HISTOGRAM else name
             family = self._family(kind, name.removesuffix("_total") if kind == COUNTER else name)
             labels = self._untaken(family, labels, key, table)
             self._taken.add((family, labels))
@@ -153,13 +164,16 @@ SLICE_KEYS = 200
 class OpenMetricsPage:
     """The text of ``/metrics``: counters since the start, gauges, set sizes, timers as summaries.
 
-    Quantiles are of the last interval, by the nearest rank; counts and sums since the start, sample rates heeded.
-    Timings stay in the unit they came in, which for ``ms`` is milliseconds: `h` and `d` values have none. A counter
-    below 0 is told as unknown, since a counter of OpenMetrics cannot be; of a timer what is below 0 is left out.
+    With ``histograms`` each timer has one beside it, of type histogram, named ``NAME_distribution``, since the start:
+    however seldom it is scraped, no flush between is missed. Quantiles are of the last interval, by the nearest rank;
+    counts and sums since the start, sample rates heeded. Timings stay in the unit they came in, which for ``ms`` is
+    milliseconds: `h` and `d` values have none. A counter below 0 is told as unknown, since a counter of OpenMetrics
+    cannot be; of a timer what is below 0 is left out.
     """
 
-    def __init__(self, prefix: str = "statsd") -> None:
+    def __init__(self, prefix: str = "statsd", *, histograms: bool = False) -> None:
         self._prefix = prefix
+        self._histograms: dict[str, Histogram] | None = {} if histograms else None
         self._names = NameTable()
         self._flush: Flush | None = None
         self._timers: dict[str, _Totals] = {}
@@ -175,6 +189,10 @@ class OpenMetricsPage:
         for key, count in flush.timer_counts.items():
             so_far = before.get(key, _NOTHING_YET)
             self._timers[key] = _Totals(so_far.samples + count, so_far.total + _mean(flush, key) * count)
+        if self._histograms is not None:
+            self._histograms = {
+                key: _grown(self._histograms.get(key), flush, key) for key in flush.timer_counts
+            }
         shown = len(flush.counters) + len(flush.gauges) + len(flush.sets) + len(keys)
         if len(self._names) > 2 * shown + 1000:
             seen = {*flush.counters, *keys, *flush.gauges, *flush.sets}
@@ -185,11 +203,18 @@ class OpenMetricsPage:
         """The page, complete with ``# EOF``; the server's own health first."""
         return "".join(self.slices(statistics))
 
-    def slices(self, statistics: ServerStatistics | None = None) -> Iterator[str]:
-        """The page of this moment, in pieces that are each made quickly; many are empty."""
-        return _Page(names=self._names, flush=self._flush, timers=self._timers, prefix=self._prefix).slices(
-            statistics
+    def slices(self, statistics: ServerStatistics | None = None, *, classic: bool = False) -> Iterator[str]:
+        """The page of this moment, in pieces that are each made quickly; many are empty. ``classic``: the format
+        before OpenMetrics."""
+        page = _Page(
+            names=self._names,
+            flush=self._flush,
+            timers=self._timers,
+            histograms=self._histograms or {},
+            prefix=self._prefix,
+            classic=classic,
         )
+        return page.slices(statistics)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -199,7 +224,9 @@ class _Page:
     names: NameTable
     flush: Flush | None
     timers: Mapping[str, _Totals]
+    histograms: Mapping[str, Histogram]
     prefix: str
+    classic: bool
     families: dict[str, _Family] = attrs.field(factory=dict)
 
     def slices(self, statistics: ServerStatistics | None) -> Iterator[str]:
@@ -211,8 +238,9 @@ class _Page:
                     yield ""
         families = iter(self.families.values())
         while some := list(islice(families, SLICE_KEYS)):
-            yield "".join(map(_family_text, some))
-        yield "# EOF\n"
+            yield "".join([_family_text(family, self.classic) for family in some])
+        if not self.classic:
+            yield "# EOF\n"
 
     def _family(self, kind: str, key: str, text: str, table: str = "") -> tuple[_Family, Labels]:
         name, labels = self.names.place(kind, key, table)
@@ -233,6 +261,9 @@ class _Page:
         for key in flush.timer_counts:
             family, labels = self._family(SUMMARY, key, "statsd timer, as sent (ms: milliseconds)")
             family.lines += self._summary(family.name, labels, flush, key)
+            if key in self.histograms:
+                family, labels = self._family(HISTOGRAM, key, "statsd timer, as sent, since the start")
+                family.lines += self._buckets(family.name, labels, key)
             yield
         for name, values in (("gauge", flush.gauges), ("set", flush.sets)):
             for key, value in values.items():
@@ -251,14 +282,37 @@ class _Page:
         if totals.total >= 0:
             yield sample_line(f"{name}_sum", labels, totals.total)
 
+    def _buckets(self, name: str, labels: Labels, key: str) -> Iterator[str]:
+        count: Number = 0
+        # Whole numbers by the format; what sampled timings stand for need not be.
+        for upper, count in self.histograms[key].cumulative():
+            yield sample_line(f"{name}_bucket", (*labels, ("le", number_text(upper))), round(count))
+        yield sample_line(f"{name}_bucket", (*labels, ("le", "+Inf")), round(count))
+        yield sample_line(f"{name}_count", labels, round(count))
+        if self.timers[key].total >= 0:
+            yield sample_line(f"{name}_sum", labels, self.timers[key].total)
+
     def _own(self, statistics: ServerStatistics) -> None:
         """The server's own metrics; names that end in what they count are counters."""
         for kind, name, labels, value in _own_samples(statistics):
-            family, _ = self._family(kind, f"{self.prefix}_{name}", "this statsd server")
+            family, _ = self._family(
+                kind,
+                f"{self.prefix}_{name}",
+                _OWN_HELP.get(name, f"{name.replace('_', ' ')} of this statsd server, since its start"),
+            )
             suffix = "_total" if kind == COUNTER else ""
             family.lines.append(sample_line(family.name + suffix, labels, value))
 
 
+_OWN_HELP = {
+    "keys": "keys known now, by type",
+    "kernel_queue": "bytes of packets that wait in the kernel",
+    "flush_lag": "seconds by which the last flush was late",
+    "flush_duration": "seconds the last flush took",
+    "tcp_clients": "clients of the line protocol now",
+    "output_queued": "what waits in an output now, in its unit",
+    "kernel_drops": "packets the kernel threw away since nobody read in time",
+}
 _OWN_GAUGES = ("kernel_queue", "flush.lag", "flush.duration", "tcp.clients")
 
 
@@ -280,9 +334,26 @@ def _own_samples(statistics: ServerStatistics) -> Iterator[tuple[str, str, Label
             yield kind, f"output_{field}", labels, getattr(output, field)
 
 
-def _family_text(family: _Family) -> str:
-    head = f"# TYPE {family.name} {family.kind}\n# HELP {family.name} {family.help}\n"
-    return head + "".join(family.lines)
+def _family_text(family: _Family, classic: bool) -> str:
+    name, kind = family.name, family.kind
+    if classic and kind == COUNTER:
+        name += "_total"
+    kind = "untyped" if classic and kind == UNKNOWN else kind
+    return f"# HELP {name} {family.help}\n# TYPE {name} {kind}\n" + "".join(family.lines)
+
+
+def _grown(histogram: Histogram | None, flush: Flush, key: str) -> Histogram:
+    """With an interval's timings a copy, since a page may be half-way through the old one; without any, itself."""
+    samples, fold = flush.samples.get(key), flush.buckets.get(key)
+    if histogram is not None and not samples and fold is None:
+        return histogram
+    grown = Histogram() if histogram is None else Histogram(histogram.counts.copy(), histogram.low)
+    count = flush.timer_counts[key]
+    if samples:
+        grown.add(samples, count // len(samples) if count % len(samples) == 0 else count / len(samples))
+    elif fold is not None and fold.n:
+        grown.add_fold(fold, count // fold.n if count % fold.n == 0 else count / fold.n)
+    return grown
 
 
 def _mean(flush: Flush, key: str) -> float:
