@@ -15,6 +15,7 @@ from brokersim.lab.experiments.experiment import Experiment, repeated
 from brokersim.lab.keep.baseline import BaselineError, Difference, compare
 from brokersim.lab.keep.files import write_files
 from brokersim.lab.keep.kept import KeptError, keep, read_kept
+from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_profile
 from brokersim.lab.result import Result, Say, silent
 from brokersim.lab.sweep.sweep import cores
 
@@ -46,6 +47,8 @@ class Order:
     places: Places = attrs.field(factory=Places)
     before: Result | None = None
     command: str = ""
+    #: Whose costs are modelled; None where nothing is.
+    costs: Profile | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +75,7 @@ def order(
     reps: int | None = None,
     places: Places | None = None,
     command: str = "",
+    cost: str | None = None,
 ) -> Order:
     """Check what is wanted before anything is run: a mistyped name must not cost the run. Raises OrderError."""
     places = places or Places()
@@ -79,6 +83,7 @@ def order(
         fields = {**fields, "reps": reps}
     try:
         plan = experiment.make_plan(fields, preset)
+        plan, costs = _costed(experiment, plan, cost)
     except ValueError as error:
         raise OrderError(str(error)) from None
     before = None if places.baseline is None else read_baseline(places.baseline)
@@ -87,8 +92,26 @@ def order(
             f"{places.database} exists: a run database holds one run; choose a new name or move it away"
         )
     return Order(
-        experiment=experiment, plan=plan, reps=reps or 1, places=places, before=before, command=command
+        experiment=experiment,
+        plan=plan,
+        reps=reps or 1,
+        places=places,
+        before=before,
+        command=command,
+        costs=costs,
     )
+
+
+def _costed(experiment: Experiment[Any], plan: Any, cost: str | None) -> tuple[Any, Profile | None]:
+    """The plan with a profile's times, and whose they are. Raises ValueError."""
+    if not experiment.has("cost") or plan.clock != "virtual":
+        if cost is not None:
+            raise ValueError(f"bench {experiment.name} has no --cost here: nothing is modelled in real time")
+        return plan, None
+    if cost is None:
+        return plan, PROFILES[DEFAULT]
+    profile = read_profile(cost)
+    return attrs.evolve(plan, cost=profile.over(plan.cost)), profile
 
 
 def read_baseline(path: Path) -> Result:
@@ -111,6 +134,8 @@ def carry_out(wanted: Order, say: Say = silent) -> Outcome:
         found = repeated(wanted.experiment, wanted.plan, wanted.reps, say, cores())
     except ValueError as error:
         raise OrderError(str(error)) from None
+    if wanted.costs is not None:
+        found = found.with_meta(costs=wanted.costs.name, costs_from=wanted.costs.origin)
     if wanted.command:
         found = found.with_meta(command=wanted.command)
     return kept(found, wanted.places, wanted.before)

@@ -91,6 +91,9 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
             "--clock", type=click.Choice(["virtual", "real"]), hidden="clock" in unlisted,
             help="modelled or measured",
         ),
+        "cost": click.option(
+            "--cost", metavar="PROFILE|FILE", hidden=True, help="whose costs are modelled  [journal-2021]"
+        ),
         "preset": click.option("--preset", type=click.Choice(PRESETS), hidden=True),
         "full": click.option("--full", is_flag=True, help="the journal's parameters (--preset journal)"),
         "db": click.option("--db", type=PATH, metavar="RUN.db", help="keep the result in a run database"),
@@ -156,6 +159,7 @@ def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click
         preset=preset_of(given),
         reps=given["reps"],
         places=places_of(given),
+        cost=given["cost"],
         command=shlex.join(["brokersim", *rebuilt(context, without=_WHERE)]),
     )
 

@@ -66,9 +66,10 @@ def print_kept(session: Session, files: Sequence[Path]) -> None:
 
 def ran_on(meta: Mapping[str, Any]) -> str:
     """The line without which no figure of ours stands."""
+    costs = f" (costs {meta['costs']})" if meta.get("costs") else ""
     return (
-        f"brokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, {meta['clock']} clock, "
-        f"seed {meta['seed']}, not Flux: compare order and ratios, not numbers"
+        f"brokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, "
+        f"{meta['clock']} clock{costs}, seed {meta['seed']}, not Flux: compare order and ratios, not numbers"
     )
 
 

@@ -24,6 +24,7 @@ from brokersim.lab.experiments.experiment import (
 from brokersim.lab.experiments.progress import Progress
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.load.loads import Load, load_of
+from brokersim.lab.measure.flux_figures import beside_flux
 from brokersim.lab.measure.hook_run import HookRun, HookTask, real_run, virtual_run
 from brokersim.lab.measure.noise import times
 from brokersim.lab.result import Beside, Check, Result, Row, Say, made_by, rows, silent
@@ -105,6 +106,7 @@ def watchers(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
             "series": {found.hook: thinned(found.metrics()[:-1], 600) for found in chosen if found.curve},
             "kvs": {found.hook: found.counters() for found in chosen if found.kvs},
             "beside": rows(_beside(by_hook)),
+            "beside_flux": beside_flux(by_hook.values()),
         },
         checks=tuple(_checks(by_hook, modules, plan.clock)),
     )
@@ -452,6 +454,9 @@ EVERY = columns(
 def _tables(found: Result) -> Iterable[Table]:
     """Every figure; and what each module counted under the prepare hook, or the last there was."""
     yield Table(title="every figure", columns=EVERY, rows=tuple(found.runs))
+    if flux := found.parts.get("beside_flux"):
+        titles = columns(*((name, name, "") for name in flux[0]))
+        yield Table(title="beside real Fluxes (docs/experiments.md)", columns=titles, rows=tuple(flux))
     modules = found.parts["modules"]
     hook = "prepare" if "prepare" in modules else list(modules)[-1]
     rows = counter_rows(modules[hook])

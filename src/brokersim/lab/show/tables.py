@@ -10,7 +10,7 @@ from brokersim.lab.result import Result, Row
 #: Said about where figures come from, in this order.
 RAN_ON = (
     ("brokersim", "brokersim {}"), ("writer", "{}"), ("python", "CPython {}"), ("cores", "{} cores"),
-    ("clock", "{} clock"), ("seed", "seed {}"),
+    ("clock", "{} clock"), ("costs", "costs {}"), ("seed", "seed {}"),
 )  # fmt: skip
 NOTE = "These are figures of brokersim, not of Flux: compare order and ratios, not numbers."
 
