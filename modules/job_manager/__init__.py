@@ -72,6 +72,8 @@ class JobManager(JobQueries, RecordServices):
         self._machine = JobMachine(h, self.log, self._ended)
         self._ingest = Ingest(h, float(h.attr_get("broker.starttime") or h.time()))
         self._info = JobInfo(h)
+        self._awaited = {}
+        self._machine.hooks.add("job.state.*", self.entered)
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
         for service in SERVICES:
             h.service_register(service)

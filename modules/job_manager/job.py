@@ -29,10 +29,14 @@ class Job:
     flags: int = 0
     eventlog_key: str = ""
     state: State = State.NEW
+    #: Mask of the states it has been in.
+    seen: int = int(State.NEW)
     priority: int = -1
     #: Time of each state's entry, seconds since the epoch; the first event's time is the submission.
     t_submit: float = 0.0
     t_depend: float = 0.0
+    t_priority: float = 0.0
+    t_sched: float = 0.0
     t_run: float = 0.0
     t_cleanup: float = 0.0
     t_inactive: float = 0.0
@@ -61,8 +65,11 @@ class Job:
             effect(self, event, context or {})
         if new is not self.state:
             self.state = new
+            self.seen |= new
             clock = _CLOCKS.get(new)
-            if clock is not None:
+            if clock is not None and not getattr(
+                self, clock
+            ):  # a job may be in PRIORITY and SCHED more than once
                 setattr(self, clock, event["timestamp"])
         if self.events is not None:
             self.events.append(event)
@@ -180,6 +187,8 @@ _EFFECTS = {
 }
 _CLOCKS = {
     State.DEPEND: "t_depend",
+    State.PRIORITY: "t_priority",
+    State.SCHED: "t_sched",
     State.RUN: "t_run",
     State.CLEANUP: "t_cleanup",
     State.INACTIVE: "t_inactive",

@@ -55,6 +55,8 @@ ATTRIBUTES: Final[dict[str, Callable[[Job], Any]]] = {
     "priority": lambda job: job.priority if job.priority >= 0 else None,
     "t_submit": lambda job: job.t_submit,
     "t_depend": lambda job: job.t_depend or None,
+    "t_priority": lambda job: job.t_priority or None,
+    "t_sched": lambda job: job.t_sched or None,
     "t_run": lambda job: job.t_run or None,
     "t_cleanup": lambda job: job.t_cleanup or None,
     "t_inactive": lambda job: job.t_inactive or None,
@@ -136,8 +138,10 @@ def to_test(constraint: Any, depth: int = 0) -> Test:
     """The test a constraint stands for; none selects every job. Raises ValueError that names the bad part."""
     if constraint is None or constraint == {}:
         return lambda job: True
-    if not isinstance(constraint, Mapping) or len(constraint) != 1 or depth > DEPTH_MAX:
-        raise ValueError("constraint must be an object of one operator and its list of values")
+    if not isinstance(constraint, Mapping) or depth > DEPTH_MAX:
+        raise ValueError("constraint must be JSON object, of one operator and its list of values")
+    if len(constraint) != 1:
+        raise ValueError("constraint must only contain 1 element: an operator and its list of values")
     [(name, values)] = constraint.items()
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ValueError(f"operator {name:.40} values not an array: give a list")
@@ -196,7 +200,11 @@ def _queue(values: Sequence[Any]) -> Test:
 
 def _hosts(values: Sequence[Any]) -> Test:
     """Jobs that have, or had, one of the hosts."""
-    wanted = {host for value in _typed("hostlist", values, str) for host in hostlist.expand(value)}
+    try:
+        wanted = {host for value in _typed("host", values, str) for host in hostlist.expand(value)}
+    except ValueError as error:
+        what = "" if "must be" in str(error) else "host value not in valid Hostlist format: "
+        raise ValueError(f"{what}{error}") from None
     return lambda job: bool(wanted.intersection(hostlist.expand(_nodelist(job) or "")))
 
 
@@ -212,36 +220,45 @@ def _ids(values: Sequence[Any]) -> Test:
 
 
 def _typed(name: str, values: Sequence[Any], kind: type) -> list[Any]:
-    for value in values:
-        if type(value) is not kind:
-            raise ValueError(f"constraint {name}: {value!r:.40} is no {kind.__name__}")
+    if any(type(value) is not kind for value in values):
+        raise ValueError(f"{name} value must be {_KIND_WORDS[kind]}")
     return list(values)
 
 
 def _mask(value: Any, names: Mapping[str, int], where: str) -> int:
     if type(value) is int and 0 <= value <= sum(bit for bit in names.values() if bit.bit_count() == 1):
         return value
+    if not isinstance(value, (str, int)):
+        raise ValueError(f"{where} value invalid type")
     mask = names.get(value.lower()) if isinstance(value, str) else None
     if mask is None:
-        raise ValueError(f"constraint {where}: {value!r:.40}; give a bit mask or one of {', '.join(names)}")
+        known = ", ".join(names)
+        raise ValueError(
+            f"invalid {where} value '{value!s:.40}' specified; give a bit mask or one of {known}"
+        )
     return mask
 
 
 def _compare(name: str, value: Any) -> Test:
-    text = value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} value must be a string")
+    text = value
     sign = text[:2] if text[:2] in _SIGNS else text[:1]
+    if sign not in _SIGNS:
+        raise ValueError(
+            f"timestamp comparison operator not specified: {name} {value!r:.40}; give >, >=, < or <="
+        )
     try:
         compare, limit = _SIGNS[sign], float(text[len(sign) :])
-    except (KeyError, ValueError):
-        raise ValueError(
-            f"constraint {name}: {value!r:.40}; give >, >=, < or <= and a time in seconds"
-        ) from None
+    except ValueError:
+        raise ValueError(f"Invalid timestamp value specified: {name} {value!r:.40}") from None
     if not limit >= 0:
-        raise ValueError(f"constraint {name}: timestamp value must be >= 0.0, not {limit:g}")
+        raise ValueError(f"timestamp value must be >= 0.0, not {limit:g}")
     attribute = ATTRIBUTES[name]
     return lambda job: (when := attribute(job)) is not None and compare(when, limit)
 
 
+_KIND_WORDS: Final = {int: "an integer", str: "a string"}
 _UNKNOWN_USER: Final = 0xFFFFFFFF
 _STATE_NAMES: Final = {
     **{state.name.lower(): int(state) for state in State},
@@ -265,7 +282,7 @@ _MATCH: Final[dict[str, Callable[[Sequence[Any]], Test]]] = {
     "ranks": _on_ranks,
     "id": _ids,
 }
-_TIMES: Final = ("t_submit", "t_depend", "t_run", "t_cleanup", "t_inactive")
+_TIMES: Final = ("t_submit", "t_depend", "t_priority", "t_sched", "t_run", "t_cleanup", "t_inactive")
 _SIGNS: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 

@@ -150,19 +150,35 @@ class JournalCancel(msgspec.Struct, gc=False):
 
 
 class List(msgspec.Struct, gc=False):
-    """Payload of job-list.list."""
+    """Payload of job-list.list; without ``constraint`` the older keys count: userid, states, results, name, queue."""
 
-    max_entries: int = 0
-    attrs: list[str] = []
+    max_entries: int
+    attrs: list[str]
     since: float = 0.0
-    constraint: dict[str, Any] | None = None
+    constraint: Any = None
+    userid: int = 0xFFFFFFFF
+    states: int = 0
+    results: int = 0
+    name: str | None = None
+    queue: str | None = None
+
+    def wanted(self) -> Any:
+        """The constraint, or what the older keys say as one."""
+        if self.constraint is not None:
+            return self.constraint
+        older = (
+            ("userid", self.userid if self.userid != 0xFFFFFFFF else None), ("states", self.states or None),
+            ("results", self.results or None), ("name", self.name), ("queue", self.queue),
+        )  # fmt: skip
+        return {"and": [{key: [value]} for key, value in older if value is not None]}
 
 
 class ListId(msgspec.Struct, gc=False):
-    """Payload of job-list.list-id."""
+    """Payload of job-list.list-id; with ``state`` it is answered when the job has come to one of that mask."""
 
     id: int
-    attrs: list[str] = []
+    attrs: list[str]
+    state: int = 0
 
 
 class JobtapLoad(msgspec.Struct, gc=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, event_handler, request_handler
 
@@ -13,12 +13,17 @@ from .listing import ATTRIBUTES, columns, job_stats, select, show, to_test
 from .machine import JobMachine
 from .messages import JobOf, List, ListId
 from .roles import ROLE_OWNER, check_owner
+from .states import ACTIVE, State
+
+EVERY: Final = ACTIVE | State.INACTIVE | State.NEW
 
 
 class RecordServices(BrokerModule):
     """The services job-list and job-info over the job manager's table of jobs."""
 
     _machine: JobMachine
+    #: Requests for one job that wait for a state: (request, mask, columns) by job.
+    _awaited: dict[int, list[tuple[Message, int, dict[str, Any]]]]
     _info: JobInfo
 
     def _job(self, job: int) -> Job:
@@ -37,7 +42,7 @@ class RecordServices(BrokerModule):
             what = "max_entries < 0" if wish.max_entries < 0 else "since < 0.0"
             raise RequestError(errnums.EPROTO, f"invalid payload: {what} not allowed")
         try:
-            test = to_test(wish.constraint)
+            test = to_test(wish.wanted())
         except ValueError as error:
             text = f"invalid payload: constraint object invalid: {error}"
             raise RequestError(errnums.EPROTO, text) from None
@@ -56,8 +61,33 @@ class RecordServices(BrokerModule):
     def list_id(self, msg: Message) -> None:
         """One job by its id."""
         wish = msg.unpack(ListId)
-        asked = self._columns(wish.attrs)
-        self.handle.respond(msg, {"job": show(self._job(wish.id), asked)})
+        if wish.state & ~EVERY or wish.state < 0:
+            raise RequestError(errnums.EPROTO, "invalid payload: invalid state specified")
+        job, asked = self._job(wish.id), self._columns(wish.attrs)
+        if not wish.state or job.seen & wish.state or job.state is State.INACTIVE:
+            self.handle.respond(msg, {"job": show(job, asked)})
+        else:
+            self._awaited.setdefault(job.id, []).append((msg, wish.state, asked))
+
+    def entered(self, _topic: str, job: Job) -> None:
+        """A job came to another state: those who wait for that one are answered."""
+        waiting = self._awaited.get(job.id)
+        if waiting is None:
+            return
+        over = job.state is State.INACTIVE
+        left = [one for one in waiting if not (over or job.state & one[1])]
+        for msg, _, asked in [one for one in waiting if one not in left]:
+            self.handle.respond(msg, {"job": show(job, asked)})
+        if left:
+            self._awaited[job.id] = left
+        else:
+            del self._awaited[job.id]
+
+    @request_handler("job-list.disconnect", prefix=False, allow_guest=True)
+    def list_disconnect(self, msg: Message) -> None:
+        """A client went: it waits for no state any more."""
+        for job, waiting in list(self._awaited.items()):
+            self._awaited[job] = [one for one in waiting if one[0].sender != msg.sender]
 
     def _columns(self, attrs: list[str]) -> dict[str, Any]:
         try:

@@ -124,13 +124,18 @@ def test_only_attributes_the_job_has_are_shown():
 @pytest.mark.parametrize(
     ("constraint", "says"),
     [
-        ({"and": [], "or": []}, "one operator"),
+        ({"and": [], "or": []}, "constraint must only contain 1 element"),
         ("userid=0", "one operator"),
         ({"userid": 0}, "operator userid values not an array"),
         ({"color": ["red"]}, "unknown constraint operator: color"),
         ({"states": ["runing"]}, "one of new, depend"),
         ({"t_run": ["soon"]}, "give >, >=, < or <="),
-        ({"name": [3]}, "3 is no str"),
+        ({"t_run": [3]}, "t_run value must be a string"),
+        ({"t_run": [">soon"]}, "Invalid timestamp value specified"),
+        ({"ranks": [3]}, "ranks value must be a string"),
+        ({"hostlist": ["n["]}, "host value not in valid Hostlist format"),
+        ({"results": [{}]}, "results value invalid type"),
+        ({"name": [3]}, "name value must be a string"),
     ],
 )
 def test_a_wrong_constraint_is_named_with_what_would_be_right(constraint, says):

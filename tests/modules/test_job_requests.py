@@ -210,3 +210,40 @@ def test_the_journal_tells_only_of_the_events_asked_for_and_of_ended_jobs_if_ask
     names, is_ended, version = in_instance(test)
     assert names == {"allow": ["start"], "deny": ["submit"], "full": [*LIFE, *LIFE]}
     assert (is_ended, version) == (True, 1)
+
+
+def test_a_job_is_shown_when_it_has_come_to_the_state_waited_for():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=5))
+        seen = {}
+        for state in (2, 16, 64):
+            wish = {"id": job, "attrs": ["state"], "state": state}
+            client.request(
+                "job-list.list-id", wish, lambda response, state: seen.update({state: client.now()}), state
+            )
+        await instance.sleep(1)
+        early = set(seen)
+        await instance.sleep(10)
+        return early, set(seen), seen[64] > 5
+
+    assert in_instance(test) == ({2, 16}, {2, 16, 64}, True)
+
+
+def test_a_list_without_a_constraint_heeds_the_older_keys():
+    async def test(_instance, client):
+        jobs = [await submit(client, jobspec(name, duration=100)) for name in ("one", "two")]
+        await client.sleep(1)
+
+        async def listed(**more):
+            answer = await client.call("job-list.list", {"max_entries": 0, "attrs": [], **more})
+            return [job["id"] for job in answer["jobs"]]
+
+        said = [
+            await listed(name="two"),
+            await listed(states=16),
+            await listed(results=1),
+            await listed(userid=7),
+        ]
+        return [[jobs.index(job) for job in ids] for ids in said]
+
+    assert in_instance(test) == [[1], [1, 0], [], []]
