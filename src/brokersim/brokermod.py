@@ -42,9 +42,12 @@ def request_handler(topic: str, prefix: bool = True, allow_guest: bool = False) 
     return _marker(topic, prefix, False, allow_guest)
 
 
-def event_handler(topic: str, prefix: bool = True) -> Callable[[F], F]:
-    """Mark a method ``(self, msg)`` as handler of events, which are subscribed to at load."""
-    return _marker(topic, prefix, True, False)
+def event_handler(topic: str, prefix: bool = True, allow_guest: bool = False) -> Callable[[F], F]:
+    """Mark a method ``(self, msg)`` as handler of events, which are subscribed to at load.
+
+    Events of guests reach it with ``allow_guest`` only, as in Flux: anybody may publish any topic.
+    """
+    return _marker(topic, prefix, True, allow_guest)
 
 
 def _marker(topic: str, prefix: bool, is_event: bool, allow_guest: bool) -> Callable[[F], F]:

@@ -733,7 +733,7 @@ def test_a_newcomer_for_whom_there_was_no_descriptor_is_taken_in_later_in_virtua
     tmp_path, monkeypatch
 ):
     """Virtual time stands still while nobody waits for an answer, so the pause before the next try is a real one."""
-    monkeypatch.setattr("brokersim.net.connector._PAUSE", 0.001)
+    monkeypatch.setattr("brokersim.net.doorway._PAUSE", 0.001)
 
     async def body(live: Live) -> None:
         listener, path = live.connector._listeners[0]

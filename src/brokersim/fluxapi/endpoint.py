@@ -86,6 +86,9 @@ class FluxEndpoint(Handle):
     def event_handler(self, topic: str) -> Handler:
         return self._event
 
+    def guest_event_handler(self, topic: str) -> Handler:
+        return self._event  # each watcher has roles of its own
+
     def _request(self, request: wire.Message) -> None:
         watcher = self._watcher_of(request)
         if watcher is not None:
@@ -103,10 +106,10 @@ class FluxEndpoint(Handle):
             default[0](request)
 
     def _event(self, event: wire.Message) -> None:
-        if event.topic == f"{self.name}.stats-clear":
+        if event.topic == f"{self.name}.stats-clear" and event.rolemask & wire.ROLE_OWNER:
             self.clear_counts()
         for watcher in tuple(self.watchers):
-            if _matches(watcher, event):
+            if event.rolemask & (watcher.rolemask | wire.ROLE_OWNER) and _matches(watcher, event):
                 self._deliver(watcher, event)
 
     def stray_response(self, response: wire.Message) -> None:

@@ -199,7 +199,9 @@ class FarBroker(Home):
             else:
                 message.handler = method[0]
         elif message.type == EVENT:
-            message.handler = handle.event_handler(message.topic)
+            is_owners = message.rolemask & ROLE_OWNER
+            find = handle.event_handler if is_owners else handle.guest_event_handler
+            message.handler = find(message.topic)
         elif self.wants_values:
             message.data = as_value(message)
         self.reactor.push(message)

@@ -259,13 +259,18 @@ class Handle(Callee):
 
     def event_handler(self, topic: str) -> Handler:
         """All of the module's handlers for an event, as one."""
-        found = [
-            self._bind(entry)
-            for entry in self.table.events
-            if fnmatchcase(topic, entry.full_topic(self.name))
-        ]
-        if topic == f"{self.name}.stats-clear":
-            found.append(self.clear_counts)
+        own: list[Handler] = [self.clear_counts] if topic == f"{self.name}.stats-clear" else []
+        return self._all_of(self._events(topic), own)
+
+    def guest_event_handler(self, topic: str) -> Handler:
+        """Those that a guest's event may reach, as Flux has it: handlers are the owner's unless they say otherwise."""
+        return self._all_of([entry for entry in self._events(topic) if entry.allow_guest], [])
+
+    def _events(self, topic: str) -> list[Entry]:
+        return [entry for entry in self.table.events if fnmatchcase(topic, entry.full_topic(self.name))]
+
+    def _all_of(self, entries: list[Entry], own: list[Handler]) -> Handler:
+        found = [*map(self._bind, entries), *own]
         if len(found) == 1:
             return found[0]
         return partial(_call_all, found)
@@ -284,6 +289,9 @@ class Handle(Callee):
         workers.call(self, message, bound, message)
 
     # -- the end
+
+    def overasked(self, text: str) -> None:
+        self.log(logring.ERR, text)
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A callback raised: the module ends, the rest goes on."""

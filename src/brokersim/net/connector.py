@@ -6,10 +6,10 @@ observed (docs/flux-compat.md).
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ import trio
 
 from brokersim.host.methods import message_counts
 from brokersim.instance import Instance
+from brokersim.net.doorway import Doorway
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.net.repose import Repose
+from brokersim.net.unfinished import Unfinished
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
     FLAG_NORESPONSE,
@@ -43,8 +45,6 @@ from brokersim.services.service import check_service_name
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
 _READ = 1 << 16
-#: Seconds between two attempts to take in a newcomer for whom there is no file descriptor.
-_PAUSE = 0.1
 #: A read of fewer bytes is no pipeline of requests.
 _LITTLE = 512
 _BACKLOG = 128
@@ -63,7 +63,9 @@ class Connector:
         self.folder = folder
         self.connections: dict[Connection, None] = {}
         self.repose = Repose()
+        self.unfinished = Unfinished()
         self._listeners: list[tuple[socket.socket, Path]] = []
+        self._doorway = Doorway("connector", instance.log_error, bytes([errno.EMFILE]))
 
     @property
     def uri(self) -> str:
@@ -102,26 +104,18 @@ class Connector:
 
     async def serve(self) -> None:
         """Accept clients until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for rank, (listener, _) in enumerate(self._listeners):
-                nursery.start_soon(self._accept, nursery, self.instance.broker(rank), listener)
+        try:
+            async with trio.open_nursery() as nursery:
+                for rank, (listener, _) in enumerate(self._listeners):
+                    nursery.start_soon(self._accept, nursery, self.instance.broker(rank), listener)
+        finally:
+            self._doorway.close()
 
     async def _accept(self, nursery: trio.Nursery, broker: Broker, listener: socket.socket) -> None:
         while True:
-            try:
-                client, _ = listener.accept()
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(listener)
-            except OSError as error:
-                # Out of file descriptors, most likely: those who are in go on, newcomers wait.
-                self.instance.log_error(f"connector cannot accept: {error.strerror or error}")
-                # A pause in real time: virtual time stands still while no client waits for an answer.
-                await trio.to_thread.run_sync(time.sleep, _PAUSE, abandon_on_cancel=True)
-            else:
-                self._admit(nursery, broker, client)
+            self._admit(nursery, broker, await self._doorway.accept(listener))
 
     def _admit(self, nursery: trio.Nursery, broker: Broker, client: socket.socket) -> None:
-        client.setblocking(False)
         pid, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         allowed = uid == broker.owner or self._allows_guests(broker)
         try:
@@ -212,7 +206,7 @@ class Connection(Endpoint):
         self._connector = connector
         self._socket = client
         self._decoder = FrameDecoder()
-        self.outbox = Outbox(client, self.reactor, self._moved, self._lose)
+        self.outbox = Outbox(client, self.reactor, self._moved, self.lose)
         self._peer = WirePeer(self, self)
         broker.add_endpoint(self)
 
@@ -230,6 +224,7 @@ class Connection(Endpoint):
 
     async def _read(self) -> None:
         runner = self._connector.instance.runner
+        unfinished = self._connector.unfinished
         reactor = runner.reactor
         receive = self._peer.receive
         while not self.outbox.is_closed:
@@ -249,16 +244,21 @@ class Connection(Endpoint):
                 for message in self._decoder.feed(data):
                     receive(message)
             except ProtocolError as error:
-                self._lose(str(error))
+                self.lose(str(error))
+                return
+            except Exception as error:
+                self.failed(error, None)
                 return
             finally:
                 reactor.leave()
+            if self._decoder.pending or self in unfinished:
+                unfinished.note(self, self._decoder.pending)
             runner.drain_inline()
             while len(reactor.fifo) > QUEUE_AT:
                 # Requests without answers fill no output, but memory all the same.
                 await trio.lowlevel.checkpoint()
             if self.outbox.size > PAUSE_AT and not await self.outbox.room_before(PAUSE_AT, STALL):
-                self._lose(f"it left {self.outbox.size} bytes unread and asks for more")
+                self.lose(f"it left {self.outbox.size} bytes unread and asks for more")
             if len(data) < _LITTLE:
                 # Most likely one request, whose sender waits for the answer: nothing more is there yet.
                 await trio.lowlevel.wait_readable(self._socket)
@@ -330,13 +330,13 @@ class Connection(Endpoint):
             )
         outbox.add(frame)
         if outbox.size > DROP_AT and (outbox.size > DROP_ALWAYS or outbox.stalled() >= STALL):
-            self._lose(f"it left {outbox.size} bytes unread")
+            self.lose(f"it left {outbox.size} bytes unread")
 
     def _moved(self, sent: int) -> None:
         """Something was written: the client may have more to say."""
         self._connector.repose.stirred()
 
-    def _lose(self, why: str = "", level: int = WARNING) -> None:
+    def lose(self, why: str = "", level: int = WARNING) -> None:
         """Give the client up, with a line in the log if it is still there: its reader sees the end at once."""
         if why:
             self.broker.write_log(level, "connector", f"client {self.uuid[:8]} is disconnected: {why}")
@@ -349,6 +349,7 @@ class Connection(Endpoint):
     def _close(self) -> None:
         runner = self._connector.instance.runner
         self._connector.connections.pop(self, None)
+        self._connector.unfinished.drop(self)
         self._connector.repose.drop(self._socket)
         self.outbox.close()
         with runner.inside():
@@ -359,7 +360,7 @@ class Connection(Endpoint):
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A callback of this connection raised: a bug here, which costs this client its connection, no more."""
         pass_interrupt(error)
-        self._lose(f"{type(error).__name__}: {error}", ERR)
+        self.lose(f"{type(error).__name__}: {error}", ERR)
 
 
 def _subscribe(connection: Connection, request: Message, payload: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from brokersim.protocol.errnums import ENOSYS, EPERM, RequestError
+from brokersim.protocol.errnums import EDEADLK, ENOSYS, EPERM, RequestError
 from brokersim.protocol.message import (
     EVENT,
     FLAG_NORESPONSE,
@@ -33,6 +33,9 @@ Then = Callable[[Message, Any], object]
 Handler = Callable[[Message], object]
 #: A request handler and whether guests may call it.
 Method = tuple[Handler, bool]
+#: Requests one party may have open. The largest simulations have one a job, 100,000; of modules that call each other
+#: without end, which are what it is for, each costs 2 kB.
+OPEN_LIMIT = 200_000
 #: Requests every module makes at its start, which leave nothing behind that a disconnect would end.
 _LEAVES_NOTHING = frozenset({"event.subscribe", "module.status"})
 
@@ -46,8 +49,8 @@ class Endpoint(Actor):
     """
 
     __slots__ = (
-        "_matchtag", "asked", "askers", "broker", "called", "has_served", "is_open", "name", "reactor", "rolemask",
-        "routes", "userid", "uuid",
+        "_matchtag", "asked", "askers", "broker", "called", "has_overasked", "has_served", "is_open", "name",
+        "reactor", "rolemask", "routes", "userid", "uuid",
     )  # fmt: skip
 
     name: str
@@ -68,6 +71,7 @@ class Endpoint(Actor):
         self.askers: dict[Endpoint, None] | None = None
         self.is_open = True
         self.has_served = False
+        self.has_overasked = False
         self._matchtag = 0
 
     # -- sending
@@ -111,6 +115,8 @@ class Endpoint(Actor):
                 REQUEST, topic, payload, flags, tag, self.userid, self.rolemask, self, dst, handler
             )
             self.pending[tag] = then, arg, message
+            if len(self.pending) > OPEN_LIMIT:
+                self._refuse_to_ask(tag, topic)
         if nodeid != NODEID_ANY:
             message.nodeid = nodeid
             dst = None  # remembered is only where a topic leads from here
@@ -131,6 +137,18 @@ class Endpoint(Actor):
             return self.request(topic, payload, then, arg)
         finally:
             self.userid, self.rolemask = mine
+
+    def _refuse_to_ask(self, tag: int, topic: str) -> None:
+        """Whoever asks this much without an answer waits for itself, one way or another."""
+        del self.pending[tag]
+        text = f"{self.name!r} has {OPEN_LIMIT} requests open, the next one to {topic}; do modules call each other?"
+        if not self.has_overasked:
+            self.has_overasked = True
+            self.overasked(text)
+        raise RequestError(EDEADLK, text)
+
+    def overasked(self, text: str) -> None:
+        """It was refused a request for the first time."""
 
     def dispatch_request(self, message: Message) -> None:
         """The slow path of a send: note the service for the disconnect, let the broker find the way."""
@@ -213,6 +231,10 @@ class Endpoint(Actor):
     def event_handler(self, topic: str) -> Handler:
         """What an event is given to when this endpoint's subscription matched."""
         return ignore
+
+    def guest_event_handler(self, topic: str) -> Handler:
+        """The same for an event of a guest's, which is counted and handed out, but acted on only where that is said."""
+        return self.event_handler(topic)
 
     def unknown_method(self, request: Message) -> None:
         """Handler of a topic whose service is here but knows no such method; a disconnect needs none."""

@@ -17,8 +17,12 @@ _TEXT_MAX = 4096
 def format_line(level: int, time: float, rank: int, name: str, text: str) -> str:
     """One log line without its end; control characters in the text become blanks, so a line stays one line."""
     stamp = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    clean = "".join(char if char.isprintable() else " " for char in text[:_TEXT_MAX]).strip()
-    return f"<{level * 8}>1 {stamp} {rank} {name} - - - {clean}"
+    return f"<{level * 8}>1 {stamp} {rank} {name} - - - {one_line(text[:_TEXT_MAX]).strip()}"
+
+
+def one_line(text: str) -> str:
+    """Without what would begin another line, or speak to the terminal it is shown on: that becomes blanks."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 def level_of(line: str) -> int:

@@ -293,6 +293,8 @@ class Rank(Neighbour):
         private = flags & FLAG_PRIVATE
         if self.on_distribute is not None:
             self.on_distribute(self, event, subscribers)
+        if not rolemask & ROLE_OWNER:
+            subscribers = tuple((dst, dst.guest_event_handler(topic)) for dst, _ in subscribers)
         for dst, handler in subscribers:
             if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
                 continue

@@ -21,6 +21,9 @@ from brokersim.protocol.message import (
 )
 from brokersim.routing.endpoint import Endpoint
 
+#: The last one a frame has room for; requests of one peer are far fewer.
+_LAST_MATCHTAG = (1 << 32) - 1
+
 
 class Wired(Protocol):
     """The endpoint here of one that is at the other end of a wire."""
@@ -85,13 +88,24 @@ class WirePeer:
         endpoint = self._endpoint
         endpoint.sent(message)
         if not message.flags & FLAG_NORESPONSE and message.matchtag:
-            endpoint.pending[message.matchtag] = self._send_response, None, message
+            if message.matchtag in endpoint.pending:
+                self._await_another(message)
+            else:
+                endpoint.pending[message.matchtag] = self._send_response, None, message
         route = endpoint.routes.get(message.topic)
         if route is not None and message.nodeid == NODEID_ANY and message.rolemask & ROLE_OWNER:
             message.dst, message.handler = route
             endpoint.reactor.push(message)
         else:
             endpoint.dispatch_request(message)
+
+    def _await_another(self, message: Message) -> None:
+        """A second request with a matchtag that is in use: each is answered, so here it bears one that is free."""
+        theirs, ours = message.matchtag, _LAST_MATCHTAG
+        while ours in self._endpoint.pending:
+            ours -= 1
+        message.matchtag = ours
+        self._endpoint.pending[ours] = self._send_renamed, theirs, message
 
     def _receive_response(self, message: Message) -> None:
         key = message.routes, message.matchtag
@@ -124,6 +138,10 @@ class WirePeer:
         response.routes = ()  # the peer's own entry was the last on the stack
         response.flags |= FLAG_ROUTE
         self._wire.send(response)
+
+    def _send_renamed(self, response: Message, matchtag: int) -> None:
+        response.matchtag = matchtag
+        self._send_response(response, None)
 
     def send_event(self, event: Message) -> None:
         """Hand it an event it subscribed to."""

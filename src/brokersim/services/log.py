@@ -8,6 +8,7 @@ import msgspec
 
 from brokersim.protocol.errnums import ENODATA
 from brokersim.protocol.message import FLAG_UPSTREAM, Message
+from brokersim.routing.logring import one_line
 from brokersim.services.endpoint import BrokerEndpoint, Table
 
 
@@ -20,7 +21,7 @@ class DmesgArgs(msgspec.Struct):
 
 def append(server: BrokerEndpoint, request: Message) -> None:
     """Keep a finished log line; ranks below 0 pass it up, so that rank 0 has them all. Never answered."""
-    line = request.raw.rstrip(b"\0").decode(errors="replace")
+    line = one_line(request.raw.rstrip(b"\0\n").decode(errors="replace"))
     server.broker.log.append(line)
     if server.rank:
         server.request("log.append", line.encode(), nodeid=server.rank, flags=FLAG_UPSTREAM)
