@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from brokersim.cli import main as main_module
+from brokersim.cli.errors import explain
+from brokersim.net.client import Unreachable
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOENT, ENOSYS, EPERM, RequestError
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import SILENCE, FakeBroker
@@ -85,8 +88,23 @@ def test_3_when_the_socket_is_dead(fake: FakeBroker, run: Run, monkeypatch: pyte
     result = run("status")
     assert result.code == 3
     assert result.err.startswith(
-        f"error: {fake.uri}: Connection refused\n  hint: the instance may have ended\n"
+        f"error: {fake.uri}: Connection refused\n  hint: nobody listens there any more: the instance has ended"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.EACCES, "the socket is another user's"),
+        (errno.ENOENT, "there is no such socket"),
+        (errno.EAGAIN, "it is stuck, or very busy"),
+        (errno.ENOTSOCK, None),
+    ],
+)
+def test_a_hint_says_what_the_errno_says_or_nothing(number: int, hint: str | None) -> None:
+    told = explain(Unreachable("local:///x", number))
+    assert told is not None
+    assert (hint in told.hint) if hint else told.hint == ""
 
 
 def test_3_when_the_instance_refuses_this_user(

@@ -197,3 +197,19 @@ def test_completion_without_an_instance_is_empty_and_silent(monkeypatch: pytest.
     monkeypatch.setenv("BROKERSIM_URI", "local:///nowhere/local-0")
     monkeypatch.setenv("FLUX_LOCAL_CONNECTOR_RETRY_COUNT", "0")
     assert completions("brokersim module stats c", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("start --hook p", ["prepare"]),
+        ("start --hook ''", ["prepare", "check", "idle", "timer:1s"]),
+        ("start --clock v", ["virtual"]),
+        ("module debug -s 0x10", ["0x1000", "0x10000"]),
+        ("module debug -s msgcount+t", ["msgcount+timing", "msgcount+trace"]),
+        ("module debug --hook c", ["check"]),
+        ("bench watchers --hooks none,t", ["none,timer:1s"]),
+    ],
+)
+def test_values_of_options_complete(words: str, offered: list[str]) -> None:
+    assert completions(f"brokersim {words}", len(words.split())) == offered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -84,10 +85,19 @@ def _no_instance(error: NoInstance, command: str) -> CommandError:
     return CommandError(str(error), hint=error.hint, attempt=attempt, code=UNREACHABLE)
 
 
+#: What an errno of a connection says of the instance behind it.
+_WHY_UNREACHABLE: Final = {
+    errno.EACCES: "the socket is another user's; an instance talks to its owner, and to guests only if it is told to",
+    errno.EPERM: "the instance refuses this user; start it with -S access.allow-guest-user=true to let guests in",
+    errno.ECONNREFUSED: "nobody listens there any more: the instance has ended without removing its socket",
+    errno.ENOENT: "there is no such socket: the instance has ended, or its address is another one",
+    errno.EAGAIN: "the instance is there and takes nobody in: it is stuck, or very busy",
+}
+
+
 def _unreachable(error: Unreachable, _command: str) -> CommandError:
-    return CommandError(
-        str(error), hint="the instance may have ended", attempt="brokersim status", code=UNREACHABLE
-    )
+    hint = _WHY_UNREACHABLE.get(error.errno or 0, "")
+    return CommandError(str(error), hint=hint, attempt="brokersim ps", code=UNREACHABLE)
 
 
 def _answered(error: RequestError, _command: str) -> CommandError:

@@ -17,7 +17,7 @@ from brokersim.cli.errors import FAILED, FINE, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.start_flux import as_here, config_files
 from brokersim.cli.trusted import warnings
-from brokersim.cli.types import ASSIGNMENT
+from brokersim.cli.types import ASSIGNMENT, complete_clock, complete_hook
 from brokersim.net.options import StartOptions
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
@@ -39,9 +39,16 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 @click.option("-k", "--fanout", metavar="K", help="fan-out of the tree (kary:K)  [2]")
 @click.option("-m", "--modules", metavar="LIST|none", help="load these, in this order  [all shipped]")
 @click.option("-M", "--module-path", multiple=True, metavar="DIR", help="search here first")
-@click.option("--clock", metavar="KIND", help="real, virtual or real*N  [real]")
+@click.option(
+    "--clock", metavar="KIND", shell_complete=complete_clock, help="real, virtual or real*N  [real]"
+)
 @click.option("--seed", type=int, metavar="N", help="of everything random  [today's date]")
-@click.option("--hook", metavar="KIND", help="prepare, check, idle or timer:FSD  [prepare]")
+@click.option(
+    "--hook",
+    metavar="KIND",
+    shell_complete=complete_hook,
+    help="prepare, check, idle or timer:FSD  [prepare]",
+)
 @click.option("--stats", metavar="DEST", help="HOST:PORT of a statsd, serve, or mem:")
 @click.option("--with-aggregator", "aggregator", metavar="CMD", help="start this statsd, send to it")
 @click.option("--fake-resources", "resources", metavar="N[xC[xG]]", help="nodes, cores, gpus  [1x4]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import msgspec
@@ -12,6 +12,9 @@ import msgspec
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.jobid import decode as decode_jobid
 from brokersim.protocol.ranks import check_ranks
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: The mask bits with a name: bit, name, meaning.
 MASK_BITS: Final = (
@@ -48,6 +51,24 @@ class IntMask(click.ParamType[int]):
             self.fail(f"{value!r} has more than 32 bits", param, ctx)
         return mask
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Numbers and names of the bits, each with what it does; after a ``+`` the names not yet there."""
+        from click.shell_completion import (
+            CompletionItem,  # only a shell asks; every command imports this file
+        )
+
+        done, plus, word = incomplete.rpartition("+")
+        known = [(name, text) for _, name, text in MASK_BITS if name not in done.split("+")]
+        if not plus:
+            known = [(f"{bit:#x}", text) for bit, _, text in MASK_BITS] + known
+        return [
+            CompletionItem(f"{done}{plus}{value}", help=text)
+            for value, text in known
+            if value.startswith(word)
+        ]
+
 
 def _number(text: str) -> int | None:
     match = _NUMBER.fullmatch(text)
@@ -60,11 +81,23 @@ def _number(text: str) -> int | None:
 
 
 class Parsed(click.ParamType[Any]):
-    """A type made of one function that raises ValueError saying what would be right."""
+    """A type made of one function that raises ValueError saying what would be right.
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+    ``words`` are what a shell offers, also for each of several joined by commas.
+    """
+
+    def __init__(self, name: str, parse: Callable[[str], Any], words: tuple[str, ...] = ()) -> None:
         self.name = name
         self._parse = parse
+        self._words = words
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        done, comma, word = incomplete.rpartition(",")
+        return [CompletionItem(f"{done}{comma}{one}") for one in self._words if one.startswith(word)]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
@@ -86,6 +119,17 @@ class Target(NamedTuple):
 
 
 _TARGET: Final = re.compile(r"(?:(?P<rank>\d{1,10}|all|any)!)?(?P<service>[^\s!]+)", re.ASCII)
+
+
+def words(*known: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell offers for an option that takes one of these words, or goes on from one such as ``timer:``."""
+    return lambda _context, _param, incomplete: [word for word in known if word.startswith(incomplete)]
+
+
+#: Of ``--hook``, ``--clock`` and the experiments' list of hooks.
+HOOK_WORDS: Final = ("prepare", "check", "idle", "timer:1s")
+complete_hook = words(*HOOK_WORDS)
+complete_clock = words("real", "virtual", "real*8")
 
 
 def parse_target(text: str) -> Target:

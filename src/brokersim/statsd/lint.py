@@ -34,7 +34,7 @@ CODES: dict[str, tuple[str, str]] = {
     "S104": ("`C` (a running total) to a server that does not know it", "send the difference as c"),
     "S105": (f"packet of more than {MAX_PACKET} bytes: a network may cut or drop it", "split it at a newline"),
     "S106": ("line of 128 bytes or more: Flux's client of 2021 drops it", "shorten the name"),
-    "S107": ("bad line", "see the reason"),
+    "S107": ("bad line", "a server drops it, some read another value out of it: mend whoever sends it"),
     "S108": ("series that never arrived", "check its sender, and carbon's MAX_CREATES_PER_MINUTE"),
     "S109": ("counter that only carries totals: the server adds them up", "send differences, or C where it is known"),
     "S110": ("name that a backend will change", "use letters, digits and _ . - only"),

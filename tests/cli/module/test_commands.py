@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brokersim.cli.module.trace import Latencies, Summary
-from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOSYS, RequestError
+from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, RequestError
 from brokersim.protocol.message import NODEID_ANY
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import OPEN, FakeBroker, InTurn
@@ -68,8 +68,11 @@ def test_load_names_a_missing_file_and_its_neighbour(fake: FakeBroker, run: Run,
 def test_load_tells_why_it_failed(fake: FakeBroker, run: Run) -> None:
     fake.answers["module.load"] = RequestError(EINVAL, "/m/x.py defines no handlers")
     assert run("module", "load", "x").err == (
-        "error: module 'x' was not loaded: /m/x.py defines no handlers (EINVAL)\n  try:  brokersim dmesg\n"
+        "error: module 'x' was not loaded: /m/x.py defines no handlers (EINVAL)\n"
+        "  try:  brokersim module load --check x\n"
     )
+    fake.answers["module.load"] = RequestError(ECONNRESET)
+    assert run("module", "load", "x").err.splitlines()[1] == "  try:  brokersim dmesg"
     fake.answers["module.load"] = RequestError(EEXIST)
     assert run("module", "load", "x").err.splitlines()[1] == "  try:  brokersim module load -n OTHER x"
 

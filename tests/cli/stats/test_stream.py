@@ -176,6 +176,22 @@ def test_fix_of_stdin_goes_to_stdout_and_the_findings_do_not(run: Run, week7: st
     assert "S102" in result.err
 
 
+@pytest.mark.parametrize("text", [b"# A page\n\nof: words, and more of them\n", b"\x89PNG\r\n\x1a\n:|\0\0"])
+def test_lint_of_a_file_that_is_no_stream_stops_at_once_and_says_so(run: Run, tmp_path: Path, text: bytes):
+    (tmp_path / "page.md").write_bytes(text)
+    found = run("stats", "lint", str(tmp_path / "page.md"))
+    assert (found.code, found.out) == (2, "")
+    assert "page.md: no statsd stream: none of its first" in found.err
+
+
+def test_lint_reads_a_stream_with_a_mark_of_its_editor_and_one_wrong_line_before_it(run: Run, tmp_path: Path):
+    (tmp_path / "lines").write_bytes(b"\xef\xbb\xbfflux.kvs.0.request_rx:5|g\n")
+    assert run("stats", "lint", str(tmp_path / "lines")).code == 0
+    (tmp_path / "lines").write_bytes(b"odd\nflux.kvs.0.request_rx:5|g\n")
+    found = run("stats", "lint", str(tmp_path / "lines"))
+    assert (found.code, "S107" in found.out) == (1, True)
+
+
 def test_fix_of_plain_lines_keeps_them_plain(run: Run, tmp_path: Path):
     path = tmp_path / "lines.txt"
     path.write_text("run:+5|g\nrun:0|g\n")

@@ -39,6 +39,11 @@ def test_a_log_has_a_header_and_a_job_a_line() -> None:
     assert log.jobs[1] == SwfJob(2, 12.0, 0.0, 3.5, 2, 1.25, 100.0, 2, 5.0, -1.0, 0, 8, 2, 3, 1, -1, 1, 60.0)
 
 
+def test_a_mark_before_the_first_line_is_none_of_it(tmp_path: Path) -> None:
+    (tmp_path / "log.swf").write_text(f"\ufeff{LINE}\n", encoding="utf-8")
+    assert [job.number for job in read_swf(tmp_path / "log.swf").jobs] == [1]
+
+
 def test_no_more_is_read_than_is_asked_for() -> None:
     def lines() -> Any:
         yield from LOG.splitlines()[:7]

@@ -98,7 +98,7 @@ def _plan(given: Mapping[str, Any]) -> SweepPlan:
 
     path = given["plan_file"]
     try:
-        plan = SweepPlan() if path is None else read_plan(path.read_text(), str(path))
+        plan = SweepPlan() if path is None else read_plan(path.read_text(encoding="utf-8-sig"), str(path))
         if preset_of(given) == "journal":
             plan = attrs.evolve(plan, **JOURNAL)
         return _with_options(plan, given)

@@ -68,7 +68,7 @@ def _type(kind: Whole | Number | Choice | Read) -> click.ParamType[Any]:
         return click.IntRange(kind.least)
     if isinstance(kind, Number):
         return click.FloatRange(kind.least, kind.most, min_open=kind.is_open)
-    return click.Choice(kind.words) if isinstance(kind, Choice) else Parsed(kind.name, kind.parse)
+    return click.Choice(kind.words) if isinstance(kind, Choice) else Parsed(kind.name, kind.parse, kind.words)
 
 
 def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F:

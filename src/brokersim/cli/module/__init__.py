@@ -14,7 +14,7 @@ from brokersim.cli.command import RUNS_COMMAND, Group, examples, list_options, p
 from brokersim.cli.errors import CommandError, answered, similar, usage_error
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import RANKS
-from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
+from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, ETIMEDOUT, RequestError
 
 _LAZY = {
     "stats": "brokersim.cli.module.stats:stats",
@@ -220,10 +220,19 @@ def _beside(path: str) -> str:
     return similar(Path(path).name, found, "one is there")
 
 
+#: What to try after a module was not loaded, by errno; a module that raised while it started has written to the log.
+_LOAD_ATTEMPTS: Final = {
+    EEXIST: "brokersim module load -n OTHER {0}",
+    EINVAL: "brokersim module load --check {0}",
+    ECONNRESET: "brokersim dmesg",
+    ETIMEDOUT: "brokersim dmesg",
+}
+
+
 def _explain_load(shown: str) -> Explain:
     def told(error: RequestError) -> CommandError | None:
         text = f": {error.text}" if error.text else ""
-        attempt = f"brokersim module load -n OTHER {shown}" if error.errno == EEXIST else "brokersim dmesg"
+        attempt = _LOAD_ATTEMPTS.get(error.errno or 0, "").format(shown)
         return answered(error, f"module {shown!r} was not loaded{text}", attempt=attempt)
 
     return told

@@ -10,7 +10,7 @@ from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Explain, Session
-from brokersim.cli.types import MASK, MASK_BITS, RANKS, Parsed
+from brokersim.cli.types import MASK, MASK_BITS, RANKS, Parsed, complete_hook
 from brokersim.protocol.errnums import EINVAL, RequestError
 
 
@@ -33,7 +33,13 @@ def _hook(text: str) -> str:
 @click.option("-c", "--clearbit", type=MASK, metavar="MASK", help="clear these bits")
 @click.option("-S", "--set", "set_", type=MASK, metavar="MASK", help="set the whole mask")
 @click.option("-C", "--clear", is_flag=True, help="clear the whole mask")
-@click.option("--hook", type=Parsed("kind", _hook), metavar="KIND", help="prepare, check, idle or timer:FSD")
+@click.option(
+    "--hook",
+    type=Parsed("kind", _hook),
+    metavar="KIND",
+    shell_complete=complete_hook,
+    help="prepare, check, idle or timer:FSD",
+)
 @click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks  [this one]")
 @click.option("--all", "everywhere", is_flag=True, help="on every rank")
 @click.option("--list", "list_", is_flag=True, help="the bits that have names")

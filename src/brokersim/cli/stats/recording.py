@@ -6,6 +6,7 @@ A packet is kept as text. Bytes of it that are no UTF-8 become the characters U+
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -24,6 +25,8 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 #: A recording that is being watched should not lag; emptying the compressor for each packet would undo it.
 SYNC_SECONDS: Final = 1.0
 STANDARD: Final = "-"
+#: Lines of a file that are looked at before it is taken for no stream at all: a page of text, a log, a picture.
+_LOOKED_AT: Final = 100
 
 
 class Recording(NamedTuple):
@@ -53,6 +56,7 @@ def read(name: str, *, plain: bool = False) -> Recording:
         data, is_cut = _unpacked(_bytes(name))
     except OSError as error:
         raise usage_error(f"{name}: {error.strerror or error}") from None
+    data = data.removeprefix(codecs.BOM_UTF8)
     if plain and not data.lstrip().startswith(b"{"):
         return _plain(name, data)
     return _json_lines(name, data, is_cut)
@@ -82,8 +86,21 @@ def _unpacked(data: bytes) -> tuple[bytes, bool]:
 
 def _plain(name: str, data: bytes) -> Recording:
     rows = [(number, row) for number, row in enumerate(data.split(b"\n"), start=1) if row.strip()]
+    if rows and not any(map(_may_be_statsd, (row for _, row in rows[:_LOOKED_AT]))):
+        number, row = rows[0]
+        raise usage_error(
+            f"{name}: no statsd stream: none of its first {min(len(rows), _LOOKED_AT)} lines is NAME:VALUE|TYPE",
+            hint=f"line {number} is {shown(row[:60])}",
+            attempt="brokersim stats record out.jsonl, or give lines such as flux.kvs.0.request_rx:5|g",
+        )
     records = [(0.0, row) for _, row in rows]
     return Recording(name, records, [number for number, _ in rows], is_plain=True)
+
+
+def _may_be_statsd(row: bytes) -> bool:
+    """A value and a type in their order, or a DogStatsD event or service check: wrong ones are for lint to judge."""
+    _, colon, rest = row.partition(b":")
+    return (bool(colon) and b"|" in rest and b"\0" not in row) or row.startswith((b"_e{", b"_sc|"))
 
 
 def _json_lines(name: str, data: bytes, is_cut: bool) -> Recording:

@@ -48,10 +48,14 @@ class Choice:
 
 @attrs.frozen
 class Read:
-    """Text that a function reads; it raises ValueError saying what would be right. ``name`` is for people."""
+    """Text that a function reads; it raises ValueError saying what would be right. ``name`` is for people.
+
+    ``words`` are the usual ones, which a shell offers.
+    """
 
     name: str
     parse: Callable[[str], Any]
+    words: tuple[str, ...] = ()
 
 
 def _durations(text: str) -> tuple[float, ...]:

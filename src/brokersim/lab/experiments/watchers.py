@@ -487,7 +487,7 @@ EXPERIMENT = Experiment(
     run=watchers,
     options=(
         Option(
-            names=("--hooks",), kind=Read("hooks", _hooks), metavar="LIST",
+            names=("--hooks",), kind=Read("hooks", _hooks, HOOKS), metavar="LIST",
             help="of none, timer:FSD, prepare, check, idle  [all]",
         ),
         Option(names=("-t", "--run-time"), kind=DURATION, metavar="FSD", help="of a simulated job  [1ms]"),

@@ -37,6 +37,8 @@ FIELDS = (
 )
 #: Status: failed, done, partial executions (to be continued, last of them, last and failed), cancelled.
 FAILED, DONE, PARTIAL, LAST_PARTIAL, FAILED_PARTIAL, CANCELLED = range(6)
+#: What editors of another system put before the first line.
+_BOM = "\ufeff"
 #: Jobs of a log: more than any that was published, few enough to hold.
 MOST_JOBS = 20_000_000
 _WHOLE = {"number", "processors", "requested_processors", "status", "user", "group", "executable", "queue",
@@ -91,7 +93,7 @@ def parse_swf(lines: Iterable[str], name: str = "-", limit: int | None = None) -
     header: dict[str, str] = {}
     jobs: list[SwfJob] = []
     for number, line in enumerate(lines, start=1):
-        text = line.strip()
+        text = line.removeprefix(_BOM).strip()
         if text.startswith(";"):
             if not jobs:
                 _add_header(header, text)
