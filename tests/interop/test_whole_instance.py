@@ -225,7 +225,7 @@ def test_netdata(tmp_path: Path):
     def longest(chart: str, dimension: str, group: str) -> float:
         query = f"{api}/data?chart={quote(chart)}&after=-600&points=1&group={group}&format=array&dimensions={dimension}"
         values = fetched(query)
-        return float(values[0]) if values else 0.0  # type: ignore[arg-type, index]
+        return float(values[0] or 0.0) if values else 0.0  # type: ignore[arg-type, index]
 
     def shown(truth: whole.Truth) -> whole.Truth:
         now = whole.Truth()

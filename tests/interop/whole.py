@@ -54,6 +54,9 @@ client = Client.connect(os.environ["BROKERSIM_URI"], timeout=60)
 def modules():
     return {rank: client.rpc("module.list", {}, nodeid=rank)["mods"] for rank in ranks}
 
+def counts(look):
+    return [(each["tx"], each["rx"]) for loaded in look.values() for each in loaded]
+
 for rank, loaded in modules().items():
     for each in loaded:
         client.rpc(each["name"] + ".debug", {"op": "setbit", "flags": 0x1000}, nodeid=rank)
@@ -66,7 +69,11 @@ for number in range(50):
 subprocess.run([*brokersim, "kvs", "put", "a=1", "b.c=2"], check=True)
 client.rpc("module.remove", {"name": "heartbeat"})
 client.rpc("content.flush", b"", raw=True)
-print(json.dumps(modules()), flush=True)
+# An event may still be on its way down; looking is not counted.
+looks = [modules()]
+while len(looks) < 4 or any(counts(look) != counts(looks[-1]) for look in looks[-4:]):
+    looks.append(modules())
+print(json.dumps(looks[-1]), flush=True)
 sys.stdin.read()
 """
 

@@ -171,7 +171,7 @@ def test_under_virtual_time_no_flush_is_overtaken(tmp_path):
 async def test_a_disk_that_hangs_drops_and_counts_flushes_and_does_not_hold_up_the_end(tmp_path, nursery):
     output = RunDatabaseOutput(tmp_path / "run.db", limit=3)
     stuck = threading.Event()
-    output._database.write = lambda *flushes: stuck.wait(10)
+    output._database.write = lambda *flushes, held: stuck.wait(10)
     nursery.start_soon(output.run)
     for number in range(10):
         output.offer(flush_of(float(number)))
@@ -186,7 +186,7 @@ async def test_a_write_that_fails_is_told_and_the_next_flush_is_written(tmp_path
     path = tmp_path / "run.db"
     output = RunDatabaseOutput(path)
     real, faults = output._database.write, [sqlite3.OperationalError("disk I/O error")]
-    output._database.write = lambda *flushes: (
+    output._database.write = lambda *flushes, held: (
         (_ for _ in ()).throw(faults.pop()) if faults else real(*flushes)
     )
     nursery.start_soon(output.run)
@@ -265,3 +265,34 @@ def test_a_server_keeps_what_its_retention_says(tmp_path):
         (0.2, 15),
         (0.4, 35),
     ]
+
+
+async def test_a_server_that_starts_again_goes_on_with_its_gauges_and_totals(mock_clock, tmp_path):
+    path, logged = tmp_path / "run.db", []
+    lines = b"depth:7|g\nbelow:0|g\nbelow:-3|g\norders:5|c\nkept;a=b:1.5|g\nodd name:4|g\nt:1|ms"
+    async with serving(outputs=(f"db:{path}",), goes_on=True, listen=()) as server:
+        server.feed(lines)
+    async with serving(outputs=(f"db:{path}",), goes_on=True, listen=(), log=logged.append) as server:
+        server.feed(b"orders:2|c\ndepth:+1|g")
+        flush = server.flush_now()
+        assert dict(flush.gauges) == {"depth": 8, "below": -3, "kept;a=b": 1.5, "odd_name": 4}
+        assert (dict(flush.counters), dict(flush.totals)) == ({"orders": 2}, {"orders": 7})
+        # The name that is shown bent is still its sender's.
+        server.feed(b"odd name:9|g\nodd_name:1|g")
+        assert server.flush_now().gauges["odd_name"] == 9
+        assert server.statistics().bad_by_reason == {"same_name": 1}
+    assert logged == [f"db:{path}: 5 gauges and totals taken up from the run before"]
+    assert read_series(path).count("gauges.depth") == 1
+
+
+async def test_what_another_dialect_held_is_left_and_a_run_of_something_else_is_not_gone_on_with(tmp_path):
+    path, other = tmp_path / "run.db", tmp_path / "other.db"
+    async with serving(outputs=(f"db:{path}",), goes_on=True, listen=()) as server:
+        server.feed(b"k:5|g")
+    async with serving(outputs=(f"db:{path}",), goes_on=True, listen=(), dialect="brubeck") as server:
+        assert dict(server.flush_now().gauges) == {}
+    RunDatabase(other).close()
+    with pytest.raises(RunDatabaseError, match="holds one run"):
+        RunDatabase(other, goes_on=True)
+    with pytest.raises(RunDatabaseError, match="holds one run"):
+        RunDatabase(path)

@@ -20,6 +20,7 @@ from brokersim.statsd.dialects.strict import Strict
 from brokersim.statsd.flushed import BadLine, Flush, Health, KeyInfo
 from brokersim.statsd.forms import Forms
 from brokersim.statsd.health import BadLineRing, Intake
+from brokersim.statsd.held import Held
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packet_of_line, plain_lines
@@ -342,6 +343,18 @@ class Aggregator:
             t: self.dialect.render(Interval.only(seconds, counters=each[COUNTERS], gauges=each[GAUGES]))
             for t, each in tables.items()
         }
+
+    # From one life to the next
+
+    def held(self) -> Held:
+        """What a later aggregator may take up: gauges, and counters' totals since the start."""
+        return Held.of(self.dialect.name, self._store.held_gauges(), self._store.sums)
+
+    def take_up(self, held: Held) -> int:
+        """Goes on from what an earlier one held; how many series that were. 0, and nothing, of another dialect's."""
+        if held.dialect != self.dialect.name:
+            return 0
+        return self._store.take_up(held.gauges, held.totals)
 
     # Health and administration
 

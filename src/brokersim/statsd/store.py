@@ -5,7 +5,7 @@ Knows nothing of lines, packets, names at the flush or health.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
 
@@ -268,6 +268,28 @@ class Store:
         if kind == TIMERS:
             return list(self.timings.get(key, ()))
         return len(self._members.get(key, ()))
+
+    # From one life to the next
+
+    def held_gauges(self) -> dict[bytes, Number]:
+        return {key: self.gauge(key) for key in self._known[GAUGES]}
+
+    def take_up(self, gauges: Mapping[bytes, Number], totals: Mapping[bytes, Number]) -> int:
+        """Values of an earlier life, as if written now by nobody; what has been written since stands. How many."""
+        taken = 0
+        for kind, table in ((GAUGES, gauges), (COUNTERS, totals)):
+            for key, value in table.items():
+                is_new = not self.knows(kind, key)
+                if not is_new or self.key_count >= self.config.max_keys or self._looks_like_another(key):
+                    continue
+                self._touch(kind, key, None, kind)
+                if kind == GAUGES:
+                    self.gauges[key] = value
+                else:
+                    self.counts[key] = 0
+                    self.sums[key] = value
+                taken += 1
+        return taken
 
     # Flushing
 

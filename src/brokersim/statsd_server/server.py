@@ -16,10 +16,12 @@ import trio
 
 from brokersim.statsd.aggregator import Aggregator, SenderOf
 from brokersim.statsd.batch import Batch
-from brokersim.statsd.flushed import BadLine, Flush, Health
+from brokersim.statsd.flushed import BadLine, Flush
+from brokersim.statsd.held import Held
 from brokersim.statsd.plain import Packet
 from brokersim.statsd.slots import Slots
 from brokersim.statsd_server.flush_clock import FlushGrid, TimeAxis
+from brokersim.statsd_server.flush_gauge import FlushGauge
 from brokersim.statsd_server.health import (
     FlushStatistics,
     OutputStatistics,
@@ -32,6 +34,7 @@ from brokersim.statsd_server.outputs import Output, PacketOutput, open_output, t
 from brokersim.statsd_server.outputs.forward import Forward
 from brokersim.statsd_server.outputs.graphite import Graphite
 from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage
+from brokersim.statsd_server.outputs.rundb import RunDatabaseOutput
 from brokersim.statsd_server.pages import StatsdPages
 from brokersim.statsd_server.ports import Running
 from brokersim.statsd_server.settings import (
@@ -49,8 +52,8 @@ from brokersim.statsd_server.wiretap import Wiretap
 _TURNS_BEFORE_FLUSH = 64
 #: Lines told of faults of ours: whoever finds one can send it at any rate.
 _MAX_FAULTS = 100
-#: Packets of a turn on which the ceiling may be judged, and how many of them it takes.
-_FULL_TURN, _ENOUGH_PACKETS = 64, 1000
+#: Seconds between two times that what is held is written down: 200,000 gauges take 50 ms.
+HOLD_S = 10.0
 
 
 class StatsdServer(Running):
@@ -96,9 +99,12 @@ class StatsdServer(Running):
         )
         self._sockets: list[DatagramSocket] = []
         self._stopping = trio.Event()
-        self._gauge = _FlushGauge()
+        self._gauge = FlushGauge()
         self._http_errors = 0
         self._faults = 0
+        self._keepers: list[RunDatabaseOutput] = []
+        self._held_t = -HOLD_S
+        self._is_ending = False
         self._given_outputs = tuple(outputs)
         self._outputs = _Outputs(outputs, self._log)
 
@@ -168,6 +174,7 @@ class StatsdServer(Running):
         self._gauge.note_flush(self.statistics(), began, lag)
         flush = self._with_health(flush, t)
         self.last_flush = flush
+        self._hold(flush)
         self.openmetrics.offer(flush)
         self._outputs.offer(flush)
         self.wiretap.flush(flush)
@@ -248,6 +255,7 @@ class StatsdServer(Running):
                         await self._stopping.wait()
                         receiving.cancel_scope.cancel()
                 finally:
+                    self._is_ending = True
                     # Stamped as if its interval were over: at this moment it could overwrite the one before.
                     self._flush(self._grid.instant)
                     closing.close()
@@ -259,7 +267,10 @@ class StatsdServer(Running):
         urls = sorted(self.settings.outputs, key=lambda url: url.startswith("db:"))
         inline = self._wall is None
         keeps = self.settings.keeps
-        opened = [open_output(url, inline=inline, keeps=keeps) for url in urls]
+        goes_on = self.settings.goes_on
+        opened = [open_output(url, inline=inline, keeps=keeps, goes_on=goes_on) for url in urls]
+        self._keepers = [output for output in opened if isinstance(output, RunDatabaseOutput) and goes_on]
+        self._take_up()
         for output in opened:
             if isinstance(output, Forward) and output.leads_to(self.addresses):
                 raise ServeError(
@@ -270,6 +281,22 @@ class StatsdServer(Running):
                 output.warn = self._log
         stores = [thinned(output, keeps, self._slots) for output in opened]
         self._outputs = _Outputs([*self._given_outputs, *stores], self._log)
+
+    def _take_up(self) -> None:
+        """Gauges and totals of the server that wrote to a run database before."""
+        for keeper in self._keepers:
+            held = Held.from_bytes(keeper.held) if keeper.held is not None else None
+            if held is not None and (taken := self.aggregator.take_up(held)):
+                self._log(f"{keeper.target}: {taken:,} gauges and totals taken up from the run before")
+
+    def _hold(self, flush: Flush) -> None:
+        """Now and then, what is held goes with a flush: a crash costs the last seconds of it, an end nothing."""
+        due = flush.t - self._held_t >= HOLD_S or self._is_ending
+        if self._keepers and due:
+            self._held_t = flush.t
+            held = self.aggregator.held().to_bytes()
+            for keeper in self._keepers:
+                keeper.held = held
 
     def _slots(self, step_us: int) -> Slots:
         return Slots(step_us, self.settings.dialect, self.settings.config)
@@ -375,47 +402,6 @@ async def serve(
 ) -> None:
     """Runs a StatsdServer, which ``task_status`` gets, until cancelled. Raises ServeError."""
     await StatsdServer(settings, outputs=outputs, wall=wall, log=log).run(task_status=task_status)
-
-
-@attrs.define(eq=False)
-class _FlushGauge:
-    """What is measured of flushes and of the time that packets took."""
-
-    started: float | None = None
-    lag: float = 0.0
-    worst_lag: float = 0.0
-    duration: float = 0.0
-    metrics_per_s: float = 0.0
-    bad_lines_per_s: float = 0.0
-    _last_t: float | None = None
-    _last_metrics: int = 0
-    _last_bad_lines: int = 0
-    _judged_packets: int = 0
-    _judged_ns: int = 0
-
-    def note_flush(self, statistics: ServerStatistics, t: float, lag: float) -> None:
-        """``t`` is trio's time, ``lag`` how late the flush was (s)."""
-        metrics, bad_lines = statistics.health.metrics, statistics.bad_lines
-        self.lag = lag
-        self.worst_lag = max(self.worst_lag, lag)
-        since = t - (self._last_t if self._last_t is not None else self.started or 0.0)
-        if since > 0:
-            self.metrics_per_s = (metrics - self._last_metrics) / since
-            self.bad_lines_per_s = (bad_lines - self._last_bad_lines) / since
-        self._last_t, self._last_metrics, self._last_bad_lines = t, metrics, bad_lines
-
-    def note_turn(self, packets: int, spent_ns: int) -> None:
-        """What a turn took. Short ones are mostly waking up, and say nothing of what a busy server could take."""
-        if packets >= _FULL_TURN:
-            self._judged_packets += packets
-            self._judged_ns += spent_ns
-
-    def ceiling(self, health: Health) -> float | None:
-        """Metrics a second at which receiving alone would take all of a core."""
-        if self._judged_packets < _ENOUGH_PACKETS or not self._judged_ns or not health.packets:
-            return None
-        packets_per_s = self._judged_packets / (self._judged_ns / 1e9)
-        return packets_per_s * health.metrics / health.packets
 
 
 class _Outputs:

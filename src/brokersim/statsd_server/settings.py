@@ -124,8 +124,8 @@ class ServeSettings:
     flush reads what waits, so this delays no value.
     ``retention`` (``0.1s:1h,10s:7d``) is how finely and how long the run database keeps values, and how often Graphite
     gets them. ``tcp_stall_s`` is how long a TCP client may leave a line unfinished. ``grace_s`` is how long the end
-    waits for outputs to deliver. ``allow_hosts`` are names the pages may be asked for by beside this machine's. All
-    times are in seconds.
+    waits for outputs to deliver. ``goes_on``: a run database that a server left is continued, and its gauges and totals
+    are taken up. ``allow_hosts`` are names the pages may be asked for by beside this machine's. All times are in s.
     """
 
     listen: tuple[str, ...] = attrs.field(
@@ -145,6 +145,7 @@ class ServeSettings:
     tcp_stall_s: float = attrs.field(default=60.0, validator=_at_least(0.01, " s"))
     grace_s: float = attrs.field(default=5.0, validator=_at_least(0, " s"))
     own_metrics: bool = True
+    goes_on: bool = False
 
     @property
     def keeps(self) -> tuple[Keep, ...]:

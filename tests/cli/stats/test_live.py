@@ -449,3 +449,21 @@ def test_tail_asks_the_instance_where_its_server_is(fake: FakeBroker):
             assert tail.stdout is not None
             assert tail.stdout.read() == "k 1\n"
     assert [each.payload for each in fake.requests if each.topic == "attr.get"] == [{"name": "stats.http"}]
+
+
+def test_what_serve_is_told_reaches_its_settings(monkeypatch, run: Run):
+    """Every option; one that goes nowhere is worse than none."""
+    seen: list[Any] = []
+
+    async def kept(session: Any, settings: Any) -> None:
+        seen.append(settings)
+
+    monkeypatch.setattr("brokersim.cli.stats.serve._serve", kept)
+    run("stats", "serve", "--http", "none", "--no-health", "--max-creates", "50/min", "--expire", "3",
+        "--percentile", "99", "--management", "127.0.0.1:0", "--dialect", "etsy", "--flush", "2s",
+        "-l", "udp://127.0.0.1:0")  # fmt: skip
+    (settings,) = seen
+    assert (settings.own_metrics, settings.goes_on, settings.http) == (False, True, None)
+    assert (settings.config.max_creates_per_minute, settings.config.percentiles) == (50, (99,))
+    assert (settings.config.gauge_ttl, settings.management, settings.dialect) == (3, "127.0.0.1:0", "etsy")
+    assert (settings.flush_s, settings.listen) == (2.0, ("udp://127.0.0.1:0",))

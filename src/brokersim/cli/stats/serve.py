@@ -114,6 +114,8 @@ def _settings(
             http=http,
             management=management,
             allow_hosts=allow_hosts,
+            own_metrics=not no_health,
+            goes_on=True,
         )
 
 

@@ -18,14 +18,16 @@ from brokersim.statsd_server.settings import ServeError, parse_target
 __all__ = ["Output", "PacketOutput", "QueuedOutput", "open_output", "thinned"]
 
 
-def open_output(url: str, *, inline: bool = False, keeps: Sequence[Keep] = ()) -> Output:
+def open_output(
+    url: str, *, inline: bool = False, keeps: Sequence[Keep] = (), goes_on: bool = False
+) -> Output:
     """The output of ``graphite://H:P[?buffer=LINES]``, ``statsd://H:P``, ``db:PATH`` or ``console:``.
 
     ``inline`` is for simulated clocks: what could be done in a thread is done at once. ``keeps`` is how long a run
-    database keeps what. Raises ServeError.
+    database keeps what, ``goes_on`` whether it may be one that a server left. Raises ServeError.
     """
     if url.startswith("db:"):
-        return _database(url, inline, keeps)
+        return _database(url, inline, keeps, goes_on)
     scheme, colon, _ = url.partition(":")
     opener = _OPENERS.get(scheme) if colon else None
     if opener is None:
@@ -52,11 +54,11 @@ def _forward(url: str) -> Output:
     return Forward(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
-def _database(url: str, inline: bool, keeps: Sequence[Keep]) -> Output:
+def _database(url: str, inline: bool, keeps: Sequence[Keep], goes_on: bool) -> Output:
     path = url.partition(":")[2]
     if not path:
         raise ServeError(f"output {url!r} names no file; give db:PATH")
-    return RunDatabaseOutput(Path(path), inline=inline, keeps=keeps)
+    return RunDatabaseOutput(Path(path), inline=inline, keeps=keeps, goes_on=goes_on)
 
 
 def _console(url: str) -> Output:

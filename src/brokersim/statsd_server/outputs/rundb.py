@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +37,7 @@ _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
 CREATE TABLE sample (series INTEGER NOT NULL, t REAL NOT NULL, v, PRIMARY KEY (series, t)) WITHOUT ROWID;
+CREATE TABLE held (id INTEGER PRIMARY KEY CHECK (id = 0), t REAL NOT NULL, data BLOB NOT NULL);
 CREATE TABLE histogram (series INTEGER NOT NULL, t REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series, t))
     WITHOUT ROWID;
 """
@@ -55,44 +57,59 @@ class RunDatabaseError(ServeError):
 class RunDatabase:
     """A new run database at ``path``, written flush by flush. Raises RunDatabaseError.
 
-    With ``keeps``, finest first, what is older than a length becomes one point a slot of the next step: the average of
-    its values, as whisper does by default, and the merged histogram; what is older than the last length goes.
+    With ``goes_on`` it may also be the one that a server left, which it then continues. With ``keeps``, finest first,
+    what is older than a length becomes one point a slot of the next step: the average of its values, as whisper does by
+    default, and the merged histogram; what is older than the last length goes.
     May be handed from thread to thread, but not used by two at once.
     """
 
-    def __init__(self, path: Path, meta: Mapping[str, str] | None = None, keeps: Sequence[Keep] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        meta: Mapping[str, str] | None = None,
+        keeps: Sequence[Keep] = (),
+        *,
+        goes_on: bool = False,
+    ) -> None:
         self.path = path
         self._keeps = tuple(keeps)
         # Per step, in microseconds: everything before has become slots of it. Under 0: everything before has gone.
         self._aged: dict[int, int] = {}
+        #: What the server held that wrote here before; None in a new file.
+        self.held: bytes | None = None
         if path.exists() and path.stat().st_size:
-            raise RunDatabaseError(
-                f"{path} exists: a run database holds one run; choose a new name or move it away"
-            )
+            self.held = _held_in(path) if goes_on else None
+            if self.held is None:
+                raise RunDatabaseError(
+                    f"{path} exists: a run database holds one run; choose a new name or move it away"
+                )
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.executescript(
-                # NORMAL: a crash of the machine may cost the last flushes, never the file.
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};" + _SCHEMA
-            )
+            # NORMAL: a crash of the machine may cost the last flushes, never the file.
+            self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            if self.held is None:
+                marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+                self._connection.executescript(marks + _SCHEMA)
             self.note({**_writer(), **(meta or {})})
+            known = self._connection.execute("SELECT kind, name, id FROM series")
+            self._series: dict[tuple[str, str], int] = {(kind, name): number for kind, name, number in known}
         except sqlite3.Error as error:
             raise RunDatabaseError(f"cannot make the run database {path}: {error}") from None
-        self._series: dict[tuple[str, str], int] = {}
 
     def note(self, meta: Mapping[str, str]) -> None:
         """Keeps facts about the run: command, seed, versions."""
         self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
 
-    def write(self, *flushes: Flush) -> None:
-        """All of them, or none. Raises sqlite3.Error."""
+    def write(self, *flushes: Flush, held: bytes | None = None) -> None:
+        """All of them, or none, and what the server holds behind the last. Raises sqlite3.Error."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         known, aged = dict(self._series), dict(self._aged)
         try:
             for flush in flushes:
                 self._write_flush(flush)
+            if flushes and held is not None:
+                connection.execute("INSERT OR REPLACE INTO held VALUES (0, ?, ?)", (flushes[-1].t, held))
             if flushes and self._keeps:
                 self._age(round(flushes[-1].t * 1e6))
             connection.execute("COMMIT")
@@ -187,6 +204,16 @@ class RunDatabase:
         with suppress(sqlite3.OperationalError):  # somebody reads it now: it stays as it is
             self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.close()
+
+
+def _held_in(path: Path) -> bytes | None:
+    """What a server left in its run database; None if it left nothing, or the file is none."""
+    try:
+        with _reading(path) as connection:
+            row = connection.execute("SELECT data FROM held").fetchone()
+    except RunDatabaseError:
+        return None
+    return None if row is None else bytes(row[0])
 
 
 def _writer() -> dict[str, str]:
@@ -366,9 +393,12 @@ class RunDatabaseOutput(QueuedOutput):
         meta: Mapping[str, str] | None = None,
         keeps: Sequence[Keep] = (),
         limit: int = QUEUE_LIMIT,
+        goes_on: bool = False,
     ) -> None:
         super().__init__(f"db:{path}", limit)
-        self._database = RunDatabase(path, meta, keeps)
+        self._database = RunDatabase(path, meta, keeps, goes_on=goes_on)
+        #: What the server held that wrote here before, and what this one holds now: kept with the next flush.
+        self.held = self._database.held
         self._inline = inline
         # Inline is for a simulated clock.
         self._database.note({"clock": "virtual" if inline else "real"})
@@ -378,14 +408,15 @@ class RunDatabaseOutput(QueuedOutput):
             super().offer(flush)
             return
         try:
-            self._database.write(flush)
+            self._database.write(flush, held=self.held)
         except self.faults as error:
             self._note_failure(error, 1)
         else:
             self._note_written(1)
 
     async def write_all(self, flushes: list[Flush]) -> None:
-        await trio.to_thread.run_sync(self._database.write, *flushes, abandon_on_cancel=True)
+        write = partial(self._database.write, *flushes, held=self.held)
+        await trio.to_thread.run_sync(write, abandon_on_cancel=True)
 
     def end(self) -> None:
         # A write that hangs in its thread still has the connection: closing it now would wait for it.
