@@ -73,7 +73,7 @@ class Watch:
         }
         slot = _Slot(is_blob=False)
         self._slots.append(slot)
-        self._handle.request_as(self.msg, "kvs.lookup", wish, self._answered, slot)
+        self._handle.request("kvs.lookup", wish, self._answered, slot, cred=self.msg)
 
     def finish(self, errnum: int, text: str = "") -> None:
         """End the stream with an errnum."""

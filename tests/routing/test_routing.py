@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import brokersim
 from brokersim.instance import Instance
-from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, RequestError
-from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
+from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, EPERM, RequestError
+from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, REQUEST, ROLE_USER, Message
 from brokersim.routing.endpoint import Endpoint
 from tests.host.live import live, refused
 
@@ -196,3 +196,28 @@ def test_answers_of_a_stream_arrive_in_order_over_several_hops():
         assert client.pending == {}
 
     live(body, "kinds", size=8)
+
+
+def test_who_speaks_for_a_guest_is_denied_what_it_may_itself_and_keeps_its_own_way():
+    """The way remembered from its own request led past the check of roles."""
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        guest = Message(REQUEST, userid=4242, rolemask=ROLE_USER)
+        payload = {"op": "setbit", "flags": 1}
+        for _ in range(2):
+            assert await client.call("kinds.debug", payload) == {
+                "flags": 1
+            }  # the second by the way remembered
+        denied = await client.occurrence(
+            lambda done: client.request("kinds.debug", payload, lambda answer, _: done(answer), cred=guest)
+        )
+        assert (denied.errnum, client.routes.keys()) == (EPERM, {"kinds.debug"})
+        assert await client.call("kinds.debug", payload) == {"flags": 1}
+        echo = await client.occurrence(
+            lambda done: client.request("kinds.ping", {}, lambda answer, _: done(answer), cred=guest)
+        )
+        assert (echo.payload["userid"], echo.payload["rolemask"]) == (4242, ROLE_USER)
+        assert (await client.call("kinds.ping", {}))["userid"] == client.userid
+
+    live(body, "kinds")

@@ -84,10 +84,12 @@ class Endpoint(Actor):
         arg: Any = None,
         nodeid: int = NODEID_ANY,
         flags: int = 0,
+        cred: Message | None = None,
     ) -> Message:
         """Send a request; ``then(response, arg)`` is called with the answer, whatever its errnum.
 
-        Without ``then`` it carries the noresponse flag and is never answered. Returns the message sent.
+        Without ``then`` it carries the noresponse flag and is never answered. With ``cred`` it speaks for the user and
+        the roles of that message: what its sender may not see stays hidden. Returns the message sent.
         """
         self.counts[0] += 1
         dst: Endpoint | None
@@ -120,6 +122,9 @@ class Endpoint(Actor):
         if nodeid != NODEID_ANY:
             message.nodeid = nodeid
             dst = None  # remembered is only where a topic leads from here
+        if cred is not None:
+            message.userid, message.rolemask = cred.userid, cred.rolemask
+            dst = None  # remembered for our own roles; the others have to be checked
         if self.tracer is not None:
             self.tracer("tx", self, message)
         if dst is not None:
@@ -127,16 +132,6 @@ class Endpoint(Actor):
         else:
             self.dispatch_request(message)
         return message
-
-    def request_as(self, cred: Message, topic: str, payload: Any, then: Then, arg: Any = None) -> Message:
-        """Like ``request``, with the user and roles of another message: what its sender may not see stays hidden."""
-        mine = self.userid, self.rolemask
-        self.routes.pop(topic, None)  # found for these roles; the others have to be checked
-        self.userid, self.rolemask = cred.userid, cred.rolemask
-        try:
-            return self.request(topic, payload, then, arg)
-        finally:
-            self.userid, self.rolemask = mine
 
     def _refuse_to_ask(self, tag: int, topic: str) -> None:
         """Whoever asks this much without an answer waits for itself, one way or another."""
