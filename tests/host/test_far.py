@@ -1,0 +1,102 @@
+"""What stands for the broker in a module's own process has all that a handle asks of its home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import pytest
+
+from brokersim.host.blocking import Workers
+from brokersim.host.far import Far, FarBroker
+from brokersim.host.handle import Handle
+from brokersim.host.ports import Home, Surroundings
+from brokersim.protocol.errnums import ENOTSUP, RequestError
+from brokersim.protocol.message import Message
+from brokersim.reactor.loop import Reactor
+
+
+class NoFar(Far):
+    """A wire that leads nowhere; it keeps what is watched."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor()
+        self.sent: list[Message] = []
+        self.watched: list[tuple[int, ...]] = []
+
+    def attach(self, broker: FarBroker) -> None:
+        pass
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def ask(self, handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
+        raise AssertionError(f"{topic}: nobody would answer")
+
+    def leave(self) -> None:
+        pass
+
+    def watch_fd(self, fd: int, events: int, call: Callable[[int], object]) -> Callable[[], object]:
+        self.watched.append((fd, events))
+        return self.watched.clear
+
+    def watch_signal(self, number: int, call: Callable[[], object]) -> Callable[[], object]:
+        self.watched.append((number,))
+        return self.watched.clear
+
+
+@pytest.fixture
+def broker() -> FarBroker:
+    welcome = {"uuid": "u", "name": "m", "attrs": {"rank": "3", "size": "4", "seed": "7"}, "conf": {"a": 1}}
+    return FarBroker(NoFar(), welcome, None)
+
+
+@pytest.fixture
+def handle(broker: FarBroker) -> Handle:
+    handle = Handle(broker, "m", "u")
+    broker.add_endpoint(handle)
+    return handle
+
+
+@pytest.mark.parametrize("port", [Home, Surroundings])
+def test_every_value_a_handle_asks_of_its_home_is_there(broker: FarBroker, port: type) -> None:
+    """Methods are the type checker's to miss; values it takes for granted once they are declared."""
+    there = broker if port is Home else broker.instance
+    assert [name for name in get_type_hints(port) if not hasattr(there, name)] == []
+
+
+def test_the_clock_of_a_process_is_real_so_holding_it_holds_nothing(handle: Handle) -> None:
+    with handle.hold_clock() as held:
+        assert held is None
+    with handle.hold_clock():  # as often as one likes
+        pass
+
+
+def test_a_trio_task_is_refused_with_the_way_out(handle: Handle) -> None:
+    async def task() -> None:
+        raise AssertionError("never run")
+
+    with pytest.raises(RequestError, match="load the module without --exec") as caught:
+        handle.start_task(task)
+    assert caught.value.errno == ENOTSUP
+    handle.end_callbacks()  # nothing was left behind that an end would trip over
+
+
+def test_what_a_module_watches_is_watched_by_the_loop_of_its_process(
+    broker: FarBroker, handle: Handle
+) -> None:
+    far = broker.far
+    assert isinstance(far, NoFar)
+    stop = broker.instance.watch_fd(handle, 5, 1, lambda ready: None)
+    broker.instance.watch_signal(handle, 10, lambda: None)
+    assert far.watched == [(5, 1), (10,)]
+    stop()
+    assert far.watched == []
+
+
+def test_it_says_who_and_where_the_module_is(broker: FarBroker, handle: Handle) -> None:
+    assert (handle.rank, handle.size, broker.instance.uuid(3, "m")) == (3, 4, "u")
+    assert (handle.conf_get("a"), isinstance(broker.instance.workers, Workers)) == (1, True)
+    assert broker.instance.hook is None  # the broker emits the counters
+    handle.set_mask(0x1000)
+    assert handle.instrument is None
