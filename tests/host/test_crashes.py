@@ -8,7 +8,7 @@ import pytest
 
 from brokersim.instance import Instance
 from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EIO, ENOSYS, RequestError
-from brokersim.reactor import loop, run
+from brokersim.reactor import standstill
 from tests.host.live import live, refused, write
 
 CRASHING = """
@@ -234,7 +234,7 @@ def test_a_refusal_raised_by_a_watcher_ends_its_module_and_is_nobodys_answer(tmp
 
 
 def test_a_flooding_module_is_ended_and_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "FLOOD", 2000)
+    monkeypatch.setattr(standstill, "FLOOD", 2000)
     path = write(
         tmp_path,
         "flood",
@@ -454,9 +454,8 @@ RESTLESS = """
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "LIVELOCK", 50_000)
-    monkeypatch.setattr(loop, "TIMER_LIVELOCK", 20_000)
-    monkeypatch.setattr(run, "TIMER_LIVELOCK", 20_000)
+    monkeypatch.setattr(standstill, "LIVELOCK", 50_000)
+    monkeypatch.setattr(standstill, "TIMER_LIVELOCK", 20_000)
 
 
 def test_modules_that_keep_virtual_time_still_are_named_and_failed(tmp_path: Any, impatient: None) -> None:

@@ -93,7 +93,9 @@ def test_futures_are_ready_when_answered_and_call_back_once_an_answer():
         future.then(lambda done, extra: got.append((done.get()["seq"], extra)), "extra")
         await instance.sleep(0.1)
         assert got == [(1, "extra")]
-        future.then(lambda done: got.append("again"))  # one that is here already
+        future.then(lambda done: got.append("again"))  # one that is here already: never inside this call
+        assert got[1:] == []
+        await instance.sleep(0)
         assert got[1:] == ["again"]
         stream = client.rpc("kinds.count", {"to": 3}, flags=0x40)
         numbers: list[int] = []

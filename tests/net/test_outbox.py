@@ -37,10 +37,10 @@ def test_frames_leave_together_when_the_loop_flushes_and_not_before(pair: Pair) 
     outbox, theirs, reactor, moved, _ = pair
     outbox.add(b"one ")
     outbox.add(b"two")
-    assert (reactor.touched, len(outbox), outbox.size) == ([outbox], 2, 7)
+    assert (reactor.after_batch, len(outbox), outbox.size) == ([outbox.flush], 2, 7)
     with pytest.raises(BlockingIOError):
         theirs.recv(100)
-    reactor.touched.pop().flush()
+    reactor.after_batch.pop()()
     assert (theirs.recv(100), moved, len(outbox), outbox.size) == (b"one two", [7], 0, 0)
     outbox.flush()
     assert moved == [7]  # nothing waits, nothing is tried

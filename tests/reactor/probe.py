@@ -15,6 +15,9 @@ from brokersim.reactor.watchers import ModuleLoop, Watcher
 class Probe(Actor):
     """An actor that writes the topic of each message into ``log``, which several may share."""
 
+    #: Set for one that takes its continuations in turns of their own, as modules do.
+    continues = False
+
     def __init__(self, reactor: Reactor, name: str = "m", log: list[Any] | None = None) -> None:
         super().__init__()
         self.reactor = reactor

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from brokersim.reactor.cost import CostModel, Node, Station
 from brokersim.reactor.loop import NS, Reactor
-from tests.reactor.probe import Probe, run_until
+from tests.reactor.probe import Probe, answer, open_request, run_until
 
 MS = 1e-3
 
 
 def charged(count: int = 1, **model: Any) -> tuple[Reactor, list[Probe]]:
     """A reactor that charges, and some actors on one node. All costs 0 unless given."""
-    costs = {"iteration_s": 0.0, "message_s": 0.0, "packet_s": 0.0, "slice_s": 0.0, "cores": 2, **model}
+    free = dict.fromkeys(("iteration_s", "message_s", "packet_s", "slice_s", "wake_s"), 0.0)
+    costs = {**free, "cores": 2, **model}
     reactor = Reactor()
     reactor.charged = reactor.jumps = True
     node = Node(reactor, CostModel(**costs))
@@ -165,13 +166,67 @@ def test_spinning_neighbours_slow_the_work_of_a_module():
 
 def test_each_message_waits_for_a_time_slice_while_too_many_want_to_run():
     reactor, actors = charged(4, message_s=1 * MS, iteration_s=0.0, slice_s=3 * MS, cores=2)
-    for actor in actors[1:]:
+    for actor in actors:
         actor.hooks("idle")
     times: list[tuple[str, float]] = []
     timed(actors[0], "work", times)
     run_until(reactor, 1.0)
     # Four on two cores: a demand of 3 * (4-2)/4 = 1.5 ms is added; at rate 1/2 that and the message take 5 ms.
     assert times == [("m0 work", 5.0)]
+
+
+def test_a_module_that_rests_preempts_those_that_spin_and_waits_for_less_than_a_slice():
+    reactor, actors = charged(4, message_s=1 * MS, slice_s=300 * MS, wake_s=3 * MS, cores=2)
+    for actor in actors[1:]:
+        actor.hooks("idle")
+    times: list[tuple[str, float]] = []
+    timed(actors[0], "work", times)
+    run_until(reactor, 1.0)
+    assert times == [("m0 work", 5.0)]
+
+
+def test_a_thousand_messages_to_a_loop_that_spins_are_as_many_idle_calls_though_each_turn_sends_a_packet():
+    reactor, (actor,) = charged(iteration_s=0.005 * MS, message_s=0.05 * MS, packet_s=0.01 * MS)
+    actor.hook("idle", "idle")
+    actor.hook("prepare", "prepare", lambda: setattr(reactor, "extra", reactor.extra + 1))
+    run_until(reactor, 0.001)
+    before = actor.own_loop.idle_calls
+    for number in range(1000):
+        # In the tail of the packet that the turn before sent: its loop is in its prepares, not in its poll.
+        reactor.call_later(number * 0.065 * MS, actor.send, f"m{number}")
+    run_until(reactor, 0.066)
+    assert actor.counts[1] == 1000
+    assert actor.own_loop.idle_calls - before >= 1000
+
+
+@pytest.mark.parametrize("hooks", [(), ("prepare",)])
+def test_a_continuation_takes_a_turn_of_its_own_unless_a_message_shares_it(hooks):
+    reactor, (actor,) = charged(iteration_s=1 * MS, message_s=4 * MS)
+    actor.continues = True
+    actor.hooks(*hooks)
+    times: list[tuple[str, float]] = []
+    for number in (1, 2):
+        open_request(actor, number, lambda _, n: times.append((f"then {n}", reactor.now / NS / MS)), number)
+        answer(actor, number)
+    run_until(reactor, 0.02)
+    timed(actor, "x", times)
+    run_until(reactor, 1.0)
+    # Two responses share a turn (5 ms each), the second continuation has one (1 ms) that nobody has to wait for.
+    assert times == [("then 1", 5.0), ("then 2", 10.0), ("m0 x", 25.0)]
+    assert actor.iterations == 4
+
+
+@pytest.mark.parametrize("hooks", [(), ("prepare",)])
+def test_what_comes_in_the_turn_of_a_continuation_waits_for_its_end(hooks):
+    reactor, (actor,) = charged(iteration_s=1 * MS, message_s=4 * MS)
+    actor.continues = True
+    actor.hooks(*hooks)
+    times: list[tuple[str, float]] = []
+    open_request(actor, 1, lambda *_: timed(actor, "x", times))
+    answer(actor, 1)
+    run_until(reactor, 1.0)
+    assert times == [("m0 x", 11.0)]
+    assert actor.iterations == 3
 
 
 def test_modules_that_are_served_for_a_moment_are_no_reason_to_wait_for_a_time_slice():
@@ -199,7 +254,7 @@ def test_a_spinner_that_went_is_waited_for_no_more():
 
 def test_packets_sent_in_an_iteration_are_paid_before_the_next():
     reactor, (actor,) = charged(message_s=1 * MS, packet_s=10 * MS)
-    actor.hook("prepare", "prepare", lambda: setattr(reactor, "packets", reactor.packets + 1))
+    actor.hook("prepare", "prepare", lambda: setattr(reactor, "extra", reactor.extra + 1))
     times: list[tuple[str, float]] = []
     timed(actor, "a", times)
     timed(actor, "b", times)
@@ -209,7 +264,7 @@ def test_packets_sent_in_an_iteration_are_paid_before_the_next():
 
 def test_packets_sent_by_a_check_delay_the_dispatch_behind_it():
     reactor, (actor,) = charged(message_s=1 * MS, packet_s=10 * MS)
-    actor.hook("check", "check", lambda: setattr(reactor, "packets", reactor.packets + 1))
+    actor.hook("check", "check", lambda: setattr(reactor, "extra", reactor.extra + 1))
     times: list[tuple[str, float]] = []
     timed(actor, "a", times)
     run_until(reactor, 1.0)
@@ -271,7 +326,7 @@ def test_free_actors_are_not_charged():
     assert times == [("broker x", 0.0)]
 
 
-@pytest.mark.parametrize("name", ["iteration_s", "message_s", "packet_s", "slice_s"])
+@pytest.mark.parametrize("name", ["iteration_s", "message_s", "packet_s", "slice_s", "wake_s"])
 def test_a_negative_cost_is_refused(name):
     with pytest.raises(ValueError, match=name):
         CostModel(**{name: -1.0})

@@ -12,8 +12,7 @@ from brokersim.reactor.actor import Actor
 from brokersim.reactor.loop import Reactor
 from brokersim.reactor.watchers import ModuleLoop
 from brokersim.routing.endpoint import ignore
-
-from .probe import Probe, open_request
+from tests.reactor.probe import Probe, open_request
 
 KINDS = st.lists(st.sampled_from((REQUEST, RESPONSE, EVENT)), max_size=12)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from brokersim.protocol.errnums import EINVAL, ENODATA, RequestError
 from brokersim.protocol.message import EVENT, FLAG_STREAMING, Message
-from brokersim.reactor import loop
+from brokersim.reactor import loop, standstill
 from brokersim.reactor.loop import Reactor
 from tests.reactor.probe import Probe, answer, open_request, run_until
 
@@ -182,7 +182,7 @@ def test_purge_takes_the_messages_of_one_actor_and_leaves_the_order_of_the_rest(
 
 
 def test_a_flood_is_stopped_its_sender_named_and_other_senders_messages_stay(reactor, monkeypatch):
-    monkeypatch.setattr(loop, "FLOOD", 1000)
+    monkeypatch.setattr(standstill, "FLOOD", 1000)
     flooder, other = Probe(reactor, "flooder"), Probe(reactor, "other")
 
     def double(message: Message) -> None:
@@ -202,7 +202,7 @@ def test_a_flood_is_stopped_its_sender_named_and_other_senders_messages_stay(rea
 
 def emitting(actor: Probe) -> None:
     """An idle watcher that does something in every turn."""
-    actor.hook("idle", "idle", lambda: setattr(actor.reactor, "packets", actor.reactor.packets + 1))
+    actor.hook("idle", "idle", lambda: setattr(actor.reactor, "extra", actor.reactor.extra + 1))
 
 
 def test_an_idle_turn_that_did_nothing_is_the_last_until_something_happens_if_time_jumps(reactor):
@@ -217,7 +217,7 @@ def test_an_idle_turn_that_did_nothing_is_the_last_until_something_happens_if_ti
 
 
 def test_idle_turns_that_keep_time_from_passing_are_ended_with_a_reason_if_time_jumps(reactor, monkeypatch):
-    monkeypatch.setattr(loop, "SPINS", 3)
+    monkeypatch.setattr(standstill, "SPINS", 3)
     reactor.jumps = True
     actor = Probe(reactor)
     emitting(actor)
@@ -229,10 +229,10 @@ def test_idle_turns_that_keep_time_from_passing_are_ended_with_a_reason_if_time_
 
 
 def test_in_real_time_a_loop_may_turn_as_long_as_it_likes(reactor, monkeypatch):
-    monkeypatch.setattr(loop, "SPINS", 3)
+    monkeypatch.setattr(standstill, "SPINS", 3)
     actor = Probe(reactor)
     emitting(actor)
     for _ in range(20):
         reactor.drain()
     assert actor.errors == []
-    assert actor.own_loop.idle_calls == 20 * loop.BUDGET
+    assert actor.own_loop.idle_calls == 20 * loop.TURNS

@@ -66,8 +66,7 @@ def test_a_handler_that_never_returns_ends_its_module_and_nothing_else(tmp_path:
 def test_a_handler_that_sends_without_end_is_stopped_before_memory_runs_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brokersim.reactor.watchdog.FLOOD", 20_000)
-    monkeypatch.setattr("brokersim.reactor.loop.FLOOD", 20_000)
+    monkeypatch.setattr("brokersim.reactor.standstill.FLOOD", 20_000)
     path = tmp_path / "hanging.py"
     path.write_text(HANGING)
 

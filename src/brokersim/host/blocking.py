@@ -7,7 +7,7 @@ handle and puts back what it did not wait for. Choice and figures: docs/decision
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -15,9 +15,9 @@ from greenlet import getcurrent, greenlet
 
 from brokersim.protocol.errnums import EDEADLK, ETIMEDOUT, RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import FAILURES, Timer, dispatch
+from brokersim.reactor.actor import FAILURES, Loop, Then, Timer
 from brokersim.reactor.step import ModuleUnloaded
-from brokersim.reactor.watchers import ModuleLoop
+from brokersim.reactor.turn import answered
 from brokersim.routing.endpoint import Endpoint
 
 _PARKED: Final = object()
@@ -105,7 +105,7 @@ class Workers:
             raise outcome
 
 
-class BlockedLoop:
+class BlockedLoop(Loop):
     """Stands in for a module's loop while one of its callbacks waits: what is not waited for is held, in order."""
 
     __slots__ = (
@@ -120,12 +120,11 @@ class BlockedLoop:
         "worker",
     )
 
-    # Station and Reactor look at these of any loop: no hook runs while the module is blocked.
-    is_plain = False
+    # No hook runs while the module is blocked, and it does not turn.
+    is_plain = is_settled = False
     is_blocked = True
-    checks: tuple[()] = ()
-    idles: tuple[()] = ()
-    nonblocking = 0
+    check = poll = None
+    is_due = turns_on = spins = False
 
     def __init__(
         self, handle: Endpoint, worker: Worker, workers: Workers, request: Message | None,
@@ -133,7 +132,7 @@ class BlockedLoop:
     ) -> None:  # fmt: skip
         self.handle = handle
         self.worker = worker
-        self.before: ModuleLoop | None = handle.loop
+        self.before: Loop | None = handle.loop
         #: The request whose answer is waited for, if it is one.
         self.request = request
         self._workers = workers
@@ -143,7 +142,7 @@ class BlockedLoop:
         if self.before is not None:
             self.before.suspend()  # the turn that is being cut short ends without its prepare hooks
         self._timers: list[Timer] = []
-        handle.loop = self  # type: ignore[assignment]
+        handle.loop = self
 
     # -- what a loop can do
 
@@ -151,18 +150,23 @@ class BlockedLoop:
     def idle_calls(self) -> int:
         return self.before.idle_calls if self.before is not None else 0
 
-    @idle_calls.setter
-    def idle_calls(self, value: int) -> None:
+    def earn(self, turns: int) -> None:
         """A blocked loop does not turn."""
 
+    def suspend(self) -> None:
+        """It calls nothing."""
+
+    def resume(self) -> None:
+        """It calls nothing."""
+
     def iterate(
-        self, message: Message | None, due: Iterable[Timer] = (), fds: Iterable[Callable[[], object]] = ()
+        self, message: Message | None, due: Iterable[Timer] = (), fds: Sequence[Callable[[], object]] = ()
     ) -> None:
         """Hold it, or, if it is what is waited for, let the callback go on."""
         self.dispatch(message, due, fds, False)
 
     def dispatch(
-        self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]], quiet: bool
+        self, message: Message | None, due: Iterable[Timer], fds: Sequence[Callable[[], object]], quiet: bool
     ) -> None:
         self._timers += due
         if message is None or not message.type:
@@ -170,10 +174,10 @@ class BlockedLoop:
             return
         if self._wanted(message):
             self.release()
-            if self.request is not None:
-                dispatch(message)
-            else:
-                self.handle.handed(message)
+            self.handle.handed(message)
+            found = None if self.request is None else answered(message)
+            if found is not None:
+                found[0](message, found[1])
             self._workers.resume(self.worker, message)
             return
         self.handle.put_back(message)
@@ -184,11 +188,18 @@ class BlockedLoop:
         """What the turn that was cut short had still to call, such as another timer that was due."""
         self._timers.append(Timer(self.handle.reactor.now, self.handle, call, ()))
 
-    def before_dispatch(self) -> None:
+    def before_dispatch(self) -> bool:
         """No hook runs."""
+        return True
 
     def prepare(self) -> None:
         """No hook runs."""
+
+    settle = prepare
+
+    def fulfil(self, then: Then, response: Message, arg: Any) -> None:
+        """Only what is waited for is handed out."""
+        raise AssertionError(f"{self.handle.name} waits, and was handed {response.topic}")
 
     def watcher(self, kind: str, fn: Callable[[], object] | None) -> Any:
         """Only the module itself makes watchers, and it waits."""

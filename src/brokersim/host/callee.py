@@ -26,6 +26,7 @@ class Callee(Endpoint):
     __slots__ = ("_coros", "_tasks", "workers")
 
     broker: Home
+    continues = True
 
     def __init__(self, broker: Home, name: str, uuid: str) -> None:
         super().__init__(broker, name, uuid)
@@ -68,6 +69,24 @@ class Callee(Endpoint):
             fn(*args)
         else:
             self.workers.call(self, None, fn, *args)
+
+    def fulfilled(self, call: Callable[[], object], response: Message) -> None:
+        """A future has got its answer: call its continuation in the next turn.
+
+        While nobody watches the loop that is at once, and counted as a turn.
+        """
+        if self.own_loop is not None and self.own_loop.is_watched:
+            self.own_loop.call_next(call, response)
+        else:
+            self.wakeups += 1
+            call()
+
+    def next_turn(self, call: Callable[[], object]) -> None:
+        """Call ``call()`` at the beginning of the next turn, which comes without waiting."""
+        if self.reactor.is_inside:
+            self.module_loop().call_next(call)
+        else:
+            self.reactor.defer(partial(self.module_loop().call_next, call))
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], request: Message | None = None) -> None:
         """Step a coroutine of this module, without trio; it ends with the module."""

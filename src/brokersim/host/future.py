@@ -12,6 +12,7 @@ from brokersim.host.callee import Callee
 from brokersim.host.waits import error_of
 from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message, decode_json
+from brokersim.reactor.actor import AT_ONCE
 
 
 class Future:
@@ -23,19 +24,29 @@ class Future:
         self._handle = handle
         self.topic = topic
         then = self._arrived if flags & FLAG_STREAMING or not flags else None
-        self._request = handle.request(topic, payload, then, None, nodeid, flags)
+        self._request = handle.request(topic, payload, then, AT_ONCE, nodeid, flags)
 
-    def _arrived(self, response: Message, _: None) -> None:
+    def _arrived(self, response: Message, _: object) -> None:
         self._responses.append(response)
+        self._handle.wakeups -= (
+            1  # a response counts for a turn of its continuation, too; see what becomes of that
+        )
         if self._then is not None:
-            callback, args, kwargs = self._then
-            self._handle.enter(partial(callback, self, *args, **kwargs))
+            self._handle.fulfilled(self._call, response)
+
+    def _call(self) -> None:
+        assert self._then is not None
+        callback, args, kwargs = self._then
+        self._handle.enter(partial(callback, self, *args, **kwargs))
 
     def then(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> Future:
-        """Call ``callback(future, *args, **kwargs)`` for each answer, those already here included."""
+        """Call ``callback(future, *args, **kwargs)`` for each answer, those already here included.
+
+        Always in the module's next turn: neither inside this call nor in the turn in which an answer comes.
+        """
         self._then = (callback, args, kwargs)
-        for _ in range(len(self._responses)):
-            callback(self, *args, **kwargs)
+        for _ in self._responses:
+            self._handle.next_turn(self._call)
         return self
 
     def is_ready(self) -> bool:
@@ -106,6 +117,7 @@ class Future:
     def _expire(self, timeout: float) -> None:
         if not self._responses:
             text = f"{self.topic}: no answer within {timeout:g} s"
+            self._handle.wakeups += 1  # no response was counted
             self._arrived(Message(RESPONSE, self.topic, text, errnum=ETIMEDOUT), None)
 
     @property

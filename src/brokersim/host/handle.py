@@ -23,9 +23,10 @@ from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
+from brokersim.reactor.actor import AT_ONCE
 from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.routing import logring
-from brokersim.routing.endpoint import Handler, Method, ignore
+from brokersim.routing.endpoint import Handler, Method, unheard
 
 if TYPE_CHECKING:
     from brokersim.statsd.client import StatsClient
@@ -154,11 +155,11 @@ class Handle(Callee):
 
     def event_subscribe(self, topic: str) -> None:
         """Receive events whose topic starts with ``topic``."""
-        self.request("event.subscribe", {"topic": topic}, ignore)
+        self.request("event.subscribe", {"topic": topic}, unheard, AT_ONCE)
 
     def event_unsubscribe(self, topic: str) -> None:
         """Drop one subscription."""
-        self.request("event.unsubscribe", {"topic": topic}, ignore)
+        self.request("event.unsubscribe", {"topic": topic}, unheard, AT_ONCE)
 
     def service_register(self, name: str) -> None:
         """Serve requests ``name.*`` on this rank. Raises RequestError(EEXIST) if the name is taken."""
@@ -215,7 +216,7 @@ class Handle(Callee):
 
     def send_packet(self, packet: bytes) -> bool:
         """Send a statsd packet as it is to where the instance's statistics go; False if it was refused."""
-        self.reactor.packets += 1
+        self.reactor.extra += 1
         return self.broker.instance.sink.send(packet)
 
     def set_mask(self, mask: int) -> None:

@@ -106,7 +106,7 @@ class Instrument:
             return
         self._last = last = counts.copy()
         self.packets += 1
-        self._reactor.packets += 1
+        self._reactor.extra += 1
         if self._take is None:
             self._sink.send(self._block.format_counts(last))
         else:

@@ -27,10 +27,12 @@ from brokersim.protocol.errnums import (
     RequestError,
     strerror,
 )
-from brokersim.protocol.message import FLAG_ROUTE, REQUEST, RESPONSE, Message
+from brokersim.protocol.message import FLAG_ROUTE, RESPONSE, Message
 from brokersim.protocol.wire import FrameDecoder, encode
-from brokersim.reactor.actor import FAILURES, Timer, dispatch
-from brokersim.reactor.loop import NS, Reactor, run_timers
+from brokersim.reactor.actor import AT_ONCE, FAILURES, Timer
+from brokersim.reactor.loop import NS, Reactor
+from brokersim.reactor.turn import run_timers, take
+from brokersim.routing.endpoint import unheard
 
 #: Bytes of output at which a turn waits until the broker has read some, as a blocking send does.
 _OUT_MAX = 1 << 20
@@ -103,7 +105,7 @@ class ModuleWire(Far):
         Raises RequestError: ETIMEDOUT, ECONNRESET.
         """
         answers: list[Message] = []
-        request = handle.request(topic, payload, _ignore)
+        request = handle.request(topic, payload, unheard, AT_ONCE)
         handle.pending.pop(request.matchtag, None)
         self._asked[request.matchtag] = answers
         until = None if timeout is None else time.monotonic() + timeout
@@ -118,6 +120,7 @@ class ModuleWire(Far):
         finally:
             self._asked.pop(request.matchtag, None)
         handle.handed(answers[0])
+        handle.wakeups -= 1  # it was waited for: no continuation has a turn
         return answers[0]
 
     def leave(self) -> None:
@@ -293,12 +296,7 @@ class ModuleWire(Far):
         if message is None:
             handle.wakeups += 1
         else:
-            try:
-                dispatch(message)
-            except RequestError as error:
-                if message.type != REQUEST:
-                    raise
-                handle.refuse(message, error)
+            take(message)
         if isinstance(handle.loop, BlockedLoop):
             handle.loop.iterate(
                 None, due

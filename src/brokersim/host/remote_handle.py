@@ -53,6 +53,8 @@ class RemoteHandle(Handle):
 
     __slots__ = ("is_quiet", "on_log", "peer", "wire")
 
+    continues = False  # what is sent to it is handed on; the process has the turns
+
     def __init__(
         self, broker: Home, name: str, uuid: str, module: Living, wire: Wire, on_log: Callable[[str], object]
     ) -> None:

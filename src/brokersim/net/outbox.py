@@ -74,7 +74,7 @@ class Outbox:
     def add(self, frame: bytes) -> None:
         """One more, to be written when the loop flushes."""
         if not self._frames:
-            self._reactor.touched.append(self)
+            self._reactor.after_batch.append(self.flush)
         self._frames.append(frame)
         self.size += len(frame)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
 
-from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
-
-if TYPE_CHECKING:
-    from brokersim.reactor.cost import Station
-    from brokersim.reactor.watchers import ModuleLoop
-
+from brokersim.protocol.message import RESPONSE, Message
 
 Tracer = Callable[[str, Any, Message], None]
-#: An open request: the continuation ``then(response, arg)``, its argument, the request. Not kept on the message:
-#: whoever answers may keep that, and must not keep the requester's continuation alive.
-Open = tuple[Callable[[Message, Any], object], Any, Message]
+#: Called with the answer to a request, and with the argument it was sent with.
+Then = Callable[[Message, Any], object]
+#: An open request: the continuation, its argument, the request. Not kept on the message: whoever answers may keep that,
+#: and must not keep the requester's continuation alive.
+Open = tuple[Then, Any, Message]
+#: As argument of a continuation: nobody's code is called by it, so that it takes no turn of its own.
+AT_ONCE: Final = object()
 
 
 class Interruption(BaseException):
@@ -59,6 +59,106 @@ class Timer:
         self.args = ()
 
 
+class Loop(Protocol):
+    """What turns for an actor that has more to be called than its handlers: its watchers, or what holds it blocked."""
+
+    #: Is a turn no more than checks, dispatch and prepares? Then the drain makes it by itself.
+    is_plain: bool
+    #: Is there nothing to see to at the end of a turn but the prepares?
+    is_settled: bool
+    #: Does a callback of the actor wait for an answer?
+    is_blocked: bool
+    #: One call for all checks, and one for all prepares, which come before poll; ``None`` without any.
+    check: Callable[[], object] | None
+    poll: Callable[[], object] | None
+    __slots__ = ()
+
+    @property
+    def is_due(self) -> bool:
+        """Has it something to call before a dispatch, checks or continuations?"""
+
+    @property
+    def turns_on(self) -> bool:
+        """Does its poll not block, because of more than the idle watchers that spin?"""
+
+    @property
+    def spins(self) -> bool:
+        """Are there idle watchers with something to call?"""
+
+    @property
+    def idle_calls(self) -> int:
+        """Turns in which idle watchers were called."""
+
+    def earn(self, turns: int) -> None:
+        """It has turned so often without a message, and called its idle watchers each time."""
+
+    def suspend(self) -> None:
+        """Call nothing more, until ``resume``."""
+
+    def resume(self) -> None:
+        """Be the actor's loop again, if there is anything to call."""
+
+    def iterate(
+        self, message: Message | None, due: Iterable[Timer] = (), fds: Sequence[Callable[[], object]] = ()
+    ) -> None:
+        """One whole turn."""
+
+    def before_dispatch(self) -> bool:
+        """The first part of a turn: what comes before the dispatch. False if that has ended the actor."""
+
+    def dispatch(
+        self,
+        message: Message | None,
+        due: Iterable[Timer],
+        fds: Sequence[Callable[[], object]],
+        quiet: bool,
+    ) -> None:
+        """The second: the dispatch and what comes below it. ``quiet``: nothing but the message has happened."""
+
+    def prepare(self) -> None:
+        """The last: the prepares of the next turn, and whether there will be one."""
+
+    def settle(self) -> None:
+        """The end of ``prepare``, for who has called the prepares."""
+
+    def fulfil(self, then: Then, response: Message, arg: Any) -> None:
+        """A future has its answer: call its continuation in the next turn."""
+
+    def close(self) -> None:
+        """Call nothing more."""
+
+
+class Station(Protocol):
+    """An actor's place where time is charged."""
+
+    #: What waits to be served: messages, or timers that are due together.
+    inbox: deque[Message | list[Timer]]
+
+    __slots__ = ()
+
+    @property
+    def is_busy(self) -> bool:
+        """Something is in service or waits for it."""
+
+    def arrive(self, item: Message | list[Timer]) -> None:
+        """Queue a message, or timers that are due together."""
+
+    def spin(self, on: bool) -> None:
+        """The actor's loop turns all the time, or no more."""
+
+    def turn(self) -> None:
+        """The actor's loop has something to call in its next turn."""
+
+    def settle(self) -> None:
+        """Bring the counts of what is not executed but earned up to now."""
+
+    def withdraw(self) -> list[Message]:
+        """Take back the messages that wait."""
+
+    def leave(self) -> None:
+        """The actor is gone."""
+
+
 class Actor:
     """One end of an exchange: its counters, its open requests and, if it has watchers, its loop.
 
@@ -66,18 +166,22 @@ class Actor:
     requests, by matchtag.
     """
 
+    #: Is a continuation called in a turn of its own? True for who has a loop; the broker and its clients hand on.
+    continues = False
+
     __slots__ = ("counts", "loop", "own_loop", "pending", "station", "stray", "timers", "tracer", "wakeups")
 
     def __init__(self) -> None:
         self.counts = [0] * 8
         self.pending: dict[int, Open] = {}
         #: Its loop while that has anything to call, and the same for good.
-        self.loop: ModuleLoop | None = None
-        self.own_loop: ModuleLoop | None = None
+        self.loop: Loop | None = None
+        self.own_loop: Loop | None = None
         self.station: Station | None = None
         #: Its timers that are still to be called; most actors never have one.
         self.timers: set[Timer] | None = None
-        #: Turns of its loop without a message: timers, fds, idle turns.
+        #: Turns of its loop without a message: timers, fds, idle turns. A response counts for two turns, that of the
+        #: message and that of the continuation; where the second was none, this is one less.
         self.wakeups = 0
         #: Responses nobody waits for: late, or a second answer.
         self.stray = 0
@@ -86,9 +190,9 @@ class Actor:
 
     @property
     def iterations(self) -> int:
-        """Turns of this actor's loop: one a message received, one a wake-up without a message."""
+        """Turns of its loop: one a message received, one a continuation, one a wake-up without either."""
         counts = self.counts
-        return counts[1] + counts[3] + counts[5] + counts[7] + self.wakeups
+        return counts[1] + counts[3] * (1 + self.continues) + counts[5] + counts[7] + self.wakeups
 
     def sent(self, message: Message) -> None:
         """Count a message that this actor sends, at the start of the send: one that fails counts, too."""
@@ -105,6 +209,7 @@ class Actor:
     def put_back(self, message: Message) -> None:
         """Count a message that was received while another was waited for: when it is handed out it counts again."""
         self.counts[message.type] += 1
+        self.wakeups -= self.continues and message.type == RESPONSE
 
     def clear_counts(self, _: Message | None = None) -> None:
         """Zero the eight counters; the iteration count goes on."""
@@ -132,20 +237,4 @@ class Actor:
     def stray_response(self, response: Message) -> None:
         """A response came that no open request of this actor waits for."""
         self.stray += 1
-
-
-def dispatch(message: Message) -> None:
-    """Count a message as received and hand it to its handler, or to the continuation its request left."""
-    dst: Any = message.dst
-    dst.handed(message)
-    if message.type != RESPONSE:
-        message.handler(message)  # type: ignore[misc]
-        return
-    tag = message.matchtag
-    found = dst.pending.get(tag)
-    if found is None:
-        dst.stray_response(message)
-        return
-    if message.errnum or not message.flags & FLAG_STREAMING:
-        del dst.pending[tag]
-    found[0](message, found[1])
+        self.wakeups -= self.continues

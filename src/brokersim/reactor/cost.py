@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
 
 import attrs
 
-from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import FAILURES, Timer, dispatch
-from brokersim.reactor.loop import NS, blame, run_timers
-
-if TYPE_CHECKING:
-    from brokersim.reactor.actor import Actor
-    from brokersim.reactor.loop import Reactor
-
+from brokersim.protocol.message import RESPONSE, Message
+from brokersim.reactor import actor as actors
+from brokersim.reactor.actor import FAILURES, Actor, Timer
+from brokersim.reactor.loop import NS, Reactor
+from brokersim.reactor.turn import blame, dispatch, plain_turn, run_timers
 
 #: Services completed in one go, without a look at timers' heap or trio in between; a timer each would cost 2 µs.
 _AT_ONCE = 64
@@ -35,14 +30,18 @@ def _ns(seconds: float) -> int:
 class CostModel:
     """Modelled service times in seconds. Defaults follow a native run of 20 jobs on two cores (docs/reactor.md).
 
-    ``slice_s`` is the wait for a time slice at each message while more modules spin than there are cores to spare;
-    it is a calibrated parameter, not derived.
+    While more modules spin than there are cores to spare, each message waits for a core: in a module that spins itself
+    ``slice_s``, a whole time slice of the others; in one that rests ``wake_s``, because a thread that wakes from its
+    poll preempts those that spin. Both times (S/C - 1), S counting those that spin and the one that waits. They are
+    calibrated, not derived: ``wake_s`` by 100 jobs beside eight idle hooks on flux-core 0.88, two cores (4.4 to 7.0
+    times as long; a waking thread waited 60 to 95 us, 3.5 times ``wake_s``).
     """
 
     iteration_s: float = attrs.field(default=5e-6, validator=attrs.validators.ge(0))
     message_s: float = attrs.field(default=50e-6, validator=attrs.validators.ge(0))
     packet_s: float = attrs.field(default=10e-6, validator=attrs.validators.ge(0))
     slice_s: float = attrs.field(default=1.5e-3, validator=attrs.validators.ge(0))
+    wake_s: float = attrs.field(default=30e-6, validator=attrs.validators.ge(0))
     cores: int = attrs.field(default=2, validator=attrs.validators.ge(1))
     #: Handling time of single topics, where it differs from ``message_s``.
     topics: Mapping[str, float] = attrs.field(factory=dict)
@@ -62,6 +61,7 @@ class Node:
         self.message = _ns(model.message_s)
         self.packet = _ns(model.packet_s)
         self.slice = _ns(model.slice_s)
+        self.wake = _ns(model.wake_s)
         self.topics = {topic: _ns(seconds) for topic, seconds in model.topics.items()}
         self.runnable = 0
         #: Those of them that have an active idle watcher.
@@ -119,13 +119,14 @@ class Node:
             self._schedule()
 
     def wait_demand(self, spins: bool) -> int:
-        """Demand that lasts as long as a module's wait for a time slice, at the rate in force.
+        """Demand that lasts as long as a module's wait for a core, at the rate in force.
 
-        It waits for those that spin: they hold a core for a whole slice. Those in service give theirs up long before
-        one is over, and that they share the cores is in the rate.
+        It waits for those that spin, which hold a core for a whole slice unless a waking module preempts them. Those in
+        service give theirs up long before one is over, and that they share the cores is in the rate.
         """
         waiting = self.spinners + (not spins)
-        return self.slice * (waiting - self.cores) // self.runnable if waiting > self.cores else 0
+        wait = self.slice if spins else self.wake
+        return wait * (waiting - self.cores) // self.runnable if waiting > self.cores else 0
 
     def _next(self) -> int:
         """When the first of those in service will be done, if nothing changes."""
@@ -183,7 +184,7 @@ class Node:
 _DISPATCH, _SPIN, _TAIL = "dispatch", "spin", "tail"
 
 
-class Station:
+class Station(actors.Station):
     """One module's place at its node: a queue, the item in service, and whether the module spins."""
 
     __slots__ = (
@@ -240,6 +241,13 @@ class Station:
             self._count(on)
             self._spin_from = self.node.service
 
+    def turn(self) -> None:
+        """The loop has something to call in its next turn; the end of the one in service sees to that by itself."""
+        if self._phase is None and self.actor.loop is not None and self.actor.loop.turns_on:
+            self.settle()
+            self._count(True)
+            self._next()
+
     def settle(self) -> None:
         """Credit the iterations spun since the last event of this module."""
         if not self.spinning or self._phase is not None:
@@ -249,8 +257,7 @@ class Station:
         if loop is not None and node.iteration:
             turns = (node.service - self._spin_from) // node.iteration
             self._spin_from += turns * node.iteration
-            self.actor.wakeups += turns
-            loop.idle_calls += turns
+            loop.earn(turns)
 
     def withdraw(self) -> list[Message]:
         """Take back the messages that wait; the one in service goes on."""
@@ -278,25 +285,11 @@ class Station:
             self._next()
             return
         reactor.current = actor
-        packets = reactor.packets
+        extra, wakeups = reactor.extra, actor.wakeups
         loop = actor.loop
         try:
             if type(item) is Message and (loop is None or loop.is_plain):
-                # The plain turn, as the drain has it where time costs nothing: dispatch, then the next turn's prepares.
-                try:
-                    dispatch(item)
-                except RequestError as error:
-                    if loop is None or item.type != REQUEST:
-                        raise
-                    actor.refuse(item, error)
-                if loop is None:
-                    if actor.loop is not None:
-                        actor.loop.prepare()  # made in this very turn
-                elif actor.loop is loop:
-                    if loop.poll is not None:
-                        loop.poll()
-                    if not loop.is_settled:
-                        loop.settle()
+                plain_turn(item)
             elif phase is _SPIN:
                 self._iterate(None, [], quiet=True)
             elif isinstance(item, Message):
@@ -311,23 +304,33 @@ class Station:
         reactor.current = None
         if self.gone:
             return
-        inbox = self.inbox
-        self._backlog = bool(inbox)
-        sent = reactor.packets - packets
-        if sent:
+        owed = (reactor.extra - extra) * node.packet
+        if loop is None and type(item) is Message and item.type == RESPONSE:
+            owed += self._continued(wakeups)
+        if owed:
             self._phase = _TAIL
-            node.begin(self, sent * node.packet)
-        elif inbox:
-            self._serve(inbox.popleft())
+            node.begin(self, owed)
         else:
             self._next(changed=phase is not _SPIN)
+
+    def _continued(self, wakeups: int) -> int:
+        """A response was handed out, and its continuation called at once; the service time (ns) of a turn for that.
+
+        None if there was no continuation, or if a message waits: then the two share its turn.
+        """
+        actor = self.actor
+        if not actor.continues or actor.wakeups != wakeups:
+            return 0
+        if self.inbox:
+            actor.wakeups -= 1
+            return 0
+        return self.node.iteration
 
     def _iterate(self, message: Message | None, due: list[Timer], quiet: bool) -> None:
         loop = self.actor.loop
         if loop is not None:
             loop.dispatch(message, due, (), quiet)
-            # A loop that spins and has no prepares has nothing to do before its next turn, which is earned here.
-            if self.actor.loop is loop and (not loop.nonblocking or loop.prepares):
+            if self.actor.loop is loop:
                 loop.prepare()
             return
         if message is not None:
@@ -341,8 +344,9 @@ class Station:
     def _next(self, changed: bool = True) -> None:
         loop = self.actor.loop
         if self.inbox:
+            self._backlog = True  # whatever the loop did when it came, a prepare of it lies in between
             self._serve(self.inbox.popleft())
-        elif loop is not None and (loop.nonblocking > len(loop.idles) or (loop.idles and changed)):
+        elif loop is not None and (loop.turns_on or (loop.spins and changed)):
             # The first turn after a change is executed, so that its idle hook sees it; later ones are earned.
             self._checks(_SPIN, self.node.iteration)
         else:
@@ -361,7 +365,7 @@ class Station:
         if type(item) is Message:
             demand += node.topics.get(item.topic, node.message) if node.topics else node.message
         loop = self.actor.loop
-        if not node.spinners and (loop is None or not loop.checks):
+        if not node.spinners and (loop is None or not loop.is_due):
             self._phase = _DISPATCH
             if self._counted:
                 node.begin(self, demand)
@@ -376,15 +380,15 @@ class Station:
         """Check watchers run when service begins, so what they emit delays the dispatch behind them."""
         self._phase = phase
         loop, reactor = self.actor.loop, self.node.reactor
-        if loop is not None and loop.checks:
-            packets = reactor.packets
+        if loop is not None and loop.is_due:
+            extra = reactor.extra
             reactor.current = self.actor
             try:
                 loop.before_dispatch()
             except FAILURES as error:
                 self.actor.failed(error, None)
             reactor.current = None
-            demand += (reactor.packets - packets) * self.node.packet
+            demand += (reactor.extra - extra) * self.node.packet
         if not self.gone:
             self.node.begin(self, demand)
 

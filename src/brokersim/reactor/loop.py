@@ -1,107 +1,110 @@
-"""Knows the one FIFO of messages and the one heap of timers of a process; no trio, no sockets, no routing.
+"""Knows the one queue of messages and the one heap of timers of a process; no trio, no sockets, no routing.
 
-Time is handed in: integer nanoseconds, so that sums are exact on every platform. The shape and its costs are
-measured in docs/reactor.md; the loop semantics of a single module are in `watchers.py`.
+**A turn.** Each actor (a module, a client, the broker itself) has a loop, as each module of Flux has one of libev.
+One iteration of it is a turn: prepare watchers, poll, check watchers, at most *one* message, idle watchers, timers,
+descriptors. All loops of a process share this reactor, and one queue: taking a message off it is "poll returned" for
+its receiver, whose checks run, whose handler is called, and whose next prepares run right behind, before its next
+poll. All timers of an actor that are due together are one turn of it. The continuation of an answered request is
+called in the actor's next turn, before the checks, as libev calls the check watcher that a fulfilled future starts.
+What a loop has beyond messages is in `watchers.py`; the turn itself is in `turn.py`, once, and written out below in
+`_drain_free`.
+
+**Time** is handed in, in integer nanoseconds, so that sums are exact on every platform. It is fixed within a turn.
+Under a clock that jumps it stands still while anything is queued, and moves to the earliest timer when nothing is.
+
+**What is charged.** Nothing, unless time is modelled: then an actor with a station (`cost.py`) has each item served
+for a time on its node's cores, and what callbacks do beyond (``extra``: packets) delays what comes behind them.
+
+**Invariants.**
+1. Messages are handed out in the order they were sent; to one receiver always, between receivers unless charged.
+2. Nobody outside the loop (a trio task) touches the queue or the heap: ``enter`` and ``leave`` say who is inside, what
+   is sent outside is posted to the host, which lets posts in between two batches. So tasks make no order of messages.
+3. Equal instants keep the order in which timers were set; equal seeds give equal runs.
+4. A callback that raises ends its actor and nothing else.
+
+**Example.** A client asks kvs, which asks content and answers. The queue, and what each turn does:
+
+    kvs.lookup -> kvs        kvs counts a request, sends content.load           turn 1 of kvs
+    content.load -> content  content counts it, answers                         turn 1 of content
+    content.load -> kvs      kvs counts a response; its future has its answer   turn 2 of kvs
+    (a turn of kvs)          the continuation answers the client                turn 3 of kvs
+    kvs.lookup -> client     the client counts a response
+
+A prepare hook of kvs that sends when a counter moved sends after turns 1, 2 and 3: three packets. A check hook runs
+before the dispatch of a turn, and sees turn 1 in turn 2, what turn 2 and the continuation did in turn 3: two. While
+nothing watches kvs the continuation is called at once and only counted as a turn, which saves its way through the
+queue.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import REQUEST, RESPONSE, Message
-from brokersim.reactor.actor import FAILURES, Actor, Interruption, Timer, dispatch
+from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
+from brokersim.reactor import standstill
+from brokersim.reactor.actor import FAILURES, Actor, Loop, Timer
 from brokersim.reactor.host import Alone, Host
-
-if TYPE_CHECKING:
-    from brokersim.reactor.watchers import ModuleLoop
+from brokersim.reactor.standstill import LOOK_AT, Instant
+from brokersim.reactor.turn import blame, dispatch, run_timers
 
 NS = 1_000_000_000
 #: Messages handled before the loop yields: costs 2 % against never yielding and holds the loop about 0.15 ms.
 BUDGET = 256
-#: Queued messages at which the actor that queued most of them is declared a flood and failed. 1 M is 150 MB.
-FLOOD = 1_000_000
-#: Batches of nothing but turning loops at one instant of a clock that jumps, before the first of them is failed.
-SPINS = 400
-#: Messages without a pause at one instant of a clock that jumps, after which it is taken to stand still for ever; and
-#: the same of turns for timers. The largest simulations have half a million of either at one heartbeat.
-LIVELOCK = 10_000_000
-TIMER_LIVELOCK = 4_000_000
-#: Messages looked at to find out who keeps it from moving: enough for a ring of any sane length.
-_LOOK_AT = 256
-_SPIN_TEXT = (
-    "an idle watcher stays active, so virtual time never passes; let spinning cost time with cost=CostModel()"
-)
-
-
-class Flood(Interruption):
-    """An actor sent faster than anybody could receive."""
-
-
-class Spin(Exception):
-    """An actor's idle watchers kept a clock that jumps from ever moving."""
-
-
-class Livelock(Exception):
-    """Actors that keep each other busy at one instant, so that a clock that jumps never does."""
-
-
-class HandlerHung(Interruption):
-    """A handler ran longer than the watchdog allows; raised inside it."""
-
+#: The same while nothing but turns without a message is queued, of loops that spin: in real time whoever asks from
+#: outside waits for them. With 256 a ping beside one idle hook takes 15 times as long, with 4 hardly longer.
+TURNS = 4
 
 #: Asked of a message that is to be queued: may it be, now?
 Gate = Callable[[Message], bool]
 
 
 class Reactor:
-    """The drain: takes messages off the FIFO, one loop iteration of its receiver each.
+    """The drain: takes messages off the queue, one turn of its receiver each.
 
-    An actor without watchers costs one test of its ``loop``; with watchers its loop makes a full iteration.
+    An actor without watchers costs one test of its ``loop``; with watchers its loop makes a full turn.
     """
 
     def __init__(self) -> None:
         self.fifo: deque[Message] = deque()
         #: Who runs this reactor: knows the time, and what goes on outside the loop.
         self.host: Host = Alone()
-        #: Is the caller part of the loop? ``enter`` and ``leave`` say so. A trio task is not: its turn must not become
-        #: an order of messages.
+        #: Is the caller part of the loop? ``enter`` and ``leave`` say so.
         self.is_inside = True
-        #: Queues a message. Inside the loop it is the FIFO's own append, or asks the gate; outside it posts.
+        #: Queues a message. Inside the loop it is the queue's own append, or asks the gate; outside it posts.
         self.push: Callable[[Message], object] = self.fifo.append
         self._push_inside: Callable[[Message], object] = self.fifo.append
         self._gate: Gate | None = None
         self.now = 0
-        #: Packets given to a statsd socket so far; the cost model charges the difference.
-        self.packets = 0
+        #: Pieces of work beyond turns and messages that callbacks have done so far: packets. The cost model charges it.
+        self.extra = 0
         #: What runs right now, for the watchdog: counts handler batches, and names the actor.
         self.current: Actor | None = None
         self.batches = 0
         self.stepping: object | None = None
-        self.touched: list[Any] = []  # connections with output to flush
+        #: Called, and taken off, when the batch that runs is over: output that has come together is written.
+        self.after_batch: list[Callable[[], object]] = []
+        #: What the host waits for (ns); -1: it doesn't wait.
         self.parked_until = -1
         #: Does virtual time charge service times? Then messages of actors with a station wait their turn.
         self.charged = False
-        #: Virtual time (ns) before which only what is in this reactor can happen; the runner takes it back (-1) as
+        #: Virtual time (ns) before which only what is in this reactor can happen; the host takes it back (-1) as
         #: soon as anybody else may have something to say.
         self.free_until: float = -1
         #: Does time jump? Then a module that only turns its own loop keeps time from ever passing.
         self.jumps = False
         self._timers: list[tuple[int, int, Timer]] = []
-        #: Due timers taken off the heap: each entry will be one iteration.
+        #: Due timers taken off the heap: each entry will be one turn.
         self._ready: deque[tuple[Actor | None, list[Timer]]] = deque()
         #: What arrives over links at one instant (ns), in the order it was sent: one timer for all of it.
         self._arrivals: dict[int, list[tuple[Callable[[Message], object], Message]]] = {}
         self._seq = 0
-        self._spins = 0
-        self._spins_at = 0
-        #: Full batches, one behind the other, at one instant of a clock that jumps.
-        self._full = 0
-        self._full_at = 0
+        #: Batches of nothing but turning loops at one instant, and full batches one behind the other.
+        self._spins = Instant()
+        self._full = Instant()
 
     # -- inside and outside
 
@@ -245,7 +248,7 @@ class Reactor:
 
     def pass_to(self, when: int) -> bool:
         """For a timer: move ``now`` to ``when``; False if something else has to come before."""
-        if when >= self.free_until or self._ready or self.touched:
+        if when >= self.free_until or self._ready or self.after_batch:
             return False
         timers = self._timers
         while timers and timers[0][2].fn is None:
@@ -344,25 +347,27 @@ class Reactor:
 
     def _drain(self, budget: int) -> None:
         self.batches += 1
-        if len(self.fifo) > FLOOD:
+        if len(self.fifo) > standstill.FLOOD:
             self._stop_flood()
-        if self.jumps and self.fifo and not self.fifo[0].type:
-            self._watch_spins()
+        if self.fifo and not self.fifo[0].type:
+            if self.jumps:
+                self._watch_spins()
+            elif budget > TURNS and self._only_turns():
+                budget = TURNS
         if self.charged:
             self._drain_charged(budget)
         else:
             self._drain_free(budget)
-        if self.jumps and (self.fifo or self._full):
+        if self.jumps and (self.fifo or not self._full.is_empty):
             self._watch_instant()
         self.current = None
 
     def _drain_free(self, budget: int) -> None:
-        # The body of `dispatch`, and of a turn with prepare and check watchers only, again: two calls a message would
-        # cost a third of the whole.
+        # `turn.plain_turn` with the checks before it, written out: see there.
         fifo = self.fifo
         popleft = fifo.popleft
         message: Message | None = None
-        loop: ModuleLoop | None = None
+        loop: Loop | None = None
         in_hand: Message | None = None  # None while watchers run: what they raise is not the message's fault
         while fifo and budget > 0:
             try:
@@ -384,7 +389,7 @@ class Reactor:
                     in_hand = message
                     kind = message.type
                     dst.counts[kind] += 1
-                    if kind != 3:
+                    if kind != RESPONSE:
                         message.handler(message)  # type: ignore[misc]
                     else:
                         tag = message.matchtag
@@ -393,9 +398,12 @@ class Reactor:
                             dst.stray_response(message)
                         else:
                             then, arg, _request = found
-                            if message.flags and message.flags & 0x40 and not message.errnum:
+                            if message.flags and message.flags & FLAG_STREAMING and not message.errnum:
                                 dst.pending[tag] = found
-                            then(message, arg)
+                            if loop is None:
+                                then(message, arg)
+                            else:
+                                loop.fulfil(then, message, arg)
                     if loop is not None and dst.loop is loop:  # neither ended nor blocked in its handler
                         in_hand = None
                         if loop.poll is not None:
@@ -407,14 +415,14 @@ class Reactor:
                     message.dst.failed(error, None)
                 else:
                     blame(error, in_hand)
-                    if loop is not None and loop.is_plain and loop.actor.loop is loop:
-                        self._prepare(loop)  # a handler that refused ends no more than itself
+                    if loop is not None and loop.is_plain and dst.loop is loop:
+                        self._prepare(dst, loop)  # a handler that refused ends no more than itself
 
-    def _prepare(self, loop: ModuleLoop) -> None:
+    def _prepare(self, actor: Actor, loop: Loop) -> None:
         try:
             loop.prepare()
         except FAILURES as error:
-            loop.actor.failed(error, None)
+            actor.failed(error, None)
 
     def _drain_charged(self, budget: int) -> None:
         fifo = self.fifo
@@ -447,87 +455,46 @@ class Reactor:
 
     def _watch_spins(self) -> None:
         """Under a clock that jumps, nothing but turning loops for long at one instant is for ever."""
-        if self._spins_at != self.now:
-            self._spins_at, self._spins = self.now, 0
-        self._spins += 1
-        if self._spins >= SPINS and not any(message.type for message in self.fifo):
-            self._spins = 0
-            self.fifo.popleft().dst.failed(Spin(_SPIN_TEXT), None)
+        if self._spins.count(self.now) >= standstill.SPINS and self._only_turns():
+            self._spins.reset(self.now)
+            self.fifo.popleft().dst.failed(standstill.Spin(), None)
+
+    def _only_turns(self) -> bool:
+        return not any(message.type for message in self.fifo)
 
     def _watch_instant(self) -> None:
         """Under a clock that jumps, full batch after full batch at one instant is for ever."""
-        if not self.fifo or self._full_at != self.now:
-            self._full_at, self._full = self.now, 0
-            return
-        self._full += 1
-        if self._full >= LIVELOCK // BUDGET:
-            self._full = 0
+        if not self.fifo:
+            self._full.reset(self.now)
+        elif self._full.count(self.now) >= standstill.LIVELOCK // BUDGET:
+            self._full.reset(self.now)
             self._end_livelock()
 
     def _end_livelock(self) -> None:
-        """Fail those who send requests and events; who only answers is not to blame."""
-        senders: dict[Actor, str] = {}
-        for _ in range(_LOOK_AT):
+        sends = []
+        for _ in range(LOOK_AT):
             if not self.fifo:
                 break
-            message = self.fifo[0]
-            if message.type and message.type != RESPONSE and message.src is not None:
-                senders[message.src] = f"{_name(message.src)} sends {message.topic}"
+            if standstill.asks_for_more(self.fifo[0]):
+                sends.append(self.fifo[0])
             self._drain_free(1)
-        text = f"virtual time stands still after {LIVELOCK} messages at one instant: {', '.join(senders.values())}"
+        senders, error = standstill.livelock(sends)
         for sender in senders:
-            sender.failed(Livelock(text), None)
+            sender.failed(error, None)
 
     def end_timer_livelock(self) -> None:
         """Fail the owners of the timers that fall due again and again at this instant."""
         due = [timer for _, group in self._ready for timer in group]
-        due += [timer for when, _, timer in heapq.nsmallest(_LOOK_AT, self._timers) if when <= self.now]
-        owners = dict.fromkeys(timer.owner for timer in due if timer.fn is not None)
-        names = ", ".join(_name(owner) for owner in owners)
-        error = Livelock(
-            f"virtual time stands still after {TIMER_LIVELOCK} timers at one instant, set by {names}"
-        )
+        due += [timer for when, _, timer in heapq.nsmallest(LOOK_AT, self._timers) if when <= self.now]
+        owners, error = standstill.timer_livelock(due)
         for owner in owners:
             if owner is None:
                 raise error
             owner.failed(error, None)
 
     def _stop_flood(self) -> None:
-        senders = Counter(id(message.src) for message in self.fifo if message.src is not None)
-        worst, queued = senders.most_common(1)[0]
-        culprit = next(message.src for message in self.fifo if id(message.src) == worst)
+        culprit, flood = standstill.flooder(self.fifo)
         kept = [message for message in self.fifo if message.src is not culprit]
         self.fifo.clear()
         self.fifo.extend(kept)
-        culprit.failed(Flood(f"{queued} messages queued, the limit is {FLOOD}"), None)
-
-
-def _name(actor: Actor | None) -> str:
-    return str(getattr(actor, "name", "the program"))
-
-
-def blame(error: BaseException, message: Message | None) -> None:
-    """Charge an exception to the actor that was handling ``message``: a refusal is an answer, others end it."""
-    if message is None:
-        raise error
-    dst = message.dst
-    if isinstance(error, RequestError) and message.type == REQUEST:
-        dst.refuse(message, error)
-    else:
-        dst.failed(error, message)
-
-
-def run_timers(due: list[Timer]) -> None:
-    """Call timers of one owner in deadline order; one cancelled by an earlier one of the same batch is skipped.
-
-    If one blocks its owner, to wait for an answer, the others wait with it.
-    """
-    owner = due[0].owner if len(due) > 1 else None
-    for at, timer in enumerate(due):
-        if owner is not None and owner.loop is not None and owner.loop.is_blocked:
-            owner.loop.iterate(None, due[at:])
-            return
-        fn, args = timer.fn, timer.args
-        if fn is not None:
-            timer.spend()
-            fn(*args)
+        culprit.failed(flood, None)

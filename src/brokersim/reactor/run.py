@@ -11,8 +11,9 @@ import outcome
 import trio
 
 from brokersim.protocol.errnums import EDEADLK, EHOSTUNREACH, RequestError
+from brokersim.reactor import standstill
 from brokersim.reactor.clock import RealClock, VirtualClock
-from brokersim.reactor.loop import BUDGET, NS, TIMER_LIVELOCK, Reactor
+from brokersim.reactor.loop import BUDGET, NS, Reactor
 from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
@@ -126,10 +127,10 @@ class Runner:
             self.wake()
 
     def flush(self) -> None:
-        """Write the output of every connection touched since the last flush."""
-        touched = self.reactor.touched
-        while touched:
-            touched.pop().flush()
+        """Call what waits for the end of a batch: output that has come together is written."""
+        calls = self.reactor.after_batch
+        while calls:
+            calls.pop()()
 
     def stop(self) -> None:
         """End ``run`` after the iteration in progress."""
@@ -246,7 +247,7 @@ class Runner:
             while reactor.fifo:
                 reactor.drain()
             due = reactor.next_due()
-            if self.reactor.touched:
+            if reactor.after_batch:
                 self.flush()
                 if self.may_jump is not None:
                     return
@@ -256,7 +257,7 @@ class Runner:
         if self._instant != self.reactor.now:
             self._instant, self._turns = self.reactor.now, 0
         self._turns += turns
-        if self._turns >= TIMER_LIVELOCK and self.is_virtual:
+        if self._turns >= standstill.TIMER_LIVELOCK and self.is_virtual:
             self._turns = 0
             self.reactor.end_timer_livelock()
 

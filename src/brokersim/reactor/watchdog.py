@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from brokersim.reactor.loop import FLOOD, Flood, HandlerHung, Reactor
+from brokersim.reactor import standstill
+from brokersim.reactor.loop import Reactor
+from brokersim.reactor.standstill import Flood, HandlerHung
 
 #: Seconds between two looks: in that time a handler that only sends can queue some 100 MB.
 _PERIOD = 0.25
@@ -37,8 +39,8 @@ def watchdog(reactor: Reactor, limit: float) -> Iterator[None]:
         now = time.monotonic()
         if reactor.current is None or reactor.batches != batch:
             seen = (reactor.batches, now)
-        elif len(reactor.fifo) > FLOOD:
-            raise Flood(f"{len(reactor.fifo)} messages queued from one call, the limit is {FLOOD}")
+        elif len(reactor.fifo) > standstill.FLOOD:
+            raise Flood(f"{len(reactor.fifo)} messages queued from one call, the limit is {standstill.FLOOD}")
         elif now - since >= limit:
             seen = (batch, now)
             raise HandlerHung(f"a handler held the loop for more than {limit:g} s")

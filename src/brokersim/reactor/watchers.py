@@ -7,20 +7,21 @@ oldest, so the dispatch comes after every check. Stopping one moves the last sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Final
 
 from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import REQUEST, Message
+from brokersim.protocol.message import Message
 from brokersim.protocol.settings import HOOKS
-from brokersim.reactor.actor import Actor, dispatch
-from brokersim.reactor.loop import run_timers
+from brokersim.reactor.actor import AT_ONCE, FAILURES, Actor, Loop, Then, Timer
+from brokersim.reactor.loop import Reactor
+from brokersim.reactor.turn import run_timers, take
 
-if TYPE_CHECKING:
-    from brokersim.reactor.actor import Timer
-    from brokersim.reactor.loop import Reactor
-
-_SPIN = 0  # message type of a loop turn without a message; never sent, never counted
+#: Message type of a loop turn without a message; never sent, never counted.
+_SPIN: Final = 0
+#: A continuation that is due, and the response it is called with, if it is called with one.
+_Due = tuple[Callable[[], object], Message | None]
 
 
 class Watcher:
@@ -47,26 +48,25 @@ class Watcher:
             self.loop.drop(self)
 
 
-class ModuleLoop:
-    """The watchers of one actor. It is the actor's ``loop`` while it has any, and costs nothing when it has none.
+class ModuleLoop(Loop):
+    """The watchers of one actor, and the continuations it has to call.
+
+    It is the actor's ``loop`` while it has any, and costs nothing when it has none.
 
     prepare count = check count = ``iterations``; while the module is blocked in poll, its next prepare has
     already run. ``idle_calls`` counts iterations in which idle watchers were invoked. ``is_plain`` says that a turn
     is no more than checks, dispatch and prepares, which the drain then does by itself.
     """
 
-    #: Does a callback of the actor wait for an answer? (Not of this loop: see host/blocking.py.)
-    is_blocked = False
-
     __slots__ = (
-        "_fresh", "_order", "_spin", "_started", "actor", "check", "checks", "idle", "idle_calls", "idles",
-        "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
+        "_continuations", "_fresh", "_idle_calls", "_order", "_spin", "_started", "actor", "check", "checks", "idle",
+        "idles", "is_blocked", "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, actor: Actor) -> None:
         self.reactor = reactor
         self.actor = actor
-        self.idle_calls = 0
+        self._idle_calls = 0
         # Tuples in call order, rebuilt at start and stop: an iteration in progress keeps walking its own.
         self.prepares: tuple[Watcher, ...] = ()
         self.checks: tuple[Watcher, ...] = ()
@@ -75,14 +75,34 @@ class ModuleLoop:
         self.check: Callable[[], object] | None = None
         self.idle: Callable[[], object] | None = None
         self.poll: Callable[[], object] | None = None
-        self.nonblocking = 0  # active idle watchers, no-op ones included
+        self.nonblocking = 0  # active idle watchers, no-op ones and that of what is to be continued included
         self.spin_queued = False
         self.is_plain = True
-        self.is_settled = True  # at the end of a turn there is nothing more to see to
+        self.is_settled = True
+        self.is_blocked = False  # this loop never is: see host/blocking.py
         self._started = 0
         self._order: dict[str, list[Watcher]] = {kind: [] for kind in HOOKS}
         self._spin = Message(_SPIN, dst=actor)
         self._fresh = False
+        #: Called at the beginning of the next turn.
+        self._continuations: list[_Due] = []
+
+    @property
+    def is_watched(self) -> bool:
+        """Is any watcher started?"""
+        return self._started > 0
+
+    @property
+    def is_due(self) -> bool:
+        return bool(self.checks or self._continuations)
+
+    @property
+    def turns_on(self) -> bool:
+        return self.nonblocking > len(self.idles)
+
+    @property
+    def spins(self) -> bool:
+        return bool(self.idles)
 
     @property
     def is_fresh(self) -> bool:
@@ -107,6 +127,14 @@ class ModuleLoop:
             self._fresh = True
             self.reactor.fifo.appendleft(self._spin)
 
+    @property
+    def idle_calls(self) -> int:
+        return self._idle_calls
+
+    def earn(self, turns: int) -> None:
+        self.actor.wakeups += turns
+        self._idle_calls += turns
+
     def suspend(self) -> None:
         """Call nothing more, not even at the end of the turn that runs now, until ``resume``."""
         # A test at the end of each turn would cost loops that are never suspended.
@@ -114,10 +142,13 @@ class ModuleLoop:
 
     def resume(self) -> None:
         """Become the actor's loop again, if there is anything to call."""
-        self.nonblocking = len(self._order["idle"])
+        self.nonblocking = len(self._order["idle"]) + bool(self._continuations)
         if self._started:
             self.attach()
         self._rebuild("prepare")
+        if self._continuations:
+            self.actor.loop = self
+            self._keep_turning()
 
     def _detach(self) -> None:
         if self.actor.loop is self and self.actor.tracer is None:
@@ -135,7 +166,9 @@ class ModuleLoop:
         self._judge()
 
     def close(self) -> None:
-        """Stop every watcher."""
+        """Stop every watcher; nothing is continued."""
+        self.nonblocking -= bool(self._continuations)
+        self._continuations = []
         for kind in HOOKS:
             for watcher in list(self._order[kind]):
                 watcher.stop()
@@ -183,9 +216,9 @@ class ModuleLoop:
     # -- the iteration
 
     def iterate(
-        self, message: Message | None, due: Iterable[Timer] = (), fds: Iterable[Callable[[], object]] = ()
+        self, message: Message | None, due: Iterable[Timer] = (), fds: Sequence[Callable[[], object]] = ()
     ) -> None:
-        """One turn: checks, at most one dispatch, idle, timers, fds, then the prepares of the next turn."""
+        """One turn: continuations, checks, at most one dispatch, idle, timers, fds; the prepares of the next."""
         if message is not None and message.type == _SPIN:
             if self._fresh:
                 self._fresh = False
@@ -204,10 +237,11 @@ class ModuleLoop:
         self._turn(message, due, fds)
 
     def _turn(
-        self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]]
+        self, message: Message | None, due: Iterable[Timer], fds: Sequence[Callable[[], object]]
     ) -> None:
         try:
-            self.before_dispatch()
+            if not self.before_dispatch():
+                return
             # A message that met a loop at rest woke its poll as an fd event, which keeps idle watchers out. A loop that
             # turns finds it queued at its next prepare, as it does one from a backlog (docs/decisions/0025).
             quiet = not due and not fds and (message is None or self.spin_queued)
@@ -223,45 +257,88 @@ class ModuleLoop:
         Spinning on would keep time from ever passing. (With costs charged, `cost` earns such turns instead.)
         """
         reactor = self.reactor
-        before = (reactor.packets, len(reactor.fifo), self.nonblocking)
+        before = (reactor.extra, len(reactor.fifo), self.nonblocking)
         self.spin_queued = True
         self._turn(None, (), ())
         self.spin_queued = False
         self._judge()
-        if self.nonblocking and before != (reactor.packets, len(reactor.fifo), self.nonblocking):
+        has_done = before != (reactor.extra, len(reactor.fifo), self.nonblocking)
+        if self.nonblocking and (has_done or self._continuations):
             self._keep_turning()
 
-    def before_dispatch(self) -> None:
-        """The check watchers."""
+    def before_dispatch(self) -> bool:
+        """What is to be continued, then the check watchers. False if a continuation has ended the actor."""
+        if self._continuations:
+            return self._continue()
         if self.check is not None:
             self.check()
+        return True
+
+    def _continue(self) -> bool:
+        # In Flux a fulfilled future starts a check watcher, and an idle watcher so that poll does not block. The newest
+        # check is called first; one that is started by it is called from the next turn on.
+        checks, due = self.checks, self._continuations
+        self._continuations = []
+        self.nonblocking -= 1
+        self._judge()
+        for call, response in due:
+            try:
+                call()
+            except FAILURES as error:
+                self.actor.failed(error, response)
+                return False
+        for watcher in checks:
+            if watcher.active:
+                watcher.fn()  # type: ignore[misc]  # those without are not in the tuple
+        return True
+
+    def fulfil(self, then: Then, response: Message, arg: Any) -> None:
+        """A future has its answer: its continuation is called in the next turn.
+
+        At once where no watcher could see the difference, or where it is nobody's code.
+        """
+        if arg is AT_ONCE or not self._started or not self.actor.continues:
+            then(response, arg)
+        else:
+            self.actor.wakeups -= 1  # counted as a turn already; it is one if no message shares it
+            self.call_next(partial(then, response, arg), response)
+
+    def call_next(self, call: Callable[[], object], response: Message | None = None) -> None:
+        """Call back at the beginning of the next turn, which comes without waiting."""
+        self._continuations.append((call, response))
+        if len(self._continuations) > 1:
+            return
+        self.nonblocking += 1
+        if self.actor.loop is None:
+            self.actor.loop = self
+        self._judge()
+        self._keep_turning()
 
     def dispatch(
-        self, message: Message | None, due: Iterable[Timer], fds: Iterable[Callable[[], object]], quiet: bool
+        self,
+        message: Message | None,
+        due: Iterable[Timer],
+        fds: Sequence[Callable[[], object]],
+        quiet: bool,
     ) -> None:
         """The handle's check, which takes one message; then what was pending below the checks."""
         actor = self.actor
         if message is None:
             actor.wakeups += 1
         else:
-            try:
-                dispatch(message)
-            except RequestError as error:
-                if message.type != REQUEST:
-                    raise
-                actor.refuse(message, error)
+            take(message)
             if actor.loop is not self:
                 # Its handler ended the actor, or waits, and the rest of the turn with it.
                 if actor.loop is not None:
                     actor.loop.iterate(None, due)
                 return
         if quiet and self.idle is not None:
-            self.idle_calls += 1
+            self._idle_calls += 1
             self.idle()
         if due:
             run_timers(list(due))
         if fds:
-            for fd in reversed(list(fds)):
+            for fd in reversed(fds):
                 if actor.loop is self:
                     fd()
 
@@ -280,14 +357,18 @@ class ModuleLoop:
 
     def _rest(self) -> None:
         """Nothing is left to call: the actor goes back to the shortest path."""
-        if not self._started and not self.spin_queued and not self._fresh:
+        if not (self._started or self.spin_queued or self._fresh or self._continuations):
             self._detach()
 
     def _keep_turning(self) -> None:
-        if not self.spin_queued and (self.actor.station is None or not self.reactor.charged):
-            self.spin_queued = True
-            self._judge()
-            self.reactor.fifo.append(self._spin)
+        if self.spin_queued:
+            return
+        if self.reactor.charged and self.actor.station is not None:
+            self.actor.station.turn()
+            return
+        self.spin_queued = True
+        self._judge()
+        self.reactor.fifo.append(self._spin)
 
 
 def _one_call(watchers: tuple[Watcher, ...]) -> Callable[[], object] | None:

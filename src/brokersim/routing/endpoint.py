@@ -55,6 +55,7 @@ class Endpoint(Actor):
 
     name: str
     uuid: str
+    own_loop: ModuleLoop | None
 
     def __init__(self, broker: Router, name: str, uuid: str) -> None:
         super().__init__()
@@ -257,6 +258,11 @@ class Endpoint(Actor):
         prefix = f"{service}."
         for topic in [topic for topic in self.routes if topic.startswith(prefix) or topic == service]:
             del self.routes[topic]
+
+
+def unheard(response: Message, _: object) -> None:
+    """A continuation (with `AT_ONCE`) for an answer that nobody's code waits for: it takes no turn."""
+    response.dst.wakeups -= 1
 
 
 def ignore(*_: object) -> None:

@@ -15,7 +15,7 @@ from brokersim.host.loader import describe
 from brokersim.protocol.errnums import EIO
 from brokersim.protocol.message import REQUEST, Message
 from brokersim.reactor.interrupts import pass_interrupt
-from brokersim.reactor.loop import Flood, Livelock
+from brokersim.reactor.standstill import Flood, Livelock
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Method
 from brokersim.services.broker import Broker
