@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 def checked(ops: Sequence[Op]) -> Sequence[Op]:
     """The same operations, if all are well-formed.
 
-    Raises RequestError: EINVAL for the root as a key and for unknown flags; EPROTO for a malformed dirent, or
+    Raises RequestError: EINVAL for the root as a key, for unknown flags and a malformed dirent; EPROTO for
     an append of anything but a val.
     """
     for op in ops:
@@ -53,7 +53,10 @@ def checked(ops: Sequence[Op]) -> Sequence[Op]:
                 errnums.EINVAL, f"key {op.key!r}: operation flags {op.flags:#x}; only 32 is known"
             )
         if op.dirent is not None:
-            treeobj.check(op.dirent)
+            try:
+                treeobj.check(op.dirent)
+            except RequestError as error:
+                raise RequestError(errnums.EINVAL, f"key {op.key!r}: {error.text}") from None
         if op.flags and (op.dirent is None or op.dirent["type"] != "val"):
             raise RequestError(errnums.EPROTO, f"key {op.key!r}: only a val can be appended")
     return ops

@@ -42,7 +42,7 @@ class WatchRequest(msgspec.Struct):
         if flags & _KINDS and not flags & WATCH:
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: FULL, UNIQ and APPEND need WATCH")
         if flags & SENTINEL and not flags & APPEND:
-            raise RequestError(errnums.EPROTO, "kvs-watch.lookup: INITIAL_SENTINEL needs APPEND")
+            raise RequestError(errnums.EINVAL, "kvs-watch.lookup: INITIAL_SENTINEL needs APPEND")
         if (flags & _KINDS) not in (0, FULL, UNIQ, APPEND):
             raise RequestError(errnums.EPROTO, "kvs-watch.lookup: FULL, UNIQ and APPEND exclude each other")
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,13 @@ GUEST = (4242, 2)
 
 @pytest.fixture(scope="session")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("f")
+    with instance_of_two(tmp_path_factory.mktemp("f")) as uri:
+        yield uri
+
+
+@contextmanager
+def instance_of_two(folder: Path) -> Iterator[str]:
+    """The address of an instance that ends with the block; its sockets are somewhere below ``folder``."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("BROKERSIM_", "FLUX_"))}
     source = str(Path(__file__).parents[2] / "src")
     environment = {**kept, "XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder), "PYTHONPATH": source}

@@ -61,7 +61,7 @@ def test_attributes_getattr_lsattr_setattr(client: MinimalClient) -> None:
     assert "test.own" in client.rpc("attr.list")["names"]
     client.rpc("attr.rm", {"name": "test.own"})
     assert client.errnum("attr.get", {"name": "test.own"}) == 2
-    assert client.errnum("attr.set", {"name": "rank", "value": "7"}) == 1
+    assert client.errnum("attr.set", {"name": "rank", "value": "7"}) == 22
 
 
 @pytest.mark.parametrize(("nodeid", "rank", "hops"), [(ANY, 0, 3), (0, 0, 3), (1, 1, 4)])

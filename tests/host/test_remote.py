@@ -367,6 +367,8 @@ def test_one_in_fluxs_hands_that_fails_as_it_runs_ends_the_instance_unless_told_
                 await instance.sleep(0)
             launcher.wires[0].say(1)
             await settle(instance)
+            launcher.wires[0].say(2)
+            launcher.wires[0].say(3, errnum=5)
             launcher.wires[0].exit(1)
             assert (instance.failure or "").startswith(failure or "")
             assert (instance.failure is None, instance.stopped.is_set()) == (not failure, bool(failure))
@@ -389,6 +391,7 @@ def test_one_that_did_at_its_start_all_it_was_for_was_loaded(tmp_path: Path) -> 
             )
             while not launcher.wires or not launcher.wires[0].sent:
                 await instance.sleep(0)
+            launcher.wires[0].say(2)
             launcher.wires[0].say(3, errnum=0)
             launcher.wires[0].exit(0)
             await settle(instance)

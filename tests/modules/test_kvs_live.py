@@ -395,7 +395,7 @@ def test_a_lookup_may_bring_its_own_root():
         ("kvs.commit", {"ops": [put(".", "1")]}, EINVAL),
         ("kvs.commit", {"ops": [], "flags": 64}, EINVAL),
         ("kvs.commit", {"ops": [], "namespace": "none"}, ENOTSUP),
-        ("kvs.commit", {"ops": [{"key": "a", "dirent": {"ver": 1, "type": "what", "data": ""}}]}, EPROTO),
+        ("kvs.commit", {"ops": [{"key": "a", "dirent": {"ver": 1, "type": "what", "data": ""}}]}, EINVAL),
         ("kvs.getroot", {"namespace": "none"}, ENOTSUP),
         ("kvs.wait-version", {"namespace": "none", "rootseq": 1}, ENOTSUP),
         ("kvs.wait-version", {}, EPROTO),

@@ -53,6 +53,10 @@ class Life:
             self.no_limit()
             self._answer(None)
 
+    def ran(self) -> None:
+        """It is on its way out in good order: whoever still waits for it to run is answered so."""
+        self._answer(None)
+
     def tell_when_over(self, removed: Done | None) -> None:
         """``removed`` is called when it is gone, at once if it is."""
         if removed is None:

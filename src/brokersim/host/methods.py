@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from brokersim.host.handle import DefaultMethod, Handle
-from brokersim.protocol.errnums import EPROTO, RequestError
+from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
 from brokersim.protocol.message import Message
 
 _SIDES = ("request", "response", "event", "control")
@@ -77,7 +77,7 @@ def debug(handle: Handle, request: Message) -> None:
 
 
 class RusageArgs(msgspec.Struct):
-    who: Literal["self", "children", "thread"] = "self"
+    who: str = "self"
 
 
 _WHO = {"self": resource.RUSAGE_SELF, "children": resource.RUSAGE_CHILDREN, "thread": resource.RUSAGE_THREAD}
@@ -89,7 +89,10 @@ _RUSAGE_KEYS = (
 
 def rusage(handle: Handle, request: Message) -> None:
     """Resource use of the whole process: modules share it."""
-    used = resource.getrusage(_WHO[request.unpack(RusageArgs).who])
+    who = request.unpack(RusageArgs).who
+    if who not in _WHO:
+        raise RequestError(EINVAL, f"rusage: who is {who!r}; give {', '.join(_WHO)}")
+    used = resource.getrusage(_WHO[who])
     handle.respond(request, dict(zip(_RUSAGE_KEYS, used, strict=True)))
 
 

@@ -246,10 +246,10 @@ class RemoteModule(Loaded):
             return
         text = self._last_line(returncode)
         if text and not self._is_asked:
-            self.has_failed = self.life.status == RUNNING
+            self.has_failed = not self.life.is_awaited
             self._log(f"module runtime failure: {text}" if self.has_failed else text)
-        elif self._has_left and not self._is_asked:
-            self.life.run()  # it did at its start all it was for
+        elif self._has_left and not (self._is_asked or self.life.errnum or returncode):
+            self.life.ran()  # it did at its start all it was for
         if self.life.is_awaited and self.last_words:
             text = self.last_words  # whoever loads it wants to know why it did not
         self._end(self.life.errnum if self._has_left else ECONNRESET, text)

@@ -92,7 +92,8 @@ class Connector:
         """Who is connected to this rank (flux-core's keys, as far as there is something to say)."""
         here = [one for one in self.connections if one.broker is server.broker]
         clients = [{"uuid": one.uuid, "userid": one.userid, "rxbacklog": len(one.outbox)} for one in here]
-        server.respond(request, {"server": {"clients": clients}, **message_counts(server.counts)})
+        access = {"allow_guest_user": self._allows_guests(server.broker), "allow_root_owner": False}
+        server.respond(request, {"server": {"clients": clients}, **access, **message_counts(server.counts)})
 
     def is_waited_for(self) -> bool:
         """Some client waits for an answer that only time may bring."""

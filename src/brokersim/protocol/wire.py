@@ -73,6 +73,9 @@ def encode(message: Message) -> bytes:
     if topic:
         flags |= FLAG_TOPIC
         parts += _PARTS.get(topic) or _text_part(topic, "topic")
+    elif message.type == RESPONSE:
+        flags |= FLAG_TOPIC  # the answer to a request whose topic is empty has one that is
+        parts += b"\0"
     if payload is not None:
         flags |= FLAG_PAYLOAD
         parts += _length_bytes(len(payload))
@@ -147,7 +150,7 @@ def decode(body: bytes) -> Message:
             part, at = _part(body, at, end)
         else:
             part, at = body[at + 1 : stop], stop
-        topic = _TEXTS.get(part) or _text(part, "topic")
+        topic = _TEXTS.get(part) or (_text(part, "topic") if part and part != b"\0" else "")
     if flags & FLAG_PAYLOAD:
         stop = at + 1 + body[at]
         if body[at] == _LONG or stop > end:

@@ -187,17 +187,15 @@ class Attributes:
         flags = flags_of(name)
         if flags is None:
             raise RequestError(ENOENT, f"unknown attribute {name!r}; one of your own is named test.NAME")
-        self._check(name)
         if self.get(name) is not None and not flags & RUNTIME and not force:
             raise RequestError(EINVAL, f"attribute {name!r} may not be updated")
+        self._check(name)
         check_value(name, value)
         self._values[name] = value
 
     def remove(self, name: str) -> None:
-        """Raises RequestError: ENOENT if there is none, EPERM if it is immutable."""
+        """There is none afterwards. Raises RequestError(EPERM) if it is immutable."""
         self._check(name)
-        if self.get(name) is None:
-            raise RequestError(ENOENT)
         self._values[name] = None
 
     def get(self, name: str) -> str | None:

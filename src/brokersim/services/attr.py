@@ -46,7 +46,7 @@ def set_(server: BrokerEndpoint, request: Message) -> None:
 
 
 def remove(server: BrokerEndpoint, request: Message) -> None:
-    """Refused with ENOENT if there is none, EPERM if it is immutable."""
+    """Refused with EPERM if it is immutable."""
     server.broker.attributes.remove(request.unpack(NameArgs).name)
     server.respond(request)
 
