@@ -209,3 +209,107 @@ def test_groups_under_a_fold_are_drawn_when_it_is_opened(browser: Browser, page:
     browser.run("document.getElementById('c2-run-series-30').scrollIntoView()")
     browser.settle()
     assert browser.run(count) == 10
+
+
+# -- what is no curve
+
+
+def figures() -> Result:
+    """Bars, boxes, cells and dots made up for it, as an experiment's charts would have them."""
+    hooks = [{"hook": hook, "masks": "on", "overhead": share, "journal": 0.1, "low": share, "high": share + 0.1}
+             for hook, share in (("timer:1s", 0.0), ("check", 0.05), ("idle", 20.0))]  # fmt: skip
+    return Result(
+        meta={"experiment": "overhead"}, parts={"runs": hooks, "series": {"idle": [(0, 0), (1, 0), (2, 90)]}}
+    )
+
+
+def at_rest() -> Result:
+    panels = {"at rest": {hook: {"kvs": [8 * (at % 3) for at in range(30)]} for hook in ("check", "idle")}}
+    return Result(meta={"experiment": "idle"}, parts={"runs": [], "panels": panels})
+
+
+def front() -> Result:
+    rows = [
+        {"id": at, "overhead": 0.01 * at, "packets_per_s": 10.0**at, "error": 0.5 / (at + 1), "emission": "prepare",
+         "period": 0.0, "flush": 10.0**-at, "retention": 1.0}
+        for at in range(3)
+    ]  # fmt: skip
+    parts = {
+        "rows": rows,
+        "front": {"overhead": [0, 1, 2], "packets_per_s": [0, 2]},
+        "advice": {"row": 2, "journal": 0},
+    }
+    return Result(meta={"experiment": "intervals"}, parts=parts)
+
+
+@pytest.fixture(scope="module")
+def figures_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([figures(), at_rest(), front()], tmp_path_factory.mktemp("figures") / "report.html")
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_bars_boxes_cells_and_dots_are_drawn_by_the_page_and_no_text_lies_on_another_or_outside(
+    browser: Browser, figures_page: Path, width: int
+) -> None:
+    browser.open(figures_page, width)
+    browser.run("window.dispatchEvent(new Event('beforeprint'))")
+    assert browser.errors == []
+    assert browser.fetched == [figures_page.as_uri()]
+    assert browser.run("document.documentElement.scrollWidth") == width
+    drawn = {
+        "#c0-overhead rect": 3, "#c0-overhead .mark": 3, "#c0-overhead .interval": 3, "#c1-idle-boxes .median": 2,
+        "#c2-intervals-errors .cell": 3, "#c2-intervals-fronts [data-label='front']": 5,
+    }  # fmt: skip
+    found = {what: browser.run(f'document.querySelectorAll("{what}").length') for what in drawn}
+    assert found == drawn
+    apart = [
+        text for text in browser.run(OVERLAPS) if "prepare, flush" not in text
+    ]  # names may lie on dots' axes
+    assert apart == []
+    outside = browser.run(
+        "[...document.querySelectorAll('.panel > svg')].flatMap(svg => { const box = svg.getBoundingClientRect();"
+        " return [...svg.querySelectorAll('text')].filter(one => { const text = one.getBoundingClientRect();"
+        " return text.left < box.left - 1 || text.right > box.right + 1 }).map(one => one.textContent) })"
+    )
+    assert outside == []
+
+
+def test_a_bar_of_a_ratio_grows_from_1_and_says_what_it_is(browser: Browser, figures_page: Path) -> None:
+    browser.open(figures_page, DESKTOP)
+    bars = browser.run(
+        "[...document.querySelectorAll('#c0-overhead rect')].map(one => parseFloat(one.getAttribute('width')))"
+    )
+    assert bars[0] == 1  # nothing added: the thinnest there is
+    assert bars[2] > 20 * bars[1]
+    left, top = browser.run(
+        "(() => { const box = document.querySelectorAll('#c0-overhead rect')[2].getBoundingClientRect();"
+        " return [box.left + 5, box.top + 5] })()"
+    )
+    browser.mouse("mouseMoved", left, top)
+    assert browser.run("document.querySelector('#c0-overhead .tip').innerText") == "idle\nbrokersim: +2000.0%"
+
+
+def test_a_curve_that_is_mostly_0_lies_on_the_floor_of_a_logarithmic_axis(
+    browser: Browser, figures_page: Path
+) -> None:
+    browser.open(figures_page, DESKTOP)
+    browser.run("document.getElementById('c0-overhead-metrics').scrollIntoView()")
+    browser.settle()
+    box = browser.run("(() => { const box = document.querySelector('#c0-overhead-metrics .curve').getBBox();"
+                      " return [box.x, box.width, box.height] })()")  # fmt: skip
+    assert box[0] == 56  # from the axis on
+    assert box[1] > 1000
+    assert box[2] > 60
+
+
+def test_pointing_at_a_combination_tells_its_settings(browser: Browser, figures_page: Path) -> None:
+    browser.open(figures_page, DESKTOP)
+    browser.run("document.getElementById('c2-intervals-fronts').scrollIntoView()")
+    browser.settle()
+    x, y = browser.run(
+        "(() => { const box = document.querySelectorAll(\"#c2-intervals-fronts [data-label='front']\")[1]"
+        ".getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2] })()"
+    )
+    browser.mouse("mouseMoved", x, y)
+    told = browser.run("document.querySelector('#c2-intervals-fronts .tip').innerText").splitlines()
+    assert told == ["prepare, flush 100ms, retention 1s", "mean error (%): 25", "wall time added (%): 1"]

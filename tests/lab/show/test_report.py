@@ -87,7 +87,7 @@ def test_the_page_says_what_was_run_and_that_it_is_not_flux(result: Result) -> N
     assert "virtual clock · seed 0" in text
     agree = sum(check.ok for check in result.checks)
     assert f"What should agree: {agree} of {len(result.checks)} do" in text
-    assert text.count("<details>") == 3  # checks, figures, settings
+    assert text.count("<details>") == 4  # checks, figures, settings, how to read it
     assert 'name="viewport"' in text
 
 

@@ -392,39 +392,35 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def _curves(found: Result) -> Iterable[Chart]:
-    series = found.series
-    quick, slow = _paces(series)
-    if series:
-        yield _metrics("watchers-metrics", "Metrics per second by hook", series)
-    if quick and slow:
-        title = f"Metrics per second without {' and '.join(slow)}"
-        yield _metrics("watchers-metrics-quick", title, {hook: series[hook] for hook in quick})
-    counters = {hook: curves for hook, curves in (found.parts.get("kvs") or {}).items() if curves}
-    for hooks in filter(None, _paces(counters)):
-        # Panels of a chart share their time: spinning hooks would squeeze the others into a corner.
-        panels = tuple(
-            Panel(title=hook, x=TIME, y="messages", curves=named(counters[hook])) for hook in hooks
-        )
-        is_first = next(iter(counters)) in hooks
-        name = "watchers-kvs" if is_first else f"watchers-kvs-{hooks[0].partition(':')[0]}"
-        title = "kvs: counters over time" + ("" if is_first else f", {' and '.join(hooks)}")
-        yield Chart(name=name, title=title, panels=panels, columns=2, height=2.1)
-
-
-def _metrics(name: str, title: str, series: Mapping[str, Any]) -> Chart:
-    curves = tuple(
-        Curve(label=hook, points=points, colour=hook_colour(hook)) for hook, points in series.items()
-    )
-    panel = Panel(title="until all are done", x=TIME, y="metrics/s (log)", curves=curves, log=True)
-    return Chart(name=name, title=title, panels=(panel,), height=3.2)
-
-
-def _paces(runs: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Hooks whose runs took up to three times as long as the shortest, and the others."""
-    took = {
-        hook: last_time(found if isinstance(found, Mapping) else {hook: found})
-        for hook, found in runs.items()
+    """A panel a hook: curves that are nearly the same would hide each other."""
+    series = {
+        hook: (Curve(label="metrics/s", points=points, colour=hook_colour(hook)),)
+        for hook, points in found.series.items()
     }
+    yield from _by_pace("watchers-metrics", "Metrics per second", "metrics/s (log)", series, log=True)
+    counters = {hook: named(curves) for hook, curves in (found.parts.get("kvs") or {}).items() if curves}
+    yield from _by_pace("watchers-kvs", "kvs: counters over time", "messages", counters)
+
+
+def _by_pace(
+    name: str, title: str, unit: str, curves: Mapping[str, tuple[Curve, ...]], *, log: bool = False
+) -> Iterable[Chart]:
+    """Panels of a chart share their time: hooks that spin would squeeze the others into a corner."""
+    for hooks in filter(None, _paces(curves)):
+        panels = tuple(Panel(title=hook, x=TIME, y=unit, curves=curves[hook], log=log) for hook in hooks)
+        is_first = next(iter(curves)) in hooks
+        yield Chart(
+            name=name if is_first else f"{name}-{hooks[0].partition(':')[0]}",
+            title=title + ("" if is_first else f", {' and '.join(hooks)}"),
+            panels=panels,
+            columns=2,
+            height=2.1,
+        )
+
+
+def _paces(curves: Mapping[str, tuple[Curve, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Hooks whose runs took up to three times as long as the shortest, and the others."""
+    took = {hook: last_time({one.label: one.points for one in each}) for hook, each in curves.items()}
     limit = 3 * min(took.values(), default=0.0)
     return tuple(hook for hook in took if took[hook] <= limit), tuple(h for h in took if took[h] > limit)
 

@@ -75,8 +75,8 @@ def page(results: Sequence[Result], base: Result | None = None) -> str:
         '<link rel="icon" href="data:,">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{style()}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n"
-        f'<p class="note">{html.escape(NOTE)}</p>\n'
-        f"{_contents(results)}{_help(data)}{sections}\n"
+        f'<p class="quiet">{html.escape(NOTE)}</p>\n'
+        f"{_contents(results)}{sections}\n{_help(data)}"
         f'<script type="application/json" id="data">{data.to_json()}</script>\n'
         f"<script>\n{script()}</script>\n</body>\n</html>\n"
     )
@@ -94,10 +94,12 @@ def _contents(results: Sequence[Result]) -> str:
 def _help(data: PageData) -> str:
     thinned = f" {data.thinned}" if data.thinned else ""
     return (
+        "<details><summary>how to read this page</summary>"
         '<p class="quiet">Drag over a curve to zoom in, with two fingers on a touch screen; double-click or '
-        "“all” shows everything. Point at a curve for its values; the legend hides and shows. Where several samples "
+        "“all” shows everything. Point at a curve for its values, at a bar or a point for what it is; the legend "
+        "hides and shows. Where several samples "
         "fall on one column of pixels, its first, lowest, highest and last are drawn."
-        f"{html.escape(thinned)}</p>\n"
+        f"{html.escape(thinned)}</p></details>\n"
         "<noscript><p>Curves need scripts; everything else on this page does not.</p></noscript>\n"
     )
 

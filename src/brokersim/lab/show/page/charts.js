@@ -8,7 +8,8 @@ class Chart {
     const keys = this.spec.panels.map(panel => KINDS[panel.kind].prototype.keys.call({spec: panel}));
     this.ownLegends = new Set(keys.map(each => each.map(one => one.n).join("\n"))).size > 1;
     const bar = make(node, "div", {class: "bar"});
-    if (!this.ownLegends) this.legend(bar, keys[0]);
+    // A single curve is named by its panel and its axis.
+    if (!this.ownLegends && keys[0].length > 1) this.legend(bar, keys[0]);
     // Only what lies along an axis of time can be zoomed.
     if (this.spec.panels.some(panel => panel.kind === "curves")) this.tools(make(bar, "span", {class: "tools"}));
     this.panels = make(node, "div", {class: "panels"});

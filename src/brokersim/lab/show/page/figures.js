@@ -97,7 +97,7 @@ class Cells extends Frame {
   draw() {
     const width = this.node.clientWidth, {rows, columns, values, most} = this.spec, tall = 26, top = 4;
     if (!width) return;
-    const left = Math.min(width * 0.4, widest([...rows, this.spec.y]) + 12), wide = (width - left - SIDE) / columns.length;
+    const left = Math.min(width * 0.4, widest([...rows, `↑ ${this.spec.y}`]) + 12), wide = (width - left - SIDE) / columns.length;
     const bottom = top + rows.length * tall;
     this.resize(width, bottom + AXIS);
     rows.forEach((name, y) => make(this.svg, "text", {x: left - 8, y: top + y * tall + 17, "text-anchor": "end"}, name));
@@ -173,9 +173,9 @@ class Dots extends Frame {
     }
   }
   name(dot, width) {
-    const px = this.x(dot.x), isLeft = px + 14 + widest([dot.name]) > width;
-    const at = isLeft ? Math.max(px - 14, widest([dot.name]) + 2) : px + 14;
-    make(this.svg, "text", {x: at, y: this.y(dot.y) - 8, "text-anchor": isLeft ? "end" : "start", class: "name"}, dot.name);
+    // Bold is wider; what does not fit to the right begins further left.
+    const at = Math.max(2, Math.min(this.x(dot.x) + 14, width - 1.2 * widest([dot.name]) - 2));
+    make(this.svg, "text", {x: at, y: this.y(dot.y) - 12, class: "name"}, dot.name);
   }
   near(event) {
     const box = this.svg.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
