@@ -86,11 +86,12 @@ def test_results_of_two_experiments_are_refused() -> None:
 
 def test_the_bases_curves_lie_dotted_under_the_same_colour() -> None:
     (chart,) = overlaid(THIS, BASE)
-    curves = {curve.label: curve for curve in chart.panels[0].curves}
-    assert list(curves) == ["none", "idle", "none (base)", "idle (base)"]
-    assert curves["idle (base)"].colour == curves["idle"].colour
-    assert (curves["idle"].dash, curves["idle (base)"].dash) == ("", "1 3")
-    assert curves["idle (base)"].points[-1] == [1.0, 8.0]
+    assert [panel.title for panel in chart.panels] == ["none", "idle"]
+    ours, base = chart.curve_panels[1].curves
+    assert (ours.label, base.label) == ("metrics/s", "metrics/s (base)")
+    assert base.colour == ours.colour
+    assert (ours.dash, base.dash) == ("", "1 3")
+    assert base.points[-1] == [1.0, 8.0]
 
 
 def test_page_markdown_and_json_tell_the_same_differences(monkeypatch: pytest.MonkeyPatch) -> None:

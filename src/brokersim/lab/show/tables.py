@@ -28,7 +28,7 @@ def tables(found: Result) -> list[tuple[str, list[Row]]]:
     """All tables with rows, by name: figures first, then every other list of rows there is."""
     named: list[tuple[str, list[Row]]] = [("figures", found.runs)]
     named += [
-        (key, list(part))
+        (_TITLES.get(key, key), list(part))
         for key, part in found.parts.items()
         if key not in ("runs", "rows") and _is_table(part)
     ]
@@ -39,6 +39,10 @@ def tables(found: Result) -> list[tuple[str, list[Row]]]:
     for timer, rows in (found.parts.get("histograms") or {}).items():
         named.append((f"timer {timer} (ms)", rows))
     return [(name, rows) for name, rows in named if rows]
+
+
+#: What a part that is a table is called by people, where that is not its name.
+_TITLES = {"beside": "beside the journal", "beside_flux": "beside real Fluxes"}
 
 
 def _is_table(part: Any) -> bool:

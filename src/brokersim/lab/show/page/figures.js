@@ -65,7 +65,10 @@ class Bars extends Rows {
     if (low != null && high != null)
       make(this.svg, "path", {class: "interval", d: `M${this.x(low)} ${y + tall / 2 - 1}H${this.x(high)}`});
     const text = one.texts[group];
-    if (text) make(this.svg, "text", {x: Math.max(from, to, high != null ? this.x(high) : 0) + 6, y: y + tall / 2 + 3}, text);
+    // Behind everything that is drawn in this row.
+    const marks = this.visible().filter(each => each.is_mark).map(each => each.values[group]).filter(each => each != null);
+    const ends = [from, to, ...(high != null ? [this.x(high)] : []), ...marks.map(each => this.x(each))];
+    if (text) make(this.svg, "text", {x: Math.max(...ends) + 6, y: y + tall / 2 + 3}, text);
     this.told(node, [this.spec.groups[group], `${one.label || this.spec.y}: ${text || shown(value)}`]);
   }
   mark(one, group, y, tall) {
