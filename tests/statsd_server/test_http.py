@@ -345,3 +345,19 @@ def test_a_route_that_ends_in_a_slash_takes_all_below_it_but_the_root_does_not()
         False,
         False,
     ]
+
+
+async def test_the_page_and_its_figures_say_who_makes_the_series(server, mock_clock):
+    server.feed(b"shop.orders.a:1|c\nshop.orders.b:1|c", "10.0.0.3:7")
+    server.flush_now()
+    _, _, body = await get(server, "/stats.json")
+    told = json.loads(body)["cardinality"]
+    assert told == {
+        "prefixes": [["shop", 2], ["shop.orders", 2]],
+        "senders": [["10.0.0.1", 3], ["10.0.0.3", 2]],
+    }
+    # Counted anew only some seconds later: a page looks each second.
+    server.feed(b"shop.orders.c:1|c", "10.0.0.3:7")
+    assert server.cardinality().senders == (("10.0.0.1", 3), ("10.0.0.3", 2))
+    mock_clock.jump(5)
+    assert server.cardinality().senders == (("10.0.0.1", 3), ("10.0.0.3", 3))

@@ -12,6 +12,7 @@ import attrs
 
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.buckets import LogBuckets
+from brokersim.statsd.cardinality import Cardinality, cardinality
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.creates import CreateLimit
 from brokersim.statsd.dialects import open_dialect
@@ -377,6 +378,10 @@ class Aggregator:
             last_packet_t=intake.last_packet_t,
             last_bad_t=intake.last_bad_t,
         )
+
+    def cardinality(self) -> Cardinality:
+        """Who makes the series. Looks at every key: 0.2 s for 200,000."""
+        return cardinality(self._store.makers())
 
     def bad_lines(self) -> tuple[BadLine, ...]:
         """The last bad lines, oldest first."""

@@ -119,7 +119,7 @@ class StatsdPages:
             yield members(nothing | {kind: {} for kind in ("counters", "gauges", "timers", "sets")})
         else:
             yield from flush_members(flush)
-        yield b", " + members({"health": statistics}) + b"}"
+        yield b", " + members({"health": statistics, "cardinality": self._server.cardinality()}) + b"}"
 
     def metrics(self, request: Request) -> Response:
         """OpenMetrics; to who asks for something else, as promtool's feeders do, the format before it."""

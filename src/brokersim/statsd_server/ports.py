@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from brokersim.statsd.aggregator import Aggregator
+from brokersim.statsd.cardinality import Cardinality
 from brokersim.statsd.flushed import BadLine, Flush
 from brokersim.statsd_server.health import ServerStatistics
 from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage
@@ -25,6 +26,9 @@ class Running(Protocol):
 
     def now(self) -> float:
         """Seconds of its clock."""
+
+    def cardinality(self) -> Cardinality:
+        """Who makes the series, as of some seconds ago."""
 
     def statistics(self) -> ServerStatistics:
         """Its own figures, up to now."""

@@ -16,6 +16,7 @@ import trio
 
 from brokersim.statsd.aggregator import Aggregator, SenderOf
 from brokersim.statsd.batch import Batch
+from brokersim.statsd.cardinality import Cardinality
 from brokersim.statsd.flushed import BadLine, Flush
 from brokersim.statsd.held import Held
 from brokersim.statsd.plain import Packet
@@ -54,6 +55,8 @@ _TURNS_BEFORE_FLUSH = 64
 _MAX_FAULTS = 100
 #: Seconds between two times that what is held is written down: 200,000 gauges take 50 ms.
 HOLD_S = 10.0
+#: Seconds between two counts of who makes the series.
+CARDINALITY_S = 5.0
 
 
 class StatsdServer(Running):
@@ -105,6 +108,7 @@ class StatsdServer(Running):
         self._keepers: list[RunDatabaseOutput] = []
         self._held_t = -HOLD_S
         self._is_ending = False
+        self._cardinality: tuple[float, int, Cardinality | None] = (0.0, 0, None)
         self._given_outputs = tuple(outputs)
         self._outputs = _Outputs(outputs, self._log)
 
@@ -361,6 +365,15 @@ class StatsdServer(Running):
     def bad_lines(self) -> tuple[BadLine, ...]:
         """The last bad lines: those of packets, then those that streams left unfinished."""
         return self.aggregator.bad_lines() + self._streams.bad_lines()
+
+    def cardinality(self) -> Cardinality:
+        """Who makes the series, as of some seconds ago: a page that is looked at must not cost a flush."""
+        keys, now = sum(self.aggregator.statistics().keys.values()), trio.current_time()
+        counted_at, counted_keys, found = self._cardinality
+        if found is None or (keys != counted_keys and now - counted_at >= CARDINALITY_S):
+            found = self.aggregator.cardinality()
+            self._cardinality = (now, keys, found)
+        return found
 
     def statistics(self) -> ServerStatistics:
         health = self.aggregator.statistics()
