@@ -1,7 +1,7 @@
-"""Knows which requests reach the job manager and its services job-ingest, job-list, job-info; the work is elsewhere.
+"""Knows which requests reach the job manager and its services job-ingest and job-list; the work is elsewhere.
 
-job-manager drives jobs (machine), job-ingest takes them in (ingest), job-list shows them (listing), job-info reads
-and follows their records (info). One module, because they share the table of jobs.
+job-manager drives jobs (machine), job-ingest takes them in (ingest), job-list shows them (listing). One module,
+because they share the table of jobs; job-info, which reads and follows their records, is one of its own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from brokersim.brokermod import (
     Message,
     RequestError,
     errnums,
+    eventlog,
     jobid,
     request_handler,
 )
 
-from .eventlog import decode_log
-from .follow import SETROOT
-from .info import JobInfo
 from .ingest import Ingest
 from .job import Job
 from .jobtap import Jobtap
+from .list_service import ListService
 from .machine import JobMachine
 from .messages import (
     Entry,
@@ -45,7 +44,6 @@ from .messages import (
     Wait,
 )
 from .queries import JobQueries
-from .record_services import RecordServices
 from .restart import Restored, read_jobs
 from .roles import ROLE_OWNER, check_owner
 from .states import RUNNING, URGENCY_DEFAULT, URGENCY_MAX, State
@@ -53,10 +51,10 @@ from .waiters import Waiters
 
 #: FLUX_USERID_UNKNOWN stands for all users.
 _EVERYBODY = 0xFFFFFFFF
-SERVICES = ("job-ingest", "job-list", "job-info")
+SERVICES = ("job-ingest", "job-list")
 
 
-class JobManager(JobQueries, RecordServices):
+class JobManager(JobQueries, ListService):
     """Jobs pass NEW DEPEND PRIORITY SCHED RUN CLEANUP INACTIVE (RFC 21); every event goes to the job's eventlog.
 
     At load it reads the jobs an earlier life of the instance left in the KVS; submissions wait for that.
@@ -71,7 +69,6 @@ class JobManager(JobQueries, RecordServices):
         self._waiters = Waiters(h)
         self._machine = JobMachine(h, self.log, self._ended)
         self._ingest = Ingest(h, float(h.attr_get("broker.starttime") or h.time()))
-        self._info = JobInfo(h)
         self._awaited = {}
         self._machine.hooks.add("job.state.*", self.entered)
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
@@ -79,8 +76,7 @@ class JobManager(JobQueries, RecordServices):
             h.service_register(service)
 
     async def ready(self) -> None:
-        """Read what an earlier life left, then take jobs; follow KVS events only where somebody watches a log."""
-        self.handle.event_unsubscribe(SETROOT)
+        """Read what an earlier life left, then take jobs."""
         self._restore(await read_jobs(self.handle, self.log))
         self.handle.request("sched.renew")
         self.handle.request("job-exec.renew")
@@ -112,7 +108,6 @@ class JobManager(JobQueries, RecordServices):
             "inactive_jobs": machine.jobs.counts[State.INACTIVE],
             "refused": self._ingest.refused,
             "eventlog_commits": machine.batch.commits,
-            "eventlog_watches": len(self._info),
             "max_jobid": machine.jobs.largest,
             "journal": {"listeners": len(machine.journal)},
             # Nothing is tidied up between jobs: their nodes are simulated.
@@ -334,7 +329,7 @@ class JobManager(JobQueries, RecordServices):
         while fresh := [job for job in self._machine.jobs.inactive.values() if job.id not in told]:
             for job in fresh:
                 told.add(job.id)
-                events = decode_log(await self.stored(job.id, "eventlog"))
+                events = eventlog.decode_log(await self.stored(job.id, "eventlog"))
                 jobspec = msgspec.json.decode(await self.stored(job.id, "jobspec"))
                 self._machine.journal.tell(msg, wish, job, events, jobspec)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from .eventlog import Event
+from brokersim.brokermod import eventlog, updates
+
 from .jobspec import JobFacts
 from .states import URGENCY_DEFAULT, State, next_state
-from .updates import apply_updates
 
 #: Submit flags (RFC 16): the job may be waited for by ``job-manager.wait`` without naming it.
 FLAG_DEBUG = 2
@@ -54,9 +54,9 @@ class Job:
     #: Dependencies not met yet, as ``scheme=value``.
     waits_for: list[str] = attrs.field(factory=list)
     #: All events so far while the job is active, for those who join the journal late.
-    events: list[Event] | None = attrs.field(factory=list)
+    events: list[eventlog.Event] | None = attrs.field(factory=list)
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: eventlog.Event) -> None:
         """Take one event in. Raises ValueError if it cannot come now; the job is then as before."""
         name, context = event["name"], event.get("context")
         new = next_state(self.state, name, context)
@@ -103,40 +103,40 @@ class Job:
         return "" if self.status == 0 else "job never ran"
 
 
-def _submit(job: Job, event: Event, context: dict[str, Any]) -> None:
+def _submit(job: Job, event: eventlog.Event, context: dict[str, Any]) -> None:
     job.t_submit = event["timestamp"]
     job.userid = context.get("userid", job.userid)
     job.urgency = context.get("urgency", job.urgency)
     job.flags = context.get("flags", job.flags)
 
 
-def _urgency(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _urgency(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     job.urgency = context["urgency"]
 
 
-def _priority(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _priority(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     job.priority = context["priority"]
 
 
-def _dependency_add(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _dependency_add(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     job.waits_for.append(context["description"])
 
 
-def _dependency_remove(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _dependency_remove(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     if context["description"] in job.waits_for:
         job.waits_for.remove(context["description"])
 
 
-def _alloc(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _alloc(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     job.has_resources = True
     job.annotations = {**(job.annotations or {}), **context.get("annotations", {})} or None
 
 
-def _annotations(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _annotations(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     job.annotations = context.get("annotations")
 
 
-def _memo(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _memo(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     """Memos are shown as annotations of the user's; a null takes one away."""
     user = {**(job.annotations or {}).get("user", {}), **context}
     kept = {key: value for key, value in user.items() if value is not None}
@@ -144,28 +144,30 @@ def _memo(job: Job, _event: Event, context: dict[str, Any]) -> None:
     job.annotations = {**others, **({"user": kept} if kept else {})} or None
 
 
-def _jobspec_update(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _jobspec_update(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     duration = context.get("attributes.system.duration")
     if isinstance(duration, (int, float)):
         job.facts = attrs.evolve(job.facts, duration=float(duration))
     if job.jobspec is not None:
-        job.jobspec = apply_updates("jobspec", job.jobspec, [{"name": "jobspec-update", "context": context}])
+        job.jobspec = updates.apply_updates(
+            "jobspec", job.jobspec, [{"name": "jobspec-update", "context": context}]
+        )
 
 
-def _resource_update(job: Job, event: Event, _context: dict[str, Any]) -> None:
+def _resource_update(job: Job, event: eventlog.Event, _context: dict[str, Any]) -> None:
     if job.R is not None:
-        job.R = apply_updates("R", job.R, [event])
+        job.R = updates.apply_updates("R", job.R, [event])
 
 
-def _finish(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _finish(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     job.status = context["status"]
 
 
-def _free(job: Job, _event: Event, _context: dict[str, Any]) -> None:
+def _free(job: Job, _event: eventlog.Event, _context: dict[str, Any]) -> None:
     job.has_resources = False
 
 
-def _exception(job: Job, _event: Event, context: dict[str, Any]) -> None:
+def _exception(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
     if context.get("severity", 0) == 0 and job.exception is None:
         job.exception = (context["type"], context.get("note", ""))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from brokersim.brokermod import Handle, Message, errnums
+from brokersim.brokermod import Handle, Message, errnums, eventlog
 
-from .eventlog import Event
 from .job import Job
 from .messages import Follow
 from .registry import JobTable
@@ -31,7 +30,7 @@ class Journal:
         self._handle.respond(msg, {"id": SENTINEL, "events": []})
         self._followers.append((msg, wish))
 
-    def tell(self, msg: Message, wish: Follow, job: Job, past: list[Event], jobspec: Any) -> None:
+    def tell(self, msg: Message, wish: Follow, job: Job, past: list[eventlog.Event], jobspec: Any) -> None:
         """All events of one job so far."""
         events = [event for event in past if wish.wants(event["name"])]
         entry: dict[str, Any] = {"id": job.id, "events": events, "jobspec": jobspec}
@@ -42,7 +41,7 @@ class Journal:
     def __len__(self) -> int:
         return len(self._followers)
 
-    def publish(self, job: Job, event: Event) -> None:
+    def publish(self, job: Job, event: eventlog.Event) -> None:
         """Send one event to all who follow."""
         if not self._followers:
             return

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid
 
 from .batch import CommitBatch, append_op
 from .dependencies import Dependencies, Verdict
-from .eventlog import encode_event, make_event
 from .hooks import JobHooks
 from .job import Job
 from .jobspec import JobFacts
@@ -94,11 +93,11 @@ class JobMachine:
 
         Raises ValueError if it cannot come in the job's state.
         """
-        event = make_event(self._handle.time() if timestamp is None else timestamp, name, context)
+        event = eventlog.make_event(self._handle.time() if timestamp is None else timestamp, name, context)
         old = job.state
         job.apply(event)
         if keep:
-            self.batch.add(append_op(job.eventlog_key, encode_event(event)))
+            self.batch.add(append_op(job.eventlog_key, eventlog.encode_event(event)))
         self.journal.publish(job, event)
         if job.state is not old:
             self.jobs.moved(job, old)

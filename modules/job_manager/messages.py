@@ -31,12 +31,6 @@ class Submit(msgspec.Struct, gc=False):
     jobs: list[Entry]
 
 
-class JobOf(msgspec.Struct, gc=False):
-    """The job that any request of job-info is about."""
-
-    id: int
-
-
 class Raise(msgspec.Struct, gc=False):
     """Payload of job-manager.raise; severity 0 ends the job, 1 to 7 is a remark."""
 
@@ -113,12 +107,6 @@ class StartAnswer(msgspec.Struct, gc=False):
 
     type: str
     data: dict[str, Any]
-
-
-class Setroot(msgspec.Struct, gc=False):
-    """What is read of a kvs setroot event."""
-
-    keys: dict[str, Any]
 
 
 class QueueEnable(msgspec.Struct, gc=False):

@@ -6,10 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, jobid, request_handler
+from brokersim.brokermod import (
+    BrokerModule,
+    Message,
+    RequestError,
+    errnums,
+    eventlog,
+    jobid,
+    request_handler,
+    treeobj,
+)
 
-from .eventlog import decode_log
-from .follow import value_bytes
 from .job import Job
 from .machine import JobMachine
 from .messages import GetAttr, History, Memo, Purge, PurgeId, SomeJobs, Update
@@ -75,14 +82,14 @@ class JobQueries(BrokerModule):
         if name == "jobspec" and job.jobspec is not None:
             return job.jobspec
         raw = await self.stored(job.id, name)
-        return decode_log(raw) if name == "eventlog" else msgspec.json.decode(raw)
+        return eventlog.decode_log(raw) if name == "eventlog" else msgspec.json.decode(raw)
 
     async def stored(self, job: int, name: str) -> bytes:
         """A job's record in the KVS, when the last events of one that ended just now are there. Raises RequestError."""
         batch = self._machine.batch
         await self.handle.occurrence(lambda done: batch.when_committed(lambda: done(None)))
         look = {"key": jobid.job_kvspath(job, name), "namespace": "primary", "flags": 0}
-        return value_bytes(await self.handle.call("kvs.lookup", look))
+        return treeobj.val_bytes((await self.handle.call("kvs.lookup", look))["val"])
 
     @request_handler("job-manager.history.get", prefix=False, allow_guest=True)
     def history(self, msg: Message) -> None:

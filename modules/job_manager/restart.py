@@ -7,10 +7,8 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from brokersim.brokermod import Handle, RequestError, errnums, jobid
+from brokersim.brokermod import Handle, RequestError, errnums, eventlog, jobid, treeobj
 
-from .eventlog import decode_log
-from .follow import value_bytes
 from .job import Job
 from .jobspec import check_jobspec
 
@@ -63,14 +61,14 @@ async def _job_ids(handle: Handle, path: str, levels: int) -> list[int]:
 
 
 async def _read_job(handle: Handle, job: int) -> Job:
-    jobspec = msgspec.json.decode(value_bytes(await _lookup(handle, jobid.job_kvspath(job, "jobspec"))))
+    jobspec = msgspec.json.decode(_value(await _lookup(handle, jobid.job_kvspath(job, "jobspec"))))
     key = jobid.job_kvspath(job, "eventlog")
-    events = decode_log(value_bytes(await _lookup(handle, key)))
+    events = eventlog.decode_log(_value(await _lookup(handle, key)))
     restored = Job(id=job, facts=check_jobspec(jobspec), jobspec=jobspec, eventlog_key=key)
     for event in events:
         restored.apply(event)
     if any(event["name"] == "alloc" for event in events):
-        restored.R = msgspec.json.decode(value_bytes(await _lookup(handle, jobid.job_kvspath(job, "R"))))
+        restored.R = msgspec.json.decode(_value(await _lookup(handle, jobid.job_kvspath(job, "R"))))
     return restored
 
 
@@ -79,3 +77,7 @@ async def _lookup(handle: Handle, key: str, flags: int = 0) -> dict[str, Any]:
         "kvs.lookup", {"key": key, "namespace": "primary", "flags": flags}
     )
     return answer
+
+
+def _value(answer: dict[str, Any]) -> bytes:
+    return treeobj.val_bytes(answer["val"])

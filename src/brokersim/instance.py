@@ -47,12 +47,12 @@ from brokersim.services.table import speaker
 
 #: What an instance loads unless told otherwise, in this order; the end takes them down in reverse.
 DEFAULT_MODULES = (
-    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager", "sched",
-    "job-exec",
+    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager", "job-info",
+    "sched", "job-exec",
 )  # fmt: skip
 #: These serve the whole instance from rank 0, as upstream's start-up script has it.
 RANK0_MODULES = frozenset(
-    {"heartbeat", "content-sqlite", "cron", "resource", "job-manager", "sched", "job-exec"}
+    {"heartbeat", "content-sqlite", "cron", "resource", "job-manager", "job-info", "sched", "job-exec"}
 )
 #: Arguments of modules loaded at the start, as upstream's start-up script gives them.
 START_ARGS: dict[str, tuple[str, ...]] = {"cron": ("sync=heartbeat.pulse",)}

@@ -12,7 +12,17 @@ import msgspec
 from brokersim import open_instance, run
 
 #: All that jobs need. The heartbeat is left out, so that counters move by jobs alone.
-JOB_MODULES = ("content-cache", "content-sqlite", "kvs", "resource", "job-manager", "sched", "job-exec")
+JOB_MODULES = (
+    "content-cache",
+    "content-sqlite",
+    "kvs",
+    "kvs-watch",
+    "resource",
+    "job-manager",
+    "job-info",
+    "sched",
+    "job-exec",
+)
 END = 61
 
 

@@ -7,6 +7,7 @@ import pytest
 from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from tests.modules.job_harness import (
     END,
+    JOB_MODULES,
     attributes,
     envelope,
     in_instance,
@@ -398,11 +399,11 @@ def test_a_watch_ends_when_it_is_cancelled_and_when_its_client_goes():
         for path in ("eventlog", "guest.exec.eventlog"):
             other.stream("job-info.eventlog-watch", {"id": job, "path": path}, lambda *_: None)
         await instance.sleep(1)
-        open_ = [(await client.call("job-manager.stats-get"))["eventlog_watches"]]
+        open_ = [(await client.call("job-info.stats-get"))["watchers"]]
         client.request("job-info.eventlog-watch-cancel", {"matchtag": request.matchtag})
         other.close()
         await instance.sleep(1)
-        open_.append((await client.call("job-manager.stats-get"))["eventlog_watches"])
+        open_.append((await client.call("job-info.stats-get"))["watchers"])
         return open_, ends[-1]
 
     open_, last = in_instance(test)
@@ -467,6 +468,4 @@ def test_events_of_strangers_do_not_end_the_modules():
             client.publish(topic, payload)
         return (await outcome(client, job))["success"]
 
-    assert in_instance(
-        test, modules=("content-cache", "content-sqlite", "kvs", "job-manager", "sched", "job-exec")
-    )
+    assert in_instance(test, modules=JOB_MODULES)

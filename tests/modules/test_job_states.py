@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.job_manager.eventlog import (
+from brokersim.protocol.eventlog import (
     decode_event,
     decode_log,
     encode_event,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.job_manager.updates import apply_updates
+from brokersim.brokermod import errnums
+from brokersim.protocol.updates import apply_updates
 from tests.modules.job_harness import END, in_instance, jobspec, outcome, submit
 
 ORDER = ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE"]
@@ -112,3 +113,44 @@ def test_updates_apply_in_order_and_leave_the_record_as_it_was(updates):
     else:
         assert apply_updates("jobspec", record, events) == model
     assert record == {"a": {"x": 0}, "b": 1}
+
+
+def test_a_guest_log_that_never_comes_ends_the_watch_when_the_job_does():
+    async def test(instance, client):
+        job = await submit(client, jobspec(exec={"test": {"run_duration": "5s"}}, duration=0))
+        await instance.sleep(1)
+        ends = []
+        for path in ("guest.nosuch", "guest.output"):
+            wish = {"id": job, "path": path, "flags": 0}
+            client.stream("job-info.eventlog-watch", wish, lambda response, _: ends.append(response.errnum))
+        await instance.sleep(1)
+        watched = await client.call("job-info.stats-get")
+        await outcome(client, job)
+        await instance.sleep(1)
+        return (
+            watched["guest_watchers"],
+            sorted(set(ends)),
+            (await client.call("job-info.stats-get"))["watchers"],
+        )
+
+    assert in_instance(test) == (3, [0, errnums.ENOENT, END], 0), "the shell follows guest.input"
+
+
+def test_job_info_is_counted_and_reloaded_on_its_own():
+    async def test(instance, client):
+        before = instance.module(0, "job-manager").handle.counts[1]
+        job = await submit(client)
+        await outcome(client, job)
+        for _ in range(3):
+            await client.call("job-info.lookup", {"id": job, "keys": ["jobspec"], "flags": 0})
+        during = instance.module(0, "job-info").handle.counts[1]
+        await instance.remove("job-info")
+        await instance.load("job-info")
+        again = await client.call("job-info.lookup", {"id": job, "keys": ["jobspec"], "flags": 0})
+        return (
+            during >= 3,
+            instance.module(0, "job-manager").handle.counts[1] - before < 10,
+            again["id"] == job,
+        )
+
+    assert in_instance(test) == (True, True, True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final
 
-from .eventlog import Event
+from brokersim.protocol.eventlog import Event
 
 _UPDATES: Final = {"jobspec": "jobspec-update", "R": "resource-update"}
 

@@ -6,12 +6,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid, updates
 
-from .eventlog import decode_log
-from .follow import Followers, value_bytes
+from .follow import value_bytes
 from .streams import FLAG_WAITCREATE, PRIMARY, LogStream, UpdateStream, Watch, record_key
-from .updates import apply_updates, update_event
 
 #: Lookup flags: decode values that are JSON; give jobspec and R with the updates of the eventlog applied.
 FLAG_DECODE = 1
@@ -53,29 +51,59 @@ class Cancel(msgspec.Struct, gc=False):
 class JobInfo:
     """Everything of a job that is in the KVS: ``job.<id>.KEY``."""
 
-    __slots__ = ("_handle", "_streams", "followers")
+    __slots__ = ("_handle", "_streams", "lookups")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self.followers = Followers(handle)
+        #: Look-ups under way.
+        self.lookups = 0
         self._streams: list[Stream] = []
 
     def __len__(self) -> int:
         """Streams open now."""
         return len(self._streams)
 
+    def figures(self) -> dict[str, object]:
+        """What is open, under flux-core's names."""
+        logs = [stream for stream in self._streams if isinstance(stream, LogStream)]
+        guests = sum(stream.is_guest for stream in logs)
+        return {
+            "lookups": self.lookups,
+            "watchers": len(logs),
+            "guest_watchers": guests,
+            "update_lookups": 0,
+            "update_watchers": len(self._streams) - len(logs),
+        }
+
     # -- looking up
 
     async def lookup(self, msg: Message) -> None:
         """Answer ``{"id": n, KEY: text, …}``, one kvs.lookup a key. Raises RequestError(ENOENT) for any missing."""
         wish = msg.unpack(Lookup)
+        if wish.flags & ~(FLAG_DECODE | FLAG_CURRENT):
+            raise RequestError(errnums.EPROTO, "job-info.lookup request rejected with invalid flag")
         answer: dict[str, Any] = {"id": wish.id}
+        self.lookups += 1
+        try:
+            await self._fill(answer, wish)
+        finally:
+            self.lookups -= 1
+        self._handle.respond(msg, answer)
+
+    async def _fill(self, answer: dict[str, Any], wish: Lookup) -> None:
         for key in wish.keys:
             raw = await self._value(wish.id, key)
-            if wish.flags & FLAG_CURRENT and update_event(key):
+            if wish.flags & FLAG_CURRENT and updates.update_event(key):
                 raw = msgspec.json.encode(await self._current(wish.id, key, raw))
-            answer[key] = decoded(key, raw) if wish.flags & FLAG_DECODE else raw.decode(errors="replace")
-        self._handle.respond(msg, answer)
+            is_json = wish.flags & FLAG_DECODE and key in ("jobspec", "R")
+            answer[key] = decoded(key, raw) if is_json else raw.decode(errors="replace")
+
+    async def owner(self, job: int) -> int:
+        """The user whose job it is. Raises RequestError."""
+        first = eventlog.split_lines(await self._value(job, "eventlog"))[:1]
+        if not first:
+            raise RequestError(errnums.EPROTO, "the eventlog is empty")
+        return int(eventlog.decode_event(first[0]).get("context", {}).get("userid", -1))
 
     async def _current(self, job: int, key: str, raw: bytes) -> Any:
         try:
@@ -85,7 +113,7 @@ class JobInfo:
                 raise
             return decoded(key, raw)  # its first events are still in their 10 ms window: no updates yet
         try:
-            return apply_updates(key, decoded(key, raw), decode_log(log))
+            return updates.apply_updates(key, decoded(key, raw), eventlog.decode_log(log))
         except ValueError as error:
             raise RequestError(errnums.EPROTO, str(error)) from None
 
@@ -100,12 +128,12 @@ class JobInfo:
         """Stream ``{KEY: value}``: as it is now, and again after each update, until the job is inactive."""
         _must_stream(msg)
         wish = msg.unpack(UpdateWatch)
-        if not update_event(wish.key):
+        if not updates.update_event(wish.key):
             raise RequestError(
                 errnums.EINVAL, f"job-info.update-watch: {wish.key!r} is neither R nor jobspec"
             )
         value = await self._current(wish.id, wish.key, await self._value(wish.id, wish.key))
-        self._open(UpdateStream(self._handle, self.followers, msg, wish.id, wish.key, value, self._forget))
+        self._open(UpdateStream(self._handle, msg, wish.id, wish.key, value, self._forget))
 
     # -- streams
 
@@ -116,7 +144,7 @@ class JobInfo:
         if wish.flags & ~FLAG_WAITCREATE:
             text = f"job-info.eventlog-watch: flags {wish.flags & ~FLAG_WAITCREATE:#x} are not known here"
             raise RequestError(errnums.EINVAL, text)
-        self._open(LogStream(self._handle, self.followers, msg, wish, self._forget))
+        self._open(LogStream(self._handle, msg, wish, self._forget))
 
     def cancel(self, msg: Message) -> None:
         """End one stream of this client; unknown matchtags are ignored, the stream may just have ended."""

@@ -7,11 +7,9 @@ from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid, updates
 
-from .eventlog import decode_event, decode_log, split_lines
-from .follow import Follower, Followers, OnEnd, OnLine, value_bytes
-from .updates import apply_updates, update_event
+from .follow import Follower, OnEnd, OnLine, value_bytes
 
 #: Watch flag: a log that is not there yet is awaited.
 FLAG_WAITCREATE = 1
@@ -38,8 +36,7 @@ class LogStream:
 
     __slots__ = (
         "_flags",
-        "_follower",
-        "_followers",
+        "_following",
         "_forget",
         "_handle",
         "_job",
@@ -52,21 +49,24 @@ class LogStream:
     def __init__(
         self,
         handle: Handle,
-        followers: Followers,
         msg: Message,
         wish: Watch,
         forget: Callable[[LogStream], object],
     ) -> None:
         self._handle = handle
-        self._followers = followers
         self._forget = forget
         self.msg = msg
         self._job = wish.id
         self._path = wish.path
         self._flags = wish.flags
-        self._follower: Follower | None = None
+        self._following: list[Follower] = []
         self._lines = 0
         self.is_done = False
+
+    @property
+    def is_guest(self) -> bool:
+        """It follows a log in the job's own namespace."""
+        return self._path.startswith(GUEST)
 
     def start(self) -> None:
         """Find the log and begin."""
@@ -92,15 +92,17 @@ class LogStream:
 
     def _follow(self, namespace: str, key: str, on_line: OnLine, on_end: OnEnd) -> None:
         self._unfollow()
-        must_exist = namespace == PRIMARY and not self._flags & FLAG_WAITCREATE
-        self._follower = Follower(self._handle, namespace, key, on_line, on_end, must_exist=must_exist)
-        self._followers.start(self._follower)
+        must_exist = not self._flags & FLAG_WAITCREATE or namespace != PRIMARY
+        self._add(namespace, key, on_line, on_end, must_exist)
+
+    def _add(self, namespace: str, key: str, on_line: OnLine, on_end: OnEnd, must_exist: bool) -> None:
+        follower = Follower(self._handle, namespace, key, on_line, on_end, must_exist=must_exist)
+        self._following.append(follower)
 
     def _unfollow(self) -> None:
-        follower, self._follower = self._follower, None
-        if follower is not None:
+        following, self._following = self._following, []
+        for follower in following:
             follower.drop()
-            self._followers.stop(follower)
 
     def _send(self, line: str) -> None:
         self._lines += 1
@@ -120,7 +122,7 @@ class LogStream:
             self.finish(response.errnum)
             return
         try:
-            events = decode_log(value_bytes(response.payload))
+            events = eventlog.decode_log(value_bytes(response.payload))
         except ValueError:
             self.finish(errnums.EPROTO)
             return
@@ -133,7 +135,7 @@ class LogStream:
 
     def _await_start(self, line: str) -> None:
         try:
-            event = decode_event(line)
+            event = eventlog.decode_event(line)
         except ValueError:
             self.finish(errnums.EPROTO)
             return
@@ -147,11 +149,27 @@ class LogStream:
         self._follow(f"job-{self._job}", key, self._send, self._guest_ended)
 
     def _guest_ended(self, errnum: int) -> None:
-        """The namespace went while a look-up was under way (ENOTSUP): the rest is in the copy."""
-        if errnum == errnums.ENOTSUP:
+        if errnum == errnums.ENOTSUP:  # the namespace has gone: the rest is in the copy
             self._read_copy()
+        elif errnum == errnums.ENOENT:
+            self._await_guest()
         else:
             self.finish(errnum)
+
+    def _await_guest(self) -> None:
+        """The log is not there yet, and will not be if the job ends before: both are waited for."""
+        self._follow(PRIMARY, record_key(self._job, "eventlog"), self._await_end, self.finish)
+        key = self._path.removeprefix(GUEST)
+        self._add(f"job-{self._job}", key, self._send, self._guest_ended, must_exist=False)
+
+    def _await_end(self, line: str) -> None:
+        try:
+            is_over = _is_over(eventlog.decode_event(line))
+        except ValueError:
+            self.finish(errnums.EPROTO)
+            return
+        if is_over:
+            self._read_copy()
 
     def _read_copy(self) -> None:
         self._unfollow()
@@ -164,7 +182,7 @@ class LogStream:
         if response.errnum:
             self.finish(response.errnum)
             return
-        for line in split_lines(value_bytes(response.payload))[self._lines :]:
+        for line in eventlog.split_lines(value_bytes(response.payload))[self._lines :]:
             self._send(line)
         self.finish(errnums.ENODATA)
 
@@ -172,12 +190,11 @@ class LogStream:
 class UpdateStream:
     """One job-info.update-watch: the record at once, and again whenever the eventlog says that it changed."""
 
-    __slots__ = ("_follower", "_followers", "_forget", "_handle", "_is_done", "_key", "_value", "msg")
+    __slots__ = ("_follower", "_forget", "_handle", "_is_done", "_key", "_log", "_value", "msg")
 
     def __init__(
         self,
         handle: Handle,
-        followers: Followers,
         msg: Message,
         job: int,
         key: str,
@@ -185,19 +202,18 @@ class UpdateStream:
         forget: Callable[[UpdateStream], object],
     ) -> None:
         self._handle = handle
-        self._followers = followers
         self._forget = forget
         self._key = key
         self._value = value
         self._is_done = False
         self.msg = msg
-        log = record_key(job, "eventlog")
-        self._follower = Follower(handle, PRIMARY, log, self._line, self.finish, must_exist=False)
+        self._log = record_key(job, "eventlog")
+        self._follower: Follower | None = None
 
     def start(self) -> None:
         """Send the record, then follow."""
         self._handle.respond(self.msg, {self._key: self._value})
-        self._followers.start(self._follower)
+        self._follower = Follower(self._handle, PRIMARY, self._log, self._line, self.finish, must_exist=False)
 
     def finish(self, errnum: int) -> None:
         """End the stream; 61 is the good end."""
@@ -208,15 +224,15 @@ class UpdateStream:
     def drop(self) -> None:
         """Stop following; nobody is told."""
         self._is_done = True
-        self._follower.drop()
-        self._followers.stop(self._follower)
-        del self._follower  # it knows this stream
+        follower, self._follower = self._follower, None  # it knows this stream
+        if follower is not None:
+            follower.drop()
         self._forget(self)
 
     def _line(self, line: str) -> None:
-        if f'"name":"{update_event(self._key)}"' in line:
+        if f'"name":"{updates.update_event(self._key)}"' in line:
             try:
-                updated = apply_updates(self._key, self._value, [decode_event(line)])
+                updated = updates.apply_updates(self._key, self._value, [eventlog.decode_event(line)])
             except ValueError:
                 self.finish(errnums.EPROTO)
                 return

@@ -1,30 +1,26 @@
-"""Knows the requests of job-list and job-info; how jobs are selected and records followed is elsewhere."""
+"""Knows the requests of job-list; how jobs are selected is elsewhere."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, event_handler, request_handler
+from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, request_handler
 
-from .follow import SETROOT
-from .info import JobInfo
 from .job import Job
 from .listing import ATTRIBUTES, columns, job_stats, select, show, to_test
 from .machine import JobMachine
-from .messages import JobOf, List, ListId
-from .roles import ROLE_OWNER, check_owner
+from .messages import List, ListId
 from .states import ACTIVE, State
 
 EVERY: Final = ACTIVE | State.INACTIVE | State.NEW
 
 
-class RecordServices(BrokerModule):
-    """The services job-list and job-info over the job manager's table of jobs."""
+class ListService(BrokerModule):
+    """The service job-list over the job manager's table of jobs."""
 
     _machine: JobMachine
     #: Requests for one job that wait for a state: (request, mask, columns) by job.
     _awaited: dict[int, list[tuple[Message, int, dict[str, Any]]]]
-    _info: JobInfo
 
     def _job(self, job: int) -> Job:
         found = self._machine.jobs.get(job)
@@ -104,51 +100,3 @@ class RecordServices(BrokerModule):
     def job_stats(self, msg: Message) -> None:
         """Jobs by state and by result."""
         self.handle.respond(msg, job_stats(self._machine.jobs))
-
-    # -- job-info
-
-    def _check_readable(self, msg: Message) -> None:
-        """Raises RequestError(EPERM): a guest reads the records of its own jobs only."""
-        if not msg.rolemask & ROLE_OWNER:
-            check_owner(msg, self._job(msg.unpack(JobOf).id).userid, "guests can only read their own jobs")
-
-    @request_handler("job-info.lookup", prefix=False, allow_guest=True)
-    async def info_lookup(self, msg: Message) -> None:
-        """Records of a job by key: jobspec, R, J, eventlog, guest.exec.eventlog, guest.output."""
-        self._check_readable(msg)
-        await self._info.lookup(msg)
-
-    @request_handler("job-info.eventlog-watch", prefix=False, allow_guest=True)
-    def eventlog_watch(self, msg: Message) -> None:
-        """The lines of an eventlog as they are written."""
-        self._check_readable(msg)
-        self._info.watch(msg)
-
-    @request_handler("job-info.eventlog-watch-cancel", prefix=False, allow_guest=True)
-    def eventlog_watch_cancel(self, msg: Message) -> None:
-        """End such a stream; not answered itself."""
-        self._info.cancel(msg)
-
-    @request_handler("job-info.update-watch", prefix=False, allow_guest=True)
-    async def update_watch(self, msg: Message) -> None:
-        """A job's R or jobspec, and again each time it is updated."""
-        self._check_readable(msg)
-        await self._info.update_watch(msg)
-
-    @request_handler("job-info.update-watch-cancel", prefix=False, allow_guest=True)
-    def update_watch_cancel(self, msg: Message) -> None:
-        """End such a stream; not answered itself."""
-        self._info.cancel(msg)
-
-    @request_handler("job-info.disconnect", prefix=False, allow_guest=True)
-    def info_disconnect(self, msg: Message) -> None:
-        """A client went: its streams end."""
-        self._info.leave(msg.sender)
-
-    @event_handler(f"{SETROOT}*", prefix=False)
-    def kvs_event(self, msg: Message) -> None:
-        """A namespace changed or went: followed logs may have grown."""
-        try:
-            self._info.followers.event(msg)
-        except RequestError as error:  # anybody may publish; a bad event must not end the module
-            self.log.error(str(error))

@@ -1,0 +1,63 @@
+"""Knows how one eventlog is followed through kvs-watch: whole lines, the end; not who asked for it."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from brokersim.brokermod import Handle, Message
+
+#: Called with each whole line, newline included.
+OnLine: TypeAlias = Callable[[str], object]
+#: Called once at the end, with what ended it: errnum 95 when the namespace went.
+OnEnd: TypeAlias = Callable[[int], object]
+
+#: Flags of kvs-watch.lookup: what is appended, as it is; a log that is not there yet is awaited.
+_WATCH_APPEND: Final = 4 | 256
+_WAITCREATE: Final = 8
+
+
+def value_bytes(answer: dict[str, Any]) -> bytes:
+    """The value in an answer of the KVS."""
+    return binascii.a2b_base64(answer["val"]["data"])
+
+
+class Follower:
+    """One key of one namespace. Lines go out once each, in order.
+
+    A log that is not there (and needn't be: ``must_exist`` false) is awaited; else that is the end, errnum 2.
+    """
+
+    __slots__ = ("_handle", "_on_end", "_on_line", "_part", "_request", "is_done")
+
+    def __init__(
+        self, handle: Handle, namespace: str, key: str, on_line: OnLine, on_end: OnEnd, *, must_exist: bool
+    ) -> None:
+        self._handle = handle
+        self._on_line = on_line
+        self._on_end = on_end
+        self._part = b""
+        self.is_done = False
+        flags = _WATCH_APPEND | (0 if must_exist else _WAITCREATE)
+        wish = {"key": key, "namespace": namespace, "flags": flags}
+        self._request = handle.stream("kvs-watch.lookup", wish, self._answered)
+
+    def drop(self) -> None:
+        """Stop without a word: nobody listens any more."""
+        if not self.is_done:
+            self.is_done = True
+            self._handle.request("kvs-watch.cancel", {"matchtag": self._request.matchtag})
+
+    def _answered(self, response: Message, _arg: None = None) -> None:
+        if self.is_done:
+            return
+        if response.errnum:
+            self.is_done = True
+            self._on_end(response.errnum)
+            return
+        *lines, self._part = (self._part + value_bytes(response.payload)).split(b"\n")
+        for line in lines:
+            self._on_line(f"{line.decode(errors='replace')}\n")
+            if self.is_done:
+                return
