@@ -24,12 +24,14 @@ TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Loudly, because a test that is skipped for want of a peer looks like a test that passed.
 skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
-.PHONY: help venv run test lint bench docs peers apt npm interop pins clean distclean
+.PHONY: help venv run test quick torture lint bench docs peers apt npm interop pins clean distclean
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
 	@echo "make run    what each kind of hook costs here: three rounds of 100 jobs, one sentence and five rows"
 	@echo "make test   lint, the test suite, then the wire fuzz test at length; own environment in .venv-test"
+	@echo "make quick  lint, and the tests of what changed against main"
+	@echo "make torture  100,000 hostile inputs a port, and instances killed at 100 random instants; takes an hour"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
 	@echo "make docs   where the documentation is"
@@ -50,6 +52,14 @@ lint: $(TEST_VENV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+quick: lint
+	@tests=$$($(BIN)/python tests/changed.py); if [ -n "$$tests" ]; then $(BIN)/pytest -q $$tests; fi
+
+torture: $(TEST_VENV)
+	BROKERSIM_FUZZ_INPUTS=100000 $(BIN)/pytest -q tests/net/test_hostile.py tests/statsd_server/test_hostile.py \
+	    -o faulthandler_timeout=7200
+	BROKERSIM_KILLS=100 $(BIN)/pytest -q tests/cli/test_killed.py -o faulthandler_timeout=7200
 
 bench: $(TEST_VENV)
 	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)

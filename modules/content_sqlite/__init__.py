@@ -14,6 +14,7 @@ import msgspec
 from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blobref, errnums, request_handler
 
 from .batches import Batches
+from .mark import Mark
 from .memory import MemoryStore
 from .options import Options, options
 from .store import BlobStore
@@ -156,6 +157,9 @@ class ContentSqlite(BrokerModule):
             self._store.close()
         except RequestError as error:
             self.log.error(f"{error}; {self._store.pending} blobs are lost")
+        else:
+            if isinstance(self._store, BlobStore):
+                Mark(Path(self._store.path)).closed()
 
 
 def _digest(msg: Message) -> bytes:
@@ -173,9 +177,18 @@ def _open(statedir: str | None, options: Options) -> Batches:
     if not folder.is_dir():
         raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
     path = str(folder / "content.sqlite")
+    mark = Mark(Path(path))
     if options.truncate:
+        mark.forget()
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
+    mark.check()
+    store = _open_store(path, options)
+    mark.opened(options.journal_mode)
+    return store
+
+
+def _open_store(path: str, options: Options) -> BlobStore:
     open_store = partial(BlobStore, path, journal_mode=options.journal_mode, synchronous=options.synchronous)
     try:
         return open_store()

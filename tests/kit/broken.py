@@ -59,6 +59,15 @@ BODIES = {
         self.handle.broker.instance.sink.send("\\n".join(lines).encode())
         self.handle.respond(msg)
 """,
+    # Sends a packet with all eight of its counters but one, and a gauge that is none in its place.
+    "stranger": """
+    @request_handler("ask")
+    def ask(self, msg):
+        kinds = ("request", "response", "event", "keepalive")
+        lines = [f"flux.stranger.0.{kind}_{way}:1|g" for kind in kinds for way in ("tx", "rx")][:7]
+        self.handle.broker.instance.sink.send("\\n".join([*lines, "flux.stranger.0.depth:1|g"]).encode())
+        self.handle.respond(msg)
+""",
     # Sends gauges that are not its counters.
     "liar": """
     @request_handler("ask")

@@ -101,6 +101,14 @@ async def test_a_packet_of_seven_counters_breaks_packets(broker, tmp_path):
     assert "seven.0 at 0.000000 s: 7 metrics" in text
 
 
+async def test_a_packet_of_eight_gauges_of_which_one_is_no_counter_breaks_packets(broker, tmp_path):
+    await broker.load(broken(tmp_path, "stranger"))
+    await broker.rpc("stranger.ask")
+    laws, text = await broken_laws(broker)
+    assert laws == ["packets"]
+    assert "stranger.0 at 0.000000 s: 8 metrics" in text
+
+
 async def test_a_gauge_that_is_no_counter_breaks_gauges(broker, tmp_path):
     await broker.load(broken(tmp_path, "liar"))
     broker.debug("liar")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from brokersim.brokermod import RequestError, jobid
+from brokersim.brokermod import RequestError, errnums, jobid
 from tests.modules.job_harness import (
     attributes,
     in_instance,
@@ -419,3 +419,18 @@ def test_a_job_cancelled_while_its_shell_comes_up_ends_as_killed():
 
     answer, names = in_instance(test)
     assert (answer["status"], names[-1]) == (signal.SIGTERM, "done")
+
+
+def test_while_jobs_run_under_one_service_another_that_starts_jobs_is_refused():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=100))
+        await instance.sleep(1)
+        with pytest.raises(RequestError, match="jobs are running under job-exec") as caught:
+            await client.call("job-manager.exec-hello", {"service": "other"})
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        await outcome(client, job)
+        await instance.sleep(1)
+        await client.call("job-manager.exec-hello", {"service": "other"})
+        return caught.value.errno
+
+    assert in_instance(test, clock="virtual") == errnums.EINVAL

@@ -14,7 +14,15 @@ import trio
 import brokersim
 from brokersim.net import connector as connector_file
 from brokersim.net.connector import Connection, Connector, bind
-from brokersim.protocol.message import EVENT, FLAG_NORESPONSE, FLAG_STREAMING, REQUEST, RESPONSE, Message
+from brokersim.protocol.message import (
+    EVENT,
+    FLAG_NORESPONSE,
+    FLAG_STREAMING,
+    REQUEST,
+    RESPONSE,
+    ROLE_USER,
+    Message,
+)
 from brokersim.protocol.wire import MAX_FRAME, encode
 from tests.net.live_socket import FIXTURES, Live, Peer, serve
 
@@ -778,3 +786,17 @@ class Stingy:
 
     def close(self) -> None:
         self._listener.close()
+
+
+def test_a_way_remembered_for_the_owner_is_not_taken_by_who_poses_as_a_guest(tmp_path):
+    """The next request for a topic takes a short cut past the check of roles."""
+
+    async def body(live: Live) -> None:
+        peer = await live.peer()
+        for _ in range(2):
+            assert (await peer.ask("log.clear", {})).errnum == 0
+        assert "log.clear" in next(iter(live.connector.connections)).routes
+        denied = await peer.ask("log.clear", {}, userid=4242, rolemask=ROLE_USER)
+        assert (denied.errnum, denied.payload_str) == (1, "Request requires owner credentials")
+
+    serve(tmp_path, body)
