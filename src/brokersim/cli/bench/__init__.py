@@ -30,6 +30,15 @@ class Experiments(Group):
 
         return command_of(experiment(name))
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of all, without an import of any."""
+        from brokersim.lab.experiments.registry import ABOUT
+
+        others = {name: self.get_command(context, name) for name in _LAZY}
+        rows = [*ABOUT.items(), *((name, one.get_short_help_str(70)) for name, one in others.items() if one)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 @click.group("bench", cls=Experiments, lazy=_LAZY)
 def bench() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from brokersim.cli.bench.made import FAILURES, LAUNCHERS, PATH, passed, places_of, preset_of
+from brokersim.cli.bench.made import LAUNCHERS, PATH, failures, passed, places_of, preset_of
 from brokersim.cli.bench.output import FORMATS, print_differences, print_kept, progress
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
@@ -152,7 +152,7 @@ def _answer(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> int 
         outcome = kept(found, places, before)
     except (RunFileError, OrderError) as error:
         raise usage_error(str(error), attempt=_ATTEMPT) from None
-    except (*FAILURES, RequestError) as error:
+    except failures(RequestError) as error:
         raise CommandError(str(error), code=FAILED) from None
     finally:
         say("")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brokersim.cli.bench.made import FAILURES, PATH
+from brokersim.cli.bench.made import PATH, failures
 from brokersim.cli.bench.output import FORMATS, mark, print_kept, progress, ran_on
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
@@ -87,7 +87,7 @@ def _run(
         preset = "journal" if given["full"] else "small"
         found = list(chapters(names, fields, preset, say, cores()))
         return found, write_files(found, out, plot)
-    except FAILURES as error:
+    except failures() as error:
         raise CommandError(str(error), code=FAILED) from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -20,10 +20,10 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
 from brokersim.lab.experiments.experiment import PRESETS, Choice, Experiment, Number, Option, Read, Whole
-from brokersim.lab.order import Order, OrderError, Places, carry_out, gate, order
-from brokersim.lab.show.plots import PlotError
-from brokersim.lab.sweep.launchers import LaunchError, one_job, submit
-from brokersim.statsd_server.outputs.rundb import RunDatabaseError
+from brokersim.lab.experiments.registry import ABOUT
+
+if TYPE_CHECKING:
+    from brokersim.lab.order import Order, Places
 
 F = TypeVar("F", bound=Callable[..., Any])
 LAUNCHERS = ("local", "flux", "slurm")
@@ -31,8 +31,15 @@ LAUNCHERS = ("local", "flux", "slurm")
 _WHERE = ("db", "out", "plot", "baseline", "gate", "json")
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-#: What came to nothing for a reason that is told in a line.
-FAILURES = (RuntimeError, OSError, PlotError, RunDatabaseError)
+
+
+def failures(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What came to nothing for a reason that is told in a line, and ``more``."""
+    # Late, here and below: help must not wait for what runs and draws.
+    from brokersim.lab.show.plots import PlotError
+    from brokersim.statsd_server.outputs.rundb import RunDatabaseError
+
+    return (RuntimeError, OSError, PlotError, RunDatabaseError, *more)
 
 
 def command_of(experiment: Experiment[Any]) -> click.Command:
@@ -47,7 +54,7 @@ def command_of(experiment: Experiment[Any]) -> click.Command:
     for option in reversed(experiment.options):
         command = _option(option)(command)
     named = click.command(
-        experiment.name, cls=Command, help=experiment.about, **examples(*experiment.examples)
+        experiment.name, cls=Command, help=ABOUT[experiment.name], **examples(*experiment.examples)
     )
     made: click.Command = named(command)
     return made
@@ -121,6 +128,8 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
 
 def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, Any]) -> int | None:
     """Run an experiment as told, keep and compare what it found, print it; 1 if ``--gate`` is not passed."""
+    from brokersim.lab.order import OrderError, carry_out, gate
+
     context = click.get_current_context()
     if given["launcher"] != "local":
         launch(session, context, given)
@@ -130,7 +139,7 @@ def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, 
         outcome = carry_out(_order(experiment, given, context), say)
     except OrderError as error:
         raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
-    except FAILURES as error:
+    except failures() as error:
         raise CommandError(str(error), code=FAILED) from None
     finally:
         say("")
@@ -149,6 +158,8 @@ def passed(session: Session, why_not: str) -> int | None:
 
 
 def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click.Context) -> Order:
+    from brokersim.lab.order import order
+
     common = ("jobs", "seed", "size", "clock")
     fields = {name: given[name] for name in common if given.get(name) is not None}
     for option in experiment.options:
@@ -166,6 +177,8 @@ def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click
 
 def places_of(given: Mapping[str, Any]) -> Places:
     """Where the result goes, as told."""
+    from brokersim.lab.order import Places
+
     return Places(
         database=given["db"], folder=given["out"], pictures=given["plot"], baseline=given["baseline"]
     )
@@ -204,6 +217,8 @@ def _written(value: Any) -> str:
 
 def launch(session: Session, context: click.Context, given: Mapping[str, Any]) -> None:
     """Print, or with ``--submit`` hand over, the command that has an engine run this one."""
+    from brokersim.lab.sweep.launchers import LaunchError, one_job, submit
+
     if given["db"] is None and given["out"] is None:
         raise usage_error(
             f"--launcher {given['launcher']} needs --db RUN.db or --out DIR: its output is not here"

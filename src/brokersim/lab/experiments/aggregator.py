@@ -220,7 +220,6 @@ def _curves(found: Result) -> Iterable[Chart]:
 
 EXPERIMENT = Experiment(
     name="aggregator",
-    about="A flood: offered, received, dropped; traps, and what the lint finds.",
     examples=(
         ("brokersim bench aggregator", "10,000 lines into each dialect, bounded and not"),
         ("brokersim bench aggregator --full", "the journal's 100,000"),

@@ -156,7 +156,6 @@ def _charts(found: Result) -> Iterable[Chart]:
 
 EXPERIMENT = Experiment(
     name="decay",
-    about="Does it slow down as jobs pile up? Models: none, linear, store.",
     examples=(("brokersim bench decay", "200 serial jobs in ten blocks under each model"),),
     covers=("J8",),
     plan=Plan,

@@ -142,7 +142,7 @@ def _runs(found: Result) -> Iterable[Row]:
 class Experiment(Generic[P]):
     """One experiment, whole.
 
-    ``about`` is a sentence of help, ``examples`` are commands with their meaning, ``covers`` ids of the journal's
+    ``examples`` are commands with their meaning, ``covers`` ids of the journal's
     checklist and laws. ``plan`` is the frozen class that its options fill, ``journal`` the fields of the preset of that
     name. ``run`` gets a plan, whom to tell how far it is, and over how many processes it may spread.
 
@@ -152,7 +152,6 @@ class Experiment(Generic[P]):
     """
 
     name: str
-    about: str
     examples: tuple[tuple[str, str], ...]
     covers: tuple[str, ...]
     plan: type[P]

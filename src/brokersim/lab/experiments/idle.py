@@ -440,7 +440,6 @@ def _modules(found: Result) -> Iterator[Chart]:
 
 EXPERIMENT = Experiment(
     name="idle",
-    about="An instance at rest: what moves, under each hook.",
     examples=(
         ("brokersim bench idle", "a minute under each hook, without and with a job that prints"),
         ("brokersim bench idle --background-job 0 --seconds 20s", "nothing but heartbeats"),

@@ -354,7 +354,6 @@ def _timings(curves: Mapping[str, Mapping[str, Points]], names: Sequence[str]) -
 
 EXPERIMENT = Experiment(
     name="latency",
-    about="Content loads and stores: percentiles of all samples and of windows.",
     examples=(("brokersim bench latency", "500 jobs, timed per entry and in one slot"),),
     covers=("J12",),
     plan=Plan,

@@ -177,7 +177,6 @@ def _over_time(found: Result) -> Iterable[Chart]:
 
 EXPERIMENT = Experiment(
     name="modules",
-    about="Each module's counters per job and its metrics over time.",
     examples=(("brokersim bench modules", "each module's messages per job"),),
     covers=("J4", "J7", "L1", "L3"),
     plan=Plan,

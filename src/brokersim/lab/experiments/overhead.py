@@ -305,7 +305,6 @@ def _metrics(found: Result) -> Iterable[Chart]:
 
 EXPERIMENT = Experiment(
     name="overhead",
-    about="What a hook costs in wall time, beside the journal's.",
     examples=(
         ("brokersim bench overhead", "each hook, masks off and on, modelled costs"),
         ("brokersim bench overhead --clock real --reps 5", "measured, in shuffled order, with intervals"),

@@ -366,7 +366,6 @@ def _net_zero(found: Result) -> Iterable[Chart]:
 
 EXPERIMENT = Experiment(
     name="period",
-    about="Client aggregation off and on: why RUN goes below 0, and what cures it.",
     examples=(
         ("brokersim bench period", "client period 0 and 1s, the journal's client and both cures"),
         ("brokersim bench period --fix none --periods 0,0.1s,1s", "the journal's client alone"),

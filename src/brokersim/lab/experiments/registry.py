@@ -1,20 +1,30 @@
 """Knows which experiments there are, in the order of the book; not what is in them.
 
-A door that wants one of them asks for it by name: importing all takes half a second.
+A door that wants one of them asks for it by name, and has the list of all without any: importing them takes a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 from brokersim.lab.experiments.experiment import Experiment
 
-#: In the order of the book; each has a file here that ends with its value.
-NAMES = (
-    "watchers", "overhead", "modules", "decay", "idle", "latency", "states", "resolution", "period", "aggregator",
-)  # fmt: skip
+#: In the order of the book, with a sentence of help each; each has a file here that ends with its value.
+ABOUT: Mapping[str, str] = {
+    "watchers": "Run the same jobs under each hook: wall time, packets, overhead.",
+    "overhead": "What a hook costs in wall time, beside the journal's.",
+    "modules": "Each module's counters per job and its metrics over time.",
+    "decay": "Does it slow down as jobs pile up? Models: none, linear, store.",
+    "idle": "An instance at rest: what moves, under each hook.",
+    "latency": "Content loads and stores: percentiles of all samples and of windows.",
+    "states": "Job-state curves against the truth; NEW sinking, and cured.",
+    "resolution": "Plugin timer x aggregator flush x retention: errors of the curves.",
+    "period": "Client aggregation off and on: why RUN goes below 0, and what cures it.",
+    "aggregator": "A flood: offered, received, dropped; traps, and what the lint finds.",
+}
+NAMES = tuple(ABOUT)
 
 
 def experiment(name: str) -> Experiment[Any]:

@@ -477,7 +477,6 @@ def _errors(found: Result) -> Chart:
 
 EXPERIMENT = Experiment(
     name="resolution",
-    about="Plugin timer x aggregator flush x retention: errors of the curves.",
     examples=(
         ("brokersim bench resolution", "1,000 jobs on 8 brokers: which stage limits the curve"),
         ("brokersim bench resolution --retentions 60s,1s --flushes 10s,1s", "other stages"),

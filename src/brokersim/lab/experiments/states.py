@@ -321,7 +321,6 @@ def _new(found: Result) -> Iterable[Chart]:
 
 EXPERIMENT = Experiment(
     name="states",
-    about="Job-state curves against the truth; NEW sinking, and cured.",
     examples=(
         ("brokersim bench states", "500 jobs, the plugin as it was and cured"),
         ("brokersim bench states --full --out states", "the journal's 10,000; a page of plots"),

@@ -473,7 +473,6 @@ def _hook(text: str) -> str:
 
 EXPERIMENT = Experiment(
     name="watchers",
-    about="Run the same jobs under each hook: wall time, packets, overhead.",
     examples=(
         ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
         ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log (docs/workloads.md)"),

@@ -44,14 +44,26 @@ PROFILES = {
         Profile(
             name=DEFAULT,
             origin="a native run of 20 jobs of flux-core 0.28 with the journal's patch, two cores (docs/reactor.md)",
-            times={"iteration_s": 5e-6, "message_s": 50e-6, "packet_s": 10e-6, "slice_s": 1.5e-3},
+            times={
+                "iteration_s": 5e-6,
+                "message_s": 50e-6,
+                "packet_s": 10e-6,
+                "slice_s": 1.5e-3,
+                "wake_s": 30e-6,
+            },
         ),
         Profile(
             name="flux-0.88-c",
             origin="flux-core 0.88.0, C modules (threads of the broker), 2 vCPU, kernel 6.18: an idle turn .61 µs, "
             "a piped message through the broker 23 to 26 µs, a packet of eight gauges 3.1 to 4.2 µs, a spinner's "
             "slice 1.4 to 3 ms",
-            times={"iteration_s": 0.61e-6, "message_s": 25e-6, "packet_s": 3.3e-6, "slice_s": 1.5e-3},
+            times={
+                "iteration_s": 0.61e-6,
+                "message_s": 25e-6,
+                "packet_s": 3.3e-6,
+                "slice_s": 1.5e-3,
+                "wake_s": 30e-6,
+            },
         ),
         Profile(
             name="flux-0.88-python",
