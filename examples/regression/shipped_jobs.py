@@ -13,7 +13,7 @@ from brokersim.testing import Broker
 from .asking import ask, commit, follow, leave, put
 
 #: Flag of a submission: somebody will ask how it ended (flux-core's FLUX_JOB_WAITABLE).
-WAITABLE = 8
+WAITABLE = 4
 
 
 def envelope(*command: str, slots: int = 1, **system: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .states import URGENCY_DEFAULT, State, next_state
 
 #: Submit flags (RFC 16): the job may be waited for by ``job-manager.wait`` without naming it.
 FLAG_DEBUG = 2
-FLAG_WAITABLE = 8
+FLAG_WAITABLE = 4
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brokersim.brokermod import RequestError, errnums, jobid
+from brokersim.fluxapi.constants import FLUX_JOB_WAITABLE as FLAG_WAITABLE
 from tests.modules.job_harness import attributes, in_instance, jobspec, names_of, outcome, submit
 from tests.modules.test_job_life import LIFE
 
@@ -18,7 +19,9 @@ async def refused(client, topic, payload):
 
 def test_wait_for_any_tells_of_each_waitable_job_once():
     async def test(_instance, client):
-        jobs = [await submit(client, jobspec(duration=3 - number), flags=8) for number in range(3)]
+        jobs = [
+            await submit(client, jobspec(duration=3 - number), flags=FLAG_WAITABLE) for number in range(3)
+        ]
         await submit(client, jobspec(duration=0.5))
         told = [(await outcome(client, -1))["id"] for _ in range(3)]
         return jobs[::-1] == told, await refused(client, "job-manager.wait", {"id": -1})
@@ -29,7 +32,9 @@ def test_wait_for_any_tells_of_each_waitable_job_once():
 def test_a_waitable_job_that_failed_is_kept_until_somebody_claims_it():
     async def test(instance, client):
         job = await submit(
-            client, jobspec(duration=0, exec={"test": {"run_duration": "1ms", "wait_status": 256}}), flags=8
+            client,
+            jobspec(duration=0, exec={"test": {"run_duration": "1ms", "wait_status": 256}}),
+            flags=FLAG_WAITABLE,
         )
         await instance.sleep(1)
         [row] = (await client.call("job-manager.list", {"max_entries": 0}))["jobs"]
@@ -45,7 +50,7 @@ def test_a_waitable_job_that_failed_is_kept_until_somebody_claims_it():
 
 def test_a_job_is_claimed_by_one_waiter_and_only_if_it_is_waitable():
     async def test(instance, client):
-        job = await submit(client, jobspec(duration=5), flags=8)
+        job = await submit(client, jobspec(duration=5), flags=FLAG_WAITABLE)
         other = await submit(client, jobspec(duration=5))
         answers = []
         client.request(
