@@ -10,8 +10,8 @@ from .job import Job
 from .messages import Follow
 from .registry import JobTable
 
-#: Job id that ends the backlog: all events of the past have been sent (flux-core's FLUX_JOBID_ANY).
-SENTINEL = (1 << 64) - 1
+#: Job id that ends the backlog: all events of the past have been sent. FLUX_JOBID_ANY, as a signed number.
+SENTINEL = -1
 
 
 class Journal:
