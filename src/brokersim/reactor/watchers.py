@@ -369,6 +369,8 @@ class ModuleLoop(Loop):
         self.spin_queued = True
         self._judge()
         self.reactor.fifo.append(self._spin)
+        if not self.reactor.is_inside:
+            self.reactor.host.wake()  # a program's task has started a watcher
 
 
 def _one_call(watchers: tuple[Watcher, ...]) -> Callable[[], object] | None:
