@@ -144,7 +144,9 @@ def test_attributes(live: Run) -> None:
     assert live("setattr", "test.mine", "3").code == 0
     assert live("getattr", "test.mine").out == "3\n"
     assert {"rank", "size", "tbon.topo"} <= set(live("lsattr", "--json").json["names"])
-    assert live("setattr", "rank", "3").err.startswith("error: attribute 'rank' may not be updated (EINVAL)")
+    assert live("setattr", "rank", "3").err.startswith(
+        "error: attr.set: attribute 'rank' may not be updated (EINVAL)"
+    )
     assert live("getattr", "sise").err.splitlines()[1] == "  hint: a similar one is set: size"
 
 

@@ -196,7 +196,8 @@ def test_the_journal_as_a_process_writes_to_the_kvs_and_blocks_for_it() -> None:
         client.publish("journal.note", {"text": "hello"})
         while "hello" not in lines:
             lines = (await client.call("journal.read"))["lines"]
-        assert await client.call("kvs.lookup", {"key": f"journal.line{lines.index('hello') + 1}", "flags": 0})
+        key = f"journal.line{lines.index('hello') + 1}"
+        assert await client.call("kvs.lookup", {"key": key, "namespace": "primary", "flags": 0})
 
     run_real(body, "content-cache", "content-sqlite", "kvs")
 

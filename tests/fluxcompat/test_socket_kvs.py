@@ -98,7 +98,7 @@ def test_commits_append_unlink_make_directories_and_are_refused(
         put("gone", None),
     )
     assert lookup(client, namespace, "dir", READDIR)["data"] == {}
-    for op, errnum in ((put(".", "x"), 22), (put("dir", "x", APPEND), 21), (put("k", {"ver": 1}), 71)):
+    for op, errnum in ((put(".", "x"), 22), (put("dir", "x", APPEND), 21), (put("k", {"ver": 1}), 22)):
         assert client.errnum("kvs.commit", {"namespace": namespace, "flags": 0, "ops": [op]}) == errnum
     assert client.errnum("kvs.commit", {"namespace": "nosuch", "flags": 0, "ops": [put("a", "1")]}) == 95
     before = client.rpc("kvs.getroot", {"namespace": namespace})
