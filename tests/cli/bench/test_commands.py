@@ -26,7 +26,7 @@ SMALL = {
     "aggregator": ("--lines", "300", "--dialects", "brubeck"),
 }
 #: Sockets have no virtual time.
-CLOCKS = {"aggregator": "real"}
+CLOCKS = {"aggregator": "real clock"}
 
 
 @pytest.mark.parametrize("experiment", SMALL)
@@ -41,7 +41,7 @@ def test_an_experiment_says_what_was_found_then_a_table_one_line_of_checks_and_w
     assert len(table.splitlines()) > 1
     assert re.match(r"\d+ of \d+ checks agree", checks)
     assert "not Flux: compare order and ratios" in done.err
-    assert f"{CLOCKS.get(experiment, 'virtual')} clock, seed 0" in done.err
+    assert f"{CLOCKS.get(experiment, 'virtual clock (costs journal-2021)')}, seed 0" in done.err
 
 
 @pytest.mark.parametrize("experiment", SMALL)
