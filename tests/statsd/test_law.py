@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokersim.statsd.law import US, Age, Chain, mean_over
+from brokersim.statsd.law import US, Age, Chain
 
 #: The table of the study: E|A| in s by flush, retention and (emission, client).
 MEASURED = [
@@ -159,10 +159,3 @@ def test_a_state_is_shown_in_as_many_of_its_visits_as_it_lasts_of_the_slowest_st
 def test_a_chain_that_cannot_be_says_why(periods: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Chain(**periods)
-
-
-def test_an_expectation_of_a_function_that_is_known_in_points_is_straight_between_them() -> None:
-    age = Chain(flush=1, retention=1).age
-    times = [-1.0, 0.0, 1.0]
-    assert mean_over(age, times, [1.0, 0.0, 1.0]) == pytest.approx(age.off, rel=0.01)
-    assert mean_over(age, [0.0, 0.5], [3.0, 3.0]) == pytest.approx(3.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.statsd_server.flush_clock import STEP_S, FlushGrid, TimeAxis
+from brokersim.statsd_server.flush_clock import STEP_S, FlushGrid, TimeAxis, lead_of
 
 INTERVALS = st.sampled_from([0.01, 0.1, 0.25, 1 / 3, 1.0, 7.0, 60.0])
 
@@ -55,3 +56,22 @@ def test_a_wall_clock_is_followed_only_when_it_steps():
 
 def test_without_a_wall_clock_the_steady_one_is_the_time():
     assert TimeAxis(lambda: 7.0, None).now() == 7.0
+
+
+@given(INTERVALS, st.floats(0, 2e9), st.lists(st.floats(0, 1000), max_size=10))
+def test_an_aligned_server_flushes_a_moment_before_each_multiple_and_leaves_none_out(interval, start, delays):
+    """So the flush lies in the slot that ends there, whatever slots of whole intervals a store has."""
+    plain, aligned = FlushGrid(interval), FlushGrid(interval, lead_of(interval))
+    lead = lead_of(interval)
+    assert 0 < lead <= 0.05
+    assert plain.start(start + lead) - aligned.start(start) == pytest.approx(lead, abs=3e-6)
+    now = start
+    for delay in delays:
+        now = max(now, aligned.instant) + delay
+        assert plain.advance(now + lead) - aligned.advance(now) == pytest.approx(lead, abs=3e-6)
+    assert plain.skipped == aligned.skipped
+
+
+def test_an_aligned_flush_is_the_last_of_its_slot():
+    grid = FlushGrid(1.0, lead_of(1.0))
+    assert [grid.start(8.97), grid.advance(9.95), grid.advance(10.96)] == [9.95, 10.95, 11.95]

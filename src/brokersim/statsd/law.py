@@ -10,7 +10,6 @@ if the phases of the four are independent. Derivation, check and limits: docs/in
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -185,10 +184,11 @@ class Chain:
     @cached_property
     def worst(self) -> Age:
         """At the phases that are off by most. E|A| is convex in each of them, so they are at an end of their range."""
-        return max(self._corners, key=lambda age: age.off)
+        return max(self.corners, key=lambda age: age.off)
 
     @property
-    def _corners(self) -> list[Age]:
+    def corners(self) -> list[Age]:
+        """The ages at the ends of the phases of what is locked."""
         most = {"emission": self.emission, "client": self.client, "flush": min(self.flush, self.retention)}
         ends = product(*((0.0, most[name]) for name in self.locked))
         return [self.at_phase(one) for one in ends]
@@ -202,16 +202,3 @@ class Chain:
         if flush > retention:
             return Age(-retention, (emission, client, flush))
         return Age(-retention, (emission, client, retention))
-
-
-def mean_over(age: Age, times: Sequence[float], values: Sequence[float]) -> float:
-    """E of a function of the age (s) that is known at ``times``, ascending, and straight between them."""
-
-    def at(us: int) -> float:
-        t = us / US
-        right = min(max(1, bisect_left(times, t)), len(times) - 1)
-        left = right - 1
-        share = (t - times[left]) / (times[right] - times[left])
-        return values[left] + min(1.0, max(0.0, share)) * (values[right] - values[left])
-
-    return age.expected(at, 120)

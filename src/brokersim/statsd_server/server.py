@@ -21,7 +21,7 @@ from brokersim.statsd.flushed import BadLine, Flush
 from brokersim.statsd.held import Held
 from brokersim.statsd.plain import Packet
 from brokersim.statsd.slots import Slots
-from brokersim.statsd_server.flush_clock import FlushGrid, TimeAxis
+from brokersim.statsd_server.flush_clock import FlushGrid, TimeAxis, lead_of
 from brokersim.statsd_server.flush_gauge import FlushGauge
 from brokersim.statsd_server.health import (
     FlushStatistics,
@@ -91,7 +91,7 @@ class StatsdServer(Running):
         self._wall = wall
         self._log = log or (lambda line: None)
         self._axis: TimeAxis | None = None
-        self._grid = FlushGrid(settings.flush_s)
+        self._grid = FlushGrid(settings.flush_s, lead_of(settings.flush_s) if settings.is_aligned else 0.0)
         self._streams = LineStreams(
             self._feed_lines,
             self.now,

@@ -121,7 +121,8 @@ class ServeSettings:
 
     ``aggregator`` holds what concerns values and names; its interval gives way to ``flush_s``. ``gather_s`` is how
     long packets may gather in the kernel once the socket was found empty (0: none, for simulated clocks); every
-    flush reads what waits, so this delays no value.
+    flush reads what waits, so this delays no value. ``is_aligned``: flushes come right before the multiples of
+    ``flush_s``, so that what a slot keeps is the newest it can be.
     ``retention`` (``0.1s:1h,10s:7d``) is how finely and how long the run database keeps values, and how often Graphite
     gets them. ``tcp_stall_s`` is how long a TCP client may leave a line unfinished. ``grace_s`` is how long the end
     waits for outputs to deliver. ``goes_on``: a run database that a server left is continued, and its gauges and totals
@@ -133,6 +134,7 @@ class ServeSettings:
     )
     dialect: str = attrs.field(default="strict", validator=_check_dialect)
     flush_s: float = attrs.field(default=1.0, validator=_check_flush)
+    is_aligned: bool = False
     aggregator: AggregatorConfig = attrs.field(factory=AggregatorConfig)
     outputs: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     retention: str | None = attrs.field(default=None, validator=_check_retention)

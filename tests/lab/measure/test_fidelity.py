@@ -126,6 +126,21 @@ def test_a_curve_that_is_only_late_is_right_when_moved_by_its_lag(shift: int, ch
     assert found[0] == shift or moved.mean == 0 or distance(truth, late, HORIZON, found[0]).mean == 0  # type: ignore[union-attr]
 
 
+def test_one_late_point_of_a_ramp_is_early_by_half_of_it_and_not_right_where_it_shows_nothing():
+    """Drawn from 0 s on: 10. The ramp is there after 10 s; in the middle, 5 s early, it is wrong by 1.25 on average."""
+    ramp = steps_of([(at * US // 10, at / 10) for at in range(1, 101)])
+    found = lag(ramp, [(0, 10.0)], 20 * US, Reach(back=20 * US, ahead=20 * US))
+    assert found is not None
+    assert found[0] / US == pytest.approx(-5, abs=0.1)
+    assert found[1] == pytest.approx(1.25, rel=0.01)
+
+
+def test_an_exact_curve_that_is_2_s_late_is_2_s_late_and_right():
+    ramp = steps_of([(at * 333_333, float(at * at % 17)) for at in range(1, 40)])
+    late = [(t + 2 * US, value) for t, value in zip(ramp.times, ramp.values, strict=True)]
+    assert lag(ramp, late, 20 * US, Reach(back=11 * US, ahead=10 * US)) == (2 * US, 0)
+
+
 def test_a_curve_without_points_has_no_lag():
     assert lag(steps_of([]), [], HORIZON, REACH) is None
 

@@ -24,6 +24,7 @@ from brokersim.lab.experiments.period import period
 from brokersim.lab.experiments.states import Plan as StatesPlan
 from brokersim.lab.experiments.states import states
 from brokersim.lab.result import Result
+from brokersim.lab.show.charts import charts
 from brokersim.lab.show.plots import PlotError, draw, to_svg, write_plots
 
 pytest.importorskip("matplotlib")
@@ -105,9 +106,10 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
     rows = [
         {
             "id": at,
-            "overhead": 0.01 * at,
             "packets_per_s": 10.0**at,
-            "error": 0.5 / (at + 1),
+            "off_s": 0.5 / (at + 1),
+            "residual_s": 0.1,
+            "worst_s": 0.9,
             "emission": "prepare",
             "flush": float(at),
             "retention": 1.0,
@@ -118,17 +120,28 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
         meta={"experiment": "intervals", "brokersim": "1", "clock": "virtual"},
         parts={
             "rows": rows,
-            "front": {"overhead": [0, 1, 2], "packets_per_s": [0, 2]},
-            "advice": {"row": 2, "journal": 0, "sentence": "use it"},
+            "front": {"packets_per_s": [0, 2]},
+            "advice": {"row": 2, "journal": 0, "cheap_store": 1, "ties": [1, 2], "sentence": "use it"},
+            "facts": {"stays": {"cleanup": 0.2, "new": 0.0}},
+            "curves": {
+                "truth": {"run": [[0, 0], [1, 5]], "inactive": [[0, 0], [2, 9]]},
+                "stored": {"2": {"run": [[0, 4]], "inactive": [[1, 8]]}},
+            },
         },
     )
-    (name, figure), (errors, heat) = draw(found)
-    assert (name, errors) == ("intervals-fronts", "intervals-errors")
-    assert {"25", "50", "16.7"} <= set(texts(heat))
-    labels = {one.get_label(): one.get_offsets().tolist() for one in figure.axes[1].collections}
-    assert labels["advised"] == [[100.0, pytest.approx(100 * 0.5 / 3)]]
-    assert labels["the journal's"] == [[1.0, 50.0]]
-    assert [line.get_xdata().tolist() for line in figure.axes[1].lines] == [[1, 100]]
+    (name, figure), (curves, _), (errors, heat) = draw(found)
+    assert (name, curves, errors) == ("intervals-costs", "intervals-curves", "intervals-errors")
+    assert {"0.25", "0.5", "0.167"} <= set(texts(heat))
+    (axes,) = figure.axes
+    labels = {one.get_label(): one.get_offsets().tolist() for one in axes.collections}
+    assert labels["sends least"] == [[100.0, pytest.approx(0.5 / 3)]]
+    assert labels["the journal's"] == [[1.0, 0.5]]
+    assert {"2 tie", "CLEANUP lasts 0.2 s"} <= set(texts(figure))
+    bars = [list(line.get_ydata()) for line in axes.lines if list(line.get_xdata()) == [100.0, 100.0]]
+    assert bars == [[0.1, 0.9]], "from what is left without the lag to the worst phase"
+    (panel, *_) = next(iter(charts(found))).panels
+    labelled = [curve.label for curve in panel.curves["2"].curves]
+    assert labelled == ["inactive as stored", "inactive, truth", "run as stored", "run, truth"]
 
 
 def test_watchers_are_drawn_with_a_bar_a_hook() -> None:

@@ -53,6 +53,7 @@ def parse_expiry(text: str) -> dict[str, int]:
               help="HOST:PORT, udp://, tcp://, unix://PATH  [127.0.0.1:8125]")  # fmt: skip
 @dialect_option
 @flush_option
+@click.option("--align", is_flag=True, help="flush right before slots end: what they keep is newest")
 @click.option("--retention", metavar="STEP:LENGTH", help="thin what --db and Graphite keep: 1s:1d,60s:30d")
 @click.option("--http", default=DEFAULT_HTTP, metavar="HOST:PORT|none", help="page, figures [127.0.0.1:8127]")
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", hidden=True)
@@ -89,7 +90,7 @@ def _settings(
     *, listen: tuple[str, ...], dialect: str, flush: float, http: str | None, management: str | None,
     forward: tuple[str, ...], db: str | None, console: bool, percentiles: tuple[float, ...],
     expiries: tuple[dict[str, int], ...], max_creates: float | None, retention: str | None,
-    no_health: bool,
+    no_health: bool, align: bool,
     allow_hosts: tuple[str, ...],
 ) -> ServeSettings:  # fmt: skip
     for url in forward:
@@ -108,6 +109,7 @@ def _settings(
             listen=addresses,
             dialect=dialect,
             flush_s=flush,
+            is_aligned=align,
             aggregator=AggregatorConfig(**values),
             outputs=cast("Any", outputs),
             retention=retention,

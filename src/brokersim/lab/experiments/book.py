@@ -20,8 +20,8 @@ from brokersim.lab.sweep.sweep import RunFile
 #: The open question is a sweep with a plan of its own; in the book it is a chapter like the others.
 QUESTION = "intervals"
 SIZES: Mapping[str, Mapping[str, int]] = {
-    "small": {"jobs": 60, "points": 90, "draws": 3},
-    "journal": {"jobs": 1_000, "points": 0, "draws": 20},
+    "small": {"jobs": 60, "points": 3},
+    "journal": {"jobs": 1_000, "points": 12},
 }
 CHAPTERS = (*NAMES, QUESTION)
 

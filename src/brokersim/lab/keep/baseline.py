@@ -22,7 +22,7 @@ KEYS = (
 #: Figures of rows: True if more of it is worse.
 FIGURES = {
     "wall_s": True, "jobs_per_s": False, "cpu_s": True, "messages": True, "packets": True,
-    "packets_per_message": True, "error": True,
+    "packets_per_message": True, "error": True, "off_s": True, "packets_per_s": True,
 }  # fmt: skip
 #: By how much a figure or ratio may grow: exact in virtual time but for a changed float; real runs scatter.
 TOLERANCE = {"virtual": 0.01, "real": 0.25}

@@ -6,7 +6,7 @@ Source: the journal's open question. x is the truth, y what the store would draw
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +14,7 @@ import attrs
 
 from brokersim.lab.measure.series import Points, Steps, distance
 
-#: Shifts tried for the lag: a coarse row over the reach, then a fine one around its best.
+#: Shifts tried for the lag: a coarse row over the reach, then so many of the finer ones around its best at a time.
 _COARSE, _FINE = 16, 8
 
 
@@ -146,23 +146,47 @@ def missed_visits(
 def lag(truth: Steps, points: Points, horizon: int, reach: Reach) -> tuple[int, float] | None:
     """(shift in µs that minimises the mean error, that error): how late a curve is, and how wrong if moved.
 
-    Searched over the reach; ``None`` without points. A shift below 0: the curve is early.
+    Compared over [0, horizon), with 0 drawn before the first point: a curve must not be right where it shows nothing.
+    ``None`` without points. A shift below 0: the curve is early.
     """
+    if not points or points[0][0] >= horizon:
+        return None
+    whole = [(-(10**15), 0.0), *points]
 
     def error(shift: int) -> tuple[float, int, int]:
         # Of equal errors the smallest shift.
-        moved = distance(truth, points, horizon, shift)
+        moved = distance(truth, whole, horizon, shift)
         return (moved.mean if moved else math.inf), abs(shift), shift
 
-    if distance(truth, points, horizon) is None:
-        return None
     width = reach.back + reach.ahead
     tried = [error(-reach.ahead + width * i // _COARSE) for i in range(_COARSE + 1)] + [error(0)]
-    best = min(tried)
     step = max(1, width // _COARSE)
-    fine = [error(best[2] + step * i // _FINE) for i in range(-_FINE + 1, _FINE)]
-    mean, _, shift = min([best, *fine])
+    # Between two places where a step of the one meets a step of the other the error is straight: its least is at one.
+    near = _meetings(truth, points, min(tried)[2], step)
+    while near:
+        picked = near[:: max(1, len(near) // _FINE)]
+        tried += [error(shift) for shift in picked]
+        if len(picked) == len(near):
+            break
+        at = near.index(min(error(shift) for shift in picked)[2])
+        beside = len(near) // _FINE
+        near = near[max(0, at - beside + 1) : at + beside]
+    mean, _, shift = min(tried)
     return shift, mean
+
+
+def _meetings(truth: Steps, points: Points, around: int, reach: int) -> list[int]:
+    """The shifts within reach at which a change of the drawn curve meets one of the truth, ascending."""
+    found: set[int] = set()
+    before: float | None = None
+    for t, value in points:
+        if value == before:
+            continue
+        before = value
+        first = bisect_left(truth.times, t - around - reach)
+        last = bisect_right(truth.times, t - around + reach)
+        found.update(t - change for change in truth.times[first:last])
+    return sorted(found)
 
 
 def sum_error(total: Steps, points: Mapping[str, Points], horizon: int, reach: Reach) -> float:

@@ -42,7 +42,9 @@ def predicted(
     ``aggregated``: a client with a period takes what the hooks say, so their turns cost but their packets do not.
     """
     cost = CostModel(packet_s=0) if aggregated else CostModel()
-    found = watchers(Plan(jobs=jobs, hooks=("none", *emissions), clock="virtual", seed=seed, cost=cost))
+    found = watchers(
+        Plan(jobs=jobs, hooks=("none", *emissions), clock="virtual", reps=1, seed=seed, cost=cost)
+    )
     return {
         run["hook"]: Price(kind="predicted", loss=(lost := _loss(run["overhead"])), low=lost, high=lost)
         for run in found.runs

@@ -128,17 +128,31 @@ class Cells:
 
 @attrs.frozen(kw_only=True)
 class Dot:
-    """A point, and what is said when it is pointed at; ``key`` names the panel shown when it is chosen."""
+    """A point, and what is said when it is pointed at; ``key`` names the panel shown when it is chosen.
+
+    ``low`` and ``high`` are the ends of a bar through it.
+    """
 
     x: float
     y: float
     name: str
     key: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Level:
+    """A line across a panel at one y, with its name; from y to ``to`` it is a band."""
+
+    label: str
+    y: float
+    to: float | None = None
 
 
 @attrs.frozen(kw_only=True)
 class DotSet:
-    """Points of one kind; ``shape`` is circle, star or diamond, a ``line`` goes through them in order."""
+    """Points of one kind; ``shape`` is a key of the page's SHAPES, a ``line`` goes through them in order."""
 
     label: str
     dots: tuple[Dot, ...]
@@ -151,7 +165,10 @@ class DotSet:
 
 @attrs.frozen(kw_only=True)
 class Dots:
-    """Points over two figures. ``curves`` are panels by key: what is shown below when a point is chosen."""
+    """Points over two figures. ``curves`` are panels by key: what is shown below when a point is chosen.
+
+    ``levels`` are lines and bands across it.
+    """
 
     title: str
     x: str
@@ -161,6 +178,7 @@ class Dots:
     log: bool = False
     note: str = ""
     curves: Mapping[str, Panel] = attrs.field(factory=dict)
+    levels: tuple[Level, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,54 +1,142 @@
-"""Knows the charts of the open question: what an error costs, and the errors of all combinations; not the answer."""
+"""Knows the charts of the open question: what a second of error costs, and the errors of all combinations.
+
+Doesn't know the answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from brokersim.lab.result import Result, Row
-from brokersim.lab.show.chart import COLOURS, Cells, Chart, Dot, Dots, DotSet
+from brokersim.lab.show.chart import (
+    COLOURS,
+    TIME,
+    Cells,
+    Chart,
+    Curve,
+    Dot,
+    Dots,
+    DotSet,
+    Level,
+    Panel,
+    truth_curve,
+)
 from brokersim.protocol.duration import format_duration, parse_duration
 
-#: What the error is weighed against: the price, its axis, its unit in ours, whether the scale is logarithmic.
-PRICES = (("overhead", "wall time added (%)", 100.0, False), ("packets_per_s", "packets/s (log)", 1.0, True))
+#: From the shortest on: retentions have colours, flushes shapes.
+_SHAPES = ("circle", "square", "triangle")
+_RETENTIONS = (COLOURS[2], COLOURS[0], COLOURS[1], COLOURS[3], COLOURS[4])
+#: A state that stays longer or shorter is no line in the picture: what is seen of it, or is not, is clear.
+_SHORTEST, _LONGEST = 0.05, 20.0
+#: Curves shown when a point is chosen.
+_STATES = (("inactive", COLOURS[0]), ("run", COLOURS[1]))
 
 
 def charts(found: Result) -> Iterable[Chart]:
-    """The front first: it is the answer."""
-    if found.runs and found.parts.get("front"):
-        yield _fronts(found)
+    """What an error costs first: it is the answer."""
+    if found.runs and found.parts.get("front") and "off_s" in found.runs[0]:
+        yield _costs(found)
+        yield from _compared(found)
         yield _errors(found)
 
 
-def _fronts(found: Result) -> Chart:
-    panels = tuple(_front(found, *price) for price in PRICES)
-    title = "What an error costs: every combination of intervals"
-    return Chart(name="intervals-fronts", title=title, panels=panels, columns=2, height=3.6)
-
-
-def _front(found: Result, price: str, label: str, scale: float, is_log: bool) -> Dots:
+def _costs(found: Result) -> Chart:
     rows = {row["id"]: row for row in found.runs}
-    front = list(found.parts["front"].get(price) or ())
-
-    def dots(ids: Iterable[int]) -> tuple[Dot, ...]:
-        return tuple(
-            Dot(x=scale * rows[at][price], y=100 * rows[at]["error"], name=settings(rows[at])) for at in ids
-        )
-
-    sets = [
-        DotSet(label="dominated", dots=dots(at for at in rows if at not in front), colour="#b0b0b0"),
-        DotSet(label="front", dots=dots(front), colour=COLOURS[0], line=True),
-    ]
     advice: Mapping[str, Any] = found.parts.get("advice") or {}
+    sets = [*_kinds(found.runs)]
     for key, name, shape, colour in (
-        ("row", "advised", "star", COLOURS[1]),
+        ("row", "sends least", "star", "#000000"),
+        ("cheap_store", "stores least", "star", COLOURS[3]),
         ("journal", "the journal's", "diamond", "#000000"),
     ):
         if advice.get(key) in rows:
-            sets.append(
-                DotSet(label=name, dots=dots([advice[key]]), colour=colour, shape=shape, is_named=True)
+            dot = _dot(rows[advice[key]], name)
+            sets.append(DotSet(label=name, dots=(dot,), colour=colour, shape=shape, is_named=True))
+    ties = [rows[at]["off_s"] for at in advice.get("ties") or () if at in rows]
+    levels = [Level(label=f"{len(ties)} tie", y=min(ties), to=max(ties))] if ties else []
+    levels += _stays(found.parts.get("facts") or {})
+    panel = Dots(
+        title="retention / flush",
+        x="packets/s (log)",
+        y="seconds off (log); bars: once moved, to the worst phase",
+        sets=tuple(sets),
+        log_x=True,
+        log=True,
+        curves=_panels(found),
+        levels=tuple(levels),
+    )
+    title = (
+        "How far curves are off, and what that costs; bars: mean age after its known lag, and the worst phase"
+    )
+    return Chart(name="intervals-costs", title=title, panels=(panel,), height=4.6)
+
+
+def _kinds(rows: Sequence[Row]) -> Iterable[DotSet]:
+    retentions, flushes = (sorted({row[name] for row in rows}) for name in ("retention", "flush"))
+    for at, retention in enumerate(retentions):
+        for of, flush in enumerate(flushes):
+            dots = tuple(_dot(row) for row in rows if (row["retention"], row["flush"]) == (retention, flush))
+            if dots:
+                yield DotSet(
+                    label=f"{format_duration(retention)} / {format_duration(flush)}", dots=dots,
+                    colour=_RETENTIONS[at % len(_RETENTIONS)], shape=_SHAPES[of % len(_SHAPES)],
+                )  # fmt: skip
+
+
+def _dot(row: Row, name: str = "") -> Dot:
+    low, high = sorted((row["residual_s"], row["worst_s"])) if name else (None, None)
+    return Dot(
+        x=row["packets_per_s"],
+        y=row["off_s"],
+        name=name or settings(row),
+        key=str(row["id"]),
+        low=low,
+        high=high,
+    )
+
+
+def _stays(facts: Mapping[str, Any]) -> Iterable[Level]:
+    """What lies above such a line hides the state."""
+    for state, seconds in (facts.get("stays") or {}).items():
+        if _SHORTEST < seconds < _LONGEST:
+            yield Level(label=f"{state.upper()} lasts {seconds:.2g} s", y=seconds)
+
+
+def _compared(found: Result) -> Iterable[Chart]:
+    """The advised curve above the journal's."""
+    advice, panels = found.parts.get("advice") or {}, _panels(found)
+    named = (("row", "sends least"), ("journal", "the journal's"))
+    shown = tuple(
+        attrs.evolve(panels[str(advice[key])], title=name)
+        for key, name in named
+        if str(advice.get(key)) in panels
+    )
+    if shown:
+        yield Chart(
+            name="intervals-curves", title="As the store has it, beside the truth", panels=shown, columns=2
+        )
+
+
+def _panels(found: Result) -> dict[str, Panel]:
+    """The curve of each combination as its store would have it, beside the truth."""
+    curves = found.parts.get("curves") or {}
+    true = curves.get("truth") or {}
+    told = {str(row["id"]): settings(row) for row in found.runs}
+    panels = {}
+    for key, stored in (curves.get("stored") or {}).items():
+        drawn = [
+            one
+            for state, colour in _STATES
+            for one in (
+                Curve(label=f"{state} as stored", points=stored[state], colour=colour),
+                attrs.evolve(truth_curve(true[state]), label=f"{state}, truth"),
             )
-    return Dots(title="", x=label, y="mean error (%)", sets=tuple(sets), log_x=is_log)
+        ]
+        panels[key] = Panel(title="", x=TIME, y="jobs", curves=tuple(drawn), note=told.get(key, ""))
+    return panels
 
 
 def settings(row: Row) -> str:
@@ -61,12 +149,12 @@ def settings(row: Row) -> str:
 
 
 def _errors(found: Result) -> Chart:
-    """Of each emission × flush the least mean error of any client, a panel a retention."""
+    """Of each emission and flush the least error of any client, a panel a retention."""
     least: dict[float, dict[tuple[str, float], float]] = {}
     for row in found.runs:
         cells = least.setdefault(row["retention"], {})
         key = (row["emission"], row["flush"])
-        cells[key] = min(100 * row["error"], cells.get(key, float("inf")))
+        cells[key] = min(row["off_s"], cells.get(key, float("inf")))
     emissions = sorted({name for cells in least.values() for name, _ in cells}, key=_by_period)
     flushes = sorted({flush for cells in least.values() for _, flush in cells}, reverse=True)
     most = max(error for cells in least.values() for error in cells.values())
@@ -78,7 +166,7 @@ def _errors(found: Result) -> Chart:
         )
         for retention in sorted(least, reverse=True)
     )  # fmt: skip
-    title = "Mean error (%) by emission, flush and retention"
+    title = "Seconds off by emission, flush and retention, with the best client"
     height = 0.42 * len(emissions) + 1.0
     return Chart(name="intervals-errors", title=title, panels=panels, columns=len(panels), height=height)
 

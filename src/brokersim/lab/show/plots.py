@@ -15,7 +15,7 @@ from brokersim.lab.experiments.registry import NAMES
 from brokersim.lab.keep.compare import overlaid
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.result import Result
-from brokersim.lab.show.chart import AnyPanel, Bars, BarSet, Boxes, Cells, Chart, Dots, DotSet, Panel
+from brokersim.lab.show.chart import AnyPanel, Bars, BarSet, Boxes, Cells, Chart, Dots, DotSet, Level, Panel
 from brokersim.lab.show.charts import OTHERS, charts
 
 if TYPE_CHECKING:
@@ -253,10 +253,14 @@ def _cells(axes: Axes, panel: Cells) -> None:
             )
 
 
-_SHAPES = {"circle": "o", "star": "*", "diamond": "D"}
+_SHAPES = {"circle": "o", "square": "s", "triangle": "^", "star": "*", "diamond": "D"}
+#: Of what may be many, small.
+_SMALL = ("circle", "square", "triangle")
 
 
 def _dots(axes: Axes, panel: Dots) -> None:
+    for level in panel.levels:
+        _level(axes, level)
     for one in panel.sets:
         _dot_set(axes, one)
     if panel.log_x:
@@ -267,15 +271,29 @@ def _dots(axes: Axes, panel: Dots) -> None:
         axes.set_ylim(bottom=0)
 
 
+def _level(axes: Axes, level: Level) -> None:
+    if level.to is None:
+        axes.axhline(level.y, color="#555555", linewidth=0.8, linestyle=(0, (2, 3)))
+    else:
+        axes.axhspan(level.y, level.to, color="#888888", alpha=0.25, linewidth=0)
+    axes.annotate(
+        level.label, (1.0, level.to or level.y), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+        fontsize=7, color="#555555",
+    )  # fmt: skip
+
+
 def _dot_set(axes: Axes, one: DotSet) -> None:
+    for dot in one.dots:
+        if dot.low is not None and dot.high is not None:
+            axes.plot([dot.x, dot.x], [dot.low, dot.high], color="#333333", linewidth=1.1, zorder=4)
     x, y = [dot.x for dot in one.dots], [dot.y for dot in one.dots]
     if one.line:
         axes.plot(x, y, color=one.colour, linewidth=1.3)
     is_hollow = one.shape == "diamond"  # it may lie on another
     axes.scatter(
-        x, y, s=16 if one.shape == "circle" else 110, marker=_SHAPES[one.shape], linewidths=1.6,
+        x, y, s=16 if one.shape in _SMALL else 110, marker=_SHAPES[one.shape], linewidths=1.6,
         facecolors="none" if is_hollow else one.colour, edgecolors=one.colour, label=one.label,
-        zorder=2 if one.shape == "circle" else 5,
+        zorder=2 if one.shape in _SMALL else 5,
     )  # fmt: skip
     for dot in one.dots if one.is_named else ():
         axes.annotate(dot.name, (dot.x, dot.y), xytext=(8, 6), textcoords="offset points", fontsize=7)

@@ -1,4 +1,4 @@
-"""Knows which row to recommend, how sure that is, and how to say it. Not how the rows came about."""
+"""Knows which rows to recommend, and how to say it in a few sentences. Not how the rows came about."""
 
 from __future__ import annotations
 
@@ -7,45 +7,17 @@ from typing import Any
 
 import attrs
 
-from brokersim.lab.measure.price import Price, bootstrap
-from brokersim.lab.sweep.front import KEYS, PRICES, Row, behind, front, is_same
-from brokersim.protocol.duration import format_duration
+from brokersim.lab.sweep.front import Row, is_same
+from brokersim.protocol.duration import format_duration, parse_duration
 
-#: Rows whose error is at most so much larger than the least count as equal: then the fewest packets win.
+#: Rows whose error is at most so much larger than the least tie: then the price decides.
 NEAR = 0.05
+#: Prices that differ by less are one price: what is sent depends on the jobs' seed by as much.
+ALIKE = 0.05
 #: Styles by what a lost packet does to them, for rows that are equal in all else: snapshots and totals heal.
 STURDIEST = ("absolute", "totals", "increments-nonzero", "increments")
-#: A confirmed choice is on each front or at most so much behind it.
-CONFIRMED_WITHIN = 0.10
-
-
-#: An emission, and whether a client with a period stands behind it.
-Prices = Mapping[tuple[str, bool], Price]
-
-
-def priced(rows: Sequence[Row], prices: Prices, seed: int) -> list[Row]:
-    """The rows with their price, an ``id``, the interval of their error, and whether they are on each front."""
-    found = []
-    for at, row in enumerate(rows):
-        price = prices[row["emission"], row["period"] > 0]
-        low, high = bootstrap(row["errors"], f"{seed}/error")
-        found.append(
-            {
-                "id": at,
-                **row,
-                "error_low": low,
-                "error_high": high,
-                "overhead": price.loss,
-                "overhead_low": price.low,
-                "overhead_high": price.high,
-                "overhead_kind": price.kind,
-                "cpu": price.cpu,
-            }
-        )
-    fronts = {price: set(front(found, price)) for price in PRICES}
-    for row in found:
-        row["on_front"] = [price for price in PRICES if row["id"] in fronts[price]]
-    return found
+#: A loss of throughput below it is nothing anybody could measure.
+MEASURABLE = 0.001
 
 
 @attrs.frozen(kw_only=True)
@@ -57,96 +29,122 @@ class Rule:
 
 
 RULES = (
-    Rule(name="values below 0", holds=lambda row, _: row["negatives"] == 0),
-    Rule(name="states that do not sum up to the jobs", holds=lambda row, _: row["sum_error"] == 0),
+    Rule(name="increments that drift", holds=lambda row, _: row["style"] != "increments"),
     Rule(
-        name="a missed visit longer than the retention",
-        holds=lambda row, _: row["missed_longest_s"] <= row["retention"],
+        name="increments that lost packets shift",
+        holds=lambda row, _: not (row["loss"] and row["style"].startswith("increments")),
     ),
     Rule(name="overhead above the budget", holds=lambda row, budget: row["overhead"] <= budget),
 )
 
 
-def advise(rows: Sequence[Row], max_loss: float, journal: Mapping[str, Any], about: str) -> dict[str, Any]:
-    """The recommendation among priced rows: ``{"row", "sentence", "confidence", "runners_up", "journal", "excluded"}``.
+def advise(
+    rows: Sequence[Row], max_loss: float, journal: Mapping[str, Any], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``{"row", "cheap_store", "ties", "journal", "hidden", "excluded", "sentence"}``; ids of rows.
 
-    Of the admissible rows on a front the least error; within 5 % of it, the fewest packets. ``about`` is what the
-    figures are of. Without an admissible row ``row`` is None and the sentence says what excluded them.
+    Of the admissible rows those within 5 % of the least error tie. ``row`` sends least of them, ``cheap_store`` has the
+    store write least. Errors are the law's, so nothing of it depends on a seed. Without an admissible row ``row`` is
+    None and the sentence says what excluded them.
     """
     excluded = {rule.name: sum(not rule.holds(row, max_loss) for row in rows) for rule in RULES}
     allowed = [row for row in rows if all(rule.holds(row, max_loss) for rule in RULES)]
     marked = next((row for row in rows if is_same(row, journal)), None)
     found: dict[str, Any] = {
-        "row": None, "confidence": "none", "runners_up": [], "journal": marked and marked["id"], "excluded": excluded
+        "row": None, "cheap_store": None, "ties": [], "hidden": [], "journal": marked and marked["id"],
+        "excluded": excluded,
     }  # fmt: skip
     if not allowed:
         reasons = ", ".join(f"{count} for {name}" for name, count in excluded.items() if count)
-        return found | {
-            "sentence": f"no combination of {about} qualifies: of {len(rows)}, {reasons or 'none'}"
-        }
-    best = _choose(allowed)
-    others = sorted((row for row in allowed if row is not best), key=lambda row: (row["error"], row["id"]))[
-        :3
-    ]
-    confidence = _confidence(best, others)
+        return found | {"sentence": f"No combination qualifies: of {len(rows)}, {reasons or 'none'}."}
+    least = min(row["off_s"] for row in allowed)
+    ties = [row for row in allowed if row["off_s"] <= least * (1 + NEAR)]
+    best, other = (
+        cheapest(ties, "packets_per_s", "writes_per_s"),
+        cheapest(ties, "writes_per_s", "packets_per_s"),
+    )
+    hidden = [state for state, stay in facts["stays"].items() if stay < best["off_s"]]
     return found | {
         "row": best["id"],
-        "confidence": confidence,
-        "runners_up": [{"id": row["id"], "difference": _difference(best, row)} for row in others],
-        "sentence": _sentence(best, others, marked, confidence, about),
+        "cheap_store": other["id"],
+        "ties": [row["id"] for row in ties],
+        "hidden": hidden,
+        "sentence": " ".join(_sentences(best, other, marked, len(ties), hidden, facts)),
     }
 
 
-def _choose(allowed: Sequence[Row]) -> Row:
-    on_front = {at for price in PRICES for at in front(allowed, price)}
-    rows = [allowed[at] for at in sorted(on_front)]
-    least = min(row["error"] for row in rows)
-    near = [row for row in rows if row["error"] <= least * (1 + NEAR)]
+def cheapest(rows: Sequence[Row], first: str, then: str) -> Row:
+    """The least of one price, of those alike the least of the other; then who wakes up least, the sturdiest style."""
+    least = min(row[first] for row in rows)
+    alike = [row for row in rows if row[first] <= least * (1 + ALIKE)]
     return min(
-        near, key=lambda row: (row["packets_per_s"], row["error"], STURDIEST.index(row["style"]), row["id"])
+        alike,
+        key=lambda row: (
+            _rank(row["emission"]),
+            row[then],
+            STURDIEST.index(row["style"]),
+            row["off_s"],
+            row["id"],
+        ),
     )
 
 
-def _overlap(one: Row, other: Row) -> bool:
-    return bool(one["error_low"] <= other["error_high"] and other["error_low"] <= one["error_high"])
+def _rank(emission: str) -> tuple[int, float]:
+    """Slow timers before fast ones, and timers before hooks, which run in every turn of the loop."""
+    kind, _, period = emission.partition(":")
+    return (0, -parse_duration(period)) if period else (("prepare", "check", "idle").index(kind) + 1, 0.0)
 
 
-def _difference(best: Row, other: Row) -> str:
-    if _overlap(best, other):
-        return "no difference shown"
-    return "worse" if other["error"] > best["error"] else "better, at more packets"
-
-
-def _confidence(best: Row, others: Sequence[Row]) -> str:
-    if len(best["errors"]) < 2:
-        return "none: one draw of the phases has no interval"
-    alike = sum(_overlap(best, row) for row in others)
-    if alike:
-        return f"no difference shown to {alike} of the next {len(others)}"
-    return "intervals apart from all others" if others else "the only one that qualifies"
-
-
-def _sentence(best: Row, others: Sequence[Row], journal: Row | None, confidence: str, about: str) -> str:
-    parts = [
-        f"for {about} use {settings(best)}: error {_percent(best['error'])} "
-        f"[{_percent(best['error_low'])} … {_percent(best['error_high'])}], overhead {_percent(best['overhead'])}"
+def _sentences(
+    best: Row, other: Row, journal: Row | None, ties: int, hidden: Sequence[str], facts: Mapping[str, Any]
+) -> list[str]:
+    keep = format_duration(best["retention"])
+    told = [
+        f"Keep a point every {keep}, and timer + client + flush within about as much: curves are then "
+        f"{best['off_s']:.2g} s off (5 to 95 %: {best['p5_s']:+.1f} to {best['p95_s']:+.1f} s; the worst phase "
+        f"{best['worst_s']:.2g} s), whatever the workload{_jobs(best, facts)}.",
+        f"Sends least: {settings(best)}: {best['packets_per_s']:.1f} packets/s, overhead {overhead(best)}.",
     ]
-    if best["overhead_kind"] == "real":
-        parts[0] += f" [{_percent(best['overhead_low'])} … {_percent(best['overhead_high'])}]"
-    parts[0] += f" ({best['overhead_kind']}), {best['packets_per_s']:.1f} packets/s"
-    parts.append(f"confidence: {confidence}")
-    if others:
-        parts.append(f"next: {settings(others[0])}, error {_percent(others[0]['error'])}")
+    if other is not best:
+        told.append(
+            f"Stores least: {settings(other)}: {other['writes_per_s']:.2g} writes/s a series, "
+            f"{other['packets_per_s']:.1f} packets/s."
+        )
+    told.append(f"{ties - 1} others tie within {NEAR:.0%}." if ties > 1 else "No other ties.")
     if journal is not None and journal is not best:
-        parts.append(f"the journal's settings: error {_percent(journal['error'])}")
-    return "; ".join(parts)
+        told.append(
+            f"The journal's {settings(journal)} is {journal['off_s']:.3g} s off "
+            f"(x{journal['off_s'] / best['off_s']:.0f})."
+        )
+    if hidden:
+        states = " and ".join(filter(None, (", ".join(map(str.upper, hidden[:-1])), hidden[-1].upper())))
+        told.append(f"{states} last{'s' if len(hidden) == 1 else ''} less than that: count entries instead.")
+    return told
+
+
+def _jobs(best: Row, facts: Mapping[str, Any]) -> str:
+    return f"; here {best['jobs_off']:.2g} jobs at {facts['rate']:.3g} jobs/s" if facts["rate"] else ""
+
+
+def overhead(row: Row) -> str:
+    """A share of throughput, or that it cannot be told from nothing."""
+    is_nothing = row["overhead_low"] <= 0 if row["overhead_kind"] == "real" else row["overhead"] < MEASURABLE
+    if is_nothing:
+        return "not measurable"
+    interval = (
+        f" [{row['overhead_low']:.1%} to {row['overhead_high']:.1%}]"
+        if row["overhead_kind"] == "real"
+        else ""
+    )
+    return f"{row['overhead']:.1%}{interval} ({row['overhead_kind']})"
 
 
 def settings(row: Mapping[str, Any]) -> str:
-    """A combination in words."""
-    words = [
-        row["emission"].replace(":", " "),
-        f"client period {format_duration(row['period'])}",
+    """A combination in words: ``timer 100ms, client 1s, totals, flush 100ms, retention 1s``."""
+    words = [row["emission"].replace(":", " ")]
+    if row["period"]:
+        words.append(f"client {format_duration(row['period'])}")
+    words += [
         row["style"],
         f"flush {format_duration(row['flush'])}",
         f"retention {format_duration(row['retention'])}",
@@ -154,23 +152,7 @@ def settings(row: Mapping[str, Any]) -> str:
     if row["dialect"] != "strict":
         words.append(row["dialect"])
     if row["loss"]:
-        words.append(f"{_percent(row['loss'])} packets lost")
+        words.append(f"{row['loss']:.3g} of packets lost")
     if row["retention"] < 1:
         words.append("in the run database, since whisper keeps whole seconds")
     return ", ".join(words)
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.2g} %" if share < 0.1 else f"{share * 100:.1f} %"
-
-
-def confirm(chosen: Row, rows_by_workload: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
-    """How far behind each front the chosen settings are on workloads they were not chosen on; ``ok``: near both."""
-    wanted = {key: chosen[key] for key in KEYS}
-    found = []
-    for workload, rows in rows_by_workload.items():
-        row = next(row for row in rows if is_same(row, wanted))
-        shares = {price: behind(row, rows, price) for price in PRICES}
-        ok = all(share <= CONFIRMED_WITHIN for share in shares.values())
-        found.append({"workload": workload, "error": row["error"], "behind": shares, "ok": ok})
-    return found

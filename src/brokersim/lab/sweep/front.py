@@ -12,7 +12,7 @@ from typing import Any
 #: What makes rows of different workloads and seeds one combination.
 KEYS = ("emission", "period", "style", "flush", "retention", "dialect", "loss")
 #: The two prices a front is drawn against.
-PRICES = ("overhead", "packets_per_s")
+PRICES = ("packets_per_s", "writes_per_s")
 Row = dict[str, Any]
 
 _MEANS = (
@@ -33,7 +33,7 @@ _WORST: dict[str, Callable[[Iterable[float]], float]] = {
     "final_error": max,
     "error_worst": max,
 }
-_PERHAPS = ("states_error", "counters_error", "lag_s", "lag_error")
+_PERHAPS = ("states_error", "counters_error", "lag_s", "lag_error", "law_error", "law_lag_s")
 
 
 def combine(rows: Sequence[Row]) -> list[Row]:
@@ -81,7 +81,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(there) if there else None
 
 
-def front(rows: Sequence[Row], price: str, error: str = "error") -> list[int]:
+def front(rows: Sequence[Row], price: str, error: str = "off_s") -> list[int]:
     """Indexes of the rows that no other beats or equals in both figures and beats in one; cheapest first."""
     order = sorted(range(len(rows)), key=lambda at: (rows[at][price], rows[at][error]))
     found: list[int] = []
@@ -94,12 +94,6 @@ def front(rows: Sequence[Row], price: str, error: str = "error") -> list[int]:
 
 def _is_twin(row: Row, other: Row, price: str, error: str) -> bool:
     return bool(row[price] == other[price] and row[error] == other[error])
-
-
-def behind(row: Row, rows: Sequence[Row], price: str) -> float:
-    """How much larger the row's error is than the least at no higher price, as a share; 0.0: on that front."""
-    best = min(other["error"] for other in rows if other[price] <= row[price])
-    return 0.0 if row["error"] == best else row["error"] / best - 1 if best else float("inf")
 
 
 def is_same(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

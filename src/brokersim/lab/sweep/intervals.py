@@ -23,12 +23,14 @@ from brokersim.lab.measure.fidelity import (
     sum_error,
     timer_errors,
 )
+from brokersim.lab.measure.moved import Moved, distinct
 from brokersim.lab.measure.pipeline import Call, Packet, Shown, calls, client_packets, flushes, lossy, stored
 from brokersim.lab.measure.series import US, Points, Steps, steps_of
 from brokersim.lab.measure.truth import STATE_KEYS, TIMER_KEYS, Recorded, Truth, period_of, record
+from brokersim.statsd.law import Chain
 
 #: Raised when figures change their meaning: rows of another generation are not taken for done.
-GENERATION = 3
+GENERATION = 4
 
 
 @attrs.frozen(kw_only=True)
@@ -84,38 +86,59 @@ def subject_of(workload: str, jobs: int, seed: int) -> Subject:
 def rows_of(subject: Subject, unit: Unit) -> list[dict[str, Any]]:
     """The rows of a unit from a truth that is there already: medians over the draws of the phases, and the worst."""
     stream, truth = unit.stream, subject.truth
+    # Until the last slot that is compared is full: a plot is looked at when all is over.
+    end = truth.horizon + round(US * max(store.flush + store.retention for store in unit.stores))
     drawn: dict[Store, list[dict[str, Any]]] = {store: [] for store in unit.stores}
     sent: list[list[Packet]] = []
     for draw in range(stream.draws):
-        phases = Phases.drawn(stream.seed, draw)
-        packets = packets_of(truth, stream, phases, draw)
+        phases = Phases.drawn(stream.id, draw)
+        packets = packets_of(truth, stream, phases, draw, end)
         sent.append(packets)
         for flush in dict.fromkeys(store.flush for store in unit.stores):
             period = round(flush * US)
             shown = flushes(
-                packets, period=period, phase=phases.of("flush", period), dialect=stream.dialect, horizon=truth.horizon
+                packets, period=period, phase=phases.of("flush", period), dialect=stream.dialect, horizon=end
             )  # fmt: skip
             timers = _timer_errors(truth, shown)
             for store in unit.stores:
                 if store.flush == flush:
-                    figures = _figures(subject, stream, store, shown, phases, with_lag=draw == 0)
-                    drawn[store].append(figures | {"timers": timers})
-    traffic = _traffic(sent, truth)
+                    drawn[store].append(_figures(subject, stream, store, shown, phases) | {"timers": timers})
+    sum_of = traffic(sent, truth)
     return [
-        {**attrs.asdict(stream), **attrs.asdict(store), **_summary(drawn[store]), **traffic}
+        {
+            **attrs.asdict(stream), **attrs.asdict(store), **_summary(drawn[store]), **sum_of,
+            **_by_law(subject, stream, store),
+        }
         for store in unit.stores
-    ]
+    ]  # fmt: skip
+
+
+def _by_law(subject: Subject, stream: Stream, store: Store) -> dict[str, float | None]:
+    """What the law says of the same; it knows no loss and no increments that drift."""
+    if stream.loss or stream.style == "increments":
+        return {"law_error": None, "law_lag_s": None}
+    chain = Chain(
+        emission=period_of(stream.emission) / US,
+        client=stream.period,
+        flush=store.flush,
+        retention=store.retention,
+    )
+    errors = [subject.moved(name).expected(chain.age) / curve.peak for name, curve in subject.counted.items()]
+    return {"law_error": fmean(errors) if errors else 0.0, "law_lag_s": chain.age.mean}
 
 
 @attrs.frozen
 class Phases:
-    """Where each stage's ticks lie, as shares of its period; the same for every combination of one draw."""
+    """Where each stage's ticks lie, as shares of its period: each stream's and each draw's own.
+
+    Shared phases would make one lucky draw the luck of every combination.
+    """
 
     shares: Mapping[str, float]
 
     @classmethod
-    def drawn(cls, seed: int, draw: int) -> Phases:
-        source = random.Random(f"phases/{seed}/{draw}")
+    def drawn(cls, stream: str, draw: int) -> Phases:
+        source = random.Random(f"phases/{stream}/{draw}")
         return cls({stage: source.random() for stage in ("emission", "period", "flush", "retention")})
 
     def of(self, stage: str, period: int) -> int:
@@ -123,22 +146,22 @@ class Phases:
         return int(self.shares[stage] * period)
 
 
-def packets_of(truth: Truth, stream: Stream, phases: Phases, draw: int) -> list[Packet]:
-    """What of the truth arrives at the aggregator."""
+def packets_of(truth: Truth, stream: Stream, phases: Phases, draw: int, end: int) -> list[Packet]:
+    """What of the truth arrives at the aggregator before ``end`` (µs)."""
     period = round(stream.period * US)
     packets = client_packets(
-        _calls(truth, stream, phases), style=stream.style, period=period, phase=phases.of("period", period),
-        dialect=stream.dialect, horizon=truth.horizon,
+        _calls(truth, stream, phases, end), style=stream.style, period=period, phase=phases.of("period", period),
+        dialect=stream.dialect, horizon=end,
     )  # fmt: skip
     return lossy(packets, stream.loss, f"loss/{stream.seed}/{draw}")
 
 
-def _calls(truth: Truth, stream: Stream, phases: Phases) -> Iterator[Call]:
+def _calls(truth: Truth, stream: Stream, phases: Phases, end: int) -> Iterator[Call]:
     """Job states in the stream's style; counters as the snapshots they always are; each timing when it was taken."""
     phase = phases.of("emission", period_of(stream.emission))
 
     def told(recorded: Recorded, style: str) -> Iterator[Call]:
-        return calls(recorded.track, recorded.emissions(stream.emission, phase, truth.horizon), style)
+        return calls(recorded.track, recorded.emissions(stream.emission, phase, end), style)
 
     timings = (_timings(key, samples, truth.horizon) for key, samples in truth.samples.items())
     return heapq.merge(
@@ -164,8 +187,20 @@ class Subject:
         self.total: Steps = steps_of(
             (t, sum(row)) for t, row in zip(truth.states.track.times, truth.states.track.rows, strict=True)
         )
-
+        every = {**self.states, **self.counters}
         self.leading = self._leading()
+        #: What counts towards an error: copies of one ramp weigh once.
+        self.counted = {
+            name: every[name]
+            for name in distinct({name: one.steps for name, one in every.items()}, self.horizon)
+        }
+        self._moved: dict[str, Moved] = {}
+
+    def moved(self, name: str) -> Moved:
+        """How far a series is from itself, moved by up to the horizon, beyond which nothing changes; found once."""
+        if name not in self._moved:
+            self._moved[name] = Moved.of(self.counted[name].steps, self.horizon)
+        return self._moved[name]
 
     def _leading(self) -> tuple[str, Curve]:
         """The curve whose lag is looked for: jobs ended, which only rises; without jobs, the highest counter."""
@@ -178,21 +213,21 @@ class Subject:
 
 
 def _figures(
-    curves: Subject, stream: Stream, store: Store, shown: list[Shown], phases: Phases, *, with_lag: bool
+    curves: Subject, stream: Stream, store: Store, shown: list[Shown], phases: Phases
 ) -> dict[str, Any]:
     horizon, retention = curves.horizon, round(store.retention * US)
     reach = Reach.of(
         emission=period_of(stream.emission), period=round(stream.period * US), flush=round(store.flush * US),
         retention=retention,
     )  # fmt: skip
-    points = stored(shown, retention, phases.of("retention", retention))
+    points = _since_ever(curves, stored(shown, retention, phases.of("retention", retention)))
     states = _each(curves.states, points, reach)
     counters = _each(curves.counters, points, reach)
     seen = [*states.values(), *counters.values()]
-    compared = [one for one in seen if one.peak]
+    compared = [one for name, one in {**states, **counters}.items() if name in curves.counted]
     visits = sum(one.visits for one in states.values())
     key, leading = curves.leading
-    found = lag(leading.steps, points.get(key, ()), horizon, reach) if with_lag else None
+    found = lag(leading.steps, points.get(key, ()), horizon, reach)
     return {
         "error": fmean([one.relative_whole or 0.0 for one in compared]) if compared else 0.0,
         "error_drawn": fmean([one.relative_mean or 0.0 for one in compared]) if compared else 0.0,
@@ -216,6 +251,16 @@ def _figures(
             name.removeprefix("flux."): one.relative_whole for name, one in {**states, **counters}.items()
         },
     }
+
+
+def _since_ever(
+    curves: Subject, points: dict[str, list[tuple[int, float]]]
+) -> dict[str, list[tuple[int, float]]]:
+    """A counter that had a value before the recording began was stored with it before, too."""
+    for name, curve in curves.counters.items():
+        if name in points and curve.steps.values[0]:
+            points[name] = [(min(0, points[name][0][0]) - 1, curve.steps.values[0]), *points[name]]
+    return points
 
 
 def _each(
@@ -253,13 +298,13 @@ def _summary(drawn: list[dict[str, Any]]) -> dict[str, Any]:
     row |= {name: worst(figures[name] for figures in drawn) for name, worst in _WORST.items()}
     row |= {name: _median_or_none(drawn, name) for name in ("states_error", "counters_error")}
     missed = {name: None for figures in drawn for name in figures["missed"]}
-    shift, lag_error = first["lag"] or (None, None)
+    lags = [figures["lag"] for figures in drawn if figures["lag"] is not None]
     return row | {
         "errors": errors,
         "error_worst": max(errors),
         "missed": list(missed),
-        "lag_s": None if shift is None else shift / US,
-        "lag_error": None if lag_error is None else lag_error / (first["lag_peak"] or 1),
+        "lag_s": median(shift for shift, _ in lags) / US if lags else None,
+        "lag_error": median(error for _, error in lags) / (first["lag_peak"] or 1) if lags else None,
         "series": {name: _median_or_none([one["series"] for one in drawn], name) for name in first["series"]},
         "timers": {
             key: {name: median(one["timers"][key][name] for one in drawn) for name in figures}
@@ -273,7 +318,7 @@ def _median_or_none(drawn: list[dict[str, Any]], name: str) -> float | None:
     return median(values) if values else None
 
 
-def _traffic(sent: list[list[Packet]], truth: Truth) -> dict[str, float]:
+def traffic(sent: list[list[Packet]], truth: Truth) -> dict[str, float]:
     """Packets and bytes that arrive, of job states, kvs's counters and the cache's timings; per second of the run."""
     span = max(truth.end, 1) / US
     packets = median(len(each) for each in sent)

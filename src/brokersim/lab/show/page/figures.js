@@ -120,6 +120,8 @@ class Cells extends Frame {
 
 const SHAPES = {
   circle: r => `M${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`,
+  square: r => `M${-r} ${-r}h${2 * r}v${2 * r}h${-2 * r}Z`,
+  triangle: r => `M0 ${-1.3 * r}L${1.2 * r} ${r}L${-1.2 * r} ${r}Z`,
   diamond: () => "M0 -9L9 0L0 9L-9 0Z",
   star: () => "M0 -10L2.9 -3.1L10 -3.1L4.5 1.5L6.2 8.7L0 4.6L-6.2 8.7L-4.5 1.5L-10 -3.1L-2.9 -3.1Z",
 };
@@ -142,7 +144,8 @@ class Dots extends Frame {
   draw() {
     const width = this.node.clientWidth, height = 300, bottom = height - AXIS;
     if (!width) return;
-    const every = this.spec.sets.flatMap(one => one.dots), xs = every.map(dot => dot.x), ys = every.map(dot => dot.y);
+    const every = this.spec.sets.flatMap(one => one.dots), xs = every.map(dot => dot.x), 
+      ys = every.flatMap(dot => [dot.y, dot.low, dot.high].filter(value => value !== null));
     const {log_x, log} = this.spec;
     const [left, right] = this.range(xs, log_x), [low, high] = this.range(ys, log);
     this.resize(width, height);
@@ -157,6 +160,7 @@ class Dots extends Frame {
     for (const value of ticksOf(left, right, width / 80, log_x))
       make(this.svg, "text", {x: this.x(value), y: bottom + 15, "text-anchor": "middle"}, tick(value));
     make(this.svg, "line", {class: "axis", x1: LEFT, x2: width - RIGHT, y1: bottom, y2: bottom});
+    for (const one of this.spec.levels) this.level(one, width);
     for (const one of this.visible()) this.set(one);
     for (const one of this.visible()) if (one.is_named) for (const dot of one.dots) this.name(dot, width);
   }
@@ -164,7 +168,15 @@ class Dots extends Frame {
     const known = log ? values.filter(value => value > 0) : values, most = Math.max(...known, log ? 1e-9 : 0);
     return log ? [Math.min(...known, most) / 1.3, most * 1.3] : [Math.min(0, ...known), most * 1.06 || 1];
   }
+  level(one, width) {
+    const y = this.y(one.y), top = one.to === null ? y : this.y(one.to), right = width - RIGHT;
+    if (one.to === null) make(this.svg, "path", {class: "level", d: `M${LEFT} ${y}H${right}`, stroke: "#555", "stroke-dasharray": "2 3"});
+    else make(this.svg, "rect", {class: "level", x: LEFT, y: top, width: right - LEFT, height: Math.max(1, y - top), fill: "#888", opacity: 0.25});
+    make(this.svg, "text", {x: right, y: top - 3, "text-anchor": "end", class: "unit"}, one.label);
+  }
   set(one) {
+    for (const dot of one.dots) if (dot.low !== null && dot.high !== null)
+      make(this.svg, "path", {class: "interval", d: `M${this.x(dot.x)} ${this.y(dot.low)}V${this.y(dot.high)}`});
     if (one.line) {
       const path = one.dots.map(dot => `${this.x(dot.x)} ${this.y(dot.y)}`).join("L");
       if (path) make(this.svg, "path", {class: "curve", d: `M${path}`, stroke: one.colour});
