@@ -169,9 +169,11 @@ def test_a_client_period_saves_packets(subject: Subject):
 def test_a_row_is_the_same_for_the_same_seed_and_phases_depend_on_the_draw(subject: Subject):
     assert row(subject) == row(subject)
     assert len(set(row(subject)["errors"])) == 3
-    assert Phases.drawn("a", 1) == Phases.drawn("a", 1) != Phases.drawn("a", 2)
-    assert Phases.drawn("a", 1) != Phases.drawn("b", 1), "combinations do not share their luck"
-    assert 0 <= Phases.drawn("a", 1).of("flush", 10) < 10
+    one = Phases.drawn(stream(), 1)
+    assert one == Phases.drawn(stream(), 1) == Phases.drawn(stream(style="totals"), 1)
+    assert one != Phases.drawn(stream(), 2)
+    assert one != Phases.drawn(stream(period=1.0), 1), "combinations do not share their luck"
+    assert 0 <= one.of("flush", 10) < 10
 
 
 @pytest.mark.parametrize(("flush", "retention"), [(1.0, 1.0), (10.0, 1.0), (1.0, 10.0)])
@@ -193,7 +195,7 @@ def test_a_simulation_that_is_not_the_laws_is_told():
 
 def test_styles_that_heal_draw_the_same_curve_without_loss(subject: Subject):
     """Drawn with the same phases; with its own, a style is as far from the law as its luck."""
-    phases = Phases.drawn("the same", 0)
+    phases = Phases.drawn(stream(), 0)
     end = subject.horizon + 2 * US
     drawn = []
     for style in ("absolute", "totals", "increments-nonzero"):
@@ -201,7 +203,10 @@ def test_styles_that_heal_draw_the_same_curve_without_loss(subject: Subject):
         shown = flushes(packets, period=US, phase=phases.of("flush", US), horizon=end)
         points = stored(shown, US, phases.of("retention", US))
         drawn.append(
-            [distance(subject.states[key].steps, points[key], subject.horizon).mean for key in STATE_KEYS[3:]]
+            [
+                distance(subject.states[key].steps, [(-US, 0.0), *points[key]], subject.horizon).mean
+                for key in (STATE_KEYS[3], STATE_KEYS[4], STATE_KEYS[6])
+            ]
         )
     assert drawn[1] == pytest.approx(drawn[0], abs=1e-9)
     assert drawn[2] == pytest.approx(drawn[0], abs=1e-9)
@@ -420,7 +425,7 @@ def test_the_answer_has_its_parts_and_is_json(bulk: Result):
     assert [row["id"] for row in parts["rows"]] == list(range(17))
     best = parts["rows"][parts["advice"]["row"]]
     assert parts["advice"]["journal"] == 0
-    assert best["off_s"] <= 1.05 * min(row["off_s"] for row in parts["rows"])
+    assert best["off_s"] <= 1.05 * min(row["off_s"] for row in parts["rows"] if row["overhead"] <= 0.02)
     assert best["overhead"] <= 0.02
     assert set(parts["curves"]["stored"]) == {str(row["id"]) for row in parts["rows"]}
     assert {row["id"] for row in parts["rows"] if row["on_front"]} == {

@@ -206,7 +206,7 @@ def _launch(session: Session, plan: SweepPlan, given: Mapping[str, Any]) -> None
 
 # -- the answer
 
-_TITLES = ("", "emission", "client", "flush", "keep", "s off", "known", "left", "worst", "pkt/s", "wr/s")
+_TITLES = ("", "emission", "client", "flush", "keep", "s off", "known", "left", "worst", "pkt/s")
 #: A bar of the picture, and the seconds at its ends.
 _WIDTH, _FROM, _TO = 40, 0.1, 100.0
 
@@ -217,20 +217,13 @@ def _print(session: Session, found: Result) -> None:
     session.out(f"{fold(advice['sentence'])}\n")
     for line in picture(rows):
         session.out(line)
-    marks = {
-        advice["journal"]: "journal",
-        advice["cheap_store"]: "stores least",
-        advice["row"]: "sends least",
-    }
-    shown = [row for row in rows if row["id"] in marks or row["on_front"]]
+    marks = {advice["journal"]: "journal", advice["cheap_store"]: "stores", advice["row"]: "sends"}
+    least = min(rows, key=lambda row: row["off_s"])
+    shown = [row for row in rows if row["id"] in (*marks, least["id"])]
     session.out("")
     session.table(_TITLES, [_cells(row, marks) for row in sorted(shown, key=lambda row: row["off_s"])])
-    session.say(
-        "s off: mean over phases; known: by which the curve can be moved (+ late), left: what remains then"
-    )
-    session.say(
-        f"{len(rows) - len(shown)} of {len(rows)} combinations are beaten and not shown; --json has all"
-    )
+    session.say("s off: mean over phases; known: how late, so by what to move it; left: off then")
+    session.say(f"--json has all {len(rows)} combinations, --out DIR draws them")
     if found.checks:
         lines = check_lines(session, found.checks) if session.verbose else [fold(agreement(found.checks))]
         session.out("\n" + "\n".join(lines))
@@ -276,7 +269,6 @@ def _cells(row: Row, marks: Mapping[int | None, str]) -> tuple[object, ...]:
         f"{row['residual_s']:.3g}",
         f"{row['worst_s']:.3g}",
         f"{row['packets_per_s']:.1f}",
-        f"{row['writes_per_s']:g}",
     )
 
 

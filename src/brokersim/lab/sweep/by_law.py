@@ -57,7 +57,7 @@ def sent_key(stream: Stream) -> str:
 def _sent(subject: Subject, stream: Stream) -> dict[str, float]:
     truth = subject.truth
     stream = attrs.evolve(stream, loss=0.0)
-    return traffic([packets_of(truth, stream, Phases.drawn(stream.id, 0), 0, truth.horizon)], truth)
+    return traffic([packets_of(truth, stream, Phases.drawn(stream, 0), 0, truth.horizon)], truth)
 
 
 def curves_of(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:

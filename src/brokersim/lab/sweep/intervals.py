@@ -91,7 +91,7 @@ def rows_of(subject: Subject, unit: Unit) -> list[dict[str, Any]]:
     drawn: dict[Store, list[dict[str, Any]]] = {store: [] for store in unit.stores}
     sent: list[list[Packet]] = []
     for draw in range(stream.draws):
-        phases = Phases.drawn(stream.id, draw)
+        phases = Phases.drawn(stream, draw)
         packets = packets_of(truth, stream, phases, draw, end)
         sent.append(packets)
         for flush in dict.fromkeys(store.flush for store in unit.stores):
@@ -129,16 +129,18 @@ def _by_law(subject: Subject, stream: Stream, store: Store) -> dict[str, float |
 
 @attrs.frozen
 class Phases:
-    """Where each stage's ticks lie, as shares of its period: each stream's and each draw's own.
+    """Where each stage's ticks lie, as shares of its period: each emission's, client's and draw's own.
 
-    Shared phases would make one lucky draw the luck of every combination.
+    Phases that all share would make one lucky draw the luck of every combination. Styles and dialects do share them:
+    they are compared with each other.
     """
 
     shares: Mapping[str, float]
 
     @classmethod
-    def drawn(cls, stream: str, draw: int) -> Phases:
-        source = random.Random(f"phases/{stream}/{draw}")
+    def drawn(cls, stream: Stream, draw: int) -> Phases:
+        where = (stream.workload, stream.seed, stream.emission, stream.period, draw)
+        source = random.Random("/".join(map(str, ("phases", *where))))
         return cls({stage: source.random() for stage in ("emission", "period", "flush", "retention")})
 
     def of(self, stage: str, period: int) -> int:
