@@ -50,9 +50,7 @@ _ATTEMPT = "brokersim bench intervals -h"
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="jobs of a run  [200]")
 @click.option("--workload", metavar="LIST", help="of bulk, serial, burst, chatty  [bulk]")
 @click.option("--seed", metavar="LIST", help="seeds  [0]")
-@click.option(
-    "--points", type=click.IntRange(0), metavar="N", help="combinations simulated as a check, 0: all  [6]"
-)
+@click.option("--points", type=click.IntRange(0), metavar="N", help="simulated as a check, 0: all  [6]")
 @click.option("--full", is_flag=True, help="10,000 jobs, 12 simulated")
 @click.option("--max-loss", metavar="SHARE", help="most overhead a recommendation may have  [1%]")
 @click.option("--overhead", type=click.Choice(["predicted", "real"]), hidden=True)
@@ -75,7 +73,7 @@ _ATTEMPT = "brokersim bench intervals -h"
 @list_options
 @pass_session
 def intervals(session: Session, /, **given: Any) -> int | None:
-    """Which intervals give the truest curves, and how wrong those of others are, in seconds."""
+    """Which intervals give the truest curves, in seconds and by price."""
     _refuse(given)
     plan = _plan(given)
     if given["shard"]:

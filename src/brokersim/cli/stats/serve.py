@@ -53,7 +53,7 @@ def parse_expiry(text: str) -> dict[str, int]:
               help="HOST:PORT, udp://, tcp://, unix://PATH  [127.0.0.1:8125]")  # fmt: skip
 @dialect_option
 @flush_option
-@click.option("--align", is_flag=True, help="flush right before slots end: what they keep is newest")
+@click.option("--align", is_flag=True, hidden=True, help="flush right before slots end")
 @click.option("--retention", metavar="STEP:LENGTH", help="thin what --db and Graphite keep: 1s:1d,60s:30d")
 @click.option("--http", default=DEFAULT_HTTP, metavar="HOST:PORT|none", help="page, figures [127.0.0.1:8127]")
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", hidden=True)
