@@ -13,7 +13,7 @@ from brokersim.protocol.duration import format_duration, parse_duration
 #: Rows whose error is at most so much larger than the least tie: then the price decides.
 NEAR = 0.05
 #: Prices that differ by less are one price: what is sent depends on the jobs' seed by as much.
-ALIKE = 0.05
+ALIKE = 0.1
 #: Styles by what a lost packet does to them, for rows that are equal in all else: snapshots and totals heal.
 STURDIEST = ("absolute", "totals", "increments-nonzero", "increments")
 #: A loss of throughput below it is nothing anybody could measure.
