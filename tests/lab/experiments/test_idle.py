@@ -56,10 +56,11 @@ def test_idle_sends_a_packet_a_change_as_prepare_does_and_more_than_check(found:
     assert packets["check"] < packets["idle"] == packets["prepare"]
 
 
-def test_prepare_sends_one_packet_more_per_commit_than_check(found: Result) -> None:
+def test_prepare_sends_two_packets_more_per_commit_than_check(found: Result) -> None:
+    """One for kvs's own turn that applies it, one for the continuation of an answer, which check shows together."""
     packets = {run["hook"]: run["packets"] for run in found.runs if run["rest"] == CHATTY}
     commits = {run["commits"] for run in found.runs if run["rest"] == CHATTY}
-    assert packets["prepare"] - packets["check"] == commits.pop()
+    assert packets["prepare"] - packets["check"] == 2 * commits.pop()
     assert not commits
 
 
