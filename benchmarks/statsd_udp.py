@@ -1,10 +1,11 @@
-"""CPU nanoseconds per metric of a whole statsd server process behind UDP, beside node's statsd in the same run.
+"""CPU nanoseconds per metric of a whole statsd server process behind UDP, beside node's statsd and brubeck in one run.
 
     python benchmarks/statsd_udp.py [--json] [--gate] [--repeats N] [--seconds S] [--rate SHARE] [--node-statsd FOLDER]
+        [--brubeck PATH]
 
-60 % gauges, 25 % counters, 15 % timings over 153 keys; 40 lines a packet ("many") or one ("one"). Server and sender
-have a CPU each; the kernel's work of receiving is charged to the sender. Every server flushes once a second to a
-Graphite sink on loopback, flushes are in the figures. Lost packets are noted: a figure with losses is too good.
+60 % gauges, 25 % counters, 15 % timings over 153 keys; 40 lines a packet ("many"), 8 ("eight") or one ("one"). Server
+and sender have a CPU each; the kernel's work of receiving is charged to the sender. Every server flushes once a second
+to a Graphite sink on loopback, flushes are in the figures. Lost packets are noted: a figure with losses is too good.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ import trio
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.statsd_server.settings import ServeSettings
 
-SIZES = {"many": statsd_server.LINES_A_PACKET, "one": 1}
+SIZES = {"many": statsd_server.LINES_A_PACKET, "eight": 8, "one": 1}
+#: Metrics a second; what has no target of its own is only told.
+RATES = {"eight": 120_000, **statsd_server.RATES}
 NODE_FOLDER = Path(__file__).resolve().parent.parent / "build" / "npm" / "node_modules" / "statsd"
 #: Long enough for a server to read what is left in its socket.
 SETTLE_S = 0.2
@@ -123,6 +126,23 @@ def node(folder: Path, graphite: int, cpu: int) -> Iterator[Peer]:
             yield Peer(port=port, process=process)
 
 
+@contextmanager
+def brubeck(program: str, graphite: int, cpu: int) -> Iterator[Peer]:
+    port = statsd_server.free_port()
+    with tempfile.TemporaryDirectory() as scratch:
+        config = Path(scratch) / "config.json"
+        options = {
+            "sharding": False, "server_name": "brubeck", "capacity": 15, "expire": 3600, "dumpfile": f"{scratch}/dump",
+            "backends": [{"type": "carbon", "address": "127.0.0.1", "port": graphite, "frequency": 1}],
+            "samplers": [{"type": "statsd", "address": "127.0.0.1", "port": port, "workers": 1}],
+        }  # fmt: skip
+        config.write_text(json.dumps(options))
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with started([program, "--config", str(config)], cpu, **quiet) as process:
+            statsd_server.wait_for_udp(port, process)
+            yield Peer(port=port, process=process)
+
+
 def serve(graphite: int) -> None:
     """The server process: prints its port and runs until it is killed."""
     settings = ServeSettings(listen=("udp://127.0.0.1:0",), outputs=(f"graphite://127.0.0.1:{graphite}",))
@@ -159,9 +179,11 @@ def measure(arguments: Any) -> _measure.Report:
         peers = {"ours": stack.enter_context(ours(graphite, cpus[0]))}
         if (folder / "stats.js").is_file() and shutil.which("node"):
             peers["node"] = stack.enter_context(node(folder, graphite, cpus[0]))
+        if arguments.brubeck and shutil.which(arguments.brubeck):
+            peers["brubeck"] = stack.enter_context(brubeck(arguments.brubeck, graphite, cpus[0]))
         parts: dict[str, Callable[[], float]] = {}
         for size in SIZES:
-            rate = statsd_server.RATES[size] * arguments.rate
+            rate = RATES[size] * arguments.rate
             for who, peer in peers.items():
                 name = f"{who} {size}"
                 parts[name] = lambda peer=peer, size=size, rate=rate, name=name: round_of(
@@ -176,7 +198,7 @@ def measure(arguments: Any) -> _measure.Report:
 def fill(report: _measure.Report, taken: dict[str, list[float]], lost: dict[str, int]) -> None:
     for name, values in taken.items():
         who, size = name.split()
-        target = statsd_server.TARGETS[size] if who == "ours" else None
+        target = statsd_server.TARGETS.get(size) if who == "ours" else None
         report.figures.append(_measure.Figure(name=name, unit="ns/metric", values=values, target=target))
         report.keys[f"{who}_{size}_ns"] = report.figures[-1].median
     if "node many" in taken:
@@ -200,6 +222,12 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1.0, help="share of the usual metrics per second")
     parser.add_argument(
         "--node-statsd", type=Path, metavar="FOLDER", default=NODE_FOLDER, help="npm's statsd package"
+    )
+    parser.add_argument(
+        "--brubeck",
+        metavar="PATH",
+        default=os.environ.get("BROKERSIM_BRUBECK") or "brubeck",
+        help="its program",
     )
     parser.add_argument("--server", type=int, metavar="PORT", help="run as the server under test")
     arguments = parser.parse_args()
