@@ -100,7 +100,7 @@ def test_the_slowest_stage_decides_and_a_faster_one_before_it_buys_nothing():
     slots = [error("timer:1s", 1, 1), error("timer:1s", 10, 10), error("timer:1s", 10, 60)]
     assert slots[0] * 2 < slots[1] < slots[2]
     for emission in ("timer:25ms", "prepare", "idle"):
-        assert error(emission, 10, 60) == pytest.approx(slots[2], rel=0.1)
+        assert error(emission, 10, 60) == pytest.approx(slots[2], rel=0.2), "three phases each of its own"
 
 
 def test_a_store_that_shows_nothing_until_all_is_over_is_not_the_best(subject: Subject):
