@@ -116,7 +116,7 @@ $(TEST_VENV): .venv-test/.requirements pyproject.toml
 # --- real peers: never a reason to fail, since a machine may be offline or have no root
 
 DEBIAN_PACKAGES := $(shell sed 's/\#.*//' requirements/debian.txt)
-NPM_CHOICES := $(shell sed 's/ \#.*//;/^\#/d' requirements/npm.txt)
+NPM_PACKAGES := $(shell sed 's/\#.*//' requirements/npm.txt)
 
 peers: apt npm interop
 
@@ -137,11 +137,10 @@ apt:
 npm: build/npm/.stamp
 build/npm/.stamp: requirements/npm.txt
 	@mkdir -p build/npm; \
-	if ! command -v npm >/dev/null; then $(call skipping,$(NPM_CHOICES) (needs npm)); exit 0; fi; \
-	for choice in $(NPM_CHOICES); do \
-	    timeout 150 npm install --prefix build/npm --no-save --no-package-lock --omit=optional --ignore-scripts \
-	        --no-audit --no-fund $$choice </dev/null >build/npm.log 2>&1 && touch $@ && exit 0; \
-	done; $(call skipping,$(NPM_CHOICES) (see build/npm.log))
+	if ! command -v npm >/dev/null; then $(call skipping,$(NPM_PACKAGES) (needs npm)); exit 0; fi; \
+	timeout 300 npm install --prefix build/npm --no-save --no-package-lock --omit=optional --ignore-scripts \
+	    --no-audit --no-fund $(NPM_PACKAGES) </dev/null >build/npm.log 2>&1 && touch $@ \
+	    || $(call skipping,$(NPM_PACKAGES) (see build/npm.log))
 
 interop: build/interop/.stamp
 build/interop/.stamp: requirements/interop.txt

@@ -150,7 +150,7 @@ def _edited(file: str) -> Baseline | None:
 def _read(file: str) -> Baseline:
     again = f"brokersim check --record {file} -- CMD"
     try:
-        return read_baseline(Path(file).read_text(encoding="utf-8"), file)
+        return read_baseline(Path(file).read_text(encoding="utf-8-sig"), file)
     except OSError as error:
         raise CheckError(f"{file}: {error.strerror}", attempt=again) from None
     except UnicodeDecodeError:
