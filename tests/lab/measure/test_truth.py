@@ -72,8 +72,8 @@ def test_every_workload_ends_before_its_horizon_and_leaves_a_tail():
 def test_content_store_timings_are_recorded_one_by_one(truth: Truth):
     samples = truth.samples["flux.content-cache.store"]
     assert len(samples) > JOBS
-    # Their times are rounded to a microsecond, the end is cut off to one.
-    assert all(0 <= t <= truth.end + 1 and ms > 0 for t, ms in samples)
+    # The recording goes on for 10 ms after the last change.
+    assert all(0 <= t <= truth.end + 10_001 and ms > 0 for t, ms in samples)
 
 
 def test_an_unknown_workload_is_refused_with_the_known_ones():

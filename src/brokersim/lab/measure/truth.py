@@ -97,6 +97,8 @@ async def _record(workload: str, jobs: int, seed: int) -> Truth:
     ) as instance:
         recorder = Recorder(instance)
         await WORKLOADS[workload](instance, jobs, random.Random(f"{workload}/{seed}"))
+        # The last change is told in the module's next turn, which the answer that ends the workload does not wait for.
+        await instance.sleep(0.01)
         return recorder.truth(workload, jobs, seed)
 
 
