@@ -26,7 +26,7 @@ CORES, JOBS = 2, 10_000
 def cpu_ms(hook: str, jobs: int) -> float:
     """CPU ms a job; the start of the instance is the first job's."""
     started = time.process_time()
-    (found,) = watchers(Plan(jobs=jobs, hooks=(hook,), clock="virtual"))["runs"]
+    (found,) = watchers(Plan(jobs=jobs, hooks=(hook,), clock="virtual")).runs
     if found["jobs_per_s"] <= 0 or (found["packets"] > 0) != (hook != "none"):
         raise SystemExit(f"{hook}: {found['packets']} packets of {jobs} jobs")
     return (time.process_time() - started) / jobs * 1e3
