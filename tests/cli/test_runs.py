@@ -20,7 +20,7 @@ from tests.cli.conftest import Run
 @pytest.fixture(scope="module")
 def results() -> dict[str, bytes]:
     return {
-        name: msgspec.json.encode(decay(Plan(jobs=jobs, blocks=2)))
+        name: msgspec.json.encode(decay(Plan(jobs=jobs, blocks=2)).to_json())
         for name, jobs in (("before", 4), ("after", 6))
     }
 

@@ -393,8 +393,8 @@ def _tags(data: bytes, tags: list[int]) -> bytes:
         (
             "job-info.eventlog-watch",
             {"id": 1, "path": "eventlog", "flags": 1},
-            "job-manager",
-            "eventlog_watches",
+            "job-info",
+            "watchers",
         ),
     ],
 )

@@ -297,6 +297,8 @@ def test_prometheus_scrapes_the_server_inside(tmp_path: Path):
         answer = fetched(f"http://127.0.0.1:{http}/api/v1/query?query={query}")
         for each in answer.get("data", {}).get("result", []):  # type: ignore[attr-defined]
             name, value = each["metric"]["__name__"], float(each["value"][1])
+            if "_distribution" in name:
+                continue  # the same timings once more, as a histogram
             if name.endswith("_total"):
                 now.counters[name.removesuffix("_total")] = value
             elif name.endswith("_count") and "_load" in name + "_load" * ("_store" in name):

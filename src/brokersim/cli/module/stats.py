@@ -12,7 +12,6 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANKS
-from brokersim.net.instance_clock import InstanceClock
 from brokersim.protocol.message import EVENT, FLAG_ROUTE, Message
 
 _TYPES: Final = ("request", "response", "event", "control")
@@ -154,6 +153,8 @@ class Work:
         before = self._each(lambda rank: self._rpc("stats-get", rank))
         for _, answer in before:
             self._check_counters(answer)
+        from brokersim.net.instance_clock import InstanceClock  # late: attrs comes with it, which no list needs
+
         clock = InstanceClock(self._session.client)
         start = clock.now()
         clock.sleep_until(start + seconds)
