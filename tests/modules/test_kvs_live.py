@@ -188,7 +188,9 @@ def test_an_append_to_a_log_costs_two_stores():
     live(body)
 
 
-def test_a_commit_runs_one_more_iteration_than_messages():
+def test_a_commit_runs_two_more_iterations_than_messages():
+    """The turn that applies it, and the one in which the answer to its store is gone on with."""
+
     async def body(instance: Instance) -> None:
         client = instance.client()
         kvs = instance.module(0, "kvs").handle
@@ -200,7 +202,7 @@ def test_a_commit_runs_one_more_iteration_than_messages():
 
         received = sum(kvs.counts[1::2]) - before[1]
         assert received == 3 * 50  # request, answer to one store, own event
-        assert kvs.iterations - before[0] == received + 50
+        assert kvs.iterations - before[0] == received + 2 * 50
 
     live(body)
 

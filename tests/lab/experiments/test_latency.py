@@ -24,7 +24,7 @@ def test_more_loads_than_the_journal_had_are_explained() -> None:
         if one.id == "J12 a"
     )
     assert not ratio.ok
-    assert "1.1 loads a job, of what was purged from 0 MiB while it waited" in ratio.why
+    assert "1.7 loads a job, of what was purged from 0 MiB while it waited" in ratio.why
 
 
 def row(found: Result, timing: str, kind: str) -> Result:

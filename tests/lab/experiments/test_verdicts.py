@@ -24,6 +24,7 @@ from brokersim.lab.experiments import (
     period,
     resolution,
     states,
+    study,
     traps,
     watchers,
 )
@@ -610,6 +611,31 @@ case(
     lambda: watchers._answers("check", module(response_rx=2)),
     lambda: watchers._answers("check", module(response_rx=10)),
     lambda: watchers._answers("check", module(response_tx=10)),
+)  # fmt: skip
+
+
+def simulated(ratio: float) -> list[dict[str, Any]]:
+    """One combination whose simulation is so many times what the law says, from 25 draws."""
+    return [
+        {
+            "workload": "serial",
+            "emission": "prepare",
+            "style": "absolute",
+            "dialect": "strict",
+            "loss": 0.0,
+            "period": 0.0,
+            "flush": 1.0,
+            "retention": 1.0,
+        }
+        | {"ratio": ratio, "ratio_se": 0.01, "errors": [1.0] * 25}
+    ]
+
+
+#: 3 SE of 0.01 and the share the law may be off by anyway.
+case(
+    "study", "checks", "law",
+    lambda: study.checks(simulated(1.0 + study.AGREES_WITHIN)),
+    lambda: study.checks(simulated(1.031 + study.AGREES_WITHIN)),
 )  # fmt: skip
 
 #: What says no only where the source itself is wrong, and says so by itself.

@@ -230,15 +230,11 @@ def at_rest() -> Result:
 
 def front() -> Result:
     rows = [
-        {"id": at, "overhead": 0.01 * at, "packets_per_s": 10.0**at, "error": 0.5 / (at + 1), "emission": "prepare",
-         "period": 0.0, "flush": 10.0**-at, "retention": 1.0}
+        {"id": at, "packets_per_s": 10.0**at, "off_s": 4.0 / (at + 1), "residual_s": 2.0 / (at + 1),
+         "worst_s": 3.0 / (at + 1), "emission": "prepare", "period": 0.0, "flush": 10.0**-at, "retention": 1.0}
         for at in range(3)
     ]  # fmt: skip
-    parts = {
-        "rows": rows,
-        "front": {"overhead": [0, 1, 2], "packets_per_s": [0, 2]},
-        "advice": {"row": 2, "journal": 0},
-    }
+    parts = {"rows": rows, "front": [0, 1, 2], "advice": {"row": 2, "journal": 0, "ties": [1, 2]}}
     return Result(meta={"experiment": "intervals"}, parts=parts)
 
 
@@ -258,7 +254,7 @@ def test_bars_boxes_cells_and_dots_are_drawn_by_the_page_and_no_text_lies_on_ano
     assert browser.run("document.documentElement.scrollWidth") == width
     drawn = {
         "#c0-overhead rect": 3, "#c0-overhead .mark": 3, "#c0-overhead .interval": 3, "#c1-idle-boxes .median": 2,
-        "#c2-intervals-errors .cell": 3, "#c2-intervals-fronts [data-label='front']": 5,
+        "#c2-intervals-errors .cell": 3, "#c2-intervals-costs [data-label^='1s / ']": 3,
     }  # fmt: skip
     found = {what: browser.run(f'document.querySelectorAll("{what}").length') for what in drawn}
     assert found == drawn
@@ -304,12 +300,16 @@ def test_a_curve_that_is_mostly_0_lies_on_the_floor_of_a_logarithmic_axis(
 
 def test_pointing_at_a_combination_tells_its_settings(browser: Browser, figures_page: Path) -> None:
     browser.open(figures_page, DESKTOP)
-    browser.run("document.getElementById('c2-intervals-fronts').scrollIntoView()")
+    browser.run("document.getElementById('c2-intervals-costs').scrollIntoView()")
     browser.settle()
     x, y = browser.run(
-        "(() => { const box = document.querySelectorAll(\"#c2-intervals-fronts [data-label='front']\")[1]"
+        "(() => { const box = document.querySelectorAll(\"#c2-intervals-costs [data-label^='1s / ']\")[1]"
         ".getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2] })()"
     )
     browser.mouse("mouseMoved", x, y)
-    told = browser.run("document.querySelector('#c2-intervals-fronts .tip').innerText").splitlines()
-    assert told == ["prepare, flush 100ms, retention 1s", "mean error (%): 25", "wall time added (%): 1"]
+    told = browser.run("document.querySelector('#c2-intervals-costs .tip').innerText").splitlines()
+    assert told == [
+        "prepare, flush 100ms, retention 1s",
+        "seconds off (log); bars: once moved, to the worst phase: 2",
+        "packets/s (log): 10",
+    ]

@@ -153,7 +153,9 @@ class Work:
         before = self._each(lambda rank: self._rpc("stats-get", rank))
         for _, answer in before:
             self._check_counters(answer)
-        from brokersim.net.instance_clock import InstanceClock  # late: attrs comes with it, which no list needs
+        from brokersim.net.instance_clock import (
+            InstanceClock,  # late: attrs comes with it, which no list needs
+        )
 
         clock = InstanceClock(self._session.client)
         start = clock.now()

@@ -54,7 +54,9 @@ EXACT = {
     "job-exec": Single(
         (3, 10, 10, 2), (0, 5, 4, 0), "it does the shell's part too: guest namespace, logs, lookups"
     ),
-    "job-manager": Single((8, 13, 7, 12), (2, 11, 15, -3), "it is job-ingest, job-info and job-list as well"),
+    "job-manager": Single(
+        (8, 13, 7, 12), (-1, -2, 2, -6), "it is job-ingest and job-list as well, and asks fewer modules"
+    ),
     "sched": Single(
         (3, 11, 6, 2),
         (0, -5, -1, 1),
