@@ -61,7 +61,7 @@ def decode(frame: bytes) -> dict[str, Any]:
         if len(fields["routes"]) > 1024:
             raise Refused("routes")
     if fields["flags"] & TOPIC:
-        fields["topic"] = text(read_part(stream))
+        fields["topic"] = text(read_part(stream), may_be_empty=True)
     if fields["flags"] & PAYLOAD:
         fields["payload"] = read_part(stream)
     if stream.read(1):
@@ -83,13 +83,13 @@ def exactly(stream: io.BytesIO, size: int) -> bytes:
     return data
 
 
-def text(data: bytes) -> str:
+def text(data: bytes, *, may_be_empty: bool = False) -> str:
     if data[-1:] == b"\0":
         data = data[:-1]
     try:
         decoded = data.decode("utf-8")
     except UnicodeDecodeError:
         raise Refused("not UTF-8") from None
-    if decoded == "" or "\0" in decoded:
+    if (decoded == "" and not may_be_empty) or "\0" in decoded:
         raise Refused("empty, or a NUL inside")
     return decoded

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brokersim.protocol import wire
 from brokersim.protocol.errnums import ProtocolError, RequestError
-from brokersim.protocol.message import EVENT, FLAG_ROUTE, REQUEST, RESPONSE, Message
+from brokersim.protocol.message import EVENT, FLAG_ROUTE, FLAG_TOPIC, REQUEST, RESPONSE, Message
 from tests import strategies
 from tests.protocol import reference_codec
 
@@ -32,7 +32,7 @@ def as_reference(message: Message) -> dict[str, Any]:
     }
     if message.flags & FLAG_ROUTE:
         fields["routes"] = list(reversed(message.routes))
-    if message.topic:
+    if fields["flags"] & FLAG_TOPIC:
         fields["topic"] = message.topic
     if message.data is not None:
         fields["payload"] = message.data
@@ -98,6 +98,13 @@ def reference_verdict(frame: bytes) -> dict[str, Any] | None:
     if fields["type"] == 4:
         fields["aux2"] = 0  # an event has no second field: what stands there is not looked at
     return fields
+
+
+def test_an_empty_topic_is_read_and_written_again_as_it_came() -> None:
+    fields = {"type": 1, "flags": 1, "userid": 0, "rolemask": 0, "aux1": 0, "aux2": 7, "topic": ""}
+    frame = reference_codec.encode(fields)
+    assert as_reference(wire.decode(frame[8:])) == fields
+    assert wire.encode(wire.decode(frame[8:])) == frame
 
 
 @given(st.sampled_from(corpus), edits)

@@ -73,8 +73,8 @@ def encode(message: Message) -> bytes:
     if topic:
         flags |= FLAG_TOPIC
         parts += _PARTS.get(topic) or _text_part(topic, "topic")
-    elif message.type == RESPONSE:
-        flags |= FLAG_TOPIC  # the answer to a request whose topic is empty has one that is
+    elif message.type == RESPONSE or message.flags & FLAG_TOPIC:
+        flags |= FLAG_TOPIC  # empty, as it came; and the answer to such a request has one that is empty too
         parts += b"\0"
     if payload is not None:
         flags |= FLAG_PAYLOAD
