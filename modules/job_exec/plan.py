@@ -76,13 +76,13 @@ def to_plan(
     )
 
 
-def _mapping(owner: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = owner.get(key)
+def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = table.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
-def _seconds(owner: Mapping[str, Any], key: str) -> float:
-    value = owner.get(key, 0.0)
+def _seconds(table: Mapping[str, Any], key: str) -> float:
+    value = table.get(key, 0.0)
     if isinstance(value, str):
         value = duration.parse_duration(value)
     if type(value) not in (int, float) or not 0 <= value < float("inf"):

@@ -13,7 +13,7 @@ from .request import Request
 
 @attrs.define(eq=False, slots=True)
 class Waiting:
-    """One job that waits: its place in the order, what it asks for, and whatever ``tag`` its owner wants back."""
+    """One job that waits: its place in the order, what it asks for, and a ``tag`` for whoever queued it."""
 
     jobid: int
     priority: int

@@ -40,10 +40,10 @@ def test_a_module_is_loaded_used_and_removed_while_the_instance_runs():
             await client.call("kinds.sync")
         await client.call("module.load", {"path": KINDS, "args": ["a", "b"]})
         assert states(instance) == {"kinds": "R"}
-        assert instance.broker(0).module("kinds").owner.args == ("a", "b")
+        assert instance.broker(0).module("kinds").body.args == ("a", "b")
         assert (await client.call("kinds.sync"))["kind"] == "sync"
         module = instance.module(0, "kinds")
-        owner = module.handle.owner
+        owner = module.handle.body
         await client.call("module.remove", {"name": "kinds"})
         assert (states(instance), module.status, owner.torn_down) == ({}, 3, True)
         with refused(ENOSYS, "No service matching kinds.sync is registered"):
@@ -106,7 +106,7 @@ def test_a_module_can_be_loaded_twice_under_two_names_that_share_nothing():
         client = instance.client()
         client.request("left.note", {"from": 1})
         assert (await client.call("right.step"))["inner"] == "sync"
-        left, right = (instance.broker(0).module(name).owner for name in ("left", "right"))
+        left, right = (instance.broker(0).module(name).body for name in ("left", "right"))
         assert (left.name, left.args, left.heard) == ("left", ("x",), [("note", 1)])
         assert (right.name, right.args, right.heard) == ("right", ("y",), [])
         await instance.remove("left")
@@ -234,7 +234,7 @@ def test_unloading_ends_coroutines_tasks_and_timers_of_the_module(tmp_path):
 
     async def body(instance: Instance) -> None:
         await instance.load(path)
-        owner = instance.broker(0).module("busy").owner
+        owner = instance.broker(0).module("busy").body
         client = instance.client()
         client.request("busy.ask", None, lambda response, _: owner.ended.append(response.errnum))
         await instance.sleep(1.0)
@@ -304,7 +304,7 @@ def test_a_module_that_goes_tells_the_services_it_called(tmp_path):
         uuid = instance.broker(0).module("caller").uuid
         await instance.remove("caller")
         await instance.sleep(0.1)
-        assert instance.broker(0).module("kinds").owner.heard == [("note", 0), ("disconnect", uuid)]
+        assert instance.broker(0).module("kinds").body.heard == [("note", 0), ("disconnect", uuid)]
 
     live(body, "kinds")
 
@@ -319,7 +319,7 @@ def test_a_client_that_closes_sends_one_disconnect_a_service_and_nodeid():
         client.close()
         await instance.sleep(0.1)
         for rank in range(2):
-            assert instance.broker(rank).module("kinds").owner.heard == [("disconnect", client.uuid)]
+            assert instance.broker(rank).module("kinds").body.heard == [("disconnect", client.uuid)]
 
     live(body, "kinds", size=2)
 
@@ -332,7 +332,7 @@ def test_a_client_that_asked_first_without_and_then_with_answer_still_says_goodb
         await client.call("kinds.sync")
         client.close()
         await instance.sleep(0.1)
-        assert instance.broker(0).module("kinds").owner.heard == [("disconnect", client.uuid)]
+        assert instance.broker(0).module("kinds").body.heard == [("disconnect", client.uuid)]
 
     live(body, "kinds")
 
@@ -343,7 +343,7 @@ def test_a_client_that_only_sent_requests_without_answer_says_no_goodbye():
         client.request("kinds.sync")
         client.close()
         await instance.sleep(0.1)
-        assert instance.broker(0).module("kinds").owner.heard == []
+        assert instance.broker(0).module("kinds").body.heard == []
 
     live(body, "kinds")
 
@@ -587,7 +587,7 @@ def test_cancelling_an_instance_from_outside_unloads_its_modules_in_good_order()
         owners = []
         with trio.move_on_after(3.0) as scope:
             async with brokersim.open_instance(modules=["kinds"], module_path=[FIXTURES]) as instance:
-                owners.append(instance.broker(0).module("kinds").owner)
+                owners.append(instance.broker(0).module("kinds").body)
                 await trio.sleep_forever()
         assert (scope.cancelled_caught, trio.current_time(), owners[0].torn_down) == (True, 3.0, True)
 

@@ -44,7 +44,7 @@ def test_what_trio_tasks_on_several_ranks_send_at_one_instant_has_one_order():
                 for number in range(4):
                     client.request("kinds.burst", {"as": 10 * rank + number}, lambda *_: None)
             await instance.sleep(5.0)
-            result.extend(instance.broker(0).module("kinds").owner.heard)
+            result.extend(instance.broker(0).module("kinds").body.heard)
 
         live(body, "kinds", size=3)
         return result

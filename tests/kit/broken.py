@@ -19,7 +19,7 @@ BODIES = {
         self.handle.respond(msg)
         self.handle.request("kvs.ping", {}, lambda *_: None, nodeid=self.handle.size - 1)
         for _, _, timer in self.handle.reactor._timers:
-            if timer.owner is None:
+            if timer.actor is None:
                 timer.cancel()
 """,
     # Gives itself an event again that it was given.

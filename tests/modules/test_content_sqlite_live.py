@@ -39,7 +39,7 @@ def digest_of(data: bytes) -> bytes:
 
 
 def database(instance: Instance) -> sqlite3.Connection:
-    return instance.module(0, "content-sqlite").handle.owner._store._db
+    return instance.module(0, "content-sqlite").handle.body._store._db
 
 
 async def pending(instance: Instance) -> int:
@@ -239,7 +239,7 @@ def test_after_a_crash_it_can_be_loaded_again_on_the_same_file(tmp_path):
         await client.call("content.flush")
         gc.disable()  # nobody tidies up by chance
         try:
-            instance.module(0, "content-sqlite").handle.owner.stop_error()
+            instance.module(0, "content-sqlite").handle.body.stop_error()
             await instance.sleep(0.1)
             await client.call("content.store", b"y")
             assert await errnum(client.call("content.flush")) == ENOSYS

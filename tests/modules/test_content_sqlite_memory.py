@@ -146,6 +146,6 @@ def test_an_instance_without_a_state_directory_has_no_file_and_reads_what_its_ca
             await client.call("content.flush")
             await client.call("content.dropcache")
             assert await client.call("content.load", digest) == b"x"
-            assert instance.module(0, "content-sqlite").handle.owner._store.path == ":memory:"
+            assert instance.module(0, "content-sqlite").handle.body._store.path == ":memory:"
 
     brokersim.run(main)

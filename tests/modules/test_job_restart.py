@@ -87,7 +87,7 @@ def test_events_wait_for_a_kvs_that_is_away_and_none_is_lost():
         await instance.remove("kvs")
         await client.call("job-manager.raise", {"id": job, "type": "remark", "severity": 1})
         await instance.sleep(3)
-        pending = instance.module(0, "job-manager").handle.owner._machine.batch
+        pending = instance.module(0, "job-manager").handle.body._machine.batch
         return len(pending)
 
     assert in_instance(test) == 1

@@ -14,7 +14,7 @@ ORDER = ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE"]
 
 
 def machine_of(instance):
-    return instance.module(0, "job-manager").handle.owner._machine
+    return instance.module(0, "job-manager").handle.body._machine
 
 
 def test_listeners_hear_of_every_state_and_the_sum_holds_each_time_they_do():

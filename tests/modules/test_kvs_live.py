@@ -288,7 +288,7 @@ def test_a_synced_commit_that_cannot_be_made_durable_fails_and_the_root_does_not
     async def body(instance: Instance) -> None:
         client = instance.client()
         await commit(client, put("a", "1"), flags=SYNC)
-        database = instance.module(0, "content-sqlite").handle.owner._store._db
+        database = instance.module(0, "content-sqlite").handle.body._store._db
         database.execute("PRAGMA max_page_count=5")
         for flags, data in ((0, "2"), (SYNC, "3" * 20000)):
             answer = commit(client, put("a", data), flags=flags)
@@ -679,7 +679,7 @@ def test_many_clients_on_many_ranks_read_what_they_wrote_whatever_is_merged_or_d
         draw = instance.broker(0).instance.module(0, "kvs").handle.random
         if tiny:  # nothing stays decoded: every lookup and commit loads all it needs
             for rank in range(instance.size):
-                instance.module(rank, "kvs").handle.owner._cache._size_limit = 0
+                instance.module(rank, "kvs").handle.body._cache._size_limit = 0
         clients = [instance.client(rank) for rank in (0, 0, 1, 3)]
         expected: dict[str, str] = {}
         requests: list[list[tuple[str, Any]]] = [[] for _ in clients]

@@ -331,9 +331,9 @@ def test_half_a_frame_and_then_the_end_is_a_plain_goodbye(tmp_path):
         await peer.ask("kinds.sync")
         await peer.send(encode(Message(REQUEST, "kinds.ping", {"pad": "x" * 1000}, 0x08, matchtag=2))[:500])
         await peer.close()
-        owner = live.instance.broker(0).module("kinds").owner
-        await live.until(lambda: owner.heard)
-        assert [what for what, _ in owner.heard] == ["disconnect"]
+        body = live.instance.broker(0).module("kinds").body
+        await live.until(lambda: body.heard)
+        assert [what for what, _ in body.heard] == ["disconnect"]
         assert live.connector.connections == {}
 
     serve(tmp_path, body, "kinds")
@@ -391,9 +391,9 @@ def test_one_disconnect_a_service_is_sent_whatever_the_number_of_requests(tmp_pa
         before = kinds.counts[1]
         await peer.close()
         await live.until(lambda: not live.connector.connections)
-        await live.until(lambda: kinds.owner.heard)
+        await live.until(lambda: kinds.body.heard)
         assert kinds.counts[1] - before <= 2
-        assert len(kinds.owner.heard) == 1
+        assert len(kinds.body.heard) == 1
 
     serve(tmp_path, body, "kinds")
 
@@ -402,7 +402,7 @@ def test_a_request_of_a_client_that_left_is_answered_into_nothing(tmp_path):
     async def body(live: Live) -> None:
         peer, other = await live.peer(), await live.peer()
         await peer.post("kinds.hold")
-        await live.until(lambda: live.instance.broker(0).module("kinds").owner.held)
+        await live.until(lambda: live.instance.broker(0).module("kinds").body.held)
         await peer.close()
         await live.until(lambda: len(live.connector.connections) == 1)
         assert (await other.ask("kinds.release")).payload == {"count": 1}
@@ -557,7 +557,7 @@ def test_requests_without_answers_do_not_fill_memory_either(tmp_path, monkeypatc
         one = encode(Message(REQUEST, "kinds.note", {"from": 1}, 0x08 | FLAG_NORESPONSE))
         await peer.send(one * 20_000)
         await peer.ask("kinds.sync")
-        assert len(live.instance.broker(0).module("kinds").owner.heard) == 20_000
+        assert len(live.instance.broker(0).module("kinds").body.heard) == 20_000
         # A read brings at most this many requests on top of what was queued.
         assert deepest[0] <= 500 + (1 << 16) // len(one) + 2
 
@@ -583,8 +583,8 @@ def test_an_answer_that_cannot_be_sent_becomes_an_error_and_the_client_stays(tmp
         peer = await live.peer()
         kinds = live.instance.broker(0).module("kinds")
         await peer.post("kinds.hold")
-        await live.until(lambda: kinds.owner.held)
-        live.instance.client().call_later(0, lambda: kinds.respond(kinds.owner.held[0], {"bad": object()}))
+        await live.until(lambda: kinds.body.held)
+        live.instance.client().call_later(0, lambda: kinds.respond(kinds.body.held[0], {"bad": object()}))
         answer = await peer.receive()
         assert answer is not None
         assert answer.errnum == 71

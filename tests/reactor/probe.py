@@ -62,7 +62,7 @@ class Probe(Actor):
 
     def after(self, seconds: float, label: str) -> None:
         """A timer of this actor that logs its label."""
-        self.reactor.call_later(seconds, self.log.append, label, owner=self)
+        self.reactor.call_later(seconds, self.log.append, label, actor=self)
 
 
 def open_request(

@@ -141,7 +141,7 @@ def test_a_task_that_is_resumed_finds_the_instant_complete():
             reactor.call_later(1.0, event.set)
             reactor.call_later(1.0, burst)
             for number in range(5):
-                reactor.call_later(1.0, actor.log.append, number, owner=actor if number % 2 else None)
+                reactor.call_later(1.0, actor.log.append, number, actor=actor if number % 2 else None)
             await event.wait()
             assert trio.current_time() == second
             assert len(actor.log) == second * 1005

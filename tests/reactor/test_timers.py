@@ -78,9 +78,9 @@ def test_a_timer_cancelled_by_an_earlier_one_of_the_same_batch_is_skipped(reacto
     if hooked:
         actor.hooks("check")
     timers = []
-    reactor.call_later(1.0, lambda: timers[0].cancel(), owner=actor)
-    timers.append(reactor.call_later(1.0, actor.log.append, "cancelled", owner=actor))
-    reactor.call_later(1.0, actor.log.append, "kept", owner=actor)
+    reactor.call_later(1.0, lambda: timers[0].cancel(), actor=actor)
+    timers.append(reactor.call_later(1.0, actor.log.append, "cancelled", actor=actor))
+    reactor.call_later(1.0, actor.log.append, "kept", actor=actor)
     run_until(reactor, 1.0)
     assert actor.log == ["check", "kept"] if hooked else ["kept"]
     assert actor.iterations == 1
@@ -89,8 +89,8 @@ def test_a_timer_cancelled_by_an_earlier_one_of_the_same_batch_is_skipped(reacto
 def test_a_timer_cancelled_by_another_owner_of_the_same_instant_is_skipped(reactor):
     one, other = Probe(reactor, "one"), Probe(reactor, "other")
     timers = []
-    reactor.call_later(1.0, lambda: timers[0].cancel(), owner=one)
-    timers.append(reactor.call_later(1.0, other.log.append, "cancelled", owner=other))
+    reactor.call_later(1.0, lambda: timers[0].cancel(), actor=one)
+    timers.append(reactor.call_later(1.0, other.log.append, "cancelled", actor=other))
     run_until(reactor, 1.0)
     assert other.log == []
     assert other.iterations == 0  # nothing was due: no wake-up either
@@ -98,7 +98,7 @@ def test_a_timer_cancelled_by_another_owner_of_the_same_instant_is_skipped(react
 
 def test_cancel_timers_takes_every_timer_of_one_actor_also_those_due_right_now(reactor):
     one, other = Probe(reactor, "one"), Probe(reactor, "other")
-    reactor.call_later(1.0, other.cancel_timers, owner=one)
+    reactor.call_later(1.0, other.cancel_timers, actor=one)
     other.after(1.0, "due now")
     other.after(2.0, "due later")
     one.after(2.0, "mine")
@@ -109,8 +109,8 @@ def test_cancel_timers_takes_every_timer_of_one_actor_also_those_due_right_now(r
 
 def test_an_actor_knows_its_own_timers_and_no_others_until_each_has_been_called_or_cancelled(reactor):
     one, other = Probe(reactor, "one"), Probe(reactor, "other")
-    first, second = (reactor.call_later(delay, one.log.append, delay, owner=one) for delay in (1.0, 2.0))
-    reactor.call_later(1.0, other.log.append, "other", owner=other)
+    first, second = (reactor.call_later(delay, one.log.append, delay, actor=one) for delay in (1.0, 2.0))
+    reactor.call_later(1.0, other.log.append, "other", actor=other)
     assert one.timers == {first, second}
     run_until(reactor, 1.0)
     assert (one.timers, other.timers) == ({second}, set())
@@ -143,7 +143,7 @@ class Unseen:
 def test_messages_sent_by_one_owners_timers_are_handled_before_the_next_owners_timers(reactor):
     log: list[str] = []
     one, other = Probe(reactor, "one", log), Probe(reactor, "other", log)
-    reactor.call_later(1.0, lambda: one.send("message of one"), owner=one)
+    reactor.call_later(1.0, lambda: one.send("message of one"), actor=one)
     other.after(1.0, "timer of other")
     run_until(reactor, 1.0)
     assert log == ["message of one", "timer of other"]
@@ -151,7 +151,7 @@ def test_messages_sent_by_one_owners_timers_are_handled_before_the_next_owners_t
 
 def test_a_timer_that_raises_fails_its_owner_and_the_others_fire(reactor):
     one, other = Probe(reactor, "one"), Probe(reactor, "other")
-    reactor.call_later(1.0, lambda: 1 / 0, owner=one)
+    reactor.call_later(1.0, lambda: 1 / 0, actor=one)
     other.after(1.0, "still")
     run_until(reactor, 1.0)
     assert one.errors == ["ZeroDivisionError at -"]
@@ -209,7 +209,7 @@ def test_timers_agree_with_a_sorted_list(steps):
     for step, value, owner in steps:
         if step == "set":
             number = len(timers)
-            timers.append(reactor.call_at(now + value, fired.append, number, owner=owners[owner]))
+            timers.append(reactor.call_at(now + value, fired.append, number, actor=owners[owner]))
             alive[number] = (now + value, owner)
         elif step == "cancel" and value < len(timers):
             timers[value].cancel()

@@ -176,7 +176,7 @@ def test_a_modules_event_handlers_take_topics_with_and_without_its_name():
         client.publish("other.news")
         await instance.sleep(0.1)
         for rank in range(2):
-            assert instance.broker(rank).module("kinds").owner.heard == [("kinds.news", 1), ("kinds.done", 9)]
+            assert instance.broker(rank).module("kinds").body.heard == [("kinds.news", 1), ("kinds.done", 9)]
 
     live(body, "kinds", size=2)
 
@@ -199,7 +199,7 @@ def test_a_glob_in_an_event_handlers_topic_takes_what_it_matches(tmp_path):
         for topic in ("a.x.end", "a.x.begin", "a.y.z.end", "b.x.end"):
             client.publish(topic)
         await instance.sleep(0.1)
-        assert instance.broker(0).module("globs").owner.heard == ["a.x.end", "a.y.z.end"]
+        assert instance.broker(0).module("globs").body.heard == ["a.x.end", "a.y.z.end"]
 
     live(body, path)
 

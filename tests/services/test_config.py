@@ -43,16 +43,16 @@ def test_a_new_configuration_is_taken_by_all_or_by_none(picky: str) -> None:
         await client.call("config.load", {"a": 1})
         first, below = (instance.module(rank, name) for rank, name in ((0, "first"), (1, "below")))
         await instance.sleep(1)
-        assert first.handle.owner.offered == below.handle.owner.offered == [{"a": 1}]
+        assert first.handle.body.offered == below.handle.body.offered == [{"a": 1}]
         assert first.handle.conf_get("a") == below.handle.conf_get("a") == 1
         assert await instance.client(1).call("config.get") == {"a": 1}
         await client.call("config.load", {"a": 1})
-        assert len(first.handle.owner.offered) == 1  # nothing new
+        assert len(first.handle.body.offered) == 1  # nothing new
 
         await instance.load(picky, name="second")
         with refused(EINVAL, "error updating first: bad is bad"):
             await client.call("config.load", {"bad": 1})
-        assert instance.module(0, "second").handle.owner.offered == []
+        assert instance.module(0, "second").handle.body.offered == []
         assert instance.conf == {"a": 1}
 
     live(body, size=2)
@@ -65,7 +65,7 @@ def test_those_who_took_what_another_refuses_are_given_back_the_old(picky: str) 
         with refused(EINVAL, "error updating picky: bad is bad"):
             await instance.client().call("config.load", {"bad": 1})
         await instance.sleep(1)
-        assert instance.module(0, "easy").handle.owner.offered == [{"bad": 1}, {"old": 1}]
+        assert instance.module(0, "easy").handle.body.offered == [{"bad": 1}, {"old": 1}]
         assert instance.conf == {"old": 1}
 
     live(body, conf={"old": 1})

@@ -113,10 +113,10 @@ class BrokerModule:
             raise OSError("reactor exited with error")
 
 
-def _marks(owner: type) -> dict[str, tuple[int, str, bool, bool]]:
+def _marks(cls: type) -> dict[str, tuple[int, str, bool, bool]]:
     """Handlers by attribute, base classes last; each attribute once."""
     found: dict[str, tuple[int, str, bool, bool]] = {}
-    for base in owner.__mro__:
+    for base in cls.__mro__:
         for attribute, value in vars(base).items():
             mark = getattr(value, _MARK, None)
             if mark is not None and attribute not in found:
@@ -129,15 +129,15 @@ def resolve_entry_point(mod: Any) -> Callable[..., object]:
     mod_main = getattr(mod, "mod_main", None)
     if mod_main is not None:
         return mod_main  # type: ignore[no-any-return]
-    owners = [
+    classes = [
         value
         for value in vars(mod).values()
         if isinstance(value, type) and issubclass(value, BrokerModule) and value is not BrokerModule
     ]
-    if len(owners) == 1:
-        owner = owners[0]
-        return lambda h, *args: owner(h, *args).run()
-    if owners:
-        names = ", ".join(owner.__name__ for owner in owners)
+    if len(classes) == 1:
+        cls = classes[0]
+        return lambda h, *args: cls(h, *args).run()
+    if classes:
+        names = ", ".join(cls.__name__ for cls in classes)
         raise ValueError(f"multiple BrokerModule subclasses found ({names}); define mod_main()")
     raise ValueError("no mod_main() or BrokerModule subclass found")

@@ -91,11 +91,11 @@ async def _try(path: Path, args: Sequence[str]) -> _Trial:
         if not loaded:
             return _Trial(f"right after it was loaded: {broker.log.lines()[-1].partition(' - - - ')[2]}")
         handle = loaded[0]
-        topics = (topic for topic, owner in broker.subscriptions if owner is handle)
+        topics = (topic for topic, by in broker.subscriptions if by is handle)
         return _Trial(
             requests=_requests(handle),
             services=tuple(
-                service for service, owner in broker.services.items() if owner is handle and service != name
+                service for service, by in broker.services.items() if by is handle and service != name
             ),
             subscriptions=tuple(topic for topic in topics if topic != f"{name}.stats-clear"),
         )

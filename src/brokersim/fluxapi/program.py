@@ -113,7 +113,7 @@ class FluxProgram:
 
     def start(self, handle: Handle, args: tuple[str, ...]) -> None:
         assert isinstance(handle, FluxEndpoint)
-        handle.run = handle.owner = run = Run(handle, self._entry, args)
+        handle.run = handle.body = run = Run(handle, self._entry, args)
         run.start()
 
 

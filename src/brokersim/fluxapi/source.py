@@ -227,11 +227,11 @@ def _imports(tree: ast.AST, within: str) -> Iterator[Import]:
 def _handle_attributes(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            owner = node.value
-            if isinstance(owner, ast.Name):
-                name = owner.id
+            origin = node.value
+            if isinstance(origin, ast.Name):
+                name = origin.id
             else:
-                name = owner.attr if isinstance(owner, ast.Attribute) else ""
+                name = origin.attr if isinstance(origin, ast.Attribute) else ""
             if name in _HANDLES:
                 yield node.attr
 

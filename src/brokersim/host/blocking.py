@@ -221,7 +221,7 @@ class BlockedLoop(Loop):
             reactor.put_back(held)
         for timer in self._timers:
             if timer.fn is not None:
-                reactor.call_at(reactor.now, timer_call, timer, owner=handle)
+                reactor.call_at(reactor.now, timer_call, timer, actor=handle)
         self._timers = []
         if self._spin is not None:
             reactor.fifo.append(self._spin)

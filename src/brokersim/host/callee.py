@@ -61,7 +61,7 @@ class Callee(Endpoint):
 
     def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call ``fn(*args)`` in ``seconds``, as an iteration of this module's loop."""
-        return self.reactor.call_later(seconds, fn, *args, owner=self)
+        return self.reactor.call_later(seconds, fn, *args, actor=self)
 
     def enter(self, fn: Callable[..., object], *args: Any) -> None:
         """Call a callback of the module: where it may wait for answers, if it is of a kind that does."""

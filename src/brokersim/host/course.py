@@ -179,7 +179,7 @@ class Course:
             return
         handle.table = code.table
         try:
-            handle.owner = code.owner(handle, *module.args)
+            handle.body = code.cls(handle, *module.args)
         except RequestError as error:
             module.end(error.errno or EINVAL, error.text)
             return
@@ -188,7 +188,7 @@ class Course:
             return
         for entry in code.table.events:
             handle.event_subscribe(_subscription(entry.full_topic(handle.name)))
-        ready = getattr(handle.owner, "ready", None)
+        ready = getattr(handle.body, "ready", None)
         if ready is None:
             module.set_running()
         else:
@@ -218,7 +218,7 @@ class Course:
 
     async def _tear_down(self) -> None:
         module = self._module
-        teardown = getattr(module.handle.owner, "teardown", None)
+        teardown = getattr(module.handle.body, "teardown", None)
         try:
             if teardown is not None:
                 ending = teardown()

@@ -277,7 +277,7 @@ class FarModule(Staged):
     @classmethod
     def refuse(cls, broker: FarBroker, name: str, path: Path, error: RequestError) -> None:
         """The file is none that can be run: say why, and leave in good order."""
-        module = cls(broker, name, ModuleCode(path=path, owner=object, table=EMPTY_TABLE), ())
+        module = cls(broker, name, ModuleCode(path=path, cls=object, table=EMPTY_TABLE), ())
         module.handle.handed(Message(REQUEST, "welcome"))
         module.end(error.errno or EINVAL, error.text)
 

@@ -65,10 +65,10 @@ class Handle(Callee):
     __slots__ = (
         "_random",
         "_stats",
+        "body",
         "instrument",
         "mask",
         "module",
-        "owner",
         "table",
     )
 
@@ -76,7 +76,7 @@ class Handle(Callee):
         super().__init__(broker, name, uuid)
         self.module = module
         #: The object whose methods the table names: the BrokerModule instance.
-        self.owner: Any = None
+        self.body: Any = None
         self.table: HandlerTable = EMPTY_TABLE
         self.mask = 0
         self.instrument: Instrument | None = None
@@ -236,7 +236,7 @@ class Handle(Callee):
 
     def method(self, topic: str) -> Method | None:
         """The module's own handler of a topic, else one of those every module has."""
-        if self.owner is None and self.module is not None:
+        if self.body is None and self.module is not None:
             return self._late, True
         entry = self.table.request(self.name, topic)
         if entry is not None:
@@ -250,7 +250,7 @@ class Handle(Callee):
     def _late(self, request: Message) -> None:
         """Handler of a request that was sent before the module's object was made; it has been by now."""
         request.src.routes.pop(request.topic, None)
-        found = self.method(request.topic) if self.owner is not None else None
+        found = self.method(request.topic) if self.body is not None else None
         if found is None:
             self.unknown_method(request)
         elif not found[1] and not request.rolemask & ROLE_OWNER:
@@ -277,7 +277,7 @@ class Handle(Callee):
         return partial(_call_all, found)
 
     def _bind(self, entry: Entry) -> Handler:
-        bound = getattr(self.owner, entry.attribute)
+        bound = getattr(self.body, entry.attribute)
         if entry.kind == COROUTINE:
             return lambda message: self.spawn(bound(message), message)
         if entry.kind == TASK:
@@ -316,7 +316,7 @@ class Handle(Callee):
         self.loop = None
         self.cancel_timers()
         self.broker.drop_endpoint(self)
-        self.owner = None  # breaks the cycle with the module, so that its files close now
+        self.body = None  # breaks the cycle with the module, so that its files close now
 
 
 def _call_all(handlers: list[Handler], message: Message) -> None:

@@ -59,10 +59,10 @@ class HandlerTable:
         return [*(f"{name}.{topic}" for topic in self._prefixed), *self._full]
 
     @classmethod
-    def of(cls, owner: type) -> HandlerTable:
+    def of(cls, written: type) -> HandlerTable:
         """The table of a class, from the marks its decorators left, base classes first."""
         entries: dict[str, Entry] = {}
-        for base in reversed(owner.__mro__):
+        for base in reversed(written.__mro__):
             for attribute, value in vars(base).items():
                 mark = getattr(value, MARK, None)
                 if mark is not None:

@@ -114,7 +114,7 @@ class Instrument:
 
     def _arm(self) -> None:
         period = parse_duration(self.hook.partition(":")[2])
-        self._timer = self._handle.reactor.call_later(period, self._tick, owner=self._handle)
+        self._timer = self._handle.reactor.call_later(period, self._tick, actor=self._handle)
 
     def _tick(self) -> None:
         self._arm()

@@ -43,7 +43,7 @@ class ModuleCode:
     """An imported module file: its path, the BrokerModule subclass in it, and that class's handlers."""
 
     path: Path
-    owner: type
+    cls: type
     table: HandlerTable
     #: Its callbacks may wait for answers (``rpc(...).get()``), so they run on stacks of their own.
     may_block: bool = False
@@ -109,7 +109,7 @@ class Loader:
         code = _imported.get(key)
         # Payload types are resolved when first used, in their module: code whose module was taken out of
         # sys.modules (pytester does, after a run inside a run) is of no use any more.
-        if code is None or code.owner.__module__ not in sys.modules:
+        if code is None or code.cls.__module__ not in sys.modules:
             code = _imported[key] = _import(path)
         return code
 
@@ -186,12 +186,12 @@ def _import(path: Path) -> ModuleCode:
         if imported.names or hasattr(module, "mod_main"):
             return ModuleCode(
                 path=path,
-                owner=type(module),
+                cls=type(module),
                 table=EMPTY_TABLE,
                 may_block=True,
                 program=imported.program(module),
             )
-        owner = _find_class(vars(module), path, name)
+        cls = _find_class(vars(module), path, name)
     except BaseException as error:
         for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[loaded]
@@ -200,11 +200,11 @@ def _import(path: Path) -> ModuleCode:
         if isinstance(error, ImportError) and is_flux(error.name or ""):
             raise NeedsFlux(EINVAL, f"{path} raises at import: {describe(error)}") from error
         raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
-    table = HandlerTable.of(owner)
+    table = HandlerTable.of(cls)
     if table.is_empty:
-        text = f"decorate a method of {owner.__name__} with @request_handler or @event_handler"
+        text = f"decorate a method of {cls.__name__} with @request_handler or @event_handler"
         raise RequestError(EINVAL, f"{path} defines no handlers; {text}")
-    return ModuleCode(path=path, owner=owner, table=table, may_block=_names_rpc(path))
+    return ModuleCode(path=path, cls=cls, table=table, may_block=_names_rpc(path))
 
 
 def _names_rpc(path: Path) -> bool:
@@ -215,21 +215,19 @@ def _names_rpc(path: Path) -> bool:
 
 def _find_class(names: dict[str, object], path: Path, module: str) -> type:
     """The one BrokerModule subclass defined by a file (flux-core's entry point rule)."""
-    owners = [
+    classes = [
         value
         for value in names.values()
         if isinstance(value, type)
         and getattr(value, "_is_broker_module", False)
         and value.__module__.startswith(module)
     ]
-    owners = [
-        owner
-        for owner in owners
-        if not any(owner is not other and issubclass(other, owner) for other in owners)
+    classes = [
+        cls for cls in classes if not any(cls is not other and issubclass(other, cls) for other in classes)
     ]
-    if len(owners) == 1:
-        return owners[0]
-    found = ", ".join(owner.__name__ for owner in owners) or "none"
+    if len(classes) == 1:
+        return classes[0]
+    found = ", ".join(cls.__name__ for cls in classes) or "none"
     raise RequestError(EINVAL, f"{path} must define exactly one subclass of BrokerModule, not {found}")
 
 

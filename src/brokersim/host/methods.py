@@ -39,7 +39,7 @@ def ping(handle: Handle, request: Message) -> None:
 def stats_get(handle: Handle, request: Message) -> None:
     """The message counters, and what the module's own ``stats()`` adds."""
     stats: dict[str, Any] = message_counts(handle.counts)
-    own = getattr(handle.owner, "stats", None)
+    own = getattr(handle.body, "stats", None)
     if own is not None:
         stats |= own()
     handle.respond(request, stats)

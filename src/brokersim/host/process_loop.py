@@ -212,9 +212,9 @@ class ModuleWire(Far):
         handle = self._handle
         assert handle is not None
         # Timers of the host, such as the module's end, are no turn of its loop; behind the end nothing is.
-        run_timers([timer for timer in due if timer.owner is not handle])
+        run_timers([timer for timer in due if timer.actor is not handle])
         if not self._is_over:
-            mine = [timer for timer in due if timer.owner is handle]
+            mine = [timer for timer in due if timer.actor is handle]
             self._iterate(handle, reactor.fifo.popleft() if reactor.fifo else None, mine, fds)
 
     def _now(self) -> int:

@@ -54,7 +54,7 @@ def error_of(response: Message) -> RequestError:
 
 
 class Sleep(Wait):
-    """A delay to await, in seconds of the reactor's clock; an iteration of its owner's loop when it ends."""
+    """A delay to await, in seconds of the reactor's clock; an iteration of its actor's loop when it ends."""
 
     __slots__ = ("_endpoint", "_seconds", "_timer")
 
@@ -65,7 +65,7 @@ class Sleep(Wait):
         self._timer: Timer | None = None
 
     def begin(self, resume: Resume) -> None:
-        self._timer = self.reactor.call_later(self._seconds, resume, None, None, owner=self._endpoint)
+        self._timer = self.reactor.call_later(self._seconds, resume, None, None, actor=self._endpoint)
 
     def abandon(self) -> None:
         if self._timer is not None:

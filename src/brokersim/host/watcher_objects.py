@@ -85,7 +85,7 @@ class TimerWatcher(_FluxWatcher):
             self.start()
 
     def _arm(self) -> None:
-        self._timer = self.handle.reactor.call_at(self._due, self._fire, owner=self.handle)
+        self._timer = self.handle.reactor.call_at(self._due, self._fire, actor=self.handle)
 
     def _fire(self) -> None:
         self._timer = None

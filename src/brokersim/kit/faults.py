@@ -271,7 +271,7 @@ class Faults:
             _stop_growing(database)
             for module in self.instance.modules(fault.rank or 0)
             if fault.to in (None, module.name)
-            for database in _databases(module.handle.owner)
+            for database in _databases(module.handle.body)
         ]
         if not undo:
             raise ValueError(
@@ -310,9 +310,9 @@ class _Database(Protocol):
         """Refuse from now on with ENOSPC what takes more room; what ends that."""
 
 
-def _databases(owner: Any) -> list[sqlite3.Connection | _Database]:
+def _databases(body: Any) -> list[sqlite3.Connection | _Database]:
     """The open databases of a module's object, its own or those of the objects it is made of."""
-    parts = list(getattr(owner, "__dict__", {}).values())
+    parts = list(getattr(body, "__dict__", {}).values())
     parts += [inner for part in parts for inner in getattr(part, "__dict__", {}).values()]
     return [part for part in parts if isinstance(part, sqlite3.Connection | _Database)]
 

@@ -59,7 +59,7 @@ class Sums:
         self.complaints: list[str] = []
 
     def look(self, actor: Any, when: float) -> None:
-        stats = actor.owner.stats()
+        stats = actor.body.stats()
         states: dict[str, int] = stats["states"]
         total, submitted = sum(states.values()), stats["submitted"]
         if total != submitted or min(states.values()) < 0:
@@ -133,9 +133,9 @@ class Ledger:
             self.on_error[message.errnum](line)
         _BOOK[counter](self, actor, message, when)
         watched = self._watched.get(name)
-        if watched is None and getattr(actor, "owner", None) is not None:
-            watched = self._watched[name] = _has_states(actor.owner)
-        if watched and actor.owner is not None:
+        if watched is None and getattr(actor, "body", None) is not None:
+            watched = self._watched[name] = _has_states(actor.body)
+        if watched and actor.body is not None:
             self.sums.look(actor, when)
         if self._waiting:
             self.moved()
@@ -240,8 +240,8 @@ class Ledger:
         yield from self.tallies
 
 
-def _has_states(owner: Any) -> bool:
-    stats = getattr(owner, "stats", None)
+def _has_states(body: Any) -> bool:
+    stats = getattr(body, "stats", None)
     if stats is None:
         return False
     found = stats()

@@ -32,10 +32,10 @@ def apply_updates(key: str, value: Any, events: Iterable[Event]) -> Any:
     return updated
 
 
-def _set(owner: Any, path: str, value: Any) -> None:
+def _set(table: Any, path: str, value: Any) -> None:
     *way, last = path.split(".")
     for part in way:
-        owner = owner.setdefault(part, {}) if isinstance(owner, dict) else None
-    if not isinstance(owner, dict):
+        table = table.setdefault(part, {}) if isinstance(table, dict) else None
+    if not isinstance(table, dict):
         raise ValueError(f"update of {path!r:.60} leads through a value that is no object")
-    owner[last] = value
+    table[last] = value

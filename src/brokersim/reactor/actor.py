@@ -31,13 +31,13 @@ FAILURES = (Exception, SystemExit, KeyboardInterrupt, Interruption)
 class Timer:
     """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached."""
 
-    __slots__ = ("args", "fn", "owner", "when")
+    __slots__ = ("actor", "args", "fn", "when")
 
     def __init__(
-        self, when: int, owner: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
+        self, when: int, actor: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
     ) -> None:
         self.when = when
-        self.owner = owner
+        self.actor = actor
         self.fn = fn
         self.args = args
 
@@ -49,9 +49,9 @@ class Timer:
     def spend(self) -> None:
         """It is being called: never again, and its actor has one less."""
         self.fn = None
-        owner = self.owner
-        if owner is not None and owner.timers is not None:
-            owner.timers.discard(self)
+        actor = self.actor
+        if actor is not None and actor.timers is not None:
+            actor.timers.discard(self)
 
     def cancel(self) -> None:
         """Never call it; harmless when it has been called already."""

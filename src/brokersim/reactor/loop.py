@@ -163,9 +163,9 @@ class Reactor:
 
     # -- time
 
-    def call_at(self, when: int, fn: Callable[..., object], *args: Any, owner: Actor | None = None) -> Timer:
-        """Call ``fn(*args)`` at ``when`` (ns). With an owner the call is an iteration of that actor's loop."""
-        timer = Timer(when, owner, fn, args)
+    def call_at(self, when: int, fn: Callable[..., object], *args: Any, actor: Actor | None = None) -> Timer:
+        """Call ``fn(*args)`` at ``when`` (ns). With an actor the call is an iteration of its loop."""
+        timer = Timer(when, actor, fn, args)
         self.set_timer(timer)
         return timer
 
@@ -181,11 +181,11 @@ class Reactor:
     def _push_timer(self, timer: Timer) -> None:
         self._seq += 1
         heapq.heappush(self._timers, (timer.when, self._seq, timer))
-        owner = timer.owner
-        if owner is not None:
-            if owner.timers is None:
-                owner.timers = set()
-            owner.timers.add(timer)
+        actor = timer.actor
+        if actor is not None:
+            if actor.timers is None:
+                actor.timers = set()
+            actor.timers.add(timer)
 
     def arrive_at(self, when: int, receive: Callable[[Message], object], message: Message) -> None:
         """Call ``receive(message)`` at ``when`` (ns), by a timer that all arrivals of that instant share."""
@@ -208,12 +208,12 @@ class Reactor:
             self._push_timer(timer)
 
     def call_later(
-        self, delay: float, fn: Callable[..., object], *args: Any, owner: Actor | None = None
+        self, delay: float, fn: Callable[..., object], *args: Any, actor: Actor | None = None
     ) -> Timer:
         """Like ``call_at``, ``delay`` seconds from now; a negative delay is none."""
         if not self.is_inside:
             self.refresh()
-        return self.call_at(self.now + max(0, round(delay * NS)), fn, *args, owner=owner)
+        return self.call_at(self.now + max(0, round(delay * NS)), fn, *args, actor=actor)
 
     def next_due(self) -> int | None:
         """Time (ns) of the earliest timer, ``None`` without timers."""
@@ -260,7 +260,7 @@ class Reactor:
         return True
 
     def fire_due(self) -> None:
-        """Run ALL that is due of ONE owner, as one iteration of it; ``now`` is not moved."""
+        """Run ALL that is due of ONE actor, as one iteration of it; ``now`` is not moved."""
         self.enter()
         try:
             self._fire_due()
@@ -271,12 +271,12 @@ class Reactor:
         self.batches += 1
         timers = self._timers
         if self._ready:
-            owner, due = self._ready.popleft()
+            actor, due = self._ready.popleft()
         else:
             timer = heapq.heappop(timers)[2]
-            owner = timer.owner
+            actor = timer.actor
             is_alone = not timers or timers[0][0] > self.now
-            if is_alone and owner is None:
+            if is_alone and actor is None:
                 fn = timer.fn
                 if fn is not None:
                     timer.fn = None
@@ -284,16 +284,16 @@ class Reactor:
                 return
             due = [timer]
             if not is_alone:
-                self._group(owner, due)
+                self._group(actor, due)
         for timer in due:
             if timer.fn is not None:
                 break
         else:
             return  # all cancelled since
-        if owner is None:
+        if actor is None:
             run_timers(due)
         else:
-            self._timer_iteration(owner, due)
+            self._timer_iteration(actor, due)
 
     def take_due(self) -> list[Timer]:
         """All that is due off the heap, earliest first, for a loop that turns by itself."""
@@ -305,34 +305,34 @@ class Reactor:
                 due.append(timer)
         return due
 
-    def _group(self, owner: Actor | None, due: list[Timer]) -> None:
-        """Several timers are due: one list an owner, in the order of their first; ``due`` gets the first owner's."""
+    def _group(self, actor: Actor | None, due: list[Timer]) -> None:
+        """Several timers are due: one list an actor, in the order of their first; ``due`` gets the first actor's."""
         timers, ready = self._timers, self._ready
         now = self.now
-        groups = {} if owner is None else {owner: due}
+        groups = {} if actor is None else {actor: due}
         while timers and timers[0][0] <= now:
             timer = heapq.heappop(timers)[2]
-            if timer.owner is None:
+            if timer.actor is None:
                 ready.append((None, [timer]))
-            elif timer.owner in groups:
-                groups[timer.owner].append(timer)
+            elif timer.actor in groups:
+                groups[timer.actor].append(timer)
             else:
-                groups[timer.owner] = group = [timer]
-                ready.append((timer.owner, group))
+                groups[timer.actor] = group = [timer]
+                ready.append((timer.actor, group))
 
-    def _timer_iteration(self, owner: Actor, due: list[Timer]) -> None:
-        if owner.station is not None and self.charged:
-            owner.station.arrive(due)
+    def _timer_iteration(self, actor: Actor, due: list[Timer]) -> None:
+        if actor.station is not None and self.charged:
+            actor.station.arrive(due)
             return
-        self.current = owner
+        self.current = actor
         try:
-            if owner.loop is not None:
-                owner.loop.iterate(None, due)
+            if actor.loop is not None:
+                actor.loop.iterate(None, due)
             else:
-                owner.wakeups += 1
+                actor.wakeups += 1
                 run_timers(due)
         except FAILURES as error:
-            owner.failed(error, None)
+            actor.failed(error, None)
         self.current = None
 
     # -- messages
@@ -483,14 +483,14 @@ class Reactor:
             sender.failed(error, None)
 
     def end_timer_livelock(self) -> None:
-        """Fail the owners of the timers that fall due again and again at this instant."""
+        """Fail the actors of the timers that fall due again and again at this instant."""
         due = [timer for _, group in self._ready for timer in group]
         due += [timer for when, _, timer in heapq.nsmallest(LOOK_AT, self._timers) if when <= self.now]
-        owners, error = standstill.timer_livelock(due)
-        for owner in owners:
-            if owner is None:
+        actors, error = standstill.timer_livelock(due)
+        for actor in actors:
+            if actor is None:
                 raise error
-            owner.failed(error, None)
+            actor.failed(error, None)
 
     def _stop_flood(self) -> None:
         culprit, flood = standstill.flooder(self.fifo)

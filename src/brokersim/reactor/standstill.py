@@ -93,9 +93,9 @@ def livelock(sends: Iterable[Message]) -> tuple[list[Actor], Livelock]:
 
 def timer_livelock(due: Iterable[Timer]) -> tuple[list[Actor | None], Livelock]:
     """Whose timers these are, and what to fail them with."""
-    owners = list(dict.fromkeys(timer.owner for timer in due if timer.fn is not None))
-    names = ", ".join(_name(owner) for owner in owners)
-    return owners, Livelock(
+    actors = list(dict.fromkeys(timer.actor for timer in due if timer.fn is not None))
+    names = ", ".join(_name(actor) for actor in actors)
+    return actors, Livelock(
         f"virtual time stands still after {TIMER_LIVELOCK} timers at one instant, set by {names}"
     )
 

@@ -66,14 +66,14 @@ def plain_turn(message: Message) -> None:
 
 
 def run_timers(due: list[Timer]) -> None:
-    """Call timers of one owner in deadline order; one cancelled by an earlier one of the same batch is skipped.
+    """Call timers of one actor in deadline order; one cancelled by an earlier one of the same batch is skipped.
 
-    If one blocks its owner, to wait for an answer, the others wait with it.
+    If one blocks its actor, to wait for an answer, the others wait with it.
     """
-    owner = due[0].owner if len(due) > 1 else None
+    actor = due[0].actor if len(due) > 1 else None
     for at, timer in enumerate(due):
-        if owner is not None and owner.loop is not None and owner.loop.is_blocked:
-            owner.loop.iterate(None, due[at:])
+        if actor is not None and actor.loop is not None and actor.loop.is_blocked:
+            actor.loop.iterate(None, due[at:])
             return
         fn, args = timer.fn, timer.args
         if fn is not None:

@@ -112,7 +112,7 @@ def _listed(server: BrokerEndpoint, module: Loaded, request: Message) -> dict[st
 
 def _figures(module: Loaded, request: Message) -> dict[str, Any]:
     """What the module itself wants to be listed with; one that raises ends, as by any callback."""
-    figures = getattr(module.handle.owner, "listed_figures", None)
+    figures = getattr(module.handle.body, "listed_figures", None)
     if figures is None:
         return {}
     try:

@@ -68,7 +68,7 @@ class Broker:
 
     def module(self, name: str, rank: int = 0) -> Any:
         """The module's own object, for a look inside. Raises RequestError(ENOENT)."""
-        return self.instance.module(rank, name).handle.owner
+        return self.instance.module(rank, name).handle.body
 
     def debug(self, module: str, set: int = MSGCOUNT, rank: int = 0) -> None:
         """Set a module's debug mask, without a message; 0x1000 emits its counters."""

@@ -112,7 +112,7 @@ class Recorder:
         self._seen = len(getattr(instance.sink, "packets", ()))
         self.states = _StateRecorder(self.now)
         self.counters = _CounterRecorder(self.now, instance.module(0, "kvs").handle.counts)
-        manager: Any = instance.module(0, "job-manager").handle.owner
+        manager: Any = instance.module(0, "job-manager").handle.body
         manager._machine.hooks.add("job.*", self.states.heard)
         for name, recorder in (("job-manager", self.states), ("kvs", self.counters)):
             loop = instance.module(0, name).handle.module_loop()

@@ -241,8 +241,8 @@ def to_toml(plan: SweepPlan) -> str:
     lines = []
     for table, keys in _TABLES.items():
         lines.append(f"[{table}]")
-        owner = plan.overhead if table == "overhead" else plan
-        lines += [f"{key} = {_literal(getattr(owner, attribute))}" for key, (attribute, _) in keys.items()]
+        part = plan.overhead if table == "overhead" else plan
+        lines += [f"{key} = {_literal(getattr(part, attribute))}" for key, (attribute, _) in keys.items()]
         lines.append("")
     return "\n".join(lines)
 

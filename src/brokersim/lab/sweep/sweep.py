@@ -40,9 +40,9 @@ class RunFile:
         self._path = path
         try:
             self._db = sqlite3.connect(path or ":memory:", timeout=30)
-            (owner,) = self._db.execute("PRAGMA application_id").fetchone()
+            (application,) = self._db.execute("PRAGMA application_id").fetchone()
             (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if owner != APPLICATION and tables:
+            if application != APPLICATION and tables:
                 raise RunFileError(f"{path}: a database, but no run file; choose another name with --db")
             self._db.execute(f"PRAGMA application_id = {APPLICATION}")
             self._db.executescript(_SCHEMA)
