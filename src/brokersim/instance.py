@@ -40,7 +40,7 @@ from brokersim.reactor.watchdog import watchdog
 from brokersim.routing import logring
 from brokersim.routing.attributes import DEFAULTS, check_start
 from brokersim.routing.endpoint import Endpoint
-from brokersim.routing.link import DEFAULT_LATENCY
+from brokersim.routing.link import DEFAULT_LATENCY, Port
 from brokersim.routing.sink import MemorySink, NullSink, Sink
 from brokersim.services.broker import Broker, Whole
 from brokersim.services.table import speaker
@@ -154,6 +154,14 @@ class Instance(Whole):
             broker.connect(self._brokers, round(settings.latency * NS))
             self._set_attributes(broker)
         self.reactor.charged = settings.cost is not None and settings.clock.is_virtual
+        if self.reactor.charged and settings.cost is not None:
+            self._charge_links(settings.cost)
+
+    def _charge_links(self, cost: CostModel) -> None:
+        ports = [Port(round(cost.frame_s * NS), cost.byte_s * NS) for _ in self._brokers]
+        for broker in self._brokers:
+            for link in broker.peers.values():
+                link.port = ports[link.peer.rank]
 
     # -- values
 

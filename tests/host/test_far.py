@@ -12,7 +12,7 @@ from brokersim.host.far import Far, FarBroker
 from brokersim.host.handle import Handle
 from brokersim.host.ports import Home, Surroundings
 from brokersim.protocol.errnums import ENOTSUP, RequestError
-from brokersim.protocol.message import Message
+from brokersim.protocol.message import RESPONSE, Message
 from brokersim.reactor.loop import Reactor
 
 
@@ -100,3 +100,19 @@ def test_it_says_who_and_where_the_module_is(broker: FarBroker, handle: Handle) 
     assert broker.instance.hook is None  # the broker emits the counters
     handle.set_mask(0x1000)
     assert handle.instrument is None
+
+
+def test_the_place_in_the_tree_is_asked_for_once(
+    broker: FarBroker, handle: Handle, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[Any] = []
+
+    def ask(handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
+        asked.append((topic, payload))
+        leaves = [{"rank": rank, "size": 1, "children": []} for rank in (2, 1)]
+        tree = {"rank": 0, "size": 4, "children": [{"rank": 3, "size": 3, "children": leaves}]}
+        return Message(RESPONSE, topic, tree)
+
+    monkeypatch.setattr(broker.far, "ask", ask)
+    assert (handle.parent, handle.children, handle.parent) == (0, (1, 2), 0)
+    assert asked == [("overlay.topology", {"rank": 0})]

@@ -106,3 +106,17 @@ def test_a_tree_that_cannot_exist_is_refused_with_the_bad_number(size: int, fano
 def test_trees_that_can_exist_are_accepted() -> None:
     for size, fanout in ((1, 0), (1, 1), (1024, 2)):
         topology.check(size, fanout)
+
+
+@pytest.mark.parametrize(("fanout", "size"), every_small_tree)
+def test_neighbours_are_read_from_a_tree_of_any_shape(fanout: int, size: int) -> None:
+    below = planted(fanout, size)
+    above = {child: rank for rank, children in below.items() for child in children}
+
+    def told(rank: int) -> dict[str, object]:
+        return {"rank": rank, "size": 0, "children": [told(child) for child in reversed(below[rank])]}
+
+    for rank in range(size):
+        assert topology.neighbours(told(0), rank) == (above.get(rank), tuple(below[rank]))
+    with pytest.raises(ValueError, match=f"no rank {size} in the tree of rank 0"):
+        topology.neighbours(told(0), size)

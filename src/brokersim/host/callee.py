@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any
 
 from brokersim.host.blocking import Workers
+from brokersim.host.patience import Patience
 from brokersim.host.ports import Home
 from brokersim.host.waits import Occurrence, Sleep
 from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import Timer
+from brokersim.protocol.message import NODEID_ANY, REQUEST, Message
+from brokersim.reactor.actor import Then, Timer
 from brokersim.reactor.loop import NS
 from brokersim.reactor.step import ModuleUnloaded, Stepper
 from brokersim.routing.endpoint import Endpoint
@@ -56,6 +57,26 @@ class Callee(Endpoint):
     def occurrence(self, start: Callable[[Callable[[Any], None]], object]) -> Awaitable[Any]:
         """Await a callback: ``start(done)`` is called at once, ``done(value_or_exception)`` ends the wait."""
         return Occurrence(self, start)
+
+    # -- streams
+
+    def stream(
+        self,
+        topic: str,
+        payload: Any,
+        then: Then,
+        arg: Any = None,
+        nodeid: int = NODEID_ANY,
+        timeout: float | None = None,
+    ) -> Message:
+        """Send a request for a stream: ``then`` gets every response, the last one has an errnum (61 = end).
+
+        With ``timeout`` a stream that is silent for so many seconds ends with errnum 110 (ETIMEDOUT), and its request
+        is forgotten. `forget` ends it without a word.
+        """
+        if timeout is None:
+            return super().stream(topic, payload, then, arg, nodeid)
+        return Patience(self, then, timeout).ask(topic, payload, arg, nodeid)
 
     # -- ways to be called
 

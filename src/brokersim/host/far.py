@@ -40,6 +40,7 @@ from brokersim.protocol.message import (
     USERID_UNKNOWN,
     Message,
 )
+from brokersim.protocol.topology import neighbours
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Endpoint, ignore
@@ -130,6 +131,7 @@ class FarBroker(Home):
         #: A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
         self.wants_values = False
         self._sender = _FarEnd(self, "broker", "")
+        self._tree: tuple[int | None, tuple[int, ...]] | None = None
 
     def ask(self, topic: str, payload: Any, timeout: float | None = None) -> Any:
         """The payload of the broker's answer. Raises RequestError."""
@@ -137,6 +139,23 @@ class FarBroker(Home):
         if answer.errnum:
             raise RequestError(answer.errnum, answer.payload_str or "")
         return None if answer.data is None else answer.payload
+
+    # -- the tree: asked for once, since arithmetic on a fanout is wrong where there is none (Flux's kary:32, custom)
+
+    @property
+    def above(self) -> int | None:
+        """The rank of the parent, ``None`` on rank 0. Raises RequestError."""
+        return self._neighbours()[0]
+
+    @property
+    def below(self) -> tuple[int, ...]:
+        """The ranks of the children, ascending. Raises RequestError."""
+        return self._neighbours()[1]
+
+    def _neighbours(self) -> tuple[int | None, tuple[int, ...]]:
+        if self._tree is None:
+            self._tree = neighbours(self.ask("overlay.topology", {"rank": 0}), self.rank)
+        return self._tree
 
     # -- endpoints and services
 

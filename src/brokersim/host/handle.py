@@ -98,6 +98,16 @@ class Handle(Callee):
         return self.broker.rank
 
     @property
+    def parent(self) -> int | None:
+        """The rank above this one in the tree, ``None`` on rank 0; as ``overlay.topology`` tells it."""
+        return self.broker.above
+
+    @property
+    def children(self) -> tuple[int, ...]:
+        """The ranks right below this one in the tree, ascending; as ``overlay.topology`` tells it."""
+        return self.broker.below
+
+    @property
     def random(self) -> random.Random:
         """A generator of this module's own, seeded from (seed, rank, name): no other module disturbs it."""
         if self._random is None:

@@ -201,10 +201,16 @@ def _import(path: Path) -> ModuleCode:
             raise NeedsFlux(EINVAL, f"{path} raises at import: {describe(error)}") from error
         raise RequestError(EINVAL, f"{path} raises at import: {describe(error)}") from error
     table = HandlerTable.of(cls)
-    if table.is_empty:
+    if table.is_empty and not _works_by_itself(cls):
         text = f"decorate a method of {cls.__name__} with @request_handler or @event_handler"
-        raise RequestError(EINVAL, f"{path} defines no handlers; {text}")
+        raise RequestError(EINVAL, f"{path} defines no handlers; {text}, or start a timer in its __init__")
     return ModuleCode(path=path, cls=cls, table=table, may_block=_names_rpc(path))
+
+
+def _works_by_itself(cls: type) -> bool:
+    """Does a class without handlers bring code that runs all the same: in ``__init__``, ``ready`` or ``run``?"""
+    own = [base for base in cls.__mro__ if base.__module__.startswith("_brokersim_module_")]
+    return any(name in vars(base) for base in own for name in ("__init__", "ready", "run"))
 
 
 def _names_rpc(path: Path) -> bool:

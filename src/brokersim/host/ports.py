@@ -100,6 +100,14 @@ class Home(Router, Protocol):
     attributes: SeenAttributes
     instance: Surroundings
 
+    @property
+    def above(self) -> int | None:
+        """The rank of the parent, ``None`` on rank 0."""
+
+    @property
+    def below(self) -> tuple[int, ...]:
+        """The ranks of the children, ascending."""
+
     def add_endpoint(self, endpoint: Endpoint) -> None:
         """From now on answers and events reach it."""
 

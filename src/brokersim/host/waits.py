@@ -38,7 +38,7 @@ class Call(Wait):
     def abandon(self) -> None:
         """A late answer finds no open request and is counted as stray."""
         if self._request is not None:
-            self._endpoint.pending.pop(self._request.matchtag, None)
+            self._endpoint.forget(self._request)
 
 
 def _answered(response: Message, resume: Resume) -> None:

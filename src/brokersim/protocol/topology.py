@@ -7,6 +7,9 @@ checked; only :func:`next_hop` and :func:`check` meet outside input and answer i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def check(size: int, fanout: int) -> None:
     """Raises ValueError unless a tree of that size (1 or more) and fanout (0 for flat, or more) can exist."""
@@ -102,3 +105,17 @@ def _levels(rank: int, fanout: int, size: int) -> list[range]:
             return [*levels, range(1, size)] if rank == 0 and size > 1 else levels
         first, end = first * fanout + 1, end * fanout + 1
     return levels
+
+
+def neighbours(tree: Mapping[str, Any], rank: int) -> tuple[int | None, tuple[int, ...]]:
+    """The parent and the children of ``rank`` in what ``overlay.topology`` says of a (sub)tree.
+
+    Of any shape: a tree that a Flux was configured with follows no arithmetic. Raises ValueError if it lacks the rank.
+    """
+    waiting: list[tuple[int | None, Mapping[str, Any]]] = [(None, tree)]
+    while waiting:
+        above, one = waiting.pop()
+        if one["rank"] == rank:
+            return above, tuple(sorted(child["rank"] for child in one["children"]))
+        waiting.extend((one["rank"], child) for child in one["children"])
+    raise ValueError(f"no rank {rank} in the tree of rank {tree['rank']}")

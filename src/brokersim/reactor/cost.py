@@ -42,6 +42,10 @@ class CostModel:
     packet_s: float = attrs.field(default=10e-6, validator=attrs.validators.ge(0))
     slice_s: float = attrs.field(default=1.5e-3, validator=attrs.validators.ge(0))
     wake_s: float = attrs.field(default=30e-6, validator=attrs.validators.ge(0))
+    #: A broker takes in what comes over the tree one frame after the other: a price a frame and one a byte of payload.
+    #: 10 us and 1 ns (8 Gbit/s) are a fast local network's orders, not a measurement (docs/reactor.md).
+    frame_s: float = attrs.field(default=10e-6, validator=attrs.validators.ge(0))
+    byte_s: float = attrs.field(default=1e-9, validator=attrs.validators.ge(0))
     cores: int = attrs.field(default=2, validator=attrs.validators.ge(1))
     #: Handling time of single topics, where it differs from ``message_s``.
     topics: Mapping[str, float] = attrs.field(factory=dict)

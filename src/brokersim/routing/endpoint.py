@@ -163,6 +163,10 @@ class Endpoint(Actor):
         """Send a request for a stream: ``then`` gets every response, the last one has an errnum (61 = end)."""
         return self.request(topic, payload, then, arg, nodeid, FLAG_STREAMING)
 
+    def forget(self, request: Message) -> None:
+        """Give a request of one's own up: what still comes of it is counted as stray. Harmless when it is over."""
+        self.pending.pop(request.matchtag, None)
+
     def respond(self, request: Message, payload: Any = None) -> None:
         """Answer a request; nothing is sent if it must not be answered."""
         flags = request.flags

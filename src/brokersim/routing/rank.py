@@ -80,6 +80,16 @@ class Rank(Neighbour):
             self._link(ranks[rank], latency) for rank in children(self.rank, fanout, self.size)
         )
 
+    @property
+    def above(self) -> int | None:
+        """The rank of the parent, ``None`` on rank 0."""
+        return None if self.parent is None else self.parent.peer.rank
+
+    @property
+    def below(self) -> tuple[int, ...]:
+        """The ranks of the children, ascending."""
+        return tuple(link.peer.rank for link in self.children)
+
     def _link(self, peer: Rank, latency: int) -> Link:
         link = self.peers[peer.uuid] = self._links[peer.rank] = Link(peer, latency)
         return link
