@@ -45,8 +45,12 @@ def _tests_of(path: Path, root: Path) -> Iterator[Path]:
     named = sorted((root / room).glob(f"test_{name.strip('_')}*.py"))
     if named:
         yield from (test.relative_to(root) for test in named)
-    elif (root / room).is_dir() and room != Path("tests"):
-        yield room
+        return
+    # instance.py has a room of its own in tests; a room of a few files may have its tests in the room around it.
+    around = (place for place in (room / name, room, *room.parents) if (root / place).is_dir())
+    nearest = next(around, Path("tests"))
+    if nearest not in (Path("tests"), Path()):
+        yield nearest
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ def test_the_tests_called_like_a_changed_file_or_else_its_room_and_no_more(tmp_p
         "net/test_hostile.py",
         "modules/test_cron_fields.py",
         "cli/job/test_run.py",
+        "instance/test_determinism.py",
     ):
         path = tmp_path / "tests" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -19,7 +20,9 @@ def test_the_tests_called_like_a_changed_file_or_else_its_room_and_no_more(tmp_p
         "src/brokersim/net/serve.py": ["tests/net/test_serve.py"],
         "src/brokersim/net/outbox.py": ["tests/net"],
         "src/brokersim/cli/job/run.py": ["tests/cli/job/test_run.py"],
-        "src/brokersim/instance.py": [],
+        "src/brokersim/net/wires/far.py": ["tests/net"],
+        "src/brokersim/instance.py": ["tests/instance"],
+        "src/brokersim/program.py": [],
         "modules/cron/fields.py": ["tests/modules/test_cron_fields.py"],
         "modules/kvs.py": ["tests/modules"],
         "tests/net/test_hostile.py": ["tests/net/test_hostile.py"],

@@ -30,11 +30,12 @@ FLOORS = {
     "kit": 7,
     "fluxapi": 7,
     "testing": 7,
+    "pytest_plugin": 7,
     "cli": 8,
 }
 # Files beside the folders: the doors, and what puts an instance together.
 DOORS = {"version": 1, "brokermod": 5, "instance": 6, "program": 6, "__main__": 8}
-DOORS |= dict.fromkeys(("__init__", "testing", "pytest_plugin"), 7)
+DOORS |= dict.fromkeys(("__init__", "testing"), 7)
 #: Higher floors that are reached by name, at run time: file to what it names and why that is no import.
 BY_NAME = {
     # A module file that says `import flux` finds it; nobody else does.
@@ -262,7 +263,7 @@ def undeclared_imports(tree: Path) -> list[str]:
 
 def is_for_tests(path: Path) -> bool:
     """A door for tests may import what the extra `test` brings, where a test asks for it."""
-    return path.stem == "pytest_plugin" or "testing" in path.with_suffix("").parts
+    return not {"pytest_plugin", "testing"}.isdisjoint(path.with_suffix("").parts)
 
 
 def module_imports_through_walls(tree: Path) -> list[str]:

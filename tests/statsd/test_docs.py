@@ -11,7 +11,7 @@ import pytest
 from brokersim import statsd
 from brokersim.statsd.client import ClientStatistics
 from brokersim.statsd.flushed import Health
-from brokersim.statsd.lint import CODES
+from brokersim.statsd.recorded.lint import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 DIALECTS = (ROOT / "docs" / "statsd-dialects.md").read_text(encoding="utf-8")

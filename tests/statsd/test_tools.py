@@ -14,11 +14,11 @@ from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.client import StatsClient
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.creates import CreateLimit, Unstored
-from brokersim.statsd.explain import explain
-from brokersim.statsd.lint import fix, lint
-from brokersim.statsd.replay import compare, replay
+from brokersim.statsd.recorded.explain import explain
+from brokersim.statsd.recorded.lint import fix, lint
+from brokersim.statsd.recorded.replay import compare, replay
+from brokersim.statsd.recorded.stream import StreamError, intervals, records_from_json
 from brokersim.statsd.retention import explain_retention
-from brokersim.statsd.stream import StreamError, intervals, records_from_json
 
 
 def stream(*datagrams: str, every: float = 1.0, start: float = 0.5) -> list[tuple[float, bytes]]:

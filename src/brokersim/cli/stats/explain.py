@@ -1,4 +1,4 @@
-"""Knows how `stats explain` prints the packets that made a value; not how they are found (statsd.explain)."""
+"""Knows how `stats explain` prints the packets that made a value; not how they are found (statsd.recorded.explain)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, read, shown, to_document
 from brokersim.cli.types import DURATION
-from brokersim.statsd.explain import Contribution
-from brokersim.statsd.explain import explain as explained
 from brokersim.statsd.numbers import format_number
-from brokersim.statsd.replay import replay
+from brokersim.statsd.recorded.explain import Contribution
+from brokersim.statsd.recorded.explain import explain as explained
+from brokersim.statsd.recorded.replay import replay
 
 
 @click.command(

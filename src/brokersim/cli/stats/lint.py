@@ -1,4 +1,4 @@
-"""Knows how `stats lint` prints findings and rewrites a recording; not what is wrong with a stream (statsd.lint)."""
+"""Knows how `stats lint` prints findings and rewrites a recording; not what is wrong (statsd.recorded.lint)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, Writer, read, rewrite, shown, to_document
-from brokersim.statsd.lint import Finding
-from brokersim.statsd.lint import fix as fixed
-from brokersim.statsd.lint import lint as linted
+from brokersim.statsd.recorded.lint import Finding
+from brokersim.statsd.recorded.lint import fix as fixed
+from brokersim.statsd.recorded.lint import lint as linted
 
 
 @click.command(

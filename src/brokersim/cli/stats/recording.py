@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from brokersim.cli.errors import usage_error
-from brokersim.statsd.stream import Record, StreamError, records_from_json
+from brokersim.statsd.recorded.stream import Record, StreamError, records_from_json
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 #: A recording that is being watched should not lag; emptying the compressor for each packet would undo it.

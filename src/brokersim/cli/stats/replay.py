@@ -16,7 +16,7 @@ from brokersim.cli.stats.options import DIALECT, DIALECT_NAMES, flush_option, wa
 from brokersim.cli.stats.recording import read, to_document
 from brokersim.cli.stats.wire import Sender
 from brokersim.cli.types import Parsed
-from brokersim.statsd.stream import Record
+from brokersim.statsd.recorded.stream import Record
 
 #: Shorter waits than this cost more than they are exact.
 _SHORTEST_SLEEP: Final = 0.0005
@@ -88,7 +88,7 @@ def _merged(session: Session, inputs: tuple[str, ...]) -> list[Record]:
 
 def _flushes(session: Session, records: list[Record], dialect: str, flush: float, inclusive: bool) -> None:
     from brokersim.statsd.numbers import format_number
-    from brokersim.statsd.replay import replay as replayed
+    from brokersim.statsd.recorded.replay import replay as replayed
 
     with wrong_use():
         flushes = replayed(records, dialect=dialect, flush=flush, inclusive=inclusive)
@@ -107,7 +107,7 @@ def _flushes(session: Session, records: list[Record], dialect: str, flush: float
 
 def _compare(session: Session, records: list[Record], dialects: tuple[str, ...], flush: float) -> int | None:
     from brokersim.statsd.numbers import format_number
-    from brokersim.statsd.replay import compare
+    from brokersim.statsd.recorded.replay import compare
 
     one, other = dict.fromkeys(dialects)
     with wrong_use():

@@ -10,7 +10,7 @@ import trio
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import to_document
 from brokersim.statsd.flushed import Flush
-from brokersim.statsd.replay import ReplayFlush
+from brokersim.statsd.recorded.replay import ReplayFlush
 from brokersim.statsd_server.health import ServerStatistics, to_plain
 from brokersim.statsd_server.outputs.base import QueuedOutput
 from brokersim.statsd_server.server import StatsdServer

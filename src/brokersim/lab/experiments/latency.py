@@ -20,7 +20,7 @@ from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
-from brokersim.statsd.stream import intervals
+from brokersim.statsd.recorded.stream import intervals
 from brokersim.statsd.timerstats import brubeck_fields
 
 TIMINGS = ("entry", "aux")

@@ -20,7 +20,7 @@ from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, t
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.client import StatsClient
-from brokersim.statsd.replay import replay
+from brokersim.statsd.recorded.replay import replay
 
 FIXES = ("none", "skip-zero", "totals")
 #: Of a server that has heard of no state, what the truth is compared in: the journal's plugin never counts NEW up.

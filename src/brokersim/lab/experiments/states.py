@@ -17,7 +17,7 @@ from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
-from brokersim.statsd.replay import replay
+from brokersim.statsd.recorded.replay import replay
 
 PREFIX = "flux.job-states"
 FORMS = ("journal", "fixed")

@@ -14,9 +14,9 @@ import attrs
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
-from brokersim.statsd.lint import lint
 from brokersim.statsd.packet import MAX_PACKET, GaugeBlock
-from brokersim.statsd.stream import Record
+from brokersim.statsd.recorded.lint import lint
+from brokersim.statsd.recorded.stream import Record
 
 #: The journal's modules, in the order in which their packets come.
 MODULES = (

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Fold, Interval, TimerInterval
-from brokersim.statsd.latency import LatencyCounter
+from brokersim.statsd.dialects.latency import LatencyCounter
 from brokersim.statsd.numbers import LARGEST, Number, strtod_number
 from brokersim.statsd.sample import (
     COUNTERS,

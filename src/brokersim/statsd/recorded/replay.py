@@ -14,7 +14,7 @@ import attrs
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.numbers import Number
-from brokersim.statsd.stream import Record, StreamError, intervals, records_from_json
+from brokersim.statsd.recorded.stream import Record, StreamError, intervals, records_from_json
 
 __all__ = ["Difference", "ReplayFlush", "StreamError", "compare", "records_from_json", "replay"]
 

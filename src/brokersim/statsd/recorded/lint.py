@@ -19,9 +19,9 @@ from brokersim.statsd.names import clean
 from brokersim.statsd.numbers import Number, format_number
 from brokersim.statsd.packet import MAX_PACKET, pack
 from brokersim.statsd.receivers import UNDERSTANDS_TOTALS
+from brokersim.statsd.recorded.stream import Record, intervals
 from brokersim.statsd.retention import explain_retention
 from brokersim.statsd.sample import COUNTERS, GAUGES, Sample
-from brokersim.statsd.stream import Record, intervals
 
 # code: (what it means, what to do)
 CODES: dict[str, tuple[str, str]] = {

@@ -14,8 +14,8 @@ from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Interval, TimerInterval
 from brokersim.statsd.names import clean
 from brokersim.statsd.numbers import Number, format_number
+from brokersim.statsd.recorded.stream import Record, intervals
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
-from brokersim.statsd.stream import Record, intervals
 
 
 @attrs.frozen(kw_only=True)
