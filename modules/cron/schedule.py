@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any, Final, Protocol
 
 import attrs
-from cronsim import CronSim, CronSimError
+
+from brokersim.brokermod import schedules
 
 from .fields import Fields, to_fields
 
@@ -46,16 +47,24 @@ class Interval:
     interval: float
     after: float
     next_wakeup: float | None = None
+    #: Where the grid begins, and how many intervals are behind: a million additions of 0.1 would be 1.3 µs off.
+    _begun: float = attrs.field(default=0.0, init=False)
+    _count: int = attrs.field(default=0, init=False)
 
     def start(self, now: float) -> None:
-        self.next_wakeup = now + self.after
+        self.next_wakeup = self._begun = now + self.after
+        self._count = 0
 
     def stop(self) -> None:
         self.next_wakeup = None
 
     def fired(self, now: float) -> None:
-        due = now if self.next_wakeup is None else self.next_wakeup
-        self.next_wakeup = max(due + self.interval, now) if self.interval else None
+        self._count += 1
+        due = self._begun + self._count * self.interval
+        if due < now:  # late by an interval or more: it comes now, and the grid begins anew
+            due = self._begun = now
+            self._count = 0
+        self.next_wakeup = due if self.interval else None
 
     def typedata(self) -> dict[str, Any]:
         return {"interval": self.interval, "after": self.after, "next_wakeup": self.next_wakeup or 0.0}
@@ -130,9 +139,8 @@ class Calendar:
         return {"expression": self.expression, "next_wakeup": self.next_wakeup or 0.0}
 
     def _following(self, now: float) -> float | None:
-        moment = datetime.fromtimestamp(now, UTC) if self.is_utc else datetime.fromtimestamp(now)
-        following = next(CronSim(self.expression, moment), None)
-        return None if following is None else following.timestamp()
+        where = UTC if self.is_utc else schedules.LOCAL
+        return next(schedules.fires(self.expression, now, where), None)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -213,16 +221,10 @@ def _datetime(args: Mapping[str, Any], is_utc: bool) -> Calendar | OnFields:
     if "expression" not in args:
         return OnFields(fields=to_fields(args), is_utc=is_utc)
     expression = args["expression"]
-    if not isinstance(expression, str):
-        raise ValueError(
-            f'datetime: expression must be a string such as "*/5 * * * *", not {expression!r:.40}'
-        )
     try:
-        CronSim(expression, datetime(2026, 1, 1))
-    except CronSimError as error:
-        raise ValueError(
-            f'datetime: {expression!r:.60}: {error}; five fields, such as "*/5 * * * *"'
-        ) from None
+        schedules.check_expression(expression)
+    except ValueError as error:
+        raise ValueError(f"datetime: {error}") from None
     return Calendar(expression=expression, is_utc=is_utc)
 
 

@@ -19,7 +19,18 @@ from brokersim.host import command as process
 from brokersim.host.future import Future
 from brokersim.host.handle import Handle
 from brokersim.host.handler_table import MARK, TASK_MARK
-from brokersim.protocol import blobref, duration, errnums, eventlog, hostlist, jobid, ranks, treeobj, updates
+from brokersim.protocol import (
+    blobref,
+    duration,
+    errnums,
+    eventlog,
+    hostlist,
+    jobid,
+    ranks,
+    schedules,
+    treeobj,
+    updates,
+)
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
 from brokersim.protocol.resources import Resources
@@ -28,7 +39,7 @@ from brokersim.routing import logring
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "Message", "RequestError",
     "Resources", "blobref", "duration", "errnums", "event_handler", "eventlog", "hostlist", "jobid", "process", "ranks",
-    "request_handler", "treeobj", "trio_task", "updates",
+    "request_handler", "schedules", "treeobj", "trio_task", "updates",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -257,3 +258,35 @@ def test_runs_wait_for_the_sync_event_unless_it_has_just_come():
     assert [on.must_wait(START + late) for late in (0.01, 0.03, 1.0)] == [False, True, True]
     with pytest.raises(ValueError, match="unknown argument 'sync'; there are"):
         sync_option(("sync",))
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("2026-03-28T12:00+01:00", ["2026-03-29T03:00+02:00", "2026-03-30T02:30+02:00"]),
+        ("2026-10-25T00:00+02:00", ["2026-10-25T02:30+02:00", "2026-10-26T02:30+01:00"]),
+        # Begun in the second of two equal hours: the first one's 02:30 has passed.
+        ("2026-10-25T02:10+01:00", ["2026-10-26T02:30+01:00", "2026-10-27T02:30+01:00"]),
+    ],
+)
+def test_an_expression_in_local_time_fires_once_on_days_when_the_clock_is_set(berlin, start, expected):
+    calendar = to_schedule("datetime", {"expression": "30 2 * * *"}, False)
+    due = wakeups(calendar, 2, datetime.fromisoformat(start).timestamp())
+    assert due == [datetime.fromisoformat(one).timestamp() for one in expected]
+
+
+def test_a_million_intervals_of_a_tenth_of_a_second_do_not_drift():
+    schedule = to_schedule("interval", {"interval": 0.1, "after": 0}, True)
+    schedule.start(0.0)
+    for _ in range(1_000_000):
+        schedule.fired(schedule.next_wakeup)
+    assert schedule.next_wakeup == 100000.0
