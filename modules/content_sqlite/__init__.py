@@ -13,7 +13,7 @@ import msgspec
 
 from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blobref, errnums, request_handler
 
-from .batches import Batches
+from .batches import Batches, Waiting
 from .mark import Mark
 from .memory import MemoryStore
 from .options import Options, options
@@ -35,7 +35,10 @@ class CheckpointPut(msgspec.Struct):
 
 
 class ContentSqlite(BrokerModule):
-    """Flux's backing store: blobs in ``content.sqlite`` of the state directory, in memory if there is none."""
+    """Flux's backing store: blobs in ``content.sqlite`` of the state directory, in memory if there is none.
+
+    What it acknowledged outlives it in either case: it may be loaded anew, or have crashed.
+    """
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
@@ -45,10 +48,10 @@ class ContentSqlite(BrokerModule):
             raise RequestError(
                 errnums.EINVAL, f"module {h.name!r} on rank {h.rank}; the backing store belongs on rank 0"
             )
-        self._store = _open(statedir, self._options)
+        self._store = _open(h, statedir, self._options)
         self._store.checkpoints_max = self._options.max_checkpoints
         self.log.debug(f"journal_mode={self._options.journal_mode} synchronous={self._options.synchronous}")
-        self._timer: Any = None
+        self._timer: Any = h.call_later(BATCH_WAIT, self._due) if self._store.pending else None
         #: Writing failed the last time.
         self._fails = False
         try:
@@ -156,7 +159,7 @@ class ContentSqlite(BrokerModule):
         try:
             self._store.close()
         except RequestError as error:
-            self.log.error(f"{error}; {self._store.pending} blobs are lost")
+            self.log.error(f"{error}; {self._store.pending} blobs are lost unless it is loaded again")
         else:
             if isinstance(self._store, BlobStore):
                 Mark(Path(self._store.path)).closed()
@@ -169,27 +172,38 @@ def _digest(msg: Message) -> bytes:
     return digest
 
 
-def _open(statedir: str | None, options: Options) -> Batches:
+def _open(h: Handle, statedir: str | None, options: Options) -> Batches:
     """Where blobs are kept. Raises RequestError(ENOTDIR) if the state directory is none, and what the file raises."""
     if statedir is None:
-        return MemoryStore()
+        store = h.inherit(MemoryStore)
+        if options.truncate:
+            store.truncate()
+        return store
     folder = Path(statedir)
     if not folder.is_dir():
         raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
     path = str(folder / "content.sqlite")
     mark = Mark(Path(path))
+    pending: dict[bytes, Waiting] = h.inherit(dict)
     if options.truncate:
+        pending.clear()
         mark.forget()
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
     mark.check()
-    store = _open_store(path, options)
+    file = _open_store(path, options, pending)
     mark.opened(options.journal_mode)
-    return store
+    return file
 
 
-def _open_store(path: str, options: Options) -> BlobStore:
-    open_store = partial(BlobStore, path, journal_mode=options.journal_mode, synchronous=options.synchronous)
+def _open_store(path: str, options: Options, pending: dict[bytes, Waiting]) -> BlobStore:
+    open_store = partial(
+        BlobStore,
+        path,
+        journal_mode=options.journal_mode,
+        synchronous=options.synchronous,
+        pending=pending,
+    )
     try:
         return open_store()
     except RequestError as error:

@@ -38,14 +38,15 @@ Waiting: TypeAlias = bytes | blobref.Blob
 class Batches(ABC):
     """Blobs by SHA-1 digest and the last checkpoints, on their way to where they are kept."""
 
-    def __init__(self, path: str, longest: int) -> None:
+    def __init__(self, path: str, longest: int, pending: dict[bytes, Waiting] | None = None) -> None:
+        """``pending`` holds what a predecessor that crashed acknowledged and did not write."""
         #: Names the place in errors.
         self.path = path
         #: One blob too long would hold up its whole batch for ever, so it must not get in.
         self._longest = longest
         #: Blobs acknowledged but not yet written, by digest.
-        self._pending: dict[bytes, Waiting] = {}
-        self._pending_bytes = 0
+        self._pending: dict[bytes, Waiting] = {} if pending is None else pending
+        self._pending_bytes = sum(map(len, self._pending.values()))
         #: Differences between a blob and the next that was kept whole; the least recently stored go first.
         self._steps: OrderedDict[bytes, int] = OrderedDict()
         #: Why the last batch could not be written, if it could not.

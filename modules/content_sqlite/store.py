@@ -56,7 +56,14 @@ class BlobStore(Batches):
     right to write, EBUSY used by another process, EIO everything else.
     """
 
-    def __init__(self, path: str, *, journal_mode: str = "WAL", synchronous: str = "NORMAL") -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        journal_mode: str = "WAL",
+        synchronous: str = "NORMAL",
+        pending: dict[bytes, Waiting] | None = None,
+    ) -> None:
         self.path = path
         self._is_patient = synchronous == "NORMAL"
         self._db: sqlite3.Connection = self._guard(
@@ -67,7 +74,7 @@ class BlobStore(Batches):
         except RequestError:
             self._db.close()
             raise
-        super().__init__(path, self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_OVERHEAD)
+        super().__init__(path, self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_OVERHEAD, pending)
 
     def _prepare(self, journal_mode: str, synchronous: str) -> None:
         run = self._db.execute

@@ -184,7 +184,6 @@ class Cron(BrokerModule):
             run.kill(signal.SIGTERM)
         if not entry.stopped:
             entry.stop()
-        entry.runs_again = False
         self._disarm(entry)
         del self._entries[entry.id]
         if entry in self._waiting:
@@ -287,7 +286,7 @@ class Cron(BrokerModule):
 
     def _due(self, entry: Entry) -> None:
         if not entry.due():
-            self.log.info(f"cron-{entry.id}: {entry.name}: task still running or scheduled; deferred")
+            self.log.info(f"cron-{entry.id}: {entry.name}: task still running or scheduled")
             return
         if entry.stopped:
             self._disarm(entry)
@@ -312,15 +311,13 @@ class Cron(BrokerModule):
 
     def _ended(self, entry: Entry, status: int, note: str) -> None:
         was_stopped = entry.stopped
-        again = entry.ended(self.handle.time(), status, note)
+        entry.ended(self.handle.time(), status, note)
         entry.due_since = 0.0
         if status:
             self.log.error(f'cron-{entry.id}: "{entry.command}": Failed: {note}')
         if entry.stopped and not was_stopped:
             self._disarm(entry)
             self.log.error(f"cron-{entry.id}: exceeded failure limit of {entry.stop_on_failure}. stopping")
-        if again and entry.id in self._entries:
-            self._begin(entry)
 
     def _publish(self, entry: Entry, action: Publish) -> None:
         self.handle.publish(action.topic, action.payload)

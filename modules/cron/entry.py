@@ -73,7 +73,7 @@ class Task:
 
 @attrs.define(eq=False, kw_only=True)
 class Entry:
-    """A cron entry. At most one task of it runs at a time; a run that comes due meanwhile is deferred to its end."""
+    """A cron entry. At most one task of it runs or waits at a time; a run that comes due meanwhile is dropped."""
 
     id: int
     name: str
@@ -95,12 +95,11 @@ class Entry:
     success: int = 0
     failure: int = 0
     deferred: int = 0
-    #: The run under way or waiting for the sync event, and whether another has to follow it.
+    #: The run under way, or one that waits for the sync event.
     task: Task | None = None
     is_waiting: bool = False
     #: When the run that waits came due.
     due_since: float = 0.0
-    runs_again: bool = False
     history: deque[Task] = attrs.field(factory=lambda: deque(maxlen=1))
 
     def start(self, now: float) -> None:
@@ -120,14 +119,13 @@ class Entry:
         self.stopped = True
 
     def due(self) -> bool:
-        """It came due: True if a run is to begin now, False if one is under way and this one has to wait for it."""
+        """It came due: True if a run is to begin, False if one is under way or waits: this one counts for nothing."""
         if self.task is not None or self.is_waiting:
-            if not self.runs_again:
-                self.runs_again = True
-                self.deferred += 1
-                self._count()
             return False
-        self._count()
+        self.count += 1
+        self.total += 1
+        if self.count == self.repeat and not self.stopped:
+            self.stop()
         return True
 
     def began(self, now: float) -> Task:
@@ -137,8 +135,8 @@ class Entry:
         self.task = Task(self.rank, self.due_since or now, now)
         return self.task
 
-    def ended(self, now: float, status: int, note: str) -> bool:
-        """The run is over with a wait status (0: success); True if a deferred one has to begin."""
+    def ended(self, now: float, status: int, note: str) -> None:
+        """The run is over with a wait status (0: success)."""
         task, self.task = self.task, None
         assert task is not None
         task.ended, task.status, task.note = now, status, note
@@ -150,14 +148,6 @@ class Entry:
             self.failcount += 1
             if self.stop_on_failure and self.failcount >= self.stop_on_failure and not self.stopped:
                 self.stop()
-        again, self.runs_again = self.runs_again, False
-        return again
-
-    def _count(self) -> None:
-        self.count += 1
-        self.total += 1
-        if self.count == self.repeat and not self.stopped:
-            self.stop()
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as cron.list shows it."""

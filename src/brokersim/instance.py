@@ -134,6 +134,7 @@ class Instance(Whole):
         self.loader = Loader(settings.module_path, settings.last_module_path)
         #: Stacks for callbacks that may wait for answers.
         self.workers = Workers()
+        self.kept: dict[tuple[int, str], Any] = {}
         self.stopped = trio.Event()
         if isinstance(self.sink, MemorySink):
             self.sink.now = lambda: self.reactor.now / NS

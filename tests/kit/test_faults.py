@@ -103,6 +103,73 @@ async def test_a_rank_that_is_cut_off_answers_ehostunreach_and_comes_back(broker
     assert [hit.what for hit in fault.hits] == ["link", "request silent.ask"]
 
 
+def ask(client, topic, payload=None, **where):
+    """Send it; a list that gets the errnum of its answer."""
+    got = []
+    client.request(topic, payload, lambda response, _: got.append(response.errnum), **where)
+    return got
+
+
+@pytest.mark.brokersim(size=4, fanout=1)
+@pytest.mark.parametrize("micros", [20, 60, 120, 160, 220, 260, 320, 1000])
+@pytest.mark.parametrize("cut", [1, 2, 3])
+async def test_a_request_is_answered_once_wherever_it_or_its_answer_is_when_a_link_goes_down(
+    broker, micros, cut
+):
+    got = ask(broker.instance.client(), "kvs.getroot", ROOT, nodeid=3)
+    await broker.advance(micros / 1e6)
+    with broker.fault("disconnect", rank=cut):
+        await broker.advance(0.001)
+    await broker.advance(100)
+    # There and back are three hops of 50 µs each; the link above rank N is crossed back from 50 * (6 - N) µs on.
+    assert got == [0 if micros > 50 * (7 - cut) else EHOSTUNREACH]
+
+
+@pytest.mark.brokersim(size=2)
+async def test_what_is_on_a_link_that_goes_down_never_arrives(broker):
+    client = broker.instance.client(rank=1)
+    client.broker.subscribe("news", client)
+    with broker.deltas("kvs.1") as d:
+        asked = ask(broker.instance.client(), "kvs.getroot", ROOT, nodeid=1)
+        await broker.publish("news")
+        await broker.advance(20e-6)
+        fault = broker.fault("disconnect", rank=1)
+        fault.stop()
+        await broker.advance(20e-6)
+    assert asked == [EHOSTUNREACH]
+    assert d == {}
+    assert client.counts[5] == 0
+    assert [hit.what for hit in fault.hits] == ["link", "request kvs.getroot"]
+
+
+@pytest.mark.brokersim(size=4, fanout=1)
+async def test_ranks_below_one_that_was_cut_off_may_have_missed_events_too(broker):
+    with broker.fault("disconnect", rank=1):
+        await broker.publish("news.1")
+        await broker.advance(1)
+    await broker.publish("news.2")
+    await broker.settle()
+    assert broker.witness.violations(["events"]) == []
+
+
+async def test_only_a_request_that_wants_an_answer_can_be_made_to_fail(broker):
+    fault = broker.fault("fail")
+    client = broker.instance.client()
+    client.request("kvs.getroot", ROOT)
+    broker.instance.broker(0).write_log(3, "test", "a line")
+    with broker.deltas("kvs") as d:
+        await broker.settle()
+    assert d == {"kvs.0.request_rx": 1}
+    with pytest.raises(RequestError, match=r"kvs\.getroot fails on purpose"):
+        await broker.rpc("kvs.getroot", ROOT)
+    assert [hit.what for hit in fault.hits] == ["request kvs.getroot"]
+
+
+async def test_an_event_cannot_be_made_to_fail(broker):
+    with pytest.raises(ValueError, match="fault fail: a request can fail, no event"):
+        broker.fault("fail", type="event")
+
+
 async def test_a_killed_module_leaves_its_callers_an_answer(broker):
     broker.fault("kill", to="kvs")
     with pytest.raises(RequestError):

@@ -254,6 +254,45 @@ def test_after_a_crash_it_can_be_loaded_again_on_the_same_file(tmp_path):
     live(body, state_dir=tmp_path)
 
 
+@pytest.mark.parametrize("is_kept", [False, True])
+@pytest.mark.parametrize("crashes", [False, True])
+def test_what_it_acknowledged_outlives_it_written_or_not(is_kept, crashes, tmp_path):
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        blobs = [b"%d" % n * 100 for n in range(5)]
+        for blob in blobs[:-1]:
+            await client.call("content.store", blob)
+        await instance.sleep(1)  # written
+        await client.call("content.store", blobs[-1])
+        if crashes:
+            instance.module(0, "content-sqlite").crashed(RuntimeError("on purpose"), None)
+        else:
+            await instance.remove("content-sqlite")
+        await instance.load("content-sqlite")
+        await client.call("content.dropcache")
+        assert [await client.call("content.load", digest_of(blob)) for blob in blobs] == blobs
+        await instance.sleep(1)
+        assert await pending(instance) == 0
+
+    live(body, state_dir=tmp_path if is_kept else None)
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_truncate_forgets_what_a_predecessor_left(is_kept, tmp_path):
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await client.call("content.store", b"written")
+        await instance.sleep(1)
+        await client.call("content.store", b"waiting")
+        instance.module(0, "content-sqlite").crashed(RuntimeError("on purpose"), None)
+        await instance.load("content-sqlite", "truncate")
+        await client.call("content.dropcache")
+        for blob in (b"written", b"waiting"):
+            assert await errnum(client.call("content.load", digest_of(blob))) == ENOENT
+
+    live(body, state_dir=tmp_path if is_kept else None)
+
+
 def test_without_content_cache_it_does_not_load_and_says_what_is_missing():
     async def body(instance: Instance) -> None:
         with pytest.raises(RequestError, match="load content-cache first"):

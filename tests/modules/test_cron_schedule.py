@@ -156,27 +156,24 @@ def test_an_entrys_counts_add_up_whatever_happens(repeat, stop_on_failure, steps
                 began += 1
         elif step != "due" and entry.task is not None:
             ended += 1
-            if entry.ended(START, 0 if step == "ok" else 256, "Exited"):
-                entry.began(START)
-                began += 1
+            entry.ended(START, 0 if step == "ok" else 256, "Exited")
     assert entry.success + entry.failure == ended
     assert began - ended == (entry.task is not None)
-    assert entry.total == entry.count == began + entry.runs_again
+    assert entry.total == entry.count == began
     assert not repeat or entry.count <= repeat
     assert entry.stopped == bool(
         (repeat and entry.count == repeat) or (stop_on_failure and entry.failcount >= stop_on_failure)
     )
 
 
-def test_a_run_that_comes_due_while_one_is_under_way_follows_it_once():
+def test_a_run_that_comes_due_while_one_is_under_way_is_dropped():
     entry = entry_of()
     assert entry.due()
     entry.began(START)
     assert [entry.due(), entry.due()] == [False, False]
-    assert (entry.deferred, entry.total) == (1, 2)
-    assert entry.ended(START, 0, "Exited")
-    entry.began(START)
-    assert not entry.ended(START, 0, "Exited")
+    assert (entry.deferred, entry.total) == (0, 1)
+    entry.ended(START, 0, "Exited")
+    assert entry.due()
 
 
 def test_starting_and_stopping_twice_is_refused():

@@ -252,6 +252,17 @@ def test_synced_runs_begin_with_the_heartbeat():
     assert stats["deferred"] >= 1
 
 
+def test_an_interval_shorter_than_the_beat_runs_once_a_beat():
+    async def test(instance, client):
+        await create(client, args={"interval": 0.3})
+        await instance.sleep(9)
+        return (await only(client))["stats"]
+
+    stats = with_cron(test, "sync=heartbeat.pulse")
+    # Beats at 2, 4, 6 and 8 s; the fifth run waits for the next. A real Flux tells the same of 9 s.
+    assert (stats["success"], stats["deferred"], stats["total"]) == (4, 5, 5)
+
+
 def test_ending_the_sync_lets_go_what_waited_for_it():
     async def test(instance, client):
         assert await client.call("cron.sync", {}) == {"sync_disabled": True}

@@ -237,6 +237,7 @@ class FarInstance(Surroundings):
         self.seed = welcome.get("attrs", {}).get("seed", 0)
         self.hook = None  # the broker emits the counters, by its own view of them
         self.workers = Workers()
+        self.kept = {}  # nothing outlives the process
         self.epoch = time.time() - broker.reactor.now / NS
 
     def uuid(self, rank: int, name: str) -> str:

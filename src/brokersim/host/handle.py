@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from brokersim.host.blocking import Workers
 from brokersim.host.callee import Callee
@@ -31,6 +31,7 @@ from brokersim.routing.endpoint import Handler, Method, unheard
 if TYPE_CHECKING:
     from brokersim.statsd.client import StatsClient
 
+Kept = TypeVar("Kept")
 #: What answers a method every module has, and may a guest call it.
 DefaultMethod = tuple[Callable[["Handle", Message], None], bool]
 
@@ -114,6 +115,17 @@ class Handle(Callee):
             text = f"{self.broker.instance.seed}/{self.rank}/{self.name}"
             self._random = random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
         return self._random
+
+    def inherit(self, make: Callable[[], Kept]) -> Kept:
+        """What outlives this module on its rank until the instance ends: ``make()`` when nothing is there yet.
+
+        A crash leaves it, too. A module in a process of its own has it no longer than the process.
+        """
+        kept = self.broker.instance.kept
+        key = self.rank, self.name
+        if key not in kept:
+            kept[key] = make()
+        return kept[key]  # type: ignore[no-any-return]
 
     # -- log, attributes, configuration
 

@@ -60,6 +60,8 @@ class Surroundings(Protocol):
     sink: Sink
     #: Stacks for callbacks that may wait for answers.
     workers: Workers
+    #: What modules leave to the next of their name on their rank: (rank, name) to it.
+    kept: dict[tuple[int, str], Any]
 
     def uuid(self, rank: int, name: str) -> str:
         """An identity for what is called ``name`` on a rank."""

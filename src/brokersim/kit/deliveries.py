@@ -38,9 +38,9 @@ class Deliveries:
         """A fault hit this event on its way to an endpoint."""
         self.excused[endpoint.uuid, seq] = None
 
-    def cut_off(self, rank: int) -> None:
-        """A fault keeps events from a rank: from now on it may miss some."""
-        self._cut_off[rank] = None
+    def cut_off(self, ranks: Iterable[int]) -> None:
+        """A fault keeps events from these ranks: from now on they may miss some."""
+        self._cut_off |= dict.fromkeys(ranks)
 
     @property
     def is_cut_off(self) -> bool:

@@ -19,6 +19,7 @@ from brokersim.kit.conversations import wants_answer
 from brokersim.kit.ledger import Ledger, Line
 from brokersim.protocol.errnums import ENOSPC, RequestError
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, TYPE_NAMES, Message
+from brokersim.protocol.topology import subtree
 from brokersim.reactor.loop import NS
 from brokersim.routing.cut import cut_off, join, link_above
 
@@ -166,6 +167,8 @@ class Faults:
         self.instance.reactor.put_gate(self._may_pass)
 
     def _fail_requests(self, fault: Fault) -> None:
+        if fault.type not in (None, "request"):
+            raise ValueError(f"fault fail: a request can fail, no {fault.type}")
         fault.type = "request"
         self._on_queue(fault)
 
@@ -191,6 +194,8 @@ class Faults:
     def _act(self, message: Message) -> str:
         """What happens to a message about to be queued: "" (nothing) or the kind of the fault that hits it."""
         for fault in self.all:
+            if fault.kind == "fail" and not wants_answer(message):
+                continue  # nobody would hear that it failed; what it asks for is done
             if fault.kind in _MESSAGE_KINDS and fault.matches(message, self._random):
                 fault.hit(self.instance.reactor.now, message)
                 self.excuse(message)
@@ -243,7 +248,7 @@ class Faults:
         if fault.rank is None or not 0 < fault.rank < self.instance.size:
             raise ValueError(f"fault disconnect: give rank=1 to {self.instance.size - 1}, not {fault.rank}")
         above, _ = link_above(self.instance, fault.rank)
-        self.ledger.deliveries.cut_off(fault.rank)
+        self.ledger.deliveries.cut_off(subtree(fault.rank, self.instance.fanout, self.instance.size))
         fault.hits.append(Hit(self.instance.reactor.now / NS, "link", f"{above.peer.rank}-{fault.rank}"))
         fault.undo = partial(join, cut_off(self.instance, fault.rank, partial(self._cut, fault)))
 

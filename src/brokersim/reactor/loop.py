@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -202,6 +202,13 @@ class Reactor:
         for receive, message in self._arrivals.pop(when):
             receive(message)
             self.drain_all()  # what one arrival causes comes before the next, as with a timer each
+
+    def under_way(self) -> Iterator[Message]:
+        """Messages that wait for their time to arrive: a scan, for whoever breaks links."""
+        for arrivals in self._arrivals.values():
+            yield from (message for _, message in arrivals)
+        for _, _, timer in self._timers:
+            yield from (arg for arg in timer.args if isinstance(arg, Message))
 
     def _set_posted(self, timer: Timer) -> None:
         if timer.fn is not None:

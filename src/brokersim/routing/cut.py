@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 from brokersim.protocol.errnums import EHOSTUNREACH
-from brokersim.protocol.message import Message
+from brokersim.protocol.message import RESPONSE, Message
+from brokersim.reactor.loop import Reactor
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.link import Link
 from brokersim.routing.rank import Rank
@@ -41,13 +42,14 @@ def opposite(tree: Tree, near: Rank, link: Link) -> Link:
 def cut_off(tree: Tree, rank: int, tell: Callable[[Message], object]) -> tuple[Link, Link]:
     """Take the link above a rank down. ``tell(request)`` of each open request over it, which gets EHOSTUNREACH.
 
-    Who asked is told at once, as upstream's brokers tell each other.
+    Who asked is told at once, as upstream's brokers tell each other; what is under way on the link is lost.
     """
     links = link_above(tree, rank)
     above, below = links[0].peer, links[1].peer
+    crossing = list(_crossing(tree, above.uuid, below.uuid))
     for link in links:
-        link.is_up = False
-    for request in list(_crossing(tree, above.uuid, below.uuid)):
+        link.go_down()
+    for request in crossing:
         tell(request)
         _refuse(tree, request, {above.uuid, below.uuid}, rank)
     return links
@@ -56,30 +58,53 @@ def cut_off(tree: Tree, rank: int, tell: Callable[[Message], object]) -> tuple[L
 def join(links: tuple[Link, Link]) -> None:
     """The link is there again; what was sent meanwhile is lost."""
     for link in links:
-        link.is_up = True
+        link.come_up()
 
 
 def _crossing(tree: Tree, one: str, other: str) -> Iterator[Message]:
-    """Open requests whose way, or whose answer's, goes over a link."""
+    """Open requests that have a link before or behind them which they, or their answers, still have to take."""
+    ranks = {broker.uuid: broker for broker in map(tree.broker, range(tree.size))}
+    answers = _answers(tree.broker(0).reactor)
     for endpoint in list(tree.all_endpoints()):
         for request in endpoint.open_requests():
-            if _crosses(request, {one, other}):
+            if len(request.routes) < 2:
+                continue  # it never left its rank
+            way = _way(request, ranks, answers.get((request.src, request.matchtag)))
+            if any({a, b} == {one, other} for a, b in pairwise(way)):
                 yield request
 
 
-def _crosses(request: Message, ends: set[str]) -> bool:
-    way = [*request.routes[1:]]
-    if request.dst is not None and way and way[-1] != request.dst.broker.uuid:
-        way.append(request.dst.broker.uuid)
-    return any({a, b} == ends for a, b in pairwise(way))
+def _answers(reactor: Reactor) -> dict[tuple[Any, int], Message]:
+    """The last answers that are under way, by who waits for them; most requests have none."""
+    return {
+        (message.dst, message.matchtag): message
+        for message in reactor.under_way()
+        if message.type == RESPONSE and (message.errnum or not message.is_streaming)
+    }
+
+
+def _way(request: Message, ranks: dict[str, Rank], answer: Message | None) -> list[str]:
+    """The ranks whose links carry a request and its answer, as far as they are not behind both."""
+    way = list(request.routes[1:])
+    if request.dst is not None:
+        if way[-1] != request.dst.broker.uuid:
+            way.append(request.dst.broker.uuid)
+        if request.handler is None and not request.is_streaming:  # it has been answered
+            return [] if answer is None else way[: len(answer.routes) + 1]
+    else:
+        way.append(ranks[way[-1]].next_towards(request).uuid)
+    return way
 
 
 def _refuse(tree: Tree, request: Message, ends: set[str], rank: int) -> None:
-    """From the near side of the link, by the way the request came."""
+    """From the near side of the link, by the way the request came; what is beyond owes it no answer any more."""
     answer = copy.copy(request)
-    near = next(at for at, hop in enumerate(request.routes) if hop in ends)
+    near = next(at for at, hop in enumerate(request.routes) if hop in ends)  # it was here at the latest
     answer.routes = request.routes[:near]
     here = next(
         broker for broker in map(tree.broker, range(tree.size)) if broker.uuid == request.routes[near]
     )
+    answer.dst = here.endpoint
+    pending = request.src.pending
+    pending[request.matchtag] = (*pending[request.matchtag][:2], answer)
     here.endpoint.respond_error(answer, EHOSTUNREACH, f"rank {rank} is not reachable")

@@ -1,4 +1,4 @@
-"""Knows one direction of a link between two ranks: its latency, what went over it, and what taking that in costs."""
+"""Knows one direction of a link between two ranks: its latency, what a frame costs the peer, and how it breaks."""
 
 from __future__ import annotations
 
@@ -33,20 +33,62 @@ class Port:
         return self.free_at
 
 
-class Link:
-    """From one broker to a neighbour; messages arrive in the order they were sent."""
+class Connection:
+    """What a link is made of while it is up. What is under way on one that broke never arrives."""
 
-    __slots__ = ("is_up", "latency", "peer", "port", "sent", "tap")
+    __slots__ = ("_peer", "is_whole")
+
+    def __init__(self, peer: Neighbour) -> None:
+        self._peer = peer
+        self.is_whole = True
+
+    def route_request(self, message: Message) -> None:
+        if self.is_whole:
+            self._peer.route_request(message)
+
+    def route_response(self, response: Message) -> None:
+        if self.is_whole:
+            self._peer.route_response(response)
+
+    def publish(self, event: Message) -> None:
+        if self.is_whole:
+            self._peer.publish(event)
+
+    def distribute(self, event: Message) -> None:
+        if self.is_whole:
+            self._peer.distribute(event)
+
+
+class Link:
+    """From one broker to a neighbour; messages arrive in the order they were sent.
+
+    Whoever sends gives a method of ``connection`` as receiver, so that what is under way when it goes down is lost.
+    """
+
+    __slots__ = ("connection", "latency", "peer", "port", "sent", "tap")
 
     def __init__(self, peer: Neighbour, latency: int) -> None:
         self.peer = peer
         self.latency = latency  # ns
         #: The peer's, where virtual time is charged for frames and bytes.
         self.port: Port | None = None
-        self.is_up = True
+        self.connection = Connection(peer)
         self.sent = 0
         #: Given every message instead of the peer, to look at, hold or lose it; what may pass it hands to ``carry``.
         self.tap: Callable[[Receive, Message], object] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Messages sent now will arrive, unless it goes down before they do."""
+        return self.connection.is_whole
+
+    def go_down(self) -> None:
+        """Lose what is under way; harmless when it is down already."""
+        self.connection.is_whole = False
+
+    def come_up(self) -> None:
+        """A new connection; what was under way on the last one stays lost."""
+        self.connection = Connection(self.peer)
 
     def send(self, receive: Receive, message: Message) -> None:
         """Have the peer call ``receive(message)`` one latency from now."""

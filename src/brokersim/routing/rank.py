@@ -244,6 +244,12 @@ class Rank(Neighbour):
         message.handler = handler
         self.reactor.push(message)
 
+    def next_towards(self, request: Message) -> Neighbour:
+        """The rank that a request which is no business of this one goes to next; the root has nobody above."""
+        if request.nodeid == NODEID_ANY or request.flags & FLAG_UPSTREAM:
+            return self if self.parent is None else self.parent.peer
+        return self._links[next_hop(self.rank, request.nodeid, self.instance.fanout, self.size)].peer
+
     def _forward_up(self, message: Message) -> None:
         if self.parent is None:
             self._no_service(message)
@@ -251,11 +257,12 @@ class Rank(Neighbour):
             self._forward(self.parent, message)
 
     def _forward(self, link: Link, message: Message) -> None:
-        if not link.is_up:
+        connection = link.connection
+        if not connection.is_whole:
             self.endpoint.respond_error(message, EHOSTUNREACH, f"rank {link.peer.rank} is not reachable")
             return
         message.routes = (*(message.routes or (message.src.uuid,)), self.uuid)
-        link.send(link.peer.route_request, message)
+        link.send(connection.route_request, message)
 
     def _no_service(self, message: Message) -> None:
         self.endpoint.respond_error(message, ENOSYS, f"No service matching {message.topic} is registered")
@@ -270,10 +277,10 @@ class Rank(Neighbour):
             self.reactor.defer(partial(self.route_response, response))
             return
         link = self.peers.get(routes[-1])
-        if link is None or not link.is_up:
+        if link is None or not link.connection.is_whole:
             return  # the way back is gone; the broker at its other end has answered EHOSTUNREACH
         response.routes = routes[:-1]
-        link.send(link.peer.route_response, response)
+        link.send(link.connection.route_response, response)
 
     # -- events
 
@@ -283,8 +290,8 @@ class Rank(Neighbour):
             self.reactor.defer(partial(self.publish, event))
             return
         if self.parent is not None:
-            if self.parent.is_up:
-                self.parent.send(self.parent.peer.publish, event)
+            if self.parent.connection.is_whole:
+                self.parent.send(self.parent.connection.publish, event)
             return
         self.sequence += 1
         event.seq = self.sequence
@@ -313,8 +320,8 @@ class Rank(Neighbour):
             )  # fmt: skip
             push(delivery)
         for link in self.children:
-            if link.is_up:
-                link.send(link.peer.distribute, event)
+            if link.connection.is_whole:
+                link.send(link.connection.distribute, event)
 
     def subscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Add one subscription; ``""`` is everything."""
