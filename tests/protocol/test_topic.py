@@ -7,7 +7,6 @@ from hypothesis import given
 
 from brokersim.protocol.topic import (
     disconnect_service,
-    disconnect_topic,
     method_of,
     service_of,
     topic_matcher,
@@ -18,18 +17,18 @@ from tests import strategies
 @pytest.mark.parametrize(
     ("topic", "service", "method", "disconnect"),
     [
-        ("kvs.commit", "kvs", "commit", "kvs.disconnect"),
-        ("job-info.eventlog-watch", "job-info", "eventlog-watch", "job-info.disconnect"),
-        ("a.b.c", "a", "b.c", "a.b.disconnect"),
-        ("welcome", "welcome", "", "welcome.disconnect"),
-        (".x", "", "x", ".x.disconnect"),
-        ("x.", "x", "", "x.disconnect"),
+        ("kvs.commit", "kvs", "commit", "kvs"),
+        ("job-info.eventlog-watch", "job-info", "eventlog-watch", "job-info"),
+        ("a.b.c", "a", "b.c", "a.b"),
+        ("welcome", "welcome", "", "welcome"),
+        (".x", "", "x", ".x"),
+        ("x.", "x", "", "x"),
     ],
 )
 def test_service_is_before_the_first_dot_and_disconnect_before_the_last(
     topic: str, service: str, method: str, disconnect: str
 ) -> None:
-    assert (service_of(topic), method_of(topic), disconnect_topic(topic)) == (service, method, disconnect)
+    assert (service_of(topic), method_of(topic), disconnect_service(topic)) == (service, method, disconnect)
 
 
 @given(strategies.topics)

@@ -202,6 +202,7 @@ def test_a_trace_streams_what_a_module_is_handed_and_sends():
         ({"names": ["fresh"]}, {"fresh.one"}),
         ({"typemask": 4}, {"kinds.news", "fresh.one"}),
         ({"topic_glob": "*.s*"}, {"kinds.sync"}),
+        ({"topic_glob": ""}, {"kinds.sync", "kinds.news", "fresh.one"}),
         ({"names": ["nosuch"]}, set()),
     ],
 )

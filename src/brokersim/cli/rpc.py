@@ -14,6 +14,7 @@ from brokersim.cli.session import Explain, Session, nodeid_of
 from brokersim.cli.types import RANK, parse_object
 from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import FLAG_NORESPONSE
+from brokersim.protocol.topic import service_of
 
 
 def _explain(session: Session, topic: str) -> Explain:
@@ -22,7 +23,7 @@ def _explain(session: Session, topic: str) -> Explain:
             return None
         from brokersim.cli.module import service_hint
 
-        hint = service_hint(session, topic.partition(".")[0])
+        hint = service_hint(session, service_of(topic))
         what = str(error) if topic in str(error) else f"{topic}: {error}"
         return answered(error, what, hint=hint, attempt="brokersim module list")
 

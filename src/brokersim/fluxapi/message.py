@@ -118,7 +118,7 @@ class MessageWatcher(Watcher):
             raise TypeError(f"topic must be text, not {type(topic_glob).__name__}")
         self.type_mask = type_mask
         self.callback = callback
-        self.topic_glob = "*" if topic_glob is None else topic_glob
+        self.topic_glob = topic_glob or "*"  # an empty one sets no condition (RFC 3)
         self.match_tag = match_tag
         #: Roles that may send it requests; the owner only unless told otherwise.
         self.rolemask = wire.ROLE_OWNER if rolemask is None else rolemask

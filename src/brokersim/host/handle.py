@@ -23,6 +23,7 @@ from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
+from brokersim.protocol.topic import method_of
 from brokersim.reactor.actor import AT_ONCE
 from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.routing import logring
@@ -263,7 +264,7 @@ class Handle(Callee):
         entry = self.table.request(self.name, topic)
         if entry is not None:
             return self._bind(entry), entry.allow_guest
-        default = None if self.module is None else self.module.methods.get(topic.partition(".")[2])
+        default = None if self.module is None else self.module.methods.get(method_of(topic))
         if default is None:
             return None
         fn, allow_guest = default

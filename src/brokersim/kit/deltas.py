@@ -6,7 +6,7 @@ It doesn't know when the moments are: whoever holds the ledger says so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -14,12 +14,6 @@ from brokersim.kit.expect import Range, at_least, difference
 from brokersim.kit.keys import CounterKey, parse_key
 from brokersim.kit.ledger import Ledger, Party, Tally
 from brokersim.protocol.message import COUNTER_NAMES
-
-
-class Snapshot(Protocol):
-    """Counts kept in a file: ``compared`` gives what it expects, or takes ``counts`` as new truth."""
-
-    def expected_for(self, counts: dict[str, int]) -> Mapping[str, Any]: ...
 
 
 @attrs.frozen(kw_only=True)

@@ -189,12 +189,6 @@ class Ledger:
         self.on_links[item] -= 1
         receive(message)
 
-    def lost_on_link(self, rank: int, link: Link, message: Message) -> None:
-        """A fault took a message off a link: it counts as neither lost nor under way."""
-        way = (rank, link.peer.rank)
-        self.links[way][0] -= 1
-        self.on_links[*way, message.topic] -= 1
-
     # -- who waits for a message
 
     def when(self, condition: Callable[[], bool], done: Callable[[None], object]) -> None:

@@ -28,11 +28,6 @@ def disconnect_service(topic: str) -> str:
     return topic.rpartition(".")[0] or topic
 
 
-def disconnect_topic(topic: str) -> str:
-    """The request that tells the service of ``topic`` that a client of it is gone: ``kvs.disconnect``."""
-    return f"{disconnect_service(topic)}.disconnect"
-
-
 def topic_matcher(glob: str) -> Callable[[str], bool]:
     """A test whether a topic matches a shell glob (``*``, ``?``, ``[a-z]``); a dot is nothing special.
 

@@ -24,6 +24,7 @@ from brokersim.protocol.message import (
     ROLE_OWNER,
     Message,
 )
+from brokersim.protocol.topic import disconnect_service
 from brokersim.reactor.actor import Actor, Tracer
 from brokersim.reactor.loop import Reactor
 from brokersim.reactor.watchers import ModuleLoop
@@ -153,7 +154,7 @@ class Endpoint(Actor):
             message.nodeid = self.broker.rank
             message.flags |= FLAG_UPSTREAM
         if not message.flags & FLAG_NORESPONSE and message.topic not in _LEAVES_NOTHING:
-            service = message.topic.rpartition(".")[0] or message.topic
+            service = disconnect_service(message.topic)
             self.called[(service, message.nodeid, message.flags & FLAG_UPSTREAM)] = None
         self.broker.route_request(message)
 

@@ -25,12 +25,6 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
-def level_of(line: str) -> int:
-    """The severity in a line's PRI, ``INFO`` if it has none."""
-    head, end, _ = line[1:].partition(">")
-    return int(head) >> 3 if line.startswith("<") and end and head.isdecimal() else INFO
-
-
 class LogRing:
     """The last ``size`` lines of one rank, and who follows them."""
 

@@ -17,6 +17,7 @@ from brokersim.protocol.message import (
     ROLE_OWNER,
     Message,
 )
+from brokersim.protocol.topic import service_of
 from brokersim.protocol.topology import children, next_hop, parent
 from brokersim.reactor.actor import Tracer
 from brokersim.routing import served
@@ -205,7 +206,7 @@ class Rank(Neighbour):
         if upstream and here:
             self._forward_up(message)
         elif nodeid == NODEID_ANY or here or upstream:
-            service = self.services.get(message.topic.partition(".")[0])
+            service = self.services.get(service_of(message.topic))
             if service is not None:
                 self.deliver_request(service, message)
             elif here and not upstream:

@@ -1,9 +1,8 @@
-"""Knows what a traced message looks like, for ``module.trace`` and for byte-comparable traces of a whole run."""
+"""Knows what a message looks like in a ``module.trace`` stream, and which messages one asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 import attrs
@@ -11,6 +10,7 @@ import attrs
 from brokersim.protocol.blobref import Blob
 from brokersim.protocol.errnums import RequestError, strerror
 from brokersim.protocol.message import Message, encode_payload
+from brokersim.protocol.topic import topic_matcher
 
 #: Endpoints that nobody loaded: clients, the broker, and what is built into it.
 NO_MODULES = frozenset(
@@ -35,6 +35,11 @@ class ModuleTrace:
     topic_glob: str
     full: bool
     emit: Callable[[dict[str, Any]], object]
+    _matches: Callable[[str], bool] = attrs.field(init=False)
+
+    @_matches.default
+    def _compiled(self) -> Callable[[str], bool]:
+        return topic_matcher(self.topic_glob)
 
     def wants(self, name: str) -> bool:
         """An empty list of names means every module that was loaded."""
@@ -44,7 +49,7 @@ class ModuleTrace:
         wire_type = 1 << (message.type >> 1)
         if message.topic == "module.trace":
             return  # a trace of its own records would never end
-        if wire_type & self.typemask and fnmatchcase(message.topic, self.topic_glob):
+        if wire_type & self.typemask and self._matches(message.topic):
             self.emit(self._fields(direction, actor, message, wire_type))
 
     def _fields(self, direction: str, actor: Any, message: Message, wire_type: int) -> dict[str, Any]:
@@ -61,25 +66,6 @@ class ModuleTrace:
             "errnum": errnum,
             "errstr": (message.payload_str or strerror(errnum)) if self.full and errnum else "",
         }
-
-
-class RunTrace:
-    """Every message of a run as a line of text; equal seeds give equal bytes under the virtual clock."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def wants(self, name: str) -> bool:
-        return True
-
-    def record(self, direction: str, actor: Any, message: Message) -> None:
-        self.lines.append(
-            f"{actor.reactor.now} {actor.broker.rank} {actor.name} {direction} {message.type_str} {message.topic} "
-            f"{message.errnum} {message.seq} {payload_size(message)}"
-        )
-
-    def to_bytes(self) -> bytes:
-        return "\n".join(self.lines).encode()
 
 
 def payload_size(message: Message) -> int:

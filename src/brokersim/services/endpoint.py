@@ -14,6 +14,7 @@ from brokersim.host.handle import Handle
 from brokersim.host.loader import describe
 from brokersim.protocol.errnums import EIO
 from brokersim.protocol.message import REQUEST, Message
+from brokersim.protocol.topic import method_of, service_of
 from brokersim.reactor.interrupts import pass_interrupt
 from brokersim.reactor.standstill import Flood, Livelock
 from brokersim.routing import logring
@@ -74,7 +75,7 @@ class BrokerEndpoint(Handle):
         self.respond_error(message, EIO, f"{message.topic} failed in the broker: {describe(error)}")
 
     def method(self, topic: str) -> Method | None:
-        service, _, name = topic.partition(".")
+        service, name = service_of(topic), method_of(topic)
         entry = self._table.get(topic)
         if entry is None and name == "disconnect":
             return self._end_streams, True
@@ -103,8 +104,8 @@ class BrokerEndpoint(Handle):
 
     def _end_streams(self, request: Message) -> None:
         """A peer went: end its streams of this service."""
-        service = request.topic.partition(".")[0]
+        service = service_of(request.topic)
         for key, (stream, stop) in list(self._streams.items()):
-            if stream.sender == request.sender and stream.topic.partition(".")[0] == service:
+            if stream.sender == request.sender and service_of(stream.topic) == service:
                 del self._streams[key]
                 stop()

@@ -16,6 +16,7 @@ import msgspec
 
 from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import Message
+from brokersim.protocol.topic import topic_matcher
 from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS
 from brokersim.routing.cut import cut_off, join, link_above, opposite
@@ -204,14 +205,14 @@ def trace(server: BrokerEndpoint, request: Message) -> None:
     """What this rank sends to and gets from its neighbours, as it happens."""
     if not request.is_streaming:
         raise RequestError(EPROTO, "overlay.trace must be a streaming request")
-    glob = request.unpack(OverlayTraceArgs).topic_glob
+    matches = topic_matcher(request.unpack(OverlayTraceArgs).topic_glob)
     sending = tuple(server.broker.peers.values())
     receiving = tuple(opposite(server.broker.instance, server.broker, link) for link in sending)
 
     def look(link: Link, prefix: str, other: int) -> Look:
         def seen(message: Message) -> None:
             # Its own records are no news, and would never end.
-            if message.topic != request.topic and fnmatchcase(message.topic, glob):
+            if message.topic != request.topic and matches(message.topic):
                 server.respond(request, _record(server, message, prefix, other))
 
         return seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from brokersim.protocol.topic import service_of
 from brokersim.services import (
     attr,
     config,
@@ -21,7 +22,7 @@ TABLE: Table = {
     topic: entry for part in (attr, event, log, module, service, state) for topic, entry in part.TABLE.items()
 }
 #: Their service names, each once.
-NAMES = tuple(dict.fromkeys(topic.partition(".")[0] for topic in TABLE))
+NAMES = tuple(dict.fromkeys(service_of(topic) for topic in TABLE))
 #: Modules that Flux builds into its broker: each counts its own messages.
 BUILTINS: dict[str, Table] = {
     "config": config.TABLE,

@@ -20,6 +20,7 @@ from brokersim.kit.witness import Witness
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol import jobid
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
+from brokersim.protocol.topic import service_of
 from brokersim.routing.trace import NO_MODULES
 from brokersim.testing.callers import TRANSPORTS, Caller
 from brokersim.testing.metrics import ExpectedMetrics, StatsSink
@@ -97,7 +98,7 @@ class Broker:
     def _involve(self, topic: str, nodeid: int) -> None:
         """Who is asked has a part in what comes of it, for the report of a failure."""
         rank = nodeid if nodeid < self.instance.size else 0
-        served = self.instance.broker(rank).services.get(topic.partition(".")[0])
+        served = self.instance.broker(rank).services.get(service_of(topic))
         if served is not None and served.name not in NO_MODULES:
             self.involved[served.name] = None
 

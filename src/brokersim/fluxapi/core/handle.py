@@ -107,7 +107,7 @@ class Flux:
             return (
                 bool(_FROM_WIRE[message.type] & type_mask)
                 and (not match_tag or message.matchtag == match_tag)
-                and (topic_glob is None or fnmatchcase(message.topic, topic_glob))
+                and (not topic_glob or fnmatchcase(message.topic, topic_glob))
             )
 
         return Message(handle=wait_for_message(self.endpoint, wanted))

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from brokersim.protocol.errnums import ENODATA
+from brokersim.protocol.topic import service_of
 
 _REQUEST, _RESPONSE = 1, 2
 #: Sent by a connection that ends and by `module` commands: sending them again would meddle with the instance.
@@ -137,7 +138,7 @@ class _Gathered:
             return "sent by a module"
         if record.topic.endswith(_ADMINISTRATION):
             return "administration"
-        if self._services and record.topic.partition(".")[0] not in self._services:
+        if self._services and service_of(record.topic) not in self._services:
             return "of other services"
         if record.payload is None and record.payload_size:
             return "payload not recorded (module trace --full) or no JSON"
