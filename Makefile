@@ -2,7 +2,7 @@
 # `make` alone lists the targets. A second call of any set-up is instant (stamp files).
 
 PYTHON ?= python3
-RUN_CMD ?= .venv/bin/brokersim bench watchers --workload bulk --jobs 100 --clock real
+RUN_CMD ?= .venv/bin/brokersim bench watchers --workload bulk --jobs 15 --reps 8 --clock real
 # Such as --gate (a missed ratio is an error), --json, or names of single benchmarks.
 BENCH_OPTIONS ?=
 # 2: the smallest machine the suite has to be comfortable on has two cores.
@@ -28,7 +28,7 @@ skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
-	@echo "make run    what each kind of hook costs here: three rounds of 100 jobs, one sentence and five rows"
+	@echo "make run    what each kind of hook costs here: eight rounds in turns, one sentence and five rows"
 	@echo "make test   lint, the test suite, then the wire fuzz test at length; own environment in .venv-test"
 	@echo "make quick  lint, and the tests of what changed against main"
 	@echo "make torture  100,000 hostile inputs a port, and instances killed at 100 random instants; takes an hour"

@@ -598,10 +598,6 @@ case(
     lambda: watchers._peaks(rows(idle={"metrics_per_s_peak": 100.0}), 0.0),
 )  # fmt: skip
 case(
-    "watchers", "_scatter", "J5",
-    lambda: watchers._scatter(rows()), lambda: watchers._scatter(rows(check={"cv": 0.6})),
-)  # fmt: skip
-case(
     "watchers", "_turns", "L1 b",
     lambda: watchers._turns("check", module()), lambda: watchers._turns("check", module(packets=11)),
 )  # fmt: skip

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from brokersim.lab.measure.noise import FLOOR, Times, all_times, times
+import pytest
+
+from brokersim.lab.measure.noise import FLOOR, Times, all_times, half_spread, times
 from brokersim.lab.result import Check, merged
 from brokersim.lab.show.costs import sentence, shown
 
 
 def test_runs_of_a_round_are_compared_so_that_a_slow_minute_costs_nothing() -> None:
-    assert times([2.0, 20.0, 2.2], [1.0, 10.0, 1.0]) == Times(times=2.0, noise=(2.2 - 2.0) / 2)
+    assert times([2.0, 20.0, 2.2], [1.0, 10.0, 1.0]) == Times(times=2.0, noise=(2.2 - 2.0) / 2 / 2.0)
+
+
+def test_one_round_of_many_that_met_something_widens_no_noise() -> None:
+    assert half_spread([1.0, 9.0, 2.0]) == 4.0
+    assert half_spread([1.0, 1.1, 1.2, 1.3, 1.4, 9.0, 0.1]) == pytest.approx(0.2)
+
+
+def test_the_noise_is_a_share_of_the_ratio_so_that_dear_hooks_need_more_than_cheap_ones() -> None:
+    assert not Times(times=1.2, noise=0.15).is_noise
+    assert Times(times=1.2, noise=0.2).is_noise
+    assert Times(times=0.9, noise=0.15).is_noise
 
 
 def test_what_differs_less_than_equal_runs_is_noise_however_steady_the_runs_were() -> None:
@@ -21,7 +34,7 @@ def test_what_differs_less_than_equal_runs_is_noise_however_steady_the_runs_were
 
 
 def test_all_are_held_against_the_widest_noise_there_is() -> None:
-    found = all_times({"steady": [1.1, 1.1], "jumpy": [1.0, 1.4]}, [1.0, 1.0])
+    found = all_times({"steady": [1.1, 1.1], "jumpy": [0.8, 1.2]}, [1.0, 1.0])
     assert {name: round(one.noise, 6) for name, one in found.items()} == {"steady": 0.2, "jumpy": 0.2}
     assert found["steady"].is_noise
 
@@ -45,9 +58,9 @@ ROWS = [
 
 def test_the_sentence_says_what_was_measured_and_nothing_below_the_noise() -> None:
     assert sentence(ROWS, "real") == (
-        "In this program idle costs 8.0 times the CPU of no hook, prepare and check 1.4 to 1.6 times, timer:1s nothing "
-        "measurable. Wall time beyond the noise of ±3%: prepare +5%, idle +30%. In Flux idle costs 21 to 50 times "
-        "(bench watchers --clock virtual)."
+        "In this program idle costs 8.0 times the CPU of no hook, check 1.6 times, prepare 1.4 times, timer:1s nothing "
+        "measurable. Wall time added: idle +30%, prepare +5%, nothing measurable under check, timer:1s (equal rounds "
+        "differ by ±3%). In Flux idle costs 21 to 50 times (bench watchers --clock virtual)."
     )
 
 
@@ -57,13 +70,21 @@ def test_where_nothing_is_above_the_noise_nothing_is_said_to_differ() -> None:
     assert told.startswith(
         "In this program idle costs nothing measurable CPU beside no hook, check nothing measurable."
     )
-    assert "Wall time beyond the noise of ±3%: no difference." in told
+    assert "Wall time added: nothing measurable under idle, check (equal rounds differ by ±3%)." in told
+
+
+def test_words_and_their_order_are_the_same_whatever_was_dearer_and_in_which_order_it_ran() -> None:
+    dearer = [row("check", (1.3,) * 3, (2.2,) * 3), row("prepare", (1.7,) * 3, (2.6,) * 3)]
+    other = sentence([ROWS[4], *dearer, ROWS[1], ROWS[0]], "real")
+    assert (
+        other.index("idle") < other.index("check 1.3") < other.index("prepare 1.7") < other.index("timer:1s")
+    )
 
 
 def test_modelled_time_has_no_noise_and_shares_are_told_where_they_are_small() -> None:
     assert sentence(ROWS, "virtual") == (
-        "With a thread a module, as in Flux, idle costs 1.3 times the wall time of no hook, prepare and check +0% to "
-        "+5%, timer:1s nothing measurable."
+        "With a thread a module, as in Flux, idle costs 1.3 times the wall time of no hook, check nothing measurable, "
+        "prepare +5%, timer:1s nothing measurable."
     )
 
 
@@ -77,10 +98,10 @@ def test_cells_say_within_noise_instead_of_a_figure() -> None:
     found = {one["hook"]: (one["cpu"], one["wall"], one["added"]) for one in shown(ROWS, "real")}
     assert found == {
         "none": ("1.00 s", "2.00 s ± 0%", None),
-        "timer:1s": ("1.01 s  ×1.00", "2.00 s ± 1%", "within noise"),
-        "prepare": ("1.40 s  ×1.40", "2.10 s ± 0%", "+5.0%"),
+        "timer:1s": ("1.01 s  within noise", "2.00 s ± 1%", "within noise"),
+        "prepare": ("1.40 s  ×1.40", "2.10 s ± 0%", "+5%"),
         "check": ("1.60 s  ×1.60", "2.00 s ± 1%", "within noise"),
-        "idle": ("8.00 s  ×8.00", "2.60 s ± 0%", "+30.0%"),
+        "idle": ("8.00 s  ×8.00", "2.60 s ± 0%", "+30%"),
     }
 
 

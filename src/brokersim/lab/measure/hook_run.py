@@ -1,17 +1,12 @@
-"""Knows one run of a load under one hook, in real or in modelled time: seconds, packets, what each module counted.
+"""Knows what a run of a load under one hook is found to be, and how one is made in modelled time, in process.
 
-Doesn't compare runs. Real time runs an instance of its own process, driven through its socket, sending to a real UDP
-port; virtual time runs in process with modelled costs.
+Doesn't know real time (live_run), and doesn't compare runs.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
-from statistics import fmean, pstdev
+from collections.abc import Sequence
+from statistics import fmean, median, pstdev
 from typing import Any
 
 import attrs
@@ -19,23 +14,13 @@ import attrs
 from brokersim.host.instrument import MSGCOUNT
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.load.loads import Load
-from brokersim.lab.measure.listener import Listener, PacketCount, peak_rate, rates
+from brokersim.lab.measure.listener import PacketCount, rates
 from brokersim.lab.sweep.spread import Done
-from brokersim.net.client import Client
 from brokersim.program import open_instance
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.loop import NS
 
-Say = Callable[[str], object]
-#: Client commands each real-time run starts with, as a person would type them.
-SCRIPT = (
-    ("kvs", "put", "bench.a=1"),
-    ("kvs", "get", "bench.a"),
-    ("ping", "-c", "2", "-i", "0.01", "kvs"),
-    ("event", "pub", "bench.started"),
-    ("module", "list"),
-)
 #: Windows a run is cut into for its scatter, whatever it takes: else a slow run would look smooth.
 WINDOWS = 40
 
@@ -67,24 +52,37 @@ class ModuleFigures:
 
 @attrs.frozen(kw_only=True)
 class HookRun:
-    """One hook's run. Times in seconds; ``metrics_per_s_peak`` over windows of 0.25 s; ``messages`` received.
+    """One hook's run: the same ``jobs`` once a round. ``metrics_per_s_peak`` is over windows of 0.25 s.
 
-    ``packets`` are those of message counters that arrived; ``cpu_s`` is the instance's, ``None`` in virtual time.
+    ``walls`` and ``cpus`` are the seconds of each round, of the clock and of the instance's processor; none of the
+    latter in virtual time, which has one round. ``modules`` and ``packets``, those of message counters that arrived,
+    are of all rounds.
     """
 
     hook: str
     jobs: int
-    wall_s: float
+    walls: tuple[float, ...]
     packets: int
     metrics_per_s_peak: float
-    cpu_s: float | None
     modules: tuple[ModuleFigures, ...]
-    #: Packets of counters: (s since the first job, lines); and kvs's, with what they say.
+    cpus: tuple[float, ...] = ()
+    #: Packets of counters: (s of the rounds, one behind the other, lines); and kvs's, with what they say.
     curve: tuple[tuple[float, int], ...] = ()
     kvs: tuple[tuple[float, tuple[int, ...]], ...] = ()
 
     @property
+    def wall_s(self) -> float:
+        """Of the round in the middle."""
+        return median(self.walls)
+
+    @property
+    def cpu_s(self) -> float | None:
+        """Of the round in the middle; None in virtual time."""
+        return median(self.cpus) if self.cpus else None
+
+    @property
     def messages(self) -> int:
+        """Received, in all rounds."""
         return sum(module.received for module in self.modules)
 
     @property
@@ -92,24 +90,25 @@ class HookRun:
         return sum(module.iterations for module in self.modules)
 
     def to_row(self) -> dict[str, Any]:
-        """The figures of a row."""
+        """The figures of a row, of one round."""
+        rounds = len(self.walls)
         return {
             "hook": self.hook,
             "wall_s": self.wall_s,
             "jobs_per_s": self.jobs / self.wall_s if self.wall_s else 0.0,
-            "messages": self.messages,
-            "iterations": self.iterations,
-            "packets": self.packets,
+            "messages": round(self.messages / rounds),
+            "iterations": round(self.iterations / rounds),
+            "packets": round(self.packets / rounds),
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
             "metrics_per_s_low": min((rate for _, rate in self.metrics()[1:-1]), default=0.0),
-            "cv": scatter(self.curve, self.wall_s),
+            "cv": scatter(self.curve, sum(self.walls)),
             "cpu_s": self.cpu_s,
         }
 
     def metrics(self) -> list[tuple[float, float]]:
         """[(s, metrics a second)] over whole windows."""
-        return rates(self.curve, self.wall_s)
+        return rates(self.curve, sum(self.walls))
 
     def counters(self) -> dict[str, list[tuple[float, float]]]:
         """kvs's counters over time, as its packets say, without those that never move."""
@@ -133,94 +132,6 @@ def scatter(packets: Sequence[tuple[float, int]], end: float) -> float:
         (x - middle) ** 2 for x in range(len(rates))
     )
     return pstdev([rate - slope * (x - middle) for x, rate in enumerate(rates)]) / mean if mean else 0.0
-
-
-# -- real time
-
-
-def real_run(task: HookTask, say: Say = lambda _: None, *, with_script: bool = True) -> HookRun:
-    """In an instance of its own process, through its socket, sending to a real UDP port. Raises RuntimeError."""
-    with Listener() as listener:
-        uri, stop = _start_instance(task, listener.address)
-        try:
-            if with_script:
-                _run_script(uri)
-            with Client.connect(uri) as client:
-                if task.hook != "none":
-                    _set_mask(client)
-                start, seen, cpu = time.monotonic(), len(listener.packets), _cpu_s(client)
-                task.load.run_through(uri, lambda n: say(f"{task.hook}: {n} of {task.load.count} jobs"))
-                wall, cpu = time.monotonic() - start, _cpu_s(client) - cpu
-                modules = _collect(client)
-        finally:
-            stop()
-        packets = [(t - start, lines) for t, lines in listener.packets[seen:]]
-        kvs = tuple((t - start, values) for t, values in listener.kvs if t >= start)
-    return HookRun(
-        hook=task.hook, jobs=task.load.count, wall_s=wall, cpu_s=cpu, packets=len(packets),
-        metrics_per_s_peak=peak_rate(packets), modules=modules, curve=tuple(packets), kvs=kvs,
-    )  # fmt: skip
-
-
-def _start_instance(task: HookTask, stats: str) -> tuple[str, Callable[[], None]]:
-    """A detached instance in a process of its own; its address, and what ends it."""
-    command = [
-        sys.executable, "-m", "brokersim", "start", "-d", "-s", str(task.size), "--seed", str(task.seed),
-    ]  # fmt: skip
-    command += ["--fake-resources", task.load.resources]
-    if task.hook != "none":
-        # Read here, by the strict grammar: timings may come packed.
-        command += ["--stats", f"{stats},dialect=strict", "--hook", task.hook]
-    environment = {name: value for name, value in os.environ.items() if name != "FLUX_FRIPP_STATSD"}
-    started = subprocess.run(command, env=environment, capture_output=True, text=True)
-    uri = started.stdout.partition(" ")[0]
-    if started.returncode or not uri.startswith("local://"):
-        raise RuntimeError(f"the instance did not start: {started.stderr.strip()}")
-    return uri, lambda: _stop_instance(uri)
-
-
-def _stop_instance(uri: str) -> None:
-    with Client.connect(uri) as client:
-        client.rpc("broker.stop")
-
-
-def _run_script(uri: str) -> None:
-    environment = {**os.environ, "BROKERSIM_URI": uri}
-    for words in SCRIPT:
-        done = subprocess.run(
-            [sys.executable, "-m", "brokersim", *words], env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise RuntimeError(f"brokersim {' '.join(words)}: {done.stderr.strip()}")
-
-
-def _set_mask(client: Client) -> None:
-    for module in client.rpc("module.list")["mods"]:
-        client.rpc(f"{module['name']}.debug", {"op": "setbit", "flags": MSGCOUNT})
-
-
-def _collect(client: Client) -> tuple[ModuleFigures, ...]:
-    listed = client.rpc("module.list")["mods"]
-    return tuple(
-        ModuleFigures(
-            name=module["name"],
-            counts=_counts(client.rpc(f"{module['name']}.stats-get")),
-            iterations=module["iterations"],
-            packets=module["packets"],
-        )
-        for module in listed
-    )
-
-
-def _cpu_s(client: Client) -> float:
-    """CPU seconds the instance has used so far: all its modules share one process."""
-    used = client.rpc("broker.rusage", {"who": "self"})
-    return float(used["utime"] + used["stime"])
-
-
-def _counts(stats: dict[str, dict[str, int]]) -> tuple[int, ...]:
-    kinds = ("request", "response", "event", "control")
-    return tuple(stats[side][kind] for kind in kinds for side in ("tx", "rx"))
 
 
 # -- virtual time
@@ -254,7 +165,7 @@ async def virtual_run(task: HookTask, done: Done = lambda _: None) -> HookRun:
         packets, peak = kept.packets, kept.peak_rate
         curve, kvs = kept.curve(start / NS), kept.kvs(start / NS)
     return HookRun(
-        hook=task.hook, jobs=task.load.count, wall_s=wall, cpu_s=None, packets=packets, metrics_per_s_peak=peak,
+        hook=task.hook, jobs=task.load.count, walls=(wall,), packets=packets, metrics_per_s_peak=peak,
         modules=modules, curve=curve, kvs=kvs,
     )  # fmt: skip
 

@@ -9,11 +9,16 @@ import attrs
 
 #: Below this share nothing is judged, however steady three runs happened to be: runs of equal work lie as far apart.
 FLOOR = 0.03
+#: From so many rounds on the least and the most are left out of the spread: one of ten meets something by chance.
+MANY = 6
 
 
 @attrs.frozen(kw_only=True)
 class Times:
-    """By how many times something is more than what it is held against; ``noise`` is half the spread of that ratio."""
+    """By how many times something is more than what it is held against.
+
+    ``noise`` is half the spread of that ratio among the rounds, as a share of the ratio itself.
+    """
 
     times: float
     noise: float
@@ -26,7 +31,7 @@ class Times:
     @property
     def is_noise(self) -> bool:
         """It differs by no more than equal runs do."""
-        return abs(self.share) <= self.noise
+        return abs(self.share) <= self.noise * max(1.0, self.times)
 
 
 def times(these: Sequence[float], base: Sequence[float], floor: float = FLOOR) -> Times | None:
@@ -37,7 +42,14 @@ def times(these: Sequence[float], base: Sequence[float], floor: float = FLOOR) -
     ratios = [this / other for this, other in zip(these, base, strict=False) if other]
     if not ratios:
         return None
-    return Times(times=median(ratios), noise=max(floor, (max(ratios) - min(ratios)) / 2))
+    middle = median(ratios)
+    return Times(times=middle, noise=max(floor, half_spread(ratios) / middle) if middle else floor)
+
+
+def half_spread(values: Sequence[float]) -> float:
+    """Half of how far they lie apart; of many without the least and the most."""
+    inner = sorted(values)[1:-1] if len(values) >= MANY else sorted(values)
+    return (inner[-1] - inner[0]) / 2
 
 
 def all_times(

@@ -5,17 +5,17 @@ Nothing is said in figures that differs by less than equal runs do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from brokersim.lab.measure.noise import Times, all_times
+from brokersim.lab.measure.noise import Times, all_times, half_spread
 from brokersim.lab.result import Row
 
 #: What a modelled difference must exceed to be told: there is no noise, and a timer of 1 s still costs something.
 MODELLED = 0.005
 #: Said wherever one loop was measured. 21 times: Flux 0.28 with the journal's patch, two cores; 50: flux-core 0.88.
 IN_FLUX = "In Flux idle costs 21 to 50 times (bench watchers --clock virtual)."
-#: Hooks that are told together, the dearest first; timers come last.
-GROUPS = (("idle",), ("prepare", "check"))
+#: The order in which hooks are told, whatever was measured; timers come last.
+TOLD = ("idle", "check", "prepare")
 
 
 def sentence(runs: Sequence[Row], clock: str) -> str:
@@ -46,35 +46,34 @@ def costs(runs: Sequence[Row], clock: str) -> tuple[dict[str, Times], dict[str, 
 
 
 def _told(found: Mapping[str, Times], what: str) -> str:
-    """``idle costs 8.0 times the CPU of no hook, prepare and check 1.4 times, timer:1s nothing measurable``."""
-    timers = tuple((hook,) for hook in found if hook.startswith("timer"))
-    parts = []
-    for group in (*GROUPS, *timers):
-        each = {hook: found[hook] for hook in group if hook in found}
-        if each:
-            parts.append((" and ".join(each), _of(list(each.values()))))
-    (first, cost), *others = parts
-    verb = "cost" if " and " in first else "costs"
+    """``idle costs 8.0 times the CPU of no hook, check 1.5 times, prepare 1.4 times, timer:1s nothing measurable``."""
+    (first, cost), *others = [(hook, _of(found[hook])) for hook in _in_order(found)]
     beside = f" the {what} of no hook" if cost.endswith("times") else f" {what} beside no hook"
-    return ", ".join([f"{first} {verb} {cost}{beside}", *(f"{names} {cost}" for names, cost in others)])
+    return ", ".join([f"{first} costs {cost}{beside}", *(f"{hook} {cost}" for hook, cost in others)])
 
 
-def _of(each: Sequence[Times]) -> str:
-    """``8.2 times``, ``1.3 to 1.6 times``, ``+3 %``; what is within the noise is nothing measurable."""
-    if all(one.is_noise for one in each):
+def _in_order(hooks: Iterable[str]) -> list[str]:
+    """The same from run to run."""
+    return sorted(hooks, key=lambda hook: (TOLD.index(hook), "") if hook in TOLD else (len(TOLD), hook))
+
+
+def _of(one: Times) -> str:
+    """``8.2 times``, ``+3%``; what is within the noise is nothing measurable."""
+    if one.is_noise:
         return "nothing measurable"
-    least, most = (pick(one.times for one in each) for pick in (min, max))
-    if most < 1.1:
-        told = [f"{share - 1:+.0%}" for share in (least, most)]
-        return told[0] if told[0] == told[1] else " to ".join(told)
-    told = [f"{one:.1f}" if one < 10 else f"{one:.0f}" for one in (least, most)]
-    return f"{told[0] if told[0] == told[1] else ' to '.join(told)} times"
+    if one.times < 1.1:
+        return f"{one.share:+.0%}"
+    return f"{one.times:.1f} times" if one.times < 10 else f"{one.times:.0f} times"
 
 
 def _wall_told(walls: Mapping[str, Times]) -> str:
+    """Each figure above the noise, the noise itself, and which hooks add nothing that can be told from it."""
     noise = max(one.noise for one in walls.values())
-    above = [f"{hook} {one.share:+.0%}" for hook, one in walls.items() if not one.is_noise]
-    return f"beyond the noise of ±{noise:.0%}: {', '.join(above) or 'no difference'}"
+    above = [f"{hook} {walls[hook].share:+.0%}" for hook in _in_order(walls) if not walls[hook].is_noise]
+    within = [hook for hook in _in_order(walls) if walls[hook].is_noise]
+    parts = [", ".join(above)] if above else []
+    parts += [f"nothing measurable under {', '.join(within)}"] if within else []
+    return f"added: {', '.join(parts)} (equal rounds differ by ±{noise:.0%})"
 
 
 # -- the rows
@@ -97,20 +96,21 @@ def shown(runs: Sequence[Row], clock: str) -> list[Row]:
 
 
 def _cpu(row: Row, found: Times | None) -> str:
-    """``1.70 s  ×1.38``."""
+    """``1.70 s  ×1.38``; what is within the noise has no factor."""
     if row["cpu_s"] is None:
         return "-"
-    return f"{row['cpu_s']:.2f} s" + ("" if found is None else f"  ×{found.times:.2f}")
+    factor = "" if found is None else "  within noise" if found.is_noise else f"  ×{found.times:.2f}"
+    return f"{row['cpu_s']:.2f} s{factor}"
 
 
 def _wall(row: Row) -> str:
     """``4.65 s ± 3%``: half the spread of the rounds."""
     walls = row.get("walls") or [row["wall_s"]]
-    spread = f" ± {(max(walls) - min(walls)) / 2 / row['wall_s']:.0%}" if len(walls) > 1 else ""
+    spread = f" ± {half_spread(walls) / row['wall_s']:.0%}" if len(walls) > 1 else ""
     return f"{row['wall_s']:.2f} s{spread}"
 
 
 def _added(found: Times | None) -> str | None:
     if found is None:
         return None
-    return "within noise" if found.is_noise else f"{found.share:+.1%}"
+    return "within noise" if found.is_noise else f"{found.share:+.0%}"
