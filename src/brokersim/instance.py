@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -157,6 +157,20 @@ class Instance(Whole):
         self.reactor.charged = settings.cost is not None and settings.clock.is_virtual
         if self.reactor.charged and settings.cost is not None:
             self._charge_links(settings.cost)
+
+    def renew(self, ranks: Iterable[int]) -> None:
+        """Put new brokers in the place of these, as after a restart: of the old ones nothing is left but links."""
+        for rank in ranks:
+            old = self._brokers[rank]
+            broker = self._brokers[rank] = Broker(self, rank, speaker)
+            broker.replace(old)
+            self._set_attributes(broker)
+            above = () if broker.above is None else (broker.above,)
+            for neighbour in map(self.broker, (*above, *broker.below)):
+                broker.meet(neighbour)
+                neighbour.meet(broker)
+            for key in [key for key in self.kept if key[0] == rank]:
+                del self.kept[key]
 
     def _charge_links(self, cost: CostModel) -> None:
         ports = [Port(round(cost.frame_s * NS), cost.byte_s * NS) for _ in self._brokers]
@@ -442,14 +456,18 @@ class Instance(Whole):
     async def boot(self) -> None:
         """Load the modules, rank 0 first. Raises RequestError that names the module."""
         for rank in range(self.size):
-            for name in self.settings.modules:
-                if rank == 0 or name not in RANK0_MODULES:
-                    try:
-                        await self.load(name, *START_ARGS.get(name, ()), rank=rank)
-                    except RequestError as error:
-                        raise RequestError(
-                            error.errno or EINVAL, f"module {name!r} on rank {rank}: {error.text}"
-                        ) from error
+            await self.boot_rank(rank)
+
+    async def boot_rank(self, rank: int) -> None:
+        """Load the modules of one rank. Raises RequestError that names the module."""
+        for name in self.settings.modules:
+            if rank == 0 or name not in RANK0_MODULES:
+                try:
+                    await self.load(name, *START_ARGS.get(name, ()), rank=rank)
+                except RequestError as error:
+                    raise RequestError(
+                        error.errno or EINVAL, f"module {name!r} on rank {rank}: {error.text}"
+                    ) from error
 
     async def shutdown(self) -> None:
         """Unload everything, last loaded first, the root last."""

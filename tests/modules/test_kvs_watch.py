@@ -318,3 +318,23 @@ def test_one_put_is_one_event_received_as_in_flux() -> None:
         assert instance.broker(0).module("kvs-watch").counts[5] == 10
 
     live(body)
+
+
+def test_a_watch_that_went_upstream_outlives_a_cancel_and_ends_with_its_client_as_in_flux() -> None:
+    async def main() -> tuple[list[int], int, int]:
+        async with brokersim.open_instance(modules=STORAGE, size=2) as instance:
+            client, told = instance.client(rank=1), []
+            await instance.remove("kvs-watch", rank=1)
+            watch = {"namespace": "primary", "key": ".", "flags": WATCH | READDIR}
+            request = client.stream("kvs-watch.lookup", watch, lambda r, _: told.append(r.errnum))
+            await instance.sleep(1)
+            await instance.load("kvs-watch", rank=1)
+            client.request("kvs-watch.cancel", {"matchtag": request.matchtag})
+            await instance.sleep(1)
+            watching = instance.module(0, "kvs-watch").handle.body.stats()["watchers"]
+            client.close()
+            await instance.sleep(1)
+            return told, watching, instance.module(0, "kvs-watch").handle.body.stats()["watchers"]
+
+    told, before, after = brokersim.run(main)
+    assert (told, before - after) == ([0], 1)

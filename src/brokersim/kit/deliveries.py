@@ -42,6 +42,13 @@ class Deliveries:
         """A fault keeps events from these ranks: from now on they may miss some."""
         self._cut_off |= dict.fromkeys(ranks)
 
+    def joined(self, ranks: Iterable[int], above: int) -> None:
+        """These are there anew, and will hand out what ``above``, of which they are below, hands out from now on."""
+        seen = self._sequence.get(above, self._first)
+        for rank in ranks:
+            self._cut_off.pop(rank, None)
+            self._sequence[rank] = seen
+
     @property
     def is_cut_off(self) -> bool:
         """Some rank does not get its events."""

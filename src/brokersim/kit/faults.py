@@ -17,11 +17,11 @@ import attrs
 
 from brokersim.kit.conversations import wants_answer
 from brokersim.kit.ledger import Ledger, Line
+from brokersim.kit.restarts import crash, ranks_below, restart
 from brokersim.protocol.errnums import ENOSPC, RequestError
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, TYPE_NAMES, Message
-from brokersim.protocol.topology import subtree
 from brokersim.reactor.loop import NS
-from brokersim.routing.cut import cut_off, join, link_above
+from brokersim.routing.cut import cut_off, link_above
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
@@ -67,7 +67,7 @@ class Fault:
     undo: Callable[[], object] | None = attrs.field(default=None, init=False)
 
     def stop(self) -> None:
-        """It hits nothing any more; a rank that was cut off is joined again."""
+        """It hits nothing any more; a rank that crashed or was cut off is started anew, and all below."""
         if self.is_on:
             self.is_on = False
             if self.undo is not None:
@@ -248,9 +248,17 @@ class Faults:
         if fault.rank is None or not 0 < fault.rank < self.instance.size:
             raise ValueError(f"fault disconnect: give rank=1 to {self.instance.size - 1}, not {fault.rank}")
         above, _ = link_above(self.instance, fault.rank)
-        self.ledger.deliveries.cut_off(subtree(fault.rank, self.instance.fanout, self.instance.size))
+        self.ledger.deliveries.cut_off(ranks_below(self.instance, fault.rank))
         fault.hits.append(Hit(self.instance.reactor.now / NS, "link", f"{above.peer.rank}-{fault.rank}"))
-        fault.undo = partial(join, cut_off(self.instance, fault.rank, partial(self._cut, fault)))
+        fault.undo = partial(restart, self.ledger, fault.rank)
+        cut_off(self.instance, fault.rank, partial(self._cut, fault))
+
+    def _crash_rank(self, fault: Fault) -> None:
+        if fault.rank is None or not 0 < fault.rank < self.instance.size:
+            raise ValueError(f"fault crash: give rank=1 to {self.instance.size - 1}, not {fault.rank}")
+        fault.hits.append(Hit(self.instance.reactor.now / NS, "rank", str(fault.rank)))
+        fault.undo = partial(restart, self.ledger, fault.rank)
+        crash(self.ledger, fault.rank, partial(self._cut, fault))
 
     def _cut(self, fault: Fault, request: Message) -> None:
         self.ledger.conversations.excuse((request.src.uuid, request.matchtag))
@@ -362,6 +370,7 @@ _KINDS: dict[str, Callable[[Faults, Fault], None]] = {
     "reorder": Faults._on_queue,
     "fail": Faults._fail_requests,
     "disconnect": Faults._disconnect,
+    "crash": Faults._crash_rank,
     "kill": Faults._kill,
     "fill-disk": Faults._fill_disk,
     "lose-packets": Faults._lose_packets,

@@ -100,13 +100,15 @@ class Ledger:
         sink = instance.sink
         self.first_packet = len(sink.packets) if isinstance(sink, MemorySink) else 0
         for rank in range(instance.size):
-            self._attach(instance.broker(rank))
+            broker = instance.broker(rank)
+            self.attach(broker)
+            for link in broker.peers.values():
+                link.tap = partial(self._tapped, link, rank)
 
-    def _attach(self, broker: Rank) -> None:
+    def attach(self, broker: Rank) -> None:
+        """Be told of all that happens on a rank; a new broker in an old one's place has the links of that."""
         broker.add_trace(self)
         broker.on_distribute = self._distributed
-        for link in broker.peers.values():
-            link.tap = partial(self._tapped, link, broker.rank)
 
     # -- what it is told
 

@@ -81,6 +81,21 @@ class Rank(Neighbour):
             self._link(ranks[rank], latency) for rank in children(self.rank, fanout, self.size)
         )
 
+    def replace(self, old: Rank) -> None:
+        """Stand at the end of the links of one that is gone; its neighbours still have to `meet` this one."""
+        self.parent, self.children, self._links = old.parent, old.children, old._links
+        self._retired = old.messages()
+        for link in self._links.values():
+            self.peers[link.peer.uuid] = link
+
+    def meet(self, peer: Neighbour) -> None:
+        """A neighbour is there, maybe anew: the link to it is up, and nothing it was sent before will arrive."""
+        link = self._links[peer.rank]
+        self.peers.pop(link.peer.uuid, None)
+        self.peers[peer.uuid] = link
+        link.peer = peer
+        link.come_up()
+
     @property
     def above(self) -> int | None:
         """The rank of the parent, ``None`` on rank 0."""
