@@ -29,6 +29,8 @@ LISTS = {
     "jobtap list",
     "runs list",
     "runs show",
+    "probe list",
+    "probe read",
 }
 
 
@@ -64,7 +66,7 @@ def test_the_commands_are_those_promised() -> None:
         "job": "submit run swf list wait cancel eventlog",
         "jobtap": "load remove list query",
         "overlay": "status trace fault",
-        "probe": "schedule",
+        "probe": "list read schedule",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

@@ -7,6 +7,8 @@ import click
 from brokersim.cli.command import Group
 
 _LAZY = {
+    "list": "brokersim.cli.probe.list:list_",
+    "read": "brokersim.cli.probe.read:read",
     "schedule": "brokersim.cli.probe.schedule:schedule",
 }
 

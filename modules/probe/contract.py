@@ -1,0 +1,165 @@
+"""Knows what a probe is, what it is given and what it may answer; not when it is asked, nor what becomes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol
+
+import attrs
+
+from brokersim.brokermod import NODEID_ANY
+
+from .procfs import ProcFS
+
+GAUGE: Final = "gauge"
+COUNTER: Final = "counter"
+STATE: Final = "state"
+Value = float | int | str
+#: Keys of an answer that are no metrics: its time, what could not be read, a text for people, who counts.
+RESERVED: Final = ("ts", "partial", "text", "identity", "undelayed")
+
+
+@attrs.frozen(kw_only=True)
+class Field:
+    """A metric: its unit, kind, the bits of a counter, the name of OpenTelemetry, the event type of old."""
+
+    unit: str = "1"
+    kind: str = GAUGE
+    width: int = 64
+    otel: str = ""
+    attributes: Mapping[str, str] = attrs.field(factory=dict)
+    event_type: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Reading:
+    """What one subject answered. ``ts`` (s since the epoch) only if the answer has a time of its own."""
+
+    subject: str
+    metrics: dict[str, Value]
+    ts: float | None = None
+    partial: tuple[str, ...] = ()
+    text: str = ""
+    identity: str = ""
+
+
+class Junk(ValueError):
+    """A probe answered what is no reading."""
+
+
+class Asks(Protocol):
+    """How a probe reaches the broker; an instance's module and a command line each have one."""
+
+    rank: int
+    parent: int | None
+
+    def call(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY) -> Awaitable[Any]:
+        """The answer of a service. Raises RequestError."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """A delay."""
+
+    def now(self) -> float:
+        """Seconds of a clock that never steps."""
+
+    def run(self, command: Any) -> Awaitable[Any]:
+        """What a command answers."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Context:
+    """What a probe is opened with."""
+
+    ask: Asks
+    procfs: ProcFS = attrs.field(factory=ProcFS)
+    config: dict[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def subject(self) -> str:
+        """What a flat answer is about."""
+        return f"node/{self.ask.rank}"
+
+
+class Probe:
+    """One way to read something. It runs by itself and knows neither schedules nor where readings go."""
+
+    #: What it says it is, for lists.
+    summary: ClassVar[str] = ""
+    fields: ClassVar[dict[str, Field]] = {}
+    #: Configuration keys with what they are when not given; each stands for its type.
+    options: ClassVar[dict[str, Any]] = {}
+    #: Keys that must be given.
+    required: ClassVar[tuple[str, ...]] = ()
+    #: It reads this machine, which has no virtual time.
+    reads_machine: ClassVar[bool] = True
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        """Raises ValueError for a configuration that cannot be; unknown keys have been refused already."""
+
+    def open(self, context: Context) -> None:
+        """Begin. Raises OSError, ValueError: then it is not begun."""
+        self.context = context
+        self.config = {**self.options, **context.config}
+
+    def read(self) -> Any:
+        """An answer, or a coroutine of one. Raises whatever goes wrong."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+def readings(answer: Any, subject: str) -> list[Reading]:
+    """What a probe answered, subject by subject. Raises Junk for what is no answer."""
+    if answer is None:
+        return []
+    if isinstance(answer, Mapping):
+        return _of_mapping(answer, subject)
+    if isinstance(answer, Sequence) and not isinstance(answer, str | bytes):
+        return [one for part in answer for one in readings(part, subject)]
+    raise Junk(
+        f"an answer is a dict of metrics or of subjects, or a list of such, not {type(answer).__name__}"
+    )
+
+
+def _of_mapping(answer: Mapping[Any, Any], subject: str) -> list[Reading]:
+    nested = [isinstance(value, Mapping) for value in answer.values()]
+    if not nested:
+        return []
+    if not any(nested):
+        return _one(answer, subject)
+    if not all(nested):
+        raise Junk("an answer has either metrics or subjects, not both")
+    return [one for name, metrics in answer.items() for one in _one(metrics, str(name))]
+
+
+def _one(answer: Mapping[Any, Any], subject: str) -> list[Reading]:
+    metrics = {str(name): _value(name, value) for name, value in answer.items() if name not in RESERVED}
+    kept = {name: value for name, value in metrics.items() if value is not None}
+    ts = answer.get("ts")
+    if ts is not None and (not isinstance(ts, int | float) or isinstance(ts, bool) or not math.isfinite(ts)):
+        raise Junk(f"ts is seconds since the epoch, not {ts!r:.40}")
+    if not kept and not answer.get("partial"):
+        return []
+    return [
+        Reading(
+            subject=subject,
+            metrics=kept,
+            ts=None if ts is None else float(ts),
+            partial=tuple(answer.get("partial") or ()),
+            text=str(answer.get("text") or ""),
+            identity=str(answer.get("identity") or ""),
+        )
+    ]
+
+
+def _value(name: Any, value: Any) -> Value | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return value
+    raise Junk(f"{name!r:.40} is {value!r:.40}: a value is a finite number, a text, or nothing")

@@ -1,0 +1,81 @@
+"""Knows how a probe is read once, with no module running: by the command line, or by whoever tries a probe out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import attrs
+
+from brokersim.brokermod import NODEID_ANY
+
+from .contract import Asks, Context, Reading, readings
+from .probes import checked, find
+from .procfs import ProcFS
+
+Call = Callable[[str, Any, int], Any]
+Run = Callable[[Any], Any]
+
+
+@attrs.frozen(kw_only=True)
+class Alone(Asks):
+    """What a probe asks of an instance, asked by waiting: nobody else is kept from anything here."""
+
+    rank: int = 0
+    parent: int | None = None
+    #: One RPC. Raises RequestError, or that there is no instance.
+    asked: Call
+    #: One command, as the probe ``command`` wants it.
+    ran: Run
+
+    def call(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY) -> Awaitable[Any]:
+        return self._later(lambda: self.asked(topic, payload, nodeid))
+
+    def run(self, command: Any) -> Awaitable[Any]:
+        return self._later(lambda: self.ran(command))
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        return self._later(lambda: time.sleep(seconds))
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def _later(self, act: Callable[[], Any]) -> Any:
+        return act()
+
+
+def read_once(
+    name: str, config: dict[str, Any], ask: Asks, root: str = "/", over: float | None = None
+) -> list[Reading]:
+    """One reading, or with ``over`` a second one so many seconds later, for what is the difference of two.
+
+    Raises ValueError for what cannot be read, and whatever the probe raises.
+    """
+    probe = find(name)()
+    fine = checked(name, config)
+    if "first" in probe.options and over is None:
+        fine.setdefault("first", "boot")
+    files = ProcFS(root)
+    try:
+        probe.open(Context(ask=ask, procfs=files, config=fine))
+        answer = _whole(probe.read())
+        if over is not None:
+            time.sleep(over)
+            answer = _whole(probe.read())
+        return readings(answer, f"node/{ask.rank}")
+    finally:
+        probe.close()
+        files.close()
+
+
+def _whole(answer: Any) -> Any:
+    """An answer that is a coroutine, run to its end: nothing it awaits here waits for a loop."""
+    if not isinstance(answer, Coroutine):
+        return answer
+    try:
+        answer.send(None)
+    except StopIteration as ended:
+        return ended.value
+    answer.close()
+    raise ValueError("the probe waits for what only a running module can give")
