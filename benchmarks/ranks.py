@@ -21,7 +21,8 @@ import _baselines
 import _measure
 
 import brokersim
-from brokersim.instance import DEFAULT_MODULES, Instance
+from brokersim.instance import Instance
+from brokersim.services.composition import DEFAULT_MODULES
 
 LISTENER = Path(__file__).resolve().parent / "modules" / "listener.py"
 LISTENERS = 8

@@ -296,7 +296,44 @@ def machine_facts(tree: Path) -> list[str]:
     return found
 
 
+#: What a reader can hold: files of a room, lines of a file, lines of a function.
+ROOM, FILE, FUNCTION = 30, 520, 53
+#: A class that offers more methods than this is two; these many are one, and each is a name of somebody's API.
+METHODS, WIDE_CLASSES = 25, 4
+
+
+def too_large(tree: Path) -> list[str]:
+    """Rooms, files and functions beyond what one sees at a glance, and classes with too many doors."""
+    found, wide = [], []
+    for path in [*sorted((tree / "src").rglob("*.py")), *sorted((tree / "modules").rglob("*.py"))]:
+        name, text = path.relative_to(tree), path.read_text(encoding="utf-8")
+        lines = text.count("\n")
+        if lines > FILE:
+            found.append(f"{name}: {lines} lines are more than {FILE}")
+        if path.name == "__init__.py" and (files := len([*path.parent.glob("*.py")])) > ROOM:
+            found.append(f"{name.parent}: {files} files are more than {ROOM}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > FUNCTION:
+                    found.append(
+                        f"{name}:{node.lineno}: {node.name} has {length} lines, more than {FUNCTION}"
+                    )
+            elif isinstance(node, ast.ClassDef) and offered(node) > METHODS:
+                wide.append(
+                    f"{name}:{node.lineno}: {node.name} offers {offered(node)} methods, more than {METHODS}"
+                )
+    return found + (wide if len(wide) > WIDE_CLASSES else [])
+
+
+def offered(node: ast.ClassDef) -> int:
+    """How many methods of a class are for others."""
+    methods = {one.name for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return sum(not name.startswith("_") for name in methods)
+
+
 RULES = (
+    too_large,
     upward_imports,
     upward_names,
     import_circles,
@@ -403,6 +440,44 @@ def test_files_that_import_each_other_are_named_even_if_one_does_so_for_an_annot
         "src/brokersim/host/three.py:1: stands in a circle with brokersim.host.one",
         "src/brokersim/host/two.py:2: stands in a circle with brokersim.host.three",
     ]
+
+
+LARGE = {
+    "modules/long.py": ("x = 1\n" * 521, ["modules/long.py: 521 lines are more than 520"]),
+    "src/brokersim/cli/f.py": (
+        "def f():\n" + "    pass\n" * 53,
+        ["src/brokersim/cli/f.py:1: f has 54 lines, more than 53"],
+    ),
+    "src/brokersim/cli/five.py": (
+        "".join(
+            f"class C{n}:\n" + "".join(f"    def m{m}(self): ...\n" for m in range(26)) for n in range(5)
+        ),
+        [f"src/brokersim/cli/five.py:{1 + 27 * n}: C{n} offers 26 methods, more than 25" for n in range(5)],
+    ),
+    "src/brokersim/cli/four.py": (
+        "".join(
+            f"class C{n}:\n" + "".join(f"    def m{m}(self): ...\n" for m in range(26)) for n in range(4)
+        ),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_larger_than_a_glance_is_named(name, tmp_path):
+    text, sentences = LARGE[name]
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert too_large(tmp_path) == sentences
+
+
+def test_a_room_of_31_files_is_named(tmp_path):
+    room = tmp_path / "src" / "brokersim" / "cli"
+    room.mkdir(parents=True)
+    for name in ("__init__", *(f"f{number}" for number in range(30))):
+        (room / f"{name}.py").touch()
+    assert too_large(tmp_path) == ["src/brokersim/cli: 31 files are more than 30"]
 
 
 ALLOWED = {

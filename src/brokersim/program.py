@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import trio
 
 from brokersim.host.statistics import PREFIX_ATTRIBUTE
-from brokersim.instance import DEFAULT_MODULES, Instance, Settings
+from brokersim.instance import Instance
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.cost import CostModel
 from brokersim.routing.sink import MemorySink, NullSink, Sink
+from brokersim.services.composition import DEFAULT_MODULES, Settings
 from brokersim.statsd_server.option import MEMORY, parse_stats
 from brokersim.statsd_server.udp import UdpSink
 

@@ -11,8 +11,9 @@ import trio
 
 import brokersim
 from brokersim.fluxapi.check import check
-from brokersim.instance import DEFAULT_MODULES, Instance
+from brokersim.instance import Instance
 from brokersim.protocol.message import Message
+from brokersim.services.composition import DEFAULT_MODULES
 from tests.fluxcompat.test_socket_jobs import jobspec, signed
 
 FOLDER = Path(__file__).parents[2] / "examples" / "flux_modules"

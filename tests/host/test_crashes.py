@@ -291,7 +291,7 @@ def test_a_module_that_spins_without_end_under_the_virtual_clock_is_ended_and_to
 
 def test_a_failing_service_of_the_broker_itself_is_answered_and_logged(monkeypatch):
     async def body(instance: Instance) -> None:
-        monkeypatch.setattr(instance, "status", lambda broker: 1 / 0)
+        monkeypatch.setattr(instance, "messages", lambda: 1 / 0)
         client = instance.client()
         with refused(EIO, "broker.status failed in the broker: ZeroDivisionError"):
             await client.call("broker.status")

@@ -161,7 +161,7 @@ def test_a_request_sent_in_the_instant_of_the_load_is_handled():
         got: list[Any] = []
 
         def load_and_ask() -> None:
-            instance.load_module(0, KINDS, (), None, lambda error: got.append(error))
+            instance.loaded.load(0, KINDS, (), None, lambda error: got.append(error))
             for topic in ("kinds.sync", "kinds.ping", "kinds.nosuch"):
                 client.request(topic, {}, lambda response, topic: got.append((topic, response.errnum)), topic)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import brokersim
 from brokersim.host.remote import RemoteModule, loader_name
-from brokersim.instance import Instance, Settings
+from brokersim.instance import Instance
 from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, ENOTSUP, EPROTO, RequestError
 from brokersim.protocol.message import (
     CONTROL,
@@ -26,6 +26,7 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.services.broker import Broker
+from brokersim.services.composition import Settings
 from tests.host.live import FIXTURES, refused
 
 

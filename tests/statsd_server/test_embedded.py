@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from brokersim.instance import Instance, Settings
+from brokersim.instance import Instance
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.clock import VirtualClock
 from brokersim.routing.sink import Sink
+from brokersim.services.composition import Settings
 from brokersim.statsd_server.embedded import EmbeddedAggregator
 from brokersim.statsd_server.option import parse_serve
 from brokersim.statsd_server.settings import ServeError

@@ -56,7 +56,7 @@ def restart(ledger: Ledger, rank: int) -> None:
     ledger.deliveries.joined(ranks, above)
     for one in ranks:
         ledger.attach(instance.broker(one))
-        instance.start_background(partial(_boot, instance, instance.broker(one)))
+        instance.background.start(partial(_boot, instance, instance.broker(one)))
 
 
 def _end(instance: Instance, broker: Broker) -> None:

@@ -66,7 +66,7 @@ class ModuleProcesses:
     def start(self, broker: Broker, command: Sequence[str], module: RemoteModule) -> ModuleProcess:
         """Start it, and tell the module what it says and what becomes of it."""
         process = ModuleProcess(broker, module, command, self._environment)
-        broker.instance.start_background(process.run)
+        broker.instance.background.start(process.run)
         return process
 
 

@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from brokersim.host.trust import distrust_folder
-from brokersim.instance import Instance, Settings
+from brokersim.instance import Instance
 from brokersim.net.connector import Connector
 from brokersim.net.discovery import SCHEME, instance_folders, is_alive, name_of, socket_path, sweep
 from brokersim.net.last_resort import LastResort, note_slow_end
@@ -31,6 +31,7 @@ from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
+from brokersim.services.composition import Settings
 from brokersim.statsd_server.target import TargetError, statistics_target, stats_attributes, stats_environment
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

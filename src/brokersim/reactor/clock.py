@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Callable
 
+import trio
 import trio.abc
 
+from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.loop import NS
 
 
@@ -76,3 +78,23 @@ def _reached_at(deadline: float) -> int:
         return when
     numerator, denominator = deadline.as_integer_ratio()
     return -(-numerator * NS // denominator)
+
+
+def running_clock(kind: ClockKind) -> RealClock | VirtualClock:
+    """The clock trio runs on, if it is of the kind wanted. Raises RuntimeError that says how to get one."""
+    running = trio.lowlevel.current_clock()
+    if kind.is_virtual:
+        if isinstance(running, VirtualClock):
+            if running.quiescent != running.jump:
+                raise RuntimeError(
+                    "a virtual instance runs here already, and a clock that jumps has one driver"
+                )
+            return running
+        raise RuntimeError(
+            "a virtual instance needs trio to run on a VirtualClock: use brokersim.run(main, clock='virtual')"
+        )
+    if isinstance(running, VirtualClock):
+        raise RuntimeError(f"trio runs on a VirtualClock here; an instance with clock {kind} cannot")
+    if isinstance(running, RealClock) and running.speed == kind.speed:
+        return running
+    return RealClock(kind.speed)

@@ -418,18 +418,22 @@ class Reactor:
                         if not loop.is_settled:
                             loop.settle()
             except FAILURES as error:
-                if in_hand is None and message is not None:
-                    message.dst.failed(error, None)
-                else:
-                    blame(error, in_hand)
-                    if loop is not None and loop.is_plain and dst.loop is loop:
-                        self._prepare(dst, loop)  # a handler that refused ends no more than itself
+                self._blame(error, message, in_hand, loop)
 
-    def _prepare(self, actor: Actor, loop: Loop) -> None:
+    def _blame(
+        self, error: BaseException, message: Message | None, in_hand: Message | None, loop: Loop | None
+    ) -> None:
+        """What was raised in the turn of a message: by a watcher, or in the handling of what was in hand."""
+        if in_hand is None and message is not None:
+            message.dst.failed(error, None)
+            return
+        blame(error, in_hand)
+        if message is None or loop is None or not loop.is_plain or message.dst.loop is not loop:
+            return
         try:
-            loop.prepare()
-        except FAILURES as error:
-            actor.failed(error, None)
+            loop.prepare()  # a handler that refused ends no more than itself
+        except FAILURES as raised:
+            message.dst.failed(raised, None)
 
     def _drain_charged(self, budget: int) -> None:
         fifo = self.fifo

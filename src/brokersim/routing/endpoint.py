@@ -101,17 +101,9 @@ class Endpoint(Actor):
         except KeyError:
             dst = handler = None
         if then is None:
+            flags |= FLAG_NORESPONSE
             message = Message(
-                REQUEST,
-                topic,
-                payload,
-                flags | FLAG_NORESPONSE,
-                0,
-                self.userid,
-                self.rolemask,
-                self,
-                dst,
-                handler,
+                REQUEST, topic, payload, flags, 0, self.userid, self.rolemask, self, dst, handler
             )
         else:
             self._matchtag = tag = self._matchtag + 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
+from brokersim.host.background import Background
 from brokersim.host.course import Done, Loaded
 from brokersim.host.handle import Handle
 from brokersim.host.ports import LocalHome, Surroundings
@@ -16,11 +17,30 @@ from brokersim.routing.ports import Ranks
 from brokersim.routing.rank import Rank
 
 
+class Modules(Protocol):
+    """What a rank's services ask of the modules there are."""
+
+    def load(self, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done) -> None:
+        """Load a file; ``done(error)`` is called when it runs or has failed. Raises RequestError at once if it can."""
+
+    def load_process(
+        self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
+    ) -> None:
+        """The same in a process of its own, by our loader or by ``flux``."""
+
+    def defer(self, rank: int, name: str, is_wanted: bool) -> None:
+        """Keep requests from a module until told otherwise. Raises RequestError(ENOENT)."""
+
+
 class Whole(Ranks, Surroundings, Protocol):
     """What a rank's services ask of the instance."""
 
     runner: Runner
     resources: Resources
+    #: What loads modules, and takes them down.
+    loaded: Modules
+    #: Trio tasks that end by themselves, or are cancelled with the instance.
+    background: Background
 
     def broker(self, rank: int) -> Broker:
         """One of its ranks."""
@@ -34,22 +54,11 @@ class Whole(Ranks, Surroundings, Protocol):
     def module(self, rank: int, name: str) -> Loaded:
         """Raises RequestError(ENOENT) that names the modules there are."""
 
-    def load_module(self, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done) -> None:
-        """Load a file; ``done(error)`` is called when it runs or has failed. Raises RequestError at once if it can."""
+    def messages(self) -> int:
+        """Messages received by all parties since the start."""
 
-    def load_process(
-        self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
-    ) -> None:
-        """The same in a process of its own, by our loader or by ``flux``."""
-
-    def defer(self, rank: int, name: str, is_wanted: bool) -> None:
-        """Keep requests from a module until told otherwise. Raises RequestError(ENOENT)."""
-
-    def start_background(self, fn: Callable[[], Awaitable[None]]) -> None:
-        """Run a trio task that ends by itself, or is cancelled with the instance. It must not raise."""
-
-    def status(self, broker: Broker) -> dict[str, Any]:
-        """What is told of it in a few lines."""
+    def fail(self, why: str) -> None:
+        """Ask for its end, which is nobody's wish: ``why`` is told."""
 
     def stop(self) -> None:
         """Ask for its end."""

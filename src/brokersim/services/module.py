@@ -125,9 +125,9 @@ def _figures(module: Loaded, request: Message) -> dict[str, Any]:
 def load(server: BrokerEndpoint, request: Message) -> None:
     """Answered when the module runs, or with why it does not."""
     args = request.unpack(LoadArgs)
-    start = server.broker.instance.load_module
+    start = server.broker.instance.loaded.load
     if args.exec:
-        start = partial(server.broker.instance.load_process, args.loader)
+        start = partial(server.broker.instance.loaded.load_process, args.loader)
     try:
         start(server.rank, args.path, tuple(args.args), args.name, partial(_answer, server, request))
     except RequestError as error:
@@ -184,7 +184,7 @@ def hook(server: BrokerEndpoint, request: Message) -> None:
 def debug(server: BrokerEndpoint, request: Message) -> None:
     """Keep a module's requests from it for a while, as if it were too busy to look."""
     args = request.unpack(DebugArgs)
-    server.broker.instance.defer(server.rank, args.name, args.defer)
+    server.broker.instance.loaded.defer(server.rank, args.name, args.defer)
     server.respond(request)
 
 

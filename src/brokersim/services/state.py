@@ -24,7 +24,22 @@ def state(server: BrokerEndpoint, request: Message) -> None:
 
 def status(server: BrokerEndpoint, request: Message) -> None:
     """What ``brokersim status`` shows."""
-    server.respond(request, server.broker.instance.status(server.broker))
+    instance, sink = server.broker.instance, server.broker.instance.sink
+    handles = [module.handle for module in instance.modules(server.rank)]
+    server.respond(
+        request,
+        {
+            "size": instance.size,
+            "online": instance.size,
+            "uptime": server.now(),
+            "modules": len(handles),
+            "messages": instance.messages(),
+            "clock": instance.common_attributes["clock"],
+            "seed": instance.seed,
+            "stats": {"target": sink.target, "sent": sink.sent, "refused": sink.refused},
+            "masks": {handle.name: handle.mask for handle in handles if handle.mask},
+        },
+    )
 
 
 def wait(server: BrokerEndpoint, request: Message) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 from attrs import converters, field, frozen, validators
 
-from brokersim.instance import DEFAULT_MODULES, Settings
 from brokersim.kit.laws import LAWS, Relaxation, parse_relaxations
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import SIMULATED, ClockKind, check_hook, check_jobs
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
 from brokersim.routing.link import DEFAULT_LATENCY
+from brokersim.services.composition import DEFAULT_MODULES, Settings
 from brokersim.testing.callers import TRANSPORTS
 
 
