@@ -29,6 +29,7 @@ FLOORS = {
     "lab": 7,
     "kit": 7,
     "fluxapi": 7,
+    "realflux": 7,
     "testing": 7,
     "pytest_plugin": 7,
     "cli": 8,

@@ -67,6 +67,7 @@ def test_the_commands_are_those_promised() -> None:
         "jobtap": "load remove list query",
         "overlay": "status trace fault",
         "probe": "list read schedule",
+        "flux": "instrument",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

@@ -57,6 +57,7 @@ _LAZY = {
     "kvs": "brokersim.cli.kvs:kvs",
     "content": "brokersim.cli.content:content",
     "cron": "brokersim.cli.cron:cron",
+    "flux": "brokersim.cli.realflux:flux",
     "job": "brokersim.cli.job:job",
     "jobtap": "brokersim.cli.job.jobtap:jobtap",
     "bench": "brokersim.cli.bench:bench",
