@@ -28,8 +28,11 @@ from tests.modules.job_harness import envelope, jobspec
 
 #: Rows of the table.
 ROWS = 12
-#: Simulated seconds between two rounds of work.
+#: Simulated seconds between two rounds of work, and how long a job runs.
 ROUND = 60.0
+DURATION = 30.0
+#: Twice what 100,000 jobs a day take: a queue that grows all day would look like a leak.
+RESOURCES = "16x4"
 _EVENT = {"op": "x" * 100}
 
 
@@ -83,7 +86,9 @@ class Work:
         self._jobs_due += self._jobs_a_round
         while self._jobs_due >= 1:
             self._jobs_due -= 1
-            await self.client.call("job-ingest.submit", {"J": envelope(jobspec(duration=30)), "flags": 0})
+            await self.client.call(
+                "job-ingest.submit", {"J": envelope(jobspec(duration=DURATION)), "flags": 0}
+            )
         if self.rounds % 10 == 0:
             await self._come_and_go()
 
@@ -105,7 +110,7 @@ def _dirent(number: int) -> dict[str, Any]:
 
 async def soak(rows: list[Row], hours: float, jobs: int, minutes: float) -> None:
     clock = "real" if minutes else "virtual"
-    async with brokersim.open_instance(size=3, clock=clock, seed=1) as instance:
+    async with brokersim.open_instance(size=3, clock=clock, seed=1, resources=RESOURCES) as instance:
         rounds = 3600 * hours / ROUND
         work = Work(instance, jobs / rounds if not minutes else 0.2)
         await work.begin()

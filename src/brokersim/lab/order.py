@@ -5,7 +5,8 @@ A door reads what a person said into an `Order` once; from there on nothing retu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from brokersim.lab.experiments.experiment import Experiment, repeated
 from brokersim.lab.keep.baseline import BaselineError, Difference, compare
 from brokersim.lab.keep.files import write_files
 from brokersim.lab.keep.kept import KeptError, keep, read_kept
+from brokersim.lab.keep.parts import NOWHERE, PartFile, Parts, PartsError
 from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_profile
 from brokersim.lab.result import Result, Say, silent
 from brokersim.lab.sweep.sweep import cores
+from brokersim.version import VERSION
 
 
 class OrderError(ValueError):
@@ -58,6 +61,8 @@ class Outcome:
     result: Result
     differences: tuple[Difference, ...] | None = None
     files: tuple[Path, ...] = ()
+    #: Parts of the run that an earlier life of it had done, before it was broken off.
+    done_before: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The result, with the differences if there was a baseline."""
@@ -127,18 +132,39 @@ def read_baseline(path: Path) -> Result:
 def carry_out(wanted: Order, say: Say = silent) -> Outcome:
     """Run it, keep what it found, hold it against the baseline.
 
-    Raises OrderError for a plan that turns out not to be possible, or a baseline of another experiment; RuntimeError,
-    OSError, PlotError or RunDatabaseError for what failed.
+    With a database each part is kept beside it as soon as it is done, until the whole is: the same order goes on where
+    it was left. Raises OrderError for a plan that turns out not to be possible, a baseline or parts of another run;
+    RuntimeError, OSError, PlotError or RunDatabaseError for what failed.
     """
+    if wanted.places.database is None:
+        return kept(_found(wanted, say, NOWHERE), wanted.places, wanted.before)
+    with _part_file(wanted, wanted.places.database) as file:
+        outcome = kept(_found(wanted, say, Parts(file)), wanted.places, wanted.before)
+        file.remove()
+    return attrs.evolve(outcome, done_before=file.before)
+
+
+@contextmanager
+def _part_file(wanted: Order, database: Path) -> Iterator[PartFile]:
+    made = (wanted.experiment.name, wanted.plan, wanted.reps, wanted.costs, VERSION)
     try:
-        found = repeated(wanted.experiment, wanted.plan, wanted.reps, say, cores())
+        file = PartFile(database, repr(made), wanted.command)
+    except PartsError as error:
+        raise OrderError(str(error)) from None
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def _found(wanted: Order, say: Say, parts: Parts) -> Result:
+    try:
+        found = repeated(wanted.experiment, wanted.plan, wanted.reps, say, cores(), parts)
     except ValueError as error:
         raise OrderError(str(error)) from None
     if wanted.costs is not None:
         found = found.with_meta(costs=wanted.costs.name, costs_from=wanted.costs.origin)
-    if wanted.command:
-        found = found.with_meta(command=wanted.command)
-    return kept(found, wanted.places, wanted.before)
+    return found.with_meta(command=wanted.command) if wanted.command else found
 
 
 def kept(found: Result, places: Places, before: Result | None = None) -> Outcome:

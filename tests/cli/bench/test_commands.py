@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,3 +176,61 @@ def test_a_difference_we_declare_ourselves_has_no_tick(capsys: pytest.CaptureFix
     ]
     print_beside(Session(), rows)
     assert [line[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["✓", "–", "✗"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_run_that_is_broken_off_says_what_is_kept_and_the_same_command_goes_on(
+    number: signal.Signals, code: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brokersim.lab.experiments import decay
+
+    observe = decay._observe
+
+    async def broken_off(plan: decay.Plan, model: str) -> Any:
+        if model == "store":
+            signal.raise_signal(number)
+            signal.raise_signal(number)  # to the whole group as well, as timeout(1) sends it
+        return await observe(plan, model)
+
+    monkeypatch.setattr(decay, "_observe", broken_off)
+    words = ("bench", "decay", *SMALL["decay"], "--db", str(tmp_path / "run.db"))
+    done = run(*words)
+    assert (done.code, done.out) == (code, "")
+    assert (
+        done.err
+        == f"interrupted: what is done is kept in {tmp_path}/run.db.part; the same command goes on from there\n"
+    )
+    monkeypatch.setattr(decay, "_observe", observe)
+    assert "went on: 2 of its parts had been done" in run(*words).err
+
+
+def test_who_breaks_off_a_run_that_is_not_kept_hears_of_the_way_to_keep_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brokersim.lab.experiments import decay
+
+    monkeypatch.setattr(decay, "_observe", lambda *_: signal.raise_signal(signal.SIGTERM))
+    done = run("bench", "decay", *SMALL["decay"])
+    assert (done.code, done.err) == (
+        143,
+        "interrupted: nothing is kept; with --db RUN.db what is done stays, and the same command goes on\n",
+    )
+
+
+def test_what_nohup_ignores_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from brokersim.lab.experiments import decay
+
+    observe = decay._observe
+
+    async def hung_up(plan: decay.Plan, model: str) -> Any:
+        signal.raise_signal(signal.SIGHUP)
+        return await observe(plan, model)
+
+    monkeypatch.setattr(decay, "_observe", hung_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("bench", "decay", *SMALL["decay"]).code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import time
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -43,3 +45,21 @@ def test_what_a_run_raises_is_raised(workers: int) -> None:
 def test_a_run_whose_process_is_killed_is_no_endless_wait() -> None:
     with pytest.raises(BrokenProcessPool):
         spread(die, [1, 2], workers=2)
+
+
+def wait_or_end(item: int, done: Done) -> int:
+    if item:
+        time.sleep(600)
+    return item
+
+
+def test_each_result_is_handed_on_as_soon_as_it_is_there_and_an_interrupt_ends_the_others() -> None:
+    """What ends this process alone, such as SIGTERM, does not reach its children."""
+
+    def found(at: int, result: int) -> None:
+        assert (at, result) == (0, 0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spread(wait_or_end, [0, 1], workers=2, found=found)
+    assert not multiprocessing.active_children()

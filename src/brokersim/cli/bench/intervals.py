@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from brokersim.cli.bench.made import LAUNCHERS, PATH, failures, passed, places_of, preset_of
+from brokersim.cli.bench.broken_off import told_when_broken_off
+from brokersim.cli.bench.made import LAUNCHERS, NOT_KEPT, PATH, failures, passed, places_of, preset_of
 from brokersim.cli.bench.output import (
     FORMATS,
     agreement,
@@ -81,8 +82,15 @@ def intervals(session: Session, /, **given: Any) -> int | None:
     elif given["launcher"] != "local":
         _launch(session, plan, given)
     else:
-        return _answer(session, plan, given)
+        with told_when_broken_off(session, lambda: _kept_of(given["db"])):
+            return _answer(session, plan, given)
     return None
+
+
+def _kept_of(database: Path | None) -> str:
+    if database is None:
+        return NOT_KEPT
+    return f"the rows found are kept in {database}; the same command goes on from there"
 
 
 def _refuse(given: Mapping[str, Any]) -> None:

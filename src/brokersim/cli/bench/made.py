@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from brokersim.cli.bench.broken_off import told_when_broken_off
 from brokersim.cli.bench.output import FORMATS, print_outcome, progress
 from brokersim.cli.command import Command, examples, list_options, pass_session, setting
 from brokersim.cli.errors import FAILED, CommandError, usage_error
@@ -29,6 +30,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 LAUNCHERS = ("local", "flux", "slurm")
 #: Options that say where a result goes: not part of what made it.
 _WHERE = ("db", "out", "plot", "baseline", "gate", "json")
+#: Said to who breaks off a run of which nothing stays.
+NOT_KEPT = "nothing is kept; with --db RUN.db what is done stays, and the same command goes on"
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -46,7 +49,8 @@ def command_of(experiment: Experiment[Any]) -> click.Command:
     """The experiment's command of ``bench``."""
 
     def run_it(session: Session, /, **given: Any) -> int | None:
-        return _conduct(session, experiment, given)
+        with told_when_broken_off(session, lambda: _kept_of(given["db"])):
+            return _conduct(session, experiment, given)
 
     command: Any = pass_session(run_it)
     own = [option.name for option in experiment.options]
@@ -124,6 +128,12 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
 
 
 # -- one order
+
+
+def _kept_of(database: Path | None) -> str:
+    from brokersim.lab.keep.parts import left_of
+
+    return NOT_KEPT if database is None else left_of(database)
 
 
 def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, Any]) -> int | None:

@@ -27,6 +27,8 @@ def print_outcome(
 ) -> None:
     """Figures, other tables, the journal's table, what should agree, what it ran on, what changed."""
     _print_result(session, experiment, outcome.result)
+    if outcome.done_before:
+        session.say(f"went on: {outcome.done_before} of its parts had been done before it was broken off")
     print_kept(session, outcome.files)
     print_differences(session, outcome.differences, baseline)
 

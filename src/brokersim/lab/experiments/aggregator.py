@@ -6,12 +6,14 @@ Doesn't know how lines are sent (flood) or why values are lost (traps). Source: 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments import traps
 from brokersim.lab.experiments.experiment import DURATION, WORDS, Experiment, Number, Option, Whole, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.flood import SENDERS, Flood, flood
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Bars, BarSet, Chart, Curve, Panel, named
@@ -37,7 +39,7 @@ class Plan:
     clock: str = attrs.field(default="real", validator=attrs.validators.in_(("real",)))
 
 
-def aggregator(plan: Plan, say: Say = silent) -> Result:
+def aggregator(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "rates", "creates", "signed", "lint", "checks"}``: a row a flood.
 
     ``creates`` are the series there are after each flush by limit and module, ``signed`` what each dialect shows of a
@@ -47,7 +49,8 @@ def aggregator(plan: Plan, say: Say = silent) -> Result:
     for dialect in plan.dialects:
         for sender in SENDERS:
             say(f"{dialect}: {plan.lines:,} lines from a sender that is {sender}")
-            floods.append(flood(dialect, sender, plan.lines, plan.flush))
+            one = partial(flood, dialect, sender, plan.lines, plan.flush)
+            floods.append(parts.once(f"{dialect}, {sender}", one))
     limited, free = traps.creates(plan.limit), traps.creates(None)
     sinking = {dialect: traps.signed(dialect, cured=False, sends=plan.sends) for dialect in traps.DIALECTS}
     cured = {dialect: traps.signed(dialect, cured=True, sends=plan.sends) for dialect in traps.DIALECTS}
@@ -226,7 +229,7 @@ EXPERIMENT = Experiment(
     ),
     covers=("J1", "J2", "J14"),
     plan=Plan,
-    run=lambda plan, say, _workers: aggregator(plan, say),
+    run=lambda plan, say, _workers, parts: aggregator(plan, say, parts),
     options=(
         Option(names=("--lines",), kind=Whole(1), metavar="N", help="of a flood  [10000]"),
         Option(names=("--dialects",), kind=WORDS, metavar="LIST", help="[collectd,brubeck,etsy,strict]"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import log2
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments.experiment import Experiment, Number, Option, Whole, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.measure.masked import LINES, MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel
@@ -38,12 +40,12 @@ class Plan:
     cost: CostModel = attrs.field(factory=CostModel)
 
 
-def decay(plan: Plan, say: Say = silent) -> Result:
+def decay(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "checks"}``: a row a model and block, with jobs and metrics a second."""
     found = {}
     for model in plan.models:
         say(f"model {model}, {plan.jobs} jobs")
-        found[model] = run(_observe, plan, model, clock="virtual")
+        found[model] = parts.once(model, partial(run, _observe, plan, model, clock="virtual"))
     rows = [_row(model, at, one) for model, blocks in found.items() for at, one in enumerate(blocks)]
     return result("decay", plan, [_check(plan, model, rows) for model in found], runs=rows)
 
@@ -159,7 +161,7 @@ EXPERIMENT = Experiment(
     examples=(("brokersim bench decay", "200 serial jobs in ten blocks under each model"),),
     covers=("J8",),
     plan=Plan,
-    run=lambda plan, say, _workers: decay(plan, say),
+    run=lambda plan, say, _workers, parts: decay(plan, say, parts),
     options=(
         Option(names=("--blocks",), kind=Whole(2), metavar="N", help="they are counted in  [10]"),
         Option(names=("--factor",), kind=Number(1), metavar="F", help="dearer at the end, for the models  [4]"),

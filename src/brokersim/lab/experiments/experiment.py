@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Result, Row, Say, silent
 from brokersim.lab.show.chart import Chart
 from brokersim.protocol.duration import parse_duration
@@ -144,7 +145,8 @@ class Experiment(Generic[P]):
 
     ``examples`` are commands with their meaning, ``covers`` ids of the journal's
     checklist and laws. ``plan`` is the frozen class that its options fill, ``journal`` the fields of the preset of that
-    name. ``run`` gets a plan, whom to tell how far it is, and over how many processes it may spread.
+    name. ``run`` gets a plan, whom to tell how far it is, over how many processes it may spread, and where its parts
+    are kept while it is not whole.
 
     ``verdict`` says in plain words what was found, ``charts`` has the main picture first, and both work on results of
     older versions that were kept. ``unlisted`` are options of all experiments that mean nothing here: they are answered
@@ -155,7 +157,7 @@ class Experiment(Generic[P]):
     examples: tuple[tuple[str, str], ...]
     covers: tuple[str, ...]
     plan: type[P]
-    run: Callable[[P, Say, int], Result]
+    run: Callable[[P, Say, int, Parts], Result]
     columns: tuple[Column, ...]
     verdict: Callable[[Result], str]
     charts: Callable[[Result], Iterable[Chart]]
@@ -179,9 +181,9 @@ class Experiment(Generic[P]):
             raise ValueError(f"--clock {clock}: {self.name} has a meaning under the {clocks[0]} clock only")
         return self.plan(**{**(self.journal if preset == "journal" else {}), **given})
 
-    def find(self, plan: P, say: Say = silent, workers: int = 1) -> Result:
+    def find(self, plan: P, say: Say = silent, workers: int = 1, parts: Parts = NOWHERE) -> Result:
         """Run it. A program may ask for more than one worker behind ``if __name__ == "__main__"`` only."""
-        return self.run(plan, say, workers)
+        return self.run(plan, say, workers, parts)
 
     def has(self, field: str) -> bool:
         """Its Plan knows such a field."""
@@ -218,7 +220,12 @@ def _unknown(experiment: str, field: str) -> str:
 
 
 def repeated(
-    experiment: Experiment[Any], plan: Any, reps: int, say: Say = silent, workers: int = 1
+    experiment: Experiment[Any],
+    plan: Any,
+    reps: int,
+    say: Say = silent,
+    workers: int = 1,
+    parts: Parts = NOWHERE,
 ) -> Result:
     """The experiment with as many seeds: ``seed``, ``seed`` + 1, …; in real time as many runs.
 
@@ -226,15 +233,16 @@ def repeated(
     ``repetitions`` has the rows of all.
     """
     if reps == 1 or experiment.has_own_reps:
-        return experiment.find(plan, say, workers)
+        return experiment.find(plan, say, workers, parts)
     found = []
     for rep in range(reps):
         say(f"run {rep + 1} of {reps}")
-        found.append(experiment.find(attrs.evolve(plan, seed=plan.seed + rep), say, workers))
+        one = attrs.evolve(plan, seed=plan.seed + rep)
+        found.append(experiment.find(one, say, workers, parts.within(f"run {rep}")))
     first = found[0]
     checks = tuple(map(_agreed, zip(*(one.checks for one in found), strict=True)))
-    parts = {**first.parts, "repetitions": [one.parts["runs"] for one in found]}
-    return attrs.evolve(first, parts=parts, checks=checks)
+    more = {**first.parts, "repetitions": [one.parts["runs"] for one in found]}
+    return attrs.evolve(first, parts=more, checks=checks)
 
 
 def _agreed(same: tuple[Any, ...]) -> Any:

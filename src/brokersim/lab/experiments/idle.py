@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -15,6 +16,7 @@ import attrs
 
 from brokersim.host.instrument import MSGCOUNT
 from brokersim.lab.experiments.experiment import DURATION, Experiment, Number, Option, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.jobs import SUBMIT
 from brokersim.lab.measure.listener import is_counters
 from brokersim.lab.result import Beside, Check, Result, Say, result, rows, silent
@@ -123,7 +125,7 @@ class IdleRun:
         }
 
 
-def idle(plan: Plan, say: Say = silent) -> Result:
+def idle(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Run each hook at rest and with the job. Returns ``{"meta", "runs", "tables", "panels", "checks"}``.
 
     ``tables`` and ``panels`` are by rest, hook and module: the eight counters, and metrics a second.
@@ -133,10 +135,12 @@ def idle(plan: Plan, say: Say = silent) -> Result:
         for hook in plan.hooks:
             one = attrs.evolve(plan, seconds=plan.spans.get(hook, plan.seconds))
             say(f"{rest}: {hook}, {one.seconds:g} s")
-            runs.append(run(_observe, one, hook, rest, clock="virtual"))
+            runs.append(
+                parts.once(f"{rest}, {hook}", partial(run, _observe, one, hook, rest, clock="virtual"))
+            )
     by_run = {(found.rest, found.hook): found for found in runs}
     say("one job running")
-    singles = run(_singles, plan, clock="virtual")
+    singles = parts.once("singles", partial(run, _singles, plan, clock="virtual"))
     return result(
         "idle",
         plan,
@@ -448,7 +452,7 @@ EXPERIMENT = Experiment(
     ),
     covers=("J9", "J10", "J11", "L2", "L3", "L4", "L5", "L6"),
     plan=Plan,
-    run=lambda plan, say, _workers: idle(plan, say),
+    run=lambda plan, say, _workers, parts: idle(plan, say, parts),
     options=(
         Option(
             names=("--seconds",), kind=DURATION, metavar="FSD", help="observed under each hook  [1m]",

@@ -6,12 +6,14 @@ Doesn't know how they are timed (module content-cache). Source: docs/experiments
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean, median
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments.experiment import DURATION, Choice, Experiment, Option, Whole, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import Points, bulk_jobs_inside
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import BANDS as SHADES
@@ -99,7 +101,7 @@ def quantile(ordered: list[float], share: float) -> float:
     return ordered[max(0, -(-round(share * len(ordered) * 1000) // 1000) - 1)]
 
 
-def latency(plan: Plan, say: Say = silent) -> Result:
+def latency(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Run each way of timing on the same jobs. Returns ``{"meta", "runs", "series", "checks"}``.
 
     ``series`` are brubeck's figures flush by flush, by timing, operation and figure.
@@ -107,7 +109,7 @@ def latency(plan: Plan, say: Say = silent) -> Result:
     runs = []
     for timing in plan.timings:
         say(f"timing={timing}, {plan.jobs} jobs")
-        runs.append(run(_observe, plan, timing, clock=plan.clock))
+        runs.append(parts.once(timing, partial(run, _observe, plan, timing, clock=plan.clock)))
     by_timing = {found.timing: found for found in runs}
     return result(
         "latency",
@@ -357,7 +359,7 @@ EXPERIMENT = Experiment(
     examples=(("brokersim bench latency", "500 jobs, timed per entry and in one slot"),),
     covers=("J12",),
     plan=Plan,
-    run=lambda plan, say, _workers: latency(plan, say),
+    run=lambda plan, say, _workers, parts: latency(plan, say, parts),
     options=(
         Option(
             names=("--timing",), kind=Choice((*TIMINGS, "both")), default="both", help="[both]",

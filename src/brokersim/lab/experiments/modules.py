@@ -6,11 +6,13 @@ Source: docs/experiments.md, J4 and J7.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments.experiment import Experiment, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.measure.masked import MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
@@ -43,10 +45,10 @@ class Plan:
     cost: CostModel = attrs.field(factory=lambda: CostModel(cores=12))
 
 
-def modules(plan: Plan, say: Say = silent) -> Result:
+def modules(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "series", "checks"}``: a row a module with its counters per job; metrics/s each."""
     say(f"{plan.jobs} jobs, hook {plan.hook}")
-    found = run(_observe, plan, clock="virtual")
+    found = parts.once("jobs", partial(run, _observe, plan, clock="virtual"))
     return result(
         "modules",
         plan,
@@ -180,7 +182,7 @@ EXPERIMENT = Experiment(
     examples=(("brokersim bench modules", "each module's messages per job"),),
     covers=("J4", "J7", "L1", "L3"),
     plan=Plan,
-    run=lambda plan, say, _workers: modules(plan, say),
+    run=lambda plan, say, _workers, parts: modules(plan, say, parts),
     unlisted=("clock",),
     columns=columns(
         ("module", "module", ""), *((name, name, ".1f") for name in COUNTER_NAMES),

@@ -15,6 +15,7 @@ import attrs
 from brokersim.lab.experiments.experiment import Experiment, columns
 from brokersim.lab.experiments.watchers import JOURNAL, REAL_SPREAD, by_length, watchers
 from brokersim.lab.experiments.watchers import Plan as WatchersPlan
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import Points, thinned
 from brokersim.lab.load.jobs import serial_jobs_inside
 from brokersim.lab.measure.listener import PacketCount, rates
@@ -57,7 +58,7 @@ class _Run:
     metrics: Points
 
 
-def overhead(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
+def overhead(plan: Plan, say: Say = silent, workers: int = 1, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "series", "checks"}``: a row a hook and mask.
 
     ``overhead`` is a share of the wall time without metrics; ``low`` and ``high`` bound it with 95 % confidence
@@ -65,18 +66,20 @@ def overhead(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
     ``workers`` processes, as those of `watchers` are.
     """
     series: dict[str, Points] = {}
-    rows = _real(plan, say) if plan.clock == "real" else _virtual(plan, say, series, workers)
+    rows = _real(plan, say, parts) if plan.clock == "real" else _virtual(plan, say, series, workers, parts)
     return result("overhead", plan, _checks(plan, rows), runs=rows, series=series)
 
 
 # -- virtual time: one run says all, the same run says it again
 
 
-def _virtual(plan: Plan, say: Say, series: dict[str, Points], workers: int) -> list[dict[str, Any]]:
+def _virtual(
+    plan: Plan, say: Say, series: dict[str, Points], workers: int, parts: Parts
+) -> list[dict[str, Any]]:
     rows = [("none", False), *((hook, on) for hook in plan.hooks for on in (False, True))]
     order = sorted(rows, key=lambda row: by_length(row[0]) if row[1] else len(rows))
     items = {f"{hook} {'on' if is_on else 'off'}": (plan, hook, is_on) for hook, is_on in order}
-    found = spread_jobs(_virtual_run, items, plan.jobs, workers=workers, say=say)
+    found = spread_jobs(_virtual_run, items, plan.jobs, workers=workers, say=say, parts=parts)
     runs = dict(zip(order, found, strict=True))
     series.update({hook: runs[hook, is_on].metrics for hook, is_on in rows if is_on})
     base = runs["none", False].wall_s
@@ -142,7 +145,7 @@ def _row(
 # -- real time: repeated, in turns
 
 
-def _real(plan: Plan, say: Say) -> list[dict[str, Any]]:
+def _real(plan: Plan, say: Say, parts: Parts) -> list[dict[str, Any]]:
     walls: dict[str, list[float]] = {hook: [] for hook in ("none", *plan.hooks)}
     cpus: dict[str, list[float]] = {hook: [] for hook in walls}
     packets: dict[str, int] = {}
@@ -161,7 +164,7 @@ def _real(plan: Plan, say: Say) -> list[dict[str, Any]]:
                 run_time=plan.run_time,
             )
             say(f"run {rep + 1} of {plan.reps}: {hook}")
-            found = watchers(one).runs[0]
+            found = watchers(one, parts=parts.within(f"{hook}, round {rep}")).runs[0]
             walls[hook].append(found["wall_s"])
             cpus[hook].append(found["cpu_s"])
             packets[hook] = found["packets"]

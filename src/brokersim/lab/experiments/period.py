@@ -7,6 +7,7 @@ docs/experiments.md, J20 and J21.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import groupby
 from math import ceil
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import attrs
 
 from brokersim.lab.experiments.experiment import DURATION, DURATIONS, Choice, Experiment, Option, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import STATES, Points, Transition, Truth, bulk_jobs_inside, read_truth, thinned
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, truth_curve
@@ -110,10 +112,10 @@ class ClientRun:
         }
 
 
-def period(plan: Plan, say: Say = silent) -> Result:
+def period(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Run the jobs once and each client on them. Returns ``{"meta", "runs", "series", "truth", "checks"}``."""
     say(f"{plan.batches} x {plan.jobs} jobs")
-    truth = run(_jobs, plan, clock=plan.clock)
+    truth = parts.once("jobs", partial(run, _jobs, plan, clock=plan.clock))
     runs = [
         client_run(truth.transitions, length, fix, plan.flush)
         for length in plan.periods
@@ -372,7 +374,7 @@ EXPERIMENT = Experiment(
     ),
     covers=("J20", "J21"),
     plan=Plan,
-    run=lambda plan, say, _workers: period(plan, say),
+    run=lambda plan, say, _workers, parts: period(plan, say, parts),
     options=(
         Option(names=("--periods",), kind=DURATIONS, metavar="LIST", help="of the client  [0,1s]"),
         Option(

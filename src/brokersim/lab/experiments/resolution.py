@@ -7,12 +7,14 @@ of them. Source: docs/experiments.md, J16 to J18.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import pairwise, product
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments.experiment import DURATIONS, Experiment, Option, Whole, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import Points, bulk_jobs_inside, read_truth, thinned
 from brokersim.lab.measure.chain import (
     COMPARED,
@@ -70,7 +72,7 @@ class Plan:
         return self.size * self.cores
 
 
-def resolution(plan: Plan, say: Say = silent) -> Result:
+def resolution(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "timers", "refused", "series", "truth", "slots", "cache", "checks"}``.
 
     ``runs`` has a row a combination, ``timers`` one an instance; ``series`` are the stored points [[s, jobs], …] by
@@ -85,7 +87,7 @@ def resolution(plan: Plan, say: Say = silent) -> Result:
     runs = []
     for timer in plan.timers:
         say(f"timer {format_duration(timer)}, {plan.batches} x {plan.jobs} jobs on {plan.size} brokers")
-        runs.append(run(_observe, plan, timer, clock=plan.clock))
+        runs.append(parts.once(f"timer {timer!r}", partial(run, _observe, plan, timer, clock=plan.clock)))
     horizon = horizon_of(runs, plan.flushes, kept)
     shown = {(one.timer, flush): flushed(one, flush, horizon) for one, flush in product(runs, plan.flushes)}
     chains = [
@@ -483,7 +485,7 @@ EXPERIMENT = Experiment(
     ),
     covers=("J16", "J17", "J18"),
     plan=Plan,
-    run=lambda plan, say, _workers: resolution(plan, say),
+    run=lambda plan, say, _workers, parts: resolution(plan, say, parts),
     options=(
         Option(names=("--timers",), kind=DURATIONS, metavar="LIST", help="of the plugin  [0.1s,0.025s]"),
         Option(names=("--flushes",), kind=DURATIONS, metavar="LIST", help="of the aggregator  [1s,0.1s]"),

@@ -6,12 +6,14 @@ Doesn't know how gauges are sent (plugin state-counts) or added up (statsd). Sou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import attrs
 import msgspec
 
 from brokersim.lab.experiments.experiment import DURATION, Experiment, Option, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import STATES, Points, Truth, bulk_jobs_inside, read_truth, thinned
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
@@ -90,12 +92,12 @@ class StatesRun:
         }
 
 
-def states(plan: Plan, say: Say = silent) -> Result:
+def states(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Run both forms. Returns ``{"meta", "runs", "series", "truth", "checks"}``; series are [[s, count], …]."""
     runs = []
     for form in FORMS:
         say(f"state-counts form={form}, {plan.jobs} jobs")
-        runs.append(run(states_run, plan, form, clock=plan.clock))
+        runs.append(parts.once(form, partial(run, states_run, plan, form, clock=plan.clock)))
     return result(
         "states",
         plan,
@@ -327,7 +329,7 @@ EXPERIMENT = Experiment(
     ),
     covers=("J13", "J14", "J15", "L8"),
     plan=Plan,
-    run=lambda plan, say, _workers: states(plan, say),
+    run=lambda plan, say, _workers, parts: states(plan, say, parts),
     options=(
         Option(names=("--timer",), kind=DURATION, metavar="FSD", help="of the plugin  [1s]"),
         Option(names=("--flush",), kind=DURATION, metavar="FSD", help="of the aggregator  [1s]"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import attrs
@@ -23,6 +24,7 @@ from brokersim.lab.experiments.experiment import (
     columns,
 )
 from brokersim.lab.experiments.progress import Progress
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.load.loads import Load, load_of
 from brokersim.lab.measure.flux_figures import beside_flux
@@ -87,7 +89,7 @@ class Plan:
         return HookTask(hook=hook, load=self.load(), size=self.size, seed=self.seed, cost=self.cost)
 
 
-def watchers(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
+def watchers(plan: Plan, say: Say = silent, workers: int = 1, parts: Parts = NOWHERE) -> Result:
     """Run the plan: a row a hook.
 
     ``modules`` are each hook's module counters, ``series`` metrics a second and ``kvs`` its counters over time. In real
@@ -96,7 +98,10 @@ def watchers(plan: Plan, say: Say = silent, workers: int = 1) -> Result:
     ``if __name__ == "__main__"``; what they find does not depend on how many.
     """
     plan = attrs.evolve(plan, jobs=plan.load().count)
-    runs = _real_runs(plan, say) if plan.clock == "real" else _virtual_runs(plan, say, workers)
+    if plan.clock == "real":  # rounds of instances that live side by side: one unit
+        runs = parts.once("hooks in turns", partial(_real_runs, plan, say))
+    else:
+        runs = _virtual_runs(plan, say, workers, parts)
     by_hook = {hook: _row(found, runs.get("none")) for hook, found in runs.items()}
     modules = {found.hook: [attrs.asdict(module) for module in found.modules] for found in runs.values()}
     return Result(
@@ -168,11 +173,11 @@ def _told_row(found: Mapping[str, HookRun], hook: str) -> str:
     return f"{row['hook']:<10}{row['cpu']:<18}{row['wall']:<18}{row['added'] or ''}"
 
 
-def _virtual_runs(plan: Plan, say: Say, workers: int) -> dict[str, HookRun]:
+def _virtual_runs(plan: Plan, say: Say, workers: int, parts: Parts) -> dict[str, HookRun]:
     """Every repetition of a virtual run is the same run, so each hook is run once."""
     order = sorted(plan.hooks, key=by_length)
     tasks = {hook: plan.task(hook) for hook in order}
-    found = spread_jobs(_virtual_run, tasks, plan.jobs, workers=workers, say=say)
+    found = spread_jobs(_virtual_run, tasks, plan.jobs, workers=workers, say=say, parts=parts)
     by_hook = dict(zip(order, found, strict=True))
     return {hook: by_hook[hook] for hook in plan.hooks}
 

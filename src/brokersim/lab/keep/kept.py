@@ -6,6 +6,7 @@ the database's facts.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -28,7 +29,28 @@ class KeptError(ValueError):
 
 
 def keep(found: Result, path: Path) -> None:
-    """A new run database with the result. Raises RunDatabaseError."""
+    """A new run database with the result: whole and on the disk, or not there. Raises RunDatabaseError, OSError."""
+    if path.exists():
+        raise RunDatabaseError(
+            f"{path} exists: a run database holds one run; choose a new name or move it away"
+        )
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    _write(found, unfinished)
+    unfinished.rename(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """A file's new name is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write(found: Result, path: Path) -> None:
     plain = {key: str(value) for key, value in found.meta.items() if isinstance(value, str | int | float)}
     database = RunDatabase(path, plain)
     try:

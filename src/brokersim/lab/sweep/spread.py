@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
 from typing import Any, TypeVar
+
+from brokersim.lab.keep.parts import NOWHERE, Parts
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,29 +29,43 @@ def spread(
     *,
     workers: int,
     say: Callable[[Sequence[int]], object] = lambda _: None,
+    found: Callable[[int, R], object] = lambda _at, _result: None,
 ) -> list[R]:
     """``work(item, done)`` for each item; the results in the order of the items, whatever was ready when.
 
     Items are begun in their order, so the longest should come first. With one worker, or inside a process that may
-    have no children, all are done here. ``say`` is told what each has given to ``done`` so far. Raises what a run
-    raises, and BrokenProcessPool if one is killed.
+    have no children, all are done here. ``say`` is told what each has given to ``done`` so far, ``found`` gets each
+    result with its place as soon as it is there. Raises what a run raises, and BrokenProcessPool if one is killed; the
+    others end with it.
     """
     workers = min(workers, len(items))
     if workers < 2 or multiprocessing.current_process().daemon:
-        return _one_by_one(work, items, say)
+        return _one_by_one(work, items, say, found)
     # Spawned, not forked: a fork would take over whatever threads and signal handlers the caller has.
     context = multiprocessing.get_context("spawn")
     counts = context.Array("L", len(items), lock=False)
     with ProcessPoolExecutor(workers, context, _begin, (counts,)) as pool:
         runs = [pool.submit(_call, work, at, item) for at, item in enumerate(items)]
-        while wait(runs, _LOOK, FIRST_EXCEPTION).not_done:
-            say(list(counts))
-            failed = next((run for run in runs if run.done() and run.exception()), None)
-            if failed is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-                failed.result()
-        say(list(counts))
+        try:
+            for at in _as_they_end(runs, lambda: say(list(counts))):
+                found(at, runs[at].result())
+        except BaseException:
+            # ^C reached them too; what ended this process alone did not. The pool then gives up what is left.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         return [run.result() for run in runs]
+
+
+def _as_they_end(runs: Sequence[Future[R]], look: Callable[[], object]) -> Iterator[int]:
+    """The places of those that have ended, each once; those that failed come last of what ended together."""
+    left = list(range(len(runs)))
+    while left:
+        wait([runs[at] for at in left], _LOOK, FIRST_COMPLETED)
+        look()
+        ended = [at for at in left if runs[at].done()]
+        left = [at for at in left if at not in ended]
+        yield from sorted(ended, key=lambda at: runs[at].exception() is not None)
 
 
 def spread_jobs(
@@ -59,21 +75,34 @@ def spread_jobs(
     *,
     workers: int,
     say: Callable[[str], object],
+    parts: Parts = NOWHERE,
 ) -> list[R]:
-    """``spread`` for runs of ``jobs`` jobs each: ``say`` gets how many each name has done, few stay in this process."""
+    """``spread`` for runs of ``jobs`` jobs each: ``say`` gets how many each name has done, few stay in this process.
+
+    Those that are among the ``parts`` are not run again.
+    """
+    known = {name: value for name in items for value in parts.known(name)}
+    left = [name for name in items if name not in known]
 
     def tell(done: Sequence[int]) -> None:
-        say(
-            ", ".join(f"{name} {count}" for name, count in zip(items, done, strict=True)) + f" of {jobs} jobs"
-        )
+        counts = dict(zip(left, done, strict=True))
+        say(", ".join(f"{name} {counts.get(name, jobs)}" for name in items) + f" of {jobs} jobs")
 
-    if jobs * len(items) < _WORTH_A_PROCESS:
+    if jobs * len(left) < _WORTH_A_PROCESS:
         workers = 1
-    return spread(work, list(items.values()), workers=workers, say=tell)
+    ran = spread(
+        work, [items[name] for name in left], workers=workers, say=tell,
+        found=lambda at, result: parts.keep(left[at], result),
+    )  # fmt: skip
+    known |= dict(zip(left, ran, strict=True))
+    return [known[name] for name in items]
 
 
 def _one_by_one(
-    work: Callable[[T, Done], R], items: Sequence[T], say: Callable[[Sequence[int]], object]
+    work: Callable[[T, Done], R],
+    items: Sequence[T],
+    say: Callable[[Sequence[int]], object],
+    found: Callable[[int, R], object],
 ) -> list[R]:
     counts = [0] * len(items)
 
@@ -81,7 +110,11 @@ def _one_by_one(
         counts[at] = count
         say(counts)
 
-    return [work(item, partial(done, at)) for at, item in enumerate(items)]
+    results = []
+    for at, item in enumerate(items):
+        results.append(work(item, partial(done, at)))
+        found(at, results[-1])
+    return results
 
 
 def _begin(counts: Any) -> None:
