@@ -17,6 +17,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 Examples = Sequence[tuple[str, str]]
 pass_session = click.make_pass_decorator(Session)
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+#: Characters of a line of help, however wide a terminal is.
+LINE = 80
+#: Examples of a group that has none of its own: with as many the longest list of commands fits 24 lines.
+GROUP_EXAMPLES = 3
 #: After the first argument everything belongs to the command that is to be run.
 RUNS_COMMAND = {**HELP_NAMES, "allow_interspersed_args": False}
 
@@ -107,19 +111,23 @@ def _first_argument(args: Sequence[str]) -> int:
 class Group(click.Group):
     """A group whose commands may live in modules that are imported only when one is called.
 
-    ``lazy`` maps a name to ``module:attribute``; an unknown name is answered with the nearest one.
+    ``lazy`` maps a name to ``module:attribute``; an unknown name is answered with the nearest one. Its help shows
+    ``examples`` first, or the first one of each of its first commands, and clips nothing.
     """
 
     command_class = Command
 
-    def __init__(self, *args: Any, lazy: Mapping[str, str] | None = None, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, lazy: Mapping[str, str] | None = None, examples: Examples = (), **options: Any
+    ) -> None:
         options["context_settings"] = {**HELP_NAMES, **options.get("context_settings", {})}
         options["no_args_is_help"] = False  # an error of three lines, not the whole help on stderr
         super().__init__(*args, **options)
         self._lazy = dict(lazy or {})
+        self._examples = examples
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*super().list_commands(context), *self._lazy]
+        return [*self.commands, *self._lazy]  # as they were defined: the common ones first
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         where = self._lazy.get(name)
@@ -128,6 +136,22 @@ class Group(click.Group):
         module, _, attribute = where.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def format_help(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = self._shown(context)
+        firsts = [one.examples[0] for _, one in commands if isinstance(one, Command) and one.examples]
+        write_examples(formatter, self._examples or firsts[:GROUP_EXAMPLES])
+        self.format_usage(context, formatter)
+        self.format_help_text(context, formatter)
+        with formatter.section("Commands"):
+            # The whole first sentence, folded: click would cut it.
+            formatter.write_dl(
+                [(name, command.get_short_help_str(limit=10_000)) for name, command in commands]
+            )
+
+    def _shown(self, context: click.Context) -> list[tuple[str, click.Command]]:
+        found = ((name, self.get_command(context, name)) for name in self.list_commands(context))
+        return [(name, command) for name, command in found if command is not None and not command.hidden]
 
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -144,12 +168,20 @@ class Group(click.Group):
 
 
 def write_examples(formatter: click.HelpFormatter, lines: Examples) -> None:
-    """Examples in two columns, unwrapped: they are to be copied."""
+    """Examples in two columns: they are to be copied, so they are not folded; a long one has its meaning below it."""
     width = max((len(command) for command, _ in lines), default=0)
+    if not all(_fits(width, meaning) for _, meaning in lines):
+        width = 0
     for command, meaning in lines:
-        formatter.write(f"  {command:<{width}}  {meaning}".rstrip() + "\n")
+        one = _fits(max(width, len(command)), meaning)
+        between = "  " if one else "\n      "
+        formatter.write(f"  {command:<{width}}{between}{meaning}".rstrip() + "\n")
     if lines:
         formatter.write("\n")
+
+
+def _fits(width: int, meaning: str) -> bool:
+    return 2 + width + 2 + len(meaning) <= LINE
 
 
 def examples(*lines: tuple[str, str]) -> dict[str, Any]:

@@ -158,7 +158,8 @@ def list_(session: Session) -> None:
         return
     titles = ("ID", "Name", "State", "Type", "Spec", "Runs", "Failed", "Next", "Command")
     now = session.now()
-    session.table(titles, [_row(entry, now) for entry in answer["entries"]])
+    rows = [_row(entry, now) for entry in answer["entries"]]
+    session.table(titles, rows, drop=("Failed", "Type"))
 
 
 def _row(entry: dict[str, Any], now: float) -> list[object]:

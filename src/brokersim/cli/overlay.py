@@ -19,7 +19,15 @@ KINDS: Final = ("drop", "delay", "disconnect", "kill")
 _LASTS: Final = 1.0
 
 
-@click.group("overlay", cls=Group)
+@click.group(
+    "overlay",
+    cls=Group,
+    **examples(
+        ("brokersim overlay status", "the tree of ranks, and which are cut off"),
+        ("brokersim overlay trace -r 1", "messages of rank 1 and its neighbours"),
+        ("brokersim overlay fault drop 3 --for 10s", "lose messages of rank 3"),
+    ),
+)
 def overlay() -> None:
     """The links between ranks: their state, their messages, faults."""
 

@@ -84,6 +84,7 @@ def list_(session: Session, folder: Path | None) -> None:
             )
             for run in found
         ],
+        drop=("BYTES", "CLOCK", "ROWS", "SEED"),
     )
     if not found:
         session.say(f"no runs in {where}; make one with: brokersim bench states --out runs/states")
@@ -103,7 +104,7 @@ def list_(session: Session, folder: Path | None) -> None:
 @pass_session
 def show(session: Session, folder: Path | None, name: str) -> None:
     """Show a run: what was run, its figures, what should agree."""
-    from brokersim.cli.bench.output import check_lines
+    from brokersim.cli.bench.output import check_lines, fold
     from brokersim.lab.show.charts import verdict
     from brokersim.lab.show.report_text import without_curves
     from brokersim.lab.show.tables import NOTE, ran_on, settings
@@ -114,11 +115,11 @@ def show(session: Session, folder: Path | None, name: str) -> None:
         return
     if not session.tsv:
         for key, value in settings(found):
-            session.out(f"{key}: {_short(value)}")
+            session.out(fold(f"{key}: {_short(value)}"))
         session.out("")
     _table(session, found.runs)
     if told := verdict(found):
-        session.out(f"\n{told}")
+        session.out(f"\n{fold(told)}")
     if found.checks and not session.tsv:
         session.out("")
         for line in check_lines(session, found.checks):

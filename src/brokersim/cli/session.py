@@ -154,6 +154,11 @@ class Session:
         """One JSON document on one line."""
         self.write(msgspec.json.encode(document) + b"\n")
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal that stdout is; None if it is none."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
     def out(self, text: str) -> None:
         """Lines of text."""
         self._print(text, sys.stdout)
@@ -167,14 +172,17 @@ class Session:
     ) -> None:
         """A list as aligned columns, or as ``--tsv``; ``-n`` leaves the titles away.
 
-        On a terminal that is too narrow the columns of ``drop`` go, first named first, until the rest fits.
+        On a terminal that is too narrow the columns of ``drop`` go, first named first, until the rest fits; what is
+        still too wide is folded.
         """
-        from brokersim.cli.table import fitting, render
+        from brokersim.cli.table import fitting, folded, render
 
         cells = [[cell(one) for one in row] for row in rows]
-        if sys.stdout.isatty() and not self.tsv:
-            titles, cells = fitting(titles, cells, shutil.get_terminal_size().columns, drop)
-        text = render(titles, cells, self.tsv, self.header)
+        if self.width is None or self.tsv:
+            text = render(titles, cells, self.tsv, self.header)
+        else:
+            titles, cells = fitting(titles, cells, self.width, drop)
+            text = folded(titles, cells, self.width, self.header)
         if text:
             self.out(text)
 

@@ -1,41 +1,105 @@
-"""Knows how rows become aligned columns or tab-separated lines; not what they are about."""
+"""Knows how rows become aligned columns or tab-separated lines, and fit a terminal; not what they are about."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from textwrap import wrap
 
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?( ?%)?|0x[0-9a-f]+")
 _NOTHING = "-"
 _GAP = "  "
+#: A column of text is not folded to less than this: one letter a line is no text.
+_LEAST = 12
+Line = Sequence[str]
 
 
-def render(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], tsv: bool = False, header: bool = True
-) -> str:
+def render(titles: Line, rows: Sequence[Line], tsv: bool = False, header: bool = True) -> str:
     """Lines without the last newline: columns padded with blanks, numbers to the right; or tabs if ``tsv``."""
     lines = [list(titles), *map(list, rows)] if header else [list(row) for row in rows]
     if tsv:
         return "\n".join("\t".join(map(_one_line, line)) for line in lines)
-    widths = [max((len(line[at]) for line in lines), default=0) for at in range(len(titles))]
-    right = [_is_numeric([row[at] for row in rows]) for at in range(len(titles))]
-    return "\n".join(
-        _GAP.join(_pad(*one) for one in zip(line, widths, right, strict=True)).rstrip() for line in lines
-    )
+    return "\n".join(_aligned(lines, _widths(lines, len(titles)), _right(titles, rows)))
 
 
-def fitting(
-    titles: Sequence[str], rows: list[list[str]], width: int, drop: Sequence[str]
-) -> tuple[Sequence[str], list[list[str]]]:
+def fitting(titles: Line, rows: list[list[str]], width: int, drop: Line) -> tuple[Line, list[list[str]]]:
     """The same table without as many columns of ``drop``, in that order, as keep it from ``width`` characters."""
     for title in drop:
-        lines = [titles, *rows]
-        widths = [max(len(line[at]) for line in lines) for at in range(len(titles))]
-        if sum(widths) + len(_GAP) * (len(titles) - 1) <= width:
+        if _span(_widths([titles, *rows], len(titles))) <= width:
             break
         gone = titles.index(title)
-        titles, *rows = ([*line[:gone], *line[gone + 1 :]] for line in lines)
+        titles, *rows = ([*line[:gone], *line[gone + 1 :]] for line in _lines(titles, rows))
     return titles, rows
+
+
+def folded(titles: Line, rows: Sequence[Line], width: int, header: bool = True) -> str:
+    """The table in lines of at most ``width`` characters, whatever is in it, and with all that is in it.
+
+    The widest columns of text are folded; if that is not enough the table is cut into several, one below the other,
+    each of which begins with the first column.
+    """
+    pieces = (
+        [[line[at] for at in piece] for line in _lines(titles, rows)]
+        for piece in _pieces(titles, rows, width)
+    )
+    return "\n\n".join(_folded(piece[0], piece[1:], width, header) for piece in pieces)
+
+
+def _lines(titles: Line, rows: Sequence[Line]) -> list[Line]:
+    """Titles and rows alike."""
+    return [titles, *rows]
+
+
+def _pieces(titles: Line, rows: Sequence[Line], width: int) -> Iterator[list[int]]:
+    """Numbers of columns that stand beside each other, when each is as narrow as it can be."""
+    natural = _widths(_lines(titles, rows), len(titles))
+    least = [
+        wide if right else min(wide, max(_LEAST, len(title)))
+        for title, wide, right in zip(titles, natural, _right(titles, rows), strict=True)
+    ]
+    piece = [0]
+    for at in range(1, len(titles)):
+        if len(piece) > 1 and _span([least[one] for one in (*piece, at)]) > width:
+            yield piece
+            piece = [0]
+        piece.append(at)
+    yield piece
+
+
+def _folded(titles: Line, rows: Sequence[Line], width: int, header: bool) -> str:
+    lines = _lines(titles, rows) if header else list(rows)
+    widths, right = _widths(lines, len(titles)), _right(titles, rows)
+    while _span(widths) > width:
+        # Text first, whatever is widest; numbers only where there is nothing else left.
+        at = max(range(len(widths)), key=lambda one: (not right[one] and widths[one] > _LEAST, widths[one]))
+        if widths[at] <= 1:
+            break
+        widths[at] -= 1
+    broken: list[Line] = []
+    for line in lines:
+        cells = [
+            [cell] if len(cell) <= wide else wrap(cell, wide) for cell, wide in zip(line, widths, strict=True)
+        ]
+        broken += zip_longest(*cells, fillvalue="")
+    return "\n".join(_aligned(broken, widths, right))
+
+
+def _aligned(lines: Sequence[Line], widths: Sequence[int], right: Sequence[bool]) -> Iterator[str]:
+    for line in lines:
+        yield _GAP.join(_pad(*one) for one in zip(line, widths, right, strict=True)).rstrip()
+
+
+def _widths(lines: Sequence[Line], columns: int) -> list[int]:
+    return [max((len(line[at]) for line in lines), default=0) for at in range(columns)]
+
+
+def _span(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _right(titles: Line, rows: Sequence[Line]) -> list[bool]:
+    return [_is_numeric([row[at] for row in rows]) for at in range(len(titles))]
 
 
 def _is_numeric(column: Sequence[str]) -> bool:

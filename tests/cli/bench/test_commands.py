@@ -48,10 +48,13 @@ def test_an_experiment_says_what_was_found_then_a_table_one_line_of_checks_and_w
 
 @pytest.mark.parametrize("experiment", SMALL)
 def test_every_check_is_listed_once_by_those_who_ask(experiment: str, run: Run) -> None:
-    checks = run("bench", experiment, *SMALL[experiment], "-v").out.split("\n\n")[-1].splitlines()
-    assert checks[0].startswith(("✓ ", "✗ "))
-    assert checks[1].startswith("    ours: ")
-    sentences = [line.partition(": ")[2] for line in checks if line.startswith(("✓ ", "✗ "))]
+    checks = run("bench", experiment, *SMALL[experiment], "-v").out.split("\n\n")[-1]
+    assert max(map(len, checks.splitlines())) <= 80
+    each = re.split(r"^(?=[✓✗] )", checks, flags=re.MULTILINE)
+    assert each[0] == ""
+    heads = [one.partition("\n    ours: ")[0] for one in each[1:]]
+    assert all(len(head) < len(one) for head, one in zip(heads, each[1:], strict=True))
+    sentences = [" ".join(head.partition(": ")[2].split()) for head in heads]
     assert len(sentences) == len(set(sentences))
 
 
@@ -158,7 +161,7 @@ def test_disagreement_is_marked_and_both_figures_stand_under_it() -> None:
     assert [line.replace("\x1b[32m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") for line in check_lines(
         session, checks
     )] == [
-        "✓ J1: it holds", "    ours: 1", "✗ J2: it does not", "    ours: 2   journal: 3", "    why: it is late",
+        "✓ J1: it holds", "    ours: 1", "✗ J2: it does not", "    ours: 2", "    journal: 3", "    why: it is late",
     ]  # fmt: skip
 
 

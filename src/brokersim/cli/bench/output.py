@@ -112,12 +112,16 @@ def check_lines(session: Session, checks: Sequence[Check]) -> list[str]:
     """✓ or ✗, the id, the sentence, each once; under it our figures and the journal's."""
     lines = []
     for check in merged(checks):
-        lines.append(f"{mark(session, check.ok)} {check.id}: {check.sentence}")
-        journal = f"   journal: {check.journal}" if check.journal else ""
-        lines.append(f"    ours: {check.ours}{journal}")
-        if not check.ok and check.why:
-            lines.append(f"    why: {check.why}")
+        first, *rest = _indented(f"  {check.id}: {check.sentence}", "  ")
+        lines += [f"{mark(session, check.ok)}{first[1:]}", *rest]
+        told = {"ours": check.ours, "journal": check.journal, "why": "" if check.ok else check.why}
+        for word, text in told.items():
+            lines += _indented(f"    {word}: {text}", " " * 8) if text else []
     return lines
+
+
+def _indented(text: str, further: str) -> list[str]:
+    return wrap(text, WIDTH, subsequent_indent=further, break_on_hyphens=False)
 
 
 def print_differences(session: Session, differences: Sequence[Difference] | None, base: Path | None) -> None:

@@ -63,9 +63,9 @@ class Tolerance(click.ParamType[tuple[str, str]]):
     cls=CheckCommand,
     context_settings=RUNS_COMMAND,
     **examples(
-        ("brokersim check --record kvs.toml -- ./work.sh", "keep what work.sh makes modules count"),
-        ("brokersim check --against kvs.toml", "run it again: 0 as before, 1 something differs"),
-        ("brokersim check --record kvs.toml", "the difference is wanted: record it anew"),
+        ("brokersim check --record kvs.toml -- ./work.sh", "keep the counts"),
+        ("brokersim check --against kvs.toml", "run it again: 1 if one differs"),
+        ("brokersim check --record kvs.toml", "it was wanted: keep it anew"),
         ("brokersim check -- ./work.sh", "only the laws"),
     ),
 )

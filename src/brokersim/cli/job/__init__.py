@@ -38,7 +38,16 @@ _RESULTS: Final = {1: "COMPLETED", 2: "FAILED", 4: "CANCELED", 8: "TIMEOUT"}
 _RESULT_SHORT: Final = {"COMPLETED": "CD", "FAILED": "F", "CANCELED": "CA", "TIMEOUT": "TO"}
 
 
-@click.group("job", cls=Group, lazy=_LAZY)
+@click.group(
+    "job",
+    cls=Group,
+    lazy=_LAZY,
+    **examples(
+        ("brokersim job run hostname", "its output, its exit code"),
+        ("brokersim job submit --cc=1-100 -t 1ms --wait hostname", "100 simulated jobs"),
+        ("brokersim job list -a", "all, those that are done too"),
+    ),
+)
 def job() -> None:
     """Submit, list, await and cancel jobs."""
 
@@ -117,7 +126,9 @@ def list_(session: Session, all_: bool, states: str | None, count: int, form: st
     else:
         now = session.now()
         rows = [_row(fields_of(entry, now)) for entry in jobs]
-        session.table(("JobID", "Name", "ST", "Tasks", "Nodes", "Time", "Info"), rows)
+        session.table(
+            ("JobID", "Name", "ST", "Tasks", "Nodes", "Time", "Info"), rows, drop=("Nodes", "Tasks")
+        )
 
 
 def _jobs(session: Session, mask: int, count: int) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,16 @@ _LAZY = {
 }
 
 
-@click.group("kvs", cls=Group, lazy=_LAZY)
+@click.group(
+    "kvs",
+    cls=Group,
+    lazy=_LAZY,
+    **examples(
+        ("brokersim kvs put a.b=42 a.c=x", "two keys, one commit"),
+        ("brokersim kvs get a.b", "its value"),
+        ("brokersim kvs watch a.b", "and again when it changes"),
+    ),
+)
 def kvs() -> None:
     """Read and change the key-value store."""
 

@@ -76,7 +76,7 @@ def version(session: Session, namespace_: str) -> None:
 @click.argument("wanted", metavar="VERSION", type=click.IntRange(min=0))
 @pass_session
 def wait(session: Session, namespace_: str, wanted: int) -> None:
-    """Wait until a namespace has reached a version, and print the one it has."""
+    """Wait until a namespace has reached a version; print its own."""
     request = {"rootseq": wanted, "namespace": namespace_}
     answer = session.rpc("kvs.wait-version", request, explain=explain_key(session, ".", namespace_))
     if session.json:

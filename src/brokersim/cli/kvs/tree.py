@@ -55,7 +55,7 @@ def _walk(session: Session, key: str, namespace: str, recursive: bool) -> Iterat
 @click.argument("key", default=".", shell_complete=complete_key)
 @pass_session
 def dir_(session: Session, namespace_: str, recursive: bool, keys_only: bool, width: int, key: str) -> None:
-    """List a directory with its values; a. is a directory, a -> b a symbolic link."""
+    """List a directory with its values; a. is one, a -> b a link."""
     shown = []
     for path, entry in _walk(session, key, namespace_, recursive):
         if recursive and is_dir(entry) and not session.json:

@@ -111,7 +111,8 @@ def _show(session: Session, answers: Sequence[tuple[int | None, dict[str, Any]]]
         for rank, answer in answers
         for mod in answer["mods"]
     ]
-    session.table((["Rank"] if several else []) + titles + (["Pid", "Path"] if long else []), rows)
+    titles = (["Rank"] if several else []) + titles + (["Pid", "Path"] if long else [])
+    session.table(titles, rows, drop=("Hooks p/c/i", "Sendq", "Recvq", "Idle"))
 
 
 def _with_rank(rank: int | None, mod: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from brokersim.cli.command import Group
+from brokersim.cli.command import Group, examples
 
 _LAZY: Final = {
     "serve": "brokersim.cli.stats.serve:serve",
@@ -21,6 +21,15 @@ _LAZY: Final = {
 }
 
 
-@click.group("stats", cls=Group, lazy=_LAZY)
+@click.group(
+    "stats",
+    cls=Group,
+    lazy=_LAZY,
+    **examples(
+        ("brokersim stats serve", "on port 8125, page on 8127"),
+        ("brokersim stats tail", "what a running 'stats serve' receives"),
+        ("brokersim stats send 'flux.kvs.0.request_rx:5|g'", "one gauge"),
+    ),
+)
 def stats() -> None:
-    """A statsd server, and tools for statsd streams: watch, record, replay, lint, explain."""
+    """A statsd server, and tools for statsd streams."""

@@ -44,7 +44,7 @@ def record(
     force: bool,
     out: str,
 ) -> None:
-    """Record statsd packets as JSON lines {"t": seconds, "data": "packet"}.
+    """Record packets as lines {"t": seconds, "data": "packet"}.
 
     t counts from the start of the recording. OUT may be - for stdout. Bytes that are no UTF-8 are kept as
     \\udc80 to \\udcff, so that replay gives every packet back byte for byte.

@@ -34,7 +34,7 @@ from brokersim.cli.stats.wire import Sender, default_target
 @click.argument("lines", metavar="[LINE]...", nargs=-1)
 @pass_session
 def send(session: Session, target: str | None, force: bool, lines: tuple[str, ...]) -> None:
-    """Send statsd lines, packed into datagrams of at most 1440 bytes."""
+    """Send statsd lines, packed into datagrams of 1440 bytes."""
     from brokersim.statsd.packet import MAX_PACKET, pack
 
     given = _checked(_lines(lines), force)

@@ -50,7 +50,7 @@ def tail(
     listen: str | None,
     count: int | None,
 ) -> None:
-    """Print live values: of a statsd server that runs, or of a port.
+    """Print live values: of a server that runs, or of a port.
 
     Name and value; an increment of a gauge has its sign.
     """

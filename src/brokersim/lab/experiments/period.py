@@ -369,8 +369,8 @@ def _net_zero(found: Result) -> Iterable[Chart]:
 EXPERIMENT = Experiment(
     name="period",
     examples=(
-        ("brokersim bench period", "client period 0 and 1s, the journal's client and both cures"),
-        ("brokersim bench period --fix none --periods 0,0.1s,1s", "the journal's client alone"),
+        ("brokersim bench period", "client period 0 and 1s, and both cures"),
+        ("brokersim bench period --fix none --periods 0,0.1s,1s", "one client"),
     ),
     covers=("J20", "J21"),
     plan=Plan,

@@ -18,11 +18,11 @@ ABOUT: Mapping[str, str] = {
     "modules": "Each module's counters per job and its metrics over time.",
     "decay": "Does it slow down as jobs pile up? Models: none, linear, store.",
     "idle": "An instance at rest: what moves, under each hook.",
-    "latency": "Content loads and stores: percentiles of all samples and of windows.",
+    "latency": "Content loads and stores: percentiles of samples, of windows.",
     "states": "Job-state curves against the truth; NEW sinking, and cured.",
     "resolution": "Plugin timer x aggregator flush x retention: errors of the curves.",
-    "period": "Client aggregation off and on: why RUN goes below 0, and what cures it.",
-    "aggregator": "A flood: offered, received, dropped; traps, and what the lint finds.",
+    "period": "Client aggregation off and on: why RUN goes below 0; cures.",
+    "aggregator": "A flood: offered, received, dropped; traps, and the lint.",
 }
 NAMES = tuple(ABOUT)
 

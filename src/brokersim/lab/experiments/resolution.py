@@ -480,7 +480,7 @@ def _errors(found: Result) -> Chart:
 EXPERIMENT = Experiment(
     name="resolution",
     examples=(
-        ("brokersim bench resolution", "1,000 jobs on 8 brokers: which stage limits the curve"),
+        ("brokersim bench resolution", "1,000 jobs on 8 brokers"),
         ("brokersim bench resolution --retentions 60s,1s --flushes 10s,1s", "other stages"),
     ),
     covers=("J16", "J17", "J18"),

@@ -325,7 +325,7 @@ EXPERIMENT = Experiment(
     name="states",
     examples=(
         ("brokersim bench states", "500 jobs, the plugin as it was and cured"),
-        ("brokersim bench states --full --out states", "the journal's 10,000; a page of plots"),
+        ("brokersim bench states --full --out states", "the journal's 10,000; plots"),
     ),
     covers=("J13", "J14", "J15", "L8"),
     plan=Plan,

@@ -475,7 +475,7 @@ EXPERIMENT = Experiment(
     name="watchers",
     examples=(
         ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
-        ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log (docs/workloads.md)"),
+        ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log"),
     ),
     covers=("J3", "J4", "J5", "J6", "J7", "J8", "L1", "L3", "L4", "L7"),
     plan=Plan,
