@@ -1,7 +1,7 @@
-"""Knows which requests reach the job manager and its services job-ingest and job-list; the work is elsewhere.
+"""Knows which requests reach the job manager; the work is elsewhere.
 
-job-manager drives jobs (machine), job-ingest takes them in (ingest), job-list shows them (listing). One module,
-because they share the table of jobs; job-info, which reads and follows their records, is one of its own.
+It drives jobs (machine) and tells of them (journal). job-ingest, which takes them in, job-list, which shows them, and
+job-info, which reads and follows their records, are modules of their own.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     eventlog,
+    job_states,
     jobid,
     request_handler,
 )
+from brokersim.brokermod import (
+    JobState as State,
+)
 
-from .ingest import Ingest
 from .job import Job
 from .jobtap import Jobtap
-from .list_service import ListService
 from .machine import JobMachine
 from .messages import (
     Entry,
@@ -33,9 +35,6 @@ from .messages import (
     JournalCancel,
     Kill,
     KillAll,
-    QueueEnable,
-    QueueName,
-    QueueStart,
     Raise,
     RaiseAll,
     Ready,
@@ -44,17 +43,17 @@ from .messages import (
     Wait,
 )
 from .queries import JobQueries
+from .queue_service import QueueService, rules_in
+from .queues import Queues
 from .restart import Restored, read_jobs
 from .roles import ROLE_OWNER, check_owner
-from .states import RUNNING, URGENCY_DEFAULT, URGENCY_MAX, State
 from .waiters import Waiters
 
 #: FLUX_USERID_UNKNOWN stands for all users.
 _EVERYBODY = 0xFFFFFFFF
-SERVICES = ("job-ingest", "job-list")
 
 
-class JobManager(JobQueries, ListService):
+class JobManager(JobQueries, QueueService):
     """Jobs pass NEW DEPEND PRIORITY SCHED RUN CLEANUP INACTIVE (RFC 21); every event goes to the job's eventlog.
 
     At load it reads the jobs an earlier life of the instance left in the KVS; submissions wait for that.
@@ -66,24 +65,23 @@ class JobManager(JobQueries, ListService):
             raise RequestError(
                 errnums.EINVAL, f"module {self.name!r}: unknown argument {args[0]!r}; it has none"
             )
+        self._asked = []
         self._waiters = Waiters(h)
-        self._machine = JobMachine(h, self.log, self._ended)
-        self._ingest = Ingest(h, float(h.attr_get("broker.starttime") or h.time()))
-        self._awaited = {}
-        self._machine.hooks.add("job.state.*", self.entered)
+        self._machine = JobMachine(h, self.log, self._ended, Queues(rules_in(h.conf_get())))
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
-        for service in SERVICES:
-            h.service_register(service)
 
     async def ready(self) -> None:
         """Read what an earlier life left, then take jobs."""
+        await self.restore_queues()
         self._restore(await read_jobs(self.handle, self.log))
         self.handle.request("sched.renew")
         self.handle.request("job-exec.renew")
+        self.handle.request("job-list.renew")
 
     async def teardown(self) -> None:
         """Write the events not written yet; plugins go first."""
         self._jobtap.remove("*")
+        self.keep_queues()
         self._machine.batch.flush()
         for _ in range(50):
             if not len(self._machine.batch):
@@ -93,7 +91,10 @@ class JobManager(JobQueries, ListService):
     def _restore(self, restored: Restored) -> None:
         for job in restored.jobs:
             self._machine.adopt(job)
-        self._ingest.open(restored.largest)
+        self._machine.jobs.largest = max(self._machine.jobs.largest, restored.largest)
+        asked, self._asked = self._asked or [], None
+        for msg in asked:
+            self.getinfo(msg)
 
     def _ended(self, job: Job) -> None:
         self._waiters.ended(job, self._machine.jobs)
@@ -106,7 +107,6 @@ class JobManager(JobQueries, ListService):
             "submitted": machine.jobs.counts.submitted,
             "active_jobs": len(machine.jobs.active),
             "inactive_jobs": machine.jobs.counts[State.INACTIVE],
-            "refused": self._ingest.refused,
             "eventlog_commits": machine.batch.commits,
             "max_jobid": machine.jobs.largest,
             "journal": {"listeners": len(machine.journal)},
@@ -120,11 +120,6 @@ class JobManager(JobQueries, ListService):
 
     # -- taking jobs in
 
-    @request_handler("job-ingest.submit", prefix=False, allow_guest=True)
-    def ingest(self, msg: Message) -> None:
-        """A signed jobspec in, a job id out."""
-        self._ingest.submit(msg)
-
     @request_handler("job-manager.submit", prefix=False)
     def submit(self, msg: Message) -> None:
         """Jobs whose records are in the KVS; answered when their first events are, with those refused."""
@@ -132,13 +127,13 @@ class JobManager(JobQueries, ListService):
         self._machine.batch.when_committed(lambda: self.handle.respond(msg, {"errors": errors}))
 
     def _submit(self, entry: Entry) -> str:
-        queue = self._machine.queue
-        if not queue.enabled:
-            return f"job submission is disabled: {queue.reason_disabled}".rstrip(": ")
         if self._machine.jobs.get(entry.id) is not None:
             return f"job {entry.id} exists already"
         try:
             facts = entry.facts()
+            refusal = self._machine.queues.refusal(facts)
+            if refusal:
+                return refusal
             self._machine.check_dependencies(facts)
         except ValueError as error:
             return str(error)
@@ -172,7 +167,7 @@ class JobManager(JobQueries, ListService):
         _check_signal(wish.signum)
         job = self._to_change(wish.id, "unknown job id")
         check_owner(msg, job.userid, "guests may only send signals to their own jobs")
-        if not job.state & RUNNING:
+        if not job.state & job_states.RUNNING:
             raise RequestError(errnums.EINVAL, "job is not running")
         self._machine.kill(job, wish.signum)
         self.handle.respond(msg)
@@ -201,7 +196,7 @@ class JobManager(JobQueries, ListService):
         wish = msg.unpack(KillAll)
         check_owner(msg, wish.userid, "guests can only kill their own jobs")
         _check_signal(wish.signum)
-        jobs = self._of_user(wish.userid, RUNNING)
+        jobs = self._of_user(wish.userid, job_states.RUNNING)
         for job in () if wish.dry_run else jobs:
             self._machine.kill(job, wish.signum)
         self.handle.respond(msg, {"count": len(jobs), "errors": 0})
@@ -215,11 +210,11 @@ class JobManager(JobQueries, ListService):
     def urgency(self, msg: Message) -> None:
         """A new urgency for a job that has no resources yet; 0 holds it."""
         wish = msg.unpack(Urgency)
-        if not 0 <= wish.urgency <= URGENCY_MAX:
+        if not 0 <= wish.urgency <= job_states.URGENCY_MAX:
             raise RequestError(errnums.EINVAL, "urgency value is out of range")
         job = self._to_change(wish.id, "unknown job")
         check_owner(msg, job.userid, "guests can only reprioritize their own jobs")
-        if not msg.rolemask & ROLE_OWNER and wish.urgency > max(URGENCY_DEFAULT, job.urgency):
+        if not msg.rolemask & ROLE_OWNER and wish.urgency > max(job_states.URGENCY_DEFAULT, job.urgency):
             raise RequestError(errnums.EPERM, "guests can only adjust urgency <= default")
         if job.has_resources:
             raise RequestError(errnums.EINVAL, "urgency cannot be changed once resources are allocated")
@@ -245,36 +240,6 @@ class JobManager(JobQueries, ListService):
     def idle(self, msg: Message) -> None:
         """Answered, with the number of jobs still pending, when none has resources."""
         self._waiters.idle(msg, self._machine.jobs)
-
-    # -- the queue
-
-    @request_handler("job-manager.queue-list", prefix=False, allow_guest=True)
-    def queue_list(self, msg: Message) -> None:
-        """Named queues: none here, only the anonymous one."""
-        self.handle.respond(msg, {"queues": []})
-
-    @request_handler("job-manager.queue-status", prefix=False, allow_guest=True)
-    def queue_status(self, msg: Message) -> None:
-        """Whether jobs may be submitted, and whether they get resources."""
-        _check_queue(msg.unpack(QueueName).name)
-        self.handle.respond(msg, self._machine.queue.to_dict())
-
-    @request_handler("job-manager.queue-enable", prefix=False)
-    def queue_enable(self, msg: Message) -> None:
-        """Open or close the queue for submissions."""
-        wish = msg.unpack(QueueEnable)
-        _check_queue(wish.name)
-        self._machine.queue.enabled, self._machine.queue.reason_disabled = wish.enable, wish.reason
-        self.handle.respond(msg)
-
-    @request_handler("job-manager.queue-start", prefix=False)
-    def queue_start(self, msg: Message) -> None:
-        """Let jobs get resources, or not."""
-        wish = msg.unpack(QueueStart)
-        _check_queue(wish.name)
-        self._machine.queue.reason_stopped = wish.reason
-        self._machine.start_queue(wish.start)
-        self.handle.respond(msg)
 
     # -- between modules
 
@@ -400,9 +365,3 @@ def _check_exception(wish: Raise | RaiseAll) -> None:
 def _check_signal(signum: int) -> None:
     if not 0 < signum < 65:
         raise RequestError(errnums.EINVAL, "Invalid signal number")
-
-
-def _check_queue(name: str | None) -> None:
-    """Raises RequestError(EINVAL): there is one queue here, and it has no name."""
-    if name is not None:
-        raise RequestError(errnums.EINVAL, f"invalid queue '{name:.60}': the one queue here has no name")

@@ -7,8 +7,9 @@ from typing import Final
 
 import attrs
 
+from brokersim.brokermod import JobState as State
+
 from .job import Job
-from .states import State
 
 #: Scheme → whether the other job, which has run and is inactive now, has met it. One that never ran meets afterany.
 _MET: Final[dict[str, Callable[[Job], bool]]] = {

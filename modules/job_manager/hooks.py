@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from brokersim.brokermod import JobState as State
+from brokersim.brokermod import job_states
+
 from .job import Job
-from .states import PRIORITY_MAX, URGENCY_MAX, State, priority_of
 
 Listener: TypeAlias = Callable[[str, Job], object]
 PRIORITY_GET = "job.priority.get"
@@ -51,12 +53,12 @@ class JobHooks:
 
         Only listeners of exactly that topic are asked, and not about held and expedited jobs (urgency 0 and 31).
         """
-        by_urgency = priority_of(job.urgency)
-        if not self._listeners or job.urgency in (0, URGENCY_MAX):
+        by_urgency = job_states.priority_of(job.urgency)
+        if not self._listeners or job.urgency in (0, job_states.URGENCY_MAX):
             return by_urgency
         answers = [one(PRIORITY_GET, job) for wanted, one in self._listeners if wanted == PRIORITY_GET]
         said = [answer for answer in answers if isinstance(answer, int)]
-        return min(max(said[-1], 0), PRIORITY_MAX) if said else by_urgency
+        return min(max(said[-1], 0), job_states.PRIORITY_MAX) if said else by_urgency
 
     def _call(self, topic: str, job: Job) -> None:
         for wanted, listener in self._listeners:

@@ -1,16 +1,10 @@
-"""Knows what is remembered of one job and how its events change that; not what a state makes others do."""
+"""Knows what the job manager remembers of a job beside its record; not what a state makes it do."""
 
 from __future__ import annotations
 
-from signal import strsignal
-from typing import Any
-
 import attrs
 
-from brokersim.brokermod import eventlog, updates
-
-from .jobspec import JobFacts
-from .states import URGENCY_DEFAULT, State, next_state
+from brokersim.brokermod import JobRecord, eventlog
 
 #: Submit flags (RFC 16): the job may be waited for by ``job-manager.wait`` without naming it.
 FLAG_DEBUG = 2
@@ -18,180 +12,24 @@ FLAG_WAITABLE = 4
 
 
 @attrs.define(eq=False, kw_only=True)
-class Job:
-    """One job. Everything but ``id``, ``facts``, ``flags`` and the pending marks follows from its events."""
+class Job(JobRecord):
+    """One job and what is under way for it."""
 
-    id: int
-    facts: JobFacts
-    jobspec: dict[str, Any] | None
-    userid: int = 0
-    urgency: int = URGENCY_DEFAULT
-    flags: int = 0
     eventlog_key: str = ""
-    state: State = State.NEW
-    #: Mask of the states it has been in.
-    seen: int = int(State.NEW)
-    priority: int = -1
-    #: Time of each state's entry, seconds since the epoch; the first event's time is the submission.
-    t_submit: float = 0.0
-    t_depend: float = 0.0
-    t_priority: float = 0.0
-    t_sched: float = 0.0
-    t_run: float = 0.0
-    t_cleanup: float = 0.0
-    t_inactive: float = 0.0
-    #: Of the command: a wait status; None until it finished.
-    status: int | None = None
-    #: The first exception of severity 0: (type, note).
-    exception: tuple[str, str] | None = None
-    R: dict[str, Any] | None = None
-    annotations: dict[str, Any] | None = None
-    has_resources: bool = False
     #: Requests under way: to the scheduler (and whether it was cancelled) and to the execution service.
     alloc_pending: bool = False
     alloc_cancelled: bool = False
     start_pending: bool = False
-    #: Dependencies not met yet, as ``scheme=value``.
-    waits_for: list[str] = attrs.field(factory=list)
     #: All events so far while the job is active, for those who join the journal late.
     events: list[eventlog.Event] | None = attrs.field(factory=list)
 
     def apply(self, event: eventlog.Event) -> None:
         """Take one event in. Raises ValueError if it cannot come now; the job is then as before."""
-        name, context = event["name"], event.get("context")
-        new = next_state(self.state, name, context)
-        effect = _EFFECTS.get(name)
-        if effect is not None:
-            effect(self, event, context or {})
-        if new is not self.state:
-            self.state = new
-            self.seen |= new
-            clock = _CLOCKS.get(new)
-            if clock is not None and not getattr(
-                self, clock
-            ):  # a job may be in PRIORITY and SCHED more than once
-                setattr(self, clock, event["timestamp"])
+        JobRecord.apply(self, event)
         if self.events is not None:
             self.events.append(event)
 
-    @property
-    def success(self) -> bool:
-        """It ran to its end with status 0 and no fatal exception."""
-        return self.status == 0 and self.exception is None
-
-    @property
-    def result(self) -> int:
-        """Of an inactive job (RFC 24): 1 completed, 2 failed, 4 cancelled, 8 timed out."""
-        if self.exception is not None:
-            return {"cancel": 4, "timeout": 8}.get(self.exception[0], 2)
-        return 1 if self.status == 0 else 2
-
-    def errstr(self) -> str:
-        """Why it is no success, for people; ``""`` if it is one."""
-        if self.exception is not None:
-            kind, note = self.exception
-            return f"Fatal exception type={kind} {note}"
-        if self.status:
-            signal = self.status & 0x7F
-            return (
-                f"job shell {strsignal(signal)}"
-                if signal
-                else f"task(s) {strsignal(code - 128)}"
-                if (code := self.status >> 8) > 128
-                else f"task(s) exited with exit code {code}"
-            )
-        return "" if self.status == 0 else "job never ran"
-
-
-def _submit(job: Job, event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.t_submit = event["timestamp"]
-    job.userid = context.get("userid", job.userid)
-    job.urgency = context.get("urgency", job.urgency)
-    job.flags = context.get("flags", job.flags)
-
-
-def _urgency(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.urgency = context["urgency"]
-
-
-def _priority(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.priority = context["priority"]
-
-
-def _dependency_add(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.waits_for.append(context["description"])
-
-
-def _dependency_remove(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    if context["description"] in job.waits_for:
-        job.waits_for.remove(context["description"])
-
-
-def _alloc(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.has_resources = True
-    job.annotations = {**(job.annotations or {}), **context.get("annotations", {})} or None
-
-
-def _annotations(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.annotations = context.get("annotations")
-
-
-def _memo(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    """Memos are shown as annotations of the user's; a null takes one away."""
-    user = {**(job.annotations or {}).get("user", {}), **context}
-    kept = {key: value for key, value in user.items() if value is not None}
-    others = {key: value for key, value in (job.annotations or {}).items() if key != "user"}
-    job.annotations = {**others, **({"user": kept} if kept else {})} or None
-
-
-def _jobspec_update(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    duration = context.get("attributes.system.duration")
-    if isinstance(duration, (int, float)):
-        job.facts = attrs.evolve(job.facts, duration=float(duration))
-    if job.jobspec is not None:
-        job.jobspec = updates.apply_updates(
-            "jobspec", job.jobspec, [{"name": "jobspec-update", "context": context}]
-        )
-
-
-def _resource_update(job: Job, event: eventlog.Event, _context: dict[str, Any]) -> None:
-    if job.R is not None:
-        job.R = updates.apply_updates("R", job.R, [event])
-
-
-def _finish(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    job.status = context["status"]
-
-
-def _free(job: Job, _event: eventlog.Event, _context: dict[str, Any]) -> None:
-    job.has_resources = False
-
-
-def _exception(job: Job, _event: eventlog.Event, context: dict[str, Any]) -> None:
-    if context.get("severity", 0) == 0 and job.exception is None:
-        job.exception = (context["type"], context.get("note", ""))
-
-
-_EFFECTS = {
-    "submit": _submit,
-    "urgency": _urgency,
-    "priority": _priority,
-    "dependency-add": _dependency_add,
-    "dependency-remove": _dependency_remove,
-    "alloc": _alloc,
-    "annotations": _annotations,
-    "memo": _memo,
-    "jobspec-update": _jobspec_update,
-    "resource-update": _resource_update,
-    "finish": _finish,
-    "free": _free,
-    "exception": _exception,
-}
-_CLOCKS = {
-    State.DEPEND: "t_depend",
-    State.PRIORITY: "t_priority",
-    State.SCHED: "t_sched",
-    State.RUN: "t_run",
-    State.CLEANUP: "t_cleanup",
-    State.INACTIVE: "t_inactive",
-}
+    def retire(self) -> None:
+        """It has ended: what is in the KVS need not be in memory."""
+        JobRecord.retire(self)
+        self.events = None

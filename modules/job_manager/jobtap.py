@@ -13,12 +13,17 @@ from typing import Any, Final
 
 import attrs
 
-from brokersim.brokermod import Handle, RequestError, errnums, jobid
+from brokersim.brokermod import (
+    Handle,
+    JobTable,
+    RequestError,
+    errnums,
+    jobid,
+)
 
 from .hooks import PRIORITY_GET, JobHooks, Listener, matches
 from .job import Job
 from .plugin import Call, Handler, Log, Plugin
-from .registry import JobTable
 
 SHIPPED: Final = Path(__file__).resolve().parent / "plugins"
 #: What a plugin file defines.
@@ -38,7 +43,7 @@ class Jobtap:
 
     __slots__ = ("_handle", "_hooks", "_jobs", "_loaded", "_log")
 
-    def __init__(self, handle: Handle, log: Log, hooks: JobHooks, jobs: JobTable) -> None:
+    def __init__(self, handle: Handle, log: Log, hooks: JobHooks, jobs: JobTable[Job]) -> None:
         self._handle = handle
         self._log = log
         self._hooks = hooks

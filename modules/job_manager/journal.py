@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from brokersim.brokermod import Handle, Message, errnums, eventlog
+from brokersim.brokermod import (
+    Handle,
+    JobTable,
+    Message,
+    errnums,
+    eventlog,
+)
 
 from .job import Job
 from .messages import Follow
-from .registry import JobTable
 
 #: Job id that ends the backlog: all events of the past have been sent. FLUX_JOBID_ANY, as a signed number.
 SENTINEL = -1
@@ -23,7 +28,7 @@ class Journal:
         self._handle = handle
         self._followers: list[tuple[Message, Follow]] = []
 
-    def follow(self, msg: Message, wish: Follow, jobs: JobTable) -> None:
+    def follow(self, msg: Message, wish: Follow, jobs: JobTable[Job]) -> None:
         """Begin to send to a streaming request. Raises nothing; the caller checks that it streams."""
         for job in jobs.active.values():
             self.tell(msg, wish, job, list(job.events or ()), job.jobspec)

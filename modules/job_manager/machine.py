@@ -7,18 +7,28 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid
+from brokersim.brokermod import (
+    Handle,
+    JobFacts,
+    JobTable,
+    Message,
+    RequestError,
+    errnums,
+    eventlog,
+    job_states,
+    jobid,
+)
+from brokersim.brokermod import (
+    JobState as State,
+)
 
 from .batch import CommitBatch, append_op
 from .dependencies import Dependencies, Verdict
 from .hooks import JobHooks
 from .job import Job
-from .jobspec import JobFacts
 from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
-from .queue import QueueSwitch
-from .registry import JobTable
-from .states import RUNNING, State
+from .queues import Queues
 
 #: Types of a sched.alloc response (RFC 27).
 DURATION = "attributes.system.duration"
@@ -36,17 +46,19 @@ class JobMachine:
 
     __slots__ = (
         "_actions", "_handle", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service", "hooks",
-        "jobs", "journal", "on_inactive", "queue", "sched_ready",
+        "jobs", "journal", "on_inactive", "queues", "sched_ready",
     )  # fmt: skip
 
-    def __init__(self, handle: Handle, log: Log, on_inactive: Callable[[Job], object]) -> None:
+    def __init__(
+        self, handle: Handle, log: Log, on_inactive: Callable[[Job], object], queues: Queues
+    ) -> None:
         self._handle = handle
         self._log = log
-        self.jobs = JobTable()
+        self.jobs = JobTable[Job]()
         self.batch = CommitBatch(handle, log.error)
         self.hooks = JobHooks()
         self.journal = Journal(handle)
-        self.queue = QueueSwitch()
+        self.queues = queues
         self.dependencies = Dependencies()
         self.on_inactive = on_inactive
         self.sched_ready = False
@@ -136,7 +148,7 @@ class JobMachine:
     def update(self, job: Job, updates: dict[str, Any]) -> None:
         """New values in the jobspec (RFC 21); a running job's R follows a new duration."""
         self.post(job, "jobspec-update", updates)
-        if job.state & RUNNING and job.R is not None and DURATION in updates:
+        if job.state & job_states.RUNNING and job.R is not None and DURATION in updates:
             seconds = float(updates[DURATION])
             expiration = job.R["execution"]["starttime"] + seconds if seconds else 0.0
             self.post(job, "resource-update", {"expiration": expiration})
@@ -169,7 +181,9 @@ class JobMachine:
         self.post(job, "priority", {"priority": self.hooks.priority(job)})
 
     def _schedule(self, job: Job) -> None:
-        if job.alloc_pending or not job.priority or not self.sched_ready or not self.queue.started:
+        if job.alloc_pending or not job.priority or not self.sched_ready:
+            return
+        if not self.queues.is_started(job.facts.queue):
             return
         job.alloc_pending, job.alloc_cancelled = True, False
         wish = {
@@ -349,15 +363,15 @@ class JobMachine:
         for job in sorted(waiting, key=_urgent_first):
             self.act(job)
 
-    def start_queue(self, started: bool) -> None:
-        """Let jobs get resources, or take back what they asked for and hold them."""
-        self.queue.started = started
-        if started:
-            self.act_on(State.SCHED)
-        else:
-            for job in self.jobs.active.values():
-                if job.state is State.SCHED:
-                    self.cancel_alloc(job)
+    def queue_changed(self, name: str | None, started: bool) -> None:
+        """Let the jobs of a queue get resources, or take back what they asked for and hold them."""
+        waiting = [job for job in self.jobs.active.values() if job.state is State.SCHED]
+        mine = [job for job in waiting if name is None or job.facts.queue == name]
+        for job in sorted(mine, key=_urgent_first):
+            if started:
+                self.act(job)
+            else:
+                self.cancel_alloc(job)
 
 
 def _urgent_first(job: Job) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Knows the payloads of job-manager's and job-list's requests; not what is done with them."""
+"""Knows the payloads of job-manager's requests; not what is done with them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from .jobspec import JobFacts, check_jobspec
-from .states import URGENCY_DEFAULT
+from brokersim.brokermod import JobFacts, job_facts, job_states
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -16,13 +15,13 @@ class Entry(msgspec.Struct, gc=False):
     id: int
     jobspec: dict[str, Any]
     userid: int = 0
-    urgency: int = URGENCY_DEFAULT
+    urgency: int = job_states.URGENCY_DEFAULT
     flags: int = 0
     t_submit: float = 0.0
 
     def facts(self) -> JobFacts:
         """Raises ValueError as :func:`check_jobspec` does."""
-        return check_jobspec(self.jobspec)
+        return job_facts.check_jobspec(self.jobspec)
 
 
 class Submit(msgspec.Struct, gc=False):
@@ -110,19 +109,22 @@ class StartAnswer(msgspec.Struct, gc=False):
 
 
 class QueueEnable(msgspec.Struct, gc=False):
-    """Payload of job-manager.queue-enable."""
+    """Payload of job-manager.queue-enable; closing a queue needs a reason."""
 
     enable: bool
-    reason: str = ""
+    reason: str | None = None
     name: str | None = None
+    all: bool = False
 
 
 class QueueStart(msgspec.Struct, gc=False):
     """Payload of job-manager.queue-start."""
 
     start: bool
-    reason: str = ""
+    reason: str | None = None
     name: str | None = None
+    all: bool = False
+    nocheckpoint: bool = False
 
 
 class QueueName(msgspec.Struct, gc=False):
@@ -135,38 +137,6 @@ class JournalCancel(msgspec.Struct, gc=False):
     """Payload of job-manager.events-journal-cancel."""
 
     matchtag: int
-
-
-class List(msgspec.Struct, gc=False):
-    """Payload of job-list.list; without ``constraint`` the older keys count: userid, states, results, name, queue."""
-
-    max_entries: int
-    attrs: list[str]
-    since: float = 0.0
-    constraint: Any = None
-    userid: int = 0xFFFFFFFF
-    states: int = 0
-    results: int = 0
-    name: str | None = None
-    queue: str | None = None
-
-    def wanted(self) -> Any:
-        """The constraint, or what the older keys say as one."""
-        if self.constraint is not None:
-            return self.constraint
-        older = (
-            ("userid", self.userid if self.userid != 0xFFFFFFFF else None), ("states", self.states or None),
-            ("results", self.results or None), ("name", self.name), ("queue", self.queue),
-        )  # fmt: skip
-        return {"and": [{key: [value]} for key, value in older if value is not None]}
-
-
-class ListId(msgspec.Struct, gc=False):
-    """Payload of job-list.list-id; with ``state`` it is answered when the job has come to one of that mask."""
-
-    id: int
-    attrs: list[str]
-    state: int = 0
 
 
 class JobtapLoad(msgspec.Struct, gc=False):

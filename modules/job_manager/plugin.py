@@ -15,10 +15,14 @@ from typing import Any, Protocol, TypeAlias
 
 import attrs
 
-from brokersim.brokermod import Handle
+from brokersim.brokermod import (
+    Handle,
+)
+from brokersim.brokermod import (
+    JobState as State,
+)
 
 from .job import Job
-from .states import State
 
 #: Topics a handler may be for, and what may stand in for part of them.
 TOPICS = ("job.new", "job.priority.get", *(f"job.state.{state.name.lower()}" for state in State))

@@ -12,16 +12,19 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     eventlog,
+    job_states,
     jobid,
     request_handler,
     treeobj,
+)
+from brokersim.brokermod import (
+    JobState as State,
 )
 
 from .job import Job
 from .machine import JobMachine
 from .messages import GetAttr, History, Memo, Purge, PurgeId, SomeJobs, Update
 from .roles import check_owner
-from .states import RUNNING, State
 from .waiters import Waiters
 
 #: Of a purge: no limit.
@@ -35,6 +38,8 @@ class JobQueries(BrokerModule):
 
     _machine: JobMachine
     _waiters: Waiters
+    #: Who asked for the largest id before all jobs of the past are known; None from then on.
+    _asked: list[Message] | None
 
     def job_of(self, job: int) -> Job:
         """The job of an id, whatever its state. Raises RequestError(ENOENT)."""
@@ -56,8 +61,11 @@ class JobQueries(BrokerModule):
 
     @request_handler("job-manager.getinfo", prefix=False, allow_guest=True)
     def getinfo(self, msg: Message) -> None:
-        """The largest id so far."""
-        self.handle.respond(msg, {"max_jobid": self._machine.jobs.largest})
+        """The largest id so far, those of an earlier life of the instance included."""
+        if self._asked is not None:
+            self._asked.append(msg)
+        else:
+            self.handle.respond(msg, {"max_jobid": self._machine.jobs.largest})
 
     @request_handler("job-manager.getattr", prefix=False, allow_guest=True)
     async def getattr(self, msg: Message) -> None:
@@ -107,7 +115,7 @@ class JobQueries(BrokerModule):
         active = self._machine.jobs.active.values()
         pending = sum(job.alloc_pending for job in active)
         waiting = sum(job.state is State.SCHED and not job.alloc_pending for job in active)
-        running = sum(bool(job.state & RUNNING) for job in active)
+        running = sum(bool(job.state & job_states.RUNNING) for job in active)
         answer = {"queue_length": waiting, "alloc_pending": pending, "running": running}
         self.handle.respond(msg, answer)
 
@@ -152,7 +160,7 @@ class JobQueries(BrokerModule):
                 errnums.EINVAL, f"duration must be a number of seconds, 0 or more, not {value!r:.40}"
             )
         start = job.R["execution"]["starttime"] if job.R is not None else 0.0
-        if job.state & RUNNING and value and start + value <= self.handle.time():
+        if job.state & job_states.RUNNING and value and start + value <= self.handle.time():
             raise RequestError(errnums.EINVAL, "requested duration places job expiration in the past")
 
     # -- forgetting

@@ -7,10 +7,17 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from brokersim.brokermod import Handle, RequestError, errnums, eventlog, jobid, treeobj
+from brokersim.brokermod import (
+    Handle,
+    RequestError,
+    errnums,
+    eventlog,
+    job_facts,
+    jobid,
+    treeobj,
+)
 
 from .job import Job
-from .jobspec import check_jobspec
 
 READDIR = 1
 #: Directories between ``job`` and a job's own: ``job.XXXX.XXXX.XXXX.XXXX``.
@@ -64,7 +71,7 @@ async def _read_job(handle: Handle, job: int) -> Job:
     jobspec = msgspec.json.decode(_value(await _lookup(handle, jobid.job_kvspath(job, "jobspec"))))
     key = jobid.job_kvspath(job, "eventlog")
     events = eventlog.decode_log(_value(await _lookup(handle, key)))
-    restored = Job(id=job, facts=check_jobspec(jobspec), jobspec=jobspec, eventlog_key=key)
+    restored = Job(id=job, facts=job_facts.check_jobspec(jobspec), jobspec=jobspec, eventlog_key=key)
     for event in events:
         restored.apply(event)
     if any(event["name"] == "alloc" for event in events):

@@ -13,9 +13,3 @@ def check_owner(msg: Message, userid: int, refusal: str) -> None:
     """Raises RequestError(EPERM, refusal) unless the sender is the instance owner or that user."""
     if not msg.rolemask & ROLE_OWNER and msg.userid != userid:
         raise RequestError(errnums.EPERM, refusal)
-
-
-def check_submitter(msg: Message) -> None:
-    """Raises RequestError(EPERM): jobspecs are signed by mechanism none here, which only the owner may use."""
-    if not msg.rolemask & ROLE_OWNER:
-        raise RequestError(errnums.EPERM, "only instance owner can use sign-type=none")

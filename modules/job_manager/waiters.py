@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums
+from brokersim.brokermod import (
+    Handle,
+    JobTable,
+    Message,
+    RequestError,
+    errnums,
+)
+from brokersim.brokermod import (
+    JobState as State,
+)
 
 from .job import FLAG_WAITABLE, Job
 from .messages import Wait
-from .registry import JobTable
-from .states import State
 
 #: ``job-manager.wait`` for whichever waitable job ends next (flux-core's FLUX_JOBID_ANY).
 ANY: Final = (1 << 64) - 1
@@ -32,7 +39,7 @@ class Waiters:
         #: Waitable jobs that ended and whom nobody has asked for yet, oldest first.
         self._unclaimed: dict[int, Job] = {}
 
-    def wait(self, msg: Message, wish: Wait, jobs: JobTable) -> None:
+    def wait(self, msg: Message, wish: Wait, jobs: JobTable[Job]) -> None:
         """Answer when the job (or, for ANY, some waitable job) is inactive; each waitable one is told once.
 
         Raises RequestError(ECHILD) if there is nothing to wait for, ENOENT if no claim is made on an unknown id.
@@ -48,7 +55,7 @@ class Waiters:
         else:
             self._watching.setdefault(wish.id, []).append(msg)
 
-    def _claim(self, msg: Message, wanted: int, jobs: JobTable) -> None:
+    def _claim(self, msg: Message, wanted: int, jobs: JobTable[Job]) -> None:
         ended = self._unclaimed.pop(wanted, None)
         if ended is not None:
             self._handle.respond(msg, outcome(ended))
@@ -63,7 +70,7 @@ class Waiters:
         self._claims[wanted] = msg
         self._refuse_surplus(jobs)
 
-    def _wait_any(self, msg: Message, jobs: JobTable) -> None:
+    def _wait_any(self, msg: Message, jobs: JobTable[Job]) -> None:
         if self._unclaimed:
             job = self._unclaimed.pop(next(iter(self._unclaimed)))
             self._handle.respond(msg, outcome(job))
@@ -71,7 +78,7 @@ class Waiters:
             self._any.append(msg)
             self._refuse_surplus(jobs)
 
-    def _refuse_surplus(self, jobs: JobTable) -> None:
+    def _refuse_surplus(self, jobs: JobTable[Job]) -> None:
         """More wait than there are jobs to wait for: the last who asked for any is told so."""
         waitable = sum(1 for job in jobs.active.values() if job.flags & FLAG_WAITABLE)
         if self._any and len(self._any) + len(self._claims) > waitable:
@@ -85,21 +92,21 @@ class Waiters:
         """Its records are gone."""
         self._unclaimed.pop(job, None)
 
-    def drain(self, msg: Message, jobs: JobTable) -> None:
+    def drain(self, msg: Message, jobs: JobTable[Job]) -> None:
         """Answer when no job is active."""
         if jobs.active:
             self._drains.append(msg)
         else:
             self._handle.respond(msg)
 
-    def idle(self, msg: Message, jobs: JobTable) -> None:
+    def idle(self, msg: Message, jobs: JobTable[Job]) -> None:
         """Answer when no job runs or cleans up, whatever waits."""
         if _running(jobs):
             self._idles.append(msg)
         else:
             self._handle.respond(msg, {"pending": len(jobs.active)})
 
-    def ended(self, job: Job, jobs: JobTable) -> None:
+    def ended(self, job: Job, jobs: JobTable[Job]) -> None:
         """A job is inactive: tell those who waited for it."""
         for msg in self._watching.pop(job.id, ()):
             self._handle.respond(msg, outcome(job))
@@ -132,7 +139,7 @@ class Waiters:
                 del self._watching[wanted]
 
 
-def _running(jobs: JobTable) -> int:
+def _running(jobs: JobTable[Job]) -> int:
     return jobs.counts[State.RUN] + jobs.counts[State.CLEANUP]
 
 

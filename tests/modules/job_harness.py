@@ -19,6 +19,8 @@ JOB_MODULES = (
     "kvs-watch",
     "resource",
     "job-manager",
+    "job-ingest",
+    "job-list",
     "job-info",
     "sched",
     "job-exec",

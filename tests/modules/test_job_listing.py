@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.job_manager.job import Job
-from modules.job_manager.jobspec import JobFacts
-from modules.job_manager.listing import ATTRIBUTES, columns, job_stats, select, show, to_test
-from modules.job_manager.registry import JobTable
-from modules.job_manager.states import State
+from brokersim.protocol.job_facts import JobFacts
+from brokersim.protocol.job_record import JobRecord as Job
+from brokersim.protocol.job_states import State
+from brokersim.protocol.job_table import JobTable
+from modules.job_list.figures import Book
+from modules.job_list.listing import ATTRIBUTES, columns, select, show, to_test
 
 JOBS = st.builds(
     lambda userid, name, state, priority, at, status: Job(
@@ -92,7 +93,10 @@ def test_pending_jobs_come_first_then_running_then_inactive_newest_first(jobs, l
 
 @given(st.lists(JOBS, max_size=12))
 def test_the_statistics_count_every_job_once(jobs):
-    stats = job_stats(table_of(jobs))
+    book = Book()
+    for job in jobs:
+        book.entered(job)
+    stats = book.to_dict([])
     states = stats["job_states"]
     new = sum(job.state is State.NEW for job in jobs)
     assert (

@@ -15,11 +15,11 @@ from brokersim.protocol.eventlog import (
     split_lines,
     whole_size,
 )
-from modules.job_manager.fluid import FluidGenerator
+from brokersim.protocol.job_facts import JobFacts
+from brokersim.protocol.job_states import State, next_state, priority_of
+from brokersim.protocol.job_table import JobTable
+from modules.job_ingest.fluid import FluidGenerator
 from modules.job_manager.job import Job
-from modules.job_manager.jobspec import JobFacts
-from modules.job_manager.registry import JobTable
-from modules.job_manager.states import State, next_state, priority_of
 
 # RFC 21 as a table: state -> event -> next state; an event that is missing cannot come.
 ANYTIME = {"urgency": None, "memo": None, "exception1": None, "exception0": "CLEANUP"}

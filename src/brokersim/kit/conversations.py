@@ -12,7 +12,7 @@ from brokersim.protocol.message import FLAG_NORESPONSE, FLAG_STREAMING, Message
 #: Endpoints that are no modules; the streams they have open are theirs to end.
 CLIENTS = ("client", "connector")
 #: Streams a module keeps open for as long as it lives: that it is open says that it is well.
-LIFELONG = frozenset({"resource.acquire"})
+LIFELONG = frozenset({"resource.acquire", "job-manager.events-journal"})
 #: A conversation: the identity of who asked, and the matchtag.
 Tag = tuple[str, int]
 

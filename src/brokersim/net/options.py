@@ -16,8 +16,8 @@ from brokersim.statsd_server.option import parse_stats
 
 #: Modules of an instance that is not told otherwise, in load order.
 DEFAULT_MODULES = (
-    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager", "job-info",
-    "sched", "job-exec",
+    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager", "job-ingest",
+    "job-list", "job-info", "sched", "job-exec",
 )  # fmt: skip
 #: 2^16 ranks of one process each hold a few kB; more is a typing error rather than an experiment.
 MAX_SIZE = 65536

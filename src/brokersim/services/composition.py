@@ -21,13 +21,11 @@ from brokersim.routing.link import DEFAULT_LATENCY
 
 #: What an instance loads unless told otherwise, in this order; the end takes them down in reverse.
 DEFAULT_MODULES = (
-    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager", "job-info",
-    "sched", "job-exec",
+    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager", "job-ingest",
+    "job-list", "job-info", "sched", "job-exec",
 )  # fmt: skip
 #: These serve the whole instance from rank 0, as upstream's start-up script has it.
-RANK0_MODULES = frozenset(
-    {"heartbeat", "content-sqlite", "cron", "resource", "job-manager", "job-info", "sched", "job-exec"}
-)
+RANK0_MODULES = frozenset(DEFAULT_MODULES) - {"content-cache", "kvs", "kvs-watch"}
 #: Arguments of modules loaded at the start, as upstream's start-up script gives them.
 START_ARGS: dict[str, tuple[str, ...]] = {"cron": ("sync=heartbeat.pulse",)}
 #: Where virtual wall-clock time starts: 2026-01-01T00:00:00Z.

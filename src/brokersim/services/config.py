@@ -11,6 +11,7 @@ from typing import Any
 
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, errname
 from brokersim.protocol.message import Message
+from brokersim.protocol.policy import to_rules
 from brokersim.routing import logring
 from brokersim.services.config_files import read_path
 from brokersim.services.endpoint import BrokerEndpoint, Table
@@ -53,6 +54,10 @@ def reload(server: BrokerEndpoint, request: Message) -> None:
 def _start(server: BrokerEndpoint, request: Message, conf: dict[str, Any]) -> None:
     if server.rank:
         raise RequestError(EINVAL, "configuration can only be changed on rank 0")
+    try:
+        to_rules(conf)
+    except ValueError as error:
+        raise RequestError(EINVAL, str(error)) from None
     if conf == server.broker.instance.conf:
         server.respond(request)
     else:

@@ -57,7 +57,7 @@ EXACT = {
         (3, 10, 10, 2), (0, 5, 4, 0), "it does the shell's part too: guest namespace, logs, lookups"
     ),
     "job-manager": Single(
-        (8, 13, 7, 12), (-1, -2, 2, -6), "it is job-ingest and job-list as well, and asks fewer modules"
+        (8, 13, 7, 12), (0, -2, 1, 1), "fewer modules to ask; it tells job-list of one event more a job"
     ),
     "sched": Single(
         (3, 11, 6, 2),

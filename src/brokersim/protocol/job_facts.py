@@ -24,6 +24,7 @@ class JobFacts:
     nnodes: int
     ncores: int
     duration: float
+    ngpus: int = 0
     queue: str | None = None
     project: str | None = None
     bank: str | None = None
@@ -76,6 +77,7 @@ def check_jobspec(jobspec: Mapping[str, Any]) -> JobFacts:
         nnodes=counts["node"],
         ncores=slots * counts["core"],
         duration=_duration(system),
+        ngpus=slots * counts["gpu"],
         queue=_text(system, "queue"),
         project=_text(system, "project"),
         bank=_text(system, "bank"),
@@ -158,7 +160,9 @@ def _system(attributes: Any) -> Mapping[str, Any]:
 def _name(command: Sequence[str], system: Mapping[str, Any]) -> str:
     job = system.get("job")
     name = job.get("name") if isinstance(job, Mapping) else None
-    return name if isinstance(name, str) and name else command[0].rsplit("/", 1)[-1]
+    if isinstance(name, str) and name:
+        return name
+    return command[0].rsplit("/", 1)[-1] or command[0]
 
 
 def _duration(system: Mapping[str, Any]) -> float:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
-from .job import Job
-from .states import State, StateCounts
+from brokersim.protocol.job_record import JobRecord
+from brokersim.protocol.job_states import State, StateCounts
+
+Job = TypeVar("Job", bound=JobRecord)
 
 #: Inactive jobs remembered for lists; older ones stay in the KVS only. flux-core keeps all by default.
 INACTIVE_MAX = 1_000_000
 
 
-class JobTable:
+class JobTable(Generic[Job]):
     """All jobs of the instance by id, in submit order; inactive ones in the order they ended."""
 
-    __slots__ = ("active", "counts", "inactive", "inactive_max", "largest", "purged")
+    __slots__ = ("active", "counts", "inactive", "inactive_max", "largest", "on_forget", "purged")
 
-    def __init__(self, inactive_max: int = INACTIVE_MAX) -> None:
+    def __init__(
+        self, inactive_max: int = INACTIVE_MAX, on_forget: Callable[[Job], object] = lambda job: None
+    ) -> None:
         self.active: dict[int, Job] = {}
         self.inactive: dict[int, Job] = {}
         self.counts = StateCounts()
         self.inactive_max = inactive_max
+        self.on_forget = on_forget
         self.purged = 0
         #: The largest id there has been, -1 for none.
         self.largest = -1
@@ -47,16 +53,17 @@ class JobTable:
 
     def forget(self, job: int) -> None:
         """An inactive job's records are gone."""
-        if self.inactive.pop(job, None) is not None:
+        forgotten = self.inactive.pop(job, None)
+        if forgotten is not None:
             self.purged += 1
+            self.on_forget(forgotten)
 
     def __iter__(self) -> Iterator[Job]:
         yield from self.active.values()
         yield from self.inactive.values()
 
     def _retire(self, job: Job) -> None:
-        job.jobspec = job.events = None
+        job.retire()
         self.inactive[job.id] = job
         if len(self.inactive) > self.inactive_max:
-            del self.inactive[next(iter(self.inactive))]
-            self.purged += 1
+            self.forget(next(iter(self.inactive)))

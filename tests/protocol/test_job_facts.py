@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokersim.protocol.job_facts import check_jobspec, decode_jobspec, unwrap
 from modules.job_exec.plan import environment_of, to_plan
-from modules.job_manager.jobspec import check_jobspec, decode_jobspec, unwrap
 from tests.modules.job_harness import envelope, jobspec, real
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
-from brokersim.brokermod import hostlist, ranks
+from brokersim.brokermod import (
+    JobRecord,
+    JobTable,
+    hostlist,
+    job_states,
+    ranks,
+)
+from brokersim.brokermod import (
+    JobState as State,
+)
 
-from .job import Job
-from .registry import JobTable
-from .states import ACTIVE, State
-
-Test: TypeAlias = Callable[[Job], bool]
+Test: TypeAlias = Callable[[JobRecord], bool]
 
 #: A constraint deeper than this is a mistake or an attack on the stack.
 DEPTH_MAX: Final = 32
@@ -22,19 +27,19 @@ RANKS_MAX: Final = 10_000_000
 _INACTIVE: Final = State.INACTIVE
 
 
-def _expiration(job: Job) -> float | None:
+def _expiration(job: JobRecord) -> float | None:
     return job.R["execution"]["expiration"] if job.R else None
 
 
-def _nodelist(job: Job) -> str | None:
+def _nodelist(job: JobRecord) -> str | None:
     return ",".join(job.R["execution"]["nodelist"]) if job.R else None
 
 
-def _ranks(job: Job) -> str | None:
+def _ranks(job: JobRecord) -> str | None:
     return ",".join(entry["rank"] for entry in job.R["execution"]["R_lite"]) if job.R else None
 
 
-def _nnodes(job: Job) -> int | None:
+def _nnodes(job: JobRecord) -> int | None:
     nodes = sum(_members(entry["rank"]) for entry in job.R["execution"]["R_lite"]) if job.R else 0
     return nodes or job.facts.nnodes or None
 
@@ -44,12 +49,12 @@ def _members(ids: str) -> int:
     return sum(int(last or first) - int(first) + 1 for first, _, last in spans)
 
 
-def _ended(value: Callable[[Job], Any]) -> Callable[[Job], Any]:
+def _ended(value: Callable[[JobRecord], Any]) -> Callable[[JobRecord], Any]:
     return lambda job: value(job) if job.state is _INACTIVE else None
 
 
 #: Attribute → its value, None when the job has none (then it is left out, as in flux-core).
-ATTRIBUTES: Final[dict[str, Callable[[Job], Any]]] = {
+ATTRIBUTES: Final[dict[str, Callable[[JobRecord], Any]]] = {
     "userid": lambda job: job.userid,
     "urgency": lambda job: job.urgency,
     "priority": lambda job: job.priority if job.priority >= 0 else None,
@@ -85,8 +90,10 @@ ATTRIBUTES: Final[dict[str, Callable[[Job], Any]]] = {
 }
 
 
-def columns(attrs: Sequence[str]) -> dict[str, Callable[[Job], Any]]:
+def columns(attrs: Sequence[Any]) -> dict[str, Callable[[JobRecord], Any]]:
     """The attributes asked for (``all`` is every one). Raises ValueError for one that does not exist."""
+    if any(not isinstance(name, str) for name in attrs):
+        raise ValueError("attr has no string value; give names")
     if "all" in attrs:
         return ATTRIBUTES
     for name in attrs:
@@ -97,7 +104,7 @@ def columns(attrs: Sequence[str]) -> dict[str, Callable[[Job], Any]]:
     return {name: ATTRIBUTES[name] for name in attrs if name != "id"}
 
 
-def show(job: Job, asked: Mapping[str, Callable[[Job], Any]]) -> dict[str, Any]:
+def show(job: JobRecord, asked: Mapping[str, Callable[[JobRecord], Any]]) -> dict[str, Any]:
     """``{"id": n, …}`` with the attributes the job has."""
     shown: dict[str, Any] = {"id": job.id}
     for name, value_of in asked.items():
@@ -107,24 +114,35 @@ def show(job: Job, asked: Mapping[str, Callable[[Job], Any]]) -> dict[str, Any]:
     return shown
 
 
-def select(jobs: JobTable, test: Test, max_entries: int = 0, since: float = 0.0) -> Iterable[Job]:
+def select(
+    jobs: JobTable[JobRecord], test: Test, max_entries: int = 0, since: float = 0.0, tries: int = 0
+) -> Iterable[JobRecord]:
     """Matching jobs: pending by priority, then running newest first, then inactive newest first.
 
     ``max_entries`` 0 is no limit; inactive jobs only if they ended after ``since`` (seconds since the epoch).
+    ``tries``, unless 0, is how many jobs may be looked at. Raises ValueError, as it is gone through, beyond that.
     """
     active = sorted(jobs.active.values(), key=_active_order)
     ended = reversed(jobs.inactive.values()) if since <= 0 else _ended_since(jobs, since)
-    found = (job for group in (active, ended) for job in group if test(job))
+    every = chain(active, ended)
+    found = (job for job in (_at_most(every, tries) if tries else every) if test(job))
     return islice(found, max_entries) if max_entries > 0 else found
 
 
-def _active_order(job: Job) -> tuple[int, float, int]:
+def _at_most(jobs: Iterable[JobRecord], tries: int) -> Iterable[JobRecord]:
+    for tried, job in enumerate(jobs):
+        if tried >= tries:
+            raise ValueError("Excessive comparisons made, limit search via states or since")
+        yield job
+
+
+def _active_order(job: JobRecord) -> tuple[int, float, int]:
     if job.state < State.RUN:
         return (0, -float(job.priority), job.id)
     return (1, -job.t_run, job.id)
 
 
-def _ended_since(jobs: JobTable, since: float) -> Iterable[Job]:
+def _ended_since(jobs: JobTable[JobRecord], since: float) -> Iterable[JobRecord]:
     for job in reversed(jobs.inactive.values()):
         if job.t_inactive <= since:
             return
@@ -170,7 +188,7 @@ def _none_of(tests: Sequence[Test]) -> Test:
 
 
 def _user(values: Sequence[Any]) -> Test:
-    users = _typed("userid", values, int)
+    users = {user & _UNKNOWN_USER for user in _typed("userid", values, int)}  # -1 is said, too
     return lambda job: job.userid in users or _UNKNOWN_USER in users
 
 
@@ -264,7 +282,7 @@ _STATE_NAMES: Final = {
     **{state.name.lower(): int(state) for state in State},
     "pending": 14,
     "running": 48,
-    "active": int(ACTIVE),
+    "active": int(job_states.ACTIVE),
 }
 _RESULT_NAMES: Final = {"completed": 1, "failed": 2, "canceled": 4, "timeout": 8}
 _COMBINE: Final[dict[str, Callable[[Sequence[Test]], Test]]] = {
@@ -284,21 +302,3 @@ _MATCH: Final[dict[str, Callable[[Sequence[Any]], Test]]] = {
 }
 _TIMES: Final = ("t_submit", "t_depend", "t_priority", "t_sched", "t_run", "t_cleanup", "t_inactive")
 _SIGNS: Final = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-
-
-def job_stats(jobs: JobTable) -> dict[str, Any]:
-    """The answer of job-list.job-stats."""
-    counts = jobs.counts
-    states = {state.name.lower(): counts[state] for state in State if state is not State.NEW}
-    results = {1: 0, 2: 0, 4: 0, 8: 0}
-    for job in jobs.inactive.values():
-        results[job.result] += 1
-    return {
-        "job_states": {**states, "total": counts.submitted},
-        "successful": results[1],
-        "failed": results[2],
-        "canceled": results[4],
-        "timeout": results[8],
-        "inactive_purged": jobs.purged,
-        "queues": [],
-    }

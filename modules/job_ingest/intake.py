@@ -1,26 +1,36 @@
-"""Knows how a signed jobspec becomes a job (service job-ingest); not what happens to jobs after that."""
+"""Knows how a signed jobspec becomes a job; not what happens to jobs after that."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+from brokersim.brokermod import (
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    job_facts,
+    job_states,
+    jobid,
+    policy,
+    treeobj,
+)
 
-from .batch import WINDOW, put_op
 from .fluid import FluidGenerator
-from .jobspec import check_jobspec, decode_jobspec, unwrap
-from .roles import check_submitter
-from .states import URGENCY_DEFAULT, URGENCY_MAX
+
+ROLE_OWNER: Final = 1
+#: Seconds for which submissions are gathered from the first on (flux-core's).
+WINDOW: Final = 0.01
 
 
 class Submission(msgspec.Struct, gc=False):
     """Payload of job-ingest.submit."""
 
     J: str
-    urgency: int = URGENCY_DEFAULT
+    urgency: int = job_states.URGENCY_DEFAULT
     flags: int = 0
 
 
@@ -33,29 +43,48 @@ class Candidate:
     entry: dict[str, Any]
 
 
-class Ingest:
+class Intake:
     """Checks jobspecs, makes ids, commits J and jobspec, then hands the jobs to job-manager.submit.
 
     Submissions within 10 ms share one commit and one job-manager.submit (flux-core's batch window).
     """
 
-    __slots__ = ("_candidates", "_clock_zero", "_handle", "_held", "_ids", "_timer", "accepted", "refused")
+    __slots__ = (
+        "_asking", "_candidates", "_clock_zero", "_handle", "_held", "_ids", "_is_open", "_timer", "accepted",
+        "refused", "rules",
+    )  # fmt: skip
 
-    def __init__(self, handle: Handle, started: float) -> None:
+    def __init__(self, handle: Handle, started: float, rules: policy.Rules) -> None:
         self._handle = handle
         self._clock_zero = started
+        self.rules = rules
         self._ids = FluidGenerator()
         self._candidates: list[Candidate] = []
         self._timer: Any = None
-        self._held: list[Message] | None = []
+        #: Ids must be larger than all there have been: what comes before that is known waits.
+        self._is_open = False
+        self._asking = False
+        self._held: list[Message] = []
         self.accepted = 0
         self.refused = 0
 
-    def open(self, largest: int) -> None:
-        """Begin to take jobs, with ids above ``largest``; what came before waits until now."""
-        if largest >= 0:
-            self._ids.start_after(largest)
-        held, self._held = self._held or [], None
+    def open(self) -> None:
+        """Ask the job manager for the largest id there has been; then take jobs."""
+        if not self._asking:
+            self._asking = True
+            self._handle.request("job-manager.getinfo", None, self._told_largest)
+
+    def _told_largest(self, response: Message, _arg: None) -> None:
+        self._asking = False
+        held, self._held = self._held, []
+        if response.errnum:
+            for msg in held:
+                text = response.payload_str or errnums.strerror(response.errnum)
+                self._handle.respond_error(msg, response.errnum, f"job-manager: {text}")
+            return
+        self._is_open = True
+        if response.payload["max_jobid"] >= 0:
+            self._ids.start_after(response.payload["max_jobid"])
         for msg in held:
             try:
                 self.submit(msg)
@@ -64,9 +93,10 @@ class Ingest:
 
     def submit(self, msg: Message) -> None:
         """Take one submission. Raises RequestError: EPERM for guests, EINVAL naming what is wrong."""
-        check_submitter(msg)
-        if self._held is not None:
+        _check_submitter(msg)
+        if not self._is_open:
             self._held.append(msg)
+            self.open()
             return
         wish = msg.unpack(Submission)
         try:
@@ -79,13 +109,14 @@ class Ingest:
             self._timer = self._handle.call_later(WINDOW, self.flush)
 
     def _check(self, msg: Message, wish: Submission) -> dict[str, Any]:
-        if not 0 <= wish.urgency <= URGENCY_MAX:
-            raise ValueError(f"urgency must be 0 (held) to {URGENCY_MAX}, not {wish.urgency}")
-        userid, payload = unwrap(wish.J)
+        if not 0 <= wish.urgency <= job_states.URGENCY_MAX:
+            raise ValueError(f"urgency must be 0 (held) to {job_states.URGENCY_MAX}, not {wish.urgency}")
+        userid, payload = job_facts.unwrap(wish.J)
         if userid != msg.userid:
             raise ValueError(f"J was signed by user {userid} but sent by user {msg.userid}")
-        jobspec = decode_jobspec(payload)
-        check_jobspec(jobspec)
+        jobspec = job_facts.decode_jobspec(payload)
+        job_facts.check_jobspec(jobspec)
+        self.rules.complete(jobspec)
         _redact(jobspec)
         milliseconds = int((self._handle.time() - self._clock_zero) * 1000)
         return {
@@ -152,9 +183,19 @@ def _redact(jobspec: dict[str, Any]) -> None:
 def _records(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     path = jobid.job_kvspath(entry["id"])
     return (
-        put_op(f"{path}.J", entry["J"].encode()),
-        put_op(f"{path}.jobspec", msgspec.json.encode(entry["jobspec"])),
+        _put(f"{path}.J", entry["J"].encode()),
+        _put(f"{path}.jobspec", msgspec.json.encode(entry["jobspec"])),
     )
+
+
+def _put(key: str, value: bytes) -> dict[str, Any]:
+    return {"key": key, "flags": 0, "dirent": treeobj.val(value)}
+
+
+def _check_submitter(msg: Message) -> None:
+    """Raises RequestError(EPERM): jobspecs are signed by mechanism none here, which only the owner may use."""
+    if not msg.rolemask & ROLE_OWNER:
+        raise RequestError(errnums.EPERM, "only instance owner can use sign-type=none")
 
 
 def _ignore(_response: Message, _arg: None) -> None:
