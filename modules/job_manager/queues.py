@@ -96,7 +96,7 @@ class Queues:
             return {name: self.find(name)}
         if not is_all:
             raise ValueError("Use --all to apply this command to all queues")
-        return dict(self._named)
+        return dict[str | None, Queue](self._named.items())
 
     def is_started(self, name: str | None) -> bool:
         """Whether a job there gets resources; where the queue is gone it does not."""

@@ -74,8 +74,12 @@ class ResourceModule(BrokerModule):
             except (ValueError, msgspec.DecodeError) as error:
                 self.log.error(f"{R_KEY}: {error}; it is not used")
         self._exclude(self.handle.conf_get("resource.exclude") or "")
-        for event in self._log.restore(await self._stored(self._log.KEY)):
-            self._replay(event)
+        try:
+            for event in self._log.restore(await self._stored(self._log.KEY)):
+                self._replay(event)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"{self._log.KEY} in the KVS: {error}") from None
+        self._undrain_excluded()
         self._log.begin(self._r, ranks.format_ranks(self._there()), self._drained.nodelist(self._there()))
 
     async def _stored(self, key: str) -> bytes:
@@ -88,18 +92,34 @@ class ResourceModule(BrokerModule):
         return treeobj.val_bytes(answer["val"])
 
     def _replay(self, event: dict[str, Any]) -> None:
-        context = event.get("context", {})
+        """A node is known again by its host; one that is not there now is passed over. Raises ValueError."""
+        if event["name"] not in ("drain", "undrain"):
+            return
+        context = event.get("context") or {}
+        if not isinstance(context.get("idset"), str):
+            raise ValueError(f"event {event['name']} has no idset")
         try:
-            targets = [node for node in self._drained.targets(context["idset"]) if self._hosts[node]]
+            hosts = context.get("nodelist")
+            known = self._drained.known(hosts) if hosts else self._drained.targets(context["idset"])
+            targets = [node for node in known if self._hosts[node]]
             if event["name"] == "drain":
                 self._drained.drain(targets, event["timestamp"], context.get("reason"), "force-overwrite")
-            elif event["name"] == "undrain":
+            else:
                 self._drained.undrain(targets, "update")
-        except (RequestError, LookupError, TypeError):
+        except (RequestError, ValueError, TypeError):
             self.log.debug(f"event {event['name']} of another inventory is not replayed")
 
     def _exclude(self, text: str) -> None:
         self._excluded = self._drained.targets(text) if text else []
+
+    def _undrain_excluded(self) -> None:
+        """What is excluded is not drained, and will not be when it comes back."""
+        both = sorted(set(self._excluded).intersection(self._drained.nodes()))
+        if both:
+            self._drained.undrain(both)
+            ids, nodes = ranks.format_ranks(both), self._drained.nodelist(both)
+            context = {"idset": ids, "nodelist": nodes, "overwrite": 0, "reason": "configured for exclusion"}
+            self._log.post(self.handle.time(), "undrain", context)
 
     def _there(self) -> list[int]:
         return present(self._hosts)
@@ -200,7 +220,7 @@ class ResourceModule(BrokerModule):
         self._rank_0_only()
         args = msg.unpack(DrainArgs)
         targets, before, now = self._targets(args.targets), self._up(), self.handle.time()
-        self._drained.drain(targets, now, args.reason, args.mode)
+        self._drained.drain(targets, now, args.reason, args.mode, self._excluded)
         self._tell(before)
         self._post(msg, "drain", targets, args, now)
 
@@ -267,6 +287,7 @@ class ResourceModule(BrokerModule):
         conf = msg.unpack(ConfigReload).resource
         before = self._up()
         self._exclude(str(conf.get("exclude") or ""))
+        self._undrain_excluded()
         self._tell(before)
         self.handle.respond(msg)
 

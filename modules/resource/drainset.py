@@ -12,6 +12,8 @@ from brokersim.brokermod import RequestError, errnums, hostlist, ranks
 
 #: How a drain of nodes that are drained already is meant.
 _MODES: Final = ("", "update", "overwrite", "force-overwrite")
+#: Ranks beyond this are a mistake.
+ANY: Final = 10_000_000
 _IDS: Final = re.compile(r"[\[\]0-9,\- ]*")
 
 
@@ -42,10 +44,20 @@ class DrainSet:
             raise RequestError(errnums.EINVAL, "idset is empty")
         try:
             if _IDS.fullmatch(text) or text == ranks.ALL:
-                return ranks.parse_ranks(text, len(self._hosts))
+                return self._in_range(ranks.parse_ranks(text, ANY if text != ranks.ALL else len(self._hosts)))
             return self._named(text)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, str(error)) from None
+
+    def _in_range(self, found: list[int]) -> list[int]:
+        if found and max(found) >= len(self._hosts):
+            raise ValueError(f"idset is out of range: there are ranks 0-{len(self._hosts) - 1}")
+        return found
+
+    def known(self, text: str) -> list[int]:
+        """The nodes of a host list; hosts that are not there now are passed over. Raises ValueError."""
+        names = set(hostlist.expand(text))
+        return [rank for rank, host in enumerate(self._hosts) if host in names]
 
     def _named(self, text: str) -> list[int]:
         wanted = hostlist.expand(text)
@@ -59,8 +71,15 @@ class DrainSet:
         """The names of nodes: ``sim0``, ``sim[0,2-3]``."""
         return hostlist.compress([self._hosts[node] for node in nodes])
 
-    def drain(self, targets: Iterable[int], now: float, reason: str | None, mode: str = "") -> list[int]:
-        """Drain nodes; those that were not drained before.
+    def drain(
+        self,
+        targets: Iterable[int],
+        now: float,
+        reason: str | None,
+        mode: str = "",
+        excluded: Iterable[int] = (),
+    ) -> list[int]:
+        """Drain nodes; those that were not drained before. None may be ``excluded`` (RequestError EINVAL).
 
         Without ``mode`` none may be drained with a reason (RequestError EEXIST); ``update`` leaves such ones
         alone, ``overwrite`` gives them the new reason, ``force-overwrite`` the new time as well.
@@ -69,10 +88,14 @@ class DrainSet:
             raise RequestError(errnums.EINVAL, "Invalid mode specified")
         wanted = list(targets)
         kept = [node for node in wanted if (old := self._drained.get(node)) and old.reason is not None]
-        if kept and not mode:
-            raise RequestError(
-                errnums.EEXIST, f"rank{_plural(kept)} {ranks.format_ranks(kept)} already drained"
+        out = sorted(set(wanted).intersection(excluded))
+        if out or (kept and not mode):
+            said = " or ".join(
+                word for word, some in (("drained", kept and not mode), ("excluded", out)) if some
             )
+            both = sorted({*out, *(() if mode else kept)})
+            text = f"rank{_plural(both)} {ranks.format_ranks(both)} already {said}"
+            raise RequestError(errnums.EINVAL if out else errnums.EEXIST, text)
         fresh = [node for node in wanted if node not in self._drained]
         for node in wanted:
             old = self._drained.get(node)

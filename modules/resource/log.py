@@ -30,14 +30,12 @@ class ResourceLog:
         self._r: dict[str, Any] = {}
 
     def restore(self, log: bytes) -> list[Event]:
-        """Take in what the KVS has; its events."""
-        for line in log.splitlines():
-            try:
-                event = msgspec.json.decode(line)
-            except msgspec.DecodeError:
-                continue  # half a line is of a life that ended in between
-            if isinstance(event, dict) and {"timestamp", "name"} <= event.keys():
-                self._events.append(event)
+        """Take in what the KVS has; its events. Raises ValueError for a line that is none."""
+        for number, line in enumerate(log.splitlines(), 1):
+            event = msgspec.json.decode(line)
+            if not isinstance(event, dict) or not {"timestamp", "name"} <= event.keys():
+                raise ValueError(f"line {number} is no event with a timestamp and a name: {line[:60]!r}")
+            self._events.append(event)
         return list(self._events)
 
     def begin(self, r: dict[str, Any], online: str, nodelist: str) -> None:
@@ -52,7 +50,7 @@ class ResourceLog:
         self._r = r
         self._add({"timestamp": now, "name": "resource-define", "context": {"method": method}})
 
-    def post(self, now: float, name: str, context: dict[str, Any], msg: Message) -> None:
+    def post(self, now: float, name: str, context: dict[str, Any], msg: Message | None = None) -> None:
         """An event that is kept; ``msg`` is answered when it is."""
         event = {"timestamp": now, "name": name, "context": context}
         line = msgspec.json.encode(event) + b"\n"
@@ -60,12 +58,14 @@ class ResourceLog:
         commit = {"namespace": "primary", "flags": 0, "ops": [operation]}
         self._handle.request("kvs.commit", commit, self._posted, (msg, event))
 
-    def _posted(self, response: Message, arg: tuple[Message, Event]) -> None:
+    def _posted(self, response: Message, arg: tuple[Message | None, Event]) -> None:
         msg, event = arg
         if response.errnum not in (0, errnums.ENOSYS):
-            self._handle.respond_error(msg, response.errnum, response.payload_str or "")
+            if msg is not None:
+                self._handle.respond_error(msg, response.errnum, response.payload_str or "")
             return
-        self._handle.respond(msg)
+        if msg is not None:
+            self._handle.respond(msg)
         self._add(event)
 
     def _add(self, event: Event) -> None:

@@ -216,7 +216,7 @@ def test_module_list_shows_what_runs(live: Run) -> None:
     mods = live("module", "list", "--json").json["mods"]
     assert [mod["name"] for mod in mods] == [
         "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "resource", "job-manager",
-        "job-info", "sched", "job-exec",
+        "job-ingest", "job-list", "job-info", "sched", "job-exec",
     ]  # fmt: skip
     assert all(mod["status"] == 1 for mod in mods)
     names = [

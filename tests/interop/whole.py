@@ -15,6 +15,8 @@ from typing import Any
 
 import attrs
 
+from brokersim.services.composition import DEFAULT_MODULES
+
 SIZE = 2
 #: A module of every rank, and once more as a process. Its gauges differ by rank: no two may share a name.
 MODULE = """\
@@ -109,7 +111,7 @@ def instance(folder: Path, *options: str) -> Iterator[Truth]:
     """``brokersim start OPTIONS`` that has worked and is at rest: what it has sent by now."""
     (folder / "teller.py").write_text(MODULE)
     (folder / "drive.py").write_text(DRIVER)
-    modules = "heartbeat,content-cache,content-sqlite,kvs,kvs-watch,cron,job-manager,sched,job-exec,teller"
+    modules = ",".join(name for name in DEFAULT_MODULES if name not in ("resource", "job-info")) + ",teller"
     command = [
         sys.executable, "-m", "brokersim", "start", "-s", str(SIZE), "-M", str(folder), "-m", modules, *options,
         "--", sys.executable, "drive.py", str(SIZE), str(ROUNDS),

@@ -134,3 +134,73 @@ def test_a_module_argument_that_is_none_is_named():
             await instance.load("resource", "nosuch")
 
     in_instance(test)
+
+
+async def put(client, key, value):
+    ops = [{"key": key, "flags": 0, "dirent": treeobj.val(value)}]
+    await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+
+
+async def reloaded(client, log):
+    """What is drained once the module has found that log."""
+    for name in ("sched", "resource"):
+        await client.call("module.remove", {"name": name})
+    await put(client, "resource.eventlog", log)
+    await client.call("module.load", {"path": "resource", "args": []})
+    return (await client.call("resource.status"))["drain"]
+
+
+def drained(**context):
+    return json.dumps({"timestamp": 5.0, "name": "drain", "context": context}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        (drained(idset="0", nodelist="sim[1-2]", reason="x"), {"1-2": {"timestamp": 5.0, "reason": "x"}}),
+        (drained(idset="0", nodelist="sim[2-9]", reason="x"), {"2": {"timestamp": 5.0, "reason": "x"}}),
+        (drained(idset="42", nodelist="sim42", reason="x"), {}),
+        (drained(idset="1", reason="x"), {"1": {"timestamp": 5.0, "reason": "x"}}),
+    ],
+)
+def test_a_drained_node_is_known_again_by_its_host(log, found):
+    async def test(_instance, client):
+        return await reloaded(client, log)
+
+    assert in_instance(test, resources="3x4") == found
+
+
+@pytest.mark.parametrize("log", [b"{}\n", b"{", drained()])
+def test_a_log_that_makes_no_sense_keeps_the_module_from_loading(log):
+    async def test(_instance, client):
+        with pytest.raises(RequestError, match=r"resource\.eventlog in the KVS") as refused:
+            await reloaded(client, log)
+        return refused.value.errno
+
+    assert in_instance(test) == 22
+
+
+def test_an_excluded_node_is_not_drained_nor_can_it_be():
+    async def test(_instance, client):
+        await client.call("resource.drain", {"targets": "0-1", "reason": "x"})
+        await client.call("config.load", {"resource": {"exclude": "0"}})
+        drained = (await client.call("resource.status"))["drain"]
+        texts = []
+        for targets, mode in (("0", "force-overwrite"), ("0-1", "")):
+            with pytest.raises(RequestError) as refused:
+                await client.call("resource.drain", {"targets": targets, "reason": "y", "mode": mode})
+            texts.append(refused.value.text)
+        await client.call("config.load", {})
+        return list(drained), texts, list((await client.call("resource.status"))["drain"])
+
+    drained, texts, after = in_instance(test, resources="3x4")
+    assert drained == after == ["1"]
+    assert texts == ["rank 0 already excluded", "ranks 0-1 already drained or excluded"]
+
+
+def test_ranks_that_are_not_there_are_out_of_range():
+    async def test(_instance, client):
+        with pytest.raises(RequestError, match="idset is out of range: there are ranks 0-2"):
+            await client.call("resource.drain", {"targets": "0-3", "reason": "x"})
+
+    in_instance(test, resources="3x4")

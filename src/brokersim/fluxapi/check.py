@@ -17,7 +17,15 @@ from brokersim.program import open_instance, run
 from brokersim.protocol.errnums import RequestError
 
 #: What the trial instance has: storage and jobs, but no scheduler, which may be what the file is.
-_TRIAL_MODULES: Final = ("content-cache", "content-sqlite", "kvs", "kvs-watch", "job-manager", "job-info")
+_TRIAL_MODULES: Final = (
+    "content-cache",
+    "content-sqlite",
+    "kvs",
+    "kvs-watch",
+    "job-manager",
+    "job-ingest",
+    "job-info",
+)
 #: Real seconds that loading it may take.
 _PATIENCE: Final = 10.0
 

@@ -153,7 +153,7 @@ def _operations(ledger: Ledger) -> dict[str, int]:
         if index == 0
     ]
     found = {
-        "job": _received(ledger, "job-manager", "job-ingest.submit"),
+        "job": _received(ledger, "job-ingest", "job-ingest.submit"),
         "commit": _received(ledger, "kvs", "kvs.commit"),
         "rpc": sum(requests),
     }

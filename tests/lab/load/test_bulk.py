@@ -94,4 +94,4 @@ def test_a_submission_that_is_refused_is_raised() -> None:
         run(main)
 
 
-MODULES = ("content-cache", "content-sqlite", "kvs", "job-manager", "sched", "job-exec")
+MODULES = ("content-cache", "content-sqlite", "kvs", "job-manager", "job-ingest", "sched", "job-exec")
