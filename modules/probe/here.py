@@ -1,31 +1,71 @@
-"""Knows how probes reach the broker through a module's handle: requests and timers, nothing else."""
+"""Knows how a probe reaches the broker through its module's handle, and how all it waits for is given up.
+
+Requests and timers, nothing else: the same in the broker's process, in one of its own, and in real Flux.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from brokersim.brokermod import NODEID_ANY, Handle
+from brokersim.brokermod import NODEID_ANY, Handle, Message, RequestError
 
 from .contract import Asks
 
+Done = Callable[[Any], None]
+
 
 class Here(Asks):
-    """A module's way to ask, for its probes."""
+    """One measurement's way to ask."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self.rank = handle.rank
-        self.parent: int | None = None
-
-    def call(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY) -> Awaitable[Any]:
-        return self._handle.call(topic, payload, nodeid=nodeid)
-
-    def sleep(self, seconds: float) -> Awaitable[None]:
-        return self._handle.sleep(seconds)
+        self.parent = handle.parent
+        #: What is waited for: how it is taken back, and who is told.
+        self._open: dict[int, tuple[Callable[[], object], Done]] = {}
+        self._count = 0
 
     def now(self) -> float:
         return self._handle.now()
 
+    def call(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY) -> Awaitable[Any]:
+        def start(done: Done) -> None:
+            number = self._next()
+            request = self._handle.request(topic, payload, self._answered, number, nodeid)
+            self._open[number] = (lambda: self._handle.forget(request), done)
+
+        return self._handle.occurrence(start)
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        def start(done: Done) -> None:
+            number = self._next()
+            timer = self._handle.call_later(seconds, self._over, number, None)
+            self._open[number] = (timer.cancel, done)
+
+        return self._handle.occurrence(start)
+
     def run(self, command: Any) -> Awaitable[Any]:
         raise NotImplementedError
+
+    def abandon(self, error: BaseException) -> None:
+        """Whatever is waited for is taken back, and raises ``error`` where it is awaited."""
+        waits, self._open = self._open, {}
+        for cancel, done in waits.values():
+            cancel()
+            done(error)
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _answered(self, response: Message, number: int) -> None:
+        if response.errnum:
+            self._over(number, RequestError(response.errnum, response.payload_str or ""))
+        else:
+            self._over(number, response.data)
+
+    def _over(self, number: int, value: Any) -> None:
+        wait = self._open.pop(number, None)
+        if wait is not None:
+            wait[1](value)

@@ -1,0 +1,157 @@
+"""Knows how readings become samples in the queues of sinks, by each measurement's reporting; not how they are sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import attrs
+
+from .contract import Field, Reading, Value
+from .outqueue import OutQueue, size_of
+from .plan import Measurement, Reporting
+from .series import Sample, Series, sendable, to_series
+
+#: Bytes of all queues of a rank together.
+MEMORY_LIMIT: Final = 16 << 20
+#: Above this share of it the longest queue drops its oldest.
+HIGH: Final = 0.8
+
+
+@attrs.define(eq=False)
+class Source:
+    """A measurement as the collector sees it: its series, and what waits for its next report."""
+
+    measurement: Measurement
+    fields: Mapping[str, Field]
+    rank: int
+    series: dict[tuple[str, str], Series] = attrs.field(factory=dict)
+    #: Samples not reported yet, and since when (s).
+    held: list[Sample] = attrs.field(factory=list)
+    held_since: float | None = None
+    runs: int = 0
+    counts: Counter[str] = attrs.field(factory=Counter)
+    unknown: set[str] = attrs.field(factory=set)
+
+    @property
+    def reporting(self) -> Reporting:
+        return self.measurement.reporting
+
+    @property
+    def is_direct(self) -> bool:
+        """Every run is reported."""
+        return self.reporting.every_n == 1
+
+
+class Collector:
+    """Queues by sink; ``insert`` takes a run's readings. Which queues have something new is in ``fresh``."""
+
+    def __init__(self, memory_limit: int = MEMORY_LIMIT) -> None:
+        self.queues: dict[str, OutQueue] = {}
+        self.memory_limit = memory_limit
+        self.fresh: set[str] = set()
+        self._seqs: Counter[str] = Counter()
+        self._names: dict[str, str] = {}
+
+    def add_sink(self, queue: OutQueue) -> None:
+        """From now on measurements may report to it."""
+        self.queues[queue.name] = queue
+
+    @property
+    def size(self) -> int:
+        """Bytes in all queues."""
+        return sum(queue.size for queue in self.queues.values())
+
+    # -- in
+
+    def insert(self, source: Source, found: Iterable[Reading], now: float) -> int:
+        """A run's readings, read at ``now`` (s since the epoch); how many samples came of them."""
+        source.runs += 1
+        count = 0
+        for reading in found:
+            ts = now if reading.ts is None else reading.ts
+            if reading.partial:
+                source.counts["partial"] += 1
+            for metric, value in reading.metrics.items():
+                count += self._one(source, reading, metric, value, ts, now)
+        if source.runs % source.reporting.every_n == 0:
+            self.report(source)
+        return count
+
+    def _one(self, source: Source, reading: Reading, metric: str, value: Value, ts: float, now: float) -> int:
+        key = (reading.subject, metric)
+        series = source.series.get(key)
+        if series is None:
+            series = source.series[key] = self._new(source, reading, metric)
+        sent, was_reset = sendable(series, reading, value, now, source.reporting)
+        if was_reset:
+            source.counts["reset"] += 1
+        if sent is None:
+            return 0
+        self._seqs[series.mid] = seq = self._seqs[series.mid] + 1
+        sample = Sample(series, round(ts * 1e9), seq, sent, reading.ts is not None)
+        if source.is_direct:
+            self._queue(source, sample)
+        else:
+            source.held.append(sample)
+            if source.held_since is None:
+                source.held_since = now
+        return 1
+
+    def _new(self, source: Source, reading: Reading, metric: str) -> Series:
+        field = source.fields.get(metric)
+        if field is None:
+            source.unknown.add(metric)
+        form = source.reporting.counters
+        series = to_series(source.measurement.name, reading, metric, field, source.rank, form)
+        other = self._names.setdefault(series.name, f"{reading.subject} {metric}")
+        if other != f"{reading.subject} {metric}":
+            raise ValueError(f"{reading.subject} {metric} and {other} would both be named {series.name}")
+        return series
+
+    def _queue(self, source: Source, sample: Sample) -> None:
+        for name in source.reporting.sinks:
+            queue = self.queues[name]
+            if queue.suppresses(sample):
+                source.counts["untimed" if sample.is_timed else "suppressed"] += 1
+            elif self._has_room(sample):
+                queue.insert(sample)
+                self.fresh.add(name)
+            else:
+                queue.refuse(sample, "limit")
+
+    def _has_room(self, sample: Sample) -> bool:
+        size = self.size + size_of(sample)
+        if size > HIGH * self.memory_limit:
+            longest = max(self.queues.values(), key=lambda queue: queue.size)
+            if longest.queued:
+                longest.drop_oldest("memory")
+        return size <= self.memory_limit
+
+    # -- reports
+
+    def report(self, source: Source) -> None:
+        """What was held of a measurement goes to the queues of its sinks."""
+        for sample in source.held:
+            self._queue(source, sample)
+        source.held.clear()
+        source.held_since = None
+
+    def overdue(self, source: Source) -> float | None:
+        """When (s) its oldest held sample comes of age; None if nothing has to."""
+        age = source.reporting.max_age
+        return None if age is None or source.held_since is None else source.held_since + age
+
+    def stop(self, source: Source) -> None:
+        """It ends: what it held is reported, if it says so, and its names are free."""
+        if source.reporting.on_stop:
+            self.report(source)
+        for series in source.series.values():
+            self._names.pop(series.name, None)
+        source.series.clear()
+
+    def close_subject(self, source: Source, subject: str) -> None:
+        """A subject is gone: its series end, and what comes back under its name begins anew."""
+        for key in [key for key in source.series if key[0] == subject]:
+            self._names.pop(source.series.pop(key).name, None)

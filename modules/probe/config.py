@@ -1,0 +1,91 @@
+"""Knows the configuration of the service: sinks, defaults, measurements by name; checked whole or not taken at all."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from .plan import OFF, ON, Measurement, merged, to_measurement
+
+_KEYS: Final = ("name", "status", "ttl", "merge", "sinks", "probe_defaults", "probes", "labels")
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """What is wanted. ``sinks`` are records by name; ``statsd`` and ``metrics`` need none."""
+
+    is_off: bool = False
+    sinks: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    defaults: dict[str, Any] = attrs.field(factory=dict)
+    measurements: dict[str, Measurement] = attrs.field(factory=dict)
+    labels: dict[str, str] = attrs.field(factory=dict)
+
+
+def to_config(given: Any, is_virtual: bool = False) -> Config:
+    """Raises ValueError with the JSON pointer of what is wrong, and what would be right."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"a configuration is an object with probes, not {given!r:.60}")
+    for key in given:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(str(key), _KEYS, n=1)
+            raise ValueError(f"/{key} is no key{f'; is {near[0]} meant?' if near else ''}")
+    if given.get("status", ON) not in (ON, OFF):
+        raise ValueError(f"/status must be ON or OFF, not {given['status']!r:.40}")
+    objects = {key: _object(given, key) for key in ("sinks", "probe_defaults", "probes", "labels")}
+    defaults = objects["probe_defaults"]
+    measurements = {}
+    for name, record in objects["probes"].items():
+        if not isinstance(record, Mapping):
+            raise ValueError(f"/probes/{name} must be an object, not {record!r:.60}")
+        measurements[name] = to_measurement(name, merged(defaults, record), is_virtual)
+    config = Config(
+        is_off=given.get("status") == OFF,
+        sinks={name: dict(record) for name, record in objects["sinks"].items()},
+        defaults=dict(defaults),
+        measurements=measurements,
+        labels={key: str(value) for key, value in objects["labels"].items()},
+    )
+    for measurement in measurements.values():
+        check_sinks(measurement, config.sinks)
+    return config
+
+
+#: Sinks that need no configuration.
+PLAIN: Final = ("statsd", "metrics")
+
+
+def check_sinks(measurement: Measurement, sinks: Mapping[str, Any]) -> None:
+    """Raises ValueError for a sink that is not configured."""
+    for name in measurement.reporting.sinks:
+        if name not in sinks and name not in PLAIN:
+            known = ", ".join(dict.fromkeys([*PLAIN, *sinks]))
+            raise ValueError(
+                f"/probes/{measurement.name}/reporting/sinks: no sink {name!r:.40}; there is {known}"
+            )
+
+
+def _object(given: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = given.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"/{key} must be an object, not {value!r:.60}")
+    return dict(value)
+
+
+def read_file(path: Path) -> Any:
+    """A configuration file: TOML, or JSON by its name. Raises ValueError that names the file and the place."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    try:
+        return msgspec.json.decode(data) if path.suffix == ".json" else tomllib.loads(data.decode())
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None

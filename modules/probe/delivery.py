@@ -1,0 +1,108 @@
+"""Knows how queues are emptied into their sinks: one batch at a time, each sink by itself, again after a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Final
+
+from brokersim.brokermod import Handle
+
+from .collector import Collector
+from .outqueue import OutQueue, Random
+from .series import Sample
+from .sinks import Down, Refused, Sink
+
+#: Seconds that what is left may take at the end.
+FLUSH_TIMEOUT: Final = 2.0
+
+
+class Delivery:
+    """Pumps: a slow or broken sink keeps nobody else waiting."""
+
+    def __init__(self, handle: Handle, collector: Collector, random: Random) -> None:
+        self._handle = handle
+        self._collector = collector
+        self._random = random
+        self._sinks: dict[str, Sink] = {}
+        self._described: dict[str, set[str]] = {}
+        self._timers: dict[str, Any] = {}
+
+    def add(self, sink: Sink, queue: OutQueue) -> None:
+        """From now on it is there for measurements."""
+        self._sinks[queue.name] = sink
+        self._described[queue.name] = set()
+        self._collector.add_sink(queue)
+
+    def kick(self) -> None:
+        """Send what is new in any queue."""
+        fresh = self._collector.fresh
+        while fresh:
+            self._pump(fresh.pop())
+
+    def _pump(self, name: str, is_last: bool = False) -> None:
+        queue = self._collector.queues[name]
+        while batch := queue.take(self._handle.now(), is_last):
+            sink = self._sinks[name]
+            try:
+                self._describe(name, sink, batch)
+                sending = sink.send(batch, queue.gaps)
+            except (Down, Refused) as error:
+                self._failed(name, queue, error)
+                return
+            if sending is not None:
+                self._handle.spawn(self._sent(name, queue, sending))
+                return
+            queue.delivered_now()
+
+    def _describe(self, name: str, sink: Sink, batch: list[Sample]) -> None:
+        known = self._described[name]
+        for sample in batch:
+            if sample.series.mid not in known:
+                sink.describe(sample.series)
+                known.add(sample.series.mid)
+
+    async def _sent(self, name: str, queue: OutQueue, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except (Down, Refused) as error:
+            self._failed(name, queue, error)
+            return
+        queue.delivered_now()
+        self._pump(name)
+
+    def _failed(self, name: str, queue: OutQueue, error: Down | Refused) -> None:
+        now = self._handle.now()
+        retry_after = error.retry_after if isinstance(error, Down) else None
+        queue.failed(now, self._random, str(error), retry_after, is_final=isinstance(error, Refused))
+        if name not in self._timers:
+            delay = max(0.0, queue.not_before - now)
+            self._timers[name] = self._handle.call_later(delay, self._again, name)
+
+    def _again(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self._pump(name)
+
+    # -- the end
+
+    async def end(self) -> None:
+        """The last flush, within its time; what no sink takes is counted as lost to the shutdown."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for name, queue in self._collector.queues.items():
+            queue.reset()
+            self._pump(name, is_last=True)
+        waited = 0.0
+        while waited < FLUSH_TIMEOUT and any(queue.flight for queue in self._collector.queues.values()):
+            await self._handle.sleep(0.05)
+            waited += 0.05
+        self.close()
+
+    def close(self) -> None:
+        """Sinks are closed, what is left is counted."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for name, sink in self._sinks.items():
+            self._collector.queues[name].give_up()
+            sink.close()
+        self._sinks.clear()

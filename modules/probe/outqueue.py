@@ -1,0 +1,195 @@
+"""Knows samples on their way to one sink: how many wait, which are dropped, when it is tried again; not the sink.
+
+At every moment inserted = delivered + queued + in flight + dropped + suppressed, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any, Final, Protocol
+
+import attrs
+
+from .series import Sample
+
+#: What a sample costs beside its text value: a tuple, two integers and its place in the queue, in bytes.
+SAMPLE_SIZE: Final = 100
+BACKOFF_MIN: Final = 1.0
+BACKOFF_MAX: Final = 60.0
+#: Samples of one batch.
+BATCH: Final = 1000
+#: Gap records kept; beyond, neighbouring series' gaps are only counted.
+GAPS_MAX: Final = 1000
+
+
+class Random(Protocol):
+    """What backing off asks of chance."""
+
+    def uniform(self, low: float, high: float) -> float: ...
+
+
+@attrs.define(eq=False)
+class Gap:
+    """Samples of a series that were dropped, from one seq to another; the sink is told when it is back."""
+
+    mid: str
+    first: int
+    last: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"gap": self.mid, "from": self.first, "to": self.last}
+
+
+def _is_text(sample: Sample) -> bool:
+    return isinstance(sample.value, str)
+
+
+def size_of(sample: Sample) -> int:
+    """Bytes a sample holds, roughly."""
+    return SAMPLE_SIZE + (len(sample.value) if isinstance(sample.value, str) else 0)
+
+
+@attrs.define(eq=False, kw_only=True)
+class OutQueue:
+    """The samples of one sink: bounded, one batch in flight, in order, nothing lost without being counted."""
+
+    name: str
+    max_samples: int = 10_000
+    max_bytes: int = 1 << 20
+    drop_newest: bool = False
+    #: Whether the sink takes samples with a time of their own, texts, and anything at all.
+    has_times: bool = True
+    has_text: bool = True
+    is_off: bool = False
+    inserted: int = 0
+    delivered: int = 0
+    suppressed: int = 0
+    dropped: Counter[str] = attrs.field(factory=Counter)
+    size: int = 0
+    _samples: deque[Sample] = attrs.field(factory=deque, init=False)
+    flight: list[Sample] = attrs.field(factory=list, init=False)
+    gaps: list[Gap] = attrs.field(factory=list, init=False)
+    failures: int = 0
+    #: Not tried before (s); why it failed last.
+    not_before: float = 0.0
+    trouble: str = ""
+
+    @property
+    def queued(self) -> int:
+        return len(self._samples)
+
+    @property
+    def is_in_balance(self) -> bool:
+        """The law; a test asks after every step."""
+        out = self.delivered + self.queued + len(self.flight) + self.dropped.total() + self.suppressed
+        return self.inserted == out
+
+    def insert(self, sample: Sample) -> None:
+        """One more to send; the oldest, or itself, makes way if there is no room."""
+        self.inserted += 1
+        if self.drop_newest and self._is_full(size_of(sample)):
+            self._drop(sample, "full")
+            return
+        self._samples.append(sample)
+        self.size += size_of(sample)
+        while self._is_full(0):
+            self.drop_oldest("full")
+
+    def suppresses(self, sample: Sample) -> bool:
+        """Is it a sample this sink is not to have, for what it is? Then it is counted."""
+        if not (
+            self.is_off
+            or (sample.is_timed and not self.has_times)
+            or (not self.has_text and _is_text(sample))
+        ):
+            return False
+        self.inserted += 1
+        self.suppressed += 1
+        return True
+
+    def refuse(self, sample: Sample, reason: str) -> None:
+        """A sample there is no memory for."""
+        self.inserted += 1
+        self._drop(sample, reason)
+
+    def _is_full(self, more: int) -> bool:
+        most = self.max_samples - (1 if more else 0)
+        return len(self._samples) > most or self.size + more > self.max_bytes
+
+    def drop_oldest(self, reason: str) -> None:
+        """The oldest that waits is given up."""
+        sample = self._samples.popleft()
+        self.size -= size_of(sample)
+        self._drop(sample, reason)
+
+    def _drop(self, sample: Sample, reason: str) -> None:
+        self.dropped[reason] += 1
+        mid = sample.series.mid
+        for gap in reversed(self.gaps):
+            if gap.mid == mid:
+                if sample.seq == gap.last + 1:
+                    gap.last = sample.seq
+                    return
+                break
+        if len(self.gaps) < GAPS_MAX:
+            self.gaps.append(Gap(mid, sample.seq, sample.seq))
+
+    # -- sending
+
+    def take(self, now: float, is_last: bool = False) -> list[Sample]:
+        """What is to be sent now, and is in flight from now on; nothing while something is, or it backs off."""
+        if self.flight or not self._samples or (now < self.not_before - 1e-6 and not is_last):
+            return []
+        count = min(BATCH, len(self._samples))
+        self.flight = [self._samples.popleft() for _ in range(count)]
+        self.size -= sum(map(size_of, self.flight))
+        return self.flight
+
+    def delivered_now(self) -> None:
+        """The sink has it, and what it was told of gaps."""
+        self.delivered += len(self.flight)
+        self.flight = []
+        self.gaps = []
+        self.failures, self.not_before, self.trouble = 0, 0.0, ""
+
+    def failed(
+        self,
+        now: float,
+        random: Random,
+        trouble: str,
+        retry_after: float | None = None,
+        is_final: bool = False,
+    ) -> None:
+        """It was not taken: back to the head, to be tried later; or given up, if it never can be (``encode``)."""
+        flight, self.flight = self.flight, []
+        self.trouble = trouble
+        if is_final:
+            for sample in flight:
+                self._drop(sample, "encode")
+            return
+        self._samples.extendleft(reversed(flight))
+        self.size += sum(map(size_of, flight))
+        while self._is_full(0):
+            self.drop_oldest("full")
+        delay = min(BACKOFF_MAX, BACKOFF_MIN * 2 ** min(self.failures, 16)) * random.uniform(0.5, 1.0)
+        self.failures += 1
+        self.not_before = now + (delay if retry_after is None else max(0.0, retry_after))
+
+    def reset(self) -> None:
+        """Tried again at once."""
+        self.failures, self.not_before = 0, 0.0
+
+    def give_up(self) -> None:
+        """It ends: what is left is counted."""
+        self._samples.extendleft(reversed(self.flight))
+        self.size += sum(map(size_of, self.flight))
+        self.flight = []
+        while self._samples:
+            self.drop_oldest("shutdown")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What status shows."""
+        counts = {"inserted": self.inserted, "delivered": self.delivered, "queued": self.queued}
+        more = {"in_flight": len(self.flight), "suppressed": self.suppressed, "dropped": dict(self.dropped)}
+        ends = {"capacity": self.max_samples, "bytes": self.size, "trouble": self.trouble}
+        return {"name": self.name, **counts, **more, **ends}

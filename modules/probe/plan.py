@@ -1,0 +1,212 @@
+"""Knows what a measurement is meant to be, by its record and its two hashes; not whether it runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from brokersim.brokermod import blobref, duration, schedules
+
+from .overlap import POLICIES, SKIP
+from .probes import checked, find
+
+ON: Final = "ON"
+OFF: Final = "OFF"
+INLINE: Final = "inline"
+PROCESS: Final = "process"
+#: Keys of a record that are written by whoever keeps it, not by who plans.
+SERVER_KEYS: Final = ("id", "ts", "version", "selfRef", "status", "state", "hash")
+#: Seconds a read may take unless the schedule is closer.
+TIMEOUT: Final = 10.0
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "probe": "", "status": ON, "config": {}, "schedule": {"type": "every", "params": {"every": 2}}, "timeout": None,
+    "overlap": SKIP, "jitter": 0.0, "isolation": "", "restart": "on-failure", "reporting": {}, "resources": [],
+    "labels": {}, "hold_clock": False,
+}  # fmt: skip
+_REPORTING: Final[dict[str, Any]] = {
+    "sinks": ["statsd"], "every_n": 1, "max_age": None, "on_change": None, "on_stop": True, "counters": "raw",
+}  # fmt: skip
+#: What makes it another measurement; the rest can change while it runs.
+_IDENTITY: Final = ("probe", "config", "isolation", "resources", "hold_clock")
+_PLAN: Final = ("schedule", "reporting", "timeout", "labels", "overlap", "jitter", "restart")
+COUNTERS: Final = ("raw", "delta", "rate")
+
+
+@attrs.frozen(kw_only=True)
+class Reporting:
+    """Where samples go and when: after ``every_n`` runs, at ``max_age`` s, at the stop; ``on_change`` only if moved."""
+
+    sinks: tuple[str, ...] = ("statsd",)
+    every_n: int = 1
+    max_age: float | None = None
+    on_change: float | None = None
+    is_relative: bool = False
+    on_stop: bool = True
+    counters: str = "raw"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Measurement:
+    """A probe, a schedule and reporting under a name; ``record`` is what it was made of."""
+
+    name: str
+    probe: str
+    config: dict[str, Any]
+    schedule: schedules.Schedule
+    timeout: float
+    overlap: str
+    jitter: float
+    isolation: str
+    restart: str
+    reporting: Reporting
+    labels: dict[str, str]
+    hold_clock: bool
+    status: str
+    record: dict[str, Any]
+    identity: str
+    plan: str
+
+
+def canonical(value: Any) -> bytes:
+    """The JSON that hashes are of: sorted keys, no spaces, UTF-8."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def content_hash(value: Any) -> str:
+    """A blobref of it, SHA-1 whatever the content service uses."""
+    return blobref.blobref(canonical(value))
+
+
+def merged(weak: Any, strong: Any) -> Any:
+    """``strong`` over ``weak``: objects by key, null takes away, everything else is replaced whole. Both are left.
+
+    An object of another ``type`` is another thing: the parameters of one schedule mean nothing to the next.
+    """
+    if not isinstance(weak, Mapping) or not isinstance(strong, Mapping):
+        return _copy(strong)
+    if "type" in strong and weak.get("type", strong["type"]) != strong["type"]:
+        return _copy(strong)
+    result = {key: _copy(value) for key, value in weak.items() if key not in strong}
+    for key, value in strong.items():
+        if value is not None:
+            result[key] = merged(weak.get(key), value)
+    return result
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(one) for key, one in value.items() if one is not None}
+    return [_copy(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def to_measurement(name: str, record: Mapping[str, Any], is_virtual: bool = False) -> Measurement:
+    """From a record of the configuration. Raises ValueError with the place and what would be right."""
+    try:
+        return _measurement(name, record, is_virtual)
+    except ValueError as error:
+        raise ValueError(f"/probes/{name}: {error}") from None
+
+
+def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Measurement:
+    given = {key: value for key, value in record.items() if key not in SERVER_KEYS or key == "status"}
+    _known(given, _DEFAULTS, "")
+    full = {**_DEFAULTS, **_copy(given)}
+    probe = find(str(full["probe"]))
+    config = checked(full["probe"], full.get("config") or {})
+    _choice(full, "overlap", POLICIES)
+    _choice(full, "restart", ("on-failure", "never"))
+    _choice(full, "status", (ON, OFF))
+    full["isolation"] = full["isolation"] or probe.isolation
+    _choice(full, "isolation", (INLINE, PROCESS))
+    if probe.isolation == PROCESS and full["isolation"] == INLINE:
+        raise ValueError(f"isolation: probe {full['probe']!r} may hang in the kernel and cannot be inline")
+    if is_virtual and probe.reads_machine and not full["hold_clock"]:
+        text = "reads this machine, which has no virtual time; use replay, or hold_clock: true"
+        raise ValueError(f"probe {full['probe']!r} {text}")
+    schedule = schedules.to_schedule(full["schedule"])
+    timeout = _seconds(full.get("timeout"), "timeout")
+    return Measurement(
+        name=name,
+        probe=full["probe"],
+        config=config,
+        schedule=schedule,
+        timeout=min(getattr(schedule, "every", TIMEOUT), TIMEOUT) if timeout is None else timeout,
+        overlap=full["overlap"],
+        jitter=_seconds(full["jitter"], "jitter") or 0.0,
+        isolation=full["isolation"],
+        restart=full["restart"],
+        reporting=to_reporting(full["reporting"]),
+        labels={str(key): str(value) for key, value in full["labels"].items()},
+        hold_clock=bool(full["hold_clock"]),
+        status=full["status"],
+        record=full,
+        identity=content_hash({key: full.get(key) for key in _IDENTITY}),
+        plan=content_hash({key: full.get(key) for key in _PLAN}),
+    )
+
+
+def to_reporting(given: Any) -> Reporting:
+    """Raises ValueError."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"reporting must be an object, not {given!r:.40}")
+    _known(given, _REPORTING, "reporting/")
+    full = {**_REPORTING, **given}
+    _choice(full, "counters", COUNTERS)
+    if type(full["every_n"]) is not int or full["every_n"] < 1:
+        raise ValueError(f"reporting/every_n must be 1 or more runs, not {full['every_n']!r:.40}")
+    sinks = full["sinks"].split(",") if isinstance(full["sinks"], str) else full["sinks"]
+    band, is_relative = _deadband(full["on_change"])
+    return Reporting(
+        sinks=tuple(map(str, sinks)),
+        every_n=full["every_n"],
+        max_age=_seconds(full["max_age"], "reporting/max_age"),
+        on_change=band,
+        is_relative=is_relative,
+        on_stop=bool(full["on_stop"]),
+        counters=full["counters"],
+    )
+
+
+def _deadband(given: Any) -> tuple[float | None, bool]:
+    """``0.5``, or ``5%`` of the value sent last; true is any change."""
+    if given is None or given is False:
+        return None, False
+    if given is True:
+        return 0.0, False
+    text = str(given)
+    try:
+        band = float(text.removesuffix("%"))
+    except ValueError:
+        band = -1.0
+    if not 0 <= band < float("inf"):
+        raise ValueError(f"reporting/on_change must be a deadband such as 0.5 or 5%, not {given!r:.40}")
+    return (band / 100, True) if text.endswith("%") else (band, False)
+
+
+def _seconds(given: Any, key: str) -> float | None:
+    if given is None:
+        return None
+    try:
+        number = duration.parse_duration(given) if isinstance(given, str) else float(given)
+    except (ValueError, TypeError):
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{key} must be a time such as 10 or 10s, not {given!r:.40}")
+    return number
+
+
+def _choice(full: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
+    if full[key] not in known:
+        raise ValueError(f"{key} must be {' or '.join(known)}, not {full[key]!r:.40}")
+
+
+def _known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise ValueError(f"{where}{key} is no key{f'; is {near[0]} meant?' if near else ''}")

@@ -1,0 +1,69 @@
+"""Knows which sinks there are, and how one is made of its configuration; not when anything is sent."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from brokersim.brokermod import Handle
+
+from ..outqueue import OutQueue
+from .base import Down, Refused, Sink
+from .lines import LineFile
+from .metrics import Metrics
+from .rundb import RunDatabase
+from .statsd import Statsd
+
+__all__ = ["SINKS", "Down", "Refused", "Sink", "to_sink"]
+
+SINKS: Final[dict[str, type[Sink]]] = {
+    "lines": LineFile,
+    "metrics": Metrics,
+    "rundb": RunDatabase,
+    "statsd": Statsd,
+}
+_QUEUE: Final = {"max_samples": int, "max_bytes": int, "drop": str}
+
+
+def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink, OutQueue]:
+    """A sink and its queue. Raises ValueError with the place and what would be right, OSError if it cannot begin."""
+    given = dict(record)
+    kind = given.pop("type", name)
+    queue = given.pop("queue", {})
+    if kind not in SINKS:
+        near = difflib.get_close_matches(str(kind), SINKS, n=1)
+        hint = f"; is {near[0]} meant?" if near else f"; there are {', '.join(SINKS)}"
+        raise ValueError(f"/sinks/{name}: no sink {kind!r:.40}{hint}")
+    cls = SINKS[kind]
+    for key in given:
+        if key not in cls.options:
+            raise ValueError(
+                f"/sinks/{name}: {key} is no key of {kind}; it has {', '.join(cls.options) or 'none'}"
+            )
+    try:
+        sink = cls(handle, {**cls.options, **given})
+    except ValueError as error:
+        raise ValueError(f"/sinks/{name}: {error}") from None
+    return sink, _queue(name, queue, sink)
+
+
+def _queue(name: str, given: Any, sink: Sink) -> OutQueue:
+    if not isinstance(given, Mapping) or not set(given) <= set(_QUEUE):
+        raise ValueError(f"/sinks/{name}/queue has {', '.join(_QUEUE)}, not {given!r:.60}")
+    for key, kind in _QUEUE.items():
+        if key in given and (type(given[key]) is not kind or (kind is int and given[key] < 1)):
+            raise ValueError(
+                f"/sinks/{name}/queue/{key} must be a {kind.__name__} above 0, not {given[key]!r:.40}"
+            )
+    if given.get("drop", "oldest") not in ("oldest", "newest"):
+        raise ValueError(f"/sinks/{name}/queue/drop must be oldest or newest, not {given['drop']!r:.40}")
+    return OutQueue(
+        name=name,
+        max_samples=given.get("max_samples", 10_000),
+        max_bytes=given.get("max_bytes", 1 << 20),
+        drop_newest=given.get("drop") == "newest",
+        has_times=sink.has_times,
+        has_text=sink.has_text,
+        is_off=sink.is_off,
+    )

@@ -1,0 +1,48 @@
+"""Knows what a sink is: it takes batches of samples, at once or later, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, ClassVar
+
+from brokersim.brokermod import Handle
+
+from ..outqueue import Gap
+from ..series import Sample, Series
+
+
+class Down(Exception):
+    """It takes nothing now; tried again later, after ``retry_after`` s if it said so."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Refused(Exception):
+    """It will never take this batch."""
+
+
+class Sink:
+    """Takes samples. Never blocks the loop for longer than a write to a file takes."""
+
+    #: Keys of its configuration with their defaults.
+    options: ClassVar[dict[str, Any]] = {}
+    has_times = True
+    has_text = True
+    #: Nothing is listening, and nothing will: samples are suppressed, and counted so.
+    is_off = False
+
+    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
+        self.handle = handle
+        self.config = config
+
+    def describe(self, series: Series) -> None:
+        """A series comes for the first time; its first sample follows."""
+
+    def send(self, samples: Sequence[Sample], gaps: Sequence[Gap]) -> Awaitable[None] | None:
+        """Take a batch, at once or when what is returned has been awaited. Raises Down, Refused."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of everything."""
