@@ -1,0 +1,40 @@
+"""Knows which reducers there are, by name; what each does is in the files beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from .base import Counter, Origin, Reducer, State
+from .lists import Last, Sample, TopK
+from .sets import HllUnique, Unique
+from .shapes import Histogram, Quantile
+from .sums import Average, Max, Min, StdDev, Sum, Variance
+
+__all__ = ["REDUCERS", "Counter", "Origin", "Reducer", "State", "check_params", "reducer"]
+
+REDUCERS: dict[str, type[Reducer]] = {
+    one.name: one
+    for one in (
+        Sum, Average, Variance, StdDev, Min, Max, Unique, HllUnique, TopK, Sample, Last, Histogram, Quantile
+    )
+}  # fmt: skip
+_PARAMS = {name for kind in REDUCERS.values() for name in kind.defaults}
+
+
+def reducer(name: str, params: Mapping[str, Any]) -> Reducer:
+    """The reducer of that name; of the parameters it takes its own. Raises ValueError that says what there is."""
+    kind = REDUCERS.get(name)
+    if kind is None:
+        near = get_close_matches(name, REDUCERS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(REDUCERS)}"
+        raise ValueError(f"no reducer {name!r}{hint}")
+    return kind({key: value for key, value in params.items() if key in kind.defaults})
+
+
+def check_params(params: Mapping[str, Any]) -> None:
+    """Raises ValueError for a parameter that no reducer has."""
+    for name in params:
+        if name not in _PARAMS:
+            raise ValueError(f"no parameter {name!r} of a reducer; there are {', '.join(sorted(_PARAMS))}")

@@ -1,0 +1,172 @@
+"""Knows the reducers that are a few numbers: sum, minimum and maximum, and the moments behind mean and variance."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..values import INT_MAX, exact_sum, pieces
+from .base import Counter, Origin, Reducer, State
+
+#: Floats kept as they come before they are folded into an exact sum.
+_FOLD = 64
+
+
+def _sum_of(whole: int, floats: list[float]) -> State:
+    """An integer, or (integer, exact floats): whole numbers stay exact, and so do the others."""
+    if not -INT_MAX < whole < INT_MAX:
+        whole, floats = 0, [*floats, *pieces(whole)]
+    if not floats:
+        return whole
+    parts = exact_sum(floats)
+    return [whole, parts] if parts else whole
+
+
+class _SumCounter(Counter):
+    __slots__ = ("floats", "whole")
+
+    def __init__(self) -> None:
+        self.whole = 0
+        self.floats: list[float] = []
+
+    def add(self, value: Any) -> None:
+        if type(value) is int:
+            self.whole += value
+        else:
+            self.floats.append(value)
+            if len(self.floats) > _FOLD:
+                self.floats = exact_sum(self.floats)
+
+    def state(self) -> State:
+        return _sum_of(self.whole, self.floats)
+
+
+class Sum(Reducer):
+    """Exact: the same for any order, also of floats."""
+
+    name = "sum"
+    is_monotone = True  # unless something negative is observed, which is noticed
+    initial = 0
+
+    def counter(self, origin: Origin) -> Counter:
+        return _SumCounter()
+
+    def merge(self, a: State, b: State) -> State:
+        if type(a) is int and type(b) is int:
+            total = a + b
+            return total if -INT_MAX < total < INT_MAX else _sum_of(total, [])
+        whole_a, floats_a = (a, []) if type(a) is int else a
+        whole_b, floats_b = (b, []) if type(b) is int else b
+        return _sum_of(whole_a + whole_b, [*floats_a, *floats_b])
+
+    def finish(self, state: State) -> dict[str, Any]:
+        if type(state) is int:
+            return {"sum": state}
+        return {"sum": math.fsum([*pieces(state[0]), *state[1]])}
+
+
+class _ExtremeCounter(Counter):
+    __slots__ = ("_pick", "value")
+
+    def __init__(self, pick: Any) -> None:
+        self._pick = pick
+        self.value: Any = None
+
+    def add(self, value: Any) -> None:
+        self.value = value if self.value is None else self._pick(self.value, value)
+
+    def state(self) -> State:
+        value = self.value
+        return float(value) if type(value) is int and abs(value) >= INT_MAX else value
+
+
+class Max(Reducer):
+    name = "max"
+    is_monotone = True
+
+    def counter(self, origin: Origin) -> Counter:
+        return _ExtremeCounter(max)
+
+    def merge(self, a: State, b: State) -> State:
+        return max(a, b)
+
+    def finish(self, state: State) -> dict[str, Any]:
+        return {self.name: state}
+
+
+class Min(Max):
+    name = "min"
+    is_monotone = False
+
+    def counter(self, origin: Origin) -> Counter:
+        return _ExtremeCounter(min)
+
+    def merge(self, a: State, b: State) -> State:
+        return min(a, b)
+
+
+class _MomentsCounter(Counter):
+    """Welford's: number, mean, sum of squared distances from it."""
+
+    __slots__ = ("mean", "n", "squares")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = 0.0
+        self.squares = 0.0
+
+    def add(self, value: Any) -> None:
+        self.n += 1
+        distance = value - self.mean
+        self.mean += distance / self.n
+        self.squares += distance * (value - self.mean)
+
+    def state(self) -> State:
+        return [self.n, self.mean, self.squares]
+
+
+class Average(Reducer):
+    """The mean; variance and std_dev are the same state told otherwise, so a stat that asks for all keeps one."""
+
+    name = "average"
+    state_name = "moments"
+    initial = (0, 0.0, 0.0)
+
+    def counter(self, origin: Origin) -> Counter:
+        return _MomentsCounter()
+
+    def merge(self, a: State, b: State) -> State:
+        """Chan's: right to 1e-9 for any tree, not to the last bit."""
+        n_a, mean_a, squares_a = a
+        n_b, mean_b, squares_b = b
+        n = n_a + n_b
+        if not n_a or not n_b:
+            return [n, mean_b, squares_b] if not n_a else [n, mean_a, squares_a]
+        distance = mean_b - mean_a
+        return [
+            n,
+            mean_a + distance * n_b / n,
+            squares_a + squares_b + distance * distance * n_a * n_b / n,
+        ]
+
+    def finish(self, state: State) -> dict[str, Any]:
+        return {"average": state[1]}
+
+
+def _variance(state: State) -> float:
+    """Of a sample (n - 1), as Zeek has it; 0 for fewer than two."""
+    return float(state[2]) / (state[0] - 1) if state[0] > 1 else 0.0
+
+
+class Variance(Average):
+    name = "variance"
+
+    def finish(self, state: State) -> dict[str, Any]:
+        return {"variance": _variance(state)}
+
+
+class StdDev(Average):
+    name = "std_dev"
+
+    def finish(self, state: State) -> dict[str, Any]:
+        return {"std_dev": math.sqrt(_variance(state))}

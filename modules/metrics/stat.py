@@ -1,0 +1,292 @@
+"""Knows what a stat is: its definition as people and peers give it, checked, and the reducers its rows are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import attrs
+import msgspec
+
+from brokersim.brokermod import ranks
+
+from . import keys
+from .expression import Expression
+from .reducers import Reducer, State, check_params, reducer
+
+#: A key that came to a full table is counted in one row for all such.
+MAX_KEYS = 100_000
+DEFAULT_EPOCH = 900.0
+
+
+class Normalise(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How a stat changes keys; one of these."""
+
+    mask: int | None = None
+    table: list[str] | None = None
+    drop: list[str] | None = None
+    keep: list[str] | None = None
+    function: str | None = None
+
+
+class Source(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One stream of a stat and what is made of it."""
+
+    stream: str
+    apply: list[str] = msgspec.field(default_factory=lambda: ["sum"])
+    normalize: Normalise | None = None
+    where: dict[str, str] | None = None
+    pred: str | None = None
+    params: dict[str, Any] = {}
+
+
+class Threshold(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Crossed when ``value`` reaches ``at``, or the levels of ``series`` one after the other."""
+
+    value: str
+    at: float | None = None
+    series: list[float] | None = None
+    hysteresis: float | None = None
+    #: What one observation counts for at least: below it slack makes no sense.
+    grain: float = 1.0
+
+
+class Definition(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A stat as it goes over the wire. Durations in seconds; ``epoch`` 0 is ended by hand."""
+
+    name: str
+    reducers: list[Source]
+    epoch: float = DEFAULT_EPOCH
+    align: str = "start"
+    threshold: Threshold | None = None
+    timeout: float = 300.0
+    late: str = "merge-next"
+    retain: bool = False
+    quorum: float = 0.0
+    group: int = 50
+    max_keys: int = MAX_KEYS
+    ranks: str = "all"
+    sinks: list[dict[str, Any]] = []
+    compat: str = ""
+
+
+@attrs.frozen(eq=False)
+class Stream:
+    """One stream of a stat: its reducers, one state for those that share one, and the filters before them."""
+
+    name: str
+    reducers: tuple[Reducer, ...]
+    states: tuple[Reducer, ...]
+    normalise: keys.Normalise | None
+    predicates: tuple[keys.Predicate, ...]
+
+    def state_of(self, one: Reducer) -> int:
+        """Where a reducer's state is among the states."""
+        return [_state_name(state) for state in self.states].index(_state_name(one))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.reducers)
+
+
+def _state_name(one: Reducer) -> str:
+    return one.state_name or one.name
+
+
+#: One row on the wire: a key's text, and for each stream of the stat None or [n, begin, end, [states]].
+Row = list[Any]
+
+
+@attrs.frozen(eq=False)
+class Stat:
+    """A checked definition, with what follows from it."""
+
+    definition: Definition
+    streams: tuple[Stream, ...]
+    value: Expression | None
+    levels: tuple[float, ...]
+    hash: str
+    #: The row of what both rows of one key have counted.
+    merge: Callable[[Row, Row], Row]
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def is_small(self) -> bool:
+        """Its rows need not be measured: 50 of them fit a frame."""
+        return len(self.streams) <= 2 and all(
+            one.is_small for stream in self.streams for one in stream.states
+        )
+
+    @property
+    def is_watched(self) -> bool:
+        """Its threshold can be watched during the epoch: the value only grows."""
+        if self.value is None or not self.value.is_sum:
+            return False
+        by_name = {stream.name: {one.name: one for one in stream.reducers} for stream in self.streams}
+        return all(
+            result == "n" or (result in by_name[stream] and by_name[stream][result].is_monotone)
+            for stream, result in self.value.terms
+        )
+
+    def finish(self, row: Row) -> dict[str, Any]:
+        """A row as people read it: the key, and of each stream what its reducers tell."""
+        told = {stream.name: _told(stream, cell) for stream, cell in zip(self.streams, row[1], strict=True)}
+        key = keys.parsed(row[0])
+        if len(told) == 1:
+            return {"key": key, **next(iter(told.values()))}
+        return {"key": key, "streams": told}
+
+    def measure(self, row: Row) -> float | None:
+        """The value of a row that its threshold is about; streams it lacks count as empty."""
+        if self.value is None:
+            return None
+        told = {stream.name: _told(stream, cell) for stream, cell in zip(self.streams, row[1], strict=True)}
+        return self.value.value(lambda stream, result: told[stream][result])
+
+
+def _merge_of(streams: tuple[Stream, ...]) -> Callable[[Row, Row], Row]:
+    if len(streams) == 1 and len(streams[0].states) == 1 and streams[0].states[0].is_small:
+        return _merge_of_one(streams[0].states[0].merge)
+
+    def merge(a: Row, b: Row) -> Row:
+        return [a[0], [_merged(one, x, y) for one, x, y in zip(streams, a[1], b[1], strict=True)]]
+
+    return merge
+
+
+def _merge_of_one(merged: Callable[[State, State], State]) -> Callable[[Row, Row], Row]:
+    """What most stats are, one small reducer of one stream, written out: the general way takes four times as long."""
+
+    def merge(a: Row, b: Row) -> Row:
+        n_a, begin_a, end_a, states_a = a[1][0]
+        n_b, begin_b, end_b, states_b = b[1][0]
+        begin = begin_a if begin_a < begin_b else begin_b
+        end = end_a if end_a > end_b else end_b
+        return [a[0], [[n_a + n_b, begin, end, [merged(states_a[0], states_b[0])]]]]
+
+    return merge
+
+
+def _merged(stream: Stream, a: list[Any] | None, b: list[Any] | None) -> list[Any] | None:
+    if a is None or b is None:
+        return b if a is None else a
+    states = [one.merged(x, y) for one, x, y in zip(stream.states, a[3], b[3], strict=True)]
+    return [a[0] + b[0], min(a[1], b[1]), max(a[2], b[2]), states]
+
+
+def _told(stream: Stream, cell: list[Any] | None) -> dict[str, Any]:
+    n, begin, end, states = cell or (0, None, None, [None] * len(stream.states))
+    found: dict[str, Any] = {"n": n, "begin": begin, "end": end}
+    for one in stream.reducers:
+        state: State = states[stream.state_of(one)]
+        found |= one.finished(state)
+    return found
+
+
+def read(data: Any) -> Stat:
+    """A stat from its definition as JSON. Raises ValueError that says what is wrong and what would be right."""
+    try:
+        found = msgspec.convert(data, Definition)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not a stat: {error}") from None
+    if not found.name or any(char in found.name for char in " /\0"):
+        raise ValueError(f"a stat's name has no blank and no slash, unlike {found.name!r}")
+    _check_numbers(found)
+    names = [source.stream for source in found.reducers]
+    if not names:
+        raise ValueError(f"stat {found.name}: name a stream, such as stream=counters")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"stat {found.name}: stream {name} is named twice; list its reducers together")
+    try:
+        streams = tuple(map(_stream, found.reducers))
+        value, levels = _threshold(found, streams)
+    except ValueError as error:
+        raise ValueError(f"stat {found.name}: {error}") from None
+    encoded = msgspec.json.encode(found, order="sorted")
+    digest = hashlib.sha1(encoded).hexdigest()[:16]
+    return Stat(found, streams, value, levels, digest, _merge_of(streams))
+
+
+_CHOICES = {"align": ("start", "clock"), "late": ("merge-next", "drop"), "compat": ("", "zeek-2011")}
+
+
+def _check_numbers(one: Definition) -> None:
+    for field, choices in _CHOICES.items():
+        if getattr(one, field) not in choices:
+            raise ValueError(f"stat {one.name}: {field} is {' or '.join(map(repr, choices))}")
+    bounds = {
+        "epoch": (0, 1e9), "timeout": (0.001, 1e9), "group": (1, 10_000), "max_keys": (1, 10_000_000), "quorum": (0, 1)
+    }  # fmt: skip
+    for field, (least, most) in bounds.items():
+        if not least <= getattr(one, field) <= most:
+            raise ValueError(
+                f"stat {one.name}: {field} is from {least:g} to {most:g}, not {getattr(one, field):g}"
+            )
+    if one.align == "clock" and not one.epoch:
+        raise ValueError(f"stat {one.name}: an epoch that is ended by hand cannot follow the clock")
+    try:
+        ranks.check_ranks(one.ranks)
+    except ValueError as error:
+        raise ValueError(f"stat {one.name}: {error}") from None
+
+
+def _stream(source: Source) -> Stream:
+    if not source.stream:
+        raise ValueError("a stream has a name")
+    if not source.apply:
+        raise ValueError(f"stream {source.stream}: apply a reducer, such as sum")
+    for name in source.apply:
+        if source.apply.count(name) > 1:
+            raise ValueError(f"stream {source.stream}: {name} is applied twice")
+    check_params(source.params)
+    reducers = tuple(reducer(name, source.params) for name in source.apply)
+    states = {_state_name(one): one for one in reversed(reducers)}
+    predicates = [keys.where(source.where)] if source.where else []
+    if source.pred:
+        predicates.append(keys.named(source.pred))
+    return Stream(
+        source.stream,
+        reducers,
+        tuple(reversed(states.values())),
+        _normaliser(source.normalize),
+        tuple(predicates),
+    )
+
+
+def _normaliser(wish: Normalise | None) -> keys.Normalise | None:
+    fields = {} if wish is None else msgspec.structs.asdict(wish)
+    given = {name: value for name, value in fields.items() if value is not None}
+    if len(given) > 1:
+        raise ValueError(f"normalize by one of {' and '.join(given)}, not by both")
+    makers: dict[str, Any] = {
+        "mask": _masked, "table": keys.tabled, "drop": keys.dropped, "keep": keys.kept, "function": keys.named
+    }  # fmt: skip
+    return next((makers[name](value) for name, value in given.items()), None)
+
+
+def _masked(bits: int) -> keys.Normalise:
+    if not 0 <= bits <= 128:
+        raise ValueError(f"a mask has 0 to 128 bits, not {bits}")
+    return keys.masked(bits)
+
+
+def _threshold(one: Definition, streams: tuple[Stream, ...]) -> tuple[Expression | None, tuple[float, ...]]:
+    wish = one.threshold
+    if wish is None:
+        return None, ()
+    if (wish.at is None) == (wish.series is None):
+        raise ValueError("a threshold is at one number, or a series of them: give one of the two")
+    levels = (wish.at,) if wish.at is not None else tuple(wish.series or ())
+    if not levels or any(b <= a for a, b in pairwise(levels)):
+        raise ValueError(f"a series of thresholds ascends: {list(levels)} does not")
+    if wish.hysteresis is not None and wish.hysteresis >= levels[0]:
+        raise ValueError(f"hysteresis is a level below {levels[0]:g}, not {wish.hysteresis:g}")
+    if wish.grain < 0:
+        raise ValueError(f"grain is 0 or more, not {wish.grain:g}")
+    return Expression.parse(wish.value, {stream.name: stream.results for stream in streams}), levels

@@ -1,0 +1,215 @@
+"""Knows what one rank has counted for a stat: observations into rows, the swap at a cut, what is carried over."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from . import keys
+from .reducers import Counter, Origin
+from .stat import Row, Stat, Stream
+from .values import MAGNITUDE
+
+
+class Cell:
+    """The observations of one key and stream."""
+
+    __slots__ = ("adds", "begin", "counters", "end", "n")
+
+    def __init__(self, counters: list[Counter]) -> None:
+        self.n = 0
+        self.begin = 0
+        self.end = 0
+        self.counters = counters
+        self.adds = tuple(counter.add for counter in counters)
+
+    def state(self, to_time: Callable[[int], float]) -> list[Any]:
+        return [
+            self.n,
+            to_time(self.begin),
+            to_time(self.end),
+            [counter.state() for counter in self.counters],
+        ]
+
+
+@attrs.define(eq=False)
+class Clock:
+    """The rank's clock. With each observation the loop's own number (ns) is noted, which costs next to nothing."""
+
+    reactor: Any
+    #: Wall-clock time (s) at which that was 0.
+    epoch: float = 0.0
+
+    def time_of(self, now: int) -> float:
+        return self.epoch + now / 1e9
+
+    def time(self) -> float:
+        return self.time_of(self.reactor.now)
+
+
+class Tap:
+    """One stream of a stat on this rank."""
+
+    def __init__(self, stream: Stream, origin: Origin, clock: Clock, max_keys: int) -> None:
+        self.stream = stream
+        self.refused = 0
+        self.overflowed = 0
+        #: Why its filter was disabled: it raised.
+        self.fault = ""
+        self._origin = origin
+        self._reactor = clock.reactor
+        self._max_keys = max_keys
+        self._is_plain = stream.normalise is None and not stream.predicates
+        self._texts = tuple(one.takes_text for one in stream.states)
+        self.cells: dict[str, Cell] = {}
+        #: The same cells by keys as they are given: a text costs one look-up then.
+        self._by_given: dict[Any, Cell] = {}
+        #: Called with (key text, cell, value) after each observation: a threshold that is watched.
+        self.watch: Callable[[str, Cell, Any], object] | None = None
+
+    def observe(self, key: keys.Key, value: Any = 1) -> None:
+        """One observation. What cannot be counted is refused and counted as that; nothing is raised."""
+        try:
+            cell = self._by_given[key]  # a key that is no text raises TypeError
+            # False for what is not a number, too; a text cannot be compared and is counted below.
+            if not -MAGNITUDE <= value <= MAGNITUDE:
+                self.refused += 1
+                return
+        except (KeyError, TypeError):
+            self._observe_slowly(key, value)
+            return
+        cell.n += 1
+        cell.end = self._reactor.now
+        for add in cell.adds:
+            add(value)
+        if self.watch is not None:
+            self._told(key, cell, value)
+
+    def _told(self, key: keys.Key, cell: Cell, value: Any) -> None:
+        assert self.watch is not None
+        text = keys.canonical(key)
+        self.watch(text if self.cells.get(text) is cell else keys.OVERFLOW, cell, value)
+
+    def _observe_slowly(self, key: keys.Key, value: Any) -> None:
+        if not _can_be_counted(value):
+            self.refused += 1
+            return
+        text = self._text(key, value)
+        if text is None:
+            return
+        cell = self.cells.get(text) or self._new(text)
+        if self._is_plain and isinstance(key, str):
+            self._by_given[key] = cell
+        cell.n += 1
+        cell.end = self._reactor.now
+        number = 1 if isinstance(value, str) else value
+        for add, takes_text in zip(cell.adds, self._texts, strict=True):
+            add(value if takes_text else number)
+        if self.watch is not None:
+            self.watch(text, cell, number)
+
+    def _text(self, key: keys.Key, value: Any) -> str | None:
+        """The text of the key it counts under, None if it does not count. A filter that raises is used no more."""
+        try:
+            text = keys.canonical(key)
+        except keys.BadKey:
+            self.refused += 1
+            return None
+        if self._is_plain:
+            return text
+        if self.fault:
+            return None
+        copy = keys.parsed(text)  # the caller's stays as it is, and so do those that other stats see
+        try:
+            if not all(holds(copy, value) for holds in self.stream.predicates):
+                return None
+            normal = copy if self.stream.normalise is None else self.stream.normalise(copy)
+            return None if normal is None else keys.canonical(normal)
+        except keys.BadKey:
+            self.refused += 1
+        except Exception as error:  # a filter is somebody's code; it must not end the observer
+            self.fault = f"{self.stream.name}: {type(error).__name__}: {error}"
+        return None
+
+    def _new(self, text: str) -> Cell:
+        if len(self.cells) >= self._max_keys:
+            self.overflowed += 1
+            if (cell := self.cells.get(keys.OVERFLOW)) is not None:
+                return cell
+            text = keys.OVERFLOW
+        cell = self.cells[text] = Cell([one.counter(self._origin) for one in self.stream.states])
+        cell.begin = self._reactor.now
+        return cell
+
+    def take(self) -> dict[str, Cell]:
+        """All cells; from now on it counts anew."""
+        cells, self.cells = self.cells, {}
+        self._by_given = {}
+        return cells
+
+
+def _can_be_counted(value: Any) -> bool:
+    return isinstance(value, str) or (type(value) in (int, float, bool) and -MAGNITUDE <= value <= MAGNITUDE)
+
+
+class Table:
+    """What this rank holds of one stat: its taps, and rows that came too late for an epoch or were never taken over."""
+
+    def __init__(self, stat: Stat, rank: int, clock: Clock, seed: str = "") -> None:
+        self.stat = stat
+        self._clock = clock
+        digest = hashlib.sha256(f"{seed}/{rank}/{stat.name}".encode()).digest()
+        origin = Origin(rank, random.Random(int.from_bytes(digest[:8], "big")), clock.time)
+        self.taps = tuple(Tap(stream, origin, clock, stat.definition.max_keys) for stream in stat.streams)
+        self._carried: dict[str, Row] = {}
+
+    @property
+    def size(self) -> int:
+        """Keys held."""
+        return len({text for tap in self.taps for text in tap.cells} | self._carried.keys())
+
+    def carry(self, rows: Iterable[Row]) -> None:
+        """Count these rows in the next epoch."""
+        for row in rows:
+            known = self._carried.get(row[0])
+            self._carried[row[0]] = row if known is None else self.stat.merge(known, row)
+
+    def swap(self) -> list[Row]:
+        """All rows, ascending by key; from now on the table counts anew."""
+        return self._rows([tap.take() for tap in self.taps], self._take_carried())
+
+    def _take_carried(self) -> dict[str, Row]:
+        carried, self._carried = self._carried, {}
+        return carried
+
+    def peek(self, text: str) -> list[Row]:
+        """The row of one key, if there is one; it goes on counting."""
+        cells = [{text: tap.cells[text]} if text in tap.cells else {} for tap in self.taps]
+        return self._rows(cells, {text: self._carried[text]} if text in self._carried else {})
+
+    def _rows(self, cells: list[dict[str, Cell]], carried: Mapping[str, Row]) -> list[Row]:
+        to_time = self._clock.time_of
+        if len(cells) == 1:
+            rows: dict[str, Row] = {text: [text, [cell.state(to_time)]] for text, cell in cells[0].items()}
+        else:
+            rows = {
+                text: [text, [one[text].state(to_time) if text in one else None for one in cells]]
+                for text in {text for one in cells for text in one}
+            }
+        for stream, at in zip(self.stat.streams, range(len(cells)), strict=True):
+            if not all(one.is_small for one in stream.states):
+                _bound(stream, at, rows)
+        for text, row in carried.items():
+            rows[text] = self.stat.merge(rows[text], row) if text in rows else row
+        return [rows[text] for text in sorted(rows)]
+
+
+def _bound(stream: Stream, at: int, rows: Mapping[str, Row]) -> None:
+    for row in rows.values():
+        cell = row[1][at]
+        if cell is not None:
+            cell[3] = [one.bounded(state) for one, state in zip(stream.states, cell[3], strict=True)]

@@ -1,0 +1,106 @@
+"""Sorted streams become one, row by row, however they come; limits follow RFC 6298."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modules.metrics.limits import Limit
+from modules.metrics.merge import Merge
+from tests.modules.metrics.rig import shown, stat
+
+ONE = stat()
+
+
+def row(key: str, value: int) -> list[object]:
+    return [key, [[1, 0.0, 0.0, [value]]]]
+
+
+def sums(rows: list[list[object]]) -> dict[str, int]:
+    return {r[0]: r[1][0][3][0] for r in rows}  # type: ignore[index]
+
+
+tables = st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), min_size=1, max_size=5)
+
+
+@given(tables=tables, data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_any_order_of_arrival_gives_each_key_once_with_its_whole_sum(tables, data):
+    own, *others = ([row(key, value) for key, value in sorted(one.items())] for one in tables)
+    merge = Merge(ONE.merge, own)
+    left = dict(enumerate(others))
+    for rank in left:
+        merge.add(rank)
+    taken = []
+    while left:
+        rank = data.draw(st.sampled_from(sorted(left)))
+        count = data.draw(st.integers(0, 3))
+        merge.give(rank, left[rank][:count])
+        left[rank] = left[rank][count:]
+        if not left[rank] and data.draw(st.booleans()):
+            merge.end(rank)
+            del left[rank]
+        if data.draw(st.booleans()):
+            taken += merge.take()
+    taken += merge.take()
+    assert merge.is_over
+    assert [r[0] for r in taken] == sorted({key for one in tables for key in one})
+    total: dict[str, int] = {}
+    for one in tables:
+        for key, value in one.items():
+            total[key] = total.get(key, 0) + value
+    assert sums(taken) == total
+
+
+def test_a_row_waits_until_every_live_source_has_passed_its_key():
+    merge = Merge(ONE.merge, [row("a", 1), row("c", 1)])
+    merge.add(1)
+    merge.add(2)
+    assert merge.take() == []
+    merge.give(1, [row("b", 1)])
+    assert merge.take() == []
+    merge.give(2, [row("a", 1)])
+    assert sums(merge.take()) == {"a": 2}
+    merge.end(2)
+    assert sums(merge.take()) == {"b": 1}
+    merge.end(1)
+    assert sums(merge.take()) == {"c": 1}
+    assert merge.is_over
+
+
+def test_rows_that_do_not_ascend_are_refused():
+    merge = Merge(ONE.merge, [])
+    merge.add(7)
+    merge.give(7, [row("b", 1)])
+    with pytest.raises(ValueError, match="rank 7 sent key b behind b: rows ascend"):
+        merge.give(7, [row("b", 1)])
+
+
+def limits(waits: list[float]) -> Iterator[float]:
+    limit = Limit()
+    for wait in waits:
+        limit.sample(wait)
+        assert limit.learnt is not None
+        yield limit.learnt
+
+
+def test_a_limit_follows_the_worked_example():
+    assert list(limits([0.10, 0.12, 0.50])) == pytest.approx([0.3, 0.2725, 0.6771875])
+
+
+def test_a_limit_begins_with_the_budget_has_a_floor_and_doubles():
+    limit = Limit()
+    assert (limit.seconds(300.0), limit.margin()) == (300.0, 0.01)
+    limit.sample(0.001)
+    assert limit.seconds(300.0) == 1.0
+    limit.expired()
+    assert limit.seconds(300.0) == 2.0
+    limit.expired()
+    assert limit.seconds(300.0) == 4.0
+    assert limit.seconds(3.0) == 3.0
+    limit.sample(10.0)
+    assert limit.seconds(300.0) == limit.learnt
+    assert shown(ONE, []) == {}
