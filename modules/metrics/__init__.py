@@ -1,1 +1,243 @@
-"""Knows the requests of the metrics service; what is counted, merged and cut is in the files beside this one."""
+"""Knows what a rank's metrics service does by itself and hears from other ranks; what it is asked is in `asked`.
+
+One file a thing: `table` counts, `merge` and `collection` gather over the tree, `member` is a rank's part in it, `root`
+ends epochs on rank 0, `judge` and `watch` know thresholds, `answers` and `outlets` tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from brokersim.brokermod import Handle, Message, RequestError, errnums, event_handler, request_handler
+
+from . import keys, stat, store
+from .asked import Asked
+from .counters import STREAM, Counters
+from .member import Member
+from .messages import Credit, Done, Handover, Observation, Report, Slack
+from .outlets import Outlets
+from .outside import HandleOutside, Tree
+from .root import Root, Taker
+from .stat import Row, Stat
+from .wire import Order
+
+#: Seconds that the last epochs may take at unload.
+_LAST_EPOCH = 5.0
+#: Rows of one request when a rank goes.
+_HANDOVER = 50
+
+
+class Metrics(Asked):
+    """Statistics of a whole instance: observed on every rank, merged up the tree, cut into epochs."""
+
+    def __init__(self, h: Handle, *args: str) -> None:
+        super().__init__(h, *args)
+        if args:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r} takes no arguments, not {args[0]!r}")
+        self._tree = Tree()
+        self._counters = Counters(h)
+        self._member = Member(h, HandleOutside(h, self._tree), self._sample, self._report)
+        self._outlets = Outlets(h)
+
+    async def ready(self) -> None:
+        """Learn the tree and the stats there are; on rank 0 from the KVS, elsewhere from rank 0."""
+        rank = self.handle.rank
+        self._tree.learn(await self.handle.call("overlay.topology", {"rank": rank}))
+        if not rank:
+            self._root = Root(self.handle, self._member, self._outlets.of)
+            for definition in await store.load(self.handle):
+                self._add(definition)
+            return
+        try:
+            told = await self.handle.call(f"{self.name}.definitions", {}, 0)
+        except RequestError:
+            return  # rank 0 has no such module yet: its events come when it has
+        self._learn(told)
+
+    def _learn(self, told: Any) -> None:
+        for one in told["stats"]:
+            self._define(one["definition"], True, one["epoch"])
+
+    # -- what a rank does by itself
+
+    def _sample(self, one: Stat, then: Callable[[], object]) -> None:
+        if any(stream.name == STREAM for stream in one.streams):
+            self._counters.look(then)
+        else:
+            then()
+
+    def _report(self, name: str, epoch: int, key: str, delta: float | None) -> None:
+        """A key is near its level. On rank 0 after the observation, which is somebody's turn, not ours."""
+        if self._root is not None:
+            self.handle.call_later(0.0, self._root.reported, name, epoch, key, delta)
+        else:
+            told = {"name": name, "epoch": epoch, "key": key, "delta": delta}
+            self.handle.request(f"{self.name}.report", told, nodeid=0)
+
+    def _define(self, definition: Any, is_fresh: bool, epoch: int = 0) -> Stat | None:
+        """Count for a stat; what this rank cannot read (a filter it has not) is logged, and names it stale."""
+        try:
+            found = stat.read(definition)
+        except ValueError as error:
+            self.log.error(str(error))
+            return None
+        if self._member.define(found, is_fresh, epoch) and any(one.name == STREAM for one in found.streams):
+            self._counters.look(lambda: None)
+        return found
+
+    def _add(self, definition: Any) -> None:
+        found = self._define(definition, is_fresh=False)
+        if found is not None and self._root is not None:
+            self._root.add(found)
+
+    # -- observations
+
+    @request_handler("observe")
+    def observe(self, msg: Message) -> None:
+        """One observation on this rank, for who is no module: scripts, tests, other processes."""
+        wish = msg.unpack(Observation)
+        try:
+            keys.canonical(wish.key)
+        except keys.BadKey as error:
+            raise RequestError(errnums.EINVAL, f"{self.name}.observe: {error}") from None
+        self.handle.observe(wish.stream, wish.key, wish.value)
+        self.handle.respond(msg, {"is_counted": wish.stream in self._member.streams()})
+
+    # -- heard from other ranks
+
+    @event_handler("define")
+    def defined(self, msg: Message) -> None:
+        """A stat is new or gone, on all ranks."""
+        told = msg.payload
+        if not self.handle.rank:
+            return
+        if "remove" in told:
+            self._member.drop(told["remove"])
+        else:
+            self._define(told["definition"], is_fresh=False)
+
+    @request_handler("collect")
+    def collect(self, msg: Message) -> None:
+        """The rank above wants this subtree's rows."""
+        if not msg.is_streaming:
+            raise RequestError(errnums.EPROTO, f"{self.name}.collect must be a streaming request")
+        if not self._member.collect(msg, msg.unpack(Order)):
+            # What it means came by an event that this rank has not heard, or could not read.
+            self.handle.request(f"{self.name}.definitions", {}, self._relearn, nodeid=0)
+
+    def _relearn(self, response: Message, _arg: object) -> None:
+        if not response.errnum:
+            self._learn(response.payload)
+
+    @request_handler("credit")
+    def credit(self, msg: Message) -> None:
+        """The rank above can take more frames."""
+        wish = msg.unpack(Credit)
+        self._member.credit(wish.uid, wish.n)
+
+    @event_handler("done")
+    def done(self, msg: Message) -> None:
+        """A collection has ended, with these ranks in it."""
+        if self.handle.rank:
+            told = msg.unpack(Done)
+            self._member.done(told.name, told.uid, told.ok, told.truncated)
+
+    @request_handler("disconnect")
+    def disconnect(self, msg: Message) -> None:
+        """Whoever asked is gone."""
+        self._member.disconnect(msg.sender)
+        self._outlets.disconnect(msg.sender)
+
+    @request_handler("handover")
+    def handover(self, msg: Message) -> None:
+        """A rank below goes: what it counted is counted here."""
+        told = msg.unpack(Handover)
+        held = self._member.stats.get(told.name)
+        if held is None or held.stat.hash != told.hash:
+            raise RequestError(errnums.ENOENT, f"rank {self.handle.rank} has no such stat {told.name!r}")
+        held.carry(told.rows)
+        self.handle.respond(msg)
+
+    @request_handler("report")
+    def report(self, msg: Message) -> None:
+        """A rank tells of a key that is near a level."""
+        told = msg.unpack(Report)
+        if self._root is not None:
+            self._root.reported(told.name, told.epoch, told.key, told.delta)
+
+    @event_handler("slack")
+    def slack(self, msg: Message) -> None:
+        """Rank 0 shares out anew what ranks may hold back of a key."""
+        if self.handle.rank:
+            told = msg.unpack(Slack)
+            self._member.slack(told.name, told.epoch, told.key, told.slack, told.level)
+
+    # -- figures, the end
+
+    def stats(self) -> dict[str, Any]:
+        """Per stat: keys held, what was refused, collections; how many run through this rank now."""
+        return {
+            "stats": self._member.figures(),
+            "open": self._member.open,
+            "sinks": self._outlets.figures(),
+        }
+
+    def listed_figures(self) -> dict[str, Any]:
+        """What a listing of modules shows; on rank 0 of each stat's last epoch too."""
+        held = self._member.stats.values()
+        figures: dict[str, Any] = {"stats": len(held), "keys": sum(one.table.size for one in held)}
+        if self._root is not None:
+            figures["epochs"] = self._root.last_epochs()
+        return {"metrics": figures}
+
+    async def teardown(self) -> None:
+        """What was counted goes to the rank above; rank 0 ends the epochs that have a period, and tells them."""
+        if self._root is not None:
+            await self._end_epochs(self._root)
+            self._outlets.flush()
+        else:
+            await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        for held in self._member.stats.values():
+            rows = held.table.swap()
+            for at in range(0, len(rows), _HANDOVER):
+                part = {"name": held.stat.name, "hash": held.stat.hash, "rows": rows[at : at + _HANDOVER]}
+                try:
+                    assert self.handle.parent is not None
+                    await self.handle.call(f"{self.name}.handover", part, self.handle.parent)
+                except RequestError as error:
+                    self.log.warning(f"{len(rows) - at} rows of stat {held.stat.name} are lost: {error}")
+                    break
+
+    async def _end_epochs(self, root: Root) -> None:
+        timed = [course for course in root.courses.values() if course.stat.definition.epoch]
+        left = len(timed)
+
+        def begin(done: Callable[[Any], None]) -> None:
+            limit = self.handle.call_later(_LAST_EPOCH, done, None)
+
+            def ended() -> None:
+                nonlocal left
+                left -= 1
+                if not left and limit.is_active:
+                    limit.cancel()
+                    done(None)
+
+            for course in timed:
+                root.end_epoch(course, [_Told(ended)])
+
+        if timed:
+            await self.handle.occurrence(begin)
+
+
+class _Told(Taker):
+    def __init__(self, told: Callable[[], object]) -> None:
+        self._told = told
+
+    def rows(self, stat: Stat, rows: list[Row]) -> None:
+        """Its takers have them."""
+
+    def end(self, stat: Stat, record: dict[str, Any]) -> None:
+        self._told()

@@ -101,6 +101,12 @@ def kept(fields: list[str]) -> Normalise:
     return lambda key: {name: key.get(name) for name in fields}
 
 
+def projected(text: str, fields: list[str]) -> str:
+    """The canonical text of a key with only these fields."""
+    key = parsed(text)
+    return canonical({name: key.get(name) for name in fields})
+
+
 def where(wanted: Mapping[str, str]) -> Predicate:
     """Keys whose fields match these globs."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from .stat import Row
 
+#: The rank's own rows among the sources.
 OWN = -1
 
 
-def _key(row: Row) -> str:
+def key_of(row: Row) -> str:
+    """A row's key, by which rows are ordered."""
     key: str = row[0]
     return key
 
@@ -29,24 +31,24 @@ class Source:
 class Merge:
     """Merges the own rows and those of each child, in that order and then by rank: same tree, same bytes."""
 
-    def __init__(self, merge: Callable[[Row, Row], Row], own: list[Row]) -> None:
+    def __init__(self, merge: Callable[[Row, Row], Row]) -> None:
         self._merge = merge
         self._sources: dict[int, Source] = {OWN: Source()}
-        self.give(OWN, own)
-        self.end(OWN)
 
     def add(self, rank: int) -> None:
-        """One more source; before anything of it was taken."""
+        """One more source; before anything was taken."""
         self._sources[rank] = Source()
         self._sources = dict(sorted(self._sources.items()))
 
     def give(self, rank: int, rows: list[Row]) -> None:
-        """The next rows of a source, above all it gave before. Raises ValueError if they are not."""
+        """The next rows of a source, above all it gave before. Raises ValueError, and takes none, if they are not."""
         source = self._sources[rank]
+        shown = source.shown
         for row in rows:
-            if source.shown is not None and row[0] <= source.shown:
-                raise ValueError(f"rank {rank} sent key {row[0]} behind {source.shown}: rows ascend")
-            source.shown = row[0]
+            if shown is not None and row[0] <= shown:
+                raise ValueError(f"rank {rank} sent key {row[0]} behind {shown}: rows ascend")
+            shown = row[0]
+        source.shown = shown
         source.rows += rows
 
     def end(self, rank: int) -> None:
@@ -56,6 +58,10 @@ class Merge:
     def shown(self, rank: int) -> str | None:
         """The last key a source gave."""
         return self._sources[rank].shown
+
+    def has_left(self, rank: int) -> bool:
+        """There are rows of a source that were not taken."""
+        return bool(self._sources[rank].rows)
 
     @property
     def is_over(self) -> bool:
@@ -73,11 +79,14 @@ class Merge:
             for row in _up_to(source, bound):
                 known = found.get(row[0])
                 found[row[0]] = row if known is None else self._merge(known, row)
-        return sorted(found.values(), key=_key)
+        return sorted(found.values(), key=key_of)
 
-    def waiting(self) -> Iterable[int]:
-        """Children whose rows have all been taken: they may send more."""
-        return [rank for rank, source in self._sources.items() if rank != OWN and not source.rows]
+    def drain(self) -> list[Row]:
+        """All rows not taken, in no order: nobody waits for them any more."""
+        rows = [row for source in self._sources.values() for row in source.rows]
+        for source in self._sources.values():
+            source.rows = []
+        return rows
 
 
 def _up_to(source: Source, bound: str | None) -> list[Row]:
@@ -85,6 +94,6 @@ def _up_to(source: Source, bound: str | None) -> list[Row]:
     if bound is None:
         source.rows = []
         return rows
-    end = bisect_right(rows, bound, key=_key)
+    end = bisect_right(rows, bound, key=key_of)
     taken, source.rows = rows[:end], rows[end:]
     return taken

@@ -28,6 +28,7 @@ from brokersim.host.handle import Handle
 from brokersim.host.handler_table import EMPTY_TABLE
 from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.methods import METHODS
+from brokersim.host.observers import Observers
 from brokersim.host.ports import Home, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
 from brokersim.protocol.duration import parse_duration
@@ -130,6 +131,7 @@ class FarBroker(Home):
         self.handle: Handle
         #: A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
         self.wants_values = False
+        self.observers = Observers(lambda: (self.handle,))
         self._sender = _FarEnd(self, "broker", "")
         self._tree: tuple[int | None, tuple[int, ...]] | None = None
 

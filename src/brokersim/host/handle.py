@@ -18,6 +18,7 @@ from brokersim.host.callee import Callee
 from brokersim.host.future import Future
 from brokersim.host.handler_table import COROUTINE, EMPTY_TABLE, TASK, Entry, HandlerTable
 from brokersim.host.instrument import MSGCOUNT, Instrument
+from brokersim.host.observers import Observe, Tap
 from brokersim.host.ports import Home
 from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
@@ -71,6 +72,7 @@ class Handle(Callee):
         "instrument",
         "mask",
         "module",
+        "observe",
         "table",
     )
 
@@ -81,6 +83,9 @@ class Handle(Callee):
         self.body: Any = None
         self.table: HandlerTable = EMPTY_TABLE
         self.mask = 0
+        #: ``observe(stream, key, value=1)``: one observation for whoever listens on this rank, at once and without a
+        #: message. ``key`` is a text or an object of plain values, ``value`` a number or a text. Never raises.
+        self.observe: Observe = broker.observers.observe
         self.instrument: Instrument | None = None
         self._random: random.Random | None = None
         self._stats: StatsClient | None = None
@@ -217,6 +222,12 @@ class Handle(Callee):
     def hold_clock(self) -> AbstractContextManager[None]:
         """While inside, virtual time stands still: something real (a process) is being waited for."""
         return self.broker.instance.hold_clock()
+
+    # -- observations
+
+    def listen(self, stream: str, tap: Tap) -> Callable[[], None]:
+        """Have ``tap(key, value)`` called for each observation of a stream on this rank; returns what ends that."""
+        return self.broker.observers.listen(stream, tap, self)
 
     # -- instrumentation
 

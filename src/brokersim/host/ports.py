@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from brokersim.host.blocking import Workers
+from brokersim.host.observers import Observers
 from brokersim.protocol.message import Message
 from brokersim.reactor.actor import Timer
 from brokersim.reactor.cost import Node
@@ -101,6 +102,8 @@ class Home(Router, Protocol):
     size: int
     attributes: SeenAttributes
     instance: Surroundings
+    #: Who listens to observations on this rank.
+    observers: Observers
 
     @property
     def above(self) -> int | None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from brokersim.host.background import Background
 from brokersim.host.course import Done, Loaded
 from brokersim.host.handle import Handle
+from brokersim.host.observers import Observers
 from brokersim.host.ports import LocalHome, Surroundings
 from brokersim.protocol.resources import Resources
 from brokersim.reactor.run import Runner
@@ -74,7 +75,16 @@ class Broker(Rank, LocalHome):
     def __init__(self, instance: Whole, rank: int, speaker: Callable[[Broker], Handle]) -> None:
         super().__init__(instance, rank)
         self.instance = instance
+        self.observers = Observers(self._handles)
         self.endpoint = speaker(self)
+
+    def _handles(self) -> Iterator[Handle]:
+        return (one for one in self.endpoints.values() if isinstance(one, Handle))
+
+    def drop_endpoint(self, endpoint: Endpoint) -> None:
+        """As `Rank`'s; it listens to no observation any more."""
+        self.observers.drop(endpoint)
+        super().drop_endpoint(endpoint)
 
     def module(self, name: str) -> Handle:
         """The handle of a module loaded here: its counters, its mask. Raises RequestError(ENOENT)."""

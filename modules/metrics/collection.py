@@ -1,0 +1,289 @@
+"""Knows one collection on one rank: rows of its own and of its children become frames for its parent, or the result.
+
+It doesn't know how messages travel (`Outside`), nor what an epoch is (root). Whatever happens to a child, the
+collection ends: with what there is, and with the names of those who are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+from brokersim.brokermod import errnums, ranks
+
+from .limits import Limit
+from .link import DONE, EXPIRED, GONE, LIVE, Link, Timers
+from .merge import OWN, Merge
+from .stat import Row, Stat
+from .wire import CREDIT, FRAME_MAX, Frame, Order, Tally
+
+
+class Outside(Timers, Protocol):
+    """What a collection asks of the rank it is on."""
+
+    rank: int
+
+    def limit(self, name: str, rank: int) -> Limit:
+        """What is known of a child's answers to this stat."""
+
+    def below(self, rank: int) -> tuple[tuple[int, frozenset[int]], ...]:
+        """The children of a rank, each with its subtree, itself included."""
+
+    def ask(self, rank: int, order: Order, heard: Callable[[int, Any], object]) -> Any:
+        """Send the order; ``heard(errnum, payload)`` gets every answer. Returns the request."""
+
+    def forget(self, request: Any) -> None:
+        """Give a request up."""
+
+    def grant(self, rank: int, uid: str, frames: int) -> None:
+        """Let a child send more."""
+
+
+class Parent(Protocol):
+    """Who a collection is for: the rank above, or the end of the tree."""
+
+    #: Frames that may be sent; one is used up by each.
+    credit: int
+
+    def send(self, rows: list[Row], tally: Tally | None) -> None:
+        """The next rows; the last come with the tally."""
+
+
+class Collection:
+    """One uid on one rank."""
+
+    def __init__(
+        self, outside: Outside, stat: Stat, order: Order, parent: Parent, carry: Callable[[list[Row]], object]
+    ) -> None:
+        self.stat = stat
+        self.order = order
+        self.is_over = False
+        self.tally = Tally()
+        self._outside = outside
+        self._parent = parent
+        self._carry = carry
+        self._merge = Merge(stat.merge)
+        self._out: list[Row] = []
+        self._links: dict[int, Link] = {}
+        self._until = outside.now() + order.budget
+        self._deadline = outside.call_later(order.budget, self._out_of_time)
+
+    # -- down
+
+    def ask_below(self, members: frozenset[int]) -> None:
+        """Ask the children whose subtrees have members; before the own table is cut, so that all are at one time."""
+        self._ask(self._outside.below(self._outside.rank), members)
+
+    def _ask(self, below: Iterable[tuple[int, frozenset[int]]], members: frozenset[int]) -> None:
+        for rank, subtree in below:
+            wanted = subtree & members
+            if wanted:
+                link = Link(rank, wanted, self._outside.limit(self.stat.name, rank), self._outside)
+                self._links[rank] = link
+                self._merge.add(rank)
+                self._ask_one(link)
+
+    def _ask_one(self, link: Link) -> None:
+        left = max(0.0, self._until - self._outside.now())
+        budget = max(left - link.limit.margin(), left / 2)
+        order = msgspec.structs.replace(
+            self.order,
+            budget=budget,
+            members=ranks.format_ranks(link.members),
+            credit=CREDIT,
+            life=link.limit.seconds(budget) / 2,
+        )
+        link.request = self._outside.ask(
+            link.rank, order, lambda errnum, data: self.heard(link, errnum, data)
+        )
+        link.watch(left, self._silent)
+
+    def give_own(self, rows: list[Row], cut: float, is_fresh: bool, is_member: bool) -> None:
+        """The own rows, after the cut at that time."""
+        self._merge.give(OWN, rows)
+        self._merge.end(OWN)
+        if is_member:
+            self.tally.ok.add(self._outside.rank)
+            self.tally.cut = (
+                [cut, cut] if not self.tally.cut else [min(cut, *self.tally.cut), max(cut, *self.tally.cut)]
+            )
+            if is_fresh:
+                self.tally.fresh.add(self._outside.rank)
+        self.pump()
+
+    # -- answers
+
+    def heard(self, link: Link, errnum: int, data: Any) -> None:
+        """An answer of a child: a frame, the end of its stream, or why there is none."""
+        if errnum:
+            self._refused(link, errnum)
+            return
+        try:
+            frame = msgspec.convert(data, Frame)
+        except msgspec.ValidationError:
+            self.tally.foreign += 1
+            return
+        if frame.uid != self.order.uid or frame.rank != link.rank:
+            self.tally.foreign += 1
+            return
+        link.heard()
+        if frame.seq < 0:
+            return  # a sign of life
+        ready = link.in_order(frame)
+        if ready is None:
+            self.tally.dup += 1
+            return
+        for one in ready:
+            self._take(link, one)
+        self.pump()
+
+    def _take(self, link: Link, frame: Frame) -> None:
+        if link.state != LIVE:
+            self._take_late(link, frame)
+            return
+        if frame.refused:
+            self._adopt(link, self.tally.stale)
+            return
+        try:
+            tally = Tally.from_dict(frame.tally) if frame.done else None
+            self._merge.give(link.rank, frame.rows)
+        except (ValueError, TypeError, IndexError):
+            self.tally.foreign += 1
+            return
+        link.unmerged += 1
+        if tally is not None:
+            link.close(DONE)
+            self._merge.end(link.rank)
+            self.tally.add(tally)
+
+    def _take_late(self, link: Link, frame: Frame) -> None:
+        """Rows of a child that was given up: they count in the next epoch, unless they come back by themselves."""
+        self.tally.late += 1
+        if (
+            self.stat.definition.late == "merge-next"
+            and not self.stat.definition.retain
+            and self.order.key is None
+        ):
+            self._carry(frame.rows)
+        if frame.done:
+            self._let_go(link)
+        else:
+            self._outside.grant(link.rank, self.order.uid, 1)
+
+    def _refused(self, link: Link, errnum: int) -> None:
+        """ENODATA ends every stream. The module is not there, the rank is not there, the child gave up: go on."""
+        if link.request is not None:
+            self._let_go(link)
+        if link.state != LIVE:
+            return
+        if errnum == errnums.ENOSYS:
+            self._adopt(link, self.tally.stale)
+        elif self._merge.shown(link.rank) is None:
+            self._lose(link, GONE, self.tally.departed)
+        else:
+            self._lose(link, GONE, self.tally.missing)
+        self.pump()
+
+    def _adopt(self, link: Link, named: set[int]) -> None:
+        """A child that has no part in it: name it, ask those below it directly. Nothing was merged yet."""
+        named |= link.members & {link.rank}
+        link.close(GONE)
+        self._merge.end(link.rank)
+        self._ask(self._outside.below(link.rank), link.members - {link.rank})
+
+    def _silent(self, link: Link) -> None:
+        link.limit.expired()
+        self._lose(link, EXPIRED, self.tally.missing)
+        self.pump()
+
+    def _lose(self, link: Link, state: str, named: set[int]) -> None:
+        """Go on without a child: what it sent is in, up to its last key."""
+        link.close(state)
+        shown = self._merge.shown(link.rank)
+        if shown is None:
+            named |= link.members
+        else:
+            self.tally.truncated.append((sorted(link.members), shown))
+        self._merge.end(link.rank)
+
+    def _out_of_time(self) -> None:
+        for link in list(self._links.values()):
+            if link.state == LIVE:
+                link.limit.expired()
+                self._lose(link, EXPIRED, self.tally.missing)
+        self.pump()
+
+    # -- up
+
+    def pump(self) -> None:
+        """Send what can be sent."""
+        while not self.is_over and self._parent.credit > 0:
+            if len(self._out) <= self.stat.definition.group:
+                self._out += self._merge.take()
+                self._thank()
+            size = self._frame_size()
+            if size < len(self._out):
+                self._parent.send(self._cut(size), None)
+            elif self._merge.is_over:
+                self._finish()
+            else:
+                return
+
+    def _frame_size(self) -> int:
+        """Rows of the next frame: as many as are in a group and fit, at least one."""
+        group = self._out[: self.stat.definition.group]
+        if self.stat.is_small and len(group) <= 50:
+            return len(group)
+        size = 0
+        for at, row in enumerate(group):
+            size += len(msgspec.json.encode(row)) + 1
+            if size > FRAME_MAX:
+                return max(at, 1)
+        return len(group)
+
+    def _cut(self, size: int) -> list[Row]:
+        rows, self._out = self._out[:size], self._out[size:]
+        return rows
+
+    def _thank(self) -> None:
+        """A child all of whose rows are merged may send as many more frames, told two at a time: half its credit."""
+        for link in self._links.values():
+            if link.unmerged >= CREDIT // 2 and link.state == LIVE and not self._merge.has_left(link.rank):
+                self._outside.grant(link.rank, self.order.uid, link.unmerged)
+                link.unmerged = 0
+
+    def _finish(self) -> None:
+        self.is_over = True
+        self._deadline.cancel()
+        rows, self._out = self._out, []
+        self._parent.send(rows, self.tally)
+
+    # -- the end
+
+    def abandon(self) -> list[Row]:
+        """Nobody wants it any more. Returns the rows that were not sent; what still comes of children is late."""
+        self.is_over = True
+        self._deadline.cancel()
+        for link in self._links.values():
+            if link.state == LIVE:
+                link.close(EXPIRED)
+        rows = [*self._out, *self._merge.drain()]
+        self._out = []
+        return rows
+
+    @property
+    def awaits(self) -> bool:
+        """Some child that was given up may still send."""
+        return any(link.request is not None for link in self._links.values())
+
+    def forget(self) -> None:
+        """Give up what is still open."""
+        for link in self._links.values():
+            if link.request is not None:
+                self._outside.forget(link.request)
+                self._let_go(link)
+
+    def _let_go(self, link: Link) -> None:
+        link.request = None

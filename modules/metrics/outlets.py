@@ -1,0 +1,190 @@
+"""Knows where rows and records go beside whoever asked: sinks with bounded queues, and those that follow a stat.
+
+A sink that is slow, full or broken loses rows, counted, and keeps nobody waiting: rows are written between messages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from brokersim.brokermod import Handle, Message
+
+from .root import Taker
+from .stat import Row, Stat
+
+#: Lines that wait for a sink; what comes beyond is dropped and counted.
+QUEUE_MAX = 10_000
+#: Lines written in one go, between two messages.
+_AT_ONCE = 500
+
+Write = Callable[[list[dict[str, Any]]], object]
+
+
+def _to_file(handle: Handle, wish: Mapping[str, Any]) -> Write:
+    path = Path(wish["file"])
+
+    def write(lines: list[dict[str, Any]]) -> None:
+        with path.open("ab") as file:
+            file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+    return write
+
+
+def _to_event(handle: Handle, wish: Mapping[str, Any]) -> Write:
+    return lambda lines: handle.publish(str(wish["event"]), {"lines": lines})
+
+
+def _to_log(handle: Handle, wish: Mapping[str, Any]) -> Write:
+    def write(lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            handle.log(6, f"metrics: {msgspec.json.encode(line).decode()}")
+
+    return write
+
+
+def _to_statsd(handle: Handle, wish: Mapping[str, Any]) -> Write:
+    prefix = str(wish["statsd"])
+
+    def write(lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            key = ".".join(_plain(value) for value in line.get("key", {}).values())
+            for name, value in line.items():
+                if isinstance(value, int | float) and name not in ("begin", "end") and "key" in line:
+                    handle.send_packet(f"{prefix}.{line['name']}.{key}.{name}:{value}|g".encode())
+
+    return write
+
+
+def _plain(value: Any) -> str:
+    return "".join(char if char.isalnum() or char in "-_" else "_" for char in str(value))
+
+
+#: A sink is an object with one of these; its value is where to.
+SINKS: dict[str, Callable[[Handle, Mapping[str, Any]], Write]] = {
+    "file": _to_file, "event": _to_event, "log": _to_log, "statsd": _to_statsd
+}  # fmt: skip
+
+
+class Sink(Taker):
+    """One sink of one stat: a queue, and what empties it."""
+
+    def __init__(self, handle: Handle, wish: Mapping[str, Any]) -> None:
+        kind = next(iter(wish))
+        self.name = f"{kind}:{wish[kind]}"
+        self.written = 0
+        self.dropped = 0
+        self.error = ""
+        self._handle = handle
+        self._write = SINKS[kind](handle, wish)
+        self._queue: deque[dict[str, Any]] = deque()
+        self._is_waiting = False
+
+    def rows(self, stat: Stat, rows: list[Row]) -> None:
+        for row in rows:
+            self._add({"name": stat.name, **stat.finish(row)})
+
+    def crossed(self, stat: Stat, crossing: dict[str, Any]) -> None:
+        self._add({"name": stat.name, "crossed": crossing})
+
+    def end(self, stat: Stat, record: dict[str, Any]) -> None:
+        self._add({"name": stat.name, "record": record})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        if len(self._queue) >= QUEUE_MAX:
+            self.dropped += 1
+            return
+        self._queue.append(line)
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._handle.call_later(0.0, self.flush, _AT_ONCE)
+
+    def flush(self, most: int = QUEUE_MAX) -> None:
+        """Write what waits; what cannot be written is dropped, and why is kept."""
+        lines = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+        try:
+            if lines:
+                self._write(lines)
+            self.written += len(lines)
+        except (OSError, ValueError) as error:
+            self.dropped += len(lines)
+            self.error = str(error)
+        self._is_waiting = bool(self._queue)
+        if self._is_waiting:
+            self._handle.call_later(0.0, self.flush, _AT_ONCE)
+
+
+class Follower(Taker):
+    """Somebody who streams a stat's log."""
+
+    def __init__(self, handle: Handle, request: Message) -> None:
+        self.request = request
+        self._handle = handle
+
+    def rows(self, stat: Stat, rows: list[Row]) -> None:
+        self._handle.respond(self.request, {"rows": [stat.finish(row) for row in rows]})
+
+    def crossed(self, stat: Stat, crossing: dict[str, Any]) -> None:
+        self._handle.respond(self.request, {"crossed": crossing})
+
+    def end(self, stat: Stat, record: dict[str, Any]) -> None:
+        self._handle.respond(self.request, {"record": record})
+
+
+class Outlets:
+    """The sinks and followers of all stats, on rank 0."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._sinks: dict[str, list[Sink]] = {}
+        self._followers: dict[str, list[Follower]] = {}
+
+    def check(self, stat: Stat) -> None:
+        """Raises ValueError for a sink there is not."""
+        for wish in stat.definition.sinks:
+            if len(wish) != 1 or next(iter(wish)) not in SINKS:
+                raise ValueError(
+                    f"no sink {wish!r}; give one of {', '.join(SINKS)} with where to, such as file=PATH"
+                )
+
+    def of(self, stat: Stat) -> list[Taker]:
+        """All that take a stat's rows."""
+        if stat.name not in self._sinks:
+            self._sinks[stat.name] = [Sink(self._handle, wish) for wish in stat.definition.sinks]
+        return [*self._sinks[stat.name], *self._followers.get(stat.name, ())]
+
+    def follow(self, stat: Stat, request: Message) -> None:
+        """Tell every epoch to come, until whoever asked goes."""
+        self._followers.setdefault(stat.name, []).append(Follower(self._handle, request))
+
+    def disconnect(self, sender: str) -> None:
+        """A follower is gone."""
+        for name, followers in self._followers.items():
+            self._followers[name] = [one for one in followers if one.request.sender != sender]
+
+    def drop(self, name: str) -> None:
+        """A stat is gone: its followers' streams end."""
+        for follower in self._followers.pop(name, ()):
+            self._handle.respond_error(follower.request, 61)
+        for sink in self._sinks.pop(name, ()):
+            sink.flush()
+
+    def flush(self) -> None:
+        """Write all that waits."""
+        for sinks in self._sinks.values():
+            for sink in sinks:
+                sink.flush()
+
+    def figures(self) -> dict[str, Any]:
+        """Per stat and sink: lines written and dropped, and the last reason."""
+        return {
+            name: {
+                sink.name: {"written": sink.written, "dropped": sink.dropped, "error": sink.error}
+                for sink in sinks
+            }
+            for name, sinks in self._sinks.items()
+        }

@@ -1,0 +1,109 @@
+"""Knows what ranks tell each other of a collection: the request that goes down, the frames that come up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import msgspec
+
+from brokersim.brokermod import ranks
+
+from .stat import Row
+
+#: Bytes of rows in a frame; a larger row goes alone.
+FRAME_MAX = 1 << 16
+#: Frames a child may send before its parent asks for more. With it memory is bounded, and a hop's wait is hidden.
+CREDIT = 4
+
+
+class Order(msgspec.Struct, omit_defaults=True):
+    """Payload of metrics.collect. ``budget`` and ``life`` in seconds: time left, and the longest silence wanted.
+
+    With ``key`` it is a look at one key, which resets nothing.
+    """
+
+    uid: str
+    name: str
+    hash: str
+    epoch: int
+    requested: float
+    budget: float
+    members: str
+    credit: int = CREDIT
+    life: float = 0.0
+    key: str | None = None
+
+
+@attrs.define
+class Tally:
+    """Who is in the rows and who is not, of a subtree or of all."""
+
+    ok: set[int] = attrs.field(factory=set)
+    missing: set[int] = attrs.field(factory=set)
+    departed: set[int] = attrs.field(factory=set)
+    stale: set[int] = attrs.field(factory=set)
+    #: Whose table is younger than the epoch.
+    fresh: set[int] = attrs.field(factory=set)
+    #: (ranks, last key of theirs that is in): what they had behind it is not.
+    truncated: list[tuple[list[int], str]] = attrs.field(factory=list)
+    #: First and last time of a cut, in seconds since the Unix epoch.
+    cut: list[float] = attrs.field(factory=list)
+    #: Rows of an earlier epoch in these, and frames that came late, twice, from nowhere.
+    carried: int = 0
+    late: int = 0
+    dup: int = 0
+    foreign: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Those of a child's subtree."""
+        for name in _SETS:
+            getattr(self, name).update(getattr(other, name))
+        self.truncated += other.truncated
+        cut = [*self.cut, *other.cut]
+        self.cut = [min(cut), max(cut)] if cut else []
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what there is: a frame of a healthy tree stays short."""
+        told: dict[str, Any] = {name: ranks.format_ranks(getattr(self, name)) for name in _SETS}
+        told["truncated"] = [[ranks.format_ranks(who), key] for who, key in self.truncated]
+        told |= {name: getattr(self, name) for name in ("cut", *_COUNTS)}
+        return {name: value for name, value in told.items() if value}
+
+    @classmethod
+    def from_dict(cls, told: dict[str, Any]) -> Tally:
+        """What ``to_dict`` told. Raises ValueError, TypeError or KeyError for what it cannot have."""
+        found = cls()
+        for name in _SETS:
+            setattr(found, name, to_set(told.get(name, "")))
+        found.truncated = [(sorted(to_set(who)), str(key)) for who, key in told.get("truncated", ())]
+        found.cut = [float(time) for time in told.get("cut", ())]
+        for name in _COUNTS:
+            setattr(found, name, int(told.get(name, 0)))
+        return found
+
+
+_SETS = ("ok", "missing", "departed", "stale", "fresh")
+_COUNTS = ("carried", "late", "dup", "foreign")
+#: Ranks an instance may have, for the reading of sets that peers send.
+_MANY = 1 << 20
+
+
+def to_set(text: str) -> set[int]:
+    """The ranks of an idset, ``""`` for none. Raises ValueError."""
+    return set(ranks.parse_ranks(text, _MANY)) if text else set()
+
+
+class Frame(msgspec.Struct, omit_defaults=True):
+    """One answer to metrics.collect. ``seq`` -1 is a sign of life; ``tally`` comes with ``done``."""
+
+    uid: str
+    rank: int
+    seq: int
+    rows: list[Row] = []
+    done: bool = False
+    #: It cannot take part: ask those below it yourself.
+    refused: bool = False
+    tally: dict[str, Any] = {}
