@@ -61,13 +61,13 @@ def shown(reading: Reading) -> dict[str, Any]:
 class ProbeModule(BrokerModule):
     """Measures what modules cost the machine, on schedules; nothing runs until a measurement is added.
 
-    Argument: ``file=PATH`` of a configuration (TOML, or JSON by its name).
+    Argument: ``file=PATH`` of a configuration (TOML, or JSON by its name); else the attribute ``probe.file``.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
         self._works = Works(h, self.log)
-        self._file = ""
+        self._file = h.attr_get("probe.file") or ""
         for arg in args:
             key, _, value = arg.partition("=")
             if key != "file" or not value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -33,6 +33,8 @@ class Source:
     runs: int = 0
     counts: Counter[str] = attrs.field(factory=Counter)
     unknown: set[str] = attrs.field(factory=set)
+    #: Subjects of the last run that read any.
+    subjects: set[str] = attrs.field(factory=set)
 
     @property
     def reporting(self) -> Reporting:
@@ -65,7 +67,7 @@ class Collector:
 
     # -- in
 
-    def insert(self, source: Source, found: Iterable[Reading], now: float) -> int:
+    def insert(self, source: Source, found: Sequence[Reading], now: float) -> int:
         """A run's readings, read at ``now`` (s since the epoch); how many samples came of them."""
         source.runs += 1
         count = 0
@@ -151,7 +153,16 @@ class Collector:
             self._names.pop(series.name, None)
         source.series.clear()
 
-    def close_subject(self, source: Source, subject: str) -> None:
-        """A subject is gone: its series end, and what comes back under its name begins anew."""
+    def follow(self, source: Source, found: Sequence[Reading]) -> list[Reading]:
+        """A run's subjects before it is inserted: those no longer there end their series. Returns who is gone."""
+        if found:
+            subjects = {reading.subject for reading in found}
+            for subject in source.subjects - subjects:
+                self._close(source, subject)
+            source.subjects = subjects
+        return [reading for reading in found if reading.metrics.get("state") == "gone"]
+
+    def _close(self, source: Source, subject: str) -> None:
+        """What comes back under its name begins anew."""
         for key in [key for key in source.series if key[0] == subject]:
             self._names.pop(source.series.pop(key).name, None)

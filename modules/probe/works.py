@@ -16,7 +16,8 @@ from .config import PLAIN, Config, check_sinks, read_file, to_config
 from .contract import Reading
 from .delivery import Delivery
 from .plan import OFF, ON, Measurement, merged, to_measurement
-from .runner import BACKOFF, FAILED, WAIT, Runner, Station
+from .ports import Measured, Station
+from .runner import BACKOFF, FAILED, WAIT, Runner
 from .sinks import to_sink
 
 
@@ -145,7 +146,7 @@ class Works(Station):
         if self._own is not None:
             self._own.timing(f"{name}.duration", seconds * 1000)
 
-    def told(self, runner: Runner) -> None:
+    def told(self, runner: Measured) -> None:
         name, state = runner.measurement.name, runner.state
         if state == WAIT and name not in self._was_bad:
             return  # it begins, as everybody expects
@@ -157,7 +158,7 @@ class Works(Station):
         event = {"name": name, "rank": self.handle.rank, "state": state, "reason": runner.reason}
         self.handle.publish(f"{self.handle.name}.state", event)
 
-    def gone(self, runner: Runner, reading: Reading) -> None:
+    def gone(self, runner: Measured, reading: Reading) -> None:
         event = {"name": runner.measurement.name, "rank": self.handle.rank, "subject": reading.subject}
         self.handle.publish(f"{self.handle.name}.process-exit", event)
 

@@ -31,6 +31,7 @@ LISTS = {
     "runs show",
     "probe list",
     "probe read",
+    "probe status",
 }
 
 
@@ -66,7 +67,7 @@ def test_the_commands_are_those_promised() -> None:
         "job": "submit run swf list wait cancel eventlog",
         "jobtap": "load remove list query",
         "overlay": "status trace fault",
-        "probe": "list read schedule",
+        "probe": "list read schedule status add rm on off restart run-now validate",
         "flux": "instrument",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}

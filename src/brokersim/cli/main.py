@@ -33,7 +33,7 @@ Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
 Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
 Statistics  stats  top                   Experiments  bench  report  check  runs
-Overlay     overlay status|trace|fault   Probes       probe list|read|schedule
+Overlay     overlay status|trace|fault   Probes       probe read|add|status|schedule
 
 Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""

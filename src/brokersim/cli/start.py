@@ -18,11 +18,12 @@ from brokersim.cli.session import Session
 from brokersim.cli.start_flux import as_here, config_files
 from brokersim.cli.trusted import warnings
 from brokersim.cli.types import ASSIGNMENT, complete_clock, complete_hook
-from brokersim.net.options import StartOptions
+from brokersim.net.options import DEFAULT_MODULES, StartOptions
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
 _SEED_VARIABLE: Final = "BROKERSIM_SEED"
 _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
+PROBE: Final = "probe"
 
 
 @click.command(
@@ -52,6 +53,7 @@ _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
 @click.option("--stats", metavar="DEST", help="HOST:PORT of a statsd, serve, or mem:")
 @click.option("--with-aggregator", "aggregator", metavar="CMD", help="start this statsd, send to it")
 @click.option("--fake-resources", "resources", metavar="N[xC[xG]]", help="nodes, cores, gpus  [1x4]")
+@click.option("--probes", metavar="FILE", help="measure what this file says, on all ranks")
 @click.option("--jobs", metavar="KIND", help="simulated or real  [real; virtual clock simulated]")
 @click.option(
     "-S", "--setattr", "attributes", multiple=True, type=ASSIGNMENT, metavar="A=V", help="broker attribute"
@@ -98,6 +100,10 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
     """Options, then environment, then the file, then defaults. Raises CommandError naming the bad setting."""
     file = config.start
     files, config_path = config_files(given["config_path"])
+    modules = _first(_modules(given["modules"]), _tuple(file.get("modules")))
+    probes = _probes(given["probes"])
+    if probes and PROBE not in (modules or ()):
+        modules = (*(DEFAULT_MODULES if modules is None else modules), PROBE)
     settings: dict[str, Any] = {
         "size": _first(given["size"], file.get("size")),
         "fanout": _first(_fanout(given["fanout"]), file.get("fanout")),
@@ -106,7 +112,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "hook": _first(given["hook"], file.get("hook")),
         "stats": _first(given["stats"], os.environ.get(_STATS_VARIABLE) or None, file.get("stats")),
         "aggregator": given["aggregator"],
-        "modules": _first(_modules(given["modules"]), _tuple(file.get("modules"))),
+        "modules": modules,
         "module_path": _folders(given["module_path"], file.get("module_path", [])),
         "resources": _first(given["resources"], file.get("resources")),
         "jobs": _first(given["jobs"], file.get("jobs")),
@@ -114,6 +120,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
             **{key: str(value) for key, value in file.get("attrs", {}).items()},
             **dict(given["attributes"]),
             **({"config.path": config_path} if config_path else {}),
+            **({"probe.file": probes} if probes else {}),
         },
         "conf": _conf({**config.conf, **files}, given["conf"]),
         "state_dir": _path(_first(given["state_dir"], file.get("state_dir"))),
@@ -128,6 +135,17 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         return StartOptions(**{key: value for key, value in settings.items() if value is not None})
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim start --help") from None
+
+
+def _probes(text: str | None) -> str | None:
+    """The file of measurements by its whole path, once it is known to be right. Raises CommandError."""
+    if text is None:
+        return None
+    from brokersim.cli.probe.measurements import checked_file  # imports the module's own package
+
+    path = Path(text).expanduser().absolute()
+    checked_file(path)
+    return str(path)
 
 
 def _first(*values: Any) -> Any:

@@ -68,7 +68,7 @@ _OURS: Final[Mapping[str, int]] = {
     **dict.fromkeys(
         (
             "access.allow-guest-user", "broker.handler-timeout", "broker.module-load-timeout",
-            "broker.module-stop-timeout", "stats.*", "heartbeat.period", "content.*",
+            "broker.module-stop-timeout", "stats.*", "heartbeat.period", "content.*", "probe.file",
         ),
         RUNTIME,
     ),

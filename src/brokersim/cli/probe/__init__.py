@@ -6,10 +6,19 @@ import click
 
 from brokersim.cli.command import Group
 
+_MEASUREMENTS = "brokersim.cli.probe.measurements"
 _LAZY = {
     "list": "brokersim.cli.probe.list:list_",
     "read": "brokersim.cli.probe.read:read",
     "schedule": "brokersim.cli.probe.schedule:schedule",
+    "status": f"{_MEASUREMENTS}:status",
+    "add": f"{_MEASUREMENTS}:add",
+    "rm": f"{_MEASUREMENTS}:rm",
+    "on": f"{_MEASUREMENTS}:on",
+    "off": f"{_MEASUREMENTS}:off",
+    "restart": f"{_MEASUREMENTS}:restart",
+    "run-now": f"{_MEASUREMENTS}:run_now",
+    "validate": f"{_MEASUREMENTS}:validate",
 }
 
 

@@ -12,7 +12,8 @@ from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.types import ASSIGNMENT, DURATION, RANK
-from brokersim.protocol.errnums import RequestError
+from brokersim.net.discovery import NoInstance
+from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import NODEID_ANY
 
 
@@ -90,7 +91,12 @@ def _here(
 ) -> list[Any]:
     def asked(topic: str, payload: Any, nodeid: int) -> Any:
         # This command has no rank: whoever it is connected to is meant by "here".
-        return session.client.rpc(topic, payload, NODEID_ANY if nodeid == 0 else nodeid_of(nodeid))
+        try:
+            return session.client.rpc(topic, payload, NODEID_ANY if nodeid == 0 else nodeid_of(nodeid))
+        except NoInstance as error:
+            if topic == "module.list":  # no modules' processes then, but this one can be read
+                raise RequestError(ENOSYS, str(error)) from None
+            raise
 
     ask = package.Alone(asked=asked, ran=package.run_here)
     try:

@@ -1,0 +1,107 @@
+"""Knows the ticks of a measurement: its schedule, the timer to the next one, those that come inside a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from brokersim.brokermod import Handle, schedules
+
+from .overlap import Turnstile
+from .ports import Chance
+
+
+class Grid:
+    """Calls ``begin()`` at each tick that is to be run; ``counted()`` when some had to wait or were dropped."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        policy: str,
+        random: Chance,
+        begin: Callable[[], object],
+        counted: Callable[[], object],
+    ) -> None:
+        self.turnstile = Turnstile(policy)
+        self._handle = handle
+        self._random = random
+        self._begin = begin
+        self._counted = counted
+        self._jitter = 0.0
+        self._spans: Iterator[tuple[float, float]] = iter(())
+        self._next: tuple[float, float] | None = None
+        self._timer: Any = None
+
+    @property
+    def is_over(self) -> bool:
+        """No tick will come any more, and none runs."""
+        return self._next is None and self._timer is None and not self.turnstile.is_busy
+
+    def plan(self, schedule: schedules.Schedule, jitter: float) -> None:
+        """Ticks from now on, shifted together by less than ``jitter`` s so that their spacing stays."""
+        self._jitter = jitter * self._random.random()
+        self.plan_anew(schedule)
+
+    def plan_anew(self, schedule: schedules.Schedule) -> None:
+        """The same with the shift it has."""
+        self._spans = schedule.spans(self._handle.time(), self._random)
+        self._advance()
+
+    def _advance(self) -> None:
+        span = next(self._spans, None)
+        self._next = None if span is None else (span[0] + self._jitter, span[1] + self._jitter)
+
+    def arm(self) -> None:
+        """Wait for the next tick; what has passed unseen is no tick any more."""
+        now = self._handle.time()
+        while self._next is not None and self._next[0] < now:
+            self._advance()
+        self._wait()
+
+    def disarm(self) -> None:
+        """No tick comes, none waits."""
+        self._cancel()
+        self.turnstile.clear()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self) -> None:
+        self._cancel()
+        if self._next is not None:
+            delay = self._next[0] - self._handle.time()
+            self._timer = self._handle.call_later(delay if delay > 0 else 0.0, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.turnstile.is_busy:
+            # A run may end in this very instant; what was due before this timer comes first.
+            self._timer = self._handle.call_later(0, self._due)
+        else:
+            self._due()
+
+    def _due(self) -> None:
+        self._timer = None
+        turnstile, now = self.turnstile, self._handle.time()
+        assert self._next is not None
+        is_free = turnstile.due(*self._next)
+        self._advance()
+        # A loop that was held has let ticks pass: they count as those inside a run do.
+        while self._next is not None and self._next[0] <= now:
+            turnstile.due(*self._next)
+            self._advance()
+        if not is_free or turnstile.is_behind:
+            self._counted()
+        self._wait()
+        if is_free:
+            self._begin()
+
+    def ended(self) -> bool:
+        """The run is over; True if one that waited begins at once."""
+        was_behind = self.turnstile.is_behind
+        following = self.turnstile.ended(self._handle.time())
+        if was_behind:
+            self._counted()
+        return following is not None

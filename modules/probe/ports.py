@@ -1,0 +1,52 @@
+"""Knows what a measurement asks of its module, and of chance; implements none of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from brokersim.brokermod import Handle
+
+from .collector import Collector
+from .contract import Reading
+from .plan import Measurement
+
+
+class Measured(Protocol):
+    """A measurement as its module sees it when told of it."""
+
+    measurement: Measurement
+    state: str
+    reason: str
+
+
+class Chance(Protocol):
+    """What a measurement asks of chance."""
+
+    def random(self) -> float: ...
+
+    def uniform(self, low: float, high: float) -> float: ...
+
+
+class Station(Protocol):
+    """What a measurement asks of its module."""
+
+    handle: Handle
+    collector: Collector
+
+    def clock(self) -> float:
+        """Seconds of this process's own clock, by which reads are charged; stands still in virtual time."""
+
+    def reported(self) -> None:
+        """Queues have something new."""
+
+    def told(self, runner: Measured) -> None:
+        """Its state is another now."""
+
+    def gone(self, runner: Measured, reading: Reading) -> None:
+        """A process it read is no more."""
+
+    def counted(self, name: str, what: str, number: int) -> None:
+        """For the module's own statistics: so many more of these."""
+
+    def took(self, name: str, seconds: float) -> None:
+        """The same: a run has taken so long."""

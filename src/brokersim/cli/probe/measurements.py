@@ -1,0 +1,176 @@
+"""Knows the commands that add, change and show measurements; the service probe has them, a rank each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from brokersim.cli.command import Command, examples, list_options, pass_session
+from brokersim.cli.errors import CommandError, answered, usage_error
+from brokersim.cli.probe.read import probe_module, to_config
+from brokersim.cli.session import Explain, Session
+from brokersim.cli.types import ASSIGNMENT, DURATION, RANKS, Parsed
+from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
+from brokersim.protocol.schedules import parse_schedule, to_spec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ranks = click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks, or all  [here]")
+
+
+def _explain(error: RequestError) -> CommandError | None:
+    if error.errno == ENOSYS:
+        return answered(error, "the module probe is not loaded", attempt="brokersim module load probe")
+    if error.errno in (ENOENT, EEXIST):
+        return answered(error, error.text, attempt="brokersim probe status")
+    return None
+
+
+def ask(session: Session, ranks: str | None, topic: str, payload: dict[str, Any]) -> list[Any]:
+    """The answers of these ranks, or of the one the command is connected to."""
+    explain: Explain = _explain
+    where = [None] if ranks is None else session.ranks(ranks)
+    return [session.rpc(topic, payload, rank=rank, explain=explain) for rank in where]
+
+
+def _check_schedule(text: str) -> str:
+    parse_schedule(text)
+    return text
+
+
+@click.command(
+    "add",
+    cls=Command,
+    **examples(
+        ("brokersim probe add load cpu --every 1s", "shares and load each second"),
+        ("brokersim probe add kvs module service=kvs --every 5s -r all", ""),
+        ("brokersim probe add night process --schedule 'windows daily=01:00-02:00 every=1m'", ""),
+    ),
+)
+@_ranks
+@click.option("--every", type=DURATION, metavar="FSD", help="at this interval")
+@click.option(
+    "--schedule", type=Parsed("schedule", _check_schedule), metavar="SPEC", help="see: probe schedule"
+)
+@click.option("--sink", "sinks", multiple=True, metavar="NAME", help="report there  [statsd]")
+@click.option("--every-n", type=click.IntRange(min=1), metavar="N", help="report after so many runs  [1]")
+@click.option(
+    "--timeout-read", "limit", type=DURATION, metavar="FSD", help="give a reading up after this time"
+)
+@click.argument("name")
+@click.argument("probe")
+@click.argument("config", metavar="[KEY=VALUE]...", nargs=-1, type=ASSIGNMENT)
+@pass_session
+def add(
+    session: Session, /, ranks: str | None, every: float | None, schedule: str | None, sinks: tuple[str, ...],
+    every_n: int | None, limit: float | None, name: str, probe: str, config: tuple[tuple[str, str], ...],
+) -> None:  # fmt: skip
+    """Add a measurement: PROBE read on a schedule, under NAME."""
+    if (every is None) == (schedule is None):
+        raise usage_error("give either --every or --schedule", attempt="brokersim probe add --help")
+    record: dict[str, Any] = {"probe": probe, "config": to_config(config)}
+    try:
+        record["schedule"] = to_spec(parse_schedule(schedule or f"{every!r}s"))
+        probe_module().checked(probe, record["config"])
+    except ValueError as error:
+        raise usage_error(str(error), attempt="brokersim probe list") from None
+    reporting = {"sinks": list(sinks) or None, "every_n": every_n}
+    record["reporting"] = {key: value for key, value in reporting.items() if value is not None}
+    if limit is not None:
+        record["timeout"] = limit
+    _tell(session, ask(session, ranks, "probe.add", {"name": name, "record": record}))
+
+
+def _tell(session: Session, answers: list[Any]) -> None:
+    """What a measurement is now; a failure to begin is one of the command."""
+    if session.json:
+        session.emit({"measurements": answers})
+    failed = [answer for answer in answers if answer["state"] == "FAILED"]
+    if failed:
+        raise CommandError(f"measurement {failed[0]['name']!r} is FAILED: {failed[0]['reason']}")
+
+
+def _acting(name: str, topic: str, summary: str, payload: dict[str, Any]) -> click.Command:
+    @click.command(name, cls=Command, help=summary, **examples((f"brokersim probe {name} load -r all", "")))
+    @_ranks
+    @click.argument("measurement", metavar="NAME")
+    @pass_session
+    def act(session: Session, ranks: str | None, measurement: str) -> None:
+        _tell(session, ask(session, ranks, topic, {"name": measurement, **payload}))
+
+    return act
+
+
+rm = _acting("rm", "probe.remove", "Stop a measurement and forget it.", {})
+on = _acting("on", "probe.set", "Start a measurement that is off.", {"record": {"status": "ON"}})
+off = _acting("off", "probe.set", "Stop a measurement; it is kept.", {"record": {"status": "OFF"}})
+restart = _acting(
+    "restart", "probe.restart", "Begin a measurement anew, also one that FAILED or is DONE.", {}
+)
+run_now = _acting("run-now", "probe.run-now", "Read once now, beside the schedule.", {})
+
+
+@click.command(
+    "status",
+    cls=Command,
+    **examples(
+        ("brokersim probe status", ""), ("brokersim probe status load -r all", "of one, on all ranks")
+    ),
+)
+@list_options
+@_ranks
+@click.argument("name", required=False, default="")
+@pass_session
+def status(session: Session, ranks: str | None, name: str) -> None:
+    """Show measurements: state, runs, what went wrong, and what reading costs (% of a core)."""
+    answers = ask(session, ranks, "probe.status", {"name": name})
+    if session.json:
+        session.emit({"ranks": answers})
+        return
+    titles = ("Rank", "Name", "Probe", "State", "Runs", "Failed", "Late", "Lost", "Cost%", "Reason")
+    rows = [[answer["rank"], *_row(one)] for answer in answers for one in answer["measurements"]]
+    session.table(titles, rows, drop=("Late", "Lost", "Failed", "Probe"))
+    for answer in answers:
+        for queue in answer["sinks"]:
+            if queue["trouble"] or queue["dropped"]:
+                session.say(f"rank {answer['rank']}: sink {queue['name']}: {_trouble(queue)}")
+
+
+def _row(one: dict[str, Any]) -> list[object]:
+    counts = one["counts"]
+    return [
+        one["name"], one["probe"], one["state"], counts.get("runs", 0), counts.get("fail", 0), counts.get("late", 0),
+        counts.get("overrun", 0), round(one["cost"] * 100, 3), one["reason"],
+    ]  # fmt: skip
+
+
+def _trouble(queue: dict[str, Any]) -> str:
+    dropped = ", ".join(f"{number} dropped ({reason})" for reason, number in queue["dropped"].items())
+    waiting = f"{queue['queued']} wait" if queue["queued"] else ""
+    return ", ".join(filter(None, (queue["trouble"], dropped, waiting)))
+
+
+@click.command("validate", cls=Command, **examples(("brokersim probe validate probes.toml", "")))
+@click.argument("file", type=click.Path(path_type=Path))
+@pass_session
+def validate(session: Session, file: Path) -> None:
+    """Check a file of measurements; nothing is started."""
+    config = checked_file(file)
+    names = list(config.measurements)
+    if session.json:
+        session.emit({"measurements": names, "sinks": list(config.sinks)})
+    else:
+        session.out(f"{file}: {len(names)} measurements")
+
+
+def checked_file(file: Path) -> Any:
+    """The configuration in a file. Raises CommandError that names the place."""
+    package = probe_module()
+    try:
+        return package.to_config(package.read_file(file))
+    except ValueError as error:
+        text = str(error)
+        raise usage_error(text if text.startswith(str(file)) else f"{file}: {text}") from None
