@@ -3,8 +3,9 @@
     python -m benchmarks.mutants_src [--room NAME] [--count N] [--minutes M] [--seed S] [--show] [--markdown]
 
 Each mutant changes one place: a condition is negated, `<` becomes `<=`, `and` becomes `or`, a guard's body is left out.
-The tests called like its file, or else those of its room, run against a copy of the tree until one fails (caught) or
-all pass (survived); one that hangs is caught. A random sample, the same for a seed; it ends after so many minutes.
+The tests of its room that call the function run, those called like its file first, until one fails (caught) or all
+have passed (survived); one that hangs is caught. A random sample, the same for a seed; it ends after so many minutes.
+What is no part of a function is not changed.
 """
 
 from __future__ import annotations
@@ -12,24 +13,30 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import os
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 
 import attrs
 
-from tests.changed import which_tests
-
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "brokersim"
-#: Seconds after which tests that run against a mutant count as hung; they take up to a minute.
-LIMIT = 300.0
+#: Rooms whose tests are not (only) in the folder called like them.
+TESTS = {
+    "(top)": ("tests/instance", "tests/host/test_life.py", "tests/services", "tests/net/test_serve.py"),
+    "fluxapi": ("tests/fluxcompat",),
+    "protocol": ("tests/protocol", "tests/services"),
+    "pytest_plugin": ("tests/kit",),
+    "reactor": ("tests/reactor", "tests/host/test_continuations.py", "tests/host/test_life.py"),
+    "routing": ("tests/routing", "tests/services", "tests/host/test_life.py"),
+    "testing": ("tests/kit",),
+}
 _BOUNDS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
 }  # fmt: skip
@@ -43,23 +50,45 @@ class Place:
     node: int
     line: int
     what: str
+    #: The line in which the function around it begins, its decorators included.
+    function: int
 
     @property
     def room(self) -> str:
         parts = self.path.relative_to(SOURCE).parts
         return parts[0] if len(parts) > 1 else "(top)"
 
-    def source(self) -> str:
+    def __str__(self) -> str:
+        text = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
+        return f"{self.path.relative_to(SOURCE)}:{self.line}: {self.what}: {text}"
+
+    def tree(self) -> ast.Module:
+        """The syntax tree of the changed file."""
         tree = ast.parse(self.path.read_text(encoding="utf-8"))
         _change(list(ast.walk(tree))[self.node], self.what)
-        return ast.unparse(ast.fix_missing_locations(tree))
+        return ast.fix_missing_locations(tree)
+
+    def code(self) -> CodeType:
+        return compile(self.tree(), str(self.path), "exec", dont_inherit=True)
 
 
 def places(path: Path) -> Iterator[Place]:
     """All changes of one file, in the order of its syntax tree."""
-    for number, node in enumerate(ast.walk(ast.parse(path.read_text(encoding="utf-8")))):
-        for what in _whats(node):
-            yield Place(path, number, getattr(node, "lineno", 0), what)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    around = {id(node): first for first, outer in _functions(tree) for node in ast.walk(outer)}
+    for number, node in enumerate(ast.walk(tree)):
+        for what in _whats(node) if id(node) in around else ():
+            yield Place(path, number, getattr(node, "lineno", 0), what, around[id(node)])
+
+
+def _functions(tree: ast.AST) -> Iterator[tuple[int, ast.AST]]:
+    """Functions that are in no other: each with its first line, and its body to walk."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
+            yield first, ast.Module(body=node.body, type_ignores=[])
+        else:
+            yield from _functions(node)
 
 
 def _whats(node: ast.AST) -> Iterator[str]:
@@ -95,39 +124,41 @@ def _change(node: ast.AST, what: str) -> None:
         node.test = test
 
 
-def is_caught(place: Place, folder: Path) -> bool | None:
-    """Does a test fail against it? None: there are no tests to ask. ``folder`` is a copy of the tree to use."""
-    tests = which_tests([str(place.path.relative_to(ROOT))])
-    if not tests:
-        return None
-    target = folder / place.path.relative_to(ROOT)
-    original = target.read_text(encoding="utf-8")
-    target.write_text(place.source(), encoding="utf-8")
-    try:
-        found = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=LIMIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        target.write_text(original, encoding="utf-8")
-    return found.returncode != 0
+def try_room(
+    room: str, sample: list[Place], tell: Callable[[int, bool | None], object], until: float
+) -> None:
+    """Try the mutants of one room, in a process of its own: what one room's tests leave behind is no other's."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(read)
+        os._exit(_worker(room, sample, write, until))
+    os.close(write)
+    with os.fdopen(read) as lines:
+        for line in lines:
+            number, caught = json.loads(line)
+            tell(number, caught)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise SystemExit(f"the tests of {room} could not be run")
 
 
-def copied(folder: Path) -> Path:
-    """A tree of its own: src is copied, the rest is linked."""
-    for entry in ROOT.iterdir():
-        if entry.name == "src":
-            subprocess.run(["cp", "-r", str(entry), str(folder / "src")], check=True)
-        elif not entry.name.startswith("."):
-            (folder / entry.name).symlink_to(entry)
-    return folder
+def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
+    import pytest
+
+    from benchmarks._warm import Change, Warm
+
+    def tell(number: int, caught: bool | None) -> None:
+        os.write(write, f"{json.dumps([number, caught])}\n".encode())
+
+    silence = os.open(os.devnull, os.O_RDWR)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os.chdir(ROOT)
+    os.environ["CI"] = "1"  # the examples of hypothesis are the same in every run
+    changes = [Change((str(place.path), place.function), place.code) for place in sample]
+    words = ["-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0", "-m", "not slow"]
+    asked = pytest.main([*words, *TESTS.get(room, (f"tests/{room}",))], plugins=[Warm(changes, tell, until)])
+    return 0 if asked in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 1
 
 
 def main() -> int:
@@ -146,30 +177,30 @@ def main() -> int:
     sample = random.Random(options.seed).sample(every, min(options.count, len(every)))
     until = time.monotonic() + 60 * options.minutes
     counted: Counter[tuple[str, bool | None]] = Counter()
-    with tempfile.TemporaryDirectory() as folder:
-        tree = copied(Path(folder))
-        for place in sample:
-            if time.monotonic() > until:
-                break
-            caught = is_caught(place, tree)
-            counted[place.room, caught] += 1
+    for room in sorted({place.room for place in sample}):
+        mine = [place for place in sample if place.room == room]
+
+        def tell(number: int, caught: bool | None, mine: list[Place] = mine, room: str = room) -> None:
+            counted[room, caught] += 1
             if options.show and not caught:
-                where = f"{place.path.relative_to(ROOT)}:{place.line}"
-                print(f"{'no tests' if caught is None else 'survived'}: {where}: {place.what}", flush=True)
+                print(f"{'not reached' if caught is None else 'survived'}: {mine[number]}", flush=True)
+
+        try_room(room, mine, tell, until)
     _print(counted, len(every), options.markdown)
     return 0
 
 
 def _print(counted: Counter[tuple[str, bool | None]], every: int, is_markdown: bool) -> None:
     form = "| {:14} | {:>7} | {:>6} | {:>4} | {:>8} |" if is_markdown else "{:14} {:>7} {:>6} {:>4} {:>8}"
-    print(form.format("room", "mutants", "caught", "%", "no tests"))
+    print(form.format("room", "mutants", "caught", "%", "unseen"))
     if is_markdown:
         print("|---|---|---|---|---|")
     rooms = sorted({room for room, _ in counted})
     for name, among in [*((room, [room]) for room in rooms), ("all", rooms)]:
         caught, survived, alone = (sum(counted[room, how] for room in among) for how in (True, False, None))
-        share = f"{100 * caught / (caught + survived):.0f}" if caught + survived else "-"
-        print(form.format(name, caught + survived, caught, share, alone))
+        tried = caught + survived + alone
+        share = f"{100 * caught / tried:.0f}" if tried else "-"
+        print(form.format(name, tried, caught, share, alone))
     print(f"of {every} places")
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -29,12 +32,51 @@ def test_each_mutant_of_a_decision_or_bound_changes_one_place(tmp_path, monkeypa
     assert Counter(place.what for place in found) == {
         "condition negated": 3, "guard left out": 1, "bound moved": 2, "equality turned": 1, "and for or": 1,
     }  # fmt: skip
-    sources = {place.source() for place in found}
+    sources = {ast.unparse(place.tree()) for place in found}
     assert len(sources) == len(found) and ast.unparse(ast.parse(SOURCE)) not in sources
     assert "if False:\n        return a" in next(
-        place.source() for place in found if place.what == "guard left out"
+        ast.unparse(place.tree()) for place in found if place.what == "guard left out"
     )
     assert {place.room for place in found} == {"(top)"}
+
+
+TRIED = """
+import sys
+from pathlib import Path
+import pytest
+from benchmarks import _warm, mutants_src
+from benchmarks._warm import Change, Warm
+
+_warm.PATIENCE = 1.0
+mutants_src.SOURCE = Path.cwd()
+found = list(mutants_src.places(Path.cwd() / "x.py"))
+changes = [Change((str(place.path), place.function), place.code) for place in found]
+told = []
+warm = Warm(changes, lambda *one: told.append(one), 1e9)
+pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_x.py"], plugins=[warm])
+for number, caught in told:
+    print(caught, found[number], file=sys.stderr)
+"""
+
+
+def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp_path):
+    (tmp_path / "x.py").write_text(
+        "def small(n):\n    while n > 9:\n        n -= 1\n    return n < 5\n\n\ndef unseen(n):\n    return n < 5\n"
+    )
+    (tmp_path / "test_x.py").write_text(
+        "from x import small\n\n\ndef test_small():\n    assert small(3) and not small(12)\n"
+    )
+    paths = os.pathsep.join([str(mutants_src.ROOT), str(tmp_path)])
+    done = subprocess.run(
+        [sys.executable, "-c", TRIED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.stderr.splitlines() == [
+        "True x.py:2: condition negated: while n > 9:",
+        "False x.py:2: bound moved: while n > 9:",
+        "False x.py:4: bound moved: return n < 5",
+        "None x.py:8: bound moved: return n < 5",
+    ]
 
 
 def test_the_soak_does_all_of_its_work_and_leaves_nothing_open():

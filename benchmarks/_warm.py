@@ -1,0 +1,198 @@
+"""Knows how to try many small changes of code against its tests in one warm process. Not which changes.
+
+pytest collects once and runs each test once, noting which functions it calls. A change is then tried in a fork: the new
+code is put into the function objects that are there, and the tests that call the function run, quickest first, until
+one fails. So a mutant costs the tests that can notice it and a fork, no import and no collection.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import attrs
+import pytest
+
+#: Seconds of tests (as they took without a change) that are run against one mutant.
+ENOUGH = 12.0
+#: CPU seconds a mutant may take beyond some times of that: what hangs is caught.
+PATIENCE = 6.0
+#: Bytes it may grow by.
+ROOM_TO_GROW = 2 << 30
+#: A test that takes longer is left out.
+TOO_LONG = 6.0
+_NOT_PUT = 3
+
+#: A function by its file and the line where it begins, decorators included.
+Place = tuple[str, int]
+
+
+@attrs.frozen
+class Change:
+    """The function that is changed, and the code its file would have: one that is left alone is not in it."""
+
+    where: Place
+    code: Callable[[], CodeType]
+
+
+@attrs.define
+class _Test:
+    item: pytest.Item
+    seconds: float
+    called: frozenset[Place]
+
+
+class Warm:
+    """A pytest plugin: after the tests have run once, it tries the changes it is given.
+
+    ``tell(number, caught)`` hears what became of each: True, False, or None where no test calls the function.
+    """
+
+    def __init__(
+        self, changes: list[Change], tell: Callable[[int, bool | None], object], until: float
+    ) -> None:
+        self._changes = changes
+        self._tell = tell
+        self._until = until
+        self._has_failed = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._has_failed |= report.failed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        files = {change.where[0] for change in self._changes}
+        tests = [test for item in session.items if (test := self._first_run(item, files))]
+        functions = _functions(files)
+        gc.collect()
+        gc.freeze()  # a fork that collects would copy all of it
+        for number, change in enumerate(self._changes):
+            if time.monotonic() > self._until:
+                break
+            chosen = list(_chosen(tests, change.where))
+            if not chosen or change.where not in functions:
+                self._tell(number, None)
+            else:
+                self._tell(number, self._is_caught(change, functions[change.where], chosen))
+        return True
+
+    def _first_run(self, item: pytest.Item, files: set[str]) -> _Test | None:
+        called: set[CodeType] = set()
+
+        def look(frame: Any, event: str, _arg: object) -> None:
+            if event == "call":
+                called.add(frame.f_code)
+
+        self._has_failed = False
+        started = time.process_time()
+        sys.setprofile(look)
+        try:
+            self._run(item)
+        finally:
+            sys.setprofile(None)
+        seconds = time.process_time() - started
+        if self._has_failed or seconds > TOO_LONG:
+            return None
+        ours = {(code.co_filename, code.co_firstlineno) for code in called if code.co_filename in files}
+        return _Test(item, seconds, frozenset(ours))
+
+    def _run(self, item: pytest.Item) -> None:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+
+    def _is_caught(self, change: Change, functions: list[FunctionType], tests: list[_Test]) -> bool:
+        limit = PATIENCE + 4 * sum(test.seconds for test in tests)
+        child = os.fork()
+        if not child:
+            os.setpgid(0, 0)
+            os._exit(self._try(change, functions, tests, limit))
+        status = _ended(child, 5 * limit)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _NOT_PUT:
+            raise LookupError(f"{change.where[0]}:{change.where[1]}: the changed file has no such function")
+        return status != 0
+
+    def _try(self, change: Change, functions: list[FunctionType], tests: list[_Test], limit: float) -> int:
+        try:
+            _put(change, functions)
+        except BaseException:
+            return _NOT_PUT
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (round(limit), round(limit) + 1))
+            resource.setrlimit(resource.RLIMIT_AS, (_size() + ROOM_TO_GROW,) * 2)
+            self._has_failed = False
+            for test in tests:
+                self._run(test.item)
+                if self._has_failed:
+                    return 1
+        except BaseException:
+            return 2
+        return 0
+
+
+def _chosen(tests: list[_Test], where: Place) -> Iterator[_Test]:
+    """Tests that call a function: those called like its file first, then the quickest."""
+    stem = Path(where[0]).stem.strip("_")
+    calling = [test for test in tests if where in test.called]
+    calling.sort(key=lambda test: (f"test_{stem}" not in test.item.nodeid, test.seconds))
+    spent = 0.0
+    for test in calling:
+        spent += test.seconds
+        if spent > ENOUGH:
+            return
+        yield test
+
+
+def _functions(files: set[str]) -> dict[Place, list[FunctionType]]:
+    """Function objects by where they are written; those made inside others come from these."""
+    found: dict[Place, list[FunctionType]] = {}
+    for one in gc.get_objects():
+        if type(one) is FunctionType and one.__code__.co_filename in files:
+            found.setdefault((one.__code__.co_filename, one.__code__.co_firstlineno), []).append(one)
+    return found
+
+
+def _put(change: Change, functions: list[FunctionType]) -> None:
+    """Have functions run other code. Raises StopIteration if that has no such function, ValueError if it fits none."""
+    new = next(one for one in _codes(change.code()) if one.co_firstlineno == change.where[1])
+    for function in functions:
+        function.__code__ = new
+    for one in gc.get_objects():
+        if isinstance(one, functools._lru_cache_wrapper):
+            one.cache_clear()  # what was found before the change is no answer of the changed code
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield one
+            yield from _codes(one)
+
+
+def _size() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _ended(child: int, seconds: float) -> int:
+    """How a child ends; one that takes longer is killed, with all that it started."""
+    descriptor = os.pidfd_open(child)
+    try:
+        if not select.select([descriptor], [], [], seconds)[0]:
+            os.killpg(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    finally:
+        os.close(descriptor)
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    return status
