@@ -24,17 +24,17 @@ TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Loudly, because a test that is skipped for want of a peer looks like a test that passed.
 skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
-.PHONY: help venv run test quick torture lint bench docs peers apt npm interop pins clean distclean
+.PHONY: help venv run test quick torture lint bench docs docs-check site-sources peers apt npm interop pins clean distclean
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
 	@echo "make run    what each kind of hook costs here: eight rounds in turns, one sentence and five rows"
-	@echo "make test   lint, the test suite, then the wire fuzz test at length; own environment in .venv-test"
+	@echo "make test   lint, the test suite, the wire fuzz test at length, the site's links; own environments"
 	@echo "make quick  lint, and the tests of what changed against main"
 	@echo "make torture  100,000 hostile inputs a port, and instances killed at 100 random instants; takes an hour"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
-	@echo "make docs   where the documentation is"
+	@echo "make docs   the documentation as a site, with a page a command and manual pages, in build/site"
 	@echo "make peers  real statsd, collectd, carbon and a browser for the tests, as far as they can be had (make test calls it)"
 	@echo "make pins   choose requirements/*.txt anew from the ranges in pyproject.toml"
 	@echo "make clean  remove build products and caches (make distclean: the environments too)"
@@ -47,6 +47,7 @@ run: venv
 test: lint peers
 	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup
 	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q -n $(TEST_WORKERS) tests/protocol/test_wire_fuzz.py
+	$(MAKE) docs-check
 
 lint: $(TEST_VENV)
 	$(BIN)/ruff check .
@@ -64,12 +65,20 @@ torture: $(TEST_VENV)
 bench: $(TEST_VENV)
 	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)
 
-docs:
-	@echo "README.md            the first five minutes"
-	@echo "CONTRIBUTING.md      where a change goes, how it is tested"
-	@for file in docs/*.md docs/decisions/*.md; do \
-	    if [ -e "$$file" ]; then printf '%s: %s\n' "$$file" "$$(sed -n 's/^# //p;T;q' "$$file")"; fi; \
-	done
+# -W: a link that leads nowhere, a heading that is not there, an example that cannot be coloured is an error.
+SPHINX := PYTHONPATH=src .venv-docs/bin/python -m sphinx -q -W --keep-going
+
+docs: site-sources
+	$(SPHINX) -b html -d build/site/doctrees build/site/source build/site/html
+	$(SPHINX) -b man -d build/site/doctrees build/site/source build/site/man
+	@echo "build/site/html/index.html    and manual pages: man -l build/site/man/brokersim-start.1"
+
+# The same without writing a page: a fifth of the time.
+docs-check: site-sources
+	$(SPHINX) -b dummy -d build/site/doctrees build/site/source build/site/html
+
+site-sources: .venv-docs/.stamp
+	PYTHONPATH=src .venv-docs/bin/python docs/site/stage.py build/site/source
 
 # --- environments
 
@@ -101,6 +110,12 @@ build/backend/.stamp: requirements/build.txt | .venv/.requirements
 $(RUN_VENV): .venv/.requirements build/backend/.stamp pyproject.toml
 	PYTHONPATH=build/backend $(PIP) --no-deps --no-build-isolation -e .
 	@.venv/bin/python -m pip uninstall $(PIP_OPTIONS) --yes setuptools 2>/dev/null
+	@touch $@
+
+.venv-docs/.stamp: requirements/docs.txt
+	$(check_python)
+	"$(PYTHON)" -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip install $(PIP_OPTIONS) --require-hashes -r $<
 	@touch $@
 
 .venv-test/.requirements: requirements/test.txt
@@ -162,9 +177,10 @@ pins:
 	@mkdir -p build/pinned
 	$(PIN) pyproject.toml --extra tui --extra plot -o build/pinned/run.txt >/dev/null
 	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet --extra tui -o build/pinned/test.txt >/dev/null
+	$(PIN) pyproject.toml --extra docs -o build/pinned/docs.txt >/dev/null
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
 	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null
-	@for name in run test build interop; do \
+	@for name in run test docs build interop; do \
 	    { echo "# Chosen by 'make pins'; do not edit."; cat build/pinned/$$name.txt; } >requirements/$$name.txt; \
 	done
 
@@ -173,4 +189,4 @@ clean:
 	find src modules tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-test
+	rm -rf .venv .venv-test .venv-docs

@@ -111,6 +111,7 @@ EXTRAS = PROJECT["project"]["optional-dependencies"]
 PINNED = {
     "run.txt": PROJECT["project"]["dependencies"] + EXTRAS["tui"],
     "test.txt": PROJECT["project"]["dependencies"] + EXTRAS["test"] + EXTRAS["tui"],
+    "docs.txt": PROJECT["project"]["dependencies"] + EXTRAS["docs"],
     "build.txt": PROJECT["build-system"]["requires"],
 }
 
