@@ -32,7 +32,8 @@ Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
             kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
 Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
-Statistics  stats  top                   Experiments  bench  report  check  runs
+Statistics  stats  top  metrics add|list|collect|show|log|rm|observe
+Experiments bench  report  check  runs
 Overlay     overlay status|trace|fault   Probes       probe read|add|status|schedule
 
 Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
@@ -50,6 +51,7 @@ _LAZY = {
     "setattr": "brokersim.cli.attribute:setattr_",
     "lsattr": "brokersim.cli.attribute:lsattr",
     "completion": "brokersim.cli.completion:completion",
+    "metrics": "brokersim.cli.metrics:metrics",
     "module": "brokersim.cli.module:module",
     "ping": "brokersim.cli.ping:ping",
     "rpc": "brokersim.cli.rpc:rpc",
