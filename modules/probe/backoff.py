@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from .ports import Chance
+from .ports import Random
 
 #: Seconds between tries, at most.
 DELAY_MAX: Final = 60.0
@@ -22,7 +22,7 @@ class Backoff:
     crashes: int = 0
     _back: float = -math.inf
 
-    def crash(self, now: float, random: Chance) -> float:
+    def crash(self, now: float, random: Random) -> float:
         """Seconds to wait after a crash at ``now``."""
         self.crashes = self.crashes + 1 if now - self._back < HEALTHY else 0
         delay = min(DELAY_MAX, 2.0**self.crashes) * random.uniform(0.5, 1.0)

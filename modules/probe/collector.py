@@ -28,13 +28,13 @@ class Source:
     rank: int
     series: dict[tuple[str, str], Series] = attrs.field(factory=dict)
     #: Samples not reported yet, and since when (s).
-    held: list[Sample] = attrs.field(factory=list)
+    held: tuple[Sample, ...] | list[Sample] = ()
     held_since: float | None = None
     runs: int = 0
     counts: Counter[str] = attrs.field(factory=Counter)
-    unknown: set[str] = attrs.field(factory=set)
-    #: Subjects of the last run that read any.
-    subjects: set[str] = attrs.field(factory=set)
+    #: Metrics that its probe does not declare; subjects of the last run that read any.
+    unknown: frozenset[str] = frozenset()
+    subjects: tuple[str, ...] = ()
 
     @property
     def reporting(self) -> Reporting:
@@ -96,6 +96,8 @@ class Collector:
         if source.is_direct:
             self._queue(source, sample)
         else:
+            if not isinstance(source.held, list):
+                source.held = []
             source.held.append(sample)
             if source.held_since is None:
                 source.held_since = now
@@ -104,7 +106,7 @@ class Collector:
     def _new(self, source: Source, reading: Reading, metric: str) -> Series:
         field = source.fields.get(metric)
         if field is None:
-            source.unknown.add(metric)
+            source.unknown |= {metric}
         form = source.reporting.counters
         series = to_series(source.measurement.name, reading, metric, field, source.rank, form)
         other = self._names.setdefault(series.name, f"{reading.subject} {metric}")
@@ -137,7 +139,7 @@ class Collector:
         """What was held of a measurement goes to the queues of its sinks."""
         for sample in source.held:
             self._queue(source, sample)
-        source.held.clear()
+        source.held = ()
         source.held_since = None
 
     def overdue(self, source: Source) -> float | None:
@@ -156,10 +158,11 @@ class Collector:
     def follow(self, source: Source, found: Sequence[Reading]) -> list[Reading]:
         """A run's subjects before it is inserted: those no longer there end their series. Returns who is gone."""
         if found:
-            subjects = {reading.subject for reading in found}
-            for subject in source.subjects - subjects:
-                self._close(source, subject)
-            source.subjects = subjects
+            subjects = tuple([reading.subject for reading in found])
+            if subjects != source.subjects:
+                for subject in set(source.subjects).difference(subjects):
+                    self._close(source, subject)
+                source.subjects = subjects
         return [reading for reading in found if reading.metrics.get("state") == "gone"]
 
     def _close(self, source: Source, subject: str) -> None:

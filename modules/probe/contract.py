@@ -17,7 +17,7 @@ COUNTER: Final = "counter"
 STATE: Final = "state"
 Value = float | int | str
 #: Keys of an answer that are no metrics: its time, what could not be read, a text for people, who counts.
-RESERVED: Final = ("ts", "partial", "text", "identity", "undelayed")
+RESERVED: Final = frozenset(("ts", "partial", "text", "identity"))
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +32,7 @@ class Field:
     event_type: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Reading:
     """What one subject answered. ``ts`` (s since the epoch) only if the answer has a time of its own."""
 
@@ -50,6 +50,8 @@ class Junk(ValueError):
 
 class Asks(Protocol):
     """How a probe reaches the broker; an instance's module and a command line each have one."""
+
+    __slots__ = ()
 
     rank: int
     parent: int | None
@@ -117,7 +119,7 @@ def readings(answer: Any, subject: str) -> list[Reading]:
     """What a probe answered, subject by subject. Raises Junk for what is no answer."""
     if answer is None:
         return []
-    if isinstance(answer, Mapping):
+    if isinstance(answer, dict):
         return _of_mapping(answer, subject)
     if isinstance(answer, Sequence) and not isinstance(answer, str | bytes):
         return [one for part in answer for one in readings(part, subject)]
@@ -127,30 +129,43 @@ def readings(answer: Any, subject: str) -> list[Reading]:
 
 
 def _of_mapping(answer: Mapping[Any, Any], subject: str) -> list[Reading]:
-    nested = [isinstance(value, Mapping) for value in answer.values()]
-    if not nested:
-        return []
-    if not any(nested):
+    is_nested = [isinstance(value, dict) for value in answer.values()]
+    if not any(is_nested):
         return _one(answer, subject)
-    if not all(nested):
+    if not all(is_nested):
         raise Junk("an answer has either metrics or subjects, not both")
     return [one for name, metrics in answer.items() for one in _one(metrics, str(name))]
 
 
 def _one(answer: Mapping[Any, Any], subject: str) -> list[Reading]:
-    metrics = {str(name): _value(name, value) for name, value in answer.items() if name not in RESERVED}
-    kept = {name: value for name, value in metrics.items() if value is not None}
-    ts = answer.get("ts")
+    metrics: dict[str, Value] = {}
+    more = False
+    for name, value in answer.items():
+        if name in RESERVED:
+            more = True
+        elif (type(value) is float or type(value) is int) and math.isfinite(value):
+            metrics[name] = value
+        else:
+            other = _value(name, value)
+            if other is not None:
+                metrics[str(name)] = other
+    if more:
+        return _with_more(answer, subject, metrics)
+    return [Reading(subject=subject, metrics=metrics)] if metrics else []
+
+
+def _with_more(answer: Mapping[Any, Any], subject: str, metrics: dict[str, Value]) -> list[Reading]:
+    ts, partial = answer.get("ts"), tuple(answer.get("partial") or ())
     if ts is not None and (not isinstance(ts, int | float) or isinstance(ts, bool) or not math.isfinite(ts)):
         raise Junk(f"ts is seconds since the epoch, not {ts!r:.40}")
-    if not kept and not answer.get("partial"):
+    if not metrics and not partial:
         return []
     return [
         Reading(
             subject=subject,
-            metrics=kept,
+            metrics=metrics,
             ts=None if ts is None else float(ts),
-            partial=tuple(answer.get("partial") or ()),
+            partial=partial,
             text=str(answer.get("text") or ""),
             identity=str(answer.get("identity") or ""),
         )

@@ -53,6 +53,8 @@ class Delivery:
                 self._handle.spawn(self._sent(name, queue, sending))
                 return
             queue.delivered_now()
+            if not queue.queued:
+                return
 
     def _describe(self, name: str, sink: Sink, batch: list[Sample]) -> None:
         known = self._described[name]

@@ -8,17 +8,21 @@ from typing import Any
 from brokersim.brokermod import Handle, schedules
 
 from .overlap import Turnstile
-from .ports import Chance
+from .ports import Random
 
 
 class Grid:
     """Calls ``begin()`` at each tick that is to be run; ``counted()`` when some had to wait or were dropped."""
 
+    __slots__ = (
+        "_begin", "_counted", "_handle", "_jitter", "_next", "_random", "_spans", "_timer", "turnstile"
+    )  # fmt: skip
+
     def __init__(
         self,
         handle: Handle,
         policy: str,
-        random: Chance,
+        random: Random,
         begin: Callable[[], object],
         counted: Callable[[], object],
     ) -> None:
@@ -39,7 +43,7 @@ class Grid:
 
     def plan(self, schedule: schedules.Schedule, jitter: float) -> None:
         """Ticks from now on, shifted together by less than ``jitter`` s so that their spacing stays."""
-        self._jitter = jitter * self._random.random()
+        self._jitter = jitter * self._random.random() if jitter else 0.0
         self.plan_anew(schedule)
 
     def plan_anew(self, schedule: schedules.Schedule) -> None:

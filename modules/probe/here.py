@@ -18,6 +18,8 @@ Done = Callable[[Any], None]
 class Here(Asks):
     """One measurement's way to ask."""
 
+    __slots__ = ("_count", "_handle", "_open", "parent", "rank")
+
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self.rank = handle.rank

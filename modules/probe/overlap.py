@@ -26,7 +26,10 @@ class Turnstile:
     overrun: int = 0
     late: int = 0
     merged: int = 0
-    _waiting: deque[tuple[float, float]] = attrs.field(factory=deque, init=False)
+    #: Ticks that wait, each with the end of its window; nothing is made of it until one does.
+    _waiting: tuple[tuple[float, float], ...] | deque[tuple[float, float]] = attrs.field(
+        default=(), init=False
+    )
 
     @property
     def is_behind(self) -> bool:
@@ -43,15 +46,17 @@ class Turnstile:
         elif self.policy == DELAY and self._waiting:
             self.merged += 1
             first, before = self._waiting[0]
-            self._waiting[0] = (first, max(before, until))
+            self._waiting = deque([(first, max(before, until))])
         else:
+            if not isinstance(self._waiting, deque):
+                self._waiting = deque()
             self._waiting.append((tick, until))
         return False
 
     def ended(self, now: float) -> float | None:
         """The run is over: the tick whose run begins at once, None if there is none."""
         self.is_busy = False
-        while self._waiting:
+        while isinstance(self._waiting, deque) and self._waiting:
             tick, until = self._waiting.popleft()
             if self.policy == DELAY and now >= until:
                 self.overrun += 1
@@ -63,5 +68,5 @@ class Turnstile:
 
     def clear(self) -> None:
         """Nothing waits any more, and nothing runs."""
-        self._waiting.clear()
+        self._waiting = ()
         self.is_busy = False

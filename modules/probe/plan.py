@@ -144,7 +144,7 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         labels={str(key): str(value) for key, value in full["labels"].items()},
         hold_clock=bool(full["hold_clock"]),
         status=full["status"],
-        record=full,
+        record=_copy(given),
         identity=content_hash({key: full.get(key) for key in _IDENTITY}),
         plan=content_hash({key: full.get(key) for key in _PLAN}),
     )

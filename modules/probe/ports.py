@@ -14,12 +14,14 @@ from .plan import Measurement
 class Measured(Protocol):
     """A measurement as its module sees it when told of it."""
 
+    __slots__ = ()
+
     measurement: Measurement
     state: str
     reason: str
 
 
-class Chance(Protocol):
+class Random(Protocol):
     """What a measurement asks of chance."""
 
     def random(self) -> float: ...

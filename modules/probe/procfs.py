@@ -20,6 +20,8 @@ _LIMIT: Final = 16 << 20
 class ProcFS:
     """Files below ``root``, by paths such as ``proc/stat``."""
 
+    __slots__ = ("_open", "_root")
+
     def __init__(self, root: str | Path = "/") -> None:
         self._root = os.fspath(root).rstrip("/") + "/"
         #: Files that are read again and again stay open: to open one costs more than to read it.

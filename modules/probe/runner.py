@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import math
-from collections import Counter
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from .contract import Context, Probe, readings
 from .grid import Grid
 from .here import Here
 from .plan import Measurement
-from .ports import Chance, Measured, Station
+from .ports import Measured, Random, Station
 from .probes import find
 from .procfs import ProcFS
 
@@ -33,7 +32,30 @@ FAIL_LIMIT: Final = 3
 class Runner(Measured):
     """A measurement that runs: a grid of ticks, and a state."""
 
-    def __init__(self, station: Station, measurement: Measurement, random: Chance) -> None:
+    __slots__ = (
+        "_again",
+        "_age",
+        "_ask",
+        "_backoff",
+        "_began",
+        "_budget",
+        "_fails",
+        "_files",
+        "_grid",
+        "_handle",
+        "_limit",
+        "_probe",
+        "_random",
+        "_run",
+        "_station",
+        "counts",
+        "measurement",
+        "reason",
+        "source",
+        "state",
+    )  # fmt: skip
+
+    def __init__(self, station: Station, measurement: Measurement, random: Random) -> None:
         self._station = station
         self._handle = station.handle
         self._random = random
@@ -42,14 +64,14 @@ class Runner(Measured):
         #: Why it is in its state, or what went wrong last.
         self.reason = ""
         self.source = Source(measurement, find(measurement.probe).fields, self._handle.rank)
-        self.counts: Counter[str] = Counter()
+        self.counts = self.source.counts
         self._began = self._handle.now()
         self._grid = Grid(self._handle, measurement.overlap, random, self._begin, self._count_ticks)
         self._backoff = Backoff()
         self._budget = Budget()
         self._probe: Probe | None = None
         self._ask = Here(self._handle)
-        self._files = ProcFS()
+        self._files: ProcFS | None = None
         #: Whether a read is given up, when held samples come of age, when a crashed probe is opened again.
         self._limit: Any = None
         self._age: Any = None
@@ -225,6 +247,7 @@ class Runner(Measured):
     def _open(self) -> None:
         probe = find(self.measurement.probe)()
         try:
+            self._files = ProcFS()
             probe.open(Context(ask=self._ask, procfs=self._files, config=self.measurement.config))
         except Exception as error:
             self.reason = f"{type(error).__name__}: {error}"
@@ -259,7 +282,8 @@ class Runner(Measured):
                 probe.close()
         except Exception as error:
             self.reason = f"close raises {type(error).__name__}: {error}"
-        self._files.close()
+        if self._files is not None:
+            self._files.close()
 
     def _become(self, state: str) -> None:
         if state != self.state:

@@ -6,11 +6,12 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from brokersim.brokermod import BrokerLogger, Handle, RequestError, errnums
+from brokersim.brokermod import BrokerLogger, Handle, RequestError, errnums, schedules
 
 from .arbiter import reconcile
+from .chance import Chance
 from .collector import Collector
 from .config import PLAIN, Config, check_sinks, read_file, to_config
 from .contract import Reading
@@ -19,6 +20,9 @@ from .plan import OFF, ON, Measurement, merged, to_measurement
 from .ports import Measured, Station
 from .runner import BACKOFF, FAILED, WAIT, Runner
 from .sinks import to_sink
+
+#: Seconds between the module's own statistics.
+OWN_PERIOD: Final = 10.0
 
 
 class Works(Station):
@@ -36,7 +40,8 @@ class Works(Station):
         # One number of the module's generator is the seed of all: another measurement moves none of the others.
         self._seed = handle.random.getrandbits(64)
         self._delivery = Delivery(handle, self.collector, random.Random(self._seed))
-        self._own = handle.stats if handle.stats.enabled else None
+        #: Its own statistics go out seldom: they are about runs, and must cost less than those.
+        self._own = handle.stats_client(period=OWN_PERIOD) if handle.stats.enabled else None
         self._was_bad: set[str] = set()
 
     # -- what is wanted
@@ -90,7 +95,7 @@ class Works(Station):
             getattr(self, f"_{act}")(name)
 
     def _start(self, name: str) -> None:
-        chance = random.Random(f"{self._seed}/{name}")
+        chance = Chance(f"{self._seed}/{name}")
         runner = self.runners[name] = Runner(self, self.config.measurements[name], chance)
         runner.start()
 
@@ -172,11 +177,11 @@ class Works(Station):
         hashes = {"identity": measurement.identity, "plan": measurement.plan}
         if runner is None:
             return {**wanted, "state": OFF, "reason": "", "counts": {}, "cost": 0.0, "series": 0, **hashes}
-        counts = {**runner.source.counts, **runner.counts}
+        counts = dict(runner.counts)
         return {
             **wanted, "state": runner.state, "reason": runner.reason if runner.state != WAIT else "",
             "last_failure": runner.reason, "counts": counts, "cost": runner.cost,
-            "series": len(runner.source.series), "schedule": measurement.record["schedule"], **hashes,
+            "series": len(runner.source.series), "schedule": schedules.to_spec(measurement.schedule), **hashes,
         }  # fmt: skip
 
     async def end(self) -> None:
@@ -185,3 +190,5 @@ class Works(Station):
             runner.stop()
         self.runners.clear()
         await self._delivery.end()
+        if self._own is not None:
+            self._own.close()

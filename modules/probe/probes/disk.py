@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from ..contract import COUNTER, Context, Field, Probe
@@ -24,11 +25,13 @@ _MILLISECONDS: Final = ("read_ms", "write_ms", "io_ms", "weighted_ms", "discard_
 _SKIPPED: Final = ("loop", "ram")
 
 
-def parse_diskstats(data: bytes) -> dict[str, dict[str, Any]]:
+def parse_diskstats(data: bytes, is_wanted: Callable[[str], bool] | None = None) -> dict[str, dict[str, Any]]:
     """By device its columns, and ``identity``, its numbers. A line of no known length is left out."""
     found: dict[str, dict[str, Any]] = {}
     for line in data.split(b"\n"):
         words = line.split()
+        if len(words) > 3 and is_wanted is not None and not is_wanted(words[2].decode(errors="replace")):
+            continue  # before its numbers are read: a machine may have hundreds of loop devices
         columns = _columns(len(words) - 3)
         if columns:
             values = dict(zip(columns, map(int, words[3:]), strict=False))
@@ -95,7 +98,7 @@ class Disk(Probe):
 
     def read(self) -> Any:
         now = self.context.ask.now()
-        found = parse_diskstats(self.context.procfs.read_again("proc/diskstats"))
+        found = parse_diskstats(self.context.procfs.read_again("proc/diskstats"), self._is_wanted)
         old, elapsed = self._old, now - self._when
         self._old, self._when = found, now
         return {
@@ -103,7 +106,6 @@ class Disk(Probe):
             if name in old
             else columns
             for name, columns in found.items()
-            if self._is_wanted(name)
         }
 
     def _is_wanted(self, name: str) -> bool:

@@ -9,12 +9,14 @@ from ..contract import COUNTER, Context, Field, Probe
 _OLD: Final = "ps:tools:blipp:linux:network:"
 #: Fields of a line of /proc/net/dev; errors and drops are both directions together.
 _PACKETS_IN, _PACKETS_OUT = 1, 9
+#: By the beginning of its lines what is wanted of a protocol.
 _SNMP: Final = {
-    (b"Tcp", b"InSegs"): "tcp_segments_in",
-    (b"Tcp", b"OutSegs"): "tcp_segments_out",
-    (b"Tcp", b"RetransSegs"): "tcp_retransmits",
-    (b"Udp", b"InDatagrams"): "udp_datagrams_in",
-    (b"Udp", b"OutDatagrams"): "udp_datagrams_out",
+    b"Tcp: ": {
+        b"InSegs": "tcp_segments_in",
+        b"OutSegs": "tcp_segments_out",
+        b"RetransSegs": "tcp_retransmits",
+    },
+    b"Udp: ": {b"InDatagrams": "udp_datagrams_in", b"OutDatagrams": "udp_datagrams_out"},
 }
 #: Readings between looks at an interface's speed, which hardly ever changes and costs an open file each.
 _LOOK_EVERY: Final = 60
@@ -44,15 +46,15 @@ def parse_dev(data: bytes) -> dict[str, dict[str, int]]:
 def parse_snmp(data: bytes) -> dict[str, int]:
     """TCP segments and UDP datagrams of the node: pairs of lines, names and then numbers."""
     found: dict[str, int] = {}
-    lines = data.split(b"\n")
-    for names, numbers in zip(lines[::2], lines[1::2], strict=False):
-        protocol = names.partition(b":")[0]
-        if protocol not in (b"Tcp", b"Udp"):
+    for protocol, wanted in _SNMP.items():
+        start = data.find(protocol)
+        if start < 0:
             continue
-        for name, number in zip(names.split()[1:], numbers.split()[1:], strict=False):
-            metric = _SNMP.get((protocol, name))
-            if metric is not None:
-                found[metric] = int(number)
+        names, numbers = data[start:].split(b"\n", 2)[:2]
+        values = dict(zip(names.split(), numbers.split(), strict=False))
+        for name, metric in wanted.items():
+            if name in values:
+                found[metric] = int(values[name])
     return found
 
 
