@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from brokersim.brokermod import duration
+from brokersim.brokermod import duration, job_facts
 
 from .output import OutputPlan, to_output
 
@@ -57,11 +57,12 @@ def to_plan(
     limit = _seconds(system, "duration")
     asks = "test" in _mapping(system, "exec")
     is_real = not asks and bool(ours.get("exec", not simulate))
-    nodes = _nodes(r)
+    there = job_facts.counts_in(r) if r else {"node": 0, "core": 0}
+    per = job_facts.per_resource(jobspec)
     return RunPlan(
         command=_command(task["command"]),
-        ntasks=_ntasks(task["count"], jobspec["resources"]),
-        nnodes=nodes,
+        ntasks=there[per[0]] * per[1] if per and r else _ntasks(task["count"], jobspec["resources"]),
+        nnodes=max(1, there["node"]),
         is_real=is_real,
         is_stand_in=not is_real and not asks and "exec" not in ours,
         run_time=_seconds(test, "run_duration") if "run_duration" in test else limit,
@@ -165,9 +166,3 @@ def _ntasks(count: Mapping[str, Any], resources: Any) -> int:
             break
         vertices = vertex.get("with")
     return slots * int(count["per_slot"])
-
-
-def _nodes(r: Mapping[str, Any] | None) -> int:
-    entries = r["execution"]["R_lite"] if r else ()
-    spans = [part.partition("-") for entry in entries for part in entry["rank"].split(",")]
-    return max(1, sum(int(last or first) - int(first) + 1 for first, _, last in spans))

@@ -16,6 +16,8 @@ OnEnd: TypeAlias = Callable[[int], object]
 #: Flags of kvs-watch.lookup: what is appended, as it is; a log that is not there yet is awaited.
 _WATCH_APPEND: Final = 4 | 256
 _WAITCREATE: Final = 8
+#: An empty response comes behind what there was at the start.
+_SENTINEL: Final = 1024
 
 
 def value_bytes(answer: dict[str, Any]) -> bytes:
@@ -29,17 +31,26 @@ class Follower:
     A log that is not there (and needn't be: ``must_exist`` false) is awaited; else that is the end, errnum 2.
     """
 
-    __slots__ = ("_handle", "_on_end", "_on_line", "_part", "_request", "is_done")
+    __slots__ = ("_handle", "_on_end", "_on_line", "_on_past", "_part", "_request", "is_done")
 
     def __init__(
-        self, handle: Handle, namespace: str, key: str, on_line: OnLine, on_end: OnEnd, *, must_exist: bool
+        self,
+        handle: Handle,
+        namespace: str,
+        key: str,
+        on_line: OnLine,
+        on_end: OnEnd,
+        *,
+        must_exist: bool,
+        on_past: Callable[[], object] | None = None,
     ) -> None:
         self._handle = handle
+        self._on_past = on_past
         self._on_line = on_line
         self._on_end = on_end
         self._part = b""
         self.is_done = False
-        flags = _WATCH_APPEND | (0 if must_exist else _WAITCREATE)
+        flags = _WATCH_APPEND | (0 if must_exist else _WAITCREATE) | (_SENTINEL if on_past else 0)
         wish = {"key": key, "namespace": namespace, "flags": flags}
         self._request = handle.stream("kvs-watch.lookup", wish, self._answered)
 
@@ -55,6 +66,10 @@ class Follower:
         if response.errnum:
             self.is_done = True
             self._on_end(response.errnum)
+            return
+        if response.data is None:
+            if self._on_past is not None:
+                self._on_past()
             return
         *lines, self._part = (self._part + value_bytes(response.payload)).split(b"\n")
         for line in lines:

@@ -9,7 +9,7 @@ import msgspec
 from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid, updates
 
 from .follow import value_bytes
-from .streams import FLAG_WAITCREATE, PRIMARY, LogStream, UpdateStream, Watch, record_key
+from .streams import FLAG_SENTINEL, FLAG_WAITCREATE, PRIMARY, LogStream, UpdateStream, Watch, record_key
 
 #: Lookup flags: decode values that are JSON; give jobspec and R with the updates of the eventlog applied.
 FLAG_DECODE = 1
@@ -141,9 +141,8 @@ class JobInfo:
         """Stream ``{"event": line}`` until the log is complete."""
         _must_stream(msg)
         wish = msg.unpack(Watch)
-        if wish.flags & ~FLAG_WAITCREATE:
-            text = f"job-info.eventlog-watch: flags {wish.flags & ~FLAG_WAITCREATE:#x} are not known here"
-            raise RequestError(errnums.EINVAL, text)
+        if wish.flags & ~(FLAG_WAITCREATE | FLAG_SENTINEL):
+            raise RequestError(errnums.EPROTO, "job-info.eventlog-watch request rejected with invalid flag")
         self._open(LogStream(self._handle, msg, wish, self._forget))
 
     def cancel(self, msg: Message) -> None:

@@ -13,6 +13,8 @@ from .follow import Follower, OnEnd, OnLine, value_bytes
 
 #: Watch flag: a log that is not there yet is awaited.
 FLAG_WAITCREATE = 1
+#: An empty response tells that all there was at the start has been sent.
+FLAG_SENTINEL = 2
 GUEST = "guest."
 PRIMARY = "primary"
 #: In the last line of every eventlog: nothing is ever posted after it.
@@ -41,6 +43,8 @@ class LogStream:
         "_handle",
         "_job",
         "_lines",
+        "_missing",
+        "_owes_sentinel",
         "_path",
         "is_done",
         "msg",
@@ -61,6 +65,9 @@ class LogStream:
         self._flags = wish.flags
         self._following: list[Follower] = []
         self._lines = 0
+        self._owes_sentinel = bool(wish.flags & FLAG_SENTINEL)
+        #: What a guest log that is not in the copy ends the stream with.
+        self._missing = errnums.ENOENT
         self.is_done = False
 
     @property
@@ -96,7 +103,11 @@ class LogStream:
         self._add(namespace, key, on_line, on_end, must_exist)
 
     def _add(self, namespace: str, key: str, on_line: OnLine, on_end: OnEnd, must_exist: bool) -> None:
-        follower = Follower(self._handle, namespace, key, on_line, on_end, must_exist=must_exist)
+        # Of what is told; the main eventlog, followed to find a guest log, is not.
+        on_past = self._sentinel if self._owes_sentinel and on_line in (self._send, self._main_line) else None
+        follower = Follower(
+            self._handle, namespace, key, on_line, on_end, must_exist=must_exist, on_past=on_past
+        )
         self._following.append(follower)
 
     def _unfollow(self) -> None:
@@ -108,9 +119,15 @@ class LogStream:
         self._lines += 1
         self._handle.respond(self.msg, {"event": line})
 
+    def _sentinel(self) -> None:
+        if self._owes_sentinel:
+            self._owes_sentinel = False
+            self._handle.respond(self.msg)
+
     def _main_line(self, line: str) -> None:
         self._send(line)
         if _CLEAN in line:
+            self._sentinel()
             self.finish(errnums.ENODATA)
 
     # -- guest logs
@@ -142,6 +159,7 @@ class LogStream:
         if event["name"] == "start":
             self._follow_guest()
         elif _is_over(event):
+            self._missing = errnums.ENODATA  # it never ran: no log will ever come
             self._read_copy()
 
     def _follow_guest(self) -> None:
@@ -180,10 +198,11 @@ class LogStream:
         if self.is_done:
             return
         if response.errnum:
-            self.finish(response.errnum)
+            self.finish(self._missing if response.errnum == errnums.ENOENT else response.errnum)
             return
         for line in eventlog.split_lines(value_bytes(response.payload))[self._lines :]:
             self._send(line)
+        self._sentinel()
         self.finish(errnums.ENODATA)
 
 

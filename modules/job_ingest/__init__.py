@@ -7,6 +7,7 @@ from typing import Any
 from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, errnums, policy, request_handler
 
 from .intake import Intake
+from .options import to_options
 
 
 class JobIngest(BrokerModule):
@@ -17,13 +18,19 @@ class JobIngest(BrokerModule):
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        if args:
-            raise RequestError(
-                errnums.EINVAL, f"module {self.name!r}: unknown argument {args[0]!r}; it has none"
-            )
+        try:
+            options = to_options(args)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+        self._generator_max = options.generator_max
         started = float(h.attr_get("broker.starttime") or h.time())
-        self._intake = Intake(h, started, _rules(h.conf_get()))
+        self._intake = Intake(h, started, _rules(h.conf_get()), options)
         self._intake.open()
+
+    async def ready(self) -> None:
+        """A rank that may not make ids has no use for it."""
+        if self.handle.rank > self._generator_max:
+            self.handle.call_later(0, self.stop)
 
     def stats(self) -> dict[str, object]:
         """Jobs taken and refused since the module was loaded."""
@@ -33,6 +40,11 @@ class JobIngest(BrokerModule):
     def submit(self, msg: Message) -> None:
         """A signed jobspec in, a job id out."""
         self._intake.submit(msg)
+
+    @request_handler("getinfo")
+    def getinfo(self, msg: Message) -> None:
+        """What an id of this moment would begin with, in milliseconds."""
+        self.handle.respond(msg, {"timestamp": self._intake.timestamp()})
 
     @request_handler("config-reload")
     def config_reload(self, msg: Message) -> None:

@@ -24,9 +24,13 @@ class FluidGenerator:
         milliseconds, _, _ = jobid.split(largest)
         self._offset = max(self._offset, milliseconds + 1)
 
+    def timestamp(self, milliseconds: int) -> int:
+        """What the ids of that moment begin with."""
+        return milliseconds + self._offset
+
     def make(self, milliseconds: int) -> int:
         """The next id, ``milliseconds`` after the instance came up."""
-        wanted = milliseconds + self._offset
+        wanted = self.timestamp(milliseconds)
         if wanted > self._last:
             self._last, self._sequence = wanted, 0
         elif self._sequence < jobid.SEQUENCE_MAX:

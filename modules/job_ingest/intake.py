@@ -20,6 +20,7 @@ from brokersim.brokermod import (
 )
 
 from .fluid import FluidGenerator
+from .options import Options
 
 ROLE_OWNER: Final = 1
 #: Seconds for which submissions are gathered from the first on (flux-core's).
@@ -50,15 +51,17 @@ class Intake:
     """
 
     __slots__ = (
-        "_asking", "_candidates", "_clock_zero", "_handle", "_held", "_ids", "_is_open", "_timer", "accepted",
+        "_asking", "_candidates", "_clock_zero", "_handle", "_held", "_ids", "_is_open", "_options", "_timer",
+        "accepted",
         "refused", "rules",
     )  # fmt: skip
 
-    def __init__(self, handle: Handle, started: float, rules: policy.Rules) -> None:
+    def __init__(self, handle: Handle, started: float, rules: policy.Rules, options: Options) -> None:
         self._handle = handle
         self._clock_zero = started
         self.rules = rules
-        self._ids = FluidGenerator()
+        self._options = options
+        self._ids = FluidGenerator(handle.rank)
         self._candidates: list[Candidate] = []
         self._timer: Any = None
         #: Ids must be larger than all there have been: what comes before that is known waits.
@@ -105,7 +108,9 @@ class Intake:
             self.refused += 1
             raise RequestError(errnums.EINVAL, str(error)) from None
         self._candidates.append(Candidate(msg=msg, id=entry["id"], entry=entry))
-        if self._timer is None:
+        if len(self._candidates) == self._options.batch_count:
+            self.flush()
+        elif self._timer is None:
             self._timer = self._handle.call_later(WINDOW, self.flush)
 
     def _check(self, msg: Message, wish: Submission) -> dict[str, Any]:
@@ -115,12 +120,13 @@ class Intake:
         if userid != msg.userid:
             raise ValueError(f"J was signed by user {userid} but sent by user {msg.userid}")
         jobspec = job_facts.decode_jobspec(payload)
-        job_facts.check_jobspec(jobspec)
-        self.rules.complete(jobspec)
+        if jobspec.get("version") == 1 or not self._options.any_version:
+            job_facts.check_jobspec(jobspec)
+            if self._options.completes:
+                self.rules.complete(jobspec)
         _redact(jobspec)
-        milliseconds = int((self._handle.time() - self._clock_zero) * 1000)
         return {
-            "id": self._ids.make(max(1, milliseconds)),
+            "id": self._ids.make(self._milliseconds()),
             "J": wish.J,
             "userid": userid,
             "urgency": wish.urgency,
@@ -129,11 +135,20 @@ class Intake:
             "jobspec": jobspec,
         }
 
+    def _milliseconds(self) -> int:
+        return max(1, int((self._handle.time() - self._clock_zero) * 1000))
+
+    def timestamp(self) -> int:
+        """What an id of this moment would begin with, in milliseconds."""
+        return self._ids.timestamp(self._milliseconds())
+
     # -- records, then the job manager
 
     def flush(self) -> None:
         """Commit the records of all candidates in one transaction."""
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         batch, self._candidates = self._candidates, []
         if not batch:
             return

@@ -11,6 +11,7 @@ from brokersim.brokermod import (
     JobRecord,
     JobTable,
     hostlist,
+    job_facts,
     job_states,
     ranks,
 )
@@ -40,13 +41,17 @@ def _ranks(job: JobRecord) -> str | None:
 
 
 def _nnodes(job: JobRecord) -> int | None:
-    nodes = sum(_members(entry["rank"]) for entry in job.R["execution"]["R_lite"]) if job.R else 0
-    return nodes or job.facts.nnodes or None
+    return (job_facts.counts_in(job.R)["node"] if job.R else 0) or job.facts.nnodes or None
 
 
-def _members(ids: str) -> int:
-    spans = (part.partition("-") for part in ids.split(","))
-    return sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+def _ncores(job: JobRecord) -> int:
+    """Those it has: a job that asked for whole nodes got more than it knew."""
+    return (job_facts.counts_in(job.R)["core"] if job.R else 0) or job.facts.ncores
+
+
+def _ntasks(job: JobRecord) -> int:
+    per = job.facts.per_resource
+    return job_facts.counts_in(job.R)[per[0]] * per[1] if per and job.R else job.facts.ntasks
 
 
 def _ended(value: Callable[[JobRecord], Any]) -> Callable[[JobRecord], Any]:
@@ -71,8 +76,8 @@ ATTRIBUTES: Final[dict[str, Callable[[JobRecord], Any]]] = {
     "queue": lambda job: job.facts.queue,
     "project": lambda job: job.facts.project,
     "bank": lambda job: job.facts.bank,
-    "ntasks": lambda job: job.facts.ntasks,
-    "ncores": lambda job: job.facts.ncores,
+    "ntasks": _ntasks,
+    "ncores": _ncores,
     "duration": lambda job: job.facts.duration,
     "nnodes": _nnodes,
     "ranks": _ranks,

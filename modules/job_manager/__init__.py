@@ -262,10 +262,14 @@ class JobManager(JobQueries, QueueService):
     @request_handler("job-manager.sched-ready", prefix=False)
     def sched_ready(self, msg: Message) -> None:
         """A scheduler takes requests from now on."""
-        if msg.unpack(Ready).mode not in ("unlimited", "limited"):
-            raise RequestError(errnums.EPROTO, "sched-ready: mode must be unlimited or limited")
+        wish = msg.unpack(Ready)
+        if wish.mode != "unlimited" and (wish.mode != "limited" or wish.limit < 1):
+            raise RequestError(
+                errnums.EPROTO, "sched-ready: mode must be unlimited, or limited with a limit of 1 or more"
+            )
         self.handle.respond(msg, {"count": self._machine.jobs.counts[State.SCHED]})
         self._machine.sched_ready = True
+        self._machine.alloc_limit = wish.limit if wish.mode == "limited" else 0
         self._machine.act_on(State.SCHED, State.CLEANUP)
 
     @request_handler("job-manager.exec-hello", prefix=False)
@@ -281,7 +285,11 @@ class JobManager(JobQueries, QueueService):
     @request_handler("job-manager.events-journal", prefix=False)
     async def events_journal(self, msg: Message) -> None:
         """Every event of every job, as it happens; ``full``: those of jobs that have ended as well."""
-        wish = Follow() if msg.data is None else msg.unpack(Follow)
+        if msg.data is None:
+            raise RequestError(errnums.EPROTO, "job-manager.events-journal: the payload is an object")
+        wish = msg.unpack(Follow)
+        if wish.fault():
+            raise RequestError(errnums.EPROTO, f"job-manager.events-journal: {wish.fault()}")
         if not msg.is_streaming:
             raise RequestError(errnums.EPROTO, "job-manager.events requires streaming RPC flag")
         if wish.full:

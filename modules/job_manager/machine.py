@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,8 @@ from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
 from .queues import Queues
 
+#: Seconds between two events that came at one instant of real time.
+TICK = 1e-6
 #: Types of a sched.alloc response (RFC 27).
 DURATION = "attributes.system.duration"
 ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
@@ -45,8 +48,8 @@ class JobMachine:
     """Drives every job from submit to clean. Each event is applied, batched for the KVS, published, acted upon."""
 
     __slots__ = (
-        "_actions", "_handle", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service", "hooks",
-        "jobs", "journal", "on_inactive", "queues", "sched_ready",
+        "_actions", "_asked", "_handle", "_held", "_is_real", "_log", "_settling", "_verdicts", "alloc_limit", "batch",
+        "dependencies", "exec_service", "hooks", "jobs", "journal", "on_inactive", "queues", "sched_ready",
     )  # fmt: skip
 
     def __init__(
@@ -62,7 +65,12 @@ class JobMachine:
         self.dependencies = Dependencies()
         self.on_inactive = on_inactive
         self.sched_ready = False
+        #: So many requests at once the scheduler wants (0: all), has now, and those held back by their place.
+        self.alloc_limit = 0
+        self._asked = 0
+        self._held: list[tuple[int, int]] = []
         self.exec_service = ""
+        self._is_real = handle.attr_get("clock") != "virtual"
         self._verdicts: deque[Verdict] = deque()
         self._settling = False
         self._actions: dict[State, Callable[[Job], None]] = {
@@ -105,7 +113,7 @@ class JobMachine:
 
         Raises ValueError if it cannot come in the job's state.
         """
-        event = eventlog.make_event(self._handle.time() if timestamp is None else timestamp, name, context)
+        event = eventlog.make_event(self._time(job) if timestamp is None else timestamp, name, context)
         old = job.state
         job.apply(event)
         if keep:
@@ -117,6 +125,13 @@ class JobMachine:
         elif name == "start":
             self._settled(self.dependencies.started(job))
         self.act(job)
+
+    def _time(self, job: Job) -> float:
+        """Now. In real time two events of a job are never at once, though the loop works them off at one instant."""
+        now = self._handle.time()
+        if self._is_real and job.events and job.events[-1]["timestamp"] >= now:
+            return job.events[-1]["timestamp"] + TICK
+        return now
 
     def adopt(self, job: Job) -> None:
         """A job of an earlier life of the instance. What ran is lost; what waited starts to wait again."""
@@ -185,6 +200,10 @@ class JobMachine:
             return
         if not self.queues.is_started(job.facts.queue):
             return
+        if self.alloc_limit and self._asked >= self.alloc_limit:
+            heapq.heappush(self._held, _urgent_first(job))
+            return
+        self._asked += 1
         job.alloc_pending, job.alloc_cancelled = True, False
         wish = {
             "id": job.id,
@@ -273,6 +292,17 @@ class JobMachine:
             job.alloc_cancelled = True
             self._handle.request("sched.cancel", {"id": job.id})
 
+    def _alloc_over(self, job: Job) -> None:
+        """The scheduler has one request less: of those that were held back the most urgent may follow."""
+        job.alloc_pending = False
+        self._asked -= 1
+        while self._held and self._asked < self.alloc_limit:
+            place = heapq.heappop(self._held)
+            waiting = self.jobs.active.get(place[1])
+            # One that was held twice, or has another priority now, has another place there.
+            if waiting is not None and waiting.state is State.SCHED and place == _urgent_first(waiting):
+                self.act(waiting)
+
     def _alloc_answer(self, response: Message, job: Job) -> None:
         if response.errnum:
             self._alloc_ended(response, job)
@@ -284,7 +314,7 @@ class JobMachine:
         if answer.type == ALLOC_ANNOTATE:
             self._annotate(job, answer.annotations)
         elif job.alloc_pending:
-            job.alloc_pending = False
+            self._alloc_over(job)
             self._allocated(job, answer)
 
     def _annotate(self, job: Job, annotations: dict[str, Any] | None) -> None:
@@ -303,7 +333,7 @@ class JobMachine:
         """The stream is over: normally after its answer, else because the scheduler went or refuses to talk."""
         if not job.alloc_pending:
             return
-        job.alloc_pending = False
+        self._alloc_over(job)
         if response.errnum in (errnums.ENOSYS, errnums.EHOSTUNREACH):
             self.sched_ready = False  # asked again at the next scheduler's sched-ready
             self.act(job)

@@ -165,9 +165,16 @@ class JobtapAll(msgspec.Struct, gc=False):
 class Follow(msgspec.Struct, gc=False):
     """Payload of job-manager.events-journal: names of events are the keys of ``allow`` and ``deny``."""
 
-    allow: dict[str, Any] | None = None
-    deny: dict[str, Any] | None = None
+    allow: Any = None
+    deny: Any = None
     full: bool = False
+
+    def fault(self) -> str:
+        """What is wrong with it, ``""`` if nothing is."""
+        for name, names in (("allow", self.allow), ("deny", self.deny)):
+            if names is not None and not isinstance(names, dict):
+                return f"{name} should be an object"
+        return ""
 
     def wants(self, name: str) -> bool:
         """Whether events of that name are told."""

@@ -18,7 +18,7 @@ from brokersim.brokermod import (
 )
 
 from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Change, Feasibility, Free, Prioritize
-from .options import duration_of, shape_option
+from .options import duration_of, limit_option, shape_option
 from .pool import Allocation, Pool, from_r, members
 from .queue import JobQueue, Waiting
 from .request import to_request
@@ -36,10 +36,11 @@ class Sched(BrokerModule):
         super().__init__(h, *args)
         try:
             shape = shape_option(args, h.attr_get("resources"))
+            self._limit = limit_option(args)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         #: Given as an argument, the shape is what there is, whatever the resource module says.
-        self._has_own_shape = bool(args)
+        self._has_own_shape = any(arg.startswith("resources=") for arg in args)
         self._pool = Pool(shape)
         self._queue = JobQueue()
         self._held: dict[int, Allocation] = {}
@@ -84,7 +85,9 @@ class Sched(BrokerModule):
 
     def _hello_answer(self, response: Message, _arg: None = None) -> None:
         if response.errnum == errnums.ENODATA:
-            self.handle.request("job-manager.sched-ready", {"mode": "unlimited"}, self._ready_answer)
+            mode = {"mode": "limited", "limit": self._limit} if self._limit else {"mode": "unlimited"}
+            self.handle.request("job-manager.sched-ready", mode, self._ready_answer)
+            self.log.debug(f"ready: queue-depth={self._limit or 'unlimited'}")
         elif response.errnum == errnums.ENOSYS:
             self.log.debug("no job-manager yet; it will say hello when it is loaded")
         elif response.errnum:

@@ -19,12 +19,34 @@ def shape_option(args: Sequence[str], attribute: str | None) -> Resources:
     text = attribute or SHAPE_DEFAULT
     for arg in args:
         key, equals, value = arg.partition("=")
+        if key == "mode":
+            continue
         if key != "resources" or not equals:
             raise ValueError(
-                f"unknown argument {arg!r}; the only one is resources=NxCxG, e.g. resources=8x12"
+                f"unknown argument {arg!r}; there are resources=NxCxG (resources=8x12) and mode=unlimited|limited=N"
             )
         text = value
     return Resources.parse(text)
+
+
+def limit_option(args: Sequence[str]) -> int:
+    """So many requests at once are wanted of the job manager (``mode=limited=N``); 0, the default: all there are.
+
+    Raises ValueError that says what would be right.
+    """
+    limit = 0
+    for arg in args:
+        key, _, value = arg.partition("=")
+        if key != "mode":
+            continue
+        kind, _, number = value.partition("=")
+        if kind == "limited" and number.isascii() and number.isdigit() and int(number) > 0:
+            limit = int(number)
+        elif value == "unlimited":
+            limit = 0
+        else:
+            raise ValueError(f"not a mode: {value!r}; give unlimited, or limited=N with N of 1 or more")
+    return limit
 
 
 def duration_of(jobspec: Mapping[str, Any]) -> float:

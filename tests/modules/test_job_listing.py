@@ -158,3 +158,13 @@ def test_a_constraint_nested_without_end_is_refused():
 def test_an_unknown_attribute_is_named_with_all_there_are():
     with pytest.raises(ValueError, match="colour is not a valid attribute; there are: id, all, userid"):
         columns(["id", "colour"])
+
+
+@pytest.mark.parametrize(("per", "ntasks"), [(None, 2), (("node", 3), 9), (("core", 2), 24)])
+def test_tasks_and_cores_are_those_of_what_the_job_got(per, ntasks):
+    facts = JobFacts(name="x", ntasks=2, nnodes=1, ncores=2, duration=1.0, per_resource=per)
+    job = Job(id=5, facts=facts, jobspec=None)
+    assert show(job, columns(["ntasks", "ncores"])) == {"id": 5, "ntasks": 2, "ncores": 2}
+    lite = [{"rank": "0-1,3", "children": {"core": "0-3"}}]
+    job.R = {"execution": {"R_lite": lite, "nodelist": ["sim[0-1,3]"], "expiration": 0.0}}
+    assert show(job, columns(["ntasks", "ncores"])) == {"id": 5, "ntasks": ntasks, "ncores": 12}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brokersim.brokermod import errnums
 from brokersim.protocol.updates import apply_updates
-from tests.modules.job_harness import END, JOB_MODULES, in_instance, jobspec, outcome, submit
+from tests.modules.job_harness import END, JOB_MODULES, in_instance, jobspec, log_of, outcome, submit
 
 ORDER = ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE"]
 
@@ -155,3 +157,78 @@ def test_job_info_is_counted_and_reloaded_on_its_own():
         )
 
     assert in_instance(test) == (True, True, True)
+
+
+def test_an_empty_answer_tells_that_the_past_of_a_log_has_been_sent():
+    async def test(_instance, client):
+        told = []
+        watch = {"id": 0, "path": "eventlog", "flags": 2}
+        held = await submit(client, urgency=0)
+        await client.sleep(1)
+
+        def heard(response, _arg):
+            empty = response.data is None
+            told.append(response.errnum or ("" if empty else json.loads(response.payload["event"])["name"]))
+
+        client.stream("job-info.eventlog-watch", {**watch, "id": held}, heard)
+        await client.sleep(1)
+        await client.call("job-manager.raise", {"id": held, "type": "cancel", "severity": 0})
+        await outcome(client, held)
+        await client.sleep(1)
+        live, told[:] = list(told), []
+        for path in ("eventlog", "guest.exec.eventlog"):
+            job = await submit(client)
+            await outcome(client, job)
+            client.stream("job-info.eventlog-watch", {"id": job, "path": path, "flags": 2}, heard)
+            await client.sleep(1)
+        return live, told
+
+    live, past = in_instance(test)
+    assert live == ["submit", "validate", "depend", "priority", "", "exception", "clean", END]
+    ends = [past[at - 2 : at + 1] for at, one in enumerate(past) if one == END]
+    assert ends == [["clean", "", END], ["done", "", END]]
+
+
+@pytest.mark.parametrize(
+    ("topic", "wish", "says"),
+    [
+        ("job-info.eventlog-watch", {"id": 1, "path": "eventlog", "flags": 499}, "invalid flag"),
+        ("job-manager.events-journal", {"allow": 5}, "allow should be an object"),
+        ("job-manager.events-journal", {"deny": 5}, "deny should be an object"),
+        ("job-manager.events-journal", None, "the payload is an object"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused_in_words(topic, wish, says):
+    async def test(_instance, client):
+        texts = []
+        client.stream(topic, wish, lambda response, _: texts.append((response.errnum, response.payload_str)))
+        await client.sleep(0.1)
+        return texts
+
+    [(errnum, text)] = in_instance(test)
+    assert errnum == errnums.EPROTO and says in text
+
+
+def test_a_log_of_a_job_that_never_ran_ends_when_the_job_does():
+    async def test(_instance, client):
+        held = await submit(client, urgency=0)
+        ends = []
+        watch = {"id": held, "path": "guest.none", "flags": 1}
+        client.stream("job-info.eventlog-watch", watch, lambda response, _: ends.append(response.errnum))
+        await client.sleep(1)
+        await client.call("job-manager.raise", {"id": held, "type": "cancel", "severity": 0})
+        await outcome(client, held)
+        await client.sleep(1)
+        return ends
+
+    assert in_instance(test) == [END]
+
+
+def test_in_real_time_no_two_events_of_a_job_are_at_once():
+    async def test(_instance, client):
+        job = await submit(client)
+        await outcome(client, job)
+        return [event["timestamp"] for event in await log_of(client, job)]
+
+    times = in_instance(test, clock="real*100")
+    assert times == sorted(set(times)) and len(times) > 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brokersim.brokermod import RequestError, errnums
-from tests.modules.job_harness import END, in_instance, jobspec, stream
+from tests.modules.job_harness import END, attributes, in_instance, jobspec, stream, submit
 
 SUCCESS, DENY, CANCEL = 0, 2, 3
 
@@ -189,3 +189,32 @@ def test_resources_that_cannot_be_fail_the_load_with_one_clear_line():
         return refused.value.text
 
     assert "module 'sched'" in in_instance(test)
+
+
+def test_a_limited_scheduler_has_so_many_requests_at_once_and_the_most_urgent_of_the_rest_follow():
+    async def test(_instance, client):
+        await client.call("module.remove", {"name": "sched"})
+        await client.call("module.load", {"path": "sched", "args": ["mode=limited=1", "resources=1x1"]})
+        long = {"exec": {"test": {"run_duration": "10s"}}, "duration": 0}
+        jobs = [await submit(client, jobspec(**long), urgency=urgency) for urgency in (16, 10, 20, 12, 30)]
+        await client.sleep(1)
+        query = await client.call("job-manager.alloc-query")
+        await client.call("job-manager.urgency", {"id": jobs[3], "urgency": 25})
+        await client.call("job-manager.drain")
+        starts = {job: (await attributes(client, job))["t_run"] for job in jobs}
+        return query, [jobs.index(job) for job in sorted(starts, key=starts.get)]
+
+    query, order = in_instance(test)
+    assert query == {"queue_length": 3, "alloc_pending": 1, "running": 1}
+    # The scheduler had the second one's request already; the fourth, of urgency 12, became more urgent while it waited.
+    assert order == [0, 1, 4, 3, 2]
+
+
+@pytest.mark.parametrize("mode", ["foobar", "limited=-1", "limited=0", "limited"])
+def test_a_mode_that_is_none_keeps_the_scheduler_from_loading(mode):
+    async def test(_instance, client):
+        await client.call("module.remove", {"name": "sched"})
+        with pytest.raises(RequestError, match="give unlimited, or limited=N"):
+            await client.call("module.load", {"path": "sched", "args": [f"mode={mode}"]})
+
+    in_instance(test)

@@ -30,6 +30,8 @@ class JobFacts:
     bank: str | None = None
     cwd: str | None = None
     dependencies: tuple[tuple[str, str], ...] = ()
+    #: So many tasks on each node or core that the job gets, instead of ``ntasks`` (shell option per-resource).
+    per_resource: tuple[str, int] | None = None
 
 
 def unwrap(envelope: str) -> tuple[int, bytes]:
@@ -83,7 +85,37 @@ def check_jobspec(jobspec: Mapping[str, Any]) -> JobFacts:
         bank=_text(system, "bank"),
         cwd=_text(system, "cwd"),
         dependencies=_dependencies(system),
+        per_resource=per_resource(jobspec),
     )
+
+
+def per_resource(jobspec: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Tasks by resource (``type`` node or core, ``count``), if a jobspec asks for its tasks so. Raises ValueError."""
+    found: Any = jobspec
+    for key in ("attributes", "system", "shell", "options", "per-resource"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    kind, count = found.get("type"), found.get("count", 1)
+    sound = kind in ("node", "core") and type(count) is int and count > 0
+    _require(sound, "shell option per-resource has a type, node or core, and a count of 1 or more")
+    return str(kind), int(count)
+
+
+def counts_in(r: Mapping[str, Any]) -> dict[str, int]:
+    """How many nodes and cores R (RFC 20) has."""
+    nodes = cores = 0
+    for entry in r["execution"]["R_lite"]:
+        here = members(entry["rank"])
+        nodes += here
+        cores += here * members(entry["children"].get("core", ""))
+    return {"node": nodes, "core": cores}
+
+
+def members(ids: str) -> int:
+    """How many ids are in a set (``0-3,7``); of ``""`` none."""
+    spans = [part.partition("-") for part in ids.split(",") if part]
+    return sum(int(last or first) - int(first) + 1 for first, _, last in spans)
 
 
 def _require(holds: bool, what: str) -> None:

@@ -1,0 +1,103 @@
+"""job-ingest as a module: ids that only grow, its arguments, other ranks, and a job manager that is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from brokersim.brokermod import RequestError, errnums, jobid
+from tests.modules.job_harness import envelope, in_instance, jobspec, outcome, submit
+
+NAME = {"name": "job-ingest"}
+
+
+async def loaded(client, *args, rank=0):
+    await client.call("module.load", {"path": "job-ingest", "args": list(args)}, nodeid=rank)
+
+
+def test_a_reloaded_job_ingest_makes_larger_ids_and_tells_their_time():
+    async def test(_instance, client):
+        first = await submit(client)
+        await client.call("module.remove", NAME)
+        await loaded(client)
+        info = await client.call("job-ingest.getinfo")
+        return first, await submit(client), info["timestamp"]
+
+    first, second, timestamp = in_instance(test)
+    assert second > first and timestamp >= jobid.split(first)[0]
+
+
+def test_ids_are_above_those_of_the_job_manager_that_is_there_first():
+    async def test(_instance, client):
+        for name in ("job-ingest", "job-manager"):
+            await client.call("module.remove", {"name": name})
+        await loaded(client)
+        with pytest.raises(RequestError, match="job-manager: ") as early:
+            await submit(client)
+        await client.call("module.load", {"path": "job-manager", "args": []})
+        return early.value.errno, (await outcome(client, await submit(client)))["success"]
+
+    assert in_instance(test) == (errnums.ENOSYS, True)
+
+
+def test_another_rank_takes_jobs_by_its_own_generator_unless_it_may_not():
+    async def test(instance, client):
+        await loaded(client, "max-fluid-generator-id=1", rank=1)
+        await loaded(client, "max-fluid-generator-id=1", rank=2)
+        await instance.sleep(0.1)
+        answer = await client.call("job-ingest.submit", {"J": envelope(jobspec())}, nodeid=1)
+        names = [[module.name for module in instance.modules(rank)] for rank in (1, 2)]
+        return jobid.split(answer["id"])[1], ["job-ingest" in each for each in names]
+
+    assert in_instance(test, size=3) == (1, [True, False])
+
+
+def test_so_many_jobs_are_handed_on_without_waiting_for_more():
+    async def test(_instance, client):
+        await client.call("module.remove", NAME)
+        await loaded(client, "batch-count=2")
+        took = []
+        for spec in (jobspec(), jobspec()):
+            client.request(
+                "job-ingest.submit", {"J": envelope(spec)}, lambda *_: took.append(client.now()), None
+            )
+        before = client.now()
+        await client.sleep(0.05)
+        return [round(at - before, 3) for at in took]
+
+    # The window of the job manager, whose first event is committed before it answers; none of job-ingest.
+    assert in_instance(test) == [0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("arg", "says"),
+    [
+        ("badopt=xyz", "unknown argument 'badopt=xyz'; there are batch-count"),
+        ("batch-count=-1", "give a number from 0"),
+        ("max-fluid-generator-id=16384", "give a number from 0 to 16383"),
+        ("validator-plugins=feasibility", "unknown argument"),
+    ],
+)
+def test_arguments_that_are_none_are_named(arg, says):
+    async def test(_instance, client):
+        await client.call("module.remove", NAME)
+        with pytest.raises(RequestError, match=says):
+            await loaded(client, arg)
+
+    in_instance(test)
+
+
+def test_jobspecs_of_other_versions_are_passed_on_only_if_that_is_asked_for():
+    async def test(_instance, client):
+        texts = []
+        for args in ((), ("validator-plugins=jobspec", "validator-args=--require-version=any")):
+            await client.call("module.remove", NAME)
+            await loaded(client, *args)
+            with pytest.raises(RequestError) as refused:
+                await submit(client, {**jobspec(), "version": 999, "resources": []})
+            texts.append(refused.value.text)
+        return texts
+
+    alone, passed_on = in_instance(test)
+    assert "version must be 1, not 999" in alone
+    # The job manager, whoever it is, has the last word; ours knows version 1 only.
+    assert "version must be 1, not 999" in passed_on
