@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import attrs
 import msgspec
 
 from brokersim.brokermod import (
@@ -24,7 +25,7 @@ from brokersim.brokermod import (
 from .job import Job
 from .machine import JobMachine
 from .messages import GetAttr, History, Memo, Purge, PurgeId, SomeJobs, Update
-from .roles import check_owner
+from .roles import ROLE_OWNER, check_owner
 from .waiters import Waiters
 
 #: Of a purge: no limit.
@@ -159,9 +160,19 @@ class JobQueries(BrokerModule):
             raise RequestError(
                 errnums.EINVAL, f"duration must be a number of seconds, 0 or more, not {value!r:.40}"
             )
+        if not msg.rolemask & ROLE_OWNER:
+            self._check_guests_duration(job, float(value))
         start = job.R["execution"]["starttime"] if job.R is not None else 0.0
         if job.state & job_states.RUNNING and value and start + value <= self.handle.time():
             raise RequestError(errnums.EINVAL, "requested duration places job expiration in the past")
+
+    def _check_guests_duration(self, job: Job, duration: float) -> None:
+        """The owner may give a job any time, at any time; a guest what the limits allow, before it runs."""
+        if job.state & job_states.RUNNING:
+            raise RequestError(errnums.EPERM, "duration update of running job requires instance owner")
+        refusal = self._machine.queues.rules.refusal(attrs.evolve(job.facts, duration=duration))
+        if refusal:
+            raise RequestError(errnums.EINVAL, refusal)
 
     # -- forgetting
 

@@ -195,3 +195,24 @@ def test_such_a_configuration_is_not_loaded_whatever_modules_there_are():
         return errno, instance.conf
 
     assert in_instance(test, modules=()) == (errnums.EINVAL, {})
+
+
+def test_a_guest_gives_a_job_only_what_the_limits_allow_and_not_while_it_runs():
+    async def test(instance, client):
+        await client.call("config.load", {"policy": {"limits": {"duration": "1h"}}})
+        mine = {"attributes.system.duration": 7200.0}
+        jobs = [await submit(client, jobspec(duration=60), urgency=urgency) for urgency in (0, 16)]
+        await client.sleep(0.5)
+        guest = instance.client()
+        guest.rolemask = 2
+        said = [await refused(guest.call("job-manager.update", {"id": job, "updates": mine})) for job in jobs]
+        guest.close()
+        await client.call("job-manager.update", {"id": jobs[0], "updates": mine})
+        return said, (await attributes(client, jobs[0]))["duration"]
+
+    said, duration = in_instance(test)
+    assert said == [
+        (errnums.EINVAL, "requested duration (2h) exceeds policy limit of 1h"),
+        (errnums.EPERM, "duration update of running job requires instance owner"),
+    ]
+    assert duration == 7200.0

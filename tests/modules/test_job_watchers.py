@@ -179,6 +179,7 @@ def test_an_empty_answer_tells_that_the_past_of_a_log_has_been_sent():
         for path in ("eventlog", "guest.exec.eventlog"):
             job = await submit(client)
             await outcome(client, job)
+            await client.sleep(1)
             client.stream("job-info.eventlog-watch", {"id": job, "path": path, "flags": 2}, heard)
             await client.sleep(1)
         return live, told
