@@ -21,6 +21,8 @@ BACKLOG_MAX: Final = 1 << 20
 #: Where a command runs whose own directory is not there, as under flux-core's shell.
 ELSEWHERE: Final = "/tmp"
 _SIGNAL: Final = 0x7F
+#: Linux has signals 1 to 64.
+SIGNALS: Final = 65
 
 #: Writes output events given as contexts, in one commit.
 Write = Callable[[list[dict[str, object]]], Awaitable[None]]
@@ -56,6 +58,7 @@ class Commands:
                 working_directory(plan.cwd),
                 {**environment, "FLUX_TASK_RANK": str(rank), "FLUX_TASK_LOCAL_ID": str(rank)},
                 stdin=plan.stdin,
+                under_shell=True,
                 on_start=self._started,
                 on_taken=partial(stdin.taken, rank),
             )
@@ -100,7 +103,7 @@ class Commands:
             raise failure
         if self._failure is not None:
             raise self._failure
-        return max(map(job_status, self._statuses))
+        return max(self._statuses)
 
     def kill(self, signum: int) -> None:
         """A signal for all. Time may pass again, so that a command that ignores it meets its time limit."""
@@ -148,7 +151,7 @@ class Commands:
             self._wake()
             return
         if self.first is None:
-            self.first = (rank, status)
+            self.first = (rank, task_status(status))
         self._statuses.append(status)
         self._wake()
 
@@ -189,6 +192,12 @@ def job_status(status: int) -> int:
     """The wait status of a job whose task ended with this one: the shell turns signal N into exit code 128 + N."""
     signum = status & _SIGNAL
     return (128 + signum) << 8 if signum else status
+
+
+def task_status(status: int) -> int:
+    """The wait status of a task whose shell ended with this one; one that says ``exit 137`` counts as killed by 9."""
+    code = status >> 8
+    return code - 128 if 128 < code < 128 + SIGNALS else status
 
 
 def working_directory(cwd: str | None) -> str | None:

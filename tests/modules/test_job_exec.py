@@ -319,6 +319,14 @@ def test_a_real_command_beyond_its_time_limit_gets_a_timeout_exception():
     assert (answer["status"], result) == (128 + signal.SIGALRM << 8, 8)
 
 
+def is_gone(pid):
+    """It has ended; whoever inherited it may not have asked for its status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def test_unloading_the_service_kills_its_commands_and_ends_their_jobs(tmp_path):
     async def test(instance, client):
         note = tmp_path / "pid"
@@ -329,7 +337,7 @@ def test_unloading_the_service_kills_its_commands_and_ends_their_jobs(tmp_path):
 
     answer, pid = in_instance(test, clock="real")
     assert "type=exec" in answer["errstr"]
-    assert not Path(f"/proc/{pid}").exists()
+    assert is_gone(pid)
 
 
 def test_a_simulated_job_reports_the_status_and_exceptions_its_test_keys_ask_for():
@@ -434,3 +442,33 @@ def test_while_jobs_run_under_one_service_another_that_starts_jobs_is_refused():
         return caught.value.errno
 
     assert in_instance(test, clock="virtual") == errnums.EINVAL
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        ("kill -9 $PPID; sleep 30", 9, "job shell Killed"),
+        ("kill -9 $$", 137 << 8, "task(s) Killed"),
+        ("kill -TERM $PPID; exit 3", 3 << 8, "task(s) exited with exit code 3"),
+        ("exit 0", 0, ""),
+    ],
+)
+def test_a_task_has_a_parent_of_its_own_which_it_may_kill(line, status, says):
+    async def test(_instance, client):
+        ended = await outcome(client, await submit(client, real("sh", "-c", line)))
+        return ended["status"], ended["errstr"]
+
+    assert in_instance(test) == (status, says)
+
+
+def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
+    async def test(_instance, client):
+        job = await submit(client, real("sh", "-c", "echo out; exec sleep 30"))
+        await client.sleep(0.5)
+        await client.call("job-manager.kill", {"id": job, "signum": 9})
+        ended = await outcome(client, job)
+        output = await log_of(client, job, "guest.output")
+        return ended["status"], [one["context"]["data"] for one in output if "data" in one["context"]]
+
+    status, output = in_instance(test, clock="real")
+    assert (status, output) == (137 << 8, ["out\n"])

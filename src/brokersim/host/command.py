@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -16,6 +18,14 @@ import trio
 CHUNK = 65536
 
 OnOutput = Callable[[str, bytes], Any]
+#: What stands between a command and us: its parent, which a command may kill (``kill -9 $PPID``). It waits whatever
+#: signal the group gets, says nothing itself, and ends with the command's status, 128 + N for signal N.
+_SHELL: Final = (
+    "/bin/sh",
+    "-c",
+    'trap : HUP INT QUIT USR1 USR2 ALRM TERM; exec 9>&2 2>/dev/null; (exec "$@") 2>&9 9>&-; exit $?',
+    "sh",
+)
 
 
 class ClockHold:
@@ -98,6 +108,7 @@ class Command:
     """One run of one command, in a session of its own. ``stdin``: a path, or None for what ``input`` is given.
 
     ``is_tidy``: when the command ends, what it left behind in its group is killed; else its output is awaited.
+    ``under_shell``: its parent is a shell of its own, and its status what that says.
     """
 
     def __init__(
@@ -108,6 +119,7 @@ class Command:
         *,
         stdin: str | None = None,
         is_tidy: bool = True,
+        under_shell: bool = False,
         on_start: Callable[[int], Any] | None = None,
         on_exit: Callable[[int], Any] | None = None,
         on_taken: Callable[[int], Any] | None = None,
@@ -117,6 +129,7 @@ class Command:
         self._environment = environment
         self._stdin = stdin
         self._is_tidy = is_tidy
+        self._under_shell = under_shell
         self._on_start = on_start or _ignore
         self._on_exit = on_exit or _ignore
         self._process: trio.Process | None = None
@@ -146,9 +159,9 @@ class Command:
                 self._on_exit(_wait_status(process.returncode or 0))
                 if self._is_tidy:
                     # Whatever it left behind in its group would keep the pipes open, and outlive the job.
-                    self.kill(signal.SIGKILL)
+                    self._kill_group(signal.SIGKILL)
         finally:
-            self.kill(signal.SIGKILL)
+            self._kill_group(signal.SIGKILL)
             with trio.CancelScope(shield=True):
                 await process.wait()
         return _wait_status(process.returncode or 0)
@@ -157,17 +170,25 @@ class Command:
         """Send a signal to the whole group; harmless when it is gone, kept when it isn't there yet."""
         if self._process is None:
             self._waiting_signal = signum
-            return
+        elif self._under_shell and signum == signal.SIGKILL:
+            _kill_all_but(self._process.pid)  # the shell has to say how the command ended
+        else:
+            self._kill_group(signum)
+
+    def _kill_group(self, signum: int) -> None:
+        assert self._process is not None, "it runs, or has run"
         try:
             os.killpg(self._process.pid, signum)
         except (ProcessLookupError, PermissionError):
             pass
 
     async def _open(self) -> trio.Process:
+        if self._under_shell:
+            _check_startable(self.words[0], self._cwd, self._environment)
         stdin = None if self._stdin is None else os.open(self._stdin, os.O_RDONLY)
         try:
             return await trio.lowlevel.open_process(
-                list(self.words),
+                [*(_SHELL if self._under_shell else ()), *self.words],
                 stdin=subprocess.PIPE if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -187,6 +208,27 @@ class Command:
                 on_output(stream, bytes(data))
                 if not data:
                     return
+
+
+def _check_startable(word: str, cwd: str | None, environment: Mapping[str, str] | None) -> None:
+    """Raises OSError as starting it would: a shell between says it in words only."""
+    path = (os.environ if environment is None else environment).get("PATH", os.defpath)
+    places = [cwd or "."] if "/" in word else path.split(os.pathsep)
+    candidates = [os.path.join(place, word) for place in places]
+    if not any(shutil.which(one) for one in candidates):
+        code = errno.EACCES if any(map(os.path.exists, candidates)) else errno.ENOENT
+        raise OSError(code, os.strerror(code), word)
+
+
+def _kill_all_but(leader: int) -> None:
+    """SIGKILL for the rest of a process group."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != leader:
+            try:
+                if os.getpgid(int(entry.name)) == leader:
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
 
 
 def failure_status(error: OSError) -> int:
