@@ -35,6 +35,15 @@ class Submission(msgspec.Struct, gc=False):
     flags: int = 0
 
 
+class Refusals(msgspec.Struct, gc=False):
+    """Answer of job-manager.submit: id and text of each job that is refused."""
+
+    errors: list[tuple[int, str]] = []
+
+    def to_dict(self) -> dict[int, str]:
+        return dict(self.errors)
+
+
 @attrs.frozen(kw_only=True)
 class Candidate:
     """A job with its id that waits for its records to be in the KVS."""
@@ -168,7 +177,12 @@ class Intake:
         if response.errnum:
             self._refuse(batch, response.errnum, response.payload_str or "")
             return
-        errors = dict(response.payload["errors"])
+        try:
+            # Whoever is the job manager: it may have nothing to say.
+            errors = {} if response.data is None else response.unpack(Refusals).to_dict()
+        except RequestError as error:
+            self._refuse(batch, errnums.EPROTO, f"the job manager's answer makes no sense: {error}")
+            return
         for candidate in batch:
             text = errors.get(candidate.id)
             if text is None:

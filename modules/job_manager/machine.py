@@ -129,9 +129,8 @@ class JobMachine:
     def _time(self, job: Job) -> float:
         """Now. In real time two events of a job are never at once, though the loop works them off at one instant."""
         now = self._handle.time()
-        if self._is_real and job.events and job.events[-1]["timestamp"] >= now:
-            return job.events[-1]["timestamp"] + TICK
-        return now
+        last: float = job.events[-1]["timestamp"] if self._is_real and job.events else 0.0
+        return last + TICK if last >= now else now
 
     def adopt(self, job: Job) -> None:
         """A job of an earlier life of the instance. What ran is lost; what waited starts to wait again."""

@@ -101,3 +101,35 @@ def test_jobspecs_of_other_versions_are_passed_on_only_if_that_is_asked_for():
     assert "version must be 1, not 999" in alone
     # The job manager, whoever it is, has the last word; ours knows version 1 only.
     assert "version must be 1, not 999" in passed_on
+
+
+STRANGE = """
+from brokersim.brokermod import BrokerModule, request_handler
+
+class JobManager(BrokerModule):
+    @request_handler("getinfo")
+    def getinfo(self, msg):
+        self.handle.respond(msg, {"max_jobid": 16777216000000})
+
+    @request_handler("submit")
+    def submit(self, msg):
+        self.handle.respond(msg, {ANSWER})
+"""
+
+
+@pytest.mark.parametrize(("answer", "fails"), [("None", False), ("{}", False), ('{"errors": 5}', True)])
+def test_whoever_takes_the_jobs_may_say_nothing_or_nonsense(tmp_path, answer, fails):
+    file = tmp_path / "job-manager.py"
+    file.write_text(STRANGE.replace("{ANSWER}", answer))
+
+    async def test(_instance, client):
+        await loaded(client)
+        if not fails:
+            return await submit(client)
+        with pytest.raises(RequestError, match="makes no sense") as refused:
+            await submit(client)
+        return refused.value.errno
+
+    modules = ("content-cache", "content-sqlite", "kvs", str(file))
+    found = in_instance(test, modules=modules)
+    assert found == errnums.EPROTO if fails else jobid.split(found)[0] > 1_000_000
