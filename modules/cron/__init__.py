@@ -286,7 +286,8 @@ class Cron(BrokerModule):
 
     def _due(self, entry: Entry) -> None:
         if not entry.due():
-            self.log.info(f"cron-{entry.id}: {entry.name}: task still running or scheduled")
+            if entry.has_news():
+                self.log.info(f"cron-{entry.id}: {entry.name}: task still running or scheduled")
             return
         if entry.stopped:
             self._disarm(entry)

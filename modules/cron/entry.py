@@ -14,6 +14,9 @@ from .schedule import Schedule
 
 #: Tasks kept in an entry's history, at most; flux-core's default is the last one.
 HISTORY_MAX = 1000
+#: Runs in a row that were over before the next came due, after which one that is not is news again. One alone is not
+#: enough: what is due each second and runs at each heartbeat has one in each.
+RUNS_IN_TIME = 10
 
 
 @attrs.define(eq=False)
@@ -100,6 +103,9 @@ class Entry:
     is_waiting: bool = False
     #: When the run that waits came due.
     due_since: float = 0.0
+    #: Did a run come due while this one was under way or waited? How many in a row had none, as far as that matters.
+    is_late: bool = False
+    in_time: int = RUNS_IN_TIME
     history: deque[Task] = attrs.field(factory=lambda: deque(maxlen=1))
 
     def start(self, now: float) -> None:
@@ -109,6 +115,7 @@ class Entry:
         self.schedule.start(now)
         self.starttime = now
         self.count = self.failcount = 0
+        self.in_time = RUNS_IN_TIME
         self.stopped = False
 
     def stop(self) -> None:
@@ -121,12 +128,18 @@ class Entry:
     def due(self) -> bool:
         """It came due: True if a run is to begin, False if one is under way or waits: this one counts for nothing."""
         if self.task is not None or self.is_waiting:
+            self.is_late = True
             return False
         self.count += 1
         self.total += 1
         if self.count == self.repeat and not self.stopped:
             self.stop()
         return True
+
+    def has_news(self) -> bool:
+        """A run came due too early, and that is new: told once, until ``RUNS_IN_TIME`` runs had none."""
+        is_new, self.in_time = self.in_time >= RUNS_IN_TIME, 0
+        return is_new
 
     def began(self, now: float) -> Task:
         """A run begins."""
@@ -141,6 +154,8 @@ class Entry:
         assert task is not None
         task.ended, task.status, task.note = now, status, note
         self.history.appendleft(task)
+        self.in_time = 0 if self.is_late else self.in_time + 1
+        self.is_late = False
         if status == 0:
             self.success += 1
         else:

@@ -263,6 +263,32 @@ def test_an_interval_shorter_than_the_beat_runs_once_a_beat():
     assert (stats["success"], stats["deferred"], stats["total"]) == (4, 5, 5)
 
 
+def test_runs_that_come_due_too_early_are_told_once_until_ten_are_over_in_time():
+    async def test(instance, client):
+        told = []
+
+        async def count():
+            told.append(sum("still running or scheduled" in line for line in await lines_of(client)))
+
+        await create(client, args={"interval": 0.5})
+        await instance.sleep(360)
+        await count()
+        await client.call("cron.sync", {"disable": True})
+        await instance.sleep(7)
+        await client.call("cron.sync", {"topic": "heartbeat.pulse"})
+        await instance.sleep(360)
+        await count()
+        await client.call("cron.stop", {"id": 1})
+        await client.call("cron.start", {"id": 1})
+        await instance.sleep(10)
+        await count()
+        return told, (await only(client))["stats"]["success"]
+
+    told, runs = with_cron(test, "sync=heartbeat.pulse")
+    assert told == [1, 2, 3]
+    assert runs > 360
+
+
 def test_ending_the_sync_lets_go_what_waited_for_it():
     async def test(instance, client):
         assert await client.call("cron.sync", {}) == {"sync_disabled": True}
