@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,10 @@ from .entries import BlobCache, Entry
 from .settings import settings
 from .timing import TIMINGS, emitter, timing_clock
 from .write_back import BACKING, WriteBack
+
+#: Seconds after which what is stored again goes further down again: well below the time in which a store without a
+#: file lets go what no root leads to (content-sqlite).
+STORED_FOR: Final = 200.0
 
 
 class BackingRequest(msgspec.Struct):
@@ -109,8 +113,15 @@ class ContentCache(BrokerModule):
         is_new = not entry.is_valid
         if is_new:
             self._cache.fill_dirty(entry, blob)
+            entry.is_pinned = not blob.is_rooted
             if entry.loads is not None:
                 self._answer_loads(entry)
+        elif self._must_go_again(entry, blob):
+            if not blob.is_rooted:
+                entry.blob, entry.is_pinned = blob, True
+            if not entry.is_dirty:
+                self._cache.soil(entry)
+                is_new = True
         if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:
             entry.stores = entry.stores or []
             entry.stores.append(msg)
@@ -118,6 +129,12 @@ class ContentCache(BrokerModule):
             self.handle.respond(msg, digest)
         if is_new:
             self._write_back.add(entry)
+
+    def _must_go_again(self, entry: Entry, blob: blobref.Blob) -> bool:
+        """The store further down may have let it go since no root led to it, or may let it go and must not."""
+        if not blob.is_rooted:
+            return not entry.is_pinned
+        return not entry.is_dirty and self.handle.now() - entry.stored_at > STORED_FOR
 
     @request_handler("content.flush", prefix=False)
     def flush(self, msg: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any, Final
 
@@ -29,6 +30,11 @@ class Entry(msgspec.Struct, eq=False):
     lastused: int = 0
     load_started: float = 0.0
     store_started: float = 0.0
+    #: When it went further down last, as far as this cache knows (s).
+    stored_at: float = -math.inf
+    #: It went there as a blob that nobody may let go; and what is on its way went as part of a tree.
+    is_pinned: bool = False
+    went_rooted: bool = False
     #: Place in the order in which entries became dirty.
     seq: int = 0
     #: Requests that wait for its data, and for its being stored.
@@ -99,6 +105,14 @@ class BlobCache:
         self._dirty[entry.digest] = entry
         self.size += blob.size
         self.valid += 1
+
+    def soil(self, entry: Entry) -> None:
+        """A clean entry has to be stored again."""
+        self._seq += 1
+        entry.seq = self._seq
+        entry.is_dirty = True
+        del self._clean[entry.digest]
+        self._dirty[entry.digest] = entry
 
     def clean(self, entry: Entry) -> None:
         """A dirty entry is stored: clean again."""

@@ -67,6 +67,7 @@ class WriteBack:
         while queue and timing.in_flight < self._limit:
             entry = queue.popleft()
             entry.store_started = timing.begin()
+            entry.went_rooted = entry.blob.is_rooted
             self._handle.request(self._store_topic, entry.blob, self._stored, entry, self._nodeid)
 
     def _stored(self, response: Message, entry: Entry) -> None:
@@ -84,6 +85,11 @@ class WriteBack:
         if self._errnum:
             self._errnum = 0
             self._handle.log(_INFO, f"{self._service}.store works again")
+        if entry.went_rooted and entry.is_pinned:
+            assert self._queue is not None
+            self._queue.append(entry)  # somebody else stored it meanwhile, for good
+            return
+        entry.stored_at = self._handle.now()
         self._cache.clean(entry)
         if entry.stores is not None:
             for request in entry.stores:

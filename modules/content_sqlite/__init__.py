@@ -14,6 +14,7 @@ import msgspec
 from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blobref, errnums, request_handler
 
 from .batches import Batches, Waiting
+from .collector import Collector
 from .mark import Mark
 from .memory import MemoryStore
 from .options import Options, options
@@ -54,6 +55,8 @@ class ContentSqlite(BrokerModule):
         self._timer: Any = h.call_later(BATCH_WAIT, self._due) if self._store.pending else None
         #: Writing failed the last time.
         self._fails = False
+        store = self._store
+        self._collector = Collector(h, store, self.log.debug) if isinstance(store, MemoryStore) else None
         try:
             h.service_register(SERVICE)
         except RequestError:
@@ -133,7 +136,9 @@ class ContentSqlite(BrokerModule):
         try:
             self._write(self._store.flush)
         except RequestError:
-            pass  # logged, and tried again: everything stays in memory
+            return  # logged, and tried again: everything stays in memory
+        if self._collector is not None:
+            self._collector.look()
 
     def _write(self, write: Callable[[], None]) -> None:
         """Do something that writes; log when that begins to fail and when it works again."""

@@ -6,6 +6,8 @@ of a serial job, and 18 % after 6,000 jobs, because the end of a transaction get
 
 from __future__ import annotations
 
+import binascii
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -35,6 +37,16 @@ class MemoryStore(Batches):
         self._kept: list[tuple[int, str]] = []
         self._bytes = 0
         self._is_full = False
+        #: Blobs that came as no part of a tree; those no root led to when that was looked at last; new ones since.
+        self._pinned: set[bytes] = set()
+        self._unreached: set[bytes] = set()
+        self.new = 0
+
+    def store(self, data: bytes | blobref.Blob) -> bytes:
+        digest = super().store(data)
+        if not (isinstance(data, blobref.Blob) and data.is_rooted):
+            self._pinned.add(digest)
+        return digest
 
     def stop_growing(self) -> Callable[[], None]:
         """Be full from now on, for tests of what comes of it (fault ``fill-disk`` of the kit); what ends that."""
@@ -44,14 +56,17 @@ class MemoryStore(Batches):
     def _put(self, blobs: dict[bytes, Waiting]) -> None:
         if self._is_full and not blobs.keys() <= self._objects.keys() | self._patches.keys():
             raise RequestError(errnums.ENOSPC, f"{self.path}: database or disk is full")
+        self._unreached.difference_update(blobs)
         for digest, data in blobs.items():
             if isinstance(data, bytes):
                 if digest not in self._objects:
                     self._objects[digest] = data
                     self._bytes += len(data)
+                    self.new += 1
             elif data.patch is not None and digest not in self._patches:
                 self._patches[digest] = data.patch
                 self._bytes += len(data.patch.inserted)
+                self.new += 1
 
     def _whole(self, digest: bytes) -> bytes | None:
         return self._objects.get(digest)
@@ -68,3 +83,54 @@ class MemoryStore(Batches):
 
     def _size(self) -> int:
         return self._bytes
+
+    # -- letting go
+
+    def __len__(self) -> int:
+        """Blobs that are kept."""
+        return len(self._objects.keys() | self._patches.keys())
+
+    def holders(self) -> list[bytes]:
+        """Digests that are held by no root of a kvs: of blobs that came alone, and in checkpoints."""
+        in_checkpoints = [ref for _, text in self._kept for ref in refs_in(text.encode())]
+        return [*self._pinned, *in_checkpoints]
+
+    def made_whole(self, digest: bytes) -> bytes:
+        """A blob, from now on kept whole if it was not, so that what it differs from may go; empty if there is none."""
+        if digest in self._patches:
+            if digest not in self._objects:
+                data = self._objects[digest] = self._stored(digest)
+                self._bytes += len(data)
+            self._bytes -= len(self._patches.pop(digest).inserted)
+            if digest in self._steps:
+                self._steps[digest] = 0
+        return self._objects.get(digest, b"")
+
+    def let_go(self, reached: set[bytes]) -> int:
+        """Drop what was not reached now, nor the last time, nor stored since; how many went. Nothing may be pending.
+
+        Twice, so that whoever still reads below a root that has moved has as long as lies between two looks.
+        """
+        goes = self._unreached - reached - self._pinned
+        for digest, patch in self._patches.items():
+            if digest not in goes:
+                base: bytes | None = patch.base
+                while base is not None and base in goes:
+                    goes.discard(base)
+                    base = self._patches[base].base if base in self._patches else None
+        for digest in goes:
+            self._bytes -= len(self._objects.pop(digest, b""))
+            gone = self._patches.pop(digest, None)
+            self._bytes -= len(gone.inserted) if gone is not None else 0
+            self._steps.pop(digest, None)
+        self._unreached = (self._objects.keys() | self._patches.keys()) - reached - self._pinned
+        self.new = 0
+        return len(goes)
+
+
+_find_refs = re.compile(rb"sha1-([0-9a-f]{40})").findall
+
+
+def refs_in(data: bytes) -> list[bytes]:
+    """The digests that bytes name, as a directory names what is in it. Text that only looks like one is harmless."""
+    return [binascii.unhexlify(ref) for ref in _find_refs(data)]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums
+from brokersim.brokermod import Handle, Message, RequestError, blobref, errnums
 
 from . import transaction
-from .messages import PRIMARY, checkpoint
+from .messages import PRIMARY, USUAL_NAME, checkpoint
 from .namespaces import SYNC, Namespace, Transaction, next_batch, unknown_namespace
 from .objects import ObjectCache, StoredObject
 from .roots import Roots
@@ -75,8 +75,10 @@ class Committer:
             self._stored_all(commit)
             return
         request = self._handle.request
+        # The store asks the kvs of the usual name for its roots, no other.
+        of_tree = blobref.rooted if self._handle.name == USUAL_NAME else blobref.as_blob
         for found in outcome.objects.values():
-            request("content.store", found.blob, self._stored, commit)
+            request("content.store", of_tree(found.blob), self._stored, commit)
 
     def _stored(self, response: Message, commit: Commit) -> None:
         if response.errnum and commit.error is None:
@@ -114,7 +116,7 @@ class Committer:
 
     def _finish(self, commit: Commit) -> None:
         for ref, found in commit.objects.items():
-            self._cache.put(ref, found.keep_one_form())
+            self._cache.put(ref, found.keep_one_form(), is_stored=True)
         namespace = commit.namespace
         if namespace.is_removed:
             self._failed(unknown_namespace(namespace.name), commit)

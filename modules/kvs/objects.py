@@ -21,13 +21,15 @@ Entries: TypeAlias = dict[str, treeobj.TreeObj] | Directory
 class StoredObject:
     """A blob of the content store: a value's bytes, or a directory's entries, or both. Its content never changes."""
 
-    __slots__ = ("_blob", "_entries", "epoch", "size")
+    __slots__ = ("_blob", "_entries", "epoch", "size", "stored")
 
     def __init__(self, blob: blobref.Blob | None = None, entries: Entries | None = None) -> None:
         self._blob = blob
         self._entries = entries
         self.size = 0 if blob is None else blob.size
+        #: Heartbeats at its last use, and at its last store from here.
         self.epoch = 0
+        self.stored = -AGE_LIMIT
 
     @property
     def entries(self) -> Entries:
@@ -98,11 +100,20 @@ class ObjectCache:
         self._objects.move_to_end(ref)
         return found
 
-    def __contains__(self, ref: str) -> bool:
-        return ref in self._objects or ref == treeobj.EMPTY_DIR_REF
+    def was_stored(self, ref: str) -> bool:
+        """An object kept here went to the content store within AGE_LIMIT heartbeats, so it need not go again.
 
-    def put(self, ref: str, found: StoredObject) -> None:
+        What was loaded, or stored long ago, may have been let go there since: no root led to it for a while.
+        """
+        found = self._objects.get(ref)
+        if found is None:
+            return ref == treeobj.EMPTY_DIR_REF
+        return self._epoch - found.stored < AGE_LIMIT
+
+    def put(self, ref: str, found: StoredObject, *, is_stored: bool = False) -> None:
         """Keep an object, dropping the least recently used ones over the size limit."""
+        if is_stored:
+            found.stored = self._epoch
         before = self._objects.pop(ref, None)
         if before is not None:
             self._size -= before.size

@@ -45,9 +45,9 @@ class Runner:
     ) -> None:
         self._handle = handle
         self._cache = cache
-        #: View: an object kept here; that it is kept here, so the content store has it.
+        #: View: an object kept here; that it was stored from here of late, so the content store has it.
         self.get = cache.get
-        self.holds = cache.__contains__
+        self.holds = cache.was_stored
         self._namespaces = namespaces
         self._ask_namespace = ask_namespace
         #: By blobref, the runs that wait for that object.

@@ -55,7 +55,7 @@ def test_cache_keeps_what_a_plain_list_would_keep(steps, limit):
         actions[action](name, size)
         getattr(model, action)(name, size)
 
-        assert [name for name in "abcdef" if name in cache] == sorted(item[0] for item in model.kept)
+        assert [name for name in "abcdef" if name in cache._objects] == sorted(item[0] for item in model.kept)
         assert cache.statistics() == {
             "#obj": len(model.kept),
             "obj size total": sum(item[1] for item in model.kept),
@@ -69,7 +69,7 @@ def test_the_empty_directory_is_always_at_hand():
 
     assert found is not None
     assert dict(found.entries) == {}
-    assert treeobj.EMPTY_DIR_REF in cache
+    assert cache.was_stored(treeobj.EMPTY_DIR_REF)
     assert found.raw == b'{"data":{},"type":"dir","ver":1}'
 
 
@@ -82,5 +82,18 @@ def test_an_object_older_than_five_heartbeats_is_dropped_unless_used():
         cache.expire()
         cache.get("used")
 
-    assert "used" in cache
-    assert "unused" not in cache
+    assert "used" in cache._objects
+    assert "unused" not in cache._objects
+
+
+def test_only_what_was_stored_from_here_of_late_need_not_be_stored_again():
+    """The content store may let go what no root led to for a while; a commit must not build on what it had once."""
+    cache = ObjectCache()
+    cache.put("loaded", StoredObject(as_blob(b"x")))
+    cache.put("stored", StoredObject(as_blob(b"y")), is_stored=True)
+    told = []
+    for _ in range(AGE_LIMIT + 1):
+        told.append((cache.was_stored("loaded"), cache.was_stored("stored"), cache.was_stored("none")))
+        cache.expire()
+        cache.get("loaded"), cache.get("stored")
+    assert told == [(False, True, False)] * AGE_LIMIT + [(False, False, False)]

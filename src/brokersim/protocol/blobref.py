@@ -64,13 +64,15 @@ class Blob(msgspec.Struct, frozen=True, eq=False):
     """A blob by its SHA-1 digest: ``bytes(blob)`` gives its bytes, ``len(blob)`` costs nothing.
 
     ``source`` is its bytes, or what makes them anew each time. ``patch`` tells how it differs from another blob, if
-    that is known. Who makes one answers for all of it: nobody hashes it again.
+    that is known. Who makes one answers for all of it: nobody hashes it again. ``is_rooted``: it is part of a tree, and
+    needed only as long as a root of the kvs leads to it.
     """
 
     digest: bytes
     size: int
     source: bytes | Callable[[], bytes]
     patch: Patch | None = None
+    is_rooted: bool = False
 
     def __len__(self) -> int:
         return self.size
@@ -81,6 +83,11 @@ class Blob(msgspec.Struct, frozen=True, eq=False):
 
     def __repr__(self) -> str:
         return f"Blob({from_digest(self.digest)}, {self.size} bytes)"
+
+
+def rooted(blob: Blob) -> Blob:
+    """The same blob, as part of a tree."""
+    return Blob(blob.digest, blob.size, blob.source, blob.patch, True)
 
 
 def as_blob(data: bytes | Blob) -> Blob:
