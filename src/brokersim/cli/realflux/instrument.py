@@ -29,13 +29,9 @@ _NOT_FOUND = 127
     cls=Command,
     context_settings=RUNS_COMMAND,
     **examples(
-        (
-            "brokersim flux instrument --stats 127.0.0.1:8125 -- flux start",
-            "a shell in an instance with hooks",
-        ),
-        ("flux module debug -s 0x1000 kvs", "in it: kvs sends its counters from now on"),
-        ("brokersim flux instrument --hook idle -- flux start -s 4 ./test.sh", "four brokers, another hook"),
-        ("brokersim flux instrument --library /opt/hooks.so", "for a running system: what its unit needs"),
+        ("brokersim flux instrument -- flux start", "a shell in an instance with hooks"),
+        ("brokersim flux instrument --hook idle -- flux start -s 4 CMD", "four brokers, another hook"),
+        ("brokersim flux instrument --library hooks.so", "for a system: what its unit needs"),
     ),
 )
 @click.option("--hook", default="prepare", metavar="KIND", shell_complete=complete_hook,
@@ -57,7 +53,7 @@ def instrument(
 ) -> int | None:
     """Gauges of message counters from an unpatched Flux: its modules get the journal's hook.
 
-    After `flux module debug -s 0x1000 NAME` a module sends flux.NAME.RANK.TYPE. Needs a C compiler and Flux's headers.
+    `flux module debug -s 0x1000 NAME` has NAME send. Needs a C compiler and Flux's headers.
     """
     from brokersim.realflux.place import NoFlux, find_flux
 
