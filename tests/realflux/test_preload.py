@@ -25,10 +25,12 @@ def test_what_the_library_wrote_is_read_by_rank_and_module(tmp_path: Path) -> No
     report = tmp_path / "reached"
     assert read_reached(report) == Reached({}, (), {})
     report.write_text(
-        "+ 0 kvs\n= local:///a/local-0\n+ 1 kvs\n= local:///a/local-0\n+ 0 cron\n- 0 kvs 432 387\n"
+        "+ 0 kvs\n= local:///a/local-0\n+ 1 kvs\n= local:///a/local-0\n+ 0 cron\n- 0 kvs 432 387 1 2 3 4 5 6 7 8\n"
     )
     assert read_reached(report) == Reached(
-        {0: {"kvs", "cron"}, 1: {"kvs"}}, ("local:///a/local-0",), {(0, "kvs"): Turns(432, 387)}
+        {0: {"kvs", "cron"}, 1: {"kvs"}},
+        ("local:///a/local-0",),
+        {(0, "kvs"): Turns(432, 387, (1, 2, 3, 4, 5, 6, 7, 8))},
     )
 
 

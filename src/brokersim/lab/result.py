@@ -19,6 +19,7 @@ NOTE = "brokersim, not Flux: compare order and ratios, not numbers"
 CLOCKS = {
     "real": "this program as it is, one loop for all modules of a broker. What a hook costs in Flux, which gives each "
     "module a thread, it does not predict.",
+    "flux": "a real Flux as it is on this machine, a thread or a process a module.",
     "virtual": "a thread a module on so many cores, as Flux runs them, with costs from a model: orders and ratios.",
 }
 Say = Callable[[str], object]

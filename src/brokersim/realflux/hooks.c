@@ -4,9 +4,10 @@
  * module's own thread or process once the handle is ready and before the module's own code. So the hook is younger
  * than the handle's watchers and older than the module's, as in brokersim/host/instrument.py.
  *
- *   BROKERSIM_HOOK      prepare, check, idle or timer:SECONDS
+ *   BROKERSIM_HOOK      prepare, check, idle or timer:SECONDS; none counts turns and messages and sends nothing
  *   FLUX_FRIPP_STATSD   HOST:PORT, where packets go
- *   BROKERSIM_REACHED   a file that gets "+ RANK NAME" for each module reached, "- RANK NAME TURNS PACKETS" at its end,
+ *   BROKERSIM_REACHED   a file that gets "+ RANK NAME" for each module reached, at its end
+ *                       "- RANK NAME TURNS PACKETS" and the eight counters, as they moved while the bit was set,
  *                       and "= URI" from what a broker starts
  *
  * Without the first two nothing is done at all. Everything of Flux is found at run time: this library is mapped into
@@ -61,6 +62,9 @@ static int is_usable;
 static int statsd = -1;
 static const char *hook_name;
 static double period;
+static int is_silent;
+static struct hook *hooks; /* those of modules that have not ended */
+static pthread_mutex_t hooks_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct hook {
     flux_t *h;
@@ -68,6 +72,8 @@ struct hook {
     int is_on;                /* the bit was set when last looked at */
     flux_msgcounters_t last;  /* as sent last */
     unsigned long turns, packets;
+    int moved[COUNTERS];      /* the counters, while the bit was set */
+    struct hook *next;
     flux_watcher_t *guard;    /* in every turn: sees the bit come and go, and is the hook itself for prepare and check */
     flux_watcher_t *hook;     /* idle or timer: in the loop while the bit is set */
     uint32_t rank;
@@ -144,6 +150,7 @@ static void prepare_process (void)
     find_flux ();
     if (!is_usable || !hook_name || !address)
         return;
+    is_silent = !strcmp (hook_name, "none");
     if (!strncmp (hook_name, "timer:", 6))
         period = strtod (hook_name + 6, NULL);
     if ((statsd = connect_statsd (address)) < 0)
@@ -155,7 +162,7 @@ static void tell (const char *format, ...) __attribute__ ((format (printf, 1, 2)
 static void tell (const char *format, ...)
 {
     const char *path = getenv ("BROKERSIM_REACHED");
-    char line[160];
+    char line[320];
     va_list arguments;
     int size, fd;
     if (!path || (fd = open (path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600)) < 0)
@@ -191,6 +198,16 @@ static void hook_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *ar
     emit (arg, 0);
 }
 
+/* The bit came (sign -1) or went (+1): what the counters moved in between is the sum. */
+static void account (struct hook *hook, int sign)
+{
+    flux_msgcounters_t now;
+    const int *value = (const int *) &now;
+    flux.get_msgcounters (hook->h, &now);
+    for (int i = 0; i < COUNTERS; i++)
+        hook->moved[i] += sign * value[i];
+}
+
 static void guard_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *arg)
 {
     struct hook *hook = arg;
@@ -198,13 +215,18 @@ static void guard_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *a
     if (!(*hook->mask & MSGCOUNT)) {
         if (was_on) {
             hook->is_on = 0;
+            account (hook, +1);
             if (hook->hook)
                 flux.stop (hook->hook);
         }
         return;
     }
+    if (!was_on)
+        account (hook, -1);
     hook->is_on = 1;
     hook->turns++;
+    if (is_silent)
+        return;
     if (!hook->hook)
         emit (hook, !was_on); /* the first turn sends, whatever the counters are */
     else if (!was_on) {
@@ -213,10 +235,27 @@ static void guard_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *a
     }
 }
 
+static void tell_end (struct hook *hook)
+{
+    const int *n = hook->moved;
+    if (hook->is_on)
+        account (hook, +1);
+    hook->is_on = 0;
+    tell ("- %u %s %lu %lu %d %d %d %d %d %d %d %d\n", hook->rank, hook->name, hook->turns, hook->packets, n[0], n[1],
+          n[2], n[3], n[4], n[5], n[6], n[7]);
+}
+
 static void hook_destroy (void *arg)
 {
     struct hook *hook = arg;
-    tell ("- %u %s %lu %lu\n", hook->rank, hook->name, hook->turns, hook->packets);
+    struct hook **at = &hooks;
+    pthread_mutex_lock (&hooks_lock);
+    while (*at && *at != hook)
+        at = &(*at)->next;
+    if (*at)
+        *at = hook->next;
+    pthread_mutex_unlock (&hooks_lock);
+    tell_end (hook);
     flux.destroy (hook->guard);
     flux.destroy (hook->hook);
     free (hook);
@@ -242,7 +281,7 @@ static int watch (struct hook *hook)
         hook->hook = flux.idle (r, hook_cb, hook);
     else if (period > 0)
         hook->hook = flux.timer (r, period, period, hook_cb, hook);
-    else if (!is_check && strcmp (hook_name, "prepare") != 0)
+    else if (!is_check && !is_silent && strcmp (hook_name, "prepare") != 0)
         return -1;
     if (!hook->guard)
         return -1;
@@ -270,6 +309,10 @@ static void attach (flux_t *h)
         free (hook);
         return;
     }
+    pthread_mutex_lock (&hooks_lock);
+    hook->next = hooks;
+    hooks = hook;
+    pthread_mutex_unlock (&hooks_lock);
     tell ("+ %u %s\n", hook->rank, name);
 }
 
@@ -286,6 +329,13 @@ int flux_module_register_handlers (flux_t *h, flux_error_t *error)
     if (result == 0 && statsd >= 0)
         attach (h);
     return result;
+}
+
+/* A module in Python leaves its handle open when its process ends. */
+__attribute__ ((destructor)) static void end (void)
+{
+    for (struct hook *hook = hooks; hook; hook = hook->next)
+        tell_end (hook);
 }
 
 /* The entry of the environment that begins with "NAME=". Not getenv: bash brings one of its own, of no use this early. */

@@ -25,6 +25,8 @@ from brokersim.realflux.place import Flux, NoFlux
 SOURCE = Path(__file__).with_name("hooks.c")
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-fPIC", "-shared", "-fvisibility=hidden")
 _LIBRARIES = ("-ldl", "-lpthread")
+#: A hook that only counts.
+NONE = "none"
 #: Seconds without a newly reached module after which an instance is taken to be up.
 QUIET = 1.5
 _LOOK, _PATIENCE = 0.25, 10.0
@@ -61,8 +63,12 @@ def _soname(flux: Flux) -> str:
 
 
 def settings(library: Path, hook: str, statsd: str, reached: Path | None = None) -> dict[str, str]:
-    """The variables a broker is started with. Raises ValueError for a hook that is none."""
-    check_hook(hook)
+    """The variables a broker is started with. Raises ValueError for a hook that is none.
+
+    ``none`` is a hook as well: it counts turns and messages while the bit is set, and sends nothing.
+    """
+    if hook != NONE:
+        check_hook(hook)
     kind, _, period = hook.partition(":")
     preload = " ".join(filter(None, (str(library), environ.get("LD_PRELOAD"))))
     found = {
@@ -77,10 +83,14 @@ def settings(library: Path, hook: str, statsd: str, reached: Path | None = None)
 
 @attrs.frozen
 class Turns:
-    """What a module's hook counted while the bit was set; known once the module has ended."""
+    """What a module's hook counted while the bit was set; known once the module has ended.
+
+    ``counts`` are the eight counters, in the order of COUNTER_NAMES, by how much they moved.
+    """
 
     turns: int
     packets: int
+    counts: tuple[int, ...] = ()
 
 
 @attrs.frozen
@@ -106,7 +116,7 @@ def read_reached(report: Path) -> Reached:
         if what == "+":
             modules.setdefault(int(words[0]), set()).add(words[1])
         elif what == "-":
-            ended[int(words[0]), words[1]] = Turns(int(words[2]), int(words[3]))
+            ended[int(words[0]), words[1]] = Turns(int(words[2]), int(words[3]), tuple(map(int, words[4:])))
         elif what == "=":
             uris[words[0]] = None
     return Reached(modules, tuple(uris), ended)

@@ -47,7 +47,9 @@ def _print_result(session: Session, experiment: Experiment[Any], found: Result) 
         session.out("\n" + "\n".join(lines))
     session.say(f"\n{ran_on(found.meta)}")
     if len(experiment.clocks) > 1:
-        session.say(fold(f"{found.clock} clock: {CLOCKS[found.clock]}"))
+        session.say(
+            fold(f"{found.clock} clock: {CLOCKS['flux' if found.meta.get('engine') else found.clock]}")
+        )
 
 
 def print_table(session: Session, columns: Sequence[Column], rows: Iterable[Row]) -> None:
@@ -68,6 +70,11 @@ def print_kept(session: Session, files: Sequence[Path]) -> None:
 
 def ran_on(meta: Mapping[str, Any]) -> str:
     """The line without which no figure of ours stands."""
+    if meta.get("engine"):
+        return (
+            f"{meta['engine']} with hooks from brokersim {meta['brokersim']}, {meta['cores']} cores, jobs simulated: "
+            "compare order and ratios, not numbers"
+        )
     costs = f" (costs {meta['costs']})" if meta.get("costs") else ""
     return (
         f"brokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, "

@@ -6,15 +6,18 @@ L3, L4, L7). What should agree are orders and ratios, never rates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
 
 from brokersim.lab.experiments.experiment import (
     DURATION,
+    Choice,
     Experiment,
     Number,
     Option,
@@ -28,17 +31,20 @@ from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.load.loads import Load, load_of
 from brokersim.lab.measure.flux_figures import beside_flux
+from brokersim.lab.measure.flux_run import FluxRun
 from brokersim.lab.measure.hook_run import HookRun, HookTask, virtual_run
 from brokersim.lab.measure.live_run import LiveRun, run_script
 from brokersim.lab.measure.noise import times
 from brokersim.lab.result import Beside, Check, Result, Row, Say, made_by, rows, silent
 from brokersim.lab.show.chart import TIME, Bars, BarSet, Chart, Curve, Panel, hook_colour, last_time, named
-from brokersim.lab.show.costs import costs, sentence, shown
+from brokersim.lab.show.costs import costs, engine_sentence, sentence, shown
 from brokersim.lab.sweep.spread import Done, spread_jobs
 from brokersim.program import run
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.protocol.settings import check_hook
 from brokersim.reactor.cost import CostModel
+from brokersim.realflux.place import find_flux
+from brokersim.realflux.preload import build
 
 HOOKS = ("none", "timer:1s", "prepare", "check", "idle")
 #: Wall time added to the run without metrics in the journal: 3,730 s for 10,000 jobs.
@@ -56,6 +62,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 LOWEST, HIGHEST = 0.8, 1.3
 #: metrics/s in the journal: peak and low.
 PEAKS = {"prepare": (27_000, 7_000), "check": (25_000, 5_500), "idle": (21_000, 4_500)}
+ENGINES = ("brokersim", "flux")
 #: From the cheapest, as the journal has them.
 ORDER = ("timer:1s", "check", "prepare", "idle")
 
@@ -79,6 +86,13 @@ class Plan:
     workload: str = "serial"
     limit: int | None = None
     speed: float = 1.0
+    #: Whose modules: brokersim's, or those of a real Flux, of which ``flux`` is the command (None: on PATH)
+    engine: str = attrs.field(default="brokersim", validator=attrs.validators.in_(ENGINES))
+    flux: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.engine == "flux" and self.clock != "real":
+            raise ValueError("a real Flux has no virtual time; leave --clock away")
 
     def load(self) -> Load:
         """What the instance is loaded with. Raises ValueError."""
@@ -98,14 +112,16 @@ def watchers(plan: Plan, say: Say = silent, workers: int = 1, parts: Parts = NOW
     ``if __name__ == "__main__"``; what they find does not depend on how many.
     """
     plan = attrs.evolve(plan, jobs=plan.load().count)
-    if plan.clock == "real":  # rounds of instances that live side by side: one unit
-        runs = parts.once("hooks in turns", partial(_real_runs, plan, say))
-    else:
-        runs = _virtual_runs(plan, say, workers, parts)
+    runs, engine = _runs(plan, say, workers, parts)
     by_hook = {hook: _row(found, runs.get("none")) for hook, found in runs.items()}
     modules = {found.hook: [attrs.asdict(module) for module in found.modules] for found in runs.values()}
     return Result(
-        meta=_meta(plan),
+        meta=_meta(plan)
+        | (
+            {"engine": engine, "note": f"{engine}, hooked by brokersim: compare order and ratios"}
+            if engine
+            else {}
+        ),
         parts={
             "runs": list(by_hook.values()),
             "modules": modules,
@@ -149,14 +165,30 @@ def _meta(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _real_runs(plan: Plan, say: Say) -> dict[str, HookRun]:
+def _runs(plan: Plan, say: Say, workers: int, parts: Parts) -> tuple[dict[str, HookRun], str]:
+    """A run a hook, and the version of the Flux it was in; "" for our own modules."""
+    if plan.clock == "virtual":
+        return _virtual_runs(plan, say, workers, parts), ""
+    # Rounds of instances that live side by side: one unit.
+    if plan.engine == "brokersim":
+        return parts.once("hooks in turns", partial(_real_runs, plan, say, LiveRun)), ""
+    flux = find_flux(plan.flux)
+    with TemporaryDirectory(prefix="brokersim-hooks-") as folder:
+        library = build(flux, Path(folder, "hooks.so"))
+        return parts.once(
+            "hooks in turns", partial(_real_runs, plan, say, partial(FluxRun, flux=flux, library=library))
+        ), flux.version
+
+
+def _real_runs(plan: Plan, say: Say, live_run: Callable[[HookTask], LiveRun]) -> dict[str, HookRun]:
     """Round by round, so that what slows the machine for a while slows every hook."""
     found: dict[str, HookRun] = {}
     told = Progress(plan.reps * len(plan.hooks), say)
     with ExitStack() as opened:
-        lives = {hook: opened.enter_context(closing(LiveRun(plan.task(hook)))) for hook in plan.hooks}
-        # Not timed, and each word a process: that they work is seen in one instance.
-        run_script(next(iter(lives.values())).uri)
+        lives = {hook: opened.enter_context(closing(live_run(plan.task(hook)))) for hook in plan.hooks}
+        # Our own commands only: not timed, and each word a process: that they work is seen in one instance.
+        if plan.engine == "brokersim":
+            run_script(next(iter(lives.values())).uri)
         for rep in range(plan.reps):
             for hook, live in lives.items():
                 told.begin(f"{hook}, round {rep + 1} of {plan.reps}")
@@ -359,7 +391,8 @@ def _answers(hook: str, modules: Sequence[Mapping[str, Any]]) -> Iterator[Check]
 
 
 def _verdict(found: Result) -> str:
-    return sentence(found.runs, found.clock)
+    engine = found.meta.get("engine")
+    return sentence(found.runs, found.clock) if engine is None else engine_sentence(found.runs, engine)
 
 
 def _shown(found: Result) -> list[Row]:
@@ -475,7 +508,6 @@ EXPERIMENT = Experiment(
     name="watchers",
     examples=(
         ("brokersim bench watchers", "200 serial jobs under each hook, real time"),
-        ("brokersim bench watchers --workload swf:log.swf --speed 100", "a job log"),
     ),
     covers=("J3", "J4", "J5", "J6", "J7", "J8", "L1", "L3", "L4", "L7"),
     plan=Plan,
@@ -485,7 +517,12 @@ EXPERIMENT = Experiment(
             names=("--hooks",), kind=Read("hooks", _hooks, HOOKS), metavar="LIST",
             help="of none, timer:FSD, prepare, check, idle  [all]",
         ),
-        Option(names=("-t", "--run-time"), kind=DURATION, metavar="FSD", help="of a simulated job  [1ms]"),
+        Option(names=("-t", "--run-time"), kind=DURATION, metavar="FSD", is_hidden=True),
+        Option(
+            names=("--engine",), kind=Choice(ENGINES), default="brokersim", metavar="NAME",
+            help="brokersim, or flux: a real one, hooked  [brokersim]",
+        ),
+        Option(names=("--flux",), kind=Read("FLUX", str), metavar="FLUX", is_hidden=True),
         Option(
             names=("--workload",), kind=Read("load", str), default="serial", metavar="LOAD",
             help="bulk, swf:FILE, trace:FILE, ...  [serial]",

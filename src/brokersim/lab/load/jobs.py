@@ -13,7 +13,7 @@ from typing import Any
 from brokersim.host.waits import Occurrence
 from brokersim.instance import Instance
 from brokersim.net.client import Client
-from brokersim.protocol.errnums import ENODATA, RequestError
+from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import FLAG_STREAMING, Message
 
@@ -49,7 +49,8 @@ def serial_jobs(uri: str, jobs: int, run_time: float, done: Callable[[int], obje
 def _follow(client: Client, tag: int) -> None:
     while True:
         response = client.recv_response(tag)
-        if response.errnum == ENODATA:
+        # A real Flux's simulated job has no output, not even an empty log of it.
+        if response.errnum in (ENODATA, ENOENT):
             return
         if response.errnum:
             raise RequestError(response.errnum, response.payload_str or "")

@@ -43,11 +43,16 @@ class LiveRun:
         self._kvs: list[tuple[float, tuple[int, ...]]] = []
         with ExitStack() as opened:
             self._listener = opened.enter_context(Listener())
-            self.uri = _start_instance(task, self._listener.address)
-            opened.callback(_stop_instance, self.uri)
+            self.uri = self._start(opened)
             self._client = opened.enter_context(Client.connect(self.uri))
             self._names = [module["name"] for module in self._client.rpc("module.list")["mods"]]
             self._open = opened.pop_all()
+
+    def _start(self, opened: ExitStack) -> str:
+        """Start the instance and see to its end; its address."""
+        uri = _start_instance(self._task, self._listener.address)
+        opened.callback(_stop_instance, uri)
+        return uri
 
     def round(self, say: Say = lambda _: None) -> None:
         """The load once, with the masks set."""
@@ -72,8 +77,12 @@ class LiveRun:
             modules=self._figures(), curve=tuple(self._curve), kvs=tuple(self._kvs),
         )  # fmt: skip
 
+    @property
+    def _is_masked(self) -> bool:
+        return self._task.hook != "none"
+
     def _mask(self, op: str) -> None:
-        if self._task.hook != "none":
+        if self._is_masked:
             for name in self._names:
                 self._client.rpc(f"{name}.debug", {"op": op, "flags": MSGCOUNT})
 

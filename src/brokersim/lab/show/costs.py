@@ -30,6 +30,14 @@ def sentence(runs: Sequence[Row], clock: str) -> str:
     return f"In this program {_told(cpus, 'CPU')}. Wall time {_wall_told(walls)}. {IN_FLUX}"
 
 
+def engine_sentence(runs: Sequence[Row], engine: str) -> str:
+    """What each hook added to the wall time in a real Flux: ``engine`` is which."""
+    _, walls = costs(runs, "real")
+    if not walls:
+        return f"In {engine}, under {', '.join(row['hook'] for row in runs)}: what a hook costs is said beside none."
+    return f"In {engine} wall time {_wall_told(walls)}."
+
+
 def costs(runs: Sequence[Row], clock: str) -> tuple[dict[str, Times], dict[str, Times]]:
     """What each hook takes of CPU and of wall time beside none; CPU is known in real time only."""
     none = next((row for row in runs if row["hook"] == "none"), None)

@@ -324,7 +324,8 @@ def _figure(found: Result, title: str, rows: int, columns: int, height: float) -
 def _ran_on(meta: Mapping[str, Any]) -> str:
     known = (("clock", "{} clock"), ("seed", "seed {}"), ("python", "CPython {}"), ("cores", "{} cores"))
     said = [text.format(meta[key]) for key, text in known if meta.get(key) is not None]
-    return " · ".join([f"brokersim {meta.get('brokersim', '')}".rstrip() + ", not Flux", *said])
+    whose = meta.get("engine") or f"brokersim {meta.get('brokersim', '')}".rstrip() + ", not Flux"
+    return " · ".join([whose, *said])
 
 
 def _curve(axes: Axes, points: Iterable[Sequence[float]], until: float = 0.0, **options: Any) -> None:

@@ -20,7 +20,7 @@ from brokersim.lab.show.chart import Chart
 from brokersim.lab.show.charts import charts, verdict
 from brokersim.lab.show.page import script, style
 from brokersim.lab.show.page_data import PageData
-from brokersim.lab.show.tables import NOTE, columns, ran_on, settings, tables, text
+from brokersim.lab.show.tables import columns, note, ran_on, settings, tables, text
 
 #: Rows shown of one table: more is for `runs export`.
 MOST_ROWS = 2000
@@ -75,7 +75,7 @@ def page(results: Sequence[Result], base: Result | None = None) -> str:
         '<link rel="icon" href="data:,">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{style()}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n"
-        f'<p class="quiet">{html.escape(NOTE)}</p>\n'
+        f'<p class="quiet">{html.escape(note(results))}</p>\n'
         f"{_contents(results)}{sections}\n{_help(data)}"
         f'<script type="application/json" id="data">{data.to_json()}</script>\n'
         f"<script>\n{script()}</script>\n</body>\n</html>\n"

@@ -8,7 +8,7 @@ from typing import Any
 from brokersim.lab.keep.compare import Comparison, compare
 from brokersim.lab.result import Check, Result, Row
 from brokersim.lab.show.charts import verdict
-from brokersim.lab.show.tables import NOTE, columns, curve_parts, ran_on, settings, tables, text
+from brokersim.lab.show.tables import columns, curve_parts, note, ran_on, settings, tables, text
 
 MOST_ROWS = 200
 MOST_DIFFERENCES = 50
@@ -16,7 +16,7 @@ MOST_DIFFERENCES = 50
 
 def to_json(results: Sequence[Result], base: Result | None = None) -> dict[str, Any]:
     """``{"note", "runs"}``, each run without its curves; with a base also ``"compared"``. Raises ValueError."""
-    document: dict[str, Any] = {"note": NOTE, "runs": [without_curves(found) for found in results]}
+    document: dict[str, Any] = {"note": note(results), "runs": [without_curves(found) for found in results]}
     if base is not None:
         document["base"] = base.meta
         document["compared"] = [compare(found, base).to_json() for found in results]
@@ -36,7 +36,7 @@ def to_markdown(results: Sequence[Result], base: Result | None = None) -> str:
 
 def _section(found: Result, base: Result | None) -> Iterator[str]:
     meta = found.meta
-    yield from (f"# brokersim: {found.experiment}", "", *_told(verdict(found)), NOTE, "")
+    yield from (f"# brokersim: {found.experiment}", "", *_told(verdict(found)), note([found]), "")
     if meta.get("command"):
         yield from (f"    {meta['command']}", "")
     yield from (ran_on(meta), "")

@@ -9,10 +9,18 @@ from brokersim.lab.result import Result, Row
 
 #: Said about where figures come from, in this order.
 RAN_ON = (
-    ("brokersim", "brokersim {}"), ("writer", "{}"), ("python", "CPython {}"), ("cores", "{} cores"),
+    ("engine", "{}"), ("brokersim", "brokersim {}"), ("writer", "{}"), ("python", "CPython {}"), ("cores", "{} cores"),
     ("clock", "{} clock"), ("costs", "costs {}"), ("seed", "seed {}"),
 )  # fmt: skip
 NOTE = "These are figures of brokersim, not of Flux: compare order and ratios, not numbers."
+
+
+def note(results: Sequence[Result]) -> str:
+    """Whose figures these are."""
+    engines = sorted({str(found.meta.get("engine") or "") for found in results})
+    if "" in engines or not engines:
+        return NOTE
+    return f"These are figures of {', '.join(engines)}, hooked by brokersim: compare order and ratios, not numbers."
 
 
 def ran_on(meta: Mapping[str, Any]) -> str:
