@@ -36,7 +36,7 @@ from brokersim.lab.measure.hook_run import HookRun, HookTask, virtual_run
 from brokersim.lab.measure.live_run import LiveRun, run_script
 from brokersim.lab.measure.noise import times
 from brokersim.lab.result import Beside, Check, Result, Row, Say, made_by, rows, silent
-from brokersim.lab.show.chart import TIME, Bars, BarSet, Chart, Curve, Panel, hook_colour, last_time, named
+from brokersim.lab.show.charts_watchers import charts
 from brokersim.lab.show.costs import costs, engine_sentence, sentence, shown
 from brokersim.lab.sweep.spread import Done, spread_jobs
 from brokersim.program import run
@@ -399,65 +399,6 @@ def _shown(found: Result) -> list[Row]:
     return shown(found.runs, found.clock)
 
 
-def _charts(found: Result) -> Iterable[Chart]:
-    if found.runs:
-        yield _bars(found.runs)
-    yield from _curves(found)
-
-
-def _bars(runs: Sequence[Mapping[str, Any]]) -> Chart:
-    """What each hook costs and what it brings; a ratio has one scale from 1 to 100."""
-    groups, colours = tuple(row["hook"] for row in runs), tuple(hook_colour(row["hook"]) for row in runs)
-    wall = BarSet(
-        label="",
-        values=tuple(None if row["overhead"] is None else 1 + row["overhead"] for row in runs),
-        colours=colours,
-        texts=tuple("" if row["overhead"] is None else f"{row['overhead']:+.1%}" for row in runs),
-    )
-    peak = BarSet(label="", values=tuple(row["metrics_per_s_peak"] or None for row in runs), colours=colours)
-    panels = (
-        Bars(
-            title="wall time", y="times that of none (log)", groups=groups, sets=(wall,), log=True, base=1.0
-        ),
-        Bars(title="metrics at their peak", y="metrics/s", groups=groups, sets=(peak,)),
-    )
-    return Chart(name="watchers", title="Each hook under load", panels=panels, columns=2, height=3.0)
-
-
-def _curves(found: Result) -> Iterable[Chart]:
-    """A panel a hook: curves that are nearly the same would hide each other."""
-    series = {
-        hook: (Curve(label="metrics/s", points=points, colour=hook_colour(hook)),)
-        for hook, points in found.series.items()
-    }
-    yield from _by_pace("watchers-metrics", "Metrics per second", "metrics/s (log)", series, log=True)
-    counters = {hook: named(curves) for hook, curves in (found.parts.get("kvs") or {}).items() if curves}
-    yield from _by_pace("watchers-kvs", "kvs: counters over time", "messages", counters)
-
-
-def _by_pace(
-    name: str, title: str, unit: str, curves: Mapping[str, tuple[Curve, ...]], *, log: bool = False
-) -> Iterable[Chart]:
-    """Panels of a chart share their time: hooks that spin would squeeze the others into a corner."""
-    for hooks in filter(None, _paces(curves)):
-        panels = tuple(Panel(title=hook, x=TIME, y=unit, curves=curves[hook], log=log) for hook in hooks)
-        is_first = next(iter(curves)) in hooks
-        yield Chart(
-            name=name if is_first else f"{name}-{hooks[0].partition(':')[0]}",
-            title=title + ("" if is_first else f", {' and '.join(hooks)}"),
-            panels=panels,
-            columns=2,
-            height=2.1,
-        )
-
-
-def _paces(curves: Mapping[str, tuple[Curve, ...]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Hooks whose runs took up to three times as long as the shortest, and the others."""
-    took = {hook: last_time({one.label: one.points for one in each}) for hook, each in curves.items()}
-    limit = 3 * min(took.values(), default=0.0)
-    return tuple(hook for hook in took if took[hook] <= limit), tuple(h for h in took if took[h] > limit)
-
-
 def counter_rows(modules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The per-module table: a row a module, a column a counter."""
     return [
@@ -543,5 +484,5 @@ EXPERIMENT = Experiment(
     journal={"jobs": 10_000},
     book={"clock": "virtual"},
     verdict=_verdict,
-    charts=_charts,
+    charts=charts,
 )  # fmt: skip
