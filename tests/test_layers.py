@@ -503,6 +503,17 @@ def test_a_file_that_keeps_the_rules_is_left_alone(name, tmp_path):
     assert [found for rule in RULES for found in rule(tmp_path)] == []
 
 
+def test_the_help_of_an_experiment_costs_no_trio():
+    script = (
+        "import sys; from brokersim.lab.experiments.registry import NAMES, experiment;"
+        "print([name for name in NAMES if experiment(name) and 'trio' in sys.modules], len(NAMES) > 5)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT / "src"
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[] True", "")
+
+
 @pytest.mark.parametrize("name", TRIO_FREE)
 def test_a_client_starts_without_importing_trio(name):
     if not (ROOT / "src" / Path(*name.split("."))).with_suffix(".py").exists():

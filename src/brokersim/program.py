@@ -6,27 +6,27 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import trio
-
-from brokersim.host.statistics import PREFIX_ATTRIBUTE
-from brokersim.instance import Instance
-from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
-from brokersim.reactor.clock import RealClock, VirtualClock
-from brokersim.reactor.cost import CostModel
-from brokersim.routing.sink import MemorySink, NullSink, Sink
-from brokersim.services.composition import DEFAULT_MODULES, Settings
-from brokersim.statsd_server.option import MEMORY, parse_stats
-from brokersim.statsd_server.udp import UdpSink
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
+    from brokersim.reactor.cost import CostModel
+    from brokersim.routing.sink import Sink
+
+# What an instance is made of is imported when something runs: experiments import this file, and help is made of them.
 
 T = TypeVar("T")
 
 
 def run(main: Callable[..., Awaitable[T]], *args: Any, clock: str = "virtual") -> T:
     """``trio.run`` on a clock that ``open_instance`` can use: ``real``, ``real*N`` or ``virtual``."""
+    import trio
+
+    from brokersim.reactor.clock import RealClock, VirtualClock
+
     kind = ClockKind.parse(clock)
     with _rare_collections():
         return trio.run(main, *args, clock=VirtualClock() if kind.is_virtual else RealClock(kind.speed))
@@ -52,6 +52,10 @@ def make_sink(stats: str | Sink | None) -> Sink:
 
     Words may follow, such as ``127.0.0.1:8125,dialect=brubeck`` (docs/interop.md).
     """
+    from brokersim.routing.sink import MemorySink, NullSink
+    from brokersim.statsd_server.option import MEMORY, parse_stats
+    from brokersim.statsd_server.udp import UdpSink
+
     if not stats:
         return NullSink()
     if not isinstance(stats, str):
@@ -66,6 +70,9 @@ def make_sink(stats: str | Sink | None) -> Sink:
 
 def name_attributes(stats: str | Sink | None) -> dict[str, str]:
     """The broker attribute that says how modules name their statistics, if ``stats`` has a word on it."""
+    from brokersim.host.statistics import PREFIX_ATTRIBUTE
+    from brokersim.statsd_server.option import parse_stats
+
     prefix = parse_stats(stats).prefix if isinstance(stats, str) and stats else None
     return {} if prefix is None else {PREFIX_ATTRIBUTE: prefix}
 
@@ -98,6 +105,11 @@ async def open_instance(
     themselves whether their command is run; without it they are simulated under the virtual clock. Raises ValueError
     for settings that cannot be, and RequestError if a module does not load.
     """
+    from brokersim.instance import Instance
+    from brokersim.net.module_process import ModuleProcesses
+    from brokersim.services.composition import DEFAULT_MODULES, Settings
+    from brokersim.statsd_server.udp import UdpSink
+
     settings = Settings(
         size=size,
         fanout=fanout,

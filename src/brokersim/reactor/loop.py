@@ -372,7 +372,7 @@ class Reactor:
     def _drain_free(self, budget: int) -> None:
         # `turn.plain_turn` with the checks before it, written out: see there.
         fifo = self.fifo
-        popleft = fifo.popleft
+        popleft, response = fifo.popleft, RESPONSE
         message: Message | None = None
         loop: Loop | None = None
         in_hand: Message | None = None  # None while watchers run: what they raise is not the message's fault
@@ -396,17 +396,16 @@ class Reactor:
                     in_hand = message
                     kind = message.type
                     dst.counts[kind] += 1
-                    if kind != RESPONSE:
+                    if kind != response:
                         message.handler(message)  # type: ignore[misc]
                     else:
-                        tag = message.matchtag
-                        found = dst.pending.pop(tag, None)
+                        found = dst.pending.pop(message.matchtag, None)
                         if found is None:
                             dst.stray_response(message)
                         else:
                             then, arg, _request = found
                             if message.flags and message.flags & FLAG_STREAMING and not message.errnum:
-                                dst.pending[tag] = found
+                                dst.pending[message.matchtag] = found
                             if loop is None:
                                 then(message, arg)
                             else:

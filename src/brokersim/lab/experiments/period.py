@@ -22,7 +22,6 @@ from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, t
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.client import StatsClient
-from brokersim.statsd.recorded.replay import replay
 
 FIXES = ("none", "skip-zero", "totals")
 #: Of a server that has heard of no state, what the truth is compared in: the journal's plugin never counts NEW up.
@@ -185,6 +184,8 @@ def client_run(transitions: Iterable[Transition], length: float, fix: str, flush
                 count(entered.lower(), 1)
         client.flush()
     shown: dict[str, Points] = {state: [] for state in STATES}
+    from brokersim.statsd.recorded.replay import replay  # dialects and all: not for who asks for help
+
     for one in replay(recorder.packets, dialect="brubeck", flush=flush, inclusive=True):
         for state in STATES:
             if (value := one.values.get(state.lower())) is not None:

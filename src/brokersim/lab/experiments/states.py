@@ -19,7 +19,6 @@ from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
 from brokersim.program import open_instance, run
 from brokersim.reactor.cost import CostModel
-from brokersim.statsd.recorded.replay import replay
 
 PREFIX = "flux.job-states"
 FORMS = ("journal", "fixed")
@@ -148,6 +147,8 @@ async def states_run(plan: Plan, form: str) -> StatesRun:
 def shown(packets: tuple[tuple[float, bytes], ...], flush: float) -> dict[str, Points]:
     """What brubeck shows of the gauges at each flush, by state; a state it never heard of has no points."""
     curves: dict[str, Points] = {state: [] for state in STATES}
+    from brokersim.statsd.recorded.replay import replay  # dialects and all: not for who asks for help
+
     for one in replay(packets, dialect="brubeck", flush=flush, inclusive=True):
         for state in STATES:
             value = one.values.get(f"{PREFIX}.{state.lower()}")

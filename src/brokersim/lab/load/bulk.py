@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from brokersim.host.waits import Occurrence
-from brokersim.instance import Instance
 from brokersim.lab.load.jobs import SUBMIT, submission
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import Message
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 STATES = ("NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE")
 #: (seconds since the first, state left or None, state entered)
@@ -41,7 +42,7 @@ async def bulk_jobs_inside(instance: Instance, jobs: int, run_time: float) -> No
             client.request(SUBMIT, payload, submitted)
 
     try:
-        await Occurrence(instance.broker(0).endpoint, start)
+        await instance.broker(0).endpoint.occurrence(start)
     finally:
         client.close()
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brokersim.host.waits import Occurrence
-from brokersim.instance import Instance
 from brokersim.net.client import Client
 from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import FLAG_STREAMING, Message
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 #: Logs a client of ``flux run`` follows, in the order it asks for them.
 LOGS = ("eventlog", "guest.exec.eventlog", "guest.output")
@@ -61,7 +62,7 @@ async def serial_jobs_inside(
 ) -> None:
     """The same in process: a handle a job, without the bytes."""
     driver = _Driver(instance, jobs, submission(run_time), done)
-    await Occurrence(instance.broker(0).endpoint, driver.start)
+    await instance.broker(0).endpoint.occurrence(driver.start)
 
 
 class _Driver:

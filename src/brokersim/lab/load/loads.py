@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
-from brokersim.instance import Instance
 from brokersim.lab.load.jobs import serial_jobs
 from brokersim.lab.load.message_trace import MessageTrace, read_trace
 from brokersim.lab.load.trace_replay import replay
@@ -20,6 +20,9 @@ from brokersim.lab.load.workload_run import payload_of, replay_inside, run_insid
 from brokersim.lab.load.workloads import Workload, WorkloadError, parse_workload
 from brokersim.net.client import Client
 from brokersim.protocol.errnums import RequestError
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 #: Cores of the machine that is made when the load needs no more.
 CORES = 4

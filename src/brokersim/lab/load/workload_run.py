@@ -9,12 +9,10 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from brokersim.host.waits import Occurrence
-from brokersim.instance import Instance
 from brokersim.lab.load.jobs import SUBMIT, serial_jobs_inside
 from brokersim.lab.load.message_trace import MessageTrace
 from brokersim.lab.load.replay_report import Replayed, Replies
@@ -22,6 +20,9 @@ from brokersim.lab.load.workloads import PlannedJob, Workload
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import Message
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 
 @attrs.define(kw_only=True)
@@ -57,7 +58,7 @@ async def run_inside(
         for job in workload.jobs:
             await _until(instance, start + round(job.at * 1e9))
             submitter.submit(payload_of(attrs.evolve(job, at=0.0)))
-        await Occurrence(instance.broker(0).endpoint, submitter.drain)
+        await instance.broker(0).endpoint.occurrence(submitter.drain)
     finally:
         submitter.close()
     return submitter.found

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from brokersim.host.instrument import MSGCOUNT
-from brokersim.instance import Instance
 from brokersim.lab.load.jobs import serial_jobs_inside
 from brokersim.lab.measure.listener import is_counters
 from brokersim.protocol.message import COUNTER_NAMES
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 LINES = len(COUNTER_NAMES)
 

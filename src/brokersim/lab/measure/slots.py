@@ -6,11 +6,13 @@ A slot is held from alloc to free, which takes in the launch and the tidying up;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from brokersim.instance import Instance
 from brokersim.lab.load.bulk import Points
 from brokersim.protocol.message import Message
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 #: What an event does to each curve.
 _STEPS: Mapping[str, tuple[str, int]] = {

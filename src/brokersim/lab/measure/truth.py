@@ -12,12 +12,10 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from brokersim.host.waits import Occurrence
-from brokersim.instance import Instance
 from brokersim.lab.load.jobs import SUBMIT, serial_jobs_inside, submission
 from brokersim.lab.measure.pipeline import Emission, Track, at_changes, at_marks, at_ticks
 from brokersim.lab.measure.series import US
@@ -27,6 +25,9 @@ from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import COUNTER_NAMES, Message
 from brokersim.protocol.settings import check_hook
 from brokersim.reactor.cost import CostModel
+
+if TYPE_CHECKING:
+    from brokersim.instance import Instance
 
 #: The states in the order of a job's life, as `flux.job-states.<state>` names them.
 STATES = ("new", "depend", "priority", "sched", "run", "cleanup", "inactive")
@@ -265,7 +266,7 @@ async def _submit(instance: Instance, jobs: int, draw: random.Random) -> None:
         for _ in range(jobs):
             client.request(SUBMIT, submission(round(0.5 + 2 * draw.random(), 3)), accepted)
 
-    await Occurrence(instance.broker(0).endpoint, start)
+    await instance.broker(0).endpoint.occurrence(start)
     client.close()
 
 
