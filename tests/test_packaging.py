@@ -85,7 +85,9 @@ def test_the_wheel_says_it_is_typed_and_carries_the_licence(wheel):
 
 
 def test_the_wheel_gives_the_brokersim_command(wheel):
-    assert "brokersim = brokersim.cli.main:main" in wheel["brokersim-0.1.0.dist-info/entry_points.txt"]
+    scripts = wheel["brokersim-0.1.0.dist-info/entry_points.txt"]
+    assert "brokersim = brokersim.cli.main:main" in scripts
+    assert "brokersim-module = brokersim.fluxapi.exec:main" in scripts
 
 
 def test_an_editable_install_points_at_the_checkout_and_copies_nothing(checkout, tmp_path):

@@ -71,7 +71,7 @@ def test_the_commands_are_those_promised() -> None:
         "metrics": "add list collect show log rm observe",
         "overlay": "status trace fault",
         "probe": "list read schedule status add rm on off restart run-now validate",
-        "flux": "instrument",
+        "flux": "instrument load",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}
     assert {" ".join(path) for path, _ in LEAVES} == expected

@@ -9,6 +9,7 @@ import click
 from brokersim.cli.command import Group
 
 _LAZY: Final = {
+    "load": "brokersim.cli.realflux.load:load",
     "instrument": "brokersim.cli.realflux.instrument:instrument",
 }
 
