@@ -11,6 +11,7 @@ from typing import Any
 from brokersim.brokermod import NODEID_ANY, Handle, Message, RequestError
 
 from .contract import Asks
+from .execution import Ended, Execution, Wish
 
 Done = Callable[[Any], None]
 
@@ -47,8 +48,13 @@ class Here(Asks):
 
         return self._handle.occurrence(start)
 
-    def run(self, command: Any) -> Awaitable[Any]:
-        raise NotImplementedError
+    def run(self, command: Wish) -> Awaitable[Ended]:
+        def start(done: Done) -> None:
+            number = self._next()
+            execution = Execution(self._handle, command, lambda value: self._over(number, value))
+            self._open[number] = (execution.abandon, done)
+
+        return self._handle.occurrence(start)
 
     def abandon(self, error: BaseException) -> None:
         """Whatever is waited for is taken back, and raises ``error`` where it is awaited."""

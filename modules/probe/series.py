@@ -67,6 +67,9 @@ def to_series(
     """A series as its first reading shows it; an undeclared metric is a gauge under its own name."""
     known = field or Field(kind=STATE if isinstance(reading.metrics[metric], str) else GAUGE)
     name, attributes = known.otel or metric, dict(known.attributes)
+    if not known.otel:
+        # What no convention names means what its measurement makes of it: two commands' `n` are two things.
+        attributes["measurement"] = measurement
     tail = reading.subject.removeprefix(f"node/{rank}").strip("/")
     parts = [measurement, *filter(None, tail.split("/")), metric]
     identity = {"attributes": attributes, "metric": name, "subject": reading.subject}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..contract import Probe
+from .command import Command, Nagios
 from .cpu import Cpu
 from .disk import Disk
 from .mem import Mem
@@ -17,11 +18,13 @@ from .process import Process
 from .replay import Dummy, Replay
 
 PROBES: Final[dict[str, type[Probe]]] = {
+    "command": Command,
     "cpu": Cpu,
     "disk": Disk,
     "dummy": Dummy,
     "mem": Mem,
     "module": Module,
+    "nagios": Nagios,
     "net": Net,
     "ping": Ping,
     "pressure": Pressure,

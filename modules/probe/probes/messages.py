@@ -73,7 +73,7 @@ class Ping(Probe):
         )
         answer = {}
         for rank in targets:
-            answer[f"{self.context.subject}/ping/{rank}"] = await self._once(rank)
+            answer[f"{self.context.subject}/ping/{rank}/{self.config['service']}"] = await self._once(rank)
         return answer
 
     async def _once(self, rank: int) -> dict[str, Any]:

@@ -235,7 +235,17 @@ def test_a_counter_is_sent_raw_or_as_its_growth_and_a_reset_is_no_growth(form, e
 def test_two_measurements_of_one_thing_count_its_samples_together():
     made = collector()
     first, second = source("m"), source("n")
+    first.fields = second.fields = {"value": Field(otel="system.value")}
     made.insert(first, [reading(1)], 0.0)
     made.insert(second, [reading(1)], 0.0)
     assert [(one.series.mid == two.series.mid, one.seq, two.seq)
             for one, two in [made.queues["a"].take(0.0)]] == [(True, 1, 2)]  # fmt: skip
+
+
+def test_what_no_convention_names_is_another_thing_in_each_measurement():
+    made = collector()
+    made.insert(source("m"), [reading(1)], 0.0)
+    made.insert(source("n"), [reading(1)], 0.0)
+    one, two = made.queues["a"].take(0.0)
+    assert one.series.mid != two.series.mid
+    assert one.series.attributes == {"measurement": "m"}

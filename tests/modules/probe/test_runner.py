@@ -264,5 +264,5 @@ def test_ping_and_what_cannot_be_reached(tmp_path):
     lines = documents(path)
     by_mid = {one["series"]["mid"]: one["series"]["name"] for one in lines if "series" in one}
     values = {by_mid[one["mid"]]: one["value"] for one in lines if "value" in one}
-    assert values["far.ping.1.unreachable"] == "ENOSYS"
-    assert values["near.ping.0.rtt"] > 0
+    assert values["far.ping.1.nothing.unreachable"] == "ENOSYS"
+    assert values["near.ping.0.broker.rtt"] > 0

@@ -1,0 +1,137 @@
+"""Knows probes that run something: any command whose output has metrics in it, and Nagios plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar
+
+from brokersim.brokermod import RequestError
+
+from .. import parse
+from ..contract import STATE, Context, Field, Probe
+from ..execution import Ended, Wish, words
+from ..expand import expand
+from ..perfdata import Item, parse_output, state_of
+
+
+class Failed(Exception):
+    """A command ended in a way that is none of its good ones."""
+
+
+def to_wish(config: Mapping[str, Any]) -> Wish:
+    """What to run, said in one of four ways. Raises ValueError."""
+    given = [key for key in ("command", "argv", "pipeline", "shell") if config.get(key)]
+    if len(given) != 1:
+        raise ValueError(f"give one of command, argv, pipeline, shell, not {' and '.join(given) or 'none'}")
+    cwd = config.get("cwd") or None
+    if config.get("shell"):
+        return Wish(programs=(("/bin/sh", "-c", config["shell"]),), cwd=cwd)
+    if config.get("pipeline"):
+        programs = tuple(words(one, "a part of pipeline") for one in config["pipeline"])
+        return Wish(programs=programs, cwd=cwd)
+    argv = config.get("argv") or expand(config["command"], config.get("args") or {})
+    return Wish(programs=(words(argv, "argv"),), cwd=cwd)
+
+
+class Command(Probe):
+    """Metrics in the output of a command, by ``regex`` (named groups) or ``parse: json`` and ``metrics``.
+
+    A command that ends otherwise than ``ok_exit`` says is a failed run; output without a match is none.
+    """
+
+    summary = "metrics in a command's output, by regular expressions or JSON pointers"
+    options: ClassVar[dict[str, Any]] = {
+        "command": "", "argv": [], "pipeline": [], "shell": "", "args": {}, "cwd": "", "ok_exit": [0], "regex": None,
+        "flags": "M", "match": "first", "parse": "regex", "metrics": {}, "convert": {}, "transform": "",
+    }  # fmt: skip
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        to_wish(config)
+        if config.get("match", "first") not in ("first", "all"):
+            raise ValueError(f"match must be first or all, not {config['match']!r:.40}")
+        parse.check_conversions(config.get("convert") or {})
+        kind = config.get("parse", "regex")
+        if kind == "json":
+            parse.check_pointers(config.get("metrics") or {})
+        elif kind == "regex" and config.get("regex"):
+            parse.compiled(config["regex"], config.get("flags", "M"))
+        else:
+            raise ValueError("give a regex with named groups, or parse: json with metrics")
+
+    def open(self, context: Context) -> None:
+        super().open(context)
+        self._wish = to_wish(self.config)
+        is_json = self.config["parse"] == "json"
+        self._patterns = [] if is_json else parse.compiled(self.config["regex"], self.config["flags"])
+        self._transform = to_function(self.config["transform"])
+
+    async def read(self) -> Any:
+        """Run it and read what it printed."""
+        ended: Ended = await self.context.ask.run(self._wish)
+        if ended.trouble or ended.code not in self.config["ok_exit"]:
+            raise Failed(ended.trouble or f"exit code {ended.code}: {ended.last_words()}".rstrip(": "))
+        answer = self._parse(ended.stdout)
+        return answer if self._transform is None else self._transform(answer)
+
+    def _parse(self, data: bytes) -> Any:
+        if self.config["parse"] == "json":
+            return parse.as_json(data, self.config["metrics"])
+        text, every = data.decode(errors="replace"), self.config["match"] == "all"
+        found = parse.matched(text, self._patterns, self.config["convert"], every)
+        answers = [{one.pop(parse.SUBJECT): one} if parse.SUBJECT in one else one for one in found]
+        return answers if every else answers[0] if answers else None
+
+
+def to_function(name: str) -> Callable[[Any], Any] | None:
+    """``module:function``, None for none. Raises ValueError that says what is missing."""
+    if not name:
+        return None
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"transform {name!r:.60}: {error}") from None
+    if not callable(found):
+        raise ValueError(f"transform {name!r:.60} is no function")
+    return found  # type: ignore[no-any-return]
+
+
+class Nagios(Probe):
+    """A Nagios plugin: its state by exit code, its text, each item of its performance data as a metric."""
+
+    summary = "state and performance data of a Nagios plugin"
+    fields: ClassVar[dict[str, Field]] = {
+        "state": Field(unit="", kind=STATE),
+        "bad_items": Field(unit="{item}"),
+    }
+    options: ClassVar[dict[str, Any]] = {"command": "", "argv": [], "args": {}, "cwd": ""}
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        to_wish(config)
+
+    def open(self, context: Context) -> None:
+        super().open(context)
+        self._wish = to_wish(self.config)
+
+    async def read(self) -> Any:
+        """Run it; whatever becomes of it, it has a state."""
+        try:
+            ended: Ended = await self.context.ask.run(self._wish)
+        except RequestError as error:
+            state, reason = state_of(None, error.text or str(error))
+            return {"state": state, "text": reason}
+        state, reason = state_of(ended.code, ended.trouble)
+        output = parse_output(ended.stdout)
+        answer: dict[str, Any] = {"state": state, "text": reason or output.text}
+        if output.bad:
+            answer["bad_items"] = output.bad
+        return answer | {metric_of(item): item.value for item in output.items if item.value is not None}
+
+
+def metric_of(item: Item) -> str:
+    """The label of an item; one that means something else here gets an underscore."""
+    taken = item.label in ("state", "bad_items", "ts", "partial", "text", "identity")
+    return f"{item.label}_" if taken else item.label
