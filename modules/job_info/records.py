@@ -86,6 +86,10 @@ class JobInfo:
         self.lookups += 1
         try:
             await self._fill(answer, wish)
+        except RequestError as error:
+            if error.errno == errnums.ENOENT:
+                await self._check_known(wish.id)
+            raise
         finally:
             self.lookups -= 1
         self._handle.respond(msg, answer)
@@ -97,6 +101,14 @@ class JobInfo:
                 raw = msgspec.json.encode(await self._current(wish.id, key, raw))
             is_json = wish.flags & FLAG_DECODE and key in ("jobspec", "R")
             answer[key] = decoded(key, raw) if is_json else raw.decode(errors="replace")
+
+    async def _check_known(self, job: int) -> None:
+        """Raises RequestError(ENOENT): there is no such job at all."""
+        try:
+            await self._value(job, "eventlog")
+        except RequestError as error:
+            text = f"invalid job id: there is no job {jobid.encode(job)}"
+            raise RequestError(error.errno or errnums.ENOENT, text) from None
 
     async def owner(self, job: int) -> int:
         """The user whose job it is. Raises RequestError."""
@@ -122,7 +134,9 @@ class JobInfo:
         try:
             return value_bytes(await self._handle.call("kvs.lookup", look))
         except RequestError as error:
-            raise RequestError(error.errno or errnums.ENOENT, f"job {jobid.encode(job)}: no {key}") from None
+            why = "key not found" if error.errno == errnums.ENOENT else error.text
+            text = f"job {jobid.encode(job)}: {key:.80}: {why}"
+            raise RequestError(error.errno or errnums.ENOENT, text) from None
 
     async def update_watch(self, msg: Message) -> None:
         """Stream ``{KEY: value}``: as it is now, and again after each update, until the job is inactive."""

@@ -44,9 +44,11 @@ def _nnodes(job: JobRecord) -> int | None:
     return (job_facts.counts_in(job.R)["node"] if job.R else 0) or job.facts.nnodes or None
 
 
-def _ncores(job: JobRecord) -> int:
+def _ncores(job: JobRecord) -> int | None:
     """Those it has: a job that asked for whole nodes got more than it knew."""
-    return (job_facts.counts_in(job.R)["core"] if job.R else 0) or job.facts.ncores
+    if job.R:
+        return job_facts.counts_in(job.R)["core"]
+    return None if job.facts.exclusive else job.facts.ncores
 
 
 def _ntasks(job: JobRecord) -> int:

@@ -313,7 +313,7 @@ def test_the_journal_tells_the_past_of_active_jobs_and_then_everything():
         ("job-list.list", {"max_entries": 0, "attrs": ["colour"]}, errnums.EINVAL, "colour is not a valid attribute"),
         ("job-list.list-id", {"id": 5, "attrs": []}, errnums.ENOENT, "unknown job id"),
         ("job-list.list-id", {"id": 5, "attrs": [], "state": 4096}, errnums.EPROTO, "invalid state specified"),
-        ("job-info.lookup", {"id": 5, "keys": ["jobspec"]}, errnums.ENOENT, "job ƒ6: no jobspec"),
+        ("job-info.lookup", {"id": 5, "keys": ["jobspec"]}, errnums.ENOENT, "invalid job id: there is no job ƒ6"),
         ("job-info.lookup", {"id": -5, "keys": ["R"]}, errnums.EINVAL, "not a job id"),
         ("job-info.eventlog-watch", {"id": 5, "path": "eventlog"}, errnums.EPROTO, "must be a streaming request"),
         ("job-manager.nosuch", {}, errnums.ENOSYS, "Unknown service method"),

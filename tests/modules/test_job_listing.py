@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.protocol.job_facts import JobFacts
+from brokersim.protocol.job_facts import JobFacts, check_jobspec
 from brokersim.protocol.job_record import JobRecord as Job
 from brokersim.protocol.job_states import State
 from brokersim.protocol.job_table import JobTable
 from modules.job_list.figures import Book
 from modules.job_list.listing import ATTRIBUTES, columns, select, show, to_test
+from tests.modules.job_harness import jobspec
 
 JOBS = st.builds(
     lambda userid, name, state, priority, at, status: Job(
@@ -168,3 +169,12 @@ def test_tasks_and_cores_are_those_of_what_the_job_got(per, ntasks):
     lite = [{"rank": "0-1,3", "children": {"core": "0-3"}}]
     job.R = {"execution": {"R_lite": lite, "nodelist": ["sim[0-1,3]"], "expiration": 0.0}}
     assert show(job, columns(["ntasks", "ncores"])) == {"id": 5, "ntasks": ntasks, "ncores": 12}
+
+
+def test_cores_of_whole_nodes_are_not_told_before_the_job_has_them():
+    spec = jobspec("x", nodes=1)
+    spec["resources"][0]["exclusive"] = True
+    job = Job(id=5, facts=check_jobspec(spec), jobspec=None)
+    assert show(job, columns(["ncores"])) == {"id": 5}
+    job.R = {"execution": {"R_lite": [{"rank": "0", "children": {"core": "0-3"}}]}}
+    assert show(job, columns(["ncores"])) == {"id": 5, "ncores": 4}

@@ -252,3 +252,14 @@ def test_a_list_without_a_constraint_heeds_the_older_keys():
         return [[jobs.index(job) for job in ids] for ids in said]
 
     assert in_instance(test) == [[1], [1, 0], [], []]
+
+
+def test_a_record_that_is_not_there_is_told_from_a_job_that_is_none():
+    async def test(_instance, client):
+        job = await submit(client)
+        await outcome(client, job)
+        return [await refused(client, "job-info.lookup", {"id": one, "keys": ["badkey"]}) for one in (job, 5)]
+
+    (errno, text), nobody = in_instance(test)
+    assert (errno, text.partition(": ")[2]) == (errnums.ENOENT, "badkey: key not found")
+    assert nobody == (errnums.ENOENT, "invalid job id: there is no job ƒ6")

@@ -32,6 +32,8 @@ class JobFacts:
     dependencies: tuple[tuple[str, str], ...] = ()
     #: So many tasks on each node or core that the job gets, instead of ``ntasks`` (shell option per-resource).
     per_resource: tuple[str, int] | None = None
+    #: It gets whole nodes: how many cores is known when it has them.
+    exclusive: bool = False
 
 
 def unwrap(envelope: str) -> tuple[int, bytes]:
@@ -86,6 +88,13 @@ def check_jobspec(jobspec: Mapping[str, Any]) -> JobFacts:
         cwd=_text(system, "cwd"),
         dependencies=_dependencies(system),
         per_resource=per_resource(jobspec),
+        exclusive=_is_exclusive(jobspec["resources"]),
+    )
+
+
+def _is_exclusive(vertices: Any) -> bool:
+    return any(
+        bool(vertex.get("exclusive")) or _is_exclusive(vertex.get("with") or ()) for vertex in vertices
     )
 
 
