@@ -45,6 +45,7 @@ class Tasks:
     def prepare(self, jobspec: Mapping[str, Any]) -> Lines:
         """Open what has to be open: lines for the output log. Raises ShellDied."""
         plan = self._plan
+        _check_options(jobspec)
         try:
             self._tmpdir = make_tmpdir(self._handle, self._job)
             self._environment = task_environment(self._handle, plan, jobspec, self._job, self._tmpdir)
@@ -103,6 +104,22 @@ class Tasks:
         if self._outputs is not None:
             self._outputs.close()
         drop_tmpdir(self._tmpdir)
+
+
+def _check_options(jobspec: Mapping[str, Any]) -> None:
+    """Raises ShellDied for a shell option that changes what runs and cannot be had here: no plugins, no terminals."""
+    options: Any = jobspec
+    for key in ("attributes", "system", "shell", "options"):
+        options = options.get(key) if isinstance(options, Mapping) else None
+    for name in ("initrc", "userrc"):
+        path = options.get(name) if isinstance(options, Mapping) else None
+        if path is not None:
+            why = (
+                "shell plugins are not run here" if os.path.exists(str(path)) else "No such file or directory"
+            )
+            raise ShellDied(f"shell option {name}: {path}: {why}", 1 << 8, [])
+    if isinstance(options, Mapping) and options.get("pty"):
+        raise ShellDied("shell option pty: tasks have no terminal here", 1 << 8, [])
 
 
 def log_line(level: int, text: str) -> tuple[str, dict[str, Any]]:

@@ -472,3 +472,25 @@ def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
 
     status, output = in_instance(test, clock="real")
     assert (status, output) == (137 << 8, ["out\n"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"pty": {"interactive": 1}}, "shell option pty: tasks have no terminal here"),
+        ({"initrc": "/no/such"}, "shell option initrc: /no/such: No such file or directory"),
+        ({"userrc": "/dev/null"}, "shell option userrc: /dev/null: shell plugins are not run here"),
+        ({"pty": 0, "verbose": 2}, ""),
+    ],
+)
+def test_a_shell_option_that_cannot_be_had_ends_the_job_in_words(options, says):
+    async def test(_instance, client):
+        job = await submit(client, real("true", shell={"options": options}))
+        ended = await outcome(client, job)
+        output = await log_of(client, job, "guest.output")
+        lines = [one["context"]["message"] for one in output if one["name"] == "log"]
+        return ended["success"], ended["errstr"], lines
+
+    success, errstr, lines = in_instance(test)
+    assert success == (not says) and errstr.endswith(says)
+    assert lines == ([says] if says else [])
