@@ -5,7 +5,9 @@ Doesn't know how ranks are put together, nor how modules are loaded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import attrs
 
 from brokersim import version
 from brokersim.protocol import topology
+from brokersim.protocol.hostlist import expand
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook, check_jobs, jobs_of
 from brokersim.reactor.cost import CostModel
@@ -34,6 +37,15 @@ VIRTUAL_EPOCH = 1_767_225_600.0
 
 def _attribute_dict(value: Mapping[str, str] | None) -> dict[str, str]:
     return dict(value or {})
+
+
+@cache
+def _hosts(text: str) -> tuple[str, ...]:
+    """The hosts of a list, none if it is none; once for all ranks."""
+    try:
+        return tuple(expand(text)) if text else ()
+    except ValueError:
+        return ()
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +82,7 @@ class Settings:
         common = {
             **DEFAULTS,
             "size": self.size,
-            "hostlist": f"sim[0-{self.size - 1}]" if self.size > 1 else "sim0",
+            "hostlist": f"sim[0-{self.size - 1}]" if self.size > 1 else self._host(0),
             "security.owner": userid,
             "version": version.VERSION,
             "broker.mapping": f"[[0,1,{self.size},1]]",
@@ -91,11 +103,19 @@ class Settings:
             common |= {"statedir": self.state_dir, "statedir-cleanup": 0}
         return {name: str(value) for name, value in sorted(common.items())}
 
+    def _host(self, rank: int) -> str:
+        """As the attribute ``hostlist`` says, if it has a host for each rank. One rank in real time is this host."""
+        hosts = _hosts(self.attributes.get("hostlist", ""))
+        if len(hosts) == self.size:
+            return hosts[rank]
+        # Under the virtual clock the same bytes are sent on every host.
+        return os.uname().nodename if self.size == 1 and not self.clock.is_virtual else f"sim{rank}"
+
     def attributes_of_one(self, rank: int) -> dict[str, str]:
         """Attributes by which a rank differs from the others."""
         fixed: dict[str, object] = {
             "rank": rank,
-            "hostname": f"sim{rank}",
+            "hostname": self._host(rank),
             "tbon.level": topology.depth(rank, self.fanout),
             "tbon.descendants": topology.subtree_size(rank, self.fanout, self.size) - 1,
         }
