@@ -31,7 +31,7 @@ help:
 	@echo "make run    what each kind of hook costs here: eight rounds in turns, one sentence and five rows"
 	@echo "make test   lint, the test suite, the wire fuzz test at length, the site's links; own environments"
 	@echo "make quick  lint, and the tests of what changed against main"
-	@echo "make torture  100,000 hostile inputs a port, and instances killed at 100 random instants; takes an hour"
+	@echo "make torture  100,000 hostile inputs a port, 100 kills, 2,000 power cuts; takes an hour"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
 	@echo "make docs   the documentation as a site, with a page a command and manual pages, in build/site"
@@ -61,6 +61,7 @@ torture: $(TEST_VENV)
 	BROKERSIM_FUZZ_INPUTS=100000 $(BIN)/pytest -q tests/net/test_hostile.py tests/statsd_server/test_hostile.py \
 	    -o faulthandler_timeout=7200
 	BROKERSIM_KILLS=100 $(BIN)/pytest -q tests/cli/test_killed.py -o faulthandler_timeout=7200
+	BROKERSIM_CUTS=2000 $(BIN)/pytest -q tests/power -o faulthandler_timeout=7200
 
 bench: $(TEST_VENV)
 	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)

@@ -49,7 +49,7 @@ class ContentSqlite(BrokerModule):
             raise RequestError(
                 errnums.EINVAL, f"module {h.name!r} on rank {h.rank}; the backing store belongs on rank 0"
             )
-        self._store = _open(h, statedir, self._options)
+        self._store = _open(h, statedir, self._options, self.log.warning)
         self._store.checkpoints_max = self._options.max_checkpoints
         self.log.debug(f"journal_mode={self._options.journal_mode} synchronous={self._options.synchronous}")
         self._timer: Any = h.call_later(BATCH_WAIT, self._due) if self._store.pending else None
@@ -161,13 +161,12 @@ class ContentSqlite(BrokerModule):
 
     def teardown(self) -> None:
         """Writes what is pending and closes the file."""
+        if isinstance(self._store, BlobStore):
+            Mark(Path(self._store.path)).closing()
         try:
             self._store.close()
         except RequestError as error:
             self.log.error(f"{error}; {self._store.pending} blobs are lost unless it is loaded again")
-        else:
-            if isinstance(self._store, BlobStore):
-                Mark(Path(self._store.path)).closed()
 
 
 def _digest(msg: Message) -> bytes:
@@ -177,7 +176,7 @@ def _digest(msg: Message) -> bytes:
     return digest
 
 
-def _open(h: Handle, statedir: str | None, options: Options) -> Batches:
+def _open(h: Handle, statedir: str | None, options: Options, say: Callable[[str], object]) -> Batches:
     """Where blobs are kept. Raises RequestError(ENOTDIR) if the state directory is none, and what the file raises."""
     if statedir is None:
         store = h.inherit(MemoryStore)
@@ -195,8 +194,15 @@ def _open(h: Handle, statedir: str | None, options: Options) -> Batches:
         mark.forget()
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-    mark.check()
+    gone = mark.gone()
+    if gone and not options.recover:
+        raise RequestError(
+            errno.ENOENT,
+            f"{gone}; restore it from a copy, or go on with what is there: brokersim start --recover",
+        )
     file = _open_store(path, options, pending)
+    if options.recover:
+        say(f"recovering: {gone or 'nothing is missing'}; {file.look_over()}")
     mark.opened(options.journal_mode)
     return file
 

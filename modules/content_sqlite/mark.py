@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import os
 from pathlib import Path
-
-from brokersim.brokermod import RequestError
 
 _CLOSED = "closed"
 
@@ -17,32 +15,47 @@ class Mark:
         self._database = database
         self._path = database.with_name("content.mark")
 
-    def check(self) -> None:
-        """Raises RequestError(ENOENT) if the database, or the log with its last commits, was here and is gone.
+    def gone(self) -> str:
+        """What was here and is gone: the database, or the log with its last commits; empty if nothing is.
 
         SQLite would make an empty one, or open what is left, without a word.
         """
         try:
             was = self._path.read_text()
         except OSError:
-            return
+            return ""
         log = Path(f"{self._database}-wal")
         if not self._database.is_file() or not self._database.stat().st_size:
-            gone = f"{self._database} is missing or empty, and this state directory had one"
-        elif was == "WAL" and not log.is_file():
-            gone = f"{log} is missing, and with it what was written last"
-        else:
-            return
-        raise RequestError(
-            errno.ENOENT,
-            f"{gone}; restore it from a copy, or remove {self._path} to go on with what is there",
-        )
+            return f"{self._database} is missing or empty, and this state directory had one"
+        if was == "WAL" and not log.is_file():
+            return f"{log} is missing, and with it what was written last"
+        return ""
 
     def opened(self, journal_mode: str) -> None:
-        self._path.write_text(journal_mode)
+        self._write(journal_mode)
 
-    def closed(self) -> None:
-        self._path.write_text(_CLOSED)
+    def closing(self) -> None:
+        """On the disk before SQLite merges its log and removes it: killed in between, nothing is missing."""
+        self._write(_CLOSED)
+
+    def _write(self, text: str) -> None:
+        """Whole or not at all, and never later than what SQLite does next."""
+        new = self._path.with_suffix(".new")
+        with new.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._path)
+        _sync(self._path.parent)
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """A file's new name is on the disk only when its folder is."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -12,6 +12,8 @@ from .batches import CHECKPOINTS_MAX
 from .store import JOURNAL_MODES, SYNCHRONOUS
 
 SECTION: Final = "content-sqlite"
+#: The attribute that ``brokersim start --recover`` sets.
+RECOVER: Final = "content.recover"
 
 
 @attrs.define
@@ -22,6 +24,8 @@ class Options:
     synchronous: str
     max_checkpoints: int = CHECKPOINTS_MAX
     truncate: bool = False
+    #: Go on with what there is of a database that is gone in part.
+    recover: bool = False
 
 
 def options(handle: Handle, args: tuple[str, ...], is_kept: bool) -> Options:
@@ -30,6 +34,7 @@ def options(handle: Handle, args: tuple[str, ...], is_kept: bool) -> Options:
     Raises RequestError(EINVAL) that says what is known.
     """
     found = Options("WAL", "NORMAL") if is_kept else Options("OFF", "OFF")
+    found.recover = bool(handle.attr_get(RECOVER))
     section = handle.conf_get(SECTION, default={})
     if not isinstance(section, dict):
         raise RequestError(errnums.EINVAL, f"configuration: [{SECTION}] is no table")
@@ -44,8 +49,8 @@ def options(handle: Handle, args: tuple[str, ...], is_kept: bool) -> Options:
 
 
 def _set(found: Options, name: str, value: Any, where: str) -> None:
-    if name == "truncate" and value is True:
-        found.truncate = True
+    if name in ("truncate", "recover") and value is True:
+        setattr(found, name, True)
     elif name == "max_checkpoints" and _count(value) > 0:
         found.max_checkpoints = _count(value)
     elif name in _CHOICES and isinstance(value, str) and value.upper() in _CHOICES[name]:
@@ -65,4 +70,4 @@ def _count(value: Any) -> int:
 
 def _known() -> str:
     choices = [f"{name}={'|'.join(values)}" for name, values in _CHOICES.items()]
-    return ", ".join([*choices, "max-checkpoints=N (1 or more)", "truncate"])
+    return ", ".join([*choices, "max-checkpoints=N (1 or more)", "truncate", "recover"])

@@ -145,6 +145,16 @@ class BlobStore(Batches):
 
     # -- the file
 
+    def look_over(self) -> str:
+        """What there is, for people. Raises RequestError(EIO) if SQLite finds it damaged."""
+        found = self._one("PRAGMA quick_check")[0]
+        if found != "ok":
+            raise RequestError(errnums.EIO, f"{self.path}: {found}; {_HINTS[sqlite3.SQLITE_CORRUPT]}")
+        blobs, checkpoints = self._one(
+            "SELECT (SELECT count(*) FROM objects) + (SELECT count(*) FROM patches), (SELECT count(*) FROM checkpt_v2)"
+        )
+        return f"{blobs} blobs and {checkpoints} checkpoints are there"
+
     def close(self) -> None:
         """Write what is pending and close the file, also if writing fails: then that is raised."""
         try:

@@ -20,6 +20,7 @@ from .namespaces import Namespace, Namespaces, unknown_namespace
 Act = Callable[[Namespace, Message, Any], None]
 #: Errors of a checkpoint that mean there is none: nothing stored yet, or nowhere to store it.
 _NO_CHECKPOINT: Final = (errnums.ENOENT, errnums.ENOSYS)
+_WARNING: Final = 4
 
 
 class Roots:
@@ -188,16 +189,25 @@ class Roots:
             if error.errno in _NO_CHECKPOINT:
                 return None
             raise
-        # A checkpoint that leads nowhere must not be replaced by an empty store: better not to start.
-        try:
-            last = last_of(self._handle.name, answer["value"])
-            if last is None:
-                return None
-            root = msgspec.convert({"rootseq": last.get("sequence"), **last}, Root)
-            await self._handle.call("content.load", blobref.digest(root.rootref))
-        except (msgspec.ValidationError, AttributeError, ValueError, RequestError) as error:
-            text = f"checkpoint of {self._handle.name}-{PRIMARY} is damaged: {error}; restore or change the statedir"
-            raise RequestError(errnums.EIO, text) from None
+        kept = answer["value"]
+        while True:
+            try:
+                return await self._root_of(kept)
+            except (msgspec.ValidationError, AttributeError, ValueError, RequestError) as error:
+                text = f"checkpoint of {self._handle.name}-{PRIMARY} is damaged: {error}"
+                # One that leads nowhere must not be replaced by an empty store: better not to start.
+                if not self._handle.attr_get("content.recover") or not kept[1:]:
+                    raise RequestError(errnums.EIO, f"{text}; restore or change the statedir") from None
+                self._handle.log(_WARNING, f"recovering: {text}; going back to the one before")
+                kept = kept[1:]
+
+    async def _root_of(self, checkpoints: list[dict[str, Any]]) -> Root | None:
+        """The newest checkpoint of ours, whose root is there. Raises what tells that it is not."""
+        last = last_of(self._handle.name, checkpoints)
+        if last is None:
+            return None
+        root = msgspec.convert({"rootseq": last.get("sequence"), **last}, Root)
+        await self._handle.call("content.load", blobref.digest(root.rootref))
         return root
 
     async def _store_empty_directory(self) -> None:

@@ -767,6 +767,25 @@ def test_a_checkpoint_that_leads_nowhere_stops_the_start_instead_of_losing_data(
     live(write, modules=("content-cache", "content-sqlite"), state_dir=tmp_path)
 
 
+def test_told_to_recover_it_goes_back_to_a_checkpoint_whose_root_is_there(tmp_path):
+    async def write(instance: Instance) -> None:
+        client = instance.client()
+        await commit(client, put("a", "1"), flags=4)
+        await instance.remove("kvs")
+        for ref in ("sha1-" + "1" * 40, "x"):
+            gone = {"rootref": ref, "rootseq": 5, "timestamp": 0.0}
+            await client.call("content.checkpoint-put", {"value": gone})
+        await instance.load("kvs")
+        assert await value(client, "a") == "1"
+
+    live(
+        write,
+        modules=("content-cache", "content-sqlite", "kvs"),
+        state_dir=tmp_path,
+        attrs={"content.recover": "1"},
+    )
+
+
 @pytest.mark.parametrize("value", [{}, {"rootref": 1, "rootseq": 1}, {"rootref": "x", "rootseq": 1}])
 def test_a_damaged_checkpoint_stops_the_start_with_a_clear_line(value, tmp_path):
     async def write(instance: Instance) -> None:

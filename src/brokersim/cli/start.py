@@ -63,6 +63,7 @@ PROBE: Final = "probe"
 @click.option("--config-path", "config_path", metavar="PATH", help="TOML file or folder of the instance")
 @click.option("--conf", multiple=True, type=ASSIGNMENT, metavar="K=V", hidden=True)
 @click.option("--statedir", "state_dir", metavar="DIR", help="keep content there  [in memory]")
+@click.option("--recover", is_flag=True, help="go on though part of DIR's database is gone")
 @click.option("--rundir", "run_dir", metavar="DIR", hidden=True)
 @click.option("--name", metavar="N", help="call it N; -u N finds it, brokersim ps lists it")
 @click.option("-d", "--detach", is_flag=True, help="print URI and pid, return")
@@ -120,6 +121,7 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
             **{key: str(value) for key, value in file.get("attrs", {}).items()},
             **dict(given["attributes"]),
             **({"config.path": config_path} if config_path else {}),
+            **({"content.recover": "1"} if given["recover"] else {}),
             **({"probe.file": probes} if probes else {}),
         },
         "conf": _conf({**config.conf, **files}, given["conf"]),
