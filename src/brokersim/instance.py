@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import trio
@@ -17,7 +18,7 @@ from brokersim.host.background import Background
 from brokersim.host.blocking import Workers
 from brokersim.host.course import FINALIZING, Done, Loaded
 from brokersim.host.handle import Handle
-from brokersim.host.loader import Loader
+from brokersim.host.loader import Loader, place_of
 from brokersim.host.ports import Watching
 from brokersim.host.waits import Occurrence
 from brokersim.protocol.duration import parse_duration
@@ -267,7 +268,7 @@ class Instance(Whole):
         """The instance with its modules loaded; at the end they are unloaded."""
         failure: BaseException | None = None
         limit = self.settings.watchdog
-        with watchdog(self.reactor, limit) if limit else nullcontext():
+        with watchdog(self.reactor, limit, self._tell_held) if limit else nullcontext():
             async with trio.open_nursery() as nursery:
                 await nursery.start(self.runner.run)
                 try:
@@ -291,6 +292,11 @@ class Instance(Whole):
                     self.sink.close()
         if failure is not None:
             raise failure
+
+    def _tell_held(self, name: str, seconds: float, frame: FrameType | None) -> None:
+        """A line in rank 0's log while it lasts: those that wait for an answer meanwhile can be told why."""
+        held = f"module '{name}' has held the loop for {seconds:.1f} s ({place_of(frame)})"
+        self.broker(0).write_log(logring.WARNING, "broker", f"{held}: all others of this broker wait")
 
     def log_error(self, text: str) -> None:
         """A line in rank 0's log."""

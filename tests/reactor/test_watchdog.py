@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,41 @@ def test_a_handler_that_never_returns_ends_its_module_and_nothing_else(tmp_path:
             assert "held the loop for more than 0.1 s" in instance.broker(0).log.lines()[-1]
 
     brokersim.run(main)
+
+
+SLOW = """
+import time
+from brokersim.brokermod import BrokerModule, request_handler
+
+class Slow(BrokerModule):
+    @request_handler("sleep")
+    def sleep(self, msg):
+        time.sleep(msg.payload["s"])
+        self.handle.respond(msg, {"ended": time.time()})
+"""
+
+
+def test_a_handler_that_holds_the_loop_for_a_while_is_told_once_while_it_lasts_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokersim.reactor.watchdog.SLOW", 0.05)
+    path = tmp_path / "slow.py"
+    path.write_text(SLOW)
+
+    async def main() -> None:
+        async with brokersim.open_instance(modules=[str(path)], clock="real", watchdog=0.4) as instance:
+            client = instance.client()
+            ended = (await client.call("slow.sleep", {"s": 0.3}))["ended"]
+            lines = [line for line in instance.broker(0).log.lines() if "held the loop" in line]
+            assert len(lines) == 1
+            assert "module 'slow' has held the loop for 0." in lines[0]
+            assert "(slow.py:8): all others of this broker wait" in lines[0]
+            stamp = datetime.fromisoformat(lines[0].split()[1]).timestamp()
+            assert ended - 0.3 < stamp < ended  # while it lasted, and not as of its beginning
+            await client.call("slow.sleep", {"s": 0.0})
+            assert sum("held the loop" in line for line in instance.broker(0).log.lines()) == 1
+
+    brokersim.run(main, clock="real")
 
 
 def test_a_handler_that_sends_without_end_is_stopped_before_memory_runs_out(

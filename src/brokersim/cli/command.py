@@ -52,7 +52,7 @@ def _common() -> list[click.Parameter]:
     carrier: Any = _nothing
     options = (
         setting("--json", field="json", is_flag=True, help="JSON on stdout"),
-        setting("--uri", field="uri", metavar="URI", hidden=True),
+        setting("-u", "--uri", field="uri", metavar="URI|NAME", hidden=True),
         setting("--timeout", field="timeout", type=DURATION, hidden=True),
         setting("--debug", field="debug", is_flag=True, hidden=True),
         setting("--quiet", field="quiet", is_flag=True, hidden=True),
@@ -83,7 +83,10 @@ class Command(click.Command):
         self.examples = examples
         self._optional = {"--color": "always", **(optional or {})}
         taken = {name for param in self.params for name in param.opts}
-        self.params += [param for param in _common() if not taken.intersection(param.opts)]
+        for param in _common():
+            # ping has a -u of its own, and keeps --uri.
+            param.opts = [name for name in param.opts if name not in taken]
+            self.params += [param] if param.opts else []
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import attrs
 
@@ -242,6 +243,13 @@ def is_ours(filename: str) -> bool:
     package = Path(__file__).parent.parent
     path = Path(filename)
     return path.is_relative_to(package) and not path.is_relative_to(shipped_folder())
+
+
+def place_of(frame: FrameType | None) -> str:
+    """The line of the module that is being executed: the innermost that is not ours."""
+    while frame is not None and is_ours(frame.f_code.co_filename):
+        frame = frame.f_back
+    return "between two lines" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 def describe(error: BaseException) -> str:

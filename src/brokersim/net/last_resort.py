@@ -16,11 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Final
 
-from brokersim.host.loader import is_ours
+from brokersim.host.loader import place_of
 from brokersim.reactor.loop import Reactor
 
 #: Exit code of a process that was ended because a module would not let go; `env` and `timeout` use it alike.
@@ -117,14 +115,7 @@ class LastResort:
     def _who(self, held: float) -> str:
         name = getattr(self._reactor.current, "name", "the program")
         frame = sys._current_frames().get(self._main or 0)
-        return f"module {name!r} has held the loop for {held:.0f} s ({_place(frame)})"
-
-
-def _place(frame: FrameType | None) -> str:
-    """The line of the module that is being executed: the innermost that is not ours."""
-    while frame is not None and is_ours(frame.f_code.co_filename):
-        frame = frame.f_back
-    return "between two lines" if frame is None else f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        return f"module {name!r} has held the loop for {held:.0f} s ({place_of(frame)})"
 
 
 def note_slow_end(pid: int, name: str, grace: float, say: Callable[[str], object]) -> threading.Timer:

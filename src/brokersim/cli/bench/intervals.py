@@ -48,10 +48,10 @@ _ATTEMPT = "brokersim bench intervals -h"
     ),
 )
 @click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="jobs of a run  [200]")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="jobs of a run  [60]")
 @click.option("--workload", metavar="LIST", help="of bulk, serial, burst, chatty  [bulk]")
 @click.option("--seed", metavar="LIST", help="seeds  [0]")
-@click.option("--points", type=click.IntRange(0), metavar="N", help="simulated as a check, 0: all  [6]")
+@click.option("--points", type=click.IntRange(0), metavar="N", help="simulated as a check, 0: all  [3]")
 @click.option("--full", is_flag=True, help="10,000 jobs, 12 simulated")
 @click.option("--max-loss", metavar="SHARE", help="most overhead a recommendation may have  [1%]")
 @click.option("--overhead", type=click.Choice(["predicted", "real"]), hidden=True)

@@ -32,7 +32,7 @@ class Overhead:
     """How an emission's price is found: ``predicted`` by the cost model, or ``real`` runs, ``reps`` of each."""
 
     kind: str = "predicted"
-    jobs: int = 30
+    jobs: int = 10
     reps: int = 5
 
 
@@ -45,10 +45,10 @@ class SweepPlan:
     """
 
     workloads: tuple[str, ...] = ("bulk",)
-    jobs: int = 200
+    jobs: int = 60
     seeds: tuple[int, ...] = (0,)
     draws: int = 25
-    points: int = 6
+    points: int = 3
     max_loss: float = 0.01
     emissions: tuple[str, ...] = (
         "prepare", "check", "idle", "timer:2s", "timer:1s", "timer:0.1s", "timer:0.025s",
