@@ -137,6 +137,7 @@ def emitter(handle: Handle, name: str) -> Callable[[float], None]:
 
 
 def _emit(handle: Handle, name: str, ms: float) -> None:
+    handle.observe(f"content.{name}", "all", ms)
     stats = handle.stats
     if stats.enabled:
         stats.timing(name, ms)

@@ -20,6 +20,8 @@ class Job(JobRecord):
     alloc_pending: bool = False
     alloc_cancelled: bool = False
     start_pending: bool = False
+    #: When it entered the state it is in (s since the Unix epoch); 0.0 in its first, and after a restart.
+    entered: float = 0.0
     #: All events so far while the job is active, for those who join the journal late.
     events: list[eventlog.Event] | None = attrs.field(factory=list)
 

@@ -121,6 +121,10 @@ class JobMachine:
         self.journal.publish(job, event)
         if job.state is not old:
             self.jobs.moved(job, old)
+            now = event["timestamp"]
+            if since := job.entered or (job.t_submit if old is State.NEW else 0.0):
+                self._handle.observe("job.state", {"state": old.name}, max(0.0, now - since))
+            job.entered = now
             self.hooks.entered(job, old)
         elif name == "start":
             self._settled(self.dependencies.started(job))

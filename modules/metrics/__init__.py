@@ -20,6 +20,7 @@ from .outlets import Outlets
 from .outside import HandleOutside, Tree
 from .root import Root, Taker
 from .stat import Row, Stat
+from .table import observations
 from .wire import Order
 
 #: Seconds that the last epochs may take at unload.
@@ -157,6 +158,7 @@ class Metrics(Asked):
         if held is None or held.stat.hash != told.hash:
             raise RequestError(errnums.ENOENT, f"rank {self.handle.rank} has no such stat {told.name!r}")
         held.carry(told.rows)
+        held.adopted += observations(told.rows)
         self.handle.respond(msg)
 
     @request_handler("report")
@@ -190,6 +192,19 @@ class Metrics(Asked):
         if self._root is not None:
             figures["epochs"] = self._root.last_epochs()
         return {"metrics": figures}
+
+    def accounts(self) -> dict[str, dict[str, Any]]:
+        """Per stat: observations counted here and not collected yet; on rank 0 those in rows, and if any may be lost.
+
+        For the law `metrics-conserved`: over all ranks what was observed is in rows or held.
+        """
+        found: dict[str, dict[str, Any]] = {
+            name: {"observed": held.table.observed + held.adopted, "held": held.table.held + held.kept}
+            for name, held in self._member.stats.items()
+        }
+        for name, told in {} if self._root is None else self._root.accounts().items():
+            found[name] |= told
+        return found
 
     async def teardown(self) -> None:
         """What was counted goes to the rank above; rank 0 ends the epochs that have a period, and tells them."""

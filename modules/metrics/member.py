@@ -15,7 +15,7 @@ from .collection import Collection, Parent
 from .merge import key_of
 from .outside import HandleOutside
 from .stat import Row, Stat
-from .table import Clock, Table
+from .table import Clock, Table, observations
 from .watch import Watch
 from .wire import Frame, Order, Tally, to_set
 
@@ -73,10 +73,17 @@ class Held:
     #: Rows carried since the last cut, and ever; collections this rank had a part in.
     carried: int = 0
     carried_ever: int = 0
+    #: Observations that ranks below handed over when they went.
+    adopted: int = 0
     collections: int = 0
     #: Number of the last collection that has cut this table.
     epoch: int = 0
     watch: Watch | None = None
+
+    @property
+    def kept(self) -> int:
+        """Observations in snapshots of collections whose end nobody has told yet."""
+        return sum(observations(rows) for rows in self.snapshots.values())
 
     def carry(self, rows: list[Row]) -> None:
         """Count them in the next epoch."""

@@ -20,6 +20,7 @@ from .judge import Judge
 from .member import Held, Member, members_of
 from .slack import MUTE
 from .stat import Row, Stat
+from .table import observations
 from .wire import Order, Tally
 
 #: Records kept a stat, and rows of its last epoch, for whoever asks afterwards.
@@ -86,6 +87,8 @@ class Course:
     records: deque[dict[str, Any]] = attrs.field(factory=lambda: deque(maxlen=RECORDS))
     last_rows: list[Row] = attrs.field(factory=list)
     judge: Judge | None = None
+    emitted: int = 0
+    was_partial: bool = False
     #: Crossings that wait for the end of the epoch, because only that knows whether enough ranks are in it.
     held_back: list[dict[str, Any]] = attrs.field(factory=list)
 
@@ -137,6 +140,17 @@ class Root:
             course.merged += 1
         else:
             self.end_epoch(course, [])
+
+    def accounts(self) -> dict[str, dict[str, Any]]:
+        """Per stat: observations in rows so far, whether a collection is under way, whether ranks were ever absent."""
+        return {
+            name: {
+                "emitted": course.emitted,
+                "is_open": course.open is not None,
+                "was_partial": course.was_partial,
+            }
+            for name, course in self.courses.items()
+        }
 
     def last_epochs(self) -> dict[str, Any]:
         """Of each stat: epochs so far, and of the last its rows, when it was, and how many ranks are not in it."""
@@ -252,6 +266,7 @@ class Root:
         record = self._record(course, order, tally, rows)
         course.records.append(record)
         course.merged = 0
+        course.was_partial |= bool(_absent(record) or record["restarted"])
         held_back, course.held_back = course.held_back, []
         for crossing in held_back if record["is_quorate"] else ():
             self._cross(course, takers, crossing, order.epoch)
@@ -314,6 +329,7 @@ class _Keep(Taker):
         self._course = course
 
     def rows(self, stat: Stat, rows: list[Row]) -> None:
+        self._course.emitted += observations(rows)
         self._course.last_rows += rows[: ROWS - len(self._course.last_rows)]
 
     def end(self, stat: Stat, record: dict[str, Any]) -> None:

@@ -166,6 +166,21 @@ class Table:
         origin = Origin(rank, random.Random(int.from_bytes(digest[:8], "big")), clock.time)
         self.taps = tuple(Tap(stream, origin, clock, stat.definition.max_keys) for stream in stat.streams)
         self._carried: dict[str, Row] = {}
+        self._taken = 0
+
+    @property
+    def observed(self) -> int:
+        """Observations ever counted here by this table."""
+        return self._taken + self._counting
+
+    @property
+    def held(self) -> int:
+        """Observations in rows that no collection has taken yet, those carried from elsewhere included."""
+        return self._counting + observations(self._carried.values())
+
+    @property
+    def _counting(self) -> int:
+        return sum(cell.n for tap in self.taps for cell in tap.cells.values())
 
     @property
     def size(self) -> int:
@@ -180,6 +195,7 @@ class Table:
 
     def swap(self) -> list[Row]:
         """All rows, ascending by key; from now on the table counts anew."""
+        self._taken += self._counting
         return self._rows([tap.take() for tap in self.taps], self._take_carried())
 
     def _take_carried(self) -> dict[str, Row]:
@@ -206,6 +222,11 @@ class Table:
         for text, row in carried.items():
             rows[text] = self.stat.merge(rows[text], row) if text in rows else row
         return [rows[text] for text in sorted(rows)]
+
+
+def observations(rows: Iterable[Row]) -> int:
+    """How many observations are in rows."""
+    return sum(cell[0] for row in rows for cell in row[1] if cell is not None)
 
 
 def _bound(stream: Stream, at: int, rows: Mapping[str, Row]) -> None:

@@ -127,6 +127,26 @@ async def test_a_job_lost_between_two_states_breaks_job_states_though_it_comes_b
     assert "juggler.0 at 0.000000 s: 3 jobs submitted, but 2 in the states" in text
 
 
+@pytest.mark.parametrize("stolen", [0, 3])
+@pytest.mark.brokersim(size=3, modules=["metrics"])
+async def test_an_observation_that_vanishes_breaks_metrics_conserved(broker, stolen):
+    source = {"stream": "s", "apply": ["sum"]}
+    await broker.rpc("metrics.create", {"definition": {"name": "t", "epoch": 2.0, "reducers": [source]}})
+    for at in range(43):
+        await broker.rpc("metrics.observe", {"stream": "s", "key": f"k{at}"}, at % 3)
+        await broker.advance(0.1 if at < 39 else 0.0)
+    held = broker.module("metrics", 2)._member.stats["t"].table
+    for text in list(held.taps[0].cells)[:stolen]:
+        held._taken += held.taps[0].cells.pop(text).n
+    await broker.advance(3)
+    if not stolen:
+        await broker.verify()
+        return
+    laws, text = await broken_laws(broker)
+    assert laws == ["metrics-conserved"]
+    assert "stat t: 43 observations, but" in text
+
+
 def test_every_law_is_broken_by_a_test_here():
     text = Path(__file__).read_text(encoding="utf-8")
     assert [law for law in LAWS if f'"{law}"' not in text] == []

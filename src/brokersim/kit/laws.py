@@ -219,6 +219,25 @@ def _job_states(ledger: Ledger) -> list[str]:
     return ledger.sums.complaints
 
 
+def _metrics(ledger: Ledger) -> list[str]:
+    """With a rank absent from an epoch, or begun anew, what was lost is its record's to name."""
+    instance = ledger.instance
+    found = [module.handle.body for rank in range(instance.size) for module in instance.modules(rank)]
+    told = [body.accounts() for body in found if hasattr(body, "accounts")]
+    stats = {name: one for accounts in told for name, one in accounts.items() if "emitted" in one}
+    complaints = []
+    for name, root in stats.items():
+        if root["is_open"] or root["was_partial"] or name in ledger.unseen:
+            continue
+        observed, held = (
+            sum(one[name][what] for one in told if name in one) for what in ("observed", "held")
+        )
+        if observed != root["emitted"] + held:
+            text = f"{observed} observations, but {root['emitted']} in the rows of epochs and {held} not collected yet"
+            complaints.append(f"stat {name}: {text}")
+    return complaints
+
+
 #: In the order they are shown.
 LAWS = {
     law.name: law
@@ -241,6 +260,12 @@ LAWS = {
             number="L8",
             says="the states of jobs sum to the jobs submitted",
             find=_job_states,
+        ),
+        Law(
+            name="metrics-conserved",
+            number="",
+            says="what is observed is in the rows of an epoch, once, or not collected yet",
+            find=_metrics,
         ),
     )
 }
