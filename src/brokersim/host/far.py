@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from brokersim.host import own_packets
 from brokersim.host.blocking import Workers
 from brokersim.host.course import (
     EXITED,
@@ -295,6 +296,7 @@ class FarModule(Staged):
         self._is_stopping = False
         broker.wants_values = code.program is None
         self.handle = make_handle(broker, name, code, self)
+        own_packets.charge(broker.reactor)  # nothing is charged in real time; but what is told twice is said
 
     @classmethod
     def refuse(cls, broker: FarBroker, name: str, path: Path, error: RequestError) -> None:

@@ -13,7 +13,7 @@ from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.actor import Timer
 from brokersim.reactor.watchers import Watcher
 from brokersim.routing.endpoint import Endpoint
-from brokersim.routing.sink import CountSink, Sink
+from brokersim.routing.sink import CountSink, NullSink, Sink
 from brokersim.statsd.packet import GaugeBlock
 
 #: Debug bits with a meaning for every module.
@@ -40,6 +40,7 @@ class Instrument:
         "_take",
         "_timer",
         "_watcher",
+        "has_told",
         "hook",
         "packets",
     )
@@ -60,6 +61,13 @@ class Instrument:
         self._timer: Timer | None = None
         self.hook = hook
         self.packets = 0
+        #: The log has a line on the module's own packets beside these.
+        self.has_told = False
+
+    @property
+    def sends(self) -> bool:
+        """It is in the loop, and there is somewhere to send to."""
+        return self.is_running and not isinstance(self._sink, NullSink)
 
     @property
     def is_running(self) -> bool:

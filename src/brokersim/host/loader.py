@@ -17,6 +17,7 @@ from types import FrameType
 
 import attrs
 
+from brokersim.host import own_packets
 from brokersim.host.flux_import import Program, flux_importable, is_flux
 from brokersim.host.handler_table import EMPTY_TABLE, HandlerTable
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOTSUP, RequestError
@@ -184,6 +185,10 @@ def _import(path: Path) -> ModuleCode:
     try:
         with flux_importable() as imported:
             spec.loader.exec_module(module)
+        if shipped_folder() not in path.parents:
+            own_packets.watch(
+                file for key, file in sys.modules.items() if key == name or key.startswith(f"{name}.")
+            )
         if imported.names or hasattr(module, "mod_main"):
             return ModuleCode(
                 path=path,

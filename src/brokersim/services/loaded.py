@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from brokersim.host import own_packets
 from brokersim.host.course import Done, Loaded
 from brokersim.host.deferral import Deferral
 from brokersim.host.handle import Handle
@@ -84,7 +85,9 @@ class LoadedModules(Modules):
                 raise
             self.load_process(FLUX, rank, path, args, name, done)
             return
-        self._by_rank[rank][name] = Module(self._whole.broker(rank), name, code, args, done, self._forget_one)
+        broker = self._whole.broker(rank)
+        own_packets.charge(broker.reactor)
+        self._by_rank[rank][name] = Module(broker, name, code, args, done, self._forget_one)
 
     def load_process(
         self, loader: str | None, rank: int, path: str, args: tuple[str, ...], name: str | None, done: Done
