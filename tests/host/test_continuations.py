@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
 
 from brokersim.instance import Instance
-from tests.host.live import live, write
+from brokersim.program import open_instance, run
+from tests.host.live import FIXTURES, live, write
 
 ASKER = """
     @request_handler("callback")
@@ -76,3 +78,38 @@ def test_a_trio_task_turns_as_often_but_what_it_sends_lies_between_turns_and_sho
 def test_without_it_takes_one(tmp_path):
     for hook in ("", "prepare", "check"):
         assert measured(tmp_path, "plain", hook) == (1, 1 if hook else 0)
+
+
+@pytest.mark.parametrize(("hook", "packets"), [("prepare", 3), ("check", 2)])
+def test_a_module_process_sends_as_many_packets_a_request(hook, packets, tmp_path):
+    path = write(tmp_path, "asker", ASKER)
+
+    async def main() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+            target.bind(("127.0.0.1", 0))
+            target.setblocking(False)
+            stats = f"127.0.0.1:{target.getsockname()[1]}"
+            async with open_instance(
+                modules=["kinds"], module_path=[FIXTURES], clock="real", hook=hook, stats=stats
+            ) as instance:
+                await instance.load(path, as_process=True)
+                client = instance.client()
+                await client.call("asker.debug", {"op": "setbit", "flags": 0x1000})
+                await client.call("asker.future")
+                received(target)
+                # One at a time: requests that wait share their turns with continuations.
+                for _ in range(N):
+                    await client.call("asker.future")
+                # The last packet, or under check the last turn's, may be on its way, and one of before have been.
+                assert abs(received(target) - N * packets) <= 1
+
+    run(main, clock="real")
+
+
+def received(target: socket.socket) -> int:
+    count = 0
+    try:
+        while True:
+            count += target.recv(2000).startswith(b"flux.asker.")
+    except BlockingIOError:
+        return count

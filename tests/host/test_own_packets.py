@@ -30,6 +30,7 @@ class Sender(BrokerModule):
         self.other = plain(socket.AF_INET, socket.SOCK_DGRAM)
         self.other.connect(self.to)
         self.stream, self.end = socket.socketpair()
+        assert isinstance(self.stream, socket.socket) and isinstance(self.own, plain) and not isinstance(1, plain)
 
     @request_handler("way")
     def way(self, msg):

@@ -65,6 +65,9 @@ class Living(Protocol):
 class Handle(Callee):
     """A module's, or a program's, way into the broker on its rank."""
 
+    #: What emits its counters.
+    instrumented = Instrument
+
     __slots__ = (
         "_random",
         "_stats",
@@ -258,7 +261,7 @@ class Handle(Callee):
         mask &= 0xFFFFFFFF
         hook = self.broker.instance.hook
         if mask & MSGCOUNT and self.instrument is None and hook is not None:
-            self.instrument = Instrument(self, self.broker.instance.sink, hook)
+            self.instrument = self.instrumented(self, self.broker.instance.sink, hook)
         if self.instrument is not None:
             if mask & MSGCOUNT:
                 self.instrument.start()

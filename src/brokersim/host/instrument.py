@@ -74,6 +74,10 @@ class Instrument:
         return self._watcher is not None or self._timer is not None
 
     @property
+    def _is_timer(self) -> bool:
+        return self.hook.startswith("timer")
+
+    @property
     def flushed(self) -> tuple[int, ...]:
         """The counters sent last, empty before the first time."""
         return tuple(self._last)
@@ -83,7 +87,7 @@ class Instrument:
         if self.is_running:
             return
         self._last = []
-        if self.hook.startswith("timer"):
+        if self._is_timer:
             self._arm()
             return
         # Oldest: after the handle's own and before the module's, so a check sees the module's work of its turn.

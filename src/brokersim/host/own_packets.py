@@ -20,7 +20,14 @@ from brokersim.routing.logring import WARNING
 _reactors: WeakSet[Reactor] = WeakSet()
 
 
-class OwnSocket(socket.socket):
+class _Kind(type):
+    """To the file, sockets it did not make are of its class as well."""
+
+    def __instancecheck__(cls, one: object) -> bool:
+        return isinstance(one, socket.socket)
+
+
+class OwnSocket(socket.socket, metaclass=_Kind):
     """A module's socket: a datagram that it sends is one packet of work."""
 
     __slots__ = ()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from brokersim.host.handle import Handle, Living
+from brokersim.host.instrument import Instrument
 from brokersim.host.ports import Home
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import (
@@ -48,11 +49,23 @@ class Wire(Protocol):
         """End it, and what it started (SIGKILL)."""
 
 
+class RemoteInstrument(Instrument):
+    """The hook of a process's counters, in the broker's view of its turns: one that goes on has no prepare yet."""
+
+    __slots__ = ()
+
+    def emit(self) -> None:
+        """As for any module, but not amid a turn; a timer knows no turns."""
+        if self._is_timer or not self._handle.is_turning:  # type: ignore[attr-defined]  # a RemoteHandle made it
+            super().emit()
+
+
 class RemoteHandle(Handle):
     """A process module's place among the endpoints: what is sent to it goes to its wire."""
 
-    __slots__ = ("is_quiet", "on_log", "peer", "wire")
+    __slots__ = ("is_quiet", "is_turning", "on_log", "peer", "wire")
 
+    instrumented = RemoteInstrument
     continues = False  # what is sent to it is handed on; the process has the turns
 
     def __init__(
@@ -63,6 +76,8 @@ class RemoteHandle(Handle):
         #: Told of each line the process sends to the log.
         self.on_log = on_log
         self.peer = WirePeer(self, self)
+        #: It was handed a request and has sent nothing since: what it sends next belongs to the same turn.
+        self.is_turning = False
         #: It has said that it finalizes: nothing reaches it but the answer to that.
         self.is_quiet = False
 
@@ -74,7 +89,11 @@ class RemoteHandle(Handle):
 
     def method(self, topic: str) -> Method | None:
         """Every request is the process's to answer, roles included."""
-        return self.peer.forward, True
+        return self._forward, True
+
+    def _forward(self, request: Message) -> None:
+        self.is_turning = True
+        self.peer.forward(request)
 
     def event_handler(self, topic: str) -> Handler:
         return self._clear_and_take if topic == f"{self.name}.stats-clear" else self.peer.send_event
@@ -115,7 +134,13 @@ class RemoteHandle(Handle):
             return  # not Flux's answer, so no news of the mask
 
     def turned(self) -> None:
-        """Something came from the process: a turn of its loop, as seen from here, for the hook of its counters."""
+        """Something came from the process: a turn of its loop, as seen from here, for the hook of its counters.
+
+        After a request it is the turn of that request, whose hooks have waited for it: a handler that makes an rpc
+        shows request_rx and request_tx as one change, as in a process of Flux.
+        """
+        self.wakeups -= self.is_turning
+        self.is_turning = False
         if self.loop is None:
             self.wakeups += 1
         else:
