@@ -16,15 +16,15 @@ class Experiments(Group):
     """Its commands are made from the experiments there are, each when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        from brokersim.lab.experiments.registry import NAMES
+        from brokersim.lab.experiments.registry import ALL
 
-        return [*NAMES, *super().list_commands(context)]
+        return [*ALL, *super().list_commands(context)]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         # Late: an experiment brings in an instance, and trio with it.
-        from brokersim.lab.experiments.registry import NAMES, experiment
+        from brokersim.lab.experiments.registry import ALL, experiment
 
-        if name not in NAMES:
+        if name not in ALL:
             return super().get_command(context, name)
         from brokersim.cli.bench.made import command_of
 
@@ -32,10 +32,10 @@ class Experiments(Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of all, without an import of any."""
-        from brokersim.lab.experiments.registry import ABOUT
+        from brokersim.lab.experiments.registry import ALL
 
         others = {name: self.get_command(context, name) for name in _LAZY}
-        rows = [*ABOUT.items(), *((name, one.get_short_help_str(70)) for name, one in others.items() if one)]
+        rows = [*ALL.items(), *((name, one.get_short_help_str(70)) for name, one in others.items() if one)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

@@ -21,7 +21,7 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
 from brokersim.lab.experiments.experiment import PRESETS, Choice, Experiment, Number, Option, Read, Whole
-from brokersim.lab.experiments.registry import ABOUT
+from brokersim.lab.experiments.registry import ALL
 
 if TYPE_CHECKING:
     from brokersim.lab.order import Order, Places
@@ -58,7 +58,7 @@ def command_of(experiment: Experiment[Any]) -> click.Command:
     for option in reversed(experiment.options):
         command = _option(option)(command)
     named = click.command(
-        experiment.name, cls=Command, help=ABOUT[experiment.name], **examples(*experiment.examples)
+        experiment.name, cls=Command, help=ALL[experiment.name], **examples(*experiment.examples)
     )
     made: click.Command = named(command)
     return made

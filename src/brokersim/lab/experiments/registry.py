@@ -25,16 +25,21 @@ ABOUT: Mapping[str, str] = {
     "aggregator": "A flood: offered, received, dropped; traps, and the lint.",
 }
 NAMES = tuple(ABOUT)
+#: Not of the journal, and so no chapters of its book.
+BESIDE: Mapping[str, str] = {
+    "probes": "Measuring on schedules: how wrong the curve is, what it costs.",
+}
+ALL: Mapping[str, str] = {**ABOUT, **BESIDE}
 
 
 def experiment(name: str) -> Experiment[Any]:
     """The experiment of that name. Raises KeyError."""
-    if name not in NAMES:
+    if name not in ALL:
         raise KeyError(name)
     found: Experiment[Any] = import_module(f"{__package__}.{name}").EXPERIMENT
     return found
 
 
 def experiments() -> Iterator[Experiment[Any]]:
-    """All of them, in their order."""
+    """All chapters of the book, in their order."""
     return map(experiment, NAMES)
