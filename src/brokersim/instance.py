@@ -35,7 +35,7 @@ from brokersim.routing.sink import MemorySink, NullSink, Sink
 from brokersim.services.broker import Broker, Whole
 from brokersim.services.composition import RANK0_MODULES, START_ARGS, VIRTUAL_EPOCH, Settings
 from brokersim.services.loaded import Launcher, LoadedModules
-from brokersim.services.table import speaker
+from brokersim.services.table import built_in, speaker
 
 #: Stands for an infinite duration where a timer needs a number: a century, in seconds.
 _FOREVER = 100 * 365.25 * 86400
@@ -89,7 +89,7 @@ class Instance(Whole):
             self._charge_links(settings.cost)
 
     def _new_broker(self, rank: int) -> Broker:
-        broker = Broker(self, rank, speaker)
+        broker = Broker(self, rank, speaker, built_in)
         for name, value in self.settings.attributes_of_one(rank).items():
             broker.attributes.fix(name, value)
         return broker

@@ -79,10 +79,10 @@ def test_what_cannot_be_is_refused_with_its_reason():
 def test_a_change_costs_one_message_a_hop():
     async def test(instance: Any) -> Any:
         client = instance.client(3)
-        before = [instance.broker(rank).services["groups"].counts[:] for rank in (3, 1, 0)]
+        before = [instance.broker(rank).service("groups").counts[:] for rank in (3, 1, 0)]
         await client.call("groups.join", {"name": "g"})
         await instance.sleep(0.1)
-        after = [instance.broker(rank).services["groups"].counts for rank in (3, 1, 0)]
+        after = [instance.broker(rank).service("groups").counts for rank in (3, 1, 0)]
         return [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
 
     # Sent and received requests, responses, events: the join, then updates to rank 1 and rank 0.

@@ -510,3 +510,20 @@ def test_a_bug_in_a_task_of_the_broker_is_logged_and_ends_nothing():
         assert any("a task of it failed: KeyError: 'ours'" in line for line in instance.broker(0).log.lines())
 
     live(body)
+
+
+def test_what_flux_builds_into_a_broker_is_made_when_it_is_first_asked_for_and_traced_like_all():
+    async def body(instance: Instance) -> None:
+        client, watcher = instance.client(), instance.client()
+        names = [[one.name for one in instance.broker(rank).endpoints.values()] for rank in range(2)]
+        assert names == [["broker", "client", "client"], ["broker"]], "65,536 ranks have none of them"
+        topics: list[str] = []
+        watcher.stream("module.trace", {"names": ["groups"]}, lambda r, _: topics.append(r.data["topic"]))
+        await instance.sleep(0.1)
+        await client.call("groups.stats-get")
+        with pytest.raises(RequestError, match="'groups' is already registered"):
+            await client.call("service.add", {"service": "groups"})
+        await instance.sleep(0.1)
+        assert topics == ["groups.stats-get"] * 2
+
+    live(body, size=2)

@@ -146,11 +146,19 @@ class Rank(Neighbour):
         """Messages received by all parties of this rank since the start, those that have gone included."""
         return self._retired + sum(sum(endpoint.counts[1::2]) for endpoint in self.endpoints.values())
 
+    def service(self, name: str) -> Endpoint | None:
+        """Who serves a name here."""
+        return self.services.get(name) or self.built_in(name)
+
+    def built_in(self, name: str) -> Endpoint | None:
+        """A service that is made when it is first asked for: most ranks of a large instance never need theirs."""
+        return None
+
     def add_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError: EINVAL for a name that cannot be one, EEXIST if it is taken."""
         if not name or "." in name or "\0" in name:
             raise RequestError(EINVAL, f"service name {name!r} is empty or contains a dot")
-        if name in self.services:
+        if self.service(name) is not None:
             raise RequestError(EEXIST, f"service {name!r} is already registered")
         self.services[name] = endpoint  # nobody remembers a way to it: ways lead to names that are there
         endpoint.has_served = True
@@ -221,7 +229,7 @@ class Rank(Neighbour):
         if upstream and here:
             self._forward_up(message)
         elif nodeid == NODEID_ANY or here or upstream:
-            service = self.services.get(service_of(message.topic))
+            service = self.service(service_of(message.topic))
             if service is not None:
                 self.deliver_request(service, message)
             elif here and not upstream:

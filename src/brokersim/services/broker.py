@@ -72,14 +72,24 @@ class Broker(Rank, LocalHome):
     instance: Whole
     endpoint: Handle
 
-    def __init__(self, instance: Whole, rank: int, speaker: Callable[[Broker], Handle]) -> None:
+    def __init__(
+        self,
+        instance: Whole,
+        rank: int,
+        speaker: Callable[[Broker], Handle],
+        built_in: Callable[[Broker, str], Handle | None],
+    ) -> None:
         super().__init__(instance, rank)
         self.instance = instance
+        self._built_in = built_in
         self.observers = Observers(self._handles)
         self.endpoint = speaker(self)
 
     def _handles(self) -> Iterator[Handle]:
         return (one for one in self.endpoints.values() if isinstance(one, Handle))
+
+    def built_in(self, name: str) -> Handle | None:
+        return self._built_in(self, name)
 
     def drop_endpoint(self, endpoint: Endpoint) -> None:
         """As `Rank`'s; it listens to no observation any more."""

@@ -98,7 +98,7 @@ class Change:
         instance = server.broker.instance
         instance.conf = self._conf
         for rank in range(instance.size):
-            here = instance.broker(rank).services["config"]
+            here = instance.broker(rank).service("config")
             assert isinstance(here, BrokerEndpoint)
             for getter in list(here.kept(Getters)):
                 here.respond(getter, self._conf)

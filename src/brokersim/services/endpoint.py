@@ -45,7 +45,7 @@ class BrokerEndpoint(Handle):
             broker.subscribe(f"{name}.stats-clear", self)
         for name in names:
             broker.services[name] = self
-        broker.endpoints[self.uuid] = self
+        broker.add_endpoint(self)
 
     def kept(self, kind: Callable[[BrokerEndpoint], Kept]) -> Kept:
         """What a service keeps on this rank: one of each kind, made as ``kind(server)`` when first asked for."""

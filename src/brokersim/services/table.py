@@ -33,7 +33,11 @@ BUILTINS: dict[str, Table] = {
 
 
 def speaker(broker: Broker) -> BrokerEndpoint:
-    """What speaks for a rank's broker, with all of these services."""
-    for name, table in BUILTINS.items():
-        BrokerEndpoint(broker, table, (name,), name)
+    """What speaks for a rank's broker, with the services that are no module's."""
     return BrokerEndpoint(broker, TABLE, NAMES)
+
+
+def built_in(broker: Broker, name: str) -> BrokerEndpoint | None:
+    """A module that Flux builds into its broker; made here and now."""
+    table = BUILTINS.get(name)
+    return None if table is None else BrokerEndpoint(broker, table, (name,), name)

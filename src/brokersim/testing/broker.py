@@ -98,7 +98,7 @@ class Broker:
     def _involve(self, topic: str, nodeid: int) -> None:
         """Who is asked has a part in what comes of it, for the report of a failure."""
         rank = nodeid if nodeid < self.instance.size else 0
-        served = self.instance.broker(rank).services.get(service_of(topic))
+        served = self.instance.broker(rank).service(service_of(topic))
         if served is not None and served.name not in NO_MODULES:
             self.involved[served.name] = None
 
