@@ -42,6 +42,7 @@ from .messages import (
     Urgency,
     Wait,
 )
+from .purging import Purging, limits_in
 from .queries import JobQueries
 from .queue_service import QueueService, rules_in
 from .queues import Queues
@@ -53,7 +54,7 @@ from .waiters import Waiters
 _EVERYBODY = 0xFFFFFFFF
 
 
-class JobManager(JobQueries, QueueService):
+class JobManager(JobQueries, Purging, QueueService):
     """Jobs pass NEW DEPEND PRIORITY SCHED RUN CLEANUP INACTIVE (RFC 21); every event goes to the job's eventlog.
 
     At load it reads the jobs an earlier life of the instance left in the KVS; submissions wait for that.
@@ -69,6 +70,7 @@ class JobManager(JobQueries, QueueService):
         self._waiters = Waiters(h)
         self._machine = JobMachine(h, self.log, self._ended, Queues(rules_in(h.conf_get())))
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
+        self.limit(limits_in(h.conf_get()))
 
     async def ready(self) -> None:
         """Read what an earlier life left, then take jobs."""
@@ -117,6 +119,14 @@ class JobManager(JobQueries, QueueService):
     def listed_figures(self) -> dict[str, object]:
         """What a listing of modules shows of it: jobs by state."""
         return {"jobs": self._machine.jobs.counts.to_dict()}
+
+    @request_handler("config-reload")
+    def config_reload(self, msg: Message) -> None:
+        """New queues and limits. Raises RequestError(EINVAL)."""
+        rules, limits = rules_in(msg.payload), limits_in(msg.payload)
+        self._machine.queues.configure(rules)
+        self.limit(limits)
+        self.handle.respond(msg)
 
     # -- taking jobs in
 

@@ -1,4 +1,4 @@
-"""Knows what is asked and told about jobs: lists, history, attributes, memos, updates, purges; not what moves them."""
+"""Knows what is asked and told about jobs: lists, history, attributes, memos, updates; not what moves them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,10 @@ from brokersim.brokermod import (
 
 from .job import Job
 from .machine import JobMachine
-from .messages import GetAttr, History, Memo, Purge, PurgeId, SomeJobs, Update
+from .messages import GetAttr, History, Memo, SomeJobs, Update
 from .roles import ROLE_OWNER, check_owner
 from .waiters import Waiters
 
-#: Of a purge: no limit.
-NO_LIMIT: Final = -1
-BATCH_MAX: Final = 1000
 DURATION: Final = "attributes.system.duration"
 
 
@@ -173,52 +170,6 @@ class JobQueries(BrokerModule):
         refusal = self._machine.queues.rules.refusal(attrs.evolve(job.facts, duration=duration))
         if refusal:
             raise RequestError(errnums.EINVAL, refusal)
-
-    # -- forgetting
-
-    @request_handler("job-manager.purge", prefix=False)
-    async def purge(self, msg: Message) -> None:
-        """Forget inactive jobs: those older than ``age_limit`` s or beyond ``num_limit``; without force count them."""
-        wish = msg.unpack(Purge)
-        for name, limit in (("age", wish.age_limit), ("num", wish.num_limit)):
-            if limit != NO_LIMIT and limit < 0:
-                raise RequestError(errnums.EINVAL, f"if set, {name} limit must be >= 0")
-        if not 1 <= wish.batch <= BATCH_MAX:
-            raise RequestError(errnums.EINVAL, f"batch must be >= 1 and <= {BATCH_MAX}")
-        chosen = self._purgeable(wish)
-        if wish.force:
-            chosen = chosen[: wish.batch]
-            await self._forget([job.id for job in chosen])
-        self.handle.respond(msg, {"count": len(chosen)})
-
-    def _purgeable(self, wish: Purge) -> list[Job]:
-        inactive = list(self._machine.jobs.inactive.values())
-        oldest = len(inactive) - wish.num_limit if wish.num_limit != NO_LIMIT else 0
-        now = self.handle.time()
-        return [
-            job
-            for place, job in enumerate(inactive)
-            if place < oldest or (wish.age_limit != NO_LIMIT and now - job.t_inactive > wish.age_limit)
-        ]
-
-    @request_handler("job-manager.purge-id", prefix=False)
-    async def purge_id(self, msg: Message) -> None:
-        """Forget some inactive jobs."""
-        ids = [msg.unpack(PurgeId).id]
-        if self.job_of(ids[0]).state is not State.INACTIVE:
-            raise RequestError(errnums.EINVAL, "cannot purge active job")
-        await self._forget(ids)
-        self.handle.respond(msg, {"count": len(ids)})
-
-    async def _forget(self, jobs: list[int]) -> None:
-        if not jobs:
-            return
-        ops = [{"key": jobid.job_kvspath(job), "flags": 0, "dirent": None} for job in jobs]
-        await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
-        for job in jobs:
-            self._machine.jobs.forget(job)
-            self._waiters.forget(job)
-        self.handle.publish("job-purge-inactive", {"jobs": jobs})
 
 
 def _queue_order(job: Job) -> tuple[int, int, int]:

@@ -63,12 +63,6 @@ class QueueService(BrokerModule):
         except ValueError as error:
             raise RequestError(errnums.EINVAL, str(error)) from None
 
-    @request_handler("config-reload")
-    def config_reload(self, msg: Message) -> None:
-        """New queues and limits. Raises RequestError(EINVAL)."""
-        self._machine.queues.configure(rules_in(msg.payload))
-        self.handle.respond(msg)
-
     # -- between two lives of the module
 
     async def restore_queues(self) -> None:

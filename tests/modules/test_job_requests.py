@@ -187,6 +187,54 @@ def test_purged_jobs_are_forgotten_with_their_records():
     )
 
 
+@pytest.mark.parametrize(
+    ("limit", "left"), [({"inactive-num-limit": 2}, 2), ({"inactive-age-limit": "1m"}, 1)]
+)
+def test_inactive_jobs_are_forgotten_by_the_limits_configured(limit, left):
+    async def test(instance, client):
+        for _ in range(150):
+            await submit(client)
+        await client.call("job-manager.drain")
+        await instance.sleep(90)
+        await submit(client)
+        await client.call("job-manager.drain")
+        await instance.sleep(20)
+        remembered = (await client.call("job-manager.history.get", {"slice": "[:]"}))["jobs"]
+        listed = (await client.call("job-list.list", {"max_entries": 0, "attrs": []}))["jobs"]
+        return len(remembered), len(listed)
+
+    assert in_instance(test, conf={"job-manager": limit}) == (left, left)
+
+
+def test_limits_of_inactive_jobs_may_change_and_go_and_nonsense_is_refused():
+    async def test(instance, client):
+        for _ in range(3):
+            await submit(client)
+        await client.call("job-manager.drain")
+        counts = []
+        for table in ({}, {"inactive-num-limit": 1}, {}):
+            await client.call("job-manager.config-reload", {"job-manager": table})
+            await instance.sleep(10)
+            await submit(client)
+            await client.call("job-manager.drain")
+            await instance.sleep(10)
+            counts.append(len((await client.call("job-manager.history.get", {"slice": "[:]"}))["jobs"]))
+        wrong = ({"inactive-num-limit": -2}, {"inactive-num-limit": True}, {"inactive-age-limit": "soon"}, [])
+        refusals = [
+            await refused(client, "job-manager.config-reload", {"job-manager": table}) for table in wrong
+        ]
+        return counts, refusals
+
+    number, age = (
+        "job-manager.inactive-num-limit: must be >= 0",
+        "job-manager.inactive-age-limit: invalid FSD",
+    )
+    counts, refusals = in_instance(test)
+    assert counts == [4, 1, 2]
+    texts = (number, number, age, "configuration: job-manager is no table")
+    assert refusals == [(errnums.EINVAL, text) for text in texts]
+
+
 def test_the_journal_tells_only_of_the_events_asked_for_and_of_ended_jobs_if_asked():
     async def test(instance, client):
         ended = await submit(client)
