@@ -22,7 +22,7 @@ from brokersim.brokermod import (
 )
 
 from .action import Action, Ask, Publish, ShellCommand, to_action
-from .command import ShellRun
+from .command import ShellRun, Told
 from .entry import HISTORY_MAX, Entry, Task
 from .options import SyncOption, sync_option
 from .schedule import OnEvent, to_schedule
@@ -337,29 +337,20 @@ class Cron(BrokerModule):
             entry.task.errnum = errnums.EHOSTUNREACH
             self._ended(entry, 1 << 8, f"No route to rank {entry.rank}")
             return
-        run = self._runs[entry.id] = ShellRun(action, entry.timeout, self._variables(entry.rank))
-        self.handle.start_task(self._execute, entry, run)
+        assert entry.task is not None
+        told = Told(
+            on_pid=partial(self._runs_now, entry.task),
+            on_line=partial(self._output, entry),
+            on_end=partial(self._command_ended, entry, entry.task),
+        )
+        self._runs[entry.id] = ShellRun(self.handle, action, entry.rank, entry.timeout, told)
 
-    def _variables(self, rank: int) -> dict[str, str]:
-        """What a command finds in its environment beyond its own: the address of its rank."""
-        uri = self.handle.attr_get("local-uri")
-        if uri is None:
-            return {}
-        here = f"{uri.rpartition('-')[0]}-{rank}"
-        return {"FLUX_URI": here, "BROKERSIM_URI": here}
-
-    async def _execute(self, entry: Entry, run: ShellRun) -> None:
-        task = entry.task
-        assert task is not None
-        try:
-            with self.handle.hold_clock():
-                status = await run.run(partial(self._runs_now, task), partial(self._output, entry))
-        except OSError as error:
-            status, note, task.errnum = 127 << 8, str(error.strerror), error.errno or errnums.EINVAL
+    def _command_ended(self, entry: Entry, task: Task, status: int, errnum: int) -> None:
+        run = self._runs.pop(entry.id)
+        if errnum:
+            status, note, task.errnum = 127 << 8, errnums.strerror(errnum), errnum
         else:
             note, task.is_timed_out = _note(status, run.timed_out), run.timed_out
-        finally:
-            del self._runs[entry.id]
         self._ended(entry, status, note)
 
     def _runs_now(self, task: Task, pid: int) -> None:

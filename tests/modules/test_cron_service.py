@@ -15,11 +15,11 @@ START = 1_767_225_600.0
 DROP = {"command": "-", "args": {"message": {"topic": "cron.ping", "payload": {"seq": 0}}}}
 
 
-def with_cron(test, *args, clock="virtual"):
+def with_cron(test, *args, clock="virtual", size=1):
     """Run ``test(instance, client)`` where heartbeat and cron are loaded."""
 
     async def main():
-        async with open_instance(modules=["heartbeat"], clock=clock) as instance:
+        async with open_instance(modules=["heartbeat"], clock=clock, size=size) as instance:
             await instance.load("cron", *args)
             client = instance.client()
             try:
@@ -395,3 +395,16 @@ def test_a_run_put_off_by_its_min_interval_is_logged():
 
     found = [line for line in with_cron(test) if "due to min interval" in line]
     assert len(found) == 1 and "cron-1: delaying 3.000s due to min interval" in found[0]
+
+
+def test_a_command_is_run_by_the_subprocess_service_of_its_rank_and_reads_nothing():
+    async def test(instance, client):
+        rexec = [instance.broker(rank).services["rexec"] for rank in range(2)]
+        text = "cat; echo $FLUX_URI; kill -9 $$"
+        await create(client, command=text, args={"interval": 1}, repeat=1, rank=1)
+        await instance.sleep(5)
+        [task] = (await only(client))["tasks"]
+        return task["status"], [endpoint.counts[1] for endpoint in rexec], task["rank"]
+
+    # It was asked once, on rank 1 alone; what the service says reaches cron as any client.
+    assert with_cron(test, size=2) == (9, [0, 1], 1)
