@@ -28,6 +28,7 @@ FLOORS = {
     "statsd_server": 6,
     "lab": 7,
     "kit": 7,
+    "explore": 7,
     "fluxapi": 7,
     "realflux": 7,
     "testing": 7,

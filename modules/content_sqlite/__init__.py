@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -169,6 +168,14 @@ class ContentSqlite(BrokerModule):
             self.log.error(f"{error}; {self._store.pending} blobs are lost unless it is loaded again")
 
 
+class _Left:
+    """What one leaves to the next: blobs it acknowledged and did not write, and its file, which a crash leaves open."""
+
+    def __init__(self) -> None:
+        self.pending: dict[bytes, Waiting] = {}
+        self.store: BlobStore | None = None
+
+
 def _digest(msg: Message) -> bytes:
     digest = msg.raw
     if len(digest) != blobref.DIGEST_SIZE:
@@ -188,9 +195,12 @@ def _open(h: Handle, statedir: str | None, options: Options, say: Callable[[str]
         raise RequestError(errno.ENOTDIR, f"state directory {statedir} is no directory; create it first")
     path = str(folder / "content.sqlite")
     mark = Mark(Path(path))
-    pending: dict[bytes, Waiting] = h.inherit(dict)
+    left = h.inherit(_Left)
+    if left.store is not None:
+        mark.closing()
+        left.store.abandon()
     if options.truncate:
-        pending.clear()
+        left.pending.clear()
         mark.forget()
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -200,26 +210,10 @@ def _open(h: Handle, statedir: str | None, options: Options, say: Callable[[str]
             errno.ENOENT,
             f"{gone}; restore it from a copy, or go on with what is there: brokersim start --recover",
         )
-    file = _open_store(path, options, pending)
+    file = left.store = BlobStore(
+        path, journal_mode=options.journal_mode, synchronous=options.synchronous, pending=left.pending
+    )
     if options.recover:
         say(f"recovering: {gone or 'nothing is missing'}; {file.look_over()}")
     mark.opened(options.journal_mode)
     return file
-
-
-def _open_store(path: str, options: Options, pending: dict[bytes, Waiting]) -> BlobStore:
-    open_store = partial(
-        BlobStore,
-        path,
-        journal_mode=options.journal_mode,
-        synchronous=options.synchronous,
-        pending=pending,
-    )
-    try:
-        return open_store()
-    except RequestError as error:
-        if error.errno != errno.EBUSY:
-            raise
-    # A predecessor that crashed never closed its file; the collector does, once it gets round to it.
-    gc.collect()
-    return open_store()

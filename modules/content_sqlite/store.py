@@ -162,6 +162,10 @@ class BlobStore(Batches):
         finally:
             self._db.close()
 
+    def abandon(self) -> None:
+        """Close the file and write nothing, for one that crashed; harmless when it is closed."""
+        self._db.close()
+
     def _size(self) -> int:
         # No count of rows: SQLite would have to read them all.
         (pages,) = self._one("PRAGMA page_count")

@@ -21,6 +21,8 @@ Act = Callable[[Namespace, Message, Any], None]
 #: Errors of a checkpoint that mean there is none: nothing stored yet, or nowhere to store it.
 _NO_CHECKPOINT: Final = (errnums.ENOENT, errnums.ENOSYS)
 _WARNING: Final = 4
+#: Seconds between two looks at whether commits under way have ended, and looks: a second, of the ten a stop may take.
+_FINISH_LOOK, _FINISH_LOOKS = 0.0005, 2000
 
 
 class Roots:
@@ -219,7 +221,10 @@ class Roots:
     async def leave_checkpoint(self) -> None:
         """At the end: where the primary namespace is, so that the next start has its data."""
         primary = self.namespaces.get(PRIMARY)
-        if primary is None or primary.rootseq == self._checkpointed:
+        if primary is None:
+            return
+        await self._finish_commits(primary)
+        if primary.rootseq == self._checkpointed:
             return
         value = checkpoint(self._handle.name, primary.rootref, primary.rootseq, self._handle.time())
         try:
@@ -230,3 +235,11 @@ class Roots:
                 self._handle.log(
                     3, f"no checkpoint of root {primary.rootseq}: {error}; its data is lost at exit"
                 )
+
+    async def _finish_commits(self, namespace: Namespace) -> None:
+        """No new ones come any more, but those under way will be acknowledged, and so belong into the checkpoint."""
+        for _ in range(_FINISH_LOOKS):
+            if not (namespace.busy or namespace.queue):
+                return
+            await self._handle.sleep(_FINISH_LOOK)
+        self._handle.log(3, "commits under way did not end, and are in no checkpoint")

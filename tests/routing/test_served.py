@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brokersim.instance import Instance
-from brokersim.protocol.errnums import EHOSTUNREACH
+from brokersim.protocol.errnums import EHOSTUNREACH, ENODATA, ENOENT
 from brokersim.protocol.message import NODEID_ANY, Message
 from brokersim.reactor.actor import Actor
 from brokersim.routing.endpoint import Endpoint
@@ -139,3 +139,44 @@ def test_unloading_a_module_looks_at_the_requests_of_its_own_askers_whatever_the
         assert looked == ["asker"]
 
     live(body, "kinds", size=ranks)
+
+
+@pytest.mark.parametrize("errnum", [ENODATA, ENOENT])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stream_that_was_ended_is_not_ended_again_by_the_end_of_who_served_it(
+    errnum: int, rank: int
+) -> None:
+    async def body(instance: Instance) -> None:
+        server, client, told = Keeper(instance, 0, "kept"), instance.client(rank=rank), []
+        client.stream("kept.ask", {}, lambda response, _: told.append(response.errnum))
+        await instance.sleep(1)
+
+        def end() -> None:  # its end is on its way still when it goes
+            server.respond_error(server.kept[0], errnum)
+            instance.broker(0).drop_endpoint(server)
+
+        instance.reactor.call_later(0, end)
+        await instance.sleep(1)
+        assert [*told, client.stray] == [errnum, 0]
+
+    live(body, size=2)
+
+
+def test_a_request_that_went_on_from_one_that_stops_serving_is_answered_once() -> None:
+    async def body(instance: Instance) -> None:
+        above, here = Keeper(instance, 0, "kept"), Keeper(instance, 1, "kept")
+        client, told = instance.client(rank=1), []
+
+        def ask() -> None:
+            client.request("kept.ask", {}, lambda response, _: told.append(response.errnum))
+            instance.broker(1).stop_serving(here)
+            instance.broker(1).drop_endpoint(here)  # the request is on its way up
+
+        instance.reactor.call_later(0, ask)
+        await instance.sleep(1)
+        assert told == [] and len(above.kept) == 1
+        above.respond(above.kept[0])
+        await instance.sleep(1)
+        assert (told, client.stray) == ([0], 0)
+
+    live(body, size=2)

@@ -33,7 +33,7 @@ Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
 Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
 Statistics  stats  top  metrics add|list|collect|show|log|rm|observe
-Experiments bench  report  check  runs
+Experiments bench  report  check  runs  explore
 Overlay     overlay status|trace|fault   Probes       probe read|add|status|schedule
 
 Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
@@ -64,6 +64,7 @@ _LAZY = {
     "jobtap": "brokersim.cli.job.jobtap:jobtap",
     "bench": "brokersim.cli.bench:bench",
     "check": "brokersim.cli.check:check",
+    "explore": "brokersim.cli.explore:explore",
     "overlay": "brokersim.cli.overlay:overlay",
     "probe": "brokersim.cli.probe:probe",
     "report": "brokersim.cli.report:report",

@@ -40,7 +40,10 @@ class Witness:
     def _at_rest(self) -> bool:
         reactor = self.instance.reactor
         waiting = (
-            any(message.type for message in reactor.fifo) or self.ledger.in_flight or self.faults.holding
+            any(message.type for message in reactor.fifo)
+            or reactor.kept_back
+            or self.ledger.in_flight
+            or self.faults.holding
         )
         return not waiting and not any(
             endpoint.station is not None and endpoint.station.is_busy

@@ -48,6 +48,7 @@ from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
 from brokersim.reactor import standstill
 from brokersim.reactor.actor import FAILURES, Actor, Loop, Timer
 from brokersim.reactor.host import Alone, Host
+from brokersim.reactor.schedule import Gate, Schedule
 from brokersim.reactor.standstill import LOOK_AT, Instant
 from brokersim.reactor.turn import blame, dispatch, run_timers
 
@@ -57,9 +58,6 @@ BUDGET = 256
 #: The same while nothing but turns without a message is queued, of loops that spin: in real time whoever asks from
 #: outside waits for them. With 256 a ping beside one idle hook takes 15 times as long, with 4 hardly longer.
 TURNS = 4
-
-#: Asked of a message that is to be queued: may it be, now?
-Gate = Callable[[Message], bool]
 
 
 class Reactor:
@@ -77,7 +75,10 @@ class Reactor:
         #: Queues a message. Inside the loop it is the queue's own append, or asks the gate; outside it posts.
         self.push: Callable[[Message], object] = self.fifo.append
         self._push_inside: Callable[[Message], object] = self.fifo.append
+        #: Queues what may be: the queue's own append, or a schedule that sees to the order.
+        self._queue: Callable[[Message], object] = self.fifo.append
         self._gate: Gate | None = None
+        self._schedule: Schedule | None = None
         self.now = 0
         #: Pieces of work beyond turns and messages that callbacks have done so far: packets. The cost model charges it.
         self.extra = 0
@@ -144,18 +145,27 @@ class Reactor:
     def put_gate(self, gate: Gate | None) -> None:
         """Have ``gate`` asked of every message that is to be queued; what it refuses it may ``admit`` later."""
         self._gate = gate
-        self._push_inside = self.fifo.append if gate is None else self._ask_gate
+        self._choose_push()
+
+    def put_schedule(self, schedule: Schedule | None) -> None:
+        """Have ``schedule`` queue what may be; without one it is queued at once."""
+        self._schedule = schedule
+        self._queue = self.fifo.append if schedule is None else schedule.take
+        self._choose_push()
+
+    def _choose_push(self) -> None:
+        self._push_inside = self._queue if self._gate is None else self._ask_gate
         if self.is_inside:
             self.push = self._push_inside
 
     def _ask_gate(self, message: Message) -> None:
         assert self._gate is not None
         if self._gate(message):
-            self.fifo.append(message)
+            self._queue(message)
 
     def admit(self, message: Message) -> None:
         """Queue what the gate kept back."""
-        self.fifo.append(message)
+        self._queue(message)
 
     def put_back(self, messages: list[Message]) -> None:
         """Queue before all others what was taken off the queue and not handed out after all."""
@@ -448,9 +458,15 @@ class Reactor:
             except FAILURES as error:
                 blame(error, message)
 
+    @property
+    def kept_back(self) -> int:
+        """Messages that a schedule has not queued yet."""
+        return 0 if self._schedule is None else self._schedule.holding
+
     def queued_for(self, actor: Actor) -> int:
         """Messages in the FIFO that go to ``actor``: a scan, for listings only."""
-        return sum(message.dst is actor for message in self.fifo)
+        kept = 0 if self._schedule is None else self._schedule.kept_for(actor)
+        return kept + sum(message.dst is actor for message in self.fifo)
 
     def purge(self, actor: Actor) -> list[Message]:
         """Take every queued message to ``actor`` off the FIFO and return them."""
@@ -461,6 +477,8 @@ class Reactor:
             self.fifo.extend(kept)
         if actor.station is not None:
             gone += actor.station.withdraw()
+        if self._schedule is not None:
+            gone += self._schedule.withdraw(actor)
         return gone
 
     def _watch_spins(self) -> None:

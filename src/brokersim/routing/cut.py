@@ -89,7 +89,7 @@ def _way(request: Message, ranks: dict[str, Rank], answer: Message | None) -> li
     if request.dst is not None:
         if way[-1] != request.dst.broker.uuid:
             way.append(request.dst.broker.uuid)
-        if request.handler is None and not request.is_streaming:  # it has been answered
+        if request.errnum or (request.handler is None and not request.is_streaming):  # it has been answered
             return [] if answer is None else way[: len(answer.routes) + 1]
     else:
         way.append(ranks[way[-1]].next_towards(request).uuid)

@@ -187,6 +187,7 @@ class Endpoint(Actor):
         if request.flags & FLAG_NORESPONSE:
             return
         request.handler = None
+        request.errnum = errnum  # a stream is owed nothing more, though its end may be on its way for long
         response = Message(
             RESPONSE, request.topic, text or None, request.flags & FLAG_STREAMING, request.matchtag,
             self.userid, self.rolemask, self, request.src, None, request.routes, errnum=errnum,

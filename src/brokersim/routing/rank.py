@@ -186,6 +186,9 @@ class Rank(Neighbour):
         queued = self.reactor.purge(endpoint)
         for message in queued:
             if message.type == REQUEST:
+                message.dst = (
+                    None  # whoever it reaches now answers it, and nobody does when this one has gone
+                )
                 self.route_request(message)
             else:
                 self.reactor.push(message)

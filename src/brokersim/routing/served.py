@@ -28,7 +28,8 @@ def owed_by(server: Endpoint) -> Iterator[Message]:
     """The open requests that ``server`` was handed and has not answered; a stream counts until it has ended."""
     for asker in server.askers or ():
         for request in asker.open_requests():
-            if request.dst is server and (request.handler is not None or request.is_streaming):
+            is_answered = request.errnum or (request.handler is None and not request.is_streaming)
+            if request.dst is server and not is_answered:
                 yield request
 
 

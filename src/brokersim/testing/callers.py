@@ -45,7 +45,7 @@ class Caller(Protocol):
     async def subscribe(self, prefix: str) -> None: ...
 
 
-class _Listening(Handle):
+class Listening(Handle):
     """A client's handle that tells of the events it is given."""
 
     __slots__ = ("heard",)
@@ -64,7 +64,7 @@ class _Listening(Handle):
 class HandleCaller:
     """In process: messages are passed as they are."""
 
-    def __init__(self, handle: _Listening) -> None:
+    def __init__(self, handle: Listening) -> None:
         self._handle = handle
 
     async def call(self, topic: str, payload: Any, nodeid: int) -> Any:
@@ -166,7 +166,7 @@ def _data(response: Message) -> Any:
 @asynccontextmanager
 async def in_process(instance: Instance, heard: Heard) -> AsyncIterator[Caller]:
     """A handle on rank 0."""
-    handle = _Listening(instance.broker(0), heard)
+    handle = Listening(instance.broker(0), heard)
     try:
         yield HandleCaller(handle)
     finally:

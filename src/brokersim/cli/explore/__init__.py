@@ -1,0 +1,155 @@
+"""Knows the options of `explore` and its exit codes; what it does is explore's, how it is told is output's."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from brokersim.cli.command import Command, examples, pass_session
+from brokersim.cli.errors import FAILED, FINE, usage_error
+from brokersim.cli.session import Session
+from brokersim.protocol.errnums import RequestError
+
+if TYPE_CHECKING:
+    from brokersim.explore.author import Author
+    from brokersim.explore.plan import Plan
+    from brokersim.explore.search import Report
+
+#: A find that does not break again: the explorer is at fault.
+_NOT_REPRODUCIBLE: Final = 3
+#: Examples unless told otherwise: half a minute on an idle core.
+_EXAMPLES: Final = 2000
+
+
+@click.command(
+    "explore",
+    cls=Command,
+    **examples(
+        ("brokersim explore", "2000 seeds of everything that ships"),
+        ("brokersim explore --only kvs,watch --seconds 60", "a minute of two families"),
+        ("brokersim explore ./mymod.py --size 1-2", "a module of yours; its function explore says how"),
+        ("brokersim explore --replay explore-plans/kvs-42.json", "what was found, again"),
+    ),
+)
+@click.argument("modules", nargs=-1, metavar="[MODULE…]")
+@click.option("--examples", "number", type=click.IntRange(1), help=f"how many plans to run ({_EXAMPLES:,})")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="or for how long, of real time")
+@click.option("--seed", default=0, show_default=True, help="of the first plan; the next ones follow")
+@click.option("--size", default="1-4", metavar="N[-N]", show_default=True, help="ranks")
+@click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), show_default=True,
+              help="which faults there are: none, what happens to a Flux instance, or anything")  # fmt: skip
+@click.option("--only", metavar="NAMES", help="families: kvs, watch, content, jobs, cron, events, modules")
+@click.option("--replay", metavar="PLAN|SEED", help="run one plan, from a file or drawn from a seed")
+@click.option("--trace", "shows_trace", is_flag=True, help="with --replay: every message of it")
+@click.option("--corpus", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="plans run first; finds are kept there (explore-plans)")  # fmt: skip
+@pass_session
+def explore(session: Session, /, **given: Any) -> int:
+    """Run seeded plans of requests, faults and orders until something breaks; then shrink that.
+
+    Nothing has to be said of shipped modules: the laws hold, whoever asks is answered, no module crashes, what was
+    acknowledged is there. Exit code 0: nothing broke; 1: something did; 3: it did, but not again (report that).
+    """
+    from brokersim.explore.search import CORPUS, keep, read_corpus, search
+
+    corpus = given["corpus"] or CORPUS
+    try:
+        space, authors = _space(given)
+        if given["replay"] is not None:
+            return _replay(session, given, space, authors)
+        seeds: Any = itertools.count(given["seed"])
+        if given["seconds"] is None or given["number"] is not None:
+            seeds = range(given["seed"], given["seed"] + (given["number"] or _EXAMPLES))
+        report = search(space, authors, seeds, corpus=read_corpus(corpus), seconds=given["seconds"])
+    except RequestError as error:
+        raise usage_error(error.text) from None
+    path = keep(report.find, corpus) if report.find is not None else None
+    return _tell(session, report, given, path)
+
+
+def _tell(session: Session, report: Report, given: dict[str, Any], path: Path | None) -> int:
+    from brokersim.cli.explore import output
+
+    if session.json:
+        session.emit(output.to_json(report, given["model"], path))
+    else:
+        lines = output.find_lines(report.find, path) if report.find and path else []
+        for line in (*lines, *output.report_lines(report, given["model"])):
+            session.out(line)
+    if report.find is None:
+        return FINE
+    return _NOT_REPRODUCIBLE if report.find.is_flaky else FAILED
+
+
+def _replay(session: Session, given: dict[str, Any], space: Any, authors: Any) -> int:
+    from brokersim.cli.explore import output
+    from brokersim.explore.run import run_plan
+
+    plan = _plan(given["replay"], space)
+    outcome = run_plan(plan, authors(), keeps_trace=True)
+    if session.json:
+        session.emit(output.replay_json(plan, outcome, given["shows_trace"]))
+    else:
+        for line in output.replay_lines(outcome, given["shows_trace"]):
+            session.out(line)
+    return FAILED if outcome.broken else FINE
+
+
+def _plan(wanted: str, space: Any) -> Plan:
+    """From a file, or from a seed. Raises RequestError for a file that holds none."""
+    from brokersim.explore.draw import draw
+    from brokersim.explore.plan import from_json
+
+    if wanted.isdigit():
+        return draw(space, int(wanted))
+    try:
+        text = Path(wanted).read_bytes()
+    except OSError as error:
+        raise usage_error(
+            f"no plan {wanted!r}: {error.strerror}", hint="give the file of a find, or a seed"
+        ) from None
+    return from_json(text, wanted)
+
+
+def _space(given: dict[str, Any]) -> tuple[Any, Any]:
+    from brokersim.explore.author import merged_families
+    from brokersim.explore.draw import Space
+    from brokersim.explore.modules import author_of
+
+    paths = tuple(str(Path(one).resolve()) if Path(one).exists() else one for one in given["modules"])
+    authors: partial[Author] = partial(author_of, paths)
+    author = authors()
+    families = merged_families(author)
+    wanted = tuple(given["only"].split(",")) if given["only"] else _all_of(author, families, bool(paths))
+    for name in wanted:
+        if name not in families:
+            raise usage_error(f"--only: no family {name!r}; there are {', '.join(families)}")
+    if paths and "own" in families and "own" not in wanted:
+        wanted = (*wanted, "own")
+    space = Space(
+        families=families, wanted=wanted, sizes=_sizes(given["size"]), model=given["model"], own=paths
+    )
+    return space, authors
+
+
+def _all_of(author: Author, families: Any, has_modules: bool) -> tuple[str, ...]:
+    if has_modules:
+        return (*author.families, *(["own"] if "own" in families else []))
+    return tuple(families)
+
+
+def _sizes(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    try:
+        sizes = int(low), int(high or low)
+    except ValueError:
+        sizes = 0, 0
+    if not 1 <= sizes[0] <= sizes[1]:
+        raise usage_error(
+            f"--size {text!r}: give a number of ranks, such as 2, or the least and the most: 1-4"
+        )
+    return sizes

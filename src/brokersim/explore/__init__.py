@@ -1,0 +1,1 @@
+"""Runs of an instance that nobody scripted: seeded plans of requests, faults and orders, judged, shrunk, replayed."""

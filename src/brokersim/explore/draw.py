@@ -1,0 +1,173 @@
+"""Knows how a plan is drawn from a seed: swarm, sizes, times that meet, anchors, faults. Not whether it finds anything.
+
+Swarm: each example switches every family and every kind of fault on with one half, so that some examples hold nothing
+but what another would bury. One in three has no fault at all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from brokersim.explore.author import names_of
+from brokersim.explore.families.family import Family
+from brokersim.explore.faults import MODELS
+from brokersim.explore.plan import Anchor, Plan, PlannedFault, Step
+from brokersim.explore.run import modules_of
+from brokersim.instance import RANK0_MODULES
+from brokersim.protocol.errnums import EIO, ENOSPC
+
+#: Seconds within which nearly everything happens, and those of a long example, which sees heartbeats.
+_SHORT, _LONG = 0.01, 5.0
+#: Steps at most, and faults.
+_STEPS, _FAULTS = 16, 3
+#: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
+_SPREADS = (0.0, 2e-6, 20e-6, 100e-6, 1e-3)
+_LATENCIES = (50e-6, 50e-6, 0.0, 1e-3)
+#: What ends what has been promised: losing it by a crash is no find.
+_BY_RELOAD_ONLY = ("reload",)
+
+
+@attrs.frozen(kw_only=True)
+class Space:
+    """What plans are drawn from."""
+
+    families: Mapping[str, Family]
+    #: Those that may be switched on.
+    wanted: tuple[str, ...]
+    sizes: tuple[int, int] = (1, 4)
+    model: str = "flux"
+    #: Modules of the one who explores.
+    own: tuple[str, ...] = ()
+
+
+def draw(space: Space, seed: int) -> Plan:
+    """The plan of a seed; the same one each time."""
+    rng = random.Random(seed)
+    families = _swarm(rng, space.wanted)
+    if "own" in space.wanted and "own" not in families:
+        families = (*families, "own")
+    plan = Plan(
+        seed=rng.randrange(1 << 16),
+        size=rng.randint(*space.sizes),
+        fanout=rng.choice((2, 2, 1)),
+        latency=rng.choice(_LATENCIES),
+        order=rng.randrange(1 << 32),
+        spread=rng.choice(_SPREADS),
+        own=space.own,
+        families=names_of(families),
+        has_disk=rng.random() < 0.1,
+    )
+    length = _LONG if rng.random() < 0.25 or plan.families == ("cron",) else _SHORT
+    moments = [round(rng.uniform(0, length), 6) for _ in range(rng.randint(1, 4))]
+    when = _When(rng, plan, space.families, moments)
+    return plan.replace(steps=_steps(rng, plan, space, when), faults=_faults(rng, plan, space, when, length))
+
+
+def _swarm(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(name for name in names if rng.random() < 0.5)
+    return found if found and len(found) <= 3 else (rng.choice(names),)
+
+
+class _When:
+    """Draws times that meet, and anchors."""
+
+    def __init__(
+        self, rng: random.Random, plan: Plan, families: Mapping[str, Family], moments: list[float]
+    ) -> None:
+        self._rng = rng
+        self._size = plan.size
+        self._moments = moments
+        self._topics = [topic for name in plan.families for topic in families[name].topics]
+
+    def step(self) -> dict[str, Any]:
+        if self._topics and self._rng.random() < 0.2:
+            return {"on": self._anchor()}
+        return {"at": self._time()}
+
+    def fault(self) -> dict[str, Any]:
+        if self._topics and self._rng.random() < 0.5:
+            return {"on": self._anchor()}
+        return {"at": self._time()}
+
+    def _time(self) -> float:
+        # Mostly at one of few moments, or a little behind: what is to race has to be near.
+        return round(self._rng.choice(self._moments) + self._rng.choice((0.0, 0.0, 1e-5, 1e-4, 1e-3)), 6)
+
+    def _anchor(self) -> Anchor:
+        rank = self._rng.choice((0, self._rng.randrange(self._size)))
+        return self._rng.choice(self._topics), rank, self._rng.choice((1, 1, 2, 3, 5))
+
+
+def _steps(rng: random.Random, plan: Plan, space: Space, when: _When) -> tuple[Step, ...]:
+    # Verbs are switched, too: an example of nothing but appends and reloads finds what a mixture hides.
+    pool = []
+    for name in plan.families:
+        family = space.families[name]
+        verbs = [verb for verb in family.draws if rng.random() < 0.6] or list(family.draws)
+        pool += [(family, verb) for verb in verbs]
+    steps = []
+    for number in range(rng.randint(2, _STEPS)):
+        family, verb = rng.choice(pool)
+        args = family.draws[verb](rng, number)
+        rank = rng.randrange(plan.size)
+        steps.append(Step(id=number, op=f"{family.name}.{verb}", rank=rank, args=args, **when.step()))
+    return tuple(steps)
+
+
+def _faults(
+    rng: random.Random, plan: Plan, space: Space, when: _When, length: float
+) -> tuple[PlannedFault, ...]:
+    kinds = [kind for kind in MODELS[space.model] if rng.random() < 0.5]
+    if not kinds or rng.random() < 1 / 3:
+        return ()
+    drawn = (
+        _fault(rng, plan, space, rng.choice(kinds), when, length) for _ in range(rng.randint(1, _FAULTS))
+    )
+    return tuple(fault for fault in drawn if fault is not None)
+
+
+def _fault(
+    rng: random.Random, plan: Plan, space: Space, kind: str, when: _When, length: float
+) -> PlannedFault | None:
+    seconds = round(rng.choice((0.0, 1e-4, 1e-3, length / 4)), 6)
+    rank = rng.randrange(plan.size)
+    moment = when.fault()
+    if kind in ("slow", "crash", "disconnect"):
+        if plan.size == 1:
+            return None
+        rank = rng.randrange(1, plan.size)
+        return PlannedFault(
+            kind=kind, rank=rank, seconds=seconds, delay=rng.choice((1e-4, 1e-3, 0.1)), **moment
+        )
+    if kind in ("kill", "reload"):
+        module = _module(rng, plan, space, kind, rank)
+        if module is None:
+            return None
+        return PlannedFault(kind=kind, rank=rank, to=module, seconds=seconds, **moment)
+    if kind == "disk-full":
+        if not {"content-sqlite"} & set(modules_of(plan, dict(space.families))):
+            return None
+        return PlannedFault(kind=kind, seconds=seconds, **moment)
+    topics = [topic for name in plan.families for topic in space.families[name].topics]
+    if not topics:
+        return None
+    return PlannedFault(
+        kind=kind, rank=rng.choice((0, rank)), to=rng.choice(topics), seconds=max(seconds, 1e-3),
+        errnum=rng.choice((EIO, ENOSPC)), count=rng.choice((1, 1, 2, 5)), delay=rng.choice((1e-4, 1e-2)),
+        **moment,
+    )  # fmt: skip
+
+
+def _module(rng: random.Random, plan: Plan, space: Space, kind: str, rank: int) -> str | None:
+    """One that is loaded there, and that may be ended so without breaking a promise."""
+    lossy = {name for family in plan.families for name in space.families[family].lossy}
+    names = [
+        name.rsplit("/")[-1].removesuffix(".py")
+        for name in modules_of(plan, dict(space.families))
+        if (rank == 0 or name not in RANK0_MODULES) and (kind == "reload" or f"{name}.{rank}" not in lossy)
+    ]
+    return rng.choice(names) if names else None

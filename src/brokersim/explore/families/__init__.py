@@ -1,0 +1,19 @@
+"""The families of operations that ship, each with the invariants of its service."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from brokersim.explore.families.content import CONTENT
+from brokersim.explore.families.cron import CRON
+from brokersim.explore.families.events import EVENTS
+from brokersim.explore.families.family import Family
+from brokersim.explore.families.jobs import JOBS
+from brokersim.explore.families.kvs import KVS
+from brokersim.explore.families.modules import MODULES
+from brokersim.explore.families.watch import WATCH
+
+#: By name.
+FAMILIES: Final[dict[str, Family]] = {
+    family.name: family for family in (KVS, WATCH, CONTENT, JOBS, CRON, EVENTS, MODULES)
+}

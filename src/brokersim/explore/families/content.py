@@ -1,0 +1,119 @@
+"""Knows the content service as clients use it: a blob equals its hash on every rank, and at rest nothing is dirty."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+from brokersim.explore.families.family import Family
+from brokersim.explore.plan import Step
+from brokersim.explore.world import World
+from brokersim.protocol.errnums import RequestError
+
+#: Seconds within which what could not be written for a while is.
+_PATIENCE = 10
+
+
+def _data(number: int, size: int) -> bytes:
+    return (b"%d." % number) * size
+
+
+def _store(rng: random.Random, _: int) -> dict[str, Any]:
+    return {"number": rng.randrange(6), "size": rng.choice((1, 50, 2000))}
+
+
+def _load(rng: random.Random, number: int) -> dict[str, Any]:
+    return _store(rng, number)
+
+
+def _drop(_rng: random.Random, _: int) -> dict[str, Any]:
+    return {}
+
+
+def _do_store(world: World, step: Step) -> None:
+    world.ask(step, "content.store", _data(**step.args))
+
+
+def _do_load(world: World, step: Step) -> None:
+    world.ask(step, "content.load", hashlib.sha1(_data(**step.args)).digest())
+
+
+def _do_drop(world: World, step: Step) -> None:
+    world.ask(step, "content.dropcache")
+
+
+def _do_flush(world: World, step: Step) -> None:
+    world.ask(step, "content.flush")
+
+
+async def _check(world: World) -> list[str]:
+    broken = []
+    for asked in world.acked("content.load"):
+        if bytes(asked.value) != _data(**asked.step.args):
+            broken.append(f"content: {asked.step} was answered with {len(asked.value)} other bytes")
+    for asked in world.acked("content.store"):
+        data = _data(**asked.step.args)
+        digest = hashlib.sha1(data).digest()
+        if bytes(asked.value) != digest:
+            broken.append(
+                f"content: step {asked.step.id} stored {digest.hex()} and was told {bytes(asked.value).hex()}"
+            )
+        for rank in world.up():
+            try:
+                found = bytes(await world.call("content.load", digest, rank))
+            except RequestError as error:
+                broken.append(
+                    f"content: what step {asked.step.id} stored is not on rank {rank} at rest: {error}"
+                )
+                continue
+            if found != data:
+                broken.append(
+                    f"content: what step {asked.step.id} stored is not what rank {rank} has at rest"
+                )
+    return broken + await clean(world)
+
+
+async def clean(world: World) -> list[str]:
+    """No cache has anything to write, a few seconds after what kept it from that."""
+    broken = []
+    try:
+        await world.call("content.flush")  # what failed is written with the next that is, or when asked for
+    except RequestError as error:
+        return [f"content: cannot be flushed at rest: {error}"]
+    for rank in world.up():
+        try:
+            dirty = await _dirty(world, rank)
+        except RequestError as error:
+            broken.append(f"content: rank {rank} has no content service at rest: {error}")
+            continue
+        if dirty:
+            broken.append(f"content: {dirty} blobs are dirty on rank {rank} at rest")
+    return broken
+
+
+async def _dirty(world: World, rank: int) -> int:
+    dirty = 0
+    for _ in range(_PATIENCE):
+        dirty = int((await world.call("content.stats-get", None, rank))["dirty"])
+        if not dirty:
+            break
+        await world.instance.sleep(1.0)
+    return dirty
+
+
+CONTENT = Family(
+    name="content",
+    modules=("content-cache", "content-sqlite"),
+    topics=(
+        "content.store",
+        "content.load",
+        "content-backing.store",
+        "content-backing.load",
+        "content.flush",
+    ),
+    draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop},
+    does={"store": _do_store, "load": _do_load, "drop": _do_drop, "flush": _do_flush},
+    check=_check,
+    lossy=("content-cache.0",),
+)

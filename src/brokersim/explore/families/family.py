@@ -1,0 +1,45 @@
+"""Knows what a family of operations is: how its steps are drawn and done, and what must hold of them at rest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import attrs
+
+from brokersim.explore.plan import Plan, Step
+from brokersim.explore.world import World
+
+#: Draws the arguments of one operation.
+Draw = Callable[[random.Random, int], dict[str, Any]]
+#: Does it.
+Do = Callable[[World, Step], object]
+
+
+def _nothing(_: World) -> None:
+    """A family that needs no preparation."""
+
+
+@attrs.frozen(kw_only=True)
+class Family:
+    """Operations on one service, and the sentences that say which of its promises were broken.
+
+    ``modules`` are loaded for it; ``topics`` are those its steps and faults are anchored at; ``draws`` and
+    ``does`` have one entry an operation; ``begin`` runs before the first step. ``check`` is asked at rest.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    topics: tuple[str, ...]
+    draws: Mapping[str, Draw]
+    does: Mapping[str, Do]
+    check: Callable[[World], Awaitable[list[str]]]
+    begin: Callable[[World], object] = _nothing
+    #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.
+    lossy: tuple[str, ...] = ()
+
+    def draw(self, rng: random.Random, number: int, plan: Plan) -> tuple[str, dict[str, Any]]:
+        """An operation and its arguments, for the ``number``-th step."""
+        verb = rng.choice(tuple(self.draws))
+        return f"{self.name}.{verb}", self.draws[verb](rng, number)

@@ -1,0 +1,196 @@
+"""Knows jobs as clients use them: each ends once, with its exceptions, and no core is two jobs' at one time."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+from typing import Any
+
+import msgspec
+
+from brokersim.explore.families.family import Family
+from brokersim.explore.plan import Step
+from brokersim.explore.world import Asked, World
+from brokersim.protocol.errnums import RequestError
+
+#: What an eventlog holds at most once, and the last is always there in the end.
+_ONCE = ("submit", "alloc", "start", "finish", "free", "clean")
+
+
+def _submit(rng: random.Random, _: int) -> dict[str, Any]:
+    return {
+        "cores": rng.choice((1, 1, 2, 4, 5)),
+        "duration": rng.choice((0.0001, 0.01, 0.2)),
+        "urgency": rng.choice((16, 16, 16, 0, 31)),
+    }
+
+
+def _one(rng: random.Random, _: int) -> dict[str, Any]:
+    return {"which": rng.randrange(4)}
+
+
+def _urgency(rng: random.Random, number: int) -> dict[str, Any]:
+    return {**_one(rng, number), "urgency": rng.choice((0, 16, 31))}
+
+
+def envelope(cores: int, duration: float) -> str:
+    """A jobspec as clients send it: signed by nobody."""
+    slot = {"type": "slot", "count": 1, "label": "task", "with": [{"type": "core", "count": cores}]}
+    spec = {
+        "version": 1,
+        "resources": [slot],
+        "tasks": [{"command": ["true"], "slot": "task", "count": {"per_slot": 1}}],
+        "attributes": {"system": {"duration": duration}},
+    }
+    header = b"version\0i1\0userid\0i%d\0mechanism\0snone\0" % os.getuid()
+    return f"{base64.b64encode(header).decode()}.{base64.b64encode(msgspec.json.encode(spec)).decode()}.none"
+
+
+def _do_submit(world: World, step: Step) -> None:
+    spec = envelope(step.args["cores"], step.args["duration"])
+    world.ask(step, "job-ingest.submit", {"J": spec, "urgency": step.args["urgency"], "flags": 0})
+
+
+def _job(world: World, step: Step) -> Any:
+    submitted = world.acked("jobs.submit")
+    return submitted[step.args["which"] % len(submitted)].value["id"] if submitted else None
+
+
+def _do_cancel(world: World, step: Step) -> None:
+    job = _job(world, step)
+    if job is not None:
+        payload = {"id": job, "severity": 0, "type": "cancel", "note": f"step {step.id}"}
+        world.ask(step, "job-manager.raise", payload)
+
+
+def _do_urgency(world: World, step: Step) -> None:
+    job = _job(world, step)
+    if job is not None:
+        world.ask(step, "job-manager.urgency", {"id": job, "urgency": step.args["urgency"]})
+
+
+def _do_kill(world: World, step: Step) -> None:
+    job = _job(world, step)
+    if job is not None:
+        world.ask(step, "job-manager.kill", {"id": job, "signum": 15})
+
+
+async def release(world: World) -> None:
+    """What waits for somebody (urgency 0: held) is let go, so that all of them may end."""
+    for asked in world.acked("jobs.submit"):
+        try:
+            await world.call("job-manager.urgency", {"id": asked.value["id"], "urgency": 16})
+        except RequestError:
+            pass  # it has ended
+    for _ in range(30):
+        states = (await world.call("job-manager.stats-get"))["states"] if _is_there(world) else {}
+        if not any(count for name, count in states.items() if name not in ("INACTIVE", "inactive")):
+            return
+        await world.instance.sleep(0.5)
+
+
+def _is_there(world: World) -> bool:
+    return any(module.name == "job-manager" for module in world.instance.modules(0))
+
+
+async def _check(world: World) -> list[str]:
+    try:
+        await release(world)
+    except RequestError as error:
+        return [f"jobs: job-manager does not answer at rest: {error}"]
+    broken, spans = [], []
+    for asked in world.acked("jobs.submit"):
+        name = f"jobs: job {asked.value['id']} (step {asked.step.id})"
+        try:
+            found = await world.call(
+                "job-info.lookup", {"id": asked.value["id"], "keys": ["eventlog"], "flags": 0}
+            )
+        except RequestError as error:
+            broken.append(f"{name} was submitted and acknowledged, and has no eventlog: {error}")
+            continue
+        log = [msgspec.json.decode(line) for line in found["eventlog"].splitlines()]
+        broken += [f"{name} {text}" for text in _judge(world, asked, log)]
+        span = await _span(world, asked, log)
+        if span is not None:
+            spans.append((name, *span))
+    broken += _overlaps(spans)
+    return broken + await _all_free(world)
+
+
+def _judge(world: World, asked: Asked, log: list[dict[str, Any]]) -> list[str]:
+    names = [event["name"] for event in log]
+    found = [
+        f"has {names.count(name)} events {name}: {' '.join(names)}" for name in _ONCE if names.count(name) > 1
+    ]
+    if names[-1] != "clean":
+        found.append(f"has not ended at rest: {' '.join(names)}")
+    elif ("alloc" in names) != ("free" in names):
+        found.append(f"was given cores and never gave them back: {' '.join(names)}")
+    notes = [event["context"].get("note") for event in log if event["name"] == "exception"]
+    for cancel in world.acked("jobs.cancel"):
+        if cancel.payload["id"] == asked.value["id"] and cancel.payload["note"] not in notes:
+            found.append(f"lost the exception of step {cancel.step.id}: {' '.join(names)}")
+    return found
+
+
+async def _span(
+    world: World, asked: Asked, log: list[dict[str, Any]]
+) -> tuple[float, float, set[tuple[str, int]]] | None:
+    """From when to when it had which cores."""
+    times = {event["name"]: event["timestamp"] for event in log}
+    if "alloc" not in times:
+        return None
+    try:
+        found = await world.call("job-info.lookup", {"id": asked.value["id"], "keys": ["R"], "flags": 0})
+    except RequestError:
+        return None
+    cores = set()
+    for entry in msgspec.json.decode(found["R"])["execution"]["R_lite"]:
+        for rank in _ids(str(entry["rank"])):
+            cores |= {(str(rank), core) for core in _ids(entry["children"]["core"])}
+    return times["alloc"], times.get("free", float("inf")), cores
+
+
+def _ids(text: str) -> list[int]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _overlaps(spans: list[tuple[str, float, float, set[tuple[str, int]]]]) -> list[str]:
+    return [
+        f"{one[0]} and {other[0]} had the same cores at one time: {sorted(one[3] & other[3])}"
+        for at, one in enumerate(spans)
+        for other in spans[at + 1 :]
+        if one[3] & other[3] and max(one[1], other[1]) < min(one[2], other[2])
+    ]
+
+
+async def _all_free(world: World) -> list[str]:
+    try:
+        status = await world.call("sched.resource-status")
+    except RequestError as error:
+        return [f"jobs: sched does not answer at rest: {error}"]
+    allocated = status.get("allocated")
+    lite = allocated["execution"]["R_lite"] if allocated else []
+    return [f"jobs: cores are allocated at rest: {lite}"] if lite else []
+
+
+JOBS = Family(
+    name="jobs",
+    modules=(
+        "content-cache", "content-sqlite", "kvs", "kvs-watch", "resource", "job-manager", "job-info", "sched",
+        "job-exec",
+    ),
+    topics=(
+        "job-ingest.submit", "job-manager.submit", "sched.alloc", "sched.free", "sched.cancel", "job-exec.start",
+        "kvs.commit", "job-manager.raise",
+    ),
+    draws={"submit": _submit, "cancel": _one, "urgency": _urgency, "kill": _one},
+    does={"submit": _do_submit, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill},
+    check=_check,
+    lossy=("kvs.0", "content-cache.0", "job-manager.0"),
+)  # fmt: skip

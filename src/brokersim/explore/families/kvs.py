@@ -1,0 +1,156 @@
+"""Knows the kvs as clients use it: what was committed and acknowledged is readable on every rank, appended once."""
+
+from __future__ import annotations
+
+import base64
+import random
+from typing import Any
+
+from brokersim.explore.families.family import Family
+from brokersim.explore.plan import Step
+from brokersim.explore.world import Asked, World
+from brokersim.protocol import treeobj
+from brokersim.protocol.errnums import ENOENT, RequestError
+
+_APPEND = 1
+#: Few keys, so that operations meet; some in a directory.
+PUT_KEYS = ("p1", "d.p2")
+UNLINK_KEYS = ("u1", "d.u2")
+APPEND_KEYS = ("a1", "d.a2")
+#: Bytes behind some values: above 160 they are blobs of their own.
+_LONG = 300
+
+
+def _token(rng: random.Random, number: int) -> str:
+    return f"<{number}>" + "." * (_LONG if rng.random() < 0.4 else 0)
+
+
+def _put(rng: random.Random, number: int) -> dict[str, Any]:
+    keys = PUT_KEYS + UNLINK_KEYS
+    return {"key": rng.choice(keys), "value": _token(rng, number)}
+
+
+def _unlink(rng: random.Random, _: int) -> dict[str, Any]:
+    return {"key": rng.choice(UNLINK_KEYS)}
+
+
+def _append(rng: random.Random, number: int) -> dict[str, Any]:
+    return {"key": rng.choice(APPEND_KEYS), "value": _token(rng, number)}
+
+
+def _get(rng: random.Random, _: int) -> dict[str, Any]:
+    return {"key": rng.choice(PUT_KEYS + UNLINK_KEYS + APPEND_KEYS)}
+
+
+def _commit(world: World, step: Step, *ops: dict[str, Any]) -> Asked:
+    return world.ask(step, "kvs.commit", {"namespace": "primary", "flags": 0, "ops": list(ops)})
+
+
+def _op(key: str, value: str | None, flags: int = 0) -> dict[str, Any]:
+    dirent = None if value is None else treeobj.val(value.encode())
+    return {"key": key, "flags": flags, "dirent": dirent}
+
+
+def _do_put(world: World, step: Step) -> None:
+    _commit(world, step, _op(step.args["key"], step.args["value"]))
+
+
+def _do_unlink(world: World, step: Step) -> None:
+    _commit(world, step, _op(step.args["key"], None))
+
+
+def _do_append(world: World, step: Step) -> None:
+    _commit(world, step, _op(step.args["key"], step.args["value"], _APPEND))
+
+
+def _do_get(world: World, step: Step) -> None:
+    world.ask(step, "kvs.lookup", {"namespace": "primary", "flags": 0, "key": step.args["key"]})
+
+
+async def value_of(world: World, key: str, rank: int) -> str | None:
+    """What a key holds as a rank sees it, None if there is none. Raises RequestError."""
+    try:
+        answer = await world.call("kvs.lookup", {"namespace": "primary", "flags": 0, "key": key}, rank)
+        found = answer["val"]
+        if found["type"] == "val":
+            return base64.b64decode(found["data"]).decode()
+        parts = [await world.call("content.load", bytes.fromhex(ref[5:]), rank) for ref in found["data"]]
+        return b"".join(map(bytes, parts)).decode()
+    except RequestError as error:
+        if error.errno == ENOENT and not error.text.startswith("object"):
+            return None
+        raise
+
+
+async def _check(world: World) -> list[str]:
+    broken = []
+    for key in PUT_KEYS + UNLINK_KEYS + APPEND_KEYS:
+        writes = [
+            asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key
+        ]
+        if not writes:
+            continue
+        for rank in world.up():
+            try:
+                value = await value_of(world, key, rank)
+            except RequestError as error:
+                broken.append(f"kvs: {key} cannot be read on rank {rank} at rest: {error}")
+                continue
+            judge = _judge_log if key in APPEND_KEYS else _judge_value
+            found = judge(writes, value)
+            if found:
+                broken.append(f"kvs: {key} on rank {rank} at rest: {found}")
+    return broken
+
+
+def _judge_value(writes: list[Asked], value: str | None) -> str:
+    """A value may be there that no acknowledged later write replaced."""
+    possible: dict[str | None, None] = {}
+    if not any(write.is_acked for write in writes):
+        possible[None] = None
+    for write in writes:
+        replaced = write.answered is not None and any(
+            later.is_acked and later.sent > write.answered for later in writes
+        )
+        if not replaced:
+            possible[write.step.args.get("value")] = None
+    if value in possible:
+        return ""
+    return f"{short(value)} is none of those it may hold, {', '.join(map(short, possible))}"
+
+
+def _judge_log(writes: list[Asked], value: str | None) -> str:
+    """What was appended and acknowledged is there once, in order."""
+    text = value or ""
+    for write in writes:
+        token = write.step.args["value"]
+        times = text.count(token.rstrip("."))
+        if times > 1 or (write.is_acked and not times):
+            return (
+                f"{short(token)} was appended and acknowledged, and is there {times} times in {short(text)}"
+            )
+    acked = [write for write in writes if write.is_acked]
+    for first in acked:
+        for second in acked:
+            a, b = first.step.args["value"].rstrip("."), second.step.args["value"].rstrip(".")
+            if first.answered is not None and first.answered < second.sent and text.index(a) > text.index(b):
+                return f"{short(b)} stands before {short(a)}, which was acknowledged before it was sent"
+    return ""
+
+
+def short(value: str | None) -> str:
+    return "nothing" if value is None else repr(value.replace("." * _LONG, "…"))
+
+
+KVS = Family(
+    name="kvs",
+    modules=("content-cache", "content-sqlite", "kvs"),
+    topics=(
+        "kvs.commit", "kvs.lookup", "kvs.getroot", "kvs.namespace-primary-setroot", "content.store", "content.load",
+        "content-backing.store", "content-backing.load", "kvs.relaycommit",
+    ),
+    draws={"put": _put, "append": _append, "unlink": _unlink, "get": _get},
+    does={"put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get},
+    check=_check,
+    lossy=("kvs.0", "content-cache.0"),
+)  # fmt: skip

@@ -1,0 +1,214 @@
+"""Knows the faults a plan may hold, which model has which, and how each begins and ends in a running example.
+
+A model says what can happen where a module will live. ``flux``: what happens to a Flux instance, where messages between
+two brokers are neither lost nor doubled nor change places. ``hostile``: everything else, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from brokersim.host.course import FINALIZING
+from brokersim.instance import START_ARGS
+from brokersim.kit.restarts import crash, ranks_below, restart
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import Message
+from brokersim.reactor.loop import NS
+
+if TYPE_CHECKING:
+    from brokersim.explore.plan import PlannedFault
+    from brokersim.explore.world import World
+    from brokersim.kit.faults import Fault
+    from brokersim.routing.link import Link, Receive
+
+End = Callable[[], object]
+#: Seconds between attempts to load a module that cannot be loaded yet, because of another fault.
+_AGAIN = 0.5
+
+
+class SlowLinks:
+    """Delays of links, both directions; what one link carries stays in order."""
+
+    def __init__(self, world: World) -> None:
+        self._reactor = world.instance.reactor
+        #: Seconds by the lower end of a link.
+        self.late: dict[int, float] = {}
+        self._last: dict[Link, int] = {}
+        world.witness.ledger.fault = self._carry
+
+    def _carry(self, link: Link, rank: int, receive: Receive, message: Message) -> bool:
+        late = self.late.get(max(rank, link.peer.rank), 0.0)
+        when = self._reactor.now + link.latency + round(late * NS)
+        last = self._last[link] = max(when, self._last.get(link, 0))
+        self._reactor.call_at(last, receive, message)
+        return True
+
+
+class Trouble:
+    """The faults of one example."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.instance = world.instance
+        self._links: SlowLinks | None = None
+        self._open: list[End] = []
+        #: How often each kind hit anything.
+        self.hits: dict[str, int] = {}
+        self._begun: list[Fault] = []
+
+    def begin(self, planned: PlannedFault) -> None:
+        """Let it happen; it ends by itself."""
+        try:
+            end = KINDS[planned.kind](self, planned)
+        except (ValueError, RequestError):
+            return  # there is nothing it could hit: an earlier fault was there first
+        if end is None:
+            return
+        self._open.append(end)
+        self.instance.reactor.call_later(planned.seconds, self._end, end)
+
+    def _end(self, end: End) -> None:
+        if end in self._open:
+            self._open.remove(end)
+            end()
+
+    def heal(self) -> None:
+        """End all of them."""
+        while self._open:
+            self._end(self._open[0])
+        self.world.witness.faults.release()
+        for fault in self._begun:
+            if fault.hits:
+                self.hit(fault.kind)
+
+    def hit(self, kind: str) -> None:
+        self.hits[kind] = self.hits.get(kind, 0) + 1
+
+    # -- kinds
+
+    def slow(self, planned: PlannedFault) -> End | None:
+        if not 0 < planned.rank < self.instance.size:
+            return None
+        if self._links is None:
+            self._links = SlowLinks(self.world)
+        late = self._links.late
+        late[planned.rank] = planned.delay
+        self.hit("slow")
+        return partial(late.pop, planned.rank, None)
+
+    def crash(self, planned: PlannedFault) -> End | None:
+        return self._lose_rank(planned, is_sudden=True)
+
+    def disconnect(self, planned: PlannedFault) -> End | None:
+        return self._lose_rank(planned, is_sudden=False)
+
+    def _lose_rank(self, planned: PlannedFault, *, is_sudden: bool) -> End | None:
+        world, rank = self.world, planned.rank
+        if not 0 < rank < self.instance.size or rank in world.down:
+            return None
+        ranks = dict.fromkeys(ranks_below(self.instance, rank))
+        if is_sudden:
+            crash(world.witness.ledger, rank, self._excuse)
+        else:
+            fault = world.witness.faults.add("disconnect", rank=rank)
+            fault.is_on = False  # it is ended here, for the books of this example
+        for one in ranks:
+            world.disturbed |= dict.fromkeys((one, module) for module in self.instance.settings.modules)
+        world.down |= ranks
+        world.were_down |= ranks
+        self.hit(planned.kind)
+        return partial(self._bring_back, rank, ranks)
+
+    def _bring_back(self, rank: int, ranks: dict[int, None]) -> None:
+        # A rank above may be down still, or have come back with all below already.
+        if not any(one in self.world.down for one in ranks):
+            return
+        restart(self.world.witness.ledger, rank)
+        for one in ranks:
+            self.world.down.pop(one, None)
+
+    def _excuse(self, request: Message) -> None:
+        self.world.witness.ledger.conversations.excuse((request.src.uuid, request.matchtag))
+
+    def kill(self, planned: PlannedFault) -> End | None:
+        name, rank = str(planned.to), planned.rank
+        module = self.instance.module(rank, name)
+        self.world.disturbed[rank, name] = None
+        self.hit("kill")
+        module.crashed(RuntimeError("killed on purpose"), None)
+        return partial(self._load, rank, name, str(module.path), self.instance.broker(rank))
+
+    def reload(self, planned: PlannedFault) -> End | None:
+        name, rank = str(planned.to), planned.rank
+        module = self.instance.module(rank, name)
+        if module.status >= FINALIZING:
+            return None
+        self.world.disturbed[rank, name] = None
+        self.hit("reload")
+        load = partial(self._load, rank, name, str(module.path), self.instance.broker(rank))
+        module.stop(lambda _: self.instance.reactor.call_later(planned.seconds, load))
+        return None
+
+    def _load(self, rank: int, name: str, path: str, broker: Any) -> None:
+        """Load a module again, as often as that takes; a rank that was started anew does it itself."""
+        if self.instance.broker(rank) is not broker or rank in self.world.down:
+            return
+        if any(module.name == name for module in self.instance.modules(rank)):
+            return
+
+        def done(error: RequestError | None) -> None:
+            if error is not None:
+                self.instance.reactor.call_later(_AGAIN, self._load, rank, name, path, broker)
+
+        try:
+            self.instance.load_module(rank, path, START_ARGS.get(name, ()), name, done)
+        except RequestError as error:
+            done(error)
+
+    def fail(self, planned: PlannedFault) -> End:
+        return self._message_fault(
+            planned, "fail", topic=planned.to, rank=planned.rank, errnum=planned.errnum, count=planned.count
+        )
+
+    def disk_full(self, planned: PlannedFault) -> End:
+        return self._message_fault(planned, "fill-disk")
+
+    def lose_packets(self, planned: PlannedFault) -> End:
+        return self._message_fault(planned, "lose-packets")
+
+    def hostile(self, planned: PlannedFault) -> End:
+        more = {"seconds": planned.delay} if planned.kind == "delay" else {}
+        return self._message_fault(
+            planned, planned.kind, topic=planned.to, rank=planned.rank, count=planned.count, **more
+        )
+
+    def _message_fault(self, planned: PlannedFault, kind: str, **wanted: Any) -> End:
+        fault = self.world.witness.faults.add(kind, **wanted)
+        self._begun.append(fault)
+        return fault.stop
+
+
+_Begin = Callable[[Trouble, "PlannedFault"], "End | None"]
+#: What happens to a Flux instance.
+FLUX: Final[dict[str, _Begin]] = {
+    "slow": Trouble.slow,
+    "crash": Trouble.crash,
+    "kill": Trouble.kill,
+    "reload": Trouble.reload,
+    "fail": Trouble.fail,
+    "disk-full": Trouble.disk_full,
+}
+#: What no Flux does to a message.
+HOSTILE: Final[dict[str, _Begin]] = {
+    "disconnect": Trouble.disconnect,
+    "drop": Trouble.hostile,
+    "delay": Trouble.hostile,
+    "duplicate": Trouble.hostile,
+    "reorder": Trouble.hostile,
+}
+KINDS: Final[dict[str, _Begin]] = {**FLUX, **HOSTILE}
+MODELS: Final[dict[str, tuple[str, ...]]] = {"none": (), "flux": tuple(FLUX), "hostile": tuple(KINDS)}
+#: Kinds after which a request may never be answered, and what was acknowledged may have got lost.
+LOSSY: Final = frozenset({"drop", "duplicate", "reorder"})

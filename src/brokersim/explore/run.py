@@ -1,0 +1,276 @@
+"""Knows how one plan is run and judged: instance, schedule, steps, faults, rest, and the sentences that say what broke.
+
+Equal plans give equal runs, byte by byte; nothing here looks at a clock, a process or an address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+from brokersim.explore.author import Author, merged_families
+from brokersim.explore.families.family import Family
+from brokersim.explore.faults import LOSSY, Trouble
+from brokersim.explore.plan import Plan, Step
+from brokersim.explore.schedule import SeededSchedule
+from brokersim.explore.world import World
+from brokersim.host.course import RUNNING
+from brokersim.instance import DEFAULT_MODULES, RANK0_MODULES, Instance
+from brokersim.kit.laws import Relaxation
+from brokersim.kit.ledger import Line
+from brokersim.kit.witness import Witness
+from brokersim.protocol.errnums import RequestError
+from brokersim.reactor.clock import VirtualClock
+from brokersim.reactor.loop import NS
+from brokersim.testing.broker import Broker
+from brokersim.testing.callers import HandleCaller, Listening
+from brokersim.testing.metrics import StatsSink
+from brokersim.testing.options import TestOptions, merged
+
+#: Seconds after the last fault within which everything has to be answered, and modules to be back.
+PATIENCE = 60.0
+#: Seconds between two looks while that is waited for: a beat's half, so that few are looked at.
+_LOOK = 0.25
+#: Messages shown of a find.
+_SHOWN = 5
+
+
+Call = Callable[[], object]
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of one plan. ``broken`` are sentences; none: nothing broke."""
+
+    broken: tuple[str, ...]
+    #: Kinds of faults that hit something, and how often.
+    hits: dict[str, int]
+    #: (module, topic, errnum) of all that was received.
+    seen: frozenset[tuple[str, str, int]]
+    messages: int
+    #: Of everything that was sent and handed out; "" unless asked for.
+    digest: str
+    trace: tuple[Line, ...]
+
+    @property
+    def what(self) -> str:
+        """What broke, without its details: the law, or the family."""
+        return self.broken[0].partition(":")[0] if self.broken else ""
+
+
+def modules_of(plan: Plan, families: dict[str, Family]) -> tuple[str, ...]:
+    """What an example loads, in the order of a start."""
+    if plan.modules:
+        return (*plan.modules, *plan.own)
+    wanted = {module for name in plan.families for module in families[name].modules}
+    return (*(module for module in DEFAULT_MODULES if module in wanted), *plan.own)
+
+
+def run_plan(plan: Plan, author: Author | None = None, *, keeps_trace: bool = False) -> Outcome:
+    """Run a plan from beginning to end, in virtual time. Raises RequestError if its instance cannot start."""
+    with ExitStack() as stack:
+        state_dir = None
+        if plan.has_disk:
+            state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="brokersim-")))
+        families = merged_families(author)
+        options = merged(
+            {
+                "size": plan.size,
+                "fanout": plan.fanout,
+                "modules": modules_of(plan, families),
+                "seed": plan.seed,
+                "latency": plan.latency,
+                "state_dir": state_dir,
+            }
+        )
+        example = _Example(plan, families, author or Author(), options)
+        return trio.run(partial(example.run, keeps_trace), clock=VirtualClock())
+
+
+class _Example:
+    """One plan while it runs."""
+
+    def __init__(self, plan: Plan, families: dict[str, Family], author: Author, options: TestOptions) -> None:
+        self._plan = plan
+        self._families = families
+        self._author = author
+        self._options = options
+        self._broken: list[str] = []
+
+    async def run(self, keeps_trace: bool) -> Outcome:
+        sink = StatsSink()
+        instance = Instance(self._options.settings(), sink)
+        witness = Witness(instance)
+        self._world = world = World(witness)
+        self._trouble = Trouble(world)
+        plan = self._plan
+        async with instance.running():
+            await witness.settle()
+            self._schedule = schedule = SeededSchedule(instance.reactor, plan.order, plan.spread)
+            instance.reactor.put_schedule(schedule)
+            self._broker = Broker(
+                witness, HandleCaller(Listening(instance.broker(0), lambda _: None)), sink, {}
+            )
+            if self._author.always_checks:
+                schedule.watch = self._always
+            self._start(instance)
+            await instance.sleep(self._length())
+            self._trouble.heal()
+            await self._come_to_rest()
+            schedule.end()
+            await self._judge()
+        return self._outcome(keeps_trace)
+
+    # -- what happens
+
+    def _start(self, instance: Instance) -> None:
+        for name in self._plan.families:
+            instance.runner.post(partial(self._families[name].begin, self._world))
+        reactor, moments = instance.reactor, dict[float, list[Call]]()
+        calls = [(step, partial(self._do, step)) for step in self._plan.steps]
+        for item, call in (*calls, *((one, partial(self._trouble.begin, one)) for one in self._plan.faults)):
+            if item.on is not None:
+                topic, rank, number = item.on
+                self._schedule.anchor(topic, rank, number, call)
+            else:
+                moments.setdefault(item.at or 0.0, []).append(call)
+        for at, together in moments.items():
+            reactor.call_at(reactor.now + round(at * NS), _call_all, together)
+
+    def _do(self, step: Step) -> None:
+        if step.rank in self._world.down:
+            return  # there is no client on a rank that is not there
+        family, _, verb = step.op.partition(".")
+        self._families[family].does[verb](self._world, step)
+
+    def _length(self) -> float:
+        """Seconds until all has begun that begins at a time."""
+        times = [item.at for item in self._plan.items if item.at is not None]
+        ends = [fault.at + fault.seconds for fault in self._plan.faults if fault.at is not None]
+        return max(0.0, *times, *ends, 0.0) + 0.001
+
+    def _always(self) -> None:
+        for check in self._author.always_checks:
+            try:
+                check(self._broker)
+            except AssertionError as error:
+                self._say(f"always: {_sentence(check, error)}")
+            except RequestError:
+                pass  # the module it looks at is not there right now
+
+    # -- rest
+
+    async def _come_to_rest(self) -> None:
+        instance = self._world.instance
+        until = instance.reactor.now + round(PATIENCE * NS)
+        await self._world.witness.settle()
+        while instance.reactor.now < until and (
+            self._world.unanswered() or self._missing() or self._schedule.holding
+        ):
+            await instance.sleep(_LOOK)
+            self._trouble.heal()  # what an anchor began meanwhile
+        await self._world.witness.settle()
+
+    def _missing(self) -> list[str]:
+        """Modules that are not back."""
+        return [
+            f"{Path(name).stem} on rank {rank}"
+            for rank in range(self._plan.size)
+            for name in self._expected(rank)
+            if not any(
+                module.status == RUNNING and name in (module.name, str(module.path))
+                for module in self._world.instance.modules(rank)
+            )
+        ]
+
+    def _expected(self, rank: int) -> list[str]:
+        return [name for name in self._options.modules if rank == 0 or name not in RANK0_MODULES]
+
+    # -- what is wrong
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._broken:
+            self._broken.append(sentence)
+
+    async def _judge(self) -> None:
+        world = self._world
+        for rank in range(self._plan.size):
+            for line in world.instance.broker(rank).log.lines():
+                if "ended by" in line and "killed on purpose" not in line:
+                    self._say(f"crash: {line.split(' - - - ')[-1]} (rank {rank})")
+        for name in self._missing():
+            self._say(f"modules: {name} is not running at rest")
+        is_lossy = bool(LOSSY & self._trouble.hits.keys())
+        for asked in [] if is_lossy else world.unanswered():
+            self._say(f"answered: {asked} was never answered")
+        if not is_lossy:
+            await self._ask_families()
+        for check in self._author.rest_checks:
+            try:
+                await check(self._broker)
+            except AssertionError as error:
+                self._say(f"rest: {_sentence(check, error)}")
+        await world.witness.settle()
+        relaxed = (
+            {}
+            if not is_lossy
+            else dict.fromkeys(("answered", "pending"), Relaxation(reason="messages got lost"))
+        )
+        for violation in world.witness.violations(relaxed=relaxed):
+            for place in violation.places:
+                self._say(f"law {violation.law.name}: {place}")
+
+    async def _ask_families(self) -> None:
+        for name in self._plan.families:
+            if self._may_have_lost(self._families[name]):
+                continue
+            try:
+                found = await self._families[name].check(self._world)
+            except RequestError as error:
+                found = [f"{name}: what it promises cannot be looked at: {error}"]
+            for sentence in found:
+                self._say(sentence)
+
+    def _may_have_lost(self, family: Family) -> bool:
+        """What keeps a promise until that is written was loaded anew while nothing could be: Flux loses it, too."""
+        disturbed = self._world.disturbed
+        was_refused = {"fail", "fill-disk"} & self._trouble.hits.keys() or (0, "content-sqlite") in disturbed
+        return bool(was_refused) and any(f"{name}.{rank}" in family.lossy for rank, name in disturbed)
+
+    def _outcome(self, keeps_trace: bool) -> Outcome:
+        ledger = self._world.witness.ledger
+        seen = frozenset(
+            (name, topic, 0) for (_, name), tally in ledger.tallies.items() for _, topic in tally
+        ) | frozenset((asked.step.op, asked.topic, asked.errnum) for asked in self._world.asked)
+        trace = tuple(ledger.kept) if keeps_trace else ()
+        digest = hashlib.sha256("\n".join(map(str, trace)).encode()).hexdigest() if keeps_trace else ""
+        return Outcome(
+            broken=tuple(self._broken),
+            hits=dict(self._trouble.hits),
+            seen=seen,
+            messages=ledger.moves,
+            digest=digest,
+            trace=trace,
+        )
+
+
+def _call_all(calls: list[Call]) -> None:
+    """What happens at one moment is sent before any of it is handed over: that is how requests meet."""
+    for call in calls:
+        call()
+
+
+def _sentence(check: Any, error: AssertionError) -> str:
+    """What an author's check says of itself."""
+    text = " ".join(str(error).split())
+    name = check.__name__.strip("_") or "check"
+    line = check.__code__.co_firstlineno
+    return f"{name} (line {line}): {text}" if text else f"{name} (line {line}) does not hold"

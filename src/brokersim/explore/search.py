@@ -1,0 +1,162 @@
+"""Knows how plans are searched one after the other until one breaks, and what is told of a search. Not of options.
+
+Seeds are worked off in ascending order, whatever the number of processes: equal seeds find the same. A plan that broke
+is run once more before it is shrunk; one that then differs shows a fault of the explorer, not of what it explores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from brokersim.explore.author import Author
+from brokersim.explore.draw import Space, draw
+from brokersim.explore.faults import MODELS
+from brokersim.explore.plan import Plan, from_json
+from brokersim.explore.run import Outcome, run_plan
+from brokersim.explore.shrink import shrink
+
+#: Makes the author of each example anew: what one keeps between its calls is no business of the next.
+Authors = Callable[[], Author | None]
+#: Where plans that broke something are kept, and looked for first, unless told otherwise.
+CORPUS: Final = Path("explore-plans")
+
+
+@attrs.frozen(kw_only=True)
+class Find:
+    """A plan that breaks something, as small as it got."""
+
+    plan: Plan
+    broken: tuple[str, ...]
+    trace: tuple[str, ...]
+    #: What it was before, and how many runs shrinking took.
+    weight: int
+    runs: int
+    seconds: float
+    seed: int | None
+    #: It did not break again: that is the explorer's fault.
+    is_flaky: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its file in a corpus."""
+        kind = "".join(char if char.isalnum() else "-" for char in _kind(self.broken[0]))
+        return f"{kind}-{'replayed' if self.seed is None else self.seed}.json"
+
+
+@attrs.define(eq=False)
+class Report:
+    """What a search did."""
+
+    examples: int = 0
+    seconds: float = 0.0
+    hits: Counter[str] = attrs.field(factory=Counter)
+    seen: set[tuple[str, str, int]] = attrs.field(factory=set)
+    #: How many triples were known at each example, for whether it still sees new things.
+    known: list[int] = attrs.field(factory=list)
+    find: Find | None = None
+
+    @property
+    def rate(self) -> float:
+        """Examples a second."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+    @property
+    def new_at_the_end(self) -> int:
+        """Triples first seen in the last fifth."""
+        if not self.known:
+            return 0
+        return self.known[-1] - self.known[len(self.known) * 4 // 5]
+
+    def idle(self, model: str) -> list[str]:
+        """Kinds of faults that never hit anything."""
+        names = {"fill-disk": "disk-full"}
+        hit = {names.get(kind, kind) for kind in self.hits}
+        return [kind for kind in MODELS[model] if kind not in hit]
+
+    def add(self, outcome: Outcome) -> None:
+        """One more example."""
+        self.examples += 1
+        self.hits.update(outcome.hits)
+        self.seen |= outcome.seen
+        self.known.append(len(self.seen))
+
+
+def plans(
+    space: Space, seeds: Iterator[int] | range, corpus: Sequence[Plan] = ()
+) -> Iterator[tuple[int | None, Plan]]:
+    """Those that broke before, then the drawn ones, each with its seed."""
+    for plan in corpus:
+        yield None, plan
+    for seed in seeds:
+        yield seed, draw(space, seed)
+
+
+def search(
+    space: Space,
+    authors: Authors,
+    seeds: Iterator[int] | range,
+    *,
+    corpus: Sequence[Plan] = (),
+    seconds: float | None = None,
+    told: Callable[[Report], object] | None = None,
+) -> Report:
+    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` are over. ``told`` is called after each."""
+    report = Report()
+    began = time.monotonic()
+    for seed, plan in plans(space, seeds, corpus):
+        outcome = run_plan(plan, authors())
+        report.add(outcome)
+        report.seconds = time.monotonic() - began
+        if told is not None:
+            told(report)
+        if outcome.broken:
+            report.find = examine(plan, authors, seed, outcome.broken[0], began)
+            break
+        if seconds is not None and report.seconds >= seconds:
+            break
+    return report
+
+
+def examine(plan: Plan, authors: Authors, seed: int | None, sentence: str, began: float) -> Find:
+    """Make sure that a plan breaks again, and shrink it; ``seconds`` of the find count from ``began``."""
+    kind = _kind(sentence)
+
+    def breaks(one: Plan) -> bool:
+        return any(_kind(found) == kind for found in run_plan(one, authors()).broken)
+
+    first, second = (run_plan(plan, authors(), keeps_trace=True) for _ in range(2))
+    is_flaky = first.digest != second.digest or sentence not in first.broken
+    found = time.monotonic() - began
+    smaller, runs = (plan, 0) if is_flaky else shrink(plan, breaks)
+    outcome = run_plan(smaller, authors(), keeps_trace=True)
+    broken = tuple(one for one in outcome.broken if _kind(one) == kind) or (sentence,)
+    return Find(
+        plan=smaller, broken=broken, trace=tuple(map(str, outcome.trace)), weight=plan.weight, runs=runs,
+        seconds=found, seed=seed, is_flaky=is_flaky,
+    )  # fmt: skip
+
+
+def read_corpus(folder: Path) -> list[Plan]:
+    """The plans kept in a folder, by name. Raises RequestError for one that is none, OSError."""
+    if not folder.is_dir():
+        return []
+    return [from_json(path.read_bytes(), str(path)) for path in sorted(folder.glob("*.json"))]
+
+
+def keep(find: Find, folder: Path) -> Path:
+    """Write the plan of a find into a corpus. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / find.name
+    path.write_bytes(find.plan.to_json(is_pretty=True) + b"\n")
+    return path
+
+
+def _kind(sentence: str) -> str:
+    """What broke: the law or the family, without its details."""
+    return sentence.partition(":")[0]

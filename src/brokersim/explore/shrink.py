@@ -1,0 +1,147 @@
+"""Knows how a plan that breaks something becomes the smallest that still does: by leaving out, then by simplifying.
+
+Delta debugging (Zeller, Hildebrandt 2002) on steps and faults together, then one field after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from brokersim.explore.plan import Plan, PlannedFault, Step
+
+#: Does a plan still break the same?
+Breaks = Callable[[Plan], bool]
+#: Runs at most: a shrink that is good enough soon is better than the best one later.
+RUNS = 300
+#: Steps and faults up to which other orders are tried, and how many.
+_SMALL, _ORDERS = 6, 7
+
+
+class _Enough(Exception):
+    """The runs are used up."""
+
+
+class _Counted:
+    """Asks each plan once, and no more than so many."""
+
+    def __init__(self, breaks: Breaks, limit: int) -> None:
+        self._breaks = breaks
+        self._limit = limit
+        self._known: dict[bytes, bool] = {}
+
+    def __call__(self, plan: Plan) -> bool:
+        key = plan.to_json()
+        if key not in self._known:
+            if len(self._known) >= self._limit:
+                raise _Enough
+            self._known[key] = self._breaks(plan)
+        return self._known[key]
+
+    @property
+    def runs(self) -> int:
+        return len(self._known)
+
+
+def shrink(plan: Plan, breaks: Breaks, limit: int = RUNS) -> tuple[Plan, int]:
+    """The smallest plan found that breaks the same, and how many runs that took. ``breaks(plan)`` must hold."""
+    counted = _Counted(breaks, limit)
+    best = plan
+    try:
+        while True:
+            before = best
+            for way in (_fewer, _simpler):
+                for smaller in way(best, counted):
+                    best = smaller
+            if best == before:
+                break
+    except _Enough:
+        pass
+    return best, counted.runs
+
+
+def _fewer(plan: Plan, breaks: Breaks) -> Iterator[Plan]:
+    """Plans with less and less in them, each breaking."""
+    items: list[Step | PlannedFault] = [*plan.faults, *plan.steps]
+    width = max(1, len(items) // 2)
+    while items:
+        at, found = 0, False
+        while at < len(items):
+            rest = items[:at] + items[at + width :]
+            smaller = next(filter(breaks, _tried(_with(plan, rest))), None)
+            if smaller is None:
+                at += width
+            else:
+                items, found, plan = rest, True, smaller
+                yield smaller
+        if width == 1 and not found:
+            return
+        width = max(1, min(width // 2 if not found else width, len(items)))
+
+
+def _tried(plan: Plan) -> Iterator[Plan]:
+    """A plan, and a small one in other orders, too: without what was left out, all behind it has lower numbers."""
+    yield plan
+    if plan.weight <= _SMALL and plan.spread:
+        yield from (plan.replace(order=order) for order in range(1, _ORDERS))
+
+
+def _with(plan: Plan, items: list[Step | PlannedFault]) -> Plan:
+    steps = tuple(item for item in items if isinstance(item, Step))
+    faults = tuple(item for item in items if isinstance(item, PlannedFault))
+    return plan.replace(steps=steps, faults=faults)
+
+
+def _simpler(plan: Plan, breaks: Breaks) -> Iterator[Plan]:
+    """The same with plainer fields."""
+    best = plan
+    for change in _changes(plan):
+        simpler = change(best)
+        if simpler != best and breaks(simpler):
+            best = simpler
+            yield best
+
+
+def _changes(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
+    used = {step.op.partition(".")[0] for step in plan.steps}
+    yield lambda one: one.replace(families=tuple(name for name in one.families if name in used))
+    for size in range(1 + max([0, *(item.rank for item in plan.items)]), plan.size):
+        yield lambda one, size=size: _sized(one, size)  # type: ignore[misc]
+    for field, value in (
+        ("spread", 0.0),
+        ("has_disk", False),
+        ("fanout", 2),
+        ("latency", 50e-6),
+        ("seed", 0),
+    ):
+        yield lambda one, field=field, value=value: one.replace(**{field: value})  # type: ignore[misc]
+    for at in range(len(plan.steps)):
+        yield lambda one, at=at: _step(one, at, at=0.0, on=None)  # type: ignore[misc]
+        yield lambda one, at=at: _step(one, at, rank=0)  # type: ignore[misc]
+    for at in range(len(plan.faults)):
+        yield lambda one, at=at: _fault(one, at, seconds=0.0)  # type: ignore[misc]
+        yield lambda one, at=at: _fault(one, at, count=1)  # type: ignore[misc]
+    for order in range(1, 4):
+        yield lambda one, order=order: one if one.order < 4 else one.replace(order=order)  # type: ignore[misc]
+
+
+def _sized(plan: Plan, size: int) -> Plan:
+    ranks = [item.rank for item in plan.items]
+    anchors = [item.on[1] for item in plan.items if item.on is not None]
+    return plan.replace(size=size) if max([0, *ranks, *anchors]) < size < plan.size else plan
+
+
+def _step(plan: Plan, number: int, **changes: Any) -> Plan:
+    steps = list(plan.steps)
+    if number < len(steps):
+        steps[number] = msgspec.structs.replace(steps[number], **changes)
+    return plan.replace(steps=tuple(steps))
+
+
+def _fault(plan: Plan, number: int, **changes: Any) -> Plan:
+    faults = list(plan.faults)
+    if number < len(faults):
+        faults[number] = msgspec.structs.replace(faults[number], **changes)
+    return plan.replace(faults=tuple(faults))

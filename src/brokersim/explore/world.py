@@ -1,0 +1,162 @@
+"""Knows what clients asked in one example and what they were told; whom invariants ask. Not what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from brokersim.host.handle import Handle
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import FLAG_STREAMING, NODEID_ANY, Message
+from brokersim.reactor.loop import NS
+from brokersim.routing.endpoint import Handler
+
+if TYPE_CHECKING:
+    from brokersim.explore.plan import Step
+    from brokersim.instance import Instance
+    from brokersim.kit.witness import Witness
+
+
+@attrs.define(eq=False)
+class Asked:
+    """One request of a step. ``sent`` and ``answered`` are places in the order of all that clients saw."""
+
+    step: Step
+    topic: str
+    payload: Any
+    client: Client
+    sent: int
+    when: float
+    is_stream: bool = False
+    matchtag: int = 0
+    answered: int | None = None
+    errnum: int = 0
+    text: str = ""
+    value: Any = None
+    #: Of a stream: what came before its end.
+    values: list[Any] = attrs.field(factory=list)
+
+    @property
+    def is_acked(self) -> bool:
+        """It was answered, and well."""
+        return self.answered is not None and not self.errnum
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.payload} of step {self.step.id} on rank {self.step.rank}"
+
+
+class Client(Handle):
+    """A client of one step: the order of what it is handed does not depend on other steps."""
+
+    __slots__ = ("events", "heard", "lane")
+
+    def __init__(self, instance: Instance, rank: int, lane: int) -> None:
+        broker = instance.broker(rank)
+        super().__init__(broker, "client", instance.uuid(rank, f"client/{lane}"))
+        self.lane = lane
+        self.events: list[Message] = []
+        self.heard: Callable[[Message], object] = self.events.append
+        broker.add_endpoint(self)
+
+    def event_handler(self, topic: str) -> Handler:
+        return lambda event: self.heard(event)
+
+
+class World:
+    """What clients of one example know."""
+
+    def __init__(self, witness: Witness) -> None:
+        self.witness = witness
+        self.instance: Instance = witness.instance
+        self.asked: list[Asked] = []
+        #: Ranks that have crashed or are cut off now, and those that ever were.
+        self.down: dict[int, None] = {}
+        self.were_down: dict[int, None] = {}
+        #: Modules that a fault ended or loaded anew: (rank, name).
+        self.disturbed: dict[tuple[int, str], None] = {}
+        #: What families keep.
+        self.kept: dict[str, Any] = {}
+        self._order = 0
+
+    def tick(self) -> int:
+        """A place in the order of all that clients saw."""
+        self._order += 1
+        return self._order
+
+    @property
+    def now(self) -> float:
+        """Seconds of the instance's clock."""
+        return self.instance.reactor.now / NS
+
+    def client(self, step: Step, rank: int | None = None) -> Client:
+        """One for a step."""
+        return Client(self.instance, step.rank if rank is None else rank, step.id)
+
+    def ask(
+        self,
+        step: Step,
+        topic: str,
+        payload: Any = None,
+        then: Callable[[Asked], object] | None = None,
+        *,
+        flags: int = 0,
+        nodeid: int = NODEID_ANY,
+        client: Client | None = None,
+    ) -> Asked:
+        """Send a request of a step; ``then(asked)`` is called with its answer, with each of a stream."""
+        client = client or self.client(step)
+        asked = Asked(
+            step, topic, payload, client, self.tick(), self.now, is_stream=bool(flags & FLAG_STREAMING)
+        )
+        self.asked.append(asked)
+
+        def answered(response: Message, _: object) -> None:
+            if not response.errnum and asked.is_stream:
+                asked.values.append(response.data)
+            else:
+                asked.answered = self.tick()
+                asked.errnum = response.errnum
+                asked.value = None if response.errnum else response.data
+                asked.text = (response.payload_str or "") if response.errnum else ""
+            if then is not None:
+                then(asked)
+
+        try:
+            request = client.request(topic, payload, answered, flags=flags, nodeid=nodeid)
+            asked.matchtag = request.matchtag
+        except RequestError as error:
+            asked.answered, asked.errnum, asked.text = self.tick(), error.errno or 0, error.text
+        return asked
+
+    def acked(self, op: str) -> list[Asked]:
+        """The requests of an operation that were answered well, in the order they were sent."""
+        return [asked for asked in self.asked if asked.step.op == op and asked.is_acked]
+
+    def of(self, op: str) -> list[Asked]:
+        """All requests of an operation."""
+        return [asked for asked in self.asked if asked.step.op == op]
+
+    def unanswered(self) -> list[Asked]:
+        """Requests that are no streams, of clients that are still there, and have no answer."""
+        return [
+            asked
+            for asked in self.asked
+            if asked.answered is None
+            and not asked.is_stream
+            and asked.client.is_open
+            and (asked.client.uuid, asked.matchtag) not in self.witness.ledger.conversations.excused
+        ]
+
+    async def call(self, topic: str, payload: Any = None, rank: int = 0) -> Any:
+        """At rest: the payload of an answer. Raises RequestError."""
+        client = Client(self.instance, rank, -1)
+        try:
+            return await client.call(topic, payload)
+        finally:
+            client.close()
+
+    def up(self) -> list[int]:
+        """Ranks that are there."""
+        return [rank for rank in range(self.instance.size) if rank not in self.down]

@@ -1,0 +1,59 @@
+"""`brokersim explore`: exit codes, what is printed, replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+RACING = str(Path(__file__).parent.parent / "explore" / "racing.py")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_find_is_told_in_fifteen_lines_kept_and_replayed(run):
+    found = run("explore", RACING, "--size", "1", "--model", "none")
+    lines = found.out.splitlines()
+    assert found.code == 1 and len(lines) <= 17
+    assert lines[0].startswith("✗ always: adds_up (line ")
+    assert sum("step " in line for line in lines) == 2
+    replay = next(line for line in lines if line.startswith("replay: "))
+    path = replay.split()[4]
+    assert Path(path).parent.name == "explore-plans"
+    again = run("explore", RACING, "--replay", path, "--trace")
+    assert again.code == 1 and lines[0] in again.out and "racing.add" in again.out
+    assert run("explore", RACING, "--replay", path, "--trace").out == again.out
+    assert run("explore", RACING, "--json", "--examples", "1").json["find"]["seed"] is None
+
+
+def test_a_clean_run_says_how_much_was_seen(run):
+    done = run("explore", "--only", "events,modules", "--examples", "10", "--size", "1-2")
+    assert done.code == 0
+    assert done.out.startswith("10 examples, ")
+    document = run("explore", "--only", "events", "--examples", "5", "--json").json
+    assert (document["ok"], document["examples"], document["find"]) == (True, 5, None)
+
+
+def test_a_seed_is_replayed(run):
+    done = run("explore", "--only", "events", "--replay", "3", "--json")
+    assert done.code == 0 and done.json["plan"]["families"] == ["events"]
+    assert run("explore", "--only", "events", "--replay", "3", "--json").out == done.out
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--only", "kv"], "--only: no family 'kv'; there are kvs, watch"),
+        (["--size", "3-1"], "--size '3-1': give a number of ranks"),
+        (["--size", "many"], "--size 'many'"),
+        (["--replay", "nowhere.json"], "no plan 'nowhere.json': No such file or directory"),
+        (["./nowhere.py"], "nowhere.py"),
+        (["--replay", RACING], "is no plan: "),
+    ],
+)
+def test_what_cannot_be_meant_is_exit_code_2(run, args, says):
+    done = run("explore", *args)
+    assert done.code == 2 and says in done.err, done.err

@@ -1,0 +1,65 @@
+"""Plans as JSON: equal ones have equal bytes, and what is none is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokersim.explore.draw import Space, draw
+from brokersim.explore.families import FAMILIES
+from brokersim.explore.faults import KINDS, MODELS
+from brokersim.explore.plan import Plan, Step, from_json
+from brokersim.protocol.errnums import EINVAL, RequestError
+
+SPACE = Space(families=FAMILIES, wanted=tuple(FAMILIES), model="hostile")
+
+
+@given(st.integers(0, 1 << 40))
+def test_a_seed_draws_one_plan_which_its_json_holds_whole(seed):
+    plan = draw(SPACE, seed)
+    assert plan == draw(SPACE, seed)
+    assert from_json(plan.to_json(), "x") == from_json(plan.to_json(is_pretty=True), "x") == plan
+    assert from_json(plan.to_json(), "x").to_json() == plan.to_json()
+    assert all((item.at is None) != (item.on is None) for item in (*plan.steps, *plan.faults))
+    assert all(fault.kind in KINDS for fault in plan.faults)
+
+
+def test_swarm_leaves_families_out_and_a_third_of_the_plans_without_faults():
+    plans = [draw(SPACE, seed) for seed in range(600)]
+    for name in FAMILIES:
+        used = sum(name in plan.families for plan in plans)
+        assert 100 < used < 400, name
+    assert 150 < sum(not plan.faults for plan in plans) < 350
+    assert {plan.size for plan in plans} == {1, 2, 3, 4}
+
+
+def test_the_model_flux_has_no_fault_that_no_flux_has():
+    space = Space(families=FAMILIES, wanted=tuple(FAMILIES))
+    kinds = {fault.kind for seed in range(400) for fault in draw(space, seed).faults}
+    assert kinds == set(MODELS["flux"])
+    assert not kinds & {"drop", "duplicate", "reorder", "delay", "disconnect"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"{", "x is no plan: "),
+        (b'{"size": "two"}', "Expected `int`"),
+        (b'{"version": 99}', "x is a plan of version 99; this brokersim reads version 1"),
+        (b'{"steps": [{"id": 1, "op": "kvs.get"}]}', r"kvs\.get needs a time \(at\) or an anchor \(on\)"),
+        (
+            b'{"steps": [{"id": 1, "op": "kvs.get", "at": 0, "rank": 3}]}',
+            "is for rank 3, and the plan has 1 ranks",
+        ),
+        (b'{"faults": [{"kind": "kill", "at": 0, "on": ["a", 0, 1]}]}', "kill needs a time"),
+    ],
+)
+def test_what_is_no_plan_is_refused(text, says):
+    with pytest.raises(RequestError, match=says) as caught:
+        from_json(text, "x")
+    assert caught.value.errno == EINVAL
+
+
+def test_weight_counts_steps_and_faults():
+    assert Plan(steps=(Step(id=1, op="kvs.get", at=0.0),)).weight == 1

@@ -1,0 +1,104 @@
+"""A race is found, shrunk and replayed; what is well is not; the same seed gives the same in any process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brokersim.explore.author import Author, merged_families
+from brokersim.explore.draw import Space, draw
+from brokersim.explore.families import FAMILIES
+from brokersim.explore.modules import author_of
+from brokersim.explore.plan import Plan, PlannedFault, Step
+from brokersim.explore.run import run_plan
+from brokersim.explore.search import keep, read_corpus, search
+from brokersim.testing import modules
+
+RACING = str(Path(__file__).with_name("racing.py"))
+
+
+def space_of(*paths, **more):
+    author = author_of(paths)
+    return Space(families=merged_families(author), wanted=("own",), own=paths, sizes=(1, 1), **more)
+
+
+def found_in(*paths, seeds=range(300), **more):
+    return search(space_of(*paths, **more), lambda: author_of(paths), seeds)
+
+
+def test_a_lost_update_is_found_and_shrunk_to_two_steps(tmp_path):
+    report = found_in(RACING, model="none")
+    find = report.find
+    assert find is not None and not find.is_flaky
+    assert find.broken[0].startswith("always: adds_up (line ")
+    assert find.broken[0].endswith("): 2 were added, and the total is 1")
+    assert [step.args["topic"] for step in find.plan.steps] == ["racing.add", "racing.add"]
+    assert find.plan.faults == ()
+    path = keep(find, tmp_path / "corpus")
+    [again] = read_corpus(tmp_path / "corpus")
+    assert again == find.plan and path.name == f"always-{find.seed}.json"
+    first = search(space_of(RACING), lambda: author_of((RACING,)), range(0), corpus=[again])
+    assert first.examples == 1 and first.find is not None and first.find.seed is None
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (modules.SILENT, "answered: silent.ask"),
+        (modules.DOUBLING, "law answered: doubling.0 answered doubling.ask"),
+        (modules.CRASHING, "crash: ended by ZeroDivisionError: crashed on purpose"),
+        (modules.LEAKING, "law pending: "),
+    ],
+)
+def test_modules_that_misbehave_are_found_without_a_word_of_their_author(path, says):
+    find = found_in(path, seeds=range(20)).find
+    assert find is not None and find.plan.weight == 1
+    assert any(sentence.startswith(says) for sentence in find.broken), find.broken
+
+
+def test_shipped_modules_pass_and_faults_hit():
+    space = Space(families=FAMILIES, wanted=("kvs", "content", "events"), sizes=(1, 2))
+    report = search(space, lambda: None, range(60))
+    assert report.find is None, report.find.broken
+    assert report.examples == 60 and len(report.hits) > 3
+    assert report.known == sorted(report.known) and report.new_at_the_end < report.known[-1]
+
+
+def test_a_search_tells_which_kinds_never_hit():
+    report = search(Space(families=FAMILIES, wanted=("events",), sizes=(1, 1)), lambda: None, range(3))
+    assert "disk-full" in report.idle("flux") and "slow" in report.idle("flux")
+
+
+def test_a_plan_runs_the_same_in_fresh_processes():
+    plan = draw(Space(families=FAMILIES, wanted=("kvs", "watch", "cron"), sizes=(2, 2)), 11)
+    code = (
+        "import sys; from brokersim.explore.plan import from_json; from brokersim.explore.run import run_plan;"
+        "print(run_plan(from_json(sys.stdin.buffer.read(), 'plan'), keeps_trace=True).digest)"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code], input=plan.to_json(), capture_output=True, check=True,
+            env={"PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in (1, 2)
+    }  # fmt: skip
+    assert digests == {f"{run_plan(plan, keeps_trace=True).digest}\n".encode()}
+
+
+def test_the_plan_that_found_a_commit_lost_by_a_reload_passes():
+    """An acknowledged commit that was under way when kvs was unloaded was in no checkpoint."""
+    put = {"key": "u1", "value": "<0>"}, {"key": "p1", "value": "<2>"}
+    plan = Plan(
+        families=("kvs",), order=1, spread=2e-6,
+        steps=tuple(Step(id=n, op="kvs.put", at=0.1 - n * 1e-5, args=args) for n, args in enumerate(put)),
+        faults=(PlannedFault(kind="reload", on=("content-backing.store", 0, 2), to="kvs"),),
+    )  # fmt: skip
+    assert run_plan(plan).broken == ()
+
+
+def test_an_author_is_told_of_a_family_that_is_none():
+    with pytest.raises(ValueError, match="no family 'kv'; there are kvs, watch"):
+        Author().shipped("kv")
