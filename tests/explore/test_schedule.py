@@ -151,6 +151,6 @@ def test_a_schedule_that_is_taken_off_leaves_the_queues_own_append():
         assert reactor.push == reactor.fifo.append
         reactor.leave()
         reactor.put_schedule(schedule)
-        assert reactor.kept_back == 0
+        assert reactor.schedule is schedule
 
     in_instance(body)

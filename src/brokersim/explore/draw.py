@@ -17,8 +17,8 @@ from brokersim.explore.families.family import Family
 from brokersim.explore.faults import MODELS
 from brokersim.explore.plan import Anchor, Plan, PlannedFault, Step
 from brokersim.explore.run import modules_of
-from brokersim.instance import RANK0_MODULES
 from brokersim.protocol.errnums import EIO, ENOSPC
+from brokersim.services.composition import RANK0_MODULES
 
 #: Seconds within which nearly everything happens, and those of a long example, which sees heartbeats.
 _SHORT, _LONG = 0.01, 5.0

@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from brokersim.host.course import FINALIZING
-from brokersim.instance import START_ARGS
 from brokersim.kit.restarts import crash, ranks_below, restart
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import Message
 from brokersim.reactor.loop import NS
+from brokersim.services.composition import START_ARGS
 
 if TYPE_CHECKING:
     from brokersim.explore.plan import PlannedFault
@@ -163,7 +163,7 @@ class Trouble:
                 self.instance.reactor.call_later(_AGAIN, self._load, rank, name, path, broker)
 
         try:
-            self.instance.load_module(rank, path, START_ARGS.get(name, ()), name, done)
+            self.instance.loaded.load(rank, path, START_ARGS.get(name, ()), name, done)
         except RequestError as error:
             done(error)
 

@@ -23,13 +23,14 @@ from brokersim.explore.plan import Plan, Step
 from brokersim.explore.schedule import SeededSchedule
 from brokersim.explore.world import World
 from brokersim.host.course import RUNNING
-from brokersim.instance import DEFAULT_MODULES, RANK0_MODULES, Instance
+from brokersim.instance import Instance
 from brokersim.kit.laws import Relaxation
 from brokersim.kit.ledger import Line
 from brokersim.kit.witness import Witness
 from brokersim.protocol.errnums import RequestError
 from brokersim.reactor.clock import VirtualClock
 from brokersim.reactor.loop import NS
+from brokersim.services.composition import DEFAULT_MODULES, RANK0_MODULES
 from brokersim.testing.broker import Broker
 from brokersim.testing.callers import HandleCaller, Listening
 from brokersim.testing.metrics import StatsSink

@@ -41,7 +41,7 @@ class Witness:
         reactor = self.instance.reactor
         waiting = (
             any(message.type for message in reactor.fifo)
-            or reactor.kept_back
+            or (reactor.schedule is not None and reactor.schedule.holding)
             or self.ledger.in_flight
             or self.faults.holding
         )

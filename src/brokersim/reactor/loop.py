@@ -78,7 +78,7 @@ class Reactor:
         #: Queues what may be: the queue's own append, or a schedule that sees to the order.
         self._queue: Callable[[Message], object] = self.fifo.append
         self._gate: Gate | None = None
-        self._schedule: Schedule | None = None
+        self.schedule: Schedule | None = None
         self.now = 0
         #: Pieces of work beyond turns and messages that callbacks have done so far: packets. The cost model charges it.
         self.extra = 0
@@ -129,10 +129,8 @@ class Reactor:
             self.push = self._post
 
     def _post(self, message: Message) -> None:
-        self.host.post(partial(self._push_posted, message))
-
-    def _push_posted(self, message: Message) -> None:
-        self._push_inside(message)  # not bound when it was posted: a gate may have been put up since
+        # Not bound when it is posted: a gate may be put up until it goes in.
+        self.host.post(lambda: self._push_inside(message))
 
     def defer(self, fn: Callable[[], object]) -> None:
         """Call a function inside the loop: soon, for a caller outside."""
@@ -149,7 +147,7 @@ class Reactor:
 
     def put_schedule(self, schedule: Schedule | None) -> None:
         """Have ``schedule`` queue what may be; without one it is queued at once."""
-        self._schedule = schedule
+        self.schedule = schedule
         self._queue = self.fifo.append if schedule is None else schedule.take
         self._choose_push()
 
@@ -215,10 +213,8 @@ class Reactor:
 
     def under_way(self) -> Iterator[Message]:
         """Messages that wait for their time to arrive: a scan, for whoever breaks links."""
-        for arrivals in self._arrivals.values():
-            yield from (message for _, message in arrivals)
-        for _, _, timer in self._timers:
-            yield from (arg for arg in timer.args if isinstance(arg, Message))
+        yield from (message for arrivals in self._arrivals.values() for _, message in arrivals)
+        yield from (arg for *_, timer in self._timers for arg in timer.args if isinstance(arg, Message))
 
     def _set_posted(self, timer: Timer) -> None:
         if timer.fn is not None:
@@ -458,14 +454,9 @@ class Reactor:
             except FAILURES as error:
                 blame(error, message)
 
-    @property
-    def kept_back(self) -> int:
-        """Messages that a schedule has not queued yet."""
-        return 0 if self._schedule is None else self._schedule.holding
-
     def queued_for(self, actor: Actor) -> int:
         """Messages in the FIFO that go to ``actor``: a scan, for listings only."""
-        kept = 0 if self._schedule is None else self._schedule.kept_for(actor)
+        kept = 0 if self.schedule is None else self.schedule.kept_for(actor)
         return kept + sum(message.dst is actor for message in self.fifo)
 
     def purge(self, actor: Actor) -> list[Message]:
@@ -477,8 +468,8 @@ class Reactor:
             self.fifo.extend(kept)
         if actor.station is not None:
             gone += actor.station.withdraw()
-        if self._schedule is not None:
-            gone += self._schedule.withdraw(actor)
+        if self.schedule is not None:
+            gone += self.schedule.withdraw(actor)
         return gone
 
     def _watch_spins(self) -> None:
