@@ -149,7 +149,7 @@ class Collection:
         try:
             tally = Tally.from_dict(frame.tally) if frame.done else None
             self._merge.give(link.rank, frame.rows)
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, AttributeError):
             self.tally.foreign += 1
             return
         link.unmerged += 1

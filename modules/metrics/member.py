@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import attrs
-import msgspec
 
 from brokersim.brokermod import Handle, Message, errnums, ranks
 
@@ -56,7 +55,7 @@ class Upward(Parent):
 
     def _respond(self, frame: Frame) -> None:
         self.heard = self._handle.now()
-        self._handle.respond(self.request, msgspec.to_builtins(frame))
+        self._handle.respond(self.request, frame.to_dict())
 
 
 @attrs.define(eq=False)

@@ -10,30 +10,10 @@ from typing import Any
 import attrs
 
 from . import keys
-from .reducers import Counter, Origin
+from .cells import Cell, new_cell
+from .reducers import Origin
 from .stat import Row, Stat, Stream
 from .values import MAGNITUDE
-
-
-class Cell:
-    """The observations of one key and stream."""
-
-    __slots__ = ("adds", "begin", "counters", "end", "n")
-
-    def __init__(self, counters: list[Counter]) -> None:
-        self.n = 0
-        self.begin = 0
-        self.end = 0
-        self.counters = counters
-        self.adds = tuple(counter.add for counter in counters)
-
-    def state(self, to_time: Callable[[int], float]) -> list[Any]:
-        return [
-            self.n,
-            to_time(self.begin),
-            to_time(self.end),
-            [counter.state() for counter in self.counters],
-        ]
 
 
 @attrs.define(eq=False)
@@ -44,11 +24,8 @@ class Clock:
     #: Wall-clock time (s) at which that was 0.
     epoch: float = 0.0
 
-    def time_of(self, now: int) -> float:
-        return self.epoch + now / 1e9
-
     def time(self) -> float:
-        return self.time_of(self.reactor.now)
+        return self.epoch + float(self.reactor.now) / 1e9
 
 
 class Tap:
@@ -82,10 +59,7 @@ class Tap:
         except (KeyError, TypeError):
             self._observe_slowly(key, value)
             return
-        cell.n += 1
-        cell.end = self._reactor.now
-        for add in cell.adds:
-            add(value)
+        cell.add(value, self._reactor.now)
         if self.watch is not None:
             self._told(key, cell, value)
 
@@ -104,13 +78,12 @@ class Tap:
         cell = self.cells.get(text) or self._new(text)
         if self._is_plain and isinstance(key, str):
             self._by_given[key] = cell
-        cell.n += 1
-        cell.end = self._reactor.now
-        number = 1 if isinstance(value, str) else value
-        for add, takes_text in zip(cell.adds, self._texts, strict=True):
-            add(value if takes_text else number)
+        if isinstance(value, str):
+            cell.add_text(value, self._texts, self._reactor.now)
+        else:
+            cell.add(value, self._reactor.now)
         if self.watch is not None:
-            self.watch(text, cell, number)
+            self.watch(text, cell, 1 if isinstance(value, str) else value)
 
     def _text(self, key: keys.Key, value: Any) -> str | None:
         """The text of the key it counts under, None if it does not count. A filter that raises is used no more."""
@@ -141,8 +114,7 @@ class Tap:
             if (cell := self.cells.get(keys.OVERFLOW)) is not None:
                 return cell
             text = keys.OVERFLOW
-        cell = self.cells[text] = Cell([one.counter(self._origin) for one in self.stream.states])
-        cell.begin = self._reactor.now
+        cell = self.cells[text] = new_cell(self.stream, self._origin, self._reactor.now)
         return cell
 
     def take(self) -> dict[str, Cell]:
@@ -180,7 +152,7 @@ class Table:
 
     @property
     def _counting(self) -> int:
-        return sum(cell.n for tap in self.taps for cell in tap.cells.values())
+        return sum([cell.n for tap in self.taps for cell in tap.cells.values()])
 
     @property
     def size(self) -> int:
@@ -208,12 +180,12 @@ class Table:
         return self._rows(cells, {text: self._carried[text]} if text in self._carried else {})
 
     def _rows(self, cells: list[dict[str, Cell]], carried: Mapping[str, Row]) -> list[Row]:
-        to_time = self._clock.time_of
+        epoch = round(self._clock.epoch * 1e9)
         if len(cells) == 1:
-            rows: dict[str, Row] = {text: [text, [cell.state(to_time)]] for text, cell in cells[0].items()}
+            rows: dict[str, Row] = {text: [text, [cell.state(epoch)]] for text, cell in cells[0].items()}
         else:
             rows = {
-                text: [text, [one[text].state(to_time) if text in one else None for one in cells]]
+                text: [text, [one[text].state(epoch) if text in one else None for one in cells]]
                 for text in {text for one in cells for text in one}
             }
         for stream, at in zip(self.stat.streams, range(len(cells)), strict=True):

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from .cells import Cell
 from .slack import RankSlack
 from .stat import Row, Stat, Stream
-from .table import Cell, Table, Tap
+from .table import Table, Tap
 
 #: Results whose growth is known from the observation alone.
 _LINEAR = ("sum", "n")

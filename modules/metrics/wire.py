@@ -9,8 +9,6 @@ import msgspec
 
 from brokersim.brokermod import ranks
 
-from .stat import Row
-
 #: Bytes of rows in a frame; a larger row goes alone.
 FRAME_MAX = 1 << 16
 #: Frames a child may send before its parent asks for more. With it memory is bounded, and a hop's wait is hidden.
@@ -96,14 +94,24 @@ def to_set(text: str) -> set[int]:
     return set(ranks.parse_ranks(text, _MANY)) if text else set()
 
 
-class Frame(msgspec.Struct, omit_defaults=True):
+class Frame(msgspec.Struct):
     """One answer to metrics.collect. ``seq`` -1 is a sign of life; ``tally`` comes with ``done``."""
 
     uid: str
     rank: int
     seq: int
-    rows: list[Row] = []
+    #: Rows are looked at when they are merged: checking each here would cost as much as merging it.
+    rows: Any = ()
     done: bool = False
     #: It cannot take part: ask those below it yourself.
     refused: bool = False
     tally: dict[str, Any] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What goes over the wire; the rows are not copied."""
+        told: dict[str, Any] = {"uid": self.uid, "rank": self.rank, "seq": self.seq, "rows": self.rows}
+        if self.done:
+            told["done"], told["tally"] = True, self.tally
+        if self.refused:
+            told["refused"] = True
+        return told

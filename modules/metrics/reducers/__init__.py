@@ -12,7 +12,7 @@ from .sets import HllUnique, Unique
 from .shapes import Histogram, Quantile
 from .sums import Average, Max, Min, StdDev, Sum, Variance
 
-__all__ = ["REDUCERS", "Counter", "Origin", "Reducer", "State", "check_params", "reducer"]
+__all__ = ["REDUCERS", "Counter", "Origin", "Reducer", "State", "Sum", "check_params", "reducer"]
 
 REDUCERS: dict[str, type[Reducer]] = {
     one.name: one

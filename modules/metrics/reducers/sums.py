@@ -12,8 +12,8 @@ from .base import Counter, Origin, Reducer, State
 _FOLD = 64
 
 
-def _sum_of(whole: int, floats: list[float]) -> State:
-    """An integer, or (integer, exact floats): whole numbers stay exact, and so do the others."""
+def sum_state(whole: int, floats: list[float]) -> State:
+    """The state of a sum: an integer, or (integer, exact floats): whole numbers stay exact, and so do the others."""
     if not -INT_MAX < whole < INT_MAX:
         whole, floats = 0, [*floats, *pieces(whole)]
     if not floats:
@@ -38,7 +38,7 @@ class _SumCounter(Counter):
                 self.floats = exact_sum(self.floats)
 
     def state(self) -> State:
-        return _sum_of(self.whole, self.floats)
+        return sum_state(self.whole, self.floats)
 
 
 class Sum(Reducer):
@@ -54,10 +54,10 @@ class Sum(Reducer):
     def merge(self, a: State, b: State) -> State:
         if type(a) is int and type(b) is int:
             total = a + b
-            return total if -INT_MAX < total < INT_MAX else _sum_of(total, [])
+            return total if -INT_MAX < total < INT_MAX else sum_state(total, [])
         whole_a, floats_a = (a, []) if type(a) is int else a
         whole_b, floats_b = (b, []) if type(b) is int else b
-        return _sum_of(whole_a + whole_b, [*floats_a, *floats_b])
+        return sum_state(whole_a + whole_b, [*floats_a, *floats_b])
 
     def finish(self, state: State) -> dict[str, Any]:
         if type(state) is int:

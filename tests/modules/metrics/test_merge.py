@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules.metrics.limits import Limit
-from modules.metrics.merge import Merge
+from modules.metrics.merge import OWN, Merge
 from tests.modules.metrics.rig import shown, stat
 
 ONE = stat()
@@ -23,6 +23,14 @@ def sums(rows: list[list[object]]) -> dict[str, int]:
     return {r[0]: r[1][0][3][0] for r in rows}  # type: ignore[index]
 
 
+def merge_with(own: list[list[object]]) -> Merge:
+    """A merge whose own rows are there."""
+    merge = Merge(ONE.merge)
+    merge.give(OWN, own)
+    merge.end(OWN)
+    return merge
+
+
 tables = st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)), min_size=1, max_size=5)
 
 
@@ -30,7 +38,7 @@ tables = st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)
 @settings(max_examples=15, deadline=None)
 def test_any_order_of_arrival_gives_each_key_once_with_its_whole_sum(tables, data):
     own, *others = ([row(key, value) for key, value in sorted(one.items())] for one in tables)
-    merge = Merge(ONE.merge, own)
+    merge = merge_with(own)
     left = dict(enumerate(others))
     for rank in left:
         merge.add(rank)
@@ -56,7 +64,7 @@ def test_any_order_of_arrival_gives_each_key_once_with_its_whole_sum(tables, dat
 
 
 def test_a_row_waits_until_every_live_source_has_passed_its_key():
-    merge = Merge(ONE.merge, [row("a", 1), row("c", 1)])
+    merge = merge_with([row("a", 1), row("c", 1)])
     merge.add(1)
     merge.add(2)
     assert merge.take() == []
@@ -72,7 +80,7 @@ def test_a_row_waits_until_every_live_source_has_passed_its_key():
 
 
 def test_rows_that_do_not_ascend_are_refused():
-    merge = Merge(ONE.merge, [])
+    merge = merge_with([])
     merge.add(7)
     merge.give(7, [row("b", 1)])
     with pytest.raises(ValueError, match="rank 7 sent key b behind b: rows ascend"):
