@@ -93,6 +93,11 @@ class ProbeModule(BrokerModule):
         queues = [queue.to_dict() for queue in self._works.collector.queues.values()]
         return {"measurements": len(self._works.config.measurements), "states": states, "sinks": queues}
 
+    def listed_figures(self) -> dict[str, Any]:
+        """What module.list shows without a message to it."""
+        cost = self._works.own_cost()
+        return {"cost": cost} if cost else {}
+
     @request_handler("list")
     def list_probes(self, msg: Message) -> None:
         """The probes there are."""

@@ -16,7 +16,7 @@ from brokersim.brokermod import RequestError, errnums
 from .backoff import Backoff
 from .budget import Budget
 from .collector import Source
-from .contract import Context, Probe, readings
+from .contract import Context, Probe, Reading, readings
 from .grid import Grid
 from .here import Here
 from .plan import Measurement
@@ -49,6 +49,7 @@ class Runner(Measured):
         "_run",
         "_station",
         "counts",
+        "last",
         "measurement",
         "reason",
         "source",
@@ -65,6 +66,8 @@ class Runner(Measured):
         self.reason = ""
         self.source = Source(measurement, find(measurement.probe).fields, self._handle.rank)
         self.counts = self.source.counts
+        #: What was read last.
+        self.last: list[Reading] = []
         self._began = self._handle.now()
         self._grid = Grid(self._handle, measurement.overlap, random, self._begin, self._count_ticks)
         self._backoff = Backoff()
@@ -196,7 +199,9 @@ class Runner(Measured):
         except ValueError as error:
             self._failed(error)
             return
-        if not found:
+        if found:
+            self.last = found
+        else:
             self._count("nomatch")
         self._fails = 0
         self._station.reported()

@@ -184,6 +184,21 @@ class Works(Station):
             "series": len(runner.source.series), "schedule": schedules.to_spec(measurement.schedule), **hashes,
         }  # fmt: skip
 
+    def own_cost(self) -> dict[str, float]:
+        """What this rank's broker costs, as `process` read it last, and what reading costs; empty without it."""
+        subject = f"node/{self.handle.rank}"
+        found: dict[str, float] = {}
+        for runner in self.runners.values():
+            if runner.measurement.probe == "process":
+                own = [one.metrics for one in runner.last if one.subject == subject]
+                for name in ("cpu", "resident"):
+                    value = own[0].get(name) if own else None
+                    if isinstance(value, int | float):
+                        found[name] = value
+        if found:
+            found["looking"] = sum(runner.cost for runner in self.runners.values())
+        return found
+
     async def end(self) -> None:
         """All of it stops at once; what is left is flushed, within its time."""
         for runner in self.runners.values():

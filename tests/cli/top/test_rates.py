@@ -23,6 +23,7 @@ from brokersim.cli.top.rates import (
     document,
     sparkline,
 )
+from brokersim.cli.top.read import to_look
 from brokersim.cli.top.table import block, detail, grid, instance_lines, module_line, number, titles
 
 KINDS = ("request", "response", "event", "control")
@@ -292,3 +293,15 @@ Rank  Module         S     rx/s    tx/s  Wait  Open  p50 ms  p99 ms     Mask  Ho
     told = document(view)
     assert (told["messages_per_s"], told["interval_s"], told["missing"]) == (10.0, 2.0, [2])
     assert [one["note"] for one in told["modules"]] == ["restarted", ""]
+
+
+def test_what_a_rank_costs_is_a_line_of_its_own_where_a_probe_reads_it() -> None:
+    figures = {"cost": {"cpu": 0.125, "resident": 40 << 20, "looking": 0.0012}}
+    mods = [{"name": "probe", "status": 1, "sendqueue": 0, "recvqueue": 0, "figures": figures}]
+    look = to_look({}, {0: {"mods": mods}, 3: {"mods": []}}, (0, 3), 4)
+    view = compare(None, look)
+    lines = [text(line) for line in instance_lines(view, [], 80)]
+    assert lines[2] == "cost 0: 12.5% cpu 40 MiB 0.12% probes"
+    assert document(view)["costs"] == {0: {"cpu": 0.125, "resident": 40 << 20, "looking": 0.0012}}
+    without = compare(None, to_look({}, {0: {"mods": []}}, (0,), 1))
+    assert len(instance_lines(without, [], 80)) == 3 and "costs" not in document(without)

@@ -171,7 +171,9 @@ class TopApp(App[BaseException | None]):
         if self.view is not None:
             self.modules.show(rows, self.sort)
             lines = instance_lines(self.view, self._history, width, self._blocks)
-            self._pane("instance").show(lines)
+            pane = self._pane("instance")
+            pane.styles.height = len(lines)  # a line more where a probe says what the ranks cost
+            pane.show(lines)
         self._draw_selected()
         line, until = self._told
         self._pane("told").show([line if time.monotonic() < until else self._hints(width)])

@@ -53,6 +53,15 @@ class Module:
 
 
 @attrs.frozen(kw_only=True)
+class Cost:
+    """Of a rank's broker: the share of a core it uses and that reading takes, and bytes of memory; None: not known."""
+
+    cpu: float | None = None
+    resident: float | None = None
+    looking: float | None = None
+
+
+@attrs.frozen(kw_only=True)
 class Look:
     """What one round of requests found. Times in seconds of the instance's clock, one for each rank that answered."""
 
@@ -66,6 +75,8 @@ class Look:
     #: How many of the messages were this look's own.
     own: int = 0
     jobs: Counts | None = None
+    #: What a rank's broker costs its machine, where a probe reads that.
+    costs: Mapping[int, Cost] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -225,6 +236,7 @@ def document(view: View) -> dict[str, Any]:
         "own_messages": look.own,
         "messages_per_s": view.messages,
         "jobs": None if look.jobs is None else dict(look.jobs),
+        **({"costs": {rank: attrs.asdict(cost) for rank, cost in look.costs.items()}} if look.costs else {}),
         "modules": [_document(row) for row in view.rows],
     }
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError
 from brokersim.cli.session import Session, nodeid_of
-from brokersim.cli.top.rates import Look, Module
+from brokersim.cli.top.rates import Cost, Look, Module
 from brokersim.net.client import Client, Unreachable
 from brokersim.protocol.errnums import ENODATA, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, Message
@@ -135,7 +135,15 @@ def to_look(
         messages=status.get("messages"),
         own=2 * (bool(status) + len(lists)),
         jobs=jobs[0] if jobs else None,
+        costs={rank: cost for rank, answer in lists.items() for cost in map(_cost, answer["mods"]) if cost},
     )
+
+
+def _cost(mod: Mapping[str, Any]) -> Cost | None:
+    if not _has(mod, "cost"):
+        return None
+    told = mod["figures"]["cost"]
+    return Cost(cpu=told.get("cpu"), resident=told.get("resident"), looking=told.get("looking"))
 
 
 def _has(mod: Mapping[str, Any], name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from brokersim.cli.instance import elapsed
 from brokersim.cli.module.trace import TYPES, size_text
-from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Look, Module, Row, View, sparkline
+from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Cost, Look, Module, Row, View, sparkline
 
 Line = list[tuple[str, str]]
 
@@ -175,8 +175,27 @@ def _spaced(cells: Sequence[tuple[str, str]], gap: int) -> Line:
 def instance_lines(
     view: View, history: Sequence[float | None], width: int, blocks: str = BLOCKS
 ) -> list[Line]:
-    """Three lines: what it is, its jobs, its messages."""
-    return [_facts(view, width), _jobs(view.look, width), _messages(view, history, width, blocks)]
+    """Three lines: what it is, its jobs, its messages; and one of what it costs, where a probe reads that."""
+    lines = [_facts(view, width), _jobs(view.look, width)]
+    if view.look.costs:
+        lines.append(_costs(view.look, width))
+    return [*lines, _messages(view, history, width, blocks)]
+
+
+def _costs(look: Look, width: int) -> Line:
+    facts = [(f"{rank}:", _cost(cost), PLAIN) for rank, cost in sorted(look.costs.items())]
+    return [("cost ", DIM), *_facts_that_fit(facts, width - len("cost "))]
+
+
+def _cost(cost: Cost) -> str:
+    words = []
+    if cost.cpu is not None:
+        words.append(f"{cost.cpu:.1%} cpu")
+    if cost.resident is not None:
+        words.append(f"{cost.resident / (1 << 20):.0f} MiB")
+    if cost.looking is not None:
+        words.append(f"{cost.looking:.2%} probes")
+    return " ".join(words) or _NOTHING
 
 
 def _facts(view: View, width: int) -> Line:

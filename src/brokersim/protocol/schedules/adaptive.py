@@ -1,0 +1,80 @@
+"""Knows a schedule that looks closer while readings call for it; what was read is told to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from brokersim.protocol.quoting import quoted
+from brokersim.protocol.schedules.base import first_index, seconds
+
+_KEYS = ("metric", "above", "every", "below", "calm")
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """Above ``above`` every ``every`` s, until ``calm`` readings in a row are below ``below``."""
+
+    metric: str
+    above: float
+    every: float
+    below: float
+    calm: int = 1
+
+
+def to_rule(given: Any) -> Rule:
+    """Raises ValueError with what would be right."""
+    if not isinstance(given, Mapping) or not {"metric", "above", "every", "below"} <= set(given) <= set(
+        _KEYS
+    ):
+        raise ValueError(f"a rule has {', '.join(_KEYS)}, not {quoted(given)}")
+    rule = Rule(
+        metric=str(given["metric"]), above=float(given["above"]), every=seconds(given["every"], "every"),
+        below=float(given["below"]), calm=given.get("calm", 1),
+    )  # fmt: skip
+    if rule.below > rule.above or type(rule.calm) is not int or rule.calm < 1:
+        raise ValueError(f"a rule's below is at most its above, and calm 1 or more: not {quoted(given)}")
+    return rule
+
+
+class Pace:
+    """The grid of a base, and a fast one from the reading that broke a rule; then the base again, in its own phase."""
+
+    def __init__(self, start: float, base: float, rules: tuple[Rule, ...]) -> None:
+        self._start = start
+        self._base = base
+        self._rules = rules
+        #: The rule in force, when it began, and readings in a row that were calm.
+        self._rule: Rule | None = None
+        self._since = 0.0
+        self._calm = 0
+
+    def following(self, tick: float, metrics: Mapping[str, Any]) -> float:
+        """The tick after ``tick``, at which ``metrics`` were read."""
+        self._judge(tick, metrics)
+        after = math.nextafter(tick, math.inf)
+        if self._rule is not None:
+            return self._since + first_index(self._since, self._rule.every, after) * self._rule.every
+        return self._start + first_index(self._start, self._base, after) * self._base
+
+    def _judge(self, tick: float, metrics: Mapping[str, Any]) -> None:
+        broken = self._first(lambda rule, value: value > rule.above, metrics)
+        if broken is not None and broken is not self._rule:
+            self._rule, self._since = broken, tick
+        if self._rule is None:
+            return
+        value = metrics.get(self._rule.metric)
+        is_calm = isinstance(value, int | float) and value < self._rule.below
+        self._calm = self._calm + 1 if is_calm else 0
+        if self._calm >= self._rule.calm:
+            self._rule, self._calm = None, 0
+
+    def _first(self, holds: Callable[[Rule, float], bool], metrics: Mapping[str, Any]) -> Rule | None:
+        for rule in self._rules:
+            value = metrics.get(rule.metric)
+            if isinstance(value, int | float) and holds(rule, value):
+                return rule
+        return None
