@@ -234,7 +234,14 @@ def front() -> Result:
          "worst_s": 3.0 / (at + 1), "emission": "prepare", "period": 0.0, "flush": 10.0**-at, "retention": 1.0}
         for at in range(3)
     ]  # fmt: skip
-    parts = {"rows": rows, "front": [0, 1, 2], "advice": {"row": 2, "journal": 0, "ties": [1, 2]}}
+    rows.append(
+        {**rows[2], "id": 3, "packets_per_s": 110.0, "off_s": 1.35}
+    )  # its name would lie on the next one's
+    parts = {
+        "rows": rows,
+        "front": [0, 1, 2],
+        "advice": {"row": 2, "cheap_store": 3, "journal": 0, "ties": [1, 2]},
+    }
     return Result(meta={"experiment": "intervals"}, parts=parts)
 
 
@@ -254,7 +261,7 @@ def test_bars_boxes_cells_and_dots_are_drawn_by_the_page_and_no_text_lies_on_ano
     assert browser.run("document.documentElement.scrollWidth") == width
     drawn = {
         "#c0-overhead rect": 3, "#c0-overhead .mark": 3, "#c0-overhead .interval": 3, "#c1-idle-boxes .median": 2,
-        "#c2-intervals-errors .cell": 3, "#c2-intervals-costs [data-label^='1s / ']": 3,
+        "#c2-intervals-errors .cell": 3, "#c2-intervals-costs [data-label^='1s / ']": 4,
     }  # fmt: skip
     found = {what: browser.run(f'document.querySelectorAll("{what}").length') for what in drawn}
     assert found == drawn
@@ -303,7 +310,7 @@ def test_pointing_at_a_combination_tells_its_settings(browser: Browser, figures_
     browser.run("document.getElementById('c2-intervals-costs').scrollIntoView()")
     browser.settle()
     x, y = browser.run(
-        "(() => { const box = document.querySelectorAll(\"#c2-intervals-costs [data-label^='1s / ']\")[1]"
+        "(() => { const box = document.querySelectorAll(\"#c2-intervals-costs [data-label='1s / 100ms']\")[0]"
         ".getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2] })()"
     )
     browser.mouse("mouseMoved", x, y)

@@ -25,6 +25,7 @@ from brokersim.lab.experiments.states import Plan as StatesPlan
 from brokersim.lab.experiments.states import states
 from brokersim.lab.result import Result
 from brokersim.lab.show.charts import charts
+from brokersim.lab.show.charts_intervals import _plotted
 from brokersim.lab.show.plots import PlotError, draw, to_svg, write_plots
 
 pytest.importorskip("matplotlib")
@@ -142,6 +143,14 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
     (panel, *_) = next(iter(charts(found))).panels
     labelled = [curve.label for curve in panel.curves["2"].curves]
     assert labelled == ["inactive as stored", "inactive, truth", "run as stored", "run, truth"]
+
+
+def test_a_curve_of_a_store_begins_with_the_run_and_goes_on_to_its_end_whatever_its_slots_are_labelled() -> (
+    None
+):
+    assert _plotted([[-30.0, 9]], 4.5) == [(0.0, 9), (4.5, 9)]
+    assert _plotted([[-0.5, 0], [0.5, 3], [9.5, 8]], 4.5) == [(0.0, 0), (0.5, 3), (9.5, 8)]
+    assert _plotted([], 4.5) == []
 
 
 def test_watchers_are_drawn_with_a_bar_a_hook() -> None:

@@ -126,17 +126,26 @@ def _panels(found: Result) -> dict[str, Panel]:
     true = curves.get("truth") or {}
     told = {str(row["id"]): settings(row) for row in found.runs}
     panels = {}
+    end = max((points[-1][0] for points in true.values() if points), default=0.0)
     for key, stored in (curves.get("stored") or {}).items():
         drawn = [
             one
             for state, colour in _STATES
             for one in (
-                Curve(label=f"{state} as stored", points=stored[state], colour=colour),
+                Curve(label=f"{state} as stored", points=_plotted(stored[state], end), colour=colour),
                 attrs.evolve(truth_curve(true[state]), label=f"{state}, truth"),
             )
         ]
         panels[key] = Panel(title="", x=TIME, y="jobs", curves=tuple(drawn), note=told.get(key, ""))
     return panels
+
+
+def _plotted(points: Sequence[Sequence[float]], end: float) -> list[tuple[float, float]]:
+    """From 0 to the truth's end at least: a slot that is labelled before the start holds there what it holds later."""
+    before = [value for t, value in points if t <= 0]
+    kept = [(t, value) for t, value in points if t > 0]
+    kept = [(0.0, before[-1]), *kept] if before else kept
+    return [*kept, (end, kept[-1][1])] if kept and kept[-1][0] < end else kept
 
 
 def settings(row: Row) -> str:

@@ -32,9 +32,13 @@ class Chart {
   legend(bar, keys) {
     for (const key of keys) {
       const button = make(bar, "button", {type: "button", "aria-pressed": !this.hidden.has(key.n), "data-hides": key.n});
-      const line = make(make(button, "svg", {viewBox: "0 0 24 8", "aria-hidden": "true"}), "line",
-        {x1: key.dot ? 8 : 0, x2: key.dot ? 16 : 24, y1: 4, y2: 4, stroke: key.c, "stroke-width": key.wide ? 8 : 3});
-      if (key.dash) line.setAttribute("stroke-dasharray", key.dash);
+      const picture = make(button, "svg", {viewBox: "0 0 24 8", "aria-hidden": "true"});
+      if (key.dot && key.shape) make(picture, "path", {d: SHAPES[key.shape](4), fill: key.c, transform: "translate(12 4)", overflow: "visible"});
+      else {
+        const line = make(picture, "line",
+          {x1: key.dot ? 8 : 0, x2: key.dot ? 16 : 24, y1: 4, y2: 4, stroke: key.c, "stroke-width": key.wide ? 8 : 3});
+        if (key.dash) line.setAttribute("stroke-dasharray", key.dash);
+      }
       button.append(key.n);
       button.addEventListener("click", () => this.toggle(key.n));
     }

@@ -138,7 +138,7 @@ class Dots extends Frame {
     if (first) queueMicrotask(() => this.choose(first));
   }
   keys() {
-    return this.spec.sets.map(one => ({n: one.label, c: one.colour, wide: !one.line, dot: !one.line}));
+    return this.spec.sets.map(one => ({n: one.label, c: one.colour, wide: !one.line, dot: !one.line, shape: one.shape}));
   }
   visible() { return this.spec.sets.filter(one => !this.chart.hidden.has(one.label)); }
   draw() {
@@ -162,7 +162,8 @@ class Dots extends Frame {
     make(this.svg, "line", {class: "axis", x1: LEFT, x2: width - RIGHT, y1: bottom, y2: bottom});
     for (const one of this.spec.levels) this.level(one, width);
     for (const one of this.visible()) this.set(one);
-    for (const one of this.visible()) if (one.is_named) for (const dot of one.dots) this.name(dot, width);
+    const taken = [];
+    for (const one of this.visible()) if (one.is_named) for (const dot of one.dots) this.name(dot, width, taken);
   }
   range(values, log) {
     const known = log ? values.filter(value => value > 0) : values, most = Math.max(...known, log ? 1e-9 : 0);
@@ -187,10 +188,13 @@ class Dots extends Frame {
         fill: isHollow ? "none" : one.colour, stroke: one.colour, "stroke-width": isHollow ? 2.5 : 0, "data-label": one.label});
     }
   }
-  name(dot, width) {
-    // Bold is wider; what does not fit to the right begins further left.
-    const at = Math.max(2, Math.min(this.x(dot.x) + 14, width - 1.2 * widest([dot.name]) - 2));
-    make(this.svg, "text", {x: at, y: this.y(dot.y) - 12, class: "name"}, dot.name);
+  name(dot, width, taken) {
+    // Bold is wider; what does not fit to the right begins further left, and above a name that is there already.
+    const wide = 1.2 * widest([dot.name]), at = Math.max(2, Math.min(this.x(dot.x) + 14, width - wide - 2));
+    let y = this.y(dot.y) - 12;
+    while (taken.some(one => at < one.to && one.at < at + wide && Math.abs(one.y - y) < 16)) y -= 16;
+    taken.push({at, to: at + wide, y});
+    make(this.svg, "text", {x: at, y, class: "name"}, dot.name);
   }
   near(event) {
     const box = this.svg.getBoundingClientRect(), px = event.clientX - box.left, py = event.clientY - box.top;
