@@ -82,11 +82,13 @@ class Monitor:
 class Monitors:
     """All watched namespaces of this rank."""
 
-    __slots__ = ("_by_name", "_handle")
+    __slots__ = ("_by_name", "_by_sender", "_handle")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._by_name: dict[str, Monitor] = {}
+        #: Who asked, by matchtag: job-info alone has one for each log it follows, and cancels them one by one.
+        self._by_sender: dict[str, dict[int, list[Watch]]] = {}
 
     def watch(self, namespace: str, make: Callable[[Callable[[Watch], None]], Watch]) -> None:
         """Begin a watch in a namespace; ``make(ended)`` makes it."""
@@ -94,9 +96,18 @@ class Monitors:
         watch = make(lambda ended: self._ended(namespace, ended))
         if monitor is None:
             monitor = self._by_name[namespace] = Monitor(self._handle, namespace)
+        self._by_sender.setdefault(watch.msg.sender, {}).setdefault(watch.msg.matchtag, []).append(watch)
         monitor.add(watch)
 
     def _ended(self, namespace: str, watch: Watch) -> None:
+        sender, matchtag = watch.msg.sender, watch.msg.matchtag
+        mine = self._by_sender.get(sender, {})
+        if watch in mine.get(matchtag, ()):
+            mine[matchtag].remove(watch)
+            if not mine[matchtag]:
+                del mine[matchtag]
+            if not mine:
+                del self._by_sender[sender]
         monitor = self._by_name.get(namespace)
         if monitor is None:
             return
@@ -121,18 +132,13 @@ class Monitors:
 
     def cancel(self, sender: str, matchtag: int) -> None:
         """End one watch of a client as it asked; an unknown one has just ended by itself."""
-        for watch in self._of(sender):
-            if watch.msg.matchtag == matchtag:
-                watch.finish(errnums.ENODATA)
+        for watch in tuple(self._by_sender.get(sender, {}).get(matchtag, ())):
+            watch.finish(errnums.ENODATA)
 
     def leave(self, sender: str) -> None:
         """A client went: nothing more is sent to it."""
-        for watch in self._of(sender):
+        for watch in [watch for watches in self._by_sender.get(sender, {}).values() for watch in watches]:
             watch.drop()
-
-    def _of(self, sender: str) -> list[Watch]:
-        monitors = self._by_name.values()
-        return [watch for monitor in monitors for watch in monitor.watches if watch.msg.sender == sender]
 
     def statistics(self) -> dict[str, Any]:
         """Flux's figures under Flux's names."""
