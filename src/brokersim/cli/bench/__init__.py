@@ -7,6 +7,7 @@ import click
 from brokersim.cli.command import Group
 
 _LAZY = {
+    "calibrate": "brokersim.cli.bench.calibrate:calibrate",
     "intervals": "brokersim.cli.bench.intervals:intervals",
     "journal": "brokersim.cli.bench.journal:journal",
 }
