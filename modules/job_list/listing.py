@@ -36,8 +36,16 @@ def _nodelist(job: JobRecord) -> str | None:
     return ",".join(job.R["execution"]["nodelist"]) if job.R else None
 
 
+def _rank_ids(job: JobRecord) -> str:
+    return ",".join(entry["rank"] for entry in job.R["execution"]["R_lite"]) if job.R else ""
+
+
 def _ranks(job: JobRecord) -> str | None:
-    return ",".join(entry["rank"] for entry in job.R["execution"]["R_lite"]) if job.R else None
+    """One rank as it is, more of them in brackets, as flux-core shows them."""
+    ids = _rank_ids(job)
+    if "," in ids:
+        ids = ranks.format_ranks(ranks.parse_ranks(ids, RANKS_MAX))
+    return f"[{ids}]" if "," in ids or "-" in ids else ids or None
 
 
 def _nnodes(job: JobRecord) -> int | None:
@@ -236,7 +244,9 @@ def _hosts(values: Sequence[Any]) -> Test:
 def _on_ranks(values: Sequence[Any]) -> Test:
     """Jobs that have, or had, one of the ranks."""
     wanted = {rank for value in _typed("ranks", values, str) for rank in ranks.parse_ranks(value, RANKS_MAX)}
-    return lambda job: bool((mine := _ranks(job)) and wanted.intersection(ranks.parse_ranks(mine, RANKS_MAX)))
+    return lambda job: bool(
+        (mine := _rank_ids(job)) and wanted.intersection(ranks.parse_ranks(mine, RANKS_MAX))
+    )
 
 
 def _ids(values: Sequence[Any]) -> Test:

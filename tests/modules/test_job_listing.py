@@ -119,7 +119,7 @@ def test_only_attributes_the_job_has_are_shown():
     shown = show(job, columns(["all"]))
     assert (shown["nnodes"], shown["ranks"], shown["nodelist"], shown["expiration"]) == (
         3,
-        "0-1,3",
+        "[0-1,3]",
         "sim[0-1,3]",
         9.5,
     )

@@ -61,7 +61,7 @@ EXACT = {
     ),
     "sched": Single(
         (3, 11, 6, 2),
-        (0, -5, -1, 1),
+        (0, -4, -1, 1),
         "fewer modules to ask at its start; it commits R itself, and answers so",
     ),
     "cron": Single((2, 3, 2, 1), (0, 2, 2, 0), "starts as a Python module of 0.88, by two more requests"),
