@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from brokersim.cli.errors import ANSWERED, CommandError, answered, usage_error
+from brokersim.cli.harmless import harmless, in_a_line
 from brokersim.net.client import Client
 from brokersim.net.discovery import find_uri
 from brokersim.protocol.errnums import EHOSTUNREACH, RequestError
@@ -178,6 +179,8 @@ class Session:
         from brokersim.cli.table import fitting, folded, render
 
         cells = [[cell(one) for one in row] for row in rows]
+        if not self.tsv:
+            cells = [[in_a_line(one) for one in row] for row in cells]
         if self.width is None or self.tsv:
             text = render(titles, cells, self.tsv, self.header)
         else:
@@ -195,6 +198,8 @@ class Session:
 
     def _print(self, text: str, stream: TextIO) -> None:
         # Not click.echo: it writes UTF-8 to a stream that says it is ASCII.
+        # What others named and wrote must not move a person's cursor; what reads a pipe wants it as it is.
+        text = harmless(text) if stream.isatty() else text
         stream.write(f"{text if self.use_color(stream) else click.unstyle(text)}\n")
         stream.flush()
 
