@@ -54,7 +54,10 @@ class Asks(Protocol):
     __slots__ = ()
 
     rank: int
-    parent: int | None
+
+    @property
+    def parent(self) -> int | None:
+        """The rank above in the tree, None on rank 0."""
 
     def call(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY) -> Awaitable[Any]:
         """The answer of a service. Raises RequestError."""

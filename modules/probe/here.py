@@ -19,15 +19,18 @@ Done = Callable[[Any], None]
 class Here(Asks):
     """One measurement's way to ask."""
 
-    __slots__ = ("_count", "_handle", "_open", "parent", "rank")
+    __slots__ = ("_count", "_handle", "_open", "rank")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self.rank = handle.rank
-        self.parent = handle.parent
         #: What is waited for: how it is taken back, and who is told.
         self._open: dict[int, tuple[Callable[[], object], Done]] = {}
         self._count = 0
+
+    @property
+    def parent(self) -> int | None:
+        return self._handle.parent
 
     def now(self) -> float:
         return self._handle.now()

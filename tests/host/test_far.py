@@ -12,7 +12,7 @@ from brokersim.host.far import Far, FarBroker
 from brokersim.host.handle import Handle
 from brokersim.host.ports import Home, Surroundings
 from brokersim.protocol.errnums import ENOTSUP, RequestError
-from brokersim.protocol.message import RESPONSE, Message
+from brokersim.protocol.message import NODEID_ANY, RESPONSE, Message
 from brokersim.reactor.loop import Reactor
 
 
@@ -30,7 +30,9 @@ class NoFar(Far):
     def send(self, message: Message) -> None:
         self.sent.append(message)
 
-    def ask(self, handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
+    def ask(
+        self, handle: Handle, topic: str, payload: Any, timeout: float | None = None, nodeid: int = NODEID_ANY
+    ) -> Message:
         raise AssertionError(f"{topic}: nobody would answer")
 
     def leave(self) -> None:
@@ -107,12 +109,15 @@ def test_the_place_in_the_tree_is_asked_for_once(
 ):
     asked: list[Any] = []
 
-    def ask(handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
-        asked.append((topic, payload))
+    def ask(
+        handle: Handle, topic: str, payload: Any, timeout: float | None = None, nodeid: int = NODEID_ANY
+    ) -> Message:
+        asked.append((topic, payload, nodeid))
         leaves = [{"rank": rank, "size": 1, "children": []} for rank in (2, 1)]
         tree = {"rank": 0, "size": 4, "children": [{"rank": 3, "size": 3, "children": leaves}]}
         return Message(RESPONSE, topic, tree)
 
     monkeypatch.setattr(broker.far, "ask", ask)
     assert (handle.parent, handle.children, handle.parent) == (0, (1, 2), 0)
-    assert asked == [("overlay.topology", {"rank": 0})]
+    # Of rank 0: a broker of Flux's answers for itself and what is below it, and knows not what is above.
+    assert asked == [("overlay.topology", {"rank": 0}, 0)]

@@ -37,6 +37,7 @@ from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSYS, ENOTSUP, RequestE
 from brokersim.protocol.message import (
     EVENT,
     FLAG_ROUTE,
+    NODEID_ANY,
     REQUEST,
     ROLE_OWNER,
     USERID_UNKNOWN,
@@ -67,7 +68,14 @@ class Far(Protocol):
     def send(self, message: Message) -> None:
         """Queue a message for the broker."""
 
-    def ask(self, handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
+    def ask(
+        self,
+        handle: Handle,
+        topic: str,
+        payload: Any,
+        timeout: float | None = None,
+        nodeid: int = NODEID_ANY,
+    ) -> Message:
         """Send a request and wait for its answer; what else comes is queued. Raises RequestError if none comes."""
 
     def leave(self) -> None:
@@ -136,9 +144,9 @@ class FarBroker(Home):
         self._sender = _FarEnd(self, "broker", "")
         self._tree: tuple[int | None, tuple[int, ...]] | None = None
 
-    def ask(self, topic: str, payload: Any, timeout: float | None = None) -> Any:
+    def ask(self, topic: str, payload: Any, timeout: float | None = None, nodeid: int = NODEID_ANY) -> Any:
         """The payload of the broker's answer. Raises RequestError."""
-        answer = self.far.ask(self.handle, topic, payload, timeout)
+        answer = self.far.ask(self.handle, topic, payload, timeout, nodeid)
         if answer.errnum:
             raise RequestError(answer.errnum, answer.payload_str or "")
         return None if answer.data is None else answer.payload
@@ -157,7 +165,8 @@ class FarBroker(Home):
 
     def _neighbours(self) -> tuple[int | None, tuple[int, ...]]:
         if self._tree is None:
-            self._tree = neighbours(self.ask("overlay.topology", {"rank": 0}), self.rank)
+            # Of rank 0, which has the whole tree: another one of Flux's answers only for what is below it.
+            self._tree = neighbours(self.ask("overlay.topology", {"rank": 0}, nodeid=0), self.rank)
         return self._tree
 
     # -- endpoints and services

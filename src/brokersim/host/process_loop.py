@@ -27,7 +27,7 @@ from brokersim.protocol.errnums import (
     RequestError,
     strerror,
 )
-from brokersim.protocol.message import FLAG_ROUTE, RESPONSE, Message
+from brokersim.protocol.message import FLAG_ROUTE, NODEID_ANY, RESPONSE, Message
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.reactor.actor import AT_ONCE, FAILURES, Timer
 from brokersim.reactor.loop import NS, Reactor
@@ -99,13 +99,20 @@ class ModuleWire(Far):
         if self._out_size > _OUT_MAX:
             self._flush_all()
 
-    def ask(self, handle: Handle, topic: str, payload: Any, timeout: float | None = None) -> Message:
+    def ask(
+        self,
+        handle: Handle,
+        topic: str,
+        payload: Any,
+        timeout: float | None = None,
+        nodeid: int = NODEID_ANY,
+    ) -> Message:
         """Send a request and wait for its answer; what else comes is queued, in order.
 
         Raises RequestError: ETIMEDOUT, ECONNRESET.
         """
         answers: list[Message] = []
-        request = handle.request(topic, payload, unheard, AT_ONCE)
+        request = handle.request(topic, payload, unheard, AT_ONCE, nodeid)
         handle.pending.pop(request.matchtag, None)
         self._asked[request.matchtag] = answers
         until = None if timeout is None else time.monotonic() + timeout
