@@ -35,13 +35,14 @@ _NOT_PUT = 3
 
 #: A function by its file and the line where it begins, decorators included.
 Place = tuple[str, int]
+Functions = dict[Place, list[FunctionType]]
 
 
 @attrs.frozen
 class Change:
-    """The function that is changed, and the code its file would have: one that is left alone is not in it."""
+    """The functions that are changed, one inside the other, and the code their file would have."""
 
-    where: Place
+    where: tuple[Place, ...]
     code: Callable[[], CodeType]
 
 
@@ -71,7 +72,7 @@ class Warm:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        files = {change.where[0] for change in self._changes}
+        files = {place[0] for change in self._changes for place in change.where}
         tests = [test for item in session.items if (test := self._first_run(item, files))]
         functions = _functions(files)
         gc.collect()
@@ -80,10 +81,8 @@ class Warm:
             if time.monotonic() > self._until:
                 break
             chosen = list(_chosen(tests, change.where))
-            if not chosen or change.where not in functions:
-                self._tell(number, None)
-            else:
-                self._tell(number, self._is_caught(change, functions[change.where], chosen))
+            changed = {place: functions[place] for place in change.where if place in functions}
+            self._tell(number, self._is_caught(change, changed, chosen) if chosen and changed else None)
         return True
 
     def _first_run(self, item: pytest.Item, files: set[str]) -> _Test | None:
@@ -109,7 +108,7 @@ class Warm:
     def _run(self, item: pytest.Item) -> None:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
 
-    def _is_caught(self, change: Change, functions: list[FunctionType], tests: list[_Test]) -> bool:
+    def _is_caught(self, change: Change, functions: Functions, tests: list[_Test]) -> bool:
         limit = PATIENCE + 4 * sum(test.seconds for test in tests)
         child = os.fork()
         if not child:
@@ -117,10 +116,10 @@ class Warm:
             os._exit(self._try(change, functions, tests, limit))
         status = _ended(child, 5 * limit)
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _NOT_PUT:
-            raise LookupError(f"{change.where[0]}:{change.where[1]}: the changed file has no such function")
+            raise LookupError(f"{change.where[0]}: the changed file has no such function")
         return status != 0
 
-    def _try(self, change: Change, functions: list[FunctionType], tests: list[_Test], limit: float) -> int:
+    def _try(self, change: Change, functions: Functions, tests: list[_Test], limit: float) -> int:
         try:
             _put(change, functions)
         except BaseException:
@@ -138,10 +137,10 @@ class Warm:
         return 0
 
 
-def _chosen(tests: list[_Test], where: Place) -> Iterator[_Test]:
-    """Tests that call a function: those called like its file first, then the quickest."""
-    stem = Path(where[0]).stem.strip("_")
-    calling = [test for test in tests if where in test.called]
+def _chosen(tests: list[_Test], where: tuple[Place, ...]) -> Iterator[_Test]:
+    """Tests that call one of these functions: those called like its file first, then the quickest."""
+    stem = Path(where[0][0]).stem.strip("_")
+    calling = [test for test in tests if not test.called.isdisjoint(where)]
     calling.sort(key=lambda test: (f"test_{stem}" not in test.item.nodeid, test.seconds))
     spent = 0.0
     for test in calling:
@@ -151,20 +150,22 @@ def _chosen(tests: list[_Test], where: Place) -> Iterator[_Test]:
         yield test
 
 
-def _functions(files: set[str]) -> dict[Place, list[FunctionType]]:
-    """Function objects by where they are written; those made inside others come from these."""
-    found: dict[Place, list[FunctionType]] = {}
+def _functions(files: set[str]) -> Functions:
+    """Function objects by where they are written: those that are made later, inside others, come from these."""
+    found: Functions = {}
     for one in gc.get_objects():
         if type(one) is FunctionType and one.__code__.co_filename in files:
             found.setdefault((one.__code__.co_filename, one.__code__.co_firstlineno), []).append(one)
     return found
 
 
-def _put(change: Change, functions: list[FunctionType]) -> None:
+def _put(change: Change, functions: Functions) -> None:
     """Have functions run other code. Raises StopIteration if that has no such function, ValueError if it fits none."""
-    new = next(one for one in _codes(change.code()) if one.co_firstlineno == change.where[1])
-    for function in functions:
-        function.__code__ = new
+    codes = list(_codes(change.code()))
+    for place, found in functions.items():
+        new = next(one for one in codes if one.co_firstlineno == place[1])
+        for function in found:
+            function.__code__ = new
     for one in gc.get_objects():
         if isinstance(one, functools._lru_cache_wrapper):
             one.cache_clear()  # what was found before the change is no answer of the changed code

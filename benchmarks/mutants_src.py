@@ -34,7 +34,8 @@ TESTS = {
     "protocol": ("tests/protocol", "tests/services"),
     "pytest_plugin": ("tests/kit",),
     "reactor": ("tests/reactor", "tests/host/test_continuations.py", "tests/host/test_life.py"),
-    "routing": ("tests/routing", "tests/services", "tests/host/test_life.py"),
+    "routing": ("tests/routing", "tests/services", "tests/host/test_life.py", "tests/net/test_connector.py"),
+    "services": ("tests/services", "tests/fluxcompat/test_socket_exec.py"),
     "testing": ("tests/kit",),
 }
 _BOUNDS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -50,8 +51,8 @@ class Place:
     node: int
     line: int
     what: str
-    #: The line in which the function around it begins, its decorators included.
-    function: int
+    #: The lines in which the functions around it begin, outermost first, decorators included.
+    functions: tuple[int, ...]
 
     @property
     def room(self) -> str:
@@ -61,6 +62,10 @@ class Place:
     def __str__(self) -> str:
         text = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
         return f"{self.path.relative_to(SOURCE)}:{self.line}: {self.what}: {text}"
+
+    @property
+    def where(self) -> tuple[tuple[str, int], ...]:
+        return tuple((str(self.path), first) for first in self.functions)
 
     def tree(self) -> ast.Module:
         """The syntax tree of the changed file."""
@@ -75,20 +80,21 @@ class Place:
 def places(path: Path) -> Iterator[Place]:
     """All changes of one file, in the order of its syntax tree."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    around = {id(node): first for first, outer in _functions(tree) for node in ast.walk(outer)}
+    around: dict[int, tuple[int, ...]] = {}
+    for first, body in _functions(tree):
+        for node in body:
+            around[id(node)] = (*around.get(id(node), ()), first)
     for number, node in enumerate(ast.walk(tree)):
         for what in _whats(node) if id(node) in around else ():
             yield Place(path, number, getattr(node, "lineno", 0), what, around[id(node)])
 
 
-def _functions(tree: ast.AST) -> Iterator[tuple[int, ast.AST]]:
-    """Functions that are in no other: each with its first line, and its body to walk."""
-    for node in ast.iter_child_nodes(tree):
+def _functions(tree: ast.AST) -> Iterator[tuple[int, list[ast.AST]]]:
+    """Each function with its first line and all that is in its body; an outer one before those in it."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
-            yield first, ast.Module(body=node.body, type_ignores=[])
-        else:
-            yield from _functions(node)
+            yield first, [inner for line in node.body for inner in ast.walk(line)]
 
 
 def _whats(node: ast.AST) -> Iterator[str]:
@@ -155,7 +161,7 @@ def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
     os.dup2(silence, 2)
     os.chdir(ROOT)
     os.environ["CI"] = "1"  # the examples of hypothesis are the same in every run
-    changes = [Change((str(place.path), place.function), place.code) for place in sample]
+    changes = [Change(place.where, place.code) for place in sample]
     words = ["-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0", "-m", "not slow"]
     asked = pytest.main([*words, *TESTS.get(room, (f"tests/{room}",))], plugins=[Warm(changes, tell, until)])
     return 0 if asked in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 1

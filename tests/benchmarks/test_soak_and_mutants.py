@@ -50,7 +50,7 @@ from benchmarks._warm import Change, Warm
 _warm.PATIENCE = 1.0
 mutants_src.SOURCE = Path.cwd()
 found = list(mutants_src.places(Path.cwd() / "x.py"))
-changes = [Change((str(place.path), place.function), place.code) for place in found]
+changes = [Change(place.where, place.code) for place in found]
 told = []
 warm = Warm(changes, lambda *one: told.append(one), 1e9)
 pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_x.py"], plugins=[warm])

@@ -93,11 +93,21 @@ def test_a_response_ends_the_request_it_answers_and_is_given_its_argument(reacto
     assert actor.counts == [0, 0, 0, 1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize("hooked", [False, True])
-def test_a_stream_stays_open_until_a_response_with_an_errnum(reactor, hooked):
+def listening(reactor: Reactor, how: str) -> Probe:
+    """An actor on each of the paths of a message: the shortest, with hooks, and traced, which takes whole turns."""
     actor = Probe(reactor)
-    if hooked:
+    if how != "bare":
         actor.hooks("check")
+    if how == "traced":
+        actor.tracer = lambda *_: None
+        assert actor.own_loop is not None
+        actor.own_loop.trace()
+    return actor
+
+
+@pytest.mark.parametrize("how", ["bare", "hooked", "traced"])
+def test_a_stream_stays_open_until_a_response_with_an_errnum(reactor, how):
+    actor = listening(reactor, how)
     got: list[int] = []
     open_request(actor, 1, lambda response, arg: got.append(response.errnum), flags=FLAG_STREAMING)
     for errnum in (0, 0, ENODATA, 0):
@@ -108,11 +118,9 @@ def test_a_stream_stays_open_until_a_response_with_an_errnum(reactor, hooked):
     assert actor.stray == 1
 
 
-@pytest.mark.parametrize("hooked", [False, True])
-def test_a_second_answer_is_counted_as_stray_and_calls_nobody(reactor, hooked):
-    actor = Probe(reactor)
-    if hooked:
-        actor.hooks("check")
+@pytest.mark.parametrize("how", ["bare", "hooked", "traced"])
+def test_a_second_answer_is_counted_as_stray_and_calls_nobody(reactor, how):
+    actor = listening(reactor, how)
     got: list[int] = []
     open_request(actor, 1, lambda response, arg: got.append(1))
     answer(actor, 1)
@@ -122,6 +130,44 @@ def test_a_second_answer_is_counted_as_stray_and_calls_nobody(reactor, hooked):
     assert got == [1]
     assert actor.stray == 2
     assert actor.counts[3] == 3  # rx counts what is handed out, wanted or not
+
+
+def test_what_a_gate_refuses_is_queued_when_it_is_admitted_and_no_gate_asks_nobody(reactor):
+    actor, kept = Probe(reactor), []
+    reactor.put_gate(lambda message: message.topic != "held" or kept.append(message) is not None)
+    for topic in ("a", "held", "b"):
+        actor.send(topic)
+    reactor.drain()
+    assert actor.log == ["a", "b"]
+    reactor.admit(kept.pop())
+    reactor.put_gate(None)
+    actor.send("held")
+    reactor.drain()
+    assert (actor.log, kept) == (["a", "b", "held", "held"], [])
+
+
+def test_full_batches_at_one_instant_end_who_sends_unless_the_queue_was_empty_between_them(
+    reactor, monkeypatch
+):
+    monkeypatch.setattr(standstill, "LIVELOCK", 3 * loop.BUDGET)
+    reactor.jumps = True
+    calm, busy = Probe(reactor, "calm"), Probe(reactor, "busy")
+    for _ in range(4):  # each two full batches, and one that empties the queue
+        for _ in range(3 * loop.BUDGET):
+            calm.send("work")
+        for _ in range(3):
+            reactor.drain()
+    assert (len(calm.log), calm.errors) == (12 * loop.BUDGET, [])
+
+    def again(message: Message) -> None:
+        busy.send("again", again)
+
+    busy.send("again", again)
+    for _ in range(2):
+        reactor.drain()
+    assert busy.errors == [], "two full batches"
+    reactor.drain()
+    assert busy.errors == ["Livelock at -"], "three"
 
 
 # -- errors

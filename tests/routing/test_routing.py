@@ -116,6 +116,36 @@ def test_a_service_that_comes_and_goes_is_followed_by_requests_already_sent_befo
     live(body, size=2)
 
 
+def test_a_way_that_was_found_is_forgotten_with_its_service_also_if_the_topic_is_the_service():
+    async def body(instance: Instance) -> None:
+        serve(instance, 0, "svc")
+        client = instance.client(1)
+        for rank in (1, 0):
+            if rank:
+                serve(instance, 1, "svc")
+            else:
+                instance.broker(1).drop_service("svc", instance.broker(1).services["svc"])
+            for topic in ("svc", "svc.ask"):
+                assert (await client.call(topic))["rank"] == rank, topic
+        assert set(client.routes) <= {"svc", "svc.ask"}
+
+    live(body, size=2)
+
+
+def test_a_line_of_a_ranks_own_stands_in_its_log_and_in_those_above_it_once():
+    async def body(instance: Instance) -> None:
+        for rank in (0, 1):
+            instance.broker(rank).write_log(3, "me", f"line of {rank}")
+        await instance.sleep(0.1)
+        texts = [[line.rpartition(" - ")[2] for line in instance.broker(rank).log.lines()] for rank in (0, 1)]
+        assert [[text for text in one if "line of" in text] for one in texts] == [
+            ["line of 0", "line of 1"],
+            ["line of 1"],
+        ]
+
+    live(body, size=2)
+
+
 def test_a_request_costs_one_latency_a_hop_each_way():
     async def body(instance: Instance) -> None:
         serve(instance, 0, "svc")

@@ -527,3 +527,15 @@ def test_what_flux_builds_into_a_broker_is_made_when_it_is_first_asked_for_and_t
         assert topics == ["groups.stats-get"] * 2
 
     live(body, size=2)
+
+
+def test_a_modules_hook_is_changed_before_and_after_its_bit_was_set():
+    async def body(instance: Instance) -> None:
+        client, handle = instance.client(), instance.broker(0).module("kinds")
+        assert await client.call("module.hook", {"name": "kinds", "hook": "check"}) == {"hook": "check"}
+        first = handle.instrument
+        assert first is not None and first.hook == "check"
+        assert await client.call("module.hook", {"name": "kinds", "hook": "timer:1s"}) == {"hook": "timer:1s"}
+        assert handle.instrument is first and first.hook == "timer:1s"
+
+    live(body, "kinds")
