@@ -22,6 +22,7 @@ from .root import Root, Taker
 from .stat import Row, Stat
 from .table import observations
 from .wire import Order
+from .zeek import Script
 
 #: Seconds that the last epochs may take at unload.
 _LAST_EPOCH = 5.0
@@ -40,13 +41,14 @@ class Metrics(Asked):
         self._counters = Counters(h)
         self._member = Member(h, HandleOutside(h, self._tree), self._sample, self._report)
         self._outlets = Outlets(h)
+        self._script = Script(h, self._member)
 
     async def ready(self) -> None:
         """Learn the tree and the stats there are; on rank 0 from the KVS, elsewhere from rank 0."""
         rank = self.handle.rank
         self._tree.learn(await self.handle.call("overlay.topology", {"rank": rank}))
         if not rank:
-            self._root = Root(self.handle, self._member, self._outlets.of)
+            self._root = Root(self.handle, self._member, self._outlets.of, self._script)
             for definition in await store.load(self.handle):
                 self._add(definition)
             return
@@ -149,6 +151,18 @@ class Metrics(Asked):
         """Whoever asked is gone."""
         self._member.disconnect(msg.sender)
         self._outlets.disconnect(msg.sender)
+
+    @event_handler("cluster_collect")
+    def cluster_collect(self, msg: Message) -> None:
+        """The script of 2011: the manager asks all workers."""
+        if self.handle.rank:
+            self._script.collect(msg.payload)
+
+    @event_handler("cluster_results")
+    def cluster_results(self, msg: Message) -> None:
+        """The script of 2011: a worker's next entries."""
+        if not self.handle.rank:
+            self._script.results(msg.payload)
 
     @request_handler("handover")
     def handover(self, msg: Message) -> None:

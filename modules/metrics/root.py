@@ -22,6 +22,7 @@ from .slack import MUTE
 from .stat import Row, Stat
 from .table import observations
 from .wire import Order, Tally
+from .zeek import COMPAT, Script
 
 #: Records kept a stat, and rows of its last epoch, for whoever asks afterwards.
 RECORDS = 100
@@ -96,11 +97,14 @@ class Course:
 class Root:
     """All stats, on rank 0."""
 
-    def __init__(self, handle: Handle, member: Member, takers: Callable[[Stat], list[Taker]]) -> None:
+    def __init__(
+        self, handle: Handle, member: Member, takers: Callable[[Stat], list[Taker]], script: Script
+    ) -> None:
         self.courses: dict[str, Course] = {}
         self._handle = handle
         self._member = member
         self._takers = takers
+        self._script = script
         self._looks = 0
 
     # -- stats
@@ -178,6 +182,9 @@ class Root:
         takers = [*self._takers(stat), _Keep(course), *takers]
         if course.judge is not None:
             course.judge.close()
+        if stat.definition.compat == COMPAT and self._handle.size > 1:
+            self._script.log_it(stat, uid, partial(self._logged, course, order, takers))
+            return
         top = Top(
             stat,
             takers,
@@ -188,6 +195,15 @@ class Root:
         if course.open.is_over:
             course.open = None
             self._next(course)
+
+    def _logged(self, course: Course, order: Order, takers: list[Taker], rows: list[Row]) -> None:
+        """A collection as the script of 2011 has it: all workers have said done."""
+        course.was_partial = True  # its rows do not tell of how many observations they are
+        self._judge(course, takers, rows)
+        for taker in takers:
+            taker.rows(course.stat, rows)
+        tally = Tally(ok=set(self.members(course.stat)) - {0}, cut=[order.requested, order.requested])
+        self._ended(course, order, takers, tally, len(rows))
 
     def look(self, stat: Stat, key: str, found: Callable[[Row | None, Tally], object]) -> None:
         """The row of one key over all ranks, as it is now; nothing is reset."""

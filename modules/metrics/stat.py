@@ -235,6 +235,9 @@ def _check_numbers(one: Definition) -> None:
             raise ValueError(
                 f"stat {one.name}: {field} is from {least:g} to {most:g}, not {getattr(one, field):g}"
             )
+    sums = [source.apply == ["sum"] for source in one.reducers]
+    if one.compat and sums != [True]:
+        raise ValueError(f"stat {one.name}: {one.compat} knows one stream and its sum")
     if one.align == "clock" and not one.epoch:
         raise ValueError(f"stat {one.name}: an epoch that is ended by hand cannot follow the clock")
     try:

@@ -305,3 +305,19 @@ def test_what_a_rank_costs_is_a_line_of_its_own_where_a_probe_reads_it() -> None
     assert document(view)["costs"] == {0: {"cpu": 0.125, "resident": 40 << 20, "looking": 0.0012}}
     without = compare(None, to_look({}, {0: {"mods": []}}, (0,), 1))
     assert len(instance_lines(without, [], 80)) == 3 and "costs" not in document(without)
+
+
+def test_stats_over_all_ranks_are_a_line_of_their_own_if_there_are_any():
+    mod = {"name": "metrics", "status": 1, "sendqueue": 0, "recvqueue": 0}
+    epochs = {
+        "counters": {"epoch": 3, "rows": 21, "absent": ""},
+        "lat": {"epoch": 1, "rows": 2, "absent": "3,7"},
+    }
+    for figures, lines in (({}, 3), ({"metrics": {"stats": 2, "keys": 0, "epochs": epochs}}, 4)):
+        look = to_look({}, {0: {"mods": [{**mod, "figures": figures}]}}, [0], 1)
+        found = instance_lines(compare(None, look), [], 80)
+        assert len(found) == lines
+    told = "".join(word for word, _ in found[3])
+    assert told.startswith("stats ")
+    assert "counters 21 rows" in told
+    assert "lat 2 rows, not 3,7" in told

@@ -427,3 +427,21 @@ def test_one_rank_gives_the_rows_of_many_ranks():
         ]
 
     assert cluster(body, size=1) == cluster(body, size=7) == cluster(body, size=7, fanout=0)
+
+
+def test_the_example_observes():
+    from pathlib import Path
+
+    example = Path(__file__).parents[3] / "examples" / "observing.py"
+
+    async def body(one: Cluster) -> None:
+        await one.create(
+            reducers=[{"stream": "observing.time", "apply": ["max"], "normalize": {"drop": ["rank"]}}]
+        )
+        for rank in range(3):
+            await one.instance.load(str(example), rank=rank)
+            await one.client.call("observing.work", {}, rank)
+        ((row,), _) = await one.gather()
+        assert (row["key"], row["n"], row["max"]) == ({}, 3, pytest.approx(0.03, abs=1e-3))
+
+    cluster(body)

@@ -172,7 +172,7 @@ class TopApp(App[BaseException | None]):
             self.modules.show(rows, self.sort)
             lines = instance_lines(self.view, self._history, width, self._blocks)
             pane = self._pane("instance")
-            pane.styles.height = len(lines)  # a line more where a probe says what the ranks cost
+            pane.styles.height = len(lines)  # more where a probe or a stat has something to say
             pane.show(lines)
         self._draw_selected()
         line, until = self._told

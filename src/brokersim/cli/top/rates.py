@@ -77,6 +77,8 @@ class Look:
     jobs: Counts | None = None
     #: What a rank's broker costs its machine, where a probe reads that.
     costs: Mapping[int, Cost] = attrs.field(factory=dict)
+    #: Of each stat over all ranks: its epochs, the rows of the last, which ranks were not in it.
+    stats: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

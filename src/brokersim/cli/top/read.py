@@ -124,6 +124,8 @@ def to_look(
     jobs = [
         mod["figures"]["jobs"] for answer in lists.values() for mod in answer["mods"] if _has(mod, "jobs")
     ]
+    root = lists.get(0, {"mods": ()})
+    metrics = [mod["figures"]["metrics"] for mod in root["mods"] if _has(mod, "metrics")]
     return Look(
         modules=tuple(_module(rank, mod) for rank in ranks if rank in lists for mod in lists[rank]["mods"]),
         # A broker that tells no time (a real Flux) has only ours to go by.
@@ -136,6 +138,7 @@ def to_look(
         own=2 * (bool(status) + len(lists)),
         jobs=jobs[0] if jobs else None,
         costs={rank: cost for rank, answer in lists.items() for cost in map(_cost, answer["mods"]) if cost},
+        stats=metrics[0].get("epochs", {}) if metrics else {},
     )
 
 

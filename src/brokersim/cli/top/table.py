@@ -175,11 +175,12 @@ def _spaced(cells: Sequence[tuple[str, str]], gap: int) -> Line:
 def instance_lines(
     view: View, history: Sequence[float | None], width: int, blocks: str = BLOCKS
 ) -> list[Line]:
-    """Three lines: what it is, its jobs, its messages; and one of what it costs, where a probe reads that."""
+    """What it is, its jobs, its messages; what it costs, where a probe reads that; its stats over all ranks, if any."""
     lines = [_facts(view, width), _jobs(view.look, width)]
     if view.look.costs:
         lines.append(_costs(view.look, width))
-    return [*lines, _messages(view, history, width, blocks)]
+    lines.append(_messages(view, history, width, blocks))
+    return [*lines, _stats(view.look, width)] if view.look.stats else lines
 
 
 def _costs(look: Look, width: int) -> Line:
@@ -196,6 +197,19 @@ def _cost(cost: Cost) -> str:
     if cost.looking is not None:
         words.append(f"{cost.looking:.2%} probes")
     return " ".join(words) or _NOTHING
+
+
+def _stats(look: Look, width: int) -> Line:
+    """Of each stat the rows of its last epoch, and which ranks were not in it."""
+    facts = [
+        (
+            name,
+            f"{one['rows']} rows" + (f", not {one['absent']}" if one["absent"] else ""),
+            BAD if one["absent"] else PLAIN,
+        )
+        for name, one in look.stats.items()
+    ]
+    return [("stats ", DIM), *_facts_that_fit(facts, width - len("stats "))]
 
 
 def _facts(view: View, width: int) -> Line:
