@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from brokersim.lab.measure.noise import FLOOR, Times, all_times, half_spread, times
+from brokersim.lab.measure.noise import FLOOR, MANY, Times, all_times, half_spread, times
 from brokersim.lab.result import Check, merged
 from brokersim.lab.show.costs import sentence, shown
 
@@ -37,6 +37,15 @@ def test_all_are_held_against_the_widest_noise_there_is() -> None:
     found = all_times({"steady": [1.1, 1.1], "jumpy": [0.8, 1.2]}, [1.0, 1.0])
     assert {name: round(one.noise, 6) for name, one in found.items()} == {"steady": 0.2, "jumpy": 0.2}
     assert found["steady"].is_noise
+
+
+def test_of_many_rounds_each_has_its_own_noise_so_that_one_that_jumps_hides_no_other() -> None:
+    base = [1.0] * MANY
+    found = all_times({"steady": [1.3] * MANY, "jumpy": [0.6, 0.6, 0.8, 1.2, 1.4, 1.4]}, base)
+    assert (found["steady"].noise, found["steady"].is_noise) == (FLOOR, False)
+    assert found["jumpy"].is_noise
+    few = all_times({"steady": [1.3] * 5, "jumpy": [0.6, 0.6, 1.0, 1.4, 1.4]}, [1.0] * 5)
+    assert few["steady"].is_noise
 
 
 def row(hook: str, cpu: tuple[float, ...], wall: tuple[float, ...]) -> dict[str, Any]:

@@ -55,7 +55,12 @@ def half_spread(values: Sequence[float]) -> float:
 def all_times(
     values: Mapping[str, Sequence[float]], base: Sequence[float], floor: float = FLOOR
 ) -> dict[str, Times]:
-    """`times` of each, under one noise: that of whichever differs most among its own rounds."""
+    """`times` of each; of few rounds under one noise, that of whichever differs most among its own.
+
+    From `MANY` rounds on each has its own: they are enough to say how far apart equal ones lie.
+    """
     found = {name: one for name, these in values.items() if (one := times(these, base, floor)) is not None}
+    if len(base) >= MANY:
+        return found
     noise = max((one.noise for one in found.values()), default=floor)
     return {name: attrs.evolve(one, noise=noise) for name, one in found.items()}
