@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -54,6 +55,8 @@ class Author:
     """What was said; nothing, when shipped modules are explored."""
 
     families: list[str] = attrs.field(factory=list)
+    #: Folders in which modules are searched before those that ship.
+    module_path: tuple[Path, ...] = ()
     asks: list[May] = attrs.field(factory=list)
     always_checks: list[Callable[[Any], object]] = attrs.field(factory=list)
     rest_checks: list[Callable[[Any], Awaitable[object]]] = attrs.field(factory=list)

@@ -90,6 +90,7 @@ def run_plan(plan: Plan, author: Author | None = None, *, keeps_trace: bool = Fa
                 "seed": plan.seed,
                 "latency": plan.latency,
                 "state_dir": state_dir,
+                "module_path": author.module_path if author is not None else (),
             }
         )
         example = _Example(plan, families, author or Author(), options)
@@ -159,13 +160,24 @@ class _Example:
         return max(0.0, *times, *ends, 0.0) + 0.001
 
     def _always(self) -> None:
+        if not self._own_run():
+            return  # nothing holds of a module that is not there, or only begins
         for check in self._author.always_checks:
             try:
                 check(self._broker)
             except AssertionError as error:
                 self._say(f"always: {_sentence(check, error)}")
-            except RequestError:
-                pass  # the module it looks at is not there right now
+
+    def _own_run(self) -> bool:
+        """The modules of the one who explores run on all ranks that are there."""
+        return all(
+            any(
+                str(module.path) == path and module.status == RUNNING
+                for module in self._world.instance.modules(rank)
+            )
+            for path in self._plan.own
+            for rank in self._world.up()
+        )
 
     # -- rest
 

@@ -104,27 +104,25 @@ def search(
     *,
     corpus: Sequence[Plan] = (),
     seconds: float | None = None,
-    told: Callable[[Report], object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Report:
-    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` are over. ``told`` is called after each."""
+    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` of ``clock`` are over."""
     report = Report()
-    began = time.monotonic()
+    began = clock()
     for seed, plan in plans(space, seeds, corpus):
         outcome = run_plan(plan, authors())
         report.add(outcome)
-        report.seconds = time.monotonic() - began
-        if told is not None:
-            told(report)
+        report.seconds = clock() - began
         if outcome.broken:
-            report.find = examine(plan, authors, seed, outcome.broken[0], began)
+            report.find = examine(plan, authors, seed, outcome.broken[0], report.seconds)
             break
         if seconds is not None and report.seconds >= seconds:
             break
     return report
 
 
-def examine(plan: Plan, authors: Authors, seed: int | None, sentence: str, began: float) -> Find:
-    """Make sure that a plan breaks again, and shrink it; ``seconds`` of the find count from ``began``."""
+def examine(plan: Plan, authors: Authors, seed: int | None, sentence: str, seconds: float) -> Find:
+    """Make sure that a plan breaks again, and shrink it; it was found after so many seconds."""
     kind = _kind(sentence)
 
     def breaks(one: Plan) -> bool:
@@ -132,13 +130,12 @@ def examine(plan: Plan, authors: Authors, seed: int | None, sentence: str, began
 
     first, second = (run_plan(plan, authors(), keeps_trace=True) for _ in range(2))
     is_flaky = first.digest != second.digest or sentence not in first.broken
-    found = time.monotonic() - began
     smaller, runs = (plan, 0) if is_flaky else shrink(plan, breaks)
     outcome = run_plan(smaller, authors(), keeps_trace=True)
     broken = tuple(one for one in outcome.broken if _kind(one) == kind) or (sentence,)
     return Find(
         plan=smaller, broken=broken, trace=tuple(map(str, outcome.trace)), weight=plan.weight, runs=runs,
-        seconds=found, seed=seed, is_flaky=is_flaky,
+        seconds=seconds, seed=seed, is_flaky=is_flaky,
     )  # fmt: skip
 
 

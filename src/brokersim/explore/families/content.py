@@ -77,10 +77,9 @@ async def _check(world: World) -> list[str]:
 async def clean(world: World) -> list[str]:
     """No cache has anything to write, a few seconds after what kept it from that."""
     broken = []
-    try:
-        await world.call("content.flush")  # what failed is written with the next that is, or when asked for
-    except RequestError as error:
-        return [f"content: cannot be flushed at rest: {error}"]
+    failure = await _flush(world)
+    if failure:
+        return [f"content: cannot be flushed at rest: {failure}"]
     for rank in world.up():
         try:
             dirty = await _dirty(world, rank)
@@ -90,6 +89,20 @@ async def clean(world: World) -> list[str]:
         if dirty:
             broken.append(f"content: {dirty} blobs are dirty on rank {rank} at rest")
     return broken
+
+
+async def _flush(world: World) -> str:
+    """Why what is dirty cannot be written; what failed once is tried again when asked for, or a second later."""
+    failure = ""
+    for _ in range(_PATIENCE):
+        try:
+            await world.call("content.flush")
+        except RequestError as error:
+            failure = str(error)
+            await world.instance.sleep(1.0)
+        else:
+            return ""
+    return failure
 
 
 async def _dirty(world: World, rank: int) -> int:

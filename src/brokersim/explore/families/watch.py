@@ -10,7 +10,7 @@ from brokersim.explore.families import kvs
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
-from brokersim.protocol.errnums import ENODATA, RequestError
+from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING
 
 _WATCH, _WAITCREATE, _APPEND = 4, 8, 256
@@ -63,13 +63,9 @@ async def _check(world: World) -> list[str]:
     cancelled = world.kept.get("cancelled", {})
     for asked in _watches(world):
         is_disturbed = any((rank, "kvs-watch") in world.disturbed for rank in (0, asked.step.rank))
-        if (
-            asked.step.id in cancelled
-            and not is_disturbed
-            and asked.client.is_open
-            and asked.errnum != ENODATA
-        ):
-            broken.append(f"watch: {asked} was cancelled and has not ended so (errnum {asked.errnum})")
+        is_open = asked.client.is_open and asked.answered is None
+        if asked.step.id in cancelled and is_open and not is_disturbed:
+            broken.append(f"watch: {asked} was cancelled and has not ended")
         if not asked.client.is_open:
             continue
         key = asked.step.args["key"]
