@@ -14,7 +14,7 @@ from ..series import Sample, Series
 from .base import Down, Sink
 
 #: The layout of run databases (docs/reports.md): "brkr", version 1; times in seconds.
-_MARKS: Final = "PRAGMA application_id = 1651664754; PRAGMA user_version = 1;"
+_MARKS: Final = f"PRAGMA application_id = {0x62726B72}; PRAGMA user_version = 1;"
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
