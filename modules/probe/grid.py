@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from brokersim.brokermod import Handle, schedules
@@ -15,7 +16,7 @@ class Grid:
     """Calls ``begin()`` at each tick that is to be run; ``counted()`` when some had to wait or were dropped."""
 
     __slots__ = (
-        "_begin", "_counted", "_handle", "_jitter", "_next", "_random", "_spans", "_timer", "turnstile"
+        "_at", "_begin", "_counted", "_handle", "_jitter", "_next", "_pace", "_random", "_spans", "_timer", "turnstile"
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +36,9 @@ class Grid:
         self._spans: Iterator[tuple[float, float]] = iter(())
         self._next: tuple[float, float] | None = None
         self._timer: Any = None
+        #: Of a schedule that follows what is read: its pace, and the tick that is read at.
+        self._pace: schedules.Pace | None = None
+        self._at = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -48,10 +52,27 @@ class Grid:
 
     def plan_anew(self, schedule: schedules.Schedule) -> None:
         """The same with the shift it has."""
-        self._spans = schedule.spans(self._handle.time(), self._random)
+        now = self._handle.time()
+        self._spans = schedule.spans(now, self._random)
+        self._pace = schedule.pace(now) if isinstance(schedule, schedules.Adaptive) else None
+        self._next = None
         self._advance()
 
+    @property
+    def follows(self) -> bool:
+        """Does it want to know what is read?"""
+        return self._pace is not None
+
+    def told(self, metrics: Mapping[str, Any]) -> None:
+        """What was read at the tick that is under way: the next one may be another now."""
+        if self._pace is not None:
+            self._next = (self._pace.following(self._at, metrics), math.inf)
+            self._wait()
+
     def _advance(self) -> None:
+        if self._pace is not None and self._next is not None:
+            self._next = (self._pace.next_after(self._next[0]), math.inf)
+            return
         span = next(self._spans, None)
         self._next = None if span is None else (span[0] + self._jitter, span[1] + self._jitter)
 
@@ -91,6 +112,7 @@ class Grid:
         turnstile, now = self.turnstile, self._handle.time()
         assert self._next is not None
         is_free = turnstile.due(*self._next)
+        self._at = self._next[0] if is_free else self._at
         self._advance()
         # A loop that was held has let ticks pass: they count as those inside a run do.
         while self._next is not None and self._next[0] <= now:

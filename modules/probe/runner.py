@@ -204,6 +204,8 @@ class Runner(Measured):
         else:
             self._count("nomatch")
         self._fails = 0
+        if self._grid.follows:
+            self._grid.told({name: value for one in found for name, value in one.metrics.items()})
         self._station.reported()
         due = collector.overdue(self.source)
         if due is not None and self._age is None:

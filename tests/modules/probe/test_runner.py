@@ -266,3 +266,15 @@ def test_ping_and_what_cannot_be_reached(tmp_path):
     values = {by_mid[one["mid"]]: one["value"] for one in lines if "value" in one}
     assert values["far.ping.1.nothing.unreachable"] == "ENOSYS"
     assert values["near.ping.0.broker.rtt"] > 0
+
+
+def test_readings_above_a_rule_are_followed_closer_before_the_next_report(tmp_path):
+    values = [0.1, 0.9, 0.9, 0.6, 0.4, 0.4, 0.1, 0.1]
+    rule = {"metric": "v", "above": 0.8, "every": 1, "below": 0.5, "calm": 2}
+    schedule = {"type": "adaptive", "params": {"base": 10, "rules": [rule]}}
+    record = lined(
+        "replay", schedule, {"readings": [{"v": value} for value in values]}, reporting={"every_n": 100}
+    )
+    times, status, _ = measure(tmp_path, record, 35)
+    assert times == pytest.approx([0, 10, 11, 12, 13, 14, 20, 30], abs=1e-6)
+    assert "overrun" not in status["counts"]

@@ -252,7 +252,9 @@ def test_what_cannot_be_a_schedule_is_named_with_what_would_be_right(spec, says)
 @pytest.mark.parametrize(
     "text",
     ["10s", "10s for 1m every 1h", "*/5 * * * *", "random low=1s high=5s", 'windows daily=08:00-09:00 every=1m',
-     "cron expr='0 6 * * *' tz=UTC window=1h child=10s", "onetime start=5", "windows windows=[[1,2]] every=1"],
+     "cron expr='0 6 * * *' tz=UTC window=1h child=10s",
+     'adaptive base=10 rules=\'[{"metric":"v","above":1,"every":1,"below":0.5}]\'',
+     "onetime start=5", "windows windows=[[1,2]] every=1"],
 )  # fmt: skip
 def test_what_a_schedule_is_written_as_reads_back_as_the_same(text):
     schedule = parse_schedule(text)

@@ -3,6 +3,7 @@
 Cron entries and probes share it. A schedule is a frozen value; ``schedule.ticks(now, random)`` gives its times.
 """
 
+from brokersim.protocol.schedules.adaptive import Adaptive, Pace
 from brokersim.protocol.schedules.base import Random, Schedule, Span, first_index
 from brokersim.protocol.schedules.calendar import Cron, check_expression, fires
 from brokersim.protocol.schedules.every import Every, Onetime
@@ -13,7 +14,7 @@ from brokersim.protocol.schedules.windows import Daily, Windows
 from brokersim.protocol.schedules.zone import LOCAL, instant, zone
 
 __all__ = [
-    "KINDS", "LOCAL", "Cron", "Daily", "Every", "Level", "Nested", "Onetime", "Random", "RandomGaps", "Schedule",
-    "Span", "Windows", "check_expression", "fires", "first_index", "instant", "parse_schedule", "to_schedule",
-    "to_spec", "zone",
+    "KINDS", "LOCAL", "Adaptive", "Cron", "Daily", "Every", "Level", "Nested", "Onetime", "Pace", "Random",
+    "RandomGaps", "Schedule", "Span", "Windows", "check_expression", "fires", "first_index", "instant",
+    "parse_schedule", "to_schedule", "to_spec", "zone",
 ]  # fmt: skip

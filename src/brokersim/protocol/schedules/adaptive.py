@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from brokersim.protocol.quoting import quoted
-from brokersim.protocol.schedules.base import first_index, seconds
+from brokersim.protocol.schedules.base import (
+    Random,
+    Schedule,
+    Span,
+    first_index,
+    grid,
+    seconds,
+    to_start,
+)
 
 _KEYS = ("metric", "above", "every", "below", "calm")
 
@@ -55,6 +63,10 @@ class Pace:
     def following(self, tick: float, metrics: Mapping[str, Any]) -> float:
         """The tick after ``tick``, at which ``metrics`` were read."""
         self._judge(tick, metrics)
+        return self.next_after(tick)
+
+    def next_after(self, tick: float) -> float:
+        """The tick after ``tick`` as far as is known now."""
         after = math.nextafter(tick, math.inf)
         if self._rule is not None:
             return self._since + first_index(self._since, self._rule.every, after) * self._rule.every
@@ -78,3 +90,35 @@ class Pace:
             if isinstance(value, int | float) and holds(rule, value):
                 return rule
         return None
+
+
+def _to_base(given: Any) -> float:
+    return seconds(given, "base")
+
+
+def _to_rules(given: Any) -> tuple[Rule, ...]:
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        raise ValueError(f"rules must be a list of rules, not {quoted(given)}")
+    return tuple(one if isinstance(one, Rule) else to_rule(one) for one in given)
+
+
+@attrs.frozen(kw_only=True)
+class Adaptive(Schedule):
+    """Every ``base`` seconds, and closer while ``rules`` over what is read ask for it; whoever reads tells a `Pace`.
+
+    Who has nothing to tell has the grid of the base.
+    """
+
+    base: float = attrs.field(converter=_to_base)
+    rules: tuple[Rule, ...] = attrs.field(converter=_to_rules)
+    start: float | None = attrs.field(default=None, converter=to_start)
+
+    def spans(self, now: float, random: Random) -> Iterator[Span]:
+        return grid(now if self.start is None else self.start, self.base, math.inf, now)
+
+    def pace(self, now: float) -> Pace:
+        """For one who begins ``now`` and tells what is read at each tick."""
+        return Pace(now if self.start is None else self.start, self.base, self.rules)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**Schedule.to_dict(self), "rules": [attrs.asdict(rule) for rule in self.rules]}

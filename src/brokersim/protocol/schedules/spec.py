@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from brokersim.protocol.quoting import quoted
+from brokersim.protocol.schedules.adaptive import Adaptive
 from brokersim.protocol.schedules.base import Schedule
 from brokersim.protocol.schedules.calendar import Cron
 from brokersim.protocol.schedules.every import Every, Onetime
@@ -26,6 +27,7 @@ KINDS: Final[dict[str, tuple[type[Schedule], ...]]] = {
     "nested": (Nested,),
     "cron": (Cron,),
     "random": (RandomGaps,),
+    "adaptive": (Adaptive,),
 }
 _FORMS: Final = "say 10s, 10s for 1m every 1h, a cron expression, KIND KEY=VALUE..., or JSON"
 
