@@ -98,12 +98,17 @@ class Live:
 
 
 def serve(
-    folder: Path, body: Callable[[Live], Awaitable[None]], *modules: str, clock: str = "real", **settings: Any
+    folder: Path,
+    body: Callable[[Live], Awaitable[None]],
+    *modules: str,
+    clock: str = "real",
+    seconds: float = 30.0,
+    **settings: Any,
 ) -> None:
-    """Run ``await body(live)`` beside a served instance."""
+    """Run ``await body(live)`` beside a served instance, for so long at most."""
 
     async def main() -> None:
-        with trio.fail_after(30 if clock == "real" else 1e12):
+        with trio.fail_after(seconds if clock == "real" else 1e12):
             async with brokersim.open_instance(
                 modules=modules, module_path=[FIXTURES], clock=clock, **settings
             ) as instance:

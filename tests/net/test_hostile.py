@@ -12,7 +12,7 @@ from brokersim.net import unfinished
 from brokersim.net.unfinished import Unfinished
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, Message
 from brokersim.protocol.wire import encode
-from tests.hostile import hostile_inputs
+from tests.hostile import COUNT, hostile_inputs
 from tests.net.live_socket import Live, Peer, serve
 
 
@@ -55,7 +55,7 @@ def test_no_frame_ends_more_than_its_client(tmp_path):
         faults = [line for line in live.instance.broker(0).log.lines() if "Error" in line]
         assert [line for line in faults if "is disconnected" in line] == [], "no fault of ours may be told"
 
-    serve(tmp_path, body, "content-cache", "kvs", size=2)
+    serve(tmp_path, body, "content-cache", "kvs", size=2, seconds=30 + COUNT / 20)
 
 
 def test_a_fault_in_taking_a_message_costs_its_client_the_connection_and_nobody_else(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ COMMANDS = (
 )  # fmt: skip
 LINES = (
     b"a.b:1|c\nc:2.5|ms|@0.1\n", b"g:-3|g\ng:+4|g\n", b"s:x|s\nh:1:2:3|h|#tag:a,b\n", b"_sc|x|0\n_e{1,2}:a|bb\n",
-    b"a:1|c|@0\na:1|c|@-1\na:1e400|g\n", b"\n\n:|\n:1|c\n",
+    b"a:1|c|@0\na:1|c|@-1\na:1e400|g\n", b"\n\n:|\n:1|c\n", b"t:1e400|ms\nt:-1e400|ms\nu:1e305|ms\n",
 )  # fmt: skip
 
 
@@ -106,6 +106,42 @@ async def test_no_line_or_datagram_ends_more_than_itself(mock_clock, tmp_path, d
         server.flush_now()
         assert await is_served(server)
     assert logged == []
+
+
+@pytest.mark.parametrize("dialect", ["strict", "etsy", "brubeck", "collectd"])
+async def test_a_timing_without_end_ends_no_server(mock_clock, dialect):
+    """One datagram did, at the next flush, where the dialect takes it."""
+    logged: list[str] = []
+    async with serving(
+        listen=("127.0.0.1:0",), http="127.0.0.1:0", dialect=dialect, log=logged.append
+    ) as server:
+        server.feed(b"t:1e400|ms\nt:inf|ms\nt:1e305|ms\nt:-1e400|ms\nt:2|ms")
+        server.flush_now()
+        server.feed(b"t:1e400|ms")
+        server.flush_now()
+        async with await tcp_to(server.http_address) as client:
+            await client.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            page = b""
+            while part := await client.receive_some(65_536):
+                page += part
+        assert page.startswith(b"HTTP/1.1 200")
+        counted = [
+            line.split() for line in page.decode().splitlines() if 'le="+Inf"' in line or "t_count" in line
+        ]
+        assert len({count for name, count in counted if name.startswith("t_")}) <= 1
+    assert logged == []
+
+
+async def test_a_fault_while_an_interval_is_shown_is_told_and_ends_no_server(mock_clock):
+    """In time, and at the end, where the last interval is shown in the same way."""
+    logged: list[str] = []
+    async with serving(listen=("127.0.0.1:0",), http="127.0.0.1:0", log=logged.append) as server:
+        server.openmetrics.offer = lambda _: 1 // 0
+        server._flush_whatever_comes()
+        assert await is_served(server)
+    assert [
+        "an interval is shown in part, by a fault of ours: ZeroDivisionError" in line for line in logged
+    ] == [True] * 2
 
 
 async def test_what_the_aggregator_cannot_take_is_told_and_the_server_goes_on(mock_clock):

@@ -192,12 +192,19 @@ class StatsdServer(Running):
         full = with_own_values(flush, self.statistics(), self.settings.aggregator.prefix_stats)
         return attrs.evolve(full, self_values=self.aggregator.admitted(full.self_values, t))
 
+    def _flush_whatever_comes(self) -> None:
+        """The interval on the grid; a fault in what is shown of it must end no server."""
+        try:
+            self._flush(self._grid.instant)
+        except Exception as error:
+            self.note_fault(f"statsd: an interval is shown in part, by a fault of ours: {error!r}")
+
     async def _flush_on_time(self) -> None:
         axis = self._axis
         assert axis is not None
         while True:
             await trio.sleep_until(axis.steady_at(self._grid.instant))
-            self._flush(self._grid.instant)
+            self._flush_whatever_comes()
             axis.follow()
             self._grid.advance(axis.now())
 
@@ -261,7 +268,7 @@ class StatsdServer(Running):
                 finally:
                     self._is_ending = True
                     # Stamped as if its interval were over: at this moment it could overwrite the one before.
-                    self._flush(self._grid.instant)
+                    self._flush_whatever_comes()
                     closing.close()
                     self.wiretap.close()
                     self._outputs.close(self.settings.grace_s)

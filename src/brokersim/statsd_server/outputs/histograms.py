@@ -19,6 +19,9 @@ from brokersim.statsd.numbers import Number
 GROUP = 16
 _LOG_STEP = GROUP * math.log((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
 
+#: The last bucket whose bound is a number: e to the 709 is 8e307.
+_LAST = math.floor(709 / _LOG_STEP)
+
 
 @cache
 def bound(index: int) -> float:
@@ -28,16 +31,22 @@ def bound(index: int) -> float:
 
 @attrs.define(eq=False)
 class Histogram:
-    """Counts by bucket since the start; `low` are values of 0 and below, which share one."""
+    """Counts by bucket since the start; `low` are values of 0 and below, which share one.
+
+    `high` are those that no finite bucket ends: infinity too, which some servers take.
+    """
 
     counts: dict[int, Number] = attrs.field(factory=dict)
     low: Number = 0
+    high: Number = 0
 
     def add(self, samples: Sequence[float], weight: Number) -> None:
         """Samples in ascending order, each of which stands for `weight`. Costs by the bucket, not by the sample."""
         at = bisect_right(samples, 0.0)
         self.low += at * weight
-        while at < len(samples):
+        end = bisect_right(samples, bound(_LAST))
+        self.high += (len(samples) - end) * weight
+        while at < end:
             index = math.ceil(math.log(samples[at]) / _LOG_STEP)
             # The six digits may have moved a bound below a value that is all but on it.
             if samples[at] > bound(index):
@@ -50,10 +59,13 @@ class Histogram:
         self.low += fold.zeros * weight
         for index, count in fold.counts.items():
             group = -(-index // GROUP)
-            self.counts[group] = self.counts.get(group, 0) + count * weight
+            if group > _LAST:
+                self.high += count * weight
+            else:
+                self.counts[group] = self.counts.get(group, 0) + count * weight
 
     def cumulative(self) -> Iterator[tuple[float, Number]]:
-        """(bound, how many are not above it), from the first bucket in use to the last, without a gap."""
+        """(bound, how many are not above it), without a gap from the first bucket in use to the last, and infinity."""
         total = self.low
         if self.low:
             yield 0.0, total
@@ -61,3 +73,4 @@ class Histogram:
             for index in range(min(self.counts), max(self.counts) + 1):
                 total += self.counts.get(index, 0)
                 yield bound(index), total
+        yield math.inf, total + self.high

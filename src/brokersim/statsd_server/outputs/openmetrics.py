@@ -287,7 +287,6 @@ class _Page:
         # Whole numbers by the format; what sampled timings stand for need not be.
         for upper, count in self.histograms[key].cumulative():
             yield sample_line(f"{name}_bucket", (*labels, ("le", number_text(upper))), round(count))
-        yield sample_line(f"{name}_bucket", (*labels, ("le", "+Inf")), round(count))
         yield sample_line(f"{name}_count", labels, round(count))
         if self.timers[key].total >= 0:
             yield sample_line(f"{name}_sum", labels, self.timers[key].total)
@@ -347,7 +346,7 @@ def _grown(histogram: Histogram | None, flush: Flush, key: str) -> Histogram:
     samples, fold = flush.samples.get(key), flush.buckets.get(key)
     if histogram is not None and not samples and fold is None:
         return histogram
-    grown = Histogram() if histogram is None else Histogram(histogram.counts.copy(), histogram.low)
+    grown = Histogram() if histogram is None else attrs.evolve(histogram, counts=histogram.counts.copy())
     count = flush.timer_counts[key]
     if samples:
         grown.add(samples, count // len(samples) if count % len(samples) == 0 else count / len(samples))
