@@ -57,7 +57,8 @@ IDS = [" ".join(path) for path, _ in COMMANDS]
 
 def test_the_commands_are_those_promised() -> None:
     promised = {
-        "": "start ps stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report top",
+        "": "start ps stop status uptime version getattr setattr lsattr dmesg ping rpc check completion report top "
+        "explore",
         "module": "list load remove reload stats debug trace replay",
         "runs": "list show export rm",
         "event": "pub sub",

@@ -31,28 +31,32 @@ _EXAMPLES: Final = 2000
     **examples(
         ("brokersim explore", "2000 seeds of everything that ships"),
         ("brokersim explore --only kvs,watch --seconds 60", "a minute of two families"),
-        ("brokersim explore ./mymod.py --size 1-2", "a module of yours; its function explore says how"),
+        ("brokersim explore ./mymod.py --size 1-2", "a module of yours"),
         ("brokersim explore --replay explore-plans/kvs-42.json", "what was found, again"),
     ),
 )
 @click.argument("modules", nargs=-1, metavar="[MODULE…]")
-@click.option("--examples", "number", type=click.IntRange(1), help=f"how many plans to run ({_EXAMPLES:,})")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="or for how long, of real time")
-@click.option("--seed", default=0, show_default=True, help="of the first plan; the next ones follow")
-@click.option("--size", default="1-4", metavar="N[-N]", show_default=True, help="ranks")
-@click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), show_default=True,
-              help="which faults there are: none, what happens to a Flux instance, or anything")  # fmt: skip
-@click.option("--only", metavar="NAMES", help="families: kvs, watch, content, jobs, cron, events, modules")
+@click.option(
+    "--examples", "number", type=click.IntRange(1), metavar="N", help=f"how many plans  [{_EXAMPLES:,}]"
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="or for how long, of real time"
+)
+@click.option("--seed", default=0, metavar="N", help="of the first plan; the next ones follow  [0]")
+@click.option("--size", default="1-4", metavar="N[-N]", help="ranks  [1-4]")
+@click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), metavar="MODEL",
+              help="faults: none, flux (what happens there), hostile  [flux]")  # fmt: skip
+@click.option("--only", metavar="NAMES", help="of kvs, watch, content, jobs, cron, events, modules")
 @click.option("--replay", metavar="PLAN|SEED", help="run one plan, from a file or drawn from a seed")
 @click.option("--trace", "shows_trace", is_flag=True, help="with --replay: every message of it")
 @click.option("--corpus", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="plans run first; finds are kept there (explore-plans)")  # fmt: skip
+              help="plans run first, and finds  [explore-plans]")  # fmt: skip
 @pass_session
 def explore(session: Session, /, **given: Any) -> int:
-    """Run seeded plans of requests, faults and orders until something breaks; then shrink that.
+    """Run seeded plans of requests and faults until one breaks; shrink that.
 
-    Nothing has to be said of shipped modules: the laws hold, whoever asks is answered, no module crashes, what was
-    acknowledged is there. Exit code 0: nothing broke; 1: something did; 3: it did, but not again (report that).
+    Laws hold, whoever asks is answered, no module crashes, what was acknowledged is there. Exit code 0: nothing broke;
+    1: something did; 3: it did, but not again.
     """
     from brokersim.explore.search import CORPUS, keep, read_corpus, search
 

@@ -47,7 +47,7 @@ def _check_schedule(text: str) -> str:
     **examples(
         ("brokersim probe add load cpu --every 1s", "shares and load each second"),
         ("brokersim probe add kvs module service=kvs --every 5s -r all", ""),
-        ("brokersim probe add night process --schedule 'windows daily=01:00-02:00 every=1m'", ""),
+        ("brokersim probe add night cpu --schedule 'windows daily=01:00-02:00 every=1m'", ""),
     ),
 )
 @_ranks
