@@ -1,7 +1,7 @@
 """Knows what a module has for a broker when it runs in a process of its own: all goes over one wire. No sockets.
 
 The module's handle, its loop, its coroutines and its blocking calls are the same as in the broker's process; what is
-here answers them as `broker.py`, `instance.py` and `host.py` do there.
+here answers them as the rank, the instance (`services/broker.py`, `instance.py`) and `life.py` do there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,26 @@
-"""The one file of the reactor that awaits trio: runs a Reactor as a task, admits posts, parks, jumps."""
+"""The one file of the reactor that awaits trio: runs a Reactor as a task, admits posts, parks, jumps.
+
+**One task turns the loop**, and parks when nothing is queued or due. All other tasks are outside. They never touch the
+queue: what they send is *posted*, and who waits for an answer sleeps until the loop resumes it. An I/O task may drain
+in its own turn (``drain_inline``), which saves two task switches a request; it is inside while it does.
+
+**Real time.** Posts go in between two batches, timers fire when they are due, the park ends at the earliest of them.
+A loop that spins never lets the queue be empty, so neither may wait for that (``_keep_up``).
+
+**Virtual time** moves only at quiescence: trio asks its clock how long to sleep exactly when no task can run, and our
+clock asks ``_quiescent``. There, in this order: posts are admitted, sorted by (number of the task, order within it);
+what is due now fires; else time jumps to the reactor's next timer or trio's next deadline, whichever is earlier. Trio
+runs the tasks of one batch in a random order: so numbers and not arrival make the order of posts, which is what makes
+equal seeds equal runs.
+
+**The licence to jump.** A park costs two task switches of trio a timer. As long as it is known that no task can become
+runnable before some instant (``_solo_until``: trio's next deadline, taken back as soon as any task is scheduled or posts), the
+loop jumps from timer to timer by itself (``_burst``; ``Reactor.pass_to`` does so within one).
+
+**What stops time:** a hold (a process or thread is really waited for), and outside clients. With those, time moves only
+while one waits for an answer (``may_jump``) and all have come to rest (``is_settled``); such a run has no order of its
+own and is not reproducible.
+"""
 
 from __future__ import annotations
 

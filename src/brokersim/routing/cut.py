@@ -1,4 +1,11 @@
-"""Knows how a link between two ranks goes down and comes up, and what becomes of those who wait across it."""
+"""Knows how a link between two ranks goes down and comes up, and what becomes of those who wait across it.
+
+Flux's brokers tell each other that a peer is lost, and answer for it what they passed on to it: so whoever waits across
+the link gets EHOSTUNREACH from the near end. Here the requests are found from those who asked (their ``pending``), by
+the way each has taken: its route stack as far as it came, its destination if it arrived, and from there back as far as
+its answer has still to go. One whose answer is past the link already is left alone, or it would be answered twice. An
+answer that is under way on the link is lost with it.
+"""
 
 from __future__ import annotations
 
