@@ -36,7 +36,7 @@ class Worker(greenlet):
     message: Message | None
     workers: Workers
 
-    def run(self, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def run(self, fn: Callable[..., object], args: tuple[object, ...]) -> None:
         """Never ends by itself: an idle one is used again."""
         while True:
             error: BaseException | None = None
@@ -64,7 +64,9 @@ class Workers:
     def __init__(self) -> None:
         self._idle: list[Worker] = []
 
-    def call(self, handle: Endpoint, message: Message | None, fn: Callable[..., object], *args: Any) -> None:
+    def call(
+        self, handle: Endpoint, message: Message | None, fn: Callable[..., object], *args: object
+    ) -> None:
         """Call ``fn(*args)``; returns when it has ended, or waits. What it raises before it waits is raised here.
 
         What it raises later is the answer to ``message`` if that is a request and the error a refusal, else it ends

@@ -63,7 +63,7 @@ class Callee(Endpoint):
     def stream(
         self,
         topic: str,
-        payload: Any,
+        payload: object,
         then: Then,
         arg: Any = None,
         nodeid: int = NODEID_ANY,
@@ -80,11 +80,11 @@ class Callee(Endpoint):
 
     # -- ways to be called
 
-    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: object) -> Timer:
         """Call ``fn(*args)`` in ``seconds``, as an iteration of this module's loop."""
         return self.reactor.call_later(seconds, fn, *args, actor=self)
 
-    def enter(self, fn: Callable[..., object], *args: Any) -> None:
+    def enter(self, fn: Callable[..., object], *args: object) -> None:
         """Call a callback of the module: where it may wait for answers, if it is of a kind that does."""
         if self.workers is None:
             fn(*args)
@@ -123,11 +123,11 @@ class Callee(Endpoint):
         if error is not None:
             self._raised(request, error)
 
-    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: object) -> None:
         """Run ``await fn(*args)`` as a trio task that is cancelled when the module goes."""
         self._start_task(None, fn, *args)
 
-    def _start_task(self, request: Message | None, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    def _start_task(self, request: Message | None, fn: Callable[..., Awaitable[Any]], *args: object) -> None:
         """For a request: raises RequestError, which answers it, where no task can be started."""
         if self._tasks is None:
             self._tasks = {}
@@ -157,7 +157,7 @@ class _Task:
     __slots__ = ("_args", "_fn", "_running")
 
     def __init__(
-        self, running: dict[_Task, Any], fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+        self, running: dict[_Task, Any], fn: Callable[..., Awaitable[Any]], args: tuple[object, ...]
     ) -> None:
         self._running = running
         self._fn = fn

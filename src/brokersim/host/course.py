@@ -89,7 +89,7 @@ class Life:
         if loaded is not None:
             loaded(error)
 
-    def limit(self, seconds: float, fn: Callable[..., object], *args: Any) -> None:
+    def limit(self, seconds: float, fn: Callable[..., object], *args: object) -> None:
         """Have ``fn(*args)`` called if it is no further in so many seconds; one limit at a time."""
         self.no_limit()
         self._timer = self.reactor.call_later(seconds, fn, *args)

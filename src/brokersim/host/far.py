@@ -72,7 +72,7 @@ class Far(Protocol):
         self,
         handle: Handle,
         topic: str,
-        payload: Any,
+        payload: object,
         timeout: float | None = None,
         nodeid: int = NODEID_ANY,
     ) -> Message:
@@ -144,7 +144,7 @@ class FarBroker(Home):
         self._sender = _FarEnd(self, "broker", "")
         self._tree: tuple[int | None, tuple[int, ...]] | None = None
 
-    def ask(self, topic: str, payload: Any, timeout: float | None = None, nodeid: int = NODEID_ANY) -> Any:
+    def ask(self, topic: str, payload: object, timeout: float | None = None, nodeid: int = NODEID_ANY) -> Any:
         """The payload of the broker's answer. Raises RequestError."""
         answer = self.far.ask(self.handle, topic, payload, timeout, nodeid)
         if answer.errnum:

@@ -18,7 +18,7 @@ from brokersim.reactor.actor import AT_ONCE
 class Future:
     """The answer, or the stream of answers, to one RPC (flux-core's Python ``Future``)."""
 
-    def __init__(self, handle: Callee, topic: str, payload: Any, nodeid: int, flags: int) -> None:
+    def __init__(self, handle: Callee, topic: str, payload: object, nodeid: int, flags: int) -> None:
         self._responses: deque[Message] = deque()
         self._then: tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]] | None = None
         self._handle = handle
@@ -39,7 +39,7 @@ class Future:
         callback, args, kwargs = self._then
         self._handle.enter(partial(callback, self, *args, **kwargs))
 
-    def then(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> Future:
+    def then(self, callback: Callable[..., object], *args: object, **kwargs: Any) -> Future:
         """Call ``callback(future, *args, **kwargs)`` for each answer, those already here included.
 
         Always in the module's next turn: neither inside this call nor in the turn in which an answer comes.

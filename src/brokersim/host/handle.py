@@ -172,7 +172,7 @@ class Handle(Callee):
     # -- requests, answers, events
 
     def call(
-        self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0
+        self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, flags: int = 0
     ) -> Awaitable[Any]:
         """Await the payload of the answer (dict, bytes or None); raises RequestError.
 
@@ -180,7 +180,7 @@ class Handle(Callee):
         """
         return Call(self, topic, payload, nodeid, flags)
 
-    def rpc(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0) -> Future:
+    def rpc(self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, flags: int = 0) -> Future:
         """Flux's RPC: a Future to ``then`` on."""
         return Future(self, topic, payload, nodeid, flags)
 

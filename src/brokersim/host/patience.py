@@ -25,7 +25,7 @@ class Patience:
         self._request: Message
         self._timer: Timer
 
-    def ask(self, topic: str, payload: Any, arg: Any, nodeid: int) -> Message:
+    def ask(self, topic: str, payload: object, arg: Any, nodeid: int) -> Message:
         """Send the request; the timeout runs from now."""
         self._request = Endpoint.stream(self._endpoint, topic, payload, self._answered, arg, nodeid)
         self._heard = self._endpoint.reactor.now

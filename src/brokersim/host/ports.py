@@ -38,13 +38,13 @@ class SeenAttributes(Protocol):
 class Watching(Protocol):
     """Whoever has something outside the loop watched for it."""
 
-    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    def start_task(self, fn: Callable[..., Awaitable[Any]], *args: object) -> None:
         """Run ``await fn(*args)`` as a trio task that ends with it."""
 
     def occurrence(self, start: Callable[[Callable[[Any], None]], object]) -> Awaitable[Any]:
         """Await a callback."""
 
-    def call_later(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+    def call_later(self, seconds: float, fn: Callable[..., object], *args: object) -> Timer:
         """Call ``fn(*args)`` in ``seconds``, as a turn of its loop."""
 
 

@@ -103,7 +103,7 @@ class ModuleWire(Far):
         self,
         handle: Handle,
         topic: str,
-        payload: Any,
+        payload: object,
         timeout: float | None = None,
         nodeid: int = NODEID_ANY,
     ) -> Message:

@@ -18,7 +18,7 @@ class Call(Wait):
     __slots__ = ("_endpoint", "_flags", "_nodeid", "_payload", "_request", "_resume", "_topic")
 
     def __init__(
-        self, endpoint: Endpoint, topic: str, payload: Any, nodeid: int = NODEID_ANY, flags: int = 0
+        self, endpoint: Endpoint, topic: str, payload: object, nodeid: int = NODEID_ANY, flags: int = 0
     ) -> None:
         super().__init__(endpoint.reactor)
         self._endpoint = endpoint

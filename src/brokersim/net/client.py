@@ -111,7 +111,13 @@ class Client:
     # --- requests and responses
 
     def rpc(
-        self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0, *, raw: bool = False
+        self,
+        topic: str,
+        payload: object = None,
+        nodeid: int = NODEID_ANY,
+        flags: int = 0,
+        *,
+        raw: bool = False,
     ) -> Any:
         """The response's payload: a JSON value, None if it has none; its ``bytes`` as they came if ``raw``.
 
@@ -122,7 +128,7 @@ class Client:
     def stream(
         self,
         topic: str,
-        payload: Any = None,
+        payload: object = None,
         nodeid: int = NODEID_ANY,
         *,
         raw: bool = False,
@@ -149,7 +155,9 @@ class Client:
                 if cancel is not None:
                     self.send_request(cancel, {"matchtag": tag}, flags=FLAG_NORESPONSE)
 
-    def send_request(self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, flags: int = 0) -> int:
+    def send_request(
+        self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, flags: int = 0
+    ) -> int:
         """Sends without waiting for the response; its matchtag, 0 with flag noresponse.
 
         Many may be outstanding: responses that come while the socket is full are taken in meanwhile, so the
@@ -226,7 +234,7 @@ class Client:
         """Takes one subscription back. Raises RequestError if there is none."""
         self.rpc("event.unsubscribe", {"topic": prefix})
 
-    def publish(self, topic: str, payload: Any = None) -> None:
+    def publish(self, topic: str, payload: object = None) -> None:
         """Sends an event; nothing answers, and its sequence number is given at rank 0."""
         self.send(Message(EVENT, topic=topic, data=payload, flags=FLAG_ROUTE))
 

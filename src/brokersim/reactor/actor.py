@@ -34,7 +34,7 @@ class Timer:
     __slots__ = ("actor", "args", "fn", "when")
 
     def __init__(
-        self, when: int, actor: Actor | None, fn: Callable[..., object] | None, args: tuple[Any, ...]
+        self, when: int, actor: Actor | None, fn: Callable[..., object] | None, args: tuple[object, ...]
     ) -> None:
         self.when = when
         self.actor = actor

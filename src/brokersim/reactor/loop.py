@@ -42,7 +42,6 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
 from brokersim.reactor import standstill
@@ -171,7 +170,9 @@ class Reactor:
 
     # -- time
 
-    def call_at(self, when: int, fn: Callable[..., object], *args: Any, actor: Actor | None = None) -> Timer:
+    def call_at(
+        self, when: int, fn: Callable[..., object], *args: object, actor: Actor | None = None
+    ) -> Timer:
         """Call ``fn(*args)`` at ``when`` (ns). With an actor the call is an iteration of its loop."""
         timer = Timer(when, actor, fn, args)
         self.set_timer(timer)
@@ -221,7 +222,7 @@ class Reactor:
             self._push_timer(timer)
 
     def call_later(
-        self, delay: float, fn: Callable[..., object], *args: Any, actor: Actor | None = None
+        self, delay: float, fn: Callable[..., object], *args: object, actor: Actor | None = None
     ) -> Timer:
         """Like ``call_at``, ``delay`` seconds from now; a negative delay is none."""
         if not self.is_inside:

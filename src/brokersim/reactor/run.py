@@ -14,8 +14,8 @@ runs the tasks of one batch in a random order: so numbers and not arrival make t
 equal seeds equal runs.
 
 **The licence to jump.** A park costs two task switches of trio a timer. As long as it is known that no task can become
-runnable before some instant (``_solo_until``: trio's next deadline, taken back as soon as any task is scheduled or posts), the
-loop jumps from timer to timer by itself (``_burst``; ``Reactor.pass_to`` does so within one).
+runnable before some instant (``_solo_until``: trio's next deadline, taken back as soon as any task is scheduled or
+posts), the loop jumps from timer to timer by itself (``_burst``; ``Reactor.pass_to`` does so within one).
 
 **What stops time:** a hold (a process or thread is really waited for), and outside clients. With those, time moves only
 while one waits for an answer (``may_jump``) and all have come to rest (``is_settled``); such a run has no order of its

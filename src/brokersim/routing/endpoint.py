@@ -81,7 +81,7 @@ class Endpoint(Actor):
     def request(
         self,
         topic: str,
-        payload: Any = None,
+        payload: object = None,
         then: Then | None = None,
         arg: Any = None,
         nodeid: int = NODEID_ANY,
@@ -151,7 +151,7 @@ class Endpoint(Actor):
         self.broker.route_request(message)
 
     def stream(
-        self, topic: str, payload: Any, then: Then, arg: Any = None, nodeid: int = NODEID_ANY
+        self, topic: str, payload: object, then: Then, arg: Any = None, nodeid: int = NODEID_ANY
     ) -> Message:
         """Send a request for a stream: ``then`` gets every response, the last one has an errnum (61 = end)."""
         return self.request(topic, payload, then, arg, nodeid, FLAG_STREAMING)
@@ -160,7 +160,7 @@ class Endpoint(Actor):
         """Give a request of one's own up: what still comes of it is counted as stray. Harmless when it is over."""
         self.pending.pop(request.matchtag, None)
 
-    def respond(self, request: Message, payload: Any = None) -> None:
+    def respond(self, request: Message, payload: object = None) -> None:
         """Answer a request; nothing is sent if it must not be answered."""
         flags = request.flags
         if flags:
@@ -195,7 +195,7 @@ class Endpoint(Actor):
         self.sent(response)
         self.broker.route_response(response)
 
-    def publish(self, topic: str, payload: Any = None, private: bool = False) -> None:
+    def publish(self, topic: str, payload: object = None, private: bool = False) -> None:
         """Publish an event; it is sequenced at rank 0 and delivered to every subscriber, the publisher included."""
         event = Message(
             EVENT, topic, payload, FLAG_PRIVATE if private else 0, userid=self.userid, rolemask=self.rolemask,

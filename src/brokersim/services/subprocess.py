@@ -143,7 +143,7 @@ class Subprocess:
             return error.errno or EINVAL, f"error launching process: {error.strerror or error}"
         return self._failure or (ENODATA, "")
 
-    def _say(self, fn: Callable[..., object] | None, *args: Any) -> None:
+    def _say(self, fn: Callable[..., object] | None, *args: object) -> None:
         self._words.append(None if fn is None else partial(fn, *args))
         self._spoke.set()
 
