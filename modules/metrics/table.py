@@ -45,6 +45,8 @@ class Tap:
         self.cells: dict[str, Cell] = {}
         #: The same cells by keys as they are given: a text costs one look-up then.
         self._by_given: dict[Any, Cell] = {}
+        #: Canonical texts of plain keys: those of one epoch mostly come again in the next.
+        self._known: dict[str, str] = {}
         #: Called with (key text, cell, value) after each observation: a threshold that is watched.
         self.watch: Callable[[str, Cell, Any], object] | None = None
 
@@ -72,12 +74,17 @@ class Tap:
         if not _can_be_counted(value):
             self.refused += 1
             return
-        text = self._text(key, value)
+        text = self._known.get(key) if type(key) is str else None
         if text is None:
-            return
+            text = self._text(key, value)
+            if text is None:
+                return
         cell = self.cells.get(text) or self._new(text)
-        if self._is_plain and isinstance(key, str):
+        if self._is_plain and type(key) is str:
             self._by_given[key] = cell
+            if len(self._known) >= self._max_keys:
+                self._known.clear()
+            self._known[key] = text
         if isinstance(value, str):
             cell.add_text(value, self._texts, self._reactor.now)
         else:
