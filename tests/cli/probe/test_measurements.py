@@ -145,3 +145,10 @@ def test_start_refuses_a_file_that_is_wrong(run: Run, tmp_path: Path) -> None:
     result = run("start", "--probes", str(tmp_path / "nowhere.toml"), "--", "true")
     assert result.code == 2
     assert "nowhere.toml: No such file" in result.err
+
+
+def test_the_example_is_right(run: Run) -> None:
+    example = Path(__file__).parents[3] / "examples" / "probes.toml"
+    assert run("--json", "probe", "validate", str(example)).json == {
+        "measurements": ["machine", "self", "kvs", "near", "disks"], "sinks": []
+    }  # fmt: skip
