@@ -13,7 +13,8 @@ import platform
 import statistics
 import sysconfig
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -162,6 +163,20 @@ def pin() -> int | None:
     cpu = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpu})
     return cpu
+
+
+@contextmanager
+def unpinned() -> Iterator[None]:
+    """On all CPUs again while inside, for what would otherwise share its only one with a loop that spins."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def begin(benchmark: str, arguments: argparse.Namespace, **sizes: Any) -> Report:

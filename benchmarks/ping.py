@@ -30,6 +30,9 @@ REQUESTS: dict[str, Any] = {
 }
 #: µs a round trip and requests per second, as promised.
 RTT_TARGET, RATE_TARGET = 40, 120_000
+#: Debug bit of the hook that emits counters.
+MSGCOUNT = 0x1000
+FREE, BESIDE_IDLE = "kvs.ping on all CPUs rtt", "kvs.ping beside an idle hook rtt"
 
 
 def median_us(seconds: list[float]) -> float:
@@ -79,6 +82,25 @@ def parts(uri: str, echo: Callable[[int], list[float]], count: int) -> dict[str,
     return made
 
 
+def beside_idle(count: int, repeats: int) -> dict[str, list[float]]:
+    """A ping to kvs without, and while another module's idle hook turns without end, on all CPUs."""
+    # With no bit set nothing of a hook is in any loop.
+    with _measure.unpinned(), _server.instance("--hook", "idle") as uri:
+        lean, client = _server.Lean(uri), Client.connect(uri, timeout=60)
+        frame = _server.request_frame("kvs.ping", REQUESTS["kvs.ping"])
+
+        def without() -> float:
+            return median_us(lean.round_trips(frame, count))
+
+        def beside() -> float:
+            client.rpc("cron.debug", {"op": "setbit", "flags": MSGCOUNT})
+            taken = without()
+            client.rpc("cron.debug", {"op": "clr", "flags": 0})
+            return taken
+
+        return _measure.rounds({FREE: without, BESIDE_IDLE: beside}, repeats)
+
+
 def main() -> int:
     parser = _measure.parser(__doc__)
     parser.add_argument(
@@ -92,6 +114,7 @@ def main() -> int:
     with _server.instance() as uri, _baselines.echo(frame_bytes) as echo:
         _server.put(uri, "a.b", "42")
         taken = _measure.rounds(parts(uri, echo, arguments.requests), arguments.repeats)
+    taken |= beside_idle(arguments.requests, arguments.repeats)
     targets = {"rtt": RTT_TARGET, "rate": RATE_TARGET}
     for name, values in taken.items():
         kind = name.rpartition(" ")[2]
@@ -117,6 +140,11 @@ def main() -> int:
         # b4 is 4.8 µs on the reference machine, where 120,000 requests a second are 1.75 of it each.
         _measure.Gate(
             what="ping RTT / b4", ratio=_measure.ratio(taken["kvs.ping rtt"], taken["b4"]), limit=7.5
+        ),
+        _measure.Gate(
+            what="ping RTT beside one idle hook / without",
+            ratio=_measure.ratio(taken[BESIDE_IDLE], taken[FREE]),
+            limit=1.3,
         ),
         _measure.Gate(what="pipelined ping / b4", ratio=_measure.ratio(us_each, taken["b4"]), limit=1.75),
     ]
