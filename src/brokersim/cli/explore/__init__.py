@@ -55,8 +55,8 @@ _EXAMPLES: Final = 2000
 def explore(session: Session, /, **given: Any) -> int:
     """Run seeded plans of requests and faults until one breaks; shrink that.
 
-    Laws hold, whoever asks is answered, no module crashes, what was acknowledged is there. Exit code 0: all held;
-    1: something did; 3: not again.
+    Laws hold, who asks is answered, nothing crashes, what was acknowledged is there.
+    Exit code 1: something broke; 3: it did, but not again.
     """
     from brokersim.explore.search import CORPUS, keep, read_corpus, search
 
