@@ -65,8 +65,10 @@ PLANTED = (
         "        if self.count == self.repeat and", "        if self.count == self.repeat + 1 and", ("cron",),
     ),
     Planted(
-        "cores given back twice", "sched/__init__.py",
-        "            del self._held[given.id]\n", "            pass\n", ("jobs",),
+        "cores given back before their job ends", "sched/__init__.py",
+        '        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n',
+        '        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n'
+        "        self._pool.free(dict(self._held[job]))\n", ("jobs",),
     ),
     Planted(
         "an exception lost on a job that cleans up", "job_manager/machine.py",
