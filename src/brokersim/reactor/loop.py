@@ -128,8 +128,7 @@ class Reactor:
             self.push = self._post
 
     def _post(self, message: Message) -> None:
-        # Not bound when it is posted: a gate may be put up until it goes in.
-        self.host.post(lambda: self._push_inside(message))
+        self.host.post(lambda: self._push_inside(message))  # bound late: a gate may be put up until then
 
     def defer(self, fn: Callable[[], object]) -> None:
         """Call a function inside the loop: soon, for a caller outside."""
