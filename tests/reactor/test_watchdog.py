@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 import brokersim
 from brokersim.protocol.errnums import EHOSTUNREACH, RequestError
+from brokersim.reactor.loop import Reactor
+from brokersim.reactor.watchdog import watchdog
 
 HANGING = """
 import time
@@ -204,3 +208,16 @@ def test_a_file_that_hangs_while_it_is_loaded_is_refused(
             await client.call("heartbeat.ping", {})
 
     brokersim.run(main)
+
+
+def test_in_another_thread_nothing_is_watched_and_no_signal_is_touched():
+    seen = []
+
+    def elsewhere() -> None:
+        with watchdog(Reactor(), 0.1):
+            seen.append(signal.getitimer(signal.ITIMER_REAL))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [(0.0, 0.0)]

@@ -320,8 +320,7 @@ class Reactor:
 
     def _group(self, actor: Actor | None, due: list[Timer]) -> None:
         """Several timers are due: one list an actor, in the order of their first; ``due`` gets the first actor's."""
-        timers, ready = self._timers, self._ready
-        now = self.now
+        timers, ready, now = self._timers, self._ready, self.now
         groups = {} if actor is None else {actor: due}
         while timers and timers[0][0] <= now:
             timer = heapq.heappop(timers)[2]
