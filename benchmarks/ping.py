@@ -85,9 +85,10 @@ def parts(uri: str, echo: Callable[[int], list[float]], count: int) -> dict[str,
 def beside_idle(count: int, repeats: int) -> dict[str, list[float]]:
     """A ping to kvs without, and while another module's idle hook turns without end, on all CPUs."""
     # With no bit set nothing of a hook is in any loop.
-    with _measure.unpinned(), _server.instance("--hook", "idle") as uri:
+    with _measure.unpinned(), _server.instance() as uri:
         lean, client = _server.Lean(uri), Client.connect(uri, timeout=60)
         frame = _server.request_frame("kvs.ping", REQUESTS["kvs.ping"])
+        client.rpc("module.hook", {"name": "cron", "hook": "idle"})
 
         def without() -> float:
             return median_us(lean.round_trips(frame, count))
