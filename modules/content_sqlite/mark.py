@@ -32,6 +32,10 @@ class Mark:
         return ""
 
     def opened(self, journal_mode: str) -> None:
+        """SQLite has the database open. Its log has to be on the disk before we say that there is one."""
+        log = Path(f"{self._database}-wal")
+        if log.is_file():
+            _sync(log)
         self._write(journal_mode)
 
     def closing(self) -> None:
@@ -52,9 +56,9 @@ class Mark:
         self._path.unlink(missing_ok=True)
 
 
-def _sync(folder: Path) -> None:
-    """A file's new name is on the disk only when its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """A file, or a folder: a file's new name is on the disk only when its folder is."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

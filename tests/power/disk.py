@@ -117,7 +117,10 @@ def after_cut(events: Sequence[Event], chance: random.Random) -> dict[str, bytes
                 change(event.path, file)
             file.unsynced.append(event)
         elif event.kind == "S":
-            if file is None:  # the folder
+            if file is None and "." in event.path.rpartition("/")[2]:  # a file nothing was written to yet
+                change(event.path, _File())
+                settle(len(changes))
+            elif file is None:  # the folder
                 settle(len(changes))
             else:
                 for one in file.unsynced:
