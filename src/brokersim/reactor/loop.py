@@ -54,9 +54,8 @@ from brokersim.reactor.turn import blame, dispatch, run_timers
 NS = 1_000_000_000
 #: Messages handled before the loop yields: costs 2 % against never yielding and holds the loop about 0.15 ms.
 BUDGET = 256
-#: In real time, turns of loops that spin beyond what is queued when it begins: whoever asks from outside waits for
-#: them, and so does an answer not written yet. With 256 a ping beside one idle hook took 7 to 15 times as long.
-TURNS = 4
+#: In real time, turns of loops that spin beyond what is queued at the start: who asks, and unwritten answers, wait.
+TURNS = 4  # with 256 a ping beside one idle hook took 7 to 15 times as long
 
 
 class Reactor:
