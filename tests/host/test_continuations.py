@@ -90,10 +90,11 @@ def test_a_module_process_sends_as_many_packets_a_request(hook, packets, tmp_pat
             target.setblocking(False)
             stats = f"127.0.0.1:{target.getsockname()[1]}"
             async with open_instance(
-                modules=["kinds"], module_path=[FIXTURES], clock="real", hook=hook, stats=stats
+                modules=["kinds"], module_path=[FIXTURES], clock="real", hook="timer:1h", stats=stats
             ) as instance:
                 await instance.load(path, as_process=True)
                 client = instance.client()
+                await client.call("module.hook", {"name": "asker", "hook": hook})
                 await client.call("asker.debug", {"op": "setbit", "flags": 0x1000})
                 await client.call("asker.future")
                 received(target)

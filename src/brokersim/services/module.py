@@ -10,7 +10,6 @@ import msgspec
 from brokersim.host import methods
 from brokersim.host.course import Loaded
 from brokersim.host.handle import Handle
-from brokersim.host.instrument import Instrument
 from brokersim.host.remote import RemoteModule
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, strerror
 from brokersim.protocol.message import Message
@@ -175,7 +174,7 @@ def hook(server: BrokerEndpoint, request: Message) -> None:
         raise RequestError(EINVAL, str(error)) from None
     handle = server.broker.instance.module(server.rank, args.name).handle
     if handle.instrument is None:
-        handle.instrument = Instrument(handle, server.broker.instance.sink, wanted)
+        handle.instrument = handle.instrumented(handle, server.broker.instance.sink, wanted)
     else:
         handle.instrument.use(wanted)
     server.respond(request, {"hook": wanted})
