@@ -99,7 +99,7 @@ def test_the_steps_of_the_github_action_are_green_and_red_as_they_should_be(exam
         ]
 
     assert run_steps() == [0, 0]
-    assert (example / "pip.log").read_text() == "install brokersim\n"
+    assert (example / "pip.log").read_text() == "install ./brokersim-0.1.0-py3-none-any.whl\n"
     assert "<testsuite" in (example / "messages.xml").read_text()
     subprocess.run(["patch", "-p1", "-i", "bad.patch"], cwd=example, check=True, capture_output=True)
     assert run_steps() == [0, 1]

@@ -54,7 +54,7 @@ def recorded(check, tmp_path) -> Path:
     """A baseline of four pings and a store."""
     assert check("-m", MODULES, "--record", "base.toml", *client(4)) == (
         0,
-        "✓ 9 laws kept\n",
+        "✓ 10 laws kept\n",
         "baseline written: base.toml\n",
     )
     return tmp_path / "base.toml"
@@ -84,7 +84,7 @@ def test_a_baseline_is_toml_with_the_command_the_settings_and_the_counters(recor
 def test_the_same_run_again_is_well_and_needs_no_command(check, recorded):
     code, out, err = check("--against", "base.toml")
     assert (code, err) == (0, "")
-    assert out.endswith(" counters within tolerance\n✓ 9 laws kept\n")
+    assert out.endswith(" counters within tolerance\n✓ 10 laws kept\n")
 
 
 def test_a_run_that_talks_more_is_told_with_its_topics(check, recorded):
@@ -179,7 +179,7 @@ def test_a_broken_law_is_told_and_can_be_relaxed_with_a_reason(check, tmp_path):
     code, out, _ = check(*run)
     assert code == 1
     assert "✗ law answered (L3): every request is answered exactly once [1]" in out
-    assert "double.0 answered double.ask" in out and out.endswith("✓ 7 laws kept\n2 failures\n")
+    assert "double.0 answered double.ask" in out and out.endswith("✓ 8 laws kept\n2 failures\n")
     assert check("--laws", "links,L8", *run)[0] == 0
     assert check("--relax", "answered=it is double", "--relax", "responses=it is double", *run)[0] == 0
     assert check("--record", "base.toml", *run)[0] == 1 and not (tmp_path / "base.toml").exists()
