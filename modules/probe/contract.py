@@ -98,8 +98,6 @@ class Probe:
     required: ClassVar[tuple[str, ...]] = ()
     #: It reads this machine, which has no virtual time.
     reads_machine: ClassVar[bool] = True
-    #: Where it is read: in the loop, or in a process of its own because it may hang in the kernel.
-    isolation: ClassVar[str] = "inline"
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:

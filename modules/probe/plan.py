@@ -17,7 +17,6 @@ from .probes import checked, find
 ON: Final = "ON"
 OFF: Final = "OFF"
 INLINE: Final = "inline"
-PROCESS: Final = "process"
 #: Keys of a record that are written by whoever keeps it, not by who plans.
 SERVER_KEYS: Final = ("id", "ts", "version", "selfRef", "status", "state", "hash")
 #: Seconds a read may take unless the schedule is closer.
@@ -25,7 +24,7 @@ TIMEOUT: Final = 10.0
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "probe": "", "status": ON, "config": {}, "schedule": {"type": "every", "params": {"every": 2}}, "timeout": None,
-    "overlap": SKIP, "jitter": 0.0, "isolation": "", "restart": "on-failure", "reporting": {}, "resources": [],
+    "overlap": SKIP, "jitter": 0.0, "isolation": INLINE, "restart": "on-failure", "reporting": {}, "resources": [],
     "labels": {}, "hold_clock": False,
 }  # fmt: skip
 _REPORTING: Final[dict[str, Any]] = {
@@ -61,7 +60,6 @@ class Measurement:
     timeout: float
     overlap: str
     jitter: float
-    isolation: str
     restart: str
     reporting: Reporting
     labels: dict[str, str]
@@ -121,10 +119,9 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
     _choice(full, "overlap", POLICIES)
     _choice(full, "restart", ("on-failure", "never"))
     _choice(full, "status", (ON, OFF))
-    full["isolation"] = full["isolation"] or probe.isolation
-    _choice(full, "isolation", (INLINE, PROCESS))
-    if probe.isolation == PROCESS and full["isolation"] == INLINE:
-        raise ValueError(f"isolation: probe {full['probe']!r} may hang in the kernel and cannot be inline")
+    if full["isolation"] != INLINE:
+        text = "what may hold the loop is read by the probe 'command', in a process of its own"
+        raise ValueError(f"isolation must be {INLINE}, not {full['isolation']!r:.40}: {text}")
     if is_virtual and probe.reads_machine and not full["hold_clock"]:
         text = "reads this machine, which has no virtual time; use replay, or hold_clock: true"
         raise ValueError(f"probe {full['probe']!r} {text}")
@@ -138,7 +135,6 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         timeout=min(getattr(schedule, "every", TIMEOUT), TIMEOUT) if timeout is None else timeout,
         overlap=full["overlap"],
         jitter=_seconds(full["jitter"], "jitter") or 0.0,
-        isolation=full["isolation"],
         restart=full["restart"],
         reporting=to_reporting(full["reporting"]),
         labels={str(key): str(value) for key, value in full["labels"].items()},

@@ -186,7 +186,7 @@ class Runner(Measured):
             self._count("slow")
         if not self._budget.is_spent:
             return True
-        self._give_up(f"read took {took * 1000:.0f} ms of the loop; set isolation: process")
+        self._give_up(f"read took {took * 1000:.0f} ms of the loop; read it with the probe 'command'")
         return False
 
     def _done(self, answer: Any, now: float) -> None:

@@ -22,6 +22,7 @@ from brokersim.lab.experiments import (
     modules,
     overhead,
     period,
+    probes,
     resolution,
     states,
     study,
@@ -386,6 +387,24 @@ case(
     lambda: period._exact(client(fix="totals", RUN=1.0), lives(2)),
     lambda: period._exact(client(fix="totals", run_low=-1.0), lives(2)),
 )  # fmt: skip
+
+
+# -- probes
+
+
+def measured(**by_interval: float) -> list[dict[str, Any]]:
+    return [probes._row(every, error=error) for every, error in by_interval.items()]
+
+
+def costing(low: float) -> list[dict[str, Any]]:
+    return [probes._row("1s", overhead=low + 0.01, low=low, high=low + 0.02)]
+
+
+case(
+    "probes", "_finer", "P1",
+    lambda: probes._finer(measured(slow=0.3, fast=0.03)), lambda: probes._finer(measured(slow=0.03, fast=0.3)),
+)  # fmt: skip
+case("probes", "_cheap", "P2", lambda: probes._cheap(costing(0.005)), lambda: probes._cheap(costing(0.02)))
 
 
 # -- resolution

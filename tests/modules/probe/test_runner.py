@@ -228,6 +228,10 @@ def test_a_configuration_that_cannot_heal_fails_at_once(tmp_path):
         ),
         ({"probe": "dummy", "overlap": "queue"}, "overlap must be skip or delay or catch-up"),
         (
+            {"probe": "dummy", "isolation": "process"},
+            "isolation must be inline, not 'process': what may hold the loop",
+        ),
+        (
             {"probe": "dummy", "reporting": {"sinks": ["file"]}},
             "no sink 'file'; there is statsd, metrics, lines",
         ),
