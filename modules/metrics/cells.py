@@ -52,13 +52,16 @@ class SumCell(Cell):
         self.n = 0
         self.begin = self.end = now
         self._whole = 0
-        self._floats: list[float] = []
+        #: None until the first: a list for each row would be most of what a row takes.
+        self._floats: list[float] | None = None
 
     def add(self, value: Any, now: int) -> None:
         self.n += 1
         self.end = now
         if type(value) is int:
             self._whole += value
+        elif self._floats is None:
+            self._floats = [value]
         else:
             self._floats.append(value)
             if len(self._floats) > _FOLD:
@@ -70,7 +73,7 @@ class SumCell(Cell):
     def state(self, epoch: int) -> list[Any]:
         whole = self._whole
         if self._floats or not -INT_MAX < whole < INT_MAX:
-            return [self.n, epoch + self.begin, epoch + self.end, [sum_state(whole, self._floats)]]
+            return [self.n, epoch + self.begin, epoch + self.end, [sum_state(whole, self._floats or [])]]
         return [self.n, epoch + self.begin, epoch + self.end, [whole]]
 
 

@@ -6,7 +6,7 @@ collection ends: with what there is, and with the names of those who are not in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from .limits import Limit
 from .link import DONE, EXPIRED, GONE, LIVE, Link, Timers
 from .merge import OWN, Merge
 from .stat import Row, Stat
+from .table import Cut
 from .wire import CREDIT, FRAME_MAX, Frame, Order, Tally
 
 
@@ -64,7 +65,7 @@ class Collection:
         self._outside = outside
         self._parent = parent
         self._carry = carry
-        self._merge = Merge(stat.merge)
+        self._merge = Merge(stat.merge_all)
         self._out: list[Row] = []
         self._links: dict[int, Link] = {}
         self._until = outside.now() + order.budget
@@ -100,9 +101,9 @@ class Collection:
         )
         link.watch(left, self._silent)
 
-    def give_own(self, rows: list[Row], cut: float, is_fresh: bool, is_member: bool) -> None:
+    def give_own(self, rows: Sequence[Row], cut: float, is_fresh: bool, is_member: bool) -> None:
         """The own rows, after the cut at that time."""
-        self._merge.give(OWN, rows)
+        self._merge.give(OWN, rows, rows.keys if isinstance(rows, Cut) else None)
         self._merge.end(OWN)
         if is_member:
             self.tally.ok.add(self._outside.rank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -68,7 +68,7 @@ class Held:
     is_fresh: bool
     unlisten: Callable[[], object]
     #: Rows sent in a collection whose end nobody has told yet, by uid.
-    snapshots: dict[str, list[Row]] = attrs.field(factory=dict)
+    snapshots: dict[str, Sequence[Row]] = attrs.field(factory=dict)
     #: Rows carried since the last cut, and ever; collections this rank had a part in.
     carried: int = 0
     carried_ever: int = 0
@@ -84,7 +84,7 @@ class Held:
         """Observations in snapshots of collections whose end nobody has told yet."""
         return sum(observations(rows) for rows in self.snapshots.values())
 
-    def carry(self, rows: list[Row]) -> None:
+    def carry(self, rows: Sequence[Row]) -> None:
         """Count them in the next epoch."""
         self.table.carry(rows)
         self.carried += len(rows)
@@ -202,13 +202,13 @@ class Member:
 
     def _cut(self, held: Held, collection: Collection) -> None:
         order = collection.order
-        rows = held.table.swap()
+        rows: Sequence[Row] = held.table.cut()
         held.epoch = order.epoch
         if held.watch is not None:
             held.watch.reset()
         collection.tally.carried, held.carried = held.carried, 0
         if held.stat.definition.retain:
-            held.snapshots[order.uid] = rows
+            rows = held.snapshots[order.uid] = rows[:]
             while len(held.snapshots) > _KEPT:
                 held.settle(next(iter(held.snapshots)), self._handle.rank, set(), [])
         is_fresh, held.is_fresh = held.is_fresh, False

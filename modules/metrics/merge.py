@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from operator import ge, itemgetter
+from typing import Any
 
 from .stat import Row
 
 #: The rank's own rows among the sources.
 OWN = -1
+
+
+_KEY: Callable[[Row], Any] = itemgetter(0)
 
 
 def key_of(row: Row) -> str:
@@ -20,18 +26,44 @@ def key_of(row: Row) -> str:
 class Source:
     """One ascending stream: what came and was not taken yet, how far it is, whether more will come."""
 
-    __slots__ = ("is_over", "rows", "shown")
+    __slots__ = ("_at", "_keys", "_rows", "is_over", "shown")
 
     def __init__(self) -> None:
-        self.rows: list[Row] = []
+        self._keys: list[str] = []
+        self._rows: Sequence[Row] = []
+        #: Taken of both: own rows are many, and to cut them off at every take would be quadratic.
+        self._at = 0
         self.shown: str | None = None
         self.is_over = False
+
+    def give(self, rows: Sequence[Row], keys: list[str]) -> None:
+        """The next rows, with their keys."""
+        if not keys:
+            return
+        if self.has_left:
+            self._keys = self._keys[self._at :] + keys
+            self._rows = [*self._rows[self._at :], *rows]
+        else:
+            self._keys, self._rows = keys, rows
+        self._at = 0
+        self.shown = keys[-1]
+
+    @property
+    def has_left(self) -> bool:
+        return self._at < len(self._keys)
+
+    def take(self, bound: str | None) -> tuple[list[str], Sequence[Row]]:
+        """The rows with keys up to the bound, all without one, and those keys."""
+        begin, most = self._at, len(self._keys)
+        end = most if bound is None else bisect_right(self._keys, bound, begin)
+        self._at = end
+        return self._keys[begin:end], self._rows[begin:end]
 
 
 class Merge:
     """Merges the own rows and those of each child, in that order and then by rank: same tree, same bytes."""
 
-    def __init__(self, merge: Callable[[Row, Row], Row]) -> None:
+    def __init__(self, merge: Callable[[Sequence[Row]], Row]) -> None:
         self._merge = merge
         self._sources: dict[int, Source] = {OWN: Source()}
 
@@ -40,16 +72,19 @@ class Merge:
         self._sources[rank] = Source()
         self._sources = dict(sorted(self._sources.items()))
 
-    def give(self, rank: int, rows: list[Row]) -> None:
-        """The next rows of a source, above all it gave before. Raises ValueError, and takes none, if they are not."""
+    def give(self, rank: int, rows: Sequence[Row], keys: list[str] | None = None) -> None:
+        """The next rows of a source, above all it gave before. Raises ValueError, and takes none, if they are not.
+
+        Who has their keys, ascending, gives them along, so that the rows need not be looked at yet.
+        """
         source = self._sources[rank]
-        shown = source.shown
-        for row in rows:
-            if shown is not None and row[0] <= shown:
-                raise ValueError(f"rank {rank} sent key {row[0]} behind {shown}: rows ascend")
-            shown = row[0]
-        source.shown = shown
-        source.rows += rows
+        if keys is None:
+            keys = list(map(_KEY, rows))
+            shown = keys if source.shown is None else [source.shown, *keys]
+            if any(map(ge, shown, shown[1:])):
+                before, key = next((a, b) for a, b in pairwise(shown) if a >= b)
+                raise ValueError(f"rank {rank} sent key {key} behind {before}: rows ascend")
+        source.give(rows, keys)
 
     def end(self, rank: int) -> None:
         """No more comes of a source."""
@@ -61,12 +96,12 @@ class Merge:
 
     def has_left(self, rank: int) -> bool:
         """There are rows of a source that were not taken."""
-        return bool(self._sources[rank].rows)
+        return self._sources[rank].has_left
 
     @property
     def is_over(self) -> bool:
         """All sources have ended, all rows are taken."""
-        return all(source.is_over and not source.rows for source in self._sources.values())
+        return all(source.is_over and not source.has_left for source in self._sources.values())
 
     def take(self) -> list[Row]:
         """The merged rows that no source can add to any more, ascending."""
@@ -74,26 +109,26 @@ class Merge:
         if None in live:
             return []
         bound = min((shown for shown in live if shown is not None), default=None)
-        found: dict[str, Row] = {}
-        for source in self._sources.values():
-            for row in _up_to(source, bound):
-                known = found.get(row[0])
-                found[row[0]] = row if known is None else self._merge(known, row)
-        return sorted(found.values(), key=key_of)
+        taken = [source.take(bound) for source in self._sources.values() if source.has_left]
+        parts = [part for part in taken if part[0]]
+        if len(parts) < 2:
+            return list(parts[0][1]) if parts else []
+        first = parts[0][0]
+        if all(keys == first for keys, _ in parts):  # what ranks count alike comes in step: no look-ups
+            return list(map(self._merge, zip(*(rows for _, rows in parts), strict=True)))
+        return self._mixed(parts)
+
+    def _mixed(self, parts: list[tuple[list[str], Sequence[Row]]]) -> list[Row]:
+        found: dict[str, list[Row]] = {}
+        for keys, rows in parts:
+            for key, row in zip(keys, rows, strict=True):
+                if (known := found.get(key)) is None:
+                    found[key] = [row]
+                else:
+                    known.append(row)
+        merge = self._merge
+        return [merge(rows) if len(rows := found[key]) > 1 else rows[0] for key in sorted(found)]
 
     def drain(self) -> list[Row]:
         """All rows not taken, in no order: nobody waits for them any more."""
-        rows = [row for source in self._sources.values() for row in source.rows]
-        for source in self._sources.values():
-            source.rows = []
-        return rows
-
-
-def _up_to(source: Source, bound: str | None) -> list[Row]:
-    rows = source.rows
-    if bound is None:
-        source.rows = []
-        return rows
-    end = bisect_right(rows, bound, key=key_of)
-    taken, source.rows = rows[:end], rows[end:]
-    return taken
+        return [row for source in self._sources.values() for row in source.take(None)[1]]

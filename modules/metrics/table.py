@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, overload
 
 import attrs
 
@@ -135,6 +135,62 @@ def _can_be_counted(value: Any) -> bool:
     return isinstance(value, str) or (type(value) in (int, float, bool) and -MAGNITUDE <= value <= MAGNITUDE)
 
 
+class Cut(Sequence[Row]):
+    """The rows of a table when it was cut, ascending by key.
+
+    A row is made when it is asked for: most are merged at once, and lists that live long keep the collector busy.
+    """
+
+    def __init__(
+        self, stat: Stat, epoch: int, cells: list[dict[str, Cell]], carried: Mapping[str, Row]
+    ) -> None:
+        self._stat = stat
+        #: What to add to the cells' times (ns).
+        self._epoch = epoch
+        self._cells = cells
+        self._carried = carried
+        self.keys = sorted(cells[0] if len(cells) == 1 and not carried else {*carried}.union(*cells))
+        small = all(one.is_small for stream in stat.streams for one in stream.states)
+        self._is_plain = len(cells) == 1 and not carried and small
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if isinstance(at, int):
+            return self._row(self.keys[at])
+        if self._is_plain:
+            cells, epoch = self._cells[0], self._epoch
+            return [[text, [cells[text].state(epoch)]] for text in self.keys[at]]
+        return list(map(self._row, self.keys[at]))
+
+    def _row(self, text: str) -> Row:
+        row: Row | None = None
+        if any(text in cells for cells in self._cells):
+            row = [
+                text,
+                [
+                    self._state(text, stream, cells)
+                    for stream, cells in zip(self._stat.streams, self._cells, strict=True)
+                ],
+            ]
+        known = self._carried.get(text)
+        if row is None:
+            return self._carried[text]
+        return row if known is None else self._stat.merge(row, known)
+
+    def _state(self, text: str, stream: Stream, cells: dict[str, Cell]) -> list[Any] | None:
+        if text not in cells:
+            return None
+        state = cells[text].state(self._epoch)
+        state[3] = [one.bounded(each) for one, each in zip(stream.states, state[3], strict=True)]
+        return state
+
+
 class Table:
     """What this rank holds of one stat: its taps, and rows that came too late for an epoch or were never taken over."""
 
@@ -172,10 +228,14 @@ class Table:
             known = self._carried.get(row[0])
             self._carried[row[0]] = row if known is None else self.stat.merge(known, row)
 
-    def swap(self) -> list[Row]:
+    def cut(self) -> Cut:
         """All rows, ascending by key; from now on the table counts anew."""
         self._taken += self._counting
-        return self._rows([tap.take() for tap in self.taps], self._take_carried())
+        return self._cut([tap.take() for tap in self.taps], self._take_carried())
+
+    def swap(self) -> list[Row]:
+        """As ``cut``, all made."""
+        return self.cut()[:]
 
     def _take_carried(self) -> dict[str, Row]:
         carried, self._carried = self._carried, {}
@@ -184,32 +244,12 @@ class Table:
     def peek(self, text: str) -> list[Row]:
         """The row of one key, if there is one; it goes on counting."""
         cells = [{text: tap.cells[text]} if text in tap.cells else {} for tap in self.taps]
-        return self._rows(cells, {text: self._carried[text]} if text in self._carried else {})
+        return self._cut(cells, {text: self._carried[text]} if text in self._carried else {})[:]
 
-    def _rows(self, cells: list[dict[str, Cell]], carried: Mapping[str, Row]) -> list[Row]:
-        epoch = round(self._clock.epoch * 1e9)
-        if len(cells) == 1:
-            rows: dict[str, Row] = {text: [text, [cell.state(epoch)]] for text, cell in cells[0].items()}
-        else:
-            rows = {
-                text: [text, [one[text].state(epoch) if text in one else None for one in cells]]
-                for text in {text for one in cells for text in one}
-            }
-        for stream, at in zip(self.stat.streams, range(len(cells)), strict=True):
-            if not all(one.is_small for one in stream.states):
-                _bound(stream, at, rows)
-        for text, row in carried.items():
-            rows[text] = self.stat.merge(rows[text], row) if text in rows else row
-        return [rows[text] for text in sorted(rows)]
+    def _cut(self, cells: list[dict[str, Cell]], carried: Mapping[str, Row]) -> Cut:
+        return Cut(self.stat, round(self._clock.epoch * 1e9), cells, carried)
 
 
 def observations(rows: Iterable[Row]) -> int:
     """How many observations are in rows."""
     return sum(cell[0] for row in rows for cell in row[1] if cell is not None)
-
-
-def _bound(stream: Stream, at: int, rows: Mapping[str, Row]) -> None:
-    for row in rows.values():
-        cell = row[1][at]
-        if cell is not None:
-            cell[3] = [one.bounded(state) for one, state in zip(stream.states, cell[3], strict=True)]

@@ -5,7 +5,7 @@ The arithmetic of what may wait is in `slack`; here is where the numbers come fr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -84,7 +84,7 @@ class Watch:
         """Somewhere the value can fall: for this epoch it is judged at the end."""
         self._slack.is_on = False
 
-    def carried(self, rows: list[Row]) -> None:
+    def carried(self, rows: Sequence[Row]) -> None:
         """Rows that count in this epoch from its start."""
         for row in rows:
             self._grew(row[0], self._stat.measure(row) or 0.0)

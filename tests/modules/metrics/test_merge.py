@@ -25,7 +25,7 @@ def sums(rows: list[list[object]]) -> dict[str, int]:
 
 def merge_with(own: list[list[object]]) -> Merge:
     """A merge whose own rows are there."""
-    merge = Merge(ONE.merge)
+    merge = Merge(ONE.merge_all)
     merge.give(OWN, own)
     merge.end(OWN)
     return merge
