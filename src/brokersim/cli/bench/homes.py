@@ -29,7 +29,7 @@ KINDS = ("plain", "rpc", "commit", "event")
 @list_options
 @pass_session
 def homes(session: Session, kind: str, given: str | None, reps: int) -> None:
-    """One module file under each hook, in a real Flux and here: cost, packets, turns.
+    """One module file in a real Flux and here: cost, packets, turns.
 
     The file is loaded as it is: in Flux, in process, as a process, in virtual time. Without a Flux there are ours only.
     In process, idle in real time predicts nothing for Flux: one loop does not wait for a core.

@@ -45,7 +45,7 @@ def parse_expiry(text: str) -> dict[str, int]:
     cls=Command,
     **examples(
         ("brokersim stats serve", "on port 8125, page on 8127"),
-        ("brokersim stats serve --dialect brubeck --forward graphite://g:2003", "as brubeck"),
+        ("brokersim stats serve --dialect brubeck --forward graphite://g:2003", "relay"),
         ("brokersim stats serve --flush 0.1s --db run.db --console", "kept and shown"),
     ),
 )

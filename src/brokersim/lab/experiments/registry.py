@@ -20,7 +20,7 @@ ABOUT: Mapping[str, str] = {
     "idle": "An instance at rest: what moves, under each hook.",
     "latency": "Content loads and stores: percentiles of samples, of windows.",
     "states": "Job-state curves against the truth; NEW sinking, and cured.",
-    "resolution": "Plugin timer x aggregator flush x retention: errors of the curves.",
+    "resolution": "Plugin timer x flush x retention: errors of the curves.",
     "period": "Client aggregation off and on: why RUN goes below 0; cures.",
     "aggregator": "A flood: offered, received, dropped; traps, and the lint.",
 }
