@@ -1,6 +1,6 @@
 """How fast plans are run, and how soon planted bugs are found: seconds of one core, steps left after shrinking.
 
-    python benchmarks/explore.py [--seconds S] [--planted] [--examples N]
+    python benchmarks/explore.py [--examples N] [--json] [--planted [--seconds S]]
 
 Without --planted: examples a second by family at sizes 1 and 2, which must stay 50 or more on an idle core, and what
 broke, which must be nothing. With it: each bug of tests/explore/planted.py, searched from seed 0 for at most S seconds.
@@ -16,22 +16,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import _measure
+
 from brokersim.explore.draw import Space
 from brokersim.explore.families import FAMILIES
 from brokersim.explore.search import search
 from tests.explore.planted import PLANTED, find
 
 
-def rates(examples: int) -> int:
-    """One line a family; the number of finds."""
-    finds = 0
+def rates(name: str, examples: int) -> tuple[float, str]:
+    """Examples a CPU second of a family, and what broke."""
+    space = Space(families=FAMILIES, wanted=(name,), sizes=(1, 2))
+    report = search(space, lambda: None, range(examples), clock=time.process_time)
+    broken = "" if report.find is None else f"{name}: seed {report.find.seed}: {report.find.broken[0]}"
+    return report.rate, broken
+
+
+def rate_of_each(given: argparse.Namespace) -> int:
+    """The report of all families; 1 if something broke."""
+    report = _measure.begin("explore", given, examples=given.examples)
     for name in FAMILIES:
-        space = Space(families=FAMILIES, wanted=(name,), sizes=(1, 2))
-        report = search(space, lambda: None, range(examples), clock=time.process_time)
-        finds += report.find is not None
-        broken = "" if report.find is None else f"  seed {report.find.seed}: {report.find.broken[0]}"
-        print(f"{name:8} {report.examples:6,} examples  {report.rate:6.1f} a second{broken}", flush=True)
-    return finds
+        found = [rates(name, given.examples) for _ in range(given.repeats)]
+        report.figures.append(
+            _measure.Figure(
+                name=name, unit="1/s", values=[rate for rate, _ in found], target=50, is_rate=True
+            )
+        )
+        report.notes += sorted({broken for _, broken in found if broken})
+    return max(report.finish(given), int(bool(report.notes)))
 
 
 def planted(seconds: float) -> int:
@@ -52,14 +64,12 @@ def planted(seconds: float) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--planted", action="store_true")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--examples", type=int, default=500)
+    parser = _measure.parser(__doc__, repeats=1)
+    parser.add_argument("--planted", action="store_true", help="search the planted bugs instead")
+    parser.add_argument("--seconds", type=float, default=60.0, help="with --planted: for each at most")
+    parser.add_argument("--examples", type=_measure.positive, default=200, help="of each family")
     given = parser.parse_args()
-    return min(1, planted(given.seconds) if given.planted else rates(given.examples))
+    return min(1, planted(given.seconds)) if given.planted else rate_of_each(given)
 
 
 if __name__ == "__main__":

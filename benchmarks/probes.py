@@ -1,23 +1,27 @@
 """What measuring costs: a read, a tick without the read, a thousand measurements, an hour of replay on 1,024 ranks.
 
 Each figure stands beside its peer of the same run where there is one: psutil for reads, if it is installed.
-Run: python benchmarks/probes.py [--quick]
+
+    python benchmarks/probes.py [--quick] [--json] [--repeats N]
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
-import resource
+import statistics
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+import _baselines  # noqa: E402
+import _measure  # noqa: E402
 
 from brokersim import open_instance, run  # noqa: E402
 from modules.probe.contract import Context  # noqa: E402
@@ -26,28 +30,28 @@ from modules.probe.probes import PROBES  # noqa: E402
 
 #: µs a read may take with parsing (the specification's figures).
 GOALS = {"cpu": 40, "mem": 70, "net": 45, "disk": 25}
+#: µs of a tick of the module `probe`, all but the read.
+TICK_GOAL = 30
 
 
 def best(call: Callable[[], object], count: int, rounds: int = 5) -> float:
-    """Seconds a call, the best of some rounds: what disturbs only adds."""
-    found = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        for _ in range(count):
-            call()
-        found.append((time.perf_counter() - begun) / count)
-    return min(found)
+    """µs a call, the best of some rounds: what disturbs only adds."""
+    return (
+        min(_measure.cpu_ns(lambda count: [call() for _ in range(count)], count) for _ in range(rounds)) / 1e3
+    )
 
 
-def reads(count: int) -> None:
+def reads(count: int) -> dict[str, Callable[[], float]]:
+    """µs a reading by probe, with psutil beside each where it is installed."""
     ask = Alone(asked=lambda *_: None, ran=lambda _: None)
-    for name, goal in GOALS.items():
+    parts: dict[str, Callable[[], float]] = {}
+    for name in GOALS:
         probe = PROBES[name]()
         probe.open(Context(ask=ask))
-        peer = best(_psutil(name), count) * 1e6 if _psutil(name) else 0.0
-        beside = f"   psutil {peer:6.1f}" if peer else ""
-        print(f"read {name:5} {best(probe.read, count) * 1e6:8.1f} µs   goal {goal}{beside}")
-        probe.close()
+        parts[f"read {name}"] = partial(best, probe.read, count)
+        if (peer := _psutil(name)) is not None:
+            parts[f"psutil {name}"] = partial(best, peer, count)
+    return parts
 
 
 def _psutil(name: str) -> Any:
@@ -119,22 +123,37 @@ def hour(ranks: int, seconds: float) -> float:
     return float(run(main))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> int:
+    parser = _measure.parser(__doc__, repeats=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the time")
-    scale = 0.1 if parser.parse_args().quick else 1.0
-    reads(int(3000 * scale))
+    given = parser.parse_args()
+    report = _measure.begin("probes", given)
+    scale = 0.1 if given.quick else 1.0
     count, seconds = 200, 100 * scale
-    for sink in ("", "statsd"):
-        tick = min(ticking(count, seconds, sink) for _ in range(3)) / (count * seconds)
-        print(
-            f"tick, sink {sink or 'none':6} {tick * 1e6:8.1f} µs   goal 30; 1,000 at 1 Hz: {tick * 1e5:.1f} % of a core"
+    ticks = count * seconds
+    taken = _measure.rounds(
+        {
+            **reads(int(1000 * scale)),
+            "tick, no sink": lambda: ticking(count, seconds, "") / ticks * 1e6,
+            "tick, statsd": lambda: ticking(count, seconds, "statsd") / ticks * 1e6,
+            "b1": partial(_measure.cpu_ns, _baselines.deque_loop, int(1_000_000 * scale)),
+        },
+        given.repeats,
+    )
+    for name, values in taken.items():
+        goal = GOALS.get(name.removeprefix("read ")) or (TICK_GOAL if name.startswith("tick") else None)
+        report.figures.append(
+            _measure.Figure(name=name, unit="ns" if name == "b1" else "µs", values=values, target=goal)
         )
-    print(f"a measurement    {size_of_a_measurement(1000):8.0f} B    goal 2000")
-    took = hour(1024, 3600 * scale)
-    print(f"an hour of 10 replays, 1,024 ranks {took / scale:6.1f} s   goal 60")
-    print(f"largest resident {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    size = size_of_a_measurement(1000)
+    report.figures.append(_measure.Figure(name="a measurement", unit="B", values=[size], target=2000))
+    took = hour(1024, 3600 * scale) / scale
+    report.figures.append(
+        _measure.Figure(name="an hour of 10 replays, 1,024 ranks", unit="s", values=[took], target=60)
+    )
+    report.keys = {"tick_us": statistics.median(taken["tick, no sink"]), "bytes_a_measurement": size}
+    return report.finish(given)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
