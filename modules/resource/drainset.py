@@ -51,7 +51,9 @@ class DrainSet:
 
     def _in_range(self, found: list[int]) -> list[int]:
         if found and max(found) >= len(self._hosts):
-            raise ValueError(f"idset is out of range: there are ranks 0-{len(self._hosts) - 1}")
+            last = len(self._hosts) - 1
+            there = f"are ranks 0-{last}" if last else "is rank 0 only"
+            raise ValueError(f"idset is out of range: there {there}")
         return found
 
     def known(self, text: str) -> list[int]:

@@ -62,7 +62,7 @@ def test_drains_are_kept_in_the_log_of_resources(client: MinimalClient) -> None:
         ("resource.undrain", {"targets": "0", "mode": "x"}, EINVAL, "invalid undrain mode 'x' specified"),
         ("resource.drain", {"targets": "0", "mode": "x"}, EINVAL, "Invalid mode specified"),
         ("resource.drain", {"targets": ""}, EINVAL, "idset is empty"),
-        ("resource.drain", {"targets": "99"}, EINVAL, "no rank 99: the instance has rank 0 only"),
+        ("resource.drain", {"targets": "99"}, EINVAL, "idset is out of range: there is rank 0 only"),
         ("resource.drain", {"targets": "nosuch[0-1]"}, EINVAL, "unknown host nosuch[0-1]"),
         ("resource.drain", {}, EPROTO, "resource.drain: Object missing required field `targets`"),
         ("resource.reload", {"path": "/x"}, EPROTO, "resource.reload: Object missing required field `xml`"),
