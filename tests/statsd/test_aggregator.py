@@ -501,7 +501,7 @@ def test_a_key_never_holds_many_more_samples_than_the_cap(how: str):
         held = aggregator.table("timers")["k"]
         assert isinstance(held, list)
         most = max(most, len(held))
-    assert 20_000 < most <= 42_000, "the cap, and one look of 20,000 samples later"
+    assert 20_000 <= most <= 42_000, "the cap, and one look of 20,000 samples later"
     flush = aggregator.flush(1.0)
     assert (flush.timer_counts["k"], flush.approx) == (200_000, {"k"})
     assert flush.values["timers.k.upper_50"] == pytest.approx(499, rel=0.01)

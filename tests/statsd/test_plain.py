@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.dialects import DIALECTS
-from brokersim.statsd.plain import packet_of_line, plain_lines
+from brokersim.statsd.plain import packets_of_lines, plain_lines
 
-KEYS = st.sampled_from([b"a", b"b", b"flux.kvs.0.request_rx", b"known", b"t.x"])
+KEYS = st.sampled_from(
+    [b"a", b"b", b"flux.kvs.0.request_rx", b"known", b"t.x", b"new", b"a;b=c", b"statsd.x", b"n" * 901]
+)
 NUMERALS = st.one_of(
     st.integers(0, 10**19).map(lambda n: b"%d" % n),
     st.floats(0, 1e6).map(lambda x: b"%.3f" % x),
@@ -84,4 +86,4 @@ def test_numbers_are_those_that_python_reads(numbers: list[float]):
 
 def test_a_line_knows_its_packet():
     packets = [b"a:1|c\nb:1|c\n", b"", b"c:1|c", b"d:1|c\ne:1|c"]
-    assert [packet_of_line(packets, line) for line in range(5)] == [0, 0, 2, 3, 3]
+    assert [packets_of_lines(packets)(line) for line in range(5)] == [0, 0, 2, 3, 3]

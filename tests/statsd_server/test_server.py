@@ -12,10 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 import trio
+import trio.testing
 
 from brokersim.reactor.clock import VirtualClock
 from brokersim.statsd import StatsClient
 from brokersim.statsd_server import recvmmsg
+from brokersim.statsd_server.health import SocketStatistics
 from brokersim.statsd_server.server import StatsdServer, serve
 from brokersim.statsd_server.settings import ServeError, ServeSettings
 from brokersim.statsd_server.sockets import DatagramSocket, _kernel_table, kernel_state
@@ -47,6 +49,34 @@ async def test_what_was_fed_before_an_instant_is_in_its_flush_and_each_metric_in
             server.feed(b"k:1|c")
     assert sum(flush.counters.get("k", 0) for flush in kept.flushes) == 5
     assert kept.flushes[0].counters["k"] >= 1
+
+
+class Flooded:
+    """A socket that is never empty, and whose turns take their time."""
+
+    has_more = True
+    turns = 0
+
+    def __init__(self, clock: trio.testing.MockClock, turn_s: float) -> None:
+        self._clock, self._turn_s = clock, turn_s
+
+    def drain(self, take: object, t: float) -> int:
+        self.turns += 1
+        self._clock.jump(self._turn_s)
+        return 1
+
+    def statistics(self) -> SocketStatistics:
+        return SocketStatistics(
+            address="udp://flooded", packets=0, kernel_drops=0, kernel_queue=0, buffer=0, asked=0
+        )
+
+
+async def test_a_flood_puts_a_flush_off_by_a_quarter_of_an_interval_and_a_turn(mock_clock):
+    server = StatsdServer(ServeSettings(listen=(), flush_s=1.0), wall=None)
+    flooded = Flooded(mock_clock, 0.1)
+    server._sockets.append(flooded)
+    server.flush_now()
+    assert (flooded.turns, trio.current_time()) == (3, pytest.approx(0.3))
 
 
 async def test_the_last_interval_is_flushed_at_the_end_and_when_cancelled(autojump_clock):

@@ -24,8 +24,8 @@ from brokersim.statsd.health import BadLineRing, Intake
 from brokersim.statsd.held import Held
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
-from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packet_of_line, plain_lines
-from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS
+from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packets_of_lines, plain_lines
+from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, TIMERS, Sample
 from brokersim.statsd.shown import Shown
 from brokersim.statsd.store import Store
 
@@ -41,6 +41,9 @@ _LETTER_G, _LETTER_C, _BAR = b"gc|"
 _COLUMN_BYTES = 24_000
 # Bytes from which on that is cheaper than line by line.
 _WORTH_COLUMNS = 4000
+
+# What a dialect that takes lines plainly reads in types of plain lines.
+_PLAIN_KINDS = {b"c": COUNTERS, b"g": GAUGES, b"ms": TIMERS}
 
 SenderOf = Callable[[int], str | None]
 
@@ -104,7 +107,8 @@ class Aggregator:
         if plain is None or not (self.dialect.plain_decimals or plain.has_whole_values()):
             self._feed_one_by_one(packets, sender_of, t)
         else:
-            self._feed_plain(plain, lambda line: sender_of(packet_of_line(packets, line)), t)
+            packet_of = packets_of_lines(packets)
+            self._feed_plain(plain, lambda line: sender_of(packet_of(line)), t)
 
     def _feed_one_by_one(self, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
         limit = self._packet_limit
@@ -135,11 +139,21 @@ class Aggregator:
                 timings[key].append(number + 0.0)
                 continue
             at = len(types) - length_hint(left) - 1
-            line = plain.line(at)
-            # Who sent it is only asked when it matters: finding out costs as much as some lines.
-            if not self._take_form(line):
-                self._judge(line, sender_of(at), t)
+            self._take_other(plain, at, sender_of, t)
         self._note_lines(len(types))
+
+    def _take_other(self, plain: PlainLines, at: int, sender_of: SenderOf, t: float) -> None:
+        """A line of a column that the loop does not know. A new name most often needs no judgement: 15 µs less."""
+        key, kind = plain.keys[at], _PLAIN_KINDS.get(plain.types[at])
+        if kind is not None and self.dialect.takes_plainly(key):
+            sender = sender_of(at)
+            if reason := self._store.apply((Sample(kind, key, plain.numbers[at]),), sender):
+                self._note_bad(reason, plain.line(at), sender, t)
+            return
+        line = plain.line(at)
+        # Who sent it is only asked when it matters: finding out costs as much as some lines.
+        if not self._take_form(line):
+            self._judge(line, sender_of(at), t)
 
     def _take_gauges(self, plain: PlainLines) -> bool:
         """Of nothing but known gauges, as Flux's modules send them, the last value of each is all that matters."""

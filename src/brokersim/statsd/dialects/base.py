@@ -102,6 +102,10 @@ class Dialect:
         """What a line says. Never raises, whatever the bytes."""
         raise NotImplementedError
 
+    def takes_plainly(self, key: bytes) -> bool:
+        """True: a line `key:digits|type` of a counter, gauge or timing says just that, whatever the digits."""
+        return False
+
     def difference(self, previous: Number | None, total: Number) -> Number:
         """What a running total adds: the first only primes, a smaller one means its sender was restarted."""
         if previous is None:
