@@ -221,9 +221,7 @@ class Collection:
     def pump(self) -> None:
         """Send what can be sent."""
         while not self.is_over and self._parent.credit > 0:
-            if len(self._out) <= self.stat.definition.group:
-                self._out += self._merge.take()
-                self._thank()
+            self._merge_some()
             size = self._frame_size()
             if size < len(self._out):
                 self._parent.send(self._cut(size), None)
@@ -231,6 +229,13 @@ class Collection:
                 self._finish()
             else:
                 return
+
+    def _merge_some(self) -> None:
+        """Have more rows at hand than a frame takes, if there are; not all: what is merged early only lies about."""
+        group = self.stat.definition.group
+        while len(self._out) <= group and (rows := self._merge.take(CREDIT * group)):
+            self._out += rows
+        self._thank()
 
     def _frame_size(self) -> int:
         """Rows of the next frame: as many as are in a group and fit, at least one."""

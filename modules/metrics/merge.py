@@ -52,6 +52,11 @@ class Source:
     def has_left(self) -> bool:
         return self._at < len(self._keys)
 
+    def nth(self, most: int) -> str | None:
+        """The key of so manieth row that is left; None if there are fewer."""
+        at = self._at + most - 1
+        return self._keys[at] if at < len(self._keys) else None
+
     def take(self, bound: str | None) -> tuple[list[str], Sequence[Row]]:
         """The rows with keys up to the bound, all without one, and those keys."""
         begin, most = self._at, len(self._keys)
@@ -103,12 +108,13 @@ class Merge:
         """All sources have ended, all rows are taken."""
         return all(source.is_over and not source.has_left for source in self._sources.values())
 
-    def take(self) -> list[Row]:
-        """The merged rows that no source can add to any more, ascending."""
+    def take(self, most: int) -> list[Row]:
+        """Merged rows that no source can add to any more, ascending, ``most`` of each source; none when all are out."""
         live = [source.shown for source in self._sources.values() if not source.is_over]
         if None in live:
             return []
-        bound = min((shown for shown in live if shown is not None), default=None)
+        ends = [*live, *(source.nth(most) for source in self._sources.values())]
+        bound = min((end for end in ends if end is not None), default=None)
         taken = [source.take(bound) for source in self._sources.values() if source.has_left]
         parts = [part for part in taken if part[0]]
         if len(parts) < 2:

@@ -170,7 +170,7 @@ def _merge_of_one(one: Reducer) -> Callable[[Sequence[Row]], Row]:
 
     No row in between is made: with eight children that is eight times four lists.
     """
-    merged, is_sum = one.merged, type(one) is Sum
+    merged = one.merged
 
     def merge_all(rows: Sequence[Row]) -> Row:
         others = iter(rows)
@@ -181,11 +181,31 @@ def _merge_of_one(one: Reducer) -> Callable[[Sequence[Row]], Row]:
                 begin = begin_b
             if end_b > end:
                 end = end_b
-            if is_sum and type(state) is int and type(y) is int and -INT_MAX < state + y < INT_MAX:
-                state += y
-            else:
-                state = merged(state, y)
+            state = merged(state, y)
         return [key, [[n, begin, end, [state]]]]
+
+    return _merge_of_sums(merge_all) if type(one) is Sum else merge_all
+
+
+def _merge_of_sums(any_sums: Callable[[Sequence[Row]], Row]) -> Callable[[Sequence[Row]], Row]:
+    """Sums that are integers, without a call for each; all others as they are."""
+
+    def merge_all(rows: Sequence[Row]) -> Row:
+        others = iter(rows)
+        key, ((n, begin, end, (total,)),) = next(others)
+        try:
+            for _, ((n_b, begin_b, end_b, (y,)),) in others:
+                n += n_b
+                if begin_b < begin:
+                    begin = begin_b
+                if end_b > end:
+                    end = end_b
+                total = total + y  # two lists would become one: told by its type
+        except TypeError:  # an integer and a list
+            return any_sums(rows)
+        if type(total) is int and -INT_MAX < total < INT_MAX:
+            return [key, [[n, begin, end, [total]]]]
+        return any_sums(rows)
 
     return merge_all
 

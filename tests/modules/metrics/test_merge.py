@@ -43,6 +43,7 @@ def test_any_order_of_arrival_gives_each_key_once_with_its_whole_sum(tables, dat
     for rank in left:
         merge.add(rank)
     taken = []
+    most = data.draw(st.integers(1, 9))
     while left:
         rank = data.draw(st.sampled_from(sorted(left)))
         count = data.draw(st.integers(0, 3))
@@ -52,8 +53,9 @@ def test_any_order_of_arrival_gives_each_key_once_with_its_whole_sum(tables, dat
             merge.end(rank)
             del left[rank]
         if data.draw(st.booleans()):
-            taken += merge.take()
-    taken += merge.take()
+            taken += merge.take(most)
+    while rows := merge.take(most):
+        taken += rows
     assert merge.is_over
     assert [r[0] for r in taken] == sorted({key for one in tables for key in one})
     total: dict[str, int] = {}
@@ -67,16 +69,42 @@ def test_a_row_waits_until_every_live_source_has_passed_its_key():
     merge = merge_with([row("a", 1), row("c", 1)])
     merge.add(1)
     merge.add(2)
-    assert merge.take() == []
+    assert merge.take(9) == []
     merge.give(1, [row("b", 1)])
-    assert merge.take() == []
+    assert merge.take(9) == []
     merge.give(2, [row("a", 1)])
-    assert sums(merge.take()) == {"a": 2}
+    assert sums(merge.take(9)) == {"a": 2}
     merge.end(2)
-    assert sums(merge.take()) == {"b": 1}
+    assert sums(merge.take(9)) == {"b": 1}
     merge.end(1)
-    assert sums(merge.take()) == {"c": 1}
+    assert sums(merge.take(9)) == {"c": 1}
     assert merge.is_over
+
+
+def test_no_more_of_a_source_is_taken_than_was_wanted():
+    merge = merge_with([row(key, 1) for key in "abcd"])
+    merge.add(1)
+    merge.give(1, [row(key, 1) for key in "bcde"])
+    merge.end(1)
+    taken = []
+    while rows := merge.take(2):
+        taken.append(sums(rows))
+    assert taken == [{"a": 1, "b": 2}, {"c": 2, "d": 2}, {"e": 1}]
+
+
+def test_rows_of_a_cut_are_made_as_they_are_merged():
+    made = []
+
+    class Rows(list):
+        def __getitem__(self, at):
+            made.append(at)
+            return super().__getitem__(at)
+
+    merge = Merge(ONE.merge_all)
+    merge.give(OWN, Rows([row(key, 1) for key in "abcd"]), ["a", "b", "c", "d"])
+    merge.end(OWN)
+    assert sums(merge.take(2)) == {"a": 1, "b": 1}
+    assert made == [slice(0, 2)]
 
 
 def test_rows_that_do_not_ascend_are_refused():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pytest
 
 from modules.metrics.expression import Expression
 from modules.metrics.stat import read
+from modules.metrics.values import INT_MAX
 from tests.modules.metrics.rig import stat
 
 SUM = [{"stream": "s", "apply": ["sum"]}]
@@ -95,3 +98,16 @@ def test_expressions_are_read_and_valued(text, value, is_sum):
 def test_only_what_grows_is_watched_during_an_epoch(value, is_watched):
     one = stat(apply=("sum", "average", "unique"), threshold={"value": value, "at": 1.0})
     assert one.is_watched == is_watched
+
+
+@pytest.mark.parametrize("apply", [["sum"], ["max"], ["sum", "max"]])
+def test_rows_of_one_key_at_once_are_as_two_by_two(apply):
+    one = read({"name": "t", "reducers": [{"stream": "s", "apply": apply}]})
+    odd = [[0, [0.5]], INT_MAX - 1, 3, -7, 2.5]
+    rows = [
+        ["k", [[at + 1, 10 - at, at, [state] * len(apply)]]]
+        for at, state in enumerate(odd if apply == ["sum"] else [5, 2, 9, 9, -1])
+    ]
+    for size in range(1, len(rows) + 1):
+        part = rows[-size:]
+        assert one.finish(one.merge_all(part)) == one.finish(reduce(one.merge, part))
