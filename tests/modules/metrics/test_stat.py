@@ -103,9 +103,9 @@ def test_only_what_grows_is_watched_during_an_epoch(value, is_watched):
 @pytest.mark.parametrize("apply", [["sum"], ["max"], ["sum", "max"]])
 def test_rows_of_one_key_at_once_are_as_two_by_two(apply):
     one = read({"name": "t", "reducers": [{"stream": "s", "apply": apply}]})
-    odd = [[0, [0.5]], INT_MAX - 1, 3, -7, 2.5]
+    odd = [[0, [0.5]], INT_MAX - 1, 3, -7, [1, [2.5]]]
     rows = [
-        ["k", [[at + 1, 10 - at, at, [state] * len(apply)]]]
+        ['{"str":"k"}', [[at + 1, 10 - at, at, [state] * len(apply)]]]
         for at, state in enumerate(odd if apply == ["sum"] else [5, 2, 9, 9, -1])
     ]
     for size in range(1, len(rows) + 1):
