@@ -40,7 +40,8 @@ class AggregatorConfig:
     """Settings of an Aggregator. Time-to-lives count flushes since the last write; 0 = kept for ever.
 
     `flush` is in seconds. `max_creates_per_minute` is carbon's bucket of new series. `timer_cap` is how many samples
-    of a key and interval are kept exactly; beyond it they fold into 1 % log buckets. Raises ConfigError.
+    of a key and interval are kept exactly; beyond it they fold into 1 % log buckets. `weighted_timers`: a timing with a
+    rate stands for 1 / rate of them in percentiles, means and sums too, not in the count alone. Raises ConfigError.
     """
 
     flush: float = attrs.field(default=1.0, validator=_at_least(SHORTEST_FLUSH, " s"))
@@ -60,6 +61,7 @@ class AggregatorConfig:
     set_ttl: int = attrs.field(default=0, validator=_at_least(0))
     histogram: tuple[tuple[str, tuple[float, ...]], ...] = ()
     calculated: frozenset[str] | None = None
+    weighted_timers: bool = False
     max_creates_per_minute: float | None = attrs.field(default=None, validator=_at_least(1))
     # 0.8 kB a gauge, its line for Graphite included: 160 MB at most of gauges, whoever sends whatever.
     max_keys: int = attrs.field(default=200_000, validator=_at_least(1))

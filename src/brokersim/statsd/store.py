@@ -5,6 +5,7 @@ Knows nothing of lines, packets, names at the flush or health.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, cast
@@ -20,6 +21,8 @@ from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTAL
 
 # Values with a time of their own, of an interval; more of them are taken as of now.
 MAX_TIMED = 100_000
+# What a sample may stand for in percentiles: a sender chooses its rate, and a copy takes 8 bytes.
+MAX_COPIES = 1000
 # A total is a counter told in another way: both show up in one table.
 _TABLE_OF = {COUNTERS: COUNTERS, TOTALS: COUNTERS, GAUGES: GAUGES, TIMERS: TIMERS, SETS: SETS}
 
@@ -46,6 +49,8 @@ class Store:
     _last_totals: dict[bytes, Number] = attrs.field(factory=dict)
     _settled: dict[bytes, Number] = attrs.field(factory=dict)
     _extra_weight: dict[bytes, Number] = attrs.field(factory=dict)
+    # Parts of a sample that rates left over, by key.
+    _owed: dict[bytes, float] = attrs.field(factory=dict)
     _folds: dict[bytes, Fold] = attrs.field(factory=dict)
     _members: dict[bytes, set[bytes]] = attrs.field(factory=dict)
     # Of keys that outputs write in another form: the form, and whose it is.
@@ -162,9 +167,28 @@ class Store:
         return int(value) if isinstance(value, bytes) else value
 
     def _add_timing(self, sample: Sample) -> None:
-        self.timings.setdefault(sample.key, []).append(float(sample.value))
-        if sample.weight != 1:
-            self._extra_weight[sample.key] = self._extra_weight.get(sample.key, 0) + (sample.weight - 1)
+        samples = self.timings.setdefault(sample.key, [])
+        if sample.weight == 1:
+            samples.append(float(sample.value))
+        else:
+            self._add_sampled(sample.key, float(sample.value), sample.weight)
+
+    def _add_sampled(self, key: bytes, value: float, weight: Number) -> None:
+        """A timing that stands for `weight`: in the count it always does, in what is computed of values if wanted."""
+        copies = self._copies(key, weight) if self.config.weighted_timers else 1
+        self._extra_weight[key] = self._extra_weight.get(key, 0) + (weight - copies)
+        samples = self.timings[key]
+        samples += [value] * copies
+        if copies > 1 and len(samples) > self.dialect.timer_cap:
+            self._fold(key, samples)
+            self.timings[key] = []
+
+    def _copies(self, key: bytes, weight: Number) -> int:
+        """The whole part of the weight; what is left over goes to the key's next sample."""
+        owed = min(weight, MAX_COPIES) + self._owed.get(key, 0.0)
+        copies = max(1, math.floor(owed))
+        self._owed[key] = owed - copies
+        return copies
 
     def _add_member(self, sample: Sample) -> None:
         self._members.setdefault(sample.key, set()).add(sample.element)
@@ -214,9 +238,11 @@ class Store:
         values = plain_timings(field) if key in self.timings else None
         if values is None or (len(values) > 1 and not self.dialect.packs_values):
             return 0
-        self.timings[key] += values
-        if weight != 1:
-            self._extra_weight[key] = self._extra_weight.get(key, 0) + (weight - 1) * len(values)
+        if weight == 1:
+            self.timings[key] += values
+        else:
+            for value in values:
+                self._add_sampled(key, value, weight)
         return len(values)
 
     def fold_long(self) -> None:
@@ -377,6 +403,7 @@ class Store:
             self.gauges = {}
         self._differences = {}
         self._extra_weight = {}
+        self._owed = {}
         self._folds = {}
         self._members = {}
         self.timed = {}
@@ -407,7 +434,7 @@ class Store:
         tables: dict[str, tuple[dict[bytes, Any], ...]] = {
             COUNTERS: (self.counts, self._differences, self._last_totals, self.sums),
             GAUGES: (self.gauges, self._settled),
-            TIMERS: (self.timings, self._extra_weight, self._folds),
+            TIMERS: (self.timings, self._extra_weight, self._owed, self._folds),
             SETS: (self._members,),
         }
         return tables[kind]

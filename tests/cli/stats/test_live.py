@@ -461,8 +461,9 @@ def test_what_serve_is_told_reaches_its_settings(monkeypatch, run: Run):
     monkeypatch.setattr("brokersim.cli.stats.serve._serve", kept)
     run("stats", "serve", "--http", "none", "--no-health", "--max-creates", "50/min", "--expire", "3",
         "--percentile", "99", "--management", "127.0.0.1:0", "--dialect", "etsy", "--flush", "2s",
-        "-l", "udp://127.0.0.1:0")  # fmt: skip
+        "--weighted", "-l", "udp://127.0.0.1:0")  # fmt: skip
     (settings,) = seen
+    assert settings.config.weighted_timers
     assert (settings.own_metrics, settings.goes_on, settings.http) == (False, True, None)
     assert (settings.config.max_creates_per_minute, settings.config.percentiles) == (50, (99,))
     assert (settings.config.gauge_ttl, settings.management, settings.dialect) == (3, "127.0.0.1:0", "etsy")

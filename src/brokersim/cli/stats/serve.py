@@ -62,6 +62,7 @@ def parse_expiry(text: str) -> dict[str, int]:
 @click.option("--db", metavar="RUN.db", help="keep every flush in a run database")
 @click.option("--console", is_flag=True, help="print every flush")
 @click.option("--percentile", "percentiles", multiple=True, type=float, metavar="P", help="[90]")
+@click.option("--weighted", is_flag=True, hidden=True, help="percentiles heed sample rates")
 @click.option("--expire", "expiries", multiple=True, type=Parsed("expiry", parse_expiry), metavar="[KIND=]N",
               help="drop what was not sent for N flushes")  # fmt: skip
 @click.option("--max-creates", type=Parsed("creates", parse_creates), metavar="N/min", help="new series")
@@ -90,7 +91,7 @@ def _settings(
     *, listen: tuple[str, ...], dialect: str, flush: float, http: str | None, management: str | None,
     forward: tuple[str, ...], db: str | None, console: bool, percentiles: tuple[float, ...],
     expiries: tuple[dict[str, int], ...], max_creates: float | None, retention: str | None,
-    no_health: bool, align: bool,
+    no_health: bool, align: bool, weighted: bool,
     allow_hosts: tuple[str, ...],
 ) -> ServeSettings:  # fmt: skip
     for url in forward:
@@ -101,6 +102,7 @@ def _settings(
             )
     outputs = [*forward, *([f"db:{db}"] if db else []), *(["console:"] if console else [])]
     values: dict[str, Any] = {"percentiles": percentiles or (90,), "max_creates_per_minute": max_creates}
+    values["weighted_timers"] = weighted
     for each in expiries:
         values |= each
     addresses: Any = listen or (os.environ.get("BROKERSIM_STATS") or DEFAULT_TARGET,)
