@@ -46,12 +46,13 @@ class Cell:
 class SumCell(Cell):
     """What most rows are, one sum: half the calls an observation, a third of the time a cut."""
 
-    __slots__ = ("_floats", "_whole")
+    __slots__ = ("_floats", "whole")
 
     def __init__(self, now: int) -> None:
         self.n = 0
         self.begin = self.end = now
-        self._whole = 0
+        #: The integers; whoever observes may add to it directly.
+        self.whole = 0
         #: None until the first: a list for each row would be most of what a row takes.
         self._floats: list[float] | None = None
 
@@ -59,7 +60,7 @@ class SumCell(Cell):
         self.n += 1
         self.end = now
         if type(value) is int:
-            self._whole += value
+            self.whole += value
         elif self._floats is None:
             self._floats = [value]
         else:
@@ -71,14 +72,19 @@ class SumCell(Cell):
         self.add(1, now)
 
     def state(self, epoch: int) -> list[Any]:
-        whole = self._whole
+        whole = self.whole
         if self._floats or not -INT_MAX < whole < INT_MAX:
             return [self.n, epoch + self.begin, epoch + self.end, [sum_state(whole, self._floats or [])]]
         return [self.n, epoch + self.begin, epoch + self.end, [whole]]
 
 
+def is_one_sum(stream: Stream) -> bool:
+    """A sum is all that is made of it."""
+    return len(stream.states) == 1 and type(stream.states[0]) is Sum
+
+
 def new_cell(stream: Stream, origin: Origin, now: int) -> Cell:
     """A row's first, for the reducers of a stream."""
-    if len(stream.states) == 1 and type(stream.states[0]) is Sum:
+    if is_one_sum(stream):
         return SumCell(now)
     return Cell([one.counter(origin) for one in stream.states], now)
