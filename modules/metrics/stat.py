@@ -83,10 +83,13 @@ class Stream:
     states: tuple[Reducer, ...]
     normalise: keys.Normalise | None
     predicates: tuple[keys.Predicate, ...]
+    #: Each reducer with the place of its state.
+    places: tuple[tuple[Reducer, int], ...] = attrs.field(init=False)
 
-    def state_of(self, one: Reducer) -> int:
-        """Where a reducer's state is among the states."""
-        return [_state_name(state) for state in self.states].index(_state_name(one))
+    @places.default
+    def _find_places(self) -> tuple[tuple[Reducer, int], ...]:
+        names = [_state_name(state) for state in self.states]
+        return tuple((one, names.index(_state_name(one))) for one in self.reducers)
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -173,9 +176,8 @@ def _merge_of_one(one: Reducer) -> Callable[[Sequence[Row]], Row]:
     merged = one.merged
 
     def merge_all(rows: Sequence[Row]) -> Row:
-        others = iter(rows)
-        key, ((n, begin, end, (state,)),) = next(others)
-        for _, ((n_b, begin_b, end_b, (y,)),) in others:
+        key, ((n, begin, end, (state,)),) = rows[0]
+        for _, ((n_b, begin_b, end_b, (y,)),) in rows[1:]:
             n += n_b
             if begin_b < begin:
                 begin = begin_b
@@ -191,10 +193,9 @@ def _merge_of_sums(any_sums: Callable[[Sequence[Row]], Row]) -> Callable[[Sequen
     """Sums that are integers, without a call for each; all others as they are."""
 
     def merge_all(rows: Sequence[Row]) -> Row:
-        others = iter(rows)
-        key, ((n, begin, end, (total,)),) = next(others)
+        key, ((n, begin, end, (total,)),) = rows[0]
         try:
-            for _, ((n_b, begin_b, end_b, (y,)),) in others:
+            for _, ((n_b, begin_b, end_b, (y,)),) in rows[1:]:
                 n += n_b
                 if begin_b < begin:
                     begin = begin_b
@@ -218,13 +219,14 @@ def _merged(stream: Stream, a: list[Any] | None, b: list[Any] | None) -> list[An
 
 
 def _told(stream: Stream, cell: list[Any] | None) -> dict[str, Any]:
-    n, begin, end, states = cell or (0, None, None, [None] * len(stream.states))
-    times = {"begin": begin, "end": end}
-    found: dict[str, Any] = {"n": n}
-    found |= {name: None if time is None else time / 1e9 for name, time in times.items()}
-    for one in stream.reducers:
-        state: State = states[stream.state_of(one)]
-        found |= one.finished(state)
+    if cell is None:
+        found: dict[str, Any] = {"n": 0, "begin": None, "end": None}
+        states: list[State] = [None] * len(stream.states)
+    else:
+        n, begin, end, states = cell
+        found = {"n": n, "begin": begin / 1e9, "end": end / 1e9}
+    for one, at in stream.places:
+        found |= one.finished(states[at])
     return found
 
 
