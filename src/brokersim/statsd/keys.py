@@ -16,6 +16,7 @@ _HELD = b"\x1f"
 _HELD_TEXT = "\x1f"
 _PLAIN = re.compile(rb"[A-Za-z0-9_.=\-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_BRACKET = re.compile(rb"[\[\]]")
 _BLANKS = re.compile(r"\s+")
 # ASCII that statsd drops. What other alphabets have is kept: carbon and Prometheus' labels can hold it.
 _DROPPED = re.compile(r"[\x00-\x7f](?<![A-Za-z0-9_.=\-])")
@@ -28,7 +29,8 @@ _NOT_IN_PATH = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 def strict_key(name: bytes, tags: bytes, reserved: bytes) -> bytes:
     """The key of a line's name and of its `|#` section without the mark. Raises BadLineError.
 
-    A tag without a value, or with an empty one, is `tag=true`. `name,tag=value` is read like `name;tag=value`.
+    A tag without a value, or with an empty one, is `tag=true`. `name,tag=value`, `name#tag=value` and
+    `na[tag=value]me` are read like `name;tag=value`.
     `reserved` is what no shown name may begin with.
     """
     if not tags and _PLAIN.fullmatch(name):
@@ -52,11 +54,14 @@ def is_plain_key(name: bytes) -> bool:
 def _tagged(name: bytes, section: bytes) -> bytes:
     if _CONTROL.search(name) or _CONTROL.search(section):
         raise BadLineError("bad_name")
+    name = _tags_last(name)
     base, *own = name.replace(b",", b";").split(b";")
     if b"," in name and not all(b"=" in tag for tag in own):
         raise BadLineError("bad_name")
     tags = [_tag(*tag.partition(b"=")) for tag in own if tag]
-    tags += [_tag(*tag.partition(b":")) for tag in section.split(b",") if tag]
+    # Datadog's PHP client begins each tag with a mark.
+    section_tags = [tag.removeprefix(b"#") for tag in section.split(b",")]
+    tags += [_tag(*tag.partition(b":")) for tag in section_tags if tag]
     key = b";".join([base, *sorted(set(tags))])
     try:
         shown = _shown_name(base.decode("utf-8"))
@@ -66,6 +71,20 @@ def _tagged(name: bytes, section: bytes) -> bytes:
     if not shown:
         raise BadLineError("no_name")
     return key
+
+
+def _tags_last(name: bytes) -> bytes:
+    """`name,a=b` for Librato's `name#a=b` and SignalFx' `na[a=b]me`; a name that has no tags there as it came."""
+    before, _, rest = name.partition(b"[")
+    inside, end, behind = rest.partition(b"]")
+    if end and not _BRACKET.search(inside + behind) and (not inside or _are_tags(inside)):
+        return before + behind + (b"," + inside if inside else b"")
+    before, mark, inside = name.partition(b"#")
+    return before + b"," + inside if mark and _are_tags(inside) else name
+
+
+def _are_tags(text: bytes) -> bool:
+    return all(b"=" in tag for tag in text.split(b","))
 
 
 def _tag(name: bytes, _: bytes, value: bytes) -> bytes:
