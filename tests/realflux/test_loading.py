@@ -98,13 +98,32 @@ flux exec -r all flux module remove metrics
 
 
 def test_metrics_merge_over_four_brokers_of_a_real_flux():
+    row = "Str  N  Sum  Max\nk    4   10    4\n"
+    assert in_flux(4, SCRIPT) == f"{row}{row}1\n"
+
+
+CRON = """\
+set -e
+"$BROKERSIM" flux load -r 0 --replace cron
+flux cron interval -N tick -c 2 0.1s true
+until flux cron dump 1 | grep -q "stats.success = 2"; do sleep 0.1; done
+flux cron delete --kill 1 | cut -d: -f1
+flux module remove cron
+"""
+
+
+def test_commands_of_our_cron_are_run_by_a_real_flux():
+    assert in_flux(1, CRON) == "interval: cron-1 created\nRemoved cron-1\n"
+
+
+def in_flux(size: int, script: str) -> str:
+    """What a script says inside a real Flux of so many brokers."""
     flux = needs_flux()
     own = {name: value for name, value in os.environ.items() if not name.startswith(("FLUX_", "BROKERSIM_"))}
     done = subprocess.run(
-        [flux, "start", "-s", "4", "sh", "-c", SCRIPT],
+        [flux, "start", "-s", str(size), "sh", "-c", script],
         capture_output=True, text=True, timeout=120, check=False,
         env={**own, "BROKERSIM": str(Path(sys.executable).parent / "brokersim")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    row = "Str  N  Sum  Max\nk    4   10    4\n"
-    assert done.stdout == f"{row}{row}1\n"
+    return done.stdout
