@@ -153,17 +153,24 @@ class Chain:
 
     @property
     def locked(self) -> tuple[str, ...]:
-        """The stages whose phase stands still against the slots: their period divides the time between two kept looks.
+        """The stages whose phase stands still against the one that looks at them: their period divides its looks' step.
 
         An installation has one phase of these for as long as it runs, and another after a restart.
         """
         emission, client, flush, retention = self._us
-        kept = max(flush, retention)
-        if kept % min(flush, retention):
-            return ()
-        upstream = {"emission": emission, "client": client}
-        found = [name for name, period in upstream.items() if period and kept % period == 0]
-        return (*found, "flush")
+        found = []
+        step = flush
+        if max(flush, retention) % min(flush, retention) == 0:
+            found, step = ["flush"], max(flush, retention)
+        for name, period in (("client", client), ("emission", emission)):
+            if not period:
+                continue
+            if step % period == 0:
+                found.append(name)
+            else:
+                # The looks at what is before it are its own, in whatever order the store picks them.
+                step = period
+        return tuple(reversed(found))
 
     def at_phase(self, ages: Sequence[float]) -> Age:
         """The age if the stages that are `locked` have these ages (s) at each kept look, in that order.
