@@ -192,9 +192,12 @@ class Metrics(Asked):
     # -- figures, the end
 
     def stats(self) -> dict[str, Any]:
-        """Per stat: keys held, what was refused, collections; how many run through this rank now."""
+        """Per stat: keys held, what was refused, collections, those open here; on rank 0 also failures."""
+        figures = self._member.figures()
+        for name, told in {} if self._root is None else self._root.figures().items():
+            figures[name] |= told
         return {
-            "stats": self._member.figures(),
+            "stats": figures,
             "open": self._member.open,
             "sinks": self._outlets.figures(),
         }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+import attrs
 import msgspec
 
 from brokersim.brokermod import errnums, ranks
@@ -52,16 +53,33 @@ class Parent(Protocol):
         """The next rows; the last come with the tally."""
 
 
+@attrs.define
+class Counts:
+    """Frames of children that one rank has had for one stat, and those that came late, twice, from nowhere."""
+
+    frames: int = 0
+    late: int = 0
+    dup: int = 0
+    foreign: int = 0
+
+
 class Collection:
     """One uid on one rank."""
 
     def __init__(
-        self, outside: Outside, stat: Stat, order: Order, parent: Parent, carry: Callable[[list[Row]], object]
+        self,
+        outside: Outside,
+        stat: Stat,
+        order: Order,
+        parent: Parent,
+        carry: Callable[[list[Row]], object],
+        counts: Counts | None = None,
     ) -> None:
         self.stat = stat
         self.order = order
         self.is_over = False
         self.tally = Tally()
+        self._counts = counts or Counts()
         self._outside = outside
         self._parent = parent
         self._carry = carry
@@ -125,9 +143,11 @@ class Collection:
             frame = msgspec.convert(data, Frame)
         except msgspec.ValidationError:
             self.tally.foreign += 1
+            self._counts.foreign += 1
             return
         if frame.uid != self.order.uid or frame.rank != link.rank:
             self.tally.foreign += 1
+            self._counts.foreign += 1
             return
         link.heard()
         if frame.seq < 0:
@@ -135,12 +155,14 @@ class Collection:
         ready = link.in_order(frame)
         if ready is None:
             self.tally.dup += 1
+            self._counts.dup += 1
             return
         for one in ready:
             self._take(link, one)
         self.pump()
 
     def _take(self, link: Link, frame: Frame) -> None:
+        self._counts.frames += 1
         if link.state != LIVE:
             self._take_late(link, frame)
             return
@@ -152,6 +174,7 @@ class Collection:
             self._merge.give(link.rank, frame.rows)
         except (ValueError, TypeError, IndexError, AttributeError):
             self.tally.foreign += 1
+            self._counts.foreign += 1
             return
         link.unmerged += 1
         if tally is not None:
@@ -162,6 +185,7 @@ class Collection:
     def _take_late(self, link: Link, frame: Frame) -> None:
         """Rows of a child that was given up: they count in the next epoch, unless they come back by themselves."""
         self.tally.late += 1
+        self._counts.late += 1
         if (
             self.stat.definition.late == "merge-next"
             and not self.stat.definition.retain

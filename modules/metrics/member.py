@@ -10,7 +10,7 @@ import attrs
 
 from brokersim.brokermod import Handle, Message, errnums, ranks
 
-from .collection import Collection, Parent
+from .collection import Collection, Counts, Parent
 from .merge import key_of
 from .outside import HandleOutside
 from .stat import Row, Stat
@@ -75,6 +75,7 @@ class Held:
     #: Observations that ranks below handed over when they went.
     adopted: int = 0
     collections: int = 0
+    counts: Counts = attrs.field(factory=Counts)
     #: Number of the last collection that has cut this table.
     epoch: int = 0
     watch: Watch | None = None
@@ -184,7 +185,7 @@ class Member:
 
     def begin(self, held: Held, order: Order, parent: Parent) -> Collection:
         """Ask below, then cut the own table."""
-        collection = Collection(self._outside, held.stat, order, parent, held.carry)
+        collection = Collection(self._outside, held.stat, order, parent, held.carry, held.counts)
         held.collections += 1
         members = to_set(order.members)
         collection.ask_below(frozenset(members))
@@ -300,6 +301,7 @@ class Member:
                 "overflow": sum(tap.overflowed for tap in held.table.taps),
                 "faults": [tap.fault for tap in held.table.taps if tap.fault],
                 "collections": held.collections,
+                **attrs.asdict(held.counts),
                 "carried": held.carried_ever,
             }
             for name, held in self.stats.items()

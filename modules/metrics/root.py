@@ -73,6 +73,24 @@ class Top(Parent):
 
 
 @attrs.define(eq=False)
+class Totals:
+    """What lacked in all epochs of one stat, and how long the last took (s)."""
+
+    #: Epochs that lacked something, and ranks they lacked.
+    partial: int = 0
+    missing: int = 0
+    duration: float = 0.0
+
+    def add(self, record: dict[str, Any], tally: Tally) -> None:
+        """One more epoch."""
+        absent = {rank for ranks, _ in tally.truncated for rank in ranks}
+        absent |= tally.missing | tally.departed | tally.stale
+        self.partial += bool(absent)
+        self.missing += len(absent)
+        self.duration = record["completed"] - record["requested"]
+
+
+@attrs.define(eq=False)
 class Course:
     """The epochs of one stat."""
 
@@ -90,6 +108,7 @@ class Course:
     judge: Judge | None = None
     emitted: int = 0
     was_partial: bool = False
+    totals: Totals = attrs.field(factory=Totals)
     #: Crossings that wait for the end of the epoch, because only that knows whether enough ranks are in it.
     held_back: list[dict[str, Any]] = attrs.field(factory=list)
 
@@ -166,6 +185,10 @@ class Root:
             }
             for name, course in self.courses.items()
         }
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Per stat what lacked in its epochs so far."""
+        return {name: attrs.asdict(course.totals) for name, course in self.courses.items()}
 
     # -- collections
 
@@ -281,6 +304,7 @@ class Root:
     def _ended(self, course: Course, order: Order, takers: list[Taker], tally: Tally, rows: int) -> None:
         record = self._record(course, order, tally, rows)
         course.records.append(record)
+        course.totals.add(record, tally)
         course.merged = 0
         course.was_partial |= bool(_absent(record) or record["restarted"])
         held_back, course.held_back = course.held_back, []

@@ -328,6 +328,11 @@ def test_a_silent_rank_is_missing_after_its_limit_and_its_rows_come_later():
         await one.instance.sleep(20.0)
         rows, record = await one.gather()
         assert (total(rows), record["ok"], record["carried"]) == (1, "0-2", 1)
+        told = (await one.client.call("metrics.stats-get", {}, 0))["stats"]["t"]
+        shown = {name: told[name] for name in ("frames", "late", "dup", "foreign", "partial", "missing")}
+        # Three collections, two children: a frame each, of which one came late.
+        assert shown == {"frames": 6, "late": 1, "dup": 0, "foreign": 0, "partial": 1, "missing": 1}
+        assert told["duration"] == record["completed"] - record["requested"]
 
     cluster(body)
 
