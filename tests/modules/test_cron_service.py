@@ -399,7 +399,7 @@ def test_a_run_put_off_by_its_min_interval_is_logged():
 
 def test_a_command_is_run_by_the_subprocess_service_of_its_rank_and_reads_nothing():
     async def test(instance, client):
-        rexec = [instance.broker(rank).services["rexec"] for rank in range(2)]
+        rexec = [instance.broker(rank).service("rexec") for rank in range(2)]
         text = "cat; echo $FLUX_URI; kill -9 $$"
         await create(client, command=text, args={"interval": 1}, repeat=1, rank=1)
         await instance.sleep(5)

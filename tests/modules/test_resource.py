@@ -78,7 +78,7 @@ def test_r_in_the_kvs_is_what_the_module_has_when_it_is_loaded_again_and_jobs_ge
     told, (fat, spread), online = in_instance(test)
     assert told == [True, True]
     assert (fat["ranks"], fat["nodelist"]) == ("3", "big")
-    assert (spread["ranks"], spread["nodelist"]) == ("0-1,3", "fake[0-1],big")
+    assert (spread["ranks"], spread["nodelist"]) == ("[0-1,3]", "fake[0-1],big")
     assert online == "0-1,3"
 
 
@@ -123,7 +123,7 @@ def test_excluded_nodes_are_not_given_out():
         return (await attributes(client, job))["ranks"], status["exclude"]
 
     conf = {"resource": {"exclude": "0-1"}}
-    assert in_instance(test, resources="4x1", conf=conf) == ("2-3", "0-1")
+    assert in_instance(test, resources="4x1", conf=conf) == ("[2-3]", "0-1")
 
 
 def test_a_module_argument_that_is_none_is_named():

@@ -98,7 +98,7 @@ def test_a_job_runs_on_the_nodes_its_constraint_allows_and_fails_where_there_are
         return [one["errstr"] for one in said], (await attributes(client, right))["ranks"]
 
     errors, ranks = in_instance(test, resources="4x4")
-    assert ranks == "2-3"
+    assert ranks == "[2-3]"
     assert errors[0] == ""
     none = "1 slots of 1 cores; there are 0 nodes of 0 cores and 0 gpus that match the constraint"
     assert errors[1:3] == [f"Fatal exception type=alloc unsatisfiable request: {none}"] * 2
