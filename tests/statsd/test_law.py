@@ -112,6 +112,7 @@ def played(chain: Chain, at: dict[str, int], looks: int = 1500) -> list[int]:
 
 
 @given(chain=chains, phases=st.tuples(*[st.floats(0, 0.99)] * 3))
+@example(chain=Chain(emission=1, client=1, flush=0.1, retention=0.1), phases=(0.25, 0.0, 0.0))
 @settings(max_examples=25, deadline=None)
 @example(Chain(emission=1.0, client=1.0, flush=0.1, retention=0.1), (0.25, 0.0, 0.0))
 @example(Chain(emission=1.0, client=1.0, flush=0.3, retention=0.7), (0.01, 0.0, 0.0))
@@ -127,7 +128,10 @@ def test_a_chain_that_is_played_through_is_never_off_by_more_than_its_worst_phas
     ages = played(chain, at)
     off = fmean(map(abs, ages)) / US
     if chain.locked:
-        assert off <= chain.worst.off * 1.02 + 0.01
+        # A stage that is slower than what looks at it has ages on a grid of the looks, which the law takes as even.
+        stages = sum(period > 0 for period in (chain.emission, chain.client, chain.flush))
+        grid = max(chain.flush, chain.retention) / 2 if len(chain.locked) < stages else 0
+        assert off <= chain.worst.off * 1.02 + 0.01 + grid
     assert chain.age.low <= min(ages)
     assert max(ages) <= chain.age.high
 
