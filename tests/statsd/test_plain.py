@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brokersim.statsd.aggregator import Aggregator
+from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.plain import packets_of_lines, plain_lines
 
@@ -87,3 +89,16 @@ def test_numbers_are_those_that_python_reads(numbers: list[float]):
 def test_a_line_knows_its_packet():
     packets = [b"a:1|c\nb:1|c\n", b"", b"c:1|c", b"d:1|c\ne:1|c"]
     assert [packets_of_lines(packets)(line) for line in range(5)] == [0, 0, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("known", "line", "reason"),
+    [(b"a:1|g\nb:1|g", b"new:1|g", "too_many_keys"), (b"a/b:1|g", b"a-b:1|g", "same_name")],
+)
+def test_a_new_name_in_columns_is_refused_for_what_refuses_it_alone(known: bytes, line: bytes, reason: str):
+    aggregator = Aggregator(config=AggregatorConfig(max_keys=2))
+    aggregator.feed(known)
+    aggregator.feed_all([line, b"a:2|g"], lambda index: f"sender {index}")
+    bad = aggregator.bad_lines()[0]
+    assert (bad.reason, bad.line, bad.sender) == (reason, line, "sender 0")
+    assert sum(aggregator.statistics().keys.values()) == known.count(b":") + (reason == "same_name")

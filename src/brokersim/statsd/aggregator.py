@@ -147,7 +147,7 @@ class Aggregator:
         key, kind = plain.keys[at], _PLAIN_KINDS.get(plain.types[at])
         if kind is not None and self.dialect.takes_plainly(key):
             sender = sender_of(at)
-            if reason := self._store.apply((Sample(kind, key, plain.numbers[at]),), sender):
+            if reason := self._store.apply_plain(Sample(kind, key, plain.numbers[at]), sender):
                 self._note_bad(reason, plain.line(at), sender, t)
             return
         line = plain.line(at)

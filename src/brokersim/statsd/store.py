@@ -101,6 +101,19 @@ class Store:
                 self._add_timed(sample, sample.t)
         return ""
 
+    def apply_plain(self, sample: Sample, sender: str | None) -> str:
+        """As `apply`, for one sample of a key that every output writes as it is, in a dialect without first types."""
+        kind, key = sample.kind, sample.key
+        if key not in self._known[kind]:
+            if self.key_count >= self.config.max_keys:
+                self.refused += 1
+                return "too_many_keys"
+            if key in self._forms_taken:
+                return "same_name"
+        self._touch(kind, key, sender, kind)
+        self._appliers[kind](sample)
+        return ""
+
     def _looks_like_another(self, key: bytes) -> bool:
         """Would an output write this key and one that is known as the same series? If not, the key has its form."""
         stored = self.dialect.stored(key)
