@@ -30,3 +30,9 @@ def test_without_a_flux_it_says_so(run: Run, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("FLUX_URI", "local:///nowhere")
     result = run("flux", "load", "--flux", str(tmp_path / "flux"), "metrics")
     assert (result.code, "no Flux at" in result.err) == (1, True)
+
+
+def test_options_may_stand_behind_the_file(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLUX_URI", "local:///nowhere")
+    result = run("flux", "load", "metrics", "-r", "all", "--flux", str(tmp_path / "none"))
+    assert result.code == 1 and str(tmp_path / "none") in result.err

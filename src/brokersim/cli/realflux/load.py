@@ -6,7 +6,7 @@ import os
 
 import click
 
-from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
+from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import FAILED, CommandError
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
@@ -17,7 +17,6 @@ from brokersim.protocol.ranks import check_ranks
 @click.command(
     "load",
     cls=Command,
-    context_settings=RUNS_COMMAND,
     **examples(
         ("brokersim flux load metrics", "on all ranks of the Flux instance around it"),
         ("brokersim flux load -r 0 ./hello.py a=1", "your own file"),
