@@ -254,10 +254,9 @@ def test_netdata(tmp_path: Path):
 
 def test_carbon_behind_the_server_inside(tmp_path: Path):
     """Gauges as whisper keeps them: the embedded server's output is one more hop on the way."""
-    from tests.interop.test_into_carbon import carbon_cache, read_back
+    from tests.interop.test_into_carbon import carbon_cache, kept_in
 
     with carbon_cache(tmp_path, "1s:1h") as (_, port):
-        start = time.time()
         serve = f"serve:forward=graphite://127.0.0.1:{port}"
 
         def shown() -> whole.Truth:
@@ -267,7 +266,7 @@ def test_carbon_behind_the_server_inside(tmp_path: Path):
                 kind, *parts = path.relative_to(root).with_suffix("").parts
                 if parts[0] != "flux":
                     continue
-                points = read_back(path, start)
+                points = kept_in(path)
                 values = [points[second] for second in sorted(points)]
                 if kind == "gauges" and values:
                     now.gauges[".".join(parts)] = values[-1]
