@@ -73,6 +73,21 @@ def test_the_sentence_says_what_was_measured_and_nothing_below_the_noise() -> No
     )
 
 
+def test_a_hook_that_sent_nothing_is_not_said_to_cost_nothing() -> None:
+    silent = {**ROWS[1], "packets_per_message": 0.0}
+    told = sentence([ROWS[0], silent, ROWS[4]], "real")
+    assert told == (
+        "In this program idle costs 8.0 times the CPU of no hook. Wall time added: idle +30% (equal rounds differ by "
+        "±3%). timer:1s sent nothing in rounds this short. In Flux idle costs 21 to 50 times (bench watchers --clock "
+        "virtual)."
+    )
+    assert (
+        sentence([ROWS[0], silent], "real") == "timer:1s sent nothing in rounds this short: give more --jobs."
+    )
+    none, quiet, _ = shown([ROWS[0], silent, ROWS[4]], "real")
+    assert (quiet["cpu"], quiet["added"], none["added"]) == ("1.01 s", "sent nothing", None)
+
+
 def test_where_nothing_is_above_the_noise_nothing_is_said_to_differ() -> None:
     same = [row(hook, (1.0, 1.0), (2.0, 2.0)) for hook in ("none", "check", "idle")]
     told = sentence(same, "real")

@@ -24,10 +24,21 @@ def sentence(runs: Sequence[Row], clock: str) -> str:
     none = rows.pop("none", None)
     if none is None or not rows:
         return f"Run under {', '.join(rows) or 'no hook'}: what a hook costs is said beside none."
-    cpus, walls = costs(list(runs), clock)
     if clock != "real":
+        _, walls = costs(list(runs), clock)
         return f"With a thread a module, as in Flux, {_told(walls, 'wall time')}."
-    return f"In this program {_told(cpus, 'CPU')}. Wall time {_wall_told(walls)}. {IN_FLUX}"
+    silent = [hook for hook in _in_order(rows) if _is_silent(rows[hook])]
+    told = [row for row in runs if row["hook"] not in silent]
+    if len(told) == 1:
+        return f"{', '.join(silent)} sent nothing in rounds this short: give more --jobs."
+    cpus, walls = costs(told, clock)
+    unsaid = f"{', '.join(silent)} sent nothing in rounds this short. " if silent else ""
+    return f"In this program {_told(cpus, 'CPU')}. Wall time {_wall_told(walls)}. {unsaid}{IN_FLUX}"
+
+
+def _is_silent(row: Row) -> bool:
+    """Was nothing sent under this hook? Then its cost says nothing: a timer of a second in rounds of less."""
+    return row["hook"] != "none" and not row["packets_per_message"]
 
 
 def engine_sentence(runs: Sequence[Row], engine: str) -> str:
@@ -93,9 +104,9 @@ def shown(runs: Sequence[Row], clock: str) -> list[Row]:
     return [
         {
             "hook": row["hook"],
-            "cpu": _cpu(row, cpus.get(row["hook"])),
+            "cpu": _cpu(row, None if _is_silent(row) else cpus.get(row["hook"])),
             "wall": _wall(row),
-            "added": _added(walls.get(row["hook"])),
+            "added": "sent nothing" if _is_silent(row) else _added(walls.get(row["hook"])),
             "packets_per_message": row["packets_per_message"],
             "metrics_per_s_peak": row["metrics_per_s_peak"],
         }
