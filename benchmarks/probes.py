@@ -28,7 +28,7 @@ from modules.probe.contract import Context  # noqa: E402
 from modules.probe.offline import Alone  # noqa: E402
 from modules.probe.probes import PROBES  # noqa: E402
 
-#: µs a read may take with parsing (the specification's figures).
+#: µs a read may take with parsing.
 GOALS = {"cpu": 40, "mem": 70, "net": 45, "disk": 25}
 #: µs of a tick of the module `probe`, all but the read.
 TICK_GOAL = 30
