@@ -158,10 +158,10 @@ class Chain:
         An installation has one phase of these for as long as it runs, and another after a restart.
         """
         emission, client, flush, retention = self._us
-        found = []
-        step = flush
-        if max(flush, retention) % min(flush, retention) == 0:
-            found, step = ["flush"], max(flush, retention)
+        step = max(flush, retention)
+        if step % min(flush, retention):
+            return ()  # what is kept drifts through the slots, and what was looked at with it
+        found = ["flush"]
         for name, period in (("client", client), ("emission", emission)):
             if not period:
                 continue

@@ -39,7 +39,8 @@ def test_what_slows_a_whole_round_is_in_no_ratio() -> None:
 
 
 def test_without_a_flux_there_are_ours_and_a_request_with_one_rpc_is_three_turns_everywhere() -> None:
-    found = {one.name: one for one in homes(None, rounds=1, count=20)}
+    # Two rounds: of each the quieter one is shown.
+    found = {one.name: one for one in homes(None, rounds=2, count=20)}
     assert list(found) == ["in process", "--exec", "virtual"]
     for name, one in found.items():
         assert {kind for _, kind in one.found} == set(KINDS)
@@ -47,9 +48,7 @@ def test_without_a_flux_there_are_ours_and_a_request_with_one_rpc_is_three_turns
         assert turns == 3 or (name == "--exec" and turns == pytest.approx(3, abs=0.1)), name
         assert one.shown("none", "plain")[0] == pytest.approx(1, abs=0.1), name
         shown = {hook: one.shown(hook, "rpc")[1] for hook in ("prepare", "check")}
-        # A process has turns of its own now and then, on a busy machine more: one that lacked a packet is a third off.
-        near = 0.4 if name == "--exec" else 0.15
-        assert shown == {"prepare": pytest.approx(3, abs=near), "check": pytest.approx(2, abs=near)}, name
+        assert shown == {"prepare": pytest.approx(3, abs=0.15), "check": pytest.approx(2, abs=0.15)}, name
 
 
 @pytest.mark.slow

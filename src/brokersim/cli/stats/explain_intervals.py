@@ -70,10 +70,7 @@ def _lines(chain: Chain, rate: float | None, dwell: float | None) -> Iterator[st
     if chain.locked:
         stages = ", ".join(chain.locked)
         yield f"  one phase is yours ({stages} stand still): {seconds(chain.worst.off)} off at worst"
-    if "flush" in chain.locked:
         yield f"  with flushes right before slots end: {_aligned(chain.aligned)}"
-    elif chain.locked:
-        yield "  flushes drift, as flush and retention are no multiples"
     else:
         yield "  the phases drift, as flush and retention are no multiples: the mean is what you get"
     if dwell is not None:
