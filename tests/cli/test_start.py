@@ -138,6 +138,7 @@ def test_idle_under_a_real_clock_warns(started: Started, run: Run) -> None:
         (("-S", "a"), "'a' is no KEY=VALUE"),
         (("--conf", "a=1", "--conf", "a.b=2"), "--conf a.b: 'a' is a value, not a table"),
         (("-d", "--", "true"), "--detach takes no command"),
+        (("--recover",), "--recover needs the --statedir whose content is to be recovered"),
         (("--", ""), "the command after -- is empty"),
         (("--timeout", "5s"), "start has no --timeout"),
     ],

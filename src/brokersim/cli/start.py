@@ -131,6 +131,9 @@ def options_from(given: dict[str, Any], config: Config) -> StartOptions:
         "detach": given["detach"] or None,
         "command": given["command"] or None,
     }
+    if given["recover"] and settings["state_dir"] is None and "statedir" not in settings["attrs"]:
+        text = "--recover needs the --statedir whose content is to be recovered"
+        raise usage_error(text, attempt="brokersim start --recover --statedir DIR")
     if given["detach"] and given["command"]:
         raise usage_error("--detach takes no command", attempt="brokersim start -d; then run the command")
     try:
