@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid, updates
+from brokersim.brokermod import Handle, Message, OpenStreams, RequestError, errnums, eventlog, jobid, updates
 
 from .follow import value_bytes
 from .streams import FLAG_SENTINEL, FLAG_WAITCREATE, PRIMARY, LogStream, UpdateStream, Watch, record_key
@@ -57,7 +57,7 @@ class JobInfo:
         self._handle = handle
         #: Look-ups under way.
         self.lookups = 0
-        self._streams: list[Stream] = []
+        self._streams = OpenStreams[Stream]()
 
     def __len__(self) -> int:
         """Streams open now."""
@@ -162,23 +162,20 @@ class JobInfo:
     def cancel(self, msg: Message) -> None:
         """End one stream of this client; unknown matchtags are ignored, the stream may just have ended."""
         matchtag = msg.unpack(Cancel).matchtag
-        for stream in self._streams:
-            if stream.msg.sender == msg.sender and stream.msg.matchtag == matchtag:
-                stream.finish(errnums.ENODATA)
-                return
+        for stream in self._streams.find(msg.sender, matchtag)[:1]:
+            stream.finish(errnums.ENODATA)
 
     def leave(self, sender: str) -> None:
         """A client went: nothing more is sent to it."""
-        for stream in [one for one in self._streams if one.msg.sender == sender]:
+        for stream in self._streams.of(sender):
             stream.drop()
 
     def _open(self, stream: LogStream | UpdateStream) -> None:
-        self._streams.append(stream)
+        self._streams.add(stream)
         stream.start()
 
     def _forget(self, stream: Stream) -> None:
-        if stream in self._streams:
-            self._streams.remove(stream)
+        self._streams.remove(stream)
 
 
 def _must_stream(msg: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from brokersim.brokermod import Handle, Message, errnums
+from brokersim.brokermod import Handle, Message, OpenStreams, errnums
 
 from .messages import FULL, Root, plain_key
 from .watch import Watch
@@ -82,13 +82,13 @@ class Monitor:
 class Monitors:
     """All watched namespaces of this rank."""
 
-    __slots__ = ("_by_name", "_by_sender", "_handle")
+    __slots__ = ("_by_name", "_handle", "_watches")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._by_name: dict[str, Monitor] = {}
-        #: Who asked, by matchtag: job-info alone has one for each log it follows, and cancels them one by one.
-        self._by_sender: dict[str, dict[int, list[Watch]]] = {}
+        #: Those of all namespaces: job-info alone has one for each log it follows, and cancels them one by one.
+        self._watches = OpenStreams[Watch]()
 
     def watch(self, namespace: str, make: Callable[[Callable[[Watch], None]], Watch]) -> None:
         """Begin a watch in a namespace; ``make(ended)`` makes it."""
@@ -96,18 +96,11 @@ class Monitors:
         watch = make(lambda ended: self._ended(namespace, ended))
         if monitor is None:
             monitor = self._by_name[namespace] = Monitor(self._handle, namespace)
-        self._by_sender.setdefault(watch.msg.sender, {}).setdefault(watch.msg.matchtag, []).append(watch)
+        self._watches.add(watch)
         monitor.add(watch)
 
     def _ended(self, namespace: str, watch: Watch) -> None:
-        sender, matchtag = watch.msg.sender, watch.msg.matchtag
-        mine = self._by_sender.get(sender, {})
-        if watch in mine.get(matchtag, ()):
-            mine[matchtag].remove(watch)
-            if not mine[matchtag]:
-                del mine[matchtag]
-            if not mine:
-                del self._by_sender[sender]
+        self._watches.remove(watch)
         monitor = self._by_name.get(namespace)
         if monitor is None:
             return
@@ -132,12 +125,12 @@ class Monitors:
 
     def cancel(self, sender: str, matchtag: int) -> None:
         """End one watch of a client as it asked; an unknown one has just ended by itself."""
-        for watch in tuple(self._by_sender.get(sender, {}).get(matchtag, ())):
+        for watch in self._watches.find(sender, matchtag):
             watch.finish(errnums.ENODATA)
 
     def leave(self, sender: str) -> None:
         """A client went: nothing more is sent to it."""
-        for watch in [watch for watches in self._by_sender.get(sender, {}).values() for watch in watches]:
+        for watch in self._watches.of(sender):
             watch.drop()
 
     def statistics(self) -> dict[str, Any]:
