@@ -180,7 +180,7 @@ def test_an_event_reaches_its_subscriber(uri: str) -> None:
 
 
 def test_cron_entries_are_made_listed_stopped_started_and_deleted(uri: str) -> None:
-    for words in (("interval", "-n", "real", "1h", "true"), ("event", "-n", "real", "real.cron", "true")):
+    for words in (("interval", "-N", "real", "1h", "true"), ("event", "-N", "real", "real.cron", "true")):
         number = flux(uri, "cron", *words).split("cron-")[1].split()[0].rstrip(":")
         assert "real" in flux(uri, "cron", "list")
         flux(uri, "cron", "stop", number)
@@ -213,8 +213,9 @@ def reopened(uri: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("reopened")
 def test_a_closed_queue_takes_no_jobs(uri: str) -> None:
-    flux(uri, "queue", "disable", "maintenance")
-    assert run(uri, "submit", "true").returncode != 0
+    flux(uri, "queue", "disable", "-m", "maintenance")
+    refused = run(uri, "submit", "true")
+    assert refused.returncode != 0 and "maintenance" in refused.stderr
 
 
 def test_a_real_command_has_input_output_and_an_exit_code(uri: str) -> None:
