@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modules.probe.collector import Collector, Source
 from modules.probe.contract import Field, Reading
-from modules.probe.outqueue import OutQueue
+from modules.probe.outqueue import GAPS_MAX, OutQueue
 from modules.probe.plan import to_measurement
 from modules.probe.series import Sample, part, to_series
 
@@ -249,3 +249,12 @@ def test_what_no_convention_names_is_another_thing_in_each_measurement():
     one, two = made.queues["a"].take(0.0)
     assert one.series.mid != two.series.mid
     assert one.series.attributes == {"measurement": "m"}
+
+
+def test_gaps_are_told_up_to_a_bound_and_drops_are_counted_all_the_same():
+    queue = OutQueue(name="q", max_samples=1)
+    many = [series(metric=f"v{number}") for number in range(GAPS_MAX + 10)]
+    for one in many:
+        queue.insert(Sample(one, 10**9, 1, 1.0, False))
+    assert len(queue.gaps) == GAPS_MAX
+    assert queue.dropped["full"] == len(many) - 1

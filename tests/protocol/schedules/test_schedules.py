@@ -80,6 +80,22 @@ def test_windows_that_overlap_give_each_tick_once_and_the_longer_window():
     ]  # fmt: skip
 
 
+def deep(levels):
+    """A nested schedule of so many levels."""
+    spec = ["P", 1, 2]
+    for _ in range(levels - 1):
+        spec = [spec, 1, 2]
+    return spec
+
+
+def children(levels):
+    """A cron expression with a child that has a child ..."""
+    spec = {"type": "every", "params": {"every": 1}}
+    for _ in range(levels - 1):
+        spec = {"type": "cron", "params": {"expr": "0 6 * * *", "window": 60, "child": spec}}
+    return spec
+
+
 def daily(**more):
     params = {"daily": ["08:00-08:30", "20:00-20:20"], "every": 600, "tz": "Europe/Berlin", **more}
     return {"type": "windows", "params": params}
@@ -236,6 +252,10 @@ def test_exponential_gaps_far_from_their_mean_take_no_redrawing():
         ("10s for", "the time after for must be"),
         ("10s for 1m 1h", "is no schedule"),
         ("", "must not be empty"),
+        (deep(17), "may be 16 deep"),
+        (" every ".join(["10s for 20s"] * 17), "may be 16 deep"),
+        (children(17), "may be 16 deep"),
+        (children(400), "may be 16 deep"),
         ("random low=3s high=1s", "high must be above low"),
         ("random low=1s", "uniform gaps have a low and a high"),
         ("random low=1s high=2s distribution=normal", "uniform or exponential"),

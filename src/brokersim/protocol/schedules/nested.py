@@ -36,10 +36,15 @@ class Level:
         return [PROBE if self.child is None else self.child.to_list(), self.interval, self.window]
 
 
-def parse_level(given: Any, depth: int = 1) -> Level:
-    """From ``[[["P", 1, 2], 5, 10], 60, null]``. Raises ValueError."""
+def check_depth(depth: int) -> None:
+    """Raises ValueError where schedules lie deeper in each other than anybody means them to."""
     if depth > DEPTH_MAX:
         raise ValueError(f"nested schedules may be {DEPTH_MAX} deep")
+
+
+def parse_level(given: Any, depth: int = 1) -> Level:
+    """From ``[[["P", 1, 2], 5, 10], 60, null]``. Raises ValueError."""
+    check_depth(depth)
     if isinstance(given, Level):
         return given
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 3:
@@ -55,7 +60,9 @@ def parse_words(text: str) -> Level:
     if words[:1] == ["every"]:
         words = words[1:]
     level: Level | None = None
+    depth = 0
     while words:
+        check_depth(depth := depth + 1)
         interval, window, words = words[0], None, words[1:]
         if words[:1] == ["for"]:
             window, words = (words[1:] or [""])[0], words[2:]

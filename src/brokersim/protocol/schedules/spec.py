@@ -15,7 +15,7 @@ from brokersim.protocol.schedules.adaptive import Adaptive
 from brokersim.protocol.schedules.base import Schedule
 from brokersim.protocol.schedules.calendar import Cron
 from brokersim.protocol.schedules.every import Every, Onetime
-from brokersim.protocol.schedules.nested import Nested, parse_words
+from brokersim.protocol.schedules.nested import Nested, check_depth, parse_words
 from brokersim.protocol.schedules.random import RandomGaps
 from brokersim.protocol.schedules.windows import Daily, Windows
 
@@ -32,10 +32,14 @@ KINDS: Final[dict[str, tuple[type[Schedule], ...]]] = {
 _FORMS: Final = "say 10s, 10s for 1m every 1h, a cron expression, KIND KEY=VALUE..., or JSON"
 
 
-def to_schedule(given: Any) -> Schedule:
-    """From ``{"type": "every", "params": {"every": 2}}``, or text as `parse_schedule` reads it. Raises ValueError."""
+def to_schedule(given: Any, depth: int = 1) -> Schedule:
+    """From ``{"type": "every", "params": {"every": 2}}``, or text as `parse_schedule` reads it. Raises ValueError.
+
+    ``depth``: it is the child of the child of so many.
+    """
+    check_depth(depth)
     if isinstance(given, str):
-        return parse_schedule(given)
+        return parse_schedule(given, depth)
     if isinstance(given, int | float):
         return Every(every=given)
     if not isinstance(given, Mapping) or not set(given) <= {"type", "params"} or "type" not in given:
@@ -43,22 +47,22 @@ def to_schedule(given: Any) -> Schedule:
     params = given.get("params") or {}
     if not isinstance(params, Mapping):
         raise ValueError(f"params of a schedule must be an object, not {quoted(params)}")
-    return _made(given["type"], params)
+    return _made(given["type"], params, depth)
 
 
-def parse_schedule(text: str) -> Schedule:
+def parse_schedule(text: str, depth: int = 1) -> Schedule:
     """From text: ``10s``, ``10s for 1m every 1h``, ``0 6 * * SUN#3``, ``random low=1s high=5s``, or JSON.
 
     Raises ValueError that says what would be right.
     """
     text = text.strip()
     if text.startswith("{"):
-        return to_schedule(_json(text))
+        return to_schedule(_json(text), depth)
     if text.startswith("["):
         return Nested(spec=_json(text))
     words = text.split()
     if words and words[0] in KINDS and (len(words) == 1 or "=" in words[1]):
-        return _made(words[0], _pairs(text))
+        return _made(words[0], _pairs(text), depth)
     if words[:1] == ["cron"]:
         return Cron(expr=" ".join(words[1:]))
     if len(words) in (5, 6) and "for" not in words and "every" not in words:
@@ -73,7 +77,7 @@ def to_spec(schedule: Schedule) -> dict[str, Any]:
     return {"type": kind, "params": schedule.to_dict()}
 
 
-def _made(kind: Any, params: Mapping[str, Any]) -> Schedule:
+def _made(kind: Any, params: Mapping[str, Any], depth: int) -> Schedule:
     if kind not in KINDS:
         raise ValueError(f"no schedule {quoted(kind)}; there are {', '.join(KINDS)}")
     made = KINDS[kind]
@@ -88,13 +92,13 @@ def _made(kind: Any, params: Mapping[str, Any]) -> Schedule:
         if field.default is attrs.NOTHING and name not in params:
             raise ValueError(f"schedule {kind}: {name} is missing")
     try:
-        return cls(**{key: _inner(key, value) for key, value in params.items()})
+        return cls(**{key: _inner(key, value, depth) for key, value in params.items()})
     except ValueError as error:
         raise ValueError(f"schedule {kind}: {error}") from None
 
 
-def _inner(key: str, value: Any) -> Any:
-    return to_schedule(value) if key == "child" and not isinstance(value, Schedule) else value
+def _inner(key: str, value: Any, depth: int) -> Any:
+    return to_schedule(value, depth + 1) if key == "child" and not isinstance(value, Schedule) else value
 
 
 def _pairs(text: str) -> dict[str, Any]:
