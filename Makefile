@@ -17,6 +17,8 @@ MAKEFLAGS += --no-builtin-rules
 RUN_VENV := .venv/.stamp
 TEST_VENV := .venv-test/.stamp
 BIN := .venv-test/bin
+# What is compiled where that can be done: an install builds it beside its sources.
+TWINS := hatch_build.py $(wildcard src/brokersim/native/*.[ch])
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-input
 PIP := .venv/bin/python -m pip install $(PIP_OPTIONS)
 TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
@@ -109,7 +111,7 @@ build/backend/.stamp: requirements/build.txt | .venv/.requirements
 	$(PIP) --require-hashes --target build/backend -r $<
 	@touch $@
 
-$(RUN_VENV): .venv/.requirements build/backend/.stamp pyproject.toml
+$(RUN_VENV): .venv/.requirements build/backend/.stamp pyproject.toml $(TWINS)
 	PYTHONPATH=build/backend $(PIP) --no-deps --no-build-isolation -e .
 	@.venv/bin/python -m pip uninstall $(PIP_OPTIONS) --yes setuptools 2>/dev/null
 	@touch $@
@@ -126,7 +128,7 @@ $(RUN_VENV): .venv/.requirements build/backend/.stamp pyproject.toml
 	$(TEST_PIP) --require-hashes -r $<
 	@touch $@
 
-$(TEST_VENV): .venv-test/.requirements pyproject.toml
+$(TEST_VENV): .venv-test/.requirements pyproject.toml $(TWINS)
 	$(TEST_PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -188,6 +190,7 @@ pins:
 
 clean:
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f src/brokersim/native/*.so
 	find src modules tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "protocol": 1,
     "statsd": 1,
+    "native": 1,
     "reactor": 2,
     "routing": 3,
     "host": 4,
@@ -53,7 +54,7 @@ IMPURE_LIBRARIES = {"trio", "asyncio", "socket", "select", "selectors", "time", 
 TRIO_FREE = ("brokersim.net.client", "brokersim.cli.main")
 # What a tool or a person leaves in a checkout; nothing of it is committed.
 NOT_OURS = re.compile(
-    r"(\.git|\.venv.*|\.hypothesis|\..*_cache|__pycache__|build|dist|node_modules|.*\.egg-info)"
+    r"(\.git|\.venv.*|\.hypothesis|\..*_cache|__pycache__|build|dist|node_modules|.*\.egg-info|.*\.so)"
 )
 LOCK_FILES = {"uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock", "package-lock.json", "yarn.lock"}
 MACHINE_PATH = re.compile(r"(^|[^\w.-])/((work|farm|root)/|(home|Users)/[a-z])", re.MULTILINE)

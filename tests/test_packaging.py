@@ -5,10 +5,12 @@ Doesn't know what any of it does when run. Works offline: the build backend is a
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -18,21 +20,25 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SOURCES = ("src", "modules", "pyproject.toml", "README.md", "LICENSE", ".gitignore")
+SOURCES = ("src", "modules", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore")
 
 
-def build(what: str, out: Path, source: Path) -> None:
-    """Builds one artefact (`wheel`, `wheel:editable`, `sdist`) of the tree `source` into `out`."""
+def build(what: str, out: Path, source: Path, **environment: str) -> str:
+    """Builds one artefact (`wheel`, `wheel:editable`, `sdist`) of the tree `source` into `out`; what it told."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", what, "-d", str(out)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=60)
+    environment = {
+        name: value for name, value in os.environ.items() if name != "BROKERSIM_PURE"
+    } | environment
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 def contents(wheel_folder: Path) -> dict[str, str]:
     """{name in the wheel: text} of the only wheel in a folder."""
     (wheel,) = wheel_folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+        return {name: archive.read(name).decode(errors="replace") for name in archive.namelist()}
 
 
 def pins(name: str) -> dict[str, str]:
@@ -88,6 +94,30 @@ def test_the_wheel_gives_the_brokersim_command(wheel):
     scripts = wheel["brokersim-0.1.0.dist-info/entry_points.txt"]
     assert "brokersim = brokersim.cli.main:main" in scripts
     assert "brokersim-module = brokersim.fluxapi.exec:main" in scripts
+
+
+def test_a_wheel_without_a_compiler_is_pure_and_says_so(checkout, tmp_path):
+    told = build("wheel", tmp_path, checkout, CC="no-such-compiler")
+    assert "_engine.c is not compiled, Python will do its work" in told and "no-such-compiler" in told
+    assert [path.name for path in tmp_path.glob("*.whl")] == ["brokersim-0.1.0-py3-none-any.whl"]
+    assert compiled(contents(tmp_path)) == []
+
+
+def test_a_wheel_that_shall_be_pure_is(checkout, tmp_path):
+    assert "not compiled" not in build("wheel", tmp_path, checkout, BROKERSIM_PURE="1")
+    assert [path.name for path in tmp_path.glob("*.whl")] == ["brokersim-0.1.0-py3-none-any.whl"]
+
+
+def compiled(wheel: dict[str, str]) -> list[str]:
+    return [name for name in wheel if name.endswith((".so", ".c", ".h")) and "/native/" in name]
+
+
+def test_the_wheel_carries_the_twins_that_this_machine_compiles_for_this_python_alone(wheel):
+    made = sorted((ROOT / "src/brokersim/native").glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"))
+    assert compiled(wheel) == [f"brokersim/native/{path.name}" for path in made]
+    tag = wheel["brokersim-0.1.0.dist-info/WHEEL"]
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert f"Tag: {python}-{python}-" in tag if made else "Tag: py3-none-any" in tag
 
 
 def test_an_editable_install_points_at_the_checkout_and_copies_nothing(checkout, tmp_path):

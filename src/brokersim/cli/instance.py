@@ -10,6 +10,7 @@ import click
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
+from brokersim.native.engine import ENGINE
 from brokersim.net.client import Lost, Unreachable
 from brokersim.net.discovery import NoInstance
 from brokersim.version import VERSION
@@ -117,7 +118,7 @@ def _user(userid: int) -> str:
 @click.command(
     "version",
     cls=Command,
-    **examples(("brokersim version", "ours, the protocol's, Python's, the instance's")),
+    **examples(("brokersim version", "ours, the protocol's, the engine, Python's, the instance's")),
 )
 @pass_session
 def version(session: Session) -> None:
@@ -125,6 +126,7 @@ def version(session: Session) -> None:
     told = {
         "brokersim": VERSION,
         "protocol": PROTOCOL,
+        "engine": ENGINE,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         **_peer(session),
     }

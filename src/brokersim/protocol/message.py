@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from brokersim.native.engine import twin
 from brokersim.protocol.blobref import Blob
 from brokersim.protocol.errnums import EPROTO, RequestError
 
@@ -47,6 +48,7 @@ _convert = msgspec.convert
 T = TypeVar("T")
 
 
+@twin
 class Message(msgspec.Struct, gc=False, eq=False):
     """One request, response, event or control message.
 

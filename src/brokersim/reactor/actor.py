@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from brokersim.native.engine import twin
 from brokersim.protocol.message import RESPONSE, Message
 
 Tracer = Callable[[str, Any, Message], None]
@@ -159,6 +160,7 @@ class Station(Protocol):
         """The actor is gone."""
 
 
+@twin
 class Actor:
     """One end of an exchange: its counters, its open requests and, if it has watchers, its loop.
 
