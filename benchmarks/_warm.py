@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,11 +95,13 @@ class Warm:
 
         self._has_failed = False
         started = time.process_time()
+        threading.setprofile(look)  # of threads that begin from now on
         sys.setprofile(look)
         try:
             self._run(item)
         finally:
             sys.setprofile(None)
+            threading.setprofile(None)
         seconds = time.process_time() - started
         if self._has_failed or seconds > TOO_LONG:
             return None

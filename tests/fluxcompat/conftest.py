@@ -1,16 +1,27 @@
-"""A running instance of two ranks, as `brokersim start --detach` makes it, for clients of its sockets."""
+"""A running instance of two ranks, as `brokersim start --detach` makes it, for clients of its sockets.
+
+With ``BROKERSIM_TESTS_WITHIN`` set it runs in a thread of the tests: what a change of src does can be tried in a fork.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
+from brokersim.instance import Instance
+from brokersim.net.connector import Connector
+from brokersim.net.options import DEFAULT_MODULES
+from brokersim.program import run
+from brokersim.protocol.settings import ClockKind
+from brokersim.services.composition import Settings
 from tests.fluxcompat.minimal_client import MinimalClient
 
 #: A second user; the owner of the instance poses as it.
@@ -26,6 +37,15 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @contextmanager
 def instance_of_two(folder: Path) -> Iterator[str]:
     """The address of an instance that ends with the block; its sockets are somewhere below ``folder``."""
+    made = _in_a_thread if os.environ.get("BROKERSIM_TESTS_WITHIN") else _in_a_process
+    with made(folder) as uri:
+        yield uri
+        with MinimalClient(uri) as client:
+            client.rpc("broker.stop")
+
+
+@contextmanager
+def _in_a_process(folder: Path) -> Iterator[str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("BROKERSIM_", "FLUX_"))}
     source = str(Path(__file__).parents[2] / "src")
     environment = {**kept, "XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder), "PYTHONPATH": source}
@@ -33,10 +53,37 @@ def instance_of_two(folder: Path) -> Iterator[str]:
     command += ["--jobs", "simulated"]  # a job runs its command where its test says so
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
-    uri = done.stdout.split()[0]
-    yield uri
-    with MinimalClient(uri) as client:
-        client.rpc("broker.stop")
+    yield done.stdout.split()[0]
+
+
+@contextmanager
+def _in_a_thread(folder: Path) -> Iterator[str]:
+    listening = threading.Event()
+    addresses: list[str] = []
+
+    async def serve() -> None:
+        instance = Instance(
+            Settings(size=2, jobs="simulated", modules=DEFAULT_MODULES, clock=ClockKind.parse("real"))
+        )
+        connector = Connector(instance, folder)
+        for rank in range(2):
+            instance.broker(rank).attributes.fix("rundir", str(folder))
+        connector.listen()
+        try:
+            async with instance.running(), trio.open_nursery() as nursery:
+                nursery.start_soon(connector.serve)
+                addresses.append(connector.uri)
+                listening.set()
+                await instance.stopped.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            connector.close()
+
+    thread = threading.Thread(target=lambda: run(serve, clock="real"), daemon=True)
+    thread.start()
+    assert listening.wait(30)
+    yield addresses[0]
+    thread.join(30)
 
 
 @pytest.fixture
