@@ -25,6 +25,7 @@ from brokersim.kit.ledger import Party, Tally
 from brokersim.net.client import Client
 from brokersim.protocol.errnums import EPERM, RequestError
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
+from brokersim.realflux.started import INSIDE, kill_session
 from brokersim.testing.broker import PATIENCE, Impatient
 from brokersim.testing.callers import SocketCaller
 from brokersim.testing.options import TestOptions
@@ -32,8 +33,6 @@ from brokersim.testing.options import TestOptions
 #: Seconds a Flux may take to start, and one of its commands.
 _START, _COMMAND = 60.0, 30.0
 _LOOK = 0.02
-#: Runs inside `flux start`: says where the instance is, and keeps it until we close its input.
-_INSIDE = "import os, sys; print(os.environ['FLUX_URI'], flush=True); sys.stdin.read()"
 
 
 class FluxBroker:
@@ -179,8 +178,10 @@ def missing() -> str:
 @asynccontextmanager
 async def opened_flux(options: TestOptions) -> AsyncIterator[FluxBroker]:
     """A real instance of that size. Needs trio on a real clock. Raises RuntimeError if it does not start."""
-    command = ["flux", "start", f"--test-size={options.size}", "--", sys.executable, "-c", _INSIDE]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = ["flux", "start", f"--test-size={options.size}", "--", sys.executable, "-c", INSIDE]
+    process = await trio.lowlevel.open_process(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     assert process.stdin is not None and process.stdout is not None
     try:
         uri = await _first_line(process.stdout)
@@ -196,6 +197,7 @@ async def opened_flux(options: TestOptions) -> AsyncIterator[FluxBroker]:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+            kill_session(process.pid)
             await process.stdout.aclose()
 
 
