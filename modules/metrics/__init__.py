@@ -7,7 +7,7 @@ ends epochs on rank 0, `judge` and `watch` know thresholds, `answers` and `outle
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from brokersim.brokermod import Handle, Message, RequestError, errnums, event_handler, request_handler
 
@@ -15,7 +15,17 @@ from . import keys, stat, store
 from .asked import Asked
 from .counters import STREAM, Counters
 from .member import Member
-from .messages import Credit, Done, Handover, Observation, Report, Slack
+from .messages import (
+    ClusterCollect,
+    ClusterResults,
+    Credit,
+    Define,
+    Done,
+    Handover,
+    Observation,
+    Report,
+    Slack,
+)
 from .outlets import Outlets
 from .outside import HandleOutside, Tree
 from .root import Root, Taker
@@ -26,6 +36,7 @@ from .zeek import Script
 
 #: Seconds that the last epochs may take at unload.
 _LAST_EPOCH = 5.0
+T = TypeVar("T")
 #: Rows of one request when a rank goes.
 _HANDOVER = 50
 
@@ -112,13 +123,23 @@ class Metrics(Asked):
     @event_handler("define")
     def defined(self, msg: Message) -> None:
         """A stat is new or gone, on all ranks."""
-        told = msg.payload
-        if not self.handle.rank:
+        told = self._heard(msg, Define)
+        if not self.handle.rank or told is None:
             return
-        if "remove" in told:
-            self._member.drop(told["remove"])
-        else:
-            self._define(told["definition"], is_fresh=False)
+        if told.remove:
+            self._member.drop(told.remove)
+        elif told.definition is not None:
+            self._define(told.definition, is_fresh=False)
+
+    def _heard(self, msg: Message, schema: type[T]) -> T | None:
+        """An event's payload. Whoever owns the instance may publish any: one that is none of ours is logged."""
+        try:
+            return msg.unpack(schema)
+        except RequestError as error:
+            self.log.error(f"event not understood, ignored: {error.text}")
+        except TypeError as error:
+            self.log.error(f"event not understood, ignored: {error}")
+        return None
 
     @request_handler("collect")
     def collect(self, msg: Message) -> None:
@@ -142,8 +163,8 @@ class Metrics(Asked):
     @event_handler("done")
     def done(self, msg: Message) -> None:
         """A collection has ended, with these ranks in it."""
-        if self.handle.rank:
-            told = msg.unpack(Done)
+        told = self._heard(msg, Done)
+        if self.handle.rank and told is not None:
             self._member.done(told.name, told.uid, told.ok, told.truncated)
 
     @request_handler("disconnect")
@@ -155,13 +176,13 @@ class Metrics(Asked):
     @event_handler("cluster_collect")
     def cluster_collect(self, msg: Message) -> None:
         """The script of 2011: the manager asks all workers."""
-        if self.handle.rank:
+        if self.handle.rank and self._heard(msg, ClusterCollect) is not None:
             self._script.collect(msg.payload)
 
     @event_handler("cluster_results")
     def cluster_results(self, msg: Message) -> None:
         """The script of 2011: a worker's next entries."""
-        if not self.handle.rank:
+        if not self.handle.rank and self._heard(msg, ClusterResults) is not None:
             self._script.results(msg.payload)
 
     @request_handler("handover")
@@ -171,6 +192,11 @@ class Metrics(Asked):
         held = self._member.stats.get(told.name)
         if held is None or held.stat.hash != told.hash:
             raise RequestError(errnums.ENOENT, f"rank {self.handle.rank} has no such stat {told.name!r}")
+        try:
+            held.stat.check_rows(told.rows)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            text = f"{msg.topic}: these are no rows of {told.name}: {type(error).__name__}: {error}"
+            raise RequestError(errnums.EPROTO, text) from None
         held.carry(told.rows)
         held.adopted += observations(told.rows)
         self.handle.respond(msg)
@@ -185,8 +211,8 @@ class Metrics(Asked):
     @event_handler("slack")
     def slack(self, msg: Message) -> None:
         """Rank 0 shares out anew what ranks may hold back of a key."""
-        if self.handle.rank:
-            told = msg.unpack(Slack)
+        told = self._heard(msg, Slack)
+        if self.handle.rank and told is not None:
             self._member.slack(told.name, told.epoch, told.key, told.slack, told.level)
 
     # -- figures, the end

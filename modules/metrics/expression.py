@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
+import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
+
+from brokersim.brokermod import quoted
+
+from .values import is_number, plain
 
 _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -17,6 +22,10 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 #: What a row shows of each stream besides its reducers.
 ALWAYS = ("n", "begin", "end")
+#: Characters of an expression: a sum of some 40 streams. A peer may have sent megabytes.
+LENGTH_MAX = 1000
+#: A number, a (stream, result), or what to do with the two values before it.
+Step = int | float | tuple[str, str] | Callable[[float, float], float]
 
 
 @attrs.frozen
@@ -29,7 +38,7 @@ class Expression:
     text: str
     terms: tuple[tuple[str, str], ...]
     is_sum: bool
-    _tree: ast.expr = attrs.field(eq=False, repr=False)
+    _steps: tuple[Step, ...] = attrs.field(eq=False, repr=False)
 
     @classmethod
     def parse(cls, text: str, streams: Mapping[str, tuple[str, ...]]) -> Expression:
@@ -37,46 +46,70 @@ class Expression:
 
         A stream's name may hold dots; a result without a stream is that of the only one.
         """
-        source = text.removeprefix("constant ")
-        try:
-            tree = ast.parse(source.strip(), mode="eval").body
-        except (SyntaxError, ValueError):
-            raise ValueError(
-                f"not an expression: {text!r}; give one like sum, test.sum or a.sum / b.n"
-            ) from None
-        terms: dict[tuple[str, str], None] = {}
-        is_sum = _read(tree, streams, terms, text)
-        return cls(text, tuple(terms), is_sum, tree)
+        if len(text) > LENGTH_MAX:
+            raise ValueError(f"an expression has at most {LENGTH_MAX} characters, not {len(text)}")
+        nodes = _operands_first(_tree(text))
+        steps = [_step(node, streams, text) for node in nodes]
+        terms = dict.fromkeys(step for step in steps if isinstance(step, tuple))
+        is_sum = not set(steps).intersection(_OPERATORS.values()) - {operator.add}
+        return cls(text, tuple(terms), is_sum, tuple(steps))
 
     def value(self, read: Callable[[str, str], float]) -> float | None:
         """``read(stream, result)`` gives the terms; None where one is missing or nothing can be divided by."""
+        values: list[float] = []
         try:
-            found = _value(self._tree, self.terms, read)
+            for step in self._steps:
+                if isinstance(step, tuple):
+                    values.append(read(*step))
+                elif callable(step):
+                    right = values.pop()
+                    values.append(step(values.pop(), right))
+                else:
+                    values.append(step)
+            return plain(values[0]) if math.isfinite(values[0]) else None
         except (TypeError, ZeroDivisionError, OverflowError):
             return None
-        return found if found == found else None
 
 
-def _read(node: ast.expr, streams: Any, terms: dict[tuple[str, str], None], text: str) -> bool:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return True
+def _tree(text: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # "1if" is told below, not on stderr
+            return ast.parse(text.removeprefix("constant ").strip(), mode="eval").body
+    # The last two: Python's own parser, at what nests too deep.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(
+            f"not an expression: {quoted(text)}; give one like sum, test.sum or a.sum / b.n"
+        ) from None
+
+
+def _operands_first(tree: ast.expr) -> list[ast.expr]:
+    """Each operator behind its two sides; without recursion, since a sum of 500 nests as deep as it is long."""
+    left, found = [tree], []
+    while left:
+        node = left.pop()
+        found.append(node)
+        if isinstance(node, ast.BinOp):
+            left += [node.left, node.right]
+    return found[::-1]
+
+
+def _step(node: ast.expr, streams: Mapping[str, tuple[str, ...]], text: str) -> Step:
+    if isinstance(node, ast.Constant) and is_number(node.value):
+        return node.value  # type: ignore[return-value]  # a number
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        sides = [_read(side, streams, terms, text) for side in (node.left, node.right)]
-        return all(sides) and isinstance(node.op, ast.Add)
+        return _OPERATORS[type(node.op)]
     name = _dotted(node)
     if name is None:
-        raise ValueError(f"{text!r}: only stream.reducer, numbers and + - * / are known here")
-    terms[_term(name, streams, text)] = None
-    return True
+        raise ValueError(f"{quoted(text)}: only stream.reducer, numbers and + - * / are known here")
+    return _term(name, streams, text)
 
 
 def _dotted(node: ast.expr) -> str | None:
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        before = _dotted(node.value)
-        return None if before is None else f"{before}.{node.attr}"
-    return None
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
 
 
 def _term(name: str, streams: Mapping[str, tuple[str, ...]], text: str) -> tuple[str, str]:
@@ -84,22 +117,11 @@ def _term(name: str, streams: Mapping[str, tuple[str, ...]], text: str) -> tuple
     if not stream and len(streams) == 1:
         stream = next(iter(streams))
     if stream not in streams:
-        raise ValueError(f"{text!r}: no stream {stream!r} in this stat; it has {', '.join(streams)}")
+        raise ValueError(
+            f"{quoted(text)}: no stream {quoted(stream)} in this stat; it has {', '.join(streams)}"
+        )
     if result not in (*streams[stream], *ALWAYS):
         raise ValueError(
-            f"{text!r}: stream {stream} has no {result!r}; it has n, {', '.join(streams[stream])}"
+            f"{quoted(text)}: stream {stream} has no {quoted(result)}; it has n, {', '.join(streams[stream])}"
         )
     return stream, result
-
-
-def _value(node: ast.expr, terms: tuple[tuple[str, str], ...], read: Callable[[str, str], float]) -> float:
-    if isinstance(node, ast.Constant):
-        return node.value  # type: ignore[return-value]  # parse has let numbers in only
-    if isinstance(node, ast.BinOp):
-        return _OPERATORS[type(node.op)](_value(node.left, terms, read), _value(node.right, terms, read))
-    name = _dotted(node)
-    assert name is not None
-    stream, _, result = name.rpartition(".")
-    if not stream:
-        stream = next(one for one, what in terms if what == result)
-    return read(stream, result)

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from brokersim.brokermod import quoted
+
 #: A key as callers give it: an object of plain values, or a text that stands for ``{"str": text}``.
 Key = str | Mapping[str, Any]
 #: Characters of a key's canonical text. 50 such rows of plain reducers stay below a frame's 64 KiB.
@@ -30,11 +32,11 @@ def canonical(key: Key) -> str:
     if isinstance(key, str):
         key = {"str": key}
     if not isinstance(key, Mapping) or not all(isinstance(value, _PLAIN) for value in key.values()):
-        raise BadKey(f"a key is a text or an object of plain values, not {key!r}")
+        raise BadKey(f"a key is a text or an object of plain values, not {quoted(key)}")
     try:
         text = _encode(dict(key)).decode()
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadKey(f"key {key!r}: {error}") from None
+        raise BadKey(f"key {quoted(key)}: {error}") from None
     if len(text) > KEY_MAX:
         raise BadKey(f"a key of {len(text)} characters; {KEY_MAX} are the most")
     return text
@@ -88,7 +90,7 @@ def _host(key: Mapping[str, Any]) -> ipaddress.IPv4Address | ipaddress.IPv6Addre
     try:
         return ipaddress.ip_address(key["host"])
     except ValueError as error:
-        raise BadKey(f"key {dict(key)!r}: {error}") from None
+        raise BadKey(f"key {quoted(dict(key))}: {error}") from None
 
 
 def dropped(fields: list[str]) -> Normalise:
@@ -122,10 +124,10 @@ _NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 def named(text: str) -> Callable[..., Any]:
     """The function behind ``module:function``. Raises ValueError that says what is wrong with it."""
     if not _NAMED.fullmatch(text):
-        raise ValueError(f"not module:function: {text!r}")
+        raise ValueError(f"not module:function: {quoted(text)}")
     module, _, name = text.partition(":")
     try:
         found: Callable[..., Any] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{text!r}: {error}") from None
+        raise ValueError(f"{quoted(text)}: {error}") from None
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from brokersim.brokermod import Handle, Message, errnums, ranks
+from brokersim.brokermod import Handle, Message, RequestError, errnums, ranks
 
 from .collection import Collection, Counts, Parent
 from .merge import key_of
@@ -16,7 +16,7 @@ from .outside import HandleOutside
 from .stat import Row, Stat
 from .table import Clock, Table, observations
 from .watch import Watch
-from .wire import Frame, Order, Tally, to_set
+from .wire import LIFE_MIN, Frame, Order, Tally, to_set
 
 #: Snapshots of one stat that wait for metrics.done: beyond it the oldest is taken for not taken over.
 _KEPT = 64
@@ -164,7 +164,14 @@ class Member:
     # -- collections
 
     def collect(self, msg: Message, order: Order) -> bool:
-        """The rank above wants the rows of this subtree. False if the stat is not the one it means."""
+        """The rank above wants the rows of this subtree. False if the stat is not the one it means.
+
+        Raises RequestError(EPROTO) for members that are no ranks.
+        """
+        try:
+            members = frozenset(to_set(order.members))
+        except ValueError as error:
+            raise RequestError(errnums.EPROTO, f"{msg.topic}: members: {error}") from None
         up = Upward(self._handle, msg, order)
         held = self.stats.get(order.name)
         if held is None or held.stat.hash != order.hash:
@@ -173,22 +180,22 @@ class Member:
         if order.uid in self._open:
             self._handle.respond_error(msg, errnums.EEXIST, f"{order.uid} is being collected here already")
             return True
-        collection = self.begin(held, order, up)
+        collection = self.begin(held, order, up, members)
         if collection.is_over:
             self.ended(collection)
             return True
         self._open[order.uid] = collection, up
         up.ended = lambda: self._note_end(order.uid)
         if order.life > 0:
-            self._outside.call_later(order.life, self._live, collection, up, order.life)
+            life = max(order.life, LIFE_MIN)
+            self._outside.call_later(life, self._live, collection, up, life)
         return True
 
-    def begin(self, held: Held, order: Order, parent: Parent) -> Collection:
+    def begin(self, held: Held, order: Order, parent: Parent, members: frozenset[int]) -> Collection:
         """Ask below, then cut the own table."""
         collection = Collection(self._outside, held.stat, order, parent, held.carry, held.counts)
         held.collections += 1
-        members = to_set(order.members)
-        collection.ask_below(frozenset(members))
+        collection.ask_below(members)
         is_member = self._handle.rank in members
         if not is_member:
             collection.give_own([], self._clock.time(), False, False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+from .wire import to_set
 
 
 class Create(msgspec.Struct):
@@ -25,7 +27,7 @@ class Gather(msgspec.Struct):
 
     name: str
     by: list[str] | None = None
-    top: int | None = None
+    top: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class ShowKey(msgspec.Struct):
@@ -56,6 +58,28 @@ class Credit(msgspec.Struct):
     n: int
 
 
+class Define(msgspec.Struct):
+    """Event metrics.define: a stat is there, or no more."""
+
+    definition: dict[str, Any] | None = None
+    remove: str = ""
+
+
+class ClusterCollect(msgspec.Struct):
+    """Event metrics.cluster_collect, of the script of 2011."""
+
+    uid: str
+    filter_name: str
+
+
+class ClusterResults(msgspec.Struct):
+    """Event metrics.cluster_results."""
+
+    uid: str
+    data: dict[str, int | float]
+    done: bool
+
+
 class Done(msgspec.Struct):
     """Event metrics.done."""
 
@@ -63,6 +87,10 @@ class Done(msgspec.Struct):
     uid: str
     ok: str
     truncated: list[tuple[str, str]] = []
+
+    def __post_init__(self) -> None:
+        for ranks in (self.ok, *(who for who, _ in self.truncated)):
+            to_set(ranks)
 
 
 class Handover(msgspec.Struct):

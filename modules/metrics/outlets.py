@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message
+from brokersim.brokermod import Handle, Message, quoted
 
 from .root import Taker
 from .stat import Row, Stat
@@ -146,9 +146,10 @@ class Outlets:
     def check(self, stat: Stat) -> None:
         """Raises ValueError for a sink there is not."""
         for wish in stat.definition.sinks:
-            if len(wish) != 1 or next(iter(wish)) not in SINKS:
+            where = wish.get(next(iter(wish), ""))
+            if len(wish) != 1 or not wish.keys() <= SINKS.keys() or not isinstance(where, str) or not where:
                 raise ValueError(
-                    f"no sink {wish!r}; give one of {', '.join(SINKS)} with where to, such as file=PATH"
+                    f"no sink {quoted(wish)}; give one of {', '.join(SINKS)} with where to, such as file=PATH"
                 )
 
     def of(self, stat: Stat) -> list[Taker]:

@@ -214,7 +214,7 @@ class Root:
             lambda tally: self._ended(course, order, takers, tally, top.count),
             partial(self._judge, course, takers),
         )
-        course.open = self._member.begin(self._held(stat), order, top)
+        course.open = self._member.begin(self._held(stat), order, top, frozenset(self.members(stat)))
         if course.open.is_over:
             course.open = None
             self._next(course)
@@ -236,7 +236,7 @@ class Root:
         top = Top(
             stat, [_Gather(rows)], lambda tally: found(rows[0] if rows else None, tally), lambda rows: None
         )
-        self._member.begin(self._held(stat), order, top)
+        self._member.begin(self._held(stat), order, top, frozenset(self.members(stat)))
 
     # -- thresholds
 

@@ -11,16 +11,22 @@ from typing import Any
 import attrs
 import msgspec
 
-from brokersim.brokermod import ranks
+from brokersim.brokermod import check_nesting, quoted, ranks
 
 from . import keys
 from .expression import Expression
 from .reducers import Reducer, State, Sum, check_params, reducer
 from .values import INT_MAX
+from .wire import to_set
 
 #: A key that came to a full table is counted in one row for all such.
 MAX_KEYS = 100_000
 DEFAULT_EPOCH = 900.0
+#: Seconds. A shorter epoch would keep all ranks at nothing else.
+SHORTEST_EPOCH = 0.01
+#: Streams of one stat, and characters of a name: rows and messages carry them.
+STREAMS_MAX = 100
+NAME_MAX = 200
 
 
 class Normalise(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -123,6 +129,17 @@ class Stat:
     def merge(self, a: Row, b: Row) -> Row:
         """The row of what both have counted."""
         return self.merge_all((a, b))
+
+    def check_rows(self, rows: list[Row]) -> None:
+        """Raises whatever it takes if these, which come from elsewhere, could not be merged and told."""
+        for row in rows:
+            key, cells = row
+            keys.parsed(key)
+            for cell in filter(None, cells):
+                n, begin, end, _ = cell
+                if not all(type(number) is int for number in (n, begin, end)):
+                    raise ValueError(f"a cell begins with three whole numbers, unlike {quoted(cell)}")
+            self.finish(self.merge(row, row))
 
     @property
     def is_small(self) -> bool:
@@ -232,19 +249,17 @@ def _told(stream: Stream, cell: list[Any] | None) -> dict[str, Any]:
 
 def read(data: Any) -> Stat:
     """A stat from its definition as JSON. Raises ValueError that says what is wrong and what would be right."""
+    check_nesting(data, "a stat")
     try:
         found = msgspec.convert(data, Definition)
     except msgspec.ValidationError as error:
         raise ValueError(f"not a stat: {error}") from None
-    if not found.name or any(char in found.name for char in " /\0"):
-        raise ValueError(f"a stat's name has no blank and no slash, unlike {found.name!r}")
+    if not found.name or any(char in found.name for char in " /\0") or len(found.name) > NAME_MAX:
+        raise ValueError(
+            f"a stat's name has no blank, no slash and at most {NAME_MAX} characters, unlike {quoted(found.name)}"
+        )
     _check_numbers(found)
-    names = [source.stream for source in found.reducers]
-    if not names:
-        raise ValueError(f"stat {found.name}: name a stream, such as stream=counters")
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"stat {found.name}: stream {name} is named twice; list its reducers together")
+    _check_streams(found)
     try:
         streams = tuple(map(_stream, found.reducers))
         value, levels = _threshold(found, streams)
@@ -270,6 +285,8 @@ def _check_numbers(one: Definition) -> None:
             raise ValueError(
                 f"stat {one.name}: {field} is from {least:g} to {most:g}, not {getattr(one, field):g}"
             )
+    if 0 < one.epoch < SHORTEST_EPOCH:
+        raise ValueError(f"stat {one.name}: epoch is {SHORTEST_EPOCH:g} s or more, or 0: ended by hand")
     sums = [source.apply == ["sum"] for source in one.reducers]
     if one.compat and sums != [True]:
         raise ValueError(f"stat {one.name}: {one.compat} knows one stream and its sum")
@@ -277,20 +294,35 @@ def _check_numbers(one: Definition) -> None:
         raise ValueError(f"stat {one.name}: an epoch that is ended by hand cannot follow the clock")
     try:
         ranks.check_ranks(one.ranks)
+        if one.ranks != ranks.ALL:
+            to_set(one.ranks)
     except ValueError as error:
         raise ValueError(f"stat {one.name}: {error}") from None
 
 
+def _check_streams(one: Definition) -> None:
+    names = [source.stream for source in one.reducers]
+    if not names:
+        raise ValueError(f"stat {one.name}: name a stream, such as stream=counters")
+    if len(names) > STREAMS_MAX:
+        raise ValueError(f"stat {one.name}: {STREAMS_MAX} streams are the most, not {len(names)}")
+    for name in names:
+        if not 0 < len(name) <= NAME_MAX:
+            raise ValueError(
+                f"stat {one.name}: a stream has a name of at most {NAME_MAX} characters, unlike {quoted(name)}"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"stat {one.name}: stream {name} is named twice; list its reducers together")
+
+
 def _stream(source: Source) -> Stream:
-    if not source.stream:
-        raise ValueError("a stream has a name")
     if not source.apply:
         raise ValueError(f"stream {source.stream}: apply a reducer, such as sum")
-    for name in source.apply:
-        if source.apply.count(name) > 1:
-            raise ValueError(f"stream {source.stream}: {name} is applied twice")
     check_params(source.params)
     reducers = tuple(reducer(name, source.params) for name in source.apply)
+    if len(set(source.apply)) < len(source.apply):
+        twice = next(name for name in source.apply if source.apply.count(name) > 1)
+        raise ValueError(f"stream {source.stream}: {twice} is applied twice")
     states = {_state_name(one): one for one in reversed(reducers)}
     predicates = [keys.where(source.where)] if source.where else []
     if source.pred:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import msgspec
@@ -13,6 +13,9 @@ from brokersim.brokermod import ranks
 FRAME_MAX = 1 << 16
 #: Frames a child may send before its parent asks for more. With it memory is bounded, and a hop's wait is hidden.
 CREDIT = 4
+#: The shortest time, in seconds, between signs of life, whatever a parent asks for.
+LIFE_MIN = 0.001
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Order(msgspec.Struct, omit_defaults=True):
@@ -26,10 +29,10 @@ class Order(msgspec.Struct, omit_defaults=True):
     hash: str
     epoch: int
     requested: float
-    budget: float
+    budget: Seconds
     members: str
-    credit: int = CREDIT
-    life: float = 0.0
+    credit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = CREDIT
+    life: Seconds = 0.0
     key: str | None = None
 
 

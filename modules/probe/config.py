@@ -11,6 +11,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from brokersim.brokermod import check_nesting
+
 from .plan import OFF, ON, Measurement, merged, to_measurement
 
 _KEYS: Final = ("name", "status", "ttl", "merge", "sinks", "probe_defaults", "probes", "labels")
@@ -29,6 +31,7 @@ class Config:
 
 def to_config(given: Any, is_virtual: bool = False) -> Config:
     """Raises ValueError with the JSON pointer of what is wrong, and what would be right."""
+    check_nesting(given, "a configuration")
     if not isinstance(given, Mapping):
         raise ValueError(f"a configuration is an object with probes, not {given!r:.60}")
     for key in given:
@@ -46,7 +49,7 @@ def to_config(given: Any, is_virtual: bool = False) -> Config:
         measurements[name] = to_measurement(name, merged(defaults, record), is_virtual)
     config = Config(
         is_off=given.get("status") == OFF,
-        sinks={name: dict(record) for name, record in objects["sinks"].items()},
+        sinks={name: _object(objects["sinks"], name, "/sinks") for name in objects["sinks"]},
         defaults=dict(defaults),
         measurements=measurements,
         labels={key: str(value) for key, value in objects["labels"].items()},
@@ -70,12 +73,12 @@ def check_sinks(measurement: Measurement, sinks: Mapping[str, Any]) -> None:
             )
 
 
-def _object(given: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _object(given: Mapping[str, Any], key: str, where: str = "") -> dict[str, Any]:
     value = given.get(key)
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise ValueError(f"/{key} must be an object, not {value!r:.60}")
+        raise ValueError(f"{where}/{key} must be an object, not {value!r:.60}")
     return dict(value)
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import attrs
 
-from brokersim.brokermod import NODEID_ANY
+from brokersim.brokermod import NODEID_ANY, quoted
 
 from .procfs import ProcFS
 
@@ -18,6 +18,12 @@ STATE: Final = "state"
 Value = float | int | str
 #: Keys of an answer that are no metrics: its time, what could not be read, a text for people, who counts.
 RESERVED: Final = frozenset(("ts", "partial", "text", "identity"))
+#: Lists of lists of answers: a transform may give a list, more is a mistake.
+DEPTH_MAX: Final = 4
+#: A clock's 64 bits of nanoseconds end here, in seconds: the year 2262.
+TS_MAX: Final = 2**63 / 1e9
+#: Integers beyond are kept as floats: what samples go to counts in 64 bits.
+INT_MAX: Final = 2**64
 
 
 @attrs.frozen(kw_only=True)
@@ -116,14 +122,19 @@ class Probe:
         """Let go of everything."""
 
 
-def readings(answer: Any, subject: str) -> list[Reading]:
-    """What a probe answered, subject by subject. Raises Junk for what is no answer."""
+def readings(answer: Any, subject: str, depth: int = 0) -> list[Reading]:
+    """What a probe answered, subject by subject. Raises Junk for what is no answer.
+
+    ``depth``: it stands in so many lists.
+    """
     if answer is None:
         return []
     if isinstance(answer, dict):
         return _of_mapping(answer, subject)
+    if depth > DEPTH_MAX:
+        raise Junk(f"an answer is in at most {DEPTH_MAX} lists in each other")
     if isinstance(answer, Sequence) and not isinstance(answer, str | bytes):
-        return [one for part in answer for one in readings(part, subject)]
+        return [one for part in answer for one in readings(part, subject, depth + 1)]
     raise Junk(
         f"an answer is a dict of metrics or of subjects, or a list of such, not {type(answer).__name__}"
     )
@@ -144,7 +155,11 @@ def _one(answer: Mapping[Any, Any], subject: str) -> list[Reading]:
     for name, value in answer.items():
         if name in RESERVED:
             more = True
-        elif (type(value) is float or type(value) is int) and math.isfinite(value):
+        elif type(name) is str and (
+            math.isfinite(value)
+            if type(value) is float
+            else type(value) is int and -INT_MAX < value < INT_MAX
+        ):
             metrics[name] = value
         else:
             other = _value(name, value)
@@ -156,9 +171,11 @@ def _one(answer: Mapping[Any, Any], subject: str) -> list[Reading]:
 
 
 def _with_more(answer: Mapping[Any, Any], subject: str, metrics: dict[str, Value]) -> list[Reading]:
-    ts, partial = answer.get("ts"), tuple(answer.get("partial") or ())
-    if ts is not None and (not isinstance(ts, int | float) or isinstance(ts, bool) or not math.isfinite(ts)):
-        raise Junk(f"ts is seconds since the epoch, not {ts!r:.40}")
+    ts, partial = answer.get("ts"), answer.get("partial") or ()
+    if ts is not None and (type(ts) not in (int, float) or not -TS_MAX < ts < TS_MAX):
+        raise Junk(f"ts is seconds since the epoch, not {quoted(ts)}")
+    if not isinstance(partial, list | tuple) or not all(isinstance(name, str) for name in partial):
+        raise Junk(f"partial is a list of names, not {quoted(partial)}")
     if not metrics and not partial:
         return []
     return [
@@ -166,18 +183,34 @@ def _with_more(answer: Mapping[Any, Any], subject: str, metrics: dict[str, Value
             subject=subject,
             metrics=metrics,
             ts=None if ts is None else float(ts),
-            partial=partial,
-            text=str(answer.get("text") or ""),
-            identity=str(answer.get("identity") or ""),
+            partial=tuple(partial),
+            text=_text(answer, "text"),
+            identity=_text(answer, "identity"),
         )
     ]
+
+
+def _text(answer: Mapping[Any, Any], key: str) -> str:
+    value = answer.get(key) or ""
+    if not isinstance(value, str | int | float):
+        raise Junk(f"{key} is a text, not {quoted(value)}")
+    return str(value)
 
 
 def _value(name: Any, value: Any) -> Value | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int | float) and math.isfinite(value):
-        return value
-    raise Junk(f"{name!r:.40} is {value!r:.40}: a value is a finite number, a text, or nothing")
+    if isinstance(value, int):
+        return int(value) if -INT_MAX < value < INT_MAX else _beyond(name, value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    raise Junk(f"{quoted(name)} is {quoted(value)}: a value is a finite number, a text, or nothing")
+
+
+def _beyond(name: Any, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise Junk(
+            f"{quoted(name)} is a number of {value.bit_length()} bits: too large to count with"
+        ) from None

@@ -46,7 +46,7 @@ class Delivery:
             try:
                 self._describe(name, sink, batch)
                 sending = sink.send(batch, queue.gaps)
-            except (Down, Refused) as error:
+            except Exception as error:
                 self._failed(name, queue, error)
                 return
             if sending is not None:
@@ -66,16 +66,18 @@ class Delivery:
     async def _sent(self, name: str, queue: OutQueue, sending: Awaitable[None]) -> None:
         try:
             await sending
-        except (Down, Refused) as error:
+        except Exception as error:
             self._failed(name, queue, error)
             return
         queue.delivered_now()
         self._pump(name)
 
-    def _failed(self, name: str, queue: OutQueue, error: Down | Refused) -> None:
+    def _failed(self, name: str, queue: OutQueue, error: Exception) -> None:
+        """What a sink raises beside Down is about this batch, not about later ones: a sample it cannot say."""
         now = self._handle.now()
         retry_after = error.retry_after if isinstance(error, Down) else None
-        queue.failed(now, self._random, str(error), retry_after, is_final=isinstance(error, Refused))
+        trouble = str(error) if isinstance(error, Down | Refused) else f"{type(error).__name__}: {error}"
+        queue.failed(now, self._random, trouble, retry_after, is_final=not isinstance(error, Down))
         if name not in self._timers:
             delay = max(0.0, queue.not_before - now)
             self._timers[name] = self._handle.call_later(delay, self._again, name)

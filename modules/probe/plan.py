@@ -83,6 +83,7 @@ def content_hash(value: Any) -> str:
 def merged(weak: Any, strong: Any) -> Any:
     """``strong`` over ``weak``: objects by key, null takes away, everything else is replaced whole. Both are left.
 
+    Recursion is as deep as they nest: whoever has them from elsewhere checks that first.
     An object of another ``type`` is another thing: the parameters of one schedule mean nothing to the next.
     """
     if not isinstance(weak, Mapping) or not isinstance(strong, Mapping):
@@ -125,6 +126,8 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
     if is_virtual and probe.reads_machine and not full["hold_clock"]:
         text = "reads this machine, which has no virtual time; use replay, or hold_clock: true"
         raise ValueError(f"probe {full['probe']!r} {text}")
+    if not isinstance(full["labels"], Mapping):
+        raise ValueError(f"labels must be an object, not {full['labels']!r:.40}")
     schedule = schedules.to_schedule(full["schedule"])
     timeout = _seconds(full.get("timeout"), "timeout")
     return Measurement(
@@ -156,9 +159,11 @@ def to_reporting(given: Any) -> Reporting:
     if type(full["every_n"]) is not int or full["every_n"] < 1:
         raise ValueError(f"reporting/every_n must be 1 or more runs, not {full['every_n']!r:.40}")
     sinks = full["sinks"].split(",") if isinstance(full["sinks"], str) else full["sinks"]
+    if not isinstance(sinks, list | tuple) or not all(isinstance(sink, str) for sink in sinks):
+        raise ValueError(f"reporting/sinks must be a list of names, not {sinks!r:.40}")
     band, is_relative = _deadband(full["on_change"])
     return Reporting(
-        sinks=tuple(map(str, sinks)),
+        sinks=tuple(sinks),
         every_n=full["every_n"],
         max_age=_seconds(full["max_age"], "reporting/max_age"),
         on_change=band,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from brokersim.brokermod import BrokerLogger, Handle, RequestError, errnums, schedules
+from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nesting, errnums, schedules
 
 from .arbiter import reconcile
 from .chance import Chance
@@ -66,6 +66,7 @@ class Works(Station):
         """A measurement as the record says, changed as little as that needs. Raises ValueError."""
         if not name or "/" in name:
             raise ValueError(f"a measurement's name has a letter or more, and no /, not {name!r:.40}")
+        check_nesting(record, "a measurement")
         measurement = to_measurement(name, merged(self.config.defaults, record), self.is_virtual)
         check_sinks(measurement, self.config.sinks)
         self._make_plain(measurement)
@@ -74,6 +75,7 @@ class Works(Station):
 
     def change(self, name: str, patch: Mapping[str, Any]) -> None:
         """A merge patch on a measurement's record. Raises RequestError(ENOENT), ValueError."""
+        check_nesting(patch, "a patch")
         self.set(name, merged(self.measurement(name).record, patch))
 
     def remove(self, name: str) -> None:

@@ -40,15 +40,17 @@ from brokersim.protocol.job_record import JobRecord
 from brokersim.protocol.job_states import State as JobState
 from brokersim.protocol.job_table import JobTable
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
+from brokersim.protocol.nesting import check_nesting
 from brokersim.protocol.open_streams import OpenStreams
+from brokersim.protocol.quoting import quoted
 from brokersim.protocol.resources import Resources
 from brokersim.routing import logring
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts",
-    "JobRecord", "JobState", "JobTable", "Message", "OpenStreams", "RequestError", "Resources", "blobref", "duration",
-    "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states", "jobid", "policy", "process",
-    "ranks", "request_handler", "schedules", "treeobj", "trio_task", "updates",
+    "JobRecord", "JobState", "JobTable", "Message", "OpenStreams", "RequestError", "Resources", "blobref",
+    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states", "jobid",
+    "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj", "trio_task", "updates",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from brokersim.brokermod import quoted
+
 from .base import Counter, Origin, Reducer, State
 from .lists import Last, Sample, TopK
 from .sets import HllUnique, Unique
@@ -29,7 +31,7 @@ def reducer(name: str, params: Mapping[str, Any]) -> Reducer:
     if kind is None:
         near = get_close_matches(name, REDUCERS, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(REDUCERS)}"
-        raise ValueError(f"no reducer {name!r}{hint}")
+        raise ValueError(f"no reducer {quoted(name)}{hint}")
     return kind({key: value for key, value in params.items() if key in kind.defaults})
 
 
@@ -37,4 +39,6 @@ def check_params(params: Mapping[str, Any]) -> None:
     """Raises ValueError for a parameter that no reducer has."""
     for name in params:
         if name not in _PARAMS:
-            raise ValueError(f"no parameter {name!r} of a reducer; there are {', '.join(sorted(_PARAMS))}")
+            raise ValueError(
+                f"no parameter {quoted(name)} of a reducer; there are {', '.join(sorted(_PARAMS))}"
+            )

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
+from brokersim.brokermod import quoted
+
 State = Any
 #: Bytes of JSON that one state may take. What is beyond is given up, by name, before it makes a rank or a link suffer.
 STATE_MAX = 1 << 20
@@ -98,7 +100,7 @@ def whole(params: Mapping[str, Any], name: str, least: int, most: int) -> int:
     """A parameter that is a whole number in a range. Raises ValueError."""
     value = params[name]
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{name} is a whole number from {least} to {most}, not {value!r}")
+        raise ValueError(f"{name} is a whole number from {least} to {most}, not {quoted(value)}")
     return value
 
 
@@ -106,5 +108,5 @@ def share(params: Mapping[str, Any], name: str, most: float) -> float:
     """A parameter above 0 and at most ``most``. Raises ValueError."""
     value = params[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-        raise ValueError(f"{name} is above 0 and at most {most:g}, not {value!r}")
+        raise ValueError(f"{name} is above 0 and at most {most:g}, not {quoted(value)}")
     return float(value)

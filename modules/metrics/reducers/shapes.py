@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from brokersim.brokermod import quoted
+
 from ..values import is_number
 from .base import Counter, Origin, Reducer, State, share, whole
 from .sums import Sum
@@ -42,7 +44,7 @@ class Histogram(Reducer):
         bounds = {**self.defaults, **(params or {})}["bounds"]
         ascends = isinstance(bounds, list | tuple) and bounds and all(map(is_number, bounds))
         if not ascends or len(bounds) > 1000 or any(b <= a for a, b in pairwise(bounds)):
-            raise ValueError(f"bounds are 1 to 1000 ascending numbers, not {bounds!r}")
+            raise ValueError(f"bounds are 1 to 1000 ascending numbers, not {quoted(bounds)}")
         self.bounds = list(bounds)
         self.initial = [[0] * (len(self.bounds) + 1), 0]
 

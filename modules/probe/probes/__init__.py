@@ -45,6 +45,8 @@ def checked(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """A probe's configuration as it is used. Raises ValueError that names the key and what would be right."""
     probe = find(name)
     fine: dict[str, Any] = {}
+    if not isinstance(config, Mapping):
+        raise ValueError(f"probe {name}: config must be an object, not {config!r:.40}")
     for key, value in config.items():
         if key not in probe.options:
             raise ValueError(f"probe {name}: no key {key!r:.40}{_near(key, probe.options)}")

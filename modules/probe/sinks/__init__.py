@@ -31,7 +31,7 @@ def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink,
     given = dict(record)
     kind = given.pop("type", name)
     queue = given.pop("queue", {})
-    if kind not in SINKS:
+    if not isinstance(kind, str) or kind not in SINKS:
         near = difflib.get_close_matches(str(kind), SINKS, n=1)
         hint = f"; is {near[0]} meant?" if near else f"; there are {', '.join(SINKS)}"
         raise ValueError(f"/sinks/{name}: no sink {kind!r:.40}{hint}")
@@ -41,6 +41,9 @@ def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink,
             raise ValueError(
                 f"/sinks/{name}: {key} is no key of {kind}; it has {', '.join(cls.options) or 'none'}"
             )
+        if type(given[key]) is not type(cls.options[key]):
+            like = type(cls.options[key]).__name__
+            raise ValueError(f"/sinks/{name}/{key} must be a {like}, not {given[key]!r:.40}")
     try:
         sink = cls(handle, {**cls.options, **given})
     except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from brokersim.brokermod import Handle
 
+from ..contract import Value
 from ..outqueue import Gap
 from ..series import Sample, Series
 from .base import Down, Sink
@@ -23,6 +24,11 @@ CREATE TABLE held (id INTEGER PRIMARY KEY CHECK (id = 0), t REAL NOT NULL, data 
 CREATE TABLE histogram (series INTEGER NOT NULL, t REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series, t))
     WITHOUT ROWID;
 """
+
+
+def _stored(value: Value) -> Value:
+    """SQLite's integers have 63 bits and a sign; counters have 64."""
+    return value if isinstance(value, str) or -(2**63) <= value < 2**63 else float(value)
 
 
 class RunDatabase(Sink):
@@ -59,7 +65,7 @@ class RunDatabase(Sink):
         connection, before = self._connection, dict(self._ids)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            rows = [(self._id(one.series.name), one.ts_ns / 1e9, one.value) for one in samples]
+            rows = [(self._id(one.series.name), one.ts_ns / 1e9, _stored(one.value)) for one in samples]
             # Of two values of one instant the last stands, so that a batch sent twice is there once.
             connection.executemany("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", rows)
             connection.execute("COMMIT")

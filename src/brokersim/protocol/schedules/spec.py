@@ -78,7 +78,7 @@ def to_spec(schedule: Schedule) -> dict[str, Any]:
 
 
 def _made(kind: Any, params: Mapping[str, Any], depth: int) -> Schedule:
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"no schedule {quoted(kind)}; there are {', '.join(KINDS)}")
     made = KINDS[kind]
     cls = made[-1] if "daily" in params else made[0]
