@@ -103,25 +103,21 @@ class ContentCache(BrokerModule):
 
     @request_handler("content.store", prefix=False)
     def store(self, msg: Message) -> None:
-        data = msg.data if isinstance(msg.data, blobref.Blob) else msg.raw
-        if len(data) > self._settings.blob_size_limit:
-            text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {self._settings.blob_size_limit}"
+        data = msg.data
+        if type(data) is not blobref.Blob:
+            data = msg.raw
+        size = len(data)
+        if size > self._settings.blob_size_limit:
+            text = f"blob of {size} bytes, the limit (content.blob-size-limit) is {self._settings.blob_size_limit}"
             raise RequestError(errnums.EFBIG, text)
         blob = blobref.as_blob(data)
         digest = blob.digest
-        entry = self._cache.find(digest) or self._cache.create(digest)
-        is_new = not entry.is_valid
-        if is_new:
-            self._cache.fill_dirty(entry, blob)
-            entry.is_pinned = not blob.is_rooted
-            if entry.loads is not None:
-                self._answer_loads(entry)
-        elif self._must_go_again(entry, blob):
-            if not blob.is_rooted:
-                entry.blob, entry.is_pinned = blob, True
-            if not entry.is_dirty:
-                self._cache.soil(entry)
-                is_new = True
+        entry = self._cache.find(digest)
+        if entry is None:
+            is_new = True
+            entry = self._cache.create_dirty(blob)
+        else:
+            is_new = self._store_again(entry, blob)
         if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:
             entry.stores = entry.stores or []
             entry.stores.append(msg)
@@ -129,6 +125,23 @@ class ContentCache(BrokerModule):
             self.handle.respond(msg, digest)
         if is_new:
             self._write_back.add(entry)
+
+    def _store_again(self, entry: Entry, blob: blobref.Blob) -> bool:
+        """Somebody stores what there is an entry for; whether it has become dirty by that."""
+        if not entry.is_valid:
+            self._cache.fill_dirty(entry, blob)
+            entry.is_pinned = not blob.is_rooted
+            if entry.loads is not None:
+                self._answer_loads(entry)
+            return True
+        if not self._must_go_again(entry, blob):
+            return False
+        if not blob.is_rooted:
+            entry.blob, entry.is_pinned = blob, True
+        if entry.is_dirty:
+            return False
+        self._cache.soil(entry)
+        return True
 
     def _must_go_again(self, entry: Entry, blob: blobref.Blob) -> bool:
         """The store further down may have let it go since no root led to it, or may let it go and must not."""

@@ -83,6 +83,16 @@ class BlobCache:
                 self._clean.move_to_end(digest)
         return entry
 
+    def create_dirty(self, blob: blobref.Blob) -> Entry:
+        """A new entry with its data from above: valid and dirty."""
+        digest = blob.digest
+        self._seq += 1
+        entry = Entry(digest, blob, True, True, self.epoch, seq=self._seq, is_pinned=not blob.is_rooted)
+        self._entries[digest] = self._dirty[digest] = entry
+        self.size += blob.size
+        self.valid += 1
+        return entry
+
     def create(self, digest: bytes) -> Entry:
         """A new entry without data."""
         entry = self._entries[digest] = Entry(digest, lastused=self.epoch)

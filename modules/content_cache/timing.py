@@ -34,7 +34,8 @@ class Latency:
         if ms > self.max:
             self.max = ms
         bucket = floor(log2(ms) * BUCKETS) if ms > _SHORTEST_MS else _ZERO
-        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        buckets = self._buckets
+        buckets[bucket] = buckets[bucket] + 1 if bucket in buckets else 1
 
     def quantile(self, share: float) -> float:
         """The duration, in ms, that ``share`` of them did not exceed; 0.0 if there were none."""
@@ -64,10 +65,10 @@ class Timing:
     ``end``: however many are under way, each has its own.
     """
 
-    __slots__ = ("_clock", "_emit", "in_flight", "in_flight_max", "latency")
+    __slots__ = ("_emit", "clock", "in_flight", "in_flight_max", "latency")
 
     def __init__(self, clock: Callable[[], float], emit: Callable[[float], None]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._emit = emit
         self.latency = Latency()
         self.in_flight = 0
@@ -78,12 +79,12 @@ class Timing:
         self.in_flight += 1
         if self.in_flight > self.in_flight_max:
             self.in_flight_max = self.in_flight
-        return self._clock()
+        return self.clock()
 
     def end(self, start: float) -> None:
         """The operation that began at ``start`` ended; its duration is summed up and emitted, in ms."""
         self.in_flight -= 1
-        ms = (self._clock() - start) * 1e3
+        ms = (self.clock() - start) * 1e3
         self.latency.add(ms)
         self._emit(ms)
 
@@ -133,11 +134,11 @@ def timing_clock(handle: Handle) -> Callable[[], float]:
 def emitter(handle: Handle, name: str) -> Callable[[float], None]:
     """Sends timings under a name while the module's statsd context is enabled."""
 
-    return partial(_emit, handle, name)
+    return partial(_emit, handle, f"content.{name}", name)
 
 
-def _emit(handle: Handle, name: str, ms: float) -> None:
-    handle.observe(f"content.{name}", "all", ms)
+def _emit(handle: Handle, stream: str, name: str, ms: float) -> None:
+    handle.observe(stream, "all", ms)
     stats = handle.stats
     if stats.enabled:
         stats.timing(name, ms)

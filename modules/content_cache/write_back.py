@@ -39,10 +39,19 @@ class WriteBack:
 
     def add(self, entry: Entry) -> None:
         """An entry has become dirty."""
+        if not self._queue and self.is_open and not self._paused and self._timing.in_flight < self._limit:
+            self._start(entry)
+            return
         if self._queue is None:
             self._queue = deque()
         self._queue.append(entry)
         self.pump()
+
+    def _start(self, entry: Entry) -> None:
+        entry.store_started = self._timing.begin()
+        blob = entry.blob
+        entry.went_rooted = blob.is_rooted
+        self._handle.request(self._store_topic, blob, self._stored, entry, self._nodeid)
 
     def open(self) -> None:
         """There is a backing store now: write all that waits."""
@@ -65,10 +74,7 @@ class WriteBack:
             return
         queue, timing = self._queue, self._timing
         while queue and timing.in_flight < self._limit:
-            entry = queue.popleft()
-            entry.store_started = timing.begin()
-            entry.went_rooted = entry.blob.is_rooted
-            self._handle.request(self._store_topic, entry.blob, self._stored, entry, self._nodeid)
+            self._start(queue.popleft())
 
     def _stored(self, response: Message, entry: Entry) -> None:
         self._timing.end(entry.store_started)
@@ -86,7 +92,8 @@ class WriteBack:
             self._errnum = 0
             self._handle.log(_INFO, f"{self._service}.store works again")
         if entry.went_rooted and entry.is_pinned:
-            assert self._queue is not None
+            if self._queue is None:
+                self._queue = deque()
             self._queue.append(entry)  # somebody else stored it meanwhile, for good
             return
         entry.stored_at = self._handle.now()
@@ -106,7 +113,8 @@ class WriteBack:
         if self._handle.rank:
             self._give_up(entry, error)
             return
-        assert self._queue is not None
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append(entry)
         self._paused = True
         self._answer_flushes(self._errnum, str(error))

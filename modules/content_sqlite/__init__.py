@@ -93,8 +93,8 @@ class ContentSqlite(BrokerModule):
 
     @request_handler(f"{SERVICE}.store", prefix=False)
     def store(self, msg: Message) -> None:
-        data = msg.data if isinstance(msg.data, blobref.Blob) else msg.raw
-        self.handle.respond(msg, self._store.store(data))
+        data = msg.data
+        self.handle.respond(msg, self._store.store(data if type(data) is blobref.Blob else msg.raw))
         if self._store.is_batch_full:
             self._write_batch()
         elif self._timer is None:

@@ -17,14 +17,20 @@ import msgspec
 
 from brokersim.brokermod import RequestError, blobref, errnums
 
+from .patches import patched
+
 #: Blobs in memory at which they are written at once: 4 ms for blobs of 1 KiB, and no gain beyond it.
 BATCH_ROWS: Final = 1000
 #: The same in bytes, so that large blobs do not pile up.
 BATCH_BYTES: Final = 8 * 1024 * 1024
 #: Bytes a blob may need beyond its own, generously.
 ROW_OVERHEAD: Final = 1024
-#: Differences on one another, at most: reading the last of them takes as many look-ups, of 5 µs each.
+#: Differences on one another, at most: reading the last of them takes as many look-ups, of 5 µs each. Of a large blob
+#: one more for each so many bytes: else a folder of a million keys would be kept whole, 50 MB, at every 500th change.
 STEPS_MAX: Final = 500
+STEP_BYTES: Final = 16 * 1024
+#: The longest row that any blob may have: SQLite takes no more than 1 GB.
+_CHAIN_MAX: Final = STEPS_MAX + 1_000_000_000 // STEP_BYTES
 #: Blobs whose place in such a row is remembered: the versions of all directories that are being written.
 CHAINS_MAX: Final = 4096
 
@@ -84,7 +90,7 @@ class Batches(ABC):
 
     def store(self, data: bytes | blobref.Blob) -> bytes:
         """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
-        blob = blobref.as_blob(data)
+        blob = data if type(data) is blobref.Blob else blobref.as_blob(data)
         digest = blob.digest
         if blob.size > self._longest:
             raise RequestError(
@@ -93,6 +99,11 @@ class Batches(ABC):
         if self.failure is not None:
             raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
         if digest not in self._pending:
+            if type(blob.source) is bytes and blob.patch is None:
+                # Nothing that grows is held as bytes, so nothing will differ from it.
+                self._pending[digest] = blob.source
+                self._pending_bytes += blob.size
+                return digest
             kept = self._pending[digest] = self._shortest(blob)
             patch = kept.patch if isinstance(kept, blobref.Blob) else None
             self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
@@ -101,20 +112,22 @@ class Batches(ABC):
     def _shortest(self, blob: blobref.Blob) -> Waiting:
         """Itself, to be kept as a difference, if that is shorter and what it differs from is known to be here."""
         patch = blob.patch
-        if patch is None and isinstance(blob.source, bytes):
-            return blob.source  # nothing that grows is held as bytes, so nothing will differ from it
         before = self._steps.get(patch.base) if patch is not None else None
         is_patched = (
             patch is not None
             and before is not None
-            and before < STEPS_MAX
+            and before < STEPS_MAX + len(blob) // STEP_BYTES
             and len(patch.inserted) + ROW_OVERHEAD < len(blob)
         )
         if blob.digest not in self._steps:
             self._steps[blob.digest] = before + 1 if before is not None and is_patched else 0
             if len(self._steps) > CHAINS_MAX:
                 self._steps.popitem(last=False)
-        return blob if is_patched else bytes(blob)
+        return blob if is_patched else self._as_whole(blob)
+
+    def _as_whole(self, blob: blobref.Blob) -> Waiting:
+        """What is kept of a blob that is no difference: its bytes, or one without a patch that can make them."""
+        return bytes(blob)
 
     @property
     def is_batch_full(self) -> bool:
@@ -147,16 +160,11 @@ class Batches(ABC):
             patch = self._patch(base)
             if patch is None and not patches:
                 raise RequestError(errnums.ENOENT)
-            if patch is None or len(patches) > STEPS_MAX:
+            if patch is None or len(patches) > _CHAIN_MAX:
                 return b""  # what it differs from is gone: damaged, as its hash will tell
             patches.append(patch)
             base = patch.base
-        if not patches:
-            return whole
-        data = bytearray(whole)
-        for patch in reversed(patches):
-            patch.apply(data)
-        return bytes(data)
+        return patched(whole, patches[::-1]) if patches else whole
 
     def flush(self) -> None:
         """Write what is pending in one go; after it, killing the process loses none of it."""

@@ -16,6 +16,9 @@ from brokersim.brokermod import RequestError, blobref, errnums
 
 from .batches import ROW_OVERHEAD, Batches, Waiting
 
+#: Bytes above which a whole blob that is a version of something is not written out: its versions share what did not
+#: change, so that it costs next to nothing while a copy of its bytes would be all of it.
+SHARED_MIN: Final = 256 * 1024
 #: What SQLite takes unless it was built otherwise, so that a blob is refused here if it would be refused there.
 LONGEST: Final = 1_000_000_000 - ROW_OVERHEAD
 
@@ -32,7 +35,7 @@ class MemoryStore(Batches):
         self._pending.clear()
         self._pending_bytes = 0
         self._steps.clear()
-        self._objects: dict[bytes, bytes] = {}
+        self._objects: dict[bytes, bytes | blobref.Blob] = {}
         self._patches: dict[bytes, blobref.Patch] = {}
         self._kept: list[tuple[int, str]] = []
         self._bytes = 0
@@ -44,7 +47,7 @@ class MemoryStore(Batches):
 
     def store(self, data: bytes | blobref.Blob) -> bytes:
         digest = super().store(data)
-        if not (isinstance(data, blobref.Blob) and data.is_rooted):
+        if type(data) is not blobref.Blob or not data.is_rooted:
             self._pinned.add(digest)
         return digest
 
@@ -58,18 +61,24 @@ class MemoryStore(Batches):
             raise RequestError(errnums.ENOSPC, f"{self.path}: database or disk is full")
         self._unreached.difference_update(blobs)
         for digest, data in blobs.items():
-            if isinstance(data, bytes):
+            if isinstance(data, bytes) or data.patch is None:
                 if digest not in self._objects:
                     self._objects[digest] = data
                     self._bytes += len(data)
                     self.new += 1
-            elif data.patch is not None and digest not in self._patches:
+            elif digest not in self._patches:
                 self._patches[digest] = data.patch
                 self._bytes += len(data.patch.inserted)
                 self.new += 1
 
+    def _as_whole(self, blob: blobref.Blob) -> Waiting:
+        if isinstance(blob.source, bytes) or blob.size < SHARED_MIN:
+            return bytes(blob)
+        return blobref.Blob(blob.digest, blob.size, blob.source)
+
     def _whole(self, digest: bytes) -> bytes | None:
-        return self._objects.get(digest)
+        kept = self._objects.get(digest)
+        return None if kept is None else bytes(kept)
 
     def _patch(self, digest: bytes) -> blobref.Patch | None:
         return self._patches.get(digest)
@@ -104,7 +113,7 @@ class MemoryStore(Batches):
             self._bytes -= len(self._patches.pop(digest).inserted)
             if digest in self._steps:
                 self._steps[digest] = 0
-        return self._objects.get(digest, b"")
+        return bytes(self._objects.get(digest, b""))
 
     def let_go(self, reached: set[bytes]) -> int:
         """Drop what was not reached now, nor the last time, nor stored since; how many went. Nothing may be pending.

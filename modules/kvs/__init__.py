@@ -18,7 +18,7 @@ from brokersim.brokermod import (
 
 from .access import ROLE_OWNER, GuestView, guarded, permit, permit_ops
 from .committer import Committer
-from .lookup import look_up
+from .lookup import at_hand, look_up
 from .messages import (
     PRIMARY,
     CommitRequest,
@@ -96,6 +96,10 @@ class Kvs(BrokerModule):
         self._runner.run(guarded(steps, self._namespaces, msg), self._found, self._roots.refuse, msg)
 
     def _look_up(self, rootref: str, msg: Message, request: LookupRequest) -> None:
+        found = at_hand(self._cache.get, rootref, request.key, request.flags)
+        if found is not None:
+            self.handle.respond(msg, {"val": found})
+            return
         steps = look_up(self._runner, request.namespace, rootref, request.key, request.flags)
         self._runner.run(steps, self._found, self._roots.refuse, msg)
 

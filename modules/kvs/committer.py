@@ -34,7 +34,7 @@ class Commit:
 class Committer:
     """Takes commits from the namespaces' queues to their answers."""
 
-    __slots__ = ("_cache", "_free", "_handle", "_roots", "_runner")
+    __slots__ = ("_cache", "_free", "_handle", "_is_usual", "_roots", "_runner")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Committer:
         free: Callable[[Namespace], None],
     ) -> None:
         self._handle = handle
+        self._is_usual = handle.name == USUAL_NAME
         self._cache = cache
         self._runner = runner
         self._roots = roots
@@ -75,10 +76,11 @@ class Committer:
             self._stored_all(commit)
             return
         request = self._handle.request
-        # The store asks the kvs of the usual name for its roots, no other.
-        of_tree = blobref.rooted if self._handle.name == USUAL_NAME else blobref.as_blob
+        stored = self._stored
         for found in outcome.objects.values():
-            request("content.store", of_tree(found.blob), self._stored, commit)
+            blob = found.blob
+            # The store asks the kvs of the usual name for its roots, no other: what that is not in must stay by itself.
+            request("content.store", blob if self._is_usual else blobref.alone(blob), stored, commit)
 
     def _stored(self, response: Message, commit: Commit) -> None:
         if response.errnum and commit.error is None:
@@ -115,8 +117,7 @@ class Committer:
             self._finish(commit)
 
     def _finish(self, commit: Commit) -> None:
-        for ref, found in commit.objects.items():
-            self._cache.put(ref, found.keep_one_form(), is_stored=True)
+        self._cache.put_stored(commit.objects)
         namespace = commit.namespace
         if namespace.is_removed:
             self._failed(unknown_namespace(namespace.name), commit)

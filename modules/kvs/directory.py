@@ -2,144 +2,278 @@
 
 A directory of n entries is stored anew at each commit that touches it, and its name is the hash of all its bytes. Made
 from scratch that is n at every commit, n squared over a workload that adds entries. Here the entries lie in runs, each
-already encoded, and the state of the hash in front of each run is kept: a change costs its run and those behind it,
-which for names that grow, as job ids do, is the last one. Nothing here knows where objects are stored.
+already encoded, and runs in groups; the state of the hash in front of each group is kept, and in front of each run of
+the group that changed last. A change copies its run, its group and the list of groups, and hashes what stands behind
+it: for names that grow, as job ids do, the last run, so a million entries cost about what a thousand do. A name in the
+midst costs the hash of what is behind, which nobody can save: it is one hash over all bytes. Nothing here knows where
+objects are stored.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha1
+from itertools import chain, islice
 from typing import Any, Final
+
+import msgspec
 
 from brokersim.brokermod import blobref, treeobj
 
 #: Entries above which a directory is kept this way; below, encoding it whole costs less.
 LARGE: Final = 64
-#: Entries of a full run: one of them is encoded, hashed and joined anew at each change, so as few as may be; but each
-#: run costs every later version a pointer and a hash's state.
-_FULL: Final = 64
-_CUT: Final = 48
+#: Entries of a full run, and of one that was cut from a longer: one of them is copied and hashed anew at each change,
+#: so as few as may be; but each run costs its group a pointer and a name.
+_FULL_RUN, _CUT_RUN = 64, 48
+#: The same for the runs of a group. A version copies one group and the list of all: at a million entries these are
+#: about as long as each other.
+_FULL_GROUP, _CUT_GROUP = 128, 96
 _HEAD: Final = b'{"data":{'
 _TAIL: Final = b'},"type":"dir","ver":1}'
-_Change = tuple[str, Any]
+_Change = tuple[str, treeobj.TreeObj | None]
+#: Where a run or a group begins: the hash of all bytes before it, and how many they are.
+_Mark = tuple[Any, int]
+_decode = msgspec.json.Decoder().decode
 
 
 class _Run:
-    """Entries that follow one another: names in order, the same number of entries and of their encoded forms."""
+    """Entries that follow one another: their names in order, and their encoded forms in one piece."""
 
-    __slots__ = ("names", "parts", "raw", "values")
+    __slots__ = ("names", "raw", "starts")
 
-    def __init__(self, names: list[str], values: list[treeobj.TreeObj], parts: list[bytes]) -> None:
+    def __init__(self, names: list[str], raw: bytes, starts: array[int]) -> None:
         self.names = names
-        self.values = values
-        self.parts = parts
-        self.raw = b",".join(parts)
+        self.raw = raw
+        #: Where each entry's encoded form begins; a comma ends it.
+        self.starts = starts
+
+    @classmethod
+    def of(cls, names: list[str], parts: list[bytes]) -> _Run:
+        """A run of these names and their encoded forms."""
+        starts, at = array("I"), 0
+        for part in parts:
+            starts.append(at)
+            at += len(part) + 1
+        return cls(names, b",".join(parts), starts)
+
+    def part(self, at: int) -> bytes:
+        """The encoded form of one entry, ``"name":{...}``."""
+        starts = self.starts
+        return self.raw[starts[at] : starts[at + 1] - 1] if at + 1 < len(starts) else self.raw[starts[at] :]
 
     def find(self, name: str) -> treeobj.TreeObj | None:
+        """The entry of a name, or None."""
         at = bisect_left(self.names, name)
-        return self.values[at] if at < len(self.names) and self.names[at] == name else None
+        if at == len(self.names) or self.names[at] != name:
+            return None
+        found: treeobj.TreeObj = _decode(b"{%b}" % self.part(at))[name]
+        return found
 
-    def changed(self, changes: Iterable[_Change]) -> list[_Run]:
-        """What stands in its place: one run, two if it has become too long, none if it is empty."""
-        names, values, parts = self.names.copy(), self.values.copy(), self.parts.copy()
+    def changed(self, changes: Sequence[_Change]) -> list[_Run]:
+        """What stands in its place: one run, more if it has become too long, none if it is empty."""
+        if len(changes) == 1 and (replaced := self._replaced(*changes[0])) is not None:
+            return [replaced]
+        parts = {name: self.part(at) for at, name in enumerate(self.names)}
         for name, value in changes:
-            at = bisect_left(names, name)
-            end = at + (at < len(names) and names[at] == name)
-            new = [] if value is None else [name]
-            names[at:end] = new
-            values[at:end] = [value] * len(new)
-            parts[at:end] = [_part(name, value) for _ in new]
-        return _runs(names, values, parts)
+            if value is None:
+                parts.pop(name, None)
+            else:
+                parts[name] = _part(name, value)
+        names = sorted(parts)
+        return _runs(names, [parts[name] for name in names])
+
+    def _replaced(self, name: str, value: treeobj.TreeObj | None) -> _Run | None:
+        """The usual case in short: an entry that is there gets a value as long as its own, or one comes last."""
+        names, starts = self.names, self.starts
+        if value is None:
+            return None
+        if names[-1] < name and len(names) < _FULL_RUN:
+            added = array("I", starts)
+            added.append(len(self.raw) + 1)
+            return _Run([*names, name], b"%b,%b" % (self.raw, _part(name, value)), added)
+        at = bisect_left(names, name)
+        if at == len(names) or names[at] != name:
+            return None
+        part, start = _part(name, value), starts[at]
+        end = starts[at + 1] - 1 if at + 1 < len(starts) else len(self.raw)
+        if end - start != len(part):
+            return None
+        return _Run(names, b"%b%b%b" % (self.raw[:start], part, self.raw[end:]), starts)
+
+
+class _Group:
+    """Runs that follow one another, the first name of each, and their entries and bytes in all (commas between)."""
+
+    __slots__ = ("firsts", "length", "runs", "size")
+
+    def __init__(self, runs: list[_Run]) -> None:
+        self.runs = runs
+        self.firsts = [run.names[0] for run in runs]
+        self.length = _entries(runs)
+        self.size = _size(runs)
+
+    def at(self, name: str) -> int:
+        """Which run a name is in, or would be."""
+        return max(0, bisect_right(self.firsts, name) - 1)
+
+
+class _Span:
+    """What lies between two versions: from a run of a group on, some runs became others."""
+
+    __slots__ = ("group", "new", "old", "run")
+
+    def __init__(self, group: int, run: int, old: list[_Run], new: list[_Run]) -> None:
+        self.group = group
+        self.run = run
+        self.old = old
+        self.new = new
 
 
 class Directory:
     """One version of a large directory; never changes. ``blob`` is its stored form, ``ref`` that one's name."""
 
-    __slots__ = ("_firsts", "_length", "_marks", "_runs", "blob", "ref")
+    __slots__ = ("_firsts", "_groups", "_length", "_marks", "_near", "blob", "ref")
 
     def __init__(
-        self, runs: Sequence[_Run], base: Directory | None = None, first: int = 0, behind: int = 0
+        self, groups: list[_Group], length: int, base: Directory | None = None, span: _Span | None = None
     ) -> None:
-        """``base`` has the same runs before ``first``, and the same last ``behind``."""
-        self._runs = runs
-        end = len(runs) - behind
-        #: First name of each run, and entries in all. Made of the base's, since at 10,000 jobs there are 200 runs:
-        #: to look at each of them at every change would be 2 % of the time of a job.
-        self._firsts = [run.names[0] for run in runs[first:end]]
-        self._length = _entries(runs[first:end])
-        if base:
-            base_end = len(base._runs) - behind
-            self._firsts = [*base._firsts[:first], *self._firsts, *base._firsts[base_end:]]
-            self._length += base._length - _entries(base._runs[first:base_end])
-        #: In front of each run: the hash of all before it, and where it begins.
-        self._marks: list[tuple[Any, int]] = base._marks[:first] if base else []
-        digest, size = self._hash(base, first)
-        patch = base._patch(self, first, behind) if base else None
-        self.blob = blobref.Blob(digest, size, partial(_bytes, runs), patch)  # not its method: no cycle
+        """``base`` differs by ``span``, and only by that."""
+        self._groups = groups
+        self._firsts = [group.firsts[0] for group in groups]
+        self._length = length
+        #: In front of each group; and of a group's number, in front of its runs.
+        self._marks: list[_Mark] = []
+        self._near: tuple[int, list[_Mark]] = 0, []
+        digest, size = self._hash(base, span)
+        patch = base._patch(span) if base and span else None
+        self.blob = blobref.Blob(
+            digest, size, partial(_bytes, groups), patch, True
+        )  # not its method: no cycle
         self.ref = blobref.from_digest(digest)
 
     @classmethod
     def of(cls, entries: Mapping[str, treeobj.TreeObj]) -> Directory:
         """A directory of these entries, of which there must be one."""
         names = sorted(entries)
-        return cls(_runs(names, [entries[name] for name in names], [_part(n, entries[n]) for n in names]))
+        return cls(_groups(_runs(names, [_part(name, entries[name]) for name in names])), len(names))
 
     def changed(self, changes: Mapping[str, treeobj.TreeObj | None]) -> Directory | dict[str, Any]:
         """The next version, None standing for an entry that goes; a plain dict once it is large no more."""
         if not changes:
             return self
-        by_run: dict[int, list[_Change]] = {}
+        touched: dict[int, dict[int, list[_Change]]] = {}
         for change in changes.items():
-            by_run.setdefault(self._at(change[0]), []).append(change)
-        first, last = min(by_run), max(by_run)
-        middle = [
-            new
-            for at in range(first, last + 1)
-            for new in (self._runs[at].changed(by_run[at]) if at in by_run else (self._runs[at],))
-        ]
-        runs = [*self._runs[:first], *middle, *self._runs[last + 1 :]]
-        if self._length - _entries(self._runs[first : last + 1]) + _entries(middle) <= LARGE:
-            return {name: value for run in runs for name, value in zip(run.names, run.values, strict=True)}
-        if not middle:  # then commas change too, which a patch of the runs' bytes would miss
-            return Directory(runs)
-        return Directory(runs, self, first, len(self._runs) - 1 - last)
+            number = self._at(change[0])
+            runs = touched.setdefault(number, {})
+            runs.setdefault(self._groups[number].at(change[0]), []).append(change)
+        first, last = min(touched), max(touched)
+        made: dict[int, list[_Run]] = {
+            number: list(
+                chain.from_iterable(
+                    run.changed(runs[at]) if at in runs else (run,)
+                    for at, run in enumerate(self._groups[number].runs)
+                )
+            )
+            for number, runs in touched.items()
+        }
+        length = self._length + sum(_entries(runs) - self._groups[at].length for at, runs in made.items())
+        groups = self._groups[:first]
+        for number in range(first, last + 1):
+            groups += _groups(made[number]) if number in made else (self._groups[number],)
+        groups += self._groups[last + 1 :]
+        if length <= LARGE:
+            return _to_dict(groups)
+        span = self._span(first, min(touched[first]), last, max(touched[last]), made)
+        return Directory(groups, length, self, span)
+
+    def _span(self, first: int, head: int, last: int, tail: int, made: Mapping[int, list[_Run]]) -> _Span:
+        """The runs from ``head`` of group ``first`` to ``tail`` of group ``last``, and what became of them."""
+        old: list[_Run] = []
+        new: list[_Run] = []
+        for number in range(first, last + 1):
+            before = self._groups[number].runs
+            after = made.get(number, before)
+            begin = head if number == first else 0
+            behind = len(before) - 1 - tail if number == last else 0
+            old += before[begin : len(before) - behind]
+            new += after[begin : len(after) - behind]
+        if new:
+            return _Span(first, head, old, new)
+        # Nothing is left there, so a comma goes too: it is put down to a neighbour.
+        if head or first:
+            if head:
+                head -= 1
+            else:
+                first -= 1
+                head = len(self._groups[first].runs) - 1
+            beside = self._groups[first].runs[head]
+            return _Span(first, head, [beside, *old], [beside])
+        rest = chain.from_iterable(group.runs for group in self._groups[last:])
+        beside = next(islice(rest, tail + 1, None))
+        return _Span(0, 0, [*old, beside], [beside])
 
     def _at(self, name: str) -> int:
-        """Which run a name is in, or would be."""
+        """Which group a name is in, or would be."""
         return max(0, bisect_right(self._firsts, name) - 1)
 
-    def _hash(self, base: Directory | None, first: int) -> tuple[bytes, int]:
-        """Marks of the runs from ``first`` on; digest and size of the whole."""
-        if base is not None and first < len(base._marks):
-            state, at = base._marks[first]
-            state = state.copy()
+    def _mark(self, group: int, run: int) -> _Mark:
+        """In front of a run."""
+        number, near = self._near
+        if number == group and run < len(near):
+            return near[run]
+        state, at = self._marks[group]
+        state = state.copy()
+        for one in self._groups[group].runs[:run]:
+            state.update(one.raw)
+            state.update(b",")
+            at += len(one.raw) + 1
+        return state, at
+
+    def _hash(self, base: Directory | None, span: _Span | None) -> tuple[bytes, int]:
+        """Marks of what is not the base's; digest and size of the whole."""
+        groups = self._groups
+        group = run = 0
+        near: list[_Mark] = []
+        if base is not None and span is not None:
+            group = span.group
+            self._marks = base._marks[: group + 1]
+            number, known = base._near
+            if number == group and span.run < min(len(known), len(groups[group].runs)):
+                run, near = span.run, known[: span.run + 1]
         else:
-            first, state, at = 0, sha1(_HEAD), len(_HEAD)
-            self._marks = []
-        last = len(self._runs) - 1
-        for number in range(first, last + 1):
-            raw = self._runs[number].raw
-            self._marks.append((state.copy(), at))
-            state.update(raw)
-            at += len(raw)
+            self._marks = [(sha1(_HEAD), len(_HEAD))]
+        state, at = near.pop() if near else self._marks[group]
+        state = state.copy()
+        last = len(groups[group].runs) - 1
+        for number, one in enumerate(groups[group].runs[run:], run):
+            near.append((state.copy(), at))
+            state.update(one.raw)
+            at += len(one.raw)
             if number < last:
                 state.update(b",")
                 at += 1
+        for each in groups[group + 1 :]:
+            state.update(b",")
+            at += 1
+            self._marks.append((state.copy(), at))
+            state.update(b",".join([one.raw for one in each.runs]))
+            at += each.size
+        self._near = group, near
         state.update(_TAIL)
         return state.digest(), at + len(_TAIL)
 
-    def _patch(self, new: Directory, first: int, behind: int) -> blobref.Patch:
-        """What makes the next version's bytes of these, given which runs are the same."""
-        old = b",".join(run.raw for run in self._runs[first : len(self._runs) - behind])
-        now = b",".join(run.raw for run in new._runs[first : len(new._runs) - behind])
+    def _patch(self, span: _Span) -> blobref.Patch:
+        """What makes the next version's bytes of these."""
+        old = b",".join([run.raw for run in span.old])
+        now = b",".join([run.raw for run in span.new])
         same = _common(old, now)
         tail = _common(old[same:][::-1], now[same:][::-1])
         return blobref.Patch(
             self.blob.digest,
-            self._marks[first][1] + same,
+            self._mark(span.group, span.run)[1] + same,
             len(old) - same - tail,
             now[same : len(now) - tail],
         )
@@ -148,14 +282,15 @@ class Directory:
 
     def get(self, name: str) -> treeobj.TreeObj | None:
         """The entry, or None."""
-        return self._runs[self._at(name)].find(name)
+        group = self._groups[self._at(name)]
+        return group.runs[group.at(name)].find(name)
 
     def __len__(self) -> int:
         return self._length
 
     def to_dict(self) -> dict[str, treeobj.TreeObj]:
         """The same as a dict of its own, in the order of the names."""
-        return {name: value for run in self._runs for name, value in zip(run.names, run.values, strict=True)}
+        return _to_dict(self._groups)
 
 
 class Changes:
@@ -183,22 +318,40 @@ class Changes:
         return self._base.changed(self._changes)
 
 
-def _bytes(runs: Sequence[_Run]) -> bytes:
-    return b"".join((_HEAD, b",".join(run.raw for run in runs), _TAIL))
+def _bytes(groups: Sequence[_Group]) -> bytes:
+    return b"".join((_HEAD, b",".join([run.raw for group in groups for run in group.runs]), _TAIL))
+
+
+def _to_dict(groups: Sequence[_Group]) -> dict[str, treeobj.TreeObj]:
+    entries: dict[str, treeobj.TreeObj] = _decode(_bytes(groups))["data"]
+    return entries
 
 
 def _part(name: str, value: treeobj.TreeObj) -> bytes:
     return treeobj.encode({name: value})[1:-1]
 
 
-def _entries(runs: Sequence[_Run]) -> int:
-    return sum(len(run.names) for run in runs)
+def _entries(runs: Iterable[_Run]) -> int:
+    return sum([len(run.names) for run in runs])
 
 
-def _runs(names: list[str], values: list[treeobj.TreeObj], parts: list[bytes]) -> list[_Run]:
-    """One run, or if that were too long several, each with room for more."""
-    cuts = range(0, len(names), _CUT if len(names) > _FULL else _FULL)
-    return [_Run(names[at:end], values[at:end], parts[at:end]) for at in cuts for end in (at + cuts.step,)]
+def _size(runs: Sequence[_Run]) -> int:
+    """Bytes of runs that follow one another, commas between them."""
+    return sum([len(run.raw) for run in runs]) + len(runs) - 1
+
+
+def _pieces(count: int, full: int, cut: int) -> Iterator[slice]:
+    """One piece of so many things, or if that were too long several, each with room for more."""
+    step = cut if count > full else full
+    return (slice(at, at + step) for at in range(0, count, step))
+
+
+def _runs(names: list[str], parts: list[bytes]) -> list[_Run]:
+    return [_Run.of(names[piece], parts[piece]) for piece in _pieces(len(names), _FULL_RUN, _CUT_RUN)]
+
+
+def _groups(runs: list[_Run]) -> list[_Group]:
+    return [_Group(runs[piece]) for piece in _pieces(len(runs), _FULL_GROUP, _CUT_GROUP)]
 
 
 def _common(one: bytes, other: bytes) -> int:

@@ -44,6 +44,33 @@ def look_up(view: View, namespace: str, rootref: str, key: str, flags: int) -> S
     return (yield from answer(walk, entry))
 
 
+def at_hand(
+    get: Callable[[str], StoredObject | None], rootref: str, key: str, flags: int
+) -> treeobj.TreeObj | None:
+    """The answer of a look-up that needs nothing: no link on its way, all objects here, as most have. None: see there.
+
+    What is found is what `look_up` finds; that it is not found tells nothing.
+    """
+    if flags and flags != TREEOBJ:
+        return None
+    entry: treeobj.TreeObj | None = {"type": "dirref", "data": [rootref]}
+    for name in key.split("."):
+        if entry is None or entry["type"] != "dirref":
+            return None
+        found = get(entry["data"][0])
+        if found is None or found.known_entries is None:
+            return None
+        entry = found.known_entries.get(name)
+    if entry is None or flags or entry["type"] == "val":
+        return entry
+    return _joined(get, entry["data"]) if entry["type"] == "valref" else None
+
+
+def _joined(get: Callable[[str], StoredObject | None], refs: list[str]) -> treeobj.TreeObj | None:
+    blobs = [get(ref) for ref in refs]
+    return None if None in blobs else treeobj.val(b"".join([blob.raw for blob in blobs if blob is not None]))
+
+
 def answer_for(flags: int) -> Answer:
     """What turns the entry found into the answer. Raises RequestError(ENOTSUP, EINVAL) for wrong flags."""
     answer = _ANSWERS.get(flags)
@@ -79,7 +106,9 @@ class Walk:
                 ref = entry["data"][0]
                 # What is at hand is taken without a generator of its own: most often that is the whole path.
                 found = self.view.get(ref) or (yield from self.load(ref))
-                entries = found.entries
+                entries = found.known_entries
+                if entries is None:
+                    entries = found.entries
             elif kind == "dir":
                 entries = entry["data"]
             else:

@@ -171,15 +171,13 @@ class _Tree:
         if type(made) is Directory:
             ref, blob = made.ref, made.blob
         else:
-            blob = blobref.as_blob(treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made}))
-            ref = blobref.from_digest(blob.digest)
+            ref, blob = blobref.named(treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made}))
         if ref != directory.origin and not self._view.holds(ref):
             self.objects[ref] = StoredObject(blob, made)
         return ref
 
     def store_blob(self, data: bytes) -> str:
-        blob = blobref.as_blob(data)
-        ref = blobref.from_digest(blob.digest)
+        ref, blob = blobref.named(data)
         if ref not in self.objects and not self._view.holds(ref):
             self.objects[ref] = StoredObject(blob)
         return ref
@@ -228,7 +226,9 @@ class _Tree:
         found = self._held(ref)
         if found is None:
             raise _MissingError(ref)
-        entries = found.entries
+        entries = found.known_entries
+        if type(entries) is not dict or len(entries) > LARGE:
+            entries = found.prepared()
         return _Directory(Changes(entries) if isinstance(entries, Directory) else dict(entries), ref, {})
 
     def _held(self, ref: str) -> StoredObject | None:

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import brokersim
 from brokersim.protocol import blobref
 from brokersim.protocol.errnums import EFBIG, ENOENT, ENOSPC, RequestError
-from modules.content_sqlite.memory import LONGEST, MemoryStore
+from modules.content_sqlite import batches
+from modules.content_sqlite.memory import LONGEST, SHARED_MIN, MemoryStore
 from modules.content_sqlite.store import BlobStore
 
 BLOBS = st.one_of(st.binary(max_size=2), st.binary(min_size=2000, max_size=2000))
@@ -149,3 +150,39 @@ def test_an_instance_without_a_state_directory_has_no_file_and_reads_what_its_ca
             assert instance.module(0, "content-sqlite").handle.body._store.path == ":memory:"
 
     brokersim.run(main)
+
+
+def test_a_large_version_kept_whole_is_not_copied_but_made_when_it_is_read():
+    """Else a folder of a million keys took 50 MB more at every so many changes."""
+    data, small = b"x" * SHARED_MIN, b"y" * (SHARED_MIN - 1)
+    made = []
+
+    def make() -> bytes:
+        made.append(1)
+        return data
+
+    store = MemoryStore()
+    digest = store.store(blobref.Blob(digest_of(data), len(data), make))
+    short = store.store(blobref.Blob(digest_of(small), len(small), small.__bytes__))
+    store.flush()
+    assert (made, type(store._objects[digest]), store._objects[short]) == ([], blobref.Blob, small)
+    assert store.statistics()["dbfile_size"] == len(data) + len(small)
+    assert (store.load(digest), made) == (data, [1])
+
+
+def test_a_large_blob_may_be_more_differences_away_from_one_that_is_kept_whole(monkeypatch):
+    monkeypatch.setattr(batches, "STEPS_MAX", 2)
+    kept = {}
+    for size in (100, 3):
+        store, data = MemoryStore(), bytearray(b"x" * size * batches.STEP_BYTES)
+        blob = blobref.Blob(digest_of(data), len(data), bytes(data).__bytes__)
+        store.store(blob)
+        for number in range(10):
+            patch = blobref.Patch(blob.digest, number, 1, b"y")
+            patch.apply(data)
+            blob = blobref.Blob(digest_of(data), len(data), bytes(data).__bytes__, patch)
+            store.store(blob)
+        store.flush()
+        kept[size] = len(store._objects)
+        assert store.load(blob.digest) == data
+    assert kept == {100: 1, 3: 2}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokersim.protocol import blobref, treeobj
+from modules.kvs import directory as directory_file
 from modules.kvs.directory import LARGE, Changes, Directory
 
 # Few names and values, by number: drawing a hundred texts an example would take most of the test.
@@ -32,11 +34,8 @@ def check(directory: Directory, model: dict[str, Any]) -> None:
     assert list(directory.to_dict().items()) == sorted(model.items())
 
 
-@settings(max_examples=60, deadline=None)
-@given(sizes, changes)
-def test_each_version_is_what_encoding_it_whole_gives_and_its_patch_makes_it_of_the_one_before(
-    size: int, steps: list[dict[str, Any]]
-) -> None:
+def follow(size: int, steps: list[dict[str, Any]]) -> None:
+    """Each version is what encoding it whole gives, and its patch makes it of the one before."""
     model: dict[str, Any] = {name: VALUES[1 + at % 3] for at, name in enumerate(NAMES[:size])}
     directory = Directory.of(model)
     check(directory, model)
@@ -50,13 +49,91 @@ def test_each_version_is_what_encoding_it_whole_gives_and_its_patch_makes_it_of_
         directory = found
         check(directory, model)
         assert bytes(before.blob) == raw, "a version never changes"
-        patch = directory.blob.patch
-        if patch is not None and directory is not before:
+        if directory is not before:
+            patch = directory.blob.patch
+            assert patch is not None
             changed = bytearray(raw)
             patch.apply(changed)
             assert (patch.base, bytes(changed)) == (before.blob.digest, bytes(directory.blob))
         for name in step:
             assert directory.get(name) == model.get(name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, changes)
+def test_each_version_is_what_encoding_it_whole_gives_and_its_patch_makes_it_of_the_one_before(
+    size: int, steps: list[dict[str, Any]]
+) -> None:
+    follow(size, steps)
+
+
+#: So that a hundred entries have what a million have: runs of a few entries, groups of a few runs.
+SHORT = {"_FULL_RUN": 4, "_CUT_RUN": 3, "_FULL_GROUP": 3, "_CUT_GROUP": 2}
+several = st.lists(
+    st.one_of(
+        st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), min_size=1, max_size=4),
+        # Neighbours, all gone: runs and groups that have nothing left, in front, in the midst and behind.
+        st.builds(
+            lambda at, count: dict.fromkeys(sorted(NAMES)[at : at + count]),
+            st.integers(0, len(NAMES)),
+            st.integers(1, 20),
+        ),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(sizes, several)
+def test_the_same_with_runs_and_groups_that_split_and_vanish_all_the_time(
+    size: int, steps: list[dict[str, Any]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, short in SHORT.items():
+            patch.setattr(directory_file, name, short)
+        follow(size, steps)
+
+
+def test_one_new_entry_of_many_is_all_that_is_encoded_and_one_run_and_one_group_all_that_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = treeobj.val(b"1")
+    directory = Directory.of({f"{number:06}": value for number in range(20_000)})
+    made: dict[str, int] = {"_part": 0, "_Run": 0, "_Group": 0}
+
+    def counted(name: str) -> Any:
+        real = getattr(directory_file, name)
+
+        def make(*args: Any) -> Any:
+            made[name] += 1
+            return real(*args)
+
+        return make
+
+    for name in made:
+        monkeypatch.setattr(directory_file, name, counted(name))
+    hashed = Hashed(monkeypatch)
+    grown = directory.changed({"020000": value})
+    assert isinstance(grown, Directory)
+    again = grown.changed({"020001": value})
+    assert isinstance(again, Directory)
+    assert made == {"_part": 2, "_Run": 2, "_Group": 2}
+    assert hashed.whole == 0, "the state of the hash is taken up, not made anew"
+    assert len(again._near[1]) <= 128
+
+
+class Hashed:
+    """Counts hashes that begin at the first byte of a directory."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.whole = 0
+        real = directory_file.sha1
+
+        def sha1(*args: Any) -> Any:
+            self.whole += 1
+            return real(*args)
+
+        monkeypatch.setattr(directory_file, "sha1", sha1)
 
 
 def test_a_new_last_name_costs_a_patch_of_its_own_size_and_no_more_runs_than_needed() -> None:
@@ -72,7 +149,7 @@ def test_a_new_last_name_costs_a_patch_of_its_own_size_and_no_more_runs_than_nee
         step = grown.changed({f"{number:04x}": added["07d0"]})
         assert isinstance(step, Directory)
         grown = step
-    assert len(grown._runs) < 3000 / 64 * 1.6
+    assert sum(len(group.runs) for group in grown._groups) < 3000 / 64 * 1.6
 
 
 def test_changes_read_like_a_dict_over_the_version_they_are_made_to() -> None:

@@ -67,3 +67,34 @@ def test_every_version_has_the_name_of_its_bytes_and_is_read_back_after_a_restar
 
     brokersim.run(grow)
     brokersim.run(read)
+
+
+def test_a_folder_larger_than_the_cache_is_loaded_for_no_commit_and_stored_as_what_changed() -> None:
+    """Beyond 8 MiB the cache dropped what was just put into it: 400 ms and 100 MB for each commit of one key."""
+    names = [f"k{number:03}" for number in range(80)]
+    long = {
+        "data": {"target": "t" * 120_000},
+        "type": "symlink",
+        "ver": 1,
+    }  # 9.6 MB, and a hundred entries only
+
+    async def main() -> None:
+        async with brokersim.open_instance() as instance:
+            client = instance.client()
+            ops = [{"key": f"d.{name}", "flags": 0, "dirent": long} for name in names]
+            await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+            await client.call("content.flush")
+            store = instance.module(0, "content-sqlite").handle.body._store
+            before = store.statistics()["dbfile_size"]
+            for number in range(5):
+                answer = await commit(instance, number)
+            await client.call("content.flush")
+            entries = dict.fromkeys(names, long) | {f"k{number:03}": val(number) for number in range(5)}
+            inner = {"data": [stored(directory(entries))], "type": "dirref", "ver": 1}
+            assert answer == stored(directory({"d": inner}))
+            figures = await client.call("kvs.stats-get")
+            assert figures["cache"]["#faults"] == 0
+            assert before > 9_600_000
+            assert store.statistics()["dbfile_size"] - before < 10_000
+
+    brokersim.run(main)

@@ -189,7 +189,10 @@ def test_a_directory_that_is_damaged_is_EIO(blob):
 
 def test_a_blob_read_as_value_and_as_directory_serves_both():
     directory = treeobj.encode(treeobj.directory({"x": treeobj.val(b"1")}))
-    as_value, as_directory = StoredObject(as_blob(directory)), StoredObject(entries={"x": treeobj.val(b"1")})
+    as_value, as_directory = (
+        StoredObject(as_blob(directory)),
+        StoredObject(known_entries={"x": treeobj.val(b"1")}),
+    )
 
     assert as_value.entries == as_directory.entries
     assert as_value.raw == as_directory.raw == directory

@@ -61,12 +61,17 @@ class Store:
             assert blobref(found.raw) == ref
             self.blobs[ref] = found.raw
             if not self.cold:
-                self.cache[ref] = found.keep_one_form()
+                self.cache[ref] = found
+                if found.known_entries is not None:
+                    found.stored_form = None
         self.roots[namespace] = outcome.rootref
         return len(outcome.objects)
 
     def lookup(self, key: str, flags: int = 0, namespace: str = "primary") -> treeobj.TreeObj:
-        found = self.run(lookup.look_up(self, namespace, self.roots[namespace], key, flags))
+        root = self.roots[namespace]
+        at_hand = lookup.at_hand(self.get, root, key, flags)
+        found = self.run(lookup.look_up(self, namespace, root, key, flags))
+        assert at_hand in (None, found)
         return dict(found)
 
     def value(self, key: str, namespace: str = "primary") -> bytes:

@@ -85,9 +85,15 @@ class Blob(msgspec.Struct, frozen=True, eq=False):
         return f"Blob({from_digest(self.digest)}, {self.size} bytes)"
 
 
-def rooted(blob: Blob) -> Blob:
-    """The same blob, as part of a tree."""
-    return Blob(blob.digest, blob.size, blob.source, blob.patch, True)
+def named(data: bytes) -> tuple[str, Blob]:
+    """The blobref of bytes, and their blob as part of a tree: hashed once."""
+    raw = sha1(data).digest()
+    return PREFIX + raw.hex(), Blob(raw, len(data), data, None, True)
+
+
+def alone(blob: Blob) -> Blob:
+    """The same blob, as part of no tree."""
+    return Blob(blob.digest, blob.size, blob.source, blob.patch)
 
 
 def as_blob(data: bytes | Blob) -> Blob:

@@ -1,0 +1,33 @@
+"""Differences applied to a large blob piece by piece come to what they do to all of it at once."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from brokersim.protocol.blobref import Patch
+from modules.content_sqlite import patches as patches_file
+from modules.content_sqlite.patches import patched
+
+PIECE = 8
+steps = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 40), st.binary(max_size=20)), max_size=20)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=100), steps)
+def test_pieces_come_to_the_same_as_the_whole(whole, steps):
+    before, patches_file._PIECE = patches_file._PIECE, PIECE
+    try:
+        model, patches = bytearray(whole), []
+        for offset, removed, inserted in steps:
+            patches.append(Patch(b"", min(offset, len(model)), removed, inserted))
+            patches[-1].apply(model)
+        assert patched(whole, patches) == bytes(model)
+    finally:
+        patches_file._PIECE = before
+
+
+def test_a_change_in_front_moves_its_own_piece_only():
+    """Thousands of them over 50 MB would otherwise move 50 MB each."""
+    size = 4 * patches_file._PIECE
+    assert patched(bytes(size), [Patch(b"", 0, 0, b"abc")] * 2) == b"abcabc" + bytes(size)
