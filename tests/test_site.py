@@ -14,8 +14,8 @@ import pytest
 
 from brokersim.cli.command import Group
 from brokersim.cli.errors import CommandError
-from brokersim.cli.main import _LAZY, cli
 from brokersim.cli.session import Session
+from brokersim.cli.surface import _LAZY, cli
 from tests.cli.test_surface import walk
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,7 +12,7 @@ from textwrap import dedent
 import click
 
 from brokersim.cli.command import Group
-from brokersim.cli.main import _HELP, cli
+from brokersim.cli.surface import _HELP, cli
 
 
 def pages() -> Iterator[tuple[str, str, str]]:

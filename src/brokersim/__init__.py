@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from brokersim.version import VERSION as __version__
-
 __all__ = ["__version__", "open_instance", "run"]
 
 
 def __getattr__(name: str) -> object:
     # The command line imports this package and must not pay for trio (0.1 s) before it needs it.
+    if name == "__version__":
+        from brokersim.version import VERSION
+
+        return VERSION
     if name in ("open_instance", "run"):
         from brokersim import program
 

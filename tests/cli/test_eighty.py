@@ -9,8 +9,8 @@ import click
 import pytest
 
 from brokersim.cli.command import Command, Group
-from brokersim.cli.main import cli
 from brokersim.cli.session import Session
+from brokersim.cli.surface import cli
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import FakeBroker
 from tests.cli.test_surface import walk

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from brokersim.cli.dmesg import parse_line
-from brokersim.cli.instance import elapsed
+from brokersim.cli.told import elapsed
 from brokersim.version import VERSION
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import FakeBroker

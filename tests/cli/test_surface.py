@@ -13,7 +13,7 @@ import click
 import pytest
 
 from brokersim.cli.command import Command, Group
-from brokersim.cli.main import _LAZY, cli
+from brokersim.cli.surface import _LAZY, cli
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import FakeBroker
 

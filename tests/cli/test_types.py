@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokersim.cli.mask import MASK_BITS
 from brokersim.cli.table import render
-from brokersim.cli.types import MASK, MASK_BITS, Target, parse_assignment, parse_object, parse_target
+from brokersim.cli.types import MASK, Target, parse_assignment, parse_object, parse_target
 
 
 @given(st.integers(0, 0xFFFFFFFF), st.sampled_from(["{:#x}", "{:#X}", "{}", "0{:o}"]))

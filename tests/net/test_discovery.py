@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from brokersim.net.discovery import NoInstance, find_uri, is_alive, rank_uri, socket_path
+from brokersim.net.address import socket_path
+from brokersim.net.discovery import NoInstance, find_uri, is_alive
 
 
 class Sockets:
@@ -142,10 +143,6 @@ def test_a_path_of_107_bytes_fits_and_108_do_not() -> None:
     assert len(socket_path("local:///" + "x" * 106)) == 107
     with pytest.raises(ValueError, match="socket path of 108 bytes, a Unix socket allows 107"):
         socket_path("local:///" + "x" * 107)
-
-
-def test_other_ranks_listen_beside_rank_0() -> None:
-    assert rank_uri("local:///run/u/brokersim/x/local-0", 12) == "local:///run/u/brokersim/x/local-12"
 
 
 def test_an_instance_too_busy_to_take_anybody_in_is_not_taken_for_dead(tmp_path: Path) -> None:

@@ -7,17 +7,11 @@ import re
 #: Colours are let through, as they are ours; then control characters but newline and tab, and those that turn the
 #: direction of text round.
 _FOUND = re.compile("(\x1b\\[[0-9;]*m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_ONE_LINE = re.compile("[\n\t]")
 
 
 def harmless(text: str) -> str:
     """The text as a terminal may have it: ``\\x1b`` is written, not sent."""
     return _FOUND.sub(lambda found: found[1] or _written(found[0]), text)
-
-
-def in_a_line(text: str) -> str:
-    """Of a text that stands in a line with others the line ends and tabs are written, too."""
-    return _ONE_LINE.sub(lambda found: _written(found[0]), text)
 
 
 def _written(char: str) -> str:

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
+from brokersim.cli.told import elapsed, status_line
 from brokersim.native.engine import ENGINE
 from brokersim.net.client import Lost, Unreachable
 from brokersim.net.discovery import NoInstance
 from brokersim.version import VERSION
 
 PROTOCOL = "RFC 3 version 1, flux-core local connector"
-
-
-def elapsed(seconds: float) -> str:
-    """A duration for people: three digits, the largest unit that keeps it above one."""
-    for unit, size in (("d", 86400.0), ("h", 3600.0), ("m", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.3g}{unit}"
-    return f"{seconds:.3g}s"
 
 
 @click.command(
@@ -41,28 +33,7 @@ def status(session: Session) -> None:
     if session.json:
         session.emit(answer)
     else:
-        session.out("  ".join(_status_parts(answer)))
-
-
-def _status_parts(answer: dict[str, Any]) -> list[str]:
-    parts = [
-        f"size {answer['size']:,} ({answer['online']:,} online)",
-        f"uptime {elapsed(answer['uptime'])}",
-        f"modules {answer['modules']:,}",
-        f"messages {answer['messages']:,}",
-        f"clock {answer['clock']}",
-        f"seed {answer['seed']}",
-    ]
-    stats = answer.get("stats") or {}
-    if stats.get("target"):
-        target = (
-            stats["target"]
-            if stats["target"].startswith(("mem:", "serve", "http:"))
-            else f"udp://{stats['target']}"
-        )
-        parts.append(f"stats {target} ({stats['sent']:,} sent, {stats['refused']:,} refused)")
-    masks = [f"{name}={mask:#x}" for name, mask in answer.get("masks", {}).items() if mask]
-    return [*parts, f"mask {','.join(masks)}"] if masks else parts
+        session.out(status_line(answer))
 
 
 @click.command(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import answered
+from brokersim.cli.ping_text import NS, now, payload_of, reply_line, summary_line
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.types import DURATION, RANK, TARGET, Target
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, RequestError, strerror
-
-_NS = 1_000_000_000
 
 
 @click.command(
@@ -59,10 +57,6 @@ def ping(
         pings.summary()
 
 
-def _now() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-
-
 class Pings:
     """One command's pings: sends, receives, prints, sums up."""
 
@@ -89,11 +83,8 @@ class Pings:
             self._session.sleep(interval)
 
     def _payload(self) -> dict[str, Any]:
-        seconds, nanoseconds = divmod(_now(), _NS)
         self._sent += 1
-        return {
-            "seq": self._sent - 1, "time.tv_sec": seconds, "time.tv_nsec": nanoseconds, "pad": self._pad
-        }  # fmt: skip
+        return payload_of(self._sent - 1, self._pad)
 
     @property
     def _topic(self) -> str:
@@ -104,8 +95,8 @@ class Pings:
         if response.errnum:
             raise self._failed(RequestError(response.errnum))
         answer = response.payload
-        sent = answer["time.tv_sec"] * _NS + answer["time.tv_nsec"]
-        elapsed = (_now() - sent) / 1e6
+        sent = answer["time.tv_sec"] * NS + answer["time.tv_nsec"]
+        elapsed = (now() - sent) / 1e6
         self._times.append(elapsed)
         self._show(answer, elapsed)
 
@@ -118,11 +109,7 @@ class Pings:
                 {"target": str(self._target), **shown, "pad_bytes": len(self._pad), "time_ms": elapsed}
             )
             return
-        who = f" userid={answer.get('userid')} rolemask={answer.get('rolemask'):#x}" if self._userid else ""
-        self._session.out(
-            f"{self._target}.ping pad={len(self._pad)}{who} seq={answer['seq']} "
-            f"time={elapsed:.3f} ms ({answer.get('route', '')})"
-        )
+        self._session.out(reply_line(str(self._target), len(self._pad), answer, elapsed, self._userid))
 
     def _failed(self, error: RequestError) -> Exception:
         # The errno's own words, as upstream's ping; the hint is what a wrong name needs.
@@ -138,9 +125,6 @@ class Pings:
 
     def summary(self) -> None:
         """One line when several pings came back, also after ^C."""
-        if len(self._times) < 2 or self._session.json:
-            return
-        times = sorted(self._times)
-        points = [times[0], *(times[int(share * (len(times) - 1))] for share in (0.5, 0.99)), times[-1]]
-        shown = "/".join(f"{one:.3f}" for one in points)
-        self._session.say(f"{self._sent} sent, {len(times)} received, min/p50/p99/max {shown} ms")
+        line = summary_line(self._sent, self._times)
+        if line and not self._session.json:
+            self._session.say(line)

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
-from brokersim.cli.instance import elapsed
 from brokersim.cli.session import Session
+from brokersim.cli.told import elapsed
+from brokersim.net.address import SCHEME
 from brokersim.net.client import Client, Lost, Unreachable
-from brokersim.net.discovery import SCHEME, live_sockets, name_of
+from brokersim.net.discovery import live_sockets, name_of
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY
 

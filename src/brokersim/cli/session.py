@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +14,8 @@ import click
 import msgspec
 
 from brokersim.cli.errors import ANSWERED, CommandError, answered, usage_error
-from brokersim.cli.harmless import harmless, in_a_line
+from brokersim.cli.harmless import harmless
+from brokersim.cli.quick.peer import Peer
 from brokersim.net.client import Client
 from brokersim.net.discovery import find_uri
 from brokersim.protocol.errnums import EHOSTUNREACH, RequestError
@@ -27,7 +28,8 @@ Explain = Callable[[RequestError], CommandError | None]
 class Session:
     """What a command is handed: settings, ``client`` (connected when first used), data out and talk out."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: Peer | None = None) -> None:
+        """``peer``: a connection on which a short way has asked something already."""
         self.uri: str | None = None
         self.timeout: float | None = None
         self.config: str | None = None
@@ -39,6 +41,7 @@ class Session:
         self.verbose = False
         self.debug = False
         self._client: Client | None = None
+        self._peer = peer
         self._deadline: float | None = None
 
     # --- the instance
@@ -46,6 +49,10 @@ class Session:
     @property
     def client(self) -> Client:
         """The connection to the instance; made on first use. Raises NoInstance, Unreachable, CommandError."""
+        if self._client is None and self._peer is not None:
+            peer, self._peer = self._peer, None
+            connection = socket.socket(fileno=peer.detach())
+            self._client = Client.resume(connection, peer.uri, peer.heard, deadline=self.deadline)
         if self._client is None:
             try:
                 uri = find_uri(self.uri)
@@ -62,6 +69,8 @@ class Session:
         return self._deadline
 
     def close(self) -> None:
+        if self._peer is not None:
+            self._peer.close()
         if self._client is not None:
             self._client.close()
 
@@ -158,7 +167,9 @@ class Session:
     @property
     def width(self) -> int | None:
         """Columns of the terminal that stdout is; None if it is none."""
-        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        from brokersim.cli.table import terminal_width
+
+        return terminal_width()
 
     def out(self, text: str) -> None:
         """Lines of text."""
@@ -176,16 +187,9 @@ class Session:
         On a terminal that is too narrow the columns of ``drop`` go, first named first, until the rest fits; what is
         still too wide is folded.
         """
-        from brokersim.cli.table import fitting, folded, render
+        from brokersim.cli.table import laid_out
 
-        cells = [[cell(one) for one in row] for row in rows]
-        if not self.tsv:
-            cells = [[in_a_line(one) for one in row] for row in cells]
-        if self.width is None or self.tsv:
-            text = render(titles, cells, self.tsv, self.header)
-        else:
-            titles, cells = fitting(titles, cells, self.width, drop)
-            text = folded(titles, cells, self.width, self.header)
+        text = laid_out(titles, rows, drop, tsv=self.tsv, header=self.header, width=self.width)
         if text:
             self.out(text)
 
@@ -229,10 +233,3 @@ class Session:
 def nodeid_of(rank: int | None) -> int:
     """The nodeid of a rank; any for None."""
     return NODEID_ANY if rank is None else rank
-
-
-def cell(value: object) -> str:
-    """A table cell's text; a dash where there is nothing."""
-    if value is None or value == "":
-        return "-"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+import sys
 from itertools import zip_longest
-from textwrap import wrap
 
-_NUMBER = re.compile(r"-?[\d,]+(\.\d+)?( ?%)?|0x[0-9a-f]+")
+TYPE_CHECKING = False  # typing and collections take longer than a short table
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    Line = Sequence[str]
+
+_HEX = frozenset("0123456789abcdef")
 _NOTHING = "-"
 _GAP = "  "
 #: A column of text is not folded to less than this: one letter a line is no text.
 _LEAST = 12
-Line = Sequence[str]
+
+
+def laid_out(
+    titles: Line,
+    rows: Iterable[Sequence[object]],
+    drop: Line = (),
+    *,
+    tsv: bool,
+    header: bool,
+    width: int | None,
+) -> str:
+    """The table as it is printed: aligned columns, or tab-separated; fitted into ``width`` characters if given.
+
+    Columns of ``drop`` go, first named first, until the rest fits; what is still too wide is folded.
+    """
+    cells = [[cell(one) for one in row] for row in rows]
+    if not tsv:
+        cells = [[in_a_line(one) for one in row] for row in cells]
+    if width is None or tsv:
+        return render(titles, cells, tsv, header)
+    titles, cells = fitting(titles, cells, width, drop)
+    return folded(titles, cells, width, header)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; None if it is none."""
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # it brings every kind of archive, and most output is read by a program
+
+    return shutil.get_terminal_size().columns
+
+
+def cell(value: object) -> str:
+    """A table cell's text; a dash where there is nothing."""
+    if value is None or value == "":
+        return _NOTHING
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def render(titles: Line, rows: Sequence[Line], tsv: bool = False, header: bool = True) -> str:
@@ -76,6 +117,8 @@ def _folded(titles: Line, rows: Sequence[Line], width: int, header: bool) -> str
         if widths[at] <= 1:
             break
         widths[at] -= 1
+    from textwrap import wrap
+
     broken: list[Line] = []
     for line in lines:
         cells = [
@@ -105,7 +148,23 @@ def _right(titles: Line, rows: Sequence[Line]) -> list[bool]:
 def _is_numeric(column: Sequence[str]) -> bool:
     """Numbers, and perhaps places where there is none."""
     there = [cell for cell in column if cell != _NOTHING]
-    return bool(there) and all(_NUMBER.fullmatch(cell) for cell in there)
+    return bool(there) and all(map(_is_number, there))
+
+
+def _is_number(cell: str) -> bool:
+    """``-1,024``, ``0.5``, ``12 %`` or ``0x1f``."""
+    if cell.startswith("0x"):
+        return len(cell) > 2 and _HEX.issuperset(cell[2:])
+    number = cell.removeprefix("-")
+    if number.endswith("%"):
+        number = number[:-1].removesuffix(" ")
+    whole, dot, part = number.partition(".")
+    return bool(whole) and (not dot or part.isdecimal()) and whole.replace(",", "0").isdecimal()
+
+
+def in_a_line(text: str) -> str:
+    """Of a text that stands in a line with others the line ends and tabs are written, too."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _pad(text: str, width: int, right: bool) -> str:

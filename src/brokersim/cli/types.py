@@ -9,25 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 import msgspec
 
+from brokersim.cli.mask import MASK_BITS, parse_mask
+from brokersim.cli.ping_text import shown_target
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.jobid import decode as decode_jobid
 from brokersim.protocol.ranks import check_ranks
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-#: The mask bits with a name: bit, name, meaning.
-MASK_BITS: Final = (
-    (0x1000, "msgcount", "send the eight message counters as gauges when one moved"),
-    (0x2000, "timing", "send timings of single operations"),
-    (0x4000, "queue", "send queue lengths"),
-    (0x8000, "hooks", "count and time the hooks themselves"),
-    (0x10000, "trace", "log every message"),
-)
-_BIT_BY_NAME: Final = {name: bit for bit, name, _ in MASK_BITS}
-_MASK_MAX: Final = 0xFFFFFFFF
-_NUMBER: Final = re.compile(r"(0x[0-9a-f]+)|(0[0-7]*)|([1-9]\d*)", re.ASCII | re.IGNORECASE)
-_BASES: Final = (16, 8, 10)
 
 
 class IntMask(click.ParamType[int]):
@@ -38,18 +27,10 @@ class IntMask(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        mask = 0
-        for part in value.split("+"):
-            bits = _BIT_BY_NAME[part] if part in _BIT_BY_NAME else _number(part)
-            if bits is None:
-                names = ", ".join(_BIT_BY_NAME)
-                self.fail(
-                    f"{part!r} is no mask; give 0x1000, 4096, 010000 or names of {names} with +", param, ctx
-                )
-            mask |= bits
-        if mask > _MASK_MAX:
-            self.fail(f"{value!r} has more than 32 bits", param, ctx)
-        return mask
+        try:
+            return parse_mask(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -68,16 +49,6 @@ class IntMask(click.ParamType[int]):
             for value, text in known
             if value.startswith(word)
         ]
-
-
-def _number(text: str) -> int | None:
-    match = _NUMBER.fullmatch(text)
-    if match is None or len(text) > 20:
-        return None
-    for digits, base in zip(match.groups(), _BASES, strict=True):
-        if digits:
-            return int(digits, base)
-    return None
 
 
 class Parsed(click.ParamType[Any]):
@@ -115,7 +86,7 @@ class Target(NamedTuple):
     rank: int | None = None
 
     def __str__(self) -> str:
-        return self.service if self.rank is None else f"{self.rank}!{self.service}"
+        return shown_target(self.service, self.rank)
 
 
 _TARGET: Final = re.compile(r"(?:(?P<rank>\d{1,10}|all|any)!)?(?P<service>[^\s!]+)", re.ASCII)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
-from brokersim.net.discovery import socket_path
+from brokersim.net.address import socket_path
 from brokersim.protocol.errnums import ENODATA, ProtocolError, RequestError, errname, strerror
 from brokersim.protocol.message import (
     EVENT,
@@ -74,6 +74,12 @@ class Client:
     def __init__(
         self, connection: socket.socket, uri: str, timeout: float | None = None, deadline: float | None = None
     ) -> None:
+        self._begin(connection, uri, timeout, deadline)
+        self._handshake()
+
+    def _begin(
+        self, connection: socket.socket, uri: str, timeout: float | None, deadline: float | None
+    ) -> None:
         self.uri = uri
         self.timeout = timeout
         self.deadline = deadline
@@ -85,7 +91,8 @@ class Client:
         self._inbox: deque[Message] = deque()
         self._tags: dict[int, int] = {}
         self._free: list[int] = []
-        self._handshake()
+        #: Topics asked on this connection before we had it, and the bytes that came for each.
+        self._heard: deque[tuple[str, bytes]] = deque()
 
     @classmethod
     def connect(cls, uri: str, timeout: float | None = None, deadline: float | None = None) -> Self:
@@ -107,6 +114,23 @@ class Client:
                 if error.errno not in _WORTH_RETRYING or pause is None:
                     raise Unreachable(f"{uri}: {error.strerror or error}", error.errno) from None
                 time.sleep(pause)
+
+    @classmethod
+    def resume(
+        cls,
+        connection: socket.socket,
+        uri: str,
+        heard: Iterable[tuple[str, bytes]],
+        deadline: float | None = None,
+    ) -> Self:
+        """A client that goes on with a connection on which each of these topics was asked, one after the other.
+
+        Asked again they are not sent: the bytes that came for each are its answer, and what lacks is read on.
+        """
+        client = cls.__new__(cls)
+        client._begin(connection, uri, None, deadline)
+        client._heard.extend(heard)
+        return client
 
     # --- requests and responses
 
@@ -175,6 +199,9 @@ class Client:
         try:
             for payload in payloads:
                 tags.append(self._allot(flags))
+                if self._heard:
+                    self._hear(topic)
+                    continue
                 frames.append(
                     encode(Message(REQUEST, topic, payload, flags | FLAG_ROUTE, tags[-1], nodeid=nodeid))
                 )
@@ -300,7 +327,14 @@ class Client:
 
     def _receive(self) -> None:
         """Waits for bytes and files the messages they complete."""
-        data = self._read(_READ_SIZE)
+        self._take_in(self._read(_READ_SIZE))
+
+    def _hear(self, topic: str) -> None:
+        asked, data = self._heard.popleft()
+        assert asked == topic, f"{asked} was asked, and now {topic}"
+        self._take_in(data)
+
+    def _take_in(self, data: bytes) -> None:
         try:
             for message in self._decoder.feed(data):
                 self._file(message)

@@ -12,13 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from brokersim.host.trust import distrust_folder
+from brokersim.net.address import ENVIRONMENT, SCHEME, socket_path
 
-SCHEME = "local://"
-#: Longest path of a Unix socket in bytes: sun_path is 108 with its NUL.
-MAX_PATH = 107
 #: Sockets of ranks, and one that was being made (`connector.bind`).
 _SOCKET = re.compile(r"(local-|\.)\d+")
-ENVIRONMENT = ("BROKERSIM_URI", "FLUX_URI")
 #: What ``start --name`` takes: it becomes a folder's name, and stands where an address may.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", re.ASCII)
 
@@ -30,23 +27,6 @@ class NoInstance(Exception):
         super().__init__(text)
         self.hint = hint
         self.attempt = attempt
-
-
-def socket_path(uri: str) -> str:
-    """The path in ``local:///path``. Raises ValueError for another scheme, a relative or a too long path."""
-    path = uri.removeprefix(SCHEME)
-    if path == uri or not path.startswith("/"):
-        raise ValueError(f"not a socket address: {uri!r}; give local:///absolute/path/local-0 or a name")
-    size = len(os.fsencode(path))
-    if size > MAX_PATH:
-        raise ValueError(f"socket path of {size} bytes, a Unix socket allows {MAX_PATH}: {path}")
-    return path
-
-
-def rank_uri(uri: str, rank: int) -> str:
-    """The address of another rank of the same instance: ``local-<rank>`` beside the socket given."""
-    folder, _, _ = uri.rpartition("/")
-    return f"{folder}/local-{rank}"
 
 
 def find_uri(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -19,8 +19,9 @@ import trio
 
 from brokersim.host.trust import distrust_folder
 from brokersim.instance import Instance
+from brokersim.net.address import SCHEME, socket_path
 from brokersim.net.connector import Connector
-from brokersim.net.discovery import SCHEME, instance_folders, is_alive, name_of, socket_path, sweep
+from brokersim.net.discovery import instance_folders, is_alive, name_of, sweep
 from brokersim.net.last_resort import LastResort, note_slow_end
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions

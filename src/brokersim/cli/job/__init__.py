@@ -10,9 +10,9 @@ import click
 
 from brokersim.cli.command import Group, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, FINE, CommandError, answered, usage_error
-from brokersim.cli.instance import elapsed
 from brokersim.cli.kvs.eventlog import entries, event_text
 from brokersim.cli.session import Explain, Session
+from brokersim.cli.told import elapsed
 from brokersim.cli.types import JOBID
 from brokersim.protocol import jobid
 from brokersim.protocol.errnums import ENOENT, RequestError

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from brokersim.cli.command import RUNS_COMMAND, Group, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered, similar, usage_error
 from brokersim.cli.session import Explain, Session
+from brokersim.cli.told import MODULE_DROP, MODULE_TITLES, module_row
 from brokersim.cli.types import RANKS
 from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, ETIMEDOUT, RequestError
 
@@ -22,7 +23,6 @@ _LAZY = {
     "trace": "brokersim.cli.module.trace:trace",
     "replay": "brokersim.cli.module.replay:replay",
 }
-_STATES: Final = "IRFX"
 
 
 @click.group("module", cls=Group, lazy=_LAZY)
@@ -105,42 +105,17 @@ def _show(session: Session, answers: Sequence[tuple[int | None, dict[str, Any]]]
         session.emit({"mods": mods})
         return
     several = len(answers) > 1
-    titles = ["Module", "Idle", "S", "Sendq", "Recvq", "Service", "Mask", "Hooks p/c/i"]
     rows = [
-        ([rank] if several else []) + _row(mod) + ([mod.get("pid"), mod["path"]] if long else [])
+        ([rank] if several else []) + module_row(mod) + ([mod.get("pid"), mod["path"]] if long else [])
         for rank, answer in answers
         for mod in answer["mods"]
     ]
-    titles = (["Rank"] if several else []) + titles + (["Pid", "Path"] if long else [])
-    session.table(titles, rows, drop=("Hooks p/c/i", "Sendq", "Recvq", "Idle"))
+    titles = [*(["Rank"] if several else []), *MODULE_TITLES, *(["Pid", "Path"] if long else [])]
+    session.table(titles, rows, drop=MODULE_DROP)
 
 
 def _with_rank(rank: int | None, mod: dict[str, Any]) -> dict[str, Any]:
     return mod if rank is None else {"rank": rank, **mod}
-
-
-def _row(mod: dict[str, Any]) -> list[object]:
-    services = ",".join(name for name in mod["services"] if name != mod["name"])
-    idle = mod["idle"]
-    state = _STATES[mod["status"]] if 0 <= mod["status"] < len(_STATES) else "?"
-    return [
-        mod["name"],
-        "idle" if idle >= 100 else int(idle),
-        state,
-        mod["sendqueue"],
-        mod["recvqueue"],
-        services,
-        f"{mod['mask']:#x}" if "mask" in mod else None,
-        _hooks(mod),
-    ]
-
-
-def _hooks(mod: dict[str, Any]) -> str | None:
-    """Calls of prepare, check and idle watchers; prepare and check run once in each iteration of a loop."""
-    if not mod.get("mask"):
-        return None
-    iterations = mod.get("iterations", 0)
-    return f"{iterations}/{iterations}/{mod.get('idle_calls', 0)}"
 
 
 @module.command(

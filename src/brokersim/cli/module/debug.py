@@ -8,9 +8,10 @@ import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered
+from brokersim.cli.mask import MASK_BITS
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Explain, Session
-from brokersim.cli.types import MASK, MASK_BITS, RANKS, Parsed, complete_hook
+from brokersim.cli.types import MASK, RANKS, Parsed, complete_hook
 from brokersim.protocol.errnums import EINVAL, RequestError
 
 

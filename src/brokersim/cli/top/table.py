@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from brokersim.cli.instance import elapsed
 from brokersim.cli.module.trace import TYPES, size_text
+from brokersim.cli.told import elapsed
 from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Cost, Look, Module, Row, View, sparkline
 
 Line = list[tuple[str, str]]
