@@ -23,6 +23,7 @@ from .drainset import DrainSet
 from .inventory import check_r, configured_r, present, simulated_r
 from .log import ResourceLog
 from .messages import Cancel, ConfigReload, DrainArgs, Expiration, Reload, WaitUp
+from .topology import topology
 
 R_KEY: Final = "resource.R"
 #: Arguments of flux-core's module that ask for what is never done here: comparing R with hardware, cutting the log.
@@ -166,6 +167,11 @@ class ResourceModule(BrokerModule):
     def get(self, msg: Message) -> None:
         """R."""
         self.handle.respond(msg, self._r)
+
+    @request_handler("topo-get", allow_guest=True)
+    def topo_get(self, msg: Message) -> None:
+        """How a node looks inside, as hwloc's XML: the first one's, which the others are like."""
+        self.handle.respond(msg, topology(self._r, self._there()[0]))
 
     @request_handler("monitor-waitup")
     def waitup(self, msg: Message) -> None:

@@ -22,8 +22,10 @@ from brokersim.fluxapi import constants
 
 VERSION = "0.88.0"
 FILES = (
-    "brokermod", "message", "future", "rpc", "kvs", "core.handle", "core.watchers", "job.JobID", "scheduler",
-    "resource.ResourcePool",
+    "brokermod", "message", "future", "rpc", "kvs", "core.handle", "core.watchers", "job.JobID", "scheduler", "idset",
+    "hostlist", "resource.ResourceCount", "resource.ResourcePool", "resource.ResourcePoolImplementation",
+    "resource.ResourceSet", "resource.ResourceSetImplementation", "resource.Rv1Pool", "resource.Rv1Set",
+    "resource.TreePool", "sdexec.map",
 )  # fmt: skip
 #: What a module has no use for, or what cannot be here, by name; each with its reason.
 DIFFERENT = {
@@ -44,7 +46,14 @@ DIFFERENT = {
     "kvs.KVSWrapper": "C library",
     "kvs.kvs_checkpoint_lookup": "absent",
     "kvs.KVSDir.KVSDirIterator": "iteration is a generator",
-    "resource.ResourcePool.ResourcePool.to_resource_set": "absent: sets that are no pools",
+    "hostlist.HostlistIterator": "iteration is a generator",
+    "idset.IDset.__init__": "the default is a constant of the file's own",
+    "resource.ResourceSet.ResourceSet.state": "a plain attribute",
+    "resource.Rv1Set.Rv1Set.scheduling": "a plain attribute",
+    "resource.TreePool._TreePoolV1.__init__": "parameters by name, as those of its base",
+    "resource.TreePool.amend": "absent: reads hwloc's XML by a C library",
+    "sdexec.map.main": "absent: a command line of its own",
+    "idset.IDsetIterator": "iteration is a generator",
 }
 
 

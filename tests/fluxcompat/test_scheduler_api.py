@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from brokersim.brokermod import RequestError
 from brokersim.fluxapi.resource import InfeasibleRequest, InsufficientResources, ResourcePool
+from brokersim.fluxapi.source import Source
 from tests.modules.job_harness import attributes, in_instance, jobspec, log_of, outcome, submit
 
 FIFO = """
@@ -84,7 +86,7 @@ def test_jobs_run_in_the_order_of_priority_and_id(file: str) -> None:
     assert order == ["first", "high", "low", "rest"]
     assert (shown["ranks"], shown["nodelist"]) == ("0", "sim0")
     assert shown["annotations"] == {"sched": {"resource_summary": "rank0/core[0-1]"}}
-    assert shown["expiration"] == pytest.approx(shown["t_run"] + 1, abs=0.1)
+    assert shown["expiration"] == 0  # as in Flux: who wants an end says so (set_expiration)
 
 
 def test_a_job_that_can_never_run_is_denied_with_the_reason(file: str) -> None:
@@ -97,7 +99,7 @@ def test_a_job_that_can_never_run_is_denied_with_the_reason(file: str) -> None:
         return answer["errstr"], caught.value.errno
 
     errstr, errnum = scheduled(file, test)
-    assert "unsatisfiable request: 1 slots of 1 cores on each of 3 nodes" in errstr
+    assert "unsatisfiable request: need 1 slot(s) of 1 core(s) on each of 3 node(s)" in errstr
     assert errnum == 75
 
 
@@ -158,7 +160,7 @@ def test_a_scheduler_reloaded_knows_what_runs(file: str) -> None:
     ("args", "part"),
     [
         (("queue-depth=0",), "queue-depth='0' is invalid"),
-        (("nosuch",), "unknown argument 'nosuch': built-in options are queue-depth, log-level"),
+        (("nosuch",), "unknown argument 'nosuch': built-in options are queue-depth, log-level, pool-class"),
         (("log-level=loud",), "loud"),
     ],
 )
@@ -174,7 +176,7 @@ def test_a_wrong_argument_is_refused(tmp_path: Path, args: tuple[str, ...], part
 
 
 def R(nodes: int, cores: int) -> dict[str, Any]:
-    lite = [{"rank": f"0-{nodes - 1}", "children": {"core": f"0-{cores - 1}"}}]
+    lite = [{"rank": f"0-{nodes - 1}" if nodes > 1 else "0", "children": {"core": f"0-{cores - 1}"}}]
     return {
         "version": 1,
         "execution": {"R_lite": lite, "starttime": 0, "expiration": 0, "nodelist": [f"n[0-{nodes - 1}]"]},
@@ -236,3 +238,124 @@ def test_a_pool_is_copied_marked_and_written_out() -> None:
         ResourcePool(5)
     with pytest.raises(ValueError, match="version 2"):
         ResourcePool({"version": 2})
+
+
+# -- as Flux's own schedulers are written: the C library's clock, time.time(), a policy in a file of its own
+
+POLICY = """
+import time
+from _flux._core import lib
+from flux.scheduler import Scheduler
+from flux.resource import InfeasibleRequest, InsufficientResources
+
+class Policy(Scheduler):
+    queue_depth = 8
+
+    def schedule(self):
+        for job in sorted(self._queue):
+            try:
+                alloc = self.resources.alloc(job.jobid, job.resource_request)
+            except InsufficientResources:
+                return
+            now = lib.flux_reactor_now(lib.flux_get_reactor(self.handle.handle))
+            alloc.set_starttime(now)
+            alloc.set_expiration(now + job.resource_request.duration)
+            job.request.success(alloc, {"sched": {"seen": [now, time.time(), time.monotonic() < 1000]}})
+            self._queue.remove(job)
+            yield
+
+    def forecast(self):
+        ends = [end for _, end in self.resources.job_end_times()]
+        for job in sorted(self._queue):
+            job.request.annotate({"sched": {"t_estimate": min(ends), "now": time.time()}})
+            yield
+"""
+MAIN = """
+import importlib.util, os
+
+spec = importlib.util.spec_from_file_location("policy", os.path.join(os.path.dirname(__file__), "policy.py"))
+policy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(policy)
+
+def mod_main(h, *args):
+    policy.Policy(h, *args).run()
+"""
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    (tmp_path / "policy.py").write_text(POLICY)
+    path = tmp_path / "main.py"
+    path.write_text(MAIN)
+    return str(path)
+
+
+def test_time_is_the_instances_in_every_file_of_a_scheduler(policy: str) -> None:
+    async def test(instance: Any, client: Any) -> Any:
+        running = await submit(client, jobspec(cores=2, duration=10))
+        waiting = await submit(client, jobspec(nodes=2, cores=2, duration=10))
+        await instance.sleep(1)
+        seen = [(await attributes(client, job))["annotations"]["sched"] for job in (running, waiting)]
+        first = await attributes(client, running)
+        await outcome(client, waiting)
+        return seen, first, (await attributes(client, waiting))["t_run"]
+
+    (given_, forecast), first, started = scheduled(policy, test)
+    now, told, is_short = given_["seen"]
+    assert now == told == pytest.approx(first["t_run"], abs=0.1) and is_short
+    assert first["expiration"] == pytest.approx(now + 10)
+    assert forecast["t_estimate"] == pytest.approx(now + 10) and forecast["now"] < now + 1
+    assert started == pytest.approx(now + 10, abs=0.2)
+
+
+def test_a_c_function_that_is_not_here_is_told_before_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "main.py"
+    path.write_text(POLICY.replace("flux_reactor_now(", "flux_reactor_magic(") + "\nmod_main = None\n")
+    with pytest.raises(RequestError, match="flux_reactor_magic: brokersim has no such C function"):
+        scheduled(str(path), lambda *_: None)
+    assert "C function flux_reactor_magic" in Source(path.read_text(), str(path)).not_here()
+    path.write_text(POLICY)
+    assert Source(path.read_text(), str(path)).not_here() == []
+
+
+def test_a_pools_kind_is_told_by_r_or_by_an_argument(file: str, tmp_path: Path) -> None:
+    children = [{"ranks": "0-1", "topo": {"socket": [{"cores": "0"}, {"cores": "1"}]}}]
+    stored = tmp_path / "R.json"
+
+    async def main(instance: Any, client: Any) -> Any:
+        await instance.remove("sched")
+        found = []
+        for writer, args in (("TreePool", ()), ("nobody", ()), ("nobody", ("pool-class=TreePool:TreePool",))):
+            stored.write_text(json.dumps({**R(2, 2), "scheduling": {"writer": writer, "children": children}}))
+            await client.call("resource.reload", {"path": str(stored), "xml": False, "force": False})
+            await instance.load(file, *args)
+            job = await submit(client, jobspec(duration=1))
+            await outcome(client, job)
+            ready = [line for line in instance.broker(0).log.lines() if "ready: " in line][-1]
+            found.append(ready.partition("pool-class=")[2])
+            await instance.remove("fifo")
+        with pytest.raises(RequestError, match="pool-class='nosuch': could not load pool class"):
+            await instance.load(file, "pool-class=nosuch")
+        return found
+
+    of_r, plain, of_argument = in_instance(main, resources="2x2")
+    assert of_r == of_argument == "TreePool Rv1 rank[0-1]/core[0-1]" and plain.startswith("Rv1Pool")
+
+
+def test_a_running_job_whose_nodes_are_gone_ends_when_the_scheduler_is_back(
+    file: str, tmp_path: Path
+) -> None:
+    stored = tmp_path / "R.json"
+    stored.write_text(json.dumps(R(1, 2)))
+
+    async def test(instance: Any, client: Any) -> Any:
+        jobs = [await submit(client, jobspec(cores=2, duration=50)) for _ in range(2)]
+        await instance.sleep(1)
+        await instance.remove("fifo")
+        await client.call("resource.reload", {"path": str(stored), "xml": False, "force": False})
+        await instance.load(file)
+        return [await outcome(client, job) for job in jobs]
+
+    first, second = scheduled(file, test)
+    assert first["success"] and not second["success"]
+    assert "failed to reallocate R for running job" in second["errstr"]

@@ -33,6 +33,11 @@ class Message:
     def __init__(self, type_id: int = FLUX_MSGTYPE_REQUEST, handle: Any = None) -> None:
         self.inner: wire.Message = wire.Message(_TO_WIRE[type_id]) if handle is None else handle
 
+    @property
+    def handle(self) -> wire.Message:
+        """What C functions want of it."""
+        return self.inner
+
     @classmethod
     def from_event_encode(cls, topic: str, payload: Any = None) -> Message:
         """A new event."""

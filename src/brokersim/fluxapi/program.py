@@ -9,8 +9,10 @@ from typing import Any
 from greenlet import getcurrent
 
 from brokersim.fluxapi.brokermod import resolve_entry_point
+from brokersim.fluxapi.clib import functions_named, is_function
 from brokersim.fluxapi.core.handle import Flux
 from brokersim.fluxapi.endpoint import FluxEndpoint
+from brokersim.fluxapi.times import follow_instance
 from brokersim.host.blocking import Worker
 from brokersim.host.handle import Handle, Living
 from brokersim.host.ports import Home
@@ -118,5 +120,13 @@ class FluxProgram:
 
 
 def program_of(module: ModuleType) -> FluxProgram:
-    """Raises ValueError if the file has neither ``mod_main`` nor exactly one BrokerModule subclass."""
+    """The file's program, in whose names ``time`` is its instance's from now on.
+
+    Raises ValueError if it has neither ``mod_main`` nor exactly one BrokerModule subclass, ImportError if it uses a C
+    function that is not here.
+    """
+    lacking = sorted(name for name in functions_named(module) if not is_function(name))
+    if lacking:
+        raise ImportError(f"{lacking[0]}: brokersim has no such C function", name="_flux._core")
+    follow_instance(module)
     return FluxProgram(resolve_entry_point(module))

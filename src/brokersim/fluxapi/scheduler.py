@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import heapq
-import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping
-from functools import total_ordering, wraps
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
+from brokersim.fluxapi.allocation import AllocRequest, PendingJob
 from brokersim.fluxapi.brokermod import BrokerModule, request_handler
 from brokersim.fluxapi.constants import FLUX_RPC_STREAMING
+from brokersim.fluxapi.idset import IDset
+from brokersim.fluxapi.job.JobID import JobID
 from brokersim.fluxapi.kvs import KVSTxn, commit_async, get_key_direct
-from brokersim.fluxapi.resource.ResourcePool import ResourcePool
-from brokersim.fluxapi.resource.ResourcePoolImplementation import InfeasibleRequest
+from brokersim.fluxapi.passes import Pass
+from brokersim.fluxapi.resource.ResourcePool import ResourcePool, _pool_class_from_uri
+from brokersim.fluxapi.resource.ResourcePoolImplementation import (
+    InfeasibleRequest,
+    ResourcePoolImplementation,
+)
 from brokersim.host.methods import message_counts
 from brokersim.protocol import jobid as jobids
 
@@ -28,122 +34,6 @@ __all__ = ["AllocRequest", "PendingJob", "ResourcePool", "Scheduler"]
 _SUCCESS, _ANNOTATE, _DENY, _CANCEL = 0, 1, 2, 3
 
 
-@total_ordering
-class PendingJob:
-    """A job that waits; the smallest is next: highest priority, then lowest id."""
-
-    __slots__ = ("_last_annotation", "jobid", "priority", "request", "resource_request", "t_submit")
-
-    def __init__(
-        self, jobid: int, priority: int, t_submit: float, request: AllocRequest, resource_request: Any
-    ) -> None:
-        self.jobid = jobid
-        self.priority = priority
-        self.t_submit = t_submit
-        self.request = request
-        self.resource_request = resource_request
-        self._last_annotation: Any = None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, PendingJob):
-            return NotImplemented
-        return (self.priority, self.jobid) == (other.priority, other.jobid)
-
-    def __lt__(self, other: PendingJob) -> bool:
-        return (-self.priority, self.jobid) < (-other.priority, other.jobid)
-
-    __hash__ = None  # type: ignore[assignment]  # as Flux's: it changes while it waits
-
-
-class AllocRequest:
-    """The request of one job, answered once: by success, deny or cancel; annotated as often as one likes before."""
-
-    __slots__ = ("_annotated", "_is_final", "_msg", "_scheduler", "jobid")
-
-    def __init__(self, scheduler: Scheduler, msg: Message) -> None:
-        self._scheduler = scheduler
-        self._msg = msg
-        self._annotated: dict[str, None] = {}
-        self._is_final = False
-        self.jobid: int = msg.payload["id"]
-
-    def success(self, R: Any, annotations: dict[str, Any] | None = None, clear: bool = True) -> None:
-        """These are the job's resources, a pool or R; ``clear`` takes back what was annotated meanwhile."""
-        self._is_final = True
-        if clear and self._annotated:
-            given = annotations or {}
-            annotations = {**given, "sched": {**dict.fromkeys(self._annotated), **given.get("sched", {})}}
-        self._scheduler.alloc_success(self._msg, self._scheduler.dated(R), annotations)
-
-    def deny(self, note: str | None = None) -> None:
-        """The job never gets any."""
-        self._is_final = True
-        self._scheduler.alloc_deny(self._msg, note)
-
-    def cancel(self) -> None:
-        """The job wants none any more."""
-        self._is_final = True
-        self._scheduler.alloc_cancel(self._msg)
-
-    def annotate(self, annotations: dict[str, Any]) -> None:
-        """Say something about the job that waits; nothing is said once it is answered."""
-        if not self._is_final:
-            self._annotated.update(dict.fromkeys((annotations or {}).get("sched", {})))
-            self._scheduler.alloc_annotate(self._msg, annotations)
-
-
-class _Pass:
-    """Runs ``schedule`` or ``forecast``: at once, or, if it is a generator, one yield a turn of the loop.
-
-    A timer of no delay brings the turns. An idle watcher, as Flux has it, would keep virtual time from passing.
-    """
-
-    def __init__(self, h: Flux, fn: Callable[[], Any], done: Callable[[], object]) -> None:
-        self._fn = fn
-        self._done = done
-        self._steps: Generator[Any, Any, Any] | None = None
-        self._turn = h.timer_watcher_create(0.0, self._step)
-        self.passes = 0
-        self.yields = 0
-
-    @property
-    def is_running(self) -> bool:
-        return self._steps is not None
-
-    def start(self) -> None:
-        """From the top; a pass under way is closed first."""
-        self.close()
-        found = self._fn()
-        if inspect.isgenerator(found):
-            self._steps = found
-            self._turn.reset()
-        else:
-            self._finish()
-
-    def close(self) -> None:
-        """Give a pass under way up; its ``finally`` blocks run."""
-        if self._steps is not None:
-            steps, self._steps = self._steps, None
-            self._turn.stop()
-            steps.close()
-
-    def _step(self, *_: object) -> None:
-        if self._steps is None:
-            return
-        try:
-            next(self._steps)
-        except StopIteration:
-            self.close()
-            self._finish()
-        else:
-            self.yields += 1
-            self._turn.reset()
-
-    def _finish(self) -> None:
-        self.passes += 1
-        self._done()
-
-
 class Scheduler(BrokerModule):
     """A subclass overrides ``schedule``, and what else it wants to do in its own way.
 
@@ -154,8 +44,9 @@ class Scheduler(BrokerModule):
     #: Requests the job manager may have open: a number, or ``unlimited``.
     queue_depth: Any = "unlimited"
     hello_partial_ok = True
-    pool_class: ClassVar[type | None] = None
-    pool_kwargs: ClassVar[dict[str, Any]] = {}
+    #: A pool instead of the plain one, and options of its constructor.
+    pool_class: type | None = None
+    pool_kwargs: dict[str, Any] = {}  # noqa: RUF012  # as Flux has it; each scheduler copies it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Arguments nobody has taken are refused when the last constructor has ended."""
@@ -174,36 +65,45 @@ class Scheduler(BrokerModule):
     def __init__(self, h: Flux, *args: str) -> None:
         super().__init__(h, *args)
         self.log.level = "info"
+        self.pool_kwargs = dict(self.pool_kwargs)
         self._resources: Any = None
         self._queue: list[PendingJob] = []
         self._timer = h.timer_watcher_create(0.0, self._begin)
         self._is_asked = False
-        self._schedule_pass = _Pass(h, self.schedule, self._scheduled)
-        self._forecast_pass = _Pass(h, self.forecast, self._forecast_done)
+        self._schedule_pass = Pass(h, self.schedule, self._scheduled)
+        self._forecast_pass = Pass(h, self.forecast, self._forecast_done)
         self._forecast_again = False
         self._pending_args: list[str] = [arg for arg in args if not self._option(arg)]
         if type(self).__init__ is Scheduler.__init__:
             self._reject_unknown_args()
 
     def _option(self, arg: str) -> bool:
-        key, equals, value = arg.partition("=")
-        if not equals or key not in ("queue-depth", "log-level"):
+        key, _, value = arg.partition("=")
+        if key == "mode":  # what the option was called in C
+            key, value = "queue-depth", value.removeprefix("limited=")
+        take = {"queue-depth": self._take_depth, "log-level": self._take_level, "pool-class": self._take_pool}
+        if not value or key not in take:
             return False
-        if key == "log-level":
-            self.log.level = value.lower()
-        elif value == "unlimited":
-            self.queue_depth = value
-        elif value.isdecimal() and int(value) > 0:
-            self.queue_depth = int(value)
-        else:
-            raise ValueError(f"queue-depth={value!r} is invalid: expected a positive integer or 'unlimited'")
+        take[key](value)
         return True
+
+    def _take_depth(self, value: str) -> None:
+        if value != "unlimited" and not (value.isdecimal() and int(value) > 0):
+            raise ValueError(f"queue-depth={value!r} is invalid: expected a positive integer or 'unlimited'")
+        self.queue_depth = value if value == "unlimited" else int(value)
+
+    def _take_level(self, value: str) -> None:
+        self.log.level = value.lower()
+
+    def _take_pool(self, value: str) -> None:
+        self.pool_class = _pool_class_from_uri(value)
+        if self.pool_class is None:
+            raise ValueError(f"pool-class={value!r}: could not load pool class")
 
     def _reject_unknown_args(self) -> None:
         if self._pending_args:
-            raise ValueError(
-                f"unknown argument {self._pending_args[0]!r}: built-in options are queue-depth, log-level"
-            )
+            known = "queue-depth, log-level, pool-class"
+            raise ValueError(f"unknown argument {self._pending_args[0]!r}: built-in options are {known}")
 
     @property
     def resources(self) -> Any:
@@ -213,21 +113,25 @@ class Scheduler(BrokerModule):
     # -- passes
 
     def _request_schedule(self) -> None:
-        """Have ``schedule`` called in the next turn; a generator under way begins anew then."""
+        """Have ``schedule`` called soon, if a job waits."""
+        if self._queue:
+            self.start_schedule()
+
+    def start_schedule(self) -> None:
+        """Have ``schedule`` called in the next turn; a generator under way is closed, what it knew is stale."""
+        self._schedule_pass.close()
         if not self._is_asked:
             self._is_asked = True
             self._timer.reset()
 
-    def start_schedule(self) -> None:
-        """Begin a pass now."""
-        self._schedule_pass.start()
-
     def _begin(self, *_: object) -> None:
         self._is_asked = False
         self._timer.stop()
-        self.start_schedule()
+        self._schedule_pass.start()
 
     def _scheduled(self) -> None:
+        if not self._queue:
+            return
         if self._forecast_pass.is_running:
             self._forecast_again = True
         else:
@@ -236,20 +140,9 @@ class Scheduler(BrokerModule):
     def _forecast_done(self) -> None:
         if self._forecast_again:
             self._forecast_again = False
-            self._forecast_pass.start()
+            self._scheduled()
 
     # -- answers
-
-    def dated(self, R: Any) -> dict[str, Any]:
-        """R of a pool, from now on for as long as its job may run; an R is left alone."""
-        if isinstance(R, dict):
-            return R
-        found: dict[str, Any] = R.to_dict()
-        execution, duration = found["execution"], getattr(R, "duration", 0.0)
-        if not execution["starttime"]:
-            execution["starttime"] = now = self.handle.endpoint.time()
-            execution["expiration"] = now + duration if duration else 0.0
-        return found
 
     def alloc_success(
         self, msg: Message, R: dict[str, Any], annotations: dict[str, Any] | None = None
@@ -341,7 +234,7 @@ class Scheduler(BrokerModule):
         try:
             self.resources.check_feasibility(self.resources.parse_resource_request(jobspec))
         except InfeasibleRequest as error:
-            self.handle.respond_error(msg, errno.EOVERFLOW, str(error.strerror))
+            self.handle.respond_error(msg, errno.EOVERFLOW, str(error))
         except Exception as error:  # as in alloc
             self.handle.respond_error(msg, getattr(error, "errno", None) or errno.EINVAL, str(error))
         else:
@@ -377,16 +270,34 @@ class Scheduler(BrokerModule):
         super().run()
 
     def _make_pool(self, R: Any) -> Any:
-        return (self.pool_class or ResourcePool)(R, log=self.log, **self.pool_kwargs)
+        """The class's own pool, else the one of whoever wrote ``R.scheduling``, else the plain one."""
+        cls = self.pool_class or _pool_of(R) or ResourcePool
+        if not (isinstance(cls, type) and issubclass(cls, (ResourcePool, ResourcePoolImplementation))):
+            raise ValueError(f"pool_class must be a ResourcePool or its implementation, not {cls!r}")
+        make: Any = cls
+        pool: Any = make(R, log=self.log, **self.pool_kwargs)
+        impl = getattr(pool, "impl", None)
+        if impl is None:
+            raise ValueError(f"{cls!r} must set self.impl = self during __init__")
+        impl.clock = self.handle.endpoint.time
+        return pool
 
     def _acquire(self) -> None:
         future = self.handle.rpc("resource.acquire", flags=FLUX_RPC_STREAMING)
         told = future.get()
         self._resources = self._make_pool(told["resources"])
+        self._drop_unknown_options()
         self._resources.mark_down("all")
         self._update(told)
         future.reset()
         future.then(self._acquired_more)
+
+    def _drop_unknown_options(self) -> None:
+        """Warn once of what the pool makes nothing of."""
+        known: frozenset[str] = getattr(self._resources.impl, "known_options", frozenset())
+        for key in sorted(set(self.pool_kwargs) - known):
+            self.log.warning(f"pool: ignoring unknown option {key!r}")
+        self.pool_kwargs = {key: value for key, value in self.pool_kwargs.items() if key in known}
 
     def _acquired_more(self, future: Future) -> None:
         try:
@@ -405,6 +316,9 @@ class Scheduler(BrokerModule):
             self._resources.mark_down(told["down"])
         if told.get("expiration", -1) >= 0:
             self._resources.expiration = told["expiration"]
+            self.log.info(f"resource expiration updated to {told['expiration']:.2f}")
+        if "shrink" in told:
+            self._resources.remove_ranks(IDset(told["shrink"]))
         self.resource_update()
         self._request_schedule()
 
@@ -418,15 +332,33 @@ class Scheduler(BrokerModule):
                 if error.errno == errno.ENODATA:
                     return
                 raise
-            R = get_key_direct(self.handle, jobids.job_kvspath(job["id"], "R"))
-            self.hello(job["id"], job["priority"], job["userid"], job["t_submit"], self._make_pool(R))
+            self._greet(job)
             future.reset()
+
+    def _greet(self, job: Mapping[str, Any]) -> None:
+        """A job whose resources cannot be had again ends with an exception; the others go on."""
+        name = JobID(job["id"]).f58
+        try:
+            R = self._make_pool(get_key_direct(self.handle, jobids.job_kvspath(job["id"], "R")))
+            if job.get("free"):
+                R.remove_ranks(IDset(job["free"]))
+            self.hello(job["id"], job["priority"], job["userid"], job["t_submit"], R)
+        except Exception as error:  # of a pool of somebody else's, which may raise anything
+            self.log.error(f"hello callback failed for job {name}: {error}")
+            self.log.error(f"raising fatal exception on running job id={name}")
+            note = "failed to reallocate R for running job"
+            wish = {"id": job["id"], "type": "scheduler-restart", "severity": 0, "note": note}
+            self.handle.rpc("job-manager.raise", wish)
 
     def _say_ready(self) -> None:
         mode: dict[str, Any] = {"mode": "unlimited"}
         if self.queue_depth != "unlimited":
             mode = {"mode": "limited", "limit": int(self.queue_depth)}
         self.handle.rpc("job-manager.sched-ready", mode).get()
+        pool = self._resources
+        self.log.info(
+            f"ready: queue-depth={self.queue_depth} pool-class={pool.impl.name} Rv{pool.version} {pool.dumps()}"
+        )
 
     # -- requests
 
@@ -476,3 +408,9 @@ class Scheduler(BrokerModule):
     def _handle_stats_get(self, msg: Message) -> None:
         counts = message_counts(self.handle.endpoint.counts)
         self.handle.respond(msg, {**counts, **self.stats_get()})
+
+
+def _pool_of(R: Any) -> Any:
+    """The pool that ``R.scheduling`` names as its writer, None if it names none that is here."""
+    scheduling = R.get("scheduling") if isinstance(R, Mapping) else None
+    return None if scheduling is None else _pool_class_from_uri(scheduling.get("writer", "fluxion"))

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import attrs
 
-from brokersim.fluxapi.core.handle import _FUNCTIONS, Flux
+from brokersim.fluxapi.clib import is_function
+from brokersim.fluxapi.core.handle import has_function
 from brokersim.host.handle import Handle
 
 #: Names that usually are the handle, in module files.
@@ -74,12 +75,13 @@ class Source:
     def not_here(self) -> list[str]:
         """What brokersim does not have, or not where the file wants it."""
         found = [f"import {one.name}" for one in self._of(*_TOP) if not is_importable(one.name)]
-        found += [text for one in self._of("flux") for text in _lacking(one)]
+        found += [text for one in self._of(*_TOP) for text in _lacking(one)]
+        found += [f"C function {name}" for name in self._functions() if not is_function(name)]
         found += [f"{name}: brokersim has no such name" for name in self._used() if not _exists(name)]
         found += [
             f"line {one.line}: import {one.name} in {one.within}(): only found while the file is loaded; "
             "move it to the top, or load with --exec"
-            for one in self._of("flux")
+            for one in self._of(*_TOP)
             if one.within and is_importable(one.name)
         ]
         has = _is_ours if self.api == "brokersim" else is_handle_name
@@ -146,6 +148,14 @@ class Source:
     def _calls(self) -> Iterator[ast.Call]:
         return (node for node in ast.walk(self._tree) if isinstance(node, ast.Call))
 
+    def _functions(self) -> list[str]:
+        """What is taken from ``lib`` of the C library's binding."""
+        libraries = {
+            name for one in self._of("_flux") for name, origin in one.taken.items() if origin == "lib"
+        }
+        dotted = (_dotted(node) for node in ast.walk(self._tree))
+        return list(dict.fromkeys(names[1] for names in dotted if len(names) == 2 and names[0] in libraries))
+
     def _used(self) -> list[str]:
         """Dotted names below what was imported of flux, each as far as it goes."""
         binds = {name: origin for one in self._of("flux") for name, origin in one.binds.items()}
@@ -160,7 +170,7 @@ class Source:
 def is_handle_name(name: str) -> bool:
     """A method of Flux's handle that is here."""
     plain = name.removeprefix("flux_")
-    return plain in _FUNCTIONS or hasattr(Flux, plain) or plain == "aux_txn"
+    return has_function(plain) or plain == "aux_txn"
 
 
 def _is_ours(name: str) -> bool:
@@ -170,6 +180,8 @@ def _is_ours(name: str) -> bool:
 def is_importable(name: str) -> bool:
     """A module of Flux that is here."""
     top, _, rest = name.partition(".")
+    if top == "_flux":
+        return rest in ("", "_core")
     if top != "flux" or name == "flux.core.inner":
         return False
     try:
@@ -179,7 +191,7 @@ def is_importable(name: str) -> bool:
 
 
 def _module(name: str) -> Any:
-    rest = name.partition(".")[2]
+    rest = "clib" if name == "_flux._core" else name.partition(".")[2]
     return importlib.import_module(f"brokersim.fluxapi.{rest}" if rest else "brokersim.fluxapi")
 
 

@@ -46,7 +46,10 @@ class Imported:
 
 
 class _Finder:
-    """Answers `flux`, `flux.x` with copies of our modules' names; `_flux`, the C library, with an explanation."""
+    """Answers `flux`, `flux.x` with copies of our modules' names, `_flux._core` with the functions that are here.
+
+    What else there is of `_flux`, the C library, is answered with an explanation.
+    """
 
     def __init__(self, imported: Imported) -> None:
         self._imported = imported
@@ -55,6 +58,9 @@ class _Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         top, _, rest = name.partition(".")
+        if top == "_flux" and rest in ("", "_core"):
+            self._imported.names.append(name)
+            return ModuleSpec(name, _Copier(f"{_API}.clib" if rest else _API), is_package=True)
         if top == "_flux":
             raise ImportError(
                 f"{name} is the binding of Flux's C library, which is not here; use flux.brokermod, flux.constants, "
@@ -79,6 +85,14 @@ def _is_there(name: str) -> bool:
         return False
 
 
+class _Copy(ModuleType):
+    """A package whose class ``Rv1Pool`` stays that when its module ``Rv1Pool`` is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not isinstance(value, ModuleType) or isinstance(vars(self).get(name, value), ModuleType):
+            super().__setattr__(name, value)
+
+
 class _Copier(Loader):
     """Loads a module by copying the names of another one, which keeps its own identity."""
 
@@ -86,7 +100,7 @@ class _Copier(Loader):
         self._ours = ours
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return None
+        return _Copy(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         names = vars(importlib.import_module(self._ours))

@@ -60,6 +60,11 @@ class Flux:
         self._aux: dict[str, Any] = {}
         self._active_watchers: dict[Watcher, None] = {}
 
+    @property
+    def handle(self) -> Flux:
+        """In Flux, what C functions want; here they want the handle itself."""
+        return self
+
     def __getattr__(self, name: str) -> Any:
         plain = name.removeprefix("flux_")
         if plain in _FUNCTIONS:
@@ -275,7 +280,8 @@ class Flux:
         return self.endpoint.size
 
     def _reactor_now(self, reactor: Any = None) -> float:
-        return self.endpoint.now()
+        """The wall clock's time (s since the epoch), as libev has it."""
+        return self.endpoint.time()
 
     def _reactor_time(self) -> float:
         return self.endpoint.time()
@@ -319,6 +325,11 @@ class Flux:
 
     def _get_instance_starttime(self) -> float:
         return float(self.attr_get("broker.starttime"))
+
+
+def has_function(name: str) -> bool:
+    """Is a C function ``flux_NAME``, or a method of that name, here?"""
+    return name in _FUNCTIONS or (not name.startswith("_") and hasattr(Flux, name))
 
 
 def _prefix(topic: str | bytes) -> str:

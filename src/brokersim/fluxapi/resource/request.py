@@ -3,68 +3,150 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Self
 
 import attrs
 
+from brokersim.fluxapi.resource.ResourceCount import ResourceCount
+
 #: A request nested deeper is a mistake, or an attack on the stack.
-DEPTH_MAX = 32
+DEPTH_MAX: Final = 32
 
 
-@attrs.frozen(kw_only=True)
 class ResourceRequest:
-    """``slot_count`` slots (on each of ``node_count`` nodes, if that is not 0) of cores and gpus. Seconds."""
+    """Slots of cores and gpus, on each of ``node_count`` nodes unless that is None; ``duration`` in s, 0 for none."""
 
-    node_count: int
-    slot_count: int
-    slot_size: int
-    gpu_per_slot: int = 0
-    duration: float = 0.0
+    __slots__ = (
+        "constraint", "duration", "exclusive", "gpu_per_slot", "jobspec", "node_count", "slot_count", "slot_size",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        node_count: ResourceCount | None,
+        slot_count: ResourceCount,
+        slot_size: int,
+        gpu_per_slot: int,
+        duration: float,
+        constraint: Any,
+        exclusive: bool,
+        jobspec: Any = None,
+    ) -> None:
+        self.node_count = node_count
+        self.slot_count = slot_count
+        self.slot_size = slot_size
+        self.gpu_per_slot = gpu_per_slot
+        self.duration = duration
+        self.constraint = constraint
+        self.exclusive = exclusive
+        self.jobspec = jobspec
+
+    @classmethod
+    def from_jobspec(cls, jobspec: Mapping[str, Any]) -> Self:
+        """Raises ValueError that says what cannot be understood."""
+        shape = Shape.of(jobspec)
+        if shape.core is None:
+            raise ValueError("Unable to determine slot size")
+        nodes, slots = shape.node, shape.slot
+        if shape.exclusive and nodes is None:
+            nodes, slots = slots, ResourceCount(1, 1)
+        return cls(
+            nodes, slots, shape.core, shape.gpu, shape.duration, shape.constraint, shape.exclusive, jobspec
+        )
+
+    @property
+    def nnodes(self) -> int:
+        """At least so many nodes; 0 if they do not matter."""
+        return 0 if self.node_count is None else self.node_count.min
+
+    @property
+    def nnodes_max(self) -> int | None:
+        """At most so many; None for as many as there are."""
+        return 0 if self.node_count is None else self.node_count.max
+
+    @property
+    def nslots(self) -> int:
+        """At least so many slots, over all nodes."""
+        return self.slot_count.min * (1 if self.node_count is None else self.node_count.min)
+
+    @property
+    def nslots_max(self) -> int | None:
+        """At most so many, over all nodes."""
+        nodes = 1 if self.node_count is None else self.node_count.max
+        return None if nodes is None or self.slot_count.max is None else self.slot_count.max * nodes
+
+    @property
+    def ncores(self) -> int:
+        return self.nslots * self.slot_size
+
+    @property
+    def ngpus(self) -> int:
+        return self.nslots * self.gpu_per_slot
+
+
+@attrs.define
+class Shape:
+    """What stands in a jobspec's resources, of each kind the last one."""
+
+    slot: ResourceCount
+    node: ResourceCount | None = None
+    #: Per slot; None if the jobspec names no core.
+    core: int | None = None
+    gpu: int = 0
     exclusive: bool = False
+    #: How many of what stands above the nodes, multiplied.
+    above: int = 1
+    is_slot_above: bool = False
+    #: An exclusive vertex of another kind without anything in it: ``socket``, ``numa``.
+    container: str | None = None
+    duration: float = 0.0
     constraint: Any = None
-    jobspec: Any = None
+
+    @classmethod
+    def of(cls, jobspec: Mapping[str, Any]) -> Shape:
+        """Raises ValueError that says what cannot be understood."""
+        none = ResourceCount(0, 0)
+        shape = cls(none)
+        try:
+            if not jobspec.get("resources"):
+                raise ValueError("jobspec has no resources")
+            shape._walk(jobspec["resources"], 1, 0)
+            system = jobspec.get("attributes", {}).get("system")
+            if jobspec.get("version") == 1:
+                _need(system, "system")
+                _need(system.get("duration"), "duration")
+            shape.duration = float((system or {}).get("duration") or 0.0)
+            shape.constraint = (system or {}).get("constraints") or None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"jobspec lacks or has wrong {error}") from None
+        if shape.slot is none:
+            raise ValueError("Unable to determine slot count")
+        if shape.node is not None:
+            shape.node = shape.node.scaled(shape.above)
+        return shape
+
+    def _walk(self, vertices: Sequence[Mapping[str, Any]], above: int, depth: int) -> None:
+        if depth > DEPTH_MAX:
+            raise ValueError(f"jobspec resources are nested deeper than {DEPTH_MAX}")
+        for vertex in vertices:
+            kind, inner = vertex.get("type", ""), vertex.get("with", ())
+            count = ResourceCount.from_count_spec(vertex.get("count", 1))
+            self._take(kind, count, above, bool(vertex.get("exclusive")), not inner)
+            self._walk(inner, above if kind == "node" else above * count.min, depth + 1)
+
+    def _take(self, kind: str, count: ResourceCount, above: int, is_exclusive: bool, is_last: bool) -> None:
+        if kind == "node":
+            self.node, self.above, self.is_slot_above = count, above, self.slot.min > 0
+        elif kind == "slot":
+            self.slot = count
+        elif kind == "core":
+            self.core = count.min
+        elif kind == "gpu":
+            self.gpu = count.min
+        elif is_exclusive and is_last:
+            self.container = kind
+        self.exclusive |= is_exclusive and kind in ("node", "slot")
 
 
-def to_request(jobspec: Mapping[str, Any]) -> ResourceRequest:
-    """Raises ValueError that says what cannot be understood."""
-    try:
-        system = jobspec["attributes"]["system"]
-        counts = {"node": 0, "slot": 0, "core": 0, "gpu": 0}
-        exclusive = _walk(jobspec["resources"], counts, 0)
-        duration = float(system.get("duration") or 0.0)
-        constraint = system.get("constraints")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"jobspec lacks or has wrong {error}") from None
-    if not counts["slot"] or not counts["core"]:
-        raise ValueError("jobspec asks for no slot, or for a slot without cores")
-    if constraint:
-        raise ValueError(f"jobspec has constraints, which are not known here: {constraint!r:.60}")
-    return ResourceRequest(
-        node_count=counts["node"],
-        slot_count=counts["slot"],
-        slot_size=counts["core"],
-        gpu_per_slot=counts["gpu"],
-        duration=duration,
-        exclusive=exclusive,
-        jobspec=jobspec,
-    )
-
-
-def _walk(vertices: Sequence[Mapping[str, Any]], counts: dict[str, int], depth: int) -> bool:
-    if depth > DEPTH_MAX:
-        raise ValueError(f"jobspec resources are nested deeper than {DEPTH_MAX}")
-    exclusive = False
-    for vertex in vertices:
-        kind = vertex["type"]
-        if kind in counts:
-            counts[kind] = _count(vertex.get("count", 1))
-        exclusive |= kind == "node" and bool(vertex.get("exclusive"))
-        exclusive |= _walk(vertex.get("with", ()), counts, depth + 1)
-    return exclusive
-
-
-def _count(given: Any) -> int:
-    count = given["min"] if isinstance(given, Mapping) else given
-    if type(count) is not int or count < 1:
-        raise ValueError(f"jobspec: count {given!r:.40} is no positive number")
-    return count
+def _need(value: Any, name: str) -> None:
+    if value is None:
+        raise ValueError(f"getting duration: Object item not found: {name}")
