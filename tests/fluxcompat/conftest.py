@@ -18,6 +18,7 @@ import trio
 
 from brokersim.instance import Instance
 from brokersim.net.connector import Connector
+from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import DEFAULT_MODULES
 from brokersim.program import run
 from brokersim.protocol.settings import ClockKind
@@ -62,9 +63,8 @@ def _in_a_thread(folder: Path) -> Iterator[str]:
     addresses: list[str] = []
 
     async def serve() -> None:
-        instance = Instance(
-            Settings(size=2, jobs="simulated", modules=DEFAULT_MODULES, clock=ClockKind.parse("real"))
-        )
+        settings = Settings(size=2, jobs="simulated", modules=DEFAULT_MODULES, clock=ClockKind.parse("real"))
+        instance = Instance(settings, launcher=ModuleProcesses({}))
         connector = Connector(instance, folder)
         for rank in range(2):
             instance.broker(rank).attributes.fix("rundir", str(folder))

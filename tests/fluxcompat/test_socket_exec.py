@@ -194,6 +194,57 @@ def test_a_background_process_is_waited_for_and_outlives_its_client(
     client.rpc("rexec.kill", {"pid": other["pid"], "signum": 9})
 
 
+def test_a_piece_too_long_to_be_kept_leaves_what_was_kept(client: MinimalClient) -> None:
+    script = "echo kept; head -c 9000 /dev/zero | tr '\\0' x; echo"
+    started = client.rpc("rexec.exec", {"cmd": cmd("sh", "-c", script), "flags": WAITABLE})
+    done = client.rpc("rexec.wait", {"pid": started["pid"]})
+    assert [io["data"] for io in done["output"]] == ["kept\n"]
+
+
+def test_the_oldest_of_what_is_kept_makes_room(client: MinimalClient) -> None:
+    script = "for n in 1 2 3; do head -c 4000 /dev/zero | tr '\\0' $n; echo; done"
+    started = client.rpc("rexec.exec", {"cmd": cmd("sh", "-c", script), "flags": WAITABLE})
+    done = client.rpc("rexec.wait", {"pid": started["pid"]})
+    assert [io["data"][0] for io in done["output"]] == ["2", "3"]
+
+
+def test_one_client_at_a_time_waits(client: MinimalClient, connect: Callable[..., MinimalClient]) -> None:
+    started = client.rpc("rexec.exec", {"cmd": cmd("sleep", "100"), "flags": WAITABLE})
+    waiting = client.send("rexec.wait", {"pid": started["pid"]})
+    client.rpc("rexec.list")  # by now the first waits
+    frame = connect().raw("rexec.wait", {"pid": started["pid"]})
+    assert (frame.errnum, frame.text) == (EINVAL, "process is already being waited on")
+    attached = refusal(client, client.send("rexec.attach", {"pid": started["pid"], "flags": 1}, 0, STREAMING))
+    assert attached == (EBUSY, "subprocess is being waited on")
+    client.rpc("rexec.kill", {"pid": started["pid"], "signum": 9})
+    assert client.answer(waiting).json == {"status": 9}
+
+
+def test_only_input_is_written(client: MinimalClient) -> None:
+    tag = start(client, "cat")
+    for io in (
+        {"stream": "stdout", "data": "other", "eof": True},
+        {"stream": "stdin", "data": "in", "eof": True},
+    ):
+        client.send("rexec.write", {"matchtag": tag, "io": io}, flags=NORESPONSE)
+    assert text(said(list(client.responses(tag)))) == ["in"]
+
+
+def test_the_log_tells_of_what_runs_in_the_background_and_of_nothing_else(client: MinimalClient) -> None:
+    client.rpc("log.clear")
+    list(client.responses(start(client, "sh", "-c", "echo front; exit 1")))
+    for script in ("echo out; echo err >&2; exit 3", "kill -9 $$"):
+        words = cmd("sh", "-c", script, label="here")
+        started = client.rpc("rexec.exec", {"cmd": words, "flags": WAITABLE})
+        client.rpc("rexec.wait", {"pid": started["pid"]})
+    frames = list(client.stream("log.dmesg", {"follow": False, "nobacklog": False}))
+    lines = [frame.text for frame in frames if " rexec - - - " in (frame.text or "")]
+    told = sorted((line.partition(">")[0], line.rpartition("]: ")[2]) for line in lines)
+    info, error = "<48", "<24"  # eight times the level
+    assert told == sorted([(error, "err"), (info, "Exit 3"), (info, "Killed by signal 9"), (info, "out")])
+    assert all("here: sh[" in line for line in lines)
+
+
 def attach(client: MinimalClient, label: str, flags: int = STDOUT) -> int:
     return client.send("rexec.attach", {"pid": -1, "label": label, "flags": flags}, 0, STREAMING)
 
@@ -255,6 +306,8 @@ def test_what_cannot_be_attached_to_is_refused_in_words(client: MinimalClient) -
         ({"cmd": cmd("a\0b"), "flags": 0}, EINVAL, "error parsing command string"),
         ({"cmd": cmd("true", channels=["x"]), "flags": 0}, EINVAL, "auxiliary channels"),
         ({"cmd": cmd("true"), "flags": WAITABLE}, EINVAL, "waitable flag only supported in background mode"),
+        ({"cmd": cmd("true", env={"A=B": "c"}), "flags": 0}, EINVAL, "error parsing command string"),
+        ({"cmd": cmd("true", env={"": "c"}), "flags": 0}, EINVAL, "error parsing command string"),
         ({"cmd": cmd("true")}, EPROTO, "flags"),
         ({"cmd": {"cwd": "/"}, "flags": 0}, EPROTO, "cmdline"),
     ],

@@ -126,3 +126,22 @@ def test_a_folder_s_files_are_merged_and_what_is_none_is_named(tmp_path: Path) -
     for name, text in (("y.json", "not an object, but list"), ("no.toml", "No such file or directory")):
         with pytest.raises(ValueError, match=f"configuration {tmp_path / name}: {text}"):
             read_path(tmp_path / name)
+
+
+def told(instance: Instance) -> list[str]:
+    lines = instance.broker(0).log.lines()
+    return [line.partition(" - - - ")[2] for line in lines if " config " in line]
+
+
+def test_what_a_module_below_says_against_a_new_configuration_stands_in_the_log(picky: str) -> None:
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        await instance.load(picky, name="below", rank=1)
+        await client.call("config.load", {"a": 1})
+        await instance.sleep(1)
+        assert told(instance) == []
+        await client.call("config.load", {"bad": 1})
+        await instance.sleep(1)
+        assert told(instance) == ["below.config-reload: bad is bad"]
+
+    live(body, size=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, RequestError
+from brokersim.protocol.errnums import EHOSTUNREACH, EINVAL, EPROTO, RequestError
 
 SIZE = pytest.mark.brokersim(
     size=5, modules=["heartbeat", "kvs", "content-cache"], laws={"all": "the links fail"}
@@ -100,3 +100,10 @@ async def test_a_fault_that_cannot_be_is_refused(broker, wish):
     with pytest.raises(RequestError) as caught:
         await broker.rpc("overlay.fault", wish)
     assert caught.value.errno == EINVAL
+
+
+@SIZE
+async def test_a_trace_of_a_rank_is_a_stream_or_refused(broker):
+    with pytest.raises(RequestError, match="must be a streaming request") as caught:
+        await broker.rpc("overlay.trace", {}, nodeid=1)
+    assert caught.value.errno == EPROTO

@@ -539,3 +539,18 @@ def test_a_modules_hook_is_changed_before_and_after_its_bit_was_set():
         assert handle.instrument is first and first.hook == "timer:1s"
 
     live(body, "kinds")
+
+
+# -- modules
+
+
+def test_a_module_that_is_not_there_is_refused_by_the_errnums_words_and_those_that_are():
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        with refused(ENOENT, "No such file or directory: no module 'x' on rank 0; loaded: none"):
+            await client.call("module.remove", {"name": "x"})
+        await instance.load("heartbeat")
+        with refused(ENOENT, "No such file or directory: no module 'x' on rank 0; loaded: heartbeat"):
+            await client.call("module.remove", {"name": "x"})
+
+    live(body)
