@@ -22,8 +22,16 @@ from brokersim.host.observers import Observe, Tap
 from brokersim.host.ports import Home
 from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
-from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import NODEID_ANY, REQUEST, ROLE_OWNER, Message
+from brokersim.protocol.errnums import EPROTO, RequestError
+from brokersim.protocol.message import (
+    EVENT,
+    NODEID_ANY,
+    REQUEST,
+    ROLE_OWNER,
+    Message,
+    NoPayload,
+    UnreadablePayload,
+)
 from brokersim.protocol.topic import method_of
 from brokersim.reactor.actor import AT_ONCE
 from brokersim.reactor.interrupts import pass_interrupt
@@ -332,9 +340,14 @@ class Handle(Callee):
         self.log(logring.ERR, text)
 
     def failed(self, error: BaseException, message: Message | None) -> None:
-        """A callback raised: the module ends, the rest goes on."""
+        """A callback raised: the module ends, the rest goes on. A payload nobody can read is its sender's mistake."""
         pass_interrupt(error)
-        if self.module is not None:
+        kind = error.kind if isinstance(error, NoPayload | UnreadablePayload) else None
+        if kind == EVENT:
+            self.log(logring.ERR, f"event ignored: {error}")
+        elif kind == REQUEST and message is not None and message.type == REQUEST:
+            self.refuse(message, RequestError(EPROTO, str(error)))
+        elif self.module is not None:
             self.module.crashed(error, message)
         else:
             self.broker.instance.fault(error)

@@ -8,7 +8,7 @@ from typing import Any
 
 from brokersim.host.callee import Callee
 from brokersim.reactor.actor import Timer
-from brokersim.reactor.loop import NS
+from brokersim.reactor.loop import FOREVER, NS
 from brokersim.reactor.watchers import Watcher
 
 Callback = Callable[..., object]
@@ -66,7 +66,7 @@ class TimerWatcher(_FluxWatcher):
 
     def start(self) -> TimerWatcher:
         if self._timer is None:
-            self._due = self.handle.reactor.now + round(self.after * NS)
+            self._due = self.handle.reactor.now + round(min(self.after, FOREVER) * NS)
             self._arm()
         return self
 
@@ -90,7 +90,7 @@ class TimerWatcher(_FluxWatcher):
     def _fire(self) -> None:
         self._timer = None
         if self.repeat:
-            self._due = max(self._due + round(self.repeat * NS), self.handle.reactor.now)
+            self._due = max(self._due + round(min(self.repeat, FOREVER) * NS), self.handle.reactor.now)
             self._arm()
         self._call()
 

@@ -52,6 +52,7 @@ from brokersim.reactor.standstill import LOOK_AT, Instant
 from brokersim.reactor.turn import blame, dispatch, run_timers
 
 NS = 1_000_000_000
+FOREVER = 4e9  # s, 126 years: as good as never, and still a number in ns
 #: Messages handled before the loop yields: costs 2 % against never yielding and holds the loop about 0.15 ms.
 BUDGET = 256
 #: In real time, turns of loops that spin beyond what is queued at the start: who asks, and unwritten answers, wait.
@@ -225,7 +226,7 @@ class Reactor:
         """Like ``call_at``, ``delay`` seconds from now; a negative delay is none."""
         if not self.is_inside:
             self.refresh()
-        return self.call_at(self.now + max(0, round(delay * NS)), fn, *args, actor=actor)
+        return self.call_at(self.now + max(0, round(min(delay, FOREVER) * NS)), fn, *args, actor=actor)
 
     def next_due(self) -> int | None:
         """Time (ns) of the earliest timer, ``None`` without timers."""
