@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,10 @@ class TestOptions:
     conf: dict[str, Any] = field(factory=dict, converter=dict)
 
     @classmethod
-    def names(cls) -> list[str]:
+    @cache
+    def names(cls) -> tuple[str, ...]:
         """The settings there are."""
-        return list(inspect.signature(cls).parameters)
+        return tuple(inspect.signature(cls).parameters)
 
     def settings(self) -> Settings:
         """The same for `Instance`."""
