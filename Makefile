@@ -49,6 +49,8 @@ run: venv
 test: lint peers
 	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup
 	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q -n $(TEST_WORKERS) tests/protocol/test_wire_fuzz.py
+	@# What is compiled is left out: the rooms that have a C twin once more, on the Python it is the twin of.
+	BROKERSIM_PURE=1 $(BIN)/pytest -q -n $(TEST_WORKERS) tests/reactor tests/routing tests/host
 	@if $(MAKE) --no-print-directory .venv-docs/.stamp; then $(MAKE) --no-print-directory docs-check; \
 	    else echo "SKIPPING: what the site is made with cannot be installed: the site is not checked"; fi
 

@@ -22,10 +22,14 @@ typedef struct {
 /* A field as it stands: borrowed, NULL where it was never set. */
 #define FIELD(object, offset) (*(PyObject **)((char *)(object) + (offset)))
 
-/* Is it of that class, or of one below? False for every class not yet taken over. */
+/* Is it of that class, or of one below? False for every class not yet taken over. Along the bases that decide the layout,
+ * which is what matters, and cheaper than a walk of the whole resolution order. */
 static inline int is_a(PyObject *object, PyTypeObject *type)
 {
-    return Py_TYPE(object) == type || (type != NULL && PyType_IsSubtype(Py_TYPE(object), type));
+    PyTypeObject *at = Py_TYPE(object);
+    while (at != type && at != NULL)
+        at = at->tp_base;
+    return at != NULL && type != NULL;
 }
 
 static inline void put(PyObject *object, Py_ssize_t offset, PyObject *value) /* takes the reference */
@@ -74,12 +78,33 @@ static int learn_slots(PyTypeObject *type, const Slot *slots)
     return 0;
 }
 
-/* Exchange a class's methods for those of a table that ends with a NULL. The names of Python's own signature and its
- * docstring go with them, so that help() tells the same. The methods are made for this class: called on anything else,
- * they raise TypeError by themselves. */
+/* What help() tells of a twin: its signature, which the table has, and the docstring of the Python it stands for. Kept
+ * for good, as CPython's own are. -1 with an error set. */
+static int take_docstring(PyObject *python, PyMethodDef *method)
+{
+    PyObject *doc = PyObject_GetAttrString(python, "__doc__"); /* ours all have one */
+    PyObject *text = doc == NULL ? NULL : PyUnicode_FromFormat("%s%s\n--\n\n%S", method->ml_name, method->ml_doc, doc);
+    const char *told = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    char *kept = told == NULL ? NULL : PyMem_Malloc(strlen(told) + 1);
+    if (kept != NULL)
+        method->ml_doc = strcpy(kept, told);
+    else if (told != NULL)
+        PyErr_NoMemory();
+    Py_XDECREF(doc);
+    Py_XDECREF(text);
+    return kept == NULL ? -1 : 0;
+}
+
+/* Exchange a class's methods for those of a table that ends with a NULL. They are made for this class: called on anything
+ * else, they raise TypeError by themselves. */
 static int exchange_methods(PyTypeObject *type, PyMethodDef *methods)
 {
     for (; methods->ml_name != NULL; methods++) {
+        PyObject *python = PyObject_GetAttrString((PyObject *)type, methods->ml_name);
+        int is_told = python == NULL ? -1 : take_docstring(python, methods);
+        Py_XDECREF(python);
+        if (is_told < 0)
+            return -1;
         PyObject *twin = PyDescr_NewMethod(type, methods);
         if (twin == NULL || PyObject_SetAttrString((PyObject *)type, methods->ml_name, twin) < 0) {
             Py_XDECREF(twin);

@@ -43,13 +43,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from brokersim.native.engine import twin
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
 from brokersim.reactor import standstill
 from brokersim.reactor.actor import FAILURES, Actor, Loop, Timer
 from brokersim.reactor.host import Alone, Host
 from brokersim.reactor.schedule import Gate, Schedule
 from brokersim.reactor.standstill import LOOK_AT, Instant
-from brokersim.reactor.turn import blame, dispatch, run_timers
+from brokersim.reactor.turn import blame, blame_turn, dispatch, run_timers
 
 NS = 1_000_000_000
 FOREVER = 4e9  # s, 126 years: as good as never, and still a number in ns
@@ -59,11 +60,18 @@ BUDGET = 256
 TURNS = 4  # with 256 a ping beside one idle hook took 7 to 15 times as long
 
 
+@twin
 class Reactor:
     """The drain: takes messages off the queue, one turn of its receiver each.
 
     An actor without watchers costs one test of its ``loop``; with watchers its loop makes a full turn.
     """
+
+    __slots__ = (
+        "__weakref__", "_arrivals", "_full", "_gate", "_push_inside", "_queue", "_ready", "_seq", "_spins", "_timers",
+        "after_batch", "batches", "charged", "current", "extra", "fifo", "free_until", "host", "is_inside", "jumps",
+        "now", "parked_until", "push", "schedule", "stepping",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.fifo: deque[Message] = deque()
@@ -376,7 +384,10 @@ class Reactor:
         self.current = None
 
     def _drain_free(self, budget: int) -> None:
-        # `turn.plain_turn` with the checks before it, written out: see there.
+        """Hand out up to ``budget`` messages, while no time is charged.
+
+        `turn.plain_turn` with the checks before it, written out: see there.
+        """
         fifo = self.fifo
         popleft, response = fifo.popleft, RESPONSE
         message: Message | None = None
@@ -405,13 +416,14 @@ class Reactor:
                     if kind != response:
                         message.handler(message)  # type: ignore[misc]
                     else:
-                        found = dst.pending.pop(message.matchtag, None)
+                        if message.flags and message.flags & FLAG_STREAMING and not message.errnum:
+                            found = dst.pending.get(message.matchtag)
+                        else:
+                            found = dst.pending.pop(message.matchtag, None)
                         if found is None:
                             dst.stray_response(message)
                         else:
                             then, arg, _request = found
-                            if message.flags and message.flags & FLAG_STREAMING and not message.errnum:
-                                dst.pending[message.matchtag] = found
                             if loop is None:
                                 then(message, arg)
                             else:
@@ -425,20 +437,7 @@ class Reactor:
             except FAILURES as error:
                 self._blame(error, message, in_hand, loop)
 
-    def _blame(
-        self, error: BaseException, message: Message | None, in_hand: Message | None, loop: Loop | None
-    ) -> None:
-        """What was raised in the turn of a message: by a watcher, or in the handling of what was in hand."""
-        if in_hand is None and message is not None:
-            message.dst.failed(error, None)
-            return
-        blame(error, in_hand)
-        if message is None or loop is None or not loop.is_plain or message.dst.loop is not loop:
-            return
-        try:
-            loop.prepare()  # a handler that refused ends no more than itself
-        except FAILURES as raised:
-            message.dst.failed(raised, None)
+    _blame = staticmethod(blame_turn)
 
     def _drain_charged(self, budget: int) -> None:
         fifo = self.fifo

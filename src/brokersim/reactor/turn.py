@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from brokersim.native.engine import twin
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING, REQUEST, RESPONSE, Message
-from brokersim.reactor.actor import Open, Timer
+from brokersim.reactor.actor import FAILURES, Loop, Open, Timer
 
 
+@twin
 def dispatch(message: Message) -> None:
     """Count a message as received and hand it to its handler, or to the continuation its request left."""
     dst: Any = message.dst
@@ -39,6 +41,7 @@ def answered(response: Message) -> Open | None:
     return found
 
 
+@twin
 def take(message: Message) -> None:
     """Dispatch; a request whose handler refuses it is answered with the refusal."""
     try:
@@ -49,6 +52,7 @@ def take(message: Message) -> None:
         message.dst.refuse(message, error)
 
 
+@twin
 def plain_turn(message: Message) -> None:
     """Hand a message out, then run the prepares of the next turn. The checks have been."""
     actor = message.dst
@@ -90,3 +94,19 @@ def blame(error: BaseException, message: Message | None) -> None:
         dst.refuse(message, error)
     else:
         dst.failed(error, message)
+
+
+def blame_turn(
+    error: BaseException, message: Message | None, in_hand: Message | None, loop: Loop | None
+) -> None:
+    """What was raised in a turn that the drain made: by a watcher, or in the handling of what was in hand."""
+    if in_hand is None and message is not None:
+        message.dst.failed(error, None)
+        return
+    blame(error, in_hand)
+    if message is None or loop is None or not loop.is_plain or message.dst.loop is not loop:
+        return
+    try:
+        loop.prepare()  # a handler that refused ends no more than itself
+    except FAILURES as raised:
+        message.dst.failed(raised, None)

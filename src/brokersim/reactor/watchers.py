@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from brokersim.native.engine import twin
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.settings import HOOKS
@@ -48,6 +49,7 @@ class Watcher:
             self.loop.drop(self)
 
 
+@twin
 class ModuleLoop(Loop):
     """The watchers of one actor, and the continuations it has to call.
 

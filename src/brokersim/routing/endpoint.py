@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from brokersim.native.engine import twin
 from brokersim.protocol.errnums import EDEADLK, ENOSYS, EPERM, RequestError
 from brokersim.protocol.message import (
     EVENT,
@@ -41,6 +42,7 @@ OPEN_LIMIT = 200_000
 _LEAVES_NOTHING = frozenset({"event.subscribe", "module.status"})
 
 
+@twin
 class Endpoint(Actor):
     """One party on a rank: a module's handle, a client's connection, the broker itself.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from brokersim.native.engine import twin
 from brokersim.protocol.errnums import EEXIST, EHOSTUNREACH, EINVAL, ENOENT, ENOSYS, RequestError
 from brokersim.protocol.message import (
     EVENT,
@@ -37,6 +38,23 @@ _SUBSCRIBER_CACHE = 1024
 
 #: Asked once or twice in a module's life: remembering where they lead would cost each module 300 bytes.
 _SELDOM = frozenset({"event.subscribe", "event.unsubscribe", "service.add", "service.remove"})
+
+
+@twin
+def fan_out(event: Message, subscribers: Subscribers, push: Callable[[Message], object]) -> None:
+    """Queue a delivery of an event for each of its subscribers on one rank."""
+    topic, data, flags, seq = event.topic, event.data, event.flags, event.seq
+    userid, rolemask, routes, src = event.userid, event.rolemask, event.routes, event.src
+    private = flags & FLAG_PRIVATE
+    if not rolemask & ROLE_OWNER:
+        subscribers = tuple((dst, dst.guest_event_handler(topic)) for dst, _ in subscribers)
+    for dst, handler in subscribers:
+        if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
+            continue
+        delivery = Message(
+            EVENT, topic, data, flags, 0, userid, rolemask, src, dst, handler, routes, seq
+        )  # fmt: skip
+        push(delivery)
 
 
 class Rank(Neighbour):
@@ -331,21 +349,10 @@ class Rank(Neighbour):
         subscribers = self._subscribers.get(topic)
         if subscribers is None:
             subscribers = self._find_subscribers(topic)
-        push = self.reactor.push
-        flags, data, seq, userid, rolemask = event.flags, event.data, event.seq, event.userid, event.rolemask
-        routes, src = event.routes, event.src
-        private = flags & FLAG_PRIVATE
         if self.on_distribute is not None:
             self.on_distribute(self, event, subscribers)
-        if not rolemask & ROLE_OWNER:
-            subscribers = tuple((dst, dst.guest_event_handler(topic)) for dst, _ in subscribers)
-        for dst, handler in subscribers:
-            if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
-                continue
-            delivery = Message(
-                EVENT, topic, data, flags, 0, userid, rolemask, src, dst, handler, routes, seq
-            )  # fmt: skip
-            push(delivery)
+        if subscribers:
+            fan_out(event, subscribers, self.reactor.push)
         for link in self.children:
             if link.connection.is_whole:
                 link.send(link.connection.distribute, event)
