@@ -178,6 +178,18 @@ def test_the_worst_phase_is_off_by_more_than_the_mean_and_aligned_flushes_take_t
     assert Chain(flush=7, retention=60).worst.off < Chain(flush=7, retention=60).age.off * 1.3
 
 
+def test_nine_of_ten_installations_lie_within_the_phases_that_are_likely() -> None:
+    # A = g - U(0, 1) with g in [0, 1): E|A| = (g² + (1 - g)²) / 2, from .25 in the middle to .5 at both ends.
+    low, high = Chain(flush=1, retention=1).off_within(0.05, 0.95)
+    assert low == pytest.approx(0.25, abs=0.002)
+    assert high == pytest.approx((0.975**2 + 0.025**2) / 2, abs=0.01)
+    drifting = Chain(flush=7, retention=60)
+    assert drifting.off_within(0.05, 0.95) == (drifting.age.off, drifting.age.off)
+    journal = Chain(emission=1, flush=10, retention=60)
+    low, high = journal.off_within(0.05, 0.95)
+    assert low < journal.age.off < high < journal.worst.off
+
+
 def test_a_state_is_shown_in_as_many_of_its_visits_as_it_lasts_of_the_slowest_stage() -> None:
     chain = Chain(emission=1, flush=10, retention=60)
     assert (chain.shown(0), chain.shown(6), chain.shown(90)) == (0, 0.1, 1)

@@ -19,7 +19,7 @@ from brokersim.lab.keep.kept import KeptError, keep, read_kept
 from brokersim.lab.keep.parts import NOWHERE, PartFile, Parts, PartsError
 from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_profile
 from brokersim.lab.result import Result, Say, silent
-from brokersim.lab.sweep.sweep import cores
+from brokersim.lab.sweep.sweep import RunFileError, cores
 from brokersim.version import VERSION
 
 
@@ -52,6 +52,8 @@ class Order:
     command: str = ""
     #: Whose costs are modelled; None where nothing is.
     costs: Profile | None = None
+    #: Processes it may spread over; None is one a core.
+    workers: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +83,7 @@ def order(
     places: Places | None = None,
     command: str = "",
     cost: str | None = None,
+    workers: int | None = None,
 ) -> Order:
     """Check what is wanted before anything is run: a mistyped name must not cost the run. Raises OrderError."""
     places = places or Places()
@@ -92,7 +95,7 @@ def order(
     except ValueError as error:
         raise OrderError(str(error)) from None
     before = None if places.baseline is None else read_baseline(places.baseline)
-    if places.database is not None and places.database.exists():
+    if places.database is not None and places.database.exists() and experiment.array is None:
         raise OrderError(
             f"{places.database} exists: a run database holds one run; choose a new name or move it away"
         )
@@ -104,6 +107,7 @@ def order(
         before=before,
         command=command,
         costs=costs,
+        workers=workers,
     )
 
 
@@ -138,6 +142,10 @@ def carry_out(wanted: Order, say: Say = silent) -> Outcome:
     """
     if wanted.places.database is None:
         return kept(_found(wanted, say, NOWHERE), wanted.places, wanted.before)
+    if wanted.experiment.array is not None:
+        found = _found(wanted, say, Parts(database=wanted.places.database))
+        outcome = kept(found, attrs.evolve(wanted.places, database=None), wanted.before)
+        return attrs.evolve(outcome, files=(wanted.places.database, *outcome.files))
     with _part_file(wanted, wanted.places.database) as file:
         outcome = kept(_found(wanted, say, Parts(file)), wanted.places, wanted.before)
         file.remove()
@@ -159,8 +167,8 @@ def _part_file(wanted: Order, database: Path) -> Iterator[PartFile]:
 
 def _found(wanted: Order, say: Say, parts: Parts) -> Result:
     try:
-        found = repeated(wanted.experiment, wanted.plan, wanted.reps, say, cores(), parts)
-    except ValueError as error:
+        found = repeated(wanted.experiment, wanted.plan, wanted.reps, say, wanted.workers or cores(), parts)
+    except (ValueError, RunFileError) as error:
         raise OrderError(str(error)) from None
     if wanted.costs is not None:
         found = found.with_meta(costs=wanted.costs.name, costs_from=wanted.costs.origin)

@@ -21,6 +21,8 @@ import attrs
 US = 1_000_000
 #: Halvings of a quantile's bracket: to less than a microsecond of a year.
 _HALVINGS = 46
+#: Phases looked at of each stage that is locked, by how many are: some hundred in all.
+_PHASES = (1, 101, 11, 5)
 
 
 def _wide(widths: Sequence[int]) -> tuple[int, ...]:
@@ -192,6 +194,17 @@ class Chain:
     def worst(self) -> Age:
         """At the phases that are off by most. E|A| is convex in each of them, so they are at an end of their range."""
         return max(self.corners, key=lambda age: age.off)
+
+    def off_within(self, least: float, most: float) -> tuple[float, float]:
+        """Between which E|A| (s) lies at all phases but the shares below ``least`` and above ``most``.
+
+        An installation has one phase of what is locked; each is as likely as another. Where nothing is, both are E|A|.
+        """
+        ranges = {"emission": self.emission, "client": self.client, "flush": min(self.flush, self.retention)}
+        steps = _PHASES[len(self.locked)]
+        each = [[ranges[name] * (at + 0.5) / steps for at in range(steps)] for name in self.locked]
+        offs = sorted(self.at_phase(phases).off for phases in product(*each)) if each else [self.age.off]
+        return offs[round(least * (len(offs) - 1))], offs[round(most * (len(offs) - 1))]
 
     @property
     def corners(self) -> list[Age]:

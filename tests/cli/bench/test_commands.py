@@ -88,12 +88,12 @@ def test_json_is_the_result_and_the_seed_is_in_it(experiment: str, run: Run) -> 
 def test_every_experiment_is_a_command_of_the_group() -> None:
     import click
 
-    assert set(SMALL) | {"calibrate", "homes", "intervals", "journal"} == set(
+    assert set(SMALL) | {"calibrate", "hooks", "intervals", "journal"} == set(
         bench.list_commands(click.Context(bench))
     )
 
 
-@pytest.mark.parametrize("experiment", [*SMALL, "journal", "intervals", "calibrate", "homes"])
+@pytest.mark.parametrize("experiment", [*SMALL, "journal", "intervals", "calibrate", "hooks"])
 def test_the_help_fits_a_screen_with_examples_first(experiment: str, run: Run) -> None:
     lines = run("bench", experiment, "-h").out.splitlines()
     assert lines[0].startswith(f"  brokersim bench {experiment}")

@@ -11,7 +11,6 @@ import pytest
 from brokersim.lab.experiments.book import CHAPTERS, chapters
 from brokersim.lab.experiments.experiment import PRESETS, repeated
 from brokersim.lab.experiments.registry import NAMES, experiment, experiments
-from brokersim.version import __file__ as package
 
 DOCS = Path(__file__).parents[3] / "docs" / "experiments.md"
 JOURNAL = {f"J{n}" for n in range(1, 22) if n != 19}
@@ -20,7 +19,7 @@ LAWS = {f"L{n}" for n in range(1, 9)}
 
 def test_every_item_of_the_checklist_and_every_law_is_covered_by_an_experiment() -> None:
     covered = {one for each in experiments() for one in each.covers}
-    assert covered == JOURNAL | LAWS
+    assert covered == JOURNAL | LAWS | {"the open question"}
 
 
 def test_every_item_stands_in_the_table_of_the_documentation_with_a_command_and_a_test_that_exists() -> None:
@@ -85,6 +84,20 @@ def test_the_book_has_the_chapters_asked_for_with_the_same_bytes_each_time() -> 
     assert [one["meta"]["experiment"] for one in json.loads(first)] == list(names)
 
 
-def test_the_open_question_is_a_chapter_too() -> None:
-    assert (*NAMES, "intervals") == CHAPTERS
-    assert package
+def test_the_open_question_is_a_chapter_like_the_others() -> None:
+    assert NAMES == CHAPTERS
+    question = experiment("intervals")
+    assert question.covers == ("the open question",)
+    assert question.fields({"jobs": 7, "seed": 3, "blocks": 2}) == {"jobs": 7, "seeds": (3,)}
+    plan = question.make_plan(
+        question.fields({"plan_file": None, "seed": "1,2", "max_loss": "5%"}), "journal"
+    )
+    assert (plan.jobs, plan.points, plan.seeds, plan.max_loss) == (10_000, 12, (1, 2), 0.05)
+
+
+def test_an_option_given_stands_over_the_plans_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text("[sweep]\njobs = 70\nseeds = [4]\n[overhead]\nreps = 2\n")
+    question = experiment("intervals")
+    given = question.fields({"plan_file": str(tmp_path / "plan.toml"), "seed": "9", "overhead": "real"})
+    plan = question.make_plan(given, "journal")
+    assert (plan.jobs, plan.seeds, plan.points, plan.overhead, plan.reps) == (70, (9,), 12, "real", 2)

@@ -17,7 +17,9 @@ import pytest
 from brokersim.lab.experiments import (
     aggregator,
     decay,
+    hooks,
     idle,
+    intervals,
     latency,
     modules,
     overhead,
@@ -25,7 +27,6 @@ from brokersim.lab.experiments import (
     probes,
     resolution,
     states,
-    study,
     traps,
     watchers,
 )
@@ -33,7 +34,9 @@ from brokersim.lab.load.bulk import STATES, Truth
 from brokersim.lab.load.flood import Flood
 from brokersim.lab.measure.chain import ChainRun, TimerRun
 from brokersim.lab.measure.fidelity import SeriesFidelity
+from brokersim.lab.measure.figures import Figures
 from brokersim.lab.measure.masked import MaskedRun
+from brokersim.lab.measure.noise import Times
 from brokersim.lab.result import Check
 from brokersim.protocol.message import COUNTER_NAMES
 
@@ -146,6 +149,29 @@ case(
 case("decay", "_check", "J8 ages", lambda: ageing("linear", 5.0, 50.0), lambda: ageing("linear", 10.0, 100.0))
 
 
+# -- hooks
+
+REAL = Figures(
+    work="rpc", home="flux-core 0.88.0", turns=3.0, packets={"prepare": 3.0},
+    times={"idle": Times(times=1.0, noise=0.1)},
+)  # fmt: skip
+OURS = attrs.evolve(REAL, home="virtual")
+BOUND = {"id": "2 a", "what": "jobs beside eight modules that spin", "ours": 4.0, "least": 4.0, "most": 7.0}
+case(
+    "hooks", "_like_flux", "as Flux",
+    lambda: hooks._like_flux([OURS, REAL]),
+    lambda: hooks._like_flux([REAL, attrs.evolve(OURS, turns=2.0)]),
+    lambda: hooks._like_flux([REAL, attrs.evolve(OURS, packets={"prepare": 2.0})]),
+    lambda: hooks._like_flux([REAL, attrs.evolve(OURS, times={"idle": Times(times=1.3, noise=0.1)})]),
+)  # fmt: skip
+case(
+    "hooks", "_in_bounds", "bound",
+    lambda: hooks._in_bounds(BOUND),
+    lambda: hooks._in_bounds({**BOUND, "ours": 3.9}),
+    lambda: hooks._in_bounds({**BOUND, "ours": 7.1}),
+)  # fmt: skip
+
+
 # -- idle
 
 SECONDS = 20.0
@@ -174,7 +200,7 @@ def idle_run(
     )
 
 
-def hooks(**packets: int) -> dict[tuple[str, str], idle.IdleRun]:
+def under(**packets: int) -> dict[tuple[str, str], idle.IdleRun]:
     return {(idle.CHATTY, hook): idle_run(hook, n) for hook, n in packets.items()}
 
 
@@ -221,16 +247,16 @@ case(
 )  # fmt: skip
 case(
     "idle", "_between", "J11 b",
-    lambda: idle._between(idle.CHATTY, hooks(check=8, idle=9, prepare=10)),
-    lambda: idle._between(idle.CHATTY, hooks(check=8, idle=7, prepare=10)),
-    lambda: idle._between(idle.CHATTY, hooks(check=8, idle=11, prepare=10)),
+    lambda: idle._between(idle.CHATTY, under(check=8, idle=9, prepare=10)),
+    lambda: idle._between(idle.CHATTY, under(check=8, idle=7, prepare=10)),
+    lambda: idle._between(idle.CHATTY, under(check=8, idle=11, prepare=10)),
 )  # fmt: skip
 case(
     "idle", "_order", "J11 a",
-    lambda: idle._order(idle.CHATTY, hooks(check=8, prepare=10)),
-    lambda: idle._order(idle.CHATTY, hooks(check=10, prepare=8)),
+    lambda: idle._order(idle.CHATTY, under(check=8, prepare=10)),
+    lambda: idle._order(idle.CHATTY, under(check=10, prepare=8)),
     lambda: idle._order(
-        idle.CHATTY, {**hooks(check=8), (idle.CHATTY, "prepare"): idle_run("prepare", 10, kvs__request_rx=9)}
+        idle.CHATTY, {**under(check=8), (idle.CHATTY, "prepare"): idle_run("prepare", 10, kvs__request_rx=9)}
     ),
 )  # fmt: skip
 case(
@@ -648,9 +674,9 @@ def simulated(ratio: float) -> list[dict[str, Any]]:
 
 #: 3 SE of 0.01 and the share the law may be off by anyway.
 case(
-    "study", "checks", "law",
-    lambda: study.checks(simulated(1.0 + study.AGREES_WITHIN)),
-    lambda: study.checks(simulated(1.031 + study.AGREES_WITHIN)),
+    "intervals", "checks", "law",
+    lambda: intervals.checks(simulated(1.0 + intervals.AGREES_WITHIN)),
+    lambda: intervals.checks(simulated(1.031 + intervals.AGREES_WITHIN)),
 )  # fmt: skip
 
 #: What says no only where the source itself is wrong, and says so by itself.

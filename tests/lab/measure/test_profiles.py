@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from brokersim.lab.experiments.registry import NAMES, experiment
-from brokersim.lab.measure.flux_figures import SYSTEMS, beside_flux
 from brokersim.lab.measure.profiles import DEFAULT, PROFILES, ProfileError, read_profile
 from brokersim.lab.order import OrderError, carry_out, order
 from brokersim.reactor.cost import CostModel
@@ -79,20 +78,3 @@ def test_in_real_time_there_are_no_costs_to_choose() -> None:
 
 def test_every_modelled_experiment_takes_a_profile() -> None:
     assert [name for name in NAMES if not experiment(name).has("cost")] == ["aggregator"]
-
-
-def test_hooks_stand_beside_what_was_measured_and_a_dash_where_nothing_was() -> None:
-    rows = [
-        {"hook": "none", "overhead": 0.0, "packets_per_message": 0.0},
-        {"hook": "idle", "overhead": 20.2, "packets_per_message": 0.99},
-        {"hook": "timer:9s", "overhead": 0.0, "packets_per_message": 0.0},
-    ]
-    idle, timer = beside_flux(rows)
-    assert (idle["wall, here"], idle["wall, Flux 0.88"], idle["wall, Flux 0.28"]) == (
-        "×21.2",
-        "×36 to ×50",
-        "×21",
-    )
-    assert (idle["packets, here"], idle["packets, Flux 0.88"]) == ("0.990", "1.037")
-    assert {timer[f"wall, {one.name}"] for one in SYSTEMS} == {"–"}
-    assert all(one.origin for one in SYSTEMS)

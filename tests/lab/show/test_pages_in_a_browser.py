@@ -229,9 +229,9 @@ def at_rest() -> Result:
 
 
 def front() -> Result:
-    rows = [
-        {"id": at, "packets_per_s": 10.0**at, "off_s": 4.0 / (at + 1), "residual_s": 2.0 / (at + 1),
-         "worst_s": 3.0 / (at + 1), "emission": "prepare", "period": 0.0, "flush": 10.0**-at, "retention": 1.0}
+    rows: list[dict[str, Any]] = [
+        {"id": at, "packets_per_s": 10.0**at, "off_s": 4.0 / (at + 1), "phase5_s": 3.0 / (at + 1),
+         "phase95_s": 6.0 / (at + 1), "emission": "prepare", "period": 0.0, "flush": 10.0**-at, "retention": 1.0}
         for at in range(3)
     ]  # fmt: skip
     rows.append(
@@ -241,6 +241,7 @@ def front() -> Result:
         "rows": rows,
         "front": [0, 1, 2],
         "advice": {"row": 2, "cheap_store": 3, "journal": 0, "ties": [1, 2]},
+        "facts": {"rate": 8.0},
     }
     return Result(meta={"experiment": "intervals"}, parts=parts)
 
@@ -317,6 +318,34 @@ def test_pointing_at_a_combination_tells_its_settings(browser: Browser, figures_
     told = browser.run("document.querySelector('#c2-intervals-costs .tip').innerText").splitlines()
     assert told == [
         "prepare, flush 100ms, retention 1s",
-        "seconds off (log); bars: once moved, to the worst phase: 2",
+        "seconds off (log): 2",
         "packets/s (log): 10",
     ]
+
+
+def test_what_is_off_is_told_in_jobs_to_the_right_at_the_same_heights(
+    browser: Browser, figures_page: Path
+) -> None:
+    browser.open(figures_page, DESKTOP)
+    browser.run("document.getElementById('c2-intervals-costs').scrollIntoView()")
+    browser.settle()
+    heights = browser.run(
+        "[...document.querySelectorAll('#c2-intervals-costs .panel > svg text')].map(one => "
+        "[one.getAttribute('class'), one.textContent, parseFloat(one.getAttribute('y'))])"
+    )
+    right = {float(text): y for kind, text, y in heights if kind == "right"}
+    left = {float(text): y for kind, text, y in heights if kind is None and text in ("1", "2", "5", "10")}
+    assert "jobs off ↑" in [text for _, text, _ in heights]
+    assert right.keys() >= {10.0, 20.0} and left.keys() >= {2.0, 5.0}
+    # 8 jobs a second: the heights of 16 jobs and 2 s are one, so 10 and 20 jobs lie below and above 2 s.
+    assert right[20.0] < left[2.0] < right[10.0]
+
+
+def test_a_bar_through_a_named_point_spans_nine_of_ten_installations(
+    browser: Browser, figures_page: Path
+) -> None:
+    browser.open(figures_page, DESKTOP)
+    browser.run("document.getElementById('c2-intervals-costs').scrollIntoView()")
+    browser.settle()
+    count = browser.run("document.querySelectorAll('#c2-intervals-costs .interval').length")
+    assert count == 3

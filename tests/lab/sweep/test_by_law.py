@@ -9,7 +9,7 @@ import pytest
 
 from brokersim.lab.measure.price import Price
 from brokersim.lab.sweep.advice import advise, settings
-from brokersim.lab.sweep.by_law import chain_of, law_rows, sent_key
+from brokersim.lab.sweep.by_law import chain_of, law_rows, phases_of, sent_key
 from brokersim.lab.sweep.intervals import Store
 from brokersim.lab.sweep.plan_file import JOURNAL, SweepPlan
 from brokersim.statsd.law import Chain
@@ -54,6 +54,12 @@ def test_a_row_has_the_laws_seconds_and_the_workloads_jobs() -> None:
     assert journal["jobs_off"] == pytest.approx(9.9 * chain.age.off)
     assert journal["shown"] == {"new": pytest.approx(0.02 / 60), "run": pytest.approx(1.6 / 60)}
     assert journal["writes_per_s"] == 0.1
+
+
+def test_a_rows_bar_is_where_nine_of_ten_installations_of_its_chain_lie() -> None:
+    journal = rows(0)[0][0]
+    low, high = Chain(emission=1, flush=10, retention=60).off_within(0.05, 0.95)
+    assert phases_of(journal) == {"phase5_s": low, "phase95_s": high}
 
 
 def test_a_hook_takes_no_time_to_tell() -> None:

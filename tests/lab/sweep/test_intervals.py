@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokersim.cli.main import main
-from brokersim.lab.experiments import study as study_module
-from brokersim.lab.experiments.study import run_shard, study
+from brokersim.lab.experiments import intervals as study_module
+from brokersim.lab.experiments.intervals import run_shard, study
 from brokersim.lab.measure.pipeline import STYLES, Track, flushes, stored
 from brokersim.lab.measure.series import US, distance
 from brokersim.lab.measure.truth import COUNTER_KEYS, STATE_KEYS, WORKLOADS, Recorded, Truth, record
@@ -413,7 +413,7 @@ def found() -> Result:
 
 @pytest.fixture(scope="module")
 def bulk() -> Result:
-    return study(attrs.evolve(read_plan(PLAN), points=2), RunFile(None), with_confirmation=True)
+    return study(attrs.evolve(read_plan(PLAN), points=2, confirm=True), RunFile(None))
 
 
 def test_the_answer_has_its_parts_and_is_json(bulk: Result):
@@ -526,7 +526,7 @@ def test_the_command_prints_front_advice_and_whose_figures_they_are(
     assert "journal" in shown.out and "sends" in shown.out
     assert "checks agree" in shown.out or "differ" in shown.out
     assert max(map(len, shown.out.splitlines())) <= 80
-    assert "brokersim" in shown.err and "not numbers with Flux's" in shown.err
+    assert "brokersim" in shown.err and "not Flux: compare order and ratios" in shown.err
     assert command(*given, "--json") == 0
     assert set(json.loads(capsys.readouterr().out)) == {
         "meta", "rows", "front", "advice", "facts", "simulated", "curves", "checks"

@@ -7,9 +7,7 @@ import click
 from brokersim.cli.command import Group
 
 _LAZY = {
-    "homes": "brokersim.cli.bench.homes:homes",
     "calibrate": "brokersim.cli.bench.calibrate:calibrate",
-    "intervals": "brokersim.cli.bench.intervals:intervals",
     "journal": "brokersim.cli.bench.journal:journal",
 }
 

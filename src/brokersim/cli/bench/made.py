@@ -20,8 +20,19 @@ from brokersim.cli.command import Command, examples, list_options, pass_session,
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
-from brokersim.lab.experiments.experiment import PRESETS, Choice, Experiment, Number, Option, Read, Whole
+from brokersim.lab.experiments.experiment import (
+    PRESETS,
+    Array,
+    Choice,
+    Experiment,
+    Flag,
+    Number,
+    Option,
+    Read,
+    Whole,
+)
 from brokersim.lab.experiments.registry import ALL
+from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:
     from brokersim.lab.order import Order, Places
@@ -49,12 +60,14 @@ def command_of(experiment: Experiment[Any]) -> click.Command:
     """The experiment's command of ``bench``."""
 
     def run_it(session: Session, /, **given: Any) -> int | None:
-        with told_when_broken_off(session, lambda: _kept_of(given["db"])):
+        with told_when_broken_off(session, lambda: _kept_of(experiment, given["db"])):
             return _conduct(session, experiment, given)
 
     command: Any = pass_session(run_it)
     own = [option.name for option in experiment.options]
     command = _shared(command, without=own, unlisted=experiment.unlisted)
+    if experiment.array is not None:
+        command = _of_array(command)
     for option in reversed(experiment.options):
         command = _option(option)(command)
     named = click.command(
@@ -68,10 +81,22 @@ def command_of(experiment: Experiment[Any]) -> click.Command:
 
 
 def _option(option: Option) -> Callable[[F], F]:
+    if option.is_argument:
+        return click.argument(option.name, metavar=option.metavar, required=False, type=click.Path())
+    if isinstance(option.kind, Flag):
+        return click.option(
+            *option.names, option.name, is_flag=True, default=None, help=option.help, hidden=option.is_hidden
+        )
     return click.option(
         *option.names, option.name, type=_type(option.kind), metavar=option.metavar, help=option.help or None,
         hidden=option.is_hidden, default=option.default,
     )  # fmt: skip
+
+
+def _of_array(command: F) -> F:
+    """For those whose units the elements of an array job may find."""
+    command = click.option("--tasks", type=click.IntRange(1), default=8, metavar="N", hidden=True)(command)
+    return click.option("--shard", metavar="I/N", hidden=True)(command)
 
 
 def _type(kind: Whole | Number | Choice | Read) -> click.ParamType[Any]:
@@ -92,7 +117,7 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
             "--jobs", type=click.IntRange(1), metavar="N", hidden="jobs" in unlisted, help="how many"
         ),
         "seed": click.option(
-            "--seed", type=click.IntRange(0), metavar="N", help="same seed, same bytes  [0]"
+            "--seed", type=click.IntRange(0), metavar="N", hidden="seed" in unlisted, help="same seed, same bytes  [0]"
         ),
         "size": click.option("-s", "--size", type=click.IntRange(1), metavar="N", hidden=True),
         "reps": click.option(
@@ -106,13 +131,16 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
             "--cost", metavar="PROFILE|FILE", hidden=True, help="whose costs are modelled  [journal-2021]"
         ),
         "preset": click.option("--preset", type=click.Choice(PRESETS), hidden=True),
-        "full": click.option("--full", is_flag=True, help="the journal's parameters (--preset journal)"),
+        "full": click.option(
+            "--full", is_flag=True, hidden="full" in unlisted, help="the journal's parameters (--preset journal)"
+        ),
         "db": click.option("--db", type=PATH, metavar="RUN.db", help="keep the result in a run database"),
         "out": click.option("--out", type=FOLDER, metavar="DIR", help="keep result.json and plots"),
         "plot": click.option(
             "--plot", type=click.Choice(FORMATS), default="html", hidden="plot" in unlisted,
             help="in DIR  [html]",
         ),
+        "workers": click.option("--workers", type=click.IntRange(1), metavar="N", hidden=True),
         "launcher": click.option("--launcher", type=click.Choice(LAUNCHERS), default="local", hidden=True),
         "submit": click.option("--submit", is_flag=True, hidden=True),
         "baseline": click.option(
@@ -130,10 +158,14 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
 # -- one order
 
 
-def _kept_of(database: Path | None) -> str:
+def _kept_of(experiment: Experiment[Any], database: Path | None) -> str:
     from brokersim.lab.keep.parts import left_of
 
-    return NOT_KEPT if database is None else left_of(database)
+    if database is None:
+        return NOT_KEPT
+    if experiment.array is not None:
+        return f"the rows found are kept in {database}; the same command goes on from there"
+    return left_of(database)
 
 
 def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, Any]) -> int | None:
@@ -141,15 +173,18 @@ def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, 
     from brokersim.lab.order import OrderError, carry_out, gate
 
     context = click.get_current_context()
-    if given["launcher"] != "local":
+    if given["launcher"] != "local" and experiment.array is None:
         launch(session, context, given)
         return None
     say = progress(session)
     try:
-        outcome = carry_out(_order(experiment, given, context), say)
+        wanted = _order(experiment, given, context)
+        if experiment.array is not None and _is_handed_out(session, experiment.array, wanted, given, say):
+            return None
+        outcome = carry_out(wanted, say)
     except OrderError as error:
         raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
-    except failures() as error:
+    except failures(RequestError) as error:
         raise CommandError(str(error), code=FAILED) from None
     finally:
         say("")
@@ -168,12 +203,15 @@ def passed(session: Session, why_not: str) -> int | None:
 
 
 def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click.Context) -> Order:
-    from brokersim.lab.order import order
+    from brokersim.lab.order import OrderError, order
 
-    common = ("jobs", "seed", "size", "clock")
-    fields = {name: given[name] for name in common if given.get(name) is not None}
-    for option in experiment.options:
-        fields |= option.fields(given[option.name])
+    own = [option.name for option in experiment.options]
+    common = [name for name in ("jobs", "seed", "size", "clock") if name not in own]
+    try:
+        fields = experiment.fields({name: given[name] for name in own})
+    except ValueError as error:
+        raise OrderError(str(error)) from None
+    fields |= {name: given[name] for name in common if given.get(name) is not None}
     return order(
         experiment,
         fields,
@@ -181,6 +219,7 @@ def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click
         reps=given["reps"],
         places=places_of(given),
         cost=given["cost"],
+        workers=given["workers"],
         command=shlex.join(["brokersim", *rebuilt(context, without=_WHERE)]),
     )
 
@@ -225,9 +264,43 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _is_handed_out(
+    session: Session, array: Array, wanted: Order, given: Mapping[str, Any], say: Callable[[str], object]
+) -> bool:
+    """One share of an array job was done, or the job's command said or submitted: not the whole run here."""
+    from brokersim.lab.order import OrderError
+
+    launcher, shard = given["launcher"], given["shard"]
+    if not shard and launcher == "local":
+        return False
+    if given["db"] is None:
+        what = "--shard" if shard else f"--launcher {launcher}"
+        raise OrderError(f"{what} needs --db RUN.db, which all of its parts can reach")
+    if shard:
+        try:
+            session.say(array.element(wanted.plan, given["db"], shard, say))
+        except ValueError as error:
+            raise OrderError(str(error)) from None
+        return True
+    _handed(session, array.prepare(wanted.plan, launcher, given["db"], given["tasks"]), given["submit"])
+    session.say(
+        f"when it has run: brokersim bench {wanted.experiment.name} {given['db']}.toml --db {given['db']}"
+    )
+    return True
+
+
+def _handed(session: Session, command: Sequence[str], is_submitted: bool) -> None:
+    from brokersim.lab.sweep.launchers import LaunchError, submit
+
+    try:
+        session.out(submit(command) if is_submitted else shlex.join(command))
+    except (LaunchError, OSError) as error:
+        raise CommandError(str(error), code=FAILED) from None
+
+
 def launch(session: Session, context: click.Context, given: Mapping[str, Any]) -> None:
     """Print, or with ``--submit`` hand over, the command that has an engine run this one."""
-    from brokersim.lab.sweep.launchers import LaunchError, one_job, submit
+    from brokersim.lab.sweep.launchers import one_job
 
     if given["db"] is None and given["out"] is None:
         raise usage_error(
@@ -237,7 +310,4 @@ def launch(session: Session, context: click.Context, given: Mapping[str, Any]) -
     command = one_job(
         given["launcher"], context.info_name or "bench", [sys.executable, "-m", "brokersim", *words]
     )
-    try:
-        session.out(submit(command) if given["submit"] else shlex.join(command))
-    except (LaunchError, OSError) as error:
-        raise CommandError(str(error), code=FAILED) from None
+    _handed(session, command, given["submit"])

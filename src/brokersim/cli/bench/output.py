@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokersim.cli.session import Session
 from brokersim.lab.result import CLOCKS, merged
+from brokersim.lab.show.tables import text
 
 if TYPE_CHECKING:
     from brokersim.lab.experiments.experiment import Column, Experiment
@@ -36,7 +37,11 @@ def print_outcome(
 def _print_result(session: Session, experiment: Experiment[Any], found: Result) -> None:
     """The answer, one table, one line on what should agree; ``-v`` has the rest."""
     session.out(f"{fold(experiment.verdict(found))}\n")
+    for line in experiment.picture(found):
+        session.out(line)
     print_table(session, experiment.columns, experiment.rows(found))
+    for line in experiment.notes(found):
+        session.say(fold(line))
     if session.verbose:
         for table in experiment.tables(found):
             session.out(f"\n{table.title}")
@@ -76,9 +81,10 @@ def ran_on(meta: Mapping[str, Any]) -> str:
             "compare order and ratios, not numbers"
         )
     costs = f" (costs {meta['costs']})" if meta.get("costs") else ""
+    seed = f", seed {text(meta['seed'])}" if meta.get("seed") is not None else ""
     return (
         f"brokersim {meta['brokersim']} on CPython {meta['python']}, {meta['cores']} cores, "
-        f"{meta['clock']} clock{costs}, seed {meta['seed']}, not Flux: compare order and ratios, not numbers"
+        f"{meta['clock']} clock{costs}{seed}, not Flux: compare order and ratios, not numbers"
     )
 
 
@@ -122,8 +128,8 @@ def check_lines(session: Session, checks: Sequence[Check]) -> list[str]:
         first, *rest = _indented(f"  {check.id}: {check.sentence}", "  ")
         lines += [f"{mark(session, check.ok)}{first[1:]}", *rest]
         told = {"ours": check.ours, "journal": check.journal, "why": "" if check.ok else check.why}
-        for word, text in told.items():
-            lines += _indented(f"    {word}: {text}", " " * 8) if text else []
+        for word, said in told.items():
+            lines += _indented(f"    {word}: {said}", " " * 8) if said else []
     return lines
 
 

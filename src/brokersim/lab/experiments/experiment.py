@@ -6,6 +6,7 @@ The commands of ``bench`` and the chapters of the journal's book are made from t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -48,6 +49,11 @@ class Choice:
 
 
 @attrs.frozen
+class Flag:
+    """Given or not."""
+
+
+@attrs.frozen
 class Read:
     """Text that a function reads; it raises ValueError saying what would be right. ``name`` is for people.
 
@@ -74,10 +80,14 @@ WORDS = Read("list", _words)
 
 @attrs.frozen(kw_only=True)
 class Option:
-    """An option of one experiment. ``to_fields`` makes fields of the Plan from its value; None was not given."""
+    """An option of one experiment, or what stands without a dash.
+
+    ``to_fields`` makes fields of the Plan from its value, and may raise ValueError that says what would be right; None
+    was not given.
+    """
 
     names: tuple[str, ...]
-    kind: Whole | Number | Choice | Read
+    kind: Whole | Number | Choice | Flag | Read
     metavar: str | None = None
     help: str = ""
     is_hidden: bool = False
@@ -85,6 +95,11 @@ class Option:
     #: The Plan's field, if it is not the option's own name.
     field: str = ""
     to_fields: Callable[[Any], Fields] | None = None
+
+    @property
+    def is_argument(self) -> bool:
+        """It has no name on the command line."""
+        return not self.names[0].startswith("-")
 
     @property
     def name(self) -> str:
@@ -131,7 +146,23 @@ class Table:
 # -- the value
 
 
+@attrs.frozen(kw_only=True)
+class Array:
+    """How an experiment's units are found by the elements of an array job. Such a one keeps its rows by itself.
+
+    ``prepare(plan, launcher, database, tasks)`` is the engine's command; ``element(plan, database, "2/8", say)`` does
+    one share and says in a line what came of it. The same command without either gathers what they found.
+    """
+
+    prepare: Callable[[Any, str, Path, int], list[str]]
+    element: Callable[[Any, Path, str, Say], str]
+
+
 def _no_tables(_found: Result) -> Iterable[Table]:
+    return ()
+
+
+def _nothing(_found: Result) -> Iterable[str]:
     return ()
 
 
@@ -164,12 +195,29 @@ class Experiment(Generic[P]):
     options: tuple[Option, ...] = ()
     #: The main table's rows as people see them, if not as the result has them.
     rows: Callable[[Result], Iterable[Row]] = _runs
+    #: Lines of text above the table: a picture for a terminal.
+    picture: Callable[[Result], Iterable[str]] = _nothing
+    #: Lines below it: what its columns mean.
+    notes: Callable[[Result], Iterable[str]] = _nothing
     #: Further tables, for those who ask for more.
     tables: Callable[[Result], Iterable[Table]] = _no_tables
     journal: Fields = attrs.field(factory=dict)
     #: Fields it has in the book, where everything is the same to the byte.
     book: Fields = attrs.field(factory=dict)
     unlisted: tuple[str, ...] = ()
+    #: Its database holds its rows, is gone on with, and may be filled by an array job.
+    array: Array | None = None
+
+    def fields(self, given: Fields) -> dict[str, Any]:
+        """Fields of its Plan from values by the names of options; names that mean nothing here are left out."""
+        own = {option.name: option for option in self.options}
+        found: dict[str, Any] = {}
+        for name, value in given.items():
+            if name in own:
+                found |= own[name].fields(value)
+            elif self.has(name):
+                found[name] = value
+        return found
 
     def make_plan(self, given: Fields, preset: str = "small") -> P:
         """The preset's Plan with ``given`` put over it. Raises ValueError for what cannot be."""

@@ -23,10 +23,12 @@ ABOUT: Mapping[str, str] = {
     "resolution": "Plugin timer x flush x retention: errors of the curves.",
     "period": "Client aggregation off and on: why RUN goes below 0; cures.",
     "aggregator": "A flood: offered, received, dropped; traps, and the lint.",
+    "intervals": "Which intervals give the truest curves, in seconds and by price.",
 }
 NAMES = tuple(ABOUT)
 #: Not of the journal, and so no chapters of its book.
 BESIDE: Mapping[str, str] = {
+    "hooks": "Hooks in a real Flux and in each home here: one table.",
     "probes": "Measuring on schedules: how wrong the curve is, what it costs.",
 }
 ALL: Mapping[str, str] = {**ABOUT, **BESIDE}

@@ -30,14 +30,14 @@ from brokersim.lab.experiments.progress import Progress
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.load.loads import Load, load_of
-from brokersim.lab.measure.flux_figures import beside_flux
+from brokersim.lab.measure.figures import FIRST, job_figures, kvs_figures, one_table, told
 from brokersim.lab.measure.flux_run import FluxRun
 from brokersim.lab.measure.hook_run import HookRun, HookTask, virtual_run
 from brokersim.lab.measure.live_run import LiveRun, run_script
-from brokersim.lab.measure.noise import times
+from brokersim.lab.measure.noise import FLOOR, times
 from brokersim.lab.result import Beside, Check, Result, Row, Say, made_by, rows, silent
 from brokersim.lab.show.charts_watchers import charts
-from brokersim.lab.show.costs import costs, engine_sentence, sentence, shown
+from brokersim.lab.show.costs import MODELLED, costs, engine_sentence, sentence, shown
 from brokersim.lab.sweep.spread import Done, spread_jobs
 from brokersim.program import run
 from brokersim.protocol.message import COUNTER_NAMES
@@ -131,7 +131,7 @@ def watchers(plan: Plan, say: Say = silent, workers: int = 1, parts: Parts = NOW
             },
             "kvs": {found.hook: found.counters() for found in runs.values() if found.kvs},
             "beside": rows(_beside(by_hook)),
-            "beside_flux": beside_flux(by_hook.values()),
+            "beside_flux": _beside_flux(plan, list(by_hook.values()), modules),
         },
         checks=tuple(_checks(by_hook, modules, plan.clock)),
     )
@@ -147,6 +147,15 @@ def _row(found: HookRun, base: HookRun | None) -> dict[str, Any]:
         "walls": list(found.walls),
         "cpus": list(found.cpus),
     }
+
+
+def _beside_flux(
+    plan: Plan, found: Sequence[Row], modules: Mapping[str, Sequence[Row]]
+) -> list[dict[str, str]]:
+    """This run above the one table of `bench hooks`, as it was recorded (docs/experiments.md)."""
+    floor = MODELLED if plan.clock == "virtual" else FLOOR
+    ours = job_figures(found, "this run", plan.jobs, floor), kvs_figures(modules, "this run")
+    return told([*ours, *(one for one in one_table() if one.work in FIRST)])
 
 
 def _meta(plan: Plan) -> dict[str, Any]:
@@ -426,7 +435,7 @@ def _tables(found: Result) -> Iterable[Table]:
     yield Table(title="every figure", columns=EVERY, rows=tuple(found.runs))
     if flux := found.parts.get("beside_flux"):
         titles = columns(*((name, name, "") for name in flux[0]))
-        yield Table(title="beside real Fluxes (docs/experiments.md)", columns=titles, rows=tuple(flux))
+        yield Table(title="beside real Fluxes (bench hooks)", columns=titles, rows=tuple(flux))
     modules = found.parts["modules"]
     hook = "prepare" if "prepare" in modules else list(modules)[-1]
     rows = counter_rows(modules[hook])

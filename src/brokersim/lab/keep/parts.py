@@ -30,11 +30,15 @@ class PartsError(OSError):
 
 
 class Parts:
-    """Units by name. ``once`` does what is not done yet; with no file it does everything."""
+    """Units by name. ``once`` does what is not done yet; with no file it does everything.
 
-    def __init__(self, file: PartFile | None = None, prefix: str = "") -> None:
+    ``database`` is for an experiment that keeps its rows by itself.
+    """
+
+    def __init__(self, file: PartFile | None = None, prefix: str = "", database: Path | None = None) -> None:
         self._file = file
         self._prefix = prefix
+        self.database = database
 
     def within(self, name: str) -> Parts:
         """The same file, for the units of one repetition."""

@@ -21,6 +21,8 @@ from typing import Any
 import attrs
 
 from brokersim.host.instrument import MSGCOUNT
+from brokersim.lab.load.bulk import bulk_jobs_inside
+from brokersim.lab.measure.figures import Figures
 from brokersim.lab.measure.listener import Listener, PacketCount
 from brokersim.lab.measure.noise import Times, times
 from brokersim.net.client import Client
@@ -61,8 +63,17 @@ class Home:
         """Without a hook, the quickest round in microseconds: others waited for the machine."""
         return min(one.seconds for one in self.found["none", kind]) * 1e6
 
-    def times(self, hook: str, kind: str) -> Times | None:
-        """By how many times the hook makes it slower, in the same round."""
+    def figures(self, kind: str) -> Figures:
+        """What is compared: times in the same round, packets and turns of the quietest one."""
+        hooks = [hook for hook, each in self.found if each == kind and hook != "none"]
+        slower = {hook: self._times(hook, kind) for hook in hooks}
+        return Figures(
+            work=kind, home=self.name, seconds=self.us(kind) / 1e6, turns=self.shown("none", kind)[0],
+            times={hook: one for hook, one in slower.items() if one is not None},
+            packets={hook: self.shown(hook, kind)[1] for hook in hooks if hook in HOOKS[2:]},
+        )  # fmt: skip
+
+    def _times(self, hook: str, kind: str) -> Times | None:
         these, base = ([one.seconds for one in self.found[each, kind]] for each in (hook, "none"))
         return times(these, base)
 
@@ -88,8 +99,7 @@ def homes(
     found: dict[str, dict[tuple[str, str], list[Done]]] = {}
     with ExitStack() as opened:
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="brokersim-homes-")))
-        file = folder / "hooked.py"
-        file.write_text(files("brokersim.lab.measure").joinpath("hooked.txt").read_text(encoding="utf-8"))
+        file = _hooked(folder)
         library = None if flux is None else build(flux, folder / "hooks.so")
         places: dict[str, dict[str, _Place]] = {}
         for hook in HOOKS:
@@ -99,13 +109,20 @@ def homes(
             for hook, each in places.items():
                 for name, place in each.items():
                     say(f"{name}, {hook}, round {number + 1} of {rounds}")
-                    for kind, one in _visit(place, str(file), count).items():
+                    for kind, one in _visit(place, str(file), hook, count).items():
                         found.setdefault(name, {}).setdefault((hook, kind), []).append(one)
         for hook in HOOKS:
             say(f"virtual, {hook}")
             for kind, one in run(_virtual, str(file), hook, count, clock="virtual").items():
                 found.setdefault("virtual", {}).setdefault((hook, kind), []).append(one)
     return [Home(name=name, found=each) for name, each in found.items()]
+
+
+def _hooked(folder: Path) -> Path:
+    """The module's file, where a loader finds it."""
+    file = folder / "hooked.py"
+    file.write_text(files(__package__).joinpath("hooked.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    return file
 
 
 def _places(opened: ExitStack, flux: Flux | None, library: Path | None, hook: str) -> dict[str, _Place]:
@@ -147,22 +164,23 @@ def operation(kind: str) -> tuple[str, dict[str, Any]]:
     return f"hooked.{kind}", {"op": _OP} if kind == "commit" else {}
 
 
-def _visit(place: _Place, file: str, count: int) -> dict[str, Done]:
+def _visit(place: _Place, file: str, hook: str, count: int) -> dict[str, Done]:
     client = place.client
     client.rpc("module.load", {"path": file, "args": [], "exec": place.as_process})
-    client.rpc("hooked.debug", {"op": "setbit", "flags": MSGCOUNT})
+    if hook != "none":
+        client.rpc("hooked.debug", {"op": "setbit", "flags": MSGCOUNT})
     found = {}
     for kind in KINDS:
         topic, payload = operation(kind)
         client.rpc(topic, payload)
-        turns, packets = client.rpc("hooked.turns")["turns"], len(place.packets.packets)
+        turns, packets = client.rpc("hooked.turns")["turns"], place.packets.settle()
         start = time.perf_counter()
         for _ in range(count):
             client.rpc(topic, payload)
         # Events are asked for by nobody: only the answer to a request behind them says that all were handled.
         turns = client.rpc("hooked.turns")["turns"] - turns
         seconds = time.perf_counter() - start
-        packets = len(place.packets.packets) - packets
+        packets = place.packets.settle() - packets
         found[kind] = Done(seconds / count, (turns - 1) / count, packets / count)
     client.rpc("module.remove", {"name": "hooked"})
     return found
@@ -179,7 +197,8 @@ async def _virtual(file: str, hook: str, count: int) -> dict[str, Done]:
         kept.reactor = instance.reactor
         await instance.load(file)
         client = instance.client()
-        await client.call("hooked.debug", {"op": "setbit", "flags": MSGCOUNT})
+        if not is_bare:
+            await client.call("hooked.debug", {"op": "setbit", "flags": MSGCOUNT})
         for kind in KINDS:
             topic, payload = operation(kind)
             await client.call(topic, payload)
@@ -194,52 +213,68 @@ async def _virtual(file: str, hook: str, count: int) -> dict[str, Done]:
     return found
 
 
-# -- the table
+# -- what a spinning module does to others, and others to it
 
-#: Packets and turns that differ by less are the same: a continuation more or less may share a turn.
-SAME = 0.25
-
-
-def rows(found: list[Home], kind: str = "rpc") -> list[dict[str, str]]:
-    """A row a home: the time without a hook, times that under each, packets of those in every turn, turns.
-
-    A ratio within its own noise stands as ``~1``. ``unlike Flux`` names what differs from the real one.
-    """
-    flux = next((home for home in found if home.name.startswith("flux")), None)
-    return [_row(home, flux, kind) for home in found]
+#: Jobs at once beside so many copies of a module under an idle hook, and messages to one that spins.
+JOBS, COPIES, MESSAGES = 100, 8, 1000
+#: Looks at a ping, each of so few that one may pass between two slices of whatever else runs; the quickest count.
+LOOKS, PINGS = 200, 10
 
 
-def _row(home: Home, flux: Home | None, kind: str) -> dict[str, str]:
-    ratios = {hook: home.times(hook, kind) for hook in HOOKS[1:]}
-    packets = {hook: home.shown(hook, kind)[1] for hook in HOOKS[2:]}
-    return {
-        "home": home.name,
-        "µs": f"{home.us(kind):.0f}",
-        **{hook: _ratio(one) for hook, one in ratios.items()},
-        "packets": " / ".join(f"{one:.2g}" for one in packets.values()),
-        "turns": f"{home.shown('none', kind)[0]:.1f}",
-        "unlike Flux": "" if flux is None or flux is home else unlike(home, flux, kind) or "nothing",
-    }
+def ping_beside_idle() -> float:
+    """How many times longer a ping takes in process, in real time, while another module spins. Raises RuntimeError."""
+    with ExitStack() as opened:
+        file = _hooked(Path(opened.enter_context(TemporaryDirectory(prefix="brokersim-idle-"))))
+        listener = opened.enter_context(Listener())
+        uri = opened.enter_context(_instance("idle", listener.address))
+        client = opened.enter_context(Client.connect(uri, timeout=_PATIENCE))
+        client.rpc("module.load", {"path": str(file), "args": []})
+        taken: dict[str, list[float]] = {"clrbit": [], "setbit": []}
+        for op in tuple(taken) * LOOKS:
+            client.rpc("hooked.debug", {"op": op, "flags": MSGCOUNT})
+            start = time.perf_counter()
+            for seq in range(PINGS):
+                client.rpc("kvs.ping", {"seq": seq, "pad": ""})
+            taken[op].append(time.perf_counter() - start)
+        client.rpc("hooked.debug", {"op": "clrbit", "flags": MSGCOUNT})
+    return min(taken["setbit"]) / min(taken["clrbit"])
 
 
-def _ratio(one: Times | None) -> str:
-    return "–" if one is None else "~1" if one.is_noise else f"×{one.times:.2g}"
+def jobs_beside_spinners() -> float:
+    """How many times as long `JOBS` jobs take in virtual time beside `COPIES` modules that spin."""
+    with TemporaryDirectory(prefix="brokersim-spinners-") as folder:
+        file = str(_hooked(Path(folder)))
+        alone, beside = (run(_jobs, file, copies, clock="virtual") for copies in (0, COPIES))
+    return beside / alone
 
 
-def unlike(home: Home, flux: Home, kind: str) -> str:
-    """What differs by more than the noise of both, in a few words."""
-    parts = []
-    for hook in HOOKS[1:]:
-        ours, theirs = home.times(hook, kind), flux.times(hook, kind)
-        if ours is not None and theirs is not None and _apart(ours, theirs):
-            parts.append(f"{hook} ×{ours.times:.2g} for ×{theirs.times:.2g}")
-    for hook in HOOKS[2:]:
-        ours_shown, theirs_shown = home.shown(hook, kind)[1], flux.shown(hook, kind)[1]
-        if abs(ours_shown - theirs_shown) > SAME:
-            parts.append(f"{hook} {ours_shown:.2g} packets for {theirs_shown:.2g}")
-    return ", ".join(parts)
+async def _jobs(file: str, copies: int) -> float:
+    async with open_instance(clock="virtual", cost=CostModel(), hook="idle") as instance:
+        client = instance.client()
+        for number in range(copies):
+            await instance.load(file, name=f"spinner{number}")
+            await client.call(f"spinner{number}.debug", {"op": "setbit", "flags": MSGCOUNT})
+        begin = instance.reactor.now
+        await bulk_jobs_inside(instance, JOBS, 0.001)
+        return (instance.reactor.now - begin) / NS
 
 
-def _apart(one: Times, other: Times) -> bool:
-    noise = one.noise * max(1.0, one.times) + other.noise * max(1.0, other.times)
-    return abs(one.times - other.times) > noise
+def idle_calls() -> int:
+    """Calls of a module's own idle watcher for `MESSAGES` messages, under the prepare hook, in virtual time."""
+    with TemporaryDirectory(prefix="brokersim-calls-") as folder:
+        return run(_idle_calls, str(_hooked(Path(folder))), clock="virtual")
+
+
+async def _idle_calls(file: str) -> int:
+    kept = PacketCount()
+    async with open_instance(clock="virtual", cost=CostModel(), hook="prepare", stats=kept) as instance:
+        kept.reactor = instance.reactor
+        await instance.load(file)
+        client = instance.client()
+        await client.call("hooked.debug", {"op": "setbit", "flags": MSGCOUNT})
+        await client.call("hooked.spin")
+        before = (await client.call("hooked.turns"))["idles"]
+        for _ in range(MESSAGES):
+            await client.call("hooked.plain")
+        after: int = (await client.call("hooked.turns"))["idles"]
+        return after - int(before)

@@ -16,6 +16,8 @@ from brokersim.reactor.loop import NS, Reactor
 WINDOW = 0.25
 _WINDOW_NS = round(WINDOW * NS)
 _LINES = len(COUNTER_NAMES)
+#: No metric: what `Listener.settle` sends itself, and how long it may take on a busy machine.
+_MARK, _PATIENCE = b"\0", 10.0
 _FIRST = f".{COUNTER_NAMES[0]}".encode()
 
 
@@ -123,6 +125,7 @@ class Listener:
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.05)
         self._closing = False
+        self._settled = threading.Event()
         #: Packets of message counters: (seconds of the monotonic clock, lines in the packet), in order of arrival.
         self.packets: list[tuple[float, int]] = []
         #: What the kvs module's said: (seconds, its eight counters).
@@ -137,6 +140,14 @@ class Listener:
         """``HOST:PORT`` to send to."""
         return f"127.0.0.1:{self._socket.getsockname()[1]}"
 
+    def settle(self) -> int:
+        """Wait until all that was sent to it by now is counted; the packets of counters there were."""
+        # Sent to itself, it lies in the socket behind the others.
+        self._settled.clear()
+        self._socket.sendto(_MARK, self._socket.getsockname())
+        self._settled.wait(_PATIENCE)
+        return len(self.packets)
+
     def _listen(self) -> None:
         while not self._closing:
             try:
@@ -145,7 +156,9 @@ class Listener:
                 continue
             except OSError:
                 return
-            if is_counters(data):
+            if data == _MARK:
+                self._settled.set()
+            elif is_counters(data):
                 now = time.monotonic()
                 self.packets.append((now, data.count(b"\n") + 1))
                 if is_kvs(data):

@@ -65,15 +65,17 @@ class LiveRun:
         self._walls.append(end - start)
         self._cpus.append(_cpu_s(self._client) - cpu)
         self._mask("clrbit")  # a hook that spins would take the other instances' processor
+        self._listener.settle()
         packets, kvs = self._listener.packets, self._listener.kvs
         self._curve += [(offset + t - start, lines) for t, lines in packets if start <= t <= end]
         self._kvs += [(offset + t - start, values) for t, values in kvs if start <= t <= end]
 
     def found(self) -> HookRun:
         """What its rounds were."""
+        packets = self._listener.settle()
         return HookRun(
             hook=self._task.hook, jobs=self._task.load.count, walls=tuple(self._walls), cpus=tuple(self._cpus),
-            packets=len(self._listener.packets), metrics_per_s_peak=peak_rate(self._curve),
+            packets=packets, metrics_per_s_peak=peak_rate(self._curve),
             modules=self._figures(), curve=tuple(self._curve), kvs=tuple(self._kvs),
         )  # fmt: skip
 

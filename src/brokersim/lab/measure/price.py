@@ -35,13 +35,14 @@ class Price:
 
 
 def predicted(
-    emissions: Sequence[str], jobs: int, seed: int, *, aggregated: bool = False
+    emissions: Sequence[str], jobs: int, seed: int, *, aggregated: bool = False, cost: CostModel | None = None
 ) -> dict[str, Price]:
     """Prices by emission, from virtual runs with modelled costs.
 
     ``aggregated``: a client with a period takes what the hooks say, so their turns cost but their packets do not.
     """
-    cost = CostModel(packet_s=0) if aggregated else CostModel()
+    cost = cost or CostModel()
+    cost = attrs.evolve(cost, packet_s=0) if aggregated else cost
     found = watchers(
         Plan(jobs=jobs, hooks=("none", *emissions), clock="virtual", reps=1, seed=seed, cost=cost)
     )

@@ -167,7 +167,8 @@ class DotSet:
 class Dots:
     """Points over two figures. ``curves`` are panels by key: what is shown below when a point is chosen.
 
-    ``levels`` are lines and bands across it.
+    ``levels`` are lines and bands across it. With ``right_times`` a second axis to the right, in units of ``right``,
+    has so many times what y is.
     """
 
     title: str
@@ -179,6 +180,8 @@ class Dots:
     note: str = ""
     curves: Mapping[str, Panel] = attrs.field(factory=dict)
     levels: tuple[Level, ...] = ()
+    right: str = ""
+    right_times: float = 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:

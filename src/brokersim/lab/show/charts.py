@@ -9,24 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from brokersim.lab.experiments.registry import NAMES, experiment
+from brokersim.lab.experiments.registry import ALL, experiment
 from brokersim.lab.result import Result, agreement
-from brokersim.lab.show import charts_intervals
 from brokersim.lab.show.chart import BANDS, COLOURS, Chart, Curve, Panel, Points, truth_curve
 
 #: Panels of one picture of a run database; a page has the others under a fold.
 PANELS = 30
 #: Results that are no experiment's of the registry.
-OTHERS = ("intervals", "run", "sweep")
+OTHERS = ("run", "sweep")
 
 
 def charts(found: Result) -> list[Chart]:
     """The charts of a result, the main one first; none of a result that nobody knows."""
     name = found.experiment
-    if name in NAMES:
+    if name in ALL:
         return list(experiment(name).charts(found))
-    if name == "intervals":
-        return list(charts_intervals.charts(found))
     return [*_run(found), *_timers(found)] if name == "run" else []
 
 
@@ -43,10 +40,8 @@ def verdict(found: Result) -> str:
 
 def _verdict(found: Result) -> str:
     name = found.experiment
-    if name in NAMES:
+    if name in ALL:
         return experiment(name).verdict(found)
-    if name == "intervals":
-        return str((found.parts.get("advice") or {}).get("sentence", ""))
     if name == "run":
         return f"{len(found.series):,} series were recorded, {_samples(found):,} samples."
     return agreement(found.checks) if found.checks else ""

@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brokersim.lab.experiments.registry import NAMES
+from brokersim.lab.experiments.registry import ALL
 from brokersim.lab.keep.compare import overlaid
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.result import Result
@@ -47,8 +49,8 @@ def draw(found: Result, base: Result | None = None) -> list[tuple[str, Figure]]:
 
     Raises PlotError; ValueError for a base of another experiment.
     """
-    if found.experiment not in (*NAMES, *OTHERS):
-        raise PlotError(f"no pictures of this result; there are some of {', '.join((*NAMES, *OTHERS))}")
+    if found.experiment not in (*ALL, *OTHERS):
+        raise PlotError(f"no pictures of this result; there are some of {', '.join((*ALL, *OTHERS))}")
     drawn = charts(found) if base is None else overlaid(found, base)
     with _style():
         return [(chart.name, draw_chart(found, chart)) for chart in drawn if not chart.fold]
@@ -269,6 +271,9 @@ def _dots(axes: Axes, panel: Dots) -> None:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
+    if times := panel.right_times:
+        other = axes.secondary_yaxis("right", functions=(partial(mul, times), partial(mul, 1 / times)))
+        other.set_ylabel(panel.right)
 
 
 def _level(axes: Axes, level: Level) -> None:

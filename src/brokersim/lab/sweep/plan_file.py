@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from math import gcd
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -14,6 +15,7 @@ from brokersim.lab.measure.pipeline import STYLES
 from brokersim.lab.measure.truth import WORKLOADS, period_of
 from brokersim.lab.sweep.intervals import Store, Stream, Unit
 from brokersim.protocol.duration import format_duration, parse_duration
+from brokersim.reactor.cost import CostModel
 from brokersim.statsd.config import SHORTEST_FLUSH
 from brokersim.statsd.dialects import DIALECTS
 
@@ -28,20 +30,12 @@ class PlanError(ValueError):
 
 
 @attrs.frozen(kw_only=True)
-class Overhead:
-    """How an emission's price is found: ``predicted`` by the cost model, or ``real`` runs, ``reps`` of each."""
-
-    kind: str = "predicted"
-    jobs: int = 10
-    reps: int = 5
-
-
-@attrs.frozen(kw_only=True)
 class SweepPlan:
     """A sweep. Durations in seconds, losses as shares. Read with :func:`read_plan`.
 
     The law gives every combination its figures; ``points`` of them (0: all) are simulated to check it, each with
-    ``draws`` phases of its own.
+    ``draws`` phases of its own; to ``confirm`` is to simulate them on the other workloads, too. An emission's price is
+    ``predicted`` by the cost model, or of ``real`` runs, ``reps`` of each.
     """
 
     workloads: tuple[str, ...] = ("bulk",)
@@ -60,7 +54,13 @@ class SweepPlan:
     retentions: tuple[float, ...] = (60.0, 10.0, 1.0)
     dialects: tuple[str, ...] = ("strict",)
     losses: tuple[float, ...] = (0.0,)
-    overhead: Overhead = attrs.field(factory=Overhead)
+    confirm: bool = False
+    overhead: str = "predicted"
+    overhead_jobs: int = 10
+    reps: int = 5
+    cost: CostModel = attrs.field(factory=CostModel)
+    #: The truth is known under the virtual clock only.
+    clock: str = attrs.field(default="virtual", validator=attrs.validators.in_(("virtual",)))
 
     def combinations(self, workload: str, seed: int) -> list[tuple[Stream, Store]]:
         """The journal's own settings, then every combination of the grid, on one workload and seed."""
@@ -107,11 +107,22 @@ Sending = tuple[str, float, str, str, float]
 
 def read_plan(text: str, name: str = "plan") -> SweepPlan:
     """A plan from TOML. Raises PlanError that names the file, the key and what it may be."""
+    return SweepPlan(**_tables(_document(text, name), name))
+
+
+def fields_of(path: Path) -> dict[str, Any]:
+    """What a file says of a plan, and nothing else. Raises PlanError."""
     try:
-        document = tomllib.loads(text)
+        return _tables(_document(path.read_text(encoding="utf-8-sig"), str(path)), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: cannot be read: {error}") from None
+
+
+def _document(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{name}: not TOML: {error}") from None
-    return SweepPlan(**_tables(document, name))
 
 
 def _tables(document: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -120,8 +131,7 @@ def _tables(document: Mapping[str, Any], name: str) -> dict[str, Any]:
         if table not in _TABLES or not isinstance(content, dict):
             known = ", ".join(f"[{each}]" for each in _TABLES)
             raise PlanError(f"{name}: [{table}] is no table of a plan; there are {known}")
-        values = read_table(table, content, name)
-        found |= {"overhead": Overhead(**values)} if table == "overhead" else values
+        found |= read_table(table, content, name)
     return found
 
 
@@ -226,8 +236,8 @@ _TABLES: dict[str, dict[str, tuple[str, Reader]]] = {
         "loss": ("losses", _list_of(read_share)),
     },
     "overhead": {
-        "kind": ("kind", _one_of(OVERHEADS)),
-        "jobs": ("jobs", _count(1)),
+        "kind": ("overhead", _one_of(OVERHEADS)),
+        "jobs": ("overhead_jobs", _count(1)),
         "reps": ("reps", _count(1)),
     },
 }
@@ -241,8 +251,7 @@ def to_toml(plan: SweepPlan) -> str:
     lines = []
     for table, keys in _TABLES.items():
         lines.append(f"[{table}]")
-        part = plan.overhead if table == "overhead" else plan
-        lines += [f"{key} = {_literal(getattr(part, attribute))}" for key, (attribute, _) in keys.items()]
+        lines += [f"{key} = {_literal(getattr(plan, attribute))}" for key, (attribute, _) in keys.items()]
         lines.append("")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 "use strict";
 // Knows how bars, boxes, cells and dots are drawn and looked at. Doesn't know what they mean.
-const ROW = 22, AXIS = 36, SIDE = 8;
+const ROW = 22, AXIS = 36, SIDE = 8, JOBS = 46;
 
 // What lies in rows, a group each, along one axis of values: their names stand to the left, whatever their length.
 class Rows extends Frame {
@@ -147,20 +147,22 @@ class Dots extends Frame {
     const every = this.spec.sets.flatMap(one => one.dots), xs = every.map(dot => dot.x), 
       ys = every.flatMap(dot => [dot.y, dot.low, dot.high].filter(value => value !== null));
     const {log_x, log} = this.spec;
+    this.edge = width - (this.spec.right_times ? JOBS : RIGHT);
     const [left, right] = this.range(xs, log_x), [low, high] = this.range(ys, log);
     this.resize(width, height);
-    this.x = scaleOf(left, right, LEFT, width - RIGHT - 4, log_x);
+    this.x = scaleOf(left, right, LEFT, this.edge - 4, log_x);
     this.y = scaleOf(low, high, bottom, TOP, log);
     make(this.svg, "text", {x: 2, y: 13, class: "unit"}, `↑ ${this.spec.y}`);
-    make(this.svg, "text", {x: width - RIGHT, y: height - 3, "text-anchor": "end", class: "unit"}, `${this.spec.x} →`);
+    make(this.svg, "text", {x: this.edge, y: height - 3, "text-anchor": "end", class: "unit"}, `${this.spec.x} →`);
+    if (this.spec.right_times) this.right(low, high, bottom, width, log);
     for (const value of ticksOf(low, high, bottom / 40, log)) {
-      make(this.svg, "line", {class: "grid", x1: LEFT, x2: width - RIGHT, y1: this.y(value), y2: this.y(value)});
+      make(this.svg, "line", {class: "grid", x1: LEFT, x2: this.edge, y1: this.y(value), y2: this.y(value)});
       make(this.svg, "text", {x: LEFT - 6, y: this.y(value) + 4, "text-anchor": "end"}, tick(value));
     }
     for (const value of ticksOf(left, right, width / 80, log_x))
       make(this.svg, "text", {x: this.x(value), y: bottom + 15, "text-anchor": "middle"}, tick(value));
-    make(this.svg, "line", {class: "axis", x1: LEFT, x2: width - RIGHT, y1: bottom, y2: bottom});
-    for (const one of this.spec.levels) this.level(one, width);
+    make(this.svg, "line", {class: "axis", x1: LEFT, x2: this.edge, y1: bottom, y2: bottom});
+    for (const one of this.spec.levels) this.level(one);
     for (const one of this.visible()) this.set(one);
     const taken = [];
     for (const one of this.visible()) if (one.is_named) for (const dot of one.dots) this.name(dot, width, taken);
@@ -169,8 +171,16 @@ class Dots extends Frame {
     const known = log ? values.filter(value => value > 0) : values, most = Math.max(...known, log ? 1e-9 : 0);
     return log ? [Math.min(...known, most) / 1.3, most * 1.3] : [Math.min(0, ...known), most * 1.06 || 1];
   }
-  level(one, width) {
-    const y = this.y(one.y), top = one.to === null ? y : this.y(one.to), right = width - RIGHT;
+  // The same heights in other units, to the right.
+  right(low, high, bottom, width, log) {
+    const times = this.spec.right_times;
+    make(this.svg, "text", {x: width - 2, y: 13, "text-anchor": "end", class: "unit"}, `${this.spec.right} ↑`);
+    make(this.svg, "line", {class: "axis", x1: this.edge, x2: this.edge, y1: TOP, y2: bottom});
+    for (const value of ticksOf(low * times, high * times, bottom / 40, log))
+      make(this.svg, "text", {x: this.edge + 6, y: this.y(value / times) + 4, class: "right"}, tick(value));
+  }
+  level(one) {
+    const y = this.y(one.y), top = one.to === null ? y : this.y(one.to), right = this.edge;
     if (one.to === null) make(this.svg, "path", {class: "level", d: `M${LEFT} ${y}H${right}`, stroke: "#555", "stroke-dasharray": "2 3"});
     else make(this.svg, "rect", {class: "level", x: LEFT, y: top, width: right - LEFT, height: Math.max(1, y - top), fill: "#888", opacity: 0.25});
     make(this.svg, "text", {x: right, y: top - 3, "text-anchor": "end", class: "unit"}, one.label);

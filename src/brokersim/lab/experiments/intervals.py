@@ -1,11 +1,13 @@
 """Knows the answer to the open question from end to end: the law's rows, prices, advice, the simulation that checks it.
 
-Doesn't know how any of them is done, nor how the answer is printed.
+Doesn't know how any of them is done. Its plan may be a file (lab/sweep/plan_file.py), its rows are kept in the database
+itself, and an array job may find them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,14 +15,19 @@ from typing import Any
 
 import attrs
 
+from brokersim.lab.experiments.experiment import Array, Choice, Experiment, Flag, Option, Read, Whole, columns
+from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.measure import price
 from brokersim.lab.measure.truth import WORKLOADS
 from brokersim.lab.result import Check, Result, Say, made_by, silent
+from brokersim.lab.show.charts_intervals import charts
+from brokersim.lab.show.front_text import chosen, picture
 from brokersim.lab.sweep.advice import advise, settings
-from brokersim.lab.sweep.by_law import Prices, curves_of, facts_of, law_rows
+from brokersim.lab.sweep.by_law import Prices, curves_of, facts_of, law_rows, phases_of
 from brokersim.lab.sweep.front import PRICES, Row, combine, front
 from brokersim.lab.sweep.intervals import GENERATION, Store, Stream, Unit, subject_of
-from brokersim.lab.sweep.plan_file import JOURNAL, SweepPlan
+from brokersim.lab.sweep.launchers import prepare
+from brokersim.lab.sweep.plan_file import JOURNAL, OVERHEADS, SweepPlan, fields_of, read_share, read_table
 from brokersim.lab.sweep.sweep import RunFile, Shard, rows_in_order, sweep
 
 #: A simulated error is the law's within this share, and three standard errors of its draws.
@@ -28,19 +35,18 @@ AGREES_WITHIN = 0.03
 Combination = tuple[Stream, Store]
 
 
-def study(
-    plan: SweepPlan,
-    file: RunFile,
-    *,
-    workers: int = 1,
-    with_confirmation: bool = False,
-    say: Say = silent,
-) -> Result:
+def intervals(plan: SweepPlan, say: Say = silent, workers: int = 1, parts: Parts = NOWHERE) -> Result:
+    """`study`, with its rows in the database of ``parts``, if there is one."""
+    with closing(RunFile(parts.database)) as file:
+        return study(plan, file, workers=workers, say=say)
+
+
+def study(plan: SweepPlan, file: RunFile, *, workers: int = 1, say: Say = silent) -> Result:
     """Answer, in the parts ``rows``, ``front``, ``advice``, ``facts``, ``simulated`` and ``curves``.
 
     ``rows`` has the law's figures of every combination, ``simulated`` those of the combinations that were played
-    through the real client and aggregator; each of these is a check. With confirmation the same combinations are
-    simulated on the workloads that are not in the plan. Raises RequestError, RuntimeError, RunFileError.
+    through the real client and aggregator; each of these is a check. If the plan is to be confirmed, the same
+    combinations are simulated on the workloads that are not in it. Raises RequestError, RuntimeError, RunFileError.
     """
     file.gather()
     combinations = plan.combinations(plan.workloads[0], plan.seeds[0])
@@ -52,13 +58,17 @@ def study(
     for price_name, ids in fronts.items():
         for at in ids:
             rows[at]["on_front"].append(price_name)
-    simulated = list(_simulated(plan, file, workers, with_confirmation, say))
+    advice = advise(rows, plan.max_loss, JOURNAL, facts["facts"])
+    for row in rows:
+        if row["id"] in (advice["row"], advice["cheap_store"], advice["journal"]):
+            row.update(phases_of(row))
+    simulated = list(_simulated(plan, file, workers, say))
     found = Result(
         meta=_meta(plan),
         parts={
             "rows": rows,
             "front": fronts,
-            "advice": advise(rows, plan.max_loss, JOURNAL, facts["facts"]),
+            "advice": advice,
             "facts": facts["facts"],
             "simulated": simulated,
             "curves": facts["curves"],
@@ -71,11 +81,13 @@ def study(
 
 def run_shard(plan: SweepPlan, path: Path, shard: Shard, say: Say = silent) -> int:
     """An array job's element: its share of the units into a file of its own; how many new rows."""
-    file = RunFile(shard.path(path))
-    try:
+    with closing(RunFile(shard.path(path))) as file:
         return sweep(shard.of(plan.units()), file, workers=1, say=say)
-    finally:
-        file.close()
+
+
+def _shard(plan: SweepPlan, path: Path, text: str, say: Say) -> str:
+    shard = Shard.parse(text)
+    return f"{shard.path(path)}: {run_shard(plan, path, shard, say)} new rows"
 
 
 # -- what the law does not know
@@ -112,18 +124,18 @@ def _prices(plan: SweepPlan, combinations: Sequence[Combination], file: RunFile,
 def _some_prices(
     plan: SweepPlan, emissions: tuple[str, ...], aggregated: bool, file: RunFile, say: Say
 ) -> dict[str, price.Price]:
-    overhead, seed = plan.overhead, plan.seeds[0]
-    is_real = overhead.kind == "real"
+    jobs, seed = plan.overhead_jobs, plan.seeds[0]
+    is_real = plan.overhead == "real"
     # Real runs have no client between hook and socket, so both kinds of rows share one measurement.
-    key = f"{overhead.kind}/{overhead.jobs}/{overhead.reps if is_real else aggregated}/{seed}"
+    key = f"{plan.overhead}/{jobs}/{plan.reps if is_real else (aggregated, plan.cost)}/{seed}"
     known = {name: price.Price(**each) for name, each in (file.noted(key) or {}).items()}
     new = tuple(emission for emission in emissions if emission not in known)
     if new:
         say("overhead")
         if is_real:
-            known |= price.real(new, overhead.jobs, seed, overhead.reps, say)
+            known |= price.real(new, jobs, seed, plan.reps, say)
         else:
-            known |= price.predicted(new, overhead.jobs, seed, aggregated=aggregated)
+            known |= price.predicted(new, jobs, seed, aggregated=aggregated, cost=plan.cost)
         file.note(key, {name: attrs.asdict(each) for name, each in known.items()})
     return known
 
@@ -131,10 +143,8 @@ def _some_prices(
 # -- simulation
 
 
-def _simulated(
-    plan: SweepPlan, file: RunFile, workers: int, with_confirmation: bool, say: Say
-) -> Iterator[Row]:
-    others = [name for name in WORKLOADS if with_confirmation and name not in plan.workloads]
+def _simulated(plan: SweepPlan, file: RunFile, workers: int, say: Say) -> Iterator[Row]:
+    others = [name for name in WORKLOADS if plan.confirm and name not in plan.workloads]
     for workload in (*plan.workloads, *others):
         say(f"simulated on {workload}")
         units: Sequence[Unit] = attrs.evolve(plan, workloads=(workload,)).units()
@@ -169,8 +179,82 @@ def _meta(plan: SweepPlan) -> dict[str, Any]:
     return {
         "experiment": "intervals",
         "plan": attrs.asdict(plan),
-        "clock": "virtual",
-        "overhead": plan.overhead.kind,
+        "clock": plan.clock,
+        "seed": plan.seeds[0] if len(plan.seeds) == 1 else list(plan.seeds),
+        "overhead": plan.overhead,
         "generation": GENERATION,
         **made_by(),
     }
+
+
+# -- shown, and asked for
+
+
+def _verdict(found: Result) -> str:
+    return str(found.parts["advice"]["sentence"])
+
+
+def _notes(found: Result) -> Iterable[str]:
+    yield "s off: mean over phases; known: how late, so by what to move it; left: off then"
+    yield f"--json has all {len(found.runs)} combinations, --out DIR draws them"
+    yield f"overhead {found.meta['overhead']}, {found.meta['plan']['draws']} draws: seconds are of any statsd chain"
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    return fields_of(Path(path))
+
+
+def _workloads(text: str) -> dict[str, Any]:
+    return read_table("sweep", {"workloads": text.split(",")}, "--workload")
+
+
+def _seeds(given: str | int) -> dict[str, Any]:
+    """``0,1,2``; the book gives a number."""
+    seeds = [int(word) if word.isdecimal() else word for word in str(given).split(",")]
+    return read_table("sweep", {"seeds": seeds}, "--seed")
+
+
+def _max_loss(text: str) -> dict[str, Any]:
+    return {"max_loss": read_share(text, "--max-loss")}
+
+
+EXPERIMENT = Experiment(
+    name="intervals",
+    examples=(
+        ("brokersim bench intervals", "how wrong each setting is, and which to use"),
+        ("brokersim bench intervals --confirm", "the law checked on other workloads"),
+    ),
+    covers=("the open question",),
+    plan=SweepPlan,
+    run=intervals,
+    options=(
+        Option(names=("plan_file",), kind=Read("file", str), metavar="[PLAN.toml]", to_fields=_from_file),
+        Option(
+            names=("--workload",), kind=Read("list", str), metavar="LIST", to_fields=_workloads,
+            help="of bulk, serial, burst, chatty  [bulk]",
+        ),
+        Option(names=("--seed",), kind=Read("list", str), metavar="LIST", to_fields=_seeds, help="seeds  [0]"),
+        Option(names=("--points",), kind=Whole(0), metavar="N", help="simulated as a check, 0: all  [3]"),
+        Option(names=("--draws",), kind=Whole(1), metavar="N", is_hidden=True),
+        Option(
+            names=("--max-loss",), kind=Read("share", str), metavar="SHARE", to_fields=_max_loss,
+            help="most overhead a recommendation may have  [1%]",
+        ),
+        Option(names=("--overhead",), kind=Choice(OVERHEADS), is_hidden=True),
+        Option(names=("--confirm",), kind=Flag(), help="check the law on other workloads too"),
+    ),
+    unlisted=("clock", "reps"),
+    columns=columns(
+        ("", "mark", ""), ("emission", "emission", ""), ("client", "period", ""), ("flush", "flush", ""),
+        ("keep", "retention", ""), ("s off", "off", ""), ("known", "known", ""), ("left", "left", ""),
+        ("worst", "worst", ""), ("pkt/s", "packets", ""),
+    ),
+    rows=chosen,
+    picture=picture,
+    notes=_notes,
+    #: Of the combinations some are simulated: the law has the figures of all.
+    journal={"jobs": 10_000, "points": 12},
+    verdict=_verdict,
+    charts=charts,
+    array=Array(prepare=prepare, element=_shard),
+)  # fmt: skip
