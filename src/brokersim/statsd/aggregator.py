@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import length_hint
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -22,12 +23,16 @@ from brokersim.statsd.flushed import BadLine, Flush, Health, KeyInfo
 from brokersim.statsd.forms import Forms
 from brokersim.statsd.health import BadLineRing, Intake
 from brokersim.statsd.held import Held
+from brokersim.statsd.keyed import BEST, Keyed
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packets_of_lines, plain_lines
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, TIMERS, Sample
 from brokersim.statsd.shown import Shown
 from brokersim.statsd.store import Store
+
+if TYPE_CHECKING:
+    from brokersim.native._lines import Reader
 
 # Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
 _MEMO_LIMIT = 4096
@@ -51,17 +56,27 @@ SenderOf = Callable[[int], str | None]
 class Aggregator:
     """Adds up statsd lines and shows them as `dialect` would. No bytes make it raise.
 
-    A bad line is counted by reason, kept in a ring and spoils nothing else. Raises UnknownDialectError.
+    A bad line is counted by reason, kept in a ring and spoils nothing else. ``keyed`` makes its tables. Raises
+    UnknownDialectError.
     """
 
-    def __init__(self, dialect: str | Dialect = "strict", config: AggregatorConfig | None = None) -> None:
+    def __init__(
+        self,
+        dialect: str | Dialect = "strict",
+        config: AggregatorConfig | None = None,
+        *,
+        keyed: Keyed = BEST,
+    ) -> None:
         if isinstance(dialect, Dialect):
             config = dialect.config
         self.config = config or AggregatorConfig()
         self.dialect = dialect if isinstance(dialect, Dialect) else open_dialect(dialect, self.config)
         self._lines_of = self.dialect.lines
         self._packet_limit = self.dialect.packet_limit
-        self._store = Store(dialect=self.dialect, config=self.config)
+        self._store = store = Store(dialect=self.dialect, config=self.config, keyed=keyed)
+        self._reader = keyed.reader(
+            store.counts, store.gauges, store.timings, self.dialect.plain_decimals, self._packet_limit
+        )
         self._intake = Intake()
         self._ring = BadLineRing(size=self.config.bad_ring)
         creates = self.config.max_creates_per_minute
@@ -77,7 +92,7 @@ class Aggregator:
 
     def feed(self, datagram: bytes, sender: str | None = None, t: float = 0.0) -> None:
         """Takes in one packet: lines separated by LF. `sender` and `t` (s) are only kept with bad lines."""
-        if len(datagram) > _WORTH_COLUMNS:
+        if self._reader is not None or len(datagram) > _WORTH_COLUMNS:
             self.feed_all((datagram,), lambda _: sender, t)
             return
         intake = self._intake
@@ -93,9 +108,27 @@ class Aggregator:
         intake.packets += len(packets)
         intake.bytes += size
         intake.last_packet_t = t
+        if self._reader is not None:
+            self._read(self._reader, packets, sender_of, t)
+            return
         step = max(1, len(packets) * _COLUMN_BYTES // max(1, size))
         for start in range(0, len(packets), step):
             self._feed_some(packets[start : start + step], start, sender_of, t)
+
+    def _read(self, reader: Reader, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
+        """As `_feed_some` by compiled code, which asks for what is not plain and for packets that are cut."""
+
+        def judge(line: bytes, index: int) -> None:
+            self._slow(line, sender_of, index, t)
+
+        def cut(index: int) -> int:
+            packet, limit = packets[index], self._packet_limit
+            self._intake.cut_packets += len(packet) > limit
+            lines = self._lines_of(bytes(packet[:limit]))
+            reader.take_each(lines, lambda line, _: judge(line, index))
+            return len(lines)
+
+        self._note_lines(reader.take(packets, judge, cut))
 
     def _feed_some(self, packets: Sequence[Packet], start: int, all_senders: SenderOf, t: float) -> None:
         def sender_of(index: int) -> str | None:
@@ -120,7 +153,7 @@ class Aggregator:
     def _feed_plain(self, plain: PlainLines, sender_of: SenderOf, t: float) -> None:
         """One loop on purpose: a call per line would double its cost. Takes in what is about known keys."""
         store = self._store
-        counts, gauges, timings = store.counts, store.gauges, store.timings
+        counts, gauges, timings = store.counts, store.gauges, store.timings.by_key
         keys, _, numbers, types = plain
         if types[0] == types[-1] == b"g" and self._take_gauges(plain):
             return
@@ -150,10 +183,7 @@ class Aggregator:
             if reason := self._store.apply_plain(Sample(kind, key, plain.numbers[at]), sender):
                 self._note_bad(reason, plain.line(at), sender, t)
             return
-        line = plain.line(at)
-        # Who sent it is only asked when it matters: finding out costs as much as some lines.
-        if not self._take_form(line):
-            self._judge(line, sender_of(at), t)
+        self._slow(plain.line(at), sender_of, at, t)
 
     def _take_gauges(self, plain: PlainLines) -> bool:
         """Of nothing but known gauges, as Flux's modules send them, the last value of each is all that matters."""
@@ -172,14 +202,18 @@ class Aggregator:
 
         Only plain numbers of known keys are taken here, where all dialects agree; the rest is judged in `_slow`.
         """
+
+        def sender_of(_: int) -> str | None:
+            return sender
+
         store = self._store
-        counts, gauges, timings, memo = store.counts, store.gauges, store.timings, self._memo
+        counts, gauges, timings, memo = store.counts, store.gauges, store.timings.by_key, self._memo
         for line in lines:
             try:
                 key, field = line.split(b":")
                 letter = field[-1]
             except (ValueError, IndexError):
-                self._slow(line, sender, t)
+                self._slow(line, sender_of, 0, t)
                 continue
             if letter == _LETTER_G:
                 digits = field[:-2]
@@ -202,7 +236,7 @@ class Aggregator:
                         continue
                     except ValueError:
                         pass
-            self._slow(line, sender, t)
+            self._slow(line, sender_of, 0, t)
         self._note_lines(len(lines))
 
     def _note_lines(self, count: int) -> None:
@@ -220,15 +254,20 @@ class Aggregator:
         """Takes in lines that came by a stream: no packet is counted."""
         size = sum(map(len, lines))
         self._intake.bytes += size
+        if self._reader is not None:
+            self._reader.take_each(lines, lambda line, _: self._slow(line, lambda _: sender, 0, t))
+            self._note_lines(len(lines))
+            return
         plain = plain_lines(b"\n".join(lines)) if size > _WORTH_COLUMNS else None
         if plain is None or not (self.dialect.plain_decimals or plain.has_whole_values()):
             self._feed_lines(lines, sender, t)
         else:
             self._feed_plain(plain, lambda _: sender, t)
 
-    def _slow(self, line: bytes, sender: str | None, t: float) -> None:
+    def _slow(self, line: bytes, sender_of: SenderOf, index: int, t: float) -> None:
+        # Who sent it is only asked when it matters: finding out costs as much as some lines.
         if not self._take_form(line):
-            self._judge(line, sender, t)
+            self._judge(line, sender_of(index), t)
 
     def _take_form(self, line: bytes) -> bool:
         """Takes in a line whose form was judged before; False if this one must be."""
@@ -306,6 +345,8 @@ class Aggregator:
         )
         flush = self._rendered(interval, now)
         store.open_interval()
+        if self._reader is not None:
+            self._reader.point(store.counts, store.gauges, store.timings)
         self._flushes += 1
         self._approx += len(flush.buckets)
         return flush
@@ -325,7 +366,7 @@ class Aggregator:
             values=values,
             self_values=self.dialect.render_self(interval),
             counters=Shown(interval.counters, text),
-            totals=Shown(self._store.sums.copy(), text),
+            totals=Shown(self._store.keyed.copied(self._store.sums), text),
             gauges=Shown(interval.gauges, text),
             sets=Shown(interval.sets, text),
             samples={text(key): each.values for key, each in timers.items() if each.values},

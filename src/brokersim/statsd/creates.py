@@ -78,7 +78,8 @@ class Unstored:
     """
 
     per_minute: float = SHIPPED
-    _known: set[str] = attrs.field(factory=set)
+    # Names take as much memory as all that is kept of most keys: while no table shrinks, counting them is enough.
+    _known: set[str] | None = None
     _waiting: float = 0.0
     _tokens: float = attrs.field(init=False)
     _last: float | None = None
@@ -95,14 +96,24 @@ class Unstored:
         # Only a table that has grown or shrunk is looked through: at a hundred thousand names that is most of the cost.
         sizes = tuple(map(len, tables))
         if sizes != self._sizes:
+            self._waiting += self._new(tables, sizes)
             self._sizes = sizes
-            before = len(self._known)
-            self._known.update(*tables)
-            self._waiting += len(self._known) - before
         created = min(self._waiting, self._tokens // 1)
         self._waiting -= created
         self._tokens -= created
         return int(self._waiting)
+
+    def _new(self, tables: Sequence[Mapping[str, object]], sizes: tuple[int, ...]) -> int:
+        """How many names were not sent before. Of those that went before any table shrank it is not known."""
+        has_shrunk = any(now < before for now, before in zip(sizes, self._sizes, strict=False))
+        if self._known is None and not has_shrunk:
+            return sum(sizes) - sum(self._sizes)
+        if self._known is None:
+            self._known = set().union(*tables)
+            return 0
+        before = len(self._known)
+        self._known.update(*tables)
+        return len(self._known) - before
 
     @property
     def seconds_left(self) -> float:

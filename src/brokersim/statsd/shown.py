@@ -5,8 +5,15 @@ Knows nothing of what is in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import attrs
+
+from brokersim.statsd.numbers import Number
+
+if TYPE_CHECKING:
+    from brokersim.native import _lines
 
 V = TypeVar("V")
 
@@ -83,7 +90,70 @@ class Columns(_Lazy[V]):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def pieces(self) -> Sequence[Columns[Any] | Keyed]:
+        """What it is put together of, in this order."""
+        return (self,)
+
     @classmethod
     def of(cls, table: Mapping[str, Any]) -> Columns[Any]:
         """The table itself if it is one."""
         return table if isinstance(table, Columns) else cls(list(table), list(table.values()))
+
+
+@attrs.frozen(kw_only=True)
+class Keyed:
+    """A compiled table that writes its lines itself: a name is `before`, the key and `behind`.
+
+    ``name_of`` tells the names of keys that have other bytes than `[A-Za-z0-9_.=-]`, and all names to who asks.
+    Numbers are divided by ``divisor``, if there is one.
+    """
+
+    table: _lines.Numbers
+    before: str
+    behind: str
+    name_of: Callable[[bytes], str]
+    divisor: float | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return list(map(self.name_of, self.table))
+
+    @property
+    def numbers(self) -> list[Number]:
+        values: list[Number] = list(self.table.values())
+        return values if self.divisor is None else [value / self.divisor for value in values]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+class Pieces(Columns[Number]):
+    """Columns one behind the other. Whoever writes all lines needs no name of a table that writes its own."""
+
+    __slots__ = ("_names", "_numbers", "_pieces")
+
+    def __init__(self, pieces: Sequence[Columns[Any] | Keyed]) -> None:
+        self._table = None
+        self._pieces = pieces
+        self._names: list[str] | None = None
+        self._numbers: list[Number] | None = None
+
+    @property
+    def pieces(self) -> Sequence[Columns[Any] | Keyed]:
+        return self._pieces
+
+    @property
+    def names(self) -> list[str]:  # type: ignore[override]
+        if self._names is None:
+            self._names = [name for piece in self._pieces for name in piece.names]
+        return self._names
+
+    @property
+    def numbers(self) -> list[Number]:  # type: ignore[override]
+        if self._numbers is None:
+            self._numbers = [number for piece in self._pieces for number in piece.numbers]
+        return self._numbers
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pieces))

@@ -6,7 +6,7 @@ Knows nothing of lines, packets, names at the flush or health.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from brokersim.statsd.batch import DELTA, GAUGE, INC, TIMING, Entry
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Fold, TimerInterval
 from brokersim.statsd.forms import Form, plain_timings, plain_value
+from brokersim.statsd.keyed import BEST, Keyed, Numbers
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
 
@@ -32,15 +33,16 @@ class Store:
     """Tables by key, in the key's cleaned bytes.
 
     `counts`, `gauges` and `timings` are open to the aggregator's fast path, which may change the value of a key that
-    is already in one, and nothing else. A gauge may stand there as its digits, read when somebody needs the number.
+    is already in one, and nothing else. In dicts a gauge may stand as its digits, read when somebody needs the number.
     """
 
     dialect: Dialect
     config: AggregatorConfig
-    counts: dict[bytes, Number] = attrs.field(factory=dict)
-    gauges: dict[bytes, bytes | Number] = attrs.field(factory=dict)
-    timings: dict[bytes, list[float]] = attrs.field(factory=dict)
-    sums: dict[bytes, Number] = attrs.field(factory=dict)
+    keyed: Keyed = BEST
+    counts: Any = attrs.field(init=False)
+    gauges: Any = attrs.field(init=False)
+    timings: Any = attrs.field(init=False)
+    sums: Any = attrs.field(init=False)
     # By (time in s, kind, key), of this interval.
     timed: dict[tuple[int, str, bytes], Number] = attrs.field(factory=dict)
     expired: int = 0
@@ -58,7 +60,7 @@ class Store:
     # The first type of a key, where a dialect holds to it.
     _types: dict[bytes, str] = attrs.field(factory=dict)
     # The known keys, each with who sent it first. One string a sender, however many keys it has.
-    _known: dict[str, dict[bytes, str | None]] = attrs.field(init=False)
+    _known: dict[str, MutableMapping[bytes, str | None]] = attrs.field(init=False)
     _senders: dict[str, str] = attrs.field(factory=dict)
     # Of kinds that expire: number of the flush before which a key was last seen to be written.
     _last_flush: dict[str, dict[bytes, int]] = attrs.field(init=False)
@@ -67,7 +69,10 @@ class Store:
     _appliers: dict[str, Callable[[Sample], None]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._known = {kind: {} for kind in KINDS}
+        new = self.keyed.numbers
+        self.counts, self.gauges, self.sums = new(), new(), new()
+        self.timings = self.keyed.samples()
+        self._known = {kind: new() for kind in KINDS}
         self._last_flush = {kind: {} for kind in KINDS if self._time_to_live(kind)}
         self._disabled = {kind: set() for kind in KINDS}
         self._appliers = {
@@ -180,9 +185,8 @@ class Store:
         return int(value) if isinstance(value, bytes) else value
 
     def _add_timing(self, sample: Sample) -> None:
-        samples = self.timings.setdefault(sample.key, [])
         if sample.weight == 1:
-            samples.append(float(sample.value))
+            self.timings.extend(sample.key, [float(sample.value)])
         else:
             self._add_sampled(sample.key, float(sample.value), sample.weight)
 
@@ -190,11 +194,9 @@ class Store:
         """A timing that stands for `weight`: in the count it always does, in what is computed of values if wanted."""
         copies = self._copies(key, weight) if self.config.weighted_timers else 1
         self._extra_weight[key] = self._extra_weight.get(key, 0) + (weight - copies)
-        samples = self.timings[key]
-        samples += [value] * copies
-        if copies > 1 and len(samples) > self.dialect.timer_cap:
-            self._fold(key, samples)
-            self.timings[key] = []
+        held = self.timings.extend(key, [value] * copies)
+        if copies > 1 and held > self.dialect.timer_cap:
+            self._fold_away(key)
 
     def _copies(self, key: bytes, weight: Number) -> int:
         """The whole part of the weight; what is left over goes to the key's next sample."""
@@ -209,7 +211,7 @@ class Store:
     def take(self, entry: Entry, key: bytes) -> bool:
         """A client's entry for a key that is written already, without the way over text; False if it must go there."""
         if entry.kind == TIMING and key in self.timings:
-            self.timings[key].extend(map(float, entry.values))
+            self.timings.extend(key, list(map(float, entry.values)))
         elif entry.kind not in (INC, GAUGE, DELTA) or isinstance(value := entry.values[0], str):
             return False
         elif entry.kind == INC and key in self.counts:
@@ -252,7 +254,7 @@ class Store:
         if values is None or (len(values) > 1 and not self.dialect.packs_values):
             return 0
         if weight == 1:
-            self.timings[key] += values
+            self.timings.extend(key, values)
         else:
             for value in values:
                 self._add_sampled(key, value, weight)
@@ -260,10 +262,12 @@ class Store:
 
     def fold_long(self) -> None:
         """Bounds memory: keys with more samples than the cap fold them away now and not at the flush."""
-        for key, samples in self.timings.items():
-            if len(samples) > self.dialect.timer_cap:
-                self._fold(key, samples)
-                self.timings[key] = []
+        for key in self.timings.longer(self.dialect.timer_cap):
+            self._fold_away(key)
+
+    def _fold_away(self, key: bytes) -> None:
+        self._fold(key, self.timings.of(key))
+        self.timings.empty(key)
 
     def _fold(self, key: bytes, samples: list[float]) -> Fold:
         fold = self._folds.get(key)
@@ -301,11 +305,12 @@ class Store:
     def current(self, kind: str, key: bytes) -> Number | list[float]:
         """What a key holds in the running interval: a sum, a value, samples as they came, or how many members."""
         if kind == COUNTERS:
-            return self.counts.get(key, 0) + self._differences.get(key, 0)
+            count: Number = self.counts.get(key, 0)
+            return count + self._differences.get(key, 0)
         if kind == GAUGES:
             return self.gauge(key)
         if kind == TIMERS:
-            return list(self.timings.get(key, ()))
+            return list(self.timings.of(key))
         return len(self._members.get(key, ()))
 
     # From one life to the next
@@ -366,31 +371,31 @@ class Store:
             self.expired += 1
             self.disable(kind, key)
 
-    def counters(self) -> dict[bytes, Number]:
+    def counters(self) -> Mapping[bytes, Number]:
         shown = self._shown(COUNTERS)
         # Most often every counter was or could have been written: then the table is the interval's own.
-        table = self.counts if len(self.counts) == len(shown) else dict.fromkeys(shown, 0) | self.counts
+        table: Numbers = self.counts
+        if len(table) != len(shown):
+            table = {key: table.get(key, 0) for key in shown}
         for key, difference in self._differences.items():
             table[key] = table.get(key, 0) + difference
-        for key, value in table.items():
-            if value:
-                self.sums[key] = self.sums.get(key, 0) + value
+        self.keyed.add_all(self.sums, table)
         return table
 
-    def gauge_values(self) -> dict[bytes, Number]:
+    def gauge_values(self) -> Mapping[bytes, Number]:
         gauges = self.gauges
-        if bytes in set(map(type, gauges.values())):
+        if isinstance(gauges, dict) and bytes in set(map(type, gauges.values())):
             gauges.update([(key, int(value)) for key, value in gauges.items() if type(value) is bytes])
         shown = self._shown(GAUGES)
         if len(shown) == len(gauges) and not self._disabled[GAUGES]:
-            return cast("dict[bytes, Number]", gauges.copy())
+            return cast("Mapping[bytes, Number]", self.keyed.copied(gauges))
         return {key: self.gauge(key) for key in shown}
 
     def timers(self) -> dict[bytes, TimerInterval]:
         return {key: self._timer(key) for key in self._shown(TIMERS)}
 
     def _timer(self, key: bytes) -> TimerInterval:
-        samples = self.timings.get(key, [])
+        samples = self.timings.of(key)
         fold = self._folds.get(key)
         if fold is not None or len(samples) > self.dialect.timer_cap:
             fold = self._fold(key, samples)
@@ -409,11 +414,15 @@ class Store:
     def open_interval(self) -> None:
         """Everything of the interval goes; gauges stay. Keys that can expire must be touched again by the slow path."""
         self._flush_number += 1
-        self.counts = {} if self.config.counter_ttl else dict.fromkeys(self.counts, 0)
-        self.timings = {} if self.config.timer_ttl else {key: [] for key in self.timings}
+        keyed = self.keyed
+        self.counts = keyed.numbers() if self.config.counter_ttl else keyed.zeroed(self.counts)
+        if self.config.timer_ttl:
+            self.timings = keyed.samples()
+        else:
+            self.timings.clear_samples()
         if self.config.gauge_ttl:
             self._settled.update((key, self.gauge(key)) for key in list(self.gauges))
-            self.gauges = {}
+            self.gauges = keyed.numbers()
         self._differences = {}
         self._extra_weight = {}
         self._owed = {}
@@ -442,9 +451,9 @@ class Store:
         for table in self._tables(kind):
             table.pop(key, None)
 
-    def _tables(self, kind: str) -> tuple[dict[bytes, Any], ...]:
+    def _tables(self, kind: str) -> tuple[Any, ...]:
         """Tables of all kinds of values; they are only popped from."""
-        tables: dict[str, tuple[dict[bytes, Any], ...]] = {
+        tables: dict[str, tuple[Any, ...]] = {
             COUNTERS: (self.counts, self._differences, self._last_totals, self.sums),
             GAUGES: (self.gauges, self._settled),
             TIMERS: (self.timings, self._extra_weight, self._owed, self._folds),
@@ -459,7 +468,7 @@ class Store:
         if kind == GAUGES:
             self._settled[key] = self.gauge(key)
         # Out of the fast path's sight, so that the next write comes by `_touch`.
-        fast: dict[str, dict[bytes, Any]] = {
+        fast: dict[str, Any] = {
             COUNTERS: self.counts,
             GAUGES: self.gauges,
             TIMERS: self.timings,

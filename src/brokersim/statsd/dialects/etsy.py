@@ -60,6 +60,8 @@ class Etsy(GraphiteDialect):
         )
 
     def render(self, interval: Interval) -> Columns[Number]:
+        if not any(key in interval.counters for key in self._own):
+            return super().render(interval)
         users = {key: value for key, value in interval.counters.items() if key not in self._own}
         return super().render(attrs.evolve(interval, counters=users))
 

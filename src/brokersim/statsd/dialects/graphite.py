@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Fold, Interval, TimerInterval
+from brokersim.statsd.keyed import writes_lines
 from brokersim.statsd.names import join_name, split_tags
 from brokersim.statsd.numbers import Number
-from brokersim.statsd.shown import Columns
+from brokersim.statsd.shown import Columns, Keyed, Pieces
 from brokersim.statsd.timerstats import (
     Bins,
     Fields,
@@ -29,14 +30,33 @@ _OWN_GAUGES = 1
 class Names:
     """The names of a table's keys, in its order, kept as long as no key goes: new ones only join at the end."""
 
-    __slots__ = ("_keys", "_names", "name_of")
+    __slots__ = ("_keys", "_names", "before", "behind", "name_of")
 
-    def __init__(self, name_of: Callable[[bytes], str]) -> None:
+    def __init__(self, before: str, behind: str, suffix: str, text: Callable[[bytes], str]) -> None:
+        """Of a key's `text` its tags go last, behind the suffix."""
+        self.before = before
+        self.behind = behind + suffix
+
+        def name_of(key: bytes) -> str:
+            name, tail = split_tags(text(key))
+            return f"{before}{name}{self.behind}{tail}"
+
         self.name_of = name_of
         self._keys: list[bytes] = []
         self._names: list[str] = []
 
-    def of(self, table: Mapping[bytes, object]) -> list[str]:
+    def columns(self, table: Mapping[bytes, Number], divisor: float | None = None) -> Columns[Number] | Keyed:
+        """The table with the names of its keys, its numbers divided if wanted."""
+        if writes_lines(table):
+            return Keyed(
+                table=table, before=self.before, behind=self.behind, name_of=self.name_of, divisor=divisor
+            )
+        numbers = list(table.values())
+        if divisor is not None:
+            numbers = [number / divisor for number in numbers]
+        return Columns(self._of(table), numbers)
+
+    def _of(self, table: Mapping[bytes, object]) -> list[str]:
         keys = list(table)
         known = len(self._keys)
         # The same objects as the last time: comparing them costs 10 ns each.
@@ -58,62 +78,51 @@ class GraphiteDialect(Dialect):
         # Shown names lack the global prefix; in the old namespace it is not the same for all of them.
         self.path_prefix = "" if config.legacy_namespace else join_name(config.global_prefix, "").lstrip(".")
         self._suffix = f".{config.global_suffix}" if config.global_suffix else ""
-        self._splits: dict[bytes, tuple[str, str]] = {}
+        self._timer_names: dict[bytes, tuple[str, tuple[str, ...], list[str]]] = {}
         old = config.legacy_namespace
         self._timer_part = "stats.timers." if old else _part(config.prefix_timer)
         self._gauge_part = "stats.gauges." if old else _part(config.prefix_gauge)
         self._set_part = "stats.sets." if old else _part(config.prefix_set)
         counters = _part(config.prefix_counter)
         # The old namespace calls the rate by the bare name, which is why its counters look too small.
-        self._rates = Names(self._name_of("stats.", "") if old else self._name_of(counters, ".rate"))
-        self._counts = Names(self._name_of("stats_counts.", "") if old else self._name_of(counters, ".count"))
-        self._gauges = Names(self._name_of(self._gauge_part, ""))
-        self._sets = Names(self._name_of(self._set_part, ".count"))
+        self._rates = self._names("stats.", "") if old else self._names(counters, ".rate")
+        self._counts = self._names("stats_counts.", "") if old else self._names(counters, ".count")
+        self._gauges = self._names(self._gauge_part, "")
+        self._sets = self._names(self._set_part, ".count")
 
     def new_fold(self) -> Fold:
         return LogBuckets()
 
     def forget(self, key: bytes) -> None:
         super().forget(key)
-        self._splits.pop(key, None)
-
-    def _split(self, key: bytes) -> tuple[str, str]:
-        """The name, and what goes behind all else: the suffix and the tags."""
-        parts = self._splits.get(key)
-        if parts is None:
-            name, tags = split_tags(self.text(key))
-            parts = self._splits[key] = (name, self._suffix + tags)
-        return parts
+        self._timer_names.pop(key, None)
 
     def render(self, interval: Interval) -> Columns[Number]:
         """Names are put together once; a flush of the same keys puts its values beside them."""
-        seconds = interval.seconds
-        counts = list(interval.counters.values())
-        names = list(self._rates.of(interval.counters))
-        numbers: list[Number] = [count / seconds for count in counts]
+        pieces = [self._rates.columns(interval.counters, interval.seconds)]
         if self.config.flush_counts:
-            names += self._counts.of(interval.counters)
-            numbers += counts
+            pieces.append(self._counts.columns(interval.counters))
+        pieces.append(self._timers(interval))
+        pieces.append(self._gauges.columns(interval.gauges))
+        pieces.append(self._sets.columns(interval.sets))
+        return Pieces(pieces)
+
+    def _timers(self, interval: Interval) -> Columns[Number]:
+        names: list[str] = []
+        numbers: list[Number] = []
         for key, timer in interval.timers.items():
-            name, tail = self._split(key)
-            start = f"{self._timer_part}{name}."
-            fields = self._fields(name, timer, seconds)
-            names += [f"{start}{field}{tail}" for field in fields]
+            name, shape, own = self._timer_names.get(key) or (split_tags(self.text(key))[0], (), [])
+            fields = self._fields(name, timer, interval.seconds)
+            if shape != (shape := tuple(fields)):
+                tail = self._suffix + split_tags(self.text(key))[1]
+                own = [f"{self._timer_part}{name}.{field}{tail}" for field in shape]
+                self._timer_names[key] = (name, shape, own)
+            names += own
             numbers += fields.values()
-        names += self._gauges.of(interval.gauges)
-        numbers += interval.gauges.values()
-        names += self._sets.of(interval.sets)
-        numbers += interval.sets.values()
         return Columns(names, numbers)
 
-    def _name_of(self, before: str, behind: str) -> Callable[[bytes], str]:
-        """What makes a name of a key: `behind` stands before its tags."""
-
-        def name_of(key: bytes) -> str:
-            name, tail = split_tags(self.text(key))
-            return f"{before}{name}{behind}{self._suffix}{tail}"
-
-        return name_of
+    def _names(self, before: str, behind: str) -> Names:
+        return Names(before, behind, self._suffix, self.text)
 
     def _own_counter(self, out: dict[str, Number], name: str, value: Number, seconds: float) -> None:
         key = name.encode()

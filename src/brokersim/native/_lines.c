@@ -1,0 +1,1096 @@
+/* Knows plain statsd lines of names seen before, and what they add up to, as C: the twin of brokersim/statsd/tables.py.
+ *
+ * Numbers and Samples are ordered tables by key, as Python's dicts are; Reader takes lines into three of them. What is not
+ * `name:digits|type` of a known name is given to Python, line by line and in its turn, so every line is judged in one place.
+ */
+#include "keys.h"
+
+#define MOST_EXACT ((int64_t)1 << 53)
+
+enum { DEAD, WHOLE, REAL, OTHER }; /* int64, double, a reference */
+
+typedef union {
+    int64_t whole;
+    double real;
+    PyObject *other;
+} Value;
+
+/* ---- Numbers: key to number, or to a string or None; nothing that could be part of a cycle */
+
+typedef struct {
+    PyObject_HEAD
+    Keys *keys;
+    uint32_t n, live, room;
+    Value *values;
+    uint8_t *tags;
+} Numbers;
+
+static PyTypeObject NumbersType, SamplesType, ReaderType;
+
+static void numbers_dealloc(Numbers *self)
+{
+    for (uint32_t row = 0; row < self->n; row++)
+        if (self->tags[row] == OTHER)
+            Py_DECREF(self->values[row].other);
+    PyMem_Free(self->values);
+    PyMem_Free(self->tags);
+    keys_drop(self->keys);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static Numbers *numbers_with(Keys *keys) /* takes over the reference; NULL too */
+{
+    Numbers *self = keys == NULL ? NULL : (Numbers *)NumbersType.tp_alloc(&NumbersType, 0);
+    if (self == NULL)
+        keys_drop(keys);
+    else
+        self->keys = keys;
+    return self;
+}
+
+static PyObject *numbers_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (!PyArg_ParseTuple(args, "") || (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0))
+        return NULL;
+    return (PyObject *)numbers_with(keys_new(0));
+}
+
+static int numbers_grow(Numbers *self, uint32_t wanted)
+{
+    if (wanted <= self->room)
+        return 0;
+    size_t room = self->room, more = room + room / 8 + 8;
+    if (more < wanted)
+        more = wanted;
+    Value *values = PyMem_Realloc(self->values, more * sizeof(Value));
+    if (values != NULL)
+        self->values = values;
+    uint8_t *tags = PyMem_Realloc(self->tags, more);
+    if (tags != NULL)
+        self->tags = tags;
+    if (values == NULL || tags == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->room = (uint32_t)more;
+    return 0;
+}
+
+/* Keys of its own, in which only what is alive is left, in its order. */
+static int numbers_clone(Numbers *self)
+{
+    Keys *keys = keys_new(self->live);
+    if (keys == NULL)
+        return -1;
+    uint32_t n = 0;
+    for (uint32_t row = 0; row < self->n; row++) {
+        if (self->tags[row] == DEAD)
+            continue;
+        const Row *key = &self->keys->rows[row];
+        const char *p = self->keys->arena + key->start;
+        if (keys_add(keys, p, SIZE_OF(key), hash_of(p, SIZE_OF(key))) == NO_ROW) {
+            keys_drop(keys);
+            return -1;
+        }
+        n++;
+    }
+    n = 0;
+    for (uint32_t row = 0; row < self->n; row++) {
+        if (self->tags[row] == DEAD)
+            continue;
+        self->values[n] = self->values[row];
+        self->tags[n++] = self->tags[row];
+    }
+    self->n = n;
+    keys_drop(self->keys);
+    self->keys = keys;
+    return 0;
+}
+
+static inline uint32_t numbers_find(const Numbers *self, const char *p, size_t size, uint64_t hash)
+{
+    uint32_t row = keys_find(self->keys, p, size, hash);
+    return row < self->n && self->tags[row] != DEAD ? row : NO_ROW;
+}
+
+/* The row of a key that is not there, with the value 0. */
+static uint32_t numbers_add(Numbers *self, const char *p, size_t size, uint64_t hash)
+{
+    /* The key may be known to a table that shares the keys, or have been deleted here: its new place is at the end. */
+    if (self->n != self->keys->n || keys_find(self->keys, p, size, hash) != NO_ROW)
+        if (numbers_clone(self) < 0)
+            return NO_ROW;
+    if (numbers_grow(self, self->n + 1) < 0)
+        return NO_ROW;
+    uint32_t row = keys_add(self->keys, p, size, hash);
+    if (row == NO_ROW)
+        return NO_ROW;
+    self->n = row + 1;
+    self->live++;
+    self->tags[row] = WHOLE;
+    self->values[row].whole = 0;
+    return row;
+}
+
+static PyObject *numbers_value(const Numbers *self, uint32_t row)
+{
+    const Value *value = &self->values[row];
+    switch (self->tags[row]) {
+    case WHOLE:
+        return PyLong_FromLongLong(value->whole);
+    case REAL:
+        return PyFloat_FromDouble(value->real);
+    default:
+        return Py_NewRef(value->other);
+    }
+}
+
+static int bytes_of(PyObject *key, char **p, Py_ssize_t *size)
+{
+    if (!PyBytes_Check(key)) {
+        PyErr_Format(PyExc_TypeError, "a key is bytes, not %.100s", Py_TYPE(key)->tp_name);
+        return -1;
+    }
+    return PyBytes_AsStringAndSize(key, p, size);
+}
+
+static uint32_t numbers_row(const Numbers *self, PyObject *key) /* NO_ROW: not there, or with an exception */
+{
+    char *p;
+    Py_ssize_t size;
+    if (bytes_of(key, &p, &size) < 0)
+        return NO_ROW;
+    return numbers_find(self, p, (size_t)size, hash_of(p, (size_t)size));
+}
+
+static void numbers_kill(Numbers *self, uint32_t row)
+{
+    if (self->tags[row] == OTHER)
+        Py_DECREF(self->values[row].other);
+    self->tags[row] = DEAD;
+    self->live--;
+}
+
+static int numbers_put(Numbers *self, uint32_t row, PyObject *value)
+{
+    Value new;
+    uint8_t tag = OTHER;
+    if (PyFloat_CheckExact(value)) {
+        tag = REAL;
+        new.real = PyFloat_AS_DOUBLE(value);
+    } else if (PyLong_CheckExact(value)) {
+        int overflow;
+        new.whole = PyLong_AsLongLongAndOverflow(value, &overflow);
+        tag = overflow ? OTHER : WHOLE;
+    } else if (!PyUnicode_CheckExact(value) && value != Py_None) {
+        PyErr_Format(PyExc_TypeError, "a value is an int or a float, not %.100s", Py_TYPE(value)->tp_name);
+        return -1;
+    }
+    if (tag == OTHER)
+        new.other = Py_NewRef(value);
+    if (self->tags[row] == OTHER)
+        Py_DECREF(self->values[row].other);
+    self->values[row] = new;
+    self->tags[row] = tag;
+    return 0;
+}
+
+static int numbers_assign(Numbers *self, PyObject *key, PyObject *value)
+{
+    char *p;
+    Py_ssize_t size;
+    if (bytes_of(key, &p, &size) < 0)
+        return -1;
+    uint64_t hash = hash_of(p, (size_t)size);
+    uint32_t row = numbers_find(self, p, (size_t)size, hash);
+    if (value == NULL) {
+        if (row == NO_ROW) {
+            PyErr_SetObject(PyExc_KeyError, key);
+            return -1;
+        }
+        numbers_kill(self, row);
+        uint32_t dead = self->n - self->live;
+        return dead > 1000 && dead > self->live ? numbers_clone(self) : 0;
+    }
+    int is_new = row == NO_ROW;
+    if (is_new && (row = numbers_add(self, p, (size_t)size, hash)) == NO_ROW)
+        return -1;
+    if (numbers_put(self, row, value) < 0) {
+        if (is_new)
+            numbers_kill(self, row);
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *numbers_subscript(Numbers *self, PyObject *key)
+{
+    uint32_t row = numbers_row(self, key);
+    if (row != NO_ROW)
+        return numbers_value(self, row);
+    if (!PyErr_Occurred())
+        PyErr_SetObject(PyExc_KeyError, key);
+    return NULL;
+}
+
+static int numbers_contains(Numbers *self, PyObject *key)
+{
+    uint32_t row = numbers_row(self, key);
+    return row != NO_ROW ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+static Py_ssize_t numbers_length(Numbers *self) { return self->live; }
+
+static PyObject *numbers_get(Numbers *self, PyObject *args)
+{
+    PyObject *key, *other = Py_None;
+    if (!PyArg_ParseTuple(args, "O|O:get", &key, &other))
+        return NULL;
+    uint32_t row = numbers_row(self, key);
+    if (row != NO_ROW)
+        return numbers_value(self, row);
+    return PyErr_Occurred() ? NULL : Py_NewRef(other);
+}
+
+static PyObject *numbers_pop(Numbers *self, PyObject *args)
+{
+    PyObject *key, *other = NULL;
+    if (!PyArg_ParseTuple(args, "O|O:pop", &key, &other))
+        return NULL;
+    uint32_t row = numbers_row(self, key);
+    if (row == NO_ROW) {
+        if (!PyErr_Occurred() && other == NULL)
+            PyErr_SetObject(PyExc_KeyError, key);
+        return PyErr_Occurred() ? NULL : Py_NewRef(other);
+    }
+    PyObject *value = numbers_value(self, row);
+    if (value != NULL && numbers_assign(self, key, NULL) < 0)
+        Py_CLEAR(value);
+    return value;
+}
+
+static PyObject *numbers_setdefault(Numbers *self, PyObject *args)
+{
+    PyObject *key, *value;
+    if (!PyArg_ParseTuple(args, "OO:setdefault", &key, &value))
+        return NULL;
+    uint32_t row = numbers_row(self, key);
+    if (row != NO_ROW)
+        return numbers_value(self, row);
+    if (PyErr_Occurred() || numbers_assign(self, key, value) < 0)
+        return NULL;
+    return Py_NewRef(value);
+}
+
+enum { KEYS = 1, VALUES = 2 };
+
+static PyObject *numbers_listed(const Numbers *self, int what)
+{
+    PyObject *list = PyList_New(0);
+    for (uint32_t row = 0; list != NULL && row < self->n; row++) {
+        if (self->tags[row] == DEAD)
+            continue;
+        PyObject *key = what & KEYS ? key_bytes(self->keys, row) : NULL;
+        PyObject *value = what & VALUES ? numbers_value(self, row) : NULL;
+        PyObject *item = what & KEYS && what & VALUES ? NULL : key != NULL ? key : value;
+        if (what & KEYS && what & VALUES && key != NULL && value != NULL)
+            item = PyTuple_Pack(2, key, value);
+        if (what & KEYS && what & VALUES) {
+            Py_XDECREF(key);
+            Py_XDECREF(value);
+        }
+        if (item == NULL || PyList_Append(list, item) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *numbers_keys(Numbers *self, PyObject *unused) { return numbers_listed(self, KEYS); }
+static PyObject *numbers_values(Numbers *self, PyObject *unused) { return numbers_listed(self, VALUES); }
+static PyObject *numbers_items(Numbers *self, PyObject *unused) { return numbers_listed(self, KEYS | VALUES); }
+
+static PyObject *numbers_iter(Numbers *self)
+{
+    PyObject *list = numbers_listed(self, KEYS);
+    PyObject *iterator = list == NULL ? NULL : PyObject_GetIter(list);
+    Py_XDECREF(list);
+    return iterator;
+}
+
+static Numbers *numbers_alike(Numbers *self) /* the same keys, values not set yet: all are dead */
+{
+    self->keys->users++;
+    Numbers *other = numbers_with(self->keys);
+    if (other == NULL || numbers_grow(other, self->n) < 0) {
+        Py_XDECREF(other);
+        return NULL;
+    }
+    memset(other->tags, DEAD, self->n);
+    other->n = self->n;
+    return other;
+}
+
+static PyObject *numbers_copy(Numbers *self, PyObject *unused)
+{
+    Numbers *other = numbers_alike(self);
+    if (other == NULL)
+        return NULL;
+    for (uint32_t row = 0; row < self->n; row++) {
+        other->tags[row] = self->tags[row];
+        other->values[row] = self->values[row];
+        if (self->tags[row] == OTHER)
+            Py_INCREF(self->values[row].other);
+    }
+    other->live = self->live;
+    return (PyObject *)other;
+}
+
+static PyObject *numbers_zeroed(Numbers *self, PyObject *unused)
+{
+    Numbers *other = numbers_alike(self);
+    if (other == NULL)
+        return NULL;
+    for (uint32_t row = 0; row < self->n; row++)
+        if (self->tags[row] != DEAD) {
+            other->tags[row] = WHOLE;
+            other->values[row].whole = 0;
+        }
+    other->live = self->live;
+    return (PyObject *)other;
+}
+
+/* 1: added; 0: Python has to. */
+static inline int added(Numbers *self, uint32_t row, int is_real, int64_t whole, double real)
+{
+    Value *value = &self->values[row];
+    if (self->tags[row] == WHOLE) {
+        if (!is_real)
+            return !__builtin_add_overflow(value->whole, whole, &value->whole);
+        value->real = (double)value->whole + real;
+        self->tags[row] = REAL;
+        return 1;
+    }
+    if (self->tags[row] != REAL)
+        return 0;
+    value->real += is_real ? real : (double)whole;
+    return 1;
+}
+
+static PyObject *numbers_add_all(Numbers *self, PyObject *argument)
+{
+    if (!Py_IS_TYPE(argument, &NumbersType) || argument == (PyObject *)self) {
+        PyErr_SetString(PyExc_TypeError, "another table of this type is added");
+        return NULL;
+    }
+    const Numbers *other = (Numbers *)argument;
+    for (uint32_t row = 0; row < other->n; row++) {
+        const uint8_t tag = other->tags[row];
+        const Value *value = &other->values[row];
+        if (tag == DEAD || (tag == WHOLE && value->whole == 0) || (tag == REAL && value->real == 0.0))
+            continue;
+        const Row *key = &other->keys->rows[row];
+        const char *p = other->keys->arena + key->start;
+        const uint64_t hash = hash_of(p, SIZE_OF(key));
+        uint32_t own = numbers_find(self, p, SIZE_OF(key), hash);
+        if (own == NO_ROW && (own = numbers_add(self, p, SIZE_OF(key), hash)) == NO_ROW)
+            return NULL;
+        if (tag != OTHER && added(self, own, tag == REAL, tag == REAL ? 0 : value->whole, tag == REAL ? value->real : 0))
+            continue;
+        PyObject *a = numbers_value(self, own), *b = numbers_value(other, row);
+        PyObject *sum = a == NULL || b == NULL ? NULL : PyNumber_Add(a, b);
+        int failed = sum == NULL || numbers_put(self, own, sum) < 0;
+        Py_XDECREF(a);
+        Py_XDECREF(b);
+        Py_XDECREF(sum);
+        if (failed)
+            return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- Text */
+
+typedef struct {
+    char *p;
+    size_t used, room;
+} Text;
+
+static inline int text_room(Text *text, size_t more)
+{
+    if (text->used + more <= text->room)
+        return 0;
+    return grown((void **)&text->p, 1, text->used + more, &text->room);
+}
+
+static inline void text_put(Text *text, const char *p, size_t size) /* there has to be room */
+{
+    memcpy(text->p + text->used, p, size);
+    text->used += size;
+}
+
+static inline void text_whole(Text *text, int64_t value) /* there has to be room for 20 */
+{
+    char digits[20];
+    char *end = digits + sizeof digits, *p = end;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        *--p = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (value < 0)
+        text->p[text->used++] = '-';
+    text_put(text, p, (size_t)(end - p));
+}
+
+/* numbers.format_number; 1: written, 0: not finite, -1: failed */
+static int text_real(Text *text, double value)
+{
+    if (value - value != 0.0)
+        return 0;
+    if (value > -1e15 && value < 1e15 && value == (double)(int64_t)value) {
+        text_whole(text, (int64_t)value);
+        return 1;
+    }
+    char *digits = PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    if (digits == NULL)
+        return -1;
+    size_t size = strlen(digits);
+    int failed = text_room(text, size + 40) < 0; /* longer ones were not foreseen */
+    if (!failed)
+        text_put(text, digits, size);
+    PyMem_Free(digits);
+    return failed ? -1 : 1;
+}
+
+static int text_other(Text *text, PyObject *number, PyObject *divisor)
+{
+    PyObject *value = divisor == NULL ? Py_NewRef(number) : PyNumber_TrueDivide(number, divisor);
+    int written = -1;
+    if (value != NULL && PyFloat_Check(value)) {
+        written = text_real(text, PyFloat_AS_DOUBLE(value));
+    } else if (value != NULL) {
+        PyObject *digits = PyObject_Str(value);
+        Py_ssize_t size;
+        const char *p = digits == NULL ? NULL : PyUnicode_AsUTF8AndSize(digits, &size);
+        if (p != NULL && text_room(text, (size_t)size + 40) == 0) {
+            text_put(text, p, (size_t)size);
+            written = 1;
+        }
+        Py_XDECREF(digits);
+    }
+    Py_XDECREF(value);
+    return written;
+}
+
+/* lines(before, behind, ending, divisor or None, path_of) -> (text, lines): `before KEY behind NUMBER ending` of each key.
+ * `path_of` tells the bytes that stand for `before KEY behind` where a key has other bytes than names have. */
+static PyObject *numbers_lines(Numbers *self, PyObject *args)
+{
+    const char *before, *behind, *ending;
+    Py_ssize_t before_size, behind_size, ending_size;
+    PyObject *divisor, *path_of;
+    if (!PyArg_ParseTuple(args, "y#y#y#OO:lines", &before, &before_size, &behind, &behind_size, &ending, &ending_size,
+                          &divisor, &path_of))
+        return NULL;
+    double by = 1.0;
+    if (divisor == Py_None)
+        divisor = NULL;
+    else if ((by = PyFloat_AsDouble(divisor)) == -1.0 && PyErr_Occurred())
+        return NULL;
+    Text text = {NULL, 0, 0};
+    Py_ssize_t lines = 0;
+    for (uint32_t row = 0; row < self->n; row++) {
+        const uint8_t tag = self->tags[row];
+        if (tag == DEAD)
+            continue;
+        const size_t start = text.used;
+        const Row key = self->keys->rows[row];
+        if (text_room(&text, (size_t)before_size + SIZE_OF(&key) + (size_t)behind_size + (size_t)ending_size + 40) < 0)
+            goto failed;
+        if (key.size & ODD) {
+            PyObject *name = key_bytes(self->keys, row);
+            PyObject *path = name == NULL ? NULL : PyObject_CallOneArg(path_of, name);
+            char *p;
+            Py_ssize_t size;
+            int is_good = path != NULL && bytes_of(path, &p, &size) == 0;
+            is_good = is_good && text_room(&text, (size_t)size + (size_t)ending_size + 40) == 0;
+            if (is_good)
+                text_put(&text, p, (size_t)size);
+            Py_XDECREF(name);
+            Py_XDECREF(path);
+            if (!is_good)
+                goto failed;
+        } else {
+            text_put(&text, before, (size_t)before_size);
+            text_put(&text, self->keys->arena + key.start, SIZE_OF(&key));
+            text_put(&text, behind, (size_t)behind_size);
+        }
+        text.p[text.used++] = ' ';
+        int written = 1;
+        if (row >= self->n || self->tags[row] != tag) { /* path_of must not, and cannot from here, but costs nothing */
+            PyErr_SetString(PyExc_RuntimeError, "a table changed while its lines were written");
+            goto failed;
+        }
+        if (tag == OTHER)
+            written = text_other(&text, self->values[row].other, divisor);
+        else if (tag == WHOLE && divisor != NULL && (self->values[row].whole > MOST_EXACT || self->values[row].whole < -MOST_EXACT)) {
+            PyObject *value = PyLong_FromLongLong(self->values[row].whole); /* Python divides what no double holds */
+            written = value == NULL ? -1 : text_other(&text, value, divisor);
+            Py_XDECREF(value);
+        } else if (tag == WHOLE && divisor == NULL)
+            text_whole(&text, self->values[row].whole);
+        else if (tag == WHOLE)
+            written = text_real(&text, (double)self->values[row].whole / by);
+        else
+            written = text_real(&text, self->values[row].real / by);
+        if (written < 0 || text_room(&text, (size_t)ending_size) < 0)
+            goto failed;
+        if (written) {
+            text_put(&text, ending, (size_t)ending_size);
+            lines++;
+        } else
+            text.used = start;
+    }
+    PyObject *result = Py_BuildValue("y#n", text.p == NULL ? "" : text.p, (Py_ssize_t)text.used, lines);
+    PyMem_Free(text.p);
+    return result;
+failed:
+    PyMem_Free(text.p);
+    return NULL;
+}
+
+static PyObject *size_of_memory(const Keys *keys, size_t more)
+{
+    return PyLong_FromSize_t(more + sizeof(Keys) + keys->room + keys->row_room * sizeof(Row) +
+                             (keys->mask + (size_t)1) * sizeof(Slot));
+}
+
+static PyObject *numbers_sizeof(Numbers *self, PyObject *unused)
+{
+    return size_of_memory(self->keys, sizeof(Numbers) + self->room * (sizeof(Value) + 1));
+}
+
+static PyMethodDef numbers_methods[] = {
+    {"get", (PyCFunction)numbers_get, METH_VARARGS, "As a dict's."},
+    {"pop", (PyCFunction)numbers_pop, METH_VARARGS, "As a dict's."},
+    {"setdefault", (PyCFunction)numbers_setdefault, METH_VARARGS, "As a dict's."},
+    {"keys", (PyCFunction)numbers_keys, METH_NOARGS, "A list of them, in their order."},
+    {"values", (PyCFunction)numbers_values, METH_NOARGS, "A list of them, in their order."},
+    {"items", (PyCFunction)numbers_items, METH_NOARGS, "A list of them, in their order."},
+    {"copy", (PyCFunction)numbers_copy, METH_NOARGS, "A table that shares nothing but the memory of the keys."},
+    {"zeroed", (PyCFunction)numbers_zeroed, METH_NOARGS, "The same keys, each with 0."},
+    {"add_all", (PyCFunction)numbers_add_all, METH_O, "Adds what another table has that is not 0."},
+    {"lines", (PyCFunction)numbers_lines, METH_VARARGS, "Text and number of lines: see _lines.pyi."},
+    {"__sizeof__", (PyCFunction)numbers_sizeof, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyMappingMethods numbers_mapping = {(lenfunc)numbers_length, (binaryfunc)numbers_subscript, (objobjargproc)numbers_assign};
+static PySequenceMethods numbers_sequence = {.sq_contains = (objobjproc)numbers_contains};
+static PyTypeObject NumbersType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "brokersim.native._lines.Numbers",
+    .tp_basicsize = sizeof(Numbers),
+    .tp_dealloc = (destructor)numbers_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "Numbers by key, in the order of the keys; strings and None too.",
+    .tp_new = numbers_new,
+    .tp_iter = (getiterfunc)numbers_iter,
+    .tp_methods = numbers_methods,
+    .tp_as_mapping = &numbers_mapping,
+    .tp_as_sequence = &numbers_sequence,
+};
+
+/* ---- Samples: key to the timings of an interval */
+
+typedef struct {
+    double *values;
+    uint32_t n, room;
+} Many;
+
+typedef struct {
+    PyObject_HEAD
+    Keys *keys; /* its own alone */
+    Many *rows; /* of a key that was deleted: room is NO_ROW */
+    uint32_t n, live, room;
+} Samples;
+
+static void samples_free(Samples *self)
+{
+    for (uint32_t row = 0; row < self->n; row++)
+        if (self->rows[row].room != NO_ROW)
+            PyMem_Free(self->rows[row].values);
+    PyMem_Free(self->rows);
+    keys_drop(self->keys);
+}
+
+static void samples_dealloc(Samples *self)
+{
+    samples_free(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *samples_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (!PyArg_ParseTuple(args, "") || (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0))
+        return NULL;
+    Keys *keys = keys_new(0);
+    Samples *self = keys == NULL ? NULL : (Samples *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        keys_drop(keys);
+    else
+        self->keys = keys;
+    return (PyObject *)self;
+}
+
+static inline uint32_t samples_find(const Samples *self, const char *p, size_t size, uint64_t hash)
+{
+    uint32_t row = keys_find(self->keys, p, size, hash);
+    return row != NO_ROW && self->rows[row].room != NO_ROW ? row : NO_ROW;
+}
+
+static int samples_compact(Samples *self)
+{
+    Keys *keys = keys_new(self->live);
+    if (keys == NULL)
+        return -1;
+    for (uint32_t row = 0; row < self->n; row++) {
+        if (self->rows[row].room == NO_ROW)
+            continue;
+        const Row *key = &self->keys->rows[row];
+        const char *p = self->keys->arena + key->start;
+        if (keys_add(keys, p, SIZE_OF(key), hash_of(p, SIZE_OF(key))) == NO_ROW) {
+            keys_drop(keys);
+            return -1;
+        }
+    }
+    uint32_t n = 0;
+    for (uint32_t row = 0; row < self->n; row++)
+        if (self->rows[row].room != NO_ROW)
+            self->rows[n++] = self->rows[row];
+    self->n = n;
+    keys_drop(self->keys);
+    self->keys = keys;
+    return 0;
+}
+
+static uint32_t samples_add(Samples *self, const char *p, size_t size, uint64_t hash)
+{
+    if (keys_find(self->keys, p, size, hash) != NO_ROW && samples_compact(self) < 0)
+        return NO_ROW;
+    size_t room = self->room;
+    if (self->n == self->room && grown((void **)&self->rows, sizeof(Many), self->n + (size_t)1, &room) < 0)
+        return NO_ROW;
+    self->room = (uint32_t)room;
+    uint32_t row = keys_add(self->keys, p, size, hash);
+    if (row == NO_ROW)
+        return NO_ROW;
+    self->rows[row] = (Many){NULL, 0, 0};
+    self->n = row + 1;
+    self->live++;
+    return row;
+}
+
+static uint32_t samples_row(const Samples *self, PyObject *key)
+{
+    char *p;
+    Py_ssize_t size;
+    if (bytes_of(key, &p, &size) < 0)
+        return NO_ROW;
+    return samples_find(self, p, (size_t)size, hash_of(p, (size_t)size));
+}
+
+static inline int many_append(Many *many, double value)
+{
+    if (many->n == many->room) {
+        size_t room = many->room;
+        if (many->room >= NO_ROW / 4) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        if (grown((void **)&many->values, sizeof(double), room * 2, &room) < 0)
+            return -1;
+        many->room = (uint32_t)room;
+    }
+    many->values[many->n++] = value;
+    return 0;
+}
+
+static PyObject *samples_extend(Samples *self, PyObject *args)
+{
+    PyObject *key, *values;
+    if (!PyArg_ParseTuple(args, "OO!:extend", &key, &PyList_Type, &values))
+        return NULL;
+    char *p;
+    Py_ssize_t size;
+    if (bytes_of(key, &p, &size) < 0)
+        return NULL;
+    const uint64_t hash = hash_of(p, (size_t)size);
+    uint32_t row = samples_find(self, p, (size_t)size, hash);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); i++)
+        if (!PyFloat_Check(PyList_GET_ITEM(values, i))) {
+            PyErr_SetString(PyExc_TypeError, "samples are floats");
+            return NULL;
+        }
+    if (row == NO_ROW && (row = samples_add(self, p, (size_t)size, hash)) == NO_ROW)
+        return NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(values); i++)
+        if (many_append(&self->rows[row], PyFloat_AS_DOUBLE(PyList_GET_ITEM(values, i))) < 0)
+            return NULL;
+    return PyLong_FromUnsignedLong(self->rows[row].n);
+}
+
+static PyObject *samples_of(Samples *self, PyObject *key)
+{
+    uint32_t row = samples_row(self, key);
+    if (PyErr_Occurred())
+        return NULL;
+    const uint32_t n = row == NO_ROW ? 0 : self->rows[row].n;
+    PyObject *list = PyList_New(n);
+    for (uint32_t i = 0; list != NULL && i < n; i++) {
+        PyObject *value = PyFloat_FromDouble(self->rows[row].values[i]);
+        if (value == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, value);
+    }
+    return list;
+}
+
+static PyObject *samples_empty(Samples *self, PyObject *key)
+{
+    uint32_t row = samples_row(self, key);
+    if (row != NO_ROW)
+        self->rows[row].n = 0;
+    else if (PyErr_Occurred())
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* What a quiet interval did not need is given back. */
+static PyObject *samples_clear(Samples *self, PyObject *unused)
+{
+    for (uint32_t row = 0; row < self->n; row++) {
+        Many *many = &self->rows[row];
+        if (many->room != NO_ROW && many->n < many->room / 4) {
+            PyMem_Free(many->values);
+            *many = (Many){NULL, 0, 0};
+        }
+        many->n = 0;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *samples_longer(Samples *self, PyObject *argument)
+{
+    unsigned long than = PyLong_AsUnsignedLong(argument);
+    if (PyErr_Occurred())
+        return NULL;
+    PyObject *list = PyList_New(0);
+    for (uint32_t row = 0; list != NULL && row < self->n; row++) {
+        if (self->rows[row].room == NO_ROW || self->rows[row].n <= than)
+            continue;
+        PyObject *key = key_bytes(self->keys, row);
+        if (key == NULL || PyList_Append(list, key) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(key);
+    }
+    return list;
+}
+
+static PyObject *samples_pop(Samples *self, PyObject *args)
+{
+    PyObject *key, *other;
+    if (!PyArg_ParseTuple(args, "OO:pop", &key, &other))
+        return NULL;
+    uint32_t row = samples_row(self, key);
+    if (row == NO_ROW)
+        return PyErr_Occurred() ? NULL : Py_NewRef(other);
+    PyObject *list = samples_of(self, key);
+    if (list == NULL)
+        return NULL;
+    PyMem_Free(self->rows[row].values);
+    self->rows[row] = (Many){NULL, 0, NO_ROW};
+    self->live--;
+    uint32_t dead = self->n - self->live;
+    if (dead > 1000 && dead > self->live && samples_compact(self) < 0)
+        Py_CLEAR(list);
+    return list;
+}
+
+static PyObject *samples_iter(Samples *self)
+{
+    PyObject *list = PyList_New(0);
+    for (uint32_t row = 0; list != NULL && row < self->n; row++) {
+        if (self->rows[row].room == NO_ROW)
+            continue;
+        PyObject *key = key_bytes(self->keys, row);
+        if (key == NULL || PyList_Append(list, key) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(key);
+    }
+    PyObject *iterator = list == NULL ? NULL : PyObject_GetIter(list);
+    Py_XDECREF(list);
+    return iterator;
+}
+
+static int samples_contains(Samples *self, PyObject *key)
+{
+    uint32_t row = samples_row(self, key);
+    return row != NO_ROW ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+static Py_ssize_t samples_length(Samples *self) { return self->live; }
+
+static PyObject *samples_sizeof(Samples *self, PyObject *unused)
+{
+    size_t size = sizeof(Samples) + self->room * sizeof(Many);
+    for (uint32_t row = 0; row < self->n; row++)
+        if (self->rows[row].room != NO_ROW)
+            size += self->rows[row].room * sizeof(double);
+    return size_of_memory(self->keys, size);
+}
+
+static PyMethodDef samples_methods[] = {
+    {"extend", (PyCFunction)samples_extend, METH_VARARGS, "Adds floats to a key's, new or not; how many it has now."},
+    {"of", (PyCFunction)samples_of, METH_O, "A key's samples as they came; none of a key that is not there."},
+    {"empty", (PyCFunction)samples_empty, METH_O, "A key has no samples any more; it stays."},
+    {"clear_samples", (PyCFunction)samples_clear, METH_NOARGS, "No key has samples any more; they stay."},
+    {"longer", (PyCFunction)samples_longer, METH_O, "The keys that have more samples than so many."},
+    {"pop", (PyCFunction)samples_pop, METH_VARARGS, "As a dict's."},
+    {"__sizeof__", (PyCFunction)samples_sizeof, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyMappingMethods samples_mapping = {.mp_length = (lenfunc)samples_length};
+static PySequenceMethods samples_sequence = {.sq_contains = (objobjproc)samples_contains};
+static PyTypeObject SamplesType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "brokersim.native._lines.Samples",
+    .tp_basicsize = sizeof(Samples),
+    .tp_dealloc = (destructor)samples_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "Samples by key, in the order of the keys.",
+    .tp_new = samples_new,
+    .tp_iter = (getiterfunc)samples_iter,
+    .tp_methods = samples_methods,
+    .tp_as_mapping = &samples_mapping,
+    .tp_as_sequence = &samples_sequence,
+};
+
+/* ---- Reader */
+
+typedef struct {
+    PyObject_HEAD
+    Numbers *counts, *gauges;
+    Samples *timings;
+    int has_decimals; /* a counter or a gauge with decimals is that number */
+    Py_ssize_t limit; /* longer packets are cut, which Python does */
+} Reader;
+
+static void reader_dealloc(Reader *self)
+{
+    Py_XDECREF(self->counts);
+    Py_XDECREF(self->gauges);
+    Py_XDECREF(self->timings);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *reader_point(Reader *self, PyObject *args)
+{
+    PyObject *counts, *gauges, *timings;
+    if (!PyArg_ParseTuple(args, "O!O!O!:point", &NumbersType, &counts, &NumbersType, &gauges, &SamplesType, &timings))
+        return NULL;
+    Py_XSETREF(self->counts, (Numbers *)Py_NewRef(counts));
+    Py_XSETREF(self->gauges, (Numbers *)Py_NewRef(gauges));
+    Py_XSETREF(self->timings, (Samples *)Py_NewRef(timings));
+    Py_RETURN_NONE;
+}
+
+static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *counts, *gauges, *timings;
+    int has_decimals;
+    Py_ssize_t limit;
+    if (!PyArg_ParseTuple(args, "O!O!O!pn", &NumbersType, &counts, &NumbersType, &gauges, &SamplesType, &timings,
+                          &has_decimals, &limit) ||
+        (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0))
+        return NULL;
+    Reader *self = (Reader *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->counts = (Numbers *)Py_NewRef(counts);
+    self->gauges = (Numbers *)Py_NewRef(gauges);
+    self->timings = (Samples *)Py_NewRef(timings);
+    self->has_decimals = has_decimals;
+    self->limit = limit;
+    return (PyObject *)self;
+}
+
+/* The largest number of digits that are surely a double when they are divided by as large a power of ten. */
+#define EXACT_DIGITS 15
+#define MOST_DIGITS 17
+static const double tens[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+
+/* Takes a line in if it is plain and its name is known: 1. 0: it is neither, and nothing happened; -1: no memory. */
+static inline int take_plain(Reader *self, const char *line, const char *end)
+{
+    const char *colon = memchr(line, ':', (size_t)(end - line));
+    if (colon == NULL)
+        return 0;
+    const char *p = colon + 1, *dot = NULL;
+    int64_t whole = 0;
+    int digits = 0;
+    for (; p < end; p++) {
+        const unsigned digit = (unsigned)(unsigned char)*p - '0';
+        if (digit <= 9) {
+            if (++digits > MOST_DIGITS)
+                return 0;
+            whole = whole * 10 + digit;
+        } else if (*p == '.' && dot == NULL && digits != 0)
+            dot = p;
+        else
+            break;
+    }
+    const Py_ssize_t left = end - p;
+    if (digits == 0 || left < 2 || *p != '|')
+        return 0;
+    double real = 0;
+    if (dot != NULL) {
+        const Py_ssize_t decimals = p - dot - 1;
+        if (decimals == 0 || digits > EXACT_DIGITS)
+            return 0;
+        real = (double)whole / tens[decimals];
+    }
+    const size_t size = (size_t)(colon - line);
+    if (left == 2 && (p[1] == 'g' || p[1] == 'c')) {
+        if (dot != NULL && !self->has_decimals)
+            return 0;
+        Numbers *table = p[1] == 'g' ? self->gauges : self->counts;
+        const uint32_t row = numbers_find(table, line, size, hash_of(line, size));
+        if (row == NO_ROW)
+            return 0;
+        if (p[1] == 'c')
+            return added(table, row, dot != NULL, whole, real);
+        if (table->tags[row] == OTHER)
+            return 0;
+        if (dot != NULL) {
+            table->tags[row] = REAL;
+            table->values[row].real = real;
+        } else {
+            table->tags[row] = WHOLE;
+            table->values[row].whole = whole;
+        }
+        return 1;
+    }
+    if (left == 3 && p[1] == 'm' && p[2] == 's') {
+        const uint32_t row = samples_find(self->timings, line, size, hash_of(line, size));
+        if (row == NO_ROW)
+            return 0;
+        return many_append(&self->timings->rows[row], dot != NULL ? real : (double)whole) < 0 ? -1 : 1;
+    }
+    return 0;
+}
+
+static int ask_line(PyObject *other, const char *line, const char *end, Py_ssize_t packet)
+{
+    PyObject *done = PyObject_CallFunction(other, "y#n", line, (Py_ssize_t)(end - line), packet);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static Py_ssize_t take_lines(Reader *self, const char *p, const char *end, Py_ssize_t packet, PyObject *other)
+{
+    Py_ssize_t lines = 0;
+    while (p < end) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+        if (stop == NULL)
+            stop = end;
+        const int taken = take_plain(self, p, stop);
+        if (taken < 0 || (taken == 0 && ask_line(other, p, stop, packet) < 0))
+            return -1;
+        lines++;
+        p = stop + 1;
+    }
+    return lines;
+}
+
+/* take(packets, other, whole) -> lines: see _lines.pyi. */
+static PyObject *reader_take(Reader *self, PyObject *args)
+{
+    PyObject *packets, *other, *whole;
+    if (!PyArg_ParseTuple(args, "OOO:take", &packets, &other, &whole))
+        return NULL;
+    packets = PySequence_Tuple(packets); /* nobody changes it meanwhile */
+    if (packets == NULL)
+        return NULL;
+    Py_ssize_t lines = 0;
+    for (Py_ssize_t i = 0; lines >= 0 && i < PyTuple_GET_SIZE(packets); i++) {
+        Py_buffer packet;
+        if (PyObject_GetBuffer(PyTuple_GET_ITEM(packets, i), &packet, PyBUF_SIMPLE) < 0) {
+            lines = -1;
+            break;
+        }
+        const char *p = packet.buf;
+        Py_ssize_t some;
+        if (packet.len > self->limit || memchr(p, 0, (size_t)packet.len) != NULL) {
+            PyObject *done = PyObject_CallFunction(whole, "n", i);
+            some = done == NULL ? -1 : PyLong_AsSsize_t(done);
+            Py_XDECREF(done);
+        } else
+            some = take_lines(self, p, p + packet.len, i, other);
+        lines = some < 0 ? -1 : lines + some;
+        PyBuffer_Release(&packet);
+    }
+    Py_DECREF(packets);
+    return lines < 0 ? NULL : PyLong_FromSsize_t(lines);
+}
+
+/* take_each(lines, other): lines that were taken apart before. */
+static PyObject *reader_take_each(Reader *self, PyObject *args)
+{
+    PyObject *list, *other;
+    if (!PyArg_ParseTuple(args, "OO:take_each", &list, &other))
+        return NULL;
+    list = PySequence_Tuple(list);
+    if (list == NULL)
+        return NULL;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(list); i++) {
+        char *p;
+        Py_ssize_t size;
+        int failed = bytes_of(PyTuple_GET_ITEM(list, i), &p, &size) < 0;
+        int taken = failed ? -1 : take_plain(self, p, p + size);
+        if (taken < 0 || (taken == 0 && ask_line(other, p, p + size, i) < 0)) {
+            Py_DECREF(list);
+            return NULL;
+        }
+    }
+    Py_DECREF(list);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef reader_methods[] = {
+    {"point", (PyCFunction)reader_point, METH_VARARGS, "The tables that lines go to from here on."},
+    {"take", (PyCFunction)reader_take, METH_VARARGS, "Packets: see _lines.pyi."},
+    {"take_each", (PyCFunction)reader_take_each, METH_VARARGS, "Lines: see _lines.pyi."},
+    {NULL, NULL, 0, NULL},
+};
+static PyTypeObject ReaderType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "brokersim.native._lines.Reader",
+    .tp_basicsize = sizeof(Reader),
+    .tp_dealloc = (destructor)reader_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "Takes plain lines of known names into tables.",
+    .tp_new = reader_new,
+    .tp_methods = reader_methods,
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, .m_name = "_lines", .m_doc = "Plain statsd lines and what they add up to.", .m_size = -1};
+
+PyMODINIT_FUNC PyInit__lines(void)
+{
+    PyObject *made = keys_seed() < 0 ? NULL : PyModule_Create(&module);
+    if (made == NULL || PyModule_AddType(made, &NumbersType) < 0 || PyModule_AddType(made, &SamplesType) < 0 ||
+        PyModule_AddType(made, &ReaderType) < 0) {
+        Py_XDECREF(made);
+        return NULL;
+    }
+    return made;
+}

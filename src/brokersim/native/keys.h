@@ -1,0 +1,211 @@
+/* Knows keys: bytes in the order they came, found by a hash table. Not what is kept of them.
+ *
+ * Several tables may share one set of keys: it only grows. Whoever lost keys makes itself a set of its own (keys_clone).
+ */
+#ifndef BROKERSIM_KEYS_H
+#define BROKERSIM_KEYS_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#define NO_ROW UINT32_MAX
+#define MOST_ROWS (UINT32_MAX / 4)
+/* In `size`: not every byte is a letter, digit or one of _ . = - */
+#define ODD 0x80000000u
+#define SIZE_OF(row) ((row)->size & ~ODD)
+
+typedef struct {
+    uint64_t start; /* in the arena */
+    uint32_t size;
+    uint32_t hash; /* its upper half; the lower finds the slot */
+} Row;
+
+typedef struct {
+    uint32_t row; /* NO_ROW: free */
+    uint32_t hash;
+} Slot;
+
+typedef struct {
+    Py_ssize_t users;
+    char *arena;
+    size_t used, room;
+    Row *rows;
+    uint32_t n, row_room;
+    Slot *slots;
+    uint32_t mask; /* slots - 1; at most two thirds of them are taken */
+} Keys;
+
+static uint64_t seed;
+
+/* Hash tables that strangers fill are seeded: else they choose names that all meet in one place. */
+static int keys_seed(void)
+{
+    PyObject *word = PyUnicode_FromString("names that strangers choose"), *other = PyUnicode_FromString("are seeded");
+    if (word != NULL && other != NULL)
+        seed = (uint64_t)PyObject_Hash(word) * 0x9E3779B97F4A7C15u ^ (uint64_t)PyObject_Hash(other);
+    Py_XDECREF(word);
+    Py_XDECREF(other);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static inline uint64_t mixed(uint64_t a, uint64_t b)
+{
+    __uint128_t product = (__uint128_t)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t word_at(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return word;
+}
+
+static inline uint64_t hash_of(const char *p, size_t size)
+{
+    uint64_t h = seed ^ (uint64_t)size * 0x9E3779B97F4A7C15u;
+    if (size >= 8) {
+        const char *last = p + size - 8;
+        for (; p < last; p += 8)
+            h = mixed(h ^ word_at(p), 0xD6E8FEB86659FD93u);
+        return mixed(h ^ word_at(last), 0xA0761D6478BD642Fu);
+    }
+    uint64_t word = 0;
+    for (size_t i = 0; i < size; i++)
+        word = word << 8 | (unsigned char)p[i];
+    return mixed(h ^ word, 0xA0761D6478BD642Fu);
+}
+
+static inline int is_same(const char *a, const char *b, size_t size)
+{
+    if (size < 8)
+        return memcmp(a, b, size) == 0;
+    size_t at = 0;
+    for (; at + 8 < size; at += 8)
+        if (word_at(a + at) != word_at(b + at))
+            return 0;
+    return word_at(a + size - 8) == word_at(b + size - 8);
+}
+
+static inline uint32_t keys_find(const Keys *keys, const char *p, size_t size, uint64_t hash)
+{
+    const uint32_t upper = (uint32_t)(hash >> 32);
+    for (uint32_t at = (uint32_t)hash & keys->mask;; at = (at + 1) & keys->mask) {
+        const Slot *slot = &keys->slots[at];
+        if (slot->row == NO_ROW)
+            return NO_ROW;
+        if (slot->hash == upper) {
+            const Row *row = &keys->rows[slot->row];
+            if (SIZE_OF(row) == size && is_same(keys->arena + row->start, p, size))
+                return slot->row;
+        }
+    }
+}
+
+static void keys_drop(Keys *keys)
+{
+    if (keys != NULL && --keys->users == 0) {
+        PyMem_Free(keys->arena);
+        PyMem_Free(keys->rows);
+        PyMem_Free(keys->slots);
+        PyMem_Free(keys);
+    }
+}
+
+static Keys *keys_new(uint32_t expected)
+{
+    uint32_t slots = 8;
+    while (slots / 3 * 2 <= expected)
+        slots *= 2;
+    Keys *keys = PyMem_Calloc(1, sizeof(Keys));
+    if (keys == NULL || (keys->slots = PyMem_Malloc(slots * sizeof(Slot))) == NULL) {
+        PyMem_Free(keys);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memset(keys->slots, 0xff, slots * sizeof(Slot));
+    keys->users = 1;
+    keys->mask = slots - 1;
+    return keys;
+}
+
+static int keys_widen(Keys *keys) /* the slots, when they are full */
+{
+    uint32_t mask = keys->mask * 2 + 1;
+    Slot *slots = PyMem_Malloc((mask + (size_t)1) * sizeof(Slot));
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(slots, 0xff, (mask + (size_t)1) * sizeof(Slot));
+    for (uint32_t row = 0; row < keys->n; row++) {
+        const Row *key = &keys->rows[row];
+        uint32_t at = (uint32_t)hash_of(keys->arena + key->start, SIZE_OF(key)) & mask;
+        while (slots[at].row != NO_ROW)
+            at = (at + 1) & mask;
+        slots[at] = (Slot){row, key->hash};
+    }
+    PyMem_Free(keys->slots);
+    keys->slots = slots;
+    keys->mask = mask;
+    return 0;
+}
+
+static inline int is_plain(const char *p, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char c = (unsigned char)p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '-' && c <= '9' && c != '/') || c == '_' || c == '='))
+            return 0;
+    }
+    return size > 0;
+}
+
+static int grown(void **memory, size_t item, size_t wanted, size_t *room)
+{
+    size_t more = *room + *room / 8 + 64;
+    if (more < wanted)
+        more = wanted;
+    void *there = PyMem_Realloc(*memory, more * item);
+    if (there == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *memory = there;
+    *room = more;
+    return 0;
+}
+
+/* The row of a key that is not there yet; NO_ROW with an exception. */
+static uint32_t keys_add(Keys *keys, const char *p, size_t size, uint64_t hash)
+{
+    if (size >= ODD || keys->n >= MOST_ROWS) {
+        PyErr_SetString(PyExc_OverflowError, "too many keys, or too long a one");
+        return NO_ROW;
+    }
+    if (keys->n >= keys->mask / 3 * 2 && keys_widen(keys) < 0)
+        return NO_ROW;
+    size_t row_room = keys->row_room;
+    if (keys->n == keys->row_room && grown((void **)&keys->rows, sizeof(Row), keys->n + (size_t)1, &row_room) < 0)
+        return NO_ROW;
+    keys->row_room = (uint32_t)row_room;
+    if (keys->used + size > keys->room && grown((void **)&keys->arena, 1, keys->used + size, &keys->room) < 0)
+        return NO_ROW;
+    memcpy(keys->arena + keys->used, p, size);
+    keys->rows[keys->n] = (Row){keys->used, (uint32_t)size | (is_plain(p, size) ? 0 : ODD), (uint32_t)(hash >> 32)};
+    keys->used += size;
+    uint32_t at = (uint32_t)hash & keys->mask;
+    while (keys->slots[at].row != NO_ROW)
+        at = (at + 1) & keys->mask;
+    keys->slots[at] = (Slot){keys->n, (uint32_t)(hash >> 32)};
+    return keys->n++;
+}
+
+static inline PyObject *key_bytes(const Keys *keys, uint32_t row)
+{
+    return PyBytes_FromStringAndSize(keys->arena + keys->rows[row].start, SIZE_OF(&keys->rows[row]));
+}
+
+#endif
