@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 #: Shortest first, so that what breaks shows early.
 BENCHMARKS = (
     "wire", "exchange", "events", "hooks", "statsd_client", "statsd_memory", "ping", "module_load", "kvs", "ranks",
-    "folder", "statsd_udp", "report", "jobs", "watchers", "probes", "explore", "statsd_random",
+    "folder", "cron", "statsd_udp", "report", "jobs", "watchers", "probes", "explore", "statsd_random",
 )  # fmt: skip
 
 

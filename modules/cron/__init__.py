@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -22,12 +22,15 @@ from brokersim.brokermod import (
 )
 
 from .action import Action, Ask, Publish, ShellCommand, to_action
+from .awaited import Awaited
 from .command import ShellRun, Told
 from .entry import HISTORY_MAX, Entry, Task
 from .options import SyncOption, sync_option
 from .schedule import OnEvent, to_schedule
 
 HEARTBEAT = "heartbeat.pulse"
+#: Entries that an error names, at most: there may be a million.
+NAMED_MAX = 20
 #: Seconds that the wall clock may move against the reactor's before calendar entries are looked up anew.
 CLOCK_SLACK = 0.1
 
@@ -79,9 +82,11 @@ class Cron(BrokerModule):
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         self._entries: dict[int, Entry] = {}
+        self._awaited = Awaited()
         self._timers: dict[int, Any] = {}
         self._runs: dict[int, ShellRun] = {}
-        self._waiting: deque[Entry] = deque()
+        #: Runs that wait for the sync event, by entry; the first to come due is the first to begin.
+        self._waiting: dict[int, Entry] = {}
         self._next_id = 1
         self._is_utc = (h.attr_get("clock") or "").startswith("virtual")
         self._drift = h.time() - h.now()
@@ -121,7 +126,9 @@ class Cron(BrokerModule):
         self._next_id += 1
         self._entries[entry.id] = entry
         if isinstance(entry.schedule, OnEvent):
-            self.handle.event_subscribe(_prefix(entry.schedule.topic))
+            unheard = self._awaited.add(entry.schedule.topic, entry)
+            if unheard is not None:
+                self.handle.event_subscribe(unheard)
         entry.start(now)
         self._arm(entry)
         self.handle.respond(msg, entry.to_dict())
@@ -186,10 +193,11 @@ class Cron(BrokerModule):
             entry.stop()
         self._disarm(entry)
         del self._entries[entry.id]
-        if entry in self._waiting:
-            self._waiting.remove(entry)
+        self._waiting.pop(entry.id, None)
         if isinstance(entry.schedule, OnEvent):
-            self.handle.event_unsubscribe(_prefix(entry.schedule.topic))
+            unwanted = self._awaited.remove(entry.schedule.topic, entry)
+            if unwanted is not None:
+                self.handle.event_unsubscribe(unwanted)
         self.handle.respond(msg, answer)
 
     @request_handler("sync")
@@ -222,7 +230,9 @@ class Cron(BrokerModule):
     def _entry(self, number: int) -> Entry:
         entry = self._entries.get(number)
         if entry is None:
-            known = ", ".join(map(str, self._entries)) or "none"
+            known = ", ".join(map(str, islice(self._entries, NAMED_MAX))) or "none"
+            if len(self._entries) > NAMED_MAX:
+                known += f" and {len(self._entries) - NAMED_MAX} more"
             raise RequestError(errnums.ENOENT, f"no cron entry {number}; there are: {known}")
         return entry
 
@@ -238,22 +248,24 @@ class Cron(BrokerModule):
     def event(self, msg: Message) -> None:
         """An event that an entry, the sync or the clock check waits for."""
         now = self.handle.time()
-        for entry in list(self._entries.values()):
-            schedule = entry.schedule
-            if isinstance(schedule, OnEvent) and fnmatchcase(msg.topic, schedule.topic):
-                was_put_off = schedule.next_wakeup is not None
-                if schedule.event(now, entry.lastrun):
-                    self._due(entry)
-                else:
-                    self._arm(entry)
-                    if schedule.next_wakeup is not None and not was_put_off:
-                        delay = schedule.next_wakeup - now
-                        self.log.debug(f"cron-{entry.id}: delaying {delay:4.3f}s due to min interval")
+        for entry in self._awaited.for_event(msg.topic):
+            assert isinstance(entry.schedule, OnEvent)
+            self._count(entry, entry.schedule, now)
         if msg.topic == self._sync.topic:
             self._sync.last = now
             self._release()
         if msg.topic == HEARTBEAT:
             self._check_clock()
+
+    def _count(self, entry: Entry, schedule: OnEvent, now: float) -> None:
+        was_put_off = schedule.next_wakeup is not None
+        if schedule.event(now, entry.lastrun):
+            self._due(entry)
+            return
+        self._arm(entry)
+        if schedule.next_wakeup is not None and not was_put_off:
+            delay = schedule.next_wakeup - now
+            self.log.debug(f"cron-{entry.id}: delaying {delay:4.3f}s due to min interval")
 
     def _check_clock(self) -> None:
         """Entries are woken by the reactor's clock; if the wall clock was set, calendar times lie elsewhere now."""
@@ -295,13 +307,13 @@ class Cron(BrokerModule):
             entry.is_waiting = True
             entry.due_since = self.handle.time()
             entry.deferred += 1
-            self._waiting.append(entry)
+            self._waiting[entry.id] = entry
         else:
             self._begin(entry)
 
     def _release(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        for entry in waiting:
+        waiting, self._waiting = self._waiting, {}
+        for entry in waiting.values():
             self._begin(entry)
 
     # -- running
@@ -368,11 +380,3 @@ def _note(status: int, timed_out: bool) -> str:
     if signum:
         return f"Killed by signal {signum}"
     return f"Exit {status >> 8}" if status else ""
-
-
-def _prefix(topic: str) -> str:
-    """The plain part before a glob's first special character: what can be subscribed to."""
-    for at, char in enumerate(topic):
-        if char in "*?[":
-            return topic[:at]
-    return topic
