@@ -26,6 +26,7 @@ from brokersim.services.composition import DEFAULT_MODULES
 
 LISTENER = Path(__file__).resolve().parent / "modules" / "listener.py"
 LISTENERS = 8
+NAMES = [f"listener{number}" for number in range(LISTENERS)]
 HEARTBEAT = 2.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
 #: What a case loads at boot; the listeners come behind it.
@@ -40,7 +41,7 @@ def resident() -> int:
 async def load_listeners(instance: Instance) -> None:
     for rank in range(instance.size):
         for number in range(LISTENERS):
-            await instance.load(str(LISTENER), rank=rank, name=f"listener{number}")
+            await instance.load(str(LISTENER), rank=rank, name=NAMES[number])
 
 
 async def measure(case: str, ranks: int, seconds: float) -> dict[str, float]:

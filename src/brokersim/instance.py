@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
@@ -71,7 +72,8 @@ class Instance(Whole):
         self.stopped = trio.Event()
         if isinstance(self.sink, MemorySink):
             self.sink.now = lambda: self.reactor.now / NS
-        self._serials: dict[tuple[int, str], int] = {}
+        #: How often each name was used, a number a rank: a dict entry apiece would be 100 bytes a module.
+        self._serials: dict[str, array[int]] = {}
         self._nodes: dict[int, Node] = {}
         #: Why it ended, if that was nobody's wish.
         self.failure: str | None = None
@@ -89,10 +91,11 @@ class Instance(Whole):
             self._charge_links(settings.cost)
 
     def _new_broker(self, rank: int) -> Broker:
-        broker = Broker(self, rank, speaker, built_in)
-        for name, value in self.settings.attributes_of_one(rank).items():
-            broker.attributes.fix(name, value)
-        return broker
+        return Broker(self, rank, speaker, built_in)
+
+    def own_attributes(self, rank: int) -> dict[str, str]:
+        """Attributes by which a rank differs from the others."""
+        return self.settings.attributes_of_one(rank)
 
     def renew(self, ranks: Iterable[int]) -> None:
         """Put new brokers in the place of these, as after a restart: of the old ones nothing is left but links."""
@@ -117,7 +120,11 @@ class Instance(Whole):
 
     def uuid(self, rank: int, name: str) -> str:
         """An identity that depends on the seed, the rank, the name and how often that name was used there."""
-        serial = self._serials[rank, name] = self._serials.get((rank, name), 0) + 1
+        serials = self._serials.get(name)
+        if serials is None:
+            serials = self._serials[name] = array("I", bytes(4 * self.size))
+        serials[rank] += 1
+        serial = serials[rank]
         digest = hashlib.sha256(f"{self.seed}/{rank}/{name}/{serial}".encode()).hexdigest()
         return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 

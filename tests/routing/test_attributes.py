@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+import brokersim
 from brokersim.protocol.errnums import EINVAL, ENOENT, EPERM, RequestError
-from brokersim.routing.attributes import DEFAULTS, IMMUTABLE, Attributes, check_start, check_value, flags_of
+from brokersim.routing.attributes import (
+    DEFAULTS,
+    IMMUTABLE,
+    OWN,
+    Attributes,
+    check_start,
+    check_value,
+    flags_of,
+)
 
 
 def refusal(call, *args: object) -> tuple[int, str]:
@@ -87,3 +96,31 @@ def test_every_default_is_a_value_its_name_allows():
     for name, value in DEFAULTS.items():
         check_value(name, value)
         assert flags_of(name) is not None
+
+
+def test_what_ranks_differ_by_is_made_when_it_is_asked_for_and_is_all_that_a_rank_has_of_its_own():
+    made = []
+
+    def own():
+        made.append(1)
+        return {"rank": "3", "hostname": "sim3"}
+
+    attributes = Attributes({"size": "4", "hostname": "everywhere"}, own)
+    assert (attributes.get("size"), attributes.get("nosuch"), made) == ("4", None, [])
+    assert (attributes.get("hostname"), attributes.get("rank"), made) == ("sim3", "3", [1])
+    with pytest.raises(RequestError):
+        attributes.set("rank", "4", force=True)
+    assert made == [1]
+
+
+def test_every_attribute_by_which_ranks_differ_is_known_to_be_one():
+    async def main():
+        async with brokersim.open_instance(size=3, modules=()) as instance:
+            for rank in range(3):
+                assert instance.own_attributes(rank).keys() <= OWN
+                held = instance.broker(rank).attributes
+                assert {
+                    name: held.get(name) for name in instance.own_attributes(rank)
+                } == instance.own_attributes(rank)
+
+    brokersim.run(main)

@@ -99,7 +99,7 @@ async def _try(path: Path, args: Sequence[str]) -> _Trial:
         if not loaded:
             return _Trial(f"right after it was loaded: {broker.log.lines()[-1].partition(' - - - ')[2]}")
         handle = loaded[0]
-        topics = (topic for topic, by in broker.subscriptions if by is handle)
+        topics = broker.subscriptions.of(handle)
         return _Trial(
             requests=_requests(handle),
             services=tuple(

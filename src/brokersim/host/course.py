@@ -187,7 +187,7 @@ class Course:
             module.end(exit_errnum(error), f"{code.path} raises at start: {describe(error)}")
             return
         for entry in code.table.events:
-            handle.event_subscribe(_subscription(entry.full_topic(handle.name)))
+            handle.event_subscribe(sys.intern(_subscription(entry.full_topic(handle.name))))
         ready = getattr(handle.body, "ready", None)
         if ready is None:
             module.set_running()

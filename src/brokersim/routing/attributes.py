@@ -76,6 +76,8 @@ _OURS: Final[Mapping[str, int]] = {
 KNOWN: Final = {**_FLUX, **_OURS}
 _GLOBS: Final = tuple(name for name in KNOWN if name.endswith("*"))
 
+#: Those by which ranks differ.
+OWN: Final = frozenset({"rank", "hostname", "tbon.level", "tbon.descendants", "tbon.parent"})
 #: What they are unless a start says otherwise, where nothing here makes another value true.
 DEFAULTS: Final[Mapping[str, str]] = {
     "broker.boot-method": "single", "broker.cleanup-timeout": "none", "broker.critical-ranks": "0",
@@ -163,15 +165,33 @@ def check_value(name: str, value: str) -> None:
 
 
 class Attributes:
-    """Name to string value, some immutable once set. ``common`` are those of all ranks, kept once for all of them."""
+    """Name to string value, some immutable once set. ``common`` are those of all ranks, kept once for all of them.
 
-    __slots__ = ("_common", "_fixed", "_values")
+    ``own`` makes those of this rank when one of them is asked for, or anything changes: on most ranks of a large
+    instance nothing ever does.
+    """
 
-    def __init__(self, common: Mapping[str, str]) -> None:
+    __slots__ = ("_common", "_held", "_own")
+
+    def __init__(self, common: Mapping[str, str], own: Callable[[], Mapping[str, str]] = dict) -> None:
         self._common = common
-        #: This rank's own; ``None``: removed here.
-        self._values: dict[str, str | None] = {}
-        self._fixed: set[str] = set()
+        self._own = own
+        self._held: tuple[dict[str, str | None], set[str]] | None = None
+
+    def _hold(self) -> tuple[dict[str, str | None], set[str]]:
+        """This rank's own (``None``: removed here), and which of them cannot be changed."""
+        if self._held is None:
+            own: dict[str, str | None] = dict(self._own())
+            self._held = own, set(own)
+        return self._held
+
+    @property
+    def _values(self) -> dict[str, str | None]:
+        return self._hold()[0]
+
+    @property
+    def _fixed(self) -> set[str]:
+        return self._hold()[1]
 
     def fix(self, name: str, value: str) -> None:
         """Set a value that cannot be changed any more, whatever its name says."""
@@ -200,7 +220,10 @@ class Attributes:
 
     def get(self, name: str) -> str | None:
         """The value, ``None`` if there is none."""
-        return self._values[name] if name in self._values else self._common.get(name)
+        if self._held is None and name not in OWN:
+            return self._common.get(name)
+        values = self._values
+        return values[name] if name in values else self._common.get(name)
 
     def flags(self, name: str) -> int:
         """``IMMUTABLE`` or 0."""

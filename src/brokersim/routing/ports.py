@@ -53,5 +53,8 @@ class Ranks(Protocol):
     def uuid(self, rank: int, name: str) -> str:
         """An identity for what is called ``name`` on a rank; a new one each time."""
 
+    def own_attributes(self, rank: int) -> Mapping[str, str]:
+        """Broker attributes by which a rank differs from the others (`attributes.OWN`)."""
+
     def wall_time(self) -> float:
         """Seconds since the epoch, by the instance's clock."""

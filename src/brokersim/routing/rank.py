@@ -27,6 +27,7 @@ from brokersim.routing.endpoint import Endpoint, Handler
 from brokersim.routing.link import Link
 from brokersim.routing.logring import LogRing, format_line
 from brokersim.routing.ports import Neighbour, Ranks
+from brokersim.routing.subscriptions import Subscriptions
 from brokersim.routing.trace import Trace
 
 #: Endpoints on one rank that want an event, each with what it is given to.
@@ -74,13 +75,15 @@ class Rank(Neighbour):
         #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
         self.endpoint: Endpoint
         self.services: dict[str, Endpoint] = {}
-        self.subscriptions: list[tuple[str, Endpoint]] = []
+        self.subscriptions = Subscriptions()
         self.endpoints: dict[str, Endpoint] = {}
         self.parent: Link | None = None
         self.children: tuple[Link, ...] = ()
         self.peers: dict[str, Link] = {}
         self._links: dict[int, Link] = {}
-        self.attributes: Attributes = Attributes(instance.common_attributes)
+        self.attributes: Attributes = Attributes(
+            instance.common_attributes, partial(instance.own_attributes, rank)
+        )
         self.log = LogRing(rank, int(instance.common_attributes["log-ring-size"]))
         self.sequence = 0
         self._retired = 0
@@ -145,7 +148,7 @@ class Rank(Neighbour):
             del self.services[name]
         if names:  # most that go are clients, which served nobody
             self._changed()
-        self.subscriptions = [entry for entry in self.subscriptions if entry[1] is not endpoint]
+        self.subscriptions.drop(endpoint)
         self._subscribers.clear()
         for message in self.reactor.purge(endpoint):
             if message.type == REQUEST:
@@ -225,13 +228,13 @@ class Rank(Neighbour):
             endpoint.drop_routes()
 
     def _send_disconnects(self, gone: Endpoint) -> None:
-        for service, nodeid, upstream in gone.called:
+        for service, nodeid, upstream in gone.called or ():
             message = Message(
                 REQUEST, f"{service}.disconnect", None, 0x04 | upstream, nodeid=nodeid,
                 userid=gone.userid, rolemask=gone.rolemask, routes=(gone.uuid,), src=gone,
             )  # fmt: skip
             self.route_request(message)
-        gone.called.clear()
+        gone.called = None
 
     # -- requests and responses
 
@@ -282,7 +285,7 @@ class Rank(Neighbour):
                 and not message.flags & FLAG_NORESPONSE
                 and message.topic not in _SELDOM
             ):
-                src.routes[message.topic] = (service, handler)
+                src.remember(message.topic, service, handler)
         if service.has_served:  # the broker itself never goes
             served.note(service, src)
         message.dst = service
@@ -359,20 +362,18 @@ class Rank(Neighbour):
 
     def subscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Add one subscription; ``""`` is everything."""
-        self.subscriptions.append((prefix, endpoint))
+        self.subscriptions.add(prefix, endpoint)
         self._subscribers.clear()
 
     def unsubscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Drop one subscription. Raises RequestError(ENOENT) if there is none."""
-        try:
-            self.subscriptions.remove((prefix, endpoint))
-        except ValueError:
-            raise RequestError(ENOENT, f"no subscription to {prefix!r}") from None
+        if not self.subscriptions.remove(prefix, endpoint):
+            raise RequestError(ENOENT, f"no subscription to {prefix!r}")
         self._subscribers.clear()
 
     def _find_subscribers(self, topic: str) -> Subscribers:
-        wanted = {endpoint: None for prefix, endpoint in self.subscriptions if topic.startswith(prefix)}
-        found = tuple((endpoint, endpoint.event_handler(topic)) for endpoint in wanted)
+        wanted = self.subscriptions.wanting(topic)
+        found = tuple([(endpoint, endpoint.event_handler(topic)) for endpoint in wanted])
         if len(self._subscribers) >= _SUBSCRIBER_CACHE:
             self._subscribers.clear()
         self._subscribers[topic] = found
