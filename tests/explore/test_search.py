@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from brokersim.explore.families import FAMILIES
 from brokersim.explore.modules import author_of
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import run_plan
-from brokersim.explore.search import keep, read_corpus, search
+from brokersim.explore.search import few_collections, keep, read_corpus, search
 from brokersim.testing import modules
 
 RACING = str(Path(__file__).with_name("racing.py"))
@@ -102,3 +104,19 @@ def test_the_plan_that_found_a_commit_lost_by_a_reload_passes():
 def test_an_author_is_told_of_a_family_that_is_none():
     with pytest.raises(ValueError, match="no family 'kv'; there are kvs, watch"):
         Author().shipped("kv")
+
+
+def test_several_processes_find_what_one_finds():
+    one, two = (
+        search(space_of(RACING), partial(author_of, (RACING,)), range(60), jobs=jobs) for jobs in (1, 2)
+    )
+    assert two.find is not None and one.find is not None
+    assert (two.examples, two.find.seed, two.find.plan) == (one.examples, one.find.seed, one.find.plan)
+    assert (two.hits, two.seen, two.known) == (one.hits, one.seen, one.known)
+
+
+def test_garbage_is_looked_for_as_before_when_a_search_is_over():
+    before = gc.get_threshold()
+    with few_collections():
+        assert gc.get_threshold()[0] > before[0]
+    assert gc.get_threshold() == before

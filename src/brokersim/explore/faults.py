@@ -53,7 +53,7 @@ class Trouble:
         self.world = world
         self.instance = world.instance
         self._links: SlowLinks | None = None
-        self._open: list[End] = []
+        self._open: dict[End, PlannedFault] = {}
         #: How often each kind hit anything.
         self.hits: dict[str, int] = {}
         self._begun: list[Fault] = []
@@ -64,20 +64,23 @@ class Trouble:
             end = KINDS[planned.kind](self, planned)
         except (ValueError, RequestError):
             return  # there is nothing it could hit: an earlier fault was there first
+        text = " ".join(filter(None, (planned.kind, planned.to)))
+        self.world.note("fault", text, planned.rank)
         if end is None:
             return
-        self._open.append(end)
+        self._open[end] = planned
         self.instance.reactor.call_later(planned.seconds, self._end, end)
 
     def _end(self, end: End) -> None:
-        if end in self._open:
-            self._open.remove(end)
+        planned = self._open.pop(end, None)
+        if planned is not None:
+            self.world.note("end", f"{planned.kind} ends", planned.rank)
             end()
 
     def heal(self) -> None:
         """End all of them."""
         while self._open:
-            self._end(self._open[0])
+            self._end(next(iter(self._open)))
         self.world.witness.faults.release()
         for fault in self._begun:
             if fault.hits:

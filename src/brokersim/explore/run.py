@@ -22,11 +22,12 @@ from brokersim.explore.families.family import Family
 from brokersim.explore.faults import LOSSY, Trouble
 from brokersim.explore.plan import Plan, Step
 from brokersim.explore.schedule import SeededSchedule
-from brokersim.explore.world import World
+from brokersim.explore.world import Moment, World
 from brokersim.host.course import RUNNING
 from brokersim.instance import Instance
 from brokersim.kit.laws import Relaxation
 from brokersim.kit.ledger import Line
+from brokersim.kit.restarts import end_all
 from brokersim.kit.witness import Witness
 from brokersim.protocol.errnums import RequestError
 from brokersim.reactor.clock import VirtualClock
@@ -60,6 +61,7 @@ class Outcome:
     #: Of everything that was sent and handed out; "" unless asked for.
     digest: str
     trace: tuple[Line, ...]
+    moments: tuple[Moment, ...] = ()
 
     @property
     def what(self) -> str:
@@ -125,13 +127,17 @@ class _Example:
             )
             if self._author.always_checks:
                 schedule.watch = self._always
+            world.note("boot", "started")
             self._start(instance)
             await instance.sleep(self._length())
             self._trouble.heal()
             await self._come_to_rest()
             schedule.end()
             await self._judge()
-        return self._outcome(keeps_trace)
+            outcome = self._outcome(keeps_trace)
+            if not plan.has_disk:
+                instance.runner.post(partial(end_all, instance))  # nothing is judged of an end in good order
+        return outcome
 
     # -- what happens
 
@@ -152,6 +158,7 @@ class _Example:
     def _do(self, step: Step) -> None:
         if step.rank in self._world.down:
             return  # there is no client on a rank that is not there
+        self._world.note("step", f"step {step.id}: {step.op} {step.args or ''}", step.rank)
         family, _, verb = step.op.partition(".")
         self._families[family].does[verb](self._world, step)
 
@@ -214,9 +221,11 @@ class _Example:
     def _say(self, sentence: str) -> None:
         if sentence not in self._broken:
             self._broken.append(sentence)
+            self._world.note("broken", sentence)
 
     async def _judge(self) -> None:
         world = self._world
+        world.note("rest", "at rest")
         for rank in range(self._plan.size):
             for line in world.instance.broker(rank).log.lines():
                 if "ended by" in line and "killed on purpose" not in line:
@@ -274,6 +283,7 @@ class _Example:
             messages=ledger.moves,
             digest=digest,
             trace=trace,
+            moments=tuple(self._world.moments) if keeps_trace else (),
         )
 
 

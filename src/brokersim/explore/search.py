@@ -6,11 +6,15 @@ is run once more before it is shrunk; one that then differs shows a fault of the
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -25,6 +29,10 @@ from brokersim.explore.shrink import shrink
 Authors = Callable[[], Author | None]
 #: Where plans that broke something are kept, and looked for first, unless told otherwise.
 CORPUS: Final = Path("explore-plans")
+#: Plans that each process of several has ahead of it.
+_AHEAD: Final = 4
+#: Objects made until garbage is looked for, and how often all of it.
+_COLLECT: Final = (50_000, 5, 5)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,21 +112,66 @@ def search(
     *,
     corpus: Sequence[Plan] = (),
     seconds: float | None = None,
+    jobs: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
-    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` of ``clock`` are over."""
+    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` of ``clock`` are over; ``jobs`` at a time."""
     report = Report()
     began = clock()
-    for seed, plan in plans(space, seeds, corpus):
-        outcome = run_plan(plan, authors())
-        report.add(outcome)
-        report.seconds = clock() - began
-        if outcome.broken:
-            report.find = examine(plan, authors, seed, outcome.broken[0], report.seconds)
-            break
-        if seconds is not None and report.seconds >= seconds:
-            break
+    with few_collections(), closing(_outcomes(plans(space, seeds, corpus), authors, jobs)) as outcomes:
+        for seed, plan, outcome in outcomes:
+            report.add(outcome)
+            report.seconds = clock() - began
+            if outcome.broken:
+                report.find = examine(plan, authors, seed, outcome.broken[0], report.seconds)
+                break
+            if seconds is not None and report.seconds >= seconds:
+                break
     return report
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Look for garbage seldom: an example leaves some thousand objects, and the usual limits look at them ten times."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _outcomes(
+    drawn: Iterator[tuple[int | None, Plan]], authors: Authors, jobs: int
+) -> Generator[tuple[int | None, Plan, Outcome], None, None]:
+    """What came of each plan, in their order; run by so many processes."""
+    if jobs == 1:
+        for seed, plan in drawn:
+            yield seed, plan, run_plan(plan, authors())
+        return
+    # Forked: what an author says are closures, which nobody could send.
+    with multiprocessing.get_context("fork").Pool(jobs, _inherit, (authors,)) as pool:
+        waiting: deque[tuple[int | None, Plan, Any]] = deque()
+        for seed, plan in drawn:
+            waiting.append((seed, plan, pool.apply_async(_run, (plan.to_json(),))))
+            if len(waiting) >= _AHEAD * jobs:
+                first, its_plan, result = waiting.popleft()
+                yield first, its_plan, result.get()
+        for seed, plan, result in waiting:
+            yield seed, plan, result.get()
+
+
+_inherited: list[Authors] = []
+
+
+def _inherit(authors: Authors) -> None:
+    """In a process that helps: an interrupt ends the one that asked, which ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _inherited[:] = [authors]
+
+
+def _run(plan: bytes) -> Outcome:
+    return run_plan(from_json(plan, "a plan"), _inherited[0]())
 
 
 def examine(plan: Plan, authors: Authors, seed: int | None, sentence: str, seconds: float) -> Find:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
@@ -64,6 +64,17 @@ class Client(Handle):
         return lambda event: self.heard(event)
 
 
+class Moment(NamedTuple):
+    """What happened beside messages: ``place`` of them were before it; ``when`` in seconds of the instance's clock."""
+
+    place: int
+    when: float
+    #: ``boot`` (it is over), ``step``, ``fault``, ``end`` (of one), ``rest`` or ``broken``.
+    kind: str
+    rank: int
+    text: str
+
+
 class World:
     """What clients of one example know."""
 
@@ -76,6 +87,7 @@ class World:
         self.were_down: dict[int, None] = {}
         #: Modules that a fault ended or loaded anew: (rank, name).
         self.disturbed: dict[tuple[int, str], None] = {}
+        self.moments: list[Moment] = []
         #: What families keep.
         self.kept: dict[str, Any] = {}
         self._order = 0
@@ -84,6 +96,10 @@ class World:
         """A place in the order of all that clients saw."""
         self._order += 1
         return self._order
+
+    def note(self, kind: str, text: str, rank: int = 0) -> None:
+        """For who looks at this example: something happened, now."""
+        self.moments.append(Moment(self.witness.ledger.moves, self.now, kind, rank, text))
 
     @property
     def now(self) -> float:

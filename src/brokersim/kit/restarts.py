@@ -59,6 +59,12 @@ def restart(ledger: Ledger, rank: int) -> None:
         instance.background.start(partial(_boot, instance, instance.broker(one)))
 
 
+def end_all(instance: Instance) -> None:
+    """All that is on any rank is gone, the deepest first."""
+    for rank in ranks_below(instance, 0):
+        _end(instance, instance.broker(rank))
+
+
 def _end(instance: Instance, broker: Broker) -> None:
     """All that is on a rank is gone; harmless when it is."""
     for module in instance.modules(broker.rank):

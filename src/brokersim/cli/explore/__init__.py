@@ -17,6 +17,7 @@ from brokersim.protocol.errnums import RequestError
 if TYPE_CHECKING:
     from brokersim.explore.author import Author
     from brokersim.explore.plan import Plan
+    from brokersim.explore.run import Outcome
     from brokersim.explore.search import Report
 
 #: A find that does not break again: the explorer is at fault.
@@ -33,6 +34,7 @@ _EXAMPLES: Final = 2000
         ("brokersim explore --only kvs,watch --seconds 60", "a minute of two families"),
         ("brokersim explore ./mymod.py --size 1-2", "a module of yours"),
         ("brokersim explore --replay explore-plans/kvs-42.json", "what was found, again"),
+        ("brokersim explore --replay explore-plans/kvs-42.json --film kvs.html", "as a page that plays it"),
     ),
 )
 @click.argument("modules", nargs=-1, metavar="[MODULE…]")
@@ -47,8 +49,12 @@ _EXAMPLES: Final = 2000
 @click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), metavar="MODEL",
               help="faults: none, flux (what happens there), hostile  [flux]")  # fmt: skip
 @click.option("--only", metavar="NAMES", help="of kvs, watch, content, jobs, cron, events, modules")
+@click.option("-j", "--jobs", default=1, type=click.IntRange(1, 256), metavar="N", help="processes  [1]")
 @click.option("--replay", metavar="PLAN|SEED", help="run one plan, from a file or drawn from a seed")
 @click.option("--trace", "shows_trace", is_flag=True, help="with --replay: every message of it")
+@click.option(
+    "--film", type=click.Path(path_type=Path), metavar="FILE", help="a page that plays what was found"
+)
 @click.option("--corpus", type=click.Path(path_type=Path), metavar="FOLDER",
               help="plans run first, and finds  [explore-plans]")  # fmt: skip
 @pass_session
@@ -58,6 +64,7 @@ def explore(session: Session, /, **given: Any) -> int:
     Laws hold, who asks is answered, nothing crashes, what was acknowledged is there.
     Exit code 1: something broke; 3: it did, but not again.
     """
+    from brokersim.explore.run import run_plan
     from brokersim.explore.search import CORPUS, keep, read_corpus, search
 
     corpus = given["corpus"] or CORPUS
@@ -68,10 +75,14 @@ def explore(session: Session, /, **given: Any) -> int:
         seeds: Any = itertools.count(given["seed"])
         if given["seconds"] is None or given["number"] is not None:
             seeds = range(given["seed"], given["seed"] + (given["number"] or _EXAMPLES))
-        report = search(space, authors, seeds, corpus=read_corpus(corpus), seconds=given["seconds"])
+        report = search(
+            space, authors, seeds, corpus=read_corpus(corpus), seconds=given["seconds"], jobs=given["jobs"]
+        )
     except RequestError as error:
         raise usage_error(error.text) from None
     path = keep(report.find, corpus) if report.find is not None else None
+    if report.find is not None and given["film"] is not None:
+        _write_film(given["film"], report.find.plan, run_plan(report.find.plan, authors(), keeps_trace=True))
     return _tell(session, report, given, path)
 
 
@@ -95,12 +106,25 @@ def _replay(session: Session, given: dict[str, Any], space: Any, authors: Any) -
 
     plan = _plan(given["replay"], space)
     outcome = run_plan(plan, authors(), keeps_trace=True)
+    if given["film"] is not None:
+        _write_film(given["film"], plan, outcome)
     if session.json:
         session.emit(output.replay_json(plan, outcome, given["shows_trace"]))
     else:
         for line in output.replay_lines(outcome, given["shows_trace"]):
             session.out(line)
     return FAILED if outcome.broken else FINE
+
+
+def _write_film(path: Path, plan: Plan, outcome: Outcome) -> None:
+    from brokersim.explore.film import page
+
+    try:
+        path.write_text(page(plan, outcome), encoding="utf-8")
+    except OSError as error:
+        raise usage_error(
+            f"--film {path}: {error.strerror}", hint="give a file that can be written"
+        ) from None
 
 
 def _plan(wanted: str, space: Any) -> Plan:
