@@ -132,7 +132,7 @@ def brubeck(program: str, graphite: int, cpu: int) -> Iterator[Peer]:
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "config.json"
         options = {
-            "sharding": False, "server_name": "brubeck", "capacity": 15, "expire": 3600, "dumpfile": f"{scratch}/dump",
+            "sharding": False, "server_name": "brubeck", "capacity": 18, "expire": 3600, "dumpfile": f"{scratch}/dump",
             "backends": [{"type": "carbon", "address": "127.0.0.1", "port": graphite, "frequency": 1}],
             "samplers": [{"type": "statsd", "address": "127.0.0.1", "port": port, "workers": 1}],
         }  # fmt: skip

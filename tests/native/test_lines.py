@@ -17,7 +17,7 @@ from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.keyed import BEST, PYTHON, Lists
 from brokersim.statsd.numbers import format_number
-from brokersim.statsd_server.outputs.graphite import LineTexts
+from brokersim.statsd_server.outputs.line_texts import LineTexts
 
 _lines = pytest.importorskip("brokersim.native._lines", reason="not compiled here")
 pytestmark = pytest.mark.skipif(BEST is PYTHON, reason="BROKERSIM_PURE is set, or sources are newer")
@@ -70,7 +70,7 @@ def told(aggregator: Aggregator, t: float, texts: LineTexts) -> object:
     block = texts.block(flush)
     return (
         values, WHOLE.sub(r"\1", repr(rest)), own, repr(flush.timed), block.lines, sorted(block.data.split(b"\n")),
-        aggregator.bad_lines(), aggregator.statistics(),
+        aggregator.bad_lines(), aggregator.statistics(), aggregator.cardinality(),
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_compiled_tables_are_those_of_python(
     intervals: list[list[bytes]], dialect: str, config: AggregatorConfig
 ):
     both = [Aggregator(dialect, config, keyed=keyed) for keyed in (BEST, PYTHON)]
-    texts = LineTexts(), LineTexts()
+    texts = LineTexts(), LineTexts(compiled=False)
     for t, packets in enumerate(intervals):
         for each in both:
             each.feed_all(
@@ -245,10 +245,14 @@ def test_rows_that_went_are_forgotten():
         lambda: _lines.Samples().extend(b"a", (1.0,)),
         lambda: _lines.Samples().of(3),
         lambda: _lines.Reader({}, {}, {}, True, 10),
-        lambda: reader().take([3], None, None),
-        lambda: reader().take_each(["a"], None),
-        lambda: reader().take([b"new:1|c"], None, None),
-        lambda: reader().take([b"a\0"], None, lambda _: "many"),
+        lambda: reader().take([3], None, None, None, None),
+        lambda: reader().take_each(["a"], None, None, None),
+        lambda: reader().take([b"new:1|c"], None, None, None, None),
+        lambda: reader().take([b"a\0"], None, None, None, lambda _: "many"),
+        lambda: reader().welcome((1, 2, 3, 4), (1, 1, 1), 9, 9, {}, b""),
+        lambda: welcoming().take([b"new:1|c"], None, None, None, None),
+        lambda: welcoming().take([b"new:1|c"], None, None, lambda _: [3], None),
+        lambda: welcoming(most=0).take([b"new:1|c"], None, None, None, None),
         lambda: reader().point(_lines.Numbers(), {}, _lines.Samples()),
         lambda: odd().lines(b"", b"", b"", None, lambda _: "text"),
         lambda: odd().lines(b"", b"", b"", "1", None),
@@ -261,6 +265,31 @@ def test_what_has_the_wrong_type_is_a_TypeError(wrong):
 
 def reader():
     return _lines.Reader(_lines.Numbers(), _lines.Numbers(), _lines.Samples(), True, 10_000)
+
+
+def welcoming(most=9):
+    taker = reader()
+    taker.welcome(tuple(_lines.Numbers() for _ in range(4)), (True, True, True), most, 900, {}, b"statsd.")
+    return taker
+
+
+def test_newcomers_are_welcomed_once():
+    taker = welcoming()
+    with pytest.raises(RuntimeError):
+        taker.welcome(tuple(_lines.Numbers() for _ in range(4)), (True, True, True), 9, 900, {}, b"statsd.")
+
+
+def test_a_sender_is_asked_for_once_a_packet_that_has_new_names():
+    aggregator = Aggregator()
+    asked = []
+
+    def sender_of(index: int) -> str:
+        asked.append(index)
+        return f"sender {index}"
+
+    aggregator.feed_all([b"a:1|c\nb:1|c", b"a:1|c", b"c:1|g\nd:1|ms\na:1|c"], sender_of)
+    assert asked == [0, 2]
+    assert [aggregator.lookup(key).first_sender for key in "abcd"] == ["sender 0"] * 2 + ["sender 2"] * 2
 
 
 def odd():
@@ -278,7 +307,7 @@ def test_what_python_raises_comes_out_and_what_was_taken_stays():
         raise KeyboardInterrupt(line, index)
 
     with pytest.raises(KeyboardInterrupt) as raised:
-        taker.take([b"a:1|c", b"a:2|c\nb:1|c\na:4|c"], stop, None)
+        taker.take([b"a:1|c", b"a:2|c\nb:1|c\na:4|c"], stop, None, None, None)
     assert raised.value.args == (b"b:1|c", 1)
     assert table[b"a"] == 4
 
@@ -295,7 +324,7 @@ def test_tables_may_be_exchanged_while_lines_are_taken():
         kept.append(tables)
         taker.point(*tables)
 
-    taker.take([b"\n".join(b"%d:1|c" % (number % 101) for number in range(300))], other, None)
+    taker.take([b"\n".join(b"%d:1|c" % (number % 101) for number in range(300))], other, None, None, None)
     assert [sum(counts.values()) for counts, _, _ in kept] == [99, 100, 98]
 
 
@@ -357,3 +386,26 @@ def test_lines_are_those_that_python_writes():
         ]
         assert text.decode().splitlines(keepends=True) == expected
         assert count == len(expected)
+
+
+def test_a_datagram_that_was_not_received_is_an_IndexError():
+    datagrams = _lines.Datagrams(-1)
+    assert (datagrams.receive(), datagrams.count, datagrams.size()) == (0, 0, 0)
+    for ask in (datagrams.packet, datagrams.name):
+        with pytest.raises(IndexError):
+            ask(0)
+        with pytest.raises(TypeError):
+            ask("0")
+
+
+def test_lines_of_lists_are_those_of_python():
+    numbers = [1, -5, 10**30, 0.5, -0.0, 1e15, float("nan"), float("inf"), 123456789.125]
+    text, count = _lines.lines([b"p%d " % index for index in range(len(numbers))], numbers, b" 7\n")
+    finite = [(index, number) for index, number in enumerate(numbers) if abs(number) < float("inf")]
+    assert text.decode().splitlines() == [f"p{index} {format_number(number)} 7" for index, number in finite]
+    assert count == len(finite)
+    for wrong in (([b"a"], ["1"], b""), (["a"], [1], b""), ([b"a"], (1,), b"")):
+        with pytest.raises(TypeError):
+            _lines.lines(*wrong)
+    with pytest.raises(ValueError, match="each path has one number"):
+        _lines.lines([b"a"], [], b"")

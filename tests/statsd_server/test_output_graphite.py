@@ -12,7 +12,8 @@ import trio
 
 from brokersim.statsd import Aggregator
 from brokersim.statsd.numbers import format_number
-from brokersim.statsd_server.outputs.graphite import Graphite, LineTexts, graphite_block
+from brokersim.statsd_server.outputs.graphite import Graphite
+from brokersim.statsd_server.outputs.line_texts import LineTexts, graphite_block
 from tests.statsd_server.harness import flush_of, serving, until
 
 

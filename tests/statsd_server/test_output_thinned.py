@@ -6,7 +6,8 @@ from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.slots import Slots, parse_retention
 from brokersim.statsd_server.outputs import thinned
 from brokersim.statsd_server.outputs.console import Console
-from brokersim.statsd_server.outputs.graphite import Graphite, graphite_block
+from brokersim.statsd_server.outputs.graphite import Graphite
+from brokersim.statsd_server.outputs.line_texts import graphite_block
 from brokersim.statsd_server.outputs.thinned import Thinned
 from tests.statsd_server.harness import Kept, flush_of
 

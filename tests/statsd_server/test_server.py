@@ -60,7 +60,7 @@ class Flooded:
     def __init__(self, clock: trio.testing.MockClock, turn_s: float) -> None:
         self._clock, self._turn_s = clock, turn_s
 
-    def drain(self, take: object, t: float) -> int:
+    def drain(self, take: object, t: float, take_datagrams: object) -> int:
         self.turns += 1
         self._clock.jump(self._turn_s)
         return 1
@@ -384,15 +384,20 @@ async def test_the_port_is_free_again_when_the_server_has_ended():
 # --- sockets
 
 
-@pytest.fixture(params=["many at once", "one by one"])
+@pytest.fixture(params=["compiled", "compiled, as objects", "many at once", "one by one"])
 def pair(request, monkeypatch):
     """A datagram socket of the server, with and without the system's recvmmsg, and one that sends to it."""
+    if request.param not in ("compiled", "compiled, as objects"):
+        monkeypatch.setattr(recvmmsg, "Datagrams", None)
+    elif recvmmsg.Datagrams is None:
+        pytest.skip("not compiled here")
     if request.param == "one by one":
         monkeypatch.setattr(recvmmsg, "sys", SimpleNamespace(platform="elsewhere"))
     inner = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     inner.bind(("127.0.0.1", 0))
     sock = DatagramSocket("udp", inner, 1 << 20)
-    assert (sock.reads_many) == (request.param == "many at once")
+    assert (sock.reads_many) == (request.param != "one by one")
+    sock.is_direct = request.param == "compiled"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
         sender.connect(inner.getsockname())
@@ -408,7 +413,10 @@ def drained(sock):
         assert t == 7.0
         seen.extend((bytes(packet), sender_of(index)) for index, packet in enumerate(packets))
 
-    assert sock.drain(take, 7.0) == len(seen)
+    def take_datagrams(datagrams, sender_of, t):
+        take([datagrams.packet(index) for index in range(datagrams.count)], sender_of, t)
+
+    assert sock.drain(take, 7.0, take_datagrams if sock.is_direct else None) == len(seen)
     return seen
 
 
@@ -466,7 +474,12 @@ def test_a_sandbox_that_refuses_recvmmsg_gets_the_packets_one_by_one(pair, monke
         ctypes.set_errno(errno.ENOSYS)
         return -1
 
-    if sock.reads_many:
+    def refused():
+        raise PermissionError
+
+    if isinstance(sock._many, recvmmsg.CompiledDatagrams):
+        sock._many.datagrams = SimpleNamespace(receive=refused)
+    elif sock.reads_many:
         monkeypatch.setattr(sock._many, "_call", refuse)
     sender.send(b"k:1|c")
     assert [packet for packet, _ in drained(sock)] == [b"k:1|c"]

@@ -5,6 +5,8 @@
  */
 #include "keys.h"
 
+#include <structmember.h>
+
 #define MOST_EXACT ((int64_t)1 << 53)
 
 enum { DEAD, WHOLE, REAL, OTHER }; /* int64, double, a reference */
@@ -559,6 +561,59 @@ failed:
     return NULL;
 }
 
+/* lines(paths, numbers, ending) -> (text, lines): a line for each path, which ends in a blank. */
+static PyObject *lines_of(PyObject *module, PyObject *args)
+{
+    PyObject *paths, *numbers;
+    const char *ending;
+    Py_ssize_t ending_size;
+    if (!PyArg_ParseTuple(args, "O!O!y#:lines", &PyList_Type, &paths, &PyList_Type, &numbers, &ending, &ending_size))
+        return NULL;
+    if (PyList_GET_SIZE(paths) != PyList_GET_SIZE(numbers)) {
+        PyErr_SetString(PyExc_ValueError, "each path has one number");
+        return NULL;
+    }
+    Text text = {NULL, 0, 0};
+    Py_ssize_t lines = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(paths) && i < PyList_GET_SIZE(numbers); i++) {
+        const size_t start = text.used;
+        char *p;
+        Py_ssize_t size;
+        PyObject *number = PyList_GET_ITEM(numbers, i);
+        if (bytes_of(PyList_GET_ITEM(paths, i), &p, &size) < 0 || text_room(&text, (size_t)(size + ending_size) + 40) < 0)
+            goto failed;
+        text_put(&text, p, (size_t)size);
+        int written;
+        if (PyFloat_Check(number))
+            written = text_real(&text, PyFloat_AS_DOUBLE(number));
+        else if (PyLong_Check(number)) {
+            int overflow;
+            const long long whole = PyLong_AsLongLongAndOverflow(number, &overflow);
+            written = 1;
+            if (overflow)
+                written = text_other(&text, number, NULL);
+            else
+                text_whole(&text, whole);
+        } else {
+            PyErr_Format(PyExc_TypeError, "a value is an int or a float, not %.100s", Py_TYPE(number)->tp_name);
+            goto failed;
+        }
+        if (written < 0 || text_room(&text, (size_t)ending_size) < 0)
+            goto failed;
+        if (written) {
+            text_put(&text, ending, (size_t)ending_size);
+            lines++;
+        } else
+            text.used = start;
+    }
+    PyObject *result = Py_BuildValue("y#n", text.p == NULL ? "" : text.p, (Py_ssize_t)text.used, lines);
+    PyMem_Free(text.p);
+    return result;
+failed:
+    PyMem_Free(text.p);
+    return NULL;
+}
+
 static PyObject *size_of_memory(const Keys *keys, size_t more)
 {
     return PyLong_FromSize_t(more + sizeof(Keys) + keys->room + keys->row_room * sizeof(Row) +
@@ -876,12 +931,30 @@ static PyTypeObject SamplesType = {
 
 /* ---- Reader */
 
+enum { A_COUNT, A_GAUGE, A_TIMING, KINDS_OF_NEW }; /* and sets, which only count */
+
+/* What must be so for a new name to be taken in here: see `welcome` in _lines.pyi. */
+typedef struct {
+    Numbers *known[KINDS_OF_NEW + 1]; /* NULL: none is */
+    int is_welcome[KINDS_OF_NEW];
+    Py_ssize_t most, longest;
+    PyObject *taken, *reserved;
+} Newcomers;
+
+/* What Python is asked while packets are read. */
+typedef struct {
+    PyObject *other, *refused, *sender_of;
+    PyObject *sender; /* of the packet that is read; NULL: nobody asked yet */
+    Py_ssize_t packet;
+} Asked;
+
 typedef struct {
     PyObject_HEAD
     Numbers *counts, *gauges;
     Samples *timings;
     int has_decimals; /* a counter or a gauge with decimals is that number */
     Py_ssize_t limit; /* longer packets are cut, which Python does */
+    Newcomers newcomers;
 } Reader;
 
 static void reader_dealloc(Reader *self)
@@ -889,7 +962,31 @@ static void reader_dealloc(Reader *self)
     Py_XDECREF(self->counts);
     Py_XDECREF(self->gauges);
     Py_XDECREF(self->timings);
+    for (int kind = 0; kind <= KINDS_OF_NEW; kind++)
+        Py_XDECREF(self->newcomers.known[kind]);
+    Py_XDECREF(self->newcomers.taken);
+    Py_XDECREF(self->newcomers.reserved);
     Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *reader_welcome(Reader *self, PyObject *args)
+{
+    Newcomers new = {.most = 0};
+    if (!PyArg_ParseTuple(args, "(O!O!O!O!)(ppp)nnO!S:welcome", &NumbersType, &new.known[0], &NumbersType, &new.known[1],
+                          &NumbersType, &new.known[2], &NumbersType, &new.known[3], &new.is_welcome[A_COUNT],
+                          &new.is_welcome[A_GAUGE], &new.is_welcome[A_TIMING], &new.most, &new.longest, &PyDict_Type,
+                          &new.taken, &new.reserved))
+        return NULL;
+    if (self->newcomers.taken != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "newcomers are welcome already");
+        return NULL;
+    }
+    for (int kind = 0; kind <= KINDS_OF_NEW; kind++)
+        Py_INCREF(new.known[kind]);
+    Py_INCREF(new.taken);
+    Py_INCREF(new.reserved);
+    self->newcomers = new;
+    Py_RETURN_NONE;
 }
 
 static PyObject *reader_point(Reader *self, PyObject *args)
@@ -928,8 +1025,43 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 #define MOST_DIGITS 17
 static const double tens[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
 
-/* Takes a line in if it is plain and its name is known: 1. 0: it is neither, and nothing happened; -1: no memory. */
-static inline int take_plain(Reader *self, const char *line, const char *end)
+/* The row of a new name, which is known from here on; NO_ROW: Python has to see its line, or with an exception. */
+static uint32_t take_new(Reader *self, int kind, const char *line, const char *end, size_t size, uint64_t hash, Asked *asked)
+{
+    Newcomers *new = &self->newcomers;
+    if (new->taken == NULL || !new->is_welcome[kind] || (Py_ssize_t)size > new->longest || !is_plain(line, size))
+        return NO_ROW;
+    const size_t reserved = (size_t)PyBytes_GET_SIZE(new->reserved);
+    if (size >= reserved && memcmp(line, PyBytes_AS_STRING(new->reserved), reserved) == 0)
+        return NO_ROW;
+    if (numbers_find(new->known[kind], line, size, hash) != NO_ROW)
+        return NO_ROW; /* known, but not to be written here: it was disabled, or expired */
+    Py_ssize_t keys = 0;
+    for (int each = 0; each <= KINDS_OF_NEW; each++)
+        keys += new->known[each]->live;
+    if (keys >= new->most) {
+        PyObject *done = PyObject_CallFunction(asked->refused, "y#n", line, (Py_ssize_t)(end - line), asked->packet);
+        Py_XDECREF(done);
+        return done == NULL ? NO_ROW : REFUSED;
+    }
+    if (PyDict_GET_SIZE(new->taken) != 0) {
+        PyObject *key = PyBytes_FromStringAndSize(line, (Py_ssize_t)size);
+        int is_taken = key == NULL ? -1 : PyDict_Contains(new->taken, key);
+        Py_XDECREF(key);
+        if (is_taken != 0)
+            return NO_ROW;
+    }
+    if (asked->sender == NULL && (asked->sender = PyObject_CallFunction(asked->sender_of, "n", asked->packet)) == NULL)
+        return NO_ROW;
+    const uint32_t known = numbers_add(new->known[kind], line, size, hash);
+    if (known == NO_ROW || numbers_put(new->known[kind], known, asked->sender) < 0)
+        return NO_ROW;
+    return kind == A_TIMING ? samples_add(self->timings, line, size, hash)
+                            : numbers_add(kind == A_GAUGE ? self->gauges : self->counts, line, size, hash);
+}
+
+/* Takes a line in if it is plain: 1. 0: Python has to judge it, and nothing happened; -1: with an exception. */
+static inline int take_plain(Reader *self, const char *line, const char *end, Asked *asked)
 {
     const char *colon = memchr(line, ':', (size_t)(end - line));
     if (colon == NULL)
@@ -963,9 +1095,15 @@ static inline int take_plain(Reader *self, const char *line, const char *end)
         if (dot != NULL && !self->has_decimals)
             return 0;
         Numbers *table = p[1] == 'g' ? self->gauges : self->counts;
-        const uint32_t row = numbers_find(table, line, size, hash_of(line, size));
-        if (row == NO_ROW)
-            return 0;
+        const uint64_t hash = hash_of(line, size);
+        uint32_t row = numbers_find(table, line, size, hash);
+        if (row == NO_ROW) {
+            row = take_new(self, p[1] == 'g' ? A_GAUGE : A_COUNT, line, end, size, hash, asked);
+            if (row == NO_ROW)
+                return PyErr_Occurred() ? -1 : 0;
+            if (row == REFUSED)
+                return 1;
+        }
         if (p[1] == 'c')
             return added(table, row, dot != NULL, whole, real);
         if (table->tags[row] == OTHER)
@@ -980,30 +1118,36 @@ static inline int take_plain(Reader *self, const char *line, const char *end)
         return 1;
     }
     if (left == 3 && p[1] == 'm' && p[2] == 's') {
-        const uint32_t row = samples_find(self->timings, line, size, hash_of(line, size));
-        if (row == NO_ROW)
-            return 0;
+        const uint64_t hash = hash_of(line, size);
+        uint32_t row = samples_find(self->timings, line, size, hash);
+        if (row == NO_ROW) {
+            row = take_new(self, A_TIMING, line, end, size, hash, asked);
+            if (row == NO_ROW)
+                return PyErr_Occurred() ? -1 : 0;
+            if (row == REFUSED)
+                return 1;
+        }
         return many_append(&self->timings->rows[row], dot != NULL ? real : (double)whole) < 0 ? -1 : 1;
     }
     return 0;
 }
 
-static int ask_line(PyObject *other, const char *line, const char *end, Py_ssize_t packet)
+static int ask_line(Asked *asked, const char *line, const char *end)
 {
-    PyObject *done = PyObject_CallFunction(other, "y#n", line, (Py_ssize_t)(end - line), packet);
+    PyObject *done = PyObject_CallFunction(asked->other, "y#n", line, (Py_ssize_t)(end - line), asked->packet);
     Py_XDECREF(done);
     return done == NULL ? -1 : 0;
 }
 
-static Py_ssize_t take_lines(Reader *self, const char *p, const char *end, Py_ssize_t packet, PyObject *other)
+static Py_ssize_t take_lines(Reader *self, const char *p, const char *end, Asked *asked)
 {
     Py_ssize_t lines = 0;
     while (p < end) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         if (stop == NULL)
             stop = end;
-        const int taken = take_plain(self, p, stop);
-        if (taken < 0 || (taken == 0 && ask_line(other, p, stop, packet) < 0))
+        const int taken = take_plain(self, p, stop, asked);
+        if (taken < 0 || (taken == 0 && ask_line(asked, p, stop) < 0))
             return -1;
         lines++;
         p = stop + 1;
@@ -1011,11 +1155,188 @@ static Py_ssize_t take_lines(Reader *self, const char *p, const char *end, Py_ss
     return lines;
 }
 
-/* take(packets, other, whole) -> lines: see _lines.pyi. */
+/* ---- Datagrams: what a socket receives, many with one call */
+
+#ifdef __linux__
+#include <errno.h>
+#include <sys/socket.h>
+
+#define AT_ONCE 64
+#define NEAR 2048 /* so much of each stays in a processor's cache; what is longer goes on in a second piece */
+#define FAR 65536
+#define NAME 28 /* sockaddr_in6, the longer of the two */
+
+typedef struct {
+    PyObject_HEAD
+    int fd, count;
+    char *near, *far, *whole; /* untouched pages of `far` take no memory */
+    struct mmsghdr messages[AT_ONCE];
+    struct iovec pieces[2 * AT_ONCE];
+    char names[AT_ONCE][NAME];
+} Datagrams;
+
+static PyTypeObject DatagramsType;
+
+static void datagrams_dealloc(Datagrams *self)
+{
+    PyMem_RawFree(self->near);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *datagrams_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    int fd;
+    if (!PyArg_ParseTuple(args, "i", &fd) || (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0))
+        return NULL;
+    Datagrams *self = (Datagrams *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->fd = fd;
+    self->near = PyMem_RawMalloc((size_t)AT_ONCE * (NEAR + FAR) + NEAR + FAR);
+    if (self->near == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    self->far = self->near + (size_t)AT_ONCE * NEAR;
+    self->whole = self->far + (size_t)AT_ONCE * FAR;
+    for (int i = 0; i < AT_ONCE; i++) {
+        self->pieces[2 * i] = (struct iovec){self->near + (size_t)i * NEAR, NEAR};
+        self->pieces[2 * i + 1] = (struct iovec){self->far + (size_t)i * FAR, FAR};
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *datagrams_receive(Datagrams *self, PyObject *unused)
+{
+    for (int i = 0; i < AT_ONCE; i++)
+        self->messages[i].msg_hdr = (struct msghdr){.msg_name = self->names[i], .msg_namelen = NAME,
+                                                    .msg_iov = &self->pieces[2 * i], .msg_iovlen = 2};
+    self->count = 0;
+    int count = recvmmsg(self->fd, self->messages, AT_ONCE, MSG_DONTWAIT, NULL);
+    /* Anything but these is emptiness, or the report of an earlier packet's fate, which is none of ours. */
+    if (count < 0 && (errno == ENOSYS || errno == EPERM))
+        return PyErr_SetFromErrno(PyExc_OSError);
+    self->count = count < 0 ? 0 : count;
+    return PyLong_FromLong(self->count);
+}
+
+/* A datagram in one piece, until the next is asked for. */
+static const char *datagram(Datagrams *self, int index, size_t *size)
+{
+    const char *near = self->near + (size_t)index * NEAR;
+    *size = self->messages[index].msg_len;
+    if (*size <= NEAR)
+        return near;
+    if (*size > NEAR + FAR)
+        *size = NEAR + FAR;
+    memcpy(self->whole, near, NEAR);
+    memcpy(self->whole + NEAR, self->far + (size_t)index * FAR, *size - NEAR);
+    return self->whole;
+}
+
+static int datagram_index(Datagrams *self, PyObject *argument) /* -1 with an exception */
+{
+    long index = PyLong_AsLong(argument);
+    if (PyErr_Occurred())
+        return -1;
+    if (index < 0 || index >= self->count) {
+        PyErr_SetString(PyExc_IndexError, "no such datagram was received");
+        return -1;
+    }
+    return (int)index;
+}
+
+static PyObject *datagrams_packet(Datagrams *self, PyObject *argument)
+{
+    int index = datagram_index(self, argument);
+    if (index < 0)
+        return NULL;
+    size_t size;
+    const char *p = datagram(self, index, &size);
+    return PyBytes_FromStringAndSize(p, (Py_ssize_t)size);
+}
+
+static PyObject *datagrams_name(Datagrams *self, PyObject *argument)
+{
+    int index = datagram_index(self, argument);
+    return index < 0 ? NULL : PyBytes_FromStringAndSize(self->names[index], NAME);
+}
+
+static PyObject *datagrams_size(Datagrams *self, PyObject *unused)
+{
+    size_t size = 0;
+    for (int i = 0; i < self->count; i++)
+        size += self->messages[i].msg_len;
+    return PyLong_FromSize_t(size);
+}
+
+static PyMethodDef datagrams_methods[] = {
+    {"receive", (PyCFunction)datagrams_receive, METH_NOARGS, "Receives what waits; how many that are."},
+    {"packet", (PyCFunction)datagrams_packet, METH_O, "The bytes of one of them."},
+    {"name", (PyCFunction)datagrams_name, METH_O, "The socket address that sent it."},
+    {"size", (PyCFunction)datagrams_size, METH_NOARGS, "Bytes of all of them."},
+    {NULL, NULL, 0, NULL},
+};
+static PyMemberDef datagrams_members[] = {
+    {"count", T_INT, offsetof(Datagrams, count), READONLY, "How many were received last."},
+    {NULL, 0, 0, 0, NULL},
+};
+static PyTypeObject DatagramsType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "brokersim.native._lines.Datagrams",
+    .tp_basicsize = sizeof(Datagrams),
+    .tp_dealloc = (destructor)datagrams_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "What waits in a UDP socket, up to 64 datagrams with one call.",
+    .tp_new = datagrams_new,
+    .tp_members = datagrams_members,
+    .tp_methods = datagrams_methods,
+};
+
+static Py_ssize_t take_packet(Reader *, const char *, size_t, Py_ssize_t, Asked *, PyObject *);
+
+/* take_datagrams(datagrams, other, refused, sender_of, whole) -> lines, as `take`. */
+static PyObject *reader_take_datagrams(Reader *self, PyObject *args)
+{
+    PyObject *argument, *whole;
+    Asked asked = {.sender = NULL};
+    if (!PyArg_ParseTuple(args, "O!OOOO:take_datagrams", &DatagramsType, &argument, &asked.other, &asked.refused,
+                          &asked.sender_of, &whole))
+        return NULL;
+    Datagrams *datagrams = (Datagrams *)Py_NewRef(argument);
+    Py_ssize_t lines = 0, some = 0;
+    for (int i = 0; some >= 0 && i < datagrams->count; i++) {
+        size_t size;
+        const char *p = datagram(datagrams, i, &size);
+        some = take_packet(self, p, size, i, &asked, whole);
+        lines += some;
+    }
+    Py_DECREF(datagrams);
+    return some < 0 ? NULL : PyLong_FromSsize_t(lines);
+}
+#endif
+
+static Py_ssize_t take_packet(Reader *self, const char *p, size_t size, Py_ssize_t index, Asked *asked, PyObject *whole)
+{
+    if ((Py_ssize_t)size <= self->limit && memchr(p, 0, size) == NULL) {
+        asked->packet = index;
+        const Py_ssize_t lines = take_lines(self, p, p + size, asked);
+        Py_CLEAR(asked->sender);
+        return lines;
+    }
+    PyObject *done = PyObject_CallFunction(whole, "n", index);
+    Py_ssize_t lines = done == NULL ? -1 : PyLong_AsSsize_t(done);
+    Py_XDECREF(done);
+    if (lines < 0 && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "a packet has no number of lines below 0");
+    return lines;
+}
+
+/* take(packets, other, refused, sender_of, whole) -> lines: see _lines.pyi. */
 static PyObject *reader_take(Reader *self, PyObject *args)
 {
-    PyObject *packets, *other, *whole;
-    if (!PyArg_ParseTuple(args, "OOO:take", &packets, &other, &whole))
+    PyObject *packets, *whole;
+    Asked asked = {.sender = NULL};
+    if (!PyArg_ParseTuple(args, "OOOOO:take", &packets, &asked.other, &asked.refused, &asked.sender_of, &whole))
         return NULL;
     packets = PySequence_Tuple(packets); /* nobody changes it meanwhile */
     if (packets == NULL)
@@ -1027,14 +1348,7 @@ static PyObject *reader_take(Reader *self, PyObject *args)
             lines = -1;
             break;
         }
-        const char *p = packet.buf;
-        Py_ssize_t some;
-        if (packet.len > self->limit || memchr(p, 0, (size_t)packet.len) != NULL) {
-            PyObject *done = PyObject_CallFunction(whole, "n", i);
-            some = done == NULL ? -1 : PyLong_AsSsize_t(done);
-            Py_XDECREF(done);
-        } else
-            some = take_lines(self, p, p + packet.len, i, other);
+        const Py_ssize_t some = take_packet(self, packet.buf, (size_t)packet.len, i, &asked, whole);
         lines = some < 0 ? -1 : lines + some;
         PyBuffer_Release(&packet);
     }
@@ -1042,32 +1356,39 @@ static PyObject *reader_take(Reader *self, PyObject *args)
     return lines < 0 ? NULL : PyLong_FromSsize_t(lines);
 }
 
-/* take_each(lines, other): lines that were taken apart before. */
+/* take_each(lines, other, refused, sender_of): lines that were taken apart before. */
 static PyObject *reader_take_each(Reader *self, PyObject *args)
 {
-    PyObject *list, *other;
-    if (!PyArg_ParseTuple(args, "OO:take_each", &list, &other))
+    PyObject *list;
+    Asked asked = {.sender = NULL};
+    if (!PyArg_ParseTuple(args, "OOOO:take_each", &list, &asked.other, &asked.refused, &asked.sender_of))
         return NULL;
     list = PySequence_Tuple(list);
     if (list == NULL)
         return NULL;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(list); i++) {
+    int taken = 1;
+    for (; taken >= 0 && asked.packet < PyTuple_GET_SIZE(list); asked.packet++) {
         char *p;
         Py_ssize_t size;
-        int failed = bytes_of(PyTuple_GET_ITEM(list, i), &p, &size) < 0;
-        int taken = failed ? -1 : take_plain(self, p, p + size);
-        if (taken < 0 || (taken == 0 && ask_line(other, p, p + size, i) < 0)) {
-            Py_DECREF(list);
-            return NULL;
-        }
+        int failed = bytes_of(PyTuple_GET_ITEM(list, asked.packet), &p, &size) < 0;
+        taken = failed ? -1 : take_plain(self, p, p + size, &asked);
+        if (taken == 0 && ask_line(&asked, p, p + size) < 0)
+            taken = -1;
+        Py_CLEAR(asked.sender);
     }
     Py_DECREF(list);
+    if (taken < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
 static PyMethodDef reader_methods[] = {
+    {"welcome", (PyCFunction)reader_welcome, METH_VARARGS, "From here on new names are taken in: see _lines.pyi."},
     {"point", (PyCFunction)reader_point, METH_VARARGS, "The tables that lines go to from here on."},
     {"take", (PyCFunction)reader_take, METH_VARARGS, "Packets: see _lines.pyi."},
+#ifdef __linux__
+    {"take_datagrams", (PyCFunction)reader_take_datagrams, METH_VARARGS, "What a socket received: see _lines.pyi."},
+#endif
     {"take_each", (PyCFunction)reader_take_each, METH_VARARGS, "Lines: see _lines.pyi."},
     {NULL, NULL, 0, NULL},
 };
@@ -1081,8 +1402,12 @@ static PyTypeObject ReaderType = {
     .tp_methods = reader_methods,
 };
 
-static struct PyModuleDef module = {
-    PyModuleDef_HEAD_INIT, .m_name = "_lines", .m_doc = "Plain statsd lines and what they add up to.", .m_size = -1};
+static PyMethodDef functions[] = {
+    {"lines", (PyCFunction)lines_of, METH_VARARGS, "Text and number of lines: see _lines.pyi."},
+    {NULL, NULL, 0, NULL},
+};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_lines", .m_size = -1, .m_methods = functions,
+                                    .m_doc = "Plain statsd lines and what they add up to."};
 
 PyMODINIT_FUNC PyInit__lines(void)
 {
@@ -1092,5 +1417,9 @@ PyMODINIT_FUNC PyInit__lines(void)
         Py_XDECREF(made);
         return NULL;
     }
+#ifdef __linux__
+    if (PyModule_AddType(made, &DatagramsType) < 0)
+        Py_CLEAR(made);
+#endif
     return made;
 }

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any, final
 
+def lines(paths: list[bytes], numbers: list[float], ending: bytes, /) -> tuple[bytes, int]:
+    """Path, number, as `format_number` writes it, and ending, and how many: NaN and infinity are left out."""
+
 @final
 class Numbers(MutableMapping[bytes, Any]):
     """Ints and floats by key, in the order of the keys; strings and None too. Raises TypeError for anything else."""
@@ -53,6 +56,28 @@ class Samples:
     def pop(self, key: bytes, other: Any, /) -> Any: ...
 
 @final
+class Datagrams:
+    """What waits in a UDP socket, up to 64 datagrams with one recvmmsg(2). Only where there is Linux.
+
+    Reserves 4 MiB of addresses; memory is only used where datagrams longer than 2 KiB come.
+    """
+
+    #: How many were received last.
+    count: int
+    def __init__(self, fd: int, /) -> None: ...
+    def receive(self) -> int:
+        """Receives what waits; how many that are. Raises OSError where the call is refused."""
+
+    def packet(self, index: int, /) -> bytes:
+        """The bytes of one of them. Raises IndexError."""
+
+    def name(self, index: int, /) -> bytes:
+        """The socket address that sent it. Raises IndexError."""
+
+    def size(self) -> int:
+        """Bytes of all of them."""
+
+@final
 class Reader:
     """Takes plain lines, `name:digits|type` of a known name, into tables; gives Python the others, in their turn."""
 
@@ -68,18 +93,56 @@ class Reader:
     def point(self, counts: Numbers, gauges: Numbers, timings: Samples, /) -> None:
         """The tables that lines go to from here on."""
 
+    def welcome(
+        self,
+        known: tuple[Numbers, Numbers, Numbers, Numbers],
+        kinds: tuple[bool, bool, bool],
+        most: int,
+        longest: int,
+        taken: dict[bytes, bytes],
+        reserved: bytes,
+        /,
+    ) -> None:
+        """From here on plain lines of new names are taken in, too, if the name has no byte but `[A-Za-z0-9_.=-]`.
+
+        ``known`` are the keys of counters, gauges, timers and sets with their senders; ``kinds`` tells of which of the
+        first three new ones are taken. There may be ``most`` keys, each ``longest`` bytes. Names that ``taken`` has or
+        that begin with ``reserved`` are Python's to judge. Raises RuntimeError if this was said before.
+        """
+
     def take(
         self,
         packets: Sequence[bytes | bytearray],
         other: Callable[[bytes, int], object],
+        refused: Callable[[bytes, int], object],
+        sender_of: Callable[[int], str | None],
         whole: Callable[[int], int],
         /,
     ) -> int:
         """Takes in packets, lines separated by LF; how many lines they had, empty ones but the last included.
 
-        ``other`` gets each line that is not plain, and the index of its packet. Packets that are longer than the
+        ``other`` gets each line that is not plain, ``refused`` each whose name is one too many, and the index of its
+        packet; ``sender_of`` is asked once a packet that has new names. Packets that are longer than the
         limit or have a NUL are left to ``whole``, which tells how many lines it found.
         """
 
-    def take_each(self, lines: Sequence[bytes], other: Callable[[bytes, int], object], /) -> None:
-        """The same for lines that were taken apart before; ``other`` gets a line's index."""
+    def take_each(
+        self,
+        lines: Sequence[bytes],
+        other: Callable[[bytes, int], object],
+        refused: Callable[[bytes, int], object],
+        sender_of: Callable[[int], str | None],
+        /,
+    ) -> None:
+        """The same for lines that were taken apart before; each index is a line's."""
+
+    def take_datagrams(
+        self,
+        datagrams: Datagrams,
+        other: Callable[[bytes, int], object],
+        refused: Callable[[bytes, int], object],
+        sender_of: Callable[[int], str | None],
+        whole: Callable[[int], int],
+        /,
+    ) -> int:
+        """As `take`, for what a socket received."""

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define NO_ROW UINT32_MAX
+#define REFUSED (UINT32_MAX - 1)
 #define MOST_ROWS (UINT32_MAX / 4)
 /* In `size`: not every byte is a letter, digit or one of _ . = - */
 #define ODD 0x80000000u

@@ -32,7 +32,7 @@ from brokersim.statsd.shown import Shown
 from brokersim.statsd.store import Store
 
 if TYPE_CHECKING:
-    from brokersim.native._lines import Reader
+    from brokersim.native._lines import Datagrams, Reader
 
 # Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
 _MEMO_LIMIT = 4096
@@ -51,6 +51,7 @@ _WORTH_COLUMNS = 4000
 _PLAIN_KINDS = {b"c": COUNTERS, b"g": GAUGES, b"ms": TIMERS}
 
 SenderOf = Callable[[int], str | None]
+OfLine = Callable[[bytes, int], None]
 
 
 class Aggregator:
@@ -73,10 +74,8 @@ class Aggregator:
         self.dialect = dialect if isinstance(dialect, Dialect) else open_dialect(dialect, self.config)
         self._lines_of = self.dialect.lines
         self._packet_limit = self.dialect.packet_limit
-        self._store = store = Store(dialect=self.dialect, config=self.config, keyed=keyed)
-        self._reader = keyed.reader(
-            store.counts, store.gauges, store.timings, self.dialect.plain_decimals, self._packet_limit
-        )
+        self._store = Store(dialect=self.dialect, config=self.config, keyed=keyed)
+        self._reader = self._store.reader
         self._intake = Intake()
         self._ring = BadLineRing(size=self.config.bad_ring)
         creates = self.config.max_creates_per_minute
@@ -109,26 +108,58 @@ class Aggregator:
         intake.bytes += size
         intake.last_packet_t = t
         if self._reader is not None:
-            self._read(self._reader, packets, sender_of, t)
+            asked = self._asked(sender_of, t)
+            cut = self._cut(self._reader, packets.__getitem__, asked)
+            self._note_lines(self._reader.take(packets, *asked, cut))
             return
         step = max(1, len(packets) * _COLUMN_BYTES // max(1, size))
         for start in range(0, len(packets), step):
             self._feed_some(packets[start : start + step], start, sender_of, t)
 
-    def _read(self, reader: Reader, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
-        """As `_feed_some` by compiled code, which asks for what is not plain and for packets that are cut."""
+    @property
+    def takes_datagrams(self) -> bool:
+        """Whether `feed_datagrams` may be called: lines are read by compiled code."""
+        return self._reader is not None
+
+    def feed_datagrams(self, datagrams: Datagrams, sender_of: SenderOf, t: float = 0.0) -> None:
+        """As `feed_all`, for what a socket received and no object was made of."""
+        assert self._reader is not None
+        self._intake.packets += datagrams.count
+        self._intake.bytes += datagrams.size()
+        self._intake.last_packet_t = t
+        asked = self._asked(sender_of, t)
+        cut = self._cut(self._reader, datagrams.packet, asked)
+        self._note_lines(self._reader.take_datagrams(datagrams, *asked, cut))
+
+    def _asked(self, sender_of: SenderOf, t: float) -> tuple[OfLine, OfLine, SenderOf]:
+        """What compiled code asks: for lines that are not plain, for those of a name too many, and for senders."""
 
         def judge(line: bytes, index: int) -> None:
             self._slow(line, sender_of, index, t)
 
+        def refused(line: bytes, index: int) -> None:
+            self._store.refused += 1
+            self._note_bad("too_many_keys", line, sender_of(index), t)
+
+        return judge, refused, sender_of
+
+    def _cut(
+        self, reader: Reader, packet_at: Callable[[int], Packet], asked: tuple[OfLine, OfLine, SenderOf]
+    ) -> Callable[[int], int]:
+        """What compiled code asks for packets that are cut: how many lines they have."""
+        judge, refused, sender_of = asked
+
         def cut(index: int) -> int:
-            packet, limit = packets[index], self._packet_limit
+            packet, limit = packet_at(index), self._packet_limit
             self._intake.cut_packets += len(packet) > limit
             lines = self._lines_of(bytes(packet[:limit]))
-            reader.take_each(lines, lambda line, _: judge(line, index))
+            reader.take_each(
+                lines, lambda line, _: judge(line, index), lambda line, _: refused(line, index),
+                lambda _: sender_of(index),
+            )  # fmt: skip
             return len(lines)
 
-        self._note_lines(reader.take(packets, judge, cut))
+        return cut
 
     def _feed_some(self, packets: Sequence[Packet], start: int, all_senders: SenderOf, t: float) -> None:
         def sender_of(index: int) -> str | None:
@@ -255,7 +286,7 @@ class Aggregator:
         size = sum(map(len, lines))
         self._intake.bytes += size
         if self._reader is not None:
-            self._reader.take_each(lines, lambda line, _: self._slow(line, lambda _: sender, 0, t))
+            self._reader.take_each(lines, *self._asked(lambda _: sender, t))
             self._note_lines(len(lines))
             return
         plain = plain_lines(b"\n".join(lines)) if size > _WORTH_COLUMNS else None
@@ -345,8 +376,6 @@ class Aggregator:
         )
         flush = self._rendered(interval, now)
         store.open_interval()
-        if self._reader is not None:
-            self._reader.point(store.counts, store.gauges, store.timings)
         self._flushes += 1
         self._approx += len(flush.buckets)
         return flush

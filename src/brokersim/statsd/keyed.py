@@ -165,6 +165,11 @@ class CompiledKeyed(Keyed):
         return _lines.Reader(counts, gauges, timings, has_decimals, limit)
 
 
+def lines(paths: list[bytes], numbers: list[Number], ending: bytes) -> tuple[bytes, int]:
+    """Path, number and ending of each, without NaN and infinity, and how many. Only where `BEST` is compiled."""
+    return _lines.lines(paths, numbers, ending)
+
+
 def writes_lines(table: object) -> TypeGuard[_lines.Numbers]:
     """Whether a table writes the lines of all its keys itself."""
     return _is_compiled and isinstance(table, _lines.Numbers)

@@ -46,11 +46,6 @@ def strict_key(name: bytes, tags: bytes, reserved: bytes) -> bytes:
     return key
 
 
-def is_plain_key(name: bytes) -> bool:
-    """Is the name of a line its key, with nothing to be looked at but what is reserved?"""
-    return len(name) <= MAX_KEY and _PLAIN.fullmatch(name) is not None
-
-
 def _tagged(name: bytes, section: bytes) -> bytes:
     if _CONTROL.search(name) or _CONTROL.search(section):
         raise BadLineError("bad_name")

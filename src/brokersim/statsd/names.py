@@ -34,6 +34,11 @@ def clean(name: bytes) -> bytes:
     return _DROPPED.sub(b"", _BLANKS.sub(b"_", name).replace(b"/", b"-"))
 
 
+def is_plain_key(name: bytes) -> bool:
+    """Is the name of a line its key in every dialect, with nothing to be looked at but what is reserved?"""
+    return len(name) <= MAX_KEY and _CLEAN.fullmatch(name) is not None
+
+
 def split_tags(key: str) -> tuple[str, str]:
     """`name` and `;a=b` of a key; what a flush appends goes between the two."""
     name, semicolon, tags = key.partition(";")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -17,8 +17,12 @@ from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Dialect, Fold, TimerInterval
 from brokersim.statsd.forms import Form, plain_timings, plain_value
 from brokersim.statsd.keyed import BEST, Keyed, Numbers
+from brokersim.statsd.names import MAX_KEY
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
+
+if TYPE_CHECKING:
+    from brokersim.native._lines import Reader
 
 # Values with a time of their own, of an interval; more of them are taken as of now.
 MAX_TIMED = 100_000
@@ -42,6 +46,8 @@ class Store:
     counts: Any = attrs.field(init=False)
     gauges: Any = attrs.field(init=False)
     timings: Any = attrs.field(init=False)
+    #: Compiled code that takes plain lines into these tables, where there is some.
+    reader: Reader | None = attrs.field(init=False)
     sums: Any = attrs.field(init=False)
     # By (time in s, kind, key), of this interval.
     timed: dict[tuple[int, str, bytes], Number] = attrs.field(factory=dict)
@@ -73,6 +79,7 @@ class Store:
         self.counts, self.gauges, self.sums = new(), new(), new()
         self.timings = self.keyed.samples()
         self._known = {kind: new() for kind in KINDS}
+        self.reader = self._new_reader()
         self._last_flush = {kind: {} for kind in KINDS if self._time_to_live(kind)}
         self._disabled = {kind: set() for kind in KINDS}
         self._appliers = {
@@ -82,6 +89,21 @@ class Store:
             TIMERS: self._add_timing,
             SETS: self._add_member,
         }
+
+    def _new_reader(self) -> Reader | None:
+        dialect = self.dialect
+        reader = self.keyed.reader(
+            self.counts, self.gauges, self.timings, dialect.plain_decimals, dialect.packet_limit
+        )
+        if reader is not None and dialect.plain_unless is not None:
+            counters, gauges, timers, sets = (self._known[kind] for kind in (COUNTERS, GAUGES, TIMERS, SETS))
+            # Of kinds that expire it has to be noted when they were written.
+            kinds = not self.config.counter_ttl, not self.config.gauge_ttl, not self.config.timer_ttl
+            reader.welcome(
+                cast("Any", (counters, gauges, timers, sets)), kinds, self.config.max_keys, MAX_KEY,
+                self._forms_taken, dialect.plain_unless,
+            )  # fmt: skip
+        return reader
 
     # Writing
 
@@ -423,6 +445,8 @@ class Store:
         if self.config.gauge_ttl:
             self._settled.update((key, self.gauge(key)) for key in list(self.gauges))
             self.gauges = keyed.numbers()
+        if self.reader is not None:
+            self.reader.point(self.counts, self.gauges, self.timings)
         self._differences = {}
         self._extra_weight = {}
         self._owed = {}

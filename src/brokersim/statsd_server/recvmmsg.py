@@ -1,6 +1,6 @@
 """Knows how to read many datagrams with one call of Linux' recvmmsg(2); not what is in them, nor when to read.
 
-CPython has no such call, so it goes by ctypes. Source of the structures: the manual page.
+CPython has no such call, so it goes by compiled code, or by ctypes. Source of the structures: the manual page.
 """
 
 from __future__ import annotations
@@ -9,6 +9,15 @@ import ctypes
 import errno
 import socket
 import sys
+from collections.abc import Callable
+
+from brokersim.native import look
+
+try:
+    look("_lines")
+    from brokersim.native._lines import Datagrams
+except ImportError:  # not compiled, or not on Linux
+    Datagrams = None  # type: ignore[assignment,misc]
 
 #: Datagrams a call may bring. Doubling it saves 3 % more, and lines then no longer stay in a processor's cache.
 AT_ONCE = 64
@@ -41,6 +50,39 @@ class _Message(ctypes.Structure):
 
 class NoRecvmmsgError(Exception):
     """This system has no such call."""
+
+
+class CompiledDatagrams:
+    """What one UDP socket receives, many at a time, for compiled code: nothing becomes an object unasked.
+
+    Raises NoRecvmmsgError.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        if Datagrams is None:
+            raise NoRecvmmsgError
+        self._socket = sock
+        self.datagrams = Datagrams(sock.fileno())
+
+    def receive(self) -> int:
+        """How many were received into ``datagrams``: what waits, at most ``AT_ONCE``. Raises NoRecvmmsgError."""
+        try:
+            return self.datagrams.receive()
+        except OSError:
+            raise NoRecvmmsgError from None
+
+    def read(self) -> list[bytes]:
+        """The same as objects."""
+        return [self.datagrams.packet(index) for index in range(self.receive())]
+
+    def sender(self, index: int) -> tuple[str, int]:
+        """Host and port that sent one of those that were received last."""
+        return _address(self.datagrams.name(index))
+
+    def senders(self, count: int) -> Callable[[int], tuple[str, int]]:
+        """The same for so many of them, to be asked after the next are received."""
+        names = [self.datagrams.name(index) for index in range(count)]
+        return lambda index: _address(names[index])
 
 
 class ManyDatagrams:
@@ -95,18 +137,23 @@ class ManyDatagrams:
         packet = self._slots[start : start + min(length, _SLOT)]
         return packet + self._rests[rest : rest + length - _SLOT] if length > _SLOT else packet
 
-    def names(self) -> bytes:
-        """Who sent the datagrams of the last read, for `address`: the next read overwrites it here."""
-        return bytes(self._names)
+    def senders(self, count: int) -> Callable[[int], tuple[str, int]]:
+        """Host and port that sent each of the datagrams of the last read, to be asked after the next one."""
+        names = bytes(self._names[: count * _NAME])
+        return lambda index: _address(names[index * _NAME : (index + 1) * _NAME])
 
-    @staticmethod
-    def address(names: bytes, index: int) -> tuple[str, int]:
-        """Host and port that sent a datagram."""
-        name = names[index * _NAME : (index + 1) * _NAME]
-        port = int.from_bytes(name[2:4], "big")
-        if int.from_bytes(name[:2], sys.byteorder) == socket.AF_INET:
-            return socket.inet_ntop(socket.AF_INET, name[4:8]), port
-        return socket.inet_ntop(socket.AF_INET6, name[8:24]), port
+
+def many_datagrams(sock: socket.socket) -> CompiledDatagrams | ManyDatagrams:
+    """The quickest of the two that there is. Raises NoRecvmmsgError."""
+    return ManyDatagrams(sock) if Datagrams is None else CompiledDatagrams(sock)
+
+
+def _address(name: bytes) -> tuple[str, int]:
+    """What a sockaddr_in or sockaddr_in6 says."""
+    port = int.from_bytes(name[2:4], "big")
+    if int.from_bytes(name[:2], sys.byteorder) == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, name[4:8]), port
+    return socket.inet_ntop(socket.AF_INET6, name[8:24]), port
 
 
 def _memory(size: int) -> tuple[bytearray, int]:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -48,6 +48,9 @@ from brokersim.statsd_server.settings import (
 from brokersim.statsd_server.sockets import DatagramSocket, address_text, bind, listen_tcp
 from brokersim.statsd_server.streams import LineStreams
 from brokersim.statsd_server.wiretap import Wiretap
+
+if TYPE_CHECKING:
+    from brokersim.native._lines import Datagrams
 
 #: Turns of each socket right before a flush: what arrived before it belongs to it, but a flood must not put it off.
 _TURNS_BEFORE_FLUSH = 64
@@ -146,6 +149,12 @@ class StatsdServer(Running):
             for index, packet in enumerate(packets):
                 self._copy(bytes(packet), sender_of(index), t)
 
+    def _take_datagrams(self, datagrams: Datagrams, sender_of: SenderOf, t: float) -> None:
+        try:
+            self.aggregator.feed_datagrams(datagrams, sender_of, t)
+        except Exception as error:
+            self._note_lost(sender_of(0), error)
+
     def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
         try:
             self.aggregator.feed_lines(lines, sender, t)
@@ -231,7 +240,9 @@ class StatsdServer(Running):
 
     def _drain(self, sock: DatagramSocket) -> int:
         began = time.perf_counter_ns()
-        read = sock.drain(self._take_packets, self.now())
+        # Who watches, or reads in Python, needs packets as objects.
+        direct = self.aggregator.takes_datagrams and not self._is_watched
+        read = sock.drain(self._take_packets, self.now(), self._take_datagrams if direct else None)
         self._gauge.note_turn(read, time.perf_counter_ns() - began)
         return read
 

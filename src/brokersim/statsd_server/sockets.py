@@ -10,13 +10,22 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brokersim.statsd.aggregator import SenderOf
 from brokersim.statsd.plain import Packet
 from brokersim.statsd_server.health import SocketStatistics
-from brokersim.statsd_server.recvmmsg import AT_ONCE, ManyDatagrams, NoRecvmmsgError
+from brokersim.statsd_server.recvmmsg import (
+    AT_ONCE,
+    CompiledDatagrams,
+    ManyDatagrams,
+    NoRecvmmsgError,
+    many_datagrams,
+)
 from brokersim.statsd_server.settings import Endpoint, ServeError
+
+if TYPE_CHECKING:
+    from brokersim.native._lines import Datagrams
 
 #: Packets and, about, bytes read in one turn, so that others get theirs: some 2 ms of work.
 TURN, TURN_BYTES = 1024, 256 << 10
@@ -32,6 +41,8 @@ _MEMINFO = struct.Struct("9I")
 _RMEM_ALLOC, _RCVBUF, _DROPS = 0, 1, 8
 
 Take = Callable[[Sequence[Packet], SenderOf, float], None]
+#: The same for compiled code, which needs no objects.
+TakeDatagrams = Callable[["Datagrams", SenderOf, float], None]
 
 
 def address_text(kind: str, sock: socket.socket) -> str:
@@ -64,18 +75,25 @@ class DatagramSocket:
         self.has_more = False
         self._asked = asked
         self._last: SocketStatistics | None = None
-        self._many: ManyDatagrams | None = None
+        self._many: CompiledDatagrams | ManyDatagrams | None = None
         if kind == "udp":
             with suppress(NoRecvmmsgError):
-                self._many = ManyDatagrams(sock)
+                self._many = many_datagrams(sock)
 
     @property
     def reads_many(self) -> bool:
         """Whether a system call brings many packets."""
         return self._many is not None
 
-    def drain(self, take: Take, t: float) -> int:
-        """Hands over what waits, at most a turn's worth; how many packets it was."""
+    def drain(self, take: Take, t: float, take_datagrams: TakeDatagrams | None = None) -> int:
+        """Hands over what waits, at most a turn's worth; how many packets it was.
+
+        With ``take_datagrams`` they go there where that is possible.
+        """
+        if take_datagrams is not None and isinstance(self._many, CompiledDatagrams):
+            with suppress(NoRecvmmsgError):
+                return self._drain_datagrams(self._many, take_datagrams, t)
+            self._many = None  # a sandbox refuses what the library has
         packets: list[Packet] = []
         senders: list[SenderOf] = []
         size, is_empty = 0, False
@@ -92,6 +110,20 @@ class DatagramSocket:
         self.has_more = not is_empty
         return len(packets)
 
+    def _drain_datagrams(self, many: CompiledDatagrams, take: TakeDatagrams, t: float) -> int:
+        datagrams = many.datagrams
+        count = size = 0
+        some = AT_ONCE
+        while some == AT_ONCE and count < TURN and size < TURN_BYTES:
+            some = many.receive()
+            if some:
+                take(datagrams, lambda index: peer_text(many.sender(index)), t)
+                count += some
+                size += datagrams.size()
+        self.packets += count
+        self.has_more = some == AT_ONCE
+        return count
+
     def _read(self) -> tuple[Sequence[Packet], SenderOf]:
         """At most `AT_ONCE` packets, fewer if no more wait; and who sent each."""
         many = self._many
@@ -101,8 +133,8 @@ class DatagramSocket:
             except NoRecvmmsgError:  # a sandbox refuses what the library has
                 self._many = None
             else:
-                names = many.names()
-                return packets, lambda index: peer_text(many.address(names, index))
+                sender = many.senders(len(packets))
+                return packets, lambda index: peer_text(sender(index))
         received = self._read_one_by_one()
         return [packet for packet, _ in received], lambda index: peer_text(received[index][1])
 

@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import attrs
 
 from brokersim.statsd.config import AggregatorConfig
+from brokersim.statsd.names import is_plain_key
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.sample import Judgement
 
@@ -90,6 +91,8 @@ class Dialect:
     # True: a bad line counts as a metric received.
     counts_bad_lines: ClassVar[bool] = True
     path_prefix: str = ""
+    #: A new name of letters, digits and `_.=-` is its key with nothing to be judged, unless it begins so. None: never.
+    plain_unless: bytes | None = None
 
     def __init__(self, config: AggregatorConfig) -> None:
         self.config = config
@@ -104,7 +107,8 @@ class Dialect:
 
     def takes_plainly(self, key: bytes) -> bool:
         """True: a line `key:digits|type` of a counter, gauge or timing says just that, whatever the digits."""
-        return False
+        unless = self.plain_unless
+        return unless is not None and is_plain_key(key) and not key.startswith(unless)
 
     def difference(self, previous: Number | None, total: Number) -> Number:
         """What a running total adds: the first only primes, a smaller one means its sender was restarted."""

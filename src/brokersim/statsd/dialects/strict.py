@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.graphite import GraphiteDialect
-from brokersim.statsd.keys import is_plain_key, shown_key, stored_key
+from brokersim.statsd.keys import shown_key, stored_key
 from brokersim.statsd.parse import judge_strict
 from brokersim.statsd.sample import NOTHING, BadLineError, Judgement, bad
 
@@ -23,7 +23,7 @@ class Strict(GraphiteDialect):
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__(config)
-        self._reserved = f"{config.prefix_stats}.".encode()
+        self._reserved = self.plain_unless = f"{config.prefix_stats}.".encode()
 
     def judge(self, line: bytes) -> Judgement:
         if not line:
@@ -32,9 +32,6 @@ class Strict(GraphiteDialect):
             return Judgement(judge_strict(line, self._reserved))
         except BadLineError as error:
             return bad(error.reason)
-
-    def takes_plainly(self, key: bytes) -> bool:
-        return is_plain_key(key) and not key.startswith(self._reserved)
 
     def text(self, key: bytes) -> str:
         return shown_key(key)
