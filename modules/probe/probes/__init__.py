@@ -13,6 +13,8 @@ from .disk import Disk
 from .mem import Mem
 from .messages import Module, Ping
 from .net import Net
+from .netlogger import NetLogger
+from .numa import Numa
 from .pressure import Pressure
 from .process import Process
 from .replay import Dummy, Replay
@@ -26,6 +28,8 @@ PROBES: Final[dict[str, type[Probe]]] = {
     "module": Module,
     "nagios": Nagios,
     "net": Net,
+    "netlogger": NetLogger,
+    "numa": Numa,
     "ping": Ping,
     "pressure": Pressure,
     "process": Process,

@@ -102,3 +102,11 @@ def test_the_list_has_every_probe(run: Run) -> None:
         one["name"] for one in listed
     }
     assert all(one["summary"] for one in listed)
+
+
+def test_one_reading_of_a_log_keeps_no_place_in_it(run: Run, fake: FakeBroker, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("ts=1 event=a VAL=2\n")
+    words = ("--json", "probe", "read", "netlogger", f"file={tmp_path / 'log'}")
+    first, second = (run(*words).json["readings"] for _ in range(2))
+    assert first == second and first[0]["metrics"] == {"ps:tools:blipp:netlogger:a": 2}
+    assert not [topic for topic in fake.topics if topic.startswith("kvs.")]

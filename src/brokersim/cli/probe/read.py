@@ -90,6 +90,8 @@ def _here(
     session: Session, package: Any, probe: str, config: dict[str, Any], root: str, over: float | None
 ) -> list[Any]:
     def asked(topic: str, payload: Any, nodeid: int) -> Any:
+        if topic in ("kvs.lookup", "kvs.commit"):
+            raise RequestError(ENOSYS, "one reading keeps nothing: a measurement that runs has its own place")
         # This command has no rank: whoever it is connected to is meant by "here".
         try:
             return session.client.rpc(topic, payload, NODEID_ANY if nodeid == 0 else nodeid_of(nodeid))
