@@ -53,13 +53,15 @@ def make_sink(stats: str | Sink | None) -> Sink:
     Words may follow, such as ``127.0.0.1:8125,dialect=brubeck`` (docs/interop.md).
     """
     from brokersim.routing.sink import MemorySink, NullSink
-    from brokersim.statsd_server.option import MEMORY, parse_stats
-    from brokersim.statsd_server.udp import UdpSink
 
     if not stats:
         return NullSink()
     if not isinstance(stats, str):
         return stats
+    # Here, and not for an instance without statistics: a sixth of what it would import.
+    from brokersim.statsd_server.option import MEMORY, parse_stats
+    from brokersim.statsd_server.udp import UdpSink
+
     option = parse_stats(stats)
     if option.address == MEMORY:
         return MemorySink()
@@ -70,10 +72,12 @@ def make_sink(stats: str | Sink | None) -> Sink:
 
 def name_attributes(stats: str | Sink | None) -> dict[str, str]:
     """The broker attribute that says how modules name their statistics, if ``stats`` has a word on it."""
+    if not isinstance(stats, str) or not stats:
+        return {}
     from brokersim.host.statistics import PREFIX_ATTRIBUTE
     from brokersim.statsd_server.option import parse_stats
 
-    prefix = parse_stats(stats).prefix if isinstance(stats, str) and stats else None
+    prefix = parse_stats(stats).prefix
     return {} if prefix is None else {PREFIX_ATTRIBUTE: prefix}
 
 

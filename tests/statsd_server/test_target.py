@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -84,3 +85,21 @@ async def test_an_error_in_the_block_comes_out_as_it_is():
                 async with statistics_target(stats):
                     raise kind
             assert not isinstance(caught.value, TargetError)
+
+
+def test_an_instance_without_statistics_loads_no_server() -> None:
+    # Rather than a time: they would be a quarter of what `start` imports.
+    code = (
+        "import sys\nfrom brokersim.cli.main import main\n"
+        "assert main(['start', '--modules', 'heartbeat', 'true']) == 0\n"
+        "print([name for name in {!r} if name in sys.modules])"
+    ).format(
+        (
+            "h11",
+            "brokersim.statsd.dialects",
+            "brokersim.statsd_server.server",
+            "brokersim.statsd_server.settings",
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -60,6 +59,8 @@ def answered(error: RequestError, what: str, *, hint: str = "", attempt: str = "
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word most like ``word``, ``""`` if none is alike."""
+    import difflib  # most command lines have no word wrong
+
     found = difflib.get_close_matches(word, list(known), n=1)
     return found[0] if found else ""
 

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +88,8 @@ def _several(alive: list[Path]) -> NoInstance:
 
 def instance_folders(environ: Mapping[str, str] = os.environ) -> list[Path]:
     """Folders that hold one folder per instance, best first: in XDG_RUNTIME_DIR, in the temp folder."""
+    import tempfile  # it brings random, shutil and every archive: what names its instance needs none of that
+
     runtime = environ.get("XDG_RUNTIME_DIR")
     temporary = Path(tempfile.gettempdir()) / f"brokersim-{os.getuid()}"
     return [Path(runtime) / "brokersim", temporary] if runtime else [temporary]
