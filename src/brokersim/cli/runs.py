@@ -59,15 +59,19 @@ def runs() -> None:
 @pass_session
 def list_(session: Session, folder: Path | None) -> None:
     """List runs; an id is a path, and can be given to report, show and export."""
-    from brokersim.lab.keep.runs import find_runs
+    from brokersim.lab.keep.runs import find_arrays, find_runs
 
     where = runs_folder(folder)
     if not where.is_dir():
         raise usage_error(f"{where} is no folder", attempt="brokersim runs list --dir DIR")
-    found = find_runs(where)
+    found, waiting = find_runs(where), find_arrays(where)
     if session.json:
-        session.emit([run.to_json() for run in found])
+        session.emit([*(one.to_json() for one in waiting), *(run.to_json() for run in found)])
         return
+    if waiting:
+        rows = [(one.id, one.experiment, one.state, one.standing) for one in waiting]
+        session.table(("ARRAY JOB", "EXPERIMENT", "STATE", "STANDING"), rows)
+        session.out("")
     titles = ("ID", "EXPERIMENT", "CLOCK", "SEED", "ROWS", "AGREE", "BYTES", "WRITTEN")
     session.table(
         titles,
@@ -86,7 +90,7 @@ def list_(session: Session, folder: Path | None) -> None:
         ],
         drop=("BYTES", "CLOCK", "ROWS", "SEED"),
     )
-    if not found:
+    if not found and not waiting:
         session.say(f"no runs in {where}; make one with: brokersim bench states --out runs/states")
 
 

@@ -5,20 +5,21 @@ A door reads what a person said into an `Order` once; from there on nothing retu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from brokersim.lab.experiments.experiment import Experiment, repeated
+from brokersim.lab.experiments.experiment import Experiment, one_of, repeated
 from brokersim.lab.keep.baseline import BaselineError, Difference, compare
 from brokersim.lab.keep.files import write_files
 from brokersim.lab.keep.kept import KeptError, keep, read_kept
-from brokersim.lab.keep.parts import NOWHERE, PartFile, Parts, PartsError
+from brokersim.lab.keep.parts import NOWHERE, PartFile, Parts, PartsError, names_in
 from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_profile
 from brokersim.lab.result import Result, Say, silent
+from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.sweep import RunFileError, cores
 from brokersim.version import VERSION
 
@@ -133,8 +134,10 @@ def read_baseline(path: Path) -> Result:
         raise OrderError(f"--baseline {path}: {error.strerror}") from None
 
 
-def carry_out(wanted: Order, say: Say = silent) -> Outcome:
+def carry_out(wanted: Order, say: Say = silent, shares: Sequence[Path] = ()) -> Outcome:
     """Run it, keep what it found, hold it against the baseline.
+
+    ``shares`` are the files of an array job's elements: what they have done is not done again.
 
     With a database each part is kept beside it as soon as it is done, until the whole is: the same order goes on where
     it was left. Raises OrderError for a plan that turns out not to be possible, a baseline or parts of another run;
@@ -147,9 +150,78 @@ def carry_out(wanted: Order, say: Say = silent) -> Outcome:
         outcome = kept(found, attrs.evolve(wanted.places, database=None), wanted.before)
         return attrs.evolve(outcome, files=(wanted.places.database, *outcome.files))
     with _part_file(wanted, wanted.places.database) as file:
+        for share in shares:
+            file.take_over(share)
         outcome = kept(_found(wanted, say, Parts(file)), wanted.places, wanted.before)
         file.remove()
     return attrs.evolve(outcome, done_before=file.before)
+
+
+def words_of(wanted: Order) -> list[str]:
+    """The command of an order whose plan is kept in a file of its own beside its database; empty for others."""
+    array, database = wanted.experiment.array, wanted.places.database
+    # Absolute, since an element starts where its engine likes.
+    return [] if array is None or database is None else array.words(wanted.plan, database.absolute())
+
+
+def left(wanted: Order) -> int:
+    """How many units or repetitions of a run with a database are not done. Raises OrderError."""
+    assert wanted.places.database is not None
+    if wanted.experiment.array is None:
+        return len(_reps_left(wanted))
+    try:
+        return wanted.experiment.array.left(wanted.plan, wanted.places.database)
+    except RunFileError as error:
+        raise OrderError(str(error)) from None
+
+
+def _reps_left(wanted: Order) -> list[int]:
+    assert wanted.places.database is not None
+    try:
+        done = names_in(wanted.places.database)
+    except PartsError as error:
+        raise OrderError(str(error)) from None
+    return [rep for rep in range(wanted.reps) if _mark(rep) not in done]
+
+
+def carry_out_share(wanted: Order, share: Share, say: Say = silent) -> str:
+    """An array job's element: its share of what is left, kept in a file of its own; a line on what that was.
+
+    Raises what `carry_out` does.
+    """
+    whole = wanted.places.database
+    assert whole is not None
+    if wanted.experiment.array is not None:
+        try:
+            return wanted.experiment.array.element(wanted.plan, whole, share, say)
+        except RunFileError as error:
+            raise OrderError(str(error)) from None
+    reps = _reps_left(wanted)
+    mine = [reps[at] for at in share.span(len(reps))]
+    workers = wanted.workers or cores()
+    with _part_file(wanted, share.path(whole)) as file:
+        for rep in mine:
+            if not file.read(_mark(rep)):
+                say(f"run {rep + 1} of {wanted.reps}")
+                one_of(wanted.experiment, wanted.plan, rep, say, workers, Parts(file))
+                file.write(_mark(rep), True)
+    share.mark(whole).touch()
+    return f"{share.path(whole)}: {len(mine)} of {wanted.reps} runs"
+
+
+def take_over(wanted: Order, share: Path) -> None:
+    """What an element has done is kept with the whole. Raises OrderError."""
+    assert wanted.places.database is not None
+    if wanted.experiment.array is not None:
+        wanted.experiment.array.take_over(wanted.places.database)
+        return
+    with _part_file(wanted, wanted.places.database) as file:
+        file.take_over(share)
+
+
+def _mark(rep: int) -> str:
+    """The unit that says that a repetition is whole."""
+    return f"whole run {rep}"
 
 
 @contextmanager

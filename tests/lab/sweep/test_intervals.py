@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,13 @@ from hypothesis import strategies as st
 
 from brokersim.cli.main import main
 from brokersim.lab.experiments import intervals as study_module
-from brokersim.lab.experiments.intervals import run_shard, study
+from brokersim.lab.experiments.intervals import run_share, study
 from brokersim.lab.measure.pipeline import STYLES, Track, flushes, stored
 from brokersim.lab.measure.series import US, distance
 from brokersim.lab.measure.truth import COUNTER_KEYS, STATE_KEYS, WORKLOADS, Recorded, Truth, record
 from brokersim.lab.result import Result
 from brokersim.lab.sweep import sweep as sweep_module
+from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.intervals import (
     Phases,
     Store,
@@ -35,9 +34,8 @@ from brokersim.lab.sweep.intervals import (
     rows_of,
     subject_of,
 )
-from brokersim.lab.sweep.launchers import LaunchError, flux_command, prepare, slurm_command, submit
 from brokersim.lab.sweep.plan_file import PlanError, SweepPlan, read_plan, to_toml
-from brokersim.lab.sweep.sweep import RunFile, RunFileError, Shard, rows_in_order, sweep
+from brokersim.lab.sweep.sweep import RunFile, RunFileError, part_of, rows_in_order, sweep
 
 _SETTINGS = {
     "emission": "timer:1s", "period": 0.0, "style": "totals", "flush": 1.0, "retention": 1.0, "dialect": "strict",
@@ -370,23 +368,46 @@ def test_a_row_of_other_settings_is_not_taken_for_done(file: RunFile):
     assert rows_in_order(other, file) == []
 
 
-def test_shards_share_the_units_out_and_are_gathered(tmp_path: Path):
-    plan, path = read_plan(PLAN), tmp_path / "run.db"
+def test_shares_are_even_whole_and_gathered(tmp_path: Path):
+    plan, path = read_plan(PLAN), tmp_path / "run[1]* {x}.db"
     units = plan.units()
-    shards = [Shard.parse(f"{index}/3") for index in range(3)]
-    shares = [shard.of(units) for shard in shards]
-    assert sorted((unit for share in shares for unit in share), key=units.index) == units
-    assert sum(run_shard(plan, path, shard) for shard in shards) == 6
+    total = sum(len(unit.stores) for unit in units)
+    parts = [part_of(units, Share(at, 4)) for at in range(4)]
+    rows = [[(unit.stream, store) for unit in part for store in unit.stores] for part in parts]
+    assert [row for part in rows for row in part] == [
+        (unit.stream, store) for unit in units for store in unit.stores
+    ]
+    assert {len(one) for one in rows} <= {total // 4, -(-total // 4)}
+    assert sum(run_share(plan, path, Share(at, 3)) for at in range(3)) == total == 6
+    assert all(Share(at, 3).mark(path).exists() for at in range(3))
     file = RunFile(path)
     assert file.gather() == 3
     assert len(rows_in_order(units, file)) == 6
     file.close()
 
 
+def test_a_share_is_of_what_the_run_file_does_not_have(tmp_path: Path):
+    plan, path = read_plan(PLAN), tmp_path / "run.db"
+    units = plan.units()
+    with closing(RunFile(path)) as file:
+        sweep(units[:1], file, workers=1)
+    left = 6 - len(units[0].stores)
+    counts = [run_share(plan, path, Share(at, 2)) for at in range(2)]
+    assert sum(counts) == left and max(counts) - min(counts) <= 1
+
+
+@given(st.integers(0, 500), st.integers(1, 60))
+def test_spans_cover_everything_once_and_differ_by_one_at_most(total: int, count: int):
+    spans = [Share(at, count).span(total) for at in range(count)]
+    assert [at for span in spans for at in span] == list(range(total))
+    assert max(map(len, spans)) - min(map(len, spans)) <= 1
+    assert total < count or all(spans)
+
+
 @pytest.mark.parametrize("text", ["3/3", "1", "/2", "-1/2", "a/b", "0/0", ""])
 def test_what_is_no_shard_is_refused(text: str):
     with pytest.raises(ValueError, match="give I/N with I from 0 to N-1"):
-        Shard.parse(text)
+        Share.parse(text)
 
 
 def test_a_file_that_is_no_run_file_is_left_alone(tmp_path: Path):
@@ -470,44 +491,6 @@ def test_the_same_plan_gives_the_same_bytes_and_its_prices_are_found_once_a_file
     assert study(plan, file) == first
 
 
-# -- launchers
-
-
-def test_the_flux_command_is_an_array_whose_elements_do_their_shard(tmp_path: Path):
-    command = prepare(read_plan(PLAN), "flux", tmp_path / "run.db", 4)
-    assert command == flux_command(tmp_path / "run.db.toml", tmp_path / "run.db", 4)
-    assert command[:2] == ["flux", "submit"]
-    assert "--cc=0-3" in command
-    assert command[-2:] == ["--shard", "{cc}/4"]
-    assert read_plan((tmp_path / "run.db.toml").read_text()) == read_plan(PLAN)
-
-
-def _stub(folder: Path, name: str, script: str) -> None:
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-def test_an_array_job_is_submitted_with_the_engines_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    _stub(tmp_path, "sbatch", f'printf "%s\\n" "$@" > "{tmp_path}/seen"; echo Submitted batch job 17')
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    command = slurm_command(tmp_path / "a plan.toml", tmp_path / "run.db", 8)
-    assert submit(command) == "Submitted batch job 17"
-    seen = (tmp_path / "seen").read_text().splitlines()
-    assert seen[0] == "--array=0-7"
-    assert seen[-1].endswith('--shard "$SLURM_ARRAY_TASK_ID"/8')
-    assert f"'{tmp_path}/a plan.toml'" in seen[-1]
-
-
-def test_an_engine_that_refuses_or_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    _stub(tmp_path, "flux", 'echo "no instance" >&2; exit 3')
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    with pytest.raises(LaunchError, match="flux exited with 3: no instance"):
-        submit(["flux", "submit"])
-    with pytest.raises(LaunchError, match="sbatch-of-nowhere: not found"):
-        submit(["sbatch-of-nowhere"])
-
-
 # -- the command
 
 
@@ -531,17 +514,6 @@ def test_the_command_prints_front_advice_and_whose_figures_they_are(
     assert set(json.loads(capsys.readouterr().out)) == {
         "meta", "rows", "front", "advice", "facts", "simulated", "curves", "checks"
     }  # fmt: skip
-
-
-def test_the_command_prints_an_array_job_and_does_a_shard_of_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "plan.toml").write_text(PLAN)
-    db = tmp_path / "run.db"
-    assert command(tmp_path / "plan.toml", "--launcher", "slurm", "--tasks", 2, "--db", db) == 0
-    assert capsys.readouterr().out.startswith("sbatch --array=0-1 ")
-    assert command(f"{db}.toml", "--db", db, "--shard", "1/2") == 0
-    assert "run.db.1of2: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

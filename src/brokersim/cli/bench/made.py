@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from brokersim.cli.bench.broken_off import told_when_broken_off
+from brokersim.cli.bench.handed_over import WHO, awaited, hand_over, launcher_options, more_words, print_job
 from brokersim.cli.bench.output import FORMATS, print_outcome, progress
 from brokersim.cli.command import Command, examples, list_options, pass_session, setting
 from brokersim.cli.errors import FAILED, CommandError, usage_error
@@ -22,7 +24,6 @@ from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
 from brokersim.lab.experiments.experiment import (
     PRESETS,
-    Array,
     Choice,
     Experiment,
     Flag,
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
     from brokersim.lab.order import Order, Places
 
 F = TypeVar("F", bound=Callable[..., Any])
-LAUNCHERS = ("local", "flux", "slurm")
 #: Options that say where a result goes: not part of what made it.
-_WHERE = ("db", "out", "plot", "baseline", "gate", "json")
+_WHERE = ("db", "out", "plot", "baseline", "gate", "json", "shard", *WHO)
 #: Said to who breaks off a run of which nothing stays.
 NOT_KEPT = "nothing is kept; with --db RUN.db what is done stays, and the same command goes on"
 PATH = click.Path(path_type=Path)
@@ -66,8 +66,6 @@ def command_of(experiment: Experiment[Any]) -> click.Command:
     command: Any = pass_session(run_it)
     own = [option.name for option in experiment.options]
     command = _shared(command, without=own, unlisted=experiment.unlisted)
-    if experiment.array is not None:
-        command = _of_array(command)
     for option in reversed(experiment.options):
         command = _option(option)(command)
     named = click.command(
@@ -91,12 +89,6 @@ def _option(option: Option) -> Callable[[F], F]:
         *option.names, option.name, type=_type(option.kind), metavar=option.metavar, help=option.help or None,
         hidden=option.is_hidden, default=option.default,
     )  # fmt: skip
-
-
-def _of_array(command: F) -> F:
-    """For those whose units the elements of an array job may find."""
-    command = click.option("--tasks", type=click.IntRange(1), default=8, metavar="N", hidden=True)(command)
-    return click.option("--shard", metavar="I/N", hidden=True)(command)
 
 
 def _type(kind: Whole | Number | Choice | Read) -> click.ParamType[Any]:
@@ -141,8 +133,7 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
             help="in DIR  [html]",
         ),
         "workers": click.option("--workers", type=click.IntRange(1), metavar="N", hidden=True),
-        "launcher": click.option("--launcher", type=click.Choice(LAUNCHERS), default="local", hidden=True),
-        "submit": click.option("--submit", is_flag=True, hidden=True),
+        "launcher": launcher_options(),
         "baseline": click.option(
             "--baseline", type=PATH, metavar="RUN.db", help="compare with an earlier result"
         ),
@@ -173,15 +164,19 @@ def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, 
     from brokersim.lab.order import OrderError, carry_out, gate
 
     context = click.get_current_context()
-    if given["launcher"] != "local" and experiment.array is None:
-        launch(session, context, given)
-        return None
     say = progress(session)
     try:
         wanted = _order(experiment, given, context)
-        if experiment.array is not None and _is_handed_out(session, experiment.array, wanted, given, say):
+        if given["shard"]:
+            session.say(_run_share(wanted, given["shard"], say))
             return None
-        outcome = carry_out(wanted, say)
+        if given["launcher"] != "local":
+            _launch(session, context, wanted, given)
+            return None
+        job = awaited(session, given, given["db"])
+        outcome = carry_out(wanted, say, () if job is None else job.paths)
+        if job is not None:
+            job.remove()
     except OrderError as error:
         raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
     except failures(RequestError) as error:
@@ -264,50 +259,41 @@ def _written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _is_handed_out(
-    session: Session, array: Array, wanted: Order, given: Mapping[str, Any], say: Callable[[str], object]
-) -> bool:
-    """One share of an array job was done, or the job's command said or submitted: not the whole run here."""
-    from brokersim.lab.order import OrderError
+def _launch(session: Session, context: click.Context, wanted: Order, given: Mapping[str, Any]) -> None:
+    """Print, or with ``--submit`` hand over, the command that has an engine run this one.
 
-    launcher, shard = given["launcher"], given["shard"]
-    if not shard and launcher == "local":
-        return False
-    if given["db"] is None:
-        what = "--shard" if shard else f"--launcher {launcher}"
-        raise OrderError(f"{what} needs --db RUN.db, which all of its parts can reach")
-    if shard:
-        try:
-            session.say(array.element(wanted.plan, given["db"], shard, say))
-        except ValueError as error:
-            raise OrderError(str(error)) from None
-        return True
-    _handed(session, array.prepare(wanted.plan, launcher, given["db"], given["tasks"]), given["submit"])
-    session.say(
-        f"when it has run: brokersim bench {wanted.experiment.name} {given['db']}.toml --db {given['db']}"
-    )
-    return True
+    Combinations and repetitions are an array job, unless repetitions take turns on one machine to be compared: then all
+    of it is one job.
+    """
+    from brokersim.lab.order import OrderError, left, take_over, words_of
+
+    experiment, launcher = wanted.experiment, given["launcher"]
+    if given["db"] is None and (given["out"] is None or experiment.array is not None):
+        where = "--db RUN.db" if experiment.array is not None else "--db RUN.db or --out DIR"
+        raise OrderError(f"--launcher {launcher} needs {where}: its output is not here")
+    words = rebuilt(context, without=WHO)
+    if experiment.array is None and (wanted.reps == 1 or experiment.has_own_reps or given["db"] is None):
+        command = [sys.executable, "-m", "brokersim", *words]
+        print_job(session, launcher, experiment.name, command, more_words(given), given["submit"])
+        return
+    total = left(wanted)
+    if not total:
+        raise OrderError(f"{given['db']}: has all of it; there is nothing to hand over")
+    words = words_of(wanted) or words
+    hand_over(
+        session, given, run=given["db"].absolute(), name=experiment.name, words=words,
+        gather=shlex.join(["brokersim", *words]), total=total, measured=partial(take_over, wanted),
+    )  # fmt: skip
 
 
-def _handed(session: Session, command: Sequence[str], is_submitted: bool) -> None:
-    from brokersim.lab.sweep.launchers import LaunchError, submit
+def _run_share(wanted: Order, text: str, say: Callable[[str], object]) -> str:
+    from brokersim.lab.order import OrderError, carry_out_share
+    from brokersim.lab.sweep.arrays import Share
 
+    if wanted.places.database is None:
+        raise OrderError("--shard needs --db RUN.db, which all of its parts can reach")
     try:
-        session.out(submit(command) if is_submitted else shlex.join(command))
-    except (LaunchError, OSError) as error:
-        raise CommandError(str(error), code=FAILED) from None
-
-
-def launch(session: Session, context: click.Context, given: Mapping[str, Any]) -> None:
-    """Print, or with ``--submit`` hand over, the command that has an engine run this one."""
-    from brokersim.lab.sweep.launchers import one_job
-
-    if given["db"] is None and given["out"] is None:
-        raise usage_error(
-            f"--launcher {given['launcher']} needs --db RUN.db or --out DIR: its output is not here"
-        )
-    words = rebuilt(context, without=("launcher", "submit"))
-    command = one_job(
-        given["launcher"], context.info_name or "bench", [sys.executable, "-m", "brokersim", *words]
-    )
-    _handed(session, command, given["submit"])
+        share = Share.parse(text)
+    except ValueError as error:
+        raise OrderError(str(error)) from None
+    return carry_out_share(wanted, share, say)

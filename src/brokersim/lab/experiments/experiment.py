@@ -14,6 +14,7 @@ import attrs
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Result, Row, Say, silent
 from brokersim.lab.show.chart import Chart
+from brokersim.lab.sweep.arrays import Share
 from brokersim.protocol.duration import parse_duration
 
 PRESETS = ("small", "journal")
@@ -150,12 +151,15 @@ class Table:
 class Array:
     """How an experiment's units are found by the elements of an array job. Such a one keeps its rows by itself.
 
-    ``prepare(plan, launcher, database, tasks)`` is the engine's command; ``element(plan, database, "2/8", say)`` does
-    one share and says in a line what came of it. The same command without either gathers what they found.
+    ``left(plan, database)`` is how many units the database lacks; ``words(plan, database)`` keeps the plan, and is
+    the command that gathers, with a share that of an element; ``element`` does one share of what is left, and says in a
+    line what came of it; ``take_over(database)`` gathers what elements have found.
     """
 
-    prepare: Callable[[Any, str, Path, int], list[str]]
-    element: Callable[[Any, Path, str, Say], str]
+    left: Callable[[Any, Path], int]
+    words: Callable[[Any, Path], list[str]]
+    element: Callable[[Any, Path, Share, Say], str]
+    take_over: Callable[[Path], object]
 
 
 def _no_tables(_found: Result) -> Iterable[Table]:
@@ -285,12 +289,17 @@ def repeated(
     found = []
     for rep in range(reps):
         say(f"run {rep + 1} of {reps}")
-        one = attrs.evolve(plan, seed=plan.seed + rep)
-        found.append(experiment.find(one, say, workers, parts.within(f"run {rep}")))
+        found.append(one_of(experiment, plan, rep, say, workers, parts))
     first = found[0]
     checks = tuple(map(_agreed, zip(*(one.checks for one in found), strict=True)))
     more = {**first.parts, "repetitions": [one.parts["runs"] for one in found]}
     return attrs.evolve(first, parts=more, checks=checks)
+
+
+def one_of(experiment: Experiment[Any], plan: Any, rep: int, say: Say, workers: int, parts: Parts) -> Result:
+    """One repetition, with the seed and the parts that are its own."""
+    one = attrs.evolve(plan, seed=plan.seed + rep)
+    return experiment.find(one, say, workers, parts.within(f"run {rep}"))
 
 
 def _agreed(same: tuple[Any, ...]) -> Any:

@@ -23,12 +23,20 @@ from brokersim.lab.result import Check, Result, Say, made_by, silent
 from brokersim.lab.show.charts_intervals import charts
 from brokersim.lab.show.front_text import chosen, picture
 from brokersim.lab.sweep.advice import advise, settings
+from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.by_law import Prices, curves_of, facts_of, law_rows, phases_of
 from brokersim.lab.sweep.front import PRICES, Row, combine, front
 from brokersim.lab.sweep.intervals import GENERATION, Store, Stream, Unit, subject_of
-from brokersim.lab.sweep.launchers import prepare
-from brokersim.lab.sweep.plan_file import JOURNAL, OVERHEADS, SweepPlan, fields_of, read_share, read_table
-from brokersim.lab.sweep.sweep import RunFile, Shard, rows_in_order, sweep
+from brokersim.lab.sweep.plan_file import (
+    JOURNAL,
+    OVERHEADS,
+    SweepPlan,
+    fields_of,
+    read_share,
+    read_table,
+    to_toml,
+)
+from brokersim.lab.sweep.sweep import RunFile, left_of, part_of, rows_in_order, sweep
 
 #: A simulated error is the law's within this share, and three standard errors of its draws.
 AGREES_WITHIN = 0.03
@@ -79,15 +87,39 @@ def study(plan: SweepPlan, file: RunFile, *, workers: int = 1, say: Say = silent
     return found
 
 
-def run_shard(plan: SweepPlan, path: Path, shard: Shard, say: Say = silent) -> int:
-    """An array job's element: its share of the units into a file of its own; how many new rows."""
-    with closing(RunFile(shard.path(path))) as file:
-        return sweep(shard.of(plan.units()), file, workers=1, say=say)
+# -- as an array job
 
 
-def _shard(plan: SweepPlan, path: Path, text: str, say: Say) -> str:
-    shard = Shard.parse(text)
-    return f"{shard.path(path)}: {run_shard(plan, path, shard, say)} new rows"
+def _left(plan: SweepPlan, path: Path) -> int:
+    return sum(len(unit.stores) for unit in left_of(plan.units(), RunFile.known(path)))
+
+
+def _words(plan: SweepPlan, path: Path) -> list[str]:
+    plan_path = path.with_name(f"{path.name}.toml")
+    plan_path.write_text(to_toml(plan))
+    return ["bench", "intervals", str(plan_path), "--db", str(path)]
+
+
+def run_share(plan: SweepPlan, path: Path, share: Share, say: Say = silent) -> int:
+    """An element: its share of the units into a file of its own; how many new rows.
+
+    What is shared out is what the run file does not have: it stays as it is until all elements are gathered. The mark
+    of the share is there when all of it is on the disk.
+    """
+    units = part_of(left_of(plan.units(), RunFile.known(path)), share)
+    with closing(RunFile(share.path(path))) as file:
+        new = sweep(units, file, workers=1, say=say)
+    share.mark(path).touch()
+    return new
+
+
+def _element(plan: SweepPlan, path: Path, share: Share, say: Say) -> str:
+    return f"{share.path(path)}: {run_share(plan, path, share, say)} new rows"
+
+
+def _take_over(path: Path) -> None:
+    with closing(RunFile(path)) as file:
+        file.gather()
 
 
 # -- what the law does not know
@@ -256,5 +288,5 @@ EXPERIMENT = Experiment(
     journal={"jobs": 10_000, "points": 12},
     verdict=_verdict,
     charts=charts,
-    array=Array(prepare=prepare, element=_shard),
+    array=Array(left=_left, words=_words, element=_element, take_over=_take_over),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import io
 import pickle
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,6 +138,24 @@ class PartFile:
         except sqlite3.Error as error:
             raise self._fault(error) from None
 
+    def take_over(self, database: Path) -> int:
+        """The units of the part file beside another database, of the same run; how many were new here."""
+        path = _beside(database)
+        if not path.exists():
+            return 0
+        try:
+            with closing(_looked_at(path)) as other:
+                made = other.execute("SELECT what, command FROM made").fetchone()
+                (ours,) = self._db.execute("SELECT what FROM made").fetchone()
+                if made is None or made[0] != ours:
+                    raise PartsError(f"{path} holds what is done of another run; remove it to begin anew")
+                before = self.count
+                rows = other.execute("SELECT name, value FROM parts")
+                self._db.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?)", rows)
+        except sqlite3.Error as error:
+            raise PartsError(f"{path}: {error}; remove it to begin anew") from None
+        return self.count - before
+
     @property
     def count(self) -> int:
         """Units that are done."""
@@ -174,6 +193,22 @@ def left_of(database: Path) -> str:
     if not path.exists():
         return "no part of it was done, so nothing is kept"
     return f"what is done is kept in {path}; the same command goes on from there"
+
+
+def names_in(database: Path) -> frozenset[str]:
+    """The names of the units done so far, looked at without writing; none where nothing is. Raises PartsError."""
+    path = _beside(database)
+    if not path.exists():
+        return frozenset()
+    try:
+        with closing(_looked_at(path)) as db:
+            return frozenset(name for (name,) in db.execute("SELECT name FROM parts"))
+    except sqlite3.Error as error:
+        raise PartsError(f"{path}: {error}; remove it to begin anew") from None
+
+
+def _looked_at(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
 
 
 def _beside(database: Path) -> Path:

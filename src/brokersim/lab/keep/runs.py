@@ -7,7 +7,8 @@ step with the files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import attrs
 import msgspec
 
 from brokersim.lab.keep.rundb_reader import MAGIC, describe_database
+from brokersim.lab.sweep.arrays import SUFFIX, ArrayError, ArrayJob, look, read
+from brokersim.lab.sweep.launchers import LaunchError
 from brokersim.statsd_server.outputs.rundb import RunDatabaseError
 
 RESULT = "result.json"
@@ -62,10 +65,48 @@ class Run:
         return {**attrs.asdict(self), "path": str(self.path)}
 
 
+@attrs.frozen(kw_only=True)
+class Waiting:
+    """An array job that is not gathered: queued, running, done, broken, or unknown where its engine cannot be asked."""
+
+    id: str
+    path: Path
+    experiment: str
+    state: str
+    standing: str
+    written: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**attrs.asdict(self), "kind": "array", "path": str(self.path)}
+
+
 def find_runs(folder: Path) -> list[Run]:
     """Every run below a folder, the newest first. Files that are none are passed over."""
     found = [run for path in _candidates(folder, DEPTH) if (run := describe(path, folder)) is not None]
     return sorted(found, key=lambda run: (run.written, run.id), reverse=True)
+
+
+def find_arrays(folder: Path) -> list[Waiting]:
+    """Every array job below a folder that is not gathered, and how it stands: its engine is asked."""
+    found = []
+    for path in _candidates(folder, DEPTH, {SUFFIX}):
+        with suppress(ArrayError):
+            job = read(path)
+            if job is not None:
+                found.append(_waiting(path, job, folder))
+    return found
+
+
+def _waiting(path: Path, job: ArrayJob, folder: Path) -> Waiting:
+    try:
+        standing = look(job)
+        state, told = standing.state, str(standing)
+    except LaunchError as error:
+        state, told = "unknown", str(error)
+    written = datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat()
+    return Waiting(
+        id=_id(path, folder), path=path, experiment=job.name, state=state, standing=told, written=written
+    )
 
 
 def find_run(name: str, folder: Path) -> Path:
@@ -130,7 +171,8 @@ def remove(path: Path) -> list[Path]:
 # -- files
 
 
-def _candidates(folder: Path, depth: int) -> Iterator[Path]:
+def _candidates(folder: Path, depth: int, ends: Set[str] = frozenset()) -> Iterator[Path]:
+    """Files that may be runs; with ``ends`` those whose names end so."""
     try:
         entries: Sequence[os.DirEntry[str]] = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
@@ -141,7 +183,10 @@ def _candidates(folder: Path, depth: int) -> Iterator[Path]:
         path = folder / entry.name
         if entry.is_dir(follow_symlinks=False):
             if depth:
-                yield from _candidates(path, depth - 1)
+                yield from _candidates(path, depth - 1, ends)
+        elif ends:
+            if path.suffix in ends:
+                yield path
         elif path.suffix in _DATABASES or (path.suffix == ".json" and _may_be_result(path)):
             yield path
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.intervals import Store, Unit, evaluate
 
 Say = Callable[[str], object]
@@ -52,8 +55,19 @@ class RunFile:
     def close(self) -> None:
         self._db.close()
 
-    def has(self, row_id: str) -> bool:
+    def __contains__(self, row_id: object) -> bool:
         return self._db.execute("SELECT 1 FROM rows WHERE id = ?", (row_id,)).fetchone() is not None
+
+    @staticmethod
+    def known(path: Path) -> set[str]:
+        """The ids of the rows that a file has, looked at without writing to it; none where there is no such file."""
+        if not path.exists():
+            return set()
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+                return {row_id for (row_id,) in db.execute("SELECT id FROM rows")}
+        except sqlite3.Error as error:
+            raise RunFileError(f"{path}: cannot be read as a run file: {error}") from None
 
     def row(self, row_id: str) -> dict[str, Any] | None:
         found = self._db.execute("SELECT row FROM rows WHERE id = ?", (row_id,)).fetchone()
@@ -81,7 +95,9 @@ class RunFile:
         """Take over what shards beside this file have found; how many files there were."""
         if self._path is None:
             return 0
-        shards = sorted(self._path.parent.glob(f"{self._path.name}.*of*"))
+        # Not by glob: a name may have its signs in it.
+        mine = re.compile(re.escape(self._path.name) + r"\.\d+of\d+")
+        shards = sorted(one for one in self._path.parent.iterdir() if mine.fullmatch(one.name))
         for shard in shards:
             with closing(RunFile(shard)) as other, self._db:
                 self._db.executemany(
@@ -90,27 +106,26 @@ class RunFile:
         return len(shards)
 
 
-@attrs.frozen
-class Shard:
-    """The share of the units an array job's element does: every ``count``-th from ``index`` on."""
+def left_of(units: Sequence[Unit], known: Container[str]) -> list[Unit]:
+    """The units without the rows that are known."""
+    found = (
+        attrs.evolve(unit, stores=tuple(store for store in unit.stores if unit.row_id(store) not in known))
+        for unit in units
+    )
+    return [unit for unit in found if unit.stores]
 
-    index: int
-    count: int
 
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """``2/8``. Raises ValueError that says so."""
-        index, slash, count = text.partition("/")
-        if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-            raise ValueError(f"not a shard: {text!r}; give I/N with I from 0 to N-1, such as 2/8")
-        return cls(int(index), int(count))
-
-    def of(self, units: Sequence[Unit]) -> Sequence[Unit]:
-        return units[self.index :: self.count]
-
-    def path(self, whole: Path) -> Path:
-        """The file of its own."""
-        return whole.with_name(f"{whole.name}.{self.index}of{self.count}")
+def part_of(units: Sequence[Unit], share: Share) -> list[Unit]:
+    """An element's share of the units: whole ones but for those at its ends, rows even to one."""
+    ends = list(accumulate(len(unit.stores) for unit in units))
+    span = share.span(ends[-1] if ends else 0)
+    found = []
+    for unit, end in zip(units, ends, strict=True):
+        begin = end - len(unit.stores)
+        stores = unit.stores[max(0, span.start - begin) : max(0, span.stop - begin)]
+        if stores:
+            found.append(attrs.evolve(unit, stores=stores))
+    return found
 
 
 def sweep(units: Sequence[Unit], file: RunFile, *, workers: int, say: Say = lambda _: None) -> int:
@@ -118,7 +133,7 @@ def sweep(units: Sequence[Unit], file: RunFile, *, workers: int, say: Say = lamb
 
     Raises what a unit raises, such as RequestError.
     """
-    left = [rest for unit in units if (rest := _rest(unit, file)).stores]
+    left = left_of(units, file)
     total = sum(len(unit.stores) for unit in units)
     done = total - sum(len(unit.stores) for unit in left)
     new = 0
@@ -128,12 +143,6 @@ def sweep(units: Sequence[Unit], file: RunFile, *, workers: int, say: Say = lamb
         new += len(rows)
         say(f"{done + new} of {total} combinations")
     return new
-
-
-def _rest(unit: Unit, file: RunFile) -> Unit:
-    return attrs.evolve(
-        unit, stores=tuple(store for store in unit.stores if not file.has(unit.row_id(store)))
-    )
 
 
 def _worked_off(units: Sequence[Unit], workers: int) -> Iterator[tuple[Unit, list[dict[str, Any]]]]:
