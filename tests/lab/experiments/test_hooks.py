@@ -71,6 +71,18 @@ def test_every_difference_that_was_found_once_has_a_bound_and_one_outside_it_doe
     assert set(outside) == {"1 a"}
 
 
+def test_what_is_not_fluxs_is_named_for_each_home_with_its_reason_and_no_row_is_left_out(
+    found: Result,
+) -> None:
+    rows = {(row["work"], row["home"]): row for row in found.parts["unlike"]}
+    assert len(rows) == 4 * 3 + 2 * 2
+    real = next(one for one in one_table() if (one.work, one.is_flux) == ("rpc", True))
+    assert real.turns is not None and real.turns > 3.25
+    assert f"3 turns for {real.turns:.2g}" in rows["one rpc", "virtual"]["differs"]
+    assert "its socket wakes" in rows["one rpc", "virtual"]["why"]
+    assert all(bool(row["why"]) == (row["differs"] != "nothing beyond the noise") for row in rows.values())
+
+
 def test_the_table_fits_a_terminal_and_a_star_marks_what_was_not_measured_now(found: Result) -> None:
     rows = list(EXPERIMENT.rows(found))
     assert {row["work"] for row in rows} == {WORKS[one] for one in FIRST}

@@ -34,9 +34,7 @@ from brokersim.lab.load.bulk import STATES, Truth
 from brokersim.lab.load.flood import Flood
 from brokersim.lab.measure.chain import ChainRun, TimerRun
 from brokersim.lab.measure.fidelity import SeriesFidelity
-from brokersim.lab.measure.figures import Figures
 from brokersim.lab.measure.masked import MaskedRun
-from brokersim.lab.measure.noise import Times
 from brokersim.lab.result import Check
 from brokersim.protocol.message import COUNTER_NAMES
 
@@ -151,19 +149,7 @@ case("decay", "_check", "J8 ages", lambda: ageing("linear", 5.0, 50.0), lambda: 
 
 # -- hooks
 
-REAL = Figures(
-    work="rpc", home="flux-core 0.88.0", turns=3.0, packets={"prepare": 3.0},
-    times={"idle": Times(times=1.0, noise=0.1)},
-)  # fmt: skip
-OURS = attrs.evolve(REAL, home="virtual")
 BOUND = {"id": "2 a", "what": "jobs beside eight modules that spin", "ours": 4.0, "least": 4.0, "most": 7.0}
-case(
-    "hooks", "_like_flux", "as Flux",
-    lambda: hooks._like_flux([OURS, REAL]),
-    lambda: hooks._like_flux([REAL, attrs.evolve(OURS, turns=2.0)]),
-    lambda: hooks._like_flux([REAL, attrs.evolve(OURS, packets={"prepare": 2.0})]),
-    lambda: hooks._like_flux([REAL, attrs.evolve(OURS, times={"idle": Times(times=1.3, noise=0.1)})]),
-)  # fmt: skip
 case(
     "hooks", "_in_bounds", "bound",
     lambda: hooks._in_bounds(BOUND),

@@ -143,27 +143,32 @@ def _result(
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             **made_by(),
         },
-        parts={"runs": [one.to_row() for one in shown], "bounds": list(bounds)},
-        checks=(*_like_flux(found), *map(_in_bounds, bounds)),
+        parts={
+            "runs": [one.to_row() for one in shown],
+            "table": told(shown),
+            "unlike": list(_unlike_flux(found)),
+            "bounds": list(bounds),
+        },
+        checks=tuple(map(_in_bounds, bounds)),
     )
 
 
-# -- what should agree
+# -- what differs, and what should agree
 
 
-def _like_flux(found: Sequence[Figures]) -> Iterable[Check]:
+def _unlike_flux(found: Sequence[Figures]) -> Iterable[Row]:
+    """A row a home and kind of work: what is not Flux's by more than the noise of both, and why."""
     for ours in found:
         real = real_of(ours.work, found)
         if ours.is_flux or real is None:
             continue
-        apart = unlike(ours, real)
-        yield Check(
-            id=f"as Flux ({ours.home} {WORKS[ours.work]})",
-            sentence="times, packets and turns are Flux's, within the noise of both",
-            ok=not apart,
-            ours=", ".join(apart) or "nothing differs",
-            why=WHY.get(ours.home, ""),
-        )
+        apart = ", ".join(unlike(ours, real))
+        yield {
+            "work": WORKS[ours.work],
+            "home": ours.home,
+            "differs": apart or "nothing beyond the noise",
+            "why": WHY.get(ours.home, "") if apart else "",
+        }
 
 
 def _bounds(modelled: Result, found: Sequence[Figures], spun: Mapping[str, float]) -> list[Row]:
@@ -224,6 +229,8 @@ def _notes(found: Result) -> Iterable[str]:
 
 
 def _tables(found: Result) -> Iterable[Table]:
+    titles = columns(*((name, name, "") for name in ("work", "home", "differs", "why")))
+    yield Table(title="what is not Flux's", columns=titles, rows=tuple(found.parts["unlike"]))
     yield Table(title="every figure", columns=_EVERY, rows=tuple(told(_figures(found))))
     titles = columns(
         ("", "what", ""), ("ours", "ours", ".4g"), ("at least", "least", ".4g"), ("at most", "most", ".4g")
@@ -271,6 +278,7 @@ def _charts(found: Result) -> Iterable[Chart]:
             label=hook,
             values=tuple(one.times[hook].times if hook in one.times else None for one in jobs),
             colours=(hook_colour(hook),),
+            texts=tuple(f"×{one.times[hook].times:.3g}" if hook in one.times else "" for one in jobs),
             low=tuple(_end(one, hook, -1) for one in jobs),
             high=tuple(_end(one, hook, 1) for one in jobs),
         )

@@ -50,7 +50,12 @@ def tables(found: Result) -> list[tuple[str, list[Row]]]:
 
 
 #: What a part that is a table is called by people, where that is not its name.
-_TITLES = {"beside": "beside the journal", "beside_flux": "beside real Fluxes"}
+_TITLES = {
+    "beside": "beside the journal",
+    "beside_flux": "beside real Fluxes",
+    "table": "every home",
+    "unlike": "what is not Flux's, by more than the noise",
+}
 
 
 def _is_table(part: Any) -> bool:

@@ -33,7 +33,8 @@ class Chart {
     for (const key of keys) {
       const button = make(bar, "button", {type: "button", "aria-pressed": !this.hidden.has(key.n), "data-hides": key.n});
       const picture = make(button, "svg", {viewBox: "0 0 24 8", "aria-hidden": "true"});
-      if (key.dot && key.shape) make(picture, "path", {d: SHAPES[key.shape](4), fill: key.c, transform: "translate(12 4)", overflow: "visible"});
+      // Shapes are higher than a line.
+      if (key.dot && key.shape) make(picture, "path", {d: SHAPES[key.shape](4), fill: key.c, transform: "translate(12 4) scale(0.75)"});
       else {
         const line = make(picture, "line",
           {x1: key.dot ? 8 : 0, x2: key.dot ? 16 : 24, y1: 4, y2: 4, stroke: key.c, "stroke-width": key.wide ? 8 : 3});

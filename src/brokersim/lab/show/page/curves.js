@@ -95,7 +95,8 @@ class Curves extends Frame {
     const attributes = {class: "curve", d: path, stroke: curve.c, "data-label": curve.n};
     if (curve.dash) attributes["stroke-dasharray"] = curve.dash;
     make(group, "path", attributes);
-    if (!curve.step) this.dots(group, curve, range, y);
+    // One sample alone makes no line.
+    if (!curve.step || curve.v.length === 1) this.dots(group, curve, range, y);
   }
   // A line between few points must not look as if it had been measured in between.
   dots(group, curve, range, y, most = 60) {

@@ -47,7 +47,7 @@ class Bars extends Rows {
     const sets = this.visible(), bars = sets.filter(one => !one.is_mark), {log, base} = this.spec;
     const values = sets.flatMap(one => [...one.values, ...one.low, ...one.high]).filter(v => v !== null && !(log && v <= 0));
     const floor = log ? base || Math.min(1, ...values) : base;
-    const low = Math.min(floor, ...values), most = Math.max(log ? floor * 2 : floor + 1e-9, ...values);
+    const low = Math.min(floor, ...values), most = Math.max(log ? floor * 2 : Math.max(floor, ...values) > floor ? floor : floor + 1, ...values);
     const row = Math.max(ROW, bars.length * 14 + 8), tall = (row - 8) / Math.max(1, bars.length);
     this.x = this.frame(low, log ? most : most * 1.02, row, log);
     this.spec.groups.forEach((name, group) => {
@@ -83,7 +83,7 @@ class Bars extends Rows {
 class Boxes extends Rows {
   draw() {
     if (!this.node.clientWidth) return;
-    const row = 30, most = Math.max(1e-9, ...this.spec.boxes.flat());
+    const row = 30, most = Math.max(0, ...this.spec.boxes.flat()) || 1;
     const x = this.frame(0, most * 1.02, row, false);
     this.spec.boxes.forEach(([low, first, middle, third, high], at) => {
       const y = at * row + 5, tall = row - 10, centre = y + tall / 2;
@@ -183,7 +183,7 @@ class Dots extends Frame {
     const y = this.y(one.y), top = one.to === null ? y : this.y(one.to), right = this.edge;
     if (one.to === null) make(this.svg, "path", {class: "level", d: `M${LEFT} ${y}H${right}`, stroke: "#555", "stroke-dasharray": "2 3"});
     else make(this.svg, "rect", {class: "level", x: LEFT, y: top, width: right - LEFT, height: Math.max(1, y - top), fill: "#888", opacity: 0.25});
-    make(this.svg, "text", {x: right, y: top - 3, "text-anchor": "end", class: "unit"}, one.label);
+    make(this.svg, "text", {x: right - 4, y: top - 3, "text-anchor": "end", class: "unit"}, one.label);
   }
   set(one) {
     for (const dot of one.dots) if (dot.low !== null && dot.high !== null)
