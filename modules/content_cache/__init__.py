@@ -147,7 +147,7 @@ class ContentCache(BrokerModule):
         """The store further down may have let it go since no root led to it, or may let it go and must not."""
         if not blob.is_rooted:
             return not entry.is_pinned
-        return not entry.is_dirty and self.handle.now() - entry.stored_at > STORED_FOR
+        return not entry.is_dirty and self._stores.clock() - entry.stored_at > STORED_FOR
 
     @request_handler("content.flush", prefix=False)
     def flush(self, msg: Message) -> None:

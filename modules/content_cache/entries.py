@@ -13,6 +13,9 @@ from brokersim.brokermod import blobref
 #: flux-core's defaults: bytes above which old entries are purged, and how old they must be, in heartbeats.
 PURGE_TARGET_SIZE: Final = 16 * 1024 * 1024
 PURGE_OLD_ENTRY: Final = 10
+#: Bytes above which clean entries go however young they are. Ours: 100,000 jobs submitted at once are over before any
+#: entry is old, and would be kept whole, 2.5 GB. Sixteen times the size that is aimed at, so that few notice.
+SIZE_MAX: Final = 16 * PURGE_TARGET_SIZE
 _NO_BLOB: Final = blobref.as_blob(b"")
 
 
@@ -54,6 +57,7 @@ class BlobCache:
         "purge_old_entry",
         "purge_target_size",
         "size",
+        "size_max",
         "valid",
     )
 
@@ -68,6 +72,7 @@ class BlobCache:
         self._seq = 0
         self.purge_target_size = purge_target_size
         self.purge_old_entry = purge_old_entry
+        self.size_max = max(SIZE_MAX, purge_target_size)
         #: Heartbeats so far.
         self.epoch = 0
         #: Bytes and count of the valid entries.
@@ -105,6 +110,8 @@ class BlobCache:
         self._clean[entry.digest] = entry
         self.size += blob.size
         self.valid += 1
+        if self.size > self.size_max:
+            self._shrink()
 
     def fill_dirty(self, entry: Entry, blob: blobref.Blob) -> None:
         """An entry without data gets it from above: valid and dirty."""
@@ -129,6 +136,12 @@ class BlobCache:
         entry.is_dirty = False
         del self._dirty[entry.digest]
         self._clean[entry.digest] = entry
+        if self.size > self.size_max:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        while self.size > self.size_max and self._clean:
+            self.drop(next(iter(self._clean.values())))
 
     def drop(self, entry: Entry) -> None:
         """Forget an entry, whatever its state."""

@@ -81,12 +81,14 @@ class Timing:
             self.in_flight_max = self.in_flight
         return self.clock()
 
-    def end(self, start: float) -> None:
-        """The operation that began at ``start`` ended; its duration is summed up and emitted, in ms."""
+    def end(self, start: float) -> float:
+        """The operation that began at ``start`` ended, when; its duration is summed up and emitted, in ms."""
         self.in_flight -= 1
-        ms = (self.clock() - start) * 1e3
+        now = self.clock()
+        ms = (now - start) * 1e3
         self.latency.add(ms)
         self._emit(ms)
+        return now
 
     def statistics(self) -> dict[str, float]:
         """The summary of the durations, and how many operations were under way at once."""
@@ -109,8 +111,8 @@ class AuxTiming(Timing):
         self._slot = super().begin()
         return self._slot
 
-    def end(self, start: float) -> None:
-        super().end(self._slot)
+    def end(self, start: float) -> float:
+        return super().end(self._slot)
 
 
 TIMINGS: Final[dict[str, type[Timing]]] = {"entry": Timing, "aux": AuxTiming}

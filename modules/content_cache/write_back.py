@@ -77,17 +77,17 @@ class WriteBack:
             self._start(queue.popleft())
 
     def _stored(self, response: Message, entry: Entry) -> None:
-        self._timing.end(entry.store_started)
+        now = self._timing.end(entry.store_started)
         if response.errnum:
             self._failed(response, entry)
         else:
-            self._succeeded(entry)
+            self._succeeded(entry, now)
         if self._queue:
             self.pump()
         if self._flushes:
             self._finish_flushes()
 
-    def _succeeded(self, entry: Entry) -> None:
+    def _succeeded(self, entry: Entry, now: float) -> None:
         if self._errnum:
             self._errnum = 0
             self._handle.log(_INFO, f"{self._service}.store works again")
@@ -96,7 +96,7 @@ class WriteBack:
                 self._queue = deque()
             self._queue.append(entry)  # somebody else stored it meanwhile, for good
             return
-        entry.stored_at = self._handle.now()
+        entry.stored_at = now
         self._cache.clean(entry)
         if entry.stores is not None:
             for request in entry.stores:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-import attrs
+import msgspec
 
 from brokersim.brokermod import errnums, treeobj
 
 from .messages import APPEND, FULL, STREAM, UNIQ, WAITCREATE, WATCH
 
 
-@attrs.frozen(kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Tree objects to send, and blobrefs (text) whose blobs are to be loaded and sent as vals, in this order.
 
     ``errnum`` ends the watch behind them; ``is_last`` ends it without a word.

@@ -109,17 +109,19 @@ class Watch:
             self.finish(response.errnum, response.payload_str or "")
             return
         answer = self._answers.heed(response.payload["val"])
-        loads = [_Slot(is_blob=True) for value in answer.values if isinstance(value, str)]
+        refs: list[str] = []
         for value in answer.values:
-            if not isinstance(value, str):
+            if isinstance(value, str):
+                refs.append(value)
+            else:
                 self._send(value)
+        slots = loads = [_Slot(is_blob=True) for _ in refs]
         if answer.errnum:
-            loads.append(self._end_slot(answer.errnum, answer.text))
-        loads += self._sentinel(response)
-        self._slots.extendleft(reversed(loads))  # in front of look-ups for later commits
-        for slot, ref in zip(
-            loads, (value for value in answer.values if isinstance(value, str)), strict=False
-        ):
+            slots = [*loads, self._end_slot(answer.errnum, answer.text)]
+        if self._owes_sentinel:
+            slots = [*slots, *self._sentinel(response)]
+        self._slots.extendleft(reversed(slots))  # in front of look-ups for later commits
+        for slot, ref in zip(loads, refs, strict=True):
             self._handle.request("content.load", blobref.digest(ref), self._answered, slot)
         if answer.is_last:
             self.drop()

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from brokersim.protocol.blobref import as_blob
-from modules.content_cache.entries import BlobCache
+from modules.content_cache.entries import SIZE_MAX, BlobCache
 
 TARGET = 10
 OLD = 3
@@ -134,3 +134,28 @@ def test_an_entry_dropped_while_its_load_is_under_way_leaves_no_account():
     cache.drop(entry)
 
     assert (cache.count, cache.valid, cache.dirty, cache.size) == (0, 0, 0, 0)
+
+
+def test_above_its_utmost_size_the_cache_drops_what_is_clean_and_longest_unused_at_once():
+    """Flux's rule alone waits for ten heartbeats; as many jobs as one submits at once are over by then."""
+    cache = BlobCache(purge_target_size=0)
+    assert cache.size_max == SIZE_MAX
+    cache.size_max = 30
+    entries = [cache.create_dirty(as_blob(b"%010d" % number)) for number in range(5)]
+    assert (cache.size, cache.count) == (50, 5), "what is dirty stays, whatever it takes"
+    cache.clean(entries[2])
+    assert cache.find(entries[2].digest) is None
+    cache.clean(entries[0])
+    assert (cache.size, cache.find(entries[0].digest)) == (30, None)
+    for entry in (entries[1], entries[3]):
+        cache.clean(entry)
+    cache.find(entries[1].digest)
+    loaded = cache.create(as_blob(b"loaded now").digest)
+    cache.fill(loaded, as_blob(b"loaded now"))
+    assert cache.find(entries[3].digest) is None
+    assert None not in (
+        cache.find(entries[1].digest),
+        cache.find(loaded.digest),
+        cache.find(entries[4].digest),
+    )
+    assert (cache.size, cache.valid, cache.dirty) == (30, 3, 1)

@@ -189,7 +189,7 @@ class ModuleLoop(Loop):
         if kind == "idle":
             self.nonblocking += 1
             self._keep_turning()
-        self._rebuild(kind)
+        self._changed(watcher)
 
     def drop(self, watcher: Watcher) -> None:
         kind = watcher.kind
@@ -200,11 +200,18 @@ class ModuleLoop(Loop):
         self._started -= 1
         if kind == "idle":
             self.nonblocking -= 1
-        self._rebuild(kind)
+        self._changed(watcher)
+
+    def _changed(self, watcher: Watcher) -> None:
+        if watcher.fn is None:
+            self._judge()  # what only keeps the loop turning is called by nobody
+        else:
+            self._rebuild(watcher.kind)
 
     def _rebuild(self, kind: str) -> None:
         # By a list, at half of what a generator costs: each commit of the kvs starts and stops three watchers.
-        calls = tuple([watcher for watcher in self._order[kind][::-1] if watcher.fn is not None])
+        order = self._order[kind]
+        calls = tuple([watcher for watcher in order[::-1] if watcher.fn is not None]) if order else ()
         if kind == "prepare":
             self.prepares, self.poll = calls, _one_call(calls)
         elif kind == "check":
