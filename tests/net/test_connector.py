@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import brokersim
 from brokersim.net import connector as connector_file
@@ -60,6 +61,27 @@ def test_the_socket_of_every_rank_is_open_to_all_and_named_in_an_attribute(tmp_p
 
     serve(tmp_path, body, size=3)
     assert list(tmp_path.iterdir()) == []  # gone with the instance
+
+
+def tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+def test_a_client_costs_one_task_and_one_more_only_while_it_leaves_something_unread(tmp_path):
+    async def body(live: Live) -> None:
+        first = await live.peer()
+        await first.ask("attr.get", {"name": "rank"})  # all that serves runs now
+        before = tasks()
+        peer = await live.peer()
+        await peer.ask("attr.get", {"name": "rank"})
+        assert tasks() == before + 1
+        while tasks() < before + 2:
+            await peer.post("broker.ping", {"seq": 0, "pad": "x" * (1 << 19)})
+        await peer.stream.aclose()  # with a task that waits to write
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert tasks() == before
+
+    serve(tmp_path, body)
 
 
 # -- captured frames

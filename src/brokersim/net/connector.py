@@ -126,7 +126,7 @@ class Connector:
         if not allowed:
             client.close()
             return
-        connection = Connection(self, broker, client, uid)
+        connection = Connection(self, broker, client, uid, nursery)
         self.connections[connection] = None
         self.repose.add(client, pid)
         nursery.start_soon(connection.run)
@@ -193,6 +193,8 @@ class Connection(Endpoint):
     __slots__ = (
         "_connector",
         "_decoder",
+        "_is_writing",
+        "_nursery",
         "_peer",
         "_socket",
         "outbox",
@@ -200,14 +202,19 @@ class Connection(Endpoint):
 
     broker: Broker
 
-    def __init__(self, connector: Connector, broker: Broker, client: socket.socket, uid: int) -> None:
+    def __init__(
+        self, connector: Connector, broker: Broker, client: socket.socket, uid: int, nursery: trio.Nursery
+    ) -> None:
         super().__init__(broker, "connector", connector.instance.uuid(broker.rank, "connector"))
         self.userid = uid
         self.rolemask = ROLE_OWNER | ROLE_LOCAL if uid == broker.owner else ROLE_USER | ROLE_LOCAL
         self._connector = connector
         self._socket = client
         self._decoder = FrameDecoder()
-        self.outbox = Outbox(client, self.reactor, self._moved, self.lose)
+        # A second task and a nursery for both would be a quarter of what coming, one request and going cost.
+        self._nursery = nursery
+        self._is_writing = False
+        self.outbox = Outbox(client, self.reactor, self._moved, self.lose, self._start_writing)
         self._peer = WirePeer(self, self)
         broker.add_endpoint(self)
 
@@ -216,12 +223,22 @@ class Connection(Endpoint):
     async def run(self) -> None:
         """Read until the client goes or breaks the protocol; then everything it had open is closed."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.outbox.write)
-                await self._read()
-                nursery.cancel_scope.cancel()
+            # Who comes waits for our welcome first: to look at once would find nothing.
+            await trio.lowlevel.wait_readable(self._socket)
+            await self._read()
         finally:
             self._close()
+
+    def _start_writing(self) -> None:
+        """The client does not take all at once: the rest is for a task of its own."""
+        self._is_writing = True
+        self._nursery.start_soon(self._write)
+
+    async def _write(self) -> None:
+        try:
+            await self.outbox.write()
+        except trio.ClosedResourceError:
+            pass  # the connection was closed meanwhile
 
     async def _read(self) -> None:
         runner = self._connector.instance.runner
@@ -355,6 +372,8 @@ class Connection(Endpoint):
         self.outbox.close()
         with runner.inside():
             self.broker.drop_endpoint(self)
+        if self._is_writing:
+            trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
         runner.drain_inline()
 

@@ -60,18 +60,17 @@ class Doorway:
         """The next newcomer, not blocking; who cannot be taken in is refused."""
         self._keep_reserve()
         while True:
+            # Asked first: newcomers are rare, and an accept that finds nobody costs as much as one that does.
+            await trio.lowlevel.wait_readable(listener)
             try:
                 client, _ = listener.accept()
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(listener)
+                pass  # it left before it was taken in
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     await self._refuse(listener, error)
-                else:
-                    await trio.lowlevel.checkpoint()  # it left before it was taken in
             else:
                 client.setblocking(False)
-                await trio.lowlevel.checkpoint()
                 return client
 
     def close(self) -> None:

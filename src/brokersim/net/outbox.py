@@ -34,6 +34,7 @@ class Outbox:
     """What waits to be written, ``size`` bytes of it. The runner calls ``flush`` after each batch of its loop.
 
     ``moved()`` is told of each attempt to write, with the bytes the socket took; ``broke()`` that nobody reads there.
+    ``left()``, if given, is told once, when something is first left for the writer task: most peers never need one.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Outbox:
         "_moved",
         "_reactor",
         "_socket",
+        "_tell_left",
         "_took_at",
         "_written",
         "is_closed",
@@ -55,11 +57,13 @@ class Outbox:
         reactor: Reactor,
         moved: Callable[[int], object],
         broke: Callable[[], object],
+        left: Callable[[], object] | None = None,
     ) -> None:
         self._socket = sock
         self._reactor = reactor
         self._moved = moved
         self._broke = broke
+        self._tell_left = left
         self._frames: deque[bytes | memoryview] = deque()
         self._took_at = 0.0  # when the reader last took something, 0 while nothing waits for it
         self.size = 0
@@ -121,6 +125,9 @@ class Outbox:
         if sent or not self._took_at:
             self._took_at = time.monotonic()
         self._left.set()
+        if self._tell_left is not None:
+            tell, self._tell_left = self._tell_left, None
+            tell()
 
     def stalled(self) -> float:
         """Real seconds since the reader last took anything, while something waits for it."""
