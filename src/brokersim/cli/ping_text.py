@@ -41,6 +41,8 @@ def summary_line(sent: int, times: Sequence[float]) -> str:
     if len(times) < 2:
         return ""
     ranked = sorted(times)
-    points = [ranked[0], *(ranked[int(share * (len(ranked) - 1))] for share in (0.5, 0.99)), ranked[-1]]
+    # The smallest time that so many in a hundred do not exceed: of two pings the 99th is the slower.
+    middle, late = (ranked[-(-percent * len(ranked) // 100) - 1] for percent in (50, 99))
+    points = [ranked[0], middle, late, ranked[-1]]
     shown = "/".join(f"{one:.3f}" for one in points)
     return f"{sent} sent, {len(ranked)} received, min/p50/p99/max {shown} ms"
