@@ -5,25 +5,30 @@ Doesn't know whether what they do is right: the tests of the rooms say that, on 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
+import signal
 import sys
+import traceback
+from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.native.engine import ENGINE, twin
+from brokersim.native.engine import engine, twin
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, Message
 from brokersim.reactor.actor import Actor
 from brokersim.reactor.loop import Reactor
+from brokersim.reactor.standstill import HandlerHung
 from brokersim.reactor.turn import dispatch, plain_turn, take
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.rank import fan_out
 from tests.native.twins import python, usual
 from tests.native.world import SCRIPTS, World
 
-pytestmark = pytest.mark.skipif(ENGINE != "compiled", reason=ENGINE)
+pytestmark = pytest.mark.skipif(engine() != "compiled", reason=engine())
 
 
 @given(SCRIPTS, st.booleans())
@@ -33,8 +38,8 @@ def test_whatever_happens_happens_the_same_on_both_engines(script, charged):
 
 
 def test_the_copy_that_is_compared_with_is_python():
-    assert python().engine.ENGINE == "Python (BROKERSIM_PURE is set)"
-    assert usual().engine.ENGINE == "compiled"
+    assert python().engine.engine() == "Python (BROKERSIM_PURE is set)"
+    assert usual().engine.engine() == "compiled"
     assert inspect.isfunction(python().endpoint.Endpoint.request)
     assert not inspect.isfunction(Endpoint.request)
 
@@ -42,7 +47,12 @@ def test_the_copy_that_is_compared_with_is_python():
 TWINS = [
     ("actor", "Actor", "sent"), ("actor", "Actor", "handed"), ("endpoint", "Endpoint", "request"),
     ("endpoint", "Endpoint", "respond"), ("loop", "Reactor", "_drain_free"), ("turn", None, "dispatch"),
-    ("turn", None, "take"), ("turn", None, "plain_turn"), ("rank", None, "fan_out"),
+    ("turn", None, "take"), ("turn", None, "plain_turn"), ("rank", None, "fan_out"), ("loop", "Reactor", "pass_to"),
+    ("loop", "Reactor", "hand_out"), ("watchers", "ModuleLoop", "dispatch"), ("watchers", "ModuleLoop", "prepare"),
+    ("watchers", "ModuleLoop", "settle"), ("cost", "Node", "advance"), ("cost", "Node", "join"),
+    ("cost", "Node", "leave"), ("cost", "Node", "begin"), ("cost", "Node", "_complete"), ("cost", "Station", "arrive"),
+    ("cost", "Station", "settle"), ("cost", "Station", "done"), ("cost", "Station", "_next"),
+    ("cost", "Station", "_serve"), ("cost", "Station", "_checks"), ("instrument", "Instrument", "emit"),
 ]  # fmt: skip
 
 
@@ -111,6 +121,107 @@ def test_fields_of_the_wrong_kind_are_TypeErrors():
     del actor.counts
     with pytest.raises(AttributeError):
         actor.handed(Message(REQUEST))
+
+
+def test_fields_of_the_wrong_kind_are_TypeErrors_where_time_is_charged():
+    world = World(usual(), [], charged=True)
+    one = world.parties[0]
+    station, node, loop = one.station, one.station.node, one.module_loop()
+    calls = {
+        node: (node._complete, lambda: node.begin(station, 1), node.advance),
+        station: (lambda: station.arrive(Message(REQUEST, "t")), station.done, station._next),
+        loop: (loop.settle, lambda: loop.dispatch(None, (), (), True)),
+    }
+    fields = {
+        node: ("service", "runnable", "cores", "_since", "_heap", "reactor"),
+        station: ("_counted", "inbox", "node", "actor"),
+        loop: ("actor", "reactor", "nonblocking"),
+    }
+    for owner, acts in calls.items():
+        for field, value, act in product(fields[owner], ("x", None, object()), acts):
+            before = getattr(owner, field)
+            setattr(owner, field, value)
+            with contextlib.suppress(TypeError, AttributeError):  # and never a crash
+                act()
+            setattr(owner, field, before)
+    for act in (
+        lambda: node.begin("nowhere", 1),
+        lambda: node.begin(station, "long"),
+        lambda: world.reactor.pass_to("x"),
+    ):
+        with pytest.raises(TypeError):
+            act()
+
+
+@pytest.mark.parametrize("far", [2**62, 2**63 - 1, 2**63, 2**80])
+def test_times_of_any_size_are_as_on_python(far):
+    def ends(copy):
+        world = World(copy, [("ask", 1), ("hook", 2), ("answer", 0)] * 4, charged=True)
+        world.reactor.now = far
+        return world.run()
+
+    assert ends(usual()) == ends(python())
+
+
+class Witness(Actor):
+    """Notes what it fails by, whether that is the exception being handled, and the functions it went through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[tuple[str, bool, list[str]]] = []
+
+    def failed(self, error, message):
+        names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        self.failures.append((repr(error), sys.exc_info()[1] is error, names))
+
+
+def test_the_watchdogs_exception_comes_out_of_the_handler_it_broke_into():
+    def hung(_message):
+        signal.raise_signal(signal.SIGUSR1)
+
+    def look(*_):
+        raise HandlerHung("look")
+
+    reactor, one = Reactor(), Witness()
+    before = signal.signal(signal.SIGUSR1, look)
+    try:
+        reactor.push(Message(REQUEST, "t", dst=one, handler=hung))
+        reactor.push(Message(REQUEST, "u", dst=one, handler=lambda _: None))
+        reactor.drain()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert one.failures == [("HandlerHung('look')", True, ["hung", "look"])]
+    assert one.counts[1] == 2
+
+
+@pytest.mark.parametrize("charged", [False, True])
+def test_a_handlers_exception_is_the_one_being_handled_and_keeps_its_traceback(charged):
+    def handler(_message):
+        raise ValueError("no")
+
+    world, one = World(usual(), [], charged=charged), Witness()
+    if charged:
+        one.station = usual().cost.Station(world.parties[0].station.node, one)
+    world.reactor.push(Message(REQUEST, "t", dst=one, handler=handler))
+    world.run()
+    ((error, is_handled, names),) = one.failures
+    assert (error, is_handled, names[-1]) == ("ValueError('no')", True, "handler")
+    assert sys.exc_info() == (None, None, None)
+
+
+def test_what_is_nobodys_to_keep_comes_out_of_the_drain():
+    class Outcome(BaseException):
+        """As pytest's skip is, or trio's Cancelled."""
+
+    def handler(_message):
+        raise Outcome
+
+    reactor, one = Reactor(), Actor()
+    reactor.push(Message(REQUEST, "t", dst=one, handler=handler))
+    reactor.push(Message(REQUEST, "u", dst=one, handler=lambda _: None))
+    with pytest.raises(Outcome):
+        reactor.drain()
+    assert [message.topic for message in reactor.fifo] == ["u"]
 
 
 def test_a_request_wants_its_arguments():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from brokersim import native
-from brokersim.native.engine import ENGINE
+from brokersim.native import engine
 
 CAN_COMPILE = (
     shutil.which((sysconfig.get_config_var("CC") or "none").split()[0]) is not None
@@ -23,7 +24,19 @@ CAN_COMPILE = (
 @pytest.mark.skipif(not CAN_COMPILE, reason="no compiler or no headers of this Python")
 @pytest.mark.skipif(native.PURE in os.environ, reason=f"{native.PURE} is set")
 def test_where_there_is_a_compiler_the_tests_run_on_the_compiled_engine():
-    assert ENGINE == "compiled"
+    importlib.import_module("brokersim.host.handle")  # every class that has a twin
+    assert engine.engine() == "compiled"
+
+
+def test_fields_that_are_kept_otherwise_mean_python(monkeypatch):
+    def refuse(it):
+        raise TypeError(f"'topic' of {it.__name__} is no slot")
+
+    monkeypatch.setattr(engine, "_take_over", refuse)
+    monkeypatch.setattr(engine, "_why", "")
+    assert engine.twin(Path) is Path
+    assert engine.engine() == "Python ('topic' of Path is no slot)"
+    assert engine.twin(Path) is Path
 
 
 def test_PURE_in_the_environment_means_python():

@@ -55,6 +55,9 @@ class World:
     def uuid(self, rank: int, name: str) -> str:
         return f"{name}-{rank}"
 
+    def own_attributes(self, rank: int) -> dict[str, str]:
+        return {}
+
     def wall_time(self) -> float:
         return 0.0
 
@@ -97,7 +100,7 @@ class World:
             "stray": one.stray,
             "pending": [(tag, request.topic) for tag, (_, _, request) in one.pending.items()],
             "routes": list(one.routes),
-            "called": list(one.called),
+            "called": list(one.called or ()),
             "idle calls": None if loop is None else loop.idle_calls,
             "has loop": one.loop is not None,
             "timers": len(one.timers or ()),

@@ -10,7 +10,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
 from brokersim.cli.told import elapsed, status_line
-from brokersim.native.engine import ENGINE
+from brokersim.native.engine import engine
 from brokersim.net.client import Lost, Unreachable
 from brokersim.net.discovery import NoInstance
 from brokersim.version import VERSION
@@ -97,7 +97,7 @@ def version(session: Session) -> None:
     told = {
         "brokersim": VERSION,
         "protocol": PROTOCOL,
-        "engine": ENGINE,
+        "engine": engine(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         **_peer(session),
     }

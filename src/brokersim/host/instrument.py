@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from brokersim.native.engine import twin
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.actor import Timer
@@ -24,6 +25,7 @@ BITS = {
 }
 
 
+@twin
 class Instrument:
     """Emits one module's counters from one hook for as long as its mask bit is set.
 

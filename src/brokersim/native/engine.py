@@ -7,7 +7,7 @@ class on either engine, and one place that says what it has.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from brokersim.native import look
 
@@ -20,8 +20,10 @@ try:
 except ImportError as error:  # NotCompiled, or a file that was compiled for another Python
     _why = str(error)
 
-#: Which engine runs, for people: ``compiled``, or ``Python`` and why.
-ENGINE: Final = f"Python ({_why})" if _take_over is None else "compiled"
+
+def engine() -> str:
+    """Which engine runs, for people: ``compiled``, or ``Python`` and why."""
+    return f"Python ({_why})" if _take_over is None else "compiled"
 
 
 def twin(it: It) -> It:
@@ -29,4 +31,13 @@ def twin(it: It) -> It:
 
     Returns the class itself, with those methods exchanged, or the function that does it.
     """
-    return it if _take_over is None else _take_over(it)
+    global _take_over, _why
+    if _take_over is None:
+        return it
+    try:
+        taken: It = _take_over(it)
+        return taken
+    except TypeError as error:
+        # A library, or a later Python, keeps the fields otherwise: from here on Python does the work.
+        _take_over, _why = None, str(error)
+        return it

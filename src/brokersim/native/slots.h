@@ -95,18 +95,34 @@ static int take_docstring(PyObject *python, PyMethodDef *method)
     return kept == NULL ? -1 : 0;
 }
 
+/* A function in C, and where the Python it stands for is kept if C leaves some of the work to that. */
+typedef struct {
+    PyMethodDef method;
+    PyObject **python;
+} Twin;
+
+/* A twin takes the docstring of what it stands for, and keeps that where it is wanted. */
+static int stand_for(PyObject *python, Twin *twin)
+{
+    if (take_docstring(python, &twin->method) < 0)
+        return -1;
+    if (twin->python != NULL)
+        Py_XSETREF(*twin->python, Py_NewRef(python));
+    return 0;
+}
+
 /* Exchange a class's methods for those of a table that ends with a NULL. They are made for this class: called on anything
  * else, they raise TypeError by themselves. */
-static int exchange_methods(PyTypeObject *type, PyMethodDef *methods)
+static int exchange_methods(PyTypeObject *type, Twin *twins)
 {
-    for (; methods->ml_name != NULL; methods++) {
-        PyObject *python = PyObject_GetAttrString((PyObject *)type, methods->ml_name);
-        int is_told = python == NULL ? -1 : take_docstring(python, methods);
+    for (; twins->method.ml_name != NULL; twins++) {
+        PyObject *python = PyObject_GetAttrString((PyObject *)type, twins->method.ml_name);
+        int stands = python == NULL ? -1 : stand_for(python, twins);
         Py_XDECREF(python);
-        if (is_told < 0)
+        if (stands < 0)
             return -1;
-        PyObject *twin = PyDescr_NewMethod(type, methods);
-        if (twin == NULL || PyObject_SetAttrString((PyObject *)type, methods->ml_name, twin) < 0) {
+        PyObject *twin = PyDescr_NewMethod(type, &twins->method);
+        if (twin == NULL || PyObject_SetAttrString((PyObject *)type, twins->method.ml_name, twin) < 0) {
             Py_XDECREF(twin);
             return -1;
         }

@@ -29,6 +29,7 @@ class Interruption(BaseException):
 FAILURES = (Exception, SystemExit, KeyboardInterrupt, Interruption)
 
 
+@twin
 class Timer:
     """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached."""
 

@@ -12,9 +12,10 @@ from heapq import heappop, heappush
 
 import attrs
 
+from brokersim.native.engine import twin
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.reactor import actor as actors
-from brokersim.reactor.actor import FAILURES, Actor, Timer
+from brokersim.reactor.actor import FAILURES, Actor, Loop, Timer
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.reactor.turn import blame, dispatch, plain_turn, run_timers
 
@@ -51,12 +52,18 @@ class CostModel:
     topics: Mapping[str, float] = attrs.field(factory=dict)
 
 
+@twin
 class Node:
     """The cores of one rank: each of R runnable modules progresses at rate min(1, cores/R).
 
     ``service`` is the service time (ns) every runnable module has received so far; a module that begins with
     demand d is done when ``service`` has grown by d, so a change of R moves one event instead of all.
     """
+
+    __slots__ = (
+        "_completing", "_event", "_heap", "_seq", "_since", "cores", "iteration", "message", "packet", "reactor",
+        "runnable", "service", "slice", "spinners", "topics", "wake",
+    )  # fmt: skip
 
     def __init__(self, reactor: Reactor, model: CostModel) -> None:
         self.reactor = reactor
@@ -88,6 +95,7 @@ class Node:
             self._since = self.reactor.now
 
     def join(self) -> None:
+        """One more module is runnable."""
         if self._completing:  # then ``service`` is up to date and the next event is scheduled at the end
             self.runnable += 1
             return
@@ -97,6 +105,7 @@ class Node:
             self._schedule()
 
     def leave(self) -> None:
+        """One module is runnable no more."""
         if self._completing:
             self.runnable -= 1
             return
@@ -188,6 +197,7 @@ class Node:
 _DISPATCH, _SPIN, _TAIL = "dispatch", "spin", "tail"
 
 
+@twin
 class Station(actors.Station):
     """One module's place at its node: a queue, the item in service, and whether the module spins."""
 
@@ -301,10 +311,7 @@ class Station(actors.Station):
             else:
                 self._iterate(None, item or [], quiet=False)
         except FAILURES as error:
-            if isinstance(item, Message) and loop is None:
-                blame(error, item)
-            else:
-                actor.failed(error, item if isinstance(item, Message) else None)
+            self._raised(error, item, loop)
         reactor.current = None
         if self.gone:
             return
@@ -316,6 +323,13 @@ class Station(actors.Station):
             node.begin(self, owed)
         else:
             self._next(changed=phase is not _SPIN)
+
+    def _raised(self, error: BaseException, item: Message | list[Timer] | None, loop: Loop | None) -> None:
+        """What was in service, or a watcher beside it, raised."""
+        if isinstance(item, Message) and loop is None:
+            blame(error, item)
+        else:
+            self.actor.failed(error, item if isinstance(item, Message) else None)
 
     def _continued(self, wakeups: int) -> int:
         """A response was handed out, and its continuation called at once; the service time (ns) of a turn for that.
@@ -346,6 +360,7 @@ class Station(actors.Station):
             self.actor.loop.prepare()  # made in this very turn
 
     def _next(self, changed: bool = True) -> None:
+        """Serve what waits, or turn on, or rest; ``changed``: the last turn was no spin."""
         loop = self.actor.loop
         if self.inbox:
             self._backlog = True  # whatever the loop did when it came, a prepare of it lies in between
@@ -361,6 +376,7 @@ class Station(actors.Station):
                 self._count(False)
 
     def _serve(self, item: Message | list[Timer]) -> None:
+        """Begin the service of an item, for its price."""
         node = self.node
         if self.spinning:
             self.settle()
