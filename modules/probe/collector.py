@@ -60,6 +60,13 @@ class Collector:
         """From now on measurements may report to it."""
         self.queues[queue.name] = queue
 
+    def recover(self, queue: OutQueue) -> None:
+        """An earlier life has left samples of it: their series go on with the next numbers."""
+        assert queue.spool is not None
+        for mid, seq in queue.spool.last.items():
+            self._seqs[mid] = max(self._seqs[mid], seq)
+        self.fresh.add(queue.name)
+
     @property
     def size(self) -> int:
         """Bytes in all queues."""

@@ -1,6 +1,6 @@
 """Knows samples on their way to one sink: how many wait, which are dropped, when it is tried again; not the sink.
 
-At every moment inserted = delivered + queued + in flight + dropped + suppressed, whatever happens in between.
+At every moment inserted = delivered + queued + in flight + spooled + dropped + suppressed, whatever happens in between.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from .series import Sample
+from .spool import Spool
 
 #: What a sample costs beside its text value: a tuple, two integers and its place in the queue, in bytes.
 SAMPLE_SIZE: Final = 100
@@ -61,6 +62,8 @@ class OutQueue:
     has_times: bool = True
     has_text: bool = True
     is_off: bool = False
+    #: Where what finds no room goes; behind what is queued, so the newer.
+    spool: Spool | None = None
     inserted: int = 0
     delivered: int = 0
     suppressed: int = 0
@@ -78,15 +81,28 @@ class OutQueue:
     def queued(self) -> int:
         return len(self._samples)
 
+    def __attrs_post_init__(self) -> None:
+        self.inserted += self.spooled  # what an earlier life has left
+
+    @property
+    def spooled(self) -> int:
+        return 0 if self.spool is None else self.spool.count
+
     @property
     def is_in_balance(self) -> bool:
         """The law; a test asks after every step."""
-        out = self.delivered + self.queued + len(self.flight) + self.dropped.total() + self.suppressed
-        return self.inserted == out
+        waits = self.queued + len(self.flight) + self.spooled
+        return self.inserted == self.delivered + waits + self.dropped.total() + self.suppressed
 
     def insert(self, sample: Sample) -> None:
         """One more to send; the oldest, or itself, makes way if there is no room."""
         self.inserted += 1
+        if self.spool is not None and (self.spool.count or self._is_crowded(sample)):
+            if self.spool.put(sample):
+                return
+            if self.spool.count:  # it has older ones: none may overtake them
+                self._drop(sample, "spool")
+                return
         if self.drop_newest and self._is_full(size_of(sample)):
             self._drop(sample, "full")
             return
@@ -111,6 +127,20 @@ class OutQueue:
         """A sample there is no memory for."""
         self.inserted += 1
         self._drop(sample, reason)
+
+    def _is_crowded(self, sample: Sample) -> bool:
+        """No room with what is in flight, which may come back."""
+        size = self.size + sum(map(size_of, self.flight)) + size_of(sample)
+        return len(self._samples) + len(self.flight) >= self.max_samples or size > self.max_bytes
+
+    def _refill(self) -> None:
+        """What was spooled comes back, as far as there is room for it."""
+        assert self.spool is not None
+        size = self.size
+        for sample in self.spool.take(min(BATCH, self.max_samples) - len(self._samples)):
+            self._samples.append(sample)
+            size += size_of(sample)
+        self.size = size
 
     def _is_full(self, more: int) -> bool:
         most = self.max_samples - (1 if more else 0)
@@ -138,6 +168,8 @@ class OutQueue:
 
     def take(self, now: float, is_last: bool = False) -> list[Sample]:
         """What is to be sent now, and is in flight from now on; nothing while something is, or it backs off."""
+        if self.spooled and not self.flight and len(self._samples) < min(BATCH, self.max_samples):
+            self._refill()
         if self.flight or not self._samples or (now < self.not_before - 1e-6 and not is_last):
             return []
         count = min(BATCH, len(self._samples))
@@ -180,10 +212,16 @@ class OutQueue:
         self.failures, self.not_before = 0, 0.0
 
     def give_up(self) -> None:
-        """It ends: what is left is counted."""
+        """It ends: what is left is spooled, or counted."""
         self._samples.extendleft(reversed(self.flight))
         self.size += sum(map(size_of, self.flight))
         self.flight = []
+        if self.spool is not None:
+            before = self.spool.count
+            kept = self.spool.close(self._samples)
+            self.dropped["spool"] += before + kept - self.spool.count
+            for _ in range(kept):
+                self.size -= size_of(self._samples.popleft())
         while self._samples:
             self.drop_oldest("shutdown")
 
@@ -191,5 +229,11 @@ class OutQueue:
         """What status shows."""
         counts = {"inserted": self.inserted, "delivered": self.delivered, "queued": self.queued}
         more = {"in_flight": len(self.flight), "suppressed": self.suppressed, "dropped": dict(self.dropped)}
-        ends = {"capacity": self.max_samples, "bytes": self.size, "trouble": self.trouble}
+        ends: dict[str, Any] = {"capacity": self.max_samples, "bytes": self.size, "trouble": self.trouble}
+        if self.spool is not None:
+            ends |= {
+                "spooled": self.spooled,
+                "spool_bytes": self.spool.size,
+                "spool_trouble": self.spool.trouble,
+            }
         return {"name": self.name, **counts, **more, **ends}

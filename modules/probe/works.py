@@ -55,6 +55,7 @@ class Works(Station):
         self._make_sinks(config)
         self.config = config
         self._reconcile()
+        self._delivery.kick()
 
     def add(self, name: str, record: Mapping[str, Any]) -> None:
         """One more measurement. Raises ValueError, RequestError(EEXIST)."""
@@ -132,6 +133,8 @@ class Works(Station):
         ]
         for sink, queue in made:
             self._delivery.add(sink, queue)
+            if queue.spooled:
+                self.collector.recover(queue)
         for measurement in config.measurements.values():
             self._make_plain(measurement)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from brokersim.brokermod import Handle
 
 from ..outqueue import OutQueue
+from ..spool import SPOOL_MAX, Spool
 from .base import Down, Refused, Sink
 from .lines import LineFile
 from .metrics import Metrics
@@ -23,7 +24,7 @@ SINKS: Final[dict[str, type[Sink]]] = {
     "rundb": RunDatabase,
     "statsd": Statsd,
 }
-_QUEUE: Final = {"max_samples": int, "max_bytes": int, "drop": str}
+_QUEUE: Final = {"max_samples": int, "max_bytes": int, "drop": str, "spool": str, "spool_max": int}
 
 
 def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink, OutQueue]:
@@ -61,8 +62,10 @@ def _queue(name: str, given: Any, sink: Sink) -> OutQueue:
             )
     if given.get("drop", "oldest") not in ("oldest", "newest"):
         raise ValueError(f"/sinks/{name}/queue/drop must be oldest or newest, not {given['drop']!r:.40}")
+    path = given.get("spool", "").replace("{rank}", str(sink.handle.rank))
     return OutQueue(
         name=name,
+        spool=Spool(path, given.get("spool_max", SPOOL_MAX)) if path else None,
         max_samples=given.get("max_samples", 10_000),
         max_bytes=given.get("max_bytes", 1 << 20),
         drop_newest=given.get("drop") == "newest",
