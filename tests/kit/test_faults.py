@@ -7,9 +7,12 @@ import hashlib
 
 import pytest
 
+from brokersim.instance import Instance
+from brokersim.kit.witness import Witness
 from brokersim.protocol.errnums import EHOSTUNREACH, EIO, ENOSPC, RequestError
 from brokersim.routing.cut import cut_off, join
 from brokersim.testing import Impatient, modules
+from tests.host.live import live
 
 ROOT = {"namespace": "primary", "flags": 0}
 
@@ -204,6 +207,36 @@ async def test_a_full_disk_refuses_writes_and_then_takes_them_again(broker, tmp_
     digest = hashlib.sha1(b"h" * 2000).digest()
     await broker.rpc("content.dropcache")
     assert await broker.rpc("content.load", digest) == b"h" * 2000
+
+
+def test_a_disk_that_fails_refuses_writes_with_EIO_and_still_reads(tmp_path):
+    async def body(instance: Instance) -> None:
+        faults, client = Witness(instance).faults, instance.client()
+        await client.call("content.store", b"before" * 500)
+        await client.call("content.flush")
+        fault = faults.add("fail-disk")
+        await client.call("content.store", b"after" * 500)
+        with pytest.raises(RequestError) as caught:
+            await client.call("content.flush")
+        assert caught.value.errno == EIO
+        assert fault.hits and fault.hits[0].where == "content-sqlite.0"
+        await client.call("content.dropcache")
+        digest = hashlib.sha1(b"before" * 500).digest()
+        assert bytes(await client.call("content.load", digest)) == b"before" * 500
+        fault.stop()
+        await instance.sleep(3)
+        await client.call("content.flush")
+        client.close()
+
+    live(body, "content-cache", "content-sqlite", state_dir=tmp_path)
+
+
+def test_what_is_kept_in_memory_has_no_disk_that_fails():
+    async def body(instance: Instance) -> None:
+        with pytest.raises(ValueError, match="has no disk that fails; give a state directory"):
+            Witness(instance).faults.add("fail-disk")
+
+    live(body, "content-cache", "content-sqlite")
 
 
 @pytest.mark.brokersim(mask={"kvs": 0x1000})

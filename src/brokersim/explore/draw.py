@@ -14,7 +14,7 @@ import attrs
 
 from brokersim.explore.author import names_of
 from brokersim.explore.families.family import Family
-from brokersim.explore.faults import MODELS
+from brokersim.explore.faults import MODELS, ON_DISK
 from brokersim.explore.plan import Anchor, Plan, PlannedFault, Step
 from brokersim.explore.run import modules_of
 from brokersim.protocol.errnums import EIO, ENOSPC
@@ -121,7 +121,9 @@ def _steps(rng: random.Random, plan: Plan, space: Space, when: _When) -> tuple[S
 def _faults(
     rng: random.Random, plan: Plan, space: Space, when: _When, length: float
 ) -> tuple[PlannedFault, ...]:
-    kinds = [kind for kind in MODELS[space.model] if rng.random() < 0.5]
+    kinds = [kind for kind in MODELS[space.model] if kind not in ON_DISK and rng.random() < 0.5]
+    if plan.has_disk:
+        kinds += [kind for kind in MODELS[space.model] if kind in ON_DISK and rng.random() < 0.5]
     if not kinds or rng.random() < 1 / 3:
         return ()
     drawn = (
@@ -136,6 +138,10 @@ def _fault(
     seconds = round(rng.choice((0.0, 1e-4, 1e-3, length / 4)), 6)
     rank = rng.randrange(plan.size)
     moment = when.fault()
+    if kind in ON_DISK or (kind == "crash" and plan.has_disk and rng.random() < 0.5):
+        if "content-sqlite" not in modules_of(plan, dict(space.families)):
+            return None
+        return PlannedFault(kind=kind, seconds=seconds, count=rng.randrange(1000), **moment)
     if kind in ("slow", "crash", "disconnect"):
         if plan.size == 1:
             return None

@@ -6,18 +6,21 @@ two brokers are neither lost nor doubled nor change places. ``hostile``: everyth
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from brokersim.host.course import FINALIZING
-from brokersim.kit.restarts import crash, ranks_below, restart
+from brokersim.host.course import FINALIZING, RUNNING
+from brokersim.kit.faults import databases
+from brokersim.kit.restarts import crash, end_all, ranks_below, restart
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import Message
 from brokersim.reactor.loop import NS
 from brokersim.services.composition import START_ARGS
 
 if TYPE_CHECKING:
+    from brokersim.explore.disk import Disk
     from brokersim.explore.plan import PlannedFault
     from brokersim.explore.world import World
     from brokersim.kit.faults import Fault
@@ -49,13 +52,16 @@ class SlowLinks:
 class Trouble:
     """The faults of one example."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, disk: Disk | None, hits: dict[str, int]) -> None:
         self.world = world
         self.instance = world.instance
+        self.disk = disk
+        #: What ended the whole instance.
+        self.over: PlannedFault | None = None
         self._links: SlowLinks | None = None
         self._open: dict[End, PlannedFault] = {}
         #: How often each kind hit anything.
-        self.hits: dict[str, int] = {}
+        self.hits = hits
         self._begun: list[Fault] = []
 
     def begin(self, planned: PlannedFault) -> None:
@@ -102,7 +108,45 @@ class Trouble:
         return partial(late.pop, planned.rank, None)
 
     def crash(self, planned: PlannedFault) -> End | None:
+        if planned.rank == 0:
+            self._lose_instance(planned)
+            return None
         return self._lose_rank(planned, is_sudden=True)
+
+    def power_cut(self, planned: PlannedFault) -> None:
+        """Like a crash of rank 0, with what its disk may hold then; ``count`` chooses which."""
+        self._lose_instance(planned)
+
+    def lost_sync(self, planned: PlannedFault) -> End | None:
+        """The disk says that it has synced, and has not. That shows at a power cut."""
+        disk = self.disk
+        if disk is None:
+            return None
+        disk.lies = True
+        self.hit(planned.kind)
+        return partial(setattr, disk, "lies", False)
+
+    def _lose_instance(self, planned: PlannedFault) -> None:
+        """Rank 0 ends at once, and with it all others; only a state directory outlives that."""
+        if self.disk is None or self.over is not None or not self._keeps_files():
+            return
+        self.over = planned
+        self.hit(planned.kind)
+        found = [one for module in self.instance.modules(0) for one in databases(module.handle.body)]
+        end_all(self.instance)
+        self.disk.kill([one for one in found if isinstance(one, sqlite3.Connection)])
+        if planned.kind == "power-cut":
+            self.world.was_lied_to |= self.disk.lies
+            self.disk.cut(planned.count)
+        self.disk.lies = False
+        self.world.end_life()
+
+    def _keeps_files(self) -> bool:
+        """SQLite's files are open: while it closes or opens them it syncs by itself what it needs."""
+        return any(
+            module.name == "content-sqlite" and module.status == RUNNING
+            for module in self.instance.modules(0)
+        )
 
     def disconnect(self, planned: PlannedFault) -> End | None:
         return self._lose_rank(planned, is_sudden=False)
@@ -178,6 +222,9 @@ class Trouble:
     def disk_full(self, planned: PlannedFault) -> End:
         return self._message_fault(planned, "fill-disk")
 
+    def disk_error(self, planned: PlannedFault) -> End | None:
+        return None if self.disk is None else self._message_fault(planned, "fail-disk")
+
     def lose_packets(self, planned: PlannedFault) -> End:
         return self._message_fault(planned, "lose-packets")
 
@@ -202,7 +249,12 @@ FLUX: Final[dict[str, _Begin]] = {
     "reload": Trouble.reload,
     "fail": Trouble.fail,
     "disk-full": Trouble.disk_full,
+    "disk-error": Trouble.disk_error,
+    "power-cut": Trouble.power_cut,
+    "lost-sync": Trouble.lost_sync,
 }
+#: Of these, what only an instance with a state directory can have; `crash` of rank 0 is one, too.
+ON_DISK: Final = ("disk-error", "power-cut", "lost-sync")
 #: What no Flux does to a message.
 HOSTILE: Final[dict[str, _Begin]] = {
     "disconnect": Trouble.disconnect,

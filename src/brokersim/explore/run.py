@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from brokersim.explore.author import Author, merged_families
+from brokersim.explore.disk import Disk, SyncTrace
 from brokersim.explore.families.family import Family
 from brokersim.explore.faults import LOSSY, Trouble
 from brokersim.explore.plan import Plan, Step
@@ -110,34 +111,57 @@ class _Example:
         self._author = author
         self._options = options
         self._broken: list[str] = []
+        self._world: World
+        #: Messages of lives before this one.
+        self._earlier: list[Line] = []
+        self._disk = None if options.state_dir is None else Disk(options.state_dir)
+        self._hits: dict[str, int] = {}
+        #: Places of items that have been, and when (s) the first life began to have them.
+        self._been: dict[int, None] = {}
+        self._began: float | None = None
 
     async def run(self, keeps_trace: bool) -> Outcome:
-        sink = StatsSink()
-        instance = Instance(self._options.settings(), sink)
-        witness = Witness(instance)
-        self._world = world = World(witness)
-        self._trouble = Trouble(world)
-        plan = self._plan
+        self._world = World(self._new_life())
+        while (outcome := await self._live(keeps_trace)) is None:
+            self._earlier += self._world.witness.ledger.kept
+            self._world.reborn(self._new_life())
+        return outcome
+
+    def _new_life(self) -> Witness:
+        return Witness(Instance(self._options.settings(), StatsSink()))
+
+    async def _live(self, keeps_trace: bool) -> Outcome | None:
+        """One life of the instance: to the end of the example, or to its own, which has no outcome."""
+        instance = self._world.instance
+        self._trouble = Trouble(self._world, self._disk, self._hits)
+        outcome = None
+        if self._disk is not None:
+            instance.broker(0).add_trace(SyncTrace(self._disk))
         async with instance.running():
-            await witness.settle()
-            self._schedule = schedule = SeededSchedule(instance.reactor, plan.order, plan.spread)
-            instance.reactor.put_schedule(schedule)
-            self._broker = Broker(
-                witness, HandleCaller(Listening(instance.broker(0), lambda _: None)), sink, {}
-            )
-            if self._author.always_checks:
-                schedule.watch = self._always
-            world.note("boot", "started")
-            self._start(instance)
-            await instance.sleep(self._length())
-            self._trouble.heal()
-            await self._come_to_rest()
-            schedule.end()
-            await self._judge()
-            outcome = self._outcome(keeps_trace)
-            if not plan.has_disk:
+            with trio.CancelScope() as life:
+                self._world.end_life = life.cancel
+                await self._play(instance)
+                await self._judge()
+                outcome = self._outcome(keeps_trace)
+            if not self._plan.has_disk:
                 instance.runner.post(partial(end_all, instance))  # nothing is judged of an end in good order
         return outcome
+
+    async def _play(self, instance: Instance) -> None:
+        """All steps and faults that have not been, and then rest."""
+        await self._world.witness.settle()
+        caller = HandleCaller(Listening(instance.broker(0), lambda _: None))
+        self._broker = Broker(self._world.witness, caller, StatsSink(), {})
+        self._schedule = schedule = SeededSchedule(instance.reactor, self._plan.order, self._plan.spread)
+        instance.reactor.put_schedule(schedule)
+        if self._author.always_checks:
+            schedule.watch = self._always
+        self._world.note("boot", "started")
+        self._start(instance)
+        await instance.sleep(self._length())
+        self._trouble.heal()
+        await self._come_to_rest()
+        schedule.end()
 
     # -- what happens
 
@@ -145,15 +169,29 @@ class _Example:
         for name in self._plan.families:
             instance.runner.post(partial(self._families[name].begin, self._world))
         reactor, moments = instance.reactor, dict[float, list[Call]]()
-        calls = [(step, partial(self._do, step)) for step in self._plan.steps]
-        for item, call in (*calls, *((one, partial(self._trouble.begin, one)) for one in self._plan.faults)):
+        steps = [partial(self._do, step) for step in self._plan.steps]
+        faults = [partial(self._trouble.begin, fault) for fault in self._plan.faults]
+        for place, (item, act) in enumerate(zip(self._plan.items, (*steps, *faults), strict=True)):
+            call = partial(self._once, place, act)
             if item.on is not None:
                 topic, rank, number = item.on
                 self._schedule.anchor(topic, rank, number, call)
             else:
                 moments.setdefault(item.at or 0.0, []).append(call)
         for at, together in moments.items():
-            reactor.call_at(reactor.now + round(at * NS), _call_all, together)
+            reactor.call_at(reactor.now + round(max(0.0, at - self._age()) * NS), _call_all, together)
+
+    def _once(self, place: int, act: Call) -> None:
+        """What has been in an earlier life of the instance is not again."""
+        if place not in self._been:
+            self._been[place] = None
+            act()
+
+    def _age(self) -> float:
+        """Seconds since the first life had its first step."""
+        if self._began is None:
+            self._began = trio.current_time()
+        return trio.current_time() - self._began
 
     def _do(self, step: Step) -> None:
         if step.rank in self._world.down:
@@ -166,7 +204,7 @@ class _Example:
         """Seconds until all has begun that begins at a time."""
         times = [item.at for item in self._plan.items if item.at is not None]
         ends = [fault.at + fault.seconds for fault in self._plan.faults if fault.at is not None]
-        return max(0.0, *times, *ends, 0.0) + 0.001
+        return max(0.0, max(0.0, *times, *ends, 0.0) - self._age()) + 0.001
 
     def _always(self) -> None:
         if not self._own_run():
@@ -254,7 +292,9 @@ class _Example:
 
     async def _ask_families(self) -> None:
         for name in self._plan.families:
-            if self._may_have_lost(self._families[name]):
+            if self._may_have_lost(self._families[name]) or (
+                self._world.life and not self._families[name].survives
+            ):
                 continue
             try:
                 found = await self._families[name].check(self._world)
@@ -266,7 +306,10 @@ class _Example:
     def _may_have_lost(self, family: Family) -> bool:
         """What keeps a promise until that is written was loaded anew while nothing could be: Flux loses it, too."""
         disturbed = self._world.disturbed
-        was_refused = {"fail", "fill-disk"} & self._trouble.hits.keys() or (0, "content-sqlite") in disturbed
+        was_refused = {"fail", "fill-disk", "fail-disk"} & self._trouble.hits.keys() or (
+            0,
+            "content-sqlite",
+        ) in disturbed
         return bool(was_refused) and any(f"{name}.{rank}" in family.lossy for rank, name in disturbed)
 
     def _outcome(self, keeps_trace: bool) -> Outcome:
@@ -274,13 +317,13 @@ class _Example:
         seen = frozenset(
             (name, topic, 0) for (_, name), tally in ledger.tallies.items() for _, topic in tally
         ) | frozenset((asked.step.op, asked.topic, asked.errnum) for asked in self._world.asked)
-        trace = tuple(ledger.kept) if keeps_trace else ()
+        trace = (*self._earlier, *ledger.kept) if keeps_trace else ()
         digest = hashlib.sha256("\n".join(map(str, trace)).encode()).hexdigest() if keeps_trace else ""
         return Outcome(
             broken=tuple(self._broken),
             hits=dict(self._trouble.hits),
             seen=seen,
-            messages=ledger.moves,
+            messages=len(self._earlier) + ledger.moves,
             digest=digest,
             trace=trace,
             moments=tuple(self._world.moments) if keeps_trace else (),

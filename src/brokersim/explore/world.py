@@ -29,6 +29,8 @@ class Asked:
     client: Client
     sent: int
     when: float
+    #: How often the instance had been started anew when it was sent.
+    life: int = 0
     is_stream: bool = False
     matchtag: int = 0
     answered: int | None = None
@@ -75,6 +77,10 @@ class Moment(NamedTuple):
     text: str
 
 
+def _nothing() -> None:
+    """Nobody has to know."""
+
+
 class World:
     """What clients of one example know."""
 
@@ -91,6 +97,24 @@ class World:
         #: What families keep.
         self.kept: dict[str, Any] = {}
         self._order = 0
+        #: Messages of lives before this one.
+        self._earlier = 0
+        #: How often the instance crashed as a whole and was started anew, and whether its disk lied before.
+        self.life = 0
+        self.was_lied_to = False
+        #: Called when the whole instance has ended.
+        self.end_life: Callable[[], object] = _nothing
+
+    def reborn(self, witness: Witness) -> None:
+        """The instance was started anew: clients and all that was kept in memory are gone."""
+        self._earlier += self.witness.ledger.moves
+        self.witness = witness
+        self.instance = witness.instance
+        self.life += 1
+        for asked in self.asked:
+            asked.client.close()
+        self.down.clear()
+        self.were_down.clear()
 
     def tick(self) -> int:
         """A place in the order of all that clients saw."""
@@ -99,7 +123,7 @@ class World:
 
     def note(self, kind: str, text: str, rank: int = 0) -> None:
         """For who looks at this example: something happened, now."""
-        self.moments.append(Moment(self.witness.ledger.moves, self.now, kind, rank, text))
+        self.moments.append(Moment(self._earlier + self.witness.ledger.moves, self.now, kind, rank, text))
 
     @property
     def now(self) -> float:
@@ -124,7 +148,14 @@ class World:
         """Send a request of a step; ``then(asked)`` is called with its answer, with each of a stream."""
         client = client or self.client(step)
         asked = Asked(
-            step, topic, payload, client, self.tick(), self.now, is_stream=bool(flags & FLAG_STREAMING)
+            step,
+            topic,
+            payload,
+            client,
+            self.tick(),
+            self.now,
+            self.life,
+            is_stream=bool(flags & FLAG_STREAMING),
         )
         self.asked.append(asked)
 

@@ -18,7 +18,7 @@ import attrs
 from brokersim.kit.conversations import wants_answer
 from brokersim.kit.ledger import Ledger, Line
 from brokersim.kit.restarts import crash, ranks_below, restart
-from brokersim.protocol.errnums import ENOSPC, RequestError
+from brokersim.protocol.errnums import EIO, ENOSPC, RequestError
 from brokersim.protocol.message import EVENT, REQUEST, RESPONSE, TYPE_NAMES, Message
 from brokersim.reactor.loop import NS
 from brokersim.routing.cut import cut_off, link_above
@@ -280,18 +280,27 @@ class Faults:
 
     def _fill_disk(self, fault: Fault) -> None:
         """No database of a module may grow: SQLite then answers every write that needs a page with FULL."""
+        self._ondatabases(fault, _stop_growing, ENOSPC)
+
+    def _fail_disk(self, fault: Fault) -> None:
+        """No database of a module can be written: each write is answered with EIO."""
+        self._ondatabases(fault, _stop_writing, EIO)
+
+    def _ondatabases(
+        self, fault: Fault, stop: Callable[[sqlite3.Connection | _Database], Callable[[], None]], errnum: int
+    ) -> None:
         undo = [
-            _stop_growing(database)
+            stop(database)
             for module in self.instance.modules(fault.rank or 0)
             if fault.to in (None, module.name)
-            for database in _databases(module.handle.body)
+            for database in databases(module.handle.body)
         ]
         if not undo:
             raise ValueError(
-                f"fault fill-disk: no module {fault.to or ''} on rank {fault.rank or 0} keeps a database"
+                f"fault {fault.kind}: no module {fault.to or ''} on rank {fault.rank or 0} keeps a database"
             )
         fault.undo = partial(_call_all, undo)
-        self.ledger.on_error[ENOSPC] = partial(self._refused, fault)
+        self.ledger.on_error[errnum] = partial(self._refused, fault)
 
     def _refused(self, fault: Fault, line: Line) -> None:
         if fault.is_on:
@@ -315,6 +324,10 @@ class Faults:
         return True
 
 
+#: What an SQLite statement may do that a disk which fails does not let it do.
+_CHANGES = (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE)
+
+
 @runtime_checkable
 class _Database(Protocol):
     """What a module has in the place of an SQLite database, and can be told to grow no more."""
@@ -323,7 +336,7 @@ class _Database(Protocol):
         """Refuse from now on with ENOSPC what takes more room; what ends that."""
 
 
-def _databases(body: Any) -> list[sqlite3.Connection | _Database]:
+def databases(body: Any) -> list[sqlite3.Connection | _Database]:
     """The open databases of a module's object, its own or those of the objects it is made of."""
     parts = list(getattr(body, "__dict__", {}).values())
     parts += [inner for part in parts for inner in getattr(part, "__dict__", {}).values()]
@@ -338,6 +351,28 @@ def _stop_growing(database: sqlite3.Connection | _Database) -> Callable[[], None
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     _set_pages(database, pages)
     return partial(_set_pages, database, before)
+
+
+def _stop_writing(database: sqlite3.Connection | _Database) -> Callable[[], None]:
+    """Let a database be read only: what changes it is denied, which is no full disk. What ends that."""
+    if isinstance(database, _Database):
+        raise ValueError(
+            "fault fail-disk: what is kept in memory has no disk that fails; give a state directory"
+        )
+    database.set_authorizer(_only_reads)
+    return partial(_allow_all, database)
+
+
+def _only_reads(action: int, *_what: str | None) -> int:
+    return sqlite3.SQLITE_DENY if action in _CHANGES else sqlite3.SQLITE_OK
+
+
+def _allow_all(database: sqlite3.Connection) -> None:
+    try:
+        database.set_authorizer(None)
+    except sqlite3.ProgrammingError as error:
+        if "closed" not in str(error):  # its module may have ended meanwhile
+            raise
 
 
 def _call_all(actions: list[Callable[[], None]]) -> None:
@@ -373,5 +408,6 @@ _KINDS: dict[str, Callable[[Faults, Fault], None]] = {
     "crash": Faults._crash_rank,
     "kill": Faults._kill,
     "fill-disk": Faults._fill_disk,
+    "fail-disk": Faults._fail_disk,
     "lose-packets": Faults._lose_packets,
 }

@@ -290,7 +290,7 @@ class Broker:
     # -- faults, laws, the end
 
     def fault(self, kind: str, **wanted: Any) -> Fault:
-        """Begin a fault: drop, delay, duplicate, reorder, fail, disconnect, kill, fill-disk, lose-packets.
+        """Begin a fault: drop, delay, duplicate, reorder, fail, disconnect, kill, fill-disk, fail-disk, lose-packets.
 
         It ends with ``with``, with ``stop()`` or with the test. One that hit nothing fails the test.
         """

@@ -38,6 +38,8 @@ class Family:
     begin: Callable[[World], object] = _nothing
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.
     lossy: tuple[str, ...] = ()
+    #: `check` knows what holds when the whole instance crashed and was started anew with its state directory.
+    survives: bool = False
 
     def draw(self, rng: random.Random, number: int, plan: Plan) -> tuple[str, dict[str, Any]]:
         """An operation and its arguments, for the ``number``-th step."""

@@ -12,7 +12,7 @@ from brokersim.explore.world import Asked, World
 from brokersim.protocol import treeobj
 from brokersim.protocol.errnums import ENOENT, RequestError
 
-_APPEND = 1
+_APPEND, _SYNC = 1, 4
 #: Few keys, so that operations meet; some in a directory.
 PUT_KEYS = ("p1", "d.p2")
 UNLINK_KEYS = ("u1", "d.u2")
@@ -42,8 +42,8 @@ def _get(rng: random.Random, _: int) -> dict[str, Any]:
     return {"key": rng.choice(PUT_KEYS + UNLINK_KEYS + APPEND_KEYS)}
 
 
-def _commit(world: World, step: Step, *ops: dict[str, Any]) -> Asked:
-    return world.ask(step, "kvs.commit", {"namespace": "primary", "flags": 0, "ops": list(ops)})
+def _commit(world: World, step: Step, *ops: dict[str, Any], flags: int = 0) -> Asked:
+    return world.ask(step, "kvs.commit", {"namespace": "primary", "flags": flags, "ops": list(ops)})
 
 
 def _op(key: str, value: str | None, flags: int = 0) -> dict[str, Any]:
@@ -53,6 +53,11 @@ def _op(key: str, value: str | None, flags: int = 0) -> dict[str, Any]:
 
 def _do_put(world: World, step: Step) -> None:
     _commit(world, step, _op(step.args["key"], step.args["value"]))
+
+
+def _do_sync(world: World, step: Step) -> None:
+    """A put that is answered when it is on the disk, and all before it."""
+    _commit(world, step, _op(step.args["key"], step.args["value"]), flags=_SYNC)
 
 
 def _do_unlink(world: World, step: Step) -> None:
@@ -90,6 +95,7 @@ async def _check(world: World) -> list[str]:
         ]
         if not writes:
             continue
+        kept = _kept(world, writes)
         for rank in world.up():
             try:
                 value = await value_of(world, key, rank)
@@ -97,21 +103,32 @@ async def _check(world: World) -> list[str]:
                 broken.append(f"kvs: {key} cannot be read on rank {rank} at rest: {error}")
                 continue
             judge = _judge_log if key in APPEND_KEYS else _judge_value
-            found = judge(writes, value)
+            found = judge(writes, kept, value)
             if found:
                 broken.append(f"kvs: {key} on rank {rank} at rest: {found}")
     return broken
 
 
-def _judge_value(writes: list[Asked], value: str | None) -> str:
+def _kept(world: World, writes: list[Asked]) -> list[Asked]:
+    """Those that were acknowledged and must be there: of lives before the last crash, what was synced."""
+    truthful = [asked for asked in world.of("kvs.sync") if asked.is_acked and not world.was_lied_to]
+    synced = [asked.sent for asked in truthful if asked.life < world.life]
+    return [
+        write
+        for write in writes
+        if write.is_acked
+        and write.answered is not None
+        and (write.life == world.life or write in truthful or any(sent > write.answered for sent in synced))
+    ]
+
+
+def _judge_value(writes: list[Asked], kept: list[Asked], value: str | None) -> str:
     """A value may be there that no acknowledged later write replaced."""
     possible: dict[str | None, None] = {}
-    if not any(write.is_acked for write in writes):
+    if not kept:
         possible[None] = None
     for write in writes:
-        replaced = write.answered is not None and any(
-            later.is_acked and later.sent > write.answered for later in writes
-        )
+        replaced = write.answered is not None and any(later.sent > write.answered for later in kept)
         if not replaced:
             possible[write.step.args.get("value")] = None
     if value in possible:
@@ -119,19 +136,18 @@ def _judge_value(writes: list[Asked], value: str | None) -> str:
     return f"{short(value)} is none of those it may hold, {', '.join(map(short, possible))}"
 
 
-def _judge_log(writes: list[Asked], value: str | None) -> str:
+def _judge_log(writes: list[Asked], kept: list[Asked], value: str | None) -> str:
     """What was appended and acknowledged is there once, in order."""
     text = value or ""
     for write in writes:
         token = write.step.args["value"]
         times = text.count(token.rstrip("."))
-        if times > 1 or (write.is_acked and not times):
+        if times > 1 or (write in kept and not times):
             return (
                 f"{short(token)} was appended and acknowledged, and is there {times} times in {short(text)}"
             )
-    acked = [write for write in writes if write.is_acked]
-    for first in acked:
-        for second in acked:
+    for first in kept:
+        for second in kept:
             a, b = first.step.args["value"].rstrip("."), second.step.args["value"].rstrip(".")
             if first.answered is not None and first.answered < second.sent and text.index(a) > text.index(b):
                 return f"{short(b)} stands before {short(a)}, which was acknowledged before it was sent"
@@ -149,8 +165,9 @@ KVS = Family(
         "kvs.commit", "kvs.lookup", "kvs.getroot", "kvs.namespace-primary-setroot", "content.store", "content.load",
         "content-backing.store", "content-backing.load", "kvs.relaycommit",
     ),
-    draws={"put": _put, "append": _append, "unlink": _unlink, "get": _get},
-    does={"put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get},
+    draws={"put": _put, "append": _append, "unlink": _unlink, "get": _get, "sync": _put},
+    does={"put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync},
     check=_check,
+    survives=True,
     lossy=("kvs.0", "content-cache.0"),
 )  # fmt: skip
