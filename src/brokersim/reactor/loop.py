@@ -42,6 +42,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 
 from brokersim.native.engine import twin
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
@@ -208,21 +209,24 @@ class Reactor:
         if not (self.jumps and self.is_inside):
             self.call_at(when, receive, message)
             return
-        arrivals = self._arrivals.get(when)
-        if arrivals is None:
-            arrivals = self._arrivals[when] = []
+        if when not in self._arrivals:
+            self._arrivals[when] = []
             self.call_at(when, self._arrive, when)
-        arrivals.append((receive, message))
+        self._arrivals[when].append((receive, message))
 
     def _arrive(self, when: int) -> None:
-        for receive, message in self._arrivals.pop(when):
+        # Under -1, so that whoever breaks a link meanwhile finds what is still under way.
+        arrivals = self._arrivals[-1] = self._arrivals.pop(when)
+        while arrivals:
+            receive, message = arrivals.pop(0)
             receive(message)
             self.drain_all()  # what one arrival causes comes before the next, as with a timer each
 
     def under_way(self) -> Iterator[Message]:
         """Messages that wait for their time to arrive: a scan, for whoever breaks links."""
         yield from (message for arrivals in self._arrivals.values() for _, message in arrivals)
-        yield from (arg for *_, timer in self._timers for arg in timer.args if isinstance(arg, Message))
+        timers = chain((timer for *_, timer in self._timers), *(due for _, due in self._ready))
+        yield from (arg for timer in timers for arg in timer.args if isinstance(arg, Message))
 
     def _set_posted(self, timer: Timer) -> None:
         if timer.fn is not None:
