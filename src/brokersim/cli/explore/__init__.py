@@ -48,7 +48,9 @@ _EXAMPLES: Final = 2000
 @click.option("--size", default="1-4", metavar="N[-N]", help="ranks  [1-4]")
 @click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), metavar="MODEL",
               help="faults: none, flux (what happens there), hostile  [flux]")  # fmt: skip
-@click.option("--only", metavar="NAMES", help="of kvs, watch, content, jobs, cron, events, modules")
+@click.option(
+    "--only", metavar="NAMES", help="of kvs, watch, content, jobs, cron, events, modules, metrics, probe"
+)
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1, 256), metavar="N", help="processes  [1]")
 @click.option("--replay", metavar="PLAN|SEED", help="run one plan, from a file or drawn from a seed")
 @click.option("--trace", "shows_trace", is_flag=True, help="with --replay: every message of it")

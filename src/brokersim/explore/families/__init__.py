@@ -10,10 +10,12 @@ from brokersim.explore.families.events import EVENTS
 from brokersim.explore.families.family import Family
 from brokersim.explore.families.jobs import JOBS
 from brokersim.explore.families.kvs import KVS
+from brokersim.explore.families.metrics import METRICS
 from brokersim.explore.families.modules import MODULES
+from brokersim.explore.families.probe import PROBE
 from brokersim.explore.families.watch import WATCH
 
 #: By name.
 FAMILIES: Final[dict[str, Family]] = {
-    family.name: family for family in (KVS, WATCH, CONTENT, JOBS, CRON, EVENTS, MODULES)
+    family.name: family for family in (KVS, WATCH, CONTENT, JOBS, CRON, EVENTS, MODULES, METRICS, PROBE)
 }
