@@ -29,14 +29,14 @@ def test_swarm_leaves_families_out_and_a_third_of_the_plans_without_faults():
     plans = [draw(SPACE, seed) for seed in range(600)]
     for name in FAMILIES:
         used = sum(name in plan.families for plan in plans)
-        assert 100 < used < 400, name
+        assert 70 < used < 400, name
     assert 150 < sum(not plan.faults for plan in plans) < 350
     assert {plan.size for plan in plans} == {1, 2, 3, 4}
 
 
 def test_the_model_flux_has_no_fault_that_no_flux_has():
     space = Space(families=FAMILIES, wanted=tuple(FAMILIES))
-    kinds = {fault.kind for seed in range(400) for fault in draw(space, seed).faults}
+    kinds = {fault.kind for seed in range(1000) for fault in draw(space, seed).faults}
     assert kinds == set(MODELS["flux"])
     assert not kinds & {"drop", "duplicate", "reorder", "delay", "disconnect"}
 

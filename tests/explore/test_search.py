@@ -16,7 +16,7 @@ from brokersim.explore.families import FAMILIES
 from brokersim.explore.modules import author_of
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import run_plan
-from brokersim.explore.search import few_collections, keep, read_corpus, search
+from brokersim.explore.search import Report, few_collections, keep, read_corpus, search
 from brokersim.testing import modules
 
 RACING = str(Path(__file__).with_name("racing.py"))
@@ -120,3 +120,26 @@ def test_garbage_is_looked_for_as_before_when_a_search_is_over():
     with few_collections():
         assert gc.get_threshold()[0] > before[0]
     assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_operation_of_each_family_is_done_and_not_only_refused(name):
+    report = search(Space(families=FAMILIES, wanted=(name,), sizes=(1, 2)), lambda: None, range(25))
+    assert report.find is None, report.find.broken
+    done = {op for op, _, errnum in report.seen if op.startswith(f"{name}.") and not errnum}
+    assert report.refused() == []
+    assert {op.partition(".")[2] for op in done} >= set(FAMILIES[name].draws) - _QUIET
+
+
+#: Operations that ask nothing themselves, but let something happen.
+_QUIET = {"cue", "cancel"}
+
+
+def test_a_family_whose_module_is_not_there_is_told_of():
+    modules = tuple(name for name in FAMILIES["jobs"].modules if name != "job-ingest")
+    step = Step(id=0, op="jobs.submit", at=0.0, args={"cores": 1, "duration": 0.01, "urgency": 16})
+    plan = Plan(families=("jobs",), steps=(step,))
+    for one, told in ((plan, []), (plan.replace(modules=modules), ["jobs.submit"])):
+        report = Report()
+        report.add(run_plan(one))
+        assert report.refused() == told

@@ -20,6 +20,7 @@ import attrs
 
 from brokersim.explore.author import Author
 from brokersim.explore.draw import Space, draw
+from brokersim.explore.families import FAMILIES
 from brokersim.explore.faults import MODELS
 from brokersim.explore.plan import Plan, from_json
 from brokersim.explore.run import Outcome, run_plan
@@ -86,6 +87,11 @@ class Report:
         names = {"fill-disk": "disk-full"}
         hit = {names.get(kind, kind) for kind in self.hits}
         return [kind for kind in MODELS[model] if kind not in hit]
+
+    def refused(self) -> list[str]:
+        """Operations that were asked for and never done: what they should try was not tried."""
+        asked = {(op, errnum) for op, _, errnum in self.seen if op.partition(".")[0] in FAMILIES}
+        return sorted({op for op, _ in asked} - {op for op, errnum in asked if not errnum})
 
     def add(self, outcome: Outcome) -> None:
         """One more example."""

@@ -42,7 +42,6 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain
 
 from brokersim.native.engine import twin
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message
@@ -215,8 +214,7 @@ class Reactor:
         self._arrivals[when].append((receive, message))
 
     def _arrive(self, when: int) -> None:
-        # Under -1, so that whoever breaks a link meanwhile finds what is still under way.
-        arrivals = self._arrivals[-1] = self._arrivals.pop(when)
+        arrivals = self._arrivals[-1] = self._arrivals.pop(when)  # where `under_way` finds those not in yet
         while arrivals:
             receive, message = arrivals.pop(0)
             receive(message)
@@ -225,7 +223,7 @@ class Reactor:
     def under_way(self) -> Iterator[Message]:
         """Messages that wait for their time to arrive: a scan, for whoever breaks links."""
         yield from (message for arrivals in self._arrivals.values() for _, message in arrivals)
-        timers = chain((timer for *_, timer in self._timers), *(due for _, due in self._ready))
+        timers = [timer for *_, timer in self._timers] + [one for _, due in self._ready for one in due]
         yield from (arg for timer in timers for arg in timer.args if isinstance(arg, Message))
 
     def _set_posted(self, timer: Timer) -> None:

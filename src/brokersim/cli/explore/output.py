@@ -74,6 +74,8 @@ def report_lines(report: Report, model: str) -> list[str]:
     idle = report.idle(model)
     if idle and report.find is None:
         lines.append(f"warning: never hit: {', '.join(idle)}")
+    if report.refused():
+        lines.append(f"warning: always refused: {', '.join(report.refused())}")
     return lines
 
 
@@ -86,6 +88,7 @@ def to_json(report: Report, model: str, path: Path | None) -> dict[str, Any]:
         "examples_per_second": round(report.rate, 1),
         "hits": dict(sorted(report.hits.items())),
         "never_hit": report.idle(model),
+        "always_refused": report.refused(),
         "seen": len(report.seen),
         "new_in_last_fifth": report.new_at_the_end,
         "find": None

@@ -182,8 +182,8 @@ async def _all_free(world: World) -> list[str]:
 JOBS = Family(
     name="jobs",
     modules=(
-        "content-cache", "content-sqlite", "kvs", "kvs-watch", "resource", "job-manager", "job-info", "sched",
-        "job-exec",
+        "content-cache", "content-sqlite", "kvs", "kvs-watch", "resource", "job-manager", "job-ingest",
+        "job-info", "sched", "job-exec",
     ),
     topics=(
         "job-ingest.submit", "job-manager.submit", "sched.alloc", "sched.free", "sched.cancel", "job-exec.start",

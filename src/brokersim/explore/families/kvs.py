@@ -12,7 +12,7 @@ from brokersim.explore.world import Asked, World
 from brokersim.protocol import treeobj
 from brokersim.protocol.errnums import ENOENT, RequestError
 
-_APPEND, _SYNC = 1, 4
+_APPEND, _SYNC = 32, 4
 #: Few keys, so that operations meet; some in a directory.
 PUT_KEYS = ("p1", "d.p2")
 UNLINK_KEYS = ("u1", "d.u2")
