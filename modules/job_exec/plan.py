@@ -37,6 +37,8 @@ class RunPlan:
     stdin: str | None = None
     output: OutputPlan = attrs.field(factory=OutputPlan)
     name: str = ""
+    #: The shell says what it does, in the job's output.
+    is_verbose: bool = False
 
 
 def to_plan(
@@ -72,14 +74,19 @@ def to_plan(
         output_rate=_rate(ours.get("output_rate", 0)),
         cwd=_cwd(system.get("cwd")),
         stdin=_stdin(system),
-        output=to_output(_mapping(_mapping(_mapping(system, "shell"), "options"), "output")),
+        output=to_output(_mapping(_shell_options(system), "output")),
         name=_name(task["command"], system),
+        is_verbose=bool(_shell_options(system).get("verbose")),
     )
 
 
 def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = table.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def _shell_options(system: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(_mapping(system, "shell"), "options")
 
 
 def _seconds(table: Mapping[str, Any], key: str) -> float:
@@ -141,7 +148,7 @@ def _environment(value: Any) -> dict[str, str] | None:
 
 
 def _stdin(system: Mapping[str, Any]) -> str | None:
-    stdin = _mapping(_mapping(_mapping(_mapping(system, "shell"), "options"), "input"), "stdin")
+    stdin = _mapping(_mapping(_shell_options(system), "input"), "stdin")
     kind, path = stdin.get("type", "service"), stdin.get("path")
     if kind == "service":
         return None

@@ -15,7 +15,7 @@ from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
 from .stdin import Io, Stdin
-from .tasks import FATAL, Lines, ShellDied, Tasks, log_line
+from .tasks import FATAL, INFO, Lines, ShellDied, Tasks, log_line
 
 
 class JobRun:
@@ -137,6 +137,9 @@ class JobRun:
                 return False
         elif self.plan.is_stand_in:
             lines = [("data", data_context("stderr", 0, self._stand_in_note()))]
+        if self.plan.is_verbose:
+            tasks = f"{self.plan.nnodes} node(s), {self.plan.ntasks} task(s): {self.plan.command[0]}"
+            lines = [log_line(INFO, tasks), *lines]
         await self._shell.come_up(starting, lines)
         return True
 

@@ -72,12 +72,13 @@ class Shell:
             self._handle.service_register(self.service)
             self._is_served = True
         where = {"service": self.service, "leader-rank": self._handle.rank}
+        more = (self._guest.event(name, context) for name, context in lines)
+        # Before the event that says the shell is there: whoever has seen that finds the log.
+        await self._guest.append(OUTPUT, self._guest.event("header", self._header()), *more)
         await self._event("shell.init", {**where, "size": self._plan.nnodes})
         await self._guest.append(EVENTLOG, starting)
         await self._guest.append(INPUT, self._guest.event("header", INPUT_HEADER))
         self._admit_early(None)
-        more = (self._guest.event(name, context) for name, context in lines)
-        await self._guest.append(OUTPUT, self._guest.event("header", self._header()), *more)
 
     def _header(self) -> dict[str, Any]:
         count = self._plan.ntasks

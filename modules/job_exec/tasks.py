@@ -14,7 +14,7 @@ from .output import Names, Outputs
 from .plan import RunPlan
 from .stdin import Stdin
 
-ERROR, FATAL = 3, 0
+INFO, ERROR, FATAL = 6, 3, 0
 #: Lines for the job's output log: event name and context.
 Lines = list[tuple[str, dict[str, Any]]]
 

@@ -124,7 +124,9 @@ class Intake:
 
     def _check(self, msg: Message, wish: Submission) -> dict[str, Any]:
         if not 0 <= wish.urgency <= job_states.URGENCY_MAX:
-            raise ValueError(f"urgency must be 0 (held) to {job_states.URGENCY_MAX}, not {wish.urgency}")
+            raise ValueError(
+                f"urgency range is [0:{job_states.URGENCY_MAX}], 0 holds the job; not {wish.urgency}"
+            )
         userid, payload = job_facts.unwrap(wish.J)
         if userid != msg.userid:
             raise ValueError(f"J was signed by user {userid} but sent by user {msg.userid}")

@@ -216,7 +216,7 @@ class JobList(BrokerModule):
     @request_handler("list-attrs", allow_guest=True)
     def list_attrs(self, msg: Message) -> None:
         """The attributes a list may ask for."""
-        self.handle.respond(msg, {"attrs": ["id", *ATTRIBUTES, "all"]})
+        self.handle.respond(msg, {"attrs": [*ATTRIBUTES, "all"]})
 
     # -- figures
 

@@ -53,9 +53,13 @@ class Jobtap:
     def load(self, path: str, conf: dict[str, Any]) -> str:
         """Load a plugin by path or shipped name; its name. It gets ``job.new`` for each active job, as in flux-core.
 
-        Raises RequestError: ENOENT no such file, EEXIST loaded already, EINVAL it is no plugin or refuses its settings.
+        Raises RequestError: ENOENT no such file, EEXIST loaded already, ENOTSUP it is in C, EINVAL it is no plugin
+        or refuses its settings.
         """
         file = find(path)
+        if ".so" in file.suffixes:
+            text = f"{file} is a plugin in C, of which none can be loaded here; write it as a Python file"
+            raise RequestError(errnums.ENOTSUP, text)
         name = file.stem.replace("_", "-")
         if name in self._loaded:
             raise RequestError(errnums.EEXIST, f"plugin {name!r} is already loaded; remove it first")

@@ -22,6 +22,7 @@ from brokersim.brokermod import (
     JobState as State,
 )
 
+from .held import joined
 from .job import Job
 from .machine import JobMachine
 from .messages import GetAttr, History, Memo, SomeJobs, Update
@@ -56,6 +57,13 @@ class JobQueries(BrokerModule):
         shown = active[: wish.max_entries] if wish.max_entries else active
         jobs = [_row(job) for job in (*shown, *self._waiters.unclaimed())]
         self.handle.respond(msg, {"jobs": jobs})
+
+    @request_handler("job-manager.resource-status", prefix=False, allow_guest=True)
+    def resource_status(self, msg: Message) -> None:
+        """What jobs have."""
+        active = self._machine.jobs.active.values()
+        held = [job.R for job in active if job.R is not None and job.has_resources]
+        self.handle.respond(msg, {"allocated": joined(held)})
 
     @request_handler("job-manager.getinfo", prefix=False, allow_guest=True)
     def getinfo(self, msg: Message) -> None:

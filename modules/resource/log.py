@@ -7,13 +7,15 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, errnums, treeobj
+from brokersim.brokermod import Handle, Message, errnums, ranks, treeobj
 
 Event: TypeAlias = dict[str, Any]
 #: Events remembered; older ones stand in the KVS only.
 EVENTS_MAX: Final = 100_000
 _APPEND: Final = 32
 _BATCH: Final = 100
+#: Seconds between two events of one moment.
+_APART: Final = 1e-6
 
 
 class ResourceLog:
@@ -39,11 +41,15 @@ class ResourceLog:
         return list(self._events)
 
     def begin(self, r: dict[str, Any], online: str, nodelist: str) -> None:
-        """A new life, which is not kept: that nodes are there, then which."""
+        """A new life, which is not kept: which nodes there are, then that they are there, the first one first."""
         now = self._handle.time()
+        first, *rest = ranks.parse_ranks(online, EVENTS_MAX)
         self._add({"timestamp": now, "name": "restart", "context": {
-            "ranks": online, "online": online, "nodelist": nodelist}})  # fmt: skip
+            "ranks": online, "online": "", "nodelist": nodelist}})  # fmt: skip
+        self._add({"timestamp": now, "name": "online", "context": {"idset": str(first)}})
         self.define(now, "configuration", r)
+        if rest:
+            self._add({"timestamp": now, "name": "online", "context": {"idset": ranks.format_ranks(rest)}})
 
     def define(self, now: float, method: str, r: dict[str, Any]) -> None:
         """The resources are others."""
@@ -69,6 +75,9 @@ class ResourceLog:
         self._add(event)
 
     def _add(self, event: Event) -> None:
+        """Its time is behind the last one's: who has read so far goes on from there (``since``)."""
+        if self._events and event["timestamp"] <= self._events[-1]["timestamp"]:
+            event = {**event, "timestamp": self._events[-1]["timestamp"] + _APART}
         self._events.append(event)
         del self._events[:-EVENTS_MAX]
         for msg in self._followers:

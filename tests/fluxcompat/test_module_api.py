@@ -595,6 +595,28 @@ def test_messages_are_received_by_hand(file: Any) -> None:
     live(body)
 
 
+def test_the_answer_to_what_is_sent_by_hand_comes_to_who_watches_answers(file: Any) -> None:
+    text = dedent(HANDLE) + with_class(
+        """
+        @request_handler("go")
+        def go(self, msg):
+            def came(h, w, response, args):
+                w.stop()
+                h.respond(msg, {"topic": response.topic, "value": response.payload["value"]})
+            self.handle.msg_watcher_create(came, FLUX_MSGTYPE_RESPONSE, "attr.*").start()
+            request = Message()
+            request.topic, request.payload = "attr.get", {"name": "size"}
+            self.handle.send(request)
+        """
+    )
+
+    async def body(instance: Instance) -> None:
+        await instance.load(file(text))
+        assert await instance.client().call("mod.go") == {"topic": "attr.get", "value": "2"}
+
+    live(body, size=2)
+
+
 def test_a_file_descriptor_is_watched_in_real_time(file: Any) -> None:
     text = (
         "import os\n"

@@ -103,9 +103,12 @@ def test_the_log_of_resources_is_told_from_its_beginning_and_as_it_grows(client:
             break
         events += frame.json["events"]
         r = frame.json.get("R", r)
-    assert [event["name"] for event in events][-2:] == ["restart", "resource-define"] or "drain" in str(
-        events
-    )
+    names = [event["name"] for event in events]
+    begun = names.index("restart")
+    assert names[begun : begun + 3] == ["restart", "online", "resource-define"]
+    assert events[begun]["context"]["online"] == "" and events[begun + 1]["context"] == {"idset": "0"}
+    times = [event["timestamp"] for event in events]
+    assert times == sorted(set(times))
     assert r["execution"]["nodelist"] == [HOST]
     client.rpc("resource.drain", {"targets": HOST}, 0)
     [event] = next(iter(client.responses(tag))).json["events"]

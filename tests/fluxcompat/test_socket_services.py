@@ -203,6 +203,18 @@ def test_private_events_are_for_owners_and_their_own_guest(
     assert [client.event().flags & PRIVATE for _ in "ab"] == [PRIVATE, PRIVATE]
 
 
+def test_a_request_without_a_matchtag_is_answered_all_the_same(client: MinimalClient) -> None:
+    for name in ("rank", "nosuch"):
+        client.socket.sendall(build(1, "attr.get", json.dumps({"name": name}).encode() + b"\0"))
+    answers = [
+        client.wait(
+            lambda frame: frame.topic == "attr.get" and frame.matchtag == 0 and frame.type == RESPONSE
+        )
+        for _ in "ab"
+    ]
+    assert [one.errnum for one in answers] == [0, 2] and answers[0].json["value"] == "0"
+
+
 def test_the_log_is_appended_streamed_and_cleared(client: MinimalClient) -> None:
     client.rpc("log.clear")
     line = "<40>1 2026-11-22T00:53:27.867800Z 0 logger - - - hello there"

@@ -480,7 +480,7 @@ def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
         ({"pty": {"interactive": 1}}, "shell option pty: tasks have no terminal here"),
         ({"initrc": "/no/such"}, "shell option initrc: /no/such: No such file or directory"),
         ({"userrc": "/dev/null"}, "shell option userrc: /dev/null: shell plugins are not run here"),
-        ({"pty": 0, "verbose": 2}, ""),
+        ({"pty": 0, "verbose": 0}, ""),
     ],
 )
 def test_a_shell_option_that_cannot_be_had_ends_the_job_in_words(options, says):
@@ -494,3 +494,17 @@ def test_a_shell_option_that_cannot_be_had_ends_the_job_in_words(options, says):
     success, errstr, lines = in_instance(test)
     assert success == (not says) and errstr.endswith(says)
     assert lines == ([says] if says else [])
+
+
+def test_a_shell_that_is_to_be_verbose_says_what_it_runs_and_has_its_log_before_it_says_it_is_there():
+    async def test(_instance, client):
+        spec = jobspec(nodes=1, shell={"options": {"verbose": 1}})
+        job = await submit(client, spec)
+        await outcome(client, job)
+        return await log_of(client, job, "guest.output"), await log_of(client, job, "guest.exec.eventlog")
+
+    output, log = in_instance(test)
+    assert [event["name"] for event in output][:2] == ["header", "log"]
+    assert output[1]["context"] == {"rank": 0, "level": 6, "message": "1 node(s), 1 task(s): true"}
+    [init] = [event for event in log if event["name"] == "shell.init"]
+    assert output[0]["timestamp"] <= init["timestamp"]

@@ -311,3 +311,30 @@ def test_a_record_that_is_not_there_is_told_from_a_job_that_is_none():
     (errno, text), nobody = in_instance(test)
     assert (errno, text.partition(": ")[2]) == (errnums.ENOENT, "badkey: key not found")
     assert nobody == (errnums.ENOENT, "invalid job id: there is no job ƒ6")
+
+
+def test_what_jobs_have_is_told_as_one_r():
+    async def test(instance, client):
+        async def held():
+            execution = (await client.call("job-manager.resource-status"))["allocated"]["execution"]
+            lite = [(one["rank"], one["children"]) for one in execution["R_lite"]]
+            return lite, execution["nodelist"]
+
+        found = [await held()]
+        whole = await submit(client, jobspec(nodes=2, cores=2, duration=10))
+        parts = [await submit(client, jobspec(cores=1, duration=20)) for _ in range(2)]
+        await instance.sleep(1)
+        found.append(await held())
+        await outcome(client, whole)
+        await instance.sleep(1)
+        found.append(await held())
+        for job in parts:
+            await outcome(client, job)
+        await instance.sleep(1)
+        return [*found, await held()]
+
+    nothing = ([], [""])
+    two = {"core": "0-1"}
+    all_, some = in_instance(test, resources="3x2")[1:3]
+    assert all_ == ([("0-2", two)], ["sim[0-2]"]) and some == ([("2", two)], ["sim2"])
+    assert in_instance(test, resources="3x2")[::3] == [nothing, nothing]

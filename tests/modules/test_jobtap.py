@@ -192,3 +192,13 @@ def test_an_unknown_or_doubled_plugin_is_refused(tmp_path: Path) -> None:
             await query(client, "x")
 
     in_instance(test)
+
+
+def test_a_plugin_in_c_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    async def test(_instance: Any, client: Any) -> None:
+        for name in ("x.so", "x.so.1"):
+            with pytest.raises(RequestError, match="a plugin in C") as caught:
+                await load(client, plugin(tmp_path, "not python", name))
+            assert caught.value.errno == 95
+
+    in_instance(test)

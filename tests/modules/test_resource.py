@@ -204,3 +204,20 @@ def test_ranks_that_are_not_there_are_out_of_range():
             await client.call("resource.drain", {"targets": "0-3", "reason": "x"})
 
     in_instance(test, resources="3x4")
+
+
+def test_each_event_of_the_log_is_behind_the_one_before_and_all_ranks_come_online():
+    async def test(_instance, client):
+        events = []
+        answers, done = [], []
+        client.stream("resource.journal", None, lambda response, _: answers.append(response.data))
+        await client.call("resource.get")
+        for answer in answers:
+            events += answer["events"] if answer else done
+        return [(event["name"], event["context"].get("idset")) for event in events], [
+            event["timestamp"] for event in events
+        ]
+
+    names, times = in_instance(test, resources="3x2")
+    assert names == [("restart", None), ("online", "0"), ("resource-define", None), ("online", "1-2")]
+    assert times == sorted(set(times))

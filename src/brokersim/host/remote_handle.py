@@ -126,6 +126,10 @@ class RemoteHandle(Handle):
         """Late, or made up: it was sent all the same."""
         self.sent(response)
 
+    def stray_response(self, response: Message) -> None:
+        if not self.peer.send_untagged(response):
+            super().stray_response(response)
+
     def _learn_mask(self, message: Message) -> None:
         """The process keeps the debug mask; its answers tell it, and with it whether counters are emitted."""
         try:

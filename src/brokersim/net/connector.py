@@ -323,6 +323,10 @@ class Connection(Endpoint):
     def unclaimed(self, response: Message) -> None:
         """Late, or made up: a client may send what it likes."""
 
+    def stray_response(self, response: Message) -> None:
+        if not self._peer.send_untagged(response):
+            super().stray_response(response)
+
     # -- out
 
     def method(self, topic: str) -> Method | None:

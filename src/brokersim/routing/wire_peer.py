@@ -143,6 +143,16 @@ class WirePeer:
         response.matchtag = matchtag
         self._send_response(response, None)
 
+    def send_untagged(self, response: Message) -> bool:
+        """Hand it an answer to a request without a matchtag, which is answered like any other but leaves no entry.
+
+        libflux logs by such requests, and those are never answered.
+        """
+        if response.matchtag:
+            return False
+        self._send_response(response, None)
+        return True
+
     def send_event(self, event: Message) -> None:
         """Hand it an event it subscribed to."""
         event.flags |= FLAG_ROUTE

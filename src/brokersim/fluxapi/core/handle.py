@@ -89,11 +89,14 @@ class Flux:
         if inner.type == wire.EVENT:
             endpoint.publish(inner.topic, inner.data, bool(inner.flags & wire.FLAG_PRIVATE))
         elif inner.type == wire.REQUEST:
-            endpoint.request(
-                inner.topic, inner.data, _ignore if inner.matchtag else None, nodeid=inner.nodeid
-            )
+            wants = not inner.flags & wire.FLAG_NORESPONSE
+            endpoint.request(inner.topic, inner.data, self._came if wants else None, nodeid=inner.nodeid)
         else:
             raise RequestError(EPROTO, f"send: a {message.type_str} is sent with respond()")
+
+    def _came(self, response: wire.Message, _: object) -> None:
+        """The answer to a plain ``send`` goes to whoever watches responses."""
+        self.endpoint.stray_response(response)
 
     def respond(self, message: Message, payload: Any = None) -> None:
         """Answer a request; the payload is a JSON value, JSON text or bytes."""
@@ -336,10 +339,6 @@ def _prefix(topic: str | bytes) -> str:
     text = topic.decode() if isinstance(topic, bytes) else topic
     cut = min((at for at in map(text.find, "*?[") if at >= 0), default=len(text))
     return text[:cut]
-
-
-def _ignore(*_: object) -> None:
-    """The answer to a plain ``send`` goes to whoever watches responses."""
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
