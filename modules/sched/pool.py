@@ -15,9 +15,9 @@ Allocation: TypeAlias = dict[int, tuple[int, int]]
 
 
 class Pool:
-    """The free resources of one instance. First fit, lowest rank and lowest core first, so runs repeat."""
+    """The free resources of one instance. As in flux-core the emptiest node first, then the lowest rank and core."""
 
-    __slots__ = ("_all", "_cores", "_first", "_gpus", "_text", "cores", "down", "free_cores", "free_gpus",
+    __slots__ = ("_alike", "_all", "_cores", "_gpus", "_text", "cores", "down", "free_cores", "free_gpus",
                  "nodes")  # fmt: skip
 
     def __init__(self, shape: Resources) -> None:
@@ -40,7 +40,8 @@ class Pool:
         self._all = everything
         self._cores = [cores for cores, _ in everything]
         self._gpus = [gpus for _, gpus in everything]
-        self._first = 0  # no node below it has a free core
+        #: (free cores, free gpus) → the nodes that have so many, a bit each; nodes without a free core are in none.
+        self._alike = _grouped(everything)
         self._text: dict[int, str] = {}
         #: What nodes are called and which have which properties.
         self.nodes = nodes
@@ -48,7 +49,6 @@ class Pool:
         self.down: set[int] = set()
         self.free_cores = self.cores = sum(cores.bit_count() for cores in self._cores)
         self.free_gpus = sum(gpus.bit_count() for gpus in self._gpus)
-        self._skip_full()
 
     def impossible(self, request: Request) -> str:
         """Why the request could not be met even with everything free; ``""`` if it could.
@@ -90,12 +90,7 @@ class Pool:
         """Give back what :meth:`allocate` took; a part of it at a time is fine, twice the same is our bug."""
         for node, (cores, gpus) in allocation.items():
             assert not (self._cores[node] & cores or self._gpus[node] & gpus), f"node {node} freed twice"
-            self._cores[node] |= cores
-            self._gpus[node] |= gpus
-            self.free_cores += cores.bit_count()
-            self.free_gpus += gpus.bit_count()
-            if node < self._first:
-                self._first = node
+            self._now_free(node, self._cores[node] | cores, self._gpus[node] | gpus)
 
     def hold(self, allocation: Allocation) -> bool:
         """Mark as taken what a job already has; False, and nothing marked, if part of it isn't there or free."""
@@ -124,11 +119,31 @@ class Pool:
         return self._slots_free(node, (self._cores[node], self._gpus[node]), request)
 
     def _candidates(self, request: Request) -> Iterable[int]:
-        there = range(self._first, len(self._all))
         if request.constraint is None:
-            return there
+            return self._emptiest_first()
         allowed = matching(request.constraint, self.nodes)
-        return (node for node in there if node in allowed)
+        return (node for node in self._emptiest_first() if node in allowed)
+
+    def _emptiest_first(self) -> Iterable[int]:
+        """Nodes with free cores; which there are must not change meanwhile."""
+        for kind in sorted(self._alike, reverse=True):
+            yield from _bits(self._alike[kind])
+
+    def _now_free(self, node: int, cores: int, gpus: int) -> None:
+        before = self._cores[node].bit_count(), self._gpus[node].bit_count()
+        now = cores.bit_count(), gpus.bit_count()
+        self._cores[node], self._gpus[node] = cores, gpus
+        self.free_cores += now[0] - before[0]
+        self.free_gpus += now[1] - before[1]
+        alike, bit = self._alike, 1 << node
+        if before[0]:
+            left = alike[before] ^ bit
+            if left:
+                alike[before] = left
+            else:
+                del alike[before]
+        if now[0]:
+            alike[now] = alike.get(now, 0) | bit
 
     def _pick_nodes(self, request: Request) -> list[tuple[int, int]] | None:
         picked: list[tuple[int, int]] = []
@@ -163,15 +178,7 @@ class Pool:
         return taken
 
     def _mark(self, node: int, cores: int, gpus: int) -> None:
-        self._cores[node] &= ~cores
-        self._gpus[node] &= ~gpus
-        self.free_cores -= cores.bit_count()
-        self.free_gpus -= gpus.bit_count()
-        self._skip_full()
-
-    def _skip_full(self) -> None:
-        while self._first < len(self._all) and not self._cores[self._first]:
-            self._first += 1
+        self._now_free(node, self._cores[node] & ~cores, self._gpus[node] & ~gpus)
 
     # -- R (RFC 20)
 
@@ -284,6 +291,31 @@ def _lowest(mask: int, count: int) -> int:
         taken |= low
         mask ^= low
     return taken
+
+
+def _grouped(everything: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    bits: dict[tuple[int, int], bytearray] = {}
+    for node, (cores, gpus) in enumerate(everything):
+        if cores:
+            kind = cores.bit_count(), gpus.bit_count()
+            found = bits.setdefault(kind, bytearray(len(everything) // 8 + 1))
+            found[node >> 3] |= 1 << (node & 7)
+    return {kind: int.from_bytes(found, "little") for kind, found in bits.items()}
+
+
+def _bits(mask: int) -> Iterable[int]:
+    """The bits that are set, lowest first: a few by arithmetic, many from the text of the number."""
+    for _ in range(8):  # each costs a pass over the whole number, and most jobs want one node
+        if not mask:
+            return
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+    text = bin(mask)[:1:-1]
+    at = text.find("1")
+    while at >= 0:
+        yield at
+        at = text.find("1", at + 1)
 
 
 def _bracket(ids: str) -> str:

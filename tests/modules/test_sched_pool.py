@@ -50,6 +50,20 @@ def fits(shape, held, request):
     return sum(each) >= request.slots
 
 
+def emptiest(shape, held):
+    """Nodes with a free core, the emptiest first, of those alike the lowest: the model."""
+    free = {
+        node: tuple(
+            sum((node, kind, bit) not in held for bit in range(count))
+            for kind, count in (("core", shape.cores), ("gpu", shape.gpus))
+        )
+        for node in range(shape.nodes)
+    }
+    return sorted(
+        (node for node in free if free[node][0]), key=lambda node: (*(-n for n in free[node]), node)
+    )
+
+
 @given(SHAPES, st.lists(st.one_of(REQUESTS, st.integers(0, 20)), max_size=30))
 def test_the_pool_gives_exactly_what_is_free_and_never_twice(shape, steps):
     pool = Pool(shape)
@@ -75,6 +89,11 @@ def test_the_pool_gives_exactly_what_is_free_and_never_twice(shape, steps):
         assert cores == len(allocation) * shape.cores if step.exclusive else cores == slots * step.cores
         if step.nodes:
             assert len(allocation) == step.nodes
+        order = emptiest(shape, held)
+        places = [order.index(node) for node in allocation]
+        assert places == sorted(places)
+        if not step.gpus and not step.exclusive and step.cores == step.slots == 1:
+            assert places == list(range(len(places)))  # whoever has a core will do
         live.append(allocation)
     for allocation in live:
         pool.free(allocation)
