@@ -28,8 +28,8 @@ def session(block: str) -> list[tuple[str, list[str]]]:
     return found
 
 
-def start(script: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "brokersim", "start", "--", "sh", "-e", "-c", script]
+def start(script: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "brokersim", "start", *options, "--", "sh", "-e", "-c", script]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
@@ -47,6 +47,43 @@ def test_the_commands_of_the_five_minutes_print_what_is_shown() -> None:
     for (command, shown), text in zip(commands, printed, strict=True):
         for line in shown:
             assert line in text.splitlines(), command
+
+
+def test_statistics_of_all_ranks_and_a_probe_are_what_the_block_says() -> None:
+    inside = next(block for block in blocks("console") if "metrics add" in block)
+    commands = [command for command, _ in session(inside)]
+    assert [command.split()[1] for command in commands] == ["metrics", "metrics", "module", "probe"]
+    done = start("\n".join(commands), "-s", "2")
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    assert int(rows["kvs"][-1]) > 0, "a row a module, merged up the tree"
+
+
+def test_what_needs_no_instance_runs_without_one(tmp_path: Path) -> None:
+    beside = next(block for block in blocks("console") if "probe read" in block)
+    command = next(command for command, _ in session(beside) if "probe read" in command)
+    words = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_a_run_is_kept_reported_and_exported_by_the_commands_shown_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    kept = next(block for block in blocks("console") if "runs export" in block)
+    commands = [command for command, _ in session(kept) if "a.db" in command]
+    assert [command.split()[1] for command in commands] == ["bench", "report", "runs"]
+    # As shown but for its length: a run of 200 jobs takes half a minute.
+    script = "\n".join(
+        command + " --jobs 3 --hooks none,prepare" if "bench" in command else command for command in commands
+    ).replace("brokersim ", f"{sys.executable} -m brokersim ")
+    done = subprocess.run(
+        ["sh", "-e", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "prepare" in done.stdout
 
 
 def test_other_ways_to_start_are_options_that_exist() -> None:

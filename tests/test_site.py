@@ -27,6 +27,8 @@ DOCUMENTS = sorted(
         *(ROOT / "examples").rglob("*.md"),
     ]
 )
+#: What a reader puts something else in place of, or an option among others: no command line as it stands.
+_PLACES = re.compile(r"[A-Z]{2,}|…|\.\.\.|[|\[\]<>]|\b[A-Z]\b|'$")
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -55,9 +57,17 @@ def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
             assert heading in anchors(there), link
 
 
+def mentions(path: Path) -> Iterator[list[str]]:
+    """Words of each command that a line of text names, with or without what it needs."""
+    for line in re.findall(r"`(brokersim [^`]+)`", _FENCE.sub("", path.read_text(encoding="utf-8"))):
+        if not _PLACES.search(line):
+            yield shlex.split(line)
+
+
 def commands(path: Path) -> Iterator[list[str]]:
-    """Words of each `$ brokersim ...` of its console blocks, up to what the shell does with it."""
-    for block in re.findall(r"^ *```console\n(.*?)^ *```", path.read_text(), re.MULTILINE | re.DOTALL):
+    """Words of each `$ brokersim ...` of its blocks, up to what the shell does with it."""
+    text = path.read_text(encoding="utf-8")
+    for block in re.findall(r"^ *```\w*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             if line.strip().startswith("$ "):
                 for part in re.split(r"[|&;>]+", line.strip()[2:].split("  #")[0]):
@@ -69,30 +79,50 @@ def commands(path: Path) -> Iterator[list[str]]:
 TYPED = [(name(path), words) for path in DOCUMENTS for words in commands(path)]
 
 
+MENTIONED = [(name(path), words) for path in DOCUMENTS for words in mentions(path)]
+
+
+@pytest.mark.parametrize(("where", "words"), MENTIONED, ids=[" ".join(words)[:80] for _, words in MENTIONED])
+def test_every_command_that_is_named_has_the_options_it_is_named_with(
+    where: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    told = refused(words)
+    assert told is None or "Missing" in told, f"{where}: {told}"
+
+
 @pytest.mark.parametrize(("where", "words"), TYPED, ids=[" ".join(words)[:80] for _, words in TYPED])
 def test_every_command_of_the_documents_is_one_that_exists(
     where: str, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
+    told = refused(words)
+    # A file of the reader's is not here.
+    for reason in (told,) if told else ():
+        assert any(one in reason for one in ("does not exist", "No such file", "cannot be read")), (
+            f"{where}: {reason}"
+        )
+
+
+def refused(words: list[str]) -> str | None:
+    """Why such a command is none; nothing is run."""
     rest = words[1:]
     if rest[-1:] in (["-h"], ["--help"], ["--version"]):
-        return
+        return None
     context = click.Context(cli, info_name="brokersim", obj=Session())
     command: click.Command = cli
     while isinstance(command, Group):
         at = next((at for at, word in enumerate(rest) if word in command.list_commands(context)), None)
-        assert at is not None, f"{where}: no command in {words}"
+        if at is None:
+            return "Missing command" if not rest else f"no command in {words}"
         found = command.get_command(context, rest[at])
         assert found is not None
         command, rest = found, rest[:at] + rest[at + 1 :] if command is not cli else rest[at + 1 :]
     try:
         command.make_context(command.name, list(rest), parent=context)
     except (click.UsageError, CommandError) as error:
-        told = str(error)
-        # A file of the reader's is not here.
-        assert "does not exist" in told or "No such file" in told or "cannot be read" in told, (
-            f"{where}: {told}"
-        )
+        return str(error)
+    return None
 
 
 def test_the_site_has_a_page_a_command_and_all_documents(tmp_path: Path) -> None:
