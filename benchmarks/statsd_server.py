@@ -43,16 +43,16 @@ GATHER_S = 0.002
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def packets(lines_a_packet: int, count: int, seed: int = 1) -> list[bytes]:
+def packets(lines_a_packet: int, count: int, seed: int = 1, keys: int = KEYS) -> list[bytes]:
     chance = random.Random(seed)
 
     def line() -> str:
         # A key has one type: brubeck would give the others no chance.
-        number = chance.randrange(KEYS)
+        number = chance.randrange(keys)
         key = f"flux.module{number}.{number % 8}.request_rx"
-        if number < KEYS * 0.6:
+        if number < keys * 0.6:
             return f"{key}:{chance.randrange(10**6)}|g"
-        if number < KEYS * 0.85:
+        if number < keys * 0.85:
             return f"{key}:1|c"
         return f"{key}:{chance.random() * 100:.3f}|ms"
 
@@ -74,11 +74,11 @@ def parser_alone(dialect: str, lines_a_packet: int, rounds: int) -> float:
     return best / (len(stream) * lines_a_packet) * 1e9
 
 
-def send_at(port: int, lines_a_packet: int, rate: int, seconds: float) -> None:
+def send_at(port: int, lines_a_packet: int, rate: int, seconds: float, keys: int = KEYS) -> None:
     """Sends `rate` metrics a second, evenly in milliseconds."""
     if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {1})
-    stream = packets(lines_a_packet, 500)
+    stream = packets(lines_a_packet, 500, keys=keys)
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender.connect(("127.0.0.1", port))
     total = int(rate * seconds / lines_a_packet)

@@ -3,9 +3,10 @@
     python benchmarks/statsd_udp.py [--json] [--gate] [--repeats N] [--seconds S] [--rate SHARE] [--node-statsd FOLDER]
         [--brubeck PATH]
 
-60 % gauges, 25 % counters, 15 % timings over 153 keys; 40 lines a packet ("many"), 8 ("eight") or one ("one"). Server
-and sender have a CPU each; the kernel's work of receiving is charged to the sender. Every server flushes once a second
-to a Graphite sink on loopback, flushes are in the figures. Lost packets are noted: a figure with losses is too good.
+60 % gauges, 25 % counters, 15 % timings over 153 keys; 40 lines a packet ("many"), 8 ("eight") or one ("one"), and 40
+over 10,000 keys ("ids"). Server and sender have a CPU each; the kernel's work of receiving is charged to the sender.
+Every server flushes once a second to a Graphite sink on loopback, flushes are in the figures. Lost packets are noted: a
+figure with losses is too good.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ import attrs
 import statsd_server
 import trio
 
+from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.statsd_server.settings import ServeSettings
 
-SIZES = {"many": statsd_server.LINES_A_PACKET, "eight": 8, "one": 1}
+SIZES = {"many": statsd_server.LINES_A_PACKET, "eight": 8, "one": 1, "ids": statsd_server.LINES_A_PACKET}
+#: Names, where there are more than the usual.
+KEYS = {"ids": 10_000}
 #: Metrics a second; what has no target of its own is only told.
-RATES = {"eight": 120_000, **statsd_server.RATES}
+RATES = {"eight": 120_000, "ids": statsd_server.RATES["many"], **statsd_server.RATES}
 NODE_FOLDER = Path(__file__).resolve().parent.parent / "build" / "npm" / "node_modules" / "statsd"
 #: Long enough for a server to read what is left in its socket.
 SETTLE_S = 0.2
@@ -103,9 +107,9 @@ _PINNED = (
 
 
 @contextmanager
-def ours(graphite: int, cpu: int) -> Iterator[Peer]:
-    command = [sys.executable, __file__, "--server", str(graphite)]
-    with started(command, cpu, stdout=subprocess.PIPE) as process:
+def ours(graphite: int, cpu: int, *options: str) -> Iterator[Peer]:
+    command = [sys.executable, __file__, "--server", str(graphite), *options]
+    with started(command, cpu, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield Peer(port=int(process.stdout.readline()), process=process)
 
@@ -143,9 +147,12 @@ def brubeck(program: str, graphite: int, cpu: int) -> Iterator[Peer]:
             yield Peer(port=port, process=process)
 
 
-def serve(graphite: int) -> None:
-    """The server process: prints its port and runs until it is killed."""
-    settings = ServeSettings(listen=("udp://127.0.0.1:0",), outputs=(f"graphite://127.0.0.1:{graphite}",))
+def serve(graphite: int, max_keys: int) -> None:
+    """The server process: prints its port, and when asked for it by a line how it is; runs until it is killed."""
+    settings = ServeSettings(
+        listen=("udp://127.0.0.1:0",), outputs=(f"graphite://127.0.0.1:{graphite}",),
+        aggregator=AggregatorConfig(max_keys=max_keys),
+    )  # fmt: skip
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -153,6 +160,13 @@ def serve(graphite: int) -> None:
             await nursery.start(lambda task_status: server.run(task_status=task_status))
             assert server.udp_address is not None
             print(server.udp_address[1], flush=True)
+            while await trio.to_thread.run_sync(sys.stdin.readline):
+                told = server.statistics()
+                keys = sum(told.health.keys.values())
+                print(
+                    json.dumps([told.flush.worst_lag_s / settings.flush_s, told.flush.skipped, keys]),
+                    flush=True,
+                )
 
     trio.run(main)
 
@@ -161,7 +175,7 @@ def round_of(peer: Peer, size: str, rate: float, seconds: float, lost: dict[str,
     """CPU ns per metric that arrived."""
     lines = SIZES[size]
     used, dropped = peer.cpu_ns(), peer.drops()
-    statsd_server.send_at(peer.port, lines, int(rate), seconds)
+    statsd_server.send_at(peer.port, lines, int(rate), seconds, KEYS.get(size, statsd_server.KEYS))
     time.sleep(SETTLE_S)
     sent = int(rate * seconds / lines)
     missing = peer.drops() - dropped
@@ -176,15 +190,22 @@ def measure(arguments: Any) -> _measure.Report:
     lost: dict[str, int] = {}
     with ExitStack() as stack:
         graphite = stack.enter_context(sink())
-        peers = {"ours": stack.enter_context(ours(graphite, cpus[0]))}
-        if (folder / "stats.js").is_file() and shutil.which("node"):
-            peers["node"] = stack.enter_context(node(folder, graphite, cpus[0]))
-        if arguments.brubeck and shutil.which(arguments.brubeck):
-            peers["brubeck"] = stack.enter_context(brubeck(arguments.brubeck, graphite, cpus[0]))
+
+        def opened() -> dict[str, Peer]:
+            peers = {"ours": stack.enter_context(ours(graphite, cpus[0]))}
+            if (folder / "stats.js").is_file() and shutil.which("node"):
+                peers["node"] = stack.enter_context(node(folder, graphite, cpus[0]))
+            if arguments.brubeck and shutil.which(arguments.brubeck):
+                peers["brubeck"] = stack.enter_context(brubeck(arguments.brubeck, graphite, cpus[0]))
+            return peers
+
+        few = opened()
+        # Servers of their own: names that are known cost something at each flush, whatever comes.
+        peers_of = {size: opened() if size in KEYS else few for size in SIZES}
         parts: dict[str, Callable[[], float]] = {}
         for size in SIZES:
             rate = RATES[size] * arguments.rate
-            for who, peer in peers.items():
+            for who, peer in peers_of[size].items():
                 name = f"{who} {size}"
                 parts[name] = lambda peer=peer, size=size, rate=rate, name=name: round_of(
                     peer, size, rate, arguments.seconds, lost, name
@@ -230,9 +251,10 @@ def main() -> int:
         help="its program",
     )
     parser.add_argument("--server", type=int, metavar="PORT", help="run as the server under test")
+    parser.add_argument("--max-keys", type=int, default=200_000, help="of the server under test")
     arguments = parser.parse_args()
     if arguments.server is not None:
-        serve(arguments.server)
+        serve(arguments.server, arguments.max_keys)
         return 0
     return measure(arguments).finish(arguments)
 

@@ -254,8 +254,9 @@ def test_rows_that_went_are_forgotten():
         lambda: welcoming().take([b"new:1|c"], None, None, lambda _: [3], None),
         lambda: welcoming(most=0).take([b"new:1|c"], None, None, None, None),
         lambda: reader().point(_lines.Numbers(), {}, _lines.Samples()),
-        lambda: odd().lines(b"", b"", b"", None, lambda _: "text"),
-        lambda: odd().lines(b"", b"", b"", "1", None),
+        lambda: odd().lines(b"", b"", b"", b"", None, None),
+        lambda: odd().lines(bytearray(), b"", b"", b"", None, lambda _: "text"),
+        lambda: odd().lines(bytearray(), b"", b"", b"", "1", None),
     ],
 )
 def test_what_has_the_wrong_type_is_a_TypeError(wrong):
@@ -379,12 +380,13 @@ def test_lines_are_those_that_python_writes():
     table[b"infinite"] = float("inf")
     table[b"none"] = float("nan")
     for divisor in (None, 1, 3, 0.1, 10.0):
-        text, count = table.lines(b"p.", b".e", b" 7\n", divisor, None)
+        text = bytearray(b"before\n")
+        count = table.lines(text, b"p.", b".e", b" 7\n", divisor, None)
         expected = [
             f"p.k{index}.e {format_number(value if divisor is None else value / divisor)} 7\n"
             for index, value in enumerate(numbers)
         ]
-        assert text.decode().splitlines(keepends=True) == expected
+        assert text.decode().splitlines(keepends=True) == ["before\n", *expected]
         assert count == len(expected)
 
 
@@ -400,12 +402,37 @@ def test_a_datagram_that_was_not_received_is_an_IndexError():
 
 def test_lines_of_lists_are_those_of_python():
     numbers = [1, -5, 10**30, 0.5, -0.0, 1e15, float("nan"), float("inf"), 123456789.125]
-    text, count = _lines.lines([b"p%d " % index for index in range(len(numbers))], numbers, b" 7\n")
+    text = bytearray()
+    count = _lines.lines(text, [b"p%d " % index for index in range(len(numbers))], numbers, b" 7\n")
     finite = [(index, number) for index, number in enumerate(numbers) if abs(number) < float("inf")]
     assert text.decode().splitlines() == [f"p{index} {format_number(number)} 7" for index, number in finite]
     assert count == len(finite)
     for wrong in (([b"a"], ["1"], b""), (["a"], [1], b""), ([b"a"], (1,), b"")):
         with pytest.raises(TypeError):
-            _lines.lines(*wrong)
+            _lines.lines(text, *wrong)
     with pytest.raises(ValueError, match="each path has one number"):
-        _lines.lines([b"a"], [], b"")
+        _lines.lines(text, [b"a"], [], b"")
+    with pytest.raises(TypeError):
+        _lines.lines(b"", [b"a"], [1], b"")
+    assert text.decode().splitlines() == [f"p{index} {format_number(number)} 7" for index, number in finite]
+
+
+def test_lines_that_fail_leave_nothing_and_nobody_takes_them_away():
+    table, text = odd(), bytearray(b"before")
+    table[b"b"] = 2
+
+    def fail(key: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table.lines(text, b"", b"", b"", None, fail)
+    assert text == b"before"
+
+    def clear(key: bytes) -> bytes:
+        text.clear()
+        return b"path"
+
+    with pytest.raises(RuntimeError):
+        table.lines(text, b"", b"", b"", None, clear)
+    with memoryview(text), pytest.raises(BufferError):
+        table.lines(text, b"", b"", b"", None, lambda _: b"path")

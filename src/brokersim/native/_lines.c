@@ -89,8 +89,7 @@ static int numbers_clone(Numbers *self)
         if (self->tags[row] == DEAD)
             continue;
         const Row *key = &self->keys->rows[row];
-        const char *p = self->keys->arena + key->start;
-        if (keys_add(keys, p, SIZE_OF(key), hash_of(p, SIZE_OF(key))) == NO_ROW) {
+        if (keys_add(keys, self->keys->arena + key->start, SIZE_OF(key), key->hash) == NO_ROW) {
             keys_drop(keys);
             return -1;
         }
@@ -119,7 +118,8 @@ static inline uint32_t numbers_find(const Numbers *self, const char *p, size_t s
 static uint32_t numbers_add(Numbers *self, const char *p, size_t size, uint64_t hash)
 {
     /* The key may be known to a table that shares the keys, or have been deleted here: its new place is at the end. */
-    if (self->n != self->keys->n || keys_find(self->keys, p, size, hash) != NO_ROW)
+    const int is_whole = self->n == self->keys->n && self->live == self->n;
+    if (!is_whole && (self->n != self->keys->n || keys_find(self->keys, p, size, hash) != NO_ROW))
         if (numbers_clone(self) < 0)
             return NO_ROW;
     if (numbers_grow(self, self->n + 1) < 0)
@@ -393,9 +393,8 @@ static PyObject *numbers_add_all(Numbers *self, PyObject *argument)
             continue;
         const Row *key = &other->keys->rows[row];
         const char *p = other->keys->arena + key->start;
-        const uint64_t hash = hash_of(p, SIZE_OF(key));
-        uint32_t own = numbers_find(self, p, SIZE_OF(key), hash);
-        if (own == NO_ROW && (own = numbers_add(self, p, SIZE_OF(key), hash)) == NO_ROW)
+        uint32_t own = numbers_find(self, p, SIZE_OF(key), key->hash);
+        if (own == NO_ROW && (own = numbers_add(self, p, SIZE_OF(key), key->hash)) == NO_ROW)
             return NULL;
         if (tag != OTHER && added(self, own, tag == REAL, tag == REAL ? 0 : value->whole, tag == REAL ? value->real : 0))
             continue;
@@ -414,15 +413,50 @@ static PyObject *numbers_add_all(Numbers *self, PyObject *argument)
 /* ---- Text */
 
 typedef struct {
+    PyObject *array; /* a bytearray that grows: nothing is copied */
     char *p;
     size_t used, room;
 } Text;
 
-static inline int text_room(Text *text, size_t more)
+static int text_begin(Text *text, PyObject *array)
 {
-    if (text->used + more <= text->room)
-        return 0;
-    return grown((void **)&text->p, 1, text->used + more, &text->room);
+    if (!PyByteArray_CheckExact(array)) {
+        PyErr_Format(PyExc_TypeError, "lines are put into a bytearray, not into %.100s", Py_TYPE(array)->tp_name);
+        return -1;
+    }
+    *text = (Text){array, PyByteArray_AS_STRING(array), (size_t)PyByteArray_GET_SIZE(array), 0};
+    text->room = text->used;
+    return 0;
+}
+
+/* There is room, whatever Python did meanwhile; what is in the array up to `used` stays. */
+static int text_room(Text *text, size_t more)
+{
+    const size_t now = (size_t)PyByteArray_GET_SIZE(text->array);
+    if (now < text->used) {
+        PyErr_SetString(PyExc_RuntimeError, "lines were taken away while they were written");
+        return -1;
+    }
+    if (text->used + more > now) {
+        const size_t wanted = text->used + text->used / 4 + more + 1000;
+        if (wanted > PY_SSIZE_T_MAX || PyByteArray_Resize(text->array, (Py_ssize_t)wanted) < 0)
+            return -1;
+    }
+    text->room = (size_t)PyByteArray_GET_SIZE(text->array);
+    text->p = PyByteArray_AS_STRING(text->array);
+    return 0;
+}
+
+/* What was written stays; of what failed nothing. NULL with an exception, or the number of lines. */
+static PyObject *text_end(Text *text, size_t start, Py_ssize_t lines)
+{
+    const size_t used = lines < 0 ? start : text->used;
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    int failed = (size_t)PyByteArray_GET_SIZE(text->array) > used && PyByteArray_Resize(text->array, (Py_ssize_t)used) < 0;
+    if (type != NULL)
+        PyErr_Restore(type, value, trace);
+    return lines < 0 || failed ? NULL : PyLong_FromSsize_t(lines);
 }
 
 static inline void text_put(Text *text, const char *p, size_t size) /* there has to be room */
@@ -484,22 +518,24 @@ static int text_other(Text *text, PyObject *number, PyObject *divisor)
     return written;
 }
 
-/* lines(before, behind, ending, divisor or None, path_of) -> (text, lines): `before KEY behind NUMBER ending` of each key.
+/* lines(into, before, behind, ending, divisor or None, path_of) -> lines: `before KEY behind NUMBER ending` of each key.
  * `path_of` tells the bytes that stand for `before KEY behind` where a key has other bytes than names have. */
 static PyObject *numbers_lines(Numbers *self, PyObject *args)
 {
     const char *before, *behind, *ending;
     Py_ssize_t before_size, behind_size, ending_size;
-    PyObject *divisor, *path_of;
-    if (!PyArg_ParseTuple(args, "y#y#y#OO:lines", &before, &before_size, &behind, &behind_size, &ending, &ending_size,
-                          &divisor, &path_of))
+    PyObject *into, *divisor, *path_of;
+    Text text;
+    if (!PyArg_ParseTuple(args, "Oy#y#y#OO:lines", &into, &before, &before_size, &behind, &behind_size, &ending,
+                          &ending_size, &divisor, &path_of) ||
+        text_begin(&text, into) < 0)
         return NULL;
     double by = 1.0;
     if (divisor == Py_None)
         divisor = NULL;
     else if ((by = PyFloat_AsDouble(divisor)) == -1.0 && PyErr_Occurred())
         return NULL;
-    Text text = {NULL, 0, 0};
+    const size_t begin = text.used;
     Py_ssize_t lines = 0;
     for (uint32_t row = 0; row < self->n; row++) {
         const uint8_t tag = self->tags[row];
@@ -553,27 +589,27 @@ static PyObject *numbers_lines(Numbers *self, PyObject *args)
         } else
             text.used = start;
     }
-    PyObject *result = Py_BuildValue("y#n", text.p == NULL ? "" : text.p, (Py_ssize_t)text.used, lines);
-    PyMem_Free(text.p);
-    return result;
+    return text_end(&text, begin, lines);
 failed:
-    PyMem_Free(text.p);
-    return NULL;
+    return text_end(&text, begin, -1);
 }
 
-/* lines(paths, numbers, ending) -> (text, lines): a line for each path, which ends in a blank. */
+/* lines(into, paths, numbers, ending) -> lines: a line for each path, which ends in a blank. */
 static PyObject *lines_of(PyObject *module, PyObject *args)
 {
-    PyObject *paths, *numbers;
+    PyObject *into, *paths, *numbers;
     const char *ending;
     Py_ssize_t ending_size;
-    if (!PyArg_ParseTuple(args, "O!O!y#:lines", &PyList_Type, &paths, &PyList_Type, &numbers, &ending, &ending_size))
+    Text text;
+    if (!PyArg_ParseTuple(args, "OO!O!y#:lines", &into, &PyList_Type, &paths, &PyList_Type, &numbers, &ending,
+                          &ending_size) ||
+        text_begin(&text, into) < 0)
         return NULL;
     if (PyList_GET_SIZE(paths) != PyList_GET_SIZE(numbers)) {
         PyErr_SetString(PyExc_ValueError, "each path has one number");
         return NULL;
     }
-    Text text = {NULL, 0, 0};
+    const size_t begin = text.used;
     Py_ssize_t lines = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(paths) && i < PyList_GET_SIZE(numbers); i++) {
         const size_t start = text.used;
@@ -606,12 +642,9 @@ static PyObject *lines_of(PyObject *module, PyObject *args)
         } else
             text.used = start;
     }
-    PyObject *result = Py_BuildValue("y#n", text.p == NULL ? "" : text.p, (Py_ssize_t)text.used, lines);
-    PyMem_Free(text.p);
-    return result;
+    return text_end(&text, begin, lines);
 failed:
-    PyMem_Free(text.p);
-    return NULL;
+    return text_end(&text, begin, -1);
 }
 
 static PyObject *size_of_memory(const Keys *keys, size_t more)
@@ -711,8 +744,7 @@ static int samples_compact(Samples *self)
         if (self->rows[row].room == NO_ROW)
             continue;
         const Row *key = &self->keys->rows[row];
-        const char *p = self->keys->arena + key->start;
-        if (keys_add(keys, p, SIZE_OF(key), hash_of(p, SIZE_OF(key))) == NO_ROW) {
+        if (keys_add(keys, self->keys->arena + key->start, SIZE_OF(key), key->hash) == NO_ROW) {
             keys_drop(keys);
             return -1;
         }

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any, final
 
-def lines(paths: list[bytes], numbers: list[float], ending: bytes, /) -> tuple[bytes, int]:
-    """Path, number, as `format_number` writes it, and ending, and how many: NaN and infinity are left out."""
+def lines(into: bytearray, paths: list[bytes], numbers: list[float], ending: bytes, /) -> int:
+    """Adds path, number, as `format_number` writes it, and ending; how many: NaN and infinity are left out."""
 
 @final
 class Numbers(MutableMapping[bytes, Any]):
@@ -27,14 +27,15 @@ class Numbers(MutableMapping[bytes, Any]):
 
     def lines(
         self,
+        into: bytearray,
         before: bytes,
         behind: bytes,
         ending: bytes,
         divisor: float | None,
         path_of: Callable[[bytes], bytes],
         /,
-    ) -> tuple[bytes, int]:
-        """`before KEY behind NUMBER ending` of each key, and of how many.
+    ) -> int:
+        """Adds `before KEY behind NUMBER ending` of each key; of how many.
 
         Numbers are written as `format_number` does, divided by ``divisor`` first; NaN and infinity are left out.
         ``path_of`` tells what stands before the number where a key has other bytes than `[A-Za-z0-9_.=-]`.

@@ -18,9 +18,9 @@
 #define SIZE_OF(row) ((row)->size & ~ODD)
 
 typedef struct {
-    uint64_t start; /* in the arena */
+    uint64_t hash; /* the upper half is compared, the lower finds the slot */
+    uint32_t start; /* in the arena */
     uint32_t size;
-    uint32_t hash; /* its upper half; the lower finds the slot */
 } Row;
 
 typedef struct {
@@ -143,10 +143,10 @@ static int keys_widen(Keys *keys) /* the slots, when they are full */
     memset(slots, 0xff, (mask + (size_t)1) * sizeof(Slot));
     for (uint32_t row = 0; row < keys->n; row++) {
         const Row *key = &keys->rows[row];
-        uint32_t at = (uint32_t)hash_of(keys->arena + key->start, SIZE_OF(key)) & mask;
+        uint32_t at = (uint32_t)key->hash & mask;
         while (slots[at].row != NO_ROW)
             at = (at + 1) & mask;
-        slots[at] = (Slot){row, key->hash};
+        slots[at] = (Slot){row, (uint32_t)(key->hash >> 32)};
     }
     PyMem_Free(keys->slots);
     keys->slots = slots;
@@ -182,7 +182,7 @@ static int grown(void **memory, size_t item, size_t wanted, size_t *room)
 /* The row of a key that is not there yet; NO_ROW with an exception. */
 static uint32_t keys_add(Keys *keys, const char *p, size_t size, uint64_t hash)
 {
-    if (size >= ODD || keys->n >= MOST_ROWS) {
+    if (size >= ODD || keys->used + size > UINT32_MAX || keys->n >= MOST_ROWS) {
         PyErr_SetString(PyExc_OverflowError, "too many keys, or too long a one");
         return NO_ROW;
     }
@@ -195,7 +195,7 @@ static uint32_t keys_add(Keys *keys, const char *p, size_t size, uint64_t hash)
     if (keys->used + size > keys->room && grown((void **)&keys->arena, 1, keys->used + size, &keys->room) < 0)
         return NO_ROW;
     memcpy(keys->arena + keys->used, p, size);
-    keys->rows[keys->n] = (Row){keys->used, (uint32_t)size | (is_plain(p, size) ? 0 : ODD), (uint32_t)(hash >> 32)};
+    keys->rows[keys->n] = (Row){hash, (uint32_t)keys->used, (uint32_t)size | (is_plain(p, size) ? 0 : ODD)};
     keys->used += size;
     uint32_t at = (uint32_t)hash & keys->mask;
     while (keys->slots[at].row != NO_ROW)

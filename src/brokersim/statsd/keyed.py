@@ -165,9 +165,9 @@ class CompiledKeyed(Keyed):
         return _lines.Reader(counts, gauges, timings, has_decimals, limit)
 
 
-def lines(paths: list[bytes], numbers: list[Number], ending: bytes) -> tuple[bytes, int]:
-    """Path, number and ending of each, without NaN and infinity, and how many. Only where `BEST` is compiled."""
-    return _lines.lines(paths, numbers, ending)
+def add_lines(into: bytearray, paths: list[bytes], numbers: list[Number], ending: bytes) -> int:
+    """Adds path, number and ending of each, without NaN and infinity; how many. Only where `BEST` is compiled."""
+    return _lines.lines(into, paths, numbers, ending)
 
 
 def writes_lines(table: object) -> TypeGuard[_lines.Numbers]:

@@ -35,7 +35,7 @@ _DRAWN = """
 
 
 class Browser:
-    """One page: ``open`` a file, ``run`` a script in it, ``point`` and ``drag`` a mouse, ``picture`` it.
+    """One page: ``open`` a file or URL, ``run`` a script in it, ``point`` and ``drag`` a mouse, ``picture`` it.
 
     ``errors`` are what the console said as an error and exceptions nobody caught, ``fetched`` every address asked for.
     """
@@ -81,15 +81,15 @@ class Browser:
 
     # --- the page
 
-    def open(self, path: Path, width: int, height: int = 900) -> None:
-        """Show a file in a window of this size; returns when it is loaded and drawn."""
+    def open(self, page: Path | str, width: int, height: int = 900) -> None:
+        """Show a file, or a URL, in a window of this size; returns when it is loaded and drawn."""
         self.errors.clear()
         self.fetched.clear()
         self._loaded = False
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                    mobile=width < 600)  # fmt: skip
         self._call("Emulation.setTouchEmulationEnabled", enabled=width < 600)
-        self._call("Page.navigate", url=path.as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while not self._loaded:
             self._take(None)
         # Charts are drawn when an observer sees them, which on a busy machine may take more than two frames.

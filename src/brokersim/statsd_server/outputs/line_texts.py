@@ -24,8 +24,8 @@ class _Template:
         self._text = ""
         self._prefix = ""
 
-    def lines(self, shown: Columns[Number], prefix: str, seconds: int) -> tuple[bytes, int] | None:
-        """The lines of columns, and how many; None where one by one is the way: NaN and infinity are left out."""
+    def add_lines(self, into: bytearray, shown: Columns[Number], prefix: str, seconds: int) -> int | None:
+        """Adds the lines of columns; how many, or None where one by one is the way: NaN and infinity are left out."""
         values: list[Number] | list[str] = shown.numbers
         kinds = set(map(type, values))
         if kinds != {int}:
@@ -37,8 +37,8 @@ class _Template:
             paths = (graphite_path(prefix + name).replace("%", "%%") for name in shown.names)
             # No path holds a NUL: it stands for what is the same in all lines.
             self._text = "".join([f"{path} %s \0\n" for path in paths])
-        text = (self._text % tuple(values)).replace("\0", str(seconds))
-        return text.encode("utf-8", "replace"), len(values)
+        into += (self._text % tuple(values)).replace("\0", str(seconds)).encode("utf-8", "replace")
+        return len(values)
 
 
 class _Paths:
@@ -49,14 +49,14 @@ class _Paths:
         self._paths: list[bytes] = []
         self._prefix = ""
 
-    def lines(self, shown: Columns[Number], prefix: str, seconds: int) -> tuple[bytes, int]:
-        """The lines of columns, and how many."""
+    def add_lines(self, into: bytearray, shown: Columns[Number], prefix: str, seconds: int) -> int:
+        """Adds the lines of columns; how many."""
         if shown.names != self._names or prefix != self._prefix:
             self._names, self._prefix = shown.names, prefix
             self._paths = [
                 b"%b " % graphite_path(prefix + name).encode("utf-8", "replace") for name in shown.names
             ]
-        return keyed.lines(self._paths, shown.numbers, b" %d\n" % seconds)
+        return keyed.add_lines(into, self._paths, shown.numbers, b" %d\n" % seconds)
 
 
 class LineTexts:
@@ -72,31 +72,30 @@ class LineTexts:
 
     def block(self, flush: Flush) -> Block:
         seconds = int(flush.t // 1)
-        texts: list[bytes] = []
+        data = bytearray()
         count = 0
         rest: list[str] = []
         for index, piece in enumerate(Columns.of(flush.values).pieces):
             if isinstance(piece, Keyed):
-                written = self._written(piece, flush.path_prefix, seconds)
-            elif (kept := self._of(index).lines(piece, flush.path_prefix, seconds)) is not None:
-                written = kept
-            else:
-                rest += _lines(flush.path_prefix, piece, seconds)
+                count += self._add_written(data, piece, flush.path_prefix, seconds)
                 continue
-            texts.append(written[0])
-            count += written[1]
+            added = self._of(index).add_lines(data, piece, flush.path_prefix, seconds)
+            if added is None:
+                rest += _lines(flush.path_prefix, piece, seconds)
+            else:
+                count += added
         rest += _lines(flush.path_prefix, flush.self_values, seconds)
         for t, values in flush.timed.items():
             rest += _lines(flush.path_prefix, values, t)
-        texts.append("".join(rest).encode("utf-8", "replace"))
-        return Block(data=b"".join(texts), lines=count + len(rest))
+        data += "".join(rest).encode("utf-8", "replace")
+        return Block(data=data, lines=count + len(rest))
 
     def _of(self, index: int) -> _Template | _Paths:
         if index not in self._kept:
             self._kept[index] = _Paths() if self._is_compiled else _Template()
         return self._kept[index]
 
-    def _written(self, piece: Keyed, prefix: str, seconds: int) -> tuple[bytes, int]:
+    def _add_written(self, into: bytearray, piece: Keyed, prefix: str, seconds: int) -> int:
         """By the table itself. Keys that are no plain names are few or always the same: their paths are kept."""
         paths = self._paths.setdefault(piece.before + piece.behind, {})
         if len(paths) > 2 * len(piece) + _PATHS_KEPT:
@@ -111,7 +110,7 @@ class LineTexts:
         before, behind = (
             graphite_path(part).encode("utf-8", "replace") for part in (prefix + piece.before, piece.behind)
         )
-        return piece.table.lines(before, behind, b" %d\n" % seconds, piece.divisor, path_of)
+        return piece.table.lines(into, before, behind, b" %d\n" % seconds, piece.divisor, path_of)
 
 
 def graphite_block(flush: Flush) -> Block:

@@ -17,7 +17,7 @@ KEEP_BYTES = 6 << 20
 class Block:
     """Some whole lines, as bytes; one flush."""
 
-    data: bytes
+    data: bytes | bytearray
     lines: int
 
 
