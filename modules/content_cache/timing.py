@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from math import floor, log2
-from typing import Final
+from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
@@ -136,11 +135,15 @@ def timing_clock(handle: Handle) -> Callable[[], float]:
 def emitter(handle: Handle, name: str) -> Callable[[float], None]:
     """Sends timings under a name while the module's statsd context is enabled."""
 
-    return partial(_emit, handle, f"content.{name}", name)
+    stream = f"content.{name}"
+    stats: Any = None
 
+    def emit(ms: float) -> None:
+        nonlocal stats
+        handle.observe(stream, "all", ms)
+        if stats is None:
+            stats = handle.stats  # not before: most ranks of a large instance never load a blob
+        if stats.enabled:
+            stats.timing(name, ms)
 
-def _emit(handle: Handle, stream: str, name: str, ms: float) -> None:
-    handle.observe(stream, "all", ms)
-    stats = handle.stats
-    if stats.enabled:
-        stats.timing(name, ms)
+    return emit

@@ -208,7 +208,10 @@ class Batches(ABC):
         self.flush()
 
     def statistics(self) -> dict[str, Any]:
-        """Size of all that was written in bytes, blobs waiting, how often was written, and the checkpoints."""
+        """Size of all that was written in bytes, blobs waiting, how often was written, and the checkpoints.
+
+        ``dbfile_size`` is the file's; where there is none, what one would hold of blobs and differences.
+        """
         return {
             "dbfile_size": self._size(),
             "pending": self.pending,

@@ -91,6 +91,7 @@ class MemoryStore(Batches):
         return self._kept
 
     def _size(self) -> int:
+        """Bytes that a file would hold of them, its pages aside: there is none, and Flux has one always."""
         return self._bytes
 
     # -- letting go

@@ -28,7 +28,10 @@ class LookupRequest(msgspec.Struct):
         rootref = self.rootref
         if self.rootdir is not None:
             given = treeobj.check(self.rootdir)
-            rootref = given["data"][0] if given["type"] == "dirref" else ""
+            if given["type"] == "dirref":
+                ref: str = given["data"][0]
+                return ref
+            rootref = ""
         if rootref is not None and not blobref.is_blobref(rootref):
             raise RequestError(errnums.EINVAL, f"key {self.key!r}: the root given is no blobref or dirref")
         if rootref is None and not self.namespace:

@@ -152,9 +152,10 @@ class ObjectCache:
 
     def _add(self, ref: str, found: StoredObject) -> None:
         found.epoch = self._epoch
-        found.size = min(found.blob.size, COUNTED_MAX)
+        size = (found.stored_form or found.blob).size
+        found.size = size = COUNTED_MAX if size > COUNTED_MAX else size
         self._objects[ref] = found
-        self._size += found.size
+        self._size += size
         while self._size > self._size_limit:
             self._drop_oldest()
 

@@ -70,4 +70,5 @@ def plain_key(key: str) -> str:
     """
     if not key:
         raise RequestError(errnums.EINVAL, "a key must not be empty; the root is '.'")
-    return ".".join(name for name in key.split(".") if name) or "."
+    names = key.split(".")
+    return (".".join([name for name in names if name]) or ".") if "" in names else key

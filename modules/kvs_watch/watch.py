@@ -69,7 +69,7 @@ class Watch:
             "key": self.key,
             "namespace": namespace,
             "flags": self._lookup_flags,
-            "rootdir": treeobj.dirref(root.rootref),
+            "rootdir": treeobj.known_dirref(root.rootref),
         }
         slot = _Slot(is_blob=False)
         self._slots.append(slot)
