@@ -22,8 +22,8 @@ from brokersim.services.composition import RANK0_MODULES
 
 #: Seconds within which nearly everything happens, and those of a long example, which sees heartbeats.
 _SHORT, _LONG = 0.01, 5.0
-#: Steps at most, and faults.
-_STEPS, _FAULTS = 16, 3
+#: Faults at most.
+_FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
 _SPREADS = (0.0, 2e-6, 20e-6, 100e-6, 1e-3)
 _LATENCIES = (50e-6, 50e-6, 0.0, 1e-3)
@@ -110,7 +110,8 @@ def _steps(rng: random.Random, plan: Plan, space: Space, when: _When) -> tuple[S
         verbs = [verb for verb in family.draws if rng.random() < 0.6] or list(family.draws)
         pool += [(family, verb) for verb in verbs]
     steps = []
-    for number in range(rng.randint(2, _STEPS)):
+    most = min(space.families[name].most for name in plan.families)
+    for number in range(rng.randint(2, most)):
         family, verb = rng.choice(pool)
         args = family.draws[verb](rng, number)
         rank = rng.randrange(plan.size)

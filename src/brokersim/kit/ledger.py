@@ -89,6 +89,11 @@ class Ledger:
         self.unseen: dict[str, None] = {}
         #: Messages sent and handed out, all told.
         self.moves = 0
+        #: What else is told of a message, by its counter; of requests sent also when.
+        self._books: tuple[Callable[[Any, Message], object] | None, ...] = (
+            None, self.conversations.received, self.conversations.answered, self.conversations.delivered, None,
+            self.deliveries.delivered, None, None,
+        )  # fmt: skip
         self.kept: deque[Line] = deque(maxlen=KEPT)
         #: Asked before a message goes over a link; True keeps the message (a fault).
         self.fault: Callable[[Link, int, Receive, Message], bool] | None = None
@@ -128,12 +133,16 @@ class Ledger:
         entry = (counter, message.topic)
         tally[entry] = tally.get(entry, 0) + 1
         number = message.seq if kind == 5 else message.matchtag
-        line = Line(when, rank, name, counter, message.topic, message.errnum, number)
+        line = _line((when, rank, name, counter, message.topic, message.errnum, number))
         self.kept.append(line)
         self.moves += 1
         if message.errnum in self.on_error and direction == "tx":
             self.on_error[message.errnum](line)
-        _BOOK[counter](self, actor, message, when)
+        book = self._books[counter]
+        if counter == 0:
+            self.conversations.asked(actor, message, when)
+        elif book is not None:
+            book(actor, message)
         watched = self._watched.get(name)
         if watched is None and getattr(actor, "body", None) is not None:
             watched = self._watched[name] = _has_states(actor.body)
@@ -141,24 +150,6 @@ class Ledger:
             self.sums.look(actor, when)
         if self._waiting:
             self.moved()
-
-    def _asked(self, actor: Any, message: Message, when: float) -> None:
-        self.conversations.asked(actor, message, when)
-
-    def _received(self, actor: Any, message: Message, when: float) -> None:
-        self.conversations.received(actor, message)
-
-    def _answered(self, actor: Any, message: Message, when: float) -> None:
-        self.conversations.answered(actor, message)
-
-    def _delivered(self, actor: Any, message: Message, when: float) -> None:
-        self.conversations.delivered(actor, message)
-
-    def _heard(self, actor: Any, message: Message, when: float) -> None:
-        self.deliveries.delivered(actor, message)
-
-    def _nothing(self, actor: Any, message: Message, when: float) -> None:
-        """Only counted."""
 
     def _distributed(self, broker: Rank, event: Message, subscribers: Subscribers) -> None:
         hidden = event.flags & FLAG_PRIVATE
@@ -244,14 +235,5 @@ def _has_states(body: Any) -> bool:
     return isinstance(found.get("states"), dict) and "submitted" in found
 
 
-#: Counter index to the book it is written into.
-_BOOK: tuple[Callable[[Ledger, Any, Message, float], None], ...] = (
-    Ledger._asked,
-    Ledger._received,
-    Ledger._answered,
-    Ledger._delivered,
-    Ledger._nothing,
-    Ledger._heard,
-    Ledger._nothing,
-    Ledger._nothing,
-)
+#: Makes a line of a tuple: the generated constructor costs as much as all else that is done with it.
+_line: Callable[[tuple[Any, ...]], Line] = partial(tuple.__new__, Line)

@@ -38,6 +38,8 @@ class Family:
     begin: Callable[[World], object] = _nothing
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.
     lossy: tuple[str, ...] = ()
+    #: Steps of an example at most: what takes hundreds of messages each is asked for less often.
+    most: int = 16
     #: `check` knows what holds when the whole instance crashed and was started anew with its state directory.
     survives: bool = False
 

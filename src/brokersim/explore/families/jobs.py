@@ -17,6 +17,9 @@ from brokersim.protocol.errnums import RequestError
 #: What an eventlog holds at most once, and the last is always there in the end.
 _ONCE = ("submit", "alloc", "start", "finish", "free", "clean")
 
+#: Seconds within which an eventlog is written to the KVS: a job has ended before its last events stand there.
+_WRITTEN = 1.0
+
 
 def _submit(rng: random.Random, _: int) -> dict[str, Any]:
     return {
@@ -86,6 +89,7 @@ async def release(world: World) -> None:
     for _ in range(30):
         states = (await world.call("job-manager.stats-get"))["states"] if _is_there(world) else {}
         if not any(count for name, count in states.items() if name not in ("INACTIVE", "inactive")):
+            await world.instance.sleep(_WRITTEN)
             return
         await world.instance.sleep(0.5)
 
@@ -193,4 +197,5 @@ JOBS = Family(
     does={"submit": _do_submit, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill},
     check=_check,
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
+    most=6,
 )  # fmt: skip
