@@ -253,7 +253,7 @@ class Metrics(Asked):
         """What was counted goes to the rank above; rank 0 ends the epochs that have a period, and tells them."""
         if self._root is not None:
             await self._end_epochs(self._root)
-            self._outlets.flush()
+            self._outlets.close()
         else:
             await self._hand_over()
 

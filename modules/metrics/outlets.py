@@ -6,13 +6,13 @@ A sink that is slow, full or broken loses rows, counted, and keeps nobody waitin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, quoted
+from brokersim.brokermod import Handle, Message, RunDatabase, quoted
 
 from .root import Taker
 from .stat import Row, Stat
@@ -23,9 +23,11 @@ QUEUE_MAX = 10_000
 _AT_ONCE = 500
 
 Write = Callable[[list[dict[str, Any]]], object]
+#: Run databases that are open, by path: several stats may write to one.
+Shelf = dict[str, RunDatabase]
 
 
-def _to_file(handle: Handle, wish: Mapping[str, Any]) -> Write:
+def _to_file(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     path = Path(wish["file"])
 
     def write(lines: list[dict[str, Any]]) -> None:
@@ -35,11 +37,11 @@ def _to_file(handle: Handle, wish: Mapping[str, Any]) -> Write:
     return write
 
 
-def _to_event(handle: Handle, wish: Mapping[str, Any]) -> Write:
+def _to_event(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     return lambda lines: handle.publish(str(wish["event"]), {"lines": lines})
 
 
-def _to_log(handle: Handle, wish: Mapping[str, Any]) -> Write:
+def _to_log(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     def write(lines: list[dict[str, Any]]) -> None:
         for line in lines:
             handle.log(6, f"metrics: {msgspec.json.encode(line).decode()}")
@@ -47,17 +49,42 @@ def _to_log(handle: Handle, wish: Mapping[str, Any]) -> Write:
     return write
 
 
-def _to_statsd(handle: Handle, wish: Mapping[str, Any]) -> Write:
+def _to_statsd(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     prefix = str(wish["statsd"])
 
     def write(lines: list[dict[str, Any]]) -> None:
         for line in lines:
-            key = ".".join(_plain(value) for value in line.get("key", {}).values())
-            for name, value in line.items():
-                if isinstance(value, int | float) and name not in ("begin", "end") and "key" in line:
-                    handle.send_packet(f"{prefix}.{line['name']}.{key}.{name}:{value}|g".encode())
+            for name, value in _numbers(line):
+                handle.send_packet(f"{prefix}.{name}:{value}|g".encode())
 
     return write
+
+
+def _to_run_database(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
+    path = str(wish["rundb"])
+    if path not in shelf:
+        # The same file after a reload: definitions outlive the module.
+        meta = {"source": "measured", "module": handle.name, "rank": str(handle.rank)}
+        shelf[path] = RunDatabase(Path(path), meta, is_gone_on=True)
+
+    def write(lines: list[dict[str, Any]]) -> None:
+        now, front = handle.time(), f"flux.{handle.name}."
+        shelf[path].write((front + name, now, value) for line in lines for name, value in _numbers(line))
+
+    return write
+
+
+def _numbers(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """What a row shows that is a number: ``stat.key.result``, of several streams ``stat.key.stream.result``."""
+    if "key" not in line:
+        return
+    front = ".".join([line["name"], *(_plain(value) for value in line["key"].values())])
+    streams = line.get("streams", {"": line})
+    for stream, found in streams.items():
+        middle = f"{_plain(stream)}." if stream else ""
+        for name, value in found.items():
+            if type(value) in (int, float) and name not in ("begin", "end"):
+                yield f"{front}.{middle}{name}", value
 
 
 def _plain(value: Any) -> str:
@@ -65,22 +92,22 @@ def _plain(value: Any) -> str:
 
 
 #: A sink is an object with one of these; its value is where to.
-SINKS: dict[str, Callable[[Handle, Mapping[str, Any]], Write]] = {
-    "file": _to_file, "event": _to_event, "log": _to_log, "statsd": _to_statsd
+SINKS: dict[str, Callable[[Handle, Mapping[str, Any], Shelf], Write]] = {
+    "file": _to_file, "event": _to_event, "log": _to_log, "statsd": _to_statsd, "rundb": _to_run_database
 }  # fmt: skip
 
 
 class Sink(Taker):
     """One sink of one stat: a queue, and what empties it."""
 
-    def __init__(self, handle: Handle, wish: Mapping[str, Any]) -> None:
+    def __init__(self, handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> None:
         kind = next(iter(wish))
         self.name = f"{kind}:{wish[kind]}"
         self.written = 0
         self.dropped = 0
         self.error = ""
         self._handle = handle
-        self._write = SINKS[kind](handle, wish)
+        self._write = SINKS[kind](handle, wish, shelf)
         self._queue: deque[dict[str, Any]] = deque()
         self._is_waiting = False
 
@@ -118,6 +145,17 @@ class Sink(Taker):
             self._handle.call_later(0.0, self.flush, _AT_ONCE)
 
 
+class Lost(Sink):
+    """A sink that cannot be any more: what goes to it is counted as dropped."""
+
+    def __init__(self, handle: Handle, wish: Mapping[str, Any], why: str) -> None:
+        def write(_lines: list[dict[str, Any]]) -> None:
+            raise OSError(why)
+
+        super().__init__(handle, {"log": next(iter(wish.values()))}, {})
+        self._write = write
+
+
 class Follower(Taker):
     """Somebody who streams a stat's log."""
 
@@ -141,22 +179,31 @@ class Outlets:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._sinks: dict[str, list[Sink]] = {}
+        self._shelf: Shelf = {}
         self._followers: dict[str, list[Follower]] = {}
 
     def check(self, stat: Stat) -> None:
-        """Raises ValueError for a sink there is not."""
+        """Raises ValueError for a sink there is not, or cannot be."""
         for wish in stat.definition.sinks:
             where = wish.get(next(iter(wish), ""))
             if len(wish) != 1 or not wish.keys() <= SINKS.keys() or not isinstance(where, str) or not where:
                 raise ValueError(
                     f"no sink {quoted(wish)}; give one of {', '.join(SINKS)} with where to, such as file=PATH"
                 )
+            if "rundb" in wish:
+                _to_run_database(self._handle, wish, self._shelf)
 
     def of(self, stat: Stat) -> list[Taker]:
         """All that take a stat's rows."""
         if stat.name not in self._sinks:
-            self._sinks[stat.name] = [Sink(self._handle, wish) for wish in stat.definition.sinks]
+            self._sinks[stat.name] = [self._sink(wish) for wish in stat.definition.sinks]
         return [*self._sinks[stat.name], *self._followers.get(stat.name, ())]
+
+    def _sink(self, wish: Mapping[str, Any]) -> Sink:
+        try:
+            return Sink(self._handle, wish, self._shelf)
+        except ValueError as error:  # it was there when the stat was made
+            return Lost(self._handle, wish, str(error))
 
     def follow(self, stat: Stat, request: Message) -> None:
         """Tell every epoch to come, until whoever asked goes."""
@@ -174,11 +221,14 @@ class Outlets:
         for sink in self._sinks.pop(name, ()):
             sink.flush()
 
-    def flush(self) -> None:
-        """Write all that waits."""
+    def close(self) -> None:
+        """Write all that waits, and let go of everything."""
         for sinks in self._sinks.values():
             for sink in sinks:
                 sink.flush()
+        for database in self._shelf.values():
+            database.close()
+        self._shelf.clear()
 
     def figures(self) -> dict[str, Any]:
         """Per stat and sink: lines written and dropped, and the last reason."""

@@ -19,6 +19,7 @@ from brokersim.host import command as process
 from brokersim.host.future import Future
 from brokersim.host.handle import Handle
 from brokersim.host.handler_table import MARK, TASK_MARK
+from brokersim.host.run_database import RunDatabase
 from brokersim.protocol import (
     blobref,
     duration,
@@ -47,10 +48,11 @@ from brokersim.protocol.resources import Resources
 from brokersim.routing import logring
 
 __all__ = [
-    "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts",
-    "JobRecord", "JobState", "JobTable", "Message", "OpenStreams", "RequestError", "Resources", "blobref",
-    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states", "jobid",
-    "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj", "trio_task", "updates",
+    "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
+    "JobState", "JobTable", "Message", "OpenStreams", "RequestError", "Resources", "RunDatabase", "blobref",
+    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states",
+    "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj", "trio_task",
+    "updates",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -13,7 +13,7 @@ from ..spool import SPOOL_MAX, Spool
 from .base import Down, Refused, Sink
 from .lines import LineFile
 from .metrics import Metrics
-from .rundb import RunDatabase
+from .rundb import RunDatabaseSink
 from .statsd import Statsd
 
 __all__ = ["SINKS", "Down", "Refused", "Sink", "to_sink"]
@@ -21,7 +21,7 @@ __all__ = ["SINKS", "Down", "Refused", "Sink", "to_sink"]
 SINKS: Final[dict[str, type[Sink]]] = {
     "lines": LineFile,
     "metrics": Metrics,
-    "rundb": RunDatabase,
+    "rundb": RunDatabaseSink,
     "statsd": Statsd,
 }
 _QUEUE: Final = {"max_samples": int, "max_bytes": int, "drop": str, "spool": str, "spool_max": int}

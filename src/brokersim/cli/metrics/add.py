@@ -47,7 +47,12 @@ READY: dict[str, tuple[str, ...]] = {
 @click.option("--group", type=click.IntRange(1, 10_000), help="rows a frame  [50]")
 @click.option("-r", "--rank", "ranks", type=Parsed("ranks", check_ranks), help="count on these  [all]")
 @click.option("--param", multiple=True, metavar="NAME=VALUE", help="of a reducer: topk_size, alpha, ...")
-@click.option("--sink", multiple=True, metavar="KIND=TO", help="file=PATH, event=TOPIC, log=1, statsd=PREFIX")
+@click.option(
+    "--sink",
+    multiple=True,
+    metavar="KIND=TO",
+    help="file=, rundb=, event=, log= or statsd=",
+)
 @click.option("--retain", is_flag=True, help="keep what was sent until it is known to be in")
 @click.option("--compat", type=click.Choice(["zeek-2011"]), help="messages as the script of 2011 sends them")
 @pass_session
