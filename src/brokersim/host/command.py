@@ -19,13 +19,15 @@ CHUNK = 65536
 
 OnOutput = Callable[[str, bytes], Any]
 #: What stands between a command and us: its parent, which a command may kill (``kill -9 $PPID``). It waits whatever
-#: signal the group gets, says nothing itself, and ends with the command's status, 128 + N for signal N.
+#: signal the group gets, says nothing itself, and ends with the command's status, 128 + N for signal N. A byte before
+#: the command's output says that there is somebody for a signal to reach.
 _SHELL: Final = (
     "/bin/sh",
     "-c",
-    'trap : HUP INT QUIT USR1 USR2 ALRM TERM; exec 9>&2 2>/dev/null; (exec "$@") 2>&9 9>&-; exit $?',
+    'trap : HUP INT QUIT USR1 USR2 ALRM TERM; exec 9>&2 2>/dev/null; (printf .; exec "$@") 2>&9 9>&-; exit $?',
     "sh",
 )
+_HERE: Final = b"."
 
 
 class ClockHold:
@@ -134,6 +136,7 @@ class Command:
         self._on_exit = on_exit or _ignore
         self._process: trio.Process | None = None
         self._waiting_signal = 0
+        self._is_up = False
         self.input = Input(on_taken or _ignore)
 
     async def run(self, on_output: OnOutput, room: Callable[[], Any]) -> int:
@@ -144,9 +147,8 @@ class Command:
         """
         self._process = process = await self._open()
         try:
-            self._on_start(process.pid)
-            if self._waiting_signal:
-                self.kill(self._waiting_signal)
+            if not self._under_shell:
+                self._come_up(process.pid)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read, process.stdout, "stdout", on_output, room)
                 nursery.start_soon(self._read, process.stderr, "stderr", on_output, room)
@@ -166,9 +168,15 @@ class Command:
                 await process.wait()
         return _wait_status(process.returncode or 0)
 
+    def _come_up(self, pid: int) -> None:
+        self._is_up = True
+        self._on_start(pid)
+        if self._waiting_signal:
+            self.kill(self._waiting_signal)
+
     def kill(self, signum: int) -> None:
         """Send a signal to the whole group; harmless when it is gone, kept when it isn't there yet."""
-        if self._process is None:
+        if self._process is None or not self._is_up:
             self._waiting_signal = signum
         elif self._under_shell and signum == signal.SIGKILL:
             _kill_all_but(self._process.pid)  # the shell has to say how the command ended
@@ -204,8 +212,14 @@ class Command:
         async with pipe:
             while True:
                 await room()
-                data = await pipe.receive_some(CHUNK)
-                on_output(stream, bytes(data))
+                data = bytes(await pipe.receive_some(CHUNK))
+                if not self._is_up and stream == "stdout":
+                    assert self._process is not None, "it is read from"
+                    self._come_up(self._process.pid)
+                    if data == _HERE:
+                        continue
+                    data = data.removeprefix(_HERE)
+                on_output(stream, data)
                 if not data:
                     return
 
