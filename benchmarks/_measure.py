@@ -19,6 +19,8 @@ from typing import Any
 
 import attrs
 
+from brokersim.native.engine import engine
+
 #: Libraries whose versions move the figures.
 _LIBRARIES = ("trio", "msgspec", "orjson", "attrs")
 
@@ -107,8 +109,8 @@ class Report:
     def to_text(self) -> str:
         meta = self.meta
         lines = [
-            f"{self.benchmark}: brokersim on CPython {meta['python']} ({meta['build']}), {meta['cores']} cores,"
-            f" {meta['pinned']}; median of {meta['repeats']} (min .. max)"
+            f"{self.benchmark}: brokersim on CPython {meta['python']} ({meta['build']}), engine {meta['engine']},"
+            f" {meta['cores']} cores, {meta['pinned']}; median of {meta['repeats']} (min .. max)"
         ]
         lines += [figure_line(figure.to_dict()) for figure in self.figures]
         lines += [gate_line(gate.to_dict()) for gate in self.gates]
@@ -153,6 +155,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def with_engine(compiled: float, python: float) -> float:
+    """The limit of a gate: one with the compiled engine, another where Python does the work."""
+    return compiled if engine() == "compiled" else python
+
+
 def pin() -> int | None:
     """Put this process, and those it starts, on one CPU: its last. ``None`` where that cannot be done.
 
@@ -185,6 +192,7 @@ def begin(benchmark: str, arguments: argparse.Namespace, **sizes: Any) -> Report
     config = sysconfig.get_config_var("CONFIG_ARGS") or ""
     meta = {
         "python": platform.python_version(),
+        "engine": engine(),
         "build": "PGO" if "--enable-optimizations" in config else "no PGO",
         "libraries": {name: _version(name) for name in _LIBRARIES},
         "cores": os.cpu_count(),

@@ -129,8 +129,17 @@ def main() -> int:
         "wall_ns_per_message": sorted(wall[HEADLINE][1:])[arguments.repeats // 2],
     }
     report.gates = [
-        _measure.Gate(what="asyncio / brokersim, w=64", ratio=against_asyncio, limit=3.0, at_least=True),
-        _measure.Gate(what="brokersim, w=64 / b1", ratio=report.keys["ratio_to_b1"], limit=5.0),
+        _measure.Gate(
+            what="asyncio / brokersim, w=64",
+            ratio=against_asyncio,
+            limit=_measure.with_engine(4.5, 3.0),
+            at_least=True,
+        ),
+        _measure.Gate(
+            what="brokersim, w=64 / b1",
+            ratio=report.keys["ratio_to_b1"],
+            limit=_measure.with_engine(3.1, 5.0),
+        ),
     ]
     return report.finish(arguments)
 

@@ -84,7 +84,8 @@ def heading(documents: dict[str, dict[str, Any]]) -> str:
     meta = metas[0]
     libraries = ", ".join(f"{name} {number}" for name, number in meta["libraries"].items() if number)
     return (
-        f"brokersim on CPython {meta['python']} ({meta['build']}), {meta['cores']} cores, {meta['pinned']},"
+        f"brokersim on CPython {meta['python']} ({meta['build']}), engine {meta['engine']}, {meta['cores']} cores,"
+        f" {meta['pinned']},"
         f" load {os.getloadavg()[0]:.1f}; {libraries}; median (min .. max)"
     )
 

@@ -19,7 +19,7 @@ import _measure
 from brokersim.lab.experiments.watchers import HOOKS, Plan, watchers
 
 #: Seconds for 10,000 jobs under all five hooks on two cores, as promised.
-TARGET = 90.0
+TARGET = 85.0
 CORES, JOBS = 2, 10_000
 
 
@@ -54,9 +54,11 @@ def main() -> int:
         **{f"{hook.partition(':')[0]}_ms": report.figures[at].median for at, hook in enumerate(HOOKS)},
         "whole_s": report.figures[-1].median,
     }
-    # 90 s are 9.3e8 of b1 on the reference machine, where that is 97 ns.
+    # 85 s are 8.8e8 of b1 on the reference machine, where that is 97 ns; 125 s without the engine.
     ratio = _measure.ratio([seconds * 1e9 for seconds in whole], taken["b1"])
-    report.gates = [_measure.Gate(what="the whole, 1e6 of b1", ratio=ratio / 1e6, limit=928)]
+    report.gates = [
+        _measure.Gate(what="the whole, 1e6 of b1", ratio=ratio / 1e6, limit=_measure.with_engine(876, 1290))
+    ]
     return report.finish(arguments)
 
 

@@ -48,7 +48,9 @@ TWINS = [
     ("actor", "Actor", "sent"), ("actor", "Actor", "handed"), ("endpoint", "Endpoint", "request"),
     ("endpoint", "Endpoint", "respond"), ("loop", "Reactor", "_drain_free"), ("turn", None, "dispatch"),
     ("turn", None, "take"), ("turn", None, "plain_turn"), ("rank", None, "fan_out"), ("loop", "Reactor", "pass_to"),
-    ("loop", "Reactor", "hand_out"), ("watchers", "ModuleLoop", "dispatch"), ("watchers", "ModuleLoop", "prepare"),
+    ("loop", "Reactor", "hand_out"), ("watchers", "ModuleLoop", "dispatch"),
+    ("watchers", "ModuleLoop", "before_dispatch"), ("watchers", "ModuleLoop", "fulfil"),
+    ("watchers", "ModuleLoop", "call_next"), ("watchers", "ModuleLoop", "prepare"),
     ("watchers", "ModuleLoop", "settle"), ("cost", "Node", "advance"), ("cost", "Node", "join"),
     ("cost", "Node", "leave"), ("cost", "Node", "begin"), ("cost", "Node", "_complete"), ("cost", "Station", "arrive"),
     ("cost", "Station", "settle"), ("cost", "Station", "done"), ("cost", "Station", "_next"),
@@ -130,12 +132,12 @@ def test_fields_of_the_wrong_kind_are_TypeErrors_where_time_is_charged():
     calls = {
         node: (node._complete, lambda: node.begin(station, 1), node.advance),
         station: (lambda: station.arrive(Message(REQUEST, "t")), station.done, station._next),
-        loop: (loop.settle, lambda: loop.dispatch(None, (), (), True)),
+        loop: (loop.settle, lambda: loop.dispatch(None, (), (), True), lambda: loop.fulfil(print, None, 1)),
     }
     fields = {
         node: ("service", "runnable", "cores", "_since", "_heap", "reactor"),
         station: ("_counted", "inbox", "node", "actor"),
-        loop: ("actor", "reactor", "nonblocking"),
+        loop: ("actor", "reactor", "nonblocking", "_started", "_continuations"),
     }
     for owner, acts in calls.items():
         for field, value, act in product(fields[owner], ("x", None, object()), acts):

@@ -34,6 +34,9 @@ static Twin reactor_twins[] = {
 };
 static Twin loop_twins[] = {
     {{"dispatch", C(module_loop_dispatch), KEYWORDS, "($self, /, message, due, fds, quiet)"}, &python_dispatch},
+    {{"before_dispatch", C(module_loop_before_dispatch), METH_NOARGS, "($self, /)"}, NULL},
+    {{"fulfil", C(module_loop_fulfil), METH_FASTCALL, "($self, then, response, arg, /)"}, NULL},
+    {{"call_next", C(module_loop_call_next), KEYWORDS, "($self, /, call, response=None)"}, NULL},
     {{"prepare", C(module_loop_prepare), METH_NOARGS, "($self, /)"}, NULL},
     {{"settle", C(module_loop_settle), METH_NOARGS, "($self, /)"}, NULL},
     {{NULL}, NULL},
@@ -52,7 +55,7 @@ static Twin station_twins[] = {
     {{"done", C(station_done_called), METH_NOARGS, "($self, /)"}, NULL},
     {{"_next", C(station_next_called), KEYWORDS, "($self, /, changed=True)"}, NULL},
     {{"_serve", C(station_serve_called), METH_O, "($self, item, /)"}, &python_serve},
-    {{"_checks", C(station_checks_called), KEYWORDS, "($self, /, phase, demand)"}, &python_checks},
+    {{"_checks", C(station_checks_called), KEYWORDS, "($self, /, phase, demand)"}, NULL},
     {{NULL}, NULL},
 };
 static Twin instrument_twins[] = {
@@ -81,6 +84,7 @@ static struct {
     {"brokersim.reactor.actor.Timer", &Timer, timer_slots, NULL},
     {"brokersim.reactor.actor.Actor", &Actor, actor_slots, actor_twins},
     {"brokersim.reactor.loop.Reactor", &Reactor, reactor_slots, reactor_twins},
+    {"brokersim.reactor.watchers.Watcher", &Watcher, watcher_slots, NULL},
     {"brokersim.reactor.watchers.ModuleLoop", &ModuleLoop, loop_slots, loop_twins},
     {"brokersim.reactor.cost.Node", &Node, node_slots, node_twins},
     {"brokersim.reactor.cost.Station", &Station, station_slots, station_twins},
@@ -105,6 +109,10 @@ static int learn_constants(void)
         return -1;
     if (Reactor != NULL && failures == NULL
         && (failures = import_name("brokersim.reactor.actor", "FAILURES")) == NULL)
+        return -1;
+    if (Reactor != NULL && at_once == NULL && (at_once = import_name("brokersim.reactor.actor", "AT_ONCE")) == NULL)
+        return -1;
+    if (partial == NULL && (partial = import_name("functools", "partial")) == NULL)
         return -1;
     if (Endpoint != NULL && endpoint_globals == NULL
         && (endpoint_globals = import_name("brokersim.routing.endpoint", "__dict__")) == NULL)

@@ -264,6 +264,146 @@ static PyObject *reactor_hand_out(PyObject *self, PyObject *Py_UNUSED(nothing))
 
 /* -- ModuleLoop: a turn at a station */
 
+/* `ModuleLoop._keep_turning`: a station whose service has not ended sees to it by itself. */
+static int keep_turning(PyObject *loop)
+{
+    PyObject *actor = have_a(loop, l_actor, Actor, "an actor"), *reactor = have_a(loop, l_reactor, Reactor, "a reactor");
+    PyObject *station = actor == NULL || reactor == NULL ? NULL : have(actor, a_station);
+    int queued = is_set(loop, l_spin_queued), charged = station == NULL ? -1 : is_set(reactor, r_charged);
+    if (queued || charged < 0)
+        return queued < 0 || charged < 0 ? -1 : 0;
+    if (charged && is_a(station, Station) && FIELD(station, s_phase) != Py_None)
+        return 0;
+    return call_method(loop, str_keep_turning);
+}
+
+/* `ModuleLoop._judge` */
+static int judge(PyObject *loop)
+{
+    PyObject *actor = have_a(loop, l_actor, Actor, "an actor");
+    int queued = is_set(loop, l_spin_queued), fresh = is_set(loop, l_fresh);
+    long long nonblocking, started;
+    if (actor == NULL || queued < 0 || fresh < 0 || get_int(loop, l_nonblocking, &nonblocking) < 0
+        || get_int(loop, l_started, &started) < 0)
+        return -1;
+    int blocks = nonblocking == 0, traced = FIELD(actor, a_tracer) != Py_None;
+    set(loop, l_is_plain, blocks && !fresh && !queued && !traced ? Py_True : Py_False);
+    set(loop, l_is_settled, blocks && started > 0 ? Py_True : Py_False);
+    return 0;
+}
+
+/* `ModuleLoop.call_next` */
+static int call_next(PyObject *loop, PyObject *call, PyObject *response)
+{
+    PyObject *due = have_a(loop, l_continuations, &PyList_Type, "a list of continuations");
+    PyObject *actor = have_a(loop, l_actor, Actor, "an actor"), *entry;
+    if (due == NULL || actor == NULL || (entry = PyTuple_Pack(2, call, response)) == NULL)
+        return -1;
+    Py_INCREF(due);
+    int added = PyList_Append(due, entry);
+    Py_ssize_t many = PyList_GET_SIZE(due);
+    Py_DECREF(due);
+    Py_DECREF(entry);
+    if (added < 0 || many > 1)
+        return added;
+    if (add_int(loop, l_nonblocking, 1) < 0)
+        return -1;
+    if (FIELD(actor, a_loop) == Py_None)
+        set(actor, a_loop, loop);
+    return judge(loop) < 0 ? -1 : keep_turning(loop);
+}
+
+/* `ModuleLoop.fulfil` */
+static int loop_fulfil(PyObject *loop, PyObject *then, PyObject *response, PyObject *arg)
+{
+    PyObject *actor = have_a(loop, l_actor, Actor, "an actor"), *continues = NULL;
+    long long started;
+    if (actor == NULL || get_int(loop, l_started, &started) < 0)
+        return -1;
+    if (arg != at_once && started != 0 && (continues = PyObject_GetAttr(actor, str_continues)) == NULL)
+        return -1;
+    int later = continues == NULL ? 0 : PyObject_IsTrue(continues);
+    Py_XDECREF(continues);
+    if (later <= 0) {
+        PyObject *arguments[] = {NULL, response, arg};
+        return later < 0 ? -1 : done(PyObject_Vectorcall(then, arguments + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
+    }
+    if (add_int(actor, a_wakeups, -1) < 0) /* counted as a turn already; it is one if no message shares it */
+        return -1;
+    PyObject *call = PyObject_CallFunctionObjArgs(partial, then, response, arg, NULL);
+    int called = call == NULL ? -1 : call_next(loop, call, response);
+    Py_XDECREF(call);
+    return called;
+}
+
+/* Call one continuation. 1, or 0 where it raised and has ended the actor, -1. */
+static int go_on(PyObject *actor, PyObject *entry)
+{
+    if (!PyTuple_CheckExact(entry) || PyTuple_GET_SIZE(entry) != 2)
+        return wrong_type(entry, "a continuation and its response");
+    if (done(PyObject_CallNoArgs(PyTuple_GET_ITEM(entry, 0))) == 0)
+        return 1;
+    if (!PyErr_ExceptionMatches(failures))
+        return -1;
+    PyObject *error = caught(), *arguments[] = {actor, error, PyTuple_GET_ITEM(entry, 1)};
+    int told = call_handling(error, str_failed, arguments, 3);
+    Py_DECREF(error);
+    return told;
+}
+
+/* `ModuleLoop._continue`: 1, or 0 if a continuation has ended the actor, -1. */
+static int loop_continue(PyObject *loop, PyObject *actor, PyObject *checks, PyObject *due)
+{
+    PyObject *none = PyList_New(0);
+    if (none == NULL)
+        return -1;
+    put(loop, l_continuations, none);
+    if (add_int(loop, l_nonblocking, -1) < 0 || judge(loop) < 0)
+        return -1;
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(due); at++) {
+        PyObject *entry = Py_NewRef(PyList_GET_ITEM(due, at));
+        int on = go_on(actor, entry);
+        Py_DECREF(entry);
+        if (on <= 0)
+            return on;
+    }
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(checks); at++) {
+        PyObject *watcher = PyTuple_GET_ITEM(checks, at);
+        if (!is_a(watcher, Watcher))
+            return wrong_type(watcher, "a watcher");
+        int active = is_set(watcher, w_active);
+        PyObject *call = active > 0 ? have(watcher, w_fn) : NULL;
+        if (active < 0 || (active && call == NULL))
+            return -1;
+        Py_XINCREF(call);
+        int called = active ? done(PyObject_CallNoArgs(call)) : 0;
+        Py_XDECREF(call);
+        if (called < 0)
+            return -1;
+    }
+    return 1;
+}
+
+/* `ModuleLoop.before_dispatch`: 1, or 0 if a continuation has ended the actor, -1. */
+static int before_dispatch(PyObject *loop)
+{
+    PyObject *actor = have_a(loop, l_actor, Actor, "an actor");
+    PyObject *checks = have_a(loop, l_checks, &PyTuple_Type, "a tuple of checks");
+    PyObject *due = have_a(loop, l_continuations, &PyList_Type, "a list of continuations");
+    if (actor == NULL || checks == NULL || due == NULL)
+        return -1;
+    if (PyList_GET_SIZE(due) == 0)
+        return call_hook(loop, l_check, str_check) < 0 ? -1 : 1;
+    Py_INCREF(actor);
+    Py_INCREF(checks);
+    Py_INCREF(due);
+    int on = loop_continue(loop, actor, checks, due);
+    Py_DECREF(due);
+    Py_DECREF(checks);
+    Py_DECREF(actor);
+    return on;
+}
+
 static int loop_settle(PyObject *loop)
 {
     long long nonblocking, started;
@@ -276,17 +416,7 @@ static int loop_settle(PyObject *loop)
             return -1;
         return started || queued || fresh || PyList_GET_SIZE(due) ? 0 : call_method(loop, str_detach);
     }
-    if (queued)
-        return 0;
-    /* `_keep_turning`: a station whose service has not ended sees to it by itself. */
-    PyObject *actor = have_a(loop, l_actor, Actor, "an actor"), *reactor = have_a(loop, l_reactor, Reactor, "a reactor");
-    PyObject *station = actor == NULL || reactor == NULL ? NULL : have(actor, a_station);
-    int charged = station == NULL ? -1 : is_set(reactor, r_charged);
-    if (charged < 0)
-        return -1;
-    if (charged && is_a(station, Station) && FIELD(station, s_phase) != Py_None)
-        return 0;
-    return call_method(loop, str_keep_turning);
+    return queued ? 0 : keep_turning(loop);
 }
 
 static int loop_prepare(PyObject *loop)
@@ -342,6 +472,32 @@ static PyObject *module_loop_settle(PyObject *self, PyObject *Py_UNUSED(nothing)
 static PyObject *module_loop_prepare(PyObject *self, PyObject *Py_UNUSED(nothing))
 {
     if (loop_prepare(self) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_loop_before_dispatch(PyObject *self, PyObject *Py_UNUSED(nothing))
+{
+    int on = before_dispatch(self);
+    return on < 0 ? NULL : PyBool_FromLong(on);
+}
+
+static PyObject *module_loop_fulfil(PyObject *self, PyObject *const *args, Py_ssize_t given)
+{
+    if (given != 3) {
+        PyErr_SetString(PyExc_TypeError, "fulfil() takes a continuation, a response and an argument");
+        return NULL;
+    }
+    if (loop_fulfil(self, args[0], args[1], args[2]) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *module_loop_call_next(PyObject *self, PyObject *const *args, Py_ssize_t given, PyObject *keywords)
+{
+    static const char *const known[] = {"call", "response"};
+    PyObject *found[] = {NULL, Py_None};
+    if (read_arguments("call_next", args, given, keywords, known, found, 2) < 0 || call_next(self, found[0], found[1]) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -445,21 +601,52 @@ static int station_settle(PyObject *station)
     return told;
 }
 
-/* `Station._checks`: check watchers run when service begins, by Python. */
+/* What is to be called before a dispatch is called at the beginning of its service, and its packets are paid for: `more`. */
+static int call_before(PyObject *node, PyObject *actor, PyObject *loop, long long *more)
+{
+    PyObject *reactor = have_a(node, n_reactor, Reactor, "a reactor");
+    long long extra, after = 0, packet = 0;
+    if (reactor == NULL || get_int(reactor, r_extra, &extra) < 0)
+        return -1;
+    Py_INCREF(reactor);
+    Py_INCREF(loop);
+    set(reactor, r_current, actor);
+    int called = is_a(loop, ModuleLoop) ? before_dispatch(loop) : call_method(loop, str_before_dispatch);
+    if (called < 0 && PyErr_ExceptionMatches(failures)) {
+        PyObject *error = caught(), *arguments[] = {actor, error, Py_None};
+        called = call_handling(error, str_failed, arguments, 3);
+        Py_DECREF(error);
+    }
+    if (called >= 0) {
+        set(reactor, r_current, Py_None);
+        called = get_int(reactor, r_extra, &after) < 0 || get_int(node, n_packet, &packet) < 0 ? -1 : 0;
+        *more = (after - extra) * packet;
+    }
+    Py_DECREF(loop);
+    Py_DECREF(reactor);
+    return called;
+}
+
+/* `Station._checks`: check watchers run when service begins. */
 static int station_checks(PyObject *station, PyObject *phase, long long demand)
 {
     PyObject *actor = have_a(station, s_actor, Actor, "an actor"), *loop = actor == NULL ? NULL : have(actor, a_loop);
     int due = loop == NULL ? -1 : is_due(loop);
     if (due < 0)
         return -1;
-    if (due)
-        return done(PyObject_CallFunction(python_checks, "OOL", station, phase, demand));
+    PyObject *node = have_a(station, s_node, Node, "a node");
+    if (node == NULL)
+        return -1;
     set(station, s_phase, phase);
-    int gone = is_set(station, s_gone);
-    PyObject *node = gone != 0 ? NULL : have_a(station, s_node, Node, "a node");
-    if (gone > 0)
-        return 0;
-    return node == NULL ? -1 : node_begin(node, station, demand, 0);
+    long long more = 0;
+    Py_INCREF(node);
+    Py_INCREF(actor);
+    int called = due ? call_before(node, actor, loop, &more) : 0;
+    int gone = called < 0 ? -1 : is_set(station, s_gone);
+    int result = gone ? (gone > 0 ? 0 : -1) : node_begin(node, station, demand + more, 0);
+    Py_DECREF(actor);
+    Py_DECREF(node);
+    return result;
 }
 
 /* `Node.wait_demand` */

@@ -6,7 +6,7 @@
 
 /* -- what is known of our classes: see `twins` at the end */
 
-static PyTypeObject *Message, *Timer, *Actor, *Endpoint, *Reactor, *ModuleLoop, *Node, *Station, *Instrument;
+static PyTypeObject *Message, *Timer, *Actor, *Endpoint, *Reactor, *ModuleLoop, *Watcher, *Node, *Station, *Instrument;
 
 static Py_ssize_t m_type, m_topic, m_data, m_flags, m_matchtag, m_userid, m_rolemask, m_src, m_dst, m_handler, m_routes,
     m_seq, m_nodeid, m_errnum;
@@ -45,6 +45,8 @@ static const Slot loop_slots[] = {
     {"reactor", &l_reactor},       {"_started", &l_started},        {"spin_queued", &l_spin_queued},
     {NULL, NULL},
 };
+static Py_ssize_t w_active, w_fn;
+static const Slot watcher_slots[] = {{"active", &w_active}, {"fn", &w_fn}, {NULL, NULL}};
 static Py_ssize_t n_completing, n_cores, n_heap, n_iteration, n_message, n_packet, n_reactor, n_runnable, n_seq, n_service,
     n_since, n_slice, n_spinners, n_topics, n_wake;
 static const Slot node_slots[] = {
@@ -71,16 +73,17 @@ enum { FEW_OPEN = 256 };
 
 /* Numbers and names that are needed all the time; made once, when the module is loaded. */
 static PyObject *zero, *one, *three, *five, *norespond, *streaming, *any_node, *no_routes;
-static PyObject *str_append, *str_arrive, *str_detach, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail;
+static PyObject *str_before_dispatch, *str_continues, *str_failed, *str_append, *str_arrive, *str_detach, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail;
 static PyObject *str_popleft, *str_push, *str_iterate, *str_is_plain, *str_is_settled, *str_check, *str_poll, *str_settle,
     *str_fulfil, *str_stray_response, *str_blame, *str_refuse_to_ask, *str_refuse, *str_prepare, *str_dispatch_request,
     *str_route_response, *str_open_limit, *str_tx, *str_rx;
 static PyObject *failures;         /* FAILURES of reactor/actor.py */
 static PyObject *request_error;    /* RequestError of protocol/errnums.py */
 static PyObject *endpoint_globals; /* where OPEN_LIMIT stands */
-static PyObject *heap_push, *heap_pop; /* heapq's */
+static PyObject *heap_push, *heap_pop, *partial; /* of heapq and functools */
+static PyObject *at_once;                        /* AT_ONCE of reactor/actor.py */
 /* What Python does of a twin's work: see `Twin`. */
-static PyObject *python_fan_out, *python_advance, *python_begin, *python_checks, *python_dispatch, *python_emit, *python_serve,
+static PyObject *python_fan_out, *python_advance, *python_begin, *python_dispatch, *python_emit, *python_serve,
     *python_settle;
 
 static const struct {
@@ -88,6 +91,9 @@ static const struct {
     const char *text;
 } names[] = {
     {&str_append, "append"},
+    {&str_before_dispatch, "before_dispatch"},
+    {&str_continues, "continues"},
+    {&str_failed, "failed"},
     {&str_arrive, "arrive"},
     {&str_detach, "_detach"},
     {&str_drain_all, "drain_all"},

@@ -57,6 +57,8 @@ static int take_answered(PyObject *actor, PyObject *response, PyObject **found)
     return 1;
 }
 
+static int loop_fulfil(PyObject *loop, PyObject *then, PyObject *response, PyObject *arg); /* costs.h */
+
 /* A message that has been counted, to its handler or the continuation; `loop` is the receiver's, or None. */
 static int hand_on(PyObject *actor, PyObject *message, long type, PyObject *loop)
 {
@@ -81,6 +83,8 @@ static int hand_on(PyObject *actor, PyObject *message, long type, PyObject *loop
         PyObject *arguments[] = {NULL, message, arg};
         called = done(PyObject_Vectorcall(then, arguments + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
     }
+    else if (is_a(loop, ModuleLoop))
+        called = loop_fulfil(loop, then, message, arg);
     else {
         PyObject *arguments[] = {loop, then, message, arg};
         called = done(PyObject_VectorcallMethod(str_fulfil, arguments, 4, NULL));

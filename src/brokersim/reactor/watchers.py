@@ -25,6 +25,7 @@ _SPIN: Final = 0
 _Due = tuple[Callable[[], object], Message | None]
 
 
+@twin
 class Watcher:
     """A prepare, check or idle callback of one module's loop; ``None`` as idle callback only keeps it turning."""
 
