@@ -230,6 +230,8 @@ def _notes(found: Result) -> Iterable[str]:
     yield "s off: mean over phases; known: how late, so by what to move it; left: off then"
     yield f"--json has all {len(found.runs)} combinations, --out DIR draws them"
     yield f"overhead {found.meta['overhead']}, {found.meta['plan']['draws']} draws: seconds are of any statsd chain"
+    if found.meta["overhead"] == "real":
+        yield "overhead is of this program on this machine; of idle it predicts nothing for Flux"
 
 
 def _from_file(path: str) -> dict[str, Any]:
