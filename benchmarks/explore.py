@@ -1,9 +1,10 @@
 """How fast plans are run, and how soon planted bugs are found: seconds of one core, steps left after shrinking.
 
-    python benchmarks/explore.py [--examples N] [--json] [--planted [--seconds S]]
+    python benchmarks/explore.py [--examples N] [--json] [--planted [--seconds S] | --clean [-j N]]
 
-Without --planted: examples a second by family at sizes 1 and 2, which must stay 50 or more on an idle core, and what
-broke, which must be nothing. With it: each bug of tests/explore/planted.py, searched from seed 0 for at most S seconds.
+Without either: examples a second by family at sizes 1 and 2, which must stay 50 or more on an idle core (jobs: 20, each
+takes a thousand messages), and what broke, which must be nothing. --clean: 15,000 examples of all families at sizes 1
+to 4, which must break nothing either. --planted: each bug of tests/explore/planted.py, from seed 0 for at most S s.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import _measure
 
+from brokersim.cli.explore.output import find_lines, report_lines
 from brokersim.explore.draw import Space
 from brokersim.explore.families import FAMILIES
 from brokersim.explore.search import search
@@ -63,12 +65,26 @@ def planted(seconds: float) -> int:
     return missed
 
 
+def clean(examples: int, jobs: int) -> int:
+    """What many examples of all families say; 1 if one broke."""
+    space = Space(families=FAMILIES, wanted=tuple(FAMILIES))
+    report = search(space, lambda: None, range(examples), jobs=jobs)
+    lines = find_lines(report.find, Path("none")) if report.find is not None else []
+    print("\n".join([*lines, *report_lines(report, space.model)]))
+    return int(report.find is not None)
+
+
 def main() -> int:
     parser = _measure.parser(__doc__, repeats=1)
     parser.add_argument("--planted", action="store_true", help="search the planted bugs instead")
+    parser.add_argument("--clean", action="store_true", help="15,000 examples of everything, or --examples")
+    parser.add_argument("-j", "--jobs", type=_measure.positive, default=2, help="with --clean: processes")
     parser.add_argument("--seconds", type=float, default=60.0, help="with --planted: for each at most")
-    parser.add_argument("--examples", type=_measure.positive, default=200, help="of each family")
+    parser.add_argument("--examples", type=_measure.positive, help="of each family [200]")
     given = parser.parse_args()
+    if given.clean:
+        return clean(given.examples or 15_000, given.jobs)
+    given.examples = given.examples or 200
     return min(1, planted(given.seconds)) if given.planted else rate_of_each(given)
 
 

@@ -1,4 +1,4 @@
-"""Ten bugs, each a change of a shipped module's text: what a client could see of it, a search has to find."""
+"""Bugs, each a change of a shipped module's text: what a client could see of it, a search has to find."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PLANTED = (
     ),
     Planted(
         "a cron entry that fires after it was deleted", "cron/__init__.py",
-        "        if entry in self._waiting:\n            self._waiting.remove(entry)\n", "", ("cron",),
+        "        self._waiting.pop(entry.id, None)\n", "", ("cron",),
     ),
     Planted(
         "a cron entry that repeats once more", "cron/entry.py",
@@ -69,6 +69,25 @@ PLANTED = (
         '        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n',
         '        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n'
         "        self._pool.free(dict(self._held[job]))\n", ("jobs",),
+    ),
+    Planted(
+        "a commit answered before its root is there", "kvs/committer.py",
+        "        self._roots.move(namespace, commit.rootref, rootseq)\n",
+        "        self._handle.call_later(0.0005, self._roots.move, namespace, commit.rootref, rootseq)\n", ("kvs",),
+    ),
+    Planted(
+        "a waiter for cores that is forgotten", "sched/__init__.py",
+        '            self._finish(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})\n', "", ("jobs",),
+    ),
+    Planted(
+        "cores freed that nobody is told of", "job_manager/machine.py",
+        '            self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})\n', "",
+        ("jobs",),
+    ),
+    Planted(
+        "a cron entry that does not stop", "cron/__init__.py",
+        "        self._change(entry.stop)\n        self._disarm(entry)\n", "        self._change(entry.stop)\n",
+        ("cron",),
     ),
     Planted(
         "an exception lost on a job that cleans up", "job_manager/machine.py",

@@ -12,6 +12,8 @@ from brokersim.protocol.errnums import RequestError
 
 #: Seconds after a deletion within which what was published before may be heard: longer than hand-overs take.
 _SOON = 0.3
+#: Seconds in which an entry that is to run runs: the longest interval, and the heartbeats it waits for.
+_LONGEST = 8.0
 
 
 def _create(rng: random.Random, number: int) -> dict[str, Any]:
@@ -79,6 +81,8 @@ def _change(world: World, step: Step, topic: str) -> None:
 async def _check(world: World) -> list[str]:
     if (0, "cron") in world.disturbed:
         return []  # its entries go with it, in Flux as here
+    if world.acked("cron.create"):
+        await world.instance.sleep(_LONGEST)  # who is to be heard at all is heard by then
     try:
         entries = {entry["id"]: entry for entry in (await world.call("cron.list", {}))["entries"]}
     except RequestError as error:
@@ -93,6 +97,8 @@ async def _check(world: World) -> list[str]:
             asked.topic == "cron.delete" and asked.payload["id"] == number for asked in world.asked
         )
         broken += _judge(created, entries.get(number), heard, deleted, was_asked)
+        broken += _judge_stop(world, created, heard)
+        broken += _judge_silence(world, created, entries.get(number), heard)
     return broken
 
 
@@ -127,6 +133,33 @@ def _judge(
     if repeat and stats["count"] > repeat:
         return [f"{name} ran {stats['count']} times, and should {repeat} times"]
     return []
+
+
+def _judge_stop(world: World, created: Asked, heard: list[float]) -> list[str]:
+    """One that was stopped, and that nobody asked to start since, is silent, but for a run that waits for a beat."""
+    number = created.value["id"]
+    changes = [asked for asked in world.asked if asked.topic in ("cron.stop", "cron.start")]
+    ours = [asked for asked in changes if asked.payload["id"] == number]
+    for stop in ours:
+        is_last = not any(one.topic == "cron.start" and one.sent > stop.sent - 1 for one in ours)
+        late = [when for when in heard if when > stop.when + _SOON]
+        if stop.topic == "cron.stop" and stop.is_acked and is_last and len(late) > 1:
+            return [
+                f"cron: entry {number} (step {created.step.id}) fired {len(late)} times after it was stopped"
+            ]
+    return []
+
+
+def _judge_silence(
+    world: World, created: Asked, entry: dict[str, Any] | None, heard: list[float]
+) -> list[str]:
+    """An interval that runs for ever has been heard of late."""
+    args = created.step.args
+    if entry is None or entry["stopped"] or args["type"] != "interval" or args["repeat"]:
+        return []
+    if any(when > world.now - _LONGEST for when in heard):
+        return []
+    return [f"cron: entry {entry['id']} (step {created.step.id}) was not heard for {_LONGEST} s"]
 
 
 CRON = Family(

@@ -135,6 +135,12 @@ def _judge(world: World, asked: Asked, log: list[dict[str, Any]]) -> list[str]:
     for cancel in world.acked("jobs.cancel"):
         if cancel.payload["id"] == asked.value["id"] and cancel.payload["note"] not in notes:
             found.append(f"lost the exception of step {cancel.step.id}: {' '.join(names)}")
+    given = [event["context"]["urgency"] for event in log if event["name"] == "urgency"]
+    for change in world.acked("jobs.urgency"):
+        if change.payload["id"] == asked.value["id"] and change.payload["urgency"] not in given:
+            found.append(
+                f"lost the urgency {change.payload['urgency']} of step {change.step.id}: {' '.join(names)}"
+            )
     return found
 
 

@@ -88,7 +88,7 @@ async def value_of(world: World, key: str, rank: int) -> str | None:
 
 
 async def _check(world: World) -> list[str]:
-    broken = []
+    broken = [found for get in world.of("kvs.get") if (found := _judge_get(world, get))]
     for key in PUT_KEYS + UNLINK_KEYS + APPEND_KEYS:
         writes = [
             asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key
@@ -107,6 +107,35 @@ async def _check(world: World) -> list[str]:
             if found:
                 broken.append(f"kvs: {key} on rank {rank} at rest: {found}")
     return broken
+
+
+def _judge_get(world: World, get: Asked) -> str:
+    """Whoever asks a rank sees what that rank has acknowledged before, or something later."""
+    key, rank = get.step.args["key"], get.step.rank
+    if key in APPEND_KEYS or get.answered is None or get.errnum not in (0, ENOENT):
+        return ""
+    if (
+        get.life != world.life
+        or rank in world.were_down
+        or {(0, "kvs"), (rank, "kvs")} & world.disturbed.keys()
+    ):
+        return ""
+    found = None if get.errnum else get.value["val"]
+    if found is not None and found["type"] != "val":
+        return ""
+    value = None if found is None else base64.b64decode(found["data"]).decode()
+    writes = [asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key]
+    seen = [
+        one for one in writes if one.is_acked and one.step.rank == rank and (one.answered or 0) < get.sent
+    ]
+    for before in seen:
+        writers = [one for one in writes if one.step.args.get("value") == value and one.sent < get.answered]
+        if all(one.answered is not None and one.answered < before.sent for one in writers):
+            return (
+                f"kvs: {key} was {short(value)} for step {get.step.id} on rank {rank}, where step {before.step.id}"
+                f" had been told before that it is {short(before.step.args.get('value'))}"
+            )
+    return ""
 
 
 def _kept(world: World, writes: list[Asked]) -> list[Asked]:
