@@ -330,3 +330,28 @@ def test_repetitions_that_take_turns_are_one_job(run: Run, engine: Engine, tmp_p
     assert done.out.startswith(
         "sbatch --ntasks=1 --cpus-per-task=2 --job-name=brokersim-overhead -p debug '--wrap="
     )
+
+
+# -- the book
+
+
+def test_chapters_are_an_array_and_a_book_goes_on_where_it_was_left(
+    run: Run, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    book = ("bench", "journal", "decay", "states", "--jobs", "4", "--out", "mine", "--plot", "none")
+    alone = run(*book[:-4], "--out", "alone", "--plot", "none", "--json").json
+    engine.says("sbatch", "9\n")
+    done = run(*book, "--launcher", "slurm", "--submit")
+    assert (done.code, done.out) == (0, "submitted job 9: 2 elements\n"), done.err
+    assert not any(word.startswith("--time") for word in engine.seen("sbatch"))
+    engine.says("squeue", "9_0 RUNNING\n9_1 PENDING\n")
+    early = run(*book)
+    assert early.code == 1 and "0 of 2 elements done, 1 running and 1 in the queue (job 9)" in early.err
+    assert run(*book, "--shard", "0/2").code == 0
+    engine.says("squeue", "9_1 CANCELLED\n")
+    assert "1 of 2 elements done, element 1: cancelled" in run(*book).err
+    whole = run(*book, "--here", "--json")
+    assert whole.code == 0, whole.err
+    assert [one["runs"] for one in whole.json["results"]] == [one["runs"] for one in alone["results"]]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["alone", "bin", "mine"]

@@ -80,12 +80,12 @@ def hand_over(
     words: Sequence[str],
     gather: str,
     total: int,
-    measured: Callable[[Path], object],
+    measured: Callable[[Path], object] | None,
 ) -> None:
     """Print, or with ``--submit`` hand over, the array job for a run file; of one that is there what was lost of it.
 
     ``words`` are an element's command, ``total`` the points there are, ``measured`` gets the file of one that has been
-    computed here to see what it takes.
+    computed here to see what it takes; without it nothing is measured.
     """
     from brokersim.lab.sweep import arrays
     from brokersim.lab.sweep.launchers import ENGINES, LaunchError, has_time_limit, shown
@@ -96,7 +96,9 @@ def hand_over(
             job, elements = _lost(known)
         else:
             more, limits = more_words(given), None
-            if total > 1 and not has_time_limit(more):
+            if not total:
+                raise arrays.ArrayError(f"{run}: all of it is done; there is nothing to hand over")
+            if measured is not None and total > 1 and not has_time_limit(more):
                 session.say(f"one of {total} points is computed here, to see what it takes")
                 limits = ENGINES[given["launcher"]].adapted(arrays.measured(words, total, given["tasks"]))
                 point = arrays.Share(0, total)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from brokersim.cli.bench.broken_off import told_when_broken_off
+from brokersim.cli.bench.handed_over import awaited, hand_over, launcher_options
 from brokersim.cli.bench.made import PATH, failures
 from brokersim.cli.bench.output import FORMATS, mark, print_kept, progress, ran_on
 from brokersim.cli.command import Command, examples, list_options, pass_session
@@ -40,6 +43,7 @@ BOOK = Path("journal")
 @click.option("--out", type=PATH, default=BOOK, metavar="DIR", help="[journal]")
 @click.option("--plot", type=click.Choice(FORMATS), default="html", help="[html]")
 @click.option("--gate", is_flag=True, help="exit 1 if a check fails")
+@launcher_options()
 @list_options
 @pass_session
 def journal(
@@ -48,11 +52,17 @@ def journal(
 ) -> int | None:  # fmt: skip
     """Every experiment of the journal into one book."""
     from brokersim.lab.experiments.book import CHAPTERS
+    from brokersim.lab.keep.parts import left_of
 
     if listing:
         _list(session)
         return None
-    found, files = _run(session, _chosen(names, everything, CHAPTERS), given, out, plot)
+    chosen = _chosen(names, everything, CHAPTERS)
+    if given["shard"] or given["launcher"] != "local":
+        _hand_out(session, chosen, names, given, out)
+        return None
+    with told_when_broken_off(session, lambda: left_of(out)):
+        found, files = _run(session, chosen, given, out, plot)
     print_kept(session, files)
     if session.json:
         session.emit({"meta": found[0].meta, "results": [one.to_json() for one in found]})
@@ -74,25 +84,78 @@ def _chosen(names: tuple[str, ...], everything: bool, known: Sequence[str]) -> l
     return list(dict.fromkeys(names)) or list(known)
 
 
+def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """What goes to the experiments, and the preset."""
+    fields = {name: given[name] for name in ("jobs", "seed") if given[name] is not None}
+    return fields, "journal" if given["full"] else "small"
+
+
 def _run(
     session: Session, names: list[str], given: Mapping[str, Any], out: Path, plot: str
 ) -> tuple[list[Result], list[Path]]:
-    from brokersim.lab.experiments.book import chapters
+    from brokersim.lab.experiments.book import chapters, part_file
     from brokersim.lab.keep.files import write_files
+    from brokersim.lab.keep.parts import Parts
     from brokersim.lab.sweep.sweep import cores
 
+    job = awaited(session, given, out)
     say = progress(session)
-    fields = {name: given[name] for name in ("jobs", "seed") if given[name] is not None}
+    fields, preset = _fields(given)
     try:
-        preset = "journal" if given["full"] else "small"
-        found = list(chapters(names, fields, preset, say, cores()))
-        return found, write_files(found, out, plot)
+        with part_file(out, fields, preset, _command(names, given, out)) as file:
+            for share in () if job is None else job.paths:
+                file.take_over(share)
+            found = list(chapters(names, fields, preset, say, cores(), Parts(file)))
+            files = write_files(found, out, plot)
+            file.remove()
+        if job is not None:
+            job.remove()
+        return found, files
     except failures() as error:
         raise CommandError(str(error), code=FAILED) from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None
     finally:
         say("")
+
+
+def _words(names: Sequence[str], given: Mapping[str, Any], out: Path) -> list[str]:
+    options = [
+        word
+        for name in ("jobs", "seed")
+        if given[name] is not None
+        for word in (f"--{name}", str(given[name]))
+    ]
+    return ["bench", "journal", *names, *options, *(["--full"] if given["full"] else []), "--out", str(out)]
+
+
+def _command(names: Sequence[str], given: Mapping[str, Any], out: Path) -> str:
+    return shlex.join(["brokersim", *_words(names, given, out)])
+
+
+def _hand_out(
+    session: Session, chosen: list[str], names: tuple[str, ...], given: Mapping[str, Any], out: Path
+) -> None:
+    """The chapters as an array job; or one element of it."""
+    from brokersim.lab.experiments.book import left, write_share
+    from brokersim.lab.sweep.arrays import Share
+
+    fields, preset = _fields(given)
+    try:
+        if given["shard"]:
+            count = write_share(chosen, fields, preset, out, Share.parse(given["shard"]), progress(session))
+            session.say(f"{count} chapter{'' if count == 1 else 's'}")
+            return
+        words = _words(names or ("--all",), given, out)
+        # Chapters are as unlike as experiments are: none says what another takes.
+        hand_over(
+            session, given, run=out.absolute(), name="journal", words=words, gather=shlex.join(["brokersim", *words]),
+            total=len(left(chosen, out)), measured=None,
+        )  # fmt: skip
+    except failures() as error:
+        raise CommandError(str(error), code=FAILED) from None
+    except ValueError as error:
+        raise usage_error(str(error), attempt="brokersim bench journal -h") from None
 
 
 def _list(session: Session) -> None:

@@ -129,7 +129,8 @@ class ArrayJob:
         command = shlex.join([sys.executable, "-m", "brokersim", *self.words])
         number = '"${FLUX_JOB_CC:-$SLURM_ARRAY_TASK_ID}"'
         text = f"#!/bin/sh\n# One element of an array job; gathered by: {self.gather}\n"
-        self.script.write_text(f"{text}exec {command} --shard {number}/{self.count}\n")
+        where = f"cd {shlex.quote(os.getcwd())} || exit 1\n"
+        self.script.write_text(f"{text}{where}exec {command} --shard {number}/{self.count}\n")
         self.script.chmod(self.script.stat().st_mode | stat.S_IXUSR)
 
     def wish(self, elements: Sequence[int]) -> Wish:
