@@ -164,7 +164,10 @@ class Batches(ABC):
                 return b""  # what it differs from is gone: damaged, as its hash will tell
             patches.append(patch)
             base = patch.base
-        return patched(whole, patches[::-1]) if patches else whole
+        try:
+            return patched(whole, patches[::-1]) if patches else whole
+        except ValueError:
+            return b""
 
     def flush(self) -> None:
         """Write what is pending in one go; after it, killing the process loses none of it."""

@@ -12,17 +12,22 @@ _PIECE: Final = 64 * 1024
 
 
 def patched(whole: bytes, patches: Iterable[blobref.Patch]) -> bytes:
-    """What the bytes have become after all differences, in that order."""
+    """What the bytes have become after all differences, in that order. Raises ValueError if one is damaged."""
     pieces = [bytearray(whole[at : at + _PIECE]) for at in range(0, len(whole), _PIECE)] or [bytearray()]
     for patch in patches:
-        first, start = _find(pieces, 0, patch.offset)
-        last, end = _find(pieces, first, start + patch.removed)
-        if last > first:
-            merged = bytearray().join(pieces[first : last + 1])
-            end += len(merged) - len(pieces[last])
-            pieces[first : last + 1] = [merged]
-        pieces[first][start:end] = patch.inserted
+        for hunk in reversed(patch.hunks):
+            _change(pieces, *hunk)
     return b"".join(pieces)
+
+
+def _change(pieces: list[bytearray], offset: int, removed: int, inserted: bytes) -> None:
+    first, start = _find(pieces, 0, offset)
+    last, end = _find(pieces, first, start + removed)
+    if last > first:
+        merged = bytearray().join(pieces[first : last + 1])
+        end += len(merged) - len(pieces[last])
+        pieces[first : last + 1] = [merged]
+    pieces[first][start:end] = inserted
 
 
 def _find(pieces: list[bytearray], at: int, offset: int) -> tuple[int, int]:

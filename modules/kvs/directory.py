@@ -138,17 +138,17 @@ class Directory:
     __slots__ = ("_firsts", "_groups", "_length", "_marks", "_near", "blob", "ref")
 
     def __init__(
-        self, groups: list[_Group], length: int, base: Directory | None = None, span: _Span | None = None
+        self, groups: list[_Group], length: int, base: Directory | None = None, spans: Sequence[_Span] = ()
     ) -> None:
-        """``base`` differs by ``span``, and only by that."""
+        """``base`` differs by ``spans``, of which there must be one, and only by those."""
         self._groups = groups
         self._firsts = [group.firsts[0] for group in groups]
         self._length = length
         #: In front of each group; and of a group's number, in front of its runs.
         self._marks: list[_Mark] = []
         self._near: tuple[int, list[_Mark]] = 0, []
-        digest, size = self._hash(base, span)
-        patch = base._patch(span) if base and span else None
+        digest, size = self._hash(base, spans)
+        patch = base._patch(spans) if base else None
         self.blob = blobref.Blob(
             digest, size, partial(_bytes, groups), patch, True
         )  # not its method: no cycle
@@ -169,33 +169,47 @@ class Directory:
             number = self._at(change[0])
             runs = touched.setdefault(number, {})
             runs.setdefault(self._groups[number].at(change[0]), []).append(change)
-        first, last = min(touched), max(touched)
-        made: dict[int, list[_Run]] = {
-            number: list(
-                chain.from_iterable(
-                    run.changed(runs[at]) if at in runs else (run,)
-                    for at, run in enumerate(self._groups[number].runs)
-                )
-            )
+        made = {
+            number: {at: self._groups[number].runs[at].changed(some) for at, some in runs.items()}
             for number, runs in touched.items()
         }
-        length = self._length + sum(_entries(runs) - self._groups[at].length for at, runs in made.items())
-        groups = self._groups[:first]
-        for number in range(first, last + 1):
-            groups += _groups(made[number]) if number in made else (self._groups[number],)
-        groups += self._groups[last + 1 :]
+        length, groups, behind = self._length, [], 0
+        for number in sorted(made):
+            after = self._after(number, made[number])
+            length += _entries(after) - self._groups[number].length
+            groups += self._groups[behind:number]
+            groups += _groups(after)
+            behind = number + 1
+        groups += self._groups[behind:]
         if length <= LARGE:
             return _to_dict(groups)
-        span = self._span(first, min(touched[first]), last, max(touched[last]), made)
-        return Directory(groups, length, self, span)
+        return Directory(groups, length, self, self._spans(touched, made))
 
-    def _span(self, first: int, head: int, last: int, tail: int, made: Mapping[int, list[_Run]]) -> _Span:
+    def _spans(
+        self, touched: Mapping[int, Mapping[int, object]], made: Mapping[int, Mapping[int, list[_Run]]]
+    ) -> list[_Span]:
+        """What lies between this version and the next: a span a run, or one over all if a run has nothing left."""
+        runs = [(number, at) for number in sorted(touched) for at in sorted(touched[number])]
+        if all(made[number][at] for number, at in runs):
+            return [
+                _Span(number, at, [self._groups[number].runs[at]], made[number][at]) for number, at in runs
+            ]
+        return [self._span(*runs[0], *runs[-1], made)]
+
+    def _after(self, number: int, made: Mapping[int, list[_Run]]) -> list[_Run]:
+        """The runs of a group, with what was made of some in their places."""
+        runs = self._groups[number].runs
+        return [new for at, run in enumerate(runs) for new in made.get(at, (run,))]
+
+    def _span(
+        self, first: int, head: int, last: int, tail: int, made: Mapping[int, Mapping[int, list[_Run]]]
+    ) -> _Span:
         """The runs from ``head`` of group ``first`` to ``tail`` of group ``last``, and what became of them."""
         old: list[_Run] = []
         new: list[_Run] = []
         for number in range(first, last + 1):
             before = self._groups[number].runs
-            after = made.get(number, before)
+            after = self._after(number, made[number]) if number in made else before
             begin = head if number == first else 0
             behind = len(before) - 1 - tail if number == last else 0
             old += before[begin : len(before) - behind]
@@ -219,25 +233,20 @@ class Directory:
         """Which group a name is in, or would be."""
         return max(0, bisect_right(self._firsts, name) - 1)
 
-    def _mark(self, group: int, run: int) -> _Mark:
-        """In front of a run."""
+    def _offset(self, group: int, run: int) -> int:
+        """Where a run begins."""
         number, near = self._near
         if number == group and run < len(near):
-            return near[run]
-        state, at = self._marks[group]
-        state = state.copy()
-        for one in self._groups[group].runs[:run]:
-            state.update(one.raw)
-            state.update(b",")
-            at += len(one.raw) + 1
-        return state, at
+            return near[run][1]
+        return self._marks[group][1] + sum([len(one.raw) + 1 for one in self._groups[group].runs[:run]])
 
-    def _hash(self, base: Directory | None, span: _Span | None) -> tuple[bytes, int]:
+    def _hash(self, base: Directory | None, spans: Sequence[_Span]) -> tuple[bytes, int]:
         """Marks of what is not the base's; digest and size of the whole."""
         groups = self._groups
         group = run = 0
         near: list[_Mark] = []
-        if base is not None and span is not None:
+        if base is not None:
+            span = spans[0]
             group = span.group
             self._marks = base._marks[: group + 1]
             number, known = base._near
@@ -265,18 +274,17 @@ class Directory:
         state.update(_TAIL)
         return state.digest(), at + len(_TAIL)
 
-    def _patch(self, span: _Span) -> blobref.Patch:
+    def _patch(self, spans: Sequence[_Span]) -> blobref.Patch:
         """What makes the next version's bytes of these."""
+        return blobref.Patch.of(self.blob.digest, [self._hunk(span) for span in spans])
+
+    def _hunk(self, span: _Span) -> blobref.Hunk:
         old = b",".join([run.raw for run in span.old])
         now = b",".join([run.raw for run in span.new])
         same = _common(old, now)
         tail = _common(old[same:][::-1], now[same:][::-1])
-        return blobref.Patch(
-            self.blob.digest,
-            self._mark(span.group, span.run)[1] + same,
-            len(old) - same - tail,
-            now[same : len(now) - tail],
-        )
+        at = self._offset(span.group, span.run) + same
+        return at, len(old) - same - tail, now[same : len(now) - tail]
 
     # -- as a mapping
 

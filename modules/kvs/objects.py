@@ -163,7 +163,7 @@ class ObjectCache:
         """From the next version on, the one before counts only for what is in no other."""
         base = self._objects.get(blobref.from_digest(patch.base))
         if base is not None:
-            own = min(base.size, patch.removed + VERSION_SIZE)
+            own = min(base.size, sum([removed for _, removed, _ in patch.hunks]) + VERSION_SIZE)
             self._size -= base.size - own
             base.size = own
 

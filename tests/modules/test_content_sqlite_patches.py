@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,32 @@ def test_pieces_come_to_the_same_as_the_whole(whole, steps):
         assert patched(whole, patches) == bytes(model)
     finally:
         patches_file._PIECE = before
+
+
+@given(
+    st.binary(max_size=100),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9), st.binary(max_size=9)), min_size=1),
+)
+def test_several_differences_in_one_are_what_they_are_from_the_last_to_the_first(whole, gaps):
+    before, patches_file._PIECE = patches_file._PIECE, PIECE
+    try:
+        hunks, at = [], 0
+        for gap, removed, inserted in gaps:
+            hunks.append((at + gap, removed, inserted))
+            at += gap + removed
+        patch, model = Patch.of(b"base", hunks), bytearray(whole)
+        assert patch.hunks == hunks
+        patch.apply(model)
+        assert patched(whole, [patch]) == bytes(model)
+    finally:
+        patches_file._PIECE = before
+
+
+def test_a_difference_that_is_cut_off_is_said_to_be():
+    patch = Patch.of(b"base", [(0, 1, b"a"), (2, 1, b"b")])
+    for missing in (1, 20):  # of what is inserted, and of where
+        with pytest.raises(ValueError, match="cut off"):
+            patched(b"abc", [patch._replace(inserted=patch.inserted[:-missing])])
 
 
 def test_a_change_in_front_moves_its_own_piece_only():

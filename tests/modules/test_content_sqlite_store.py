@@ -371,6 +371,23 @@ def test_blobs_that_differ_a_little_are_kept_as_that_and_read_whole_also_by_the_
     after.close()
 
 
+def test_several_differences_in_one_are_read_whole_by_the_next_process_and_found_out_if_damaged(store):
+    first = versions(1)[0]
+    patch = blobref.Patch.of(first.digest, [(10, 1, b"front"), (2500, 0, b"middle"), (4999, 1, b"end")])
+    data = bytearray(bytes(first))
+    patch.apply(data)
+    other = blobref.Blob(digest_of(data), len(data), bytes(data).__bytes__, patch)
+    for blob in (first, other):
+        store.store(blob)
+    store.close()
+    after = BlobStore(store.path)
+    assert (rows(after, "objects"), rows(after, "patches")) == (1, 1)
+    assert after.load(other.digest) == bytes(data)
+    after._db.execute("UPDATE patches SET inserted = substr(inserted, 1, 40)")
+    assert errnum(after.load, other.digest) == EIO
+    after.close()
+
+
 def test_a_difference_to_what_is_not_known_to_be_here_is_kept_whole(store):
     first, second, third = versions(3)
     assert store.store(second) == second.digest

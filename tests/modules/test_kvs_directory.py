@@ -169,3 +169,17 @@ def test_changes_read_like_a_dict_over_the_version_they_are_made_to() -> None:
     made = over.made()
     assert isinstance(made, Directory)
     check(made, {name: value for name, value in (model | {"050": new}).items() if name != "051"})
+
+
+def test_entries_far_from_each_other_are_differences_of_their_own_not_one_over_all_between() -> None:
+    """A commit of the first and the last name of a folder would otherwise keep all of it anew."""
+    value, new = treeobj.val(b"1"), treeobj.val(b"2")
+    directory = Directory.of({f"{number:06}": value for number in range(20_000)})
+    changed = directory.changed({"000000": new, "010000": new, "019999": new})
+    assert isinstance(changed, Directory)
+    patch = changed.blob.patch
+    assert patch is not None
+    assert (len(patch.hunks), len(patch.inserted) < 200) == (3, True)
+    data = bytearray(bytes(directory.blob))
+    patch.apply(data)
+    assert bytes(data) == bytes(changed.blob)

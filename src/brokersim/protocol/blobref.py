@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from typing import Final, NamedTuple
 
@@ -47,17 +48,54 @@ def is_blobref(value: object) -> bool:
     return isinstance(value, str) and _match(value) is not None
 
 
+#: Of one difference among several: where in the base, so many bytes become so many others.
+_HUNK: Final = struct.Struct("<QQQ")
+#: The offset that says that there are several.
+SEVERAL: Final = -1
+#: Bytes at an offset of the base that become others: (offset, how many, the others).
+Hunk = tuple[int, int, bytes]
+
+
 class Patch(NamedTuple):
-    """What turns the blob of digest ``base`` into another: ``removed`` bytes at ``offset`` become ``inserted``."""
+    """What turns the blob of digest ``base`` into another: ``removed`` bytes at ``offset`` become ``inserted``.
+
+    With the offset ``SEVERAL`` that happens in ``removed`` places; ``inserted`` holds them (`hunks`).
+    """
 
     base: bytes
     offset: int
     removed: int
     inserted: bytes
 
+    @classmethod
+    def of(cls, base: bytes, hunks: Sequence[Hunk]) -> Patch:
+        """From one difference or more, in the order of their offsets in the base, none over another."""
+        if len(hunks) == 1:
+            return cls(base, *hunks[0])
+        parts = [part for at, removed, new in hunks for part in (_HUNK.pack(at, removed, len(new)), new)]
+        return cls(base, SEVERAL, len(hunks), b"".join(parts))
+
+    @property
+    def hunks(self) -> list[Hunk]:
+        """Its differences in the order of their offsets. Raises ValueError if that is not what is held there."""
+        if self.offset != SEVERAL:
+            return [(self.offset, self.removed, self.inserted)]
+        found: list[Hunk] = []
+        at, held = 0, self.inserted
+        while at < len(held):
+            if at + _HUNK.size > len(held):
+                raise ValueError("a difference is cut off")
+            offset, removed, length = _HUNK.unpack_from(held, at)
+            at += _HUNK.size + length
+            if at > len(held):
+                raise ValueError("a difference is cut off")
+            found.append((offset, removed, held[at - length : at]))
+        return found
+
     def apply(self, data: bytearray) -> None:
         """Turn the bytes of the base into those of the other."""
-        data[self.offset : self.offset + self.removed] = self.inserted
+        for offset, removed, inserted in reversed(self.hunks):
+            data[offset : offset + removed] = inserted
 
 
 class Blob(msgspec.Struct, frozen=True, eq=False):
