@@ -48,6 +48,7 @@ from .queue_service import QueueService, rules_in
 from .queues import Queues
 from .restart import Restored, read_jobs
 from .roles import ROLE_OWNER, check_owner
+from .updating import UpdateDuration
 from .waiters import Waiters
 
 #: FLUX_USERID_UNKNOWN stands for all users.
@@ -69,6 +70,7 @@ class JobManager(JobQueries, Purging, QueueService):
         self._asked = []
         self._waiters = Waiters(h)
         self._machine = JobMachine(h, self.log, self._ended, Queues(rules_in(h.conf_get())))
+        self._updating = UpdateDuration()
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
         self.limit(limits_in(h.conf_get()))
 
@@ -336,9 +338,16 @@ class JobManager(JobQueries, Purging, QueueService):
         if wish.query_only:
             self.handle.respond(msg, {"plugins": [one["name"] for one in self._jobtap.to_list()]})
             return
-        if wish.remove and not self._jobtap.remove(wish.remove) and wish.remove != "all":
-            raise RequestError(errnums.ENOENT, "Failed to find plugin to remove")
-        if wish.load:
+        updating = self._updating
+        if wish.remove and wish.remove != "all":
+            known = wish.remove == updating.NAME
+            if not (updating.remove() if known else self._jobtap.remove(wish.remove)):
+                raise RequestError(errnums.ENOENT, "Failed to find plugin to remove")
+        elif wish.remove:
+            self._jobtap.remove(wish.remove)  # but for what is built in
+        if wish.load == updating.NAME:
+            updating.load(wish.conf or {})
+        elif wish.load:
             self._jobtap.load(wish.load, wish.conf or {})
         self.handle.respond(msg)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import msgspec
@@ -27,9 +27,8 @@ from .job import Job
 from .machine import JobMachine
 from .messages import GetAttr, History, Memo, SomeJobs, Update
 from .roles import ROLE_OWNER, check_owner
+from .updating import UpdateDuration
 from .waiters import Waiters
-
-DURATION: Final = "attributes.system.duration"
 
 
 class JobQueries(BrokerModule):
@@ -37,6 +36,7 @@ class JobQueries(BrokerModule):
 
     _machine: JobMachine
     _waiters: Waiters
+    _updating: UpdateDuration
     #: Who asked for the largest id before all jobs of the past are known; None from then on.
     _asked: list[Message] | None
 
@@ -159,20 +159,15 @@ class JobQueries(BrokerModule):
         self.handle.respond(msg)
 
     def _check_update(self, job: Job, key: str, value: Any, msg: Message) -> None:
-        if key != DURATION:
-            raise RequestError(errnums.EINVAL, f"update of {key:.80} not supported")
-        if type(value) not in (int, float) or not value >= 0:
-            raise RequestError(
-                errnums.EINVAL, f"duration must be a number of seconds, 0 or more, not {value!r:.40}"
-            )
-        if not msg.rolemask & ROLE_OWNER:
+        self._updating.check(key, value)
+        if not (msg.rolemask & ROLE_OWNER and self._updating.owner_may_all):
             self._check_guests_duration(job, float(value))
         start = job.R["execution"]["starttime"] if job.R is not None else 0.0
         if job.state & job_states.RUNNING and value and start + value <= self.handle.time():
             raise RequestError(errnums.EINVAL, "requested duration places job expiration in the past")
 
     def _check_guests_duration(self, job: Job, duration: float) -> None:
-        """The owner may give a job any time, at any time; a guest what the limits allow, before it runs."""
+        """Before it runs, what the limits allow."""
         if job.state & job_states.RUNNING:
             raise RequestError(errnums.EPERM, "duration update of running job requires instance owner")
         refusal = self._machine.queues.rules.refusal(attrs.evolve(job.facts, duration=duration))

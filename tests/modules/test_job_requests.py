@@ -338,3 +338,36 @@ def test_what_jobs_have_is_told_as_one_r():
     all_, some = in_instance(test, resources="3x2")[1:3]
     assert all_ == ([("0-2", two)], ["sim[0-2]"]) and some == ([("2", two)], ["sim2"])
     assert in_instance(test, resources="3x2")[::3] == [nothing, nothing]
+
+
+def test_the_built_in_plugin_for_durations_is_removed_and_loaded_with_its_setting():
+    async def test(_instance, client):
+        async def jobtap(**wish):
+            return await client.call("job-manager.jobtap", wish)
+
+        update = {
+            "id": await submit(client, jobspec(duration=100)),
+            "updates": {"attributes.system.duration": 90.0},
+        }
+        await client.sleep(0.5)
+        name = ".update-duration"
+        said = [await refused(client, "job-manager.jobtap", {"load": name})]
+        await jobtap(remove="all")
+        await client.call("job-manager.update", update)
+        await jobtap(remove=name)
+        said.append(await refused(client, "job-manager.update", update))
+        said.append(await refused(client, "job-manager.jobtap", {"remove": name}))
+        said.append(await refused(client, "job-manager.jobtap", {"load": name, "conf": {"x": 1}}))
+        await jobtap(load=name, conf={"owner-allow-any": 0})
+        said.append(await refused(client, "job-manager.update", update))
+        await jobtap(remove=name, load=name)
+        await client.call("job-manager.update", update)
+        return said
+
+    assert in_instance(test) == [
+        (errnums.EEXIST, "plugin '.update-duration' is already loaded; remove it first"),
+        (errnums.EINVAL, "update of attributes.system.duration not supported"),
+        (errnums.ENOENT, "Failed to find plugin to remove"),
+        (errnums.EINVAL, "plugin '.update-duration' has the setting owner-allow-any=0 or 1 only"),
+        (errnums.EPERM, "duration update of running job requires instance owner"),
+    ]

@@ -126,7 +126,7 @@ class Shape:
 
     def _walk(self, vertices: Sequence[Mapping[str, Any]], above: int, depth: int) -> None:
         if depth > DEPTH_MAX:
-            raise ValueError(f"jobspec resources are nested deeper than {DEPTH_MAX}")
+            raise ValueError(f"jobspec resources exceed the maximum depth of {DEPTH_MAX}")
         for vertex in vertices:
             kind, inner = vertex.get("type", ""), vertex.get("with", ())
             count = ResourceCount.from_count_spec(vertex.get("count", 1))
