@@ -109,6 +109,61 @@ def test_compiled_tables_are_those_of_python(
         assert compiled == python
 
 
+FORMED = st.builds(
+    b"%b:%b|%b".__mod__,
+    st.tuples(
+        st.sampled_from([b"a", b"b", b"a b", b"constructor"]),
+        FIELDS,
+        st.sampled_from(b"c|@0.1 c|#x:y g|#x:y g ms|#x:y ms ms|@0.5 h d s C c|@0.3|#x:y".split(b" ")),
+    ),
+)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.lists(FORMED, min_size=8, max_size=40), min_size=2, max_size=3),
+    st.sampled_from(["strict", "etsy", "brubeck"]),
+    st.sampled_from(CONFIGS),
+)
+@example(
+    [[b"a:1|c|@0.1", b"a:99999999999999999|c|@0.1", b"a:-7|c|@0.1", b"a:2.5|c|@0.1"]] * 2,
+    "strict",
+    CONFIGS[0],
+)
+@example([[b"a:1|g|#x:y", b"a:+2|g|#x:y", b"a:-5.5|g|#x:y", b"a:007|g|#x:y"]] * 2, "etsy", CONFIGS[0])
+@example(
+    [[b"a:1|ms|#x:y", b"a:1:2:3.5|ms|#x:y", b"a:1:2:|ms|#x:y", b"a:1:-2|ms|#x:y"]] * 2, "strict", CONFIGS[0]
+)
+@example([[b"a:1:2|ms", b"a:" + b":".join([b"1"] * 65) + b"|ms", b"a:1:2|ms"]] * 2, "strict", CONFIGS[0])
+def test_lines_of_known_forms_do_what_python_does_with_them(
+    intervals: list[list[bytes]], dialect: str, config: AggregatorConfig
+):
+    both = [Aggregator(dialect, config, keyed=keyed) for keyed in (BEST, PYTHON)]
+    texts = LineTexts(), LineTexts(compiled=False)
+    for t, lines in enumerate(intervals):
+        for each in both:
+            each.feed(b"\n".join(lines), "sender", float(t))
+        compiled, python = (told(each, t, text) for each, text in zip(both, texts, strict=True))
+        assert compiled == python
+
+
+def test_forms_are_bounded_and_known_ones_ask_nobody():
+    taker = reader()
+    counts = _lines.Numbers()
+    counts[b"a;b=c"] = 0
+    taker.point(counts, _lines.Numbers(), _lines.Samples())
+    asked: list[bytes] = []
+    for number in range(8192):
+        taker.remember(b"a", b"c|#b:c" if not number else b"%d" % number, 0, b"a;b=c", 10.0)
+    taker.take([b"a:1|c|#b:c\na:-2.5|c|#b:c"], lambda line, _: asked.append(line), None, None, None)
+    assert (counts[b"a;b=c"], asked) == (-15.0, [])
+    taker.remember(b"a", b"another", 0, b"a;b=c", 10.0)
+    taker.take([b"a:1|c|#b:c"], lambda line, _: asked.append(line), None, None, None)
+    assert asked == [b"a:1|c|#b:c"]
+    with pytest.raises(ValueError, match="0, 1 or 2"):
+        taker.remember(b"a", b"s", 3, b"a", 1.0)
+
+
 class NumbersAreADict(RuleBasedStateMachine):
     """Any order of what a store does with a table, its copies and those that came of it."""
 
@@ -244,7 +299,7 @@ def test_rows_that_went_are_forgotten():
         lambda: _lines.Samples().extend(b"a", [1]),
         lambda: _lines.Samples().extend(b"a", (1.0,)),
         lambda: _lines.Samples().of(3),
-        lambda: _lines.Reader({}, {}, {}, True, 10),
+        lambda: _lines.Reader({}, {}, {}, True, True, 10),
         lambda: reader().take([3], None, None, None, None),
         lambda: reader().take_each(["a"], None, None, None),
         lambda: reader().take([b"new:1|c"], None, None, None, None),
@@ -265,7 +320,7 @@ def test_what_has_the_wrong_type_is_a_TypeError(wrong):
 
 
 def reader():
-    return _lines.Reader(_lines.Numbers(), _lines.Numbers(), _lines.Samples(), True, 10_000)
+    return _lines.Reader(_lines.Numbers(), _lines.Numbers(), _lines.Samples(), True, True, 10_000)
 
 
 def welcoming(most=9):
@@ -302,7 +357,7 @@ def odd():
 def test_what_python_raises_comes_out_and_what_was_taken_stays():
     table = _lines.Numbers()
     table[b"a"] = 1
-    taker = _lines.Reader(table, _lines.Numbers(), _lines.Samples(), True, 10_000)
+    taker = _lines.Reader(table, _lines.Numbers(), _lines.Samples(), True, True, 10_000)
 
     def stop(line: bytes, index: int) -> None:
         raise KeyboardInterrupt(line, index)

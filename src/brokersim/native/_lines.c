@@ -973,6 +973,14 @@ typedef struct {
     PyObject *taken, *reserved;
 } Newcomers;
 
+/* What lines of a form say: forms.py. `key` is where its key lies in the reader's own. */
+typedef struct {
+    PyObject *key;
+    uint64_t hash;
+    double weight;
+    int kind;
+} Form;
+
 /* What Python is asked while packets are read. */
 typedef struct {
     PyObject *other, *refused, *sender_of;
@@ -980,17 +988,33 @@ typedef struct {
     Py_ssize_t packet;
 } Asked;
 
+#define MOST_FORMS 8192
+
 typedef struct {
     PyObject_HEAD
     Numbers *counts, *gauges;
     Samples *timings;
     int has_decimals; /* a counter or a gauge with decimals is that number */
     Py_ssize_t limit; /* longer packets are cut, which Python does */
+    int packs; /* `1:2|ms` is two timings */
     Newcomers newcomers;
+    Keys *forms; /* name LF suffix */
+    Form *form_rows;
+    uint32_t form_room;
 } Reader;
+
+static void forms_drop(Reader *self)
+{
+    for (uint32_t row = 0; self->forms != NULL && row < self->forms->n; row++)
+        Py_DECREF(self->form_rows[row].key);
+    keys_drop(self->forms);
+    self->forms = NULL;
+}
 
 static void reader_dealloc(Reader *self)
 {
+    forms_drop(self);
+    PyMem_Free(self->form_rows);
     Py_XDECREF(self->counts);
     Py_XDECREF(self->gauges);
     Py_XDECREF(self->timings);
@@ -1035,10 +1059,10 @@ static PyObject *reader_point(Reader *self, PyObject *args)
 static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *counts, *gauges, *timings;
-    int has_decimals;
+    int has_decimals, packs;
     Py_ssize_t limit;
-    if (!PyArg_ParseTuple(args, "O!O!O!pn", &NumbersType, &counts, &NumbersType, &gauges, &SamplesType, &timings,
-                          &has_decimals, &limit) ||
+    if (!PyArg_ParseTuple(args, "O!O!O!ppn", &NumbersType, &counts, &NumbersType, &gauges, &SamplesType, &timings,
+                          &has_decimals, &packs, &limit) ||
         (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0))
         return NULL;
     Reader *self = (Reader *)type->tp_alloc(type, 0);
@@ -1048,6 +1072,7 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     self->gauges = (Numbers *)Py_NewRef(gauges);
     self->timings = (Samples *)Py_NewRef(timings);
     self->has_decimals = has_decimals;
+    self->packs = packs;
     self->limit = limit;
     return (PyObject *)self;
 }
@@ -1056,6 +1081,39 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 #define EXACT_DIGITS 15
 #define MOST_DIGITS 17
 static const double tens[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+
+typedef struct {
+    int is_real;
+    int64_t whole; /* the digits, if it is real */
+    double real;
+} Plain;
+
+/* Digits, with one dot among them or none: where they end, or NULL if they are nobody's or Python's to read. */
+static inline const char *read_plain(const char *p, const char *end, Plain *number)
+{
+    const char *dot = NULL;
+    int64_t whole = 0;
+    int digits = 0;
+    for (; p < end; p++) {
+        const unsigned digit = (unsigned)(unsigned char)*p - '0';
+        if (digit <= 9) {
+            if (++digits > MOST_DIGITS)
+                return NULL;
+            whole = whole * 10 + digit;
+        } else if (*p == '.' && dot == NULL && digits != 0)
+            dot = p;
+        else
+            break;
+    }
+    *number = (Plain){dot != NULL, whole, 0};
+    if (dot == NULL)
+        return digits == 0 ? NULL : p;
+    const Py_ssize_t decimals = p - dot - 1;
+    if (decimals == 0 || digits > EXACT_DIGITS)
+        return NULL;
+    number->real = (double)whole / tens[decimals];
+    return p;
+}
 
 /* The row of a new name, which is known from here on; NO_ROW: Python has to see its line, or with an exception. */
 static uint32_t take_new(Reader *self, int kind, const char *line, const char *end, size_t size, uint64_t hash, Asked *asked)
@@ -1092,39 +1150,138 @@ static uint32_t take_new(Reader *self, int kind, const char *line, const char *e
                             : numbers_add(kind == A_GAUGE ? self->gauges : self->counts, line, size, hash);
 }
 
+static inline int is_set(Numbers *table, uint32_t row, const Plain *number) /* 0: Python has to */
+{
+    if (table->tags[row] == OTHER)
+        return 0;
+    table->tags[row] = number->is_real ? REAL : WHOLE;
+    if (number->is_real)
+        table->values[row].real = number->real;
+    else
+        table->values[row].whole = number->whole;
+    return 1;
+}
+
+#define LONGEST_FORM 1000
+#define MOST_PACKED 64
+
+static int take_packed(Reader *self, const Form *form, const char *p, const char *end)
+{
+    double values[MOST_PACKED];
+    int count = 0;
+    for (;; p++) {
+        Plain number;
+        if (count == MOST_PACKED || (p = read_plain(p, end, &number)) == NULL || (p < end && *p != ':'))
+            return 0;
+        values[count++] = number.is_real ? number.real : (double)number.whole;
+        if (p == end)
+            break;
+    }
+    if (count > 1 && !self->packs)
+        return 0;
+    const uint32_t row = samples_find(self->timings, PyBytes_AS_STRING(form->key), (size_t)PyBytes_GET_SIZE(form->key), form->hash);
+    if (row == NO_ROW)
+        return 0;
+    for (int i = 0; i < count; i++)
+        if (many_append(&self->timings->rows[row], values[i]) < 0)
+            return -1;
+    return 1;
+}
+
+/* The same for a line whose form was judged before (forms.py): Store.take_known for what is usual. */
+static int take_form(Reader *self, const char *line, const char *end)
+{
+    const char *colon = memchr(line, ':', (size_t)(end - line));
+    const char *bar = colon == NULL ? NULL : memchr(colon, '|', (size_t)(end - colon));
+    if (bar == NULL || (colon - line) + (end - bar) > LONGEST_FORM)
+        return 0;
+    char text[LONGEST_FORM + 1];
+    const size_t name = (size_t)(colon - line), suffix = (size_t)(end - bar - 1);
+    memcpy(text, line, name);
+    text[name] = '\n';
+    memcpy(text + name + 1, bar + 1, suffix);
+    const uint32_t at = keys_find(self->forms, text, name + 1 + suffix, hash_of(text, name + 1 + suffix));
+    if (at == NO_ROW)
+        return 0;
+    const Form *form = &self->form_rows[at];
+    const char *p = colon + 1;
+    if (form->kind == A_TIMING)
+        return take_packed(self, form, p, bar);
+    const char sign = p < bar && (*p == '+' || *p == '-') ? *p : 0;
+    Plain number;
+    if (read_plain(sign ? p + 1 : p, bar, &number) != bar)
+        return 0;
+    if (sign == '-') {
+        number.whole = -number.whole;
+        number.real = -number.real;
+    }
+    Numbers *table = form->kind == A_GAUGE ? self->gauges : self->counts;
+    const uint32_t row = numbers_find(table, PyBytes_AS_STRING(form->key), (size_t)PyBytes_GET_SIZE(form->key), form->hash);
+    if (row == NO_ROW)
+        return 0;
+    if (form->kind == A_GAUGE && !sign)
+        return is_set(table, row, &number);
+    if (form->weight != 1.0)
+        number = (Plain){1, 0, (number.is_real ? number.real : (double)number.whole) * form->weight};
+    return added(table, row, number.is_real, number.whole, number.real);
+}
+
+/* remember(name, suffix, kind, key, weight) */
+static PyObject *reader_remember(Reader *self, PyObject *args)
+{
+    const char *name, *suffix;
+    Py_ssize_t name_size, suffix_size;
+    int kind;
+    PyObject *key;
+    double weight;
+    if (!PyArg_ParseTuple(args, "y#y#iSd:remember", &name, &name_size, &suffix, &suffix_size, &kind, &key, &weight))
+        return NULL;
+    if (kind < 0 || kind >= KINDS_OF_NEW) {
+        PyErr_SetString(PyExc_ValueError, "a form is of a counter, a gauge or a timing: 0, 1 or 2");
+        return NULL;
+    }
+    if (name_size + suffix_size > LONGEST_FORM - 2)
+        Py_RETURN_NONE;
+    if (self->forms != NULL && self->forms->n >= MOST_FORMS)
+        forms_drop(self);
+    if (self->forms == NULL && (self->forms = keys_new(0)) == NULL)
+        return NULL;
+    size_t room = self->form_room;
+    if (self->forms->n >= room && grown((void **)&self->form_rows, sizeof(Form), self->forms->n + (size_t)1, &room) < 0)
+        return NULL;
+    self->form_room = (uint32_t)room;
+    char text[LONGEST_FORM + 1];
+    memcpy(text, name, (size_t)name_size);
+    text[name_size] = '\n';
+    memcpy(text + name_size + 1, suffix, (size_t)suffix_size);
+    const size_t size = (size_t)(name_size + 1 + suffix_size);
+    const uint64_t hash = hash_of(text, size);
+    uint32_t row = keys_find(self->forms, text, size, hash);
+    const int is_new = row == NO_ROW;
+    if (is_new && (row = keys_add(self->forms, text, size, hash)) == NO_ROW)
+        return NULL;
+    PyObject *old = is_new ? NULL : self->form_rows[row].key;
+    self->form_rows[row] = (Form){Py_NewRef(key), hash_of(PyBytes_AS_STRING(key), (size_t)PyBytes_GET_SIZE(key)), weight, kind};
+    Py_XDECREF(old);
+    Py_RETURN_NONE;
+}
+
 /* Takes a line in if it is plain: 1. 0: Python has to judge it, and nothing happened; -1: with an exception. */
 static inline int take_plain(Reader *self, const char *line, const char *end, Asked *asked)
 {
     const char *colon = memchr(line, ':', (size_t)(end - line));
     if (colon == NULL)
         return 0;
-    const char *p = colon + 1, *dot = NULL;
-    int64_t whole = 0;
-    int digits = 0;
-    for (; p < end; p++) {
-        const unsigned digit = (unsigned)(unsigned char)*p - '0';
-        if (digit <= 9) {
-            if (++digits > MOST_DIGITS)
-                return 0;
-            whole = whole * 10 + digit;
-        } else if (*p == '.' && dot == NULL && digits != 0)
-            dot = p;
-        else
-            break;
-    }
-    const Py_ssize_t left = end - p;
-    if (digits == 0 || left < 2 || *p != '|')
+    Plain number;
+    const char *p = read_plain(colon + 1, end, &number);
+    if (p == NULL)
         return 0;
-    double real = 0;
-    if (dot != NULL) {
-        const Py_ssize_t decimals = p - dot - 1;
-        if (decimals == 0 || digits > EXACT_DIGITS)
-            return 0;
-        real = (double)whole / tens[decimals];
-    }
+    const Py_ssize_t left = end - p;
+    if (left < 2 || *p != '|')
+        return 0;
     const size_t size = (size_t)(colon - line);
     if (left == 2 && (p[1] == 'g' || p[1] == 'c')) {
-        if (dot != NULL && !self->has_decimals)
+        if (number.is_real && !self->has_decimals)
             return 0;
         Numbers *table = p[1] == 'g' ? self->gauges : self->counts;
         const uint64_t hash = hash_of(line, size);
@@ -1137,17 +1294,8 @@ static inline int take_plain(Reader *self, const char *line, const char *end, As
                 return 1;
         }
         if (p[1] == 'c')
-            return added(table, row, dot != NULL, whole, real);
-        if (table->tags[row] == OTHER)
-            return 0;
-        if (dot != NULL) {
-            table->tags[row] = REAL;
-            table->values[row].real = real;
-        } else {
-            table->tags[row] = WHOLE;
-            table->values[row].whole = whole;
-        }
-        return 1;
+            return added(table, row, number.is_real, number.whole, number.real);
+        return is_set(table, row, &number);
     }
     if (left == 3 && p[1] == 'm' && p[2] == 's') {
         const uint64_t hash = hash_of(line, size);
@@ -1159,7 +1307,7 @@ static inline int take_plain(Reader *self, const char *line, const char *end, As
             if (row == REFUSED)
                 return 1;
         }
-        return many_append(&self->timings->rows[row], dot != NULL ? real : (double)whole) < 0 ? -1 : 1;
+        return many_append(&self->timings->rows[row], number.is_real ? number.real : (double)number.whole) < 0 ? -1 : 1;
     }
     return 0;
 }
@@ -1178,7 +1326,9 @@ static Py_ssize_t take_lines(Reader *self, const char *p, const char *end, Asked
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         if (stop == NULL)
             stop = end;
-        const int taken = take_plain(self, p, stop, asked);
+        int taken = take_plain(self, p, stop, asked);
+        if (taken == 0 && self->forms != NULL)
+            taken = take_form(self, p, stop);
         if (taken < 0 || (taken == 0 && ask_line(asked, p, stop) < 0))
             return -1;
         lines++;
@@ -1404,6 +1554,8 @@ static PyObject *reader_take_each(Reader *self, PyObject *args)
         Py_ssize_t size;
         int failed = bytes_of(PyTuple_GET_ITEM(list, asked.packet), &p, &size) < 0;
         taken = failed ? -1 : take_plain(self, p, p + size, &asked);
+        if (taken == 0 && self->forms != NULL)
+            taken = take_form(self, p, p + size);
         if (taken == 0 && ask_line(&asked, p, p + size) < 0)
             taken = -1;
         Py_CLEAR(asked.sender);
@@ -1416,6 +1568,7 @@ static PyObject *reader_take_each(Reader *self, PyObject *args)
 
 static PyMethodDef reader_methods[] = {
     {"welcome", (PyCFunction)reader_welcome, METH_VARARGS, "From here on new names are taken in: see _lines.pyi."},
+    {"remember", (PyCFunction)reader_remember, METH_VARARGS, "A form of lines: see _lines.pyi."},
     {"point", (PyCFunction)reader_point, METH_VARARGS, "The tables that lines go to from here on."},
     {"take", (PyCFunction)reader_take, METH_VARARGS, "Packets: see _lines.pyi."},
 #ifdef __linux__

@@ -88,9 +88,19 @@ class Reader:
         gauges: Numbers,
         timings: Samples,
         has_decimals: bool,
+        packs: bool,
         limit: int,
         /,
-    ) -> None: ...
+    ) -> None:
+        """``has_decimals``: a counter or gauge may have some. ``packs``: `1:2|ms` is two. ``limit``: of a packet."""
+
+    def remember(self, name: bytes, suffix: bytes, kind: int, key: bytes, weight: float, /) -> None:
+        """Lines `name:VALUE|suffix` say VALUE times ``weight`` of a counter (0), gauge (1) or timing (2), ``key``.
+
+        They are taken in from here on where VALUE is a number without doubt and the key is there; the weight is a
+        counter's. Of 8192 forms the next makes all forgotten. Raises ValueError for another kind.
+        """
+
     def point(self, counts: Numbers, gauges: Numbers, timings: Samples, /) -> None:
         """The tables that lines go to from here on."""
 

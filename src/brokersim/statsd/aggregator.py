@@ -81,7 +81,7 @@ class Aggregator:
         creates = self.config.max_creates_per_minute
         self._creates = CreateLimit(per_minute=creates) if creates is not None else None
         self._memo: dict[bytes, int] = {}
-        self._forms = Forms(self.dialect.without_forms)
+        self._forms = Forms(self.dialect.without_forms, self._reader)
         self._until_fold = _FOLD_EVERY
         self._flushes = 0
         self._approx = 0

@@ -6,10 +6,13 @@ Knows nothing of tables; a value it is not sure of is nobody's, and its line is 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, TIMERS, Judgement
+
+if TYPE_CHECKING:
+    from brokersim.native._lines import Reader
 
 # Bounded, because senders choose what is in it; a thousand hosts with eight metrics each fit.
 _LIMIT = 8192
@@ -17,6 +20,8 @@ _LIMIT = 8192
 _LARGEST_WEIGHT = 1e9
 # More digits than this go the slow way, where their size is judged.
 _PLAIN_DIGITS = 18
+# What compiled code takes of a form, by its own numbers.
+_COMPILED = {COUNTERS: 0, GAUGES: 1, TIMERS: 2}
 _DIGITS_AND_DOT, _SIGNS = b"0123456789.", (b"+", b"-")
 
 
@@ -31,9 +36,13 @@ class Form(NamedTuple):
 class Forms:
     """The forms seen. Lines are cut into name, value and suffix at the first `:` and then the first `|`."""
 
-    def __init__(self, without: Container[bytes] = ()) -> None:
-        """``without``: keys whose lines are judged each time, because what they say depends on the value's sign."""
+    def __init__(self, without: Container[bytes] = (), reader: Reader | None = None) -> None:
+        """``without``: keys whose lines are judged each time, because what they say depends on the value's sign.
+
+        ``reader`` takes in lines of forms, too, and is told of those it can.
+        """
         self._without = without
+        self._reader = reader
         self._forms: dict[tuple[bytes, bytes], Form] = {}
         self.find = self._forms.get
 
@@ -57,6 +66,12 @@ class Forms:
         if len(self._forms) >= _LIMIT:
             self._forms.clear()
         self._forms[name, suffix] = form
+        if (
+            self._reader is not None
+            and form.kind in _COMPILED
+            and (form.kind == COUNTERS or form.weight == 1)
+        ):
+            self._reader.remember(name, suffix, _COMPILED[form.kind], form.key, form.weight)
 
 
 def plain_value(kind: str, field: bytes) -> Number | None:

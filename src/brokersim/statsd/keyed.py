@@ -111,7 +111,7 @@ class Keyed(Protocol):
         """Adds what is not 0 to what the table has."""
 
     def reader(
-        self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, limit: int
+        self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, packs: bool, limit: int
     ) -> _lines.Reader | None:
         """What takes plain lines into these tables; None where Python does. Packets above ``limit`` are Python's."""
 
@@ -136,7 +136,9 @@ class PythonKeyed(Keyed):
             if value:
                 table[key] = table.get(key, 0) + value
 
-    def reader(self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, limit: int) -> None:
+    def reader(
+        self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, packs: bool, limit: int
+    ) -> None:
         return None
 
 
@@ -161,8 +163,10 @@ class CompiledKeyed(Keyed):
         else:
             PYTHON.add_all(table, others)
 
-    def reader(self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, limit: int) -> _lines.Reader:
-        return _lines.Reader(counts, gauges, timings, has_decimals, limit)
+    def reader(
+        self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, packs: bool, limit: int
+    ) -> _lines.Reader:
+        return _lines.Reader(counts, gauges, timings, has_decimals, packs, limit)
 
 
 def add_lines(into: bytearray, paths: list[bytes], numbers: list[Number], ending: bytes) -> int:

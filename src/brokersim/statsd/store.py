@@ -93,7 +93,12 @@ class Store:
     def _new_reader(self) -> Reader | None:
         dialect = self.dialect
         reader = self.keyed.reader(
-            self.counts, self.gauges, self.timings, dialect.plain_decimals, dialect.packet_limit
+            self.counts,
+            self.gauges,
+            self.timings,
+            dialect.plain_decimals,
+            dialect.packs_values,
+            dialect.packet_limit,
         )
         if reader is not None and dialect.plain_unless is not None:
             counters, gauges, timers, sets = (self._known[kind] for kind in (COUNTERS, GAUGES, TIMERS, SETS))
