@@ -21,8 +21,8 @@ import _measure
 HERE = Path(__file__).resolve().parent
 #: Shortest first, so that what breaks shows early.
 BENCHMARKS = (
-    "wire", "exchange", "events", "hooks", "statsd_client", "statsd_memory", "ping", "module_load", "kvs", "ranks",
-    "folder", "cron", "statsd_udp", "report", "jobs", "watchers", "probes", "explore", "statsd_random",
+    "wire", "exchange", "events", "hooks", "statsd_client", "statsd_memory", "ping", "cold", "shell", "module_load",
+    "kvs", "ranks", "folder", "cron", "statsd_udp", "report", "jobs", "watchers", "probes", "explore", "statsd_random",
 )  # fmt: skip
 
 
