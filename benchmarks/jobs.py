@@ -23,6 +23,7 @@ from pathlib import Path
 
 import _baselines
 import _measure
+from ranks import resident
 
 import brokersim
 from brokersim.brokermod import Message, RequestError
@@ -65,12 +66,14 @@ async def run_jobs(work: Work, jobs: int, profile: cProfile.Profile | None) -> d
     with tempfile.TemporaryDirectory() as folder:
         async with brokersim.open_instance(state_dir=Path(folder), resources=RESOURCES) as instance:
             started, cpu, messages = time.perf_counter(), time.process_time(), instance.messages()
+            before = resident()
             with profiling(profile):
                 await work(instance, jobs)
             return {
                 "wall_s": time.perf_counter() - started,
                 "cpu_s": time.process_time() - cpu,
                 "messages": instance.messages() - messages,
+                "bytes": resident() - before,
                 "simulated_s": instance.reactor.now / 1e9,
             }
 
@@ -108,6 +111,8 @@ def figures(
             unit="1/s",
             values=[count / run["cpu_s"] for count, run in zip(messages, runs, strict=True)],
         ),
+        # Memory that an earlier run has left is used again, so of several rounds the first tells.
+        figure(name=f"{name}: memory a job", unit="kB", values=[runs[0]["bytes"] / jobs / 1000]),
     ]
 
 
@@ -149,7 +154,7 @@ def main() -> int:
         "cpu_s": report.figures[1].median,
         "messages": report.figures[3].median,
         "messages_per_s": report.figures[4].median,
-        "serial_messages_per_job": report.figures[8].median / arguments.serial,
+        "serial_messages_per_job": report.figures[9].median / arguments.serial,
     }
     # 30 s for 10,000 are 3 ms a job, b1 being 97 ns there.
     report.gates = [_measure.Gate(what="bulk: a job / b1", ratio=_measure.ratio(per_job, b1), limit=31_000)]

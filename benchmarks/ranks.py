@@ -9,7 +9,6 @@ grew by per rank, from before the instance to after the run; b1 is two actors on
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ from brokersim.services.composition import DEFAULT_MODULES
 
 LISTENER = Path(__file__).resolve().parent / "modules" / "listener.py"
 LISTENERS = 8
+FEW = 16
 NAMES = [f"listener{number}" for number in range(LISTENERS)]
 HEARTBEAT = 2.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -78,9 +78,9 @@ async def measure(case: str, ranks: int, seconds: float) -> dict[str, float]:
     }
 
 
-def in_process_of_its_own(case: str, arguments: argparse.Namespace) -> dict[str, float]:
+def in_process_of_its_own(case: str, ranks: int, seconds: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--case", case]
-    command += ["--ranks", str(arguments.ranks), "--seconds", str(arguments.seconds)]
+    command += ["--ranks", str(ranks), "--seconds", str(seconds)]
     result = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(result.stdout)
     return found
@@ -122,24 +122,30 @@ def main() -> int:
         "ranks", arguments, ranks=arguments.ranks, modules_per_rank=LISTENERS, simulated_s=arguments.seconds
     )
     runs: dict[str, list[dict[str, float]]] = {case: [] for case in CASES}
+    few: list[dict[str, float]] = []
     for _ in range(arguments.repeats):
         for case in CASES:
-            runs[case].append(in_process_of_its_own(case, arguments))
+            runs[case].append(in_process_of_its_own(case, arguments.ranks, arguments.seconds))
+        # As many messages with a sixteenth of the ranks.
+        few.append(in_process_of_its_own("lean", max(1, arguments.ranks // FEW), arguments.seconds * FEW))
     for case in CASES:
         report.figures += figures(case, runs[case])
     lean = runs["lean"]
+    growth = _measure.ratio(*([run["ns_per_message"] / run["b1_ns"] for run in some] for some in (lean, few)))
     report.keys = {
         "sim_s_per_wall_s": report.figures[0].median,
         "kb_per_rank": report.figures[3].median,
         "ns_per_message": report.figures[2].median,
         "kvs_kb_per_rank": _of(report, "kvs: bytes per rank"),
+        "growth": growth,
         "shutdown_to_boot": _of(report, "lean: shutdown to boot"),
     }
     to_b1 = _measure.ratio([run["ns_per_message"] for run in lean], [run["b1_ns"] for run in lean])
     report.gates = [
         # 500 simulated seconds a second are 250 beats of 8,192 deliveries: 488 ns each, b1 being 97 there.
         _measure.Gate(what="lean: a delivered heartbeat / b1", ratio=to_b1, limit=5.0),
-        _measure.Gate(what="lean: kB a rank", ratio=report.figures[3].median, limit=20.0),
+        _measure.Gate(what="lean: a message at N ranks / at N/16, each by b1", ratio=growth, limit=1.3),
+        _measure.Gate(what="lean: kB a rank", ratio=report.figures[3].median, limit=15.0),
         _measure.Gate(what="kvs: kB a rank", ratio=_of(report, "kvs: bytes per rank"), limit=20.0),
         # What goes is asked what it owes, not everybody: stopping is no dearer than starting, however many ranks.
         _measure.Gate(
