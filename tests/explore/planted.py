@@ -53,8 +53,8 @@ PLANTED = (
     Planted(
         "a store that failed, taken for done", "content_cache/write_back.py",
         "        if response.errnum:\n            self._failed(response, entry)\n        else:\n"
-        "            self._succeeded(entry)\n",
-        "        self._succeeded(entry)\n", ("content",),
+        "            self._succeeded(entry, now)\n",
+        "        self._succeeded(entry, now)\n", ("content",),
     ),
     Planted(
         "a cron entry that fires after it was deleted", "cron/__init__.py",

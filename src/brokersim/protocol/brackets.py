@@ -25,7 +25,7 @@ _STEPS: Final = bytes(0xFF if byte in b"]}" else 1 for byte in range(256))
 
 def is_too_deep(text: bytes) -> bool:
     """JSON is nested more than `DEEPEST` levels. Of what is no JSON either may be said."""
-    if len(text) <= DEEPEST or text.count(b"[") + text.count(b"{") <= DEEPEST:
+    if text.count(b"[") + text.count(b"{") <= DEEPEST:
         return False
     brackets = text.translate(None, _ALL_BUT_BRACKETS)
     for _ in range(_PASSES):

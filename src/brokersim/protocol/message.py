@@ -174,7 +174,7 @@ def decode_json(topic: str, data: bytes, kind: int = REQUEST) -> Any:
         raise UnreadablePayload(topic, "payload is not JSON", kind) from None
     if not isinstance(value, dict):
         raise UnreadablePayload(topic, f"payload must be a JSON object, not {type(value).__name__}", kind)
-    if is_too_deep(data):
+    if len(data) > DEEPEST and is_too_deep(data):
         raise UnreadablePayload(topic, f"payload is nested more than {DEEPEST} levels deep", kind)
     return value
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -30,7 +32,7 @@ def _submit(rng: random.Random, _: int) -> dict[str, Any]:
 
 
 def _one(rng: random.Random, _: int) -> dict[str, Any]:
-    return {"which": rng.randrange(4)}
+    return {"which": rng.randrange(4), "later": rng.choice((0.0, 0.0, 0.001, 0.05))}
 
 
 def _urgency(rng: random.Random, number: int) -> dict[str, Any]:
@@ -52,31 +54,49 @@ def envelope(cores: int, duration: float) -> str:
 
 def _do_submit(world: World, step: Step) -> None:
     spec = envelope(step.args["cores"], step.args["duration"])
-    world.ask(step, "job-ingest.submit", {"J": spec, "urgency": step.args["urgency"], "flags": 0})
+    payload = {"J": spec, "urgency": step.args["urgency"], "flags": 0}
+    world.ask(step, "job-ingest.submit", payload, lambda _: _catch_up(world))
 
 
-def _job(world: World, step: Step) -> Any:
+def _with_job(world: World, step: Step, ask: Callable[[int], object]) -> None:
+    """Ask something of a job, as soon as there is one: it takes longer to be taken in than most examples last."""
+    waiting: list[Callable[[], object]] = world.kept.setdefault("waiting for a job", [])
+    waiting.append(partial(_ask, world, step, ask))
+    _catch_up(world)
+
+
+def _catch_up(world: World) -> None:
+    if world.acked("jobs.submit"):
+        waiting: list[Callable[[], object]] = world.kept.get("waiting for a job", [])
+        while waiting:
+            waiting.pop(0)()
+
+
+def _ask(world: World, step: Step, ask: Callable[[int], object]) -> None:
     submitted = world.acked("jobs.submit")
-    return submitted[step.args["which"] % len(submitted)].value["id"] if submitted else None
+    job = submitted[step.args["which"] % len(submitted)].value["id"]
+    world.instance.reactor.call_later(step.args.get("later", 0.0), _if_there, world, step, partial(ask, job))
+
+
+def _if_there(world: World, step: Step, ask: Callable[[], object]) -> None:
+    if step.rank not in world.down:
+        ask()
 
 
 def _do_cancel(world: World, step: Step) -> None:
-    job = _job(world, step)
-    if job is not None:
-        payload = {"id": job, "severity": 0, "type": "cancel", "note": f"step {step.id}"}
-        world.ask(step, "job-manager.raise", payload)
+    payload = {"severity": 0, "type": "cancel", "note": f"step {step.id}"}
+    _with_job(world, step, lambda job: world.ask(step, "job-manager.raise", {"id": job, **payload}))
 
 
 def _do_urgency(world: World, step: Step) -> None:
-    job = _job(world, step)
-    if job is not None:
-        world.ask(step, "job-manager.urgency", {"id": job, "urgency": step.args["urgency"]})
+    urgency = step.args["urgency"]
+    _with_job(
+        world, step, lambda job: world.ask(step, "job-manager.urgency", {"id": job, "urgency": urgency})
+    )
 
 
 def _do_kill(world: World, step: Step) -> None:
-    job = _job(world, step)
-    if job is not None:
-        world.ask(step, "job-manager.kill", {"id": job, "signum": 15})
+    _with_job(world, step, lambda job: world.ask(step, "job-manager.kill", {"id": job, "signum": 15}))
 
 
 async def release(world: World) -> None:
