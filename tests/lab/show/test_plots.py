@@ -24,9 +24,10 @@ from brokersim.lab.experiments.period import period
 from brokersim.lab.experiments.states import Plan as StatesPlan
 from brokersim.lab.experiments.states import states
 from brokersim.lab.result import Result
+from brokersim.lab.show.chart import Chart, Dot, Dots, DotSet
 from brokersim.lab.show.charts import charts
 from brokersim.lab.show.charts_intervals import _plotted
-from brokersim.lab.show.plots import PlotError, draw, to_svg, write_plots
+from brokersim.lab.show.plots import PlotError, draw, draw_chart, to_svg, write_plots
 
 pytest.importorskip("matplotlib")
 
@@ -109,8 +110,8 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
             "id": at,
             "packets_per_s": 10.0**at,
             "off_s": 0.5 / (at + 1),
-            "residual_s": 0.1,
-            "worst_s": 0.9,
+            "phase5_s": 0.1,
+            "phase95_s": 0.9,
             "emission": "prepare",
             "flush": float(at),
             "retention": 1.0,
@@ -123,7 +124,7 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
             "rows": rows,
             "front": {"packets_per_s": [0, 2]},
             "advice": {"row": 2, "journal": 0, "cheap_store": 1, "ties": [1, 2], "sentence": "use it"},
-            "facts": {"stays": {"cleanup": 0.2, "new": 0.0}},
+            "facts": {"stays": {"cleanup": 0.2, "new": 0.0}, "rate": 8.0},
             "curves": {
                 "truth": {"run": [[0, 0], [1, 5]], "inactive": [[0, 0], [2, 9]]},
                 "stored": {"2": {"run": [[0, 4]], "inactive": [[1, 8]]}},
@@ -139,7 +140,11 @@ def test_fronts_mark_the_advice_and_the_journals_settings() -> None:
     assert labels["the journal's"] == [[1.0, 0.5]]
     assert {"2 tie", "CLEANUP lasts 0.2 s"} <= set(texts(figure))
     bars = [list(line.get_ydata()) for line in axes.lines if list(line.get_xdata()) == [100.0, 100.0]]
-    assert bars == [[0.1, 0.9]], "from what is left without the lag to the worst phase"
+    assert bars == [[0.1, 0.9]], "nine of ten installations"
+    (jobs,) = axes.child_axes
+    figure.draw_without_rendering()
+    assert jobs.get_ylabel() == "jobs off"
+    assert jobs.get_ylim() == pytest.approx([8 * end for end in axes.get_ylim()])
     (panel, *_) = next(iter(charts(found))).panels
     labelled = [curve.label for curve in panel.curves["2"].curves]
     assert labelled == ["inactive as stored", "inactive, truth", "run as stored", "run, truth"]
@@ -193,3 +198,14 @@ def test_a_curve_that_is_mostly_0_is_drawn_on_the_floor_of_a_logarithmic_axis() 
     (line,) = figure.axes[0].lines
     assert len(line.get_xdata()) == 20
     assert min(line.get_ydata()) == figure.axes[0].get_ylim()[0] == 200.0
+
+
+def test_a_legend_of_many_names_lies_on_no_title() -> None:
+    names = [f"{keep} / {flush}" for keep in ("1s", "10s", "1m") for flush in ("100ms", "1s", "10s")]
+    sets = tuple(DotSet(label=name, dots=(Dot(x=1, y=1, name=name),), colour="#000000") for name in names)
+    title = "How far curves are off, and what that costs; bars: 9 of 10 installations, by their phases"
+    chart = Chart(name="x", title=title, panels=(Dots(title="", x="x", y="y", sets=sets),), height=4.6)
+    figure = draw_chart(Result(meta={"experiment": "intervals"}), chart)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert not legend.get_window_extent().overlaps(figure._suptitle.get_window_extent())

@@ -181,9 +181,9 @@ def _bounds(modelled: Result, found: Sequence[Figures], spun: Mapping[str, float
         return {"id": name, "what": what, "ours": ours, "least": least, "most": most}
 
     return [
-        *(bound("1 a", f"turns of a request with one rpc, {one.home}", one.turns or 0.0, 2.9, 3.1) for one in asked),
-        *(bound("1 b", f"its packets under prepare, {one.home}", one.packets["prepare"], 2.85, 3.15) for one in asked),
-        *(bound("1 c", f"its packets under check, {one.home}", one.packets["check"], 1.85, 2.15) for one in asked),
+        *(bound(f"1 a {one.home}", "turns of a request with one rpc", one.turns or 0.0, 2.9, 3.1) for one in asked),
+        *(bound(f"1 b {one.home}", "its packets, prepare", one.packets["prepare"], 2.85, 3.15) for one in asked),
+        *(bound(f"1 c {one.home}", "its packets, check", one.packets["check"], 1.85, 2.15) for one in asked),
         # 5 % around what flux-core 0.88 and 0.28 showed: 1.15 and 1.17; 1.06 and 1.00.
         bound("1 d", "packets a message of kvs, prepare, virtual", kvs.packets["prepare"], 1.09, 1.23),
         bound("1 e", "packets a message of kvs, check, virtual", kvs.packets["check"], 0.95, 1.11),
@@ -278,7 +278,7 @@ def _charts(found: Result) -> Iterable[Chart]:
             label=hook,
             values=tuple(one.times[hook].times if hook in one.times else None for one in jobs),
             colours=(hook_colour(hook),),
-            texts=tuple(f"×{one.times[hook].times:.3g}" if hook in one.times else "" for one in jobs),
+            texts=tuple(_above_noise(one, hook) for one in jobs),
             low=tuple(_end(one, hook, -1) for one in jobs),
             high=tuple(_end(one, hook, 1) for one in jobs),
         )
@@ -290,6 +290,11 @@ def _charts(found: Result) -> Iterable[Chart]:
             log=True, base=1.0,
         )  # fmt: skip
         yield Chart(name="hooks", title="Wall time under each hook, in each home", panels=(bars,), height=3.6)
+
+
+def _above_noise(one: Figures, hook: str) -> str:
+    found = one.times.get(hook)
+    return "" if found is None or found.is_noise else f"×{found.times:.2g}"
 
 
 def _end(one: Figures, hook: str, sign: int) -> float | None:

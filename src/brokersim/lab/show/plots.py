@@ -36,6 +36,8 @@ STYLE: dict[Any, Any] = {
 MARKERS = 60
 #: Points of one curve in a picture: more than a slide can show.
 MOST_POINTS = 2400
+#: So many names of a legend fit beside a title.
+_IN_A_LINE = 5
 #: Dots to the inch of a PNG: 9 inches are 1,440 pixels, which fill a slide.
 DPI = 160
 
@@ -101,7 +103,7 @@ def draw_chart(found: Result, chart: Chart) -> Figure:
             _own_legend(one, panel)
     _blank(axes[len(chart.panels) :])
     if chart.has_one_legend and len(chart.panels[0].labels) > 1:
-        _legend(figure, axes[0], 5)
+        _legend(figure, axes[0])
     return figure
 
 
@@ -347,9 +349,13 @@ def _line(axes: Axes, points: Iterable[Sequence[float]], **options: Any) -> None
     axes.plot([t for t, _ in pairs], [v for _, v in pairs], **options)
 
 
-def _legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Beside the title, where it covers no curve."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=columns)
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Beside the title, where it covers no curve; what would not fit there stands beside the picture."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > _IN_A_LINE:
+        figure.legend(handles, labels, loc="outside right upper")
+    else:
+        figure.legend(handles, labels, loc="outside upper right", ncols=_IN_A_LINE)
 
 
 def _blank(axes: Iterable[Axes]) -> None:
