@@ -385,7 +385,7 @@ class Aggregator:
         values: Mapping[str, Number] = self.dialect.render(interval)
         before, values = len(values), self.admitted(values, now)
         dropped = before - len(values)
-        timers = interval.timers
+        timers = [(text(key), timer) for key, timer in interval.timers.items()]
         reported = self.dialect.reported(interval)
         return Flush(
             t=now,
@@ -398,11 +398,9 @@ class Aggregator:
             totals=Shown(self._store.keyed.copied(self._store.sums), text),
             gauges=Shown(interval.gauges, text),
             sets=Shown(interval.sets, text),
-            samples={text(key): each.values for key, each in timers.items() if each.values},
-            buckets={
-                text(key): each.fold for key, each in timers.items() if isinstance(each.fold, LogBuckets)
-            },
-            timer_counts={text(key): each.count for key, each in timers.items()},
+            samples={name: each.values for name, each in timers if each.values},
+            buckets={name: each.fold for name, each in timers if isinstance(each.fold, LogBuckets)},
+            timer_counts={name: each.count for name, each in timers},
             timed=self._timed(),
             packets=reported.packets,
             metrics=reported.metrics,

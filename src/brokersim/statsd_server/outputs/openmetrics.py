@@ -188,7 +188,9 @@ class OpenMetricsPage:
         self._timers = {}
         for key, count in flush.timer_counts.items():
             so_far = before.get(key, _NOTHING_YET)
-            self._timers[key] = _Totals(so_far.samples + count, so_far.total + _mean(flush, key) * count)
+            if count:
+                so_far = _Totals(so_far.samples + count, so_far.total + _mean(flush, key) * count)
+            self._timers[key] = so_far
         if self._histograms is not None:
             self._histograms = {
                 key: _grown(self._histograms.get(key), flush, key) for key in flush.timer_counts
