@@ -30,6 +30,8 @@ def which_tests(paths: Iterable[str], root: Path = ROOT) -> list[str]:
 
 
 def _tests_of(path: Path, root: Path) -> Iterator[Path]:
+    if path.parent == Path("src/brokersim/native") and path.suffix in (".c", ".h"):
+        yield Path("tests/native")
     if path.suffix != ".py":
         return
     if path.parts[0] == "tests":

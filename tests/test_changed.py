@@ -27,6 +27,8 @@ def test_the_tests_called_like_a_changed_file_or_else_its_room_and_no_more(tmp_p
         "modules/kvs.py": ["tests/modules"],
         "tests/net/test_hostile.py": ["tests/net/test_hostile.py"],
         "tests/net/test_gone.py": [],
+        "src/brokersim/native/turns.h": ["tests/native"],
+        "src/brokersim/realflux/hooks.c": [],
         "docs/x.md": [],
     }
     assert {path: which_tests([path], tmp_path) for path in tests} == tests
