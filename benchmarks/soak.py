@@ -127,7 +127,7 @@ async def soak(rows: list[Row], hours: float, jobs: int, minutes: float) -> None
                 await instance.sleep(ROUND)
             if done >= (len(rows) + 1) / ROWS:
                 rows.append(row_of(instance))
-                print(f"  {len(rows)} of {ROWS}", file=sys.stderr)
+                print(f"  {len(rows)} of {ROWS}: {rows[-1]}", file=sys.stderr, flush=True)
 
 
 def growth(rows: list[Row], field: str) -> float:
