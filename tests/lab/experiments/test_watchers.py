@@ -7,12 +7,13 @@ import socket
 from collections import Counter
 from typing import Any
 
+import attrs
 import pytest
 
 from brokersim import program
 from brokersim.cli.main import main
 from brokersim.host.instrument import MSGCOUNT
-from brokersim.lab.experiments.watchers import HOOKS, Plan, counter_rows, watchers
+from brokersim.lab.experiments.watchers import EXPERIMENT, HOOKS, Plan, counter_rows, watchers
 from brokersim.lab.load.jobs import LOGS
 from brokersim.lab.load.loads import load_of
 from brokersim.lab.measure.figures import kvs_figures
@@ -197,3 +198,21 @@ def test_runs_in_processes_of_their_own_find_what_one_process_finds_and_tell_how
     told: list[str] = []
     assert watchers(plan, workers=1) == watchers(plan, told.append, workers=2)
     assert told[-1] == "prepare 4, check 4, none 4 of 4 jobs"
+
+
+def test_five_rows_of_rounds_in_real_time_fit_a_terminal_of_80(found: Result) -> None:
+    rounds = {
+        "wall_s": 12.3,
+        "walls": [10.0, 14.6],
+        "cpu_s": 2.34,
+        "cpus": [2.3, 2.4],
+        "packets_per_message": 1.2,
+    }
+    rows = [{**run, **rounds, "metrics_per_s_peak": 100_064.0} for run in found.runs]
+    shown = list(
+        EXPERIMENT.rows(attrs.evolve(found, meta={**found.meta, "clock": "real"}, parts={"runs": rows}))
+    )
+    wide = [max(len(one.title), *(len(one.cell(row)) for row in shown)) for one in EXPERIMENT.columns]
+    assert len(shown) == 5
+    assert any("within noise" in one.cell(row) for row in shown for one in EXPERIMENT.columns)
+    assert sum(wide) + 2 * (len(wide) - 1) <= 80

@@ -486,7 +486,7 @@ EXPERIMENT = Experiment(
     unlisted=("reps",),
     columns=columns(
         ("hook", "hook", ""), ("CPU", "cpu", ""), ("wall time", "wall", ""), ("added", "added", ""),
-        ("packets/message", "packets_per_message", ".2f"), ("metrics/s", "metrics_per_s_peak", ",.0f"),
+        ("pkt/msg", "packets_per_message", ".2f"), ("metrics/s", "metrics_per_s_peak", ",.0f"),
     ),
     rows=_shown,
     tables=_tables,
