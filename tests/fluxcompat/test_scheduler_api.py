@@ -359,3 +359,28 @@ def test_a_running_job_whose_nodes_are_gone_ends_when_the_scheduler_is_back(
     first, second = scheduled(file, test)
     assert first["success"] and not second["success"]
     assert "failed to reallocate R for running job" in second["errstr"]
+
+
+def test_what_a_scheduler_annotates_is_joined_and_a_null_takes_it_away(tmp_path: Path) -> None:
+    path = tmp_path / "fifo.py"
+    busy = 'job.request.annotate({"sched": {"reason_pending": "busy"}})'
+    path.write_text(
+        FIFO.replace("YIELD", "yield").replace(
+            busy,
+            'job.request.annotate({"sched": {"a": 1, "b": 2}})\n'
+            '            job.request.annotate({"sched": {"b": None}, "mine": {"c": 3}})',
+        )
+    )
+
+    async def test(instance: Any, client: Any) -> Any:
+        running = await submit(client, jobspec(nodes=2, cores=2, duration=10))
+        waiting = await submit(client, jobspec(cores=2, duration=1))
+        await instance.sleep(1)
+        before = (await attributes(client, waiting))["annotations"]
+        await outcome(client, running)
+        await outcome(client, waiting)
+        return before, (await attributes(client, waiting))["annotations"]
+
+    before, after = scheduled(str(path), test)
+    assert before == {"sched": {"a": 1}, "mine": {"c": 3}}
+    assert after == {"sched": {"resource_summary": "rank0/core[0-1]"}, "mine": {"c": 3}}

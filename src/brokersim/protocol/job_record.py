@@ -120,11 +120,24 @@ def _dependency_remove(job: JobRecord, _event: Event, context: dict[str, Any]) -
 
 def _alloc(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
     job.has_resources = True
-    job.annotations = {**(job.annotations or {}), **context.get("annotations", {})} or None
+    job.annotations = _merged(job.annotations or {}, context.get("annotations") or {}) or None
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Objects are joined key by key, and a null takes one away (RFC 27)."""
+    found = dict(old)
+    for key, value in new.items():
+        before = found.pop(key, None)
+        if isinstance(value, dict):
+            value = _merged(before if isinstance(before, dict) else {}, value) or None
+        if value is not None:
+            found[key] = value
+    return found
 
 
 def _annotations(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
-    job.annotations = context.get("annotations")
+    given = context.get("annotations")
+    job.annotations = None if given is None else _merged(job.annotations or {}, given) or None
 
 
 def _memo(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
