@@ -34,7 +34,13 @@ TESTS = {
     "protocol": ("tests/protocol", "tests/services"),
     "pytest_plugin": ("tests/kit",),
     "reactor": ("tests/reactor", "tests/host/test_continuations.py", "tests/host/test_life.py"),
-    "routing": ("tests/routing", "tests/services", "tests/host/test_life.py", "tests/net/test_connector.py"),
+    "routing": (
+        "tests/routing",
+        "tests/services",
+        "tests/host/test_life.py",
+        "tests/net/test_connector.py",
+        "tests/fluxcompat/test_socket_services.py",
+    ),
     "services": (
         "tests/services",
         *(f"tests/fluxcompat/test_socket_{what}.py" for what in ("exec", "services", "roles")),

@@ -313,6 +313,16 @@ def test_a_trace_shows_what_a_module_is_handed_and_sends(client: MinimalClient, 
 # -- services of clients, flow
 
 
+def test_a_trace_that_is_not_full_has_no_payloads(client: MinimalClient, connect: Any) -> None:
+    asked = {"typemask": 15, "topic_glob": "*", "names": ["cron"], "full": False}
+    trace = client.stream("module.trace", asked)
+    client.rpc("attr.get", {"name": "rank"})
+    connect().rpc("cron.ping", {"seq": 1})
+    assert [(one["payload"], one["payload_size"] > 0) for one in (next(trace).json for _ in range(2))] == [
+        (None, True)
+    ] * 2
+
+
 def test_a_client_serves_requests_and_answers_with_the_route_stack_unchanged(connect: Any) -> None:
     server, asker = connect(), connect()
     assert server.raw("service.add", {"service": "mysvc"}).rolemask == 1
