@@ -25,6 +25,7 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.protocol.wire import MAX_FRAME, encode
+from brokersim.reactor.loop import Reactor
 from tests.net.live_socket import FIXTURES, Live, Peer, serve
 
 # -- the handshake
@@ -569,13 +570,13 @@ def test_requests_without_answers_do_not_fill_memory_either(tmp_path, monkeypatc
         peer = await live.peer()
         deepest = [0]
         reactor = live.instance.reactor
-        plain = reactor.drain
+        plain = Reactor.drain
 
-        def drain(budget: int = 256) -> None:
+        def drain(self: Reactor, budget: int = 256) -> None:
             deepest[0] = max(deepest[0], len(reactor.fifo))
-            plain(budget)
+            plain(self, budget)
 
-        reactor.drain = drain  # type: ignore[method-assign]
+        monkeypatch.setattr(Reactor, "drain", drain)
         one = encode(Message(REQUEST, "kinds.note", {"from": 1}, 0x08 | FLAG_NORESPONSE))
         await peer.send(one * 20_000)
         await peer.ask("kinds.sync")
