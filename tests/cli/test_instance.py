@@ -11,7 +11,7 @@ import pytest
 
 from brokersim.cli.dmesg import parse_line
 from brokersim.cli.told import elapsed
-from brokersim.native.engine import ENGINE
+from brokersim.native.engine import engine
 from brokersim.version import VERSION
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import FakeBroker
@@ -79,7 +79,7 @@ def test_elapsed_is_three_digits_in_the_largest_unit(seconds: float, text: str) 
 def test_version_tells_ours_and_the_peers(fake: FakeBroker, run: Run) -> None:
     assert run("version").out == (
         f"brokersim:  {VERSION}\nprotocol:   RFC 3 version 1, flux-core local connector\n"
-        f"engine:     {ENGINE}\n"
+        f"engine:     {engine()}\n"
         f"python:     {platform.python_implementation()} {platform.python_version()}\n"
         f"instance:   9.9\nuri:        {fake.uri}\n"
     )
