@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from brokersim.brokermod import Handle, RunDatabase
 
+from ..contract import COUNTER
 from ..outqueue import Gap
-from ..series import Sample, Series
+from ..series import Sample, Series, part
 from .base import Down, Sink
 
 
@@ -28,12 +29,18 @@ class RunDatabaseSink(Sink):
             path, {"source": "measured", "module": handle.name, "rank": str(handle.rank)}
         )
         self._prefix = f"flux.{handle.name}.{handle.rank}."
+        self._facts: dict[str, str] = {}
 
     def describe(self, series: Series) -> None:
-        """Made with its first row."""
+        """Made with its first row; whoever draws counters must know if they are no longer as they were counted."""
+        if series.kind == COUNTER and series.form != "raw":
+            self._facts[f"counters of {part(series.measurement)}"] = series.form
 
     def send(self, samples: Sequence[Sample], gaps: Sequence[Gap]) -> None:
         try:
+            if self._facts:
+                self._database.note(self._facts)
+                self._facts = {}
             # Of two values of one instant the last stands, so that a batch sent twice is there once.
             self._database.write(
                 (self._prefix + one.series.name, one.ts_ns / 1e9, one.value)

@@ -60,6 +60,13 @@ class RunDatabase:
             raise ValueError(f"{self.path} holds another run, or none; choose a new name or move it away")
         self._ids = {name: number for number, name in run("SELECT id, name FROM series")}
 
+    def note(self, facts: Mapping[str, str]) -> None:
+        """More facts about what is in it. Raises OSError."""
+        try:
+            self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        except self._fault as error:
+            raise OSError(f"run database {self.path}: {error}") from None
+
     def write(self, rows: Iterable[tuple[str, float, float]]) -> None:
         """(name, time, number) each; of two of one name and time the last stands. All or none. Raises OSError."""
         connection, before = self._connection, dict(self._ids)

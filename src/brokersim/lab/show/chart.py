@@ -193,7 +193,10 @@ AnyPanel = Panel | Bars | Boxes | Cells | Dots
 
 @attrs.frozen(kw_only=True)
 class Chart:
-    """Panels that belong together and are zoomed together; a ``fold`` is closed at first and in no picture."""
+    """Panels that belong together and are zoomed together; a ``fold`` is closed at first and in no picture.
+
+    With ``one_time`` all panels of a picture have the same axis of time; on a page they always have.
+    """
 
     name: str
     title: str
@@ -201,6 +204,7 @@ class Chart:
     columns: int = 1
     height: float = 2.3
     fold: bool = False
+    one_time: bool = False
 
     @property
     def has_one_legend(self) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from brokersim.lab.experiments.registry import ALL, experiment
 from brokersim.lab.result import Result, agreement
 from brokersim.lab.show.chart import BANDS, COLOURS, Chart, Curve, Panel, Points, truth_curve
+from brokersim.lab.show.charts_cost import cost_chart
 
 #: Panels of one picture of a run database; a page has the others under a fold.
 PANELS = 30
@@ -24,7 +25,7 @@ def charts(found: Result) -> list[Chart]:
     name = found.experiment
     if name in ALL:
         return list(experiment(name).charts(found))
-    return [*_run(found), *_timers(found)] if name == "run" else []
+    return [*cost_chart(found), *_run(found), *_timers(found)] if name == "run" else []
 
 
 def verdict(found: Result) -> str:

@@ -95,7 +95,7 @@ def draw_chart(found: Result, chart: Chart) -> Figure:
     """A chart as a figure: its panels in rows, one legend if all panels show the same things."""
     columns = min(chart.columns, len(chart.panels))
     rows = -(-len(chart.panels) // columns)
-    figure, axes = _figure(found, chart.title, rows, columns, chart.height)
+    figure, axes = _figure(found, chart, rows, columns)
     for one, panel in zip(axes, chart.panels, strict=False):
         _DRAW[type(panel)](one, panel)
         _label(one, panel, 150 // columns)
@@ -315,12 +315,12 @@ _DRAW: dict[type, Callable[[Axes, Any], None]] = {
 # -- parts
 
 
-def _figure(found: Result, title: str, rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+def _figure(found: Result, chart: Chart, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, height * rows + 1.1), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    figure = Figure(figsize=(9.0, chart.height * rows + 1.1), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=chart.one_time)
+    figure.suptitle(chart.title, fontsize=12, x=0.01, ha="left")
     figure.supxlabel(
         _ran_on(found.meta),
         fontsize=7.5, color="#555555", x=0.01, ha="left",
