@@ -30,7 +30,6 @@ from .outlets import Outlets
 from .outside import HandleOutside, Tree
 from .root import Root, Taker
 from .stat import Row, Stat
-from .table import observations
 from .wire import Order
 from .zeek import Script
 
@@ -198,7 +197,6 @@ class Metrics(Asked):
             text = f"{msg.topic}: these are no rows of {told.name}: {type(error).__name__}: {error}"
             raise RequestError(errnums.EPROTO, text) from None
         held.carry(told.rows)
-        held.adopted += observations(told.rows)
         self.handle.respond(msg)
 
     @request_handler("report")
@@ -242,7 +240,7 @@ class Metrics(Asked):
         For the law `metrics-conserved`: over all ranks what was observed is in rows or held.
         """
         found: dict[str, dict[str, Any]] = {
-            name: {"observed": held.table.observed + held.adopted, "held": held.table.held + held.kept}
+            name: {"observed": held.table.observed, "held": held.table.held + held.kept}
             for name, held in self._member.stats.items()
         }
         for name, told in {} if self._root is None else self._root.accounts().items():
@@ -258,6 +256,7 @@ class Metrics(Asked):
             await self._hand_over()
 
     async def _hand_over(self) -> None:
+        self._member.leave()
         for held in self._member.stats.values():
             rows = held.table.swap()
             for at in range(0, len(rows), _HANDOVER):
@@ -267,14 +266,22 @@ class Metrics(Asked):
                     await self.handle.call(f"{self.name}.handover", part, self.handle.parent)
                 except RequestError as error:
                     self.log.warning(f"{len(rows) - at} rows of stat {held.stat.name} are lost: {error}")
+                    held.carry(rows[at:])  # gone with this module, and not unheard of
                     break
 
     async def _end_epochs(self, root: Root) -> None:
-        timed = [course for course in root.courses.values() if course.stat.definition.epoch]
-        left = len(timed)
+        """Whoever sent rows has them no more: collections under way end too, in time or with what they have."""
+        courses = [one for one in root.courses.values() if one.stat.definition.epoch or one.open is not None]
+        left = len(courses)
 
         def begin(done: Callable[[Any], None]) -> None:
-            limit = self.handle.call_later(_LAST_EPOCH, done, None)
+            def give_up() -> None:
+                for course in courses:
+                    if course.open is not None:
+                        course.open.expire()
+                done(None)
+
+            limit = self.handle.call_later(_LAST_EPOCH, give_up)
 
             def ended() -> None:
                 nonlocal left
@@ -283,10 +290,13 @@ class Metrics(Asked):
                     limit.cancel()
                     done(None)
 
-            for course in timed:
-                root.end_epoch(course, [_Told(ended)])
+            for course in courses:
+                if course.stat.definition.epoch:
+                    root.end_epoch(course, [_Told(ended)])
+                else:
+                    course.takers.append(_Told(ended))
 
-        if timed:
+        if courses:
             await self.handle.occurrence(begin)
 
 

@@ -87,7 +87,7 @@ class Collection:
         self._out: list[Row] = []
         self._links: dict[int, Link] = {}
         self._until = outside.now() + order.budget
-        self._deadline = outside.call_later(order.budget, self._out_of_time)
+        self._deadline = outside.call_later(order.budget, self.expire)
 
     # -- down
 
@@ -233,7 +233,8 @@ class Collection:
             self.tally.truncated.append((sorted(link.members), shown))
         self._merge.end(link.rank)
 
-    def _out_of_time(self) -> None:
+    def expire(self) -> None:
+        """No child is waited for any longer."""
         for link in list(self._links.values()):
             if link.state == LIVE:
                 link.limit.expired()

@@ -32,11 +32,15 @@ class Upward(Parent):
         self._uid = order.uid
         self._seq = 0
         self.heard = handle.now()
+        #: Key of the last row that is out.
+        self.last: str | None = None
         #: Told when the last frame is out.
         self.ended: Callable[[], object] = lambda: None
 
     def send(self, rows: list[Row], tally: Tally | None) -> None:
         self.credit -= 1
+        if rows:
+            self.last = key_of(rows[-1])
         told = {} if tally is None else tally.to_dict()
         self._respond(Frame(self._uid, self._handle.rank, self._seq, rows, tally is not None, tally=told))
         self._seq += 1
@@ -72,8 +76,6 @@ class Held:
     #: Rows carried since the last cut, and ever; collections this rank had a part in.
     carried: int = 0
     carried_ever: int = 0
-    #: Observations that ranks below handed over when they went.
-    adopted: int = 0
     collections: int = 0
     counts: Counts = attrs.field(factory=Counts)
     #: Number of the last collection that has cut this table.
@@ -210,6 +212,7 @@ class Member:
 
     def _cut(self, held: Held, collection: Collection) -> None:
         order = collection.order
+        self._take_back(held, order.uid)
         rows: Sequence[Row] = held.table.cut()
         held.epoch = order.epoch
         if held.watch is not None:
@@ -224,6 +227,12 @@ class Member:
             held.carry(rows)
         else:
             collection.give_own(rows, self._clock.time(), is_fresh, True)
+
+    def _take_back(self, held: Held, uid: str) -> None:
+        """What was kept for a rank 0 that is gone comes back: of its collections nobody will tell any more."""
+        boot = uid.rpartition(".")[2]
+        for known in [known for known in held.snapshots if known.rpartition(".")[2] != boot]:
+            held.settle(known, self._handle.rank, set(), [])
 
     def _live(self, collection: Collection, up: Upward, life: float) -> None:
         if collection.is_over:
@@ -263,6 +272,18 @@ class Member:
             if up.request.sender == sender:
                 del self._open[uid]
                 self.abandon(collection)
+
+    def leave(self) -> None:
+        """This rank goes: what was not sent is in its tables, to be handed over. What was is in, up to that key."""
+        for uid, (collection, up) in list(self._open.items()):
+            del self._open[uid]
+            held = self.stats.get(collection.stat.name)
+            if held is not None and held.stat.definition.retain and up.last is not None:
+                rank = self._handle.rank
+                held.settle(uid, rank, set(), [({rank}, up.last)])
+            self.abandon(collection)
+        for held in self.stats.values():
+            held.snapshots.clear()
 
     def abandon(self, collection: Collection) -> None:
         """Nobody wants its rows any more."""

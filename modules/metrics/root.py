@@ -98,6 +98,8 @@ class Course:
     began: float
     epoch: int = 0
     open: Collection | None = None
+    #: Who is given its rows, and its record.
+    takers: list[Taker] = attrs.field(factory=list)
     #: Who wants the next collection, as soon as this one is over.
     waiting: list[Taker] = attrs.field(factory=list)
     merged: int = 0
@@ -202,7 +204,7 @@ class Root:
         course.last_rows = []
         uid = f"{stat.name}.{course.epoch}.{self._handle.uuid[:8]}"
         order = self._order(stat, uid, course.epoch, None)
-        takers = [*self._takers(stat), _Keep(course), *takers]
+        course.takers = takers = [*self._takers(stat), _Keep(course), *takers]
         if course.judge is not None:
             course.judge.close()
         if stat.definition.compat == COMPAT and self._handle.size > 1:

@@ -147,6 +147,27 @@ async def test_an_observation_that_vanishes_breaks_metrics_conserved(broker, sto
     assert "stat t: 43 observations, but" in text
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.brokersim(size=3, fanout=1, modules=["content-cache", "content-sqlite", "kvs", "metrics"])
+async def test_what_was_told_before_metrics_was_loaded_again_stays_told(broker, rank):
+    source = {"stream": "s", "apply": ["sum"]}
+    await broker.rpc("metrics.create", {"definition": {"name": "t", "epoch": 0, "reducers": [source]}})
+    for _ in range(2):
+        for at in range(9):
+            await broker.rpc("metrics.observe", {"stream": "s", "key": f"k{at}"}, at % 3)
+        await broker.rpc("metrics.next-epoch", {"name": "t"})
+        await broker.advance(1)
+    for at in range(6):
+        await broker.rpc("metrics.observe", {"stream": "s", "key": f"k{at}"}, at % 3)
+    await broker.instance.remove("metrics", rank)
+    await broker.instance.load("metrics", rank=rank)
+    await broker.advance(1)
+    await broker.verify()
+    broker.module("metrics", 2)._member.stats["t"].table._taken += 1
+    laws, _ = await broken_laws(broker)
+    assert laws == ["metrics-conserved"]
+
+
 def test_every_law_is_broken_by_a_test_here():
     text = Path(__file__).read_text(encoding="utf-8")
     assert [law for law in LAWS if f'"{law}"' not in text] == []

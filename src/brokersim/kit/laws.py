@@ -220,20 +220,26 @@ def _job_states(ledger: Ledger) -> list[str]:
 
 
 def _metrics(ledger: Ledger) -> list[str]:
-    """With a rank absent from an epoch, or begun anew, what was lost is its record's to name."""
+    """What a module that has ended told is told; what it had not collected went with it.
+
+    With a rank absent from an epoch what was lost is its record's to name.
+    """
     instance = ledger.instance
-    found = [module.handle.body for rank in range(instance.size) for module in instance.modules(rank)]
-    told = [body.accounts() for body in found if hasattr(body, "accounts")]
-    stats = {name: one for accounts in told for name, one in accounts.items() if "emitted" in one}
+    there = [module.handle.body for rank in range(instance.size) for module in instance.modules(rank)]
+    told = [(body.accounts(), body in there) for body in ledger.accountants.values()]
     complaints = []
-    for name, root in stats.items():
-        if root["is_open"] or root["was_partial"] or name in ledger.unseen:
+    for name in dict.fromkeys(name for accounts, _ in told for name in accounts):
+        lives = [(accounts[name], is_there) for accounts, is_there in told if name in accounts]
+        unsure = any(one.get("was_partial") or (is_there and one.get("is_open")) for one, is_there in lives)
+        if unsure or name in ledger.unseen or not any("emitted" in one for one, _ in lives):
             continue
-        observed, held = (
-            sum(one[name][what] for one in told if name in one) for what in ("observed", "held")
+        observed, emitted, held = (
+            sum(one.get(what, 0) for one, _ in lives) for what in ("observed", "emitted", "held")
         )
-        if observed != root["emitted"] + held:
-            text = f"{observed} observations, but {root['emitted']} in the rows of epochs and {held} not collected yet"
+        if observed != emitted + held:
+            text = (
+                f"{observed} observations, but {emitted} in the rows of epochs and {held} not collected yet"
+            )
             complaints.append(f"stat {name}: {text}")
     return complaints
 

@@ -99,7 +99,9 @@ class Ledger:
         self.fault: Callable[[Link, int, Receive, Message], bool] | None = None
         #: Told of error responses sent, by errnum (a fault counts what it caused).
         self.on_error: dict[int, Callable[[Line], object]] = {}
-        self._watched: dict[str, bool] = {}
+        #: Who keeps accounts of what it counts, those that have ended too: what one told in its life stays told.
+        self.accountants: dict[int, Any] = {}
+        self._watched: dict[str, Callable[[Any, float], object] | None] = {}
         self._waiting: list[tuple[Callable[[], bool], Callable[[None], object]]] = []
         #: Packets the sink had before this instance.
         sink = instance.sink
@@ -143,13 +145,22 @@ class Ledger:
             self.conversations.asked(actor, message, when)
         elif book is not None:
             book(actor, message)
-        watched = self._watched.get(name)
-        if watched is None and getattr(actor, "body", None) is not None:
-            watched = self._watched[name] = _has_states(actor.body)
-        if watched and actor.body is not None:
-            self.sums.look(actor, when)
+        if getattr(actor, "body", None) is not None:
+            if name not in self._watched:
+                self._watched[name] = self._watch_of(actor.body)
+            watch = self._watched[name]
+            if watch is not None:
+                watch(actor, when)
         if self._waiting:
             self.moved()
+
+    def _watch_of(self, body: Any) -> Callable[[Any, float], object] | None:
+        if hasattr(body, "accounts"):
+            return self._book
+        return self.sums.look if _has_states(body) else None
+
+    def _book(self, actor: Any, when: float) -> None:
+        self.accountants[id(actor.body)] = actor.body
 
     def _distributed(self, broker: Rank, event: Message, subscribers: Subscribers) -> None:
         hidden = event.flags & FLAG_PRIVATE

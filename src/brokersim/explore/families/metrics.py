@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from brokersim.explore.families.family import Family
@@ -39,6 +40,8 @@ def _begin(world: World) -> None:
 def _follow(world: World) -> None:
     told = world.ask(Step(id=-4, op="metrics.follow"), "metrics.log", {"name": _STAT}, flags=FLAG_STREAMING)
     world.kept["metrics"] = told
+    for end in world.kept.pop("ends", ()):
+        end()
 
 
 def _do_observe(world: World, step: Step) -> None:
@@ -47,6 +50,16 @@ def _do_observe(world: World, step: Step) -> None:
 
 
 def _do_end(world: World, step: Step) -> None:
+    """As soon as somebody follows: an epoch that ends before that tells its rows to nobody."""
+    if "metrics" in world.kept:
+        _end(world, step)
+    else:
+        world.kept.setdefault("ends", []).append(partial(_end, world, step))
+
+
+def _end(world: World, step: Step) -> None:
+    if step.rank in world.down:
+        return
     world.ask(step, "metrics.next-epoch", {"name": _STAT}, nodeid=0)
 
 
