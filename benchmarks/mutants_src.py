@@ -31,9 +31,20 @@ SOURCE = ROOT / "src" / "brokersim"
 TESTS = {
     "(top)": ("tests/instance", "tests/host/test_life.py", "tests/services", "tests/net/test_serve.py"),
     "fluxapi": ("tests/fluxcompat",),
-    "protocol": ("tests/protocol", "tests/services"),
+    "protocol": (
+        "tests/protocol",
+        "tests/services",
+        *(f"tests/modules/test_job_{what}.py" for what in ("listing", "queues", "states")),
+        "tests/modules/test_content_sqlite_patches.py",
+    ),
     "pytest_plugin": ("tests/kit",),
-    "reactor": ("tests/reactor", "tests/host/test_continuations.py", "tests/host/test_life.py"),
+    "reactor": (
+        "tests/reactor",
+        *(
+            f"tests/host/test_{what}.py"
+            for what in ("blocking", "blocking_together", "continuations", "crashes", "life")
+        ),
+    ),
     "routing": (
         "tests/routing",
         "tests/services",

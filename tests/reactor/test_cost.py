@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokersim.protocol.errnums import EPERM, RequestError
 from brokersim.reactor.cost import CostModel, Node, Station
 from brokersim.reactor.loop import NS, Reactor
 from tests.reactor.probe import Probe, answer, open_request, run_until
@@ -315,6 +318,77 @@ def test_a_handler_that_raises_fails_its_actor_and_the_next_message_is_served():
     run_until(reactor, 1.0)
     assert actor.errors == ["ZeroDivisionError at bad"]
     assert actor.log == ["good"]
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fn(*_: object) -> None:
+        raise error
+
+    return fn
+
+
+@pytest.mark.parametrize("hooks", [(), ("prepare",), ("idle",)])
+def test_a_refusal_answers_and_what_else_is_raised_names_the_message_in_service_or_none(hooks):
+    reactor, (actor,) = charged(message_s=1 * MS)
+    actor.hooks(*hooks)
+    actor.send("refused", raising(RequestError(EPERM, "no")))
+    actor.send("bad", raising(ValueError()))
+    reactor.call_later(0.5, raising(KeyError()), actor=actor)
+    run_until(reactor, 1.0)
+    assert actor.refusals == [("refused", EPERM)]
+    assert actor.errors == ["ValueError at bad", "KeyError at -"]
+
+
+def test_a_refusal_by_the_first_prepare_of_a_loop_does_not_answer_the_request_that_made_it():
+    reactor, (actor,) = charged(message_s=1 * MS)
+    actor.send("x", lambda _: actor.hook("prepare", "prepare", raising(RequestError(EPERM, "no"))))
+    run_until(reactor, 1.0)
+    assert actor.refusals == []
+    assert actor.errors == ["RequestError at x"]
+
+
+def test_a_module_is_busy_while_a_message_is_in_service_or_waits_and_not_while_it_spins():
+    reactor, (actor,) = charged(message_s=4 * MS, iteration_s=1 * MS)
+    actor.hooks("idle")
+    run_until(reactor, 0.1)
+    assert not actor.station.is_busy
+    for _ in range(2):
+        actor.send("x")
+    states = []
+    for ms in (102, 106, 111):  # in service, and one waits; the last one in service; done
+        run_until(reactor, ms / 1000)
+        states.append((actor.station.is_busy, len(actor.station.inbox)))
+    assert states == [(True, 1), (True, 0), (False, 0)]
+
+
+def test_a_loop_whose_last_watcher_stops_in_a_handler_is_let_go_of_at_the_end_of_the_turn():
+    reactor, (actor,) = charged(message_s=1 * MS)
+    (watcher,) = actor.hooks("prepare")
+    actor.send("stop", lambda _: watcher.stop())
+    run_until(reactor, 1.0)
+    assert actor.loop is None
+
+
+def test_services_completed_in_one_go_are_those_completed_one_by_one():
+    """Nobody else has anything to say until 9 ms: the first services are completed without the timers' heap."""
+
+    def one_run(free_until: float) -> list[tuple[str, float]]:
+        reactor, actors = charged(3, message_s=1 * MS)
+        reactor.free_until = free_until
+        times: list[tuple[str, float]] = []
+
+        def hand_on(number: int) -> None:
+            timed(actors[number % 3], f"x{number}", times)
+            if number < 20:
+                actors[number % 3].send(f"next{number}", lambda _: hand_on(number + 1))
+
+        hand_on(0)
+        run_until(reactor, 1.0)
+        return times
+
+    one_by_one = one_run(-1)
+    assert [time for _, time in one_by_one] == [2.0 * number + 1 for number in range(21)]
+    assert one_run(9 * NS // 1000) == one_run(math.inf) == one_by_one
 
 
 def test_free_actors_are_not_charged():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from brokersim.protocol.errnums import EDEADLK, EHOSTUNREACH, RequestError
+from brokersim.reactor import standstill
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.reactor.run import Runner
@@ -39,8 +42,10 @@ async def running(clock: VirtualClock | RealClock) -> AsyncIterator[tuple[Reacto
     runner = Runner(reactor, clock)
     async with trio.open_nursery() as nursery:
         await nursery.start(runner.run)
-        yield reactor, runner
-        runner.stop()
+        try:
+            yield reactor, runner
+        finally:
+            runner.stop()
 
 
 def virtual(main: Callable[[Reactor, Runner], Awaitable[None]]) -> None:
@@ -171,6 +176,96 @@ def test_waiting_for_what_can_never_happen_is_an_error_and_no_hang():
         with pytest.raises(RequestError, match="wait for ever") as caught:
             await Never(reactor)
         assert caught.value.errno == EDEADLK
+
+    virtual(main)
+
+
+def test_where_nobody_waits_or_clients_may_still_ask_trio_sleeps_and_nobody_is_told_that_it_is_for_ever():
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        quiescent = runner.clock.quiescent
+        await trio.testing.wait_all_tasks_blocked()
+        assert quiescent(math.inf) == math.inf
+        runner.may_jump = lambda: True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.wait_in_task, Never(reactor))
+            await trio.testing.wait_all_tasks_blocked()
+            with runner.hold():
+                await trio.to_thread.run_sync(int)  # the post is admitted meanwhile
+            await trio.testing.wait_all_tasks_blocked()
+            assert quiescent(math.inf) == math.inf
+            nursery.cancel_scope.cancel()
+
+    virtual(main)
+
+
+def test_time_waits_until_outside_clients_have_come_to_rest_and_looks_soon_at_first_then_seldom():
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        quiescent = runner.clock.quiescent
+        runner.may_jump, runner.is_settled = lambda: True, lambda: False
+        fired: list[int] = []
+        reactor.call_later(1.0, lambda: fired.append(reactor.now))
+        await trio.testing.wait_all_tasks_blocked()
+        looks = [quiescent(math.inf) for _ in range(8)]
+        assert looks[0] < 0.001
+        assert looks == sorted(looks)
+        assert looks[-1] == looks[-2] == 0.01
+        assert (reactor.now, fired) == (0, [])
+        runner.is_settled = lambda: True
+        await trio.sleep(2.0)
+        assert fired == [NS]
+        await trio.testing.wait_all_tasks_blocked()
+        runner.is_settled = lambda: False
+        assert quiescent(math.inf) < 0.001
+
+    virtual(main)
+
+
+def test_a_row_of_timers_between_two_deadlines_asks_the_clock_a_few_times_and_not_once_each(monkeypatch):
+    asked: list[float] = []
+    ask = VirtualClock.deadline_to_sleep_time
+    monkeypatch.setattr(
+        VirtualClock, "deadline_to_sleep_time", lambda clock, when: (asked.append(when), ask(clock, when))[1]
+    )
+
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        for number in range(500):
+            reactor.call_later(number * 0.001, lambda: None)
+        await trio.sleep(1.0)
+
+    virtual(main)
+    assert len(asked) < 10
+
+
+def test_timers_that_are_set_at_the_instant_at_which_they_are_due_end_their_actor(monkeypatch):
+    monkeypatch.setattr(standstill, "TIMER_LIVELOCK", 50)
+    calls: list[int] = []
+
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        actor = Probe(reactor)
+
+        def again() -> None:
+            calls.append(reactor.now)
+            if not actor.errors:
+                reactor.call_later(0.0, again, actor=actor)
+
+        reactor.call_later(1.0, again, actor=actor)
+        await trio.sleep(2.0)
+        assert actor.errors == ["Livelock at -"]
+
+    virtual(main)
+    assert set(calls) == {NS}
+
+
+def test_as_many_timers_at_different_instants_end_nobody(monkeypatch):
+    monkeypatch.setattr(standstill, "TIMER_LIVELOCK", 50)
+
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        pair = Probe(reactor, "a"), Probe(reactor, "b")
+        for _ in range(100):
+            for actor in pair:
+                actor.after(0.5, "tick")
+            await trio.sleep(1.0)  # a deadline behind each: no row of jumps
+        assert [(len(actor.log), actor.errors) for actor in pair] == [(100, [])] * 2
 
     virtual(main)
 
@@ -381,5 +476,38 @@ def test_in_real_time_late_timers_of_one_actor_are_one_iteration():
         await Delay(reactor, 30.0)
         assert actor.log == [f"timer {number}" for number in range(5)]
         assert actor.iterations == 1
+
+    real(main)
+
+
+def test_in_real_time_a_timer_that_is_set_inside_while_the_loop_is_parked_fires_when_it_is_due():
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        fired: list[int] = []
+        reactor.call_later(100.0, lambda: None)
+        await Delay(reactor, 0.0)
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()  # time stands still meanwhile
+        with runner.inside():
+            reactor.call_later(1.0, lambda: fired.append(reactor.now))
+        await trio.sleep(50.0)
+        assert len(fired) == 1
+        assert fired[0] < 2 * NS
+
+    real(main)
+
+
+def test_in_real_time_a_cancelled_wait_is_abandoned_at_once():
+    class Slow(Never):
+        def abandon(self) -> None:
+            abandoned.append(self.reactor.now)
+
+    abandoned: list[int] = []
+
+    async def main(reactor: Reactor, runner: Runner) -> None:
+        with trio.move_on_after(1.0):
+            await Slow(reactor)
+        await trio.sleep(50.0)
+        assert len(abandoned) == 1
+        assert abandoned[0] < 2 * NS
 
     real(main)

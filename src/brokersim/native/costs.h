@@ -838,8 +838,8 @@ static int finish(PyObject *station, PyObject *node, PyObject *actor, PyObject *
     set(reactor, r_current, actor);
     int result = take_effect(station, actor, loop, phase, item);
     if (result < 0 && PyErr_ExceptionMatches(failures)) {
-        PyObject *error = caught(), *arguments[] = {station, error, item, loop};
-        result = call_handling(error, str_raised, arguments, 4);
+        PyObject *error = caught(), *arguments[] = {station, error, item};
+        result = call_handling(error, str_raised, arguments, 3);
         Py_DECREF(error);
     }
     int gone = -1;

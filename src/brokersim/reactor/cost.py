@@ -15,9 +15,9 @@ import attrs
 from brokersim.native.engine import twin
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.reactor import actor as actors
-from brokersim.reactor.actor import FAILURES, Actor, Loop, Timer
+from brokersim.reactor.actor import FAILURES, Actor, Timer
 from brokersim.reactor.loop import NS, Reactor
-from brokersim.reactor.turn import blame, dispatch, plain_turn, run_timers
+from brokersim.reactor.turn import dispatch, plain_turn, run_timers
 
 #: Services completed in one go, without a look at timers' heap or trio in between; a timer each would cost 2 µs.
 _AT_ONCE = 64
@@ -311,7 +311,7 @@ class Station(actors.Station):
             else:
                 self._iterate(None, item or [], quiet=False)
         except FAILURES as error:
-            self._raised(error, item, loop)
+            self._raised(error, item)
         reactor.current = None
         if self.gone:
             return
@@ -324,12 +324,9 @@ class Station(actors.Station):
         else:
             self._next(changed=phase is not _SPIN)
 
-    def _raised(self, error: BaseException, item: Message | list[Timer] | None, loop: Loop | None) -> None:
-        """What was in service, or a watcher beside it, raised."""
-        if isinstance(item, Message) and loop is None:
-            blame(error, item)
-        else:
-            self.actor.failed(error, item if isinstance(item, Message) else None)
+    def _raised(self, error: BaseException, item: Message | list[Timer] | None) -> None:
+        """What was in service, or a watcher beside it, raised: no refusal, which `turn.take` has answered."""
+        self.actor.failed(error, item if isinstance(item, Message) else None)
 
     def _continued(self, wakeups: int) -> int:
         """A response was handed out, and its continuation called at once; the service time (ns) of a turn for that.
