@@ -135,3 +135,52 @@ def test_a_log_line_that_comes_in_stays_one_line(tmp_path: Any) -> None:
         assert line == "<6>1 - 0 x - - - a <0>1 - 0 kernel - - - forged  [2J"
 
     live(body)
+
+
+REFUSING = """
+    heard = ()
+
+    @event_handler("news", prefix=False)
+    def at_once(self, msg):
+        raise RequestError(errnums.EINVAL, "not my kind of news")
+
+    @event_handler("news", prefix=False)
+    async def later(self, msg):
+        await self.handle.sleep(1)
+        await self.handle.call("nobody.there", {})
+
+    @event_handler("news", prefix=False)
+    def shapeless(self, msg):
+        msg.unpack(int)
+
+    @event_handler("news", prefix=False)
+    def last(self, msg):
+        self.heard += (msg.payload["n"],)
+
+    @event_handler("worse", prefix=False)
+    def worse(self, msg):
+        raise ValueError("a mistake")
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"seed": 3, "size": 2}])
+def test_an_event_that_its_handlers_refuse_ends_no_module_and_the_others_still_get_it(
+    tmp_path: Any, settings: dict[str, int]
+) -> None:
+    path = write(tmp_path, "refusing", REFUSING)
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path)
+        client = instance.client()
+        for n in range(2):
+            client.publish("news", {"n": n})
+        await instance.sleep(5)
+        assert instance.broker(0).module("refusing").body.heard == (0, 1)
+        told = [line for line in instance.broker(0).log.lines() if "event ignored: " in line]
+        for reason in ("not my kind of news", "nobody", "news: Expected `int`, got `object`"):
+            assert len([line for line in told if reason in line]) == 2, told
+        client.publish("worse", {})
+        await instance.sleep(1)
+        assert instance.modules(0) == [], "another exception is a mistake of the module's own, as ever"
+
+    live(body, **settings)

@@ -45,6 +45,8 @@ async def learn(instance: Instance, known: dict[str, Any]) -> None:
         for topic in topics(instance, rank):
             for payload in (None, {}, b"\xff{"):
                 client.request(topic, payload, lambda *_: None)
+        for topic in events(instance, rank):
+            client.publish(topic, {})
         await instance.sleep(0.01)
         client.close()
     assert len(known) > 120
@@ -82,7 +84,7 @@ def test_JSON_nested_deep_is_refused_by_every_service_and_ends_none():
     in_instance(body)
 
 
-def test_odd_values_of_the_right_shape_end_no_service():
+def test_odd_values_of_the_right_shape_end_no_service_and_no_module():
     async def body(instance: Instance) -> None:
         rng = random.Random(1)
         failed = []
@@ -99,6 +101,8 @@ def test_odd_values_of_the_right_shape_end_no_service():
                     for topic in topics(instance, rank):
                         payload = drawn(rng, known.get(topic, dict))
                         client.request(topic, payload, answered, (topic, payload))
+                    for topic in events(instance, rank):
+                        client.publish(topic, drawn(rng, known.get(topic, dict)))
                     await instance.sleep(0.01)
                     client.close()
         assert failed == []

@@ -319,7 +319,14 @@ class Handle(Callee):
         found = [*map(self._bind, entries), *own]
         if len(found) == 1:
             return found[0]
-        return partial(_call_all, found)
+        return partial(self._call_all, found)
+
+    def _call_all(self, handlers: list[Handler], message: Message) -> None:
+        for handler in handlers:
+            try:
+                handler(message)
+            except (RequestError, NoPayload) as error:  # what one of them refuses the others still get
+                self.failed(error, message)
 
     def _bind(self, entry: Entry) -> Handler:
         bound = getattr(self.body, entry.attribute)
@@ -340,10 +347,14 @@ class Handle(Callee):
         self.log(logring.ERR, text)
 
     def failed(self, error: BaseException, message: Message | None) -> None:
-        """A callback raised: the module ends, the rest goes on. A payload nobody can read is its sender's mistake."""
+        """A callback raised: the module ends, the rest goes on.
+
+        A payload nobody can read is its sender's mistake, and an event that its handler refuses is nobody's.
+        """
         pass_interrupt(error)
         kind = error.kind if isinstance(error, NoPayload | UnreadablePayload) else None
-        if kind == EVENT:
+        is_event = message is not None and message.type == EVENT
+        if kind == EVENT or (is_event and isinstance(error, RequestError)):
             self.log(logring.ERR, f"event ignored: {error}")
         elif kind == REQUEST and message is not None and message.type == REQUEST:
             self.refuse(message, RequestError(EPROTO, str(error)))
@@ -367,8 +378,3 @@ class Handle(Callee):
         self.cancel_timers()
         self.broker.drop_endpoint(self)
         self.body = None  # breaks the cycle with the module, so that its files close now
-
-
-def _call_all(handlers: list[Handler], message: Message) -> None:
-    for handler in handlers:
-        handler(message)
