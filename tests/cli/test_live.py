@@ -57,6 +57,7 @@ def environment(tmp: Path) -> dict[str, str]:
 def brokersim(tmp: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*BROKERSIM, *words],
+        cwd=tmp,  # what a relative path makes is not left where the tests were started
         env=environment(tmp),
         input=stdin,
         capture_output=True,
@@ -509,6 +510,7 @@ def test_what_cannot_start_says_so(words: tuple[str, ...], text: str, tmp_path: 
     assert done.returncode in (1, 2)
     assert text in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("xxx*"))
 
 
 def test_a_state_directory_keeps_keys_between_runs(tmp_path: Path) -> None:

@@ -125,6 +125,17 @@ def test_what_cannot_start_says_why_and_leaves_nothing(runtime, what):
 def test_a_path_too_long_for_a_socket_says_the_limit(tmp_path):
     with pytest.raises(StartError, match=r"longer than a Unix socket allows \(107 bytes\)"):
         shell("exit 0", run_dir=tmp_path / ("x" * 100))
+    assert not list(tmp_path.glob("xxx*"))
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_start_that_fails_leaves_no_run_directory_that_it_made(tmp_path, is_there):
+    chosen = tmp_path / "mine"
+    if is_there:
+        chosen.mkdir()
+    with pytest.raises(StartError, match="such-module"):
+        shell("exit 0", run_dir=chosen, modules=("such-module",))
+    assert chosen.exists() == is_there
 
 
 def test_a_run_directory_of_a_live_instance_is_refused_and_the_instance_unharmed(tmp_path):

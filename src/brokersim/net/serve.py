@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ import trio
 
 from brokersim.host.trust import distrust_folder
 from brokersim.instance import Instance
-from brokersim.net.address import SCHEME, socket_path
+from brokersim.net.address import MAX_PATH, SCHEME, socket_path
 from brokersim.net.connector import Connector
 from brokersim.net.discovery import instance_folders, is_alive, name_of, sweep
 from brokersim.net.last_resort import LastResort, note_slow_end
@@ -273,17 +273,34 @@ def _run_folder(options: StartOptions) -> Iterator[Path]:
     """The folder of the sockets, mode 0700; one made here is removed at the end."""
     chosen = options.run_dir
     if chosen is not None:
-        try:
-            chosen.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"run directory {chosen}: {error.strerror}") from None
-        yield chosen.resolve()
+        with _chosen_folder(chosen.resolve(), options.size) as folder:
+            yield folder
         return
     folder = _new_folder(options.name)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _chosen_folder(folder: Path, size: int) -> Iterator[Path]:
+    """The folder that was asked for; one made here stays, but for an instance that could not start."""
+    longest = folder / f"local-{size - 1}"
+    if len(os.fsencode(longest)) > MAX_PATH:
+        raise StartError(f"socket path {longest} is longer than a Unix socket allows ({MAX_PATH} bytes)")
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"run directory {folder}: {error.strerror}") from None
+    try:
+        yield folder
+    except StartError:
+        if is_new:
+            with suppress(OSError):  # it is used by somebody else by now
+                folder.rmdir()
+        raise
 
 
 def _new_folder(name: str | None) -> Path:
