@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.protocol.blobref import blobref, digest, from_digest, is_blobref
+from brokersim.protocol.blobref import Hunk, Patch, blobref, digest, from_digest, is_blobref
 
 HELLO = "sha1-f572d396fae9206628714fb2ce00f72e94f2258f"
 
@@ -74,3 +74,24 @@ def test_a_long_text_is_cut_in_the_error() -> None:
 def test_a_digest_of_the_wrong_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"has 20 bytes, not {size}"):
         from_digest(bytes(size))
+
+
+HUNKS: list[Hunk] = [(0, 2, b"new"), (5, 0, b""), (7, 1, b"x" * 30)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_patch_holds_its_differences_and_makes_the_other_of_the_base(count: int) -> None:
+    patch = Patch.of(bytes(20), HUNKS[:count])
+    assert patch.hunks == HUNKS[:count]
+    data = bytearray(b"0123456789")
+    patch.apply(data)
+    assert data == [b"new23456789", b"new23456789", b"new23456" + b"x" * 30 + b"89"][count - 1]
+
+
+def test_a_patch_that_is_cut_off_anywhere_is_refused() -> None:
+    whole = Patch.of(bytes(20), HUNKS)
+    ends = [24 + 3, 48 + 3, len(whole.inserted)]  # where one difference is complete
+    for size in range(1, len(whole.inserted)):
+        if size not in ends:
+            with pytest.raises(ValueError, match="a difference is cut off"):
+                _ = whole._replace(inserted=whole.inserted[:size]).hunks

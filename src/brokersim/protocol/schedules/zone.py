@@ -49,14 +49,13 @@ def instant(wall: datetime) -> float:
     if found.astimezone(where).replace(tzinfo=None) == wall.replace(tzinfo=None):
         return found.timestamp()
     # Skipped: by the old offset it lies behind the jump, by the new one (fold 1) before it. Look between the two.
-    low, high = wall.replace(fold=1).astimezone(UTC), found
+    # The clock is changed at whole seconds.
+    low, high = (at.replace(microsecond=0) for at in (wall.replace(fold=1).astimezone(UTC), found))
     new = high.astimezone(where).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = (low + (high - low) / 2).replace(microsecond=0)
         if middle.astimezone(where).utcoffset() == new:
             high = middle
-        elif middle > low:
-            low = middle
         else:
-            break
+            low = middle
     return high.timestamp()
