@@ -11,6 +11,7 @@ from brokersim.kit.baseline import Baseline
 from brokersim.kit.check import Checked
 from brokersim.kit.check_plan import REAL_RUNS, Asked, CheckError, plan_check
 from brokersim.kit.checked_run import CheckedRun
+from brokersim.kit.cost import Used
 from brokersim.kit.laws import LAWS
 from brokersim.kit.verdict import Compared, Verdict
 
@@ -65,7 +66,7 @@ def test_an_operation_the_baseline_does_not_have_is_told_before_anything_is_run(
 
 def checked(code: int, *got: float, record: str | None = None) -> Checked:
     compared = tuple(Compared(name="c", expected=10, got=one, percent=0) for one in got)
-    run = CheckedRun(code=code, counted=KEPT, violations=())
+    run = CheckedRun(code=code, counted=KEPT, violations=(), used=Used(cpu=0.25, wall=5.0))
     plan = plan_check(Asked(command=("x",), record=record))
     return Checked(plan=plan, run=run, verdict=Verdict(compared=compared))
 

@@ -33,14 +33,14 @@ class Checked:
 
     @property
     def state(self) -> str:
-        """As monitoring says it: fewer messages than expected are a WARNING; more, or a broken law, CRITICAL.
+        """As monitoring says it: fewer messages than expected are a WARNING; more, a broken law or cost, CRITICAL.
 
         Where the command failed its counters mean nothing: UNKNOWN.
         """
         if self.run.code:
             return "UNKNOWN"
-        differing = self.verdict.differing
-        if self.verdict.violations or any(one.got > one.expected for one in differing):
+        verdict, differing = self.verdict, self.verdict.differing
+        if verdict.violations or verdict.is_costly or any(one.got > one.expected for one in differing):
             return "CRITICAL"
         return "WARNING" if differing else "OK"
 
@@ -51,7 +51,7 @@ class Checked:
             return ""
         if self.run.code:
             return f"the command ended with {self.run.code}: no baseline is written"
-        return "no baseline is written: something differs or a law is broken"
+        return "no baseline is written: something differs, costs too much or breaks a law"
 
 
 def check(plan: CheckPlan, timeout: float | None = None) -> Checked:
@@ -60,7 +60,7 @@ def check(plan: CheckPlan, timeout: float | None = None) -> Checked:
     Raises StartError, Overtime after ``timeout`` real seconds, CheckError for a file that cannot be written.
     """
     run = run_checked(plan.options, plan.laws, plan.relaxed, timeout)
-    verdict = judge(run, plan.baseline, plan.per)
+    verdict = judge(run, plan.baseline, plan.per, plan.max_cost)
     found = Checked(plan=plan, run=run, verdict=verdict)
     if plan.record is None or run.code or verdict.failures:
         return found

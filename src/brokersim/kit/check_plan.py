@@ -12,9 +12,10 @@ from typing import Any, Final
 import attrs
 
 from brokersim.kit.baseline import Baseline, BaselineError, parse_percent, read_baseline
+from brokersim.kit.cost import CostBound
 from brokersim.kit.laws import LAWS, Relaxation, find_law, parse_relaxations
 from brokersim.net.options import StartOptions
-from brokersim.protocol.settings import SIMULATED
+from brokersim.protocol.settings import SIMULATED, ClockKind
 
 #: Settings of a baseline that a check takes over unless told otherwise.
 KEPT: Final = ("size", "clock", "seed", "hook", "resources", "jobs", "modules")
@@ -46,6 +47,7 @@ class Asked:
     laws: str = "all"
     relax: Sequence[tuple[str, str]] = ()
     runs: int | None = None
+    max_cost: str | None = None
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     folders: Sequence[str] = ()
 
@@ -62,6 +64,7 @@ class CheckPlan:
     record: Path | None
     per: str
     runs: int
+    max_cost: CostBound | None = None
 
 
 def plan_check(asked: Asked) -> CheckPlan:
@@ -82,7 +85,20 @@ def plan_check(asked: Asked) -> CheckPlan:
         record=None if asked.record is None else Path(asked.record),
         per=asked.per,
         runs=asked.runs or (1 if options.clock == "virtual" else REAL_RUNS),
+        max_cost=None if asked.max_cost is None else _max_cost(asked.max_cost, options),
     )
+
+
+def _max_cost(text: str, options: StartOptions) -> CostBound:
+    if ClockKind.parse(options.clock).is_virtual:
+        raise CheckError(
+            "--max-cost bounds processor time, which the virtual clock does not know",
+            attempt=f"--clock real --max-cost '{text}'",
+        )
+    try:
+        return CostBound.parse(text)
+    except ValueError as error:
+        raise CheckError(f"--max-cost: {error}") from None
 
 
 def _baseline(asked: Asked) -> Baseline | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -12,6 +13,7 @@ import trio
 
 from brokersim.instance import Instance
 from brokersim.kit.baseline import Baseline
+from brokersim.kit.cost import Used
 from brokersim.kit.laws import Relaxation, Violation
 from brokersim.kit.ledger import HEARTBEAT, Ledger
 from brokersim.kit.witness import Witness
@@ -28,11 +30,12 @@ _CLOCKWORK = frozenset({HEARTBEAT, "event.publish"})
 
 @attrs.frozen(kw_only=True)
 class CheckedRun:
-    """One run: the command's exit code, what was counted, the laws broken."""
+    """One run: the command's exit code, what was counted, the laws broken, what the broker's process used."""
 
     code: int
     counted: Baseline
     violations: tuple[Violation, ...]
+    used: Used
 
 
 class Overtime(Exception):
@@ -54,6 +57,8 @@ class _Watch:
         self.witness: Witness | None = None
         self.violations: tuple[Violation, ...] = ()
         self.overtime: Overtime | None = None
+        self.used = Used(cpu=0.0, wall=0.0)
+        self._begun = (0.0, 0.0)
 
     def begin(self, instance: Instance) -> None:
         self.witness = Witness(instance)
@@ -63,6 +68,9 @@ class _Watch:
             self._alarm = threading.Timer(self._timeout, self._ring, (token,))
             self._alarm.daemon = True
             self._alarm.start()
+
+    def ready(self) -> None:
+        self._begun = _times()
 
     def _ring(self, token: trio.lowlevel.TrioToken) -> None:
         try:
@@ -83,10 +91,17 @@ class _Watch:
     async def end(self) -> None:
         assert self.witness is not None
         self.cancel()
+        cpu, wall = (now - then for now, then in zip(_times(), self._begun, strict=True))
+        self.used = Used(cpu=cpu, wall=wall)
         if self.overtime is not None:
             return
         await self.witness.settle()
         self.violations = tuple(self.witness.violations(self._laws, self._relaxed))
+
+
+def _times() -> tuple[float, float]:
+    """Processor time, as the probe `process` reads it of a broker but in ns and with no message, and the wall's; s."""
+    return time.process_time(), time.perf_counter()
 
 
 def run_checked(
@@ -104,7 +119,12 @@ def run_checked(
     if watch.overtime is not None:
         raise watch.overtime
     assert watch.witness is not None
-    return CheckedRun(code=code, counted=_counted(watch.witness.ledger, options), violations=watch.violations)
+    return CheckedRun(
+        code=code,
+        counted=_counted(watch.witness.ledger, options),
+        violations=watch.violations,
+        used=watch.used,
+    )
 
 
 def _counted(ledger: Ledger, options: StartOptions) -> Baseline:

@@ -10,6 +10,7 @@ import attrs
 
 from brokersim.kit.baseline import Baseline
 from brokersim.kit.checked_run import CheckedRun
+from brokersim.kit.cost import Cost, CostBound, cost
 from brokersim.kit.laws import Violation
 
 _TOPICS = 8
@@ -63,11 +64,12 @@ class Compared:
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """What a check found. ``notes`` are remarks that fail nothing."""
+    """What a check found; of the cost if it was bounded. ``notes`` are remarks that fail nothing."""
 
     compared: tuple[Compared, ...] = ()
     violations: tuple[Violation, ...] = ()
     notes: tuple[str, ...] = ()
+    cost: Cost | None = None
 
     @property
     def differing(self) -> tuple[Compared, ...]:
@@ -75,25 +77,34 @@ class Verdict:
 
     @property
     def failures(self) -> int:
-        return len(self.differing) + len(self.violations)
+        return len(self.differing) + len(self.violations) + self.is_costly
+
+    @property
+    def is_costly(self) -> bool:
+        return self.cost is not None and not self.cost.ok
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
-def judge(run: CheckedRun, baseline: Baseline | None, per: str = "") -> Verdict:
+def judge(
+    run: CheckedRun, baseline: Baseline | None, per: str = "", bound: CostBound | None = None
+) -> Verdict:
     """Compare a run with a baseline (none: only the laws), counter by counter, or their averages per operation.
 
-    Raises ValueError if the baseline has no such operation.
+    And with a bound on its cost. Raises ValueError if the baseline has no such operation.
     """
+    paid = None if bound is None else cost(run.used, run.counted.operations, bound)
     if baseline is None:
-        return Verdict(violations=run.violations)
+        return Verdict(violations=run.violations, cost=paid)
     if per and per not in baseline.operations:
         known = ", ".join(baseline.operations) or "none"
         raise ValueError(f"no operation {per!r} in the baseline; it has {known}")
     compared = _averages(run.counted, baseline, per) if per else _counters(run.counted, baseline)
-    return Verdict(compared=compared, violations=run.violations, notes=_notes(run.counted, baseline))
+    return Verdict(
+        compared=compared, violations=run.violations, notes=_notes(run.counted, baseline), cost=paid
+    )
 
 
 def _counters(got: Baseline, expected: Baseline) -> tuple[Compared, ...]:

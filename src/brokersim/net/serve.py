@@ -56,6 +56,9 @@ class Watch(Protocol):
     def begin(self, instance: Instance) -> None:
         """The instance is made; nothing is loaded yet."""
 
+    def ready(self) -> None:
+        """Everything is loaded; the command begins."""
+
     async def end(self) -> None:
         """The command has ended; the instance still runs."""
 
@@ -189,6 +192,8 @@ async def _run_until_end(
             os.close(ready)
         elif options.command is not None or not options.detach:
             try:
+                if watch is not None:
+                    watch.ready()
                 code = await _run_command(
                     options, instance, connector.uri, None if watch is None else 2, last
                 )

@@ -262,3 +262,27 @@ def test_a_command_that_takes_too_long_is_ended_and_what_it_waited_for_is_told(c
     assert err.startswith(
         "error: the command did not end within 3 s\n  hint: open were: silent.ask from connector.0"
     )
+
+
+def test_a_bound_on_cost_holds_or_is_told_with_what_was_used(check, tmp_path):
+    real = ("-m", MODULES, "--clock", "real")
+    # Five requests of which each may take a minute, and none may take anything.
+    code, out, _ = check(*real, "--max-cost", "1m/rpc", "--json", *client(4))
+    found = json.loads(out)["cost"]
+    assert (code, found["ok"], found["most"], found["per_operation"]) == (0, True, 60, "rpc")
+    assert 0 < found["got"] < 60
+    code, out, _ = check(*real, "--max-cost", "0ms/rpc", "--junit", "cost.xml", *client(4))
+    assert code == 1
+    assert "✗ cost: the broker used " in out and "ms/rpc; at most 0ms/rpc\n" in out and "1 failure\n" in out
+    (case,) = ElementTree.parse(tmp_path / "cost.xml").findall("testcase[@classname='brokersim.cost']")
+    assert case.find("failure") is not None
+    code, out, _ = check(*real, "--max-cost", "0%", "--nagios", *client(4))
+    assert code == 2 and "cost: the broker used" in out
+
+
+def test_a_bound_on_cost_is_refused_in_virtual_time(check):
+    code, _, err = check("--max-cost", "5%", *client(4))
+    assert code == 2
+    assert err.splitlines()[0] == (
+        "error: --max-cost bounds processor time, which the virtual clock does not know"
+    )

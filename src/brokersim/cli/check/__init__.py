@@ -75,6 +75,7 @@ class Tolerance(click.ParamType[tuple[str, str]]):
     "--tolerance", "tolerances", multiple=True, type=Tolerance(), metavar="GLOB=±P%", help="of counters"
 )
 @click.option("--per", metavar="OPERATION", help="compare averages per job, commit or rpc")
+@click.option("--max-cost", metavar="BOUND", help="real clock: 5% of a core, or 2ms/rpc; ±10% behind it")
 @click.option("--laws", "laws", metavar="all|none|LIST", default="all", help="[all]")
 @click.option("--relax", multiple=True, type=ASSIGNMENT, metavar="LAW=REASON", help="need not hold, because")
 @click.option("--runs", type=click.IntRange(1), metavar="N", help="to record from  [1; real clock 5]")
@@ -113,7 +114,8 @@ def _asked(given: Mapping[str, Any]) -> Asked:
     folders = (*given["module_path"], *filter(None, os.environ.get(_PATH_VARIABLE, "").split(":")))
     settings = {name: given[name] for name in KEPT} | {"modules": _module_list(given["modules"])}
     texts = {
-        name: given[name] for name in ("record", "against", "tolerances", "laws", "relax", "runs", "command")
+        name: given[name]
+        for name in ("record", "against", "tolerances", "laws", "relax", "runs", "max_cost", "command")
     }
     return Asked(**texts, per=given["per"] or "", settings=settings, folders=folders)
 

@@ -26,6 +26,8 @@ def to_text(checked: Checked) -> list[str]:
         lines.append(f"✓ {good:,} counter{_s(good)} within tolerance")
     for violation in verdict.violations:
         lines += _violation(violation)
+    if verdict.cost is not None:
+        lines.append(f"{'✓' if verdict.cost.ok else '✗'} {verdict.cost}")
     kept = laws - len(verdict.violations)
     lines.append(f"✓ {kept} law{_s(kept)} kept")
     if verdict.failures:
@@ -54,6 +56,7 @@ def to_json(checked: Checked) -> dict[str, Any]:
         "compared": len(verdict.compared),
         "differing": [one.to_dict() for one in verdict.differing],
         "laws": [_law(violation) for violation in verdict.violations],
+        "cost": None if verdict.cost is None else verdict.cost.to_dict(),
         "notes": list(verdict.notes),
         "recorded": None if checked.recorded is None else str(checked.recorded),
     }
@@ -73,12 +76,14 @@ def _law(violation: Violation) -> dict[str, Any]:
 def write_junit(path: Path, checked: Checked) -> None:
     """A test case for the command, for each counter and for each law, as CI services read them. Raises OSError."""
     verdict, laws, code = checked.verdict, checked.plan.laws, checked.run.code
-    cases = 1 + len(verdict.compared) + len(laws)
+    cases = 1 + len(verdict.compared) + len(laws) + (verdict.cost is not None)
     failures = verdict.failures + bool(code)
     suite = ElementTree.Element("testsuite", name="brokersim check", tests=str(cases), failures=str(failures))
     _case(suite, "command", "exit code", f"the command ended with {code}" if code else None)
     for one in verdict.compared:
         _case(suite, "counters", one.name, None if one.ok else _told(one))
+    if verdict.cost is not None:
+        _case(suite, "cost", "max-cost", None if verdict.cost.ok else str(verdict.cost))
     broken = {violation.law.name: str(violation) for violation in verdict.violations}
     for name in laws:
         _case(suite, "laws", LAWS[name].title, broken.get(name))
@@ -105,6 +110,7 @@ def to_nagios(checked: Checked) -> str:
     ]
     parts += [f"{one.name} {one.got:g} instead of {one.expected:g}" for one in verdict.differing[:3]]
     parts += [f"law {violation.law.name} broken" for violation in verdict.violations]
+    parts += [str(verdict.cost)] if verdict.cost is not None and verdict.is_costly else []
     if len(verdict.differing) > 3:
         parts.append(f"{len(verdict.differing) - 3} counters more differ")
     return f"BROKERSIM {checked.state} - {', '.join(parts)}"
