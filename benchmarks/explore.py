@@ -65,13 +65,21 @@ def planted(seconds: float) -> int:
     return missed
 
 
-def clean(examples: int, jobs: int) -> int:
-    """What many examples of all families say; 1 if one broke."""
+def clean(given: argparse.Namespace) -> int:
+    """What many examples of all families say; 1 if one broke, which is a gate missed, too."""
+    count = given.examples or 15_000
+    report = _measure.begin("explore-clean", given, examples=count, jobs=given.jobs)
     space = Space(families=FAMILIES, wanted=tuple(FAMILIES))
-    report = search(space, lambda: None, range(examples), jobs=jobs)
-    lines = find_lines(report.find, Path("none")) if report.find is not None else []
-    print("\n".join([*lines, *report_lines(report, space.model)]))
-    return int(report.find is not None)
+    with _measure.unpinned():
+        found = search(space, lambda: None, range(count), jobs=given.jobs)
+    lines = [] if found.find is None else find_lines(found.find, Path("none"))
+    report.notes += [*lines, *report_lines(found, space.model)]
+    report.figures.append(
+        _measure.Figure(name="plans of everything", unit="1/s", values=[found.rate], is_rate=True)
+    )
+    broken = int(found.find is not None)
+    report.gates.append(_measure.Gate(what="plans that broke something", ratio=broken, limit=0))
+    return max(report.finish(given), broken)
 
 
 def main() -> int:
@@ -83,7 +91,7 @@ def main() -> int:
     parser.add_argument("--examples", type=_measure.positive, help="of each family [200]")
     given = parser.parse_args()
     if given.clean:
-        return clean(given.examples or 15_000, given.jobs)
+        return clean(given)
     given.examples = given.examples or 200
     return min(1, planted(given.seconds)) if given.planted else rate_of_each(given)
 

@@ -23,16 +23,20 @@ HERE = Path(__file__).resolve().parent
 BENCHMARKS = (
     "wire", "exchange", "events", "hooks", "statsd_client", "statsd_memory", "ping", "cold", "shell", "module_load",
     "kvs", "ranks", "folder", "cron", "statsd_udp", "report", "jobs", "watchers", "probes", "explore", "statsd_random",
+    "explore-clean",
 )  # fmt: skip
+#: Those that are a second way to run a file.
+WAYS = {"explore-clean": ("explore", "--clean")}
 
 
 def run(name: str, extra: list[str]) -> dict[str, Any]:
     """The JSON document of one benchmark, or ``{"error": text}``."""
-    file = HERE / f"{name}.py"
+    stem, *way = WAYS.get(name, (name,))
+    file = HERE / f"{stem}.py"
     if not file.is_file():
         return {"error": f"{file} is missing"}
     # It takes its own number of rounds.
-    options = [] if name == "statsd_client" else extra
+    options = way if name == "statsd_client" else [*way, *extra]
     started = time.perf_counter()
     process = subprocess.run(
         [sys.executable, str(file), "--json", *options],

@@ -118,6 +118,15 @@ def test_all_in_one_run_gives_a_member_each_and_one_table() -> None:
     assert "encode, 140 B" in table and "gate: plain / brokersim" in table
 
 
+def test_a_run_of_explore_is_a_benchmark_of_all_whose_gate_is_that_nothing_broke() -> None:
+    assert "explore-clean" in run("run_all", "--help").stdout
+    found = json.loads(run("explore", "--clean", "--json", "--examples", "20", "-j", "1").stdout)
+    assert found["gates"] == [
+        {"what": "plans that broke something", "ratio": 0, "limit": 0, "at_least": False, "met": True}
+    ]
+    assert found["meta"]["examples"] == 20
+
+
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     result = run("run_all", "fast")
     assert result.returncode == 2
