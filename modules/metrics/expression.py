@@ -55,7 +55,7 @@ class Expression:
         return cls(text, tuple(terms), is_sum, tuple(steps))
 
     def value(self, read: Callable[[str, str], float]) -> float | None:
-        """``read(stream, result)`` gives the terms; None where one is missing or nothing can be divided by."""
+        """``read(stream, result)`` gives the terms; None where one is missing, or it is no finite number."""
         values: list[float] = []
         try:
             for step in self._steps:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
@@ -80,6 +81,9 @@ def test_a_value_beyond_all_numbers_is_none():
     assert value_of("s.sum * 1e150 * 1e150", sum=1) == pytest.approx(1e300)
     assert value_of("s.sum * s.sum", sum=2**40) == 2.0**80
     assert value_of("s.sum / s.average", sum=1, average=0) is None
+    assert value_of("s.sum / s.average", sum=1, average=5e-324) is None  # not a zero, and Python says inf
+    assert value_of("s.sum / s.average - s.sum / s.average", sum=1, average=5e-324) is None  # nan
+    assert value_of("1 / (s.sum / s.average)", sum=1, average=5e-324) == 0
 
 
 ATOMS = st.one_of(
@@ -98,15 +102,18 @@ EXPRESSIONS = st.recursive(
     text=EXPRESSIONS,
     terms=st.fixed_dictionaries({name: st.floats(-1e3, 1e3) for name in ("sum", "average", "n")}),
 )
+@example("1 / 5e-324", {"sum": 0.0, "average": 0.0, "n": 0.0})
+@example("s.sum / s.average", {"sum": 1.0, "average": 2.2250738585e-313, "n": 0.0})
 @settings(max_examples=150, deadline=None)
 def test_an_expression_is_what_Python_makes_of_it(text, terms):
     plain = text.replace("a.b.sum", "sum").replace("s.", "")
     try:
         wanted = eval(plain, {"__builtins__": {}}, terms)
     except ZeroDivisionError:
-        wanted = None
+        wanted = math.nan
     found = value_of(text, **terms)
-    assert found == pytest.approx(wanted) if wanted is not None else found is None
+    # What is no number, or beyond all, is none: a threshold says nothing of it.
+    assert found == pytest.approx(wanted) if math.isfinite(wanted) else found is None
     assert Expression.parse(text, STREAMS).is_sum == (not set("-*/") & set(text.replace("e-", "")))
 
 
