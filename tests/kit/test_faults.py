@@ -231,6 +231,17 @@ def test_a_disk_that_fails_refuses_writes_with_EIO_and_still_reads(tmp_path):
     live(body, "content-cache", "content-sqlite", state_dir=tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["fail-disk", "fill-disk"])
+def test_a_database_that_its_module_has_closed_is_none(kind, tmp_path):
+    async def body(instance: Instance) -> None:
+        module = instance.module(0, "content-sqlite")
+        module.handle.body.teardown()
+        with pytest.raises(ValueError, match="keeps a database"):
+            Witness(instance).faults.add(kind, to="content-sqlite")
+
+    live(body, "content-cache", "content-sqlite", state_dir=tmp_path)
+
+
 def test_what_is_kept_in_memory_has_no_disk_that_fails():
     async def body(instance: Instance) -> None:
         with pytest.raises(ValueError, match="has no disk that fails; give a state directory"):

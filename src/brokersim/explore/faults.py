@@ -219,11 +219,17 @@ class Trouble:
             planned, "fail", topic=planned.to, rank=planned.rank, errnum=planned.errnum, count=planned.count
         )
 
-    def disk_full(self, planned: PlannedFault) -> End:
-        return self._message_fault(planned, "fill-disk")
+    def disk_full(self, planned: PlannedFault) -> End | None:
+        return self._message_fault(planned, "fill-disk") if self._has_database() else None
 
     def disk_error(self, planned: PlannedFault) -> End | None:
-        return None if self.disk is None else self._message_fault(planned, "fail-disk")
+        if self.disk is None or not self._has_database():
+            return None
+        return self._message_fault(planned, "fail-disk")
+
+    def _has_database(self) -> bool:
+        """Whoever keeps one on rank 0 may be about to end, or gone."""
+        return any(databases(module.handle.body) for module in self.instance.modules(0))
 
     def lose_packets(self, planned: PlannedFault) -> End:
         return self._message_fault(planned, "lose-packets")

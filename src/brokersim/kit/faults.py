@@ -340,7 +340,15 @@ def databases(body: Any) -> list[sqlite3.Connection | _Database]:
     """The open databases of a module's object, its own or those of the objects it is made of."""
     parts = list(getattr(body, "__dict__", {}).values())
     parts += [inner for part in parts for inner in getattr(part, "__dict__", {}).values()]
-    return [part for part in parts if isinstance(part, sqlite3.Connection | _Database)]
+    return [part for part in parts if isinstance(part, sqlite3.Connection | _Database) and _is_open(part)]
+
+
+def _is_open(database: sqlite3.Connection | _Database) -> bool:
+    """Its module may be about to end."""
+    try:
+        return isinstance(database, _Database) or database.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False
 
 
 def _stop_growing(database: sqlite3.Connection | _Database) -> Callable[[], None]:
