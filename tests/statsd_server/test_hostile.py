@@ -152,7 +152,8 @@ async def test_what_the_aggregator_cannot_take_is_told_and_the_server_goes_on(mo
         def fail(*_):
             raise ZeroDivisionError("no")
 
-        server.aggregator.feed = server.aggregator.feed_all = server.aggregator.feed_lines = fail
+        for way in ("feed", "feed_all", "feed_lines", "feed_datagrams"):
+            setattr(server.aggregator, way, fail)
         with sender_to(server) as udp:
             udp.send(b"a:1|c")
             await until(lambda: len(logged) == 1)

@@ -179,8 +179,6 @@ async def over_socket(instance: Instance, heard: Heard) -> AsyncIterator[Caller]
     folder = Path(tempfile.mkdtemp(prefix="brokersim-"))
     connector = Connector(instance, folder)
     connector.listen()
-    # The connector lets time move while a client waits for an answer; this client's sleeps count as well.
-    instance.runner.may_jump = lambda: True
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connector.serve)
@@ -191,6 +189,9 @@ async def over_socket(instance: Instance, heard: Heard) -> AsyncIterator[Caller]
                 raise RequestError(EPERM, "the connector refuses this user")
             caller = SocketCaller(stream, heard)
             nursery.start_soon(caller.read)
+            # The connector lets time move while a client waits for an answer; this client's sleeps count as well. Not
+            # before it was taken in: nobody slept then.
+            instance.runner.may_jump = lambda: True
             try:
                 yield caller
             finally:

@@ -56,7 +56,8 @@ class Counted(Parts):
 
 
 def test_every_experiment_of_modelled_time_has_a_plan_here() -> None:
-    assert SMALL.keys() == set(NAMES) - {"aggregator"}
+    # Real time is never the same twice, and rows of `intervals` are kept in the database itself (lab/sweep).
+    assert SMALL.keys() == set(NAMES) - {"aggregator", "intervals"}
 
 
 @pytest.mark.parametrize("name", SMALL)
