@@ -373,8 +373,10 @@ def test_services_completed_in_one_go_are_those_completed_one_by_one():
     """Nobody else has anything to say until 9 ms: the first services are completed without the timers' heap."""
 
     def one_run(free_until: float) -> list[tuple[str, float]]:
-        reactor, actors = charged(3, message_s=1 * MS)
+        reactor, actors = charged(4, message_s=1 * MS, topics={"long": 1.5 * MS}, cores=4)
         reactor.free_until = free_until
+        for _ in range(30):
+            actors[3].send("long")  # somebody is in service whenever a message is sent
         times: list[tuple[str, float]] = []
 
         def hand_on(number: int) -> None:

@@ -315,6 +315,23 @@ def test_closing_the_loop_keeps_the_iteration_count(reactor, actor):
     assert actor.iterations == 3
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_suspended_loop_calls_nothing_and_resumed_what_is_still_started(reactor, actor, is_stopped):
+    (watcher,) = actor.hooks("prepare")
+    actor.loop.suspend()
+    actor.send("suspended")
+    reactor.drain()
+    assert actor.log == ["suspended"]
+    actor.loop = None
+    if is_stopped:
+        watcher.stop()
+    actor.own_loop.resume()
+    assert (actor.loop is None) == is_stopped
+    actor.send("resumed")
+    reactor.drain()
+    assert actor.log == ["suspended", "resumed", *([] if is_stopped else ["prepare"])]
+
+
 # -- errors
 
 

@@ -257,7 +257,7 @@ def test_timers_that_are_set_at_the_instant_at_which_they_are_due_end_their_acto
 
 
 def test_as_many_timers_at_different_instants_end_nobody(monkeypatch):
-    monkeypatch.setattr(standstill, "TIMER_LIVELOCK", 50)
+    monkeypatch.setattr(standstill, "TIMER_LIVELOCK", 51)  # reached while one is still due
 
     async def main(reactor: Reactor, runner: Runner) -> None:
         pair = Probe(reactor, "a"), Probe(reactor, "b")
@@ -480,10 +480,12 @@ def test_in_real_time_late_timers_of_one_actor_are_one_iteration():
     real(main)
 
 
-def test_in_real_time_a_timer_that_is_set_inside_while_the_loop_is_parked_fires_when_it_is_due():
+@pytest.mark.parametrize("others", [(), (100.0,)])
+def test_in_real_time_a_timer_that_is_set_inside_while_the_loop_is_parked_fires_when_it_is_due(others):
     async def main(reactor: Reactor, runner: Runner) -> None:
         fired: list[int] = []
-        reactor.call_later(100.0, lambda: None)
+        for seconds in others:
+            reactor.call_later(seconds, lambda: None)
         await Delay(reactor, 0.0)
         for _ in range(5):
             await trio.lowlevel.checkpoint()  # time stands still meanwhile
