@@ -26,7 +26,7 @@ TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Loudly, because a test that is skipped for want of a peer looks like a test that passed.
 skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
-.PHONY: help venv run test quick torture lint bench docs docs-check site-sources peers apt npm interop pins clean distclean
+.PHONY: help completions venv run test quick torture lint bench docs docs-check site-sources peers apt npm interop pins clean distclean
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
@@ -38,6 +38,7 @@ help:
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
 	@echo "make docs   the documentation as a site, with a page a command and manual pages, in build/site"
 	@echo "make peers  real statsd, collectd, carbon and a browser for the tests, as far as they can be had (make test calls it)"
+	@echo "make completions  the table a shell's completion is answered from, anew, after a command or an option changed"
 	@echo "make pins   choose requirements/*.txt anew from the ranges in pyproject.toml"
 	@echo "make clean  remove build products and caches (make distclean: the environments too)"
 
@@ -53,6 +54,9 @@ test: lint peers
 	BROKERSIM_PURE=1 $(BIN)/pytest -q -n $(TEST_WORKERS) tests/reactor tests/routing tests/host
 	@if $(MAKE) --no-print-directory .venv-docs/.stamp; then $(MAKE) --no-print-directory docs-check; \
 	    else echo "SKIPPING: what the site is made with cannot be installed: the site is not checked"; fi
+
+completions: $(TEST_VENV)
+	$(BIN)/python -m brokersim.cli.quick.table_maker
 
 lint: $(TEST_VENV)
 	$(BIN)/ruff check .

@@ -81,7 +81,7 @@ class Command(click.Command):
         options["context_settings"] = {**HELP_NAMES, **options.get("context_settings", {})}
         super().__init__(*args, **options)
         self.examples = examples
-        self._optional = {"--color": "always", **(optional or {})}
+        self.optional = {"--color": "always", **(optional or {})}
         taken = {name for param in self.params for name in param.opts}
         for param in _common():
             # ping has a -u of its own, and keeps --uri.
@@ -95,7 +95,7 @@ class Command(click.Command):
         return super().parse_args(context, [*map(self._filled, args[:end]), *args[end:]])
 
     def _filled(self, word: str) -> str:
-        value = self._optional.get(word)
+        value = self.optional.get(word)
         if value is None:
             return word
         return f"{word}={value}" if word.startswith("--") else f"{word}{value}"

@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 import msgspec
 
-from brokersim.cli.mask import MASK_BITS, parse_mask
+from brokersim.cli.mask import parse_mask
 from brokersim.cli.ping_text import shown_target
+from brokersim.cli.quick.offers import comma_offers, mask_offers
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.jobid import decode as decode_jobid
 from brokersim.protocol.ranks import check_ranks
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from brokersim.cli.quick.offers import Offers
+
+
+def items(offers: Offers) -> list[CompletionItem]:
+    """As click takes them."""
+    from click.shell_completion import CompletionItem  # only a shell asks; every command imports this file
+
+    return [CompletionItem(value, help=text) for value, text in offers]
 
 
 class IntMask(click.ParamType[int]):
@@ -35,20 +45,7 @@ class IntMask(click.ParamType[int]):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Numbers and names of the bits, each with what it does; after a ``+`` the names not yet there."""
-        from click.shell_completion import (
-            CompletionItem,  # only a shell asks; every command imports this file
-        )
-
-        done, plus, word = incomplete.rpartition("+")
-        known = [(name, text) for _, name, text in MASK_BITS if name not in done.split("+")]
-        if not plus:
-            known = [(f"{bit:#x}", text) for bit, _, text in MASK_BITS] + known
-        return [
-            CompletionItem(f"{done}{plus}{value}", help=text)
-            for value, text in known
-            if value.startswith(word)
-        ]
+        return items(mask_offers(incomplete))
 
 
 class Parsed(click.ParamType[Any]):
@@ -60,15 +57,12 @@ class Parsed(click.ParamType[Any]):
     def __init__(self, name: str, parse: Callable[[str], Any], words: tuple[str, ...] = ()) -> None:
         self.name = name
         self._parse = parse
-        self._words = words
+        self.words = words
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        done, comma, word = incomplete.rpartition(",")
-        return [CompletionItem(f"{done}{comma}{one}") for one in self._words if one.startswith(word)]
+        return items(comma_offers(incomplete, self.words))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
@@ -92,15 +86,20 @@ class Target(NamedTuple):
 _TARGET: Final = re.compile(r"(?:(?P<rank>\d{1,10}|all|any)!)?(?P<service>[^\s!]+)", re.ASCII)
 
 
-def words(*known: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+class Words:
     """What a shell offers for an option that takes one of these words, or goes on from one such as ``timer:``."""
-    return lambda _context, _param, incomplete: [word for word in known if word.startswith(incomplete)]
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+
+    def __call__(self, _context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        return [word for word in self.known if word.startswith(incomplete)]
 
 
 #: Of ``--hook``, ``--clock`` and the experiments' list of hooks.
 HOOK_WORDS: Final = ("prepare", "check", "idle", "timer:1s")
-complete_hook = words(*HOOK_WORDS)
-complete_clock = words("real", "virtual", "real*8")
+complete_hook = Words(*HOOK_WORDS)
+complete_clock = Words("real", "virtual", "real*8")
 
 
 def parse_target(text: str) -> Target:

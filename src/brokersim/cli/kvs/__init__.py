@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
-from click.shell_completion import CompletionItem
 
 from brokersim.cli.command import Group, examples, pass_session
 from brokersim.cli.errors import CommandError, answered, nearest, usage_error
+from brokersim.cli.quick.offers import key_offers
 from brokersim.cli.session import Explain, Session
-from brokersim.cli.types import ASSIGNMENT
+from brokersim.cli.types import ASSIGNMENT, items
 from brokersim.protocol import treeobj
 from brokersim.protocol.errnums import EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTSUP, RequestError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 READDIR: Final = 1
 READLINK: Final = 2
@@ -69,13 +72,12 @@ def complete_key(context: click.Context, _param: click.Parameter, incomplete: st
     """Keys of the live instance, a directory at a time; none rather than an error or a wait."""
     session = context.ensure_object(Session)
     session.timeout = 0.5
-    folder, dot, _ = incomplete.rpartition(".")
+    folder = incomplete.rpartition(".")[0] or "."
     try:
-        entries = read_dir(session, folder or ".", context.params.get("namespace_") or PRIMARY)
+        entries = read_dir(session, folder, context.params.get("namespace_") or PRIMARY)
     except Exception:  # whatever is wrong, a completion is no place to say so
         return []
-    keys = [f"{folder}{dot}{name}{'.' if is_dir(entry) else ''}" for name, entry in entries.items()]
-    return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
+    return items(key_offers(incomplete, entries))
 
 
 def look_up(session: Session, key: str, namespace: str, flags: int = 0) -> dict[str, Any]:

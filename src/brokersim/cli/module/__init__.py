@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from brokersim.cli.command import RUNS_COMMAND, Group, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered, similar, usage_error
+from brokersim.cli.quick.offers import addressable, word_offers
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.told import MODULE_DROP, MODULE_TITLES, module_row
-from brokersim.cli.types import RANKS
+from brokersim.cli.types import RANKS, items
 from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, ETIMEDOUT, RequestError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _LAZY = {
     "stats": "brokersim.cli.module.stats:stats",
@@ -41,14 +44,9 @@ def loaded(session: Session, rank: int | None = None) -> list[dict[str, Any]]:
         return []
 
 
-def names(mods: Iterable[dict[str, Any]]) -> list[str]:
-    """Everything one can address: modules and their services."""
-    return list(dict.fromkeys(name for mod in mods for name in (mod["name"], *mod["services"])))
-
-
 def service_hint(session: Session, service: str) -> str:
     """The nearest name to one that nobody serves."""
-    known = names(loaded(session))
+    known = addressable(loaded(session))
     return "" if service in known else similar(service, known, "one is loaded")
 
 
@@ -70,10 +68,10 @@ def complete_module(context: click.Context, _param: click.Parameter, incomplete:
     session = context.ensure_object(Session)
     session.timeout = 0.5
     try:
-        known = names(loaded(session))
+        known = addressable(loaded(session))
     except Exception:  # whatever is wrong with the instance, a completion is no place to say so
         return []
-    return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+    return items(word_offers(incomplete, known))
 
 
 # --- commands

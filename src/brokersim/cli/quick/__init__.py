@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Common options before a command's name, and behind it: flags, and those with a value.
 _FLAGS = {"--json": "json"}
 _VALUES = {"-u": "uri", "--uri": "uri"}
-#: Asked of a shell for what could be typed next: click answers.
+#: Set by a shell that asks for what could be typed next.
 _COMPLETING = "_BROKERSIM_COMPLETE"
 #: What an answer of another form than we know leads to is the whole command line's to tell, too.
 _UNKNOWN = (Aside, Unsure, KeyError, TypeError, AttributeError, ValueError)
@@ -35,8 +35,14 @@ __all__ = ["Aside", "Peer", "run"]
 
 def run(words: list[str]) -> int:
     """Carries out a command line; its exit code. Raises Aside, and what a broken stdout raises."""
-    if _COMPLETING in os.environ:
-        raise Aside
+    instruction = os.environ.get(_COMPLETING)
+    if instruction:
+        from brokersim.cli.quick.completing import complete
+
+        try:
+            return complete(os.environ, instruction)
+        except _UNKNOWN as unknown:
+            raise Aside(unknown.peer if isinstance(unknown, Aside) else None) from None
     start = next((at for at, word in enumerate(words) if word in COMMANDS), len(words))
     settings, left = read(words[:start], _FLAGS, _VALUES)
     if left or start == len(words):

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 class Asking:
     """What a short way is handed: options, arguments, an instance to ask, stdout."""
 
-    def __init__(self, options: Options, arguments: list[str]) -> None:
+    def __init__(self, options: Options, arguments: list[str], patience: float | None = None) -> None:
+        """``patience``: seconds to wait for each part of an answer; without end if None."""
         self.options = options
         self.arguments = arguments
         self.json = "json" in options
+        self._patience = patience
         self._peer: Peer | None = None
 
     def rpc(self, topic: str, payload: dict[str, Any] | None = None, nodeid: int = NODEID_ANY) -> Any:
         """The answer to one request. Raises Aside or Unsure."""
         if self._peer is None:
-            self._peer = connect(self.options.get("uri"))
+            self._peer = connect(self.options.get("uri"), self._patience)
         return self._peer.ask(topic, payload, nodeid)
 
     def one(self) -> str:

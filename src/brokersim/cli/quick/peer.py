@@ -39,7 +39,7 @@ class Peer:
     ``heard`` is what was asked so far, by topic, and the bytes that came for it: nothing is asked twice.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience: float | None = None) -> None:
         """Connects. Raises Aside where the full client would try again, or tell why not."""
         self.uri = uri
         self.heard: list[tuple[str, bytes]] = []
@@ -47,7 +47,7 @@ class Peer:
         try:
             self.socket.setblocking(False)  # a full backlog must not block here
             self.socket.connect(socket_path(uri))
-            self.socket.setblocking(True)
+            self.socket.settimeout(patience)
             welcome = self.socket.recv(1)
         except (OSError, ValueError):
             welcome = b""
@@ -83,13 +83,14 @@ class Peer:
 
     def detach(self) -> int:
         """The connection's descriptor, whose owner is now whoever asked for it."""
+        self.socket.settimeout(None)
         return self.socket.detach()
 
     def close(self) -> None:
         self.socket.close()
 
 
-def connect(given: str | None) -> Peer:
+def connect(given: str | None, patience: float | None = None) -> Peer:
     """To the instance that was named, or else that the environment names, or the only one. Raises Aside."""
     uri = given or next(filter(None, map(os.environ.get, ENVIRONMENT)), "")
     if not uri.startswith(SCHEME):
@@ -99,4 +100,4 @@ def connect(given: str | None) -> Peer:
             uri = find_uri(given)
         except (NoInstance, ValueError):
             raise Aside from None
-    return Peer(uri)
+    return Peer(uri, patience)

@@ -1,0 +1,51 @@
+"""Knows what a shell is offered for a word that has begun, by what the word is; not which words a line takes.
+
+Free of click: both ways of a completion, the short and the whole one, offer by it. An offer is a value and what it
+means, or None.
+"""
+
+from __future__ import annotations
+
+from brokersim.cli.mask import MASK_BITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    Offers = list[tuple[str, str | None]]
+
+
+def addressable(mods: Iterable[dict[str, Any]]) -> list[str]:
+    """Everything one can address: modules, as module.list gives them, and their services."""
+    return list(dict.fromkeys(name for mod in mods for name in (mod["name"], *mod["services"])))
+
+
+def key_offers(begun: str, entries: Mapping[str, dict[str, Any]]) -> Offers:
+    """Of a directory of the KVS, in name order; a directory in it ends with the dot to go on behind."""
+    folder, dot, _ = begun.rpartition(".")
+    keys = [
+        f"{folder}{dot}{name}{'.' if entry['type'] in ('dir', 'dirref') else ''}"
+        for name, entry in sorted(entries.items())
+    ]
+    return word_offers(begun, keys)
+
+
+def mask_offers(begun: str) -> Offers:
+    """Numbers and names of the bits, each with what it does; after a ``+`` the names not yet there."""
+    done, plus, word = begun.rpartition("+")
+    known = [(name, text) for _, name, text in MASK_BITS if name not in done.split("+")]
+    if not plus:
+        known = [(f"{bit:#x}", text) for bit, _, text in MASK_BITS] + known
+    return [(f"{done}{plus}{value}", text) for value, text in known if value.startswith(word)]
+
+
+def comma_offers(begun: str, words: Sequence[str]) -> Offers:
+    """Of several words joined by commas."""
+    done, comma, word = begun.rpartition(",")
+    return [(f"{done}{comma}{one}", None) for one in words if one.startswith(word)]
+
+
+def word_offers(begun: str, words: Iterable[str]) -> Offers:
+    """Those that begin so."""
+    return [(word, None) for word in words if word.startswith(begun)]
