@@ -29,16 +29,18 @@ ASKED = [
     "module debug kvs", "module debug -s 0x1000 kvs", "module debug -s msgcount+timing -c 4096 kvs",
     "module debug -S 010000 kvs", "module debug --setbit=1 --json kvs",
     "status", "status --json", "getattr size", "getattr --json size", "ping -c 1 kvs", "ping -u -c 1 2!kvs",
-    "ping -i 0 -c 3 kvs", "ping --count=1 1", "ping -c 1 any!kvs",
+    "ping -i 0 -c 3 kvs",
+    "uptime", "uptime --json", "", "-h", "--help", "--version", "ping --count=1 1", "ping -c 1 any!kvs",
 ]  # fmt: skip
 LEFT = [
-    "", "-h", "kvs", "kvs get", "kvs get -h", "kvs get a --help", "kvs get -- a", "kvs get -rl a", "kvs get -Nx a",
+    "kvs", "uptime x", "uptime -h", "--version -h", "-h --version", "ps x",
+    "kvs get", "kvs get -h", "kvs get a --help", "kvs get -- a", "kvs get -rl a", "kvs get -Nx a",
     "kvs get missing", "kvs get a missing", "kvs get dir", "kvs get odd", "kvs get -W a -N", "kvs get --bad a",
     "kvs put a", "kvs put =1", "kvs put -r a=-", "kvs put full=1", "kvs gett a",
     "module list x", "module list -r 9", "module debug", "module debug -s kvs", "module debug -s 1x kvs",
     "module debug -S 1 -s 2 kvs", "module debug kvs cron", "module debug -s 1 nobody", "module debug -C kvs",
     "status x", "status -v", "-q getattr nothing", "getattr", "getattr a b", "getattr strange", "ping", "ping -c 0 kvs",
-    "ping -c x kvs", "ping -c 1 nobody", "ping -c 1 a!b!c", "ping -i soon kvs", "ping -c 1 'a b'", "--version",
+    "ping -c x kvs", "ping -c 1 nobody", "ping -c 1 a!b!c", "ping -i soon kvs", "ping -c 1 'a b'",
     "ping -c 2 -b kvs",
     "-u nowhere kvs get a", "-u local:///nowhere kvs get a", "--uri=kvs status", "--timeout 5s getattr size",
     "--color=always getattr size", "lsattr", "modul list", "-- getattr size", "getattr -x",
@@ -73,6 +75,7 @@ def peer(fake: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
         return {**request.payload, "route": "0!kvs", "userid": 0, "rolemask": 5}
 
     fake.answers |= {
+        "state-machine.get": {"state": "run", "duration": 7384.0},
         "kvs.lookup": lookup,
         "kvs.commit": commit,
         "attr.get": attribute,
@@ -223,6 +226,43 @@ def test_nobody_reads_and_nothing_is_said(peer: FakeBroker) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("line", ["ps", "ps --json", "ps --tsv", "-q ps -n"])
+@pytest.mark.parametrize("size", [4, "4ü", 1e300])
+def test_instances_are_listed_the_same_both_ways(
+    line: str, size: Any, peer: FakeBroker, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A size of another form has to be told by the whole command line, which asks anew."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    status = peer.answers["broker.status"] | {"size": size}
+    values = {"broker.pid": "77", "brokersim.command": "true x"}
+    attributes = {"attr.get": lambda request: {"value": values[request.payload["name"]]}}
+    brokers = []
+    for name in ("one", "two"):
+        (tmp_path / "brokersim" / name).mkdir(parents=True, mode=0o700)
+        brokers.append(
+            FakeBroker(tmp_path / "brokersim" / name / "local-0", {"broker.status": status, **attributes})
+        )
+    short = run(*line.split())
+    monkeypatch.setattr(door, "run", _aside)
+    assert short == run(*line.split())
+    assert "two" in short.out
+    for broker in brokers:
+        asked = len(broker.requests)
+        broker.close()
+        assert asked == (6 if size == 4 and "-q" not in line else asked)
+
+
+def test_help_that_a_locale_cannot_spell_is_left_to_the_whole_command_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "brokersim.cli.main", "-h"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run broker modules" in done.stdout
 
 
 def test_a_shell_that_asks_what_may_come_next_runs_no_command(

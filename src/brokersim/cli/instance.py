@@ -9,7 +9,7 @@ import click
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
-from brokersim.cli.told import elapsed, status_line
+from brokersim.cli.told import status_line, uptime_line
 from brokersim.native.engine import engine
 from brokersim.net.client import Lost, Unreachable
 from brokersim.net.discovery import NoInstance
@@ -72,18 +72,7 @@ def uptime(session: Session) -> None:
     if session.json:
         session.emit({**state, "owner": owner, "size": size, "depth": depth})
         return
-    session.out(
-        f"{state['state']} {elapsed(state['duration'])},  owner {_user(owner)},  depth {depth},  size {size}"
-    )
-
-
-def _user(userid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(userid).pw_name
-    except KeyError:
-        return str(userid)
+    session.out(uptime_line(state, owner, size, depth))
 
 
 @click.command(

@@ -10,7 +10,7 @@ import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.session import Session
-from brokersim.cli.told import elapsed
+from brokersim.cli.told import PS_DROP, PS_TITLES, ps_row
 from brokersim.net.address import SCHEME
 from brokersim.net.client import Client, Lost, Unreachable
 from brokersim.net.discovery import live_sockets, name_of
@@ -40,18 +40,7 @@ def ps(session: Session) -> None:
         return
     if not found:
         session.say("no instance of yours is running; brokersim start makes one")
-    session.table(
-        ("NAME", "PID", "SIZE", "AGE", "CLOCK", "COMMAND", "ADDRESS"),
-        [
-            (one["name"], one["pid"], one["size"], _age(one), one["clock"], one["command"], one["uri"])
-            for one in found
-        ],
-        drop=("ADDRESS", "CLOCK", "SIZE"),
-    )
-
-
-def _age(one: dict[str, Any]) -> str | None:
-    return "no answer" if one["uptime"] is None else elapsed(one["uptime"])
+    session.table(PS_TITLES, map(ps_row, found), PS_DROP)
 
 
 def _look(path: Path) -> dict[str, Any]:

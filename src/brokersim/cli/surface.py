@@ -14,29 +14,8 @@ from brokersim.cli.encoding import use_fallback
 from brokersim.cli.errors import FINE, INTERRUPTED, CommandError, explain
 from brokersim.cli.quick.peer import Peer
 from brokersim.cli.session import Session
+from brokersim.cli.told import HELP, version_line
 from brokersim.cli.types import DURATION
-from brokersim.version import VERSION
-
-_HELP = """\
-brokersim — run broker modules, count their messages, test the counts
-
-  brokersim start                          a shell inside a one-broker instance
-  brokersim start -s 8 -- ./test.sh        eight brokers, run test.sh, return its exit code
-  brokersim module debug -s 0x1000 kvs     emit flux.kvs.<rank>.<type> gauges
-  brokersim top                            watch all of it: rates, queues, masks; ? shows keys
-
-Instance    start  ps  status  stop  dmesg  uptime  version  getattr|setattr|lsattr  completion
-Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
-Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
-            kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
-Work        cron interval|event|at|list|stop|start|delete|sync
-            job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
-Statistics  stats  top  metrics add|list|collect|show|log|rm|observe
-Experiments bench  report  check  runs  explore
-Overlay     overlay status|trace|fault   Probes       probe read|add|status|schedule
-
-Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
-Each command has its own: brokersim COMMAND -h"""
 
 _LAZY = {
     "start": "brokersim.cli.start:start",
@@ -75,7 +54,7 @@ _LAZY = {
 
 class _Main(Group):
     def format_help(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write(_HELP + "\n")
+        formatter.write(HELP + "\n")
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         # A bare --color means always; behind the command's name it is that command's affair.
@@ -86,7 +65,7 @@ class _Main(Group):
 
 def _print_version(context: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"brokersim {VERSION}")
+        click.echo(version_line())
         context.exit()
 
 

@@ -9,10 +9,61 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+#: Of the whole command line.
+HELP = """\
+brokersim — run broker modules, count their messages, test the counts
+
+  brokersim start                          a shell inside a one-broker instance
+  brokersim start -s 8 -- ./test.sh        eight brokers, run test.sh, return its exit code
+  brokersim module debug -s 0x1000 kvs     emit flux.kvs.<rank>.<type> gauges
+  brokersim top                            watch all of it: rates, queues, masks; ? shows keys
+
+Instance    start  ps  status  stop  dmesg  uptime  version  getattr|setattr|lsattr  completion
+Modules     module list|load|remove|reload|stats|debug|trace|replay     ping
+Messages    rpc  event pub|sub  content load|store|flush|dropcache|stats
+            kvs get|put|ls|dir|unlink|link|readlink|mkdir|getroot|version|wait|eventlog|namespace
+Work        cron interval|event|at|list|stop|start|delete|sync
+            job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
+Statistics  stats  top  metrics add|list|collect|show|log|rm|observe
+Experiments bench  report  check  runs  explore
+Overlay     overlay status|trace|fault   Probes       probe read|add|status|schedule
+
+Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
+Each command has its own: brokersim COMMAND -h"""
+
+PS_TITLES = ("NAME", "PID", "SIZE", "AGE", "CLOCK", "COMMAND", "ADDRESS")
+PS_DROP = ("ADDRESS", "CLOCK", "SIZE")
 MODULE_TITLES = ("Module", "Idle", "S", "Sendq", "Recvq", "Service", "Mask", "Hooks p/c/i")
 #: Columns a narrow terminal does without, first named first.
 MODULE_DROP = ("Hooks p/c/i", "Sendq", "Recvq", "Idle")
 _STATES = "IRFX"
+
+
+def version_line() -> str:
+    from brokersim.version import VERSION
+
+    return f"brokersim {VERSION}"
+
+
+def ps_row(one: dict[str, Any]) -> list[object]:
+    """Of what an instance said of itself; None for all it didn't say in time."""
+    age = "no answer" if one["uptime"] is None else elapsed(one["uptime"])
+    return [one["name"], one["pid"], one["size"], age, one["clock"], one["command"], one["uri"]]
+
+
+def uptime_line(state: dict[str, Any], owner: int, size: int, depth: int) -> str:
+    """Of state-machine.get and three attributes."""
+    parts = (elapsed(state["duration"]), f"owner {_user(owner)}", f"depth {depth}", f"size {size}")
+    return f"{state['state']} " + ",  ".join(parts)
+
+
+def _user(userid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(userid).pw_name
+    except KeyError:
+        return str(userid)
 
 
 def elapsed(seconds: float) -> str:

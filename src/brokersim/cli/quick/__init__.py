@@ -10,6 +10,7 @@ typing or pathlib before it must.
 from __future__ import annotations
 
 import os
+import sys
 
 from brokersim.cli.quick.asking import Asking
 from brokersim.cli.quick.commands import COMMANDS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 #: Common options before a command's name, and behind it: flags, and those with a value.
 _FLAGS = {"--json": "json"}
 _VALUES = {"-u": "uri", "--uri": "uri"}
+_HELP = ([], ["-h"], ["--help"])
 #: Set by a shell that asks for what could be typed next.
 _COMPLETING = "_BROKERSIM_COMPLETE"
 #: What an answer of another form than we know leads to is the whole command line's to tell, too.
@@ -43,12 +45,26 @@ def run(words: list[str]) -> int:
             return complete(os.environ, instruction)
         except _UNKNOWN as unknown:
             raise Aside(unknown.peer if isinstance(unknown, Aside) else None) from None
+    if words in _HELP or words == ["--version"]:
+        return _say(words)
     start = next((at for at, word in enumerate(words) if word in COMMANDS), len(words))
     settings, left = read(words[:start], _FLAGS, _VALUES)
     if left or start == len(words):
         raise Aside
     command, arguments = _command(words[start:])
     return _carry_out(command, arguments, settings)
+
+
+def _say(words: list[str]) -> int:
+    """The help or version of all. Raises Aside where stdout spells in another way."""
+    from brokersim.cli.told import HELP, version_line
+
+    text = HELP if words in _HELP else version_line()
+    if not text.isascii() and (sys.stdout.encoding or "").lower() != "utf-8":
+        raise Aside
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+    return 0
 
 
 def _command(words: list[str]) -> tuple[Command, list[str]]:

@@ -6,7 +6,8 @@ Each does what the command of the same name in `cli/` does, and nothing else: te
 from __future__ import annotations
 
 from brokersim.cli.quick.asking import Asking
-from brokersim.cli.quick.peer import Aside
+from brokersim.cli.quick.peer import Aside, Peer
+from brokersim.net.address import SCHEME
 from brokersim.protocol.lean import to_json
 
 TYPE_CHECKING = False
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _READ_TREEOBJ = 16
 _PRIMARY = "primary"
+#: Seconds that `ps` waits for each answer of an instance before the whole command line asks.
+_PATIENCE = 0.25
 
 
 class Command:
@@ -150,6 +153,50 @@ def _status(asking: Asking) -> None:
         asking.out(status_line(answer))
 
 
+def _uptime(asking: Asking) -> None:
+    from brokersim.cli.told import uptime_line
+
+    if asking.arguments:
+        raise Aside
+    state = asking.rpc("state-machine.get")
+    owner, size, depth = (
+        int(asking.rpc("attr.get", {"name": name})["value"])
+        for name in ("security.owner", "size", "instance-level")
+    )
+    if asking.json:
+        asking.emit({**state, "owner": owner, "size": size, "depth": depth})
+    else:
+        asking.out(uptime_line(state, owner, size, depth))
+
+
+def _ps(asking: Asking) -> None:
+    """All or none: who does not answer soon is asked again, and told of, by the whole command line."""
+    from brokersim.cli.told import PS_DROP, PS_TITLES, ps_row
+    from brokersim.net.discovery import live_sockets, name_of
+
+    if asking.arguments:
+        raise Aside
+    found = [_look(f"{SCHEME}{path}", name_of(path)) for path in live_sockets()]
+    if not found:
+        raise Aside
+    if asking.json:
+        asking.write(b"[" + b",".join(map(to_json, found)) + b"]\n")
+    else:
+        asking.table(PS_TITLES, map(ps_row, found), PS_DROP)
+
+
+def _look(uri: str, name: str) -> dict[str, Any]:
+    peer = Peer(uri, _PATIENCE)
+    try:
+        status = peer.ask("broker.status")
+        told = {key: status[key] for key in ("size", "uptime", "clock")}
+        pid = int(peer.ask("attr.get", {"name": "broker.pid"})["value"])
+        command = peer.ask("attr.get", {"name": "brokersim.command"})["value"] or None
+    finally:
+        peer.close()
+    return {"name": name, "uri": uri, "pid": pid, **told, "command": command}
+
+
 def _getattr(asking: Asking) -> None:
     name = asking.one()
     answer = asking.rpc("attr.get", {"name": name})
@@ -181,4 +228,6 @@ COMMANDS: dict[str, Command | dict[str, Command]] = {
     "ping": Command(_ping, {"-u": "userid", "--userid": "userid"}, _PING),
     "status": Command(_status),
     "getattr": Command(_getattr),
+    "uptime": Command(_uptime),
+    "ps": Command(_ps, _LIST),
 }
