@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from brokersim.brokermod import Handle
@@ -19,13 +19,13 @@ class Metrics(Sink):
 
     def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
         super().__init__(handle, config)
-        observe: Callable[[str, Any, Any], object] | None = getattr(handle, "observe", None)
-        if observe is None:
+        if not hasattr(handle, "observe"):
             raise ValueError("metrics: this broker's handles have no observe()")
-        self._observe = observe
 
     def send(self, samples: Sequence[Sample], gaps: Sequence[Gap]) -> None:
+        # Taken anew for each batch: it is another function when somebody begins to listen.
+        observe = self.handle.observe
         for one in samples:
             series = one.series
             key = {"subject": series.subject, "metric": series.metric, **series.attributes}
-            self._observe(f"probe.{series.measurement}", key, one.value)
+            observe(f"probe.{series.measurement}", key, one.value)
