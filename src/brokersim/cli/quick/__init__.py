@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Common options before a command's name, and behind it: flags, and those with a value.
 _FLAGS = {"--json": "json"}
 _VALUES = {"-u": "uri", "--uri": "uri"}
-_HELP = ([], ["-h"], ["--help"])
+_HELP: tuple[list[str], ...] = ([], ["-h"], ["--help"])
 #: Set by a shell that asks for what could be typed next.
 _COMPLETING = "_BROKERSIM_COMPLETE"
 #: What an answer of another form than we know leads to is the whole command line's to tell, too.
