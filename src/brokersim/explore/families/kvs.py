@@ -130,7 +130,7 @@ def _judge_get(world: World, get: Asked) -> str:
     ]
     for before in seen:
         writers = [one for one in writes if one.step.args.get("value") == value and one.sent < get.answered]
-        if all(one.answered is not None and one.answered < before.sent for one in writers):
+        if all(_is_before(one, before) for one in writers):
             return (
                 f"kvs: {key} was {short(value)} for step {get.step.id} on rank {rank}, where step {before.step.id}"
                 f" had been told before that it is {short(before.step.args.get('value'))}"
@@ -151,13 +151,18 @@ def _kept(world: World, writes: list[Asked]) -> list[Asked]:
     ]
 
 
+def _is_before(write: Asked, later: Asked) -> bool:
+    """Whether a write took effect before another was sent. One that failed may still be on its way for ever."""
+    return write.is_acked and write.answered is not None and write.answered < later.sent
+
+
 def _judge_value(writes: list[Asked], kept: list[Asked], value: str | None) -> str:
     """A value may be there that no acknowledged later write replaced."""
     possible: dict[str | None, None] = {}
     if not kept:
         possible[None] = None
     for write in writes:
-        replaced = write.answered is not None and any(later.sent > write.answered for later in kept)
+        replaced = any(_is_before(write, later) for later in kept)
         if not replaced:
             possible[write.step.args.get("value")] = None
     if value in possible:
