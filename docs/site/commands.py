@@ -12,7 +12,8 @@ from textwrap import dedent
 import click
 
 from brokersim.cli.command import Group
-from brokersim.cli.surface import _HELP, cli
+from brokersim.cli.surface import cli
+from brokersim.cli.told import HELP
 
 
 def pages() -> Iterator[tuple[str, str, str]]:
@@ -23,7 +24,7 @@ def pages() -> Iterator[tuple[str, str, str]]:
 
 def overview() -> str:
     """All commands on one page: the help of ``brokersim`` itself."""
-    return f"```text\n{_HELP}\n```\n"
+    return f"```text\n{HELP}\n```\n"
 
 
 def _page(command: click.Command, name: str) -> Iterator[str]:

@@ -75,6 +75,15 @@ def test_another_frame_than_the_answer_is_not_known() -> None:
         lean.response(wire.encode(good) * 2)
 
 
+@pytest.mark.parametrize("topic", [b"\x80.b", b"a\0b", b""])
+def test_a_topic_that_is_none_is_for_the_whole_codec(topic: bytes) -> None:
+    frame = wire.encode(Message(RESPONSE, "a.b", {"x": 1}, FLAG_ROUTE, 1))
+    frame = frame.replace(b"\3a.b", bytes([len(topic)]) + topic)
+    size = len(frame) - wire.HEADER_SIZE
+    with pytest.raises(Unsure):
+        lean.response(frame[:4] + size.to_bytes(4, "big") + frame[wire.HEADER_SIZE :])
+
+
 @given(st.data(), st.binary(max_size=40))
 def test_garbage_is_unsure_or_what_the_whole_codec_reads(data: st.DataObject, noise: bytes) -> None:
     frame = bytearray(wire.encode(Message(RESPONSE, "a.b", {"x": 1}, FLAG_ROUTE, 1)))

@@ -88,7 +88,9 @@ def _body(data: bytes, proto: int) -> tuple[int, bytes | None]:
         raise Unsure
     if data[at]:
         raise Unsure  # a route, which no client is sent
-    _, at = _part(data, at + 1, proto - 1)
+    topic, at = _part(data, at + 1, proto - 1)
+    if not topic or not topic.isascii() or b"\0" in topic:
+        raise Unsure
     payload = None
     if flags & _PAYLOAD:
         payload, at = _part(data, at, proto - 1)
