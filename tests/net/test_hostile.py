@@ -130,11 +130,12 @@ def test_half_frames_of_many_clients_are_bounded_together_and_the_silent_go_firs
         first, second = await send(live), await send(live)
         await first.send(b"x")  # it goes on, so the second has been silent longer
         await live.until(lambda: max(c._decoder.pending for c in live.connector.connections) > len(part))
-        await send(live)
+        third = await send(live)  # kept: a peer that nobody holds closes its socket
         await second.until_end()
         await live.until(lambda: len(live.connector.connections) == 2)
         assert "left 100000 bytes of a frame unfinished" in live.instance.broker(0).log.lines()[-1]
         await first.send(b"x" * 100_100)
+        assert third is not second
 
     serve(tmp_path, body)
 
