@@ -127,7 +127,7 @@ class Pool:
     def _emptiest_first(self) -> Iterable[int]:
         """Nodes with free cores; which there are must not change meanwhile."""
         for kind in sorted(self._alike, reverse=True):
-            yield from _bits(self._alike[kind])
+            yield from ranks.bits(self._alike[kind])
 
     def _now_free(self, node: int, cores: int, gpus: int) -> None:
         before = self._cores[node].bit_count(), self._gpus[node].bit_count()
@@ -301,21 +301,6 @@ def _grouped(everything: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int
             found = bits.setdefault(kind, bytearray(len(everything) // 8 + 1))
             found[node >> 3] |= 1 << (node & 7)
     return {kind: int.from_bytes(found, "little") for kind, found in bits.items()}
-
-
-def _bits(mask: int) -> Iterable[int]:
-    """The bits that are set, lowest first: a few by arithmetic, many from the text of the number."""
-    for _ in range(8):  # each costs a pass over the whole number, and most jobs want one node
-        if not mask:
-            return
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
-    text = bin(mask)[:1:-1]
-    at = text.find("1")
-    while at >= 0:
-        yield at
-        at = text.find("1", at + 1)
 
 
 def _bracket(ids: str) -> str:

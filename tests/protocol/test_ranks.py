@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.protocol.ranks import check_ranks, format_ranks, parse_ranks
+from brokersim.protocol.ranks import bits, check_ranks, format_ranks, parse_ranks
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,8 @@ def test_any_text_gives_ranks_of_the_instance_or_ValueError(text: str) -> None:
         return
     assert ranks == sorted(set(ranks))
     assert ranks and set(ranks) <= set(range(10))
+
+
+@given(st.sets(st.integers(0, 3000), max_size=40))
+def test_bits_are_those_that_are_set_lowest_first(numbers):
+    assert list(bits(sum(1 << number for number in numbers))) == sorted(numbers)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from brokersim.protocol.ranks import format_ranks
+from brokersim.protocol.ranks import bits, format_ranks
 
 IDSET_FLAG_BRACKETS: Final = 2
 IDSET_FLAG_RANGE: Final = 4
@@ -159,15 +159,6 @@ class IDset:
 def decode(string: str) -> IDset:
     """The set a text means. Raises ValueError."""
     return IDset(string)
-
-
-def bits(mask: int) -> Iterator[int]:
-    """The numbers of the bits that are set, lowest first."""
-    text = bin(mask)[:1:-1]
-    at = text.find("1")
-    while at >= 0:
-        yield at
-        at = text.find("1", at + 1)
 
 
 def _mask(arg: Any) -> int:

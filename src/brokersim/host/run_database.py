@@ -1,28 +1,14 @@
 """Knows the run database that a module writes: numbers of series over time, for `brokersim report`; not what they are.
 
-The layout is that of docs/reports.md: "brkr", version 1; times in seconds since the Unix epoch.
+Times are seconds since the Unix epoch, as in every such file (protocol/rundb.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    pass
-
-_APPLICATION: Final = 0x62726B72
-_SCHEMA: Final = f"""
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = 1;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
-CREATE TABLE sample (series INTEGER NOT NULL, t REAL NOT NULL, v, PRIMARY KEY (series, t)) WITHOUT ROWID;
-CREATE TABLE held (id INTEGER PRIMARY KEY CHECK (id = 0), t REAL NOT NULL, data BLOB NOT NULL);
-CREATE TABLE histogram (series INTEGER NOT NULL, t REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series, t))
-    WITHOUT ROWID;
-"""
+from brokersim.protocol.rundb import APPLICATION_ID, LARGEST_INTEGER, SCHEMA
 
 
 class RunDatabase:
@@ -51,10 +37,10 @@ class RunDatabase:
     def _begin(self, meta: Mapping[str, str], is_new: bool) -> None:
         run = self._connection.execute
         if is_new:
-            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {_SCHEMA}")
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; {SCHEMA}")
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         elif (
-            run("PRAGMA application_id").fetchone() != (_APPLICATION,)
+            run("PRAGMA application_id").fetchone() != (APPLICATION_ID,)
             or dict(run("SELECT * FROM meta")) != meta
         ):
             raise ValueError(f"{self.path} holds another run, or none; choose a new name or move it away")
@@ -95,5 +81,4 @@ class RunDatabase:
 
 
 def _stored(value: float) -> float:
-    """SQLite's integers have 63 bits and a sign; counters have 64."""
-    return value if -(2**63) <= value < 2**63 else float(value)
+    return value if -LARGEST_INTEGER <= value < LARGEST_INTEGER else float(value)

@@ -328,7 +328,8 @@ static Numbers *numbers_alike(Numbers *self) /* the same keys, values not set ye
         Py_XDECREF(other);
         return NULL;
     }
-    memset(other->tags, DEAD, self->n);
+    if (self->n) /* an empty table has no memory yet */
+        memset(other->tags, DEAD, self->n);
     other->n = self->n;
     return other;
 }

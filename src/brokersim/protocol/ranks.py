@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from brokersim.protocol.quoting import quoted
 
@@ -43,6 +43,21 @@ def format_ranks(ranks: Iterable[int]) -> str:
         else:
             spans.append((rank, rank))
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The numbers of the bits that are set, lowest first: a few by arithmetic, many from the text of the number."""
+    for _ in range(8):  # each costs a pass over the whole number, and whoever wants one set wants few of it
+        if not mask:
+            return
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+    text = bin(mask)[:1:-1]
+    at = text.find("1")
+    while at >= 0:
+        yield at
+        at = text.find("1", at + 1)
 
 
 def _spans(text: str) -> list[tuple[int, int]] | None:

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Final
 from xml.etree import ElementTree
 
-from brokersim.fluxapi.idset import IDset, bits
+from brokersim.fluxapi.idset import IDset
+from brokersim.protocol.ranks import bits
 
 #: hwloc's numbers of kinds of operating system devices.
 _GPU, _COPROCESSOR = "1", "5"

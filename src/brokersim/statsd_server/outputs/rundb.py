@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from brokersim.protocol.rundb import APPLICATION_ID, LARGEST_INTEGER, SCHEMA
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.slots import Keep
@@ -28,26 +29,13 @@ from brokersim.statsd_server.outputs.base import QUEUE_LIMIT, QueuedOutput
 from brokersim.statsd_server.settings import ServeError
 from brokersim.version import VERSION
 
-#: "brkr": tells `file` and us that a file is a run database.
-APPLICATION_ID = 0x62726B72
-SCHEMA_VERSION = 1
 #: Kinds of series: what was shown, the truth beside it (experiments know it), histograms of timers.
 VALUE, TRUTH, TIMER = "value", "truth", "timer"
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE series (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name));
-CREATE TABLE sample (series INTEGER NOT NULL, t REAL NOT NULL, v, PRIMARY KEY (series, t)) WITHOUT ROWID;
-CREATE TABLE held (id INTEGER PRIMARY KEY CHECK (id = 0), t REAL NOT NULL, data BLOB NOT NULL);
-CREATE TABLE histogram (series INTEGER NOT NULL, t REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (series, t))
-    WITHOUT ROWID;
-"""
 #: Rows of all series between two times, with the number of their slot of a step in microseconds.
 _SLOTS = (
     "SELECT series, CAST(ROUND(t * 1e6) AS INTEGER) / ? AS slot, {column} FROM series CROSS JOIN {table}"
     " ON {table}.series = series.id WHERE t >= ? AND t < ? ORDER BY series, t"
 )
-#: SQLite's integers; larger ones are kept as doubles.
-_LARGEST_INTEGER = 2**63
 
 
 class RunDatabaseError(ServeError):
@@ -88,8 +76,7 @@ class RunDatabase:
             # NORMAL: a crash of the machine may cost the last flushes, never the file.
             self._connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
             if self.held is None:
-                marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-                self._connection.executescript(marks + _SCHEMA)
+                self._connection.executescript(SCHEMA)
             self.note({**_writer(), **(meta or {})})
             known = self._connection.execute("SELECT kind, name, id FROM series")
             self._series: dict[tuple[str, str], int] = {(kind, name): number for kind, name, number in known}
@@ -130,13 +117,13 @@ class RunDatabase:
 
     def _write_flush(self, flush: Flush) -> None:
         values = [
-            (self._id(VALUE, name), flush.t, value if abs(value) < _LARGEST_INTEGER else float(value))
+            (self._id(VALUE, name), flush.t, value if abs(value) < LARGEST_INTEGER else float(value))
             for table in (flush.self_values, flush.values)
             for name, value in table.items()
             if not math.isnan(value)
         ]
         values += [
-            (self._id(VALUE, name), float(t), value if abs(value) < _LARGEST_INTEGER else float(value))
+            (self._id(VALUE, name), float(t), value if abs(value) < LARGEST_INTEGER else float(value))
             for t, table in flush.timed.items()
             for name, value in table.items()
         ]
