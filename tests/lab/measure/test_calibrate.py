@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from brokersim.cli.main import main
+from brokersim.lab.measure import calibrate as module
 from brokersim.lab.measure.calibrate import FIELDS, Calibration, calibrate, turn_times
 from brokersim.lab.measure.profiles import read_profile
+from brokersim.net.client import Client
 from brokersim.realflux.place import find_flux
 from tests.realflux.peer import needs_flux
 
@@ -44,6 +48,28 @@ def test_a_turns_price_is_a_modules_cpu_by_its_turns() -> None:
         pytest.approx(1e-6),
         pytest.approx(2e-6),
     )
+
+
+def test_a_wait_is_the_mean_of_those_that_found_the_module_running_and_those_that_waited_a_slice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    # Two thirds of the requests wait for nothing: a median would say that nobody does.
+    waits = cycle([0.0, 0.0, 0.03])
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            return now
+
+    class Spinner:
+        def rpc(self, _topic: str, _payload: object) -> None:
+            nonlocal now
+            now += 2e-4 + next(waits)
+
+    monkeypatch.setattr(module, "time", Clock)
+    monkeypatch.setattr(module, "WAITING", 60)
+    assert module._round_trip(cast(Client, Spinner()), "heartbeat") == pytest.approx(0.0102)
 
 
 def test_without_a_flux_there_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
