@@ -23,6 +23,7 @@ from .messages import (
     Done,
     Handover,
     Observation,
+    Observations,
     Report,
     Slack,
 )
@@ -116,6 +117,17 @@ class Metrics(Asked):
             raise RequestError(errnums.EINVAL, f"{self.name}.observe: {error}") from None
         self.handle.observe(wish.stream, wish.key, wish.value)
         self.handle.respond(msg, {"is_counted": wish.stream in self._member.streams()})
+
+    @request_handler("observations")
+    def observations(self, msg: Message) -> None:
+        """What a module in a process of its own has observed on this rank; it wants to know what of it is counted."""
+        observe = self.handle.observe
+        wish = msg.unpack(Observations)
+        for stream, key, value in wish.observed:
+            observe(stream, key, value)
+        if not msg.is_noresponse:
+            counted = self._member.streams().intersection(stream for stream, _, _ in wish.observed)
+            self.handle.respond(msg, {"counted": sorted(counted)})
 
     # -- heard from other ranks
 

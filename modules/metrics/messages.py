@@ -51,6 +51,12 @@ class Observation(msgspec.Struct):
     value: int | float | str = 1
 
 
+class Observations(msgspec.Struct):
+    """metrics.observations: (stream, key, value) each; what can be no key or value is refused one by one."""
+
+    observed: list[tuple[str, Any, Any]]
+
+
 class Credit(msgspec.Struct):
     """metrics.credit."""
 

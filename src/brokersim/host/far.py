@@ -29,7 +29,7 @@ from brokersim.host.handle import Handle
 from brokersim.host.handler_table import EMPTY_TABLE
 from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.methods import METHODS
-from brokersim.host.observers import Observers
+from brokersim.host.observers import CHANGED, FarObservers
 from brokersim.host.ports import Home, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
 from brokersim.protocol.duration import parse_duration
@@ -140,12 +140,13 @@ class FarBroker(Home):
         self.handle: Handle
         #: A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
         self.wants_values = False
-        self.observers = Observers(lambda: (self.handle,))
+        self.observers = FarObservers(lambda: self.handle)
         self._sender = _FarEnd(self, "broker", "")
         self._tree: tuple[int | None, tuple[int, ...]] | None = None
 
     def ask(self, topic: str, payload: object, timeout: float | None = None, nodeid: int = NODEID_ANY) -> Any:
         """The payload of the broker's answer. Raises RequestError."""
+        self.observers.flush()
         answer = self.far.ask(self.handle, topic, payload, timeout, nodeid)
         if answer.errnum:
             raise RequestError(answer.errnum, answer.payload_str or "")
@@ -197,11 +198,13 @@ class FarBroker(Home):
     # -- messages out
 
     def route_request(self, message: Message) -> None:
+        self.observers.flush()
         message.flags |= FLAG_ROUTE
         self.far.send(message)
 
     def route_response(self, response: Message) -> None:
         """Behind what was answered before it, which may be in the queue still."""
+        self.observers.flush()
         if len(response.routes) > 1:
             self.route_request(response)
         else:
@@ -230,6 +233,8 @@ class FarBroker(Home):
             else:
                 message.handler = method[0]
         elif message.type == EVENT:
+            if message.topic == CHANGED:
+                self.observers.changed()
             is_owners = message.rolemask & ROLE_OWNER
             find = handle.event_handler if is_owners else handle.guest_event_handler
             message.handler = find(message.topic)

@@ -126,9 +126,9 @@ class RemoteModule(Loaded):
             "name": self.name,
             "uuid": self.handle.uuid,
         }
-        self._request("welcome", payload)
+        self.tell("welcome", payload)
 
-    def _request(self, topic: str, payload: object = None) -> None:
+    def tell(self, topic: str, payload: object = None) -> None:
         """A request of the broker itself to the process, which it does not answer."""
         send_from(self.broker, Message(
             REQUEST, topic, payload, FLAG_NORESPONSE, dst=self.handle, userid=self.broker.owner,
@@ -195,7 +195,7 @@ class RemoteModule(Loaded):
         if not self._is_asked:
             self._is_asked = True
             if self.life.status < FINALIZING:
-                self._request(f"{self.name}.shutdown")
+                self.tell(f"{self.name}.shutdown")
             self._hurry(self._stop_timeout())
         if cancel:
             self._hurry(CANCEL_GRACE)

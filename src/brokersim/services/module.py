@@ -10,6 +10,7 @@ import msgspec
 from brokersim.host import methods
 from brokersim.host.course import Loaded
 from brokersim.host.handle import Handle
+from brokersim.host.observers import relay
 from brokersim.host.remote import RemoteModule
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, strerror
 from brokersim.protocol.message import Message
@@ -49,6 +50,12 @@ class StatusArgs(msgspec.Struct):
 
     status: int
     errnum: int = 0
+
+
+class ListenArgs(msgspec.Struct):
+    """Payload of module.listen (ours): the streams of observations a module in a process of its own listens to."""
+
+    streams: list[str]
 
 
 class HookArgs(msgspec.Struct):
@@ -165,6 +172,20 @@ def status(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request)
 
 
+def listen(server: BrokerEndpoint, request: Message) -> None:
+    """What is observed on this rank goes to a module in a process of its own, too: these streams and no others."""
+    args = request.unpack(ListenArgs)
+    module = request.src.module if isinstance(request.src, Handle) else None
+    if not isinstance(module, RemoteModule):
+        raise RequestError(EPROTO, "module.listen: only a module in a process of its own may")
+    server.broker.observers.drop(module.handle)
+    topic = f"{module.name}.observations"
+    for stream in args.streams:
+        server.broker.observers.listen(stream, relay(module.tell, topic, stream), module.handle)
+    if not request.is_noresponse:
+        server.respond(request)
+
+
 def hook(server: BrokerEndpoint, request: Message) -> None:
     """Change the hook a module's counters are emitted from."""
     args = request.unpack(HookArgs)
@@ -205,5 +226,6 @@ TABLE: Table = {
     "module.status": (status, False),
     "module.debug": (debug, False),
     "module.hook": (hook, False),
+    "module.listen": (listen, False),
     "module.trace": (trace, False),
 }
