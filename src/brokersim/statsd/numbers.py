@@ -21,6 +21,11 @@ _STRICT = re.compile(rb"[ \t]*([+-]?" + _DECIMAL + rb")[ \t]*")
 _INTEGER = re.compile(rb"[+-]?\d{1,301}")
 _JAVASCRIPT = re.compile(r"[+-]?(?:Infinity|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)|0[xX][0-9a-fA-F]+"
                          r"|0[oO][0-7]+|0[bB][01]+", re.ASCII)  # fmt: skip
+# What JavaScript takes for blanks: other than Python, the byte order mark, and no separators of ASCII.
+JAVASCRIPT_BLANKS = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    + ("\u2028\u2029\u202f\u205f\u3000\ufeff")
+)
 _STRTOD = re.compile(
     rb"[ \t\v\f\r]*[+-]?(?:"
     + _DECIMAL
@@ -46,7 +51,7 @@ def strict_number(field: bytes) -> Number | None:
 
 def javascript_number(text: str) -> float:
     """What JavaScript's `Number(text)` gives: blanks trimmed, empty is 0, hex allowed; NaN if it is no number."""
-    text = text.strip()
+    text = text.strip(JAVASCRIPT_BLANKS)
     if not text:
         return 0.0
     if _JAVASCRIPT.fullmatch(text) is None:

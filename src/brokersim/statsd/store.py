@@ -18,7 +18,7 @@ from brokersim.statsd.dialects.base import Dialect, Fold, TimerInterval
 from brokersim.statsd.forms import Form, plain_timings, plain_value
 from brokersim.statsd.keyed import BEST, Keyed, Numbers
 from brokersim.statsd.names import MAX_KEY
-from brokersim.statsd.numbers import Number
+from brokersim.statsd.numbers import LARGEST, Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, TOTALS, Sample
 
 if TYPE_CHECKING:
@@ -195,10 +195,11 @@ class Store:
 
     def _add_total(self, sample: Sample) -> None:
         key = sample.key
-        difference = self.dialect.difference(self._last_totals.get(key), sample.value)
-        self._last_totals[key] = sample.value
-        weighted = difference if sample.weight == 1 else difference * sample.weight
-        self._differences[key] = self._differences.get(key, 0) + weighted
+        # A rate is about the total, as brubeck has it; other dialects know of no total with one.
+        total = sample.value if sample.weight == 1 else sample.value * sample.weight
+        difference = self.dialect.difference(self._last_totals.get(key), total)
+        self._last_totals[key] = total
+        self._differences[key] = self._differences.get(key, 0) + difference
 
     def _set_gauge(self, sample: Sample) -> None:
         value = sample.value
@@ -219,6 +220,8 @@ class Store:
 
     def _add_sampled(self, key: bytes, value: float, weight: Number) -> None:
         """A timing that stands for `weight`: in the count it always does, in what is computed of values if wanted."""
+        if self.dialect.counts_whole_timings:
+            weight = float(math.floor(min(weight, LARGEST)))
         copies = self._copies(key, weight) if self.config.weighted_timers else 1
         self._extra_weight[key] = self._extra_weight.get(key, 0) + (weight - copies)
         held = self.timings.extend(key, [value] * copies)

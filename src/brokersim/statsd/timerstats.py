@@ -48,7 +48,8 @@ def statsd_fields(values: Sequence[float], thresholds: Sequence[float]) -> Field
         if k:
             fields.update(_threshold_fields(values[:k] if threshold > 0 else values[n - k :], threshold))
     # The distance to a point whose coordinates are all the mean: two passes, in C.
-    fields["std"] = math.dist(values, [mean] * n) / math.sqrt(n)
+    # It is no number if a value is infinite, as statsd reads the word.
+    fields["std"] = math.dist(values, [mean] * n) / math.sqrt(n) if values[-1] < math.inf else math.nan
     fields["upper"] = values[-1]
     fields["lower"] = values[0]
     fields["sum"] = total

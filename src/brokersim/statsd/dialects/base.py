@@ -90,6 +90,8 @@ class Dialect:
     packs_values: ClassVar[bool] = False
     # True: a bad line counts as a metric received.
     counts_bad_lines: ClassVar[bool] = True
+    # True: what a timing with a rate stands for is cut to a whole number.
+    counts_whole_timings: ClassVar[bool] = False
     path_prefix: str = ""
     #: A new name of letters, digits and `_.=-` is its key with nothing to be judged, unless it begins so. None: never.
     plain_unless: bytes | None = None

@@ -36,6 +36,7 @@ class Brubeck(Dialect):
     keeps_expired: ClassVar[bool] = True
     plain_decimals: ClassVar[bool] = False
     counts_bad_lines: ClassVar[bool] = False
+    counts_whole_timings: ClassVar[bool] = True
 
     def lines(self, datagram: bytes) -> list[bytes]:
         """An empty line inside a packet is an error; the one behind the last LF is no line."""

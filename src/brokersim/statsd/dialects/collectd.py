@@ -27,6 +27,8 @@ from brokersim.statsd.sample import (
 )
 
 LONGEST_KEY = 127
+# Its totals are 64-bit.
+_LARGEST_COUNT = 2.0**63
 _FORBIDDEN = re.compile(r'[\x00-\x20\x7f.:"\\!,/()]')
 _PERCENTILES = (50, 90, 99)
 _LATENCY_FIELDS = ("average", "lower", "upper", "sum")
@@ -138,7 +140,7 @@ def _numeric(kind: str, key: bytes, field: bytes, rate: float) -> Sample:
     if kind == GAUGES:
         return Sample(GAUGES, key, value, signed=field[:1] in (b"+", b"-"))
     # It turns these into whole numbers, which C leaves undefined for NaN, infinity and what is beyond 64 bits.
-    if not abs(value / rate) <= LARGEST:
+    if not abs(value / rate) < (LARGEST if kind == TIMERS else _LARGEST_COUNT):
         raise BadLineError("peer_would_garble")
     if kind == TIMERS:
         # A sample rate divides the time itself: 100 ms at 0.1 becomes a second.

@@ -15,7 +15,7 @@ from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects.base import Interval, Reported
 from brokersim.statsd.dialects.graphite import GraphiteDialect
 from brokersim.statsd.names import clean, join_name
-from brokersim.statsd.numbers import Number, javascript_number
+from brokersim.statsd.numbers import JAVASCRIPT_BLANKS, Number, javascript_number
 from brokersim.statsd.sample import (
     COUNTERS,
     GAUGES,
@@ -29,6 +29,7 @@ from brokersim.statsd.sample import (
 )
 from brokersim.statsd.shown import Columns
 
+_BLANKS = re.compile(f"[{JAVASCRIPT_BLANKS}]+")
 _RATE = re.compile(r"@([\d.]+)", re.ASCII)
 # Every JavaScript object has these: a table that is one finds them instead of the user's key.
 _INHERITED = frozenset(
@@ -73,13 +74,15 @@ class Etsy(GraphiteDialect):
     def judge(self, line: bytes) -> Judgement:
         if not line:
             return NOTHING
-        line, mark, tags = line.partition(b"|#")
+        # What stands behind a second mark is nobody's.
+        line, *sections = line.split(b"|#")
+        tags = sections[0] if sections else b""
         name, *values = line.split(b":")
-        if mark and tags:
+        if tags:
             name += b";" + b";".join(
                 tag.replace(b";", b"_", 1).replace(b":", b"=", 1) for tag in tags.split(b",")
             )
-        key = clean(name)
+        key = clean(_with_blanks(name))
         samples: list[Sample] = []
         reasons: list[str] = []
         for value in values or [b"1"]:
@@ -90,6 +93,13 @@ class Etsy(GraphiteDialect):
                 if error.reason == _PEER_WOULD_CRASH:
                     return bad(error.reason)
         return Judgement(tuple(samples), tuple(reasons))
+
+
+def _with_blanks(name: bytes) -> bytes:
+    """The name with all that JavaScript takes for blanks as such: cleaning knows only those of ASCII."""
+    if name.isascii():
+        return name
+    return _BLANKS.sub(" ", name.decode("utf-8", "replace")).encode()
 
 
 def _sample(key: bytes, part: bytes) -> list[Sample]:
@@ -105,7 +115,7 @@ def _sample(key: bytes, part: bytes) -> list[Sample]:
         raise BadLineError("negative_timing")
     weight = _weight(fields[2]) if len(fields) > 2 and fields[2] else 1.0
     # The type is trimmed only after it was checked, which is how a CR before the LF gets through.
-    return _store(key, kind.strip(), value, 0.0 if math.isnan(number) else number, weight)
+    return _store(key, kind.strip(JAVASCRIPT_BLANKS), value, 0.0 if math.isnan(number) else number, weight)
 
 
 def _check_rate(sections: list[str]) -> None:

@@ -13,13 +13,16 @@ import attrs
 BINS = 1000
 _TICKS = 1 << 30
 _NARROWEST = 1 << 20
-# Times are 64-bit there; a longer one would wrap around, we take it as this.
+# Times are 64-bit there, with 2⁻³⁰ s for a unit: from here on (272 years) it shows nothing, or something else.
 _LONGEST_MS = (1 << 33) * 1000
 
 
 @attrs.define(eq=False)
 class LatencyCounter:
-    """Count, sum, lower, upper and percentiles of times, in seconds. Times below 1 ms count nothing."""
+    """Count, sum, lower, upper and percentiles of times, in seconds.
+
+    Times below 1 ms, and of 272 years or more, count nothing.
+    """
 
     n: int = 0
     width: int = _NARROWEST
@@ -30,8 +33,8 @@ class LatencyCounter:
 
     def add_many(self, milliseconds: Iterable[float]) -> None:
         for value in milliseconds:
-            whole = int(min(value, _LONGEST_MS))
-            if whole >= 1:
+            whole = int(value)
+            if 1 <= whole < _LONGEST_MS:
                 self._add((whole * _TICKS + 500) // 1000)
 
     def _add(self, ticks: int) -> None:
