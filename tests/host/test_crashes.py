@@ -514,3 +514,111 @@ def test_much_work_at_one_instant_is_no_livelock(tmp_path: Any, impatient: None)
         assert answers == [0] * 40_000
 
     live(body)
+
+
+ODD = """
+    class Bare(BaseException):
+        def __str__(self):
+            raise RuntimeError
+
+    ODD = (Bare, GeneratorExit, lambda: BaseExceptionGroup("x", [KeyboardInterrupt()]), lambda: ValueError("\\udcff"))
+
+    def odd(self, *_):
+        raise self.ODD[int(self.name[-1])]()
+
+    def __init__(self, h, *args):
+        super().__init__(h, *args)
+        if args == ("start",):
+            self.odd()
+
+    @request_handler("sync")
+    def sync(self, msg):
+        self.odd()
+
+    @request_handler("step")
+    async def step(self, msg):
+        await self.handle.sleep(0.1)
+        self.odd()
+
+    @request_handler("timer")
+    def timer(self, msg):
+        self.handle.call_later(0.1, self.odd)
+
+    @request_handler("continuation")
+    def continuation(self, msg):
+        self.handle.request("attr.get", {"name": "size"}, self.odd)
+
+    @request_handler("watcher")
+    def watcher(self, msg):
+        self.handle.check_watcher_create(self.odd).start()
+        self.handle.call_later(0.1, lambda: None)
+
+    @request_handler("event")
+    def event(self, msg):
+        self.handle.publish("crash.odd")
+
+    @event_handler("crash.odd", prefix=False)
+    def heard(self, msg):
+        self.odd()
+
+    @request_handler("stats")
+    def stats_(self, msg):
+        self.handle.request(f"{self.name}.stats-get", None, lambda *_: None)
+
+    def stats(self):
+        self.odd()
+
+    def teardown(self):
+        self.odd()
+"""
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_whatever_a_module_raises_wherever_ends_it_alone_and_is_told(tmp_path: Any, number: int) -> None:
+    """No Exception, or one whose text is none: each is a failure of who raised it."""
+    path, name = write(tmp_path, "odd", ODD), f"odd{number}"
+
+    async def body(instance: Instance) -> None:
+        for place in ("sync", "step", "timer", "continuation", "watcher", "event", "stats"):
+            await instance.load(path, name=name)
+            with refused(EHOSTUNREACH):
+                await instance.client().call(f"{name}.{place}")
+            assert "ended by" in instance.broker(0).log.lines()[-1]
+        with pytest.raises(RequestError, match="raises at start: "):
+            await instance.load(path, "start", name=name)
+        await instance.load(path, name=name)
+        await instance.remove(name)
+        assert "teardown raises" in instance.broker(0).log.lines()[-1]
+        assert instance.modules(0) == []
+
+    live(body)
+
+
+@pytest.mark.parametrize("number", [-5, 1 << 40])
+def test_an_errnum_that_no_message_carries_is_told_as_EINVAL(tmp_path: Any, number: int) -> None:
+    path = write(
+        tmp_path,
+        "numbers",
+        f"""
+    def __init__(self, h, *args):
+        super().__init__(h, *args)
+        if args:
+            raise {{"ours": RequestError, "os": OSError}}[args[0]]({number}, "so")
+
+    @request_handler("ask")
+    def ask(self, msg):
+        raise RequestError({number}, "so")
+""",
+    )
+
+    async def body(instance: Instance) -> None:
+        with pytest.raises(RequestError, match=f"{number} is no errnum: so") as caught:
+            await instance.load(path, "ours")
+        assert caught.value.errno == EINVAL
+        with pytest.raises(RequestError, match="raises at start: OSError"):
+            await instance.load(path, "os")
+        await instance.load(path)
+        with pytest.raises(RequestError, match=f"{number} is no errnum: so"):
+            await instance.client().call("numbers.ask")
+
+    live(body)

@@ -211,14 +211,18 @@ def test_a_handlers_exception_is_the_one_being_handled_and_keeps_its_traceback(c
     assert sys.exc_info() == (None, None, None)
 
 
-def test_what_is_nobodys_to_keep_comes_out_of_the_drain():
+def test_what_its_actor_passes_on_comes_out_of_the_drain():
     class Outcome(BaseException):
         """As pytest's skip is, or trio's Cancelled."""
+
+    class Passing(Actor):
+        def failed(self, error: BaseException, _message: Message | None) -> None:
+            raise error
 
     def handler(_message):
         raise Outcome
 
-    reactor, one = Reactor(), Actor()
+    reactor, one = Reactor(), Passing()
     reactor.push(Message(REQUEST, "t", dst=one, handler=handler))
     reactor.push(Message(REQUEST, "u", dst=one, handler=lambda _: None))
     with pytest.raises(Outcome):

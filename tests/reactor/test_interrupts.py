@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
 
 import pytest
+import trio
 
-from brokersim.reactor.interrupts import is_failure, is_interrupt, pass_interrupt
+from brokersim.reactor.interrupts import is_failure, is_interrupt, pass_on
 
 
 def raised(fn: Callable[[], object]) -> BaseException:
@@ -45,7 +47,7 @@ def test_what_the_signal_raised_is_passed_on_and_no_failure(interrupt):
     assert is_interrupt(error)
     assert not is_failure(error)
     with pytest.raises(KeyboardInterrupt):
-        pass_interrupt(error)
+        pass_on(error)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), ValueError()])
@@ -53,7 +55,7 @@ def test_what_a_module_raises_itself_is_its_failure(error):
     own(error)
     assert not is_interrupt(error)
     assert is_failure(error)
-    pass_interrupt(error)
+    pass_on(error)
 
 
 def test_what_was_never_raised_is_no_interrupt():
@@ -64,4 +66,35 @@ def test_a_group_is_a_failure_if_all_in_it_are():
     own_ones = [ValueError(), own(KeyboardInterrupt())]
     assert is_failure(BaseExceptionGroup("", own_ones))
     assert not is_failure(BaseExceptionGroup("", [*own_ones, of_trio()]))
-    assert not is_failure(BaseExceptionGroup("", [*own_ones, GeneratorExit()]))
+    assert is_failure(BaseExceptionGroup("", [*own_ones, GeneratorExit()]))
+
+
+class Bare(BaseException):
+    """Of a module's own: no Exception, and nobody's outcome."""
+
+
+@pytest.mark.parametrize("error", [GeneratorExit(), asyncio.CancelledError(), Bare()])
+def test_a_bare_exception_of_a_modules_own_is_its_failure(error):
+    assert is_failure(own(error))
+    pass_on(error)
+
+
+def cancelled() -> BaseException:
+    async def main() -> BaseException:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as error:
+                return error
+        raise AssertionError("nothing was cancelled")
+
+    return trio.run(main)
+
+
+@pytest.mark.parametrize("of_the_program", [cancelled, lambda: raised(pytest.skip)], ids=["trio", "pytest"])
+def test_what_the_program_around_means_is_passed_on(of_the_program):
+    error = of_the_program()
+    assert not is_failure(error)
+    with pytest.raises(type(error)):
+        pass_on(error)

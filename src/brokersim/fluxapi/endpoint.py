@@ -10,7 +10,7 @@ from brokersim.host.handle import Handle, Living
 from brokersim.host.ports import Home
 from brokersim.protocol import message as wire
 from brokersim.reactor.actor import FAILURES
-from brokersim.reactor.interrupts import pass_interrupt
+from brokersim.reactor.interrupts import pass_on
 from brokersim.reactor.step import ModuleUnloaded
 from brokersim.routing.endpoint import Handler, Method
 
@@ -142,7 +142,7 @@ class FluxEndpoint(Handle):
         except ModuleUnloaded:
             raise
         except FAILURES as error:
-            pass_interrupt(error)
+            pass_on(error)
             if self.run is None or not self.run.stop(error):
                 self.failed(error, None)
 

@@ -15,7 +15,7 @@ from greenlet import getcurrent, greenlet
 
 from brokersim.protocol.errnums import EDEADLK, ETIMEDOUT, RequestError
 from brokersim.protocol.message import REQUEST, Message
-from brokersim.reactor.actor import FAILURES, Loop, Then, Timer
+from brokersim.reactor.actor import Loop, Then, Timer
 from brokersim.reactor.step import ModuleUnloaded
 from brokersim.reactor.turn import answered
 from brokersim.routing.endpoint import Endpoint
@@ -101,10 +101,8 @@ class Workers:
                 handle.loop.prepare()  # the turn that its wait cut short
         elif isinstance(outcome, RequestError) and message is not None and message.type == REQUEST:
             handle.refuse(message, outcome)
-        elif isinstance(outcome, FAILURES):
-            handle.failed(outcome, message)
         else:
-            raise outcome
+            handle.failed(outcome, message)
 
 
 class BlockedLoop(Loop):

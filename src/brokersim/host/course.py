@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from brokersim.host.handle import Handle, Living
 from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.ports import Home
-from brokersim.protocol.errnums import ECONNRESET, EINVAL, ETIMEDOUT, RequestError
+from brokersim.protocol.errnums import ECONNRESET, EINVAL, ERRNUM_MAX, ETIMEDOUT, RequestError
 from brokersim.reactor.actor import FAILURES, Timer
-from brokersim.reactor.interrupts import pass_interrupt
+from brokersim.reactor.interrupts import pass_on
 from brokersim.reactor.loop import Reactor
+from brokersim.reactor.step import ModuleUnloaded
 
 INIT, RUNNING, FINALIZING, EXITED = range(4)
 STATE_LETTERS = "IRFX"
@@ -198,6 +199,8 @@ class Course:
     async def _when_ready(self, ready: Any) -> None:
         try:
             await ready
+        except ModuleUnloaded:
+            return  # it is over already
         except FAILURES as error:
             text = error.text if isinstance(error, RequestError) else describe(error)
             self._module.end(exit_errnum(error), text)
@@ -224,6 +227,8 @@ class Course:
                 ending = teardown()
                 if ending is not None:
                     await ending
+        except ModuleUnloaded:
+            return
         except FAILURES as error:
             module.log(f"teardown raises {describe(error)}")
         # Later, not now: this coroutine is one of those that the end throws out.
@@ -247,11 +252,12 @@ def exit_errnum(error: BaseException) -> int:
 
     Raises the terminal's ^C, with which no module ends.
     """
-    pass_interrupt(error)
+    pass_on(error)
     if isinstance(error, ValueError):
         return EINVAL
-    if isinstance(error, OSError) and error.errno:
-        return error.errno
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(number, int) and 0 < number <= ERRNUM_MAX:
+        return number
     return ECONNRESET
 
 

@@ -34,7 +34,8 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.topic import method_of
 from brokersim.reactor.actor import AT_ONCE
-from brokersim.reactor.interrupts import pass_interrupt
+from brokersim.reactor.interrupts import pass_on
+from brokersim.reactor.step import ModuleUnloaded
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Handler, Method, unheard
 
@@ -351,7 +352,9 @@ class Handle(Callee):
 
         A payload nobody can read is its sender's mistake, and an event that its handler refuses is nobody's.
         """
-        pass_interrupt(error)
+        if isinstance(error, ModuleUnloaded):
+            return  # it has ended already, and wanted to wait
+        pass_on(error)
         kind = error.kind if isinstance(error, NoPayload | UnreadablePayload) else None
         is_event = message is not None and message.type == EVENT
         if kind == EVENT or (is_event and isinstance(error, RequestError)):

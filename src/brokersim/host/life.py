@@ -23,7 +23,7 @@ from brokersim.host.methods import METHODS
 from brokersim.host.ports import LocalHome
 from brokersim.protocol.message import FLAG_NORESPONSE, REQUEST, ROLE_OWNER, Message
 from brokersim.reactor.cost import Station
-from brokersim.reactor.interrupts import pass_interrupt
+from brokersim.reactor.interrupts import pass_on
 from brokersim.routing import logring
 
 
@@ -100,7 +100,7 @@ class Module(Loaded, Staged):
 
     def crashed(self, error: BaseException, message: Message | None) -> None:
         """A callback raised: log it, answer what it owed, leave the rest running."""
-        pass_interrupt(error)
+        pass_on(error)
         what = f" in {message.type_str} {message.topic}" if message is not None and message.topic else ""
         self.log(f"ended by {describe(error)}{what}")
         self.end(exit_errnum(error), f"module {self.name!r} ended: {describe(error)}")

@@ -262,5 +262,13 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not is_ours(frame.filename)] or frames
     place = f" ({Path(theirs[-1].filename).name}:{theirs[-1].lineno})" if theirs else ""
-    text = " ".join(str(error).split())
+    text = " ".join(_text_of(error).split())
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception as failure:  # whoever raises may have written its class, too
+        return f"its text cannot be had: {type(failure).__name__}"
+    return text.encode("utf-8", "backslashreplace").decode()  # what is no text goes into no message

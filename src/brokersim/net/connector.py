@@ -34,7 +34,7 @@ from brokersim.protocol.message import (
     Message,
 )
 from brokersim.protocol.wire import FrameDecoder, encode
-from brokersim.reactor.interrupts import pass_interrupt
+from brokersim.reactor.interrupts import pass_on
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
 from brokersim.routing.wire_peer import WirePeer
@@ -383,7 +383,7 @@ class Connection(Endpoint):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A callback of this connection raised: a bug here, which costs this client its connection, no more."""
-        pass_interrupt(error)
+        pass_on(error)
         self.lose(f"{type(error).__name__}: {error}", ERR)
 
 

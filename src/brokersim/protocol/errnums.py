@@ -31,6 +31,11 @@ class ProtocolError(Exception):
     """The one error that bytes from a peer may raise: the frame or message breaks RFC 3."""
 
 
+#: The largest that a message can carry (RFC 3: 32 bits), and that the C library takes.
+ERRNUM_MAX = (1 << 32) - 1
+_INT_MAX = (1 << 31) - 1
+
+
 class RequestError(OSError):
     """A request was answered, or is to be answered, with an errnum.
 
@@ -39,6 +44,8 @@ class RequestError(OSError):
     """
 
     def __init__(self, errnum: int, text: str = "") -> None:
+        if not 0 <= errnum <= ERRNUM_MAX:  # no message could carry it, and who asked is to be told
+            errnum, text = EINVAL, f"{errnum} is no errnum{text and ': '}{text}"
         super().__init__(errnum, text or strerror(errnum))
         self.text = text
 
@@ -47,8 +54,8 @@ class RequestError(OSError):
 
 
 def strerror(errnum: int) -> str:
-    """The C library's text of an errnum: ``Function not implemented`` for 38."""
-    return os.strerror(errnum)
+    """The C library's text of an errnum: ``Function not implemented`` for 38. Messages may carry more than it knows."""
+    return os.strerror(errnum) if errnum <= _INT_MAX else f"Unknown error {errnum}"
 
 
 def errname(errnum: int) -> str:

@@ -23,10 +23,10 @@ class Interruption(BaseException):
     """Raised into a callback from outside, to end its module: no ``except Exception`` of it may swallow that."""
 
 
-#: What a callback raises that ends its module and nothing else. ``sys.exit`` in one is meant for the module alone, and
-#: so is a KeyboardInterrupt of its own (the terminal's ^C goes on: `interrupts.pass_interrupt`, at each actor's end);
-#: what remains (a test's outcome, trio's cancellation) is no module's to keep.
-FAILURES = (Exception, SystemExit, KeyboardInterrupt, Interruption)
+#: What a callback raises that is its actor's to answer for (`Actor.failed`): anything. ``sys.exit`` in one is meant for
+#: the module alone, and so is a KeyboardInterrupt, a GeneratorExit or a BaseException of its own; what is no module's
+#: to keep (the terminal's ^C, trio's cancellation, a test's outcome) goes on from there: `interrupts.pass_on`.
+FAILURES = (BaseException,)
 
 
 @twin

@@ -82,7 +82,7 @@ class Stepper:
             wait = self._coro.send(value) if error is None else self._coro.throw(error)
         except StopIteration:
             self._done(self, None)
-        except (*FAILURES, ModuleUnloaded) as raised:
+        except FAILURES as raised:
             self._done(self, raised)
         else:
             self._begin(wait)

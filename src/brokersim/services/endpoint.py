@@ -15,7 +15,7 @@ from brokersim.host.loader import describe
 from brokersim.protocol.errnums import EIO
 from brokersim.protocol.message import REQUEST, Message
 from brokersim.protocol.topic import method_of, service_of
-from brokersim.reactor.interrupts import pass_interrupt
+from brokersim.reactor.interrupts import pass_on
 from brokersim.reactor.standstill import Flood, Livelock
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Method
@@ -56,7 +56,7 @@ class BrokerEndpoint(Handle):
 
     def failed(self, error: BaseException, message: Message | None) -> None:
         """A service here or its task raised: our bug. Who asked is told, the log keeps it, the instance goes on."""
-        pass_interrupt(error)
+        pass_on(error)
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a nursery's wrapping says nothing
         if isinstance(error, Flood):
