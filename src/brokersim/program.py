@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(main: Callable[..., Awaitable[T]], *args: Any, clock: str = "virtual") -> T:
+def run(main: Callable[..., Awaitable[T]], *args: object, clock: str = "virtual") -> T:
     """``trio.run`` on a clock that ``open_instance`` can use: ``real``, ``real*N`` or ``virtual``."""
     import trio
 

@@ -28,7 +28,7 @@ RUNS_COMMAND = {**HELP_NAMES, "allow_interspersed_args": False}
 def setting(*names: str, field: str, **options: Any) -> Callable[[F], F]:
     """An option that ends up in the session, not in the command's arguments."""
 
-    def store(context: click.Context, _param: click.Parameter, value: Any) -> None:
+    def store(context: click.Context, _param: click.Parameter, value: object) -> None:
         # Given before the command's name and not after it, a setting must not be undone by the default.
         if context.get_parameter_source(field) == ParameterSource.COMMANDLINE:
             setattr(context.ensure_object(Session), field, value)

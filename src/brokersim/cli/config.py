@@ -86,7 +86,7 @@ def _check_known(path: Path, table: str, found: Mapping[str, Any], known: Any) -
             raise usage_error(f"{where}: unknown key {f'{table}.{key}' if table else key!s}", hint=hint)
 
 
-def _check_type(path: Path, key: str, value: Any, kinds: tuple[type, ...]) -> None:
+def _check_type(path: Path, key: str, value: object, kinds: tuple[type, ...]) -> None:
     right = isinstance(value, kinds) and not isinstance(value, bool)
     if right and isinstance(value, list):
         right = all(isinstance(one, str) for one in value)

@@ -120,5 +120,5 @@ def _with_units(figures: dict[str, Any]) -> dict[str, Any]:
     return {ours: figures.get(theirs) for theirs, ours in _FIGURES}
 
 
-def _rounded(figure: Any) -> Any:
+def _rounded(figure: object) -> Any:
     return f"{figure:.3f}" if isinstance(figure, float) else figure

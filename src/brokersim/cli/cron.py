@@ -189,7 +189,7 @@ def _explain(entry: int) -> Explain:
     return told
 
 
-def _act(session: Session, topic: str, ids: tuple[int, ...], **more: Any) -> None:
+def _act(session: Session, topic: str, ids: tuple[int, ...], **more: object) -> None:
     entries = [session.rpc(topic, {"id": one, **more}, explain=_explain(one)) for one in ids]
     if session.json:
         session.emit({"entries": entries})

@@ -102,7 +102,7 @@ class Pings:
 
     def _show(self, answer: dict[str, Any], elapsed: float) -> None:
         if self._session.json:
-            shown = {
+            shown: dict[str, object] = {
                 key: answer[key] for key in ("seq", "route", "userid", "rolemask", "rank") if key in answer
             }
             self._session.emit(

@@ -184,7 +184,7 @@ def export(
             session.say(f"{output}: {rows:,} rows of {chosen}, {told['bytes']:,} bytes")
 
 
-def _export(write: Callable[[Any, Any, Any], int], rows: Any, found: Result, output: Path | None) -> int:
+def _export(write: Callable[[Any, Any, Any], int], rows: object, found: Result, output: Path | None) -> int:
     """Into a file that has its name only when it is whole, or to stdout; how many rows."""
     if output is None:
         count = write(rows, sys.stdout.buffer, found)
@@ -244,7 +244,7 @@ def _table(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     session.table(names, [[text(row.get(name)).replace("–", "-") for name in names] for row in rows])
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     from brokersim.lab.show.tables import text
 
     shown = text(value)

@@ -77,7 +77,7 @@ class Session:
     def rpc(
         self,
         topic: str,
-        payload: Any = None,
+        payload: object = None,
         *,
         rank: int | None = None,
         raw: bool = False,
@@ -93,7 +93,7 @@ class Session:
     def stream(
         self,
         topic: str,
-        payload: Any = None,
+        payload: object = None,
         *,
         rank: int | None = None,
         raw: bool = False,
@@ -125,7 +125,7 @@ class Session:
         size = self.try_rpc("attr.get", {"name": "size"})
         return f"rank {rank} was asked; the instance has size {size['value']}" if size else ""
 
-    def try_rpc(self, topic: str, payload: Any = None) -> Any:
+    def try_rpc(self, topic: str, payload: object = None) -> Any:
         """The answer, or None if it is an error: for hints, which must not fail themselves."""
         try:
             return self.client.rpc(topic, payload)
@@ -160,7 +160,7 @@ class Session:
 
     # --- stdout: data
 
-    def emit(self, document: Any) -> None:
+    def emit(self, document: object) -> None:
         """One JSON document on one line."""
         self.write(msgspec.json.encode(document) + b"\n")
 
@@ -207,7 +207,7 @@ class Session:
         stream.write(f"{text if self.use_color(stream) else click.unstyle(text)}\n")
         stream.flush()
 
-    def trace(self, topic: str, payload: Any) -> None:
+    def trace(self, topic: str, payload: object) -> None:
         """With ``-v``, each request as it goes out."""
         if self.verbose:
             shown = payload if isinstance(payload, bytes) or payload is None else msgspec.json.encode(payload)

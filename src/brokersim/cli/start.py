@@ -153,7 +153,7 @@ def _probes(text: str | None) -> str | None:
     return str(path)
 
 
-def _first(*values: Any) -> Any:
+def _first(*values: object) -> Any:
     return next((value for value in values if value is not None), None)
 
 

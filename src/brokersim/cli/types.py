@@ -64,7 +64,7 @@ class Parsed(click.ParamType[Any]):
     ) -> list[CompletionItem]:
         return items(comma_offers(incomplete, self.words))
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:

@@ -45,7 +45,7 @@ def integers(low: int, high: int) -> Values:
     return lambda rng: rng.randint(low, high)
 
 
-def one_of(*choices: Any) -> Values:
+def one_of(*choices: object) -> Values:
     """One of these."""
     return lambda rng: rng.choice(choices)
 
@@ -61,7 +61,7 @@ class Author:
     always_checks: list[Callable[[Any], object]] = attrs.field(factory=list)
     rest_checks: list[Callable[[Any], Awaitable[object]]] = attrs.field(factory=list)
 
-    def may(self, topic: str, **fields: Any) -> None:
+    def may(self, topic: str, **fields: object) -> None:
         """Clients may send this request; each field is a value, or draws one (see `keys`)."""
         self.asks.append(May(topic, fields))
 

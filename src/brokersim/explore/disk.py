@@ -10,7 +10,7 @@ import random
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from brokersim.protocol.message import RESPONSE, Message
 
@@ -67,7 +67,7 @@ class SyncTrace:
         """Its messages."""
         return name == "content-sqlite"
 
-    def record(self, direction: str, actor: Any, message: Message) -> None:
+    def record(self, direction: str, actor: object, message: Message) -> None:
         """See `Ledger.record`."""
         if message.type == RESPONSE and not message.errnum and (direction, message.topic) in _SYNCED:
             self._disk.synced()

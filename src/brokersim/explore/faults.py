@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from brokersim.host.course import FINALIZING, RUNNING
 from brokersim.kit.faults import databases
@@ -198,7 +198,7 @@ class Trouble:
         module.stop(lambda _: self.instance.reactor.call_later(planned.seconds, load))
         return None
 
-    def _load(self, rank: int, name: str, path: str, broker: Any) -> None:
+    def _load(self, rank: int, name: str, path: str, broker: object) -> None:
         """Load a module again, as often as that takes; a rank that was started anew does it itself."""
         if self.instance.broker(rank) is not broker or rank in self.world.down:
             return
@@ -240,7 +240,7 @@ class Trouble:
             planned, planned.kind, topic=planned.to, rank=planned.rank, count=planned.count, **more
         )
 
-    def _message_fault(self, planned: PlannedFault, kind: str, **wanted: Any) -> End:
+    def _message_fault(self, planned: PlannedFault, kind: str, **wanted: object) -> End:
         fault = self.world.witness.faults.add(kind, **wanted)
         self._begun.append(fault)
         return fault.stop

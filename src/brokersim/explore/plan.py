@@ -84,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         text = msgspec.json.encode(self, order="sorted")
         return msgspec.json.format(text, indent=1) if is_pretty else text
 
-    def replace(self, **changes: Any) -> Plan:
+    def replace(self, **changes: object) -> Plan:
         """The same but for these fields."""
         return msgspec.structs.replace(self, **changes)
 

@@ -6,7 +6,6 @@ Delta debugging (Zeller, Hildebrandt 2002) on steps and faults together, then on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -133,14 +132,14 @@ def _sized(plan: Plan, size: int) -> Plan:
     return plan.replace(size=size) if max([0, *ranks, *anchors]) < size < plan.size else plan
 
 
-def _step(plan: Plan, number: int, **changes: Any) -> Plan:
+def _step(plan: Plan, number: int, **changes: object) -> Plan:
     steps = list(plan.steps)
     if number < len(steps):
         steps[number] = msgspec.structs.replace(steps[number], **changes)
     return plan.replace(steps=tuple(steps))
 
 
-def _fault(plan: Plan, number: int, **changes: Any) -> Plan:
+def _fault(plan: Plan, number: int, **changes: object) -> Plan:
     faults = list(plan.faults)
     if number < len(faults):
         faults[number] = msgspec.structs.replace(faults[number], **changes)

@@ -138,7 +138,7 @@ class World:
         self,
         step: Step,
         topic: str,
-        payload: Any = None,
+        payload: object = None,
         then: Callable[[Asked], object] | None = None,
         *,
         flags: int = 0,
@@ -196,7 +196,7 @@ class World:
             and (asked.client.uuid, asked.matchtag) not in self.witness.ledger.conversations.excused
         ]
 
-    async def call(self, topic: str, payload: Any = None, rank: int = 0) -> Any:
+    async def call(self, topic: str, payload: object = None, rank: int = 0) -> Any:
         """At rest: the payload of an answer. Raises RequestError."""
         client = Client(self.instance, rank, -1)
         try:

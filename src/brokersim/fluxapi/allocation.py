@@ -26,7 +26,7 @@ class PendingJob:
     __slots__ = ("_last_annotation", "jobid", "priority", "request", "resource_request", "t_submit")
 
     def __init__(
-        self, jobid: int, priority: int, t_submit: float, request: AllocRequest, resource_request: Any
+        self, jobid: int, priority: int, t_submit: float, request: AllocRequest, resource_request: object
     ) -> None:
         self.jobid = jobid
         self.priority = priority

@@ -124,7 +124,7 @@ def _marks(cls: type) -> dict[str, tuple[int, str, bool, bool]]:
     return found
 
 
-def resolve_entry_point(mod: Any) -> Callable[..., object]:
+def resolve_entry_point(mod: object) -> Callable[..., object]:
     """``mod_main``, else the one BrokerModule subclass made and run. Raises ValueError if there is no such one."""
     mod_main = getattr(mod, "mod_main", None)
     if mod_main is not None:

@@ -48,11 +48,11 @@ def _reactor_of(handle: Flux) -> Flux:
     return handle
 
 
-def _call(name: str, handle: Flux, *args: Any) -> Any:
+def _call(name: str, handle: Flux, *args: object) -> Any:
     return getattr(handle, name)(*map(_to_python, args))
 
 
-def _to_python(value: Any) -> Any:
+def _to_python(value: object) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     return Message(handle=value) if isinstance(value, wire.Message) else value

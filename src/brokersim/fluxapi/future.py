@@ -40,7 +40,9 @@ class Future:
     def get_reactor(self) -> Any:
         return None if self.flux_handle is None else self.flux_handle.get_reactor()
 
-    def then(self, callback: Callable[..., object], *args: Any, timeout: float = -1.0, **kwargs: Any) -> Self:
+    def then(
+        self, callback: Callable[..., object], *args: object, timeout: float = -1.0, **kwargs: object
+    ) -> Self:
         """Call ``callback(future, *args, **kwargs)`` for each answer, or, without one in ``timeout`` s, once.
 
         Raises OSError(EEXIST) if it has a callback already, ValueError if that is None.
@@ -55,7 +57,7 @@ class Future:
         self.inner.then(self._call, *args, **kwargs)
         return self
 
-    def _call(self, _: Inner, *args: Any, **kwargs: Any) -> None:
+    def _call(self, _: Inner, *args: object, **kwargs: object) -> None:
         if not self.stopped and self.then_cb is not None:
             self.then_cb(self, *args, **kwargs)
 

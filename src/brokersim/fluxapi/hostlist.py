@@ -52,14 +52,14 @@ class Hostlist:
     def __getitem__(self, index: int) -> str: ...
     @overload
     def __getitem__(self, index: slice | Iterable[int]) -> Hostlist: ...
-    def __getitem__(self, index: Any) -> str | Hostlist:
+    def __getitem__(self, index: object) -> str | Hostlist:
         if isinstance(index, slice):
             return Hostlist(handle=self._hosts[index])
         if not isinstance(index, Iterable):
             return self._nth(index)
         return Hostlist(handle=[self._nth(one) for one in index])
 
-    def _nth(self, index: Any) -> str:
+    def _nth(self, index: object) -> str:
         if not isinstance(index, numbers.Integral):
             raise TypeError(f"Invalid Hostlist index {index!r}")
         at = int(index)
@@ -74,10 +74,10 @@ class Hostlist:
         except ValueError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
 
-    def __contains__(self, name: Any) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._hosts
 
-    def index(self, hosts: Any, ignore_nomatch: bool = False) -> list[int]:
+    def index(self, hosts: object, ignore_nomatch: bool = False) -> list[int]:
         """Where each of ``hosts`` stands. Raises FileNotFoundError that names those that are not there."""
         wanted = hosts if isinstance(hosts, Hostlist) else Hostlist(hosts)
         places = {host: at for at, host in reversed(list(enumerate(self._hosts)))}
@@ -95,7 +95,7 @@ class Hostlist:
             self._hosts += _hosts(arg)
         return len(self) - before
 
-    def delete(self, hosts: Any) -> int:
+    def delete(self, hosts: object) -> int:
         """Take each of ``hosts`` out once, where it stands first; how many there were."""
         before = len(self)
         for host in _hosts(hosts):
@@ -117,12 +117,12 @@ class Hostlist:
         return Hostlist(handle=self._hosts)
 
 
-def decode(arg: Any) -> Hostlist:
+def decode(arg: object) -> Hostlist:
     """The list a text means, or texts do. Raises ValueError, TypeError."""
     return Hostlist(arg)
 
 
-def _hosts(arg: Any) -> list[str]:
+def _hosts(arg: object) -> list[str]:
     if isinstance(arg, Hostlist):
         return arg._hosts
     if isinstance(arg, str):

@@ -96,7 +96,7 @@ class IDset:
 
     # -- changes
 
-    def __setitem__(self, i: int, value: Any) -> None:
+    def __setitem__(self, i: int, value: object) -> None:
         if value not in (0, 1):
             raise TypeError(f"IDset setitem must be bool or 0,1 not {type(value)}")
         self.set(i) if value else self.clear(i)
@@ -113,7 +113,7 @@ class IDset:
         self._mask |= _mask(arg)
         return self
 
-    def subtract(self, arg: Any) -> IDset:
+    def subtract(self, arg: object) -> IDset:
         self._mask &= ~_mask(arg)
         return self
 
@@ -137,22 +137,22 @@ class IDset:
             found &= _mask(arg)
         return IDset(handle=found)
 
-    def difference(self, *args: Any) -> IDset:
+    def difference(self, *args: object) -> IDset:
         found = self._mask
         for arg in args:
             found &= ~_mask(arg)
         return IDset(handle=found)
 
-    def __add__(self, arg: Any) -> IDset:
+    def __add__(self, arg: object) -> IDset:
         return self.union(arg)
 
-    def __or__(self, arg: Any) -> IDset:
+    def __or__(self, arg: object) -> IDset:
         return self.union(arg)
 
-    def __and__(self, arg: Any) -> IDset:
+    def __and__(self, arg: object) -> IDset:
         return self.intersect(arg)
 
-    def __sub__(self, arg: Any) -> IDset:
+    def __sub__(self, arg: object) -> IDset:
         return self.difference(arg)
 
 
@@ -161,7 +161,7 @@ def decode(string: str) -> IDset:
     return IDset(string)
 
 
-def _mask(arg: Any) -> int:
+def _mask(arg: object) -> int:
     if isinstance(arg, IDset):
         return arg._mask
     if isinstance(arg, str):
@@ -200,7 +200,7 @@ def _range(start: int, end: int | None, name: str) -> int:
     return (1 << last + 1) - (1 << first)
 
 
-def _index(i: Any, name: str) -> int:
+def _index(i: object, name: str) -> int:
     if not isinstance(i, numbers.Integral):
         raise TypeError(f"IDset.{name} supports integers, not {type(i)}")
     if i < 0:

@@ -200,16 +200,16 @@ def _walk(
 class WatchImplementation(Future, ABC):
     """A stream of values; who makes one says how a value is taken and how the stream is cancelled."""
 
-    def __init__(self, future_handle: Any) -> None:
+    def __init__(self, future_handle: object) -> None:
         super().__init__(future_handle)
         self.needs_cancel = True
 
     @abstractmethod
-    def watch_get(self, future: Any) -> Any:
+    def watch_get(self, future: object) -> Any:
         """The value in hand."""
 
     @abstractmethod
-    def watch_cancel(self, future: Any) -> None:
+    def watch_cancel(self, future: object) -> None:
         """Ask for the end."""
 
     def get(self, autoreset: bool = True) -> Any:
@@ -237,7 +237,7 @@ class WatchImplementation(Future, ABC):
 class KVSWatchFuture(WatchImplementation):
     """The values of one key, as :func:`kvs_watch_async` asked for them."""
 
-    def __init__(self, future_handle: Any) -> None:
+    def __init__(self, future_handle: object) -> None:
         super().__init__(future_handle)
 
     def watch_get(self, future: Any) -> Any:
@@ -301,7 +301,7 @@ class KVSTxn:
         self.clear()
         return future
 
-    def put(self, key: str, value: Any, raw: bool = False) -> None:
+    def put(self, key: str, value: object, raw: bool = False) -> None:
         put(self._handle(), key, value, self, raw)
 
     def mkdir(self, key: str) -> None:
@@ -332,7 +332,7 @@ class KVSDir(MutableMapping[str, Any]):
         self,
         flux_handle: Flux | None = None,
         path: str = ".",
-        handle: Any = None,
+        handle: object = None,
         namespace: str | None = None,
         _kvstxn: KVSTxn | None = None,
     ) -> None:
@@ -371,7 +371,7 @@ class KVSDir(MutableMapping[str, Any]):
                 raise KeyError(f"{key} not found under directory {self.path}") from None
             raise
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         put(self.fhdl, self.key_at(key), value, self.kvstxn)
 
     def __delitem__(self, key: str) -> None:

@@ -39,7 +39,7 @@ class Message:
         return self.inner
 
     @classmethod
-    def from_event_encode(cls, topic: str, payload: Any = None) -> Message:
+    def from_event_encode(cls, topic: str, payload: object = None) -> Message:
         """A new event."""
         return cls(handle=wire.Message(wire.EVENT, topic, to_data(payload)))
 
@@ -66,7 +66,7 @@ class Message:
         return json.loads(self.payload_str)  # type: ignore[arg-type]
 
     @payload.setter
-    def payload(self, value: Any) -> None:
+    def payload(self, value: object) -> None:
         self.inner.data = to_data(value)
 
     @property
@@ -115,7 +115,7 @@ class MessageWatcher(Watcher):
         topic_glob: str | bytes | None = "*",
         match_tag: int = FLUX_MATCHTAG_NONE,
         rolemask: int | None = None,
-        args: Any = None,
+        args: object = None,
     ) -> None:
         if isinstance(topic_glob, bytes):
             topic_glob = topic_glob.decode()

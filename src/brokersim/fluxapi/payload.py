@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 
-def to_data(payload: Any) -> Any:
+def to_data(payload: object) -> Any:
     """What the wire would carry of a value: None, bytes as they are, text, or an object of its own.
 
     Text that is a JSON object becomes that object, which is what it is to whoever receives it. Raises TypeError
@@ -22,7 +22,7 @@ def to_data(payload: Any) -> Any:
     return value if isinstance(value, dict) else text
 
 
-def to_text(data: Any) -> str | None:
+def to_text(data: object) -> str | None:
     """A payload as JSON text; None if there is none."""
     if data is None or isinstance(data, str):
         return data

@@ -20,7 +20,7 @@ class RPC(Future):
         self,
         flux_handle: FluxHandle,
         topic: str,
-        payload: Any = None,
+        payload: object = None,
         nodeid: int = FLUX_NODEID_ANY,
         flags: int = 0,
     ) -> None:

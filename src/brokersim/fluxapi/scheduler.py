@@ -190,12 +190,12 @@ class Scheduler(BrokerModule):
     def resource_update(self) -> None:
         """The pool has changed: something went up or down."""
 
-    def hello(self, jobid: int, priority: int, userid: int, t_submit: float, R: Any) -> None:
+    def hello(self, jobid: int, priority: int, userid: int, t_submit: float, R: object) -> None:
         """A job that runs already when the scheduler starts has these resources."""
         self.resources.register_alloc(jobid, R)
 
     def alloc(
-        self, request: AllocRequest, jobid: int, priority: int, userid: int, t_submit: float, jobspec: Any
+        self, request: AllocRequest, jobid: int, priority: int, userid: int, t_submit: float, jobspec: object
     ) -> None:
         """A job wants resources: it is queued, or denied if its jobspec cannot be understood."""
         try:
@@ -206,7 +206,7 @@ class Scheduler(BrokerModule):
             return
         heapq.heappush(self._queue, PendingJob(jobid, priority, t_submit, request, wanted))
 
-    def free(self, jobid: int, R: Any, final: bool = False) -> None:
+    def free(self, jobid: int, R: object, final: bool = False) -> None:
         """A job gives resources back."""
         self.resources.free(jobid, R, final)
 
@@ -229,7 +229,7 @@ class Scheduler(BrokerModule):
         """A job is to end at another time: fine by default."""
         self.handle.respond(msg, None)
 
-    def feasibility_check(self, msg: Message, jobspec: Any) -> None:
+    def feasibility_check(self, msg: Message, jobspec: object) -> None:
         """Whether a jobspec could ever run here."""
         try:
             self.resources.check_feasibility(self.resources.parse_resource_request(jobspec))
@@ -269,7 +269,7 @@ class Scheduler(BrokerModule):
             raise
         super().run()
 
-    def _make_pool(self, R: Any) -> Any:
+    def _make_pool(self, R: object) -> Any:
         """The class's own pool, else the one of whoever wrote ``R.scheduling``, else the plain one."""
         cls = self.pool_class or _pool_of(R) or ResourcePool
         if not (isinstance(cls, type) and issubclass(cls, (ResourcePool, ResourcePoolImplementation))):
@@ -410,7 +410,7 @@ class Scheduler(BrokerModule):
         self.handle.respond(msg, {**counts, **self.stats_get()})
 
 
-def _pool_of(R: Any) -> Any:
+def _pool_of(R: object) -> Any:
     """The pool that ``R.scheduling`` names as its writer, None if it names none that is here."""
     scheduling = R.get("scheduling") if isinstance(R, Mapping) else None
     return None if scheduling is None else _pool_class_from_uri(scheduling.get("writer", "fluxion"))

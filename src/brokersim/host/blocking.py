@@ -85,7 +85,7 @@ class Workers:
             if outcome is not None:
                 raise outcome
 
-    def resume(self, worker: Worker, value: Any = None, error: BaseException | None = None) -> None:
+    def resume(self, worker: Worker, value: object = None, error: BaseException | None = None) -> None:
         """Let a parked callback go on."""
         handle, message = worker.handle, worker.message
         worker.parent = getcurrent()
@@ -197,7 +197,7 @@ class BlockedLoop(Loop):
 
     settle = prepare
 
-    def fulfil(self, then: Then, response: Message, arg: Any) -> None:
+    def fulfil(self, then: Then, response: Message, arg: object) -> None:
         """Only what is waited for is handed out."""
         raise AssertionError(f"{self.handle.name} waits, and was handed {response.topic}")
 

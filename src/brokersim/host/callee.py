@@ -65,7 +65,7 @@ class Callee(Endpoint):
         topic: str,
         payload: object,
         then: Then,
-        arg: Any = None,
+        arg: object = None,
         nodeid: int = NODEID_ANY,
         timeout: float | None = None,
     ) -> Message:

@@ -39,7 +39,7 @@ class Future:
         callback, args, kwargs = self._then
         self._handle.enter(partial(callback, self, *args, **kwargs))
 
-    def then(self, callback: Callable[..., object], *args: object, **kwargs: Any) -> Future:
+    def then(self, callback: Callable[..., object], *args: object, **kwargs: object) -> Future:
         """Call ``callback(future, *args, **kwargs)`` for each answer, those already here included.
 
         Always in the module's next turn: neither inside this call nor in the turn in which an answer comes.

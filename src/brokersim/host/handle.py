@@ -169,7 +169,7 @@ class Handle(Callee):
         """Raises RequestError: ENOENT, or EPERM if it is immutable."""
         self.broker.attributes.remove(name)
 
-    def conf_get(self, key: str | None = None, default: Any = None) -> Any:
+    def conf_get(self, key: str | None = None, default: object = None) -> Any:
         """The configuration object, or what is under a dotted key of it."""
         value: Any = self.broker.instance.conf
         for part in key.split(".") if key else ():
@@ -212,21 +212,21 @@ class Handle(Callee):
     # -- timers, watchers, coroutines, tasks
 
     def timer_watcher_create(
-        self, after: float, callback: Callable[..., object], repeat: float = 0.0, args: Any = None
+        self, after: float, callback: Callable[..., object], repeat: float = 0.0, args: object = None
     ) -> TimerWatcher:
         """A stopped timer: ``callback(handle, watcher, revents, args)`` after ``after`` s, then every ``repeat`` s."""
         return TimerWatcher(self, after, callback, repeat, args)
 
-    def prepare_watcher_create(self, callback: Callable[..., object], args: Any = None) -> HookWatcher:
+    def prepare_watcher_create(self, callback: Callable[..., object], args: object = None) -> HookWatcher:
         """A stopped watcher called before each poll."""
         return HookWatcher(self, "prepare", callback, args)
 
-    def check_watcher_create(self, callback: Callable[..., object], args: Any = None) -> HookWatcher:
+    def check_watcher_create(self, callback: Callable[..., object], args: object = None) -> HookWatcher:
         """A stopped watcher called after each poll, before the message is handed out."""
         return HookWatcher(self, "check", callback, args)
 
     def idle_watcher_create(
-        self, callback: Callable[..., object] | None = None, args: Any = None
+        self, callback: Callable[..., object] | None = None, args: object = None
     ) -> HookWatcher:
         """A stopped watcher called in iterations without events; without callback it only keeps poll from blocking."""
         return HookWatcher(self, "idle", callback, args)

@@ -42,7 +42,7 @@ Tap = Callable[[Any, Any], object]
 Observe = Callable[..., object]
 
 
-def unobserved(stream: str, key: Any, value: Any = 1) -> None:
+def unobserved(stream: str, key: object, value: object = 1) -> None:
     """What `observe` is while nobody listens on this rank."""
 
 
@@ -92,13 +92,13 @@ class Observers:
         for one in self._all():
             one.observe = self.observe
 
-    def _observe(self, stream: str, key: Any, value: Any = 1) -> None:
+    def _observe(self, stream: str, key: object, value: object = 1) -> None:
         tap = self._found.get(stream)
         if tap is not None:
             tap(key, value)
 
 
-def _tell_all(taps: list[Tap], key: Any, value: Any) -> None:
+def _tell_all(taps: list[Tap], key: object, value: object) -> None:
     for tap in taps:
         tap(key, value)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from brokersim.protocol.errnums import ETIMEDOUT
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.reactor.actor import Then, Timer
@@ -25,24 +23,24 @@ class Patience:
         self._request: Message
         self._timer: Timer
 
-    def ask(self, topic: str, payload: object, arg: Any, nodeid: int) -> Message:
+    def ask(self, topic: str, payload: object, arg: object, nodeid: int) -> Message:
         """Send the request; the timeout runs from now."""
         self._request = Endpoint.stream(self._endpoint, topic, payload, self._answered, arg, nodeid)
         self._heard = self._endpoint.reactor.now
         self._wait(self._timeout, arg)
         return self._request
 
-    def _wait(self, seconds: float, arg: Any) -> None:
+    def _wait(self, seconds: float, arg: object) -> None:
         reactor = self._endpoint.reactor
         self._timer = reactor.call_later(seconds, self._check, arg, actor=self._endpoint)
 
-    def _answered(self, response: Message, arg: Any) -> None:
+    def _answered(self, response: Message, arg: object) -> None:
         self._heard = self._endpoint.reactor.now
         if response.errnum:
             self._timer.cancel()
         self._then(response, arg)
 
-    def _check(self, arg: Any) -> None:
+    def _check(self, arg: object) -> None:
         if self._request.matchtag not in self._endpoint.pending:
             return  # forgotten meanwhile
         left = self._timeout - (self._endpoint.reactor.now - self._heard) / NS

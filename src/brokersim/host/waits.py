@@ -82,7 +82,7 @@ class Occurrence(Wait):
         self._start = start
 
     def begin(self, resume: Resume) -> None:
-        def done(value: Any) -> None:
+        def done(value: object) -> None:
             if isinstance(value, BaseException):
                 resume(None, value)
             else:

@@ -17,7 +17,7 @@ Callback = Callable[..., object]
 class _FluxWatcher:
     """What all watchers share: ``start`` and ``stop``, also as a context manager."""
 
-    def __init__(self, handle: Callee, callback: Callback | None, args: Any) -> None:
+    def __init__(self, handle: Callee, callback: Callback | None, args: object) -> None:
         self.handle = handle
         self.callback = callback
         self.args = args
@@ -55,7 +55,7 @@ class _FluxWatcher:
 class TimerWatcher(_FluxWatcher):
     """Calls once after ``after`` seconds, then every ``repeat`` seconds; a late one calls once, not in a burst."""
 
-    def __init__(self, handle: Callee, after: float, callback: Callback, repeat: float, args: Any) -> None:
+    def __init__(self, handle: Callee, after: float, callback: Callback, repeat: float, args: object) -> None:
         if after < 0 or repeat < 0:
             raise ValueError(f"a timer needs times of 0 s or more, not after={after}, repeat={repeat}")
         super().__init__(handle, callback, args)
@@ -98,7 +98,7 @@ class TimerWatcher(_FluxWatcher):
 class HookWatcher(_FluxWatcher):
     """A prepare, check or idle watcher of the module's loop."""
 
-    def __init__(self, handle: Callee, kind: str, callback: Callback | None, args: Any) -> None:
+    def __init__(self, handle: Callee, kind: str, callback: Callback | None, args: object) -> None:
         super().__init__(handle, callback, args)
         self.kind = kind
         self._watcher: Watcher | None = None

@@ -198,7 +198,7 @@ def _check_party(party: str, path: tuple[str, ...]) -> None:
         raise Misplaced(path, 'is no module on a rank; write it as MODULE.RANK in quotes, such as "kvs.0"')
 
 
-def _counts(table: Any, path: tuple[str, ...]) -> dict[str, int]:
+def _counts(table: object, path: tuple[str, ...]) -> dict[str, int]:
     if not isinstance(table, dict):
         raise Misplaced(path, f"= {table!r} is no table of counts")
     for name, count in table.items():
@@ -207,7 +207,7 @@ def _counts(table: Any, path: tuple[str, ...]) -> dict[str, int]:
     return dict(table)
 
 
-def _ends(value: Any, path: tuple[str, ...]) -> tuple[int, int]:
+def _ends(value: object, path: tuple[str, ...]) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2 or not all(isinstance(end, int) for end in value):
         raise Misplaced(
             path, f"= {value!r} is no range; give the lowest and the highest count, such as [3, 5]"
@@ -215,14 +215,14 @@ def _ends(value: Any, path: tuple[str, ...]) -> tuple[int, int]:
     return value[0], value[1]
 
 
-def _percent(value: Any, path: tuple[str, ...]) -> float:
+def _percent(value: object, path: tuple[str, ...]) -> float:
     try:
         return parse_percent(str(value))
     except ValueError as error:
         raise Misplaced(path, f"is {error}") from None
 
 
-def _relaxed(law: str, value: Any) -> dict[str, Relaxation]:
+def _relaxed(law: str, value: object) -> dict[str, Relaxation]:
     try:
         return parse_relaxations({law: value})
     except ValueError as error:

@@ -131,7 +131,7 @@ class Deltas(Mapping[str, int]):
                 hint = "compare .topics" if key.topic else "name the topic: " + str(key) + ":TOPIC"
                 raise ValueError(f"{key} is {'' if key.topic else 'not '}a count of one topic; {hint}")
 
-    def _difference(self, key: CounterKey, got: int, expected: Any) -> Difference:
+    def _difference(self, key: CounterKey, got: int, expected: object) -> Difference:
         made = {
             topic: count
             for (index, topic), count in self._entries(key.party)

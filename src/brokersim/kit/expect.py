@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
 
@@ -52,7 +50,7 @@ def approx(count: float, *, percent: float | None = None, abs: float | None = No
     return Range(count - slack, count + slack, f"approx({count:g}, {text})")
 
 
-def difference(got: float, expected: Any) -> float | None:
+def difference(got: float, expected: object) -> float | None:
     """How far ``got`` is from the nearest number expected; None if that has no number."""
     if isinstance(expected, Range):
         if expected.low is not None and got < expected.low:

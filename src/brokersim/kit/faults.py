@@ -336,7 +336,7 @@ class _Database(Protocol):
         """Refuse from now on with ENOSPC what takes more room; what ends that."""
 
 
-def databases(body: Any) -> list[sqlite3.Connection | _Database]:
+def databases(body: object) -> list[sqlite3.Connection | _Database]:
     """The open databases of a module's object, its own or those of the objects it is made of."""
     parts = list(getattr(body, "__dict__", {}).values())
     parts += [inner for part in parts for inner in getattr(part, "__dict__", {}).values()]

@@ -103,7 +103,7 @@ def parse_relaxations(given: Mapping[str, Any]) -> dict[str, Relaxation]:
     return {find_law(name).name: _relaxation(find_law(name), value) for name, value in given.items()}
 
 
-def _relaxation(law: Law, value: Any) -> Relaxation:
+def _relaxation(law: Law, value: object) -> Relaxation:
     wanted = {"reason": value} if isinstance(value, str) else value
     if not isinstance(wanted, Mapping) or not str(wanted.get("reason", "")).strip():
         hint = f"give {{{law.name!r}: 'why it cannot hold here'}}"

@@ -154,7 +154,7 @@ class Ledger:
         if self._waiting:
             self.moved()
 
-    def _watch_of(self, body: Any) -> Callable[[Any, float], object] | None:
+    def _watch_of(self, body: object) -> Callable[[Any, float], object] | None:
         if hasattr(body, "accounts"):
             return self._book
         return self.sums.look if _has_states(body) else None
@@ -238,7 +238,7 @@ class Ledger:
         yield from self.tallies
 
 
-def _has_states(body: Any) -> bool:
+def _has_states(body: object) -> bool:
     stats = getattr(body, "stats", None)
     if stats is None:
         return False

@@ -123,12 +123,12 @@ class Result:
         parts = {key: value for key, value in document.items() if key not in ("meta", "checks")}
         return cls(meta=dict(document["meta"]), parts=parts, checks=tuple(checks))
 
-    def with_meta(self, **more: Any) -> Result:
+    def with_meta(self, **more: object) -> Result:
         """The same, with more said about how it came about."""
         return attrs.evolve(self, meta={**self.meta, **more})
 
 
-def result(experiment: str, plan: Any, checks: Iterable[Check], **parts: Any) -> Result:
+def result(experiment: str, plan: object, checks: Iterable[Check], **parts: object) -> Result:
     """A result under the meta of its plan; ``parts`` in the order in which JSON has them."""
     return Result(meta=meta(experiment, plan), parts=parts, checks=tuple(checks))
 
@@ -159,7 +159,7 @@ def made_by() -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -110,7 +110,7 @@ def _part(data: bytes, at: int, end: int) -> tuple[bytes, int]:
     return data[at : at + size], at + size
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: object) -> bytes:
     """As msgspec writes it. Raises Unsure for numbers it writes in another way, and for what is no JSON."""
     try:
         return _written(value).encode()
@@ -132,7 +132,7 @@ def _written(value: Any) -> str:
     return repr(value)
 
 
-def _key(key: Any) -> str:
+def _key(key: object) -> str:
     if type(key) is not str:
         raise Unsure
     return _quoted(key)
@@ -203,7 +203,7 @@ def _check(value: Any) -> None:
         _check_number(value)
 
 
-def _check_number(value: Any) -> None:
+def _check_number(value: object) -> None:
     if type(value) is int:
         if not _INT_MIN <= value <= _INT_MAX:
             raise Unsure

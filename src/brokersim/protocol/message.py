@@ -179,7 +179,7 @@ def decode_json(topic: str, data: bytes, kind: int = REQUEST) -> Any:
     return value
 
 
-def encode_payload(data: Any) -> bytes | None:
+def encode_payload(data: object) -> bytes | None:
     """Payload bytes: raw ``bytes`` as they are, text and JSON with one NUL behind (RFC 3), ``None`` for none.
 
     Raises RequestError(EPROTO) for a value that JSON, or text that UTF-8, cannot carry.

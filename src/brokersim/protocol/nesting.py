@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 #: Levels. Ours has a dozen at most, 16 nested schedules some 50; JSON decoders take 1,000, at which recursion ends.
 NESTING_MAX: Final = 64
 _CONTAINERS: Final = (dict, list, tuple)
 
 
-def check_nesting(value: Any, what: str) -> None:
+def check_nesting(value: object, what: str) -> None:
     """Raises ValueError, which says ``what`` it is, for objects and lists in each other beyond 64 levels."""
     level = [value]
     for _ in range(NESTING_MAX + 1):

@@ -112,7 +112,7 @@ def check(obj: Any) -> TreeObj:
     return checked
 
 
-def _check_one(at: str, obj: Any) -> Mapping[str, Any]:
+def _check_one(at: str, obj: object) -> Mapping[str, Any]:
     """Checks one level; the entries still to be checked."""
     if not isinstance(obj, dict):
         raise _malformed(at, f"must be a JSON object, not {_kind(obj)}")
@@ -140,24 +140,24 @@ def _check_extra(at: str, obj: TreeObj) -> None:
             raise _malformed(at, f"a {obj['type']} has no {quoted(key)}")
 
 
-def _check_val(at: str, data: Any) -> Mapping[str, Any]:
+def _check_val(at: str, data: object) -> Mapping[str, Any]:
     _base64(data, at)
     return {}
 
 
-def _check_valref(at: str, data: Any) -> Mapping[str, Any]:
+def _check_valref(at: str, data: object) -> Mapping[str, Any]:
     if not isinstance(data, list) or not data or not all(map(is_blobref, data)):
         raise _malformed(at, "data of a valref must be a list of one blobref or more")
     return {}
 
 
-def _check_dirref(at: str, data: Any) -> Mapping[str, Any]:
+def _check_dirref(at: str, data: object) -> Mapping[str, Any]:
     if not isinstance(data, list) or len(data) != 1 or not is_blobref(data[0]):
         raise _malformed(at, "data of a dirref must be a list of exactly one blobref")
     return {}
 
 
-def _check_dir(at: str, data: Any) -> Mapping[str, Any]:
+def _check_dir(at: str, data: object) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise _malformed(at, f"data of a dir must be an object of entries, not {_kind(data)}")
     for name in data:
@@ -166,7 +166,7 @@ def _check_dir(at: str, data: Any) -> Mapping[str, Any]:
     return data
 
 
-def _check_symlink(at: str, data: Any) -> Mapping[str, Any]:
+def _check_symlink(at: str, data: object) -> Mapping[str, Any]:
     if not isinstance(data, dict) or not data.keys() <= {"target", "namespace"}:
         raise _malformed(at, "data of a symlink must be an object with a target and perhaps a namespace")
     for key in ("target", *data):
@@ -184,7 +184,7 @@ _CHECKS: Final[dict[str, Callable[[str, Any], Mapping[str, Any]]]] = {
 }
 
 
-def _base64(data: Any, at: str) -> bytes:
+def _base64(data: object, at: str) -> bytes:
     try:
         return binascii.a2b_base64(data, strict_mode=True) if isinstance(data, str) else _not_text()
     except ValueError:

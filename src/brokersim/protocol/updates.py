@@ -16,7 +16,7 @@ def update_event(key: str) -> str | None:
     return _UPDATES.get(key)
 
 
-def apply_updates(key: str, value: Any, events: Iterable[Event]) -> Any:
+def apply_updates(key: str, value: object, events: Iterable[Event]) -> Any:
     """A record with all its updates, in order; the record given is left as it is.
 
     jobspec-update maps dotted paths to values; resource-update's ``expiration`` is R's. Raises ValueError for a
@@ -32,7 +32,7 @@ def apply_updates(key: str, value: Any, events: Iterable[Event]) -> Any:
     return updated
 
 
-def _set(table: Any, path: str, value: Any) -> None:
+def _set(table: object, path: str, value: object) -> None:
     *way, last = path.split(".")
     for part in way:
         table = table.setdefault(part, {}) if isinstance(table, dict) else None

@@ -210,7 +210,7 @@ def statsd_server() -> Iterator[Callable[..., Statsd]]:
 
 
 @pytest.fixture
-def instance(request: pytest.FixtureRequest, _brokersim_hook: Any) -> Instances:
+def instance(request: pytest.FixtureRequest, _brokersim_hook: object) -> Instances:
     """A maker of instances: ``async with instance(size=4, hook="check") as broker``."""
     from brokersim.testing import Instances
 
@@ -218,7 +218,7 @@ def instance(request: pytest.FixtureRequest, _brokersim_hook: Any) -> Instances:
 
 
 @pytest.fixture
-def broker(request: pytest.FixtureRequest, _brokersim_hook: Any, _brokersim_flux: Any) -> Iterator[Any]:
+def broker(request: pytest.FixtureRequest, _brokersim_hook: object, _brokersim_flux: object) -> Iterator[Any]:
     """An instance of one rank, in process, with the shipped modules, under the virtual clock; see the marker.
 
     The fixture's own client stays connected, so modules see no disconnect during the test; over a socket

@@ -63,7 +63,7 @@ def new_sink(item: pytest.Function) -> StatsSink:
     return StatsUdp() if "stats_udp" in item.fixturenames else StatsSink()
 
 
-def options(item: pytest.Function, **more: Any) -> TestOptions:
+def options(item: pytest.Function, **more: object) -> TestOptions:
     """Command line, then marker, then arguments. Raises pytest.UsageError that names the bad setting."""
     from brokersim.testing import merged
 

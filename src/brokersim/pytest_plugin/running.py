@@ -34,7 +34,7 @@ def has_trio(config: pytest.Config) -> bool:
 
 
 def run_for_trio(
-    item: pytest.Function, main: Callable[[], Any], *, clock: Any = None, instruments: Any = ()
+    item: pytest.Function, main: Callable[[], Any], *, clock: object = None, instruments: object = ()
 ) -> Any:
     """What pytest-trio runs our tests with: trio.run on the clock their instance needs."""
     __tracebackhide__ = True
@@ -95,7 +95,7 @@ def wrap(item: pytest.Function) -> None:
 
 def judged(item: pytest.Function, test: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(test)
-    async def judged(*args: Any, **named: Any) -> None:
+    async def judged(*args: object, **named: object) -> None:
         __tracebackhide__ = True
         with reported(item):
             await test(*args, **named)
@@ -107,7 +107,7 @@ def judged(item: pytest.Function, test: Callable[..., Any]) -> Callable[..., Any
 
 def judged_sync(item: pytest.Function, test: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(test)
-    def judged(*args: Any, **named: Any) -> None:
+    def judged(*args: object, **named: object) -> None:
         __tracebackhide__ = True
         with reported(item):
             test(*args, **named)
@@ -132,7 +132,7 @@ def run_alone(item: pytest.Function, test: Callable[..., Any]) -> Callable[..., 
     """A coroutine test as a function: fixtures that are `Opening` are opened inside trio, for each call anew."""
 
     @functools.wraps(test)
-    def run(*args: Any, **named: Any) -> None:
+    def run(*args: object, **named: object) -> None:
         __tracebackhide__ = True
 
         async def main() -> None:
@@ -160,7 +160,7 @@ def each_example(item: pytest.Function, test: Callable[..., Any]) -> Callable[..
     """Of ``@given``: every example gets a fresh instance, on a clock that starts at 0."""
     run = run_alone(item, judged(item, test))
 
-    def example(*args: Any, **named: Any) -> None:
+    def example(*args: object, **named: object) -> None:
         __tracebackhide__ = True
         asked.forget_clock(item)
         run(*args, **named)

@@ -123,7 +123,7 @@ class Loop(Protocol):
     def settle(self) -> None:
         """The end of ``prepare``, for who has called the prepares."""
 
-    def fulfil(self, then: Then, response: Message, arg: Any) -> None:
+    def fulfil(self, then: Then, response: Message, arg: object) -> None:
         """A future has its answer: call its continuation in the next turn."""
 
     def close(self) -> None:

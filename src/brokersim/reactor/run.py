@@ -416,7 +416,7 @@ class _TaskWait:
         except Exception as error:
             self.resume(None, error)
 
-    def resume(self, value: Any, error: BaseException | None) -> None:
+    def resume(self, value: object, error: BaseException | None) -> None:
         task, self._task = self._task, None
         if task is None:
             return
@@ -428,5 +428,5 @@ class _TaskWait:
         return trio.lowlevel.Abort.SUCCEEDED
 
 
-def _outcome(value: Any, error: BaseException | None) -> Any:
+def _outcome(value: object, error: BaseException | None) -> Any:
     return outcome.Value(value) if error is None else outcome.Error(error)

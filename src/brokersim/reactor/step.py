@@ -73,7 +73,7 @@ class Stepper:
             self._wait.abandon()
             self._step(None, ModuleUnloaded())
 
-    def _step(self, value: Any, error: BaseException | None) -> None:
+    def _step(self, value: object, error: BaseException | None) -> None:
         self._wait = None
         self._token += 1
         reactor = self._reactor
@@ -89,7 +89,7 @@ class Stepper:
         finally:
             reactor.stepping = outer
 
-    def _begin(self, wait: Any) -> None:
+    def _begin(self, wait: object) -> None:
         if not isinstance(wait, Wait):
             error = TypeError(
                 f"a stepped handler may await only its handle's waits, not {wait!r}; use @trio_task for trio"
@@ -109,7 +109,7 @@ class Stepper:
         self._wait = wait
         token = self._token
 
-        def resume(value: Any, error: BaseException | None) -> None:
+        def resume(value: object, error: BaseException | None) -> None:
             if token == self._token:  # a late answer to a wait that was abandoned finds another token
                 self._step(value, error)
 

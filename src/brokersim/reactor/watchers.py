@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from brokersim.native.engine import twin
 from brokersim.protocol.errnums import RequestError
@@ -302,7 +302,7 @@ class ModuleLoop(Loop):
                 watcher.fn()  # type: ignore[misc]  # those without are not in the tuple
         return True
 
-    def fulfil(self, then: Then, response: Message, arg: Any) -> None:
+    def fulfil(self, then: Then, response: Message, arg: object) -> None:
         """A future has its answer: its continuation is called in the next turn.
 
         At once where no watcher could see the difference, or where it is nobody's code.

@@ -87,7 +87,7 @@ class Endpoint(Actor):
         topic: str,
         payload: object = None,
         then: Then | None = None,
-        arg: Any = None,
+        arg: object = None,
         nodeid: int = NODEID_ANY,
         flags: int = 0,
         cred: Message | None = None,
@@ -157,7 +157,7 @@ class Endpoint(Actor):
         self.broker.route_request(message)
 
     def stream(
-        self, topic: str, payload: object, then: Then, arg: Any = None, nodeid: int = NODEID_ANY
+        self, topic: str, payload: object, then: Then, arg: object = None, nodeid: int = NODEID_ANY
     ) -> Message:
         """Send a request for a stream: ``then`` gets every response, the last one has an errnum (61 = end)."""
         return self.request(topic, payload, then, arg, nodeid, FLAG_STREAMING)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from brokersim.native.engine import twin
 from brokersim.protocol.errnums import EEXIST, EHOSTUNREACH, EINVAL, ENOENT, ENOSYS, RequestError
@@ -387,7 +386,7 @@ class Rank(Neighbour):
         if len(wanted) < 2:
             return wanted[0] if wanted else None
 
-        def tell_all(direction: str, actor: Any, message: Message) -> None:
+        def tell_all(direction: str, actor: object, message: Message) -> None:
             for record in wanted:
                 record(direction, actor, message)
 

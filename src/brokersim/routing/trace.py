@@ -23,7 +23,7 @@ class Trace(Protocol):
 
     def wants(self, name: str) -> bool: ...
 
-    def record(self, direction: str, actor: Any, message: Message) -> None: ...
+    def record(self, direction: str, actor: object, message: Message) -> None: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +45,7 @@ class ModuleTrace:
         """An empty list of names means every module that was loaded."""
         return name in self.names if self.names else name not in NO_MODULES
 
-    def record(self, direction: str, actor: Any, message: Message) -> None:
+    def record(self, direction: str, actor: object, message: Message) -> None:
         wire_type = 1 << (message.type >> 1)
         if message.topic == "module.trace":
             return  # a trace of its own records would never end

@@ -70,7 +70,7 @@ class AggregatorConfig:
     bad_ring: int = attrs.field(default=256, validator=_at_least(1))
 
     @classmethod
-    def from_statsd(cls, options: Mapping[str, Any], **others: Any) -> AggregatorConfig:
+    def from_statsd(cls, options: Mapping[str, Any], **others: object) -> AggregatorConfig:
         """From statsd's own option names, `graphite` nested as there; options that set no value here are ignored."""
         settings: dict[str, Any] = dict(others)
         flat = {**options, **options.get("graphite", {})}

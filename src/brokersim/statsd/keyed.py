@@ -47,7 +47,7 @@ class Samples(Protocol):
     def longer(self, than: int, /) -> list[bytes]:
         """The keys that have more samples than so many."""
 
-    def pop(self, key: bytes, other: Any, /) -> Any:
+    def pop(self, key: bytes, other: object, /) -> Any:
         """As a dict's."""
 
 
@@ -89,7 +89,7 @@ class Lists(Samples):
     def longer(self, than: int, /) -> list[bytes]:
         return [key for key, samples in self.by_key.items() if len(samples) > than]
 
-    def pop(self, key: bytes, other: Any, /) -> Any:
+    def pop(self, key: bytes, other: object, /) -> Any:
         return self.by_key.pop(key, other)
 
 
@@ -111,7 +111,7 @@ class Keyed(Protocol):
         """Adds what is not 0 to what the table has."""
 
     def reader(
-        self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, packs: bool, limit: int
+        self, counts: object, gauges: object, timings: object, has_decimals: bool, packs: bool, limit: int
     ) -> _lines.Reader | None:
         """What takes plain lines into these tables; None where Python does. Packets above ``limit`` are Python's."""
 
@@ -137,7 +137,7 @@ class PythonKeyed(Keyed):
                 table[key] = table.get(key, 0) + value
 
     def reader(
-        self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, packs: bool, limit: int
+        self, counts: object, gauges: object, timings: object, has_decimals: bool, packs: bool, limit: int
     ) -> None:
         return None
 

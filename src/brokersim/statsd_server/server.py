@@ -432,7 +432,7 @@ async def serve(
     outputs: Sequence[Output] = (),
     wall: Callable[[], float] | None = time.time,
     log: Callable[[str], None] | None = None,
-    task_status: Any = trio.TASK_STATUS_IGNORED,
+    task_status: object = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Runs a StatsdServer, which ``task_status`` gets, until cancelled. Raises ServeError."""
     await StatsdServer(settings, outputs=outputs, wall=wall, log=log).run(task_status=task_status)

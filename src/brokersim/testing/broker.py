@@ -78,7 +78,7 @@ class Broker:
     # -- messages
 
     async def rpc(
-        self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
+        self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> Any:
         """The payload of the answer (dict, bytes or None). Raises RequestError, and Impatient after ``timeout`` s."""
         self._involve(topic, nodeid)
@@ -86,7 +86,7 @@ class Broker:
             return await self._caller.call(topic, payload, nodeid)
 
     async def stream(
-        self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
+        self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> list[Any]:
         """The payloads of a stream that ends well. Raises RequestError, and Impatient if it does not end."""
         self._involve(topic, nodeid)
@@ -102,7 +102,7 @@ class Broker:
         if served is not None and served.name not in NO_MODULES:
             self.involved[served.name] = None
 
-    async def publish(self, topic: str, payload: Any = None) -> None:
+    async def publish(self, topic: str, payload: object = None) -> None:
         """Publish an event."""
         await self._caller.publish(topic, payload)
 
@@ -289,7 +289,7 @@ class Broker:
 
     # -- faults, laws, the end
 
-    def fault(self, kind: str, **wanted: Any) -> Fault:
+    def fault(self, kind: str, **wanted: object) -> Fault:
         """Begin a fault: drop, delay, duplicate, reorder, fail, disconnect, kill, fill-disk, fail-disk, lose-packets.
 
         It ends with ``with``, with ``stop()`` or with the test. One that hit nothing fails the test.

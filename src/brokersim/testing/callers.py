@@ -36,11 +36,13 @@ _READ = 1 << 16
 class Caller(Protocol):
     """What a test asks through."""
 
-    async def call(self, topic: str, payload: Any, nodeid: int) -> Any: ...
+    async def call(self, topic: str, payload: object, nodeid: int) -> Any: ...
 
-    async def stream(self, topic: str, payload: Any, nodeid: int, each: Callable[[Any], object]) -> None: ...
+    async def stream(
+        self, topic: str, payload: object, nodeid: int, each: Callable[[Any], object]
+    ) -> None: ...
 
-    async def publish(self, topic: str, payload: Any) -> None: ...
+    async def publish(self, topic: str, payload: object) -> None: ...
 
     async def subscribe(self, prefix: str) -> None: ...
 
@@ -67,7 +69,7 @@ class HandleCaller:
     def __init__(self, handle: Listening) -> None:
         self._handle = handle
 
-    async def call(self, topic: str, payload: Any, nodeid: int) -> Any:
+    async def call(self, topic: str, payload: object, nodeid: int) -> Any:
         return await self._handle.call(topic, payload, nodeid)
 
     async def stream(self, topic: str, payload: Any, nodeid: int, each: Callable[[Any], object]) -> None:
@@ -84,7 +86,7 @@ class HandleCaller:
 
         await self._handle.occurrence(start)
 
-    async def publish(self, topic: str, payload: Any) -> None:
+    async def publish(self, topic: str, payload: object) -> None:
         self._handle.publish(topic, payload)
 
     async def subscribe(self, prefix: str) -> None:
@@ -110,12 +112,12 @@ class SocketCaller:
                 elif message.type == RESPONSE and message.matchtag in self._waiting:
                     self._waiting[message.matchtag](message)
 
-    async def call(self, topic: str, payload: Any, nodeid: int) -> Any:
+    async def call(self, topic: str, payload: object, nodeid: int) -> Any:
         answers: list[Message] = []
         await self._exchange(topic, payload, nodeid, 0, answers.append)
         return _data(answers[0])
 
-    async def stream(self, topic: str, payload: Any, nodeid: int, each: Callable[[Any], object]) -> None:
+    async def stream(self, topic: str, payload: object, nodeid: int, each: Callable[[Any], object]) -> None:
         def answered(response: Message) -> None:
             if response.errnum != ENODATA:
                 each(_data(response))
@@ -123,7 +125,7 @@ class SocketCaller:
         await self._exchange(topic, payload, nodeid, FLAG_STREAMING, answered)
 
     async def _exchange(
-        self, topic: str, payload: Any, nodeid: int, flags: int, answered: Callable[[Message], object]
+        self, topic: str, payload: object, nodeid: int, flags: int, answered: Callable[[Message], object]
     ) -> None:
         self._tag = tag = self._tag + 1
         ended = trio.Event()
@@ -146,7 +148,7 @@ class SocketCaller:
         if failures:
             raise failures[0]
 
-    async def publish(self, topic: str, payload: Any) -> None:
+    async def publish(self, topic: str, payload: object) -> None:
         await self._stream.send_all(encode(Message(EVENT, topic, payload)))
 
     async def subscribe(self, prefix: str) -> None:

@@ -51,7 +51,7 @@ class Instances:
     def __init__(self, instances: TestInstances) -> None:
         self._instances = instances
 
-    def __call__(self, **settings: Any) -> OneInstance:
+    def __call__(self, **settings: object) -> OneInstance:
         return OneInstance(self._instances, settings)
 
 

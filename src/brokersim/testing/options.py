@@ -29,7 +29,7 @@ def _kind(given: str | ClockKind) -> ClockKind:
     return given if isinstance(given, ClockKind) else ClockKind.parse(given)
 
 
-def _relaxed(given: Any) -> dict[str, Relaxation]:
+def _relaxed(given: object) -> dict[str, Relaxation]:
     if isinstance(given, Mapping):
         everything = given.get("all")
         if everything is not None:

@@ -73,7 +73,7 @@ class FluxBroker:
             raise RequestError(done.returncode, done.stdout.decode(errors="replace").strip())
 
     async def rpc(
-        self, topic: str, payload: Any = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
+        self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> Any:
         """As `Broker.rpc`."""
         try:
@@ -82,7 +82,7 @@ class FluxBroker:
         except trio.TooSlowError:
             raise Impatient(f"no answer to {topic} within {timeout:g} s") from None
 
-    async def publish(self, topic: str, payload: Any = None) -> None:
+    async def publish(self, topic: str, payload: object = None) -> None:
         """Publish an event."""
         await self._caller.publish(topic, payload)
 

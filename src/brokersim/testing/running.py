@@ -15,7 +15,7 @@ from brokersim.testing.sync import clock_for
 T = TypeVar("T")
 
 
-def run(test: Callable[..., Awaitable[T]], *args: Any, **settings: Any) -> T:
+def run(test: Callable[..., Awaitable[T]], *args: object, **settings: object) -> T:
     """Run ``await test(broker, *args)`` in a fresh instance, and verify it. Returns what ``test`` returns.
 
     For ``@given``, where each example wants an instance of its own. Settings are the marker's (``seed=7, size=2``);
@@ -26,7 +26,7 @@ def run(test: Callable[..., Awaitable[T]], *args: Any, **settings: Any) -> T:
     return with_broker(lambda broker: test(broker, *args), **settings)
 
 
-def with_broker(test: Callable[[Broker], Awaitable[T]], **settings: Any) -> T:
+def with_broker(test: Callable[[Broker], Awaitable[T]], **settings: object) -> T:
     """Run ``await test(broker)`` in a fresh instance, and verify it."""
     options = merged(settings)
 

@@ -39,16 +39,16 @@ class SyncBroker:
         # What acts on the instance does so in its thread: SQLite and trio insist on theirs.
         return partial(self._do, found) if name in _ACTS else found
 
-    def _do(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    def _do(self, fn: Callable[..., Any], *args: object, **named: object) -> Any:
         found = trio.from_thread.run_sync(partial(fn, *args, **named), trio_token=self._token)
         return SyncFault(found, self._do) if isinstance(found, Fault) else found
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         # What a test sets (``_snapshots`` by the plugin) belongs to the broker.
         own = name in ("broker", "_token", "_hold")
         object.__setattr__(self if own else self.broker, name, value)
 
-    def _call(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    def _call(self, fn: Callable[..., Any], *args: object, **named: object) -> Any:
         return trio.from_thread.run(partial(self._inside, fn, args, named), trio_token=self._token)
 
     async def _inside(self, fn: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:

@@ -48,7 +48,7 @@ BOOK = Path("journal")
 @pass_session
 def journal(
     session: Session, /, names: tuple[str, ...], everything: bool, listing: bool, out: Path, plot: str, gate: bool,
-    **given: Any,
+    **given: object,
 ) -> int | None:  # fmt: skip
     """Every experiment of the journal into one book."""
     from brokersim.lab.experiments.book import CHAPTERS

@@ -253,7 +253,7 @@ def rebuilt(context: click.Context, without: Sequence[str] = ()) -> list[str]:
     return words
 
 
-def _written(value: Any) -> str:
+def _written(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_written, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -31,7 +31,7 @@ class CheckCommand(Command):
     """With ``--nagios`` a wrong option is UNKNOWN and one line, as everything else that keeps from checking."""
 
     def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: object
     ) -> click.Context:
         given = list(args)
         try:
@@ -50,7 +50,7 @@ class Tolerance(click.ParamType[tuple[str, str]]):
     name = "GLOB=±P%"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
         glob, equals, percent = str(value).rpartition("=")
         if not equals or not glob:
@@ -91,7 +91,7 @@ class Tolerance(click.ParamType[tuple[str, str]]):
 @click.option("--jobs", metavar="KIND", hidden=True)
 @click.argument("command", metavar="[-- CMD [ARG]...]", nargs=-1)
 @pass_session
-def check(session: Session, /, nagios: bool, junit: str | None, **given: Any) -> int:
+def check(session: Session, /, nagios: bool, junit: str | None, **given: object) -> int:
     """Run CMD in a fresh instance; compare counters, check the laws."""
     try:
         checked = _checked(session, _asked(given))

@@ -56,7 +56,7 @@ READY: dict[str, tuple[str, ...]] = {
 @click.option("--retain", is_flag=True, help="keep what was sent until it is known to be in")
 @click.option("--compat", type=click.Choice(["zeek-2011"]), help="messages as the script of 2011 sends them")
 @pass_session
-def add(session: Session, /, name: str, pairs: tuple[str, ...], **options: Any) -> None:
+def add(session: Session, /, name: str, pairs: tuple[str, ...], **options: object) -> None:
     """Count a stat on all ranks from now on."""
     definition = _definition(name, pairs, options)
     answer = _create(session, definition)

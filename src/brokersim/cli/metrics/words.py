@@ -106,7 +106,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> object:
+def _cell(value: object) -> object:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, bool):
@@ -119,7 +119,7 @@ def _cell(value: Any) -> object:
     return value
 
 
-def _entry(one: Any) -> str:
+def _entry(one: object) -> str:
     if isinstance(one, list):  # (value, count, epsilon) of the most frequent
         return f"{one[0]}:{one[1]}" + (f"±{one[2]}" if one[2] else "")
     return str(one)

@@ -104,7 +104,7 @@ class Work:
     def _each(self, ask: Callable[[int | None], Any]) -> list[tuple[int | None, Any]]:
         return [(rank, ask(rank)) for rank in self._ranks]
 
-    def _rpc(self, method: str, rank: int | None, payload: Any = None) -> Any:
+    def _rpc(self, method: str, rank: int | None, payload: object = None) -> Any:
         explain = explain_module(self._session, self._name, rank)
         return self._session.rpc(f"{self._name}.{method}", payload, rank=rank, explain=explain)
 

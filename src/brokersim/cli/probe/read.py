@@ -125,5 +125,5 @@ def _show(session: Session, fields: Any, found: list[Any]) -> None:
     session.table(("Subject", "Metric", "Value", "Unit", "Kind"), rows)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)

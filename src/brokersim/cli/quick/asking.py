@@ -48,7 +48,7 @@ class Asking:
         if self._peer is not None:
             self._peer.close()
 
-    def emit(self, document: Any) -> None:
+    def emit(self, document: object) -> None:
         """One JSON document on one line. Raises Unsure."""
         self.write(to_json(document) + b"\n")
 

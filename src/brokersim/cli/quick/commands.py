@@ -59,7 +59,7 @@ def _get(asking: Asking) -> None:
     asking.write(b"".join(lines))
 
 
-def _value(entry: Any) -> bytes:
+def _value(entry: object) -> bytes:
     if type(entry) is not dict or entry.get("type") != "val" or type(entry.get("data")) is not str:
         raise Aside
     from binascii import a2b_base64

@@ -81,7 +81,7 @@ class Reader:
             if not self.pause(now - start):
                 raise Stopped
 
-    def ask(self, topic: str, payload: Any, rank: int) -> Any:
+    def ask(self, topic: str, payload: object, rank: int) -> Any:
         """One answer. Raises RequestError, TimeoutError if none comes in time, Unreachable, Stopped."""
         tag = self._client.send_request(topic, payload, nodeid_of(rank))
         response = self._answer(tag, time.monotonic() + self.patience)

@@ -51,7 +51,7 @@ _NO_OPEN = "a module in brokersim has the handle it was given; flux.Flux() would
 class Flux:
     """Flux's handle. Methods named ``flux_x``, and the C functions in ``_FUNCTIONS``, are found as in Flux."""
 
-    def __init__(self, url: Any = None, flags: int = 0, handle: FluxEndpoint | None = None) -> None:
+    def __init__(self, url: object = None, flags: int = 0, handle: FluxEndpoint | None = None) -> None:
         if handle is None:
             raise OSError(EPROTO, _NO_OPEN)
         self.endpoint: FluxEndpoint = handle
@@ -98,7 +98,7 @@ class Flux:
         """The answer to a plain ``send`` goes to whoever watches responses."""
         self.endpoint.stray_response(response)
 
-    def respond(self, message: Message, payload: Any = None) -> None:
+    def respond(self, message: Message, payload: object = None) -> None:
         """Answer a request; the payload is a JSON value, JSON text or bytes."""
         self.endpoint.respond(message.inner, to_data(payload))
 
@@ -124,10 +124,10 @@ class Flux:
         """Send a request; flags FLUX_RPC_STREAMING, FLUX_RPC_NORESPONSE."""
         return RPC(self, topic, payload, nodeid, flags)
 
-    def event_create(self, topic: str, payload: Any = None) -> Message:
+    def event_create(self, topic: str, payload: object = None) -> Message:
         return Message.from_event_encode(topic, payload)
 
-    def event_send(self, topic: str, payload: Any = None) -> None:
+    def event_send(self, topic: str, payload: object = None) -> None:
         """Publish an event."""
         self.send(self.event_create(topic, payload))
 
@@ -211,7 +211,7 @@ class Flux:
             raise ValueError("attribute name must be a string")
         self.endpoint.attr_remove(attr)
 
-    def conf_get(self, key: str | None = None, default: Any = None, update: bool = False) -> Any:
+    def conf_get(self, key: str | None = None, default: object = None, update: bool = False) -> Any:
         """The configuration, or what stands under a dotted key of it."""
         return self.endpoint.conf_get(key, default)
 
@@ -234,18 +234,18 @@ class Flux:
         """What stands for the module's reactor; only good as an argument of the methods below."""
         return self.endpoint.reactor
 
-    def reactor_run(self, reactor: Any = None, flags: int = 0) -> int:
+    def reactor_run(self, reactor: object = None, flags: int = 0) -> int:
         """Run until stopped: 0, or -1 if stopped with an error. Raises what a callback raised."""
         if self.endpoint.run is None:
             raise OSError(EPROTO, "reactor_run: the module has ended")
         return self.endpoint.run.reactor_run()
 
-    def reactor_stop(self, reactor: Any = None) -> None:
+    def reactor_stop(self, reactor: object = None) -> None:
         """Let ``reactor_run`` return when the callback that runs now has ended."""
         if self.endpoint.run is not None:
             self.endpoint.run.stop()
 
-    def reactor_stop_error(self, reactor: Any = None) -> None:
+    def reactor_stop_error(self, reactor: object = None) -> None:
         """The same, with -1."""
         if self.endpoint.run is not None:
             self.endpoint.run.stop(code=-1)
@@ -282,14 +282,14 @@ class Flux:
     def _get_size(self) -> int:
         return self.endpoint.size
 
-    def _reactor_now(self, reactor: Any = None) -> float:
+    def _reactor_now(self, reactor: object = None) -> float:
         """The wall clock's time (s since the epoch), as libev has it."""
         return self.endpoint.time()
 
     def _reactor_time(self) -> float:
         return self.endpoint.time()
 
-    def _reactor_unchanged(self, reactor: Any = None) -> None:
+    def _reactor_unchanged(self, reactor: object = None) -> None:
         """Nothing to do: time is fixed within a turn, and a module's loop lives as long as the module."""
 
     def _event_publish(self, topic: str, flags: int = 0, json_str: str | None = None) -> Future:
@@ -300,7 +300,7 @@ class Flux:
             request["payload"] = binascii.b2a_base64(data, newline=False).decode()
         return self._asked("event.publish", request, 0)
 
-    def _get_msgcounters(self, counters: Any = None) -> Any:
+    def _get_msgcounters(self, counters: object = None) -> Any:
         """The eight counters as attributes (request_tx ...), of the object given or a new one."""
         counters = SimpleNamespace() if counters is None else counters
         for name, value in zip(_COUNTERS, self.endpoint.counts, strict=True):
@@ -313,7 +313,7 @@ class Flux:
     def _aux_get(self, name: str) -> Any:
         return self._aux.get(name)
 
-    def _aux_set(self, name: str, value: Any, destroy: Any = None) -> int:
+    def _aux_set(self, name: str, value: object, destroy: object = None) -> int:
         """Keep a value with the handle; None drops it."""
         if value is None:
             self._aux.pop(name, None)

@@ -63,7 +63,12 @@ class TimerWatcher(Watcher):
     """Calls ``callback(handle, watcher, revents, args)`` after ``after`` s, then every ``repeat`` s."""
 
     def __init__(
-        self, flux_handle: FluxHandle, after: float, callback: Callback, repeat: float = 0, args: Any = None
+        self,
+        flux_handle: FluxHandle,
+        after: float,
+        callback: Callback,
+        repeat: float = 0,
+        args: object = None,
     ) -> None:
         self.after = after
         self.repeat = repeat
@@ -87,7 +92,7 @@ class TimerWatcher(Watcher):
 class _Hook(Watcher):
     kind = ""
 
-    def __init__(self, flux_handle: FluxHandle, callback: Callback | None, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback | None, args: object = None) -> None:
         self.callback = callback
         self.args = args
         call = None if callback is None else self._call
@@ -103,7 +108,7 @@ class PrepareWatcher(_Hook):
 
     kind = "prepare"
 
-    def __init__(self, flux_handle: FluxHandle, callback: Callback, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback, args: object = None) -> None:
         super().__init__(flux_handle, callback, args)
 
 
@@ -112,7 +117,7 @@ class CheckWatcher(_Hook):
 
     kind = "check"
 
-    def __init__(self, flux_handle: FluxHandle, callback: Callback, args: Any = None) -> None:
+    def __init__(self, flux_handle: FluxHandle, callback: Callback, args: object = None) -> None:
         super().__init__(flux_handle, callback, args)
 
 
@@ -121,7 +126,9 @@ class IdleWatcher(_Hook):
 
     kind = "idle"
 
-    def __init__(self, flux_handle: FluxHandle, callback: Callback | None = None, args: Any = None) -> None:
+    def __init__(
+        self, flux_handle: FluxHandle, callback: Callback | None = None, args: object = None
+    ) -> None:
         super().__init__(flux_handle, callback, args)
 
 
@@ -146,10 +153,10 @@ class _Outside(Watcher):
             self._end = None
         return self
 
-    def _begin(self, instance: Any) -> Callable[[], object]:
+    def _begin(self, instance: object) -> Callable[[], object]:
         raise NotImplementedError
 
-    def _report(self, *what: Any) -> None:
+    def _report(self, *what: object) -> None:
         self.flux_handle.endpoint.enter(self.callback, self.flux_handle, self, *what, self.args)
 
 
@@ -157,7 +164,7 @@ class FDWatcher(_Outside):
     """Calls ``callback(handle, watcher, fd, revents, args)`` while a file descriptor is ready."""
 
     def __init__(
-        self, flux_handle: FluxHandle, fd_int: int, events: int, callback: Callback, args: Any = None
+        self, flux_handle: FluxHandle, fd_int: int, events: int, callback: Callback, args: object = None
     ) -> None:
         self.fd_int = fd_int
         self.events = events
@@ -188,7 +195,7 @@ class SignalWatcher(_Outside):
     """Calls ``callback(handle, watcher, signum, args)`` when the process gets a signal; in the main thread only."""
 
     def __init__(
-        self, flux_handle: FluxHandle, signal_int: int, callback: Callback, args: Any = None
+        self, flux_handle: FluxHandle, signal_int: int, callback: Callback, args: object = None
     ) -> None:
         if not 1 <= signal_int < signal.NSIG:
             raise OSError(errno.EINVAL, "invalid signal number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from brokersim.fluxapi.idset import IDset
 
@@ -31,7 +31,7 @@ class ResourceCount:
         self._values = values
 
     @classmethod
-    def from_count_spec(cls, v: Any, default: int = 1) -> ResourceCount:
+    def from_count_spec(cls, v: object, default: int = 1) -> ResourceCount:
         """What a jobspec says under ``count``; what is neither number, object nor text is ``default``.
 
         Raises ValueError that says what is wrong.

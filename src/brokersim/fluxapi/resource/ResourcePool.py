@@ -25,7 +25,7 @@ class ResourcePool:
     InsufficientResources = InsufficientResources
     InfeasibleRequest = InfeasibleRequest
 
-    def __init__(self, arg: Any = None, version: int = 1, log: Any = None, **kwargs: Any) -> None:
+    def __init__(self, arg: object = None, version: int = 1, log: object = None, **kwargs: object) -> None:
         self.impl: Any
         if isinstance(arg, ResourcePoolImplementation):
             self.impl, self.version = arg, getattr(arg, "version", version)
@@ -40,7 +40,7 @@ class ResourcePool:
         self.impl = Rv1Pool(arg, log=log, **kwargs)
 
     @classmethod
-    def _from_impl(cls, impl: Any) -> Self:
+    def _from_impl(cls, impl: object) -> Self:
         """Around what is there already: a subclass's ``__init__`` is not asked."""
         new = cls.__new__(cls)
         new.impl, new.version = impl, getattr(impl, "version", 1)
@@ -62,7 +62,7 @@ class ResourcePool:
         """Ranks, or ``all``, get no new jobs."""
         self.impl.mark_down(ids)
 
-    def remove_ranks(self, ranks: Any) -> None:
+    def remove_ranks(self, ranks: object) -> None:
         """Ranks that are no more."""
         self.impl.remove_ranks(ranks)
 
@@ -78,11 +78,11 @@ class ResourcePool:
 
     # -- who has what
 
-    def register_alloc(self, jobid: int, R: Any) -> None:
+    def register_alloc(self, jobid: int, R: object) -> None:
         """A job has these already. Raises ValueError if a rank is not here."""
         self.impl.register_alloc(jobid, _inner(R))
 
-    def free(self, jobid: int, R: Any = None, final: bool = False) -> None:
+    def free(self, jobid: int, R: object = None, final: bool = False) -> None:
         """A job gives back a part of its resources, or all. Raises ValueError if it has not got them."""
         self.impl.free(jobid, _inner(R), final)
 
@@ -101,11 +101,11 @@ class ResourcePool:
         """What a jobspec asks for. Raises ValueError."""
         return self.impl.parse_resource_request(jobspec)
 
-    def alloc(self, jobid: int, request: Any) -> Self:
+    def alloc(self, jobid: int, request: object) -> Self:
         """Take what is asked for. Raises InsufficientResources (not now), InfeasibleRequest (never)."""
         return self._from_impl(self.impl.alloc(jobid, request))
 
-    def check_feasibility(self, request: Any) -> None:
+    def check_feasibility(self, request: object) -> None:
         """Raises InfeasibleRequest if all there is, drained nodes included, would not be enough."""
         self.impl.check_feasibility(request)
 
@@ -161,5 +161,5 @@ def _pool_class_from_uri(uri: str) -> Any:
     return None
 
 
-def _inner(R: Any) -> Any:
+def _inner(R: object) -> Any:
     return R.impl if isinstance(R, ResourcePool) else R

@@ -54,11 +54,11 @@ class ResourcePoolImplementation(ResourceSetImplementation):
         """The set of what is not up."""
 
     @abstractmethod
-    def register_alloc(self, jobid: int, R: Any) -> None:
+    def register_alloc(self, jobid: int, R: object) -> None:
         """A job has these already."""
 
     @abstractmethod
-    def free(self, jobid: int, R: Any = None, final: bool = False) -> None:
+    def free(self, jobid: int, R: object = None, final: bool = False) -> None:
         """A job gives back some, or all."""
 
     @abstractmethod
@@ -74,11 +74,11 @@ class ResourcePoolImplementation(ResourceSetImplementation):
         """What a jobspec asks for, as ``alloc`` wants it."""
 
     @abstractmethod
-    def alloc(self, jobid: int, request: Any) -> Any:
+    def alloc(self, jobid: int, request: object) -> Any:
         """Take what is asked for. Raises InsufficientResources, InfeasibleRequest."""
 
     @abstractmethod
-    def check_feasibility(self, request: Any) -> None:
+    def check_feasibility(self, request: object) -> None:
         """Raises InfeasibleRequest if all there is would not be enough."""
 
     @abstractmethod

@@ -115,7 +115,7 @@ class ResourceSet:
     def starttime(self, starttime: float) -> None:
         self.impl.set_starttime(starttime)
 
-    def host_ranks(self, hosts: Any, ignore_nomatch: bool = False) -> list[int]:
+    def host_ranks(self, hosts: object, ignore_nomatch: bool = False) -> list[int]:
         """Ranks of hosts, in their order. Raises FileNotFoundError that names hosts that are not there."""
         ranks = list(self.ranks)
         return [ranks[at] for at in self.nodelist.index(hosts, ignore_nomatch=ignore_nomatch)]
@@ -134,22 +134,22 @@ class ResourceSet:
             self.impl.add(self._other(arg).impl)
         return self
 
-    def set_property(self, name: str, ranks: Any = None) -> ResourceSet:
+    def set_property(self, name: str, ranks: object = None) -> ResourceSet:
         """Ranks, or all, have a property from now on. Raises ValueError."""
         self.impl.set_property(name, ranks)
         return self
 
-    def remove_ranks(self, ranks: Any) -> ResourceSet:
+    def remove_ranks(self, ranks: object) -> ResourceSet:
         """Have these ranks no more."""
         self.impl.remove_ranks(IDset(ranks))
         return self
 
     # -- new sets
 
-    def _other(self, arg: Any) -> ResourceSet:
+    def _other(self, arg: object) -> ResourceSet:
         return arg if isinstance(arg, ResourceSet) else ResourceSet(arg, version=self.version)
 
-    def _made(self, impl: Any) -> ResourceSet:
+    def _made(self, impl: object) -> ResourceSet:
         new = ResourceSet(impl)
         new.state = self.state
         return new
@@ -157,10 +157,10 @@ class ResourceSet:
     def copy(self) -> ResourceSet:
         return self._made(self.impl.copy())
 
-    def copy_ranks(self, ranks: Any) -> ResourceSet:
+    def copy_ranks(self, ranks: object) -> ResourceSet:
         return self._made(self.impl.copy_ranks(IDset(ranks)))
 
-    def copy_constraint(self, constraint: Any) -> ResourceSet:
+    def copy_constraint(self, constraint: object) -> ResourceSet:
         """Of the ranks that fit a constraint (RFC 31). Raises ValueError."""
         return ResourceSet(self.impl.copy_constraint(constraint))
 
@@ -179,11 +179,11 @@ class ResourceSet:
             impl = getattr(impl, name)(self._other(arg).impl)
         return self._made(impl)
 
-    def __or__(self, arg: Any) -> ResourceSet:
+    def __or__(self, arg: object) -> ResourceSet:
         return self.union(arg)
 
-    def __sub__(self, arg: Any) -> ResourceSet:
+    def __sub__(self, arg: object) -> ResourceSet:
         return self.diff(arg)
 
-    def __and__(self, arg: Any) -> ResourceSet:
+    def __and__(self, arg: object) -> ResourceSet:
         return self.intersect(arg)

@@ -44,7 +44,7 @@ class ResourceSetImplementation(ABC):
         """The same again."""
 
     @abstractmethod
-    def copy_ranks(self, ranks: Any) -> Any:
+    def copy_ranks(self, ranks: object) -> Any:
         """Of these ranks only."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class ResourceSetImplementation(ABC):
         """Take in what is not here yet."""
 
     @abstractmethod
-    def remove_ranks(self, ranks: Any) -> Any:
+    def remove_ranks(self, ranks: object) -> Any:
         """Have these ranks no more."""
 
     @abstractmethod

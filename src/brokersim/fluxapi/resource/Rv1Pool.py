@@ -53,7 +53,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         for info in self._ranks.values():
             info.update(up=True, allocated_cores=set(), allocated_gpus=set())
 
-    def _init_from_state(self, source: Any) -> None:
+    def _init_from_state(self, source: object) -> None:
         """Take over from ``source`` what a subclass has added: called for each copy, which ``__init__`` is not."""
 
     def _derived(self, ranks: dict[int, dict[str, Any]]) -> Self:
@@ -95,7 +95,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
                 self._ranks[rank]["up"] = is_up
         self._bump()
 
-    def remove_ranks(self, ranks: Any) -> None:
+    def remove_ranks(self, ranks: object) -> None:
         super().remove_ranks(ranks)
         self._bump()
 
@@ -151,7 +151,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         """Raises ValueError."""
         return ResourceRequest.from_jobspec(jobspec)
 
-    def check_feasibility(self, request: Any) -> None:
+    def check_feasibility(self, request: object) -> None:
         _refuse_lists(request)
         self._check_feasibility(request)
 
@@ -196,7 +196,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         return sorted(candidates, key=lambda one: (len(one[2]), len(one[3])), reverse=True)
 
     def _select_resources(
-        self, candidates: list[Candidate], request: Any
+        self, candidates: list[Candidate], request: object
     ) -> tuple[list[tuple[int, frozenset[int], frozenset[int]]], int]:
         """(rank, cores, gpus) of each rank taken, and how many slots that makes.
 

@@ -24,7 +24,7 @@ class Rv1Set(ResourceSetImplementation):
 
     version = 1
 
-    def __init__(self, arg: Any = None, keep_scheduling: bool = False) -> None:
+    def __init__(self, arg: object = None, keep_scheduling: bool = False) -> None:
         self._expiration = self._starttime = 0.0
         self._nslots = 0
         self._has_nodelist = False
@@ -157,10 +157,10 @@ class Rv1Set(ResourceSetImplementation):
     def copy(self) -> Self:
         return self._copy_from_ranks(self._ranks)
 
-    def copy_ranks(self, ranks: Any) -> Self:
+    def copy_ranks(self, ranks: object) -> Self:
         return self._copy_from_ranks(IDset(ranks))
 
-    def copy_constraint(self, constraint: Any) -> Self:
+    def copy_constraint(self, constraint: object) -> Self:
         """Of the ranks that fit a constraint (RFC 31), an object or JSON text. Raises ValueError."""
         return self._copy_from_ranks(self._matching(constraint))
 
@@ -198,14 +198,14 @@ class Rv1Set(ResourceSetImplementation):
         for name, ranks in properties.items():
             self._properties.setdefault(name, set()).update(ranks)
 
-    def remove_ranks(self, ranks: Any) -> Any:
+    def remove_ranks(self, ranks: object) -> Any:
         for rank in IDset(ranks):
             self._ranks.pop(rank, None)
             for having in self._properties.values():
                 having.discard(rank)
         return self
 
-    def set_property(self, name: str, ranks: Any = None) -> Self:
+    def set_property(self, name: str, ranks: object = None) -> Self:
         """Ranks, or all of them, have a property from now on. Raises ValueError."""
         if not name or "^" in name:
             raise ValueError(
@@ -222,16 +222,16 @@ class Rv1Set(ResourceSetImplementation):
 
     # -- constraints
 
-    def _matching(self, constraint: Any) -> set[int]:
+    def _matching(self, constraint: object) -> set[int]:
         """The ranks that fit a constraint. Raises ValueError."""
         if isinstance(constraint, str):
             constraint = json.loads(constraint)
         return set(self._ranks) if constraint is None else self._fitting(constraint, 0)
 
-    def _matches_constraint(self, rank: int, info: Mapping[str, Any], constraint: Any) -> bool:
+    def _matches_constraint(self, rank: int, info: Mapping[str, Any], constraint: object) -> bool:
         return rank in self._matching(constraint)
 
-    def _fitting(self, constraint: Any, depth: int) -> set[int]:
+    def _fitting(self, constraint: object, depth: int) -> set[int]:
         if not isinstance(constraint, Mapping) or depth > _DEPTH_MAX:
             raise ValueError("a constraint must be an object of an operator and its list of values")
         name = next((name for name in _OPERATORS if name in constraint), None)

@@ -60,7 +60,7 @@ class _TreePoolV1(Rv1Pool):
 
     name = "TreePool"
 
-    def __init__(self, R: Any, log: Any = None, **kwargs: Any) -> None:
+    def __init__(self, R: object, log: object = None, **kwargs: object) -> None:
         super().__init__(R, log, **kwargs)
         if self.scheduling is None:
             raise ValueError("TreePool requires R.scheduling")
@@ -112,7 +112,7 @@ class _TreePoolV1(Rv1Pool):
     def parse_resource_request(self, jobspec: dict[str, Any]) -> TreeResourceRequest:
         return TreeResourceRequest.from_jobspec(jobspec)
 
-    def alloc(self, jobid: int, request: Any) -> Self:
+    def alloc(self, jobid: int, request: object) -> Self:
         taken = super().alloc(jobid, request)
         if taken.scheduling and "children" in taken.scheduling:
             children = _restricted(taken.scheduling["children"], {rank: rank for rank in taken._ranks})
@@ -123,7 +123,7 @@ class _TreePoolV1(Rv1Pool):
         """The fullest first, so that whole nodes stay whole."""
         return sorted(candidates, key=lambda one: (len(one[2]), len(one[3])))
 
-    def _select_resources(self, candidates: list[Candidate], request: Any) -> Any:
+    def _select_resources(self, candidates: list[Candidate], request: object) -> Any:
         if not self._type_levels:
             return super()._select_resources(candidates, request)
         if getattr(request, "container_level", None) is not None:
@@ -165,7 +165,7 @@ class TreePool(ResourcePool):
 
     _impl_map: Mapping[int, Callable[..., Any]] = {1: _TreePoolV1}
 
-    def __init__(self, R: Any, log: Any = None, **kwargs: Any) -> None:
+    def __init__(self, R: object, log: object = None, **kwargs: object) -> None:
         if not isinstance(R, ResourcePoolImplementation):
             R = json.loads(R) if isinstance(R, str) else R
             version = R.get("version", 1) if isinstance(R, Mapping) else 1

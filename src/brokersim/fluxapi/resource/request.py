@@ -27,9 +27,9 @@ class ResourceRequest:
         slot_size: int,
         gpu_per_slot: int,
         duration: float,
-        constraint: Any,
+        constraint: object,
         exclusive: bool,
-        jobspec: Any = None,
+        jobspec: object = None,
     ) -> None:
         self.node_count = node_count
         self.slot_count = slot_count
@@ -147,6 +147,6 @@ class Shape:
         self.exclusive |= is_exclusive and kind in ("node", "slot")
 
 
-def _need(value: Any, name: str) -> None:
+def _need(value: object, name: str) -> None:
     if value is None:
         raise ValueError(f"getting duration: Object item not found: {name}")

@@ -9,7 +9,7 @@ import errno
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from brokersim.fluxapi.idset import IDset
 from brokersim.fluxapi.resource.ResourceSet import ResourceSet
@@ -31,7 +31,7 @@ class ResourceMapper:
     def __init__(self, rank: int = 0) -> None:
         self._rank = rank
 
-    def map(self, R: Any, extra_properties: Mapping[str, str] | None = None) -> dict[str, str]:
+    def map(self, R: object, extra_properties: Mapping[str, str] | None = None) -> dict[str, str]:
         """Properties of the unit that runs the job's part on this rank. Raises OSError, ValueError."""
         if not isinstance(R, ResourceSet):
             R = ResourceSet(R)
@@ -43,7 +43,7 @@ class ResourceMapper:
         return self.finalize_properties(properties, R, extra_properties=extra_properties)
 
     def finalize_properties(
-        self, properties: dict[str, str], R: Any, extra_properties: Mapping[str, str] | None = None
+        self, properties: dict[str, str], R: object, extra_properties: Mapping[str, str] | None = None
     ) -> dict[str, str]:
         """The last word: other devices than those allowed are closed to who is constrained at all."""
         if properties:
@@ -74,7 +74,7 @@ class HwlocMapper(ResourceMapper):
         return {"DeviceAllow": ",".join(dict.fromkeys(devices))} if gpus else {}
 
     def finalize_properties(
-        self, properties: dict[str, str], R: Any, extra_properties: Mapping[str, str] | None = None
+        self, properties: dict[str, str], R: object, extra_properties: Mapping[str, str] | None = None
     ) -> dict[str, str]:
         """And of memory a share like that of the processors."""
         super().finalize_properties(properties, R, extra_properties=extra_properties)

@@ -107,7 +107,7 @@ class Option:
         """As Python knows it: ``--run-time`` is ``run_time``."""
         return self.field or self.names[-1].lstrip("-").replace("-", "_")
 
-    def fields(self, value: Any) -> Fields:
+    def fields(self, value: object) -> Fields:
         """What a given value means to the Plan."""
         if value is None:
             return {}
@@ -273,7 +273,7 @@ def _unknown(experiment: str, field: str) -> str:
 
 def repeated(
     experiment: Experiment[Any],
-    plan: Any,
+    plan: object,
     reps: int,
     say: Say = silent,
     workers: int = 1,

@@ -198,7 +198,7 @@ async def _measure(
     await instance.client().call("probe.reload", {"config": config})
 
 
-def _row(name: str, **found: Any) -> Row:
+def _row(name: str, **found: object) -> Row:
     keys = ("samples", "error", "error_max", "cpu_s", "wall_s", "overhead", "low", "high")
     return {"every": name, **{key: found.get(key) for key in keys}}
 

@@ -90,7 +90,7 @@ def name_of(row: Row) -> str:
     return ", ".join(words) or "all"
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

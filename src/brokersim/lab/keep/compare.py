@@ -126,7 +126,7 @@ def _differences(
                 yield Difference(row=key, figure=name, base=other, this=value)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -137,7 +137,7 @@ def _settings(this: Result, base: Result) -> Iterator[tuple[str, Any, Any]]:
             yield key, was.get(key), now.get(key)
 
 
-def _plain(value: Any) -> bytes:
+def _plain(value: object) -> bytes:
     """A result from a file has lists where one in memory has tuples."""
     return msgspec.json.encode(value)
 

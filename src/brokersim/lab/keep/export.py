@@ -140,7 +140,7 @@ def _again(first: list[Mapping[str, Any]], rest: Iterator[Mapping[str, Any]]) ->
 _KINDS = {bool: "bool_", int: "int64", float: "float64"}
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if value is None:
         return ""
     if type(value) is int and abs(value) >= 2**63:
@@ -162,6 +162,6 @@ def _typed(value: Any, kind: str) -> Any:
     return float(value) if kind == "float64" else value
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: object) -> Any:
     """A cell: lists and objects as JSON, nothing as an empty cell."""
     return msgspec.json.encode(value).decode() if isinstance(value, list | tuple | dict) else value

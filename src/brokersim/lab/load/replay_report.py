@@ -104,7 +104,7 @@ class Replies:
         known = _id(payload)
         return payload if known not in self._ids else {**payload, "id": self._ids[known]}
 
-    def take(self, number: int, errnum: int, payload: Any, took_s: float) -> None:
+    def take(self, number: int, errnum: int, payload: object, took_s: float) -> None:
         """The first answer counts; a stream's others are not compared."""
         if number in self._took:
             return
@@ -151,7 +151,7 @@ class Replies:
         )
 
 
-def _id(value: Any) -> int | None:
+def _id(value: object) -> int | None:
     """What an answer or a request calls ``id``, if it is a number."""
     found = value.get("id") if isinstance(value, dict) else None
     return found if type(found) is int else None
@@ -161,7 +161,7 @@ def _median(values: Sequence[float]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
 
 
-def _comparable(errnum: int, answer: Any) -> Any:
+def _comparable(errnum: int, answer: object) -> Any:
     """The error, or the answer without what is new in every run. A trace without payloads has errors only."""
     if errnum:
         return errname(errnum)
@@ -172,7 +172,7 @@ def _comparable(errnum: int, answer: Any) -> Any:
     )
 
 
-def _said(errnum: int, answer: Any) -> str:
+def _said(errnum: int, answer: object) -> str:
     if errnum == ENODATA:
         return "end of stream"
     if errnum:

@@ -69,7 +69,7 @@ class _Replayer:
         self.replies.take(number, message.errnum, payload, time.monotonic() - sent)
 
 
-def _harmless(topic: str, payload: Any) -> Any:
+def _harmless(topic: str, payload: object) -> Any:
     """A job of a trace takes a moment; its command, recorded somewhere else, is not run here."""
     if topic == "job-ingest.submit" and isinstance(payload, dict):
         with suppress(ValueError, TypeError, AttributeError):

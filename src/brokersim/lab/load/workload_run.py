@@ -84,7 +84,7 @@ class _Submitter:
     def close(self) -> None:
         self._client.close()
 
-    def _answered(self, response: Message, _: Any) -> None:
+    def _answered(self, response: Message, _: object) -> None:
         if response.errnum:
             self.found.refused[response.payload_str or f"error {response.errnum}"] += 1
         else:
@@ -95,7 +95,7 @@ class _Submitter:
         if self._done is not None and self.found.answered == self._sent:
             self._client.request("job-manager.drain", None, self._drained)
 
-    def _drained(self, response: Message, _: Any) -> None:
+    def _drained(self, response: Message, _: object) -> None:
         assert self._done is not None
         self._done(RequestError(response.errnum, response.payload_str or "") if response.errnum else None)
 
@@ -138,7 +138,7 @@ async def replay_inside(
             sent = instance.reactor.now
             send = client.stream if asked.is_streaming else client.request
 
-            def answered(response: Message, _: Any, number: int = number, sent: int = sent) -> None:
+            def answered(response: Message, _: object, number: int = number, sent: int = sent) -> None:
                 replies.take(number, response.errnum, _payload(response), (instance.reactor.now - sent) / 1e9)
 
             send(asked.topic, replies.payload(number), answered)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -218,7 +217,7 @@ def _bare(rows: Sequence[Row]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """Long text is wrapped, so that one setting does not make a table of a metre."""
     shown = text(value)
     kind = ' class="text"' if len(shown) > 40 else ""

@@ -90,5 +90,5 @@ def table(rows: Sequence[Row]) -> list[str]:
     return [head, rule, *("| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in rows)]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return text(value).replace("|", "\\|").replace("\n", " ")

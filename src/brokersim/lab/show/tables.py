@@ -58,7 +58,7 @@ _TITLES = {
 }
 
 
-def _is_table(part: Any) -> bool:
+def _is_table(part: object) -> bool:
     return isinstance(part, list | tuple) and bool(part) and all(isinstance(row, Mapping) for row in part)
 
 
@@ -90,7 +90,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if all(_is_plain(row.get(name)) for row in rows)]
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return len(value) < 4 and all(isinstance(one, str) for one in value)
     return not isinstance(value, Mapping)
@@ -104,7 +104,7 @@ def settings(found: Result) -> list[tuple[str, Any]]:
     return [*planned, *((key, value) for key, value in meta.items() if key not in ("plan", "result"))]
 
 
-def curves(part: Any, name: str = "") -> Iterator[tuple[str, Sequence[Sequence[float]]]]:
+def curves(part: object, name: str = "") -> Iterator[tuple[str, Sequence[Sequence[float]]]]:
     """(name, points) of everything in a nest of curves, names joined by dots; bare lists are by the second."""
     if isinstance(part, Mapping):
         for key, inner in part.items():
@@ -129,7 +129,7 @@ def key_columns(rows: Sequence[Row]) -> list[str]:
     return words
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """A value for people: four digits of what is no whole number."""
     if value is None:
         return "–"

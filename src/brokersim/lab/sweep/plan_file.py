@@ -151,7 +151,7 @@ Reader = Callable[[Any, str], Any]
 
 
 def _count(lowest: int) -> Reader:
-    def read(value: Any, where: str) -> int:
+    def read(value: object, where: str) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise PlanError(f"{where}: {value!r} is no whole number of {lowest} or more")
         return value
@@ -162,7 +162,7 @@ def _count(lowest: int) -> Reader:
 def _one_of(allowed: Iterable[str]) -> Reader:
     known = tuple(allowed)
 
-    def read(value: Any, where: str) -> str:
+    def read(value: object, where: str) -> str:
         if value not in known:
             raise PlanError(f"{where}: {value!r} is none of {', '.join(known)}")
         return str(value)
@@ -171,7 +171,7 @@ def _one_of(allowed: Iterable[str]) -> Reader:
 
 
 def _list_of(read: Reader) -> Reader:
-    def read_all(value: Any, where: str) -> tuple[Any, ...]:
+    def read_all(value: object, where: str) -> tuple[Any, ...]:
         if not isinstance(value, list) or not value:
             raise PlanError(f"{where}: {value!r} is no list with at least one value")
         return tuple(
@@ -182,7 +182,7 @@ def _list_of(read: Reader) -> Reader:
 
 
 def _duration(lowest: float) -> Reader:
-    def read(value: Any, where: str) -> float:
+    def read(value: object, where: str) -> float:
         try:
             found = parse_duration(str(value))
         except ValueError as error:
@@ -196,7 +196,7 @@ def _duration(lowest: float) -> Reader:
     return read
 
 
-def read_share(value: Any, where: str) -> float:
+def read_share(value: object, where: str) -> float:
     """A share as ``1%`` or ``0.01``, at least 0 and below 1. Raises PlanError."""
     text = str(value).strip()
     try:
@@ -208,7 +208,7 @@ def read_share(value: Any, where: str) -> float:
     return found
 
 
-def _emission(value: Any, where: str) -> str:
+def _emission(value: object, where: str) -> str:
     try:
         period_of(str(value))
     except ValueError as error:

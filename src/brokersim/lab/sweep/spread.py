@@ -117,7 +117,7 @@ def _one_by_one(
     return results
 
 
-def _begin(counts: Any) -> None:
+def _begin(counts: object) -> None:
     global _counts
     _counts = counts
     # ^C reaches the whole group: the one that asked reports it, these just end.

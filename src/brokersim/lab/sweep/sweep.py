@@ -81,7 +81,7 @@ class RunFile:
                 [(unit.row_id(store), json.dumps(row)) for store, row in zip(unit.stores, rows, strict=True)],
             )
 
-    def note(self, key: str, value: Any) -> None:
+    def note(self, key: str, value: object) -> None:
         """Keep one thing about the run, such as its plan."""
         with self._db:
             self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, json.dumps(value)))

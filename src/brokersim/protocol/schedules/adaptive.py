@@ -33,7 +33,7 @@ class Rule:
     calm: int = 1
 
 
-def to_rule(given: Any) -> Rule:
+def to_rule(given: object) -> Rule:
     """Raises ValueError with what would be right."""
     if not isinstance(given, Mapping) or not {"metric", "above", "every", "below"} <= set(given) <= set(
         _KEYS
@@ -92,11 +92,11 @@ class Pace:
         return None
 
 
-def _to_base(given: Any) -> float:
+def _to_base(given: object) -> float:
     return seconds(given, "base")
 
 
-def _to_rules(given: Any) -> tuple[Rule, ...]:
+def _to_rules(given: object) -> tuple[Rule, ...]:
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise ValueError(f"rules must be a list of rules, not {quoted(given)}")
     return tuple(one if isinstance(one, Rule) else to_rule(one) for one in given)

@@ -104,7 +104,7 @@ def _push(begun: list[tuple[float, float, int, Iterator[Span]]], number: int, re
 # -- parameters
 
 
-def seconds(value: Any, name: str) -> float:
+def seconds(value: object, name: str) -> float:
     """A length of time: a number of seconds or a duration such as ``10s``; above 0. Raises ValueError."""
     number = _number(value)
     if number is None or not EVERY_MIN <= number < math.inf:
@@ -112,14 +112,14 @@ def seconds(value: Any, name: str) -> float:
     return number
 
 
-def seconds_or_none(value: Any, name: str) -> float | None:
+def seconds_or_none(value: object, name: str) -> float | None:
     """As `seconds`, or None, ``null`` and ``inf`` for no end."""
     if value is None or _number(value) == math.inf:
         return None
     return seconds(value, name)
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     if isinstance(value, str):
         try:
             return parse_duration(value)
@@ -128,7 +128,7 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def moment(value: Any, name: str) -> float | None:
+def moment(value: object, name: str) -> float | None:
     """A moment: seconds since the epoch, or ISO 8601 with its offset; None stays None. Raises ValueError."""
     if value is None:
         return None
@@ -147,7 +147,7 @@ def moment(value: Any, name: str) -> float | None:
     )
 
 
-def count(value: Any, name: str, least: int) -> int:
+def count(value: object, name: str, least: int) -> int:
     """A whole number of ``least`` or more. Raises ValueError."""
     if type(value) is not int or value < least:
         raise ValueError(f"{name} must be a whole number, {least} or more, not {quoted(value)}")
@@ -157,37 +157,37 @@ def count(value: Any, name: str, least: int) -> int:
 # -- the same for a parameter of that name: what a converter is must be a function with a name
 
 
-def to_window(given: Any) -> float | None:
+def to_window(given: object) -> float | None:
     return seconds_or_none(given, "window")
 
 
-def to_every(given: Any) -> float:
+def to_every(given: object) -> float:
     return seconds(given, "every")
 
 
-def to_each_days(given: Any) -> int:
+def to_each_days(given: object) -> int:
     return count(given, "each_days", least=1)
 
 
-def to_in_days(given: Any) -> int:
+def to_in_days(given: object) -> int:
     return count(given, "in_days", least=0)
 
 
-def to_start(given: Any) -> float | None:
+def to_start(given: object) -> float | None:
     return moment(given, "start")
 
 
-def to_end(given: Any) -> float | None:
+def to_end(given: object) -> float | None:
     return moment(given, "end")
 
 
-def to_low(given: Any) -> float:
+def to_low(given: object) -> float:
     return seconds(given, "low")
 
 
-def to_high(given: Any) -> float | None:
+def to_high(given: object) -> float | None:
     return seconds_or_none(given, "high")
 
 
-def to_mean(given: Any) -> float | None:
+def to_mean(given: object) -> float | None:
     return seconds_or_none(given, "mean")

@@ -17,7 +17,7 @@ from brokersim.protocol.schedules.every import Every
 from brokersim.protocol.schedules.zone import zone
 
 
-def check_expression(text: Any) -> str:
+def check_expression(text: object) -> str:
     """The expression itself. Raises ValueError that says what would be right, also for one that never fires."""
     if not isinstance(text, str):
         raise ValueError(f'a cron expression must be a string such as "*/5 * * * *", not {text!r:.40}')

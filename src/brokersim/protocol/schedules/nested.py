@@ -42,7 +42,7 @@ def check_depth(depth: int) -> None:
         raise ValueError(f"nested schedules may be {DEPTH_MAX} deep")
 
 
-def parse_level(given: Any, depth: int = 1) -> Level:
+def parse_level(given: object, depth: int = 1) -> Level:
     """From ``[[["P", 1, 2], 5, 10], 60, null]``. Raises ValueError."""
     check_depth(depth)
     if isinstance(given, Level):

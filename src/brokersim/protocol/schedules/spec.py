@@ -32,7 +32,7 @@ KINDS: Final[dict[str, tuple[type[Schedule], ...]]] = {
 _FORMS: Final = "say 10s, 10s for 1m every 1h, a cron expression, KIND KEY=VALUE..., or JSON"
 
 
-def to_schedule(given: Any, depth: int = 1) -> Schedule:
+def to_schedule(given: object, depth: int = 1) -> Schedule:
     """From ``{"type": "every", "params": {"every": 2}}``, or text as `parse_schedule` reads it. Raises ValueError.
 
     ``depth``: it is the child of the child of so many.
@@ -77,7 +77,7 @@ def to_spec(schedule: Schedule) -> dict[str, Any]:
     return {"type": kind, "params": schedule.to_dict()}
 
 
-def _made(kind: Any, params: Mapping[str, Any], depth: int) -> Schedule:
+def _made(kind: object, params: Mapping[str, Any], depth: int) -> Schedule:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"no schedule {quoted(kind)}; there are {', '.join(KINDS)}")
     made = KINDS[kind]
@@ -97,7 +97,7 @@ def _made(kind: Any, params: Mapping[str, Any], depth: int) -> Schedule:
         raise ValueError(f"schedule {kind}: {error}") from None
 
 
-def _inner(key: str, value: Any, depth: int) -> Any:
+def _inner(key: str, value: object, depth: int) -> Any:
     return to_schedule(value, depth + 1) if key == "child" and not isinstance(value, Schedule) else value
 
 

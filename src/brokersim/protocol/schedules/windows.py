@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from itertools import count as counting
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -29,13 +29,13 @@ _DAILY: Final = re.compile(rf"{_CLOCK}-{_CLOCK}", re.ASCII)
 _DAY: Final = 86400
 
 
-def _windows(given: Any) -> tuple[tuple[float, float], ...]:
+def _windows(given: object) -> tuple[tuple[float, float], ...]:
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise ValueError(f"windows must be a list of {{start, end}}, not {quoted(given)}")
     return tuple(sorted(_window(one) for one in given))
 
 
-def _window(one: Any) -> tuple[float, float]:
+def _window(one: object) -> tuple[float, float]:
     if isinstance(one, dict) and set(one) == {"start", "end"}:
         one = (one["start"], one["end"])
     if not isinstance(one, Sequence) or isinstance(one, str) or len(one) != 2:
@@ -60,14 +60,14 @@ class Windows(Schedule):
         return union((start, grid(start, self.every, end, now)) for start, end in self.windows if end > now)
 
 
-def _daily(given: Any) -> tuple[tuple[int, int], ...]:
+def _daily(given: object) -> tuple[tuple[int, int], ...]:
     parts = given.split(",") if isinstance(given, str) else given
     if not isinstance(parts, Sequence) or not parts:
         raise ValueError(f'daily must be a list such as ["08:00-08:30"], not {quoted(given)}')
     return tuple(sorted(_day_window(one) for one in parts))
 
 
-def _day_window(one: Any) -> tuple[int, int]:
+def _day_window(one: object) -> tuple[int, int]:
     """Seconds from midnight to its start and its end; an end before its start is the next day's."""
     if isinstance(one, tuple) and len(one) == 2:
         return one
