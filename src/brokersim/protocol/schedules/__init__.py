@@ -5,8 +5,9 @@ Cron entries and probes share it. A schedule is a frozen value; ``schedule.ticks
 
 from brokersim.protocol.schedules.adaptive import Adaptive, Pace
 from brokersim.protocol.schedules.base import Random, Schedule, Span, first_index
-from brokersim.protocol.schedules.calendar import Cron, check_expression, fires
+from brokersim.protocol.schedules.calendar import Cron, check_expression
 from brokersim.protocol.schedules.every import Every, Onetime
+from brokersim.protocol.schedules.fires import fires
 from brokersim.protocol.schedules.nested import Level, Nested
 from brokersim.protocol.schedules.random import RandomGaps
 from brokersim.protocol.schedules.spec import KINDS, parse_schedule, to_schedule, to_spec

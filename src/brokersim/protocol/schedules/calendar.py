@@ -1,19 +1,20 @@
-"""Knows cron expressions: when they fire, in which zone, and the windows they open; CronSim reads them."""
+"""Knows cron expressions: when they fire, in which zone, and the windows they open."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
 import attrs
-from cronsim import CronSim, CronSimError
+from cronsim import CronSimError
 
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.base import Random, Schedule, Span, to_window, union
 from brokersim.protocol.schedules.every import Every
+from brokersim.protocol.schedules.fires import fires, walls
 from brokersim.protocol.schedules.zone import zone
 
 
@@ -23,30 +24,12 @@ def check_expression(text: object) -> str:
         raise ValueError(f'a cron expression must be a string such as "*/5 * * * *", not {text!r:.40}')
     try:
         # StopIteration: no such day in fifty years.
-        next(CronSim(text, datetime(2026, 1, 1)))
+        next(walls(text, datetime(2026, 1, 1)))
     except CronSimError as error:
         raise ValueError(f'{quoted(text)}: {error}; five fields, such as "*/5 * * * *", or six') from None
     except (StopIteration, OverflowError):
         raise ValueError(f"{quoted(text)} never fires") from None
     return text
-
-
-def fires(expression: str, after: float, where: tzinfo) -> Iterator[float]:
-    """The instants (s since the epoch) after ``after`` at which an expression fires, each later than the one before.
-
-    A fixed time that the clock skips fires at the end of the gap, one that comes twice the first time; `*` runs on.
-    """
-    begin = datetime.fromtimestamp(math.floor(after), UTC).astimezone(where)
-    last = after
-    try:
-        for found in CronSim(expression, begin):
-            at = found.timestamp()
-            # Begun in the second of two equal hours, CronSim answers with the first one's times.
-            if at > last:
-                last = at
-                yield at
-    except (OverflowError, StopIteration):
-        return  # the calendar ends with the year 9999
 
 
 @attrs.frozen(kw_only=True)
