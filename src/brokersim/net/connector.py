@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from brokersim.host.methods import message_counts
 from brokersim.instance import Instance
 from brokersim.net.doorway import Doorway
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
+from brokersim.net.readers import Readers
 from brokersim.net.repose import Repose
 from brokersim.net.unfinished import Unfinished
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
@@ -45,8 +47,6 @@ from brokersim.services.service import check_service_name
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
 _READ = 1 << 16
-#: A read of fewer bytes is no pipeline of requests.
-_LITTLE = 512
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: The name by which the connector answers for itself.
@@ -62,9 +62,12 @@ class Connector:
         self.instance = instance
         self.folder = folder
         self.connections: dict[Connection, None] = {}
+        self.readers = Readers()
         self.repose = Repose()
         self.unfinished = Unfinished()
         self._listeners: list[tuple[socket.socket, Path]] = []
+        #: Told that something was written or read, where time may only move when clients have come to rest.
+        self.moved = self.repose.stirred if instance.runner.is_virtual else None
         self._doorway = Doorway("connector", instance.log_error, bytes([errno.EMFILE]))
 
     @property
@@ -108,13 +111,14 @@ class Connector:
         try:
             async with trio.open_nursery() as nursery:
                 for rank, (listener, _) in enumerate(self._listeners):
-                    nursery.start_soon(self._accept, nursery, self.instance.broker(rank), listener)
+                    admit = partial(self._admit, nursery, self.instance.broker(rank))
+                    self._doorway.open(nursery, self.readers, listener, admit)
+                await self.readers.run()
         finally:
+            for connection in list(self.connections):
+                connection.close()
             self._doorway.close()
-
-    async def _accept(self, nursery: trio.Nursery, broker: Broker, listener: socket.socket) -> None:
-        while True:
-            self._admit(nursery, broker, await self._doorway.accept(listener))
+            self.readers.close()
 
     def _admit(self, nursery: trio.Nursery, broker: Broker, client: socket.socket) -> None:
         pid, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
@@ -126,10 +130,9 @@ class Connector:
         if not allowed:
             client.close()
             return
-        connection = Connection(self, broker, client, uid, nursery)
-        self.connections[connection] = None
-        self.repose.add(client, pid)
-        nursery.start_soon(connection.run)
+        self.connections[Connection(self, broker, client, uid, nursery)] = None
+        if self.moved is not None:
+            self.repose.add(client, pid)
 
     def _allows_guests(self, broker: Broker) -> bool:
         """By the attribute, or by the configuration as in Flux."""
@@ -193,6 +196,7 @@ class Connection(Endpoint):
     __slots__ = (
         "_connector",
         "_decoder",
+        "_fd",
         "_is_writing",
         "_nursery",
         "_peer",
@@ -210,24 +214,70 @@ class Connection(Endpoint):
         self.rolemask = ROLE_OWNER | ROLE_LOCAL if uid == broker.owner else ROLE_USER | ROLE_LOCAL
         self._connector = connector
         self._socket = client
+        self._fd = client.fileno()
         self._decoder = FrameDecoder()
-        # A second task and a nursery for both would be a quarter of what coming, one request and going cost.
+        # Few ever need a task: who does not read, with us writing or waiting.
         self._nursery = nursery
         self._is_writing = False
-        self.outbox = Outbox(client, self.reactor, self._moved, self.lose, self._start_writing)
+        self.outbox = Outbox(client, self.reactor, connector.moved, self.lose, self._start_writing)
         self._peer = WirePeer(self, self)
         broker.add_endpoint(self)
+        connector.readers.add(self._fd, self.read)
 
     # -- in
 
-    async def run(self) -> None:
-        """Read until the client goes or breaks the protocol; then everything it had open is closed."""
+    def read(self) -> None:
+        """Take what is there; the client that goes or breaks the protocol is closed, with everything it had open."""
+        if self.outbox.is_closed:
+            self.close()
+            return
+        if len(self.reactor.fifo) > QUEUE_AT:
+            return  # it is read on when others had their turn: requests without answers fill no output, but memory
         try:
-            # Who comes waits for our welcome first: to look at once would find nothing.
-            await trio.lowlevel.wait_readable(self._socket)
-            await self._read()
+            data = self._socket.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        if self._connector.moved is not None:
+            self._connector.moved()
+        if self._take(data):
+            self._connector.instance.runner.drain_inline()
+            if self.outbox.size > PAUSE_AT:
+                self._connector.readers.drop(self._fd)
+                self._nursery.start_soon(self._pause)
+
+    def _take(self, data: bytes) -> bool:
+        """Queue the messages that are complete; False if one is none, and the client lost."""
+        reactor = self.reactor
+        reactor.now = self._connector.instance.runner.clock.now_ns()
+        reactor.enter()  # what `inside` does, at a tenth of its price
+        try:
+            receive = self._peer.receive
+            for message in self._decoder.feed(data):
+                receive(message)
+        except ProtocolError as error:
+            self.lose(str(error))
+            return False
+        except Exception as error:
+            self.failed(error, None)
+            return False
         finally:
-            self._close()
+            reactor.leave()
+        unfinished = self._connector.unfinished
+        if self._decoder.pending or self in unfinished:
+            unfinished.note(self, self._decoder.pending)
+        return True
+
+    async def _pause(self) -> None:
+        """It has much to read before it is read on."""
+        if not await self.outbox.room_before(PAUSE_AT, STALL):
+            self.lose(f"it left {self.outbox.size} bytes unread and asks for more")
+        if self in self._connector.connections:
+            self._connector.readers.add(self._fd, self.read)
 
     def _start_writing(self) -> None:
         """The client does not take all at once: the rest is for a task of its own."""
@@ -239,49 +289,6 @@ class Connection(Endpoint):
             await self.outbox.write()
         except trio.ClosedResourceError:
             pass  # the connection was closed meanwhile
-
-    async def _read(self) -> None:
-        runner = self._connector.instance.runner
-        unfinished = self._connector.unfinished
-        reactor = runner.reactor
-        receive = self._peer.receive
-        while not self.outbox.is_closed:
-            try:
-                data = self._socket.recv(_READ)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
-                continue
-            except OSError:
-                return
-            if not data:
-                return
-            self._connector.repose.stirred()
-            reactor.now = runner.clock.now_ns()
-            reactor.enter()  # what `inside` does, at a tenth of its price
-            try:
-                for message in self._decoder.feed(data):
-                    receive(message)
-            except ProtocolError as error:
-                self.lose(str(error))
-                return
-            except Exception as error:
-                self.failed(error, None)
-                return
-            finally:
-                reactor.leave()
-            if self._decoder.pending or self in unfinished:
-                unfinished.note(self, self._decoder.pending)
-            runner.drain_inline()
-            while len(reactor.fifo) > QUEUE_AT:
-                # Requests without answers fill no output, but memory all the same.
-                await trio.lowlevel.checkpoint()
-            if self.outbox.size > PAUSE_AT and not await self.outbox.room_before(PAUSE_AT, STALL):
-                self.lose(f"it left {self.outbox.size} bytes unread and asks for more")
-            if len(data) < _LITTLE:
-                # Most likely one request, whose sender waits for the answer: nothing more is there yet.
-                await trio.lowlevel.wait_readable(self._socket)
-            else:
-                await trio.lowlevel.checkpoint()
 
     async def room(self) -> None:
         """Wait while the client leaves much unread."""
@@ -354,10 +361,6 @@ class Connection(Endpoint):
         if outbox.size > DROP_AT and (outbox.size > DROP_ALWAYS or outbox.stalled() >= STALL):
             self.lose(f"it left {outbox.size} bytes unread")
 
-    def _moved(self, sent: int) -> None:
-        """Something was written: the client may have more to say."""
-        self._connector.repose.stirred()
-
     def lose(self, why: str = "", level: int = WARNING) -> None:
         """Give the client up, with a line in the log if it is still there: its reader sees the end at once."""
         if why:
@@ -368,14 +371,20 @@ class Connection(Endpoint):
         except OSError:
             pass
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """It has gone, or has to."""
         runner = self._connector.instance.runner
         self._connector.connections.pop(self, None)
+        self._connector.readers.drop(self._fd)
         self._connector.unfinished.drop(self)
         self._connector.repose.drop(self._socket)
         self.outbox.close()
-        with runner.inside():
+        reactor = self.reactor
+        reactor.enter()
+        try:
             self.broker.drop_endpoint(self)
+        finally:
+            reactor.leave()
         if self._is_writing:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

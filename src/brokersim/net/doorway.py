@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 
 import trio
 
+from brokersim.net.readers import Readers
+
 #: What there may be no more of: descriptors of this process, of the machine, memory of the kernel.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 #: Seconds between two attempts to take in a newcomer where none can even be refused.
@@ -41,7 +43,7 @@ class Doorway:
         """A task for each newcomer, until cancelled. What goes wrong in one is said and ends that one only."""
         async with trio.open_nursery() as nursery:
             while True:
-                sock = await self.accept(listener)
+                sock = await self._accept(listener)
                 stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
                 nursery.start_soon(self._guarded, client, stream)
 
@@ -56,22 +58,53 @@ class Doorway:
         except Exception as error:
             self._say(f"{self._what}: a client is disconnected by a fault of ours: {error!r}")
 
-    async def accept(self, listener: socket.socket) -> socket.socket:
+    def open(
+        self,
+        nursery: trio.Nursery,
+        readers: Readers,
+        listener: socket.socket,
+        admit: Callable[[socket.socket], object],
+    ) -> None:
+        """Have ``admit`` called with each newcomer, which does not block; who cannot be taken in is refused."""
+        self._keep_reserve()
+
+        def knock() -> None:
+            client = self._take(listener)
+            if isinstance(client, socket.socket):
+                admit(client)
+            elif client is not None:
+                readers.drop(listener.fileno())
+                nursery.start_soon(refuse, client)
+
+        async def refuse(error: OSError) -> None:
+            await self._refuse(listener, error)
+            readers.add(listener.fileno(), knock)
+
+        readers.add(listener.fileno(), knock)
+
+    async def _accept(self, listener: socket.socket) -> socket.socket:
         """The next newcomer, not blocking; who cannot be taken in is refused."""
         self._keep_reserve()
         while True:
             # Asked first: newcomers are rare, and an accept that finds nobody costs as much as one that does.
             await trio.lowlevel.wait_readable(listener)
-            try:
-                client, _ = listener.accept()
-            except BlockingIOError:
-                pass  # it left before it was taken in
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    await self._refuse(listener, error)
-            else:
-                client.setblocking(False)
+            client = self._take(listener)
+            if isinstance(client, socket.socket):
                 return client
+            if client is not None:
+                await self._refuse(listener, client)
+
+    @staticmethod
+    def _take(listener: socket.socket) -> socket.socket | OSError | None:
+        """The newcomer who knocks; why there is no room for it; or None if it left before it was taken in."""
+        try:
+            client, _ = listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return error if error.errno in _EXHAUSTED else None
+        client.setblocking(False)
+        return client
 
     def close(self) -> None:
         """Gives the reserve back."""

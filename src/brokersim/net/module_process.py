@@ -86,7 +86,7 @@ class ModuleProcess:
         self._decoder = FrameDecoder()
         self._process: trio.Process | None = None
         self._wanted: signal.Signals | None = None  # a signal asked for before there was a process
-        self._outbox = Outbox(self._socket, broker.reactor, lambda sent: None, self._stop_sending)
+        self._outbox = Outbox(self._socket, broker.reactor, None, self._stop_sending)
         self._outbox.add(b"\0")  # the handshake: accepted
 
     # -- to the process

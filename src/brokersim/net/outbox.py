@@ -33,13 +33,15 @@ _LOOK = 0.1
 class Outbox:
     """What waits to be written, ``size`` bytes of it. The runner calls ``flush`` after each batch of its loop.
 
-    ``moved()`` is told of each attempt to write, with the bytes the socket took; ``broke()`` that nobody reads there.
+    ``moved()``, if given, is told of each attempt to write, with the bytes the socket took; ``broke()`` that nobody
+    reads there.
     ``left()``, if given, is told once, when something is first left for the writer task: most peers never need one.
     """
 
     __slots__ = (
         "_broke",
         "_frames",
+        "_is_left",
         "_left",
         "_moved",
         "_reactor",
@@ -55,7 +57,7 @@ class Outbox:
         self,
         sock: socket.socket,
         reactor: Reactor,
-        moved: Callable[[int], object],
+        moved: Callable[[int], object] | None,
         broke: Callable[[], object],
         left: Callable[[], object] | None = None,
     ) -> None:
@@ -68,8 +70,10 @@ class Outbox:
         self._took_at = 0.0  # when the reader last took something, 0 while nothing waits for it
         self.size = 0
         self.is_closed = False
-        self._left = trio.Event()  # output was left for the writer task
-        self._written = trio.Event()  # some of it went out
+        self._is_left = False  # output was left for the writer task
+        # What it and others wait for; most peers never need either.
+        self._left: trio.Event | None = None
+        self._written: trio.Event | None = None  # some of it went out
 
     def __len__(self) -> int:
         """Frames, what is left of one included."""
@@ -96,9 +100,11 @@ class Outbox:
             self.size -= sent
             if sent < len(data):
                 self._wait(data, sent)
-            self._moved(sent)
-            if sent:
+            if self._moved is not None:
+                self._moved(sent)
+            if sent and self._written is not None:
                 self._written.set()
+                self._written = None
             if sent < len(data):
                 return
         self._took_at = 0.0
@@ -124,7 +130,9 @@ class Outbox:
         self._frames.appendleft(memoryview(data)[sent:])
         if sent or not self._took_at:
             self._took_at = time.monotonic()
-        self._left.set()
+        self._is_left = True
+        if self._left is not None:
+            self._left.set()
         if self._tell_left is not None:
             tell, self._tell_left = self._tell_left, None
             tell()
@@ -137,8 +145,10 @@ class Outbox:
         """The writer task: until ``close``."""
         self.flush()
         while not self.is_closed:
-            await self._left.wait()
-            self._left = trio.Event()
+            if not self._is_left:
+                self._left = trio.Event()
+                await self._left.wait()
+            self._is_left = False
             while self._frames and not self.is_closed:
                 await trio.lowlevel.wait_writable(self._socket)
                 self.flush()
@@ -146,7 +156,7 @@ class Outbox:
     async def room(self, limit: int) -> None:
         """Wait while more than ``limit`` bytes lie here; any number of tasks may."""
         while self.size > limit and not self.is_closed:
-            if self._written.is_set():
+            if self._written is None:
                 self._written = trio.Event()
             await self._written.wait()
 
@@ -171,5 +181,6 @@ class Outbox:
         self.is_closed = True
         self._frames.clear()
         self.size = 0
-        self._written.set()
-        self._left.set()
+        for event in (self._written, self._left):
+            if event is not None:
+                event.set()

@@ -54,7 +54,7 @@ class Repose:
         if self._clients.pop(client, None) is not None:
             self._poll.unregister(client)
 
-    def stirred(self) -> None:
+    def stirred(self, _bytes: int = 0) -> None:
         """A client was sent something, or said something: it may have more to say."""
         self._is_stirred = True
         self._since = self._unread_since = None

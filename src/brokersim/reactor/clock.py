@@ -18,6 +18,8 @@ class RealClock(trio.abc.Clock):
 
     def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
+        #: Sleeps in trio's place, for so many real seconds at most, and returns how long trio has to.
+        self.sleep: Callable[[float], float] | None = None
         self._epoch = time.perf_counter_ns()
 
     def start_clock(self) -> None:
@@ -31,7 +33,8 @@ class RealClock(trio.abc.Clock):
         return self.now_ns() / NS
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        return (deadline - self.current_time()) / self.speed
+        left = (deadline - self.current_time()) / self.speed
+        return left if self.sleep is None or left <= 0 else self.sleep(left)
 
 
 class VirtualClock(trio.abc.Clock):

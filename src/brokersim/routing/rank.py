@@ -142,13 +142,10 @@ class Rank(Neighbour):
         endpoint.is_open = False
         self._retired += sum(endpoint.counts[1::2])
         self.endpoints.pop(endpoint.uuid, None)
-        names = [name for name, served_by in self.services.items() if served_by is endpoint]
-        for name in names:
-            del self.services[name]
-        if names:  # most that go are clients, which served nobody
-            self._changed()
-        self.subscriptions.drop(endpoint)
-        self._subscribers.clear()
+        if endpoint.has_served:  # most that go are clients, which served nobody
+            self._drop_names(endpoint)
+        if self.subscriptions.drop(endpoint):
+            self._subscribers.clear()
         for message in self.reactor.purge(endpoint):
             if message.type == REQUEST:
                 message.dst = None  # so that it is answered once, by whoever it reaches now
@@ -161,6 +158,13 @@ class Rank(Neighbour):
         endpoint.pending.clear()
         if endpoint.station is not None:
             endpoint.station.leave()
+
+    def _drop_names(self, endpoint: Endpoint) -> None:
+        names = [name for name, served_by in self.services.items() if served_by is endpoint]
+        for name in names:
+            del self.services[name]
+        if names:
+            self._changed()
 
     def messages(self) -> int:
         """Messages received by all parties of this rank since the start, those that have gone included."""

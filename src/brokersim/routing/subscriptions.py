@@ -30,12 +30,14 @@ class Subscriptions:
                 return True
         return False
 
-    def drop(self, endpoint: Endpoint) -> None:
-        """All of one that goes."""
+    def drop(self, endpoint: Endpoint) -> bool:
+        """All of one that goes; False if it had none."""
+        if endpoint not in self._endpoints:
+            return False
         kept = [at for at, one in enumerate(self._endpoints) if one is not endpoint]
-        if len(kept) < len(self._endpoints):
-            self._prefixes = [self._prefixes[at] for at in kept]
-            self._endpoints = [self._endpoints[at] for at in kept]
+        self._prefixes = [self._prefixes[at] for at in kept]
+        self._endpoints = [self._endpoints[at] for at in kept]
+        return True
 
     def of(self, endpoint: Endpoint) -> list[str]:
         """The prefixes of one, oldest first."""
