@@ -6,8 +6,9 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from brokersim.protocol.decoded import JsonView
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 
@@ -99,7 +100,7 @@ async def open_instance(
     jobs: str = "",
     state_dir: Path | None = None,
     attrs: Mapping[str, str] | None = None,
-    conf: Mapping[str, Any] | None = None,
+    conf: JsonView | None = None,
 ) -> AsyncIterator[Instance]:
     """An instance with its modules running; they are unloaded at the end.
 

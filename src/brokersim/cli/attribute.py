@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered, similar
 from brokersim.cli.session import Explain, Session
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, EPERM, RequestError
 
 
@@ -34,7 +33,7 @@ def _explain(session: Session, name: str) -> Explain:
 @pass_session
 def getattr_(session: Session, name: str) -> None:
     """Print a broker attribute."""
-    answer: dict[str, Any] = session.rpc("attr.get", {"name": name}, explain=_explain(session, name))
+    answer: JsonObject = session.rpc("attr.get", {"name": name}, explain=_explain(session, name))
     if session.json:
         session.emit({"name": name, **answer})
     else:

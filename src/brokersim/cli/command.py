@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from brokersim.cli.errors import nearest, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION
+from brokersim.protocol.decoded import JsonObject
 
 F = TypeVar("F", bound=Callable[..., Any])
 Examples = Sequence[tuple[str, str]]
@@ -187,6 +188,6 @@ def _fits(width: int, meaning: str) -> bool:
     return 2 + width + 2 + len(meaning) <= LINE
 
 
-def examples(*lines: tuple[str, str]) -> dict[str, Any]:
+def examples(*lines: tuple[str, str]) -> JsonObject:
     """Keyword arguments of a command for its examples: ``@group.command("x", **examples(("...", "...")))``."""
     return {"examples": lines}

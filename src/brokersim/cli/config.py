@@ -12,6 +12,7 @@ import attrs
 
 from brokersim.cli.errors import nearest, usage_error
 from brokersim.cli.trusted import check_found
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 NAME: Final = "brokersim.toml"
 VARIABLE: Final = "BROKERSIM_CONFIG"
@@ -29,8 +30,8 @@ _WORDS: Final = {int: "a number", str: "text", list: "a list of text", dict: "a 
 class Config:
     """What the file sets: ``start`` (defaults of the options of start) and ``conf`` (the instance's own)."""
 
-    start: dict[str, Any] = attrs.field(factory=dict)
-    conf: dict[str, Any] = attrs.field(factory=dict)
+    start: JsonObject = attrs.field(factory=dict)
+    conf: JsonObject = attrs.field(factory=dict)
 
 
 def load_for(explicit: str | None, environ: Mapping[str, str] = os.environ) -> tuple[Config, Path | None]:
@@ -77,7 +78,7 @@ def load(path: Path | None) -> Config:
     return Config(start=start, conf=document.get("conf", {}))
 
 
-def _check_known(path: Path, table: str, found: Mapping[str, Any], known: Any) -> None:
+def _check_known(path: Path, table: str, found: JsonView, known: Any) -> None:
     for key in found:
         if key not in known:
             where = f"{path}:{_line(path, key)}"

@@ -12,6 +12,7 @@ from brokersim.cli.errors import CommandError, answered
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import BLOBREF
 from brokersim.protocol.blobref import digest, from_digest
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, RequestError
 
 _CACHE = "content-cache"
@@ -96,7 +97,7 @@ def dropcache(session: Session) -> None:
 @pass_session
 def stats(session: Session, latency: bool) -> None:
     """Print what the cache counts."""
-    answer: dict[str, Any] = session.rpc(f"{_CACHE}.stats-get")
+    answer: JsonObject = session.rpc(f"{_CACHE}.stats-get")
     if latency:
         _show_latency(session, answer)
     elif session.json:
@@ -105,7 +106,7 @@ def stats(session: Session, latency: bool) -> None:
         session.out(msgspec.json.format(msgspec.json.encode(answer), indent=1).decode())
 
 
-def _show_latency(session: Session, answer: dict[str, Any]) -> None:
+def _show_latency(session: Session, answer: JsonObject) -> None:
     found = {name: _with_units(answer[name]) for name in _LATENCY if isinstance(answer.get(name), dict)}
     if not found:
         session.fail("this cache tells no latencies", hint="a real Flux instance keeps none")
@@ -116,7 +117,7 @@ def _show_latency(session: Session, answer: dict[str, Any]) -> None:
     session.table(titles, [(name, *map(_rounded, figures.values())) for name, figures in found.items()])
 
 
-def _with_units(figures: dict[str, Any]) -> dict[str, Any]:
+def _with_units(figures: JsonObject) -> JsonObject:
     return {ours: figures.get(theirs) for theirs, ours in _FIGURES}
 
 

@@ -13,6 +13,7 @@ from brokersim.cli.command import RUNS_COMMAND, Group, examples, list_options, p
 from brokersim.cli.errors import CommandError, answered
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import DURATION, Parsed
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration, parse_duration
 from brokersim.protocol.errnums import ENOENT, RequestError
 
@@ -40,7 +41,7 @@ def _entry_options(command: F) -> F:
 def _create(
     session: Session,
     kind: str,
-    args: dict[str, Any],
+    args: JsonObject,
     command: tuple[str, ...],
     *,
     name: str | None,
@@ -49,7 +50,7 @@ def _create(
     count: int | None = None,
 ) -> None:
     text = command[0] if len(command) == 1 else shlex.join(command)
-    request: dict[str, Any] = {"type": kind, "name": name or command[0], "args": args, "command": text}
+    request: JsonObject = {"type": kind, "name": name or command[0], "args": args, "command": text}
     for key, value in (("repeat", count), ("timeout", limit), ("cwd", cwd)):
         if value is not None:
             request[key] = value
@@ -162,7 +163,7 @@ def list_(session: Session) -> None:
     session.table(titles, rows, drop=("Failed", "Type"))
 
 
-def _row(entry: dict[str, Any], now: float) -> list[object]:
+def _row(entry: JsonObject, now: float) -> list[object]:
     stats = entry["stats"]
     data = entry.get("typedata") or {}
     runs = f"{stats['count']}/{entry['repeat']}" if entry["repeat"] else str(stats["count"])
@@ -174,7 +175,7 @@ def _row(entry: dict[str, Any], now: float) -> list[object]:
     ]  # fmt: skip
 
 
-def _spec(data: dict[str, Any]) -> str:
+def _spec(data: JsonObject) -> str:
     if "interval" in data:
         return format_duration(data["interval"])
     return str(data.get("topic") or data.get("expression") or "")
@@ -240,7 +241,7 @@ def delete(session: Session, kill: bool, ids: tuple[int, ...]) -> None:
 @pass_session
 def sync(session: Session, disable: bool, epsilon: float | None, topic: str | None) -> None:
     """Print or set the event on which commands are run."""
-    request: dict[str, Any] = {"disable": True} if disable else {}
+    request: JsonObject = {"disable": True} if disable else {}
     if topic is not None:
         request["topic"] = topic
     if epsilon is not None:

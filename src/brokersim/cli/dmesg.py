@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.session import Session
+from brokersim.protocol.decoded import JsonObject
 
 LEVELS: Final = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _COLORS: Final = ("red", "red", "red", "red", "yellow", "cyan", None, "bright_black")
@@ -16,7 +17,7 @@ _COLORS: Final = ("red", "red", "red", "red", "yellow", "cyan", None, "bright_bl
 _LINE: Final = re.compile(r"<(\d{1,3})>1 (\S+) (\S+) (\S+) \S+ \S+ \S+ ?(.*)", re.DOTALL)
 
 
-def parse_line(line: str) -> dict[str, Any]:
+def parse_line(line: str) -> JsonObject:
     """The fields of one log line; a line in another form becomes its text alone, at level info."""
     match = _LINE.fullmatch(line.rstrip("\n\0"))
     if match is None:
@@ -32,7 +33,7 @@ def parse_line(line: str) -> dict[str, Any]:
     }
 
 
-def _format(session: Session, entry: dict[str, Any]) -> str:
+def _format(session: Session, entry: JsonObject) -> str:
     if entry["timestamp"] is None:
         return str(entry["text"])
     color = _COLORS[LEVELS.index(entry["level"])]

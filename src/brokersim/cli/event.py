@@ -12,6 +12,7 @@ from brokersim.cli.command import Group, examples, pass_session
 from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import parse_object
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_ROUTE, Message, encode_payload
 
 
@@ -43,7 +44,7 @@ def pub(
         session.trace(topic, data)
         session.client.send(Message(EVENT, topic=topic, data=data, flags=FLAG_ROUTE | flags))
         return
-    request: dict[str, Any] = {"topic": topic, "flags": flags}
+    request: JsonObject = {"topic": topic, "flags": flags}
     encoded = encode_payload(data)
     if encoded is not None:
         request["payload"] = b64encode(encoded).decode()

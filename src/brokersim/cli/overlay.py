@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -12,6 +12,7 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.module.trace import Line
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANK
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, RequestError
 
 KINDS: Final = ("drop", "delay", "disconnect", "kill")
@@ -51,7 +52,7 @@ def status(session: Session) -> int:
     return FAILED if any(one["status"] == "lost" for one in _all(tree)) else 0
 
 
-def _subtree(session: Session, rank: int, status: str) -> dict[str, Any]:
+def _subtree(session: Session, rank: int, status: str) -> JsonObject:
     if status == "lost":
         return {"rank": rank, "status": status, "children": []}
     found = session.rpc("overlay.health", rank=rank)
@@ -60,7 +61,7 @@ def _subtree(session: Session, rank: int, status: str) -> dict[str, Any]:
     return {"rank": rank, "status": "full" if is_whole else "degraded", "children": below}
 
 
-def _lines(tree: dict[str, Any], first: str, rest: str) -> Iterator[str]:
+def _lines(tree: JsonObject, first: str, rest: str) -> Iterator[str]:
     mark = {"full": "", "degraded": "  degraded", "lost": "  lost, with all below it"}[tree["status"]]
     yield f"{first}{tree['rank']}{mark}"
     below = tree["children"]
@@ -69,7 +70,7 @@ def _lines(tree: dict[str, Any], first: str, rest: str) -> Iterator[str]:
         yield from _lines(child, f"{rest}{'└─ ' if last else '├─ '}", f"{rest}{'   ' if last else '│  '}")
 
 
-def _all(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _all(tree: JsonObject) -> Iterator[JsonObject]:
     yield tree
     for child in tree["children"]:
         yield from _all(child)
@@ -161,7 +162,7 @@ def _refused(error: RequestError) -> CommandError | None:
     return usage_error(error.text) if error.errno == EINVAL else None
 
 
-def _tell(out: Callable[[str], None], found: dict[str, Any]) -> None:
+def _tell(out: Callable[[str], None], found: JsonObject) -> None:
     hits = found["hits"]
     out(
         f"{found['kind']} {found['rank']}: {hits} hit"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
@@ -11,6 +9,7 @@ from brokersim.cli.errors import answered
 from brokersim.cli.ping_text import NS, now, payload_of, reply_line, summary_line
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.types import DURATION, RANK, TARGET, Target
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, RequestError, strerror
 
 
@@ -82,7 +81,7 @@ class Pings:
                 return
             self._session.sleep(interval)
 
-    def _payload(self) -> dict[str, Any]:
+    def _payload(self) -> JsonObject:
         self._sent += 1
         return payload_of(self._sent - 1, self._pad)
 
@@ -100,7 +99,7 @@ class Pings:
         self._times.append(elapsed)
         self._show(answer, elapsed)
 
-    def _show(self, answer: dict[str, Any], elapsed: float) -> None:
+    def _show(self, answer: JsonObject, elapsed: float) -> None:
         if self._session.json:
             shown: dict[str, object] = {
                 key: answer[key] for key in ("seq", "route", "userid", "rolemask", "rank") if key in answer

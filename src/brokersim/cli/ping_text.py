@@ -6,8 +6,9 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
+
+    from brokersim.protocol.decoded import JsonObject, JsonView
 
 NS = 1_000_000_000
 
@@ -17,7 +18,7 @@ def now() -> int:
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
-def payload_of(number: int, pad: str) -> dict[str, Any]:
+def payload_of(number: int, pad: str) -> JsonObject:
     """Of the ping with that number, from 0 on, sent now."""
     seconds, nanoseconds = divmod(now(), NS)
     return {"seq": number, "time.tv_sec": seconds, "time.tv_nsec": nanoseconds, "pad": pad}
@@ -28,7 +29,7 @@ def shown_target(service: str, rank: int | None) -> str:
     return service if rank is None else f"{rank}!{service}"
 
 
-def reply_line(target: str, pad: int, answer: Mapping[str, Any], elapsed: float, is_userid: bool) -> str:
+def reply_line(target: str, pad: int, answer: JsonView, elapsed: float, is_userid: bool) -> str:
     """One answer after ``elapsed`` milliseconds."""
     who = f" userid={answer.get('userid')} rolemask={answer.get('rolemask'):#x}" if is_userid else ""
     return (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,6 +13,7 @@ from brokersim.cli.told import PS_DROP, PS_TITLES, ps_row
 from brokersim.net.address import SCHEME
 from brokersim.net.client import Client, Lost, Unreachable
 from brokersim.net.discovery import live_sockets, name_of
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY
 
@@ -43,10 +43,10 @@ def ps(session: Session) -> None:
     session.table(PS_TITLES, map(ps_row, found), PS_DROP)
 
 
-def _look(path: Path) -> dict[str, Any]:
+def _look(path: Path) -> JsonObject:
     """What the instance says of itself; ``None`` for all it does not say in time."""
     uri = f"{SCHEME}{path}"
-    told: dict[str, Any] = {"name": name_of(path), "uri": uri}
+    told: JsonObject = {"name": name_of(path), "uri": uri}
     told |= dict.fromkeys(("pid", "size", "uptime", "clock", "command"))
     try:
         with Client.connect(uri, deadline=time.monotonic() + _PATIENCE) as client:

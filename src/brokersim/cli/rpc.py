@@ -12,6 +12,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.session import Explain, Session, nodeid_of
 from brokersim.cli.types import RANK, parse_object
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import FLAG_NORESPONSE
 from brokersim.protocol.topic import service_of
@@ -39,7 +40,7 @@ def _payload(text: str | None, raw: bool) -> Any:
     return text.encode() if raw else _object(text)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str) -> JsonObject:
     try:
         return parse_object(text)
     except ValueError as error:

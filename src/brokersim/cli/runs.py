@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import click
 from brokersim.cli.command import Command, Group, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.protocol.decoded import JsonView
 
 if TYPE_CHECKING:
     from brokersim.lab.result import Result
@@ -237,7 +238,7 @@ def _read(name: str, folder: Path | None) -> tuple[Path, Result]:
         raise CommandError(str(error), code=FAILED, attempt="brokersim runs list") from None
 
 
-def _table(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+def _table(session: Session, rows: Sequence[JsonView]) -> None:
     from brokersim.lab.show.tables import columns, text
 
     names = columns(rows)

@@ -19,6 +19,7 @@ from brokersim.cli.start_flux import as_here, config_files
 from brokersim.cli.trusted import warnings
 from brokersim.cli.types import ASSIGNMENT, complete_clock, complete_hook
 from brokersim.net.options import DEFAULT_MODULES, StartOptions
+from brokersim.protocol.decoded import JsonObject
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
 _SEED_VARIABLE: Final = "BROKERSIM_SEED"
@@ -200,7 +201,7 @@ def _path(text: str | None) -> Path | None:
 
 def _conf(file: dict[str, Any], given: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     """The file's values with ``a.b=V`` put over them; V is JSON if it reads as such, else text."""
-    conf: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(file))
+    conf: JsonObject = msgspec.json.decode(msgspec.json.encode(file))
     for key, text in given:
         *tables, last = key.split(".")
         at = conf

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from brokersim.cli.errors import usage_error
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.hostlist import expand
 from brokersim.services.config_files import read_path
 
@@ -67,7 +68,7 @@ def _command(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-def config_files(path: str | None) -> tuple[dict[str, Any], str | None]:
+def config_files(path: str | None) -> tuple[JsonObject, str | None]:
     """The configuration in a file or folder, else in the folder of FLUX_CONF_DIR, and where it lies."""
     where = path or os.environ.get(_CONFIG_VARIABLE)
     if not where:

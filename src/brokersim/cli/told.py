@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from brokersim.protocol.decoded import JsonObject
 
 #: Of the whole command line.
 HELP = """\
@@ -45,13 +45,13 @@ def version_line() -> str:
     return f"brokersim {VERSION}"
 
 
-def ps_row(one: dict[str, Any]) -> list[object]:
+def ps_row(one: JsonObject) -> list[object]:
     """Of what an instance said of itself; None for all it didn't say in time."""
     age = "no answer" if one["uptime"] is None else elapsed(one["uptime"])
     return [one["name"], one["pid"], one["size"], age, one["clock"], one["command"], one["uri"]]
 
 
-def uptime_line(state: dict[str, Any], owner: int, size: int, depth: int) -> str:
+def uptime_line(state: JsonObject, owner: int, size: int, depth: int) -> str:
     """Of state-machine.get and three attributes."""
     parts = (elapsed(state["duration"]), f"owner {_user(owner)}", f"depth {depth}", f"size {size}")
     return f"{state['state']} " + ",  ".join(parts)
@@ -74,7 +74,7 @@ def elapsed(seconds: float) -> str:
     return f"{seconds:.3g}s"
 
 
-def status_line(answer: dict[str, Any]) -> str:
+def status_line(answer: JsonObject) -> str:
     """Of broker.status."""
     parts = [
         f"size {answer['size']:,} ({answer['online']:,} online)",
@@ -96,7 +96,7 @@ def status_line(answer: dict[str, Any]) -> str:
     return "  ".join([*parts, f"mask {','.join(masks)}"] if masks else parts)
 
 
-def module_row(mod: dict[str, Any]) -> list[object]:
+def module_row(mod: JsonObject) -> list[object]:
     """Of one module of module.list."""
     services = ",".join(name for name in mod["services"] if name != mod["name"])
     idle = mod["idle"]
@@ -113,7 +113,7 @@ def module_row(mod: dict[str, Any]) -> list[object]:
     ]
 
 
-def _hooks(mod: dict[str, Any]) -> str | None:
+def _hooks(mod: JsonObject) -> str | None:
     """Calls of prepare, check and idle watchers; prepare and check run once in each iteration of a loop."""
     if not mod.get("mask"):
         return None

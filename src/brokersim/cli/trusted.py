@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.host.trust import distrust, distrust_code
+from brokersim.protocol.decoded import JsonObject
 
 
-def check_found(path: Path, start: dict[str, Any]) -> None:
+def check_found(path: Path, start: JsonObject) -> None:
     """Raises CommandError naming what of a configuration file that we found by ourselves others could have written."""
     for reason in _reasons(path, start):
         raise _refusal(path, reason)
 
 
-def warnings(config: Path | None, start: dict[str, Any], folders: Iterable[Path]) -> list[str]:
+def warnings(config: Path | None, start: JsonObject, folders: Iterable[Path]) -> list[str]:
     """What of the files and folders that a person named others could have written."""
     found = [
         *(_reasons(config, start) if config is not None else ()),
@@ -28,7 +28,7 @@ def warnings(config: Path | None, start: dict[str, Any], folders: Iterable[Path]
     ]
 
 
-def _reasons(config: Path, start: dict[str, Any]) -> Iterator[str]:
+def _reasons(config: Path, start: JsonObject) -> Iterator[str]:
     yield from filter(None, [distrust(config)])
     for folder in start.get("module_path", []):
         yield from filter(None, [distrust_code(Path(folder).expanduser())])

@@ -12,6 +12,7 @@ import msgspec
 from brokersim.cli.mask import parse_mask
 from brokersim.cli.ping_text import shown_target
 from brokersim.cli.quick.offers import comma_offers, mask_offers
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.jobid import decode as decode_jobid
 from brokersim.protocol.ranks import check_ranks
@@ -113,7 +114,7 @@ def parse_target(text: str) -> Target:
     return Target(match["service"], None if rank in (None, "any") else int(rank))
 
 
-def parse_object(text: str) -> dict[str, Any]:
+def parse_object(text: str) -> JsonObject:
     """A JSON object. Raises ValueError with the place where it breaks."""
     try:
         value = msgspec.json.decode(text)

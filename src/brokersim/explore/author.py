@@ -13,6 +13,7 @@ from brokersim.explore.families import FAMILIES
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import World
+from brokersim.protocol.decoded import JsonObject
 
 #: Draws one value.
 Values = Callable[[random.Random], Any]
@@ -25,7 +26,7 @@ class May:
     topic: str
     fields: dict[str, Any]
 
-    def draw(self, rng: random.Random) -> dict[str, Any]:
+    def draw(self, rng: random.Random) -> JsonObject:
         """A payload: values as they are, functions of a generator called."""
         return {name: value(rng) if callable(value) else value for name, value in self.fields.items()}
 
@@ -97,7 +98,7 @@ class Author:
         )
 
 
-def _drawn(may: May) -> Callable[[random.Random, int], dict[str, Any]]:
+def _drawn(may: May) -> Callable[[random.Random, int], JsonObject]:
     return lambda rng, _: {"topic": may.topic, "payload": may.draw(rng)}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -17,6 +16,7 @@ from brokersim.explore.families.family import Family
 from brokersim.explore.faults import MODELS, ON_DISK
 from brokersim.explore.plan import Anchor, Plan, PlannedFault, Step
 from brokersim.explore.run import modules_of
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EIO, ENOSPC
 from brokersim.services.composition import RANK0_MODULES
 
@@ -83,12 +83,12 @@ class _When:
         self._moments = moments
         self._topics = [topic for name in plan.families for topic in families[name].topics]
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> JsonObject:
         if self._topics and self._rng.random() < 0.2:
             return {"on": self._anchor()}
         return {"at": self._time()}
 
-    def fault(self) -> dict[str, Any]:
+    def fault(self) -> JsonObject:
         if self._topics and self._rng.random() < 0.5:
             return {"on": self._anchor()}
         return {"at": self._time()}

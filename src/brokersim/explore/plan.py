@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, RequestError
 
 #: Goes up when a plan's meaning changes; plans of another version are refused, not guessed at.
@@ -32,7 +33,7 @@ class Step(Item, frozen=True, kw_only=True, omit_defaults=True):
 
     id: int
     op: str
-    args: dict[str, Any] = {}
+    args: JsonObject = {}
 
     @property
     def what(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 
 from brokersim.host.handle import Handle
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING, NODEID_ANY, Message
 from brokersim.reactor.loop import NS
@@ -95,7 +96,7 @@ class World:
         self.disturbed: dict[tuple[int, str], None] = {}
         self.moments: list[Moment] = []
         #: What families keep.
-        self.kept: dict[str, Any] = {}
+        self.kept: JsonObject = {}
         self._order = 0
         #: Messages of lives before this one.
         self._earlier = 0

@@ -6,17 +6,16 @@ from functools import total_ordering
 from typing import Any, Protocol
 
 from brokersim.fluxapi.message import Message
+from brokersim.protocol.decoded import JsonObject
 
 
 class Answering(Protocol):
     """Who answers requests: the scheduler."""
 
-    def alloc_success(
-        self, msg: Message, R: dict[str, Any], annotations: dict[str, Any] | None = None
-    ) -> None: ...
+    def alloc_success(self, msg: Message, R: JsonObject, annotations: JsonObject | None = None) -> None: ...
     def alloc_deny(self, msg: Message, note: str | None = None) -> None: ...
     def alloc_cancel(self, msg: Message) -> None: ...
-    def alloc_annotate(self, msg: Message, annotations: dict[str, Any]) -> None: ...
+    def alloc_annotate(self, msg: Message, annotations: JsonObject) -> None: ...
 
 
 @total_ordering
@@ -58,7 +57,7 @@ class AllocRequest:
         self._is_final = False
         self.jobid: int = msg.payload["id"]
 
-    def success(self, R: Any, annotations: dict[str, Any] | None = None, clear: bool = True) -> None:
+    def success(self, R: Any, annotations: JsonObject | None = None, clear: bool = True) -> None:
         """These are the job's resources, a pool or R; ``clear`` takes back what was annotated meanwhile."""
         self._is_final = True
         if clear and self._annotated:
@@ -76,7 +75,7 @@ class AllocRequest:
         self._is_final = True
         self._scheduler.alloc_cancel(self._msg)
 
-    def annotate(self, annotations: dict[str, Any]) -> None:
+    def annotate(self, annotations: JsonObject) -> None:
         """Say something about the job that waits; nothing is said once it is answered."""
         if not self._is_final:
             self._annotated.update(dict.fromkeys((annotations or {}).get("sched", {})))

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +23,7 @@ from brokersim.fluxapi.payload import to_text
 from brokersim.fluxapi.rpc import RPC
 from brokersim.host.future import Future as Inner
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.message import FLAG_STREAMING
 
 if TYPE_CHECKING:
@@ -277,7 +278,7 @@ class KVSTxn:
         self.fhdl = flux_handle
         self.path = path
         self.namespace = namespace
-        self.ops: list[dict[str, Any]] = []
+        self.ops: list[JsonObject] = []
 
     def stage(self, key: str, entry: treeobj.TreeObj | None) -> None:
         """Add an operation, its key below the transaction's path."""
@@ -383,13 +384,13 @@ class KVSDir(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._entries())
 
-    def fill(self, contents: Mapping[str, Any]) -> None:
+    def fill(self, contents: JsonView) -> None:
         """Write many values and commit."""
         for key, value in contents.items():
             self[key] = value
         self.commit()
 
-    def mkdir(self, key: str, contents: Mapping[str, Any] | None = None) -> None:
+    def mkdir(self, key: str, contents: JsonView | None = None) -> None:
         """Make a directory, with something in it if given, and commit."""
         put_mkdir(self.fhdl, self.key_at(key), self.kvstxn)
         self.commit()

@@ -22,6 +22,7 @@ from brokersim.fluxapi.resource.ResourcePoolImplementation import (
 )
 from brokersim.host.methods import message_counts
 from brokersim.protocol import jobid as jobids
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 if TYPE_CHECKING:
     from brokersim.fluxapi.core.handle import Flux
@@ -144,9 +145,7 @@ class Scheduler(BrokerModule):
 
     # -- answers
 
-    def alloc_success(
-        self, msg: Message, R: dict[str, Any], annotations: dict[str, Any] | None = None
-    ) -> None:
+    def alloc_success(self, msg: Message, R: JsonObject, annotations: JsonObject | None = None) -> None:
         """Write R to the KVS, then answer."""
         txn = KVSTxn(self.handle)
         txn.put(jobids.job_kvspath(msg.payload["id"], "R"), R)
@@ -154,7 +153,7 @@ class Scheduler(BrokerModule):
         more = {} if annotations is None else {"annotations": annotations}
         commit_async(self.handle, _kvstxn=txn).then(self._committed, msg, {**answer, **more})
 
-    def _committed(self, future: Future, msg: Message, answer: dict[str, Any]) -> None:
+    def _committed(self, future: Future, msg: Message, answer: JsonObject) -> None:
         try:
             future.get()
         except OSError as error:
@@ -163,7 +162,7 @@ class Scheduler(BrokerModule):
             return
         self._finish(msg, answer)
 
-    def _finish(self, msg: Message, answer: dict[str, Any]) -> None:
+    def _finish(self, msg: Message, answer: JsonObject) -> None:
         """The last answer; here the stream ends with it, where Flux's job manager needs no end."""
         self.handle.respond(msg, answer)
         if msg.inner.is_streaming:
@@ -176,7 +175,7 @@ class Scheduler(BrokerModule):
     def alloc_cancel(self, msg: Message) -> None:
         self._finish(msg, {"id": msg.payload["id"], "type": _CANCEL})
 
-    def alloc_annotate(self, msg: Message, annotations: dict[str, Any]) -> None:
+    def alloc_annotate(self, msg: Message, annotations: JsonObject) -> None:
         self.handle.respond(msg, {"id": msg.payload["id"], "type": _ANNOTATE, "annotations": annotations})
 
     # -- what subclasses override
@@ -240,7 +239,7 @@ class Scheduler(BrokerModule):
         else:
             self.handle.respond(msg, None)
 
-    def stats_get(self) -> dict[str, Any]:
+    def stats_get(self) -> JsonObject:
         """What stats-get answers beside the message counts; there is no delay here that would adapt."""
         return {
             "sched_passes": self._schedule_pass.passes,
@@ -309,7 +308,7 @@ class Scheduler(BrokerModule):
         self._update(told)
         future.reset()
 
-    def _update(self, told: Mapping[str, Any]) -> None:
+    def _update(self, told: JsonView) -> None:
         if "up" in told:
             self._resources.mark_up(told["up"])
         if "down" in told:
@@ -335,7 +334,7 @@ class Scheduler(BrokerModule):
             self._greet(job)
             future.reset()
 
-    def _greet(self, job: Mapping[str, Any]) -> None:
+    def _greet(self, job: JsonView) -> None:
         """A job whose resources cannot be had again ends with an exception; the others go on."""
         name = JobID(job["id"]).f58
         try:
@@ -351,7 +350,7 @@ class Scheduler(BrokerModule):
             self.handle.rpc("job-manager.raise", wish)
 
     def _say_ready(self) -> None:
-        mode: dict[str, Any] = {"mode": "unlimited"}
+        mode: JsonObject = {"mode": "unlimited"}
         if self.queue_depth != "unlimited":
             mode = {"mode": "limited", "limit": int(self.queue_depth)}
         self.handle.rpc("job-manager.sched-ready", mode).get()

@@ -32,6 +32,7 @@ from brokersim.host.methods import METHODS
 from brokersim.host.observers import CHANGED, FarObservers
 from brokersim.host.ports import Home, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSYS, ENOTSUP, RequestError
 from brokersim.protocol.message import (
@@ -127,7 +128,7 @@ class _FarEnd(Endpoint):
 class FarBroker(Home):
     """Stands where a module's handle expects its rank's broker."""
 
-    def __init__(self, far: Far, welcome: dict[str, Any], sink: Sink | None) -> None:
+    def __init__(self, far: Far, welcome: JsonObject, sink: Sink | None) -> None:
         attrs = welcome.get("attrs", {})
         self.far = far
         self.reactor = far.reactor
@@ -246,7 +247,7 @@ class FarBroker(Home):
 class FarInstance(Surroundings):
     """Stands where a module's handle expects the instance."""
 
-    def __init__(self, broker: FarBroker, welcome: dict[str, Any], sink: Sink | None) -> None:
+    def __init__(self, broker: FarBroker, welcome: JsonObject, sink: Sink | None) -> None:
         self._broker = broker
         self._uuid = str(welcome["uuid"])
         self.sink = sink or NullSink()

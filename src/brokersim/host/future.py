@@ -10,6 +10,7 @@ from typing import Any
 from brokersim.host.blocking import wait_for_answer
 from brokersim.host.callee import Callee
 from brokersim.host.waits import error_of
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message, decode_json
 from brokersim.reactor.actor import AT_ONCE
@@ -20,7 +21,7 @@ class Future:
 
     def __init__(self, handle: Callee, topic: str, payload: object, nodeid: int, flags: int) -> None:
         self._responses: deque[Message] = deque()
-        self._then: tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]] | None = None
+        self._then: tuple[Callable[..., object], tuple[Any, ...], JsonObject] | None = None
         self._handle = handle
         self.topic = topic
         then = self._arrived if flags & FLAG_STREAMING or not flags else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from brokersim.host.handle import DefaultMethod, Handle
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
 from brokersim.protocol.message import Message
 
@@ -25,7 +25,7 @@ def message_counts(counts: list[int]) -> dict[str, dict[str, int]]:
 
 def ping(handle: Handle, request: Message) -> None:
     """Echo every key, and add the way the request came."""
-    reply = dict(request.unpack(dict[str, Any]))
+    reply = dict(request.unpack(JsonObject))
     path = (*handle.broker.path(request), handle.uuid)
     reply |= {
         "route": "!".join(uuid[:8] for uuid in path),
@@ -38,7 +38,7 @@ def ping(handle: Handle, request: Message) -> None:
 
 def stats_get(handle: Handle, request: Message) -> None:
     """The message counters, and what the module's own ``stats()`` adds."""
-    stats: dict[str, Any] = message_counts(handle.counts)
+    stats: JsonObject = message_counts(handle.counts)
     own = getattr(handle.body, "stats", None)
     if own is not None:
         stats |= own()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, Message
 from brokersim.reactor.actor import Then
@@ -232,7 +233,7 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, str) or type(value) in (int, float, bool) else None
 
 
-def relay(send: Callable[[str, dict[str, Any]], object], topic: str, stream: str) -> Tap:
+def relay(send: Callable[[str, JsonObject], object], topic: str, stream: str) -> Tap:
     """What a module in a process of its own listens to, observed in the broker's: handed on as it comes."""
 
     def tap(key: Any, value: Any) -> None:

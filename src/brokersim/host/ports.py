@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from brokersim.host.blocking import Workers
 from brokersim.host.observers import Observers
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import Message
 from brokersim.reactor.actor import Timer
 from brokersim.reactor.cost import Node
@@ -54,7 +55,7 @@ class Surroundings(Protocol):
     #: Wall-clock time (s since the Unix epoch) at which the reactor's clock was 0.
     epoch: float
     seed: int
-    conf: dict[str, Any]
+    conf: JsonObject
     #: The hook counters are emitted from unless told otherwise; ``None``: somebody else emits them.
     hook: str | None
     #: Where statistics go.

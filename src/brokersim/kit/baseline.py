@@ -10,6 +10,7 @@ import attrs
 
 from brokersim.kit.laws import Relaxation, parse_relaxations
 from brokersim.kit.toml import Misplaced, dump, line_of, shown_path
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
 
 #: Of the files; a file of another number is refused.
@@ -68,7 +69,7 @@ class Baseline:
         for name, count in self.counters.items():
             party, _, counter = name.rpartition(".")
             by_party.setdefault(party, {})[counter] = count
-        tables: dict[str, Any] = {
+        tables: JsonObject = {
             "format": FORMAT,
             "run": {"command": self.command, **self.settings},
             "versions": self.versions,
@@ -82,7 +83,7 @@ class Baseline:
         return dump({name: table for name, table in tables.items() if table}, _HEADING)
 
 
-def _relaxation(excuse: Relaxation) -> dict[str, Any]:
+def _relaxation(excuse: Relaxation) -> JsonObject:
     return {"reason": excuse.reason} | ({} if excuse.allow is None else {"allow": excuse.allow})
 
 
@@ -112,7 +113,7 @@ def read_baseline(text: str, name: str) -> Baseline:
         raise BaselineError(f"{where}: {shown_path(error.path)} {error.text}") from None
 
 
-def _baseline(tables: dict[str, Any]) -> Baseline:
+def _baseline(tables: JsonObject) -> Baseline:
     _check_format(tables)
     for name in tables:
         if name not in _TABLES:
@@ -164,7 +165,7 @@ _RUN: Final[dict[str, type]] = {
 }  # fmt: skip
 
 
-def _check_format(tables: dict[str, Any]) -> None:
+def _check_format(tables: JsonObject) -> None:
     # Files written before there was a number are of the first format.
     number = tables.get("format", FORMAT)
     if number != FORMAT:
@@ -172,14 +173,14 @@ def _check_format(tables: dict[str, Any]) -> None:
         raise Misplaced(("format",), text)
 
 
-def _table(tables: dict[str, Any], name: str) -> dict[str, Any]:
+def _table(tables: JsonObject, name: str) -> JsonObject:
     found = tables.get(name, {})
     if not isinstance(found, dict):
         raise Misplaced((name,), f"= {found!r} is no table")
     return dict(found)
 
 
-def _settings(run: dict[str, Any]) -> dict[str, Any]:
+def _settings(run: JsonObject) -> JsonObject:
     for name, value in run.items():
         kind = _RUN.get(name)
         if kind is None:

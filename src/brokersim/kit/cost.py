@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from brokersim.kit.baseline import parse_percent
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 
 #: What a check counts of a command (kit/checked_run.py).
@@ -72,7 +73,7 @@ class Cost:
         operation = self.bound.operation
         return f"{value * 1000:.3g}ms/{operation}" if operation else f"{value * 100:.3g}% of a core"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Seconds an operation, or s a second."""
         bound = self.bound
         return {

@@ -13,6 +13,7 @@ import attrs
 from brokersim.kit.expect import Range, at_least, difference
 from brokersim.kit.keys import CounterKey, parse_key
 from brokersim.kit.ledger import Ledger, Party, Tally
+from brokersim.protocol.decoded import JsonView
 from brokersim.protocol.message import COUNTER_NAMES
 
 
@@ -35,7 +36,7 @@ class Difference:
 class Partial:
     """Some of the counters of a comparison; those not named may be anything: ``d == partial({...})``."""
 
-    expected: Mapping[str, Any]
+    expected: JsonView
 
 
 #: As tests write it.
@@ -104,13 +105,13 @@ class Deltas(Mapping[str, int]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __ge__(self, other: Mapping[str, Any]) -> bool:
+    def __ge__(self, other: JsonView) -> bool:
         least = {
             name: value if isinstance(value, Range) else at_least(value) for name, value in other.items()
         }
         return self._compare(least, exact=False)
 
-    def _compare(self, other: Mapping[str, Any], exact: bool) -> bool:
+    def _compare(self, other: JsonView, exact: bool) -> bool:
         expected = {self._key(name): value for name, value in other.items()}
         self._check_watched(expected)
         moved = self._moved()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from brokersim.kit.toml import dump
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 _HEADING = "Counters that the tests of {} expect. Rewritten by: pytest --brokersim-update"
 
@@ -31,7 +30,7 @@ class FileSnapshot:
     name: str
     update: bool
 
-    def expected_for(self, counts: dict[str, int]) -> Mapping[str, Any]:
+    def expected_for(self, counts: dict[str, int]) -> JsonView:
         """What the file has, or with ``update`` just these counts. Raises AssertionError if it has nothing yet."""
         if self.update:
             self._write(counts)
@@ -43,7 +42,7 @@ class FileSnapshot:
             )
         return found  # type: ignore[no-any-return]
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> JsonObject:
         try:
             return tomllib.loads(self.file.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -6,19 +6,20 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from brokersim.protocol.decoded import JsonView
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def dump(tables: Mapping[str, Any], heading: str = "") -> str:
+def dump(tables: JsonView, heading: str = "") -> str:
     """TOML text; nested mappings become tables. Raises TypeError for a value it has no form for."""
     lines = [f"# {line}" if line else "#" for line in heading.splitlines()]
     lines += _table(tables, ())
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+def _table(table: JsonView, path: tuple[str, ...]) -> Iterator[str]:
     values = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
     inner = {name: value for name, value in table.items() if isinstance(value, Mapping)}
     if path and (values or not inner):
@@ -84,7 +85,7 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
     return None
 
 
-def _keys(tables: Mapping[str, Any]) -> tuple[str, ...]:
+def _keys(tables: JsonView) -> tuple[str, ...]:
     """The names down the first branch, without what a value is made of."""
     for name, inner in tables.items():
         return (name, *(_keys(inner) if isinstance(inner, Mapping) else ()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import attrs
 
@@ -12,6 +11,7 @@ from brokersim.kit.baseline import Baseline
 from brokersim.kit.checked_run import CheckedRun
 from brokersim.kit.cost import Cost, CostBound, cost
 from brokersim.kit.laws import Violation
+from brokersim.protocol.decoded import JsonObject
 
 _TOPICS = 8
 
@@ -49,7 +49,7 @@ class Compared:
             f"{self.name}   expected {_number(self.expected)}{average}   got {_number(self.got)} ({change})"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "name": self.name,
             "ok": self.ok,

@@ -21,6 +21,7 @@ from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_prof
 from brokersim.lab.result import Result, Say, silent
 from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.sweep import RunFileError, cores
+from brokersim.protocol.decoded import JsonObject
 from brokersim.version import VERSION
 
 
@@ -67,7 +68,7 @@ class Outcome:
     #: Parts of the run that an earlier life of it had done, before it was broken off.
     done_before: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The result, with the differences if there was a baseline."""
         document = self.result.to_json()
         if self.differences is not None:

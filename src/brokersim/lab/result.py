@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.version import VERSION
 
 NOTE = "brokersim, not Flux: compare order and ratios, not numbers"
@@ -23,7 +24,7 @@ CLOCKS = {
     "virtual": "a thread a module on so many cores, as Flux runs them, with costs from a model: orders and ratios.",
 }
 Say = Callable[[str], object]
-Row = Mapping[str, Any]
+Row = JsonView
 
 
 def silent(_text: str) -> None:
@@ -70,8 +71,8 @@ class Result:
     rows of figures, curves as ``[[s, value], …]`` at whatever depth, tables.
     """
 
-    meta: Mapping[str, Any]
-    parts: Mapping[str, Any] = attrs.field(factory=dict)
+    meta: JsonView
+    parts: JsonView = attrs.field(factory=dict)
     checks: tuple[Check, ...] = ()
 
     @property
@@ -89,11 +90,11 @@ class Result:
         return [row for row in rows if isinstance(row, Mapping)]
 
     @property
-    def series(self) -> Mapping[str, Any]:
+    def series(self) -> JsonView:
         return self.parts.get("series") or {}
 
     @property
-    def truth(self) -> Mapping[str, Any]:
+    def truth(self) -> JsonView:
         return self.parts.get("truth") or {}
 
     @property
@@ -104,7 +105,7 @@ class Result:
         """The ids of the checks that do not agree."""
         return [check.id for check in self.checks if not check.ok]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The document; every reader of JSON has it again by `from_json`."""
         return {
             "meta": dict(self.meta),
@@ -113,7 +114,7 @@ class Result:
         }
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Result:
+    def from_json(cls, document: JsonView) -> Result:
         """Raises KeyError without ``meta``; a check that says more than ours is cut to what is known."""
         known = {field.name for field in attrs.fields(Check)}
         checks = [
@@ -133,12 +134,12 @@ def result(experiment: str, plan: object, checks: Iterable[Check], **parts: obje
     return Result(meta=meta(experiment, plan), parts=parts, checks=tuple(checks))
 
 
-def rows(values: Iterable[Beside]) -> list[dict[str, Any]]:
+def rows(values: Iterable[Beside]) -> list[JsonObject]:
     """Values as a part of a result."""
     return [attrs.asdict(value) for value in values]
 
 
-def meta(experiment: str, plan: Any) -> dict[str, Any]:
+def meta(experiment: str, plan: Any) -> JsonObject:
     """What was run and on what; ``plan`` is the experiment's frozen Plan."""
     return {
         "experiment": experiment,
@@ -149,7 +150,7 @@ def meta(experiment: str, plan: Any) -> dict[str, Any]:
     }
 
 
-def made_by() -> dict[str, Any]:
+def made_by() -> JsonObject:
     """Without this no figure of ours stands."""
     return {
         "brokersim": VERSION,

@@ -24,6 +24,7 @@ from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL,
 from brokersim.net.readers import Readers
 from brokersim.net.repose import Repose
 from brokersim.net.unfinished import Unfinished
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EPERM, EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
     FLAG_NORESPONSE,
@@ -396,21 +397,21 @@ class Connection(Endpoint):
         self.lose(f"{type(error).__name__}: {error}", ERR)
 
 
-def _subscribe(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
+def _subscribe(connection: Connection, request: Message, payload: JsonObject) -> None:
     connection.broker.subscribe(_text(payload["topic"]), connection)
 
 
-def _unsubscribe(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
+def _unsubscribe(connection: Connection, request: Message, payload: JsonObject) -> None:
     connection.broker.unsubscribe(_text(payload["topic"]), connection)
 
 
-def _add_service(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
+def _add_service(connection: Connection, request: Message, payload: JsonObject) -> None:
     name = _text(payload["service"])
     check_service_name(name, request)
     connection.broker.add_service(name, connection)
 
 
-def _remove_service(connection: Connection, request: Message, payload: dict[str, Any]) -> None:
+def _remove_service(connection: Connection, request: Message, payload: JsonObject) -> None:
     connection.broker.drop_service(_text(payload["service"]), connection)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import Attribute, field, frozen, validators
 
 from brokersim.net.discovery import NAME
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook, check_jobs
@@ -109,7 +110,7 @@ class StartOptions:
     modules: tuple[str, ...] = field(default=DEFAULT_MODULES, validator=_check_modules)
     module_path: tuple[Path, ...] = field(default=(), validator=_check_path)
     attrs: dict[str, str] = field(factory=dict, validator=_check_attrs)
-    conf: dict[str, Any] = field(factory=dict)
+    conf: JsonObject = field(factory=dict)
     resources: str = field(default="1x4", validator=_checked_by(check_resources))
     jobs: str = field(default="", validator=_checked_by(check_jobs))
     state_dir: Path | None = None

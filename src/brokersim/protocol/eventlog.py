@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject
+
 #: ``{"timestamp": seconds since the epoch, "name": str[, "context": object]}``
-Event: TypeAlias = dict[str, Any]
+Event: TypeAlias = JsonObject
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-def make_event(timestamp: float, name: str, context: dict[str, Any] | None = None) -> Event:
+def make_event(timestamp: float, name: str, context: JsonObject | None = None) -> Event:
     """An event; the context is left out when there is none, as RFC 18 allows."""
     if context is None:
         return {"timestamp": timestamp, "name": name}

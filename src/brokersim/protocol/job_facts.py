@@ -9,6 +9,8 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject, JsonView
+
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
 SIZE_MAX: Final = 1 << 20
 _KINDS: Final = ("node", "slot", "core", "gpu")
@@ -52,7 +54,7 @@ def unwrap(envelope: str) -> tuple[int, bytes]:
     return int(str(header["userid"])), _base64(parts[1], "PAYLOAD")
 
 
-def decode_jobspec(payload: bytes) -> dict[str, Any]:
+def decode_jobspec(payload: bytes) -> JsonObject:
     """The jobspec in a payload. Raises ValueError unless it is a JSON object."""
     try:
         jobspec = msgspec.json.decode(payload)
@@ -63,7 +65,7 @@ def decode_jobspec(payload: bytes) -> dict[str, Any]:
     return jobspec
 
 
-def check_jobspec(jobspec: Mapping[str, Any]) -> JobFacts:
+def check_jobspec(jobspec: JsonView) -> JobFacts:
     """The facts of a sound version 1 jobspec. Raises ValueError naming the part that isn't."""
     for key in ("resources", "tasks", "attributes", "version"):
         _require(key in jobspec, f"{key} is missing")
@@ -98,7 +100,7 @@ def _is_exclusive(vertices: Any) -> bool:
     )
 
 
-def per_resource(jobspec: Mapping[str, Any]) -> tuple[str, int] | None:
+def per_resource(jobspec: JsonView) -> tuple[str, int] | None:
     """Tasks by resource (``type`` node or core, ``count``), if a jobspec asks for its tasks so. Raises ValueError."""
     found: Any = jobspec
     for key in ("attributes", "system", "shell", "options", "per-resource"):
@@ -111,7 +113,7 @@ def per_resource(jobspec: Mapping[str, Any]) -> tuple[str, int] | None:
     return str(kind), int(count)
 
 
-def counts_in(r: Mapping[str, Any]) -> dict[str, int]:
+def counts_in(r: JsonView) -> dict[str, int]:
     """How many nodes and cores R (RFC 20) has."""
     nodes = cores = 0
     for entry in r["execution"]["R_lite"]:
@@ -150,7 +152,7 @@ def _header(raw: bytes) -> dict[str, str | int]:
     return header
 
 
-def _task(tasks: Any) -> Mapping[str, Any]:
+def _task(tasks: Any) -> JsonView:
     _require(isinstance(tasks, Sequence) and len(tasks) == 1, "tasks must be a list of one task")
     task = tasks[0]
     _require(isinstance(task, Mapping), "tasks[0] must be an object")
@@ -162,7 +164,7 @@ def _task(tasks: Any) -> Mapping[str, Any]:
     return dict(task)
 
 
-def _ntasks(count: Mapping[str, Any], slots: int) -> int:
+def _ntasks(count: JsonView, slots: int) -> int:
     per_slot, total = count.get("per_slot"), count.get("total")
     number = total if per_slot is None else per_slot
     if type(number) is not int or number < 1:
@@ -189,7 +191,7 @@ def _vertices(vertices: Any, counts: dict[str, int], depth: int) -> None:
             _vertices(vertex.get("with"), counts, depth + 1)
 
 
-def _system(attributes: Any) -> Mapping[str, Any]:
+def _system(attributes: Any) -> JsonView:
     if attributes is None:
         return {}
     _require(isinstance(attributes, Mapping), "attributes must be an object")
@@ -198,7 +200,7 @@ def _system(attributes: Any) -> Mapping[str, Any]:
     return system  # type: ignore[no-any-return]  # checked one line above
 
 
-def _name(command: Sequence[str], system: Mapping[str, Any]) -> str:
+def _name(command: Sequence[str], system: JsonView) -> str:
     job = system.get("job")
     name = job.get("name") if isinstance(job, Mapping) else None
     if isinstance(name, str) and name:
@@ -206,7 +208,7 @@ def _name(command: Sequence[str], system: Mapping[str, Any]) -> str:
     return command[0].rsplit("/", 1)[-1] or command[0]
 
 
-def _duration(system: Mapping[str, Any]) -> float:
+def _duration(system: JsonView) -> float:
     duration = system.get("duration", 0)
     _require(
         type(duration) in (int, float) and 0 <= duration < float("inf"),
@@ -215,13 +217,13 @@ def _duration(system: Mapping[str, Any]) -> float:
     return float(duration)
 
 
-def _text(system: Mapping[str, Any], key: str) -> str | None:
+def _text(system: JsonView, key: str) -> str | None:
     value = system.get(key)
     _require(value is None or isinstance(value, str), f"attributes.system.{key} must be a string")
     return value
 
 
-def _dependencies(system: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _dependencies(system: JsonView) -> tuple[tuple[str, str], ...]:
     given = system.get("dependencies", [])
     _require(isinstance(given, Sequence) and not isinstance(given, str), "dependencies must be a list")
     return tuple(_dependency(one) for one in given)

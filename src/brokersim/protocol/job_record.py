@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from signal import strsignal
-from typing import Any
 
 import attrs
 
 from brokersim.protocol import updates
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.eventlog import Event
 from brokersim.protocol.job_facts import JobFacts, check_jobspec
 from brokersim.protocol.job_states import URGENCY_DEFAULT, State, next_state
@@ -19,7 +19,7 @@ class JobRecord:
 
     id: int
     facts: JobFacts
-    jobspec: dict[str, Any] | None
+    jobspec: JsonObject | None
     userid: int = 0
     urgency: int = URGENCY_DEFAULT
     flags: int = 0
@@ -39,8 +39,8 @@ class JobRecord:
     status: int | None = None
     #: The first exception of severity 0: (type, note).
     exception: tuple[str, str] | None = None
-    R: dict[str, Any] | None = None
-    annotations: dict[str, Any] | None = None
+    R: JsonObject | None = None
+    annotations: JsonObject | None = None
     has_resources: bool = False
     #: Dependencies not met yet, as ``scheme=value``.
     waits_for: list[str] = attrs.field(factory=list)
@@ -94,36 +94,36 @@ class JobRecord:
         return "" if self.status == 0 else "job never ran"
 
 
-def _submit(job: JobRecord, event: Event, context: dict[str, Any]) -> None:
+def _submit(job: JobRecord, event: Event, context: JsonObject) -> None:
     job.t_submit = event["timestamp"]
     job.userid = context.get("userid", job.userid)
     job.urgency = context.get("urgency", job.urgency)
     job.flags = context.get("flags", job.flags)
 
 
-def _urgency(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _urgency(job: JobRecord, _event: Event, context: JsonObject) -> None:
     job.urgency = context["urgency"]
 
 
-def _priority(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _priority(job: JobRecord, _event: Event, context: JsonObject) -> None:
     job.priority = context["priority"]
 
 
-def _dependency_add(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _dependency_add(job: JobRecord, _event: Event, context: JsonObject) -> None:
     job.waits_for.append(context["description"])
 
 
-def _dependency_remove(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _dependency_remove(job: JobRecord, _event: Event, context: JsonObject) -> None:
     if context["description"] in job.waits_for:
         job.waits_for.remove(context["description"])
 
 
-def _alloc(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _alloc(job: JobRecord, _event: Event, context: JsonObject) -> None:
     job.has_resources = True
     job.annotations = _merged(job.annotations or {}, context.get("annotations") or {}) or None
 
 
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def _merged(old: JsonObject, new: JsonObject) -> JsonObject:
     """Objects are joined key by key, and a null takes one away (RFC 27)."""
     found = dict(old)
     for key, value in new.items():
@@ -135,12 +135,12 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _annotations(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _annotations(job: JobRecord, _event: Event, context: JsonObject) -> None:
     given = context.get("annotations")
     job.annotations = None if given is None else _merged(job.annotations or {}, given) or None
 
 
-def _memo(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _memo(job: JobRecord, _event: Event, context: JsonObject) -> None:
     """Memos are shown as annotations of the user's; a null takes one away."""
     user = {**(job.annotations or {}).get("user", {}), **context}
     kept = {key: value for key, value in user.items() if value is not None}
@@ -148,7 +148,7 @@ def _memo(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
     job.annotations = {**others, **({"user": kept} if kept else {})} or None
 
 
-def _jobspec_update(job: JobRecord, event: Event, context: dict[str, Any]) -> None:
+def _jobspec_update(job: JobRecord, event: Event, context: JsonObject) -> None:
     duration = context.get("attributes.system.duration")
     if isinstance(duration, (int, float)):
         job.facts = attrs.evolve(job.facts, duration=float(duration))
@@ -157,20 +157,20 @@ def _jobspec_update(job: JobRecord, event: Event, context: dict[str, Any]) -> No
         job.facts = check_jobspec(job.jobspec)
 
 
-def _resource_update(job: JobRecord, event: Event, _context: dict[str, Any]) -> None:
+def _resource_update(job: JobRecord, event: Event, _context: JsonObject) -> None:
     if job.R is not None:
         job.R = updates.apply_updates("R", job.R, [event])
 
 
-def _finish(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _finish(job: JobRecord, _event: Event, context: JsonObject) -> None:
     job.status = context["status"]
 
 
-def _free(job: JobRecord, _event: Event, _context: dict[str, Any]) -> None:
+def _free(job: JobRecord, _event: Event, _context: JsonObject) -> None:
     job.has_resources = False
 
 
-def _exception(job: JobRecord, _event: Event, context: dict[str, Any]) -> None:
+def _exception(job: JobRecord, _event: Event, context: JsonObject) -> None:
     if context.get("severity", 0) == 0 and job.exception is None:
         job.exception = (context["type"], context.get("note", ""))
 

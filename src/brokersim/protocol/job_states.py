@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
+
+from brokersim.protocol.decoded import JsonView
 
 
 class State(IntEnum):
@@ -58,7 +59,7 @@ ALLOWED: Final = {
 }
 
 
-def next_state(state: State, name: str, context: Mapping[str, Any] | None = None) -> State:
+def next_state(state: State, name: str, context: JsonView | None = None) -> State:
     """The state after an event. Raises ValueError if that event cannot come in that state."""
     if not state & ALLOWED.get(name, _BEFORE_END):
         raise ValueError(f"event {name} cannot come in state {state.name}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import format_duration
 
 #: Run time given to a job that is only simulated because it is replayed, in seconds: short, but not nothing.
@@ -28,7 +29,7 @@ def build(
     environment: Mapping[str, str] | None = None,
     cwd: str = "/",
     stdin: str | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """A version 1 jobspec. With ``run_time`` (seconds) the job is simulated; ``real``: it runs ``command``.
 
     Without either the instance decides: real time runs it, a virtual clock does not.
@@ -37,7 +38,7 @@ def build(
     job's output; ``stdin`` is a file to read instead of what an attached client sends. Dependencies are
     ``SCHEME:VALUE`` (afterok:ƒ123). Raises ValueError for one that is not.
     """
-    system: dict[str, Any] = {
+    system: JsonObject = {
         "duration": duration,
         "cwd": cwd,
         "environment": dict(environment or {}),
@@ -69,7 +70,7 @@ def _dependency(text: str) -> dict[str, str]:
     return {"scheme": scheme, "value": value}
 
 
-def sign(jobspec: Mapping[str, Any], userid: int) -> str:
+def sign(jobspec: JsonView, userid: int) -> str:
     """J, ``HEADER.PAYLOAD.none``: unsigned, good for the instance's own user (mechanism none)."""
     header = f"version\0i1\0userid\0i{userid}\0mechanism\0snone\0".encode()
     return ".".join((b64encode(header).decode(), b64encode(msgspec.json.encode(jobspec)).decode(), "none"))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from brokersim.protocol.decoded import JsonObject
+
 make_scanner: Callable[[Any], Callable[[str, int], tuple[Any, int]]] | None
 try:
     # What json itself reads with: json around it brings re, a third of an interpreter's start.
@@ -44,7 +46,7 @@ class Unsure(Exception):
     """Nothing is wrong, but this file does not know it: the whole codec is asked."""
 
 
-def request(topic: str, payload: dict[str, Any] | None, nodeid: int = NODEID_ANY) -> bytes:
+def request(topic: str, payload: JsonObject | None, nodeid: int = NODEID_ANY) -> bytes:
     """The frame of a request with matchtag 1. Raises Unsure."""
     name = topic.encode("ascii", "replace")
     if not 0 < len(name) < _LONG or name != topic.encode(errors="replace") or b"\0" in name:

@@ -5,11 +5,11 @@ It doesn't know whether a queue is open or started, nor who asks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import format_duration, parse_duration
 from brokersim.protocol.job_facts import JobFacts
 
@@ -51,9 +51,9 @@ class System(Table):
     duration: str | None = None
     queue: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Attributes of a jobspec: the duration in seconds."""
-        found: dict[str, Any] = {}
+        found: JsonObject = {}
         if self.queue is not None:
             found["queue"] = self.queue
         if self.duration is not None:
@@ -107,7 +107,7 @@ class Rules(msgspec.Struct, gc=False):
         """Nothing is said: the common case, which must cost nothing."""
         return not self.queues and self.policy == Policy()
 
-    def complete(self, jobspec: dict[str, Any]) -> None:
+    def complete(self, jobspec: JsonObject) -> None:
         """Give a sound jobspec its defaults and its queue's constraint, in place. Raises ValueError for a queue that
         is not configured.
 
@@ -178,7 +178,7 @@ def _below(facts: JobFacts, general: Size, own: Size, where: str) -> str:
     return ""
 
 
-def _narrowed(constraints: Any, properties: list[str]) -> dict[str, Any]:
+def _narrowed(constraints: Any, properties: list[str]) -> JsonObject:
     """A job's own constraints and its queue's together."""
     if not constraints:
         return {"properties": list(properties)}
@@ -188,7 +188,7 @@ def _narrowed(constraints: Any, properties: list[str]) -> dict[str, Any]:
     return {"and": [constraints, {"properties": list(properties)}]}
 
 
-def to_rules(conf: Mapping[str, Any] | None) -> Rules:
+def to_rules(conf: JsonView | None) -> Rules:
     """The rules in a configuration. Raises ValueError that names the table and what is wrong there."""
     try:
         rules = msgspec.convert(conf or {}, Rules)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import attrs
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.quoting import quoted
 
 _FORM = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,4}(x\d{1,3})?)?", re.ASCII)
@@ -32,7 +32,7 @@ class Resources:
     def __str__(self) -> str:
         return f"{self.nodes}x{self.cores}" + (f"x{self.gpus}" if self.gpus else "")
 
-    def to_r(self) -> dict[str, Any]:
+    def to_r(self) -> JsonObject:
         """The R object of everything."""
         below = {"core": _idset(self.cores)} | ({"gpu": _idset(self.gpus)} if self.gpus else {})
         return {

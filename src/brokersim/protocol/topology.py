@@ -7,8 +7,7 @@ checked; only :func:`next_hop` and :func:`check` meet outside input and answer i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from brokersim.protocol.decoded import JsonView
 
 
 def check(size: int, fanout: int) -> None:
@@ -107,12 +106,12 @@ def _levels(rank: int, fanout: int, size: int) -> list[range]:
     return levels
 
 
-def neighbours(tree: Mapping[str, Any], rank: int) -> tuple[int | None, tuple[int, ...]]:
+def neighbours(tree: JsonView, rank: int) -> tuple[int | None, tuple[int, ...]]:
     """The parent and the children of ``rank`` in what ``overlay.topology`` says of a (sub)tree.
 
     Of any shape: a tree that a Flux was configured with follows no arithmetic. Raises ValueError if it lacks the rank.
     """
-    waiting: list[tuple[int | None, Mapping[str, Any]]] = [(None, tree)]
+    waiting: list[tuple[int | None, JsonView]] = [(None, tree)]
     while waiting:
         above, one = waiting.pop()
         if one["rank"] == rank:

@@ -14,10 +14,11 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from brokersim.protocol.blobref import blobref, is_blobref
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
 from brokersim.protocol.quoting import quoted
 
-TreeObj: TypeAlias = dict[str, Any]
+TreeObj: TypeAlias = JsonObject
 
 VERSION: Final = 1
 #: Deepest nesting of inlined directories that :func:`check` accepts. A stored directory holds dirrefs, so
@@ -112,7 +113,7 @@ def check(obj: Any) -> TreeObj:
     return checked
 
 
-def _check_one(at: str, obj: object) -> Mapping[str, Any]:
+def _check_one(at: str, obj: object) -> JsonView:
     """Checks one level; the entries still to be checked."""
     if not isinstance(obj, dict):
         raise _malformed(at, f"must be a JSON object, not {_kind(obj)}")
@@ -140,24 +141,24 @@ def _check_extra(at: str, obj: TreeObj) -> None:
             raise _malformed(at, f"a {obj['type']} has no {quoted(key)}")
 
 
-def _check_val(at: str, data: object) -> Mapping[str, Any]:
+def _check_val(at: str, data: object) -> JsonView:
     _base64(data, at)
     return {}
 
 
-def _check_valref(at: str, data: object) -> Mapping[str, Any]:
+def _check_valref(at: str, data: object) -> JsonView:
     if not isinstance(data, list) or not data or not all(map(is_blobref, data)):
         raise _malformed(at, "data of a valref must be a list of one blobref or more")
     return {}
 
 
-def _check_dirref(at: str, data: object) -> Mapping[str, Any]:
+def _check_dirref(at: str, data: object) -> JsonView:
     if not isinstance(data, list) or len(data) != 1 or not is_blobref(data[0]):
         raise _malformed(at, "data of a dirref must be a list of exactly one blobref")
     return {}
 
 
-def _check_dir(at: str, data: object) -> Mapping[str, Any]:
+def _check_dir(at: str, data: object) -> JsonView:
     if not isinstance(data, dict):
         raise _malformed(at, f"data of a dir must be an object of entries, not {_kind(data)}")
     for name in data:
@@ -166,7 +167,7 @@ def _check_dir(at: str, data: object) -> Mapping[str, Any]:
     return data
 
 
-def _check_symlink(at: str, data: object) -> Mapping[str, Any]:
+def _check_symlink(at: str, data: object) -> JsonView:
     if not isinstance(data, dict) or not data.keys() <= {"target", "namespace"}:
         raise _malformed(at, "data of a symlink must be an object with a target and perhaps a namespace")
     for key in ("target", *data):
@@ -175,7 +176,7 @@ def _check_symlink(at: str, data: object) -> Mapping[str, Any]:
     return {}
 
 
-_CHECKS: Final[dict[str, Callable[[str, Any], Mapping[str, Any]]]] = {
+_CHECKS: Final[dict[str, Callable[[str, Any], JsonView]]] = {
     "val": _check_val,
     "valref": _check_valref,
     "dir": _check_dir,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from brokersim.protocol.decoded import JsonObject
+
 if TYPE_CHECKING:
     from brokersim.reactor.clock import VirtualClock
     from brokersim.testing import StatsSink, TestOptions
@@ -38,7 +40,7 @@ def check_options(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--brokersim-{name}: {error}") from None
 
 
-def given_options(config: pytest.Config) -> dict[str, Any]:
+def given_options(config: pytest.Config) -> JsonObject:
     values = {name: config.getoption(f"brokersim_{name}") for name in ("hook", "transport", "clock", "seed")}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -69,7 +71,7 @@ def options(item: pytest.Function, **more: object) -> TestOptions:
 
     config = item.config
     line = {**given_options(config), "hook": hook(item)}
-    marked: dict[str, Any] = {}
+    marked: JsonObject = {}
     for marker in reversed(list(item.iter_markers("brokersim"))):
         marked |= marker.kwargs
     if is_flux(item):

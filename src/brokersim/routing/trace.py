@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import attrs
 
 from brokersim.protocol.blobref import Blob
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError, strerror
 from brokersim.protocol.message import Message, encode_payload
 from brokersim.protocol.topic import topic_matcher
@@ -34,7 +35,7 @@ class ModuleTrace:
     typemask: int
     topic_glob: str
     full: bool
-    emit: Callable[[dict[str, Any]], object]
+    emit: Callable[[JsonObject], object]
     _matches: Callable[[str], bool] = attrs.field(init=False)
 
     @_matches.default
@@ -52,7 +53,7 @@ class ModuleTrace:
         if wire_type & self.typemask and self._matches(message.topic):
             self.emit(self._fields(direction, actor, message, wire_type))
 
-    def _fields(self, direction: str, actor: Any, message: Message, wire_type: int) -> dict[str, Any]:
+    def _fields(self, direction: str, actor: Any, message: Message, wire_type: int) -> JsonObject:
         errnum = message.errnum
         return {
             "timestamp": actor.broker.instance.wall_time(),

@@ -9,12 +9,12 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from brokersim import version
 from brokersim.protocol import topology
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.hostlist import expand
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind, check_hook, check_jobs, jobs_of
@@ -70,7 +70,7 @@ class Settings:
     jobs: str = attrs.field(default="", converter=check_jobs)
     state_dir: Path | None = None
     attributes: dict[str, str] = attrs.field(factory=dict, converter=_attribute_dict)
-    conf: dict[str, Any] = attrs.field(factory=dict)
+    conf: JsonObject = attrs.field(factory=dict)
 
     def attributes_of_all(self, *, userid: int, pid: int, epoch: float, uuid: str) -> dict[str, str]:
         """Attributes that every rank has. Raises RequestError(EINVAL) for one that an instance cannot start with.

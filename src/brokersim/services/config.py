@@ -7,8 +7,8 @@ those that had taken it are given back the old one, and nothing has changed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, errname
 from brokersim.protocol.message import Message
 from brokersim.protocol.policy import to_rules
@@ -51,7 +51,7 @@ def reload(server: BrokerEndpoint, request: Message) -> None:
     _start(server, request, conf)
 
 
-def _start(server: BrokerEndpoint, request: Message, conf: dict[str, Any]) -> None:
+def _start(server: BrokerEndpoint, request: Message, conf: JsonObject) -> None:
     if server.rank:
         raise RequestError(EINVAL, "configuration can only be changed on rank 0")
     try:
@@ -67,7 +67,7 @@ def _start(server: BrokerEndpoint, request: Message, conf: dict[str, Any]) -> No
 class Change:
     """One new configuration on its way through the modules of rank 0, one after the other."""
 
-    def __init__(self, server: BrokerEndpoint, request: Message, conf: dict[str, Any]) -> None:
+    def __init__(self, server: BrokerEndpoint, request: Message, conf: JsonObject) -> None:
         self._server = server
         self._request = request
         self._conf = conf

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any
+
+from brokersim.protocol.decoded import JsonObject
 
 
-def read_path(path: Path) -> dict[str, Any]:
+def read_path(path: Path) -> JsonObject:
     """The configuration in a file (TOML, or JSON if it is called so) or in a folder's ``*.toml``, merged.
 
     Raises ValueError that names the file and what is wrong.
     """
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
-    merged: dict[str, Any] = {}
+    merged: JsonObject = {}
     for file in files:
         try:
             text = file.read_text()
@@ -29,7 +30,7 @@ def read_path(path: Path) -> dict[str, Any]:
     return merged
 
 
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _merged(one: JsonObject, other: JsonObject) -> JsonObject:
     """Tables of both; where both have a value the later file's stands."""
     both = dict(one)
     for key, value in other.items():

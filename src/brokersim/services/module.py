@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -12,6 +11,7 @@ from brokersim.host.course import Loaded
 from brokersim.host.handle import Handle
 from brokersim.host.observers import relay
 from brokersim.host.remote import RemoteModule
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, strerror
 from brokersim.protocol.message import Message
 from brokersim.protocol.settings import check_hook
@@ -81,13 +81,13 @@ def list_(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request, {"mods": mods, "time": server.now()})
 
 
-def _listed(server: BrokerEndpoint, module: Loaded, request: Message) -> dict[str, Any]:
+def _listed(server: BrokerEndpoint, module: Loaded, request: Message) -> JsonObject:
     """Flux's keys, and ours: counters, mask, hook, how often the loop turned, a process of its own if it has one.
 
     All that ``brokersim top`` shows is in it, so that a look at a module is no message to the module.
     """
     handle = module.handle
-    process: dict[str, Any] = (
+    process: JsonObject = (
         {"pid": module.pid, "loader": module.loader} if isinstance(module, RemoteModule) else {}
     )
     if handle.station is not None:
@@ -116,7 +116,7 @@ def _listed(server: BrokerEndpoint, module: Loaded, request: Message) -> dict[st
     }
 
 
-def _figures(module: Loaded, request: Message) -> dict[str, Any]:
+def _figures(module: Loaded, request: Message) -> JsonObject:
     """What the module itself wants to be listed with; one that raises ends, as by any callback."""
     figures = getattr(module.handle.body, "listed_figures", None)
     if figures is None:

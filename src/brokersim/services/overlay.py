@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.topic import topic_matcher
@@ -109,7 +110,7 @@ class OverlayFault:
     def hit_message(self, message: Message) -> None:
         self.hit(f"{message.type_str} {message.topic}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "kind": self.wish.kind,
             "rank": self.wish.rank,
@@ -229,7 +230,7 @@ def trace(server: BrokerEndpoint, request: Message) -> None:
     server.add_stream(request, stop)
 
 
-def _record(server: BrokerEndpoint, message: Message, prefix: str, other: int) -> dict[str, Any]:
+def _record(server: BrokerEndpoint, message: Message, prefix: str, other: int) -> JsonObject:
     return {
         "timestamp": server.broker.instance.wall_time(),
         "prefix": prefix,
@@ -264,7 +265,7 @@ def topology(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request, _subtree(rank, server.broker.instance.fanout, server.size))
 
 
-def _subtree(rank: int, fanout: int, size: int) -> dict[str, Any]:
+def _subtree(rank: int, fanout: int, size: int) -> JsonObject:
     below = [_subtree(child, fanout, size) for child in children(rank, fanout, size)]
     return {"rank": rank, "size": 1 + sum(child["size"] for child in below), "children": below}
 

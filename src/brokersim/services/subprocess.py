@@ -19,6 +19,7 @@ import msgspec
 import trio
 
 from brokersim.host.command import Command
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ENODATA, EPROTO, RequestError, strerror
 from brokersim.protocol.message import Message
 from brokersim.routing import logring
@@ -105,7 +106,7 @@ class Subprocess:
         self._closed: set[str] = set()
         self.is_waitable = self.is_background and bool(args.flags & WAITABLE)
         self._failure: tuple[int, str] | None = None
-        self._retained: list[dict[str, Any]] = []
+        self._retained: list[JsonObject] = []
         self._retained_size = 0
         is_plain = {name: args.cmd.opts.get(f"{name}_LINE_BUFFER") != "false" for name in _FORWARDED}
         self._lines = {name: Lines(whole) for name, whole in is_plain.items()}
@@ -232,7 +233,7 @@ class Subprocess:
         """The stream that is told of it: of who started it, or who attached to it in the background."""
         return self.attached if self.is_background else self.request
 
-    def _forward(self, stream: str, io: dict[str, Any]) -> None:
+    def _forward(self, stream: str, io: JsonObject) -> None:
         flags = self._attached_flags if self.is_background else self.flags
         if self._listener is not None and flags & _FORWARDED[stream]:
             self.server.respond(self._listener, {"type": "output", "pid": self.pid, "io": io})
@@ -263,7 +264,7 @@ class Subprocess:
             self.server.respond_error(request, errnum, text)
             self.server.drop_stream(request)
 
-    def _retain(self, io: dict[str, Any], size: int) -> None:
+    def _retain(self, io: JsonObject, size: int) -> None:
         if self.is_waitable and size <= RETAINED_MAX:
             self._retained.append(io)
             self._retained_size += size
@@ -278,7 +279,7 @@ class Subprocess:
     def _log(self, level: int, text: str) -> None:
         self.server.broker.write_log(level, "rexec", text)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As rexec.list shows it: Flux's own command takes these keys and no others."""
         return {
             "pid": self.pid,
@@ -310,8 +311,8 @@ def buffer_size(cmd: Cmd) -> int:
     return int(text) if text.isdecimal() and 0 < int(text) <= BUFFER else BUFFER
 
 
-def _encode(stream: str, rank: int, data: bytes) -> dict[str, Any]:
-    io: dict[str, Any] = {"stream": stream, "rank": str(rank)}
+def _encode(stream: str, rank: int, data: bytes) -> JsonObject:
+    io: JsonObject = {"stream": stream, "rank": str(rank)}
     if not data:
         return {**io, "eof": True}
     try:

@@ -10,10 +10,10 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from importlib.resources import files
 from itertools import islice
-from typing import Any
 
 import trio
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd_server.health import ServerStatistics, to_plain
 from brokersim.statsd_server.http import JSON, Request, Response, json_response, text_response
@@ -111,7 +111,7 @@ class StatsdPages:
         }
         return Response(body=self._stats(head, statistics), content_type=JSON)
 
-    def _stats(self, head: dict[str, Any], statistics: ServerStatistics) -> Iterator[bytes]:
+    def _stats(self, head: JsonObject, statistics: ServerStatistics) -> Iterator[bytes]:
         flush = self._server.last_flush
         yield b"{" + members(head) + b", "
         if flush is None:

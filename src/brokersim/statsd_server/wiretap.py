@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import trio
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.timerstats import bucket_fields, statsd_fields
 
@@ -193,9 +194,9 @@ class Wiretap:
             tap.close()
 
 
-def flush_table(flush: Flush, wants: Callable[[str], bool] = lambda key: True) -> dict[str, Any]:
+def flush_table(flush: Flush, wants: Callable[[str], bool] = lambda key: True) -> JsonObject:
     """A flush for JSON: t and interval (s); counters, gauges, timers and sets of the keys that are wanted."""
-    table: dict[str, Any] = {"t": flush.t, "interval": flush.interval}
+    table: JsonObject = {"t": flush.t, "interval": flush.interval}
     for kind, rows in flush_rows(flush, wants):
         table[kind] = dict(rows)
     return table
@@ -211,19 +212,19 @@ def flush_rows(
     yield "sets", ((key, value) for key, value in flush.sets.items() if wants(key))
 
 
-def _counter(flush: Flush, key: str) -> dict[str, Any]:
+def _counter(flush: Flush, key: str) -> JsonObject:
     count = flush.counters[key]
     return {"count": count, "rate": count / flush.interval, "total": flush.totals.get(key, 0)}
 
 
-def _timer(flush: Flush, key: str) -> dict[str, Any]:
+def _timer(flush: Flush, key: str) -> JsonObject:
     return {"count": flush.timer_counts[key], "approx": key in flush.buckets, **_timer_fields(flush, key)}
 
 
 _PERCENTILES = (50, 90, 99)
 
 
-def _timer_fields(flush: Flush, key: str) -> dict[str, Any]:
+def _timer_fields(flush: Flush, key: str) -> JsonObject:
     samples = flush.samples.get(key)
     if samples:
         return statsd_fields(samples, _PERCENTILES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +19,7 @@ from brokersim.kit.ledger import Line, Party
 from brokersim.kit.witness import Witness
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.protocol import jobid
+from brokersim.protocol.decoded import JsonView
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
 from brokersim.protocol.topic import service_of
 from brokersim.routing.trace import NO_MODULES
@@ -278,7 +279,7 @@ class Broker:
     # -- metrics
 
     @contextmanager
-    def expect_metrics(self, expected: Mapping[str, Any] | None = None) -> Iterator[ExpectedMetrics]:
+    def expect_metrics(self, expected: JsonView | None = None) -> Iterator[ExpectedMetrics]:
         """Capture what is emitted to statsd in the block and, at its end, compare last values by metric name.
 
         Raises AssertionError. Values may be ranges; names may be globs.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
-from typing import Any
 
 from brokersim.kit.expect import at_least
+from brokersim.protocol.decoded import JsonView
 from brokersim.routing.sink import MemorySink
 from brokersim.statsd.parse import judge_strict
 from brokersim.statsd.sample import Sample
@@ -97,7 +97,7 @@ class ExpectedMetrics:
     Names may be globs, which at least one metric must match. ``None`` as value means any.
     """
 
-    def __init__(self, sink: MemorySink, expected: Mapping[str, Any]) -> None:
+    def __init__(self, sink: MemorySink, expected: JsonView) -> None:
         self._sink = sink
         self._expected = expected
         self._first = len(sink.packets)

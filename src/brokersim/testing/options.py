@@ -12,6 +12,7 @@ from typing import Any
 from attrs import converters, field, frozen, validators
 
 from brokersim.kit.laws import LAWS, Relaxation, parse_relaxations
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import SIMULATED, ClockKind, check_hook, check_jobs
 from brokersim.reactor.cost import CostModel
@@ -82,7 +83,7 @@ class TestOptions:
     jobs: str = field(default=SIMULATED, converter=check_jobs)
     state_dir: Path | None = field(default=None, converter=converters.optional(Path))
     attrs: dict[str, str] = field(factory=dict, converter=dict)
-    conf: dict[str, Any] = field(factory=dict, converter=dict)
+    conf: JsonObject = field(factory=dict, converter=dict)
 
     @classmethod
     @cache

@@ -16,11 +16,10 @@ def test_a_commit_moves_the_root_or_is_refused(ops, rank):
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import strategies as st
 
 from brokersim.protocol import jobspec, treeobj
+from brokersim.protocol.decoded import JsonObject
 
 __all__ = [
     "blobs",
@@ -38,7 +37,7 @@ __all__ = [
 _WORD = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 #: Faults that hit messages and may do so in any test, with what they need besides.
-_FAULTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+_FAULTS: dict[str, st.SearchStrategy[JsonObject]] = {
     "drop": st.just({}),
     "duplicate": st.just({}),
     "reorder": st.just({}),
@@ -68,7 +67,7 @@ def masks() -> st.SearchStrategy[int]:
     return st.sets(st.sampled_from([0x1000, 0x2000, 0x4000, 0x8000, 0x10000])).map(sum)
 
 
-def json_objects(max_leaves: int = 10) -> st.SearchStrategy[dict[str, Any]]:
+def json_objects(max_leaves: int = 10) -> st.SearchStrategy[JsonObject]:
     """Payloads as JSON has them."""
     scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | _TEXT
     values = st.recursive(
@@ -89,7 +88,7 @@ def kvs_keys(depth: int = 3) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=depth).map(".".join)
 
 
-def kvs_ops(max_size: int = 3000) -> st.SearchStrategy[dict[str, Any]]:
+def kvs_ops(max_size: int = 3000) -> st.SearchStrategy[JsonObject]:
     """Operations of kvs.commit: put, append, unlink, make a directory, link; small values and such as go to content."""
     values = st.binary(max_size=20) | st.binary(min_size=max_size // 2, max_size=max_size)
     put = values.map(lambda data: {"flags": 0, "dirent": treeobj.val(data)})
@@ -100,10 +99,10 @@ def kvs_ops(max_size: int = 3000) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(lambda key, op: {"key": key, **op}, kvs_keys(), put | append | unlink | mkdir | link)
 
 
-def jobspecs(max_slots: int = 4) -> st.SearchStrategy[dict[str, Any]]:
+def jobspecs(max_slots: int = 4) -> st.SearchStrategy[JsonObject]:
     """Jobspecs of mock jobs that run up to a second and may ask for more cores than there are."""
 
-    def build(slots: int, run_time: float) -> dict[str, Any]:
+    def build(slots: int, run_time: float) -> JsonObject:
         spec = jobspec.build(["true"], run_time=run_time)
         spec["resources"][0]["count"] = slots
         return spec
@@ -111,7 +110,7 @@ def jobspecs(max_slots: int = 4) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(build, st.integers(1, max_slots), st.sampled_from([0.0, 0.001, 0.1, 1.0]))
 
 
-def faults(*kinds: str) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+def faults(*kinds: str) -> st.SearchStrategy[tuple[str, JsonObject]]:
     """Kind and settings for ``broker.fault(kind, **settings)``: of messages, each hit with a chance that is drawn.
 
     Raises ValueError for a kind that is none of these.

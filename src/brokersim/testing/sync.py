@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from brokersim.kit.faults import Fault
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.testing.broker import Broker, opened
 from brokersim.testing.metrics import StatsSink
@@ -51,7 +52,7 @@ class SyncBroker:
     def _call(self, fn: Callable[..., Any], *args: object, **named: object) -> Any:
         return trio.from_thread.run(partial(self._inside, fn, args, named), trio_token=self._token)
 
-    async def _inside(self, fn: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    async def _inside(self, fn: Callable[..., Any], args: tuple[Any, ...], named: JsonObject) -> Any:
         self._go_on()
         try:
             return await fn(*args, **named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brokersim.cli.session import Session
 from brokersim.lab.result import CLOCKS, merged
 from brokersim.lab.show.tables import text
+from brokersim.protocol.decoded import JsonView
 
 if TYPE_CHECKING:
     from brokersim.lab.experiments.experiment import Column, Experiment
@@ -73,7 +74,7 @@ def print_kept(session: Session, files: Sequence[Path]) -> None:
         session.say("kept: " + ", ".join(map(str, files)))
 
 
-def ran_on(meta: Mapping[str, Any]) -> str:
+def ran_on(meta: JsonView) -> str:
     """The line without which no figure of ours stands."""
     if meta.get("engine"):
         return (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree
 
 from brokersim.kit.check import Checked
 from brokersim.kit.laws import LAWS, Violation
 from brokersim.kit.verdict import Compared
+from brokersim.protocol.decoded import JsonObject
 
 #: States of a Nagios check: exit codes by name.
 NAGIOS: Final = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
@@ -44,7 +45,7 @@ def _s(number: int) -> str:
     return "" if number == 1 else "s"
 
 
-def to_json(checked: Checked) -> dict[str, Any]:
+def to_json(checked: Checked) -> JsonObject:
     """One document; counters that are well are only counted."""
     verdict, counted = checked.verdict, checked.run.counted
     return {
@@ -62,7 +63,7 @@ def to_json(checked: Checked) -> dict[str, Any]:
     }
 
 
-def _law(violation: Violation) -> dict[str, Any]:
+def _law(violation: Violation) -> JsonObject:
     law = violation.law
     return {
         "name": law.name,

@@ -9,6 +9,7 @@ from typing import Any
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import Outcome
 from brokersim.explore.search import Find, Report
+from brokersim.protocol.decoded import JsonObject
 
 #: Lines of a find at most: sentences, steps and messages have their shares.
 _SENTENCES, _ITEMS, _MESSAGES = 2, 6, 4
@@ -79,7 +80,7 @@ def report_lines(report: Report, model: str) -> list[str]:
     return lines
 
 
-def to_json(report: Report, model: str, path: Path | None) -> dict[str, Any]:
+def to_json(report: Report, model: str, path: Path | None) -> JsonObject:
     """One document of a search."""
     find = report.find
     return {
@@ -119,7 +120,7 @@ def replay_lines(outcome: Outcome, shows_trace: bool) -> list[str]:
     return [*lines, f"{outcome.messages:,} messages, digest {outcome.digest[:16]}"]
 
 
-def replay_json(plan: Plan, outcome: Outcome, shows_trace: bool) -> dict[str, Any]:
+def replay_json(plan: Plan, outcome: Outcome, shows_trace: bool) -> JsonObject:
     """One document of a replay."""
     found = {
         "ok": not outcome.broken,

@@ -15,6 +15,7 @@ from brokersim.cli.session import Explain, Session
 from brokersim.cli.told import elapsed
 from brokersim.cli.types import JOBID
 from brokersim.protocol import jobid
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, RequestError
 
 _LAZY = {
@@ -66,7 +67,7 @@ def explain_job(job_id: int) -> Explain:
 # --- list
 
 
-def fields_of(entry: dict[str, Any], now: float) -> dict[str, Any]:
+def fields_of(entry: JsonObject, now: float) -> JsonObject:
     """What a format may name: the answer's own keys; id, state, result, status and runtime as people read them."""
     state = _NAMES.get(entry.get("state", 0), "?")
     result = _RESULTS.get(entry.get("result", 0), "")
@@ -83,7 +84,7 @@ def fields_of(entry: dict[str, Any], now: float) -> dict[str, Any]:
     }
 
 
-def _run_time(entry: dict[str, Any], now: float) -> str:
+def _run_time(entry: JsonObject, now: float) -> str:
     started = entry.get("t_run")
     if not started:
         return ""
@@ -131,7 +132,7 @@ def list_(session: Session, all_: bool, states: str | None, count: int, form: st
         )
 
 
-def _jobs(session: Session, mask: int, count: int) -> Iterator[dict[str, Any]]:
+def _jobs(session: Session, mask: int, count: int) -> Iterator[JsonObject]:
     constraint = {"and": [{"userid": [os.getuid()]}, {"states": [mask]}]}
     request = {"max_entries": count, "attrs": ["all"], "constraint": constraint}
     for answer in session.stream("job-list.list", request):
@@ -142,7 +143,7 @@ def _row(fields: dict[str, Any]) -> Sequence[object]:
     return [fields[key] for key in ("id", "name", "short", "ntasks", "nnodes", "runtime", "nodelist")]
 
 
-def _print_form(session: Session, form: str, jobs: Sequence[dict[str, Any]]) -> None:
+def _print_form(session: Session, form: str, jobs: Sequence[JsonObject]) -> None:
     now = session.now()
     for entry in jobs:
         fields = fields_of(entry, now)
@@ -177,14 +178,14 @@ def wait(session: Session, all_: bool, ids: tuple[int, ...]) -> int:
     return report_failures(session, outcomes)
 
 
-def await_job(session: Session, job_id: int) -> dict[str, Any]:
+def await_job(session: Session, job_id: int) -> JsonObject:
     """``{"id", "success", "errstr"}`` once the job is inactive."""
     request = {"id": job_id, "claim": False}
-    answer: dict[str, Any] = session.rpc("job-manager.wait", request, explain=explain_job(job_id))
+    answer: JsonObject = session.rpc("job-manager.wait", request, explain=explain_job(job_id))
     return answer
 
 
-def report_failures(session: Session, outcomes: Sequence[dict[str, Any]]) -> int:
+def report_failures(session: Session, outcomes: Sequence[JsonObject]) -> int:
     """Names the jobs that failed on stderr; the exit code."""
     failed = [one for one in outcomes if not one["success"]]
     for one in failed:
@@ -203,7 +204,7 @@ def cancel(session: Session, all_: bool, message: str | None, ids: tuple[int, ..
         raise click.UsageError("give job ids, or --all")
     wanted = list(ids) or [entry["id"] for entry in _jobs(session, ACTIVE, 0)]
     for one in wanted:
-        request: dict[str, Any] = {"id": one, "type": "cancel", "severity": 0}
+        request: JsonObject = {"id": one, "type": "cancel", "severity": 0}
         if message is not None:
             request["note"] = message
         session.rpc("job-manager.raise", request, explain=_explain_cancel(one))
@@ -244,7 +245,7 @@ def eventlog(session: Session, watch: bool, path: str, job_id: int) -> None:
             session.out(event_text(entry))
 
 
-def _events(session: Session, job_id: int, path: str, watch: bool) -> Iterator[dict[str, Any]]:
+def _events(session: Session, job_id: int, path: str, watch: bool) -> Iterator[JsonObject]:
     explain = explain_job(job_id)
     if watch:
         yield from watch_log(session, job_id, path)
@@ -253,7 +254,7 @@ def _events(session: Session, job_id: int, path: str, watch: bool) -> Iterator[d
     yield from entries(session.rpc("job-info.lookup", request, explain=explain)[path].encode())
 
 
-def watch_log(session: Session, job_id: int, path: str) -> Iterator[dict[str, Any]]:
+def watch_log(session: Session, job_id: int, path: str) -> Iterator[JsonObject]:
     """The events of a job's log as they come, until the log is complete."""
     request = {"id": job_id, "path": path, "flags": 0}
     stream = session.stream(

@@ -9,10 +9,11 @@ import threading
 import time
 from base64 import b64encode
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from brokersim.cli.kvs.eventlog import entries
 from brokersim.net.client import Client, Unreachable
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOSPC, RequestError
 
 _CHUNK: Final = 65536
@@ -38,14 +39,14 @@ def _forward(uri: str, job: int) -> None:
         _send(client, shell, {"stream": "stdin", "rank": "all", "eof": True})
 
 
-def _shell(client: Client, job: int) -> dict[str, Any] | None:
+def _shell(client: Client, job: int) -> JsonObject | None:
     """Where the job's shell takes input, once there is one: the context of ``shell.init``."""
     request = {"id": job, "path": "guest.exec.eventlog", "flags": 0}
     log = client.stream("job-info.eventlog-watch", request, cancel="job-info.eventlog-watch-cancel")
     for answer in log:
         for entry in entries(answer["event"].encode()):
             if entry["name"] == "shell.init":
-                context: dict[str, Any] = entry["context"]
+                context: JsonObject = entry["context"]
                 return context
     return None
 
@@ -58,15 +59,15 @@ def _read() -> bytes:
         return b""
 
 
-def _io(data: bytes) -> dict[str, Any]:
-    io: dict[str, Any] = {"stream": "stdin", "rank": "all"}
+def _io(data: bytes) -> JsonObject:
+    io: JsonObject = {"stream": "stdin", "rank": "all"}
     try:
         return {**io, "data": data.decode()}
     except UnicodeDecodeError:
         return {**io, "data": b64encode(data).decode(), "encoding": "base64"}
 
 
-def _send(client: Client, shell: dict[str, Any], io: dict[str, Any]) -> bool:
+def _send(client: Client, shell: JsonObject, io: JsonObject) -> bool:
     """False when the job takes no more."""
     while True:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from brokersim.cli.job.progress import Progress
 from brokersim.cli.session import Session
 from brokersim.protocol import jobid
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.errnums import RequestError
 
 #: Submissions sent before the first answer is awaited: enough to fill a batch window of 10 ms.
@@ -30,9 +31,9 @@ class Submission:
         self._waiting: deque[int] = deque()
         self._awaited: deque[int] = deque()
         self.ids: list[int] = []
-        self.outcomes: list[dict[str, Any]] = []
+        self.outcomes: list[JsonObject] = []
 
-    def send(self, payload: Mapping[str, Any]) -> None:
+    def send(self, payload: JsonView) -> None:
         """One more job-ingest.submit payload."""
         self._session.trace("job-ingest.submit", payload)
         self._waiting.append(self._session.client.send_request("job-ingest.submit", payload))
@@ -47,7 +48,7 @@ class Submission:
             self._collect()
 
     @property
-    def jobs(self) -> list[dict[str, Any]]:
+    def jobs(self) -> list[JsonObject]:
         """What ``--json`` tells of each: how it ended, or its id."""
         return self.outcomes if self._wait else [{"id": one} for one in self.ids]
 

@@ -19,6 +19,7 @@ from brokersim.cli.job.submission import Submission
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol import jobid
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.ranks import check_ranks
@@ -61,7 +62,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         """CMD is run, or the instance may do so."""
         return self.exec or self.time is None
 
-    def payload(self, copy: int | None, stdin: str | None = None) -> dict[str, Any]:
+    def payload(self, copy: int | None, stdin: str | None = None) -> JsonObject:
         """The job-ingest.submit payload of one job; ``stdin``: a file. Raises CommandError for a bad dependency."""
         command = (
             [word.replace("{cc}", str(copy)) for word in self.command] if copy is not None else self.command

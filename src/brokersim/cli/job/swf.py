@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -18,6 +17,7 @@ from brokersim.cli.session import Session
 from brokersim.lab.load.swf import SwfError, read_swf
 from brokersim.lab.load.workloads import PlannedJob, WorkloadError, from_swf
 from brokersim.net.instance_clock import InstanceClock
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.jobspec import build, sign
 
 
@@ -76,6 +76,6 @@ def swf(
     return FAILED if refused else failed
 
 
-def _payload(job: PlannedJob) -> dict[str, Any]:
+def _payload(job: PlannedJob) -> JsonObject:
     spec = build([job.name], cores=job.cores, run_time=job.run_time, name=job.name)
     return {"J": sign(spec, os.getuid()), "urgency": 16, "flags": 0}

@@ -16,6 +16,7 @@ from brokersim.cli.quick.offers import key_offers
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import ASSIGNMENT, items
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTSUP, RequestError
 
 if TYPE_CHECKING:
@@ -80,39 +81,39 @@ def complete_key(context: click.Context, _param: click.Parameter, incomplete: st
     return items(key_offers(incomplete, entries))
 
 
-def look_up(session: Session, key: str, namespace: str, flags: int = 0) -> dict[str, Any]:
+def look_up(session: Session, key: str, namespace: str, flags: int = 0) -> JsonObject:
     """The tree object of a key. Raises CommandError that names the key."""
     request = {"key": key, "namespace": namespace, "flags": flags}
     answer = session.rpc("kvs.lookup", request, explain=explain_key(session, key, namespace))
-    found: dict[str, Any] = answer["val"]
+    found: JsonObject = answer["val"]
     return found
 
 
-def read_dir(session: Session, key: str, namespace: str) -> dict[str, dict[str, Any]]:
+def read_dir(session: Session, key: str, namespace: str) -> dict[str, JsonObject]:
     """A directory's entries, in name order."""
     data = look_up(session, key, namespace, READDIR)["data"]
     return dict(sorted(data.items()))
 
 
-def is_dir(entry: dict[str, Any]) -> bool:
+def is_dir(entry: JsonObject) -> bool:
     return entry["type"] in ("dir", "dirref")
 
 
-def commit(session: Session, namespace: str, ops: Iterable[dict[str, Any]], flags: int = 0) -> dict[str, Any]:
+def commit(session: Session, namespace: str, ops: Iterable[JsonObject], flags: int = 0) -> JsonObject:
     """Commits operations; the new rootref and rootseq. Raises CommandError."""
     changes = list(ops)
     request = {"namespace": namespace, "flags": flags, "ops": changes}
     explain = explain_key(session, changes[0]["key"], namespace)
-    answer: dict[str, Any] = session.rpc("kvs.commit", request, explain=explain)
+    answer: JsonObject = session.rpc("kvs.commit", request, explain=explain)
     return answer
 
 
-def operation(key: str, entry: dict[str, Any] | None, flags: int = 0) -> dict[str, Any]:
+def operation(key: str, entry: JsonObject | None, flags: int = 0) -> JsonObject:
     """One operation of a commit; no entry unlinks the key."""
     return {"key": key, "flags": flags, "dirent": entry}
 
 
-def show_commit(session: Session, answer: dict[str, Any]) -> None:
+def show_commit(session: Session, answer: JsonObject) -> None:
     """With ``--json`` the new root."""
     if session.json:
         session.emit(answer)
@@ -164,7 +165,7 @@ def _no_key(session: Session, error: RequestError, key: str, namespace: str) -> 
 # --- commands
 
 
-def as_json(obj: dict[str, Any]) -> dict[str, str]:
+def as_json(obj: JsonObject) -> dict[str, str]:
     """A value for JSON output: its text, or base64 if it is none."""
     data = treeobj.val_bytes(obj)
     try:
@@ -212,7 +213,7 @@ def put(
             session.out(text())
 
 
-def _entry(key: str, text: str, raw: bool, tree: bool) -> dict[str, Any]:
+def _entry(key: str, text: str, raw: bool, tree: bool) -> JsonObject:
     if raw and text == "-":
         return treeobj.val(sys.stdin.buffer.read())
     if not tree:

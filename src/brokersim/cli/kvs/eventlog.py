@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -12,6 +10,7 @@ from brokersim.cli.kvs import APPEND, commit, complete_key, look_up, namespace_o
 from brokersim.cli.session import Session
 from brokersim.cli.types import OBJECT
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject
 
 
 @click.group("eventlog", cls=Group)
@@ -19,7 +18,7 @@ def eventlog() -> None:
     """Append to and print event logs."""
 
 
-def entries(log: bytes) -> list[dict[str, Any]]:
+def entries(log: bytes) -> list[JsonObject]:
     """The events in a log; a line that is none is left out, for another writer may just be at it."""
     found = []
     for line in log.splitlines():
@@ -32,7 +31,7 @@ def entries(log: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def event_text(entry: dict[str, Any]) -> str:
+def event_text(entry: JsonObject) -> str:
     """One event as a line: timestamp, name, context."""
     context = entry.get("context")
     text = f"{entry.get('timestamp', 0):.6f} {entry.get('name', '?')}"
@@ -52,10 +51,10 @@ def append(
     timestamp: float | None,
     key: str,
     name: str,
-    context: dict[str, Any] | None,
+    context: JsonObject | None,
 ) -> None:
     """Append an event to the log under KEY."""
-    entry: dict[str, Any] = {"timestamp": session.now() if timestamp is None else timestamp, "name": name}
+    entry: JsonObject = {"timestamp": session.now() if timestamp is None else timestamp, "name": name}
     if context is not None:
         entry["context"] = context
     line = msgspec.json.encode(entry) + b"\n"

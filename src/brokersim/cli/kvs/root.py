@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -12,12 +10,13 @@ from brokersim.cli.errors import CommandError, answered
 from brokersim.cli.kvs import explain_key, namespace_option
 from brokersim.cli.session import Explain, Session
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EEXIST, RequestError
 
 
-def _root(session: Session, namespace: str) -> dict[str, Any]:
+def _root(session: Session, namespace: str) -> JsonObject:
     explain = explain_key(session, ".", namespace)
-    root: dict[str, Any] = session.rpc("kvs.getroot", {"namespace": namespace, "flags": 0}, explain=explain)
+    root: JsonObject = session.rpc("kvs.getroot", {"namespace": namespace, "flags": 0}, explain=explain)
     return root
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
@@ -24,8 +23,9 @@ from brokersim.cli.kvs import (
 )
 from brokersim.cli.session import Session
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject
 
-Entry = dict[str, Any]
+Entry = JsonObject
 
 
 def _join(key: str, name: str) -> str:

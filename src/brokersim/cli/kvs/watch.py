@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
 
 import click
 import msgspec
@@ -12,6 +11,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.kvs import TREEOBJ, as_json, complete_key, explain_key, namespace_option
 from brokersim.cli.session import Session
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject
 
 WATCH, WAITCREATE, FULL, UNIQ, APPEND = 4, 8, 64, 128, 256
 
@@ -64,7 +64,7 @@ def follow(
         _show(session, key, answer["val"], raw, tree)
 
 
-def _show(session: Session, key: str, obj: dict[str, Any], raw: bool, tree: bool) -> None:
+def _show(session: Session, key: str, obj: JsonObject, raw: bool, tree: bool) -> None:
     if session.json:
         session.emit({"key": key, **({"treeobj": obj} if tree else as_json(obj))})
         return

@@ -11,6 +11,7 @@ from brokersim.cli.errors import CommandError, nearest, usage_error
 from brokersim.cli.metrics import words
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOSYS, RequestError
 from brokersim.protocol.ranks import check_ranks
 
@@ -76,7 +77,7 @@ def _definition(name: str, given: tuple[str, ...], options: dict[str, Any]) -> d
         sinks = [{kind: to} for kind, to in words.pairs(options["sink"], "--sink")]
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim metrics add --help") from None
-    definition: dict[str, Any] = {"name": name, "reducers": [{**source, **common} for source in sources]}
+    definition: JsonObject = {"name": name, "reducers": [{**source, **common} for source in sources]}
     wishes = {
         "epoch": options["epoch"], "threshold": options["at"], "timeout": options["expire"], "group": options["group"],
         "ranks": options["ranks"], "retain": options["retain"] or None, "compat": options["compat"],
@@ -87,7 +88,7 @@ def _definition(name: str, given: tuple[str, ...], options: dict[str, Any]) -> d
 
 def _sources(name: str, given: list[tuple[str, str]]) -> list[dict[str, Any]]:
     """One source for each ``stream=``, with the ``apply=`` behind it."""
-    sources: list[dict[str, Any]] = []
+    sources: list[JsonObject] = []
     for word, value in given:
         if word == "stream":
             sources.append({"stream": value, "apply": list(READY.get(value, ("sum",)))})
@@ -107,7 +108,7 @@ def _sources(name: str, given: list[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def _of_each_stream(options: dict[str, Any]) -> dict[str, Any]:
-    common: dict[str, Any] = {}
+    common: JsonObject = {}
     if options["by"] and options["mask"] is not None:
         raise ValueError("--by and --mask both change keys: give one of the two")
     if options["by"]:
@@ -125,12 +126,12 @@ def _param(value: str) -> Any:
     return [words.number(one) for one in value.split(",")] if "," in value else words.number(value)
 
 
-def _create(session: Session, definition: dict[str, Any]) -> dict[str, Any]:
+def _create(session: Session, definition: JsonObject) -> JsonObject:
     """Have rank 0 create it; where nobody serves metrics the module is loaded on every rank first."""
     payload = {"definition": definition}
     session.trace("metrics.create", payload)
     try:
-        answer: dict[str, Any] = session.client.rpc("metrics.create", payload, 0)
+        answer: JsonObject = session.client.rpc("metrics.create", payload, 0)
     except RequestError as error:
         if error.errno != ENOSYS:
             raise _told(error) from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
@@ -12,6 +10,7 @@ from brokersim.cli.metrics import words
 from brokersim.cli.metrics.asking import explain
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
+from brokersim.protocol.decoded import JsonObject
 
 
 @click.command(
@@ -31,9 +30,9 @@ from brokersim.cli.types import Parsed
 @pass_session
 def collect(session: Session, /, name: str, by: str | None, top: int | None, partial_ok: bool) -> int:
     """End an epoch now and print its rows."""
-    wish: dict[str, Any] = {"name": name, "by": by.split(",") if by else None, "top": top}
-    rows: list[dict[str, Any]] = []
-    record: dict[str, Any] = {}
+    wish: JsonObject = {"name": name, "by": by.split(",") if by else None, "top": top}
+    rows: list[JsonObject] = []
+    record: JsonObject = {}
     for answer in session.stream("metrics.gather", wish, rank=0, explain=explain(name)):
         rows += answer.get("rows", [])
         record = answer.get("record", record)
@@ -46,7 +45,7 @@ def collect(session: Session, /, name: str, by: str | None, top: int | None, par
     return judge(session, record, partial_ok)
 
 
-def judge(session: Session, record: dict[str, Any], partial_ok: bool) -> int:
+def judge(session: Session, record: JsonObject, partial_ok: bool) -> int:
     """Say who is not in it; the exit code."""
     absent = words.absent(record)
     if absent:
@@ -68,7 +67,7 @@ def judge(session: Session, record: dict[str, Any], partial_ok: bool) -> int:
 @click.argument("key", type=Parsed("key", words.key))
 @click.option("--partial-ok", is_flag=True, help="missing ranks are no failure")
 @pass_session
-def show(session: Session, /, name: str, key: str | dict[str, Any], partial_ok: bool) -> int:
+def show(session: Session, /, name: str, key: str | JsonObject, partial_ok: bool) -> int:
     """Print one key over all ranks, in the middle of an epoch; resets nothing."""
     answer = session.rpc("metrics.request-key", {"name": name, "key": key}, rank=0, explain=explain(name))
     if answer["result"] is None:

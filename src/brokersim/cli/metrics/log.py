@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.metrics import words
 from brokersim.cli.metrics.asking import explain
 from brokersim.cli.session import Session
+from brokersim.protocol.decoded import JsonObject
 
 
 @click.command(
@@ -39,7 +38,7 @@ def log(session: Session, /, follow: bool, name: str) -> None:
         session.table(*words.table(answer["rows"]))
 
 
-def _tell(session: Session, answer: dict[str, Any]) -> None:
+def _tell(session: Session, answer: JsonObject) -> None:
     if session.json:
         session.emit(answer)
     elif "record" in answer:
@@ -52,7 +51,7 @@ def _tell(session: Session, answer: dict[str, Any]) -> None:
         session.table(*words.table(answer["rows"]))
 
 
-def _line(record: dict[str, Any]) -> str:
+def _line(record: JsonObject) -> str:
     """``2026-01-01 00:15:00  epoch 3  12 rows  16 ranks  2 ms`` and who is not in it."""
     took = (record["completed"] - record["requested"]) * 1e3
     parts = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
@@ -11,6 +9,7 @@ from brokersim.cli.metrics import words
 from brokersim.cli.metrics.asking import explain
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
 
 _DEFAULT_EPOCH = 900.0
@@ -31,7 +30,7 @@ def list_(session: Session) -> None:
     session.table(titles, [_row(one) for one in answer["stats"]], drop=("Threshold", "Streams"))
 
 
-def _row(one: dict[str, Any]) -> list[object]:
+def _row(one: JsonObject) -> list[object]:
     definition = one["definition"]
     streams = " ".join(
         f"{source['stream']}:{','.join(source.get('apply', ['sum']))}" for source in definition["reducers"]
@@ -73,9 +72,7 @@ def rm(session: Session, /, names: tuple[str, ...]) -> None:
 @click.argument("value", required=False, default="1")
 @click.option("-r", "--rank", type=click.IntRange(min=0), metavar="N", help="on this rank  [the client's]")
 @pass_session
-def observe(
-    session: Session, /, stream: str, key: str | dict[str, Any], value: str, rank: int | None
-) -> None:
+def observe(session: Session, /, stream: str, key: str | JsonObject, value: str, rank: int | None) -> None:
     """Make one observation, as a module does with handle.observe()."""
     payload = {"stream": stream, "key": key, "value": words.number(value)}
     answer = session.rpc("metrics.observe", payload, rank=rank, explain=explain())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.ranks import parse_ranks
 
 #: What a row has beside its key and the results of its reducers.
@@ -17,7 +17,7 @@ _ALWAYS = ("key", "n", "begin", "end", "streams")
 _FEW = 5
 
 
-def key(text: str) -> str | dict[str, Any]:
+def key(text: str) -> str | JsonObject:
     """A key: a plain text, ``module=kvs,type=request_tx``, or a JSON object. Raises ValueError."""
     if text.startswith("{"):
         try:
@@ -55,17 +55,17 @@ def number(text: str) -> int | float | str:
 _AT = re.compile(r"(?P<value>[^<>=]+?)\s*>=\s*(?P<level>[^<>=]+)")
 
 
-def threshold(text: str) -> dict[str, Any]:
+def threshold(text: str) -> JsonObject:
     """``sum>=1000``, or a series ``sum>=10,20,500``. Raises ValueError."""
     match = _AT.fullmatch(text.strip())
     levels = [number(level.strip()) for level in match["level"].split(",")] if match else []
     if match is None or any(isinstance(level, str) for level in levels):
         raise ValueError(f"not a threshold: {text!r}; give one like 'sum>=1000' or 'a.sum/a.n>=2.5'")
-    wish: dict[str, Any] = {"value": match["value"]}
+    wish: JsonObject = {"value": match["value"]}
     return wish | ({"at": levels[0]} if len(levels) == 1 else {"series": levels})
 
 
-def absent(record: Mapping[str, Any], size: int = 1 << 20) -> str:
+def absent(record: JsonView, size: int = 1 << 20) -> str:
     """Who is not, or not wholly, in an epoch: ``missing 3,7-8; truncated 4 behind {"str":"b"}``; "" if all are in."""
     told = [f"{name} {record[name]}" for name in ("missing", "departed", "stale") if record.get(name)]
     told += [f"truncated {who} behind {last}" for who, last in record.get("truncated", ())]
@@ -77,7 +77,7 @@ def ranks_of(text: str) -> int:
     return len(parse_ranks(text, 1 << 20)) if text else 0
 
 
-def table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
+def table(rows: list[JsonObject]) -> tuple[list[str], list[list[object]]]:
     """Titles and cells: the fields of keys, how many observations, what each reducer tells."""
     flat = [_flat(row) for row in rows]
     fields = list(dict.fromkeys(name for row in rows for name in row["key"]))
@@ -94,7 +94,7 @@ def _title(name: str) -> str:
     return name if name[:1] == "p" and name[1:].isdigit() else name[:1].upper() + name[1:]
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _flat(row: JsonObject) -> JsonObject:
     streams = row.get("streams")
     if streams is None:
         return {"n": row["n"], **{name: value for name, value in row.items() if name not in _ALWAYS}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,6 +15,7 @@ from brokersim.cli.quick.offers import addressable, word_offers
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.told import MODULE_DROP, MODULE_TITLES, module_row
 from brokersim.cli.types import RANKS, items
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, ETIMEDOUT, RequestError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def module() -> None:
 # --- what other commands need to know about modules
 
 
-def loaded(session: Session, rank: int | None = None) -> list[dict[str, Any]]:
+def loaded(session: Session, rank: int | None = None) -> list[JsonObject]:
     """The loaded modules, as module.list gives them; none if it cannot be asked."""
     try:
         return list(session.rpc("module.list", rank=rank)["mods"])
@@ -97,7 +98,7 @@ def list_(session: Session, long: bool, ranks: str | None) -> None:
     _show(session, [(rank, session.rpc("module.list", rank=rank)) for rank in session.ranks(ranks)], long)
 
 
-def _show(session: Session, answers: Sequence[tuple[int | None, dict[str, Any]]], long: bool) -> None:
+def _show(session: Session, answers: Sequence[tuple[int | None, JsonObject]], long: bool) -> None:
     if session.json:
         mods = [_with_rank(rank, mod) for rank, answer in answers for mod in answer["mods"]]
         session.emit({"mods": mods})
@@ -112,7 +113,7 @@ def _show(session: Session, answers: Sequence[tuple[int | None, dict[str, Any]]]
     session.table(titles, rows, drop=MODULE_DROP)
 
 
-def _with_rank(rank: int | None, mod: dict[str, Any]) -> dict[str, Any]:
+def _with_rank(rank: int | None, mod: JsonObject) -> JsonObject:
     return mod if rank is None else {"rank": rank, **mod}
 
 
@@ -162,7 +163,7 @@ def load(
 
         show_check(session, path, args)
         return
-    request: dict[str, Any] = {"path": resolve(path), "args": list(args), "exec": as_process}
+    request: JsonObject = {"path": resolve(path), "args": list(args), "exec": as_process}
     request |= {key: value for key, value in (("name", name), ("loader", loader)) if value is not None}
     shown = name or path
     for rank in _where(session, ranks):
@@ -267,7 +268,7 @@ def _reload(
     path = resolve(name)
     wanted = name if path == name else Path(path).name.partition(".")[0]
     mods = session.rpc("module.list", rank=rank)["mods"]
-    before: dict[str, Any] = next((mod for mod in mods if mod["name"] == wanted), {})
+    before: JsonObject = next((mod for mod in mods if mod["name"] == wanted), {})
     if path == name:
         path = before.get("path", name)
     _remove(session, wanted, rank, cancel, force)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
@@ -12,6 +10,7 @@ from brokersim.cli.mask import MASK_BITS
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import MASK, RANKS, Parsed, complete_hook
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, RequestError
 
 
@@ -95,7 +94,7 @@ def _operations(
 
 def _apply(
     session: Session, name: str, rank: int | None, operations: list[tuple[str, int]], hook: str | None
-) -> dict[str, Any]:
+) -> JsonObject:
     explain = explain_module(session, name, rank)
     flags = 0
     if hook is not None:
@@ -115,7 +114,7 @@ def _explain_hook(hook: str, otherwise: Explain) -> Explain:
     return told
 
 
-def _show(session: Session, rows: list[dict[str, Any]]) -> None:
+def _show(session: Session, rows: list[JsonObject]) -> None:
     if session.json:
         session.emit({"modules": rows})
     elif len(rows) == 1:

@@ -12,6 +12,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANKS
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import EVENT, FLAG_ROUTE, Message
 
 _TYPES: Final = ("request", "response", "event", "control")
@@ -122,13 +123,13 @@ class Work:
         else:
             self._session.out(msgspec.json.format(msgspec.json.encode(document), indent=1).decode())
 
-    def _named(self, answer: dict[str, Any]) -> dict[str, Any]:
+    def _named(self, answer: JsonObject) -> JsonObject:
         if not self._legacy:
             return answer
         self._check_counters(answer)
         return {name: answer[way].get(kind, 0) for name, way, kind in _LEGACY}
 
-    def _figure(self, answer: dict[str, Any], path: str) -> str:
+    def _figure(self, answer: JsonObject, path: str) -> str:
         found: Any = answer
         for key in path.split("."):
             if not isinstance(found, dict) or key not in found:
@@ -165,7 +166,7 @@ class Work:
         pairs = zip(before, after, strict=True)
         self._show_deltas([(rank, _moved(old, new)) for (rank, old), (_, new) in pairs], elapsed)
 
-    def _check_counters(self, answer: dict[str, Any]) -> None:
+    def _check_counters(self, answer: JsonObject) -> None:
         if "tx" not in answer or "rx" not in answer:
             self._session.fail(
                 f"module {self._name!r} answers without message counters",
@@ -185,7 +186,7 @@ class Work:
             self._session.table(("", "rx", "tx", "rx/s", "tx/s"), rows)
 
 
-def _moved(old: dict[str, Any], new: dict[str, Any]) -> dict[str, dict[str, int]]:
+def _moved(old: JsonObject, new: JsonObject) -> dict[str, dict[str, int]]:
     return {
         way: {kind: new[way][kind] - old[way][kind] - _OWN.get((way, kind), 0) for kind in _TYPES}
         for way in ("tx", "rx")

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
@@ -15,6 +15,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.module import complete_module
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENODATA, RequestError, errname
 
 #: Type on the wire: its name, arrow and colour. The same colours wherever messages are shown.
@@ -48,7 +49,7 @@ class Latencies:
     def __init__(self) -> None:
         self._waiting: defaultdict[tuple[str, str, str], deque[float]] = defaultdict(deque)
 
-    def feed(self, entry: dict[str, Any]) -> float | None:
+    def feed(self, entry: JsonObject) -> float | None:
         """Seconds since the request, for a response whose request was seen."""
         if entry["type"] == 1:
             self._waiting[entry["name"], entry["topic"], entry["prefix"]].append(entry["timestamp"])
@@ -69,7 +70,7 @@ class Line:
         self._delta = delta
         self._last: float | None = None
 
-    def format(self, entry: dict[str, Any], latency: float | None) -> str:
+    def format(self, entry: JsonObject, latency: float | None) -> str:
         _, arrow, color = TYPES.get(entry["type"], ("", "?", "white"))
         parts = [f"{self._time(entry['timestamp'])} ", entry["name"], entry["prefix"]]
         parts += [self._session.style(arrow, color), entry["topic"], size_text(entry)]
@@ -89,14 +90,14 @@ class Line:
         return f"{timestamp:.6f}"
 
 
-def size_text(entry: dict[str, Any]) -> str:
+def size_text(entry: JsonObject) -> str:
     """The payload's bytes, or the errno's name, in brackets."""
     if entry["type"] == 2 and entry["errnum"]:
         return f"[{errname(entry['errnum'])}]"
     return f"[{entry['payload_size']}]"
 
 
-def _payload(entry: dict[str, Any]) -> str:
+def _payload(entry: JsonObject) -> str:
     if entry.get("payload") is not None:
         return "\n" + msgspec.json.format(msgspec.json.encode(entry["payload"]), indent=2).decode()
     return f"\n{entry['errstr']}" if entry.get("errstr") else ""
@@ -109,7 +110,7 @@ class Summary:
         self._counts: dict[tuple[str, str, int], list[int]] = {}
         self._latencies: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)
 
-    def feed(self, entry: dict[str, Any], latency: float | None) -> None:
+    def feed(self, entry: JsonObject, latency: float | None) -> None:
         key = (entry["topic"], entry["prefix"], entry["type"])
         count = self._counts.setdefault(key, [0, 0])
         count[0] += 1
@@ -117,7 +118,7 @@ class Summary:
         if latency is not None:
             self._latencies[key].append(latency * 1e3)
 
-    def take(self) -> list[dict[str, Any]]:
+    def take(self) -> list[JsonObject]:
         """The rows so far, busiest first; starts again from zero."""
         rows = [
             {
@@ -192,7 +193,7 @@ def trace(
             return
 
 
-def _tables(session: Session, request: dict[str, Any], period: float, count: int | None) -> None:
+def _tables(session: Session, request: JsonObject, period: float, count: int | None) -> None:
     pairs = Latencies()
     summary = Summary()
     shown = 0
@@ -206,7 +207,7 @@ def _tables(session: Session, request: dict[str, Any], period: float, count: int
             return
 
 
-def _table(session: Session, rows: list[dict[str, Any]]) -> None:
+def _table(session: Session, rows: list[JsonObject]) -> None:
     if session.json:
         session.emit({"rows": rows})
         return
@@ -215,7 +216,7 @@ def _table(session: Session, rows: list[dict[str, Any]]) -> None:
     session.out("")
 
 
-def _with_ticks(session: Session, request: dict[str, Any], period: float) -> Iterator[dict[str, Any] | None]:
+def _with_ticks(session: Session, request: JsonObject, period: float) -> Iterator[JsonObject | None]:
     """Trace entries, and None each time the period is over."""
     client = session.client
     tag = client.send_request("module.trace", request, flags=0x40)

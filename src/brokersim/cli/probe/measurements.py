@@ -13,6 +13,7 @@ from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import ASSIGNMENT, DURATION, RANKS, Parsed
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
 from brokersim.protocol.schedules import parse_schedule, to_spec
 
@@ -29,7 +30,7 @@ def _explain(error: RequestError) -> CommandError | None:
     return None
 
 
-def ask(session: Session, ranks: str | None, topic: str, payload: dict[str, Any]) -> list[Any]:
+def ask(session: Session, ranks: str | None, topic: str, payload: JsonObject) -> list[Any]:
     """The answers of these ranks, or of the one the command is connected to."""
     explain: Explain = _explain
     where = [None] if ranks is None else session.ranks(ranks)
@@ -71,7 +72,7 @@ def add(
     """Add a measurement: PROBE read on a schedule, under NAME."""
     if (every is None) == (schedule is None):
         raise usage_error("give either --every or --schedule", attempt="brokersim probe add --help")
-    record: dict[str, Any] = {"probe": probe, "config": to_config(config)}
+    record: JsonObject = {"probe": probe, "config": to_config(config)}
     try:
         record["schedule"] = to_spec(parse_schedule(schedule or f"{every!r}s"))
         probe_module().checked(probe, record["config"])
@@ -93,7 +94,7 @@ def _tell(session: Session, answers: list[Any]) -> None:
         raise CommandError(f"measurement {failed[0]['name']!r} is FAILED: {failed[0]['reason']}")
 
 
-def _acting(name: str, topic: str, summary: str, payload: dict[str, Any]) -> click.Command:
+def _acting(name: str, topic: str, summary: str, payload: JsonObject) -> click.Command:
     @click.command(name, cls=Command, help=summary, **examples((f"brokersim probe {name} load -r all", "")))
     @_ranks
     @click.argument("measurement", metavar="NAME")
@@ -139,7 +140,7 @@ def status(session: Session, ranks: str | None, name: str) -> None:
                 session.say(f"rank {answer['rank']}: sink {queue['name']}: {_trouble(queue)}")
 
 
-def _row(one: dict[str, Any]) -> list[object]:
+def _row(one: JsonObject) -> list[object]:
     counts = one["counts"]
     return [
         one["name"], one["probe"], one["state"], counts.get("runs", 0), counts.get("fail", 0), counts.get("late", 0),
@@ -147,7 +148,7 @@ def _row(one: dict[str, Any]) -> list[object]:
     ]  # fmt: skip
 
 
-def _trouble(queue: dict[str, Any]) -> str:
+def _trouble(queue: JsonObject) -> str:
     dropped = ", ".join(f"{number} dropped ({reason})" for reason, number in queue["dropped"].items())
     waiting = f"{queue['queued']} wait" if queue["queued"] else ""
     return ", ".join(filter(None, (queue["trouble"], dropped, waiting)))

@@ -13,6 +13,7 @@ from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.types import ASSIGNMENT, DURATION, RANK
 from brokersim.net.discovery import NoInstance
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import NODEID_ANY
 
@@ -25,9 +26,9 @@ def probe_module() -> Any:
     return sys.modules[loader.load(loader.find("probe")).cls.__module__]
 
 
-def to_config(pairs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+def to_config(pairs: tuple[tuple[str, str], ...]) -> JsonObject:
     """``key=value`` of a command line: JSON where it is, else text."""
-    config: dict[str, Any] = {}
+    config: JsonObject = {}
     for key, text in pairs:
         try:
             config[key] = msgspec.json.decode(text)
@@ -87,7 +88,7 @@ def read(
 
 
 def _here(
-    session: Session, package: Any, probe: str, config: dict[str, Any], root: str, over: float | None
+    session: Session, package: Any, probe: str, config: JsonObject, root: str, over: float | None
 ) -> list[Any]:
     def asked(topic: str, payload: Any, nodeid: int) -> Any:
         if topic in ("kvs.lookup", "kvs.commit"):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from brokersim.cli.quick.line import Options
     from brokersim.cli.quick.peer import Peer
+    from brokersim.protocol.decoded import JsonObject
 
 
 class Asking:
@@ -27,7 +28,7 @@ class Asking:
         self._patience = patience
         self._peer: Peer | None = None
 
-    def rpc(self, topic: str, payload: dict[str, Any] | None = None, nodeid: int = NODEID_ANY) -> Any:
+    def rpc(self, topic: str, payload: JsonObject | None = None, nodeid: int = NODEID_ANY) -> Any:
         """The answer to one request. Raises Aside or Unsure."""
         if self._peer is None:
             self._peer = connect(self.options.get("uri"), self._patience)

@@ -13,9 +13,9 @@ from brokersim.protocol.lean import to_json
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from brokersim.cli.quick.line import Options
+    from brokersim.protocol.decoded import JsonObject
 
 _READ_TREEOBJ = 16
 _PRIMARY = "primary"
@@ -185,7 +185,7 @@ def _ps(asking: Asking) -> None:
         asking.table(PS_TITLES, map(ps_row, found), PS_DROP)
 
 
-def _look(uri: str, name: str) -> dict[str, Any]:
+def _look(uri: str, name: str) -> JsonObject:
     peer = Peer(uri, _PATIENCE)
     try:
         status = peer.ask("broker.status")

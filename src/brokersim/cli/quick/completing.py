@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from brokersim.cli.quick.offers import Offers
+    from brokersim.protocol.decoded import JsonObject
 
 TABLE = os.path.join(os.path.dirname(__file__), "completions.txt")
 #: Seconds an instance has for its answer; then the whole command line waits a little longer.
@@ -33,7 +34,7 @@ class _Line:
     """What the words before the one that has begun say: the command, the options given, how many arguments."""
 
     def __init__(self) -> None:
-        self.command: dict[str, Any] = {}
+        self.command: JsonObject = {}
         self.given: dict[str, str] = {}
         #: Options of the groups before it: an instance that is named there holds, and may be named again.
         self.before: dict[str, str] = {}
@@ -115,11 +116,11 @@ def _read(words: list[str]) -> _Line:
     return line
 
 
-def _row(table: bytes, path: str) -> dict[str, Any]:
+def _row(table: bytes, path: str) -> JsonObject:
     start = table.find(f"\n{path}\t".encode())
     if start < 0:
         raise Aside
-    found: dict[str, Any] = from_json(table[start + len(path) + 2 : table.index(b"\n", start + 1)])
+    found: JsonObject = from_json(table[start + len(path) + 2 : table.index(b"\n", start + 1)])
     return found
 
 

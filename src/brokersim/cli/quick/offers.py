@@ -11,17 +11,18 @@ from brokersim.cli.mask import MASK_BITS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+
+    from brokersim.protocol.decoded import JsonObject
 
     Offers = list[tuple[str, str | None]]
 
 
-def addressable(mods: Iterable[dict[str, Any]]) -> list[str]:
+def addressable(mods: Iterable[JsonObject]) -> list[str]:
     """Everything one can address: modules, as module.list gives them, and their services."""
     return list(dict.fromkeys(name for mod in mods for name in (mod["name"], *mod["services"])))
 
 
-def key_offers(begun: str, entries: Mapping[str, dict[str, Any]]) -> Offers:
+def key_offers(begun: str, entries: Mapping[str, JsonObject]) -> Offers:
     """Of a directory of the KVS, in name order; a directory in it ends with the dot to go on behind."""
     folder, dot, _ = begun.rpartition(".")
     keys = [

@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from brokersim.protocol.decoded import JsonObject
+
 _READ_SIZE = 1 << 18
 
 
@@ -55,7 +57,7 @@ class Peer:
             self.socket.close()
             raise Aside
 
-    def ask(self, topic: str, payload: dict[str, Any] | None = None, nodeid: int = NODEID_ANY) -> Any:
+    def ask(self, topic: str, payload: JsonObject | None = None, nodeid: int = NODEID_ANY) -> Any:
         """The answer's JSON object, None if it has none. Raises Unsure, also for an answer that is an error."""
         frame = request(topic, payload, nodeid)
         self.heard.append((topic, b""))

@@ -16,6 +16,7 @@ from brokersim.cli.module import complete_module
 from brokersim.cli.quick.completing import TABLE
 from brokersim.cli.surface import cli
 from brokersim.cli.types import IntMask, Parsed, Words
+from brokersim.protocol.decoded import JsonObject
 
 _LIVE: dict[Any, str] = {complete_key: "key", complete_module: "module"}
 _ASIDE = ["aside"]
@@ -29,7 +30,7 @@ def table() -> str:
 
 def _rows(
     command: click.Command, parent: click.Context | None, path: str
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, JsonObject]]:
     with click.Context(command, parent=parent, info_name=path, **command.context_settings) as context:
         params = command.get_params(context)
         options = [_option(command, one) for one in params if isinstance(one, click.Option)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
@@ -12,6 +10,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, read, shown, to_document
 from brokersim.cli.types import DURATION
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.numbers import format_number
 from brokersim.statsd.recorded.explain import Contribution
 from brokersim.statsd.recorded.explain import explain as explained
@@ -85,7 +84,7 @@ def _row(each: Contribution) -> tuple[object, ...]:
     )
 
 
-def _to_json(each: Contribution) -> dict[str, Any]:
+def _to_json(each: Contribution) -> JsonObject:
     return {
         "packet": each.packet,
         "t": each.t,

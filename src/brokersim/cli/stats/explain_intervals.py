@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 import click
@@ -12,6 +11,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
 from brokersim.statsd.law import Age, Chain
 
@@ -124,8 +124,8 @@ def late(value: float) -> str:
     return "in time" if abs(value) < 5e-7 else f"{seconds(abs(value))} {'late' if value > 0 else 'early'}"
 
 
-def _to_json(chain: Chain, rate: float | None, dwell: float | None) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _to_json(chain: Chain, rate: float | None, dwell: float | None) -> JsonObject:
+    found: JsonObject = {
         "chain_s": attrs.asdict(chain),
         "age": age_json(chain.age),
         "locked": list(chain.locked),

@@ -11,6 +11,7 @@ from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, Writer, read, rewrite, shown, to_document
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.recorded.lint import Finding
 from brokersim.statsd.recorded.lint import fix as fixed
 from brokersim.statsd.recorded.lint import lint as linted
@@ -92,7 +93,7 @@ def _to_text(finding: Finding, recording: Recording) -> list[str]:
     return [f"{told}{times}", f"   hint: {finding.hint}"]
 
 
-def _to_json(finding: Finding, recording: Recording) -> dict[str, Any]:
+def _to_json(finding: Finding, recording: Recording) -> JsonObject:
     return {
         "code": finding.code,
         "t": finding.t,

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
@@ -17,6 +16,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import STANDARD, SYNC_SECONDS, Writer, check_new, to_document
 from brokersim.cli.stats.wire import DEFAULT_TARGET, Receiver, Sender
 from brokersim.cli.types import DURATION
+from brokersim.protocol.decoded import JsonObject
 
 
 @click.command(
@@ -112,7 +112,7 @@ class Recorder:
         if self._sender is not None:
             self._sender.send(packet)
 
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self) -> JsonObject:
         """Packets and bytes written, packets the kernel dropped (None: unknown), and those not sent on."""
         return {
             "packets": self._packets,
@@ -123,7 +123,7 @@ class Recorder:
         }
 
 
-def _tell(session: Session, told: dict[str, Any]) -> None:
+def _tell(session: Session, told: JsonObject) -> None:
     if session.json:
         session.write(to_document(told))
     session.say(f"{told['packets']:,} packets, {told['bytes']:,} bytes in {told['elapsed_s']:.1f} s")

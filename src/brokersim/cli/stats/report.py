@@ -9,6 +9,7 @@ import trio
 
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import to_document
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.recorded.replay import ReplayFlush
 from brokersim.statsd_server.health import ServerStatistics, to_plain
@@ -70,7 +71,7 @@ def tell_end(session: Session, end: ServerStatistics) -> None:
             session.say(f"warning: {count:,} {what}")
 
 
-def _plain(end: ServerStatistics) -> dict[str, Any]:
+def _plain(end: ServerStatistics) -> JsonObject:
     plain: Any = to_plain(end)
     return dict(plain)
 

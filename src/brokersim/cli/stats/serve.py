@@ -18,6 +18,7 @@ from brokersim.cli.stats.live import DEFAULT_HTTP
 from brokersim.cli.stats.options import dialect_option, flush_option, wrong_use
 from brokersim.cli.stats.wire import DEFAULT_TARGET
 from brokersim.cli.types import Parsed
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd_server.option import parse_creates
 from brokersim.statsd_server.settings import ServeError, ServeSettings
@@ -101,7 +102,7 @@ def _settings(
                 attempt=f"--forward graphite://{url}" if ":" in url and "/" not in url else "",
             )
     outputs = [*forward, *([f"db:{db}"] if db else []), *(["console:"] if console else [])]
-    values: dict[str, Any] = {"percentiles": percentiles or (90,), "max_creates_per_minute": max_creates}
+    values: JsonObject = {"percentiles": percentiles or (90,), "max_creates_per_minute": max_creates}
     values["weighted_timers"] = weighted
     for each in expiries:
         values |= each

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -16,6 +16,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.live import Line, Live, listening, subscribed
 from brokersim.cli.stats.recording import shown, to_document
 from brokersim.cli.types import DURATION
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.flushed import Flush
@@ -71,7 +72,7 @@ def tail(
             raise TimeoutError
 
 
-Row = tuple[dict[str, Any], str]
+Row = tuple[JsonObject, str]
 
 
 def values(live: Live, glob: str) -> Iterator[Row]:

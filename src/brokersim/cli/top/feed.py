@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from textual.message import Message
 
@@ -17,6 +17,7 @@ from brokersim.cli.top.plain import Pace, Watch
 from brokersim.cli.top.rates import Change, Key, View
 from brokersim.cli.top.read import SLICE, Follower, Reader, Stopped
 from brokersim.net.client import Lost, Unreachable
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError, errname
 
 #: Seconds without an answer after which the screen says so.
@@ -64,7 +65,7 @@ class Over(Message):
 class Traced(Message):
     """Messages of the module that is followed; ``end`` is why there will be no more."""
 
-    def __init__(self, key: Key, entries: list[dict[str, Any]], end: str = "") -> None:
+    def __init__(self, key: Key, entries: list[JsonObject], end: str = "") -> None:
         super().__init__()
         self.key = key
         self.entries = entries

@@ -17,6 +17,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.top.rates import ASCII_BLOCKS, BLOCKS, Look, Row, View, arrange, compare, document
 from brokersim.cli.top.read import Reader
 from brokersim.cli.top.table import Line, block, grid, instance_lines, module_line, titles
+from brokersim.protocol.decoded import JsonObject
 
 #: Intervals the curve remembers: more than the widest terminal shows.
 REMEMBERED: Final = 1000
@@ -56,7 +57,7 @@ class Watch:
         except OSError as error:  # of a file that is open Python doesn't say which
             raise OSError(error.errno, error.strerror, self._record.name) from None
 
-    def document(self, view: View) -> dict[str, Any]:
+    def document(self, view: View) -> JsonObject:
         """The JSON object of an interval, with the rows that were asked for."""
         return document(attrs.evolve(view, rows=tuple(self.rows(view))))
 

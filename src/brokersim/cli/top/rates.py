@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 import attrs
+
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 Key = tuple[int, str]
 Counts = Mapping[str, int]
@@ -78,7 +80,7 @@ class Look:
     #: What a rank's broker costs its machine, where a probe reads that.
     costs: Mapping[int, Cost] = attrs.field(factory=dict)
     #: Of each stat over all ranks: its epochs, the rows of the last, which ranks were not in it.
-    stats: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    stats: Mapping[str, JsonView] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -225,7 +227,7 @@ def is_like(module: Module, glob: str) -> bool:
 # --- as one JSON object
 
 
-def document(view: View) -> dict[str, Any]:
+def document(view: View) -> JsonObject:
     """What ``--json`` and ``--record`` write for one interval."""
     look = view.look
     return {
@@ -243,7 +245,7 @@ def document(view: View) -> dict[str, Any]:
     }
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _document(row: Row) -> JsonObject:
     module = row.module
     return {
         "rank": module.rank,

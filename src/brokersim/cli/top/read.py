@@ -14,6 +14,7 @@ from brokersim.cli.errors import UNREACHABLE, CommandError
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.top.rates import Cost, Look, Module
 from brokersim.net.client import Client, Unreachable
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.errnums import ENODATA, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, Message
 
@@ -58,7 +59,7 @@ class Reader:
         until = time.monotonic() + self.patience
         told = self._answer(status_tag, until)
         status = {} if told is None or told.errnum else told.payload
-        lists: dict[int, dict[str, Any]] = {}
+        lists: dict[int, JsonObject] = {}
         for rank, tag in tags.items():
             response = self._answer(tag, until)
             if response is not None and not response.errnum:
@@ -116,9 +117,7 @@ def ended(error: Unreachable, uri: str) -> CommandError:
 # --- answers into a look
 
 
-def to_look(
-    status: Mapping[str, Any], lists: Mapping[int, Mapping[str, Any]], ranks: Sequence[int], size: int
-) -> Look:
+def to_look(status: JsonView, lists: Mapping[int, JsonView], ranks: Sequence[int], size: int) -> Look:
     """A look from the answers of broker.status and of each rank's module.list; what is not told is left open."""
     now = time.monotonic()
     jobs = [
@@ -142,18 +141,18 @@ def to_look(
     )
 
 
-def _cost(mod: Mapping[str, Any]) -> Cost | None:
+def _cost(mod: JsonView) -> Cost | None:
     if not _has(mod, "cost"):
         return None
     told = mod["figures"]["cost"]
     return Cost(cpu=told.get("cpu"), resident=told.get("resident"), looking=told.get("looking"))
 
 
-def _has(mod: Mapping[str, Any], name: str) -> bool:
+def _has(mod: JsonView, name: str) -> bool:
     return name in mod.get("figures", {})
 
 
-def _module(rank: int, mod: Mapping[str, Any]) -> Module:
+def _module(rank: int, mod: JsonView) -> Module:
     return Module(
         rank=rank,
         name=mod["name"],
@@ -181,9 +180,9 @@ class Follower:
         request = {"typemask": 15, "topic_glob": "*", "names": [name], "full": False}
         self._tag = self._client.send_request("module.trace", request, nodeid_of(rank), flags=FLAG_STREAMING)
 
-    def take(self, most: int) -> list[dict[str, Any]] | None:
+    def take(self, most: int) -> list[JsonObject] | None:
         """What has come, at most so many; it waits for one slice. None at the end. Raises RequestError."""
-        found: list[dict[str, Any]] = []
+        found: list[JsonObject] = []
         response = self._client.recv_within(self._tag, SLICE)
         while response is not None:
             if response.errnum == ENODATA:

@@ -5,12 +5,13 @@ A line is a list of (text, style) pairs; styles are names of terminal colours th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from brokersim.cli.module.trace import TYPES, size_text
 from brokersim.cli.told import elapsed
 from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Cost, Look, Module, Row, View, sparkline
+from brokersim.protocol.decoded import JsonView
 
 Line = list[tuple[str, str]]
 
@@ -293,7 +294,7 @@ def _counted(module: Module) -> str:
 # --- one message
 
 
-def trace_line(entry: Mapping[str, Any], since: float, latency: float | None) -> Line:
+def trace_line(entry: JsonView, since: float, latency: float | None) -> Line:
     """A traced message: seconds since the one before, rx or tx, arrow, topic, bytes; of a response its latency."""
     _, arrow, color = TYPES.get(entry["type"], ("", "?", PLAIN))
     line: Line = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from rich.text import Text
 from textual import events
@@ -13,6 +13,7 @@ from textual.widget import Widget
 from brokersim.cli.module.trace import Latencies
 from brokersim.cli.top.rates import Key, Row
 from brokersim.cli.top.table import BOLD, DIM, Line, grid, module_line, titles, trace_line
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: Messages a trace keeps: more than the highest screen shows.
 _KEPT: Final = 500
@@ -109,7 +110,7 @@ class Messages(Widget):
         super().__init__(id=id)
         self.key: Key = (0, "")
         self.seen = 0
-        self._lines: deque[tuple[Mapping[str, Any], float, float | None]] = deque(maxlen=_KEPT)
+        self._lines: deque[tuple[JsonView, float, float | None]] = deque(maxlen=_KEPT)
         self._last: float | None = None
         self._pairs = Latencies()
         self._end = ""
@@ -121,7 +122,7 @@ class Messages(Widget):
         self._pairs = Latencies()
         self.refresh()
 
-    def add(self, entries: Sequence[dict[str, Any]], end: str) -> None:
+    def add(self, entries: Sequence[JsonObject], end: str) -> None:
         """These came; ``end`` says why there are no more."""
         for entry in entries:
             since = 0.0 if self._last is None else entry["timestamp"] - self._last

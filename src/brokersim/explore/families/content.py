@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-from typing import Any
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import World
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 
 #: Seconds within which what could not be written for a while is.
@@ -19,15 +19,15 @@ def _data(number: int, size: int) -> bytes:
     return (b"%d." % number) * size
 
 
-def _store(rng: random.Random, _: int) -> dict[str, Any]:
+def _store(rng: random.Random, _: int) -> JsonObject:
     return {"number": rng.randrange(2), "size": rng.choice((1, 50, 2000))}
 
 
-def _load(rng: random.Random, number: int) -> dict[str, Any]:
+def _load(rng: random.Random, number: int) -> JsonObject:
     return _store(rng, number)
 
 
-def _drop(_rng: random.Random, _: int) -> dict[str, Any]:
+def _drop(_rng: random.Random, _: int) -> JsonObject:
     return {}
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 
 #: Seconds after a deletion within which what was published before may be heard: longer than hand-overs take.
@@ -16,9 +16,9 @@ _SOON = 0.3
 _LONGEST = 8.0
 
 
-def _create(rng: random.Random, number: int) -> dict[str, Any]:
+def _create(rng: random.Random, number: int) -> JsonObject:
     if rng.random() < 0.3:
-        schedule: dict[str, Any] = {"topic": "cue", "nth": rng.choice((0, 2)), "after": rng.choice((0, 1))}
+        schedule: JsonObject = {"topic": "cue", "nth": rng.choice((0, 2)), "after": rng.choice((0, 1))}
         return {"type": "event", "schedule": schedule, "repeat": rng.choice((0, 0, 2))}
     return {
         "type": "interval",
@@ -27,11 +27,11 @@ def _create(rng: random.Random, number: int) -> dict[str, Any]:
     }
 
 
-def _one(rng: random.Random, _: int) -> dict[str, Any]:
+def _one(rng: random.Random, _: int) -> JsonObject:
     return {"which": rng.randrange(3)}
 
 
-def _none(_rng: random.Random, _: int) -> dict[str, Any]:
+def _none(_rng: random.Random, _: int) -> JsonObject:
     return {}
 
 
@@ -114,7 +114,7 @@ def _done(world: World, topic: str, number: int) -> Asked | None:
 
 
 def _judge(
-    created: Asked, entry: dict[str, Any] | None, heard: list[float], deleted: Asked | None, was_asked: bool
+    created: Asked, entry: JsonObject | None, heard: list[float], deleted: Asked | None, was_asked: bool
 ) -> list[str]:
     name = f"cron: entry {created.value['id']} (step {created.step.id})"
     if deleted is not None:
@@ -150,9 +150,7 @@ def _judge_stop(world: World, created: Asked, heard: list[float]) -> list[str]:
     return []
 
 
-def _judge_silence(
-    world: World, created: Asked, entry: dict[str, Any] | None, heard: list[float]
-) -> list[str]:
+def _judge_silence(world: World, created: Asked, entry: JsonObject | None, heard: list[float]) -> list[str]:
     """An interval that runs for ever has been heard of late."""
     args = created.step.args
     if entry is None or entry["stopped"] or args["type"] != "interval" or args["repeat"]:

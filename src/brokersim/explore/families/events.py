@@ -8,15 +8,16 @@ from typing import Any
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Client, World
+from brokersim.protocol.decoded import JsonObject
 
 _TOPICS = ("news.a", "news.b")
 
 
-def _publish(rng: random.Random, _: int) -> dict[str, Any]:
+def _publish(rng: random.Random, _: int) -> JsonObject:
     return {"topic": rng.choice(_TOPICS)}
 
 
-def _subscribe(rng: random.Random, _: int) -> dict[str, Any]:
+def _subscribe(rng: random.Random, _: int) -> JsonObject:
     return {"prefix": rng.choice(("news", *_TOPICS))}
 
 

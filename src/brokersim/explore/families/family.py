@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import attrs
 
 from brokersim.explore.plan import Plan, Step
 from brokersim.explore.world import World
+from brokersim.protocol.decoded import JsonObject
 
 #: Draws the arguments of one operation.
-Draw = Callable[[random.Random, int], dict[str, Any]]
+Draw = Callable[[random.Random, int], JsonObject]
 #: Does it.
 Do = Callable[[World, Step], object]
 
@@ -43,7 +43,7 @@ class Family:
     #: `check` knows what holds when the whole instance crashed and was started anew with its state directory.
     survives: bool = False
 
-    def draw(self, rng: random.Random, number: int, plan: Plan) -> tuple[str, dict[str, Any]]:
+    def draw(self, rng: random.Random, number: int, plan: Plan) -> tuple[str, JsonObject]:
         """An operation and its arguments, for the ``number``-th step."""
         verb = rng.choice(tuple(self.draws))
         return f"{self.name}.{verb}", self.draws[verb](rng, number)

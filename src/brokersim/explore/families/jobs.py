@@ -7,13 +7,13 @@ import os
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 
 #: What an eventlog holds at most once, and the last is always there in the end.
@@ -23,7 +23,7 @@ _ONCE = ("submit", "alloc", "start", "finish", "free", "clean")
 _WRITTEN = 1.0
 
 
-def _submit(rng: random.Random, _: int) -> dict[str, Any]:
+def _submit(rng: random.Random, _: int) -> JsonObject:
     return {
         "cores": rng.choice((1, 1, 2, 4, 5)),
         "duration": rng.choice((0.0001, 0.01, 0.2)),
@@ -31,11 +31,11 @@ def _submit(rng: random.Random, _: int) -> dict[str, Any]:
     }
 
 
-def _one(rng: random.Random, _: int) -> dict[str, Any]:
+def _one(rng: random.Random, _: int) -> JsonObject:
     return {"which": rng.randrange(4), "later": rng.choice((0.0, 0.0, 0.001, 0.05))}
 
 
-def _urgency(rng: random.Random, number: int) -> dict[str, Any]:
+def _urgency(rng: random.Random, number: int) -> JsonObject:
     return {**_one(rng, number), "urgency": rng.choice((0, 16, 31))}
 
 
@@ -142,7 +142,7 @@ async def _check(world: World) -> list[str]:
     return broken + await _all_free(world)
 
 
-def _judge(world: World, asked: Asked, log: list[dict[str, Any]]) -> list[str]:
+def _judge(world: World, asked: Asked, log: list[JsonObject]) -> list[str]:
     names = [event["name"] for event in log]
     found = [
         f"has {names.count(name)} events {name}: {' '.join(names)}" for name in _ONCE if names.count(name) > 1
@@ -165,7 +165,7 @@ def _judge(world: World, asked: Asked, log: list[dict[str, Any]]) -> list[str]:
 
 
 async def _span(
-    world: World, asked: Asked, log: list[dict[str, Any]]
+    world: World, asked: Asked, log: list[JsonObject]
 ) -> tuple[float, float, set[tuple[str, int]]] | None:
     """From when to when it had which cores."""
     times = {event["name"]: event["timestamp"] for event in log}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import random
-from typing import Any
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol import treeobj
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, RequestError
 
 _APPEND, _SYNC = 32, 4
@@ -25,28 +25,28 @@ def _token(rng: random.Random, number: int) -> str:
     return f"<{number}>" + "." * (_LONG if rng.random() < 0.4 else 0)
 
 
-def _put(rng: random.Random, number: int) -> dict[str, Any]:
+def _put(rng: random.Random, number: int) -> JsonObject:
     keys = PUT_KEYS + UNLINK_KEYS
     return {"key": rng.choice(keys), "value": _token(rng, number)}
 
 
-def _unlink(rng: random.Random, _: int) -> dict[str, Any]:
+def _unlink(rng: random.Random, _: int) -> JsonObject:
     return {"key": rng.choice(UNLINK_KEYS)}
 
 
-def _append(rng: random.Random, number: int) -> dict[str, Any]:
+def _append(rng: random.Random, number: int) -> JsonObject:
     return {"key": rng.choice(APPEND_KEYS), "value": _token(rng, number)}
 
 
-def _get(rng: random.Random, _: int) -> dict[str, Any]:
+def _get(rng: random.Random, _: int) -> JsonObject:
     return {"key": rng.choice(PUT_KEYS + UNLINK_KEYS + APPEND_KEYS)}
 
 
-def _commit(world: World, step: Step, *ops: dict[str, Any], flags: int = 0) -> Asked:
+def _commit(world: World, step: Step, *ops: JsonObject, flags: int = 0) -> Asked:
     return world.ask(step, "kvs.commit", {"namespace": "primary", "flags": flags, "ops": list(ops)})
 
 
-def _op(key: str, value: str | None, flags: int = 0) -> dict[str, Any]:
+def _op(key: str, value: str | None, flags: int = 0) -> JsonObject:
     dirent = None if value is None else treeobj.val(value.encode())
     return {"key": key, "flags": flags, "dirent": dirent}
 

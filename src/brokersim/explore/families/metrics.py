@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from typing import Any
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING
 
@@ -18,11 +18,11 @@ _TIMEOUT = 5.0
 _ENDS = 3
 
 
-def _observe(rng: random.Random, number: int) -> dict[str, Any]:
+def _observe(rng: random.Random, number: int) -> JsonObject:
     return {"key": rng.choice("ab"), "value": 10 ** rng.randrange(4) + number % 7}
 
 
-def _none(_rng: random.Random, _: int) -> dict[str, Any]:
+def _none(_rng: random.Random, _: int) -> JsonObject:
     return {}
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol.decoded import JsonObject
 
 #: Answers at once; and so loaded under two names.
 _FILE = Path(__file__).with_name("answering.py")
 _NAMES = ("one", "two")
 
 
-def _name(rng: random.Random, _: int) -> dict[str, Any]:
+def _name(rng: random.Random, _: int) -> JsonObject:
     return {"name": rng.choice(_NAMES)}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 
 _NAMES = ("m0", "m1")
@@ -16,15 +17,15 @@ _WATCHED = 2.0
 _CHANGES = {"probe.add", "probe.remove"}
 
 
-def _add(rng: random.Random, _: int) -> dict[str, Any]:
+def _add(rng: random.Random, _: int) -> JsonObject:
     return {"name": rng.choice(_NAMES), "every": rng.choice((0.1, 0.5, 1.0))}
 
 
-def _one(rng: random.Random, _: int) -> dict[str, Any]:
+def _one(rng: random.Random, _: int) -> JsonObject:
     return {"name": rng.choice(_NAMES)}
 
 
-def _record(every: float) -> dict[str, Any]:
+def _record(every: float) -> JsonObject:
     schedule = {"type": "every", "params": {"every": every}}
     return {
         "probe": "replay",

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import base64
 import random
-from typing import Any
 
 from brokersim.explore.families import kvs
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING
 
 _WATCH, _WAITCREATE, _APPEND = 4, 8, 256
 
 
-def _log(rng: random.Random, _: int) -> dict[str, Any]:
+def _log(rng: random.Random, _: int) -> JsonObject:
     return {"key": rng.choice(kvs.APPEND_KEYS), "flags": _WATCH | _WAITCREATE | _APPEND}
 
 
-def _value(rng: random.Random, _: int) -> dict[str, Any]:
+def _value(rng: random.Random, _: int) -> JsonObject:
     return {"key": rng.choice(kvs.PUT_KEYS), "flags": _WATCH | _WAITCREATE}
 
 
-def _cancel(rng: random.Random, number: int) -> dict[str, Any]:
+def _cancel(rng: random.Random, number: int) -> JsonObject:
     return {"which": rng.randrange(3)}
 
 

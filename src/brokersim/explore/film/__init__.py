@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from brokersim.explore.run import Outcome
 from brokersim.kit.ledger import Line
 from brokersim.lab.show.page import style
 from brokersim.protocol import topology
+from brokersim.protocol.decoded import JsonObject
 
 #: Messages of one page at most, the last ones: 2 MB.
 MOST: Final = 20_000
@@ -59,7 +60,7 @@ def _data(plan: Plan, outcome: Outcome) -> str:
     """All that is played, safe inside a script element."""
     left_out = outcome.messages - len(outcome.trace) + max(0, len(outcome.trace) - MOST)
     lines = outcome.trace[-MOST:]
-    data: dict[str, Any] = {
+    data: JsonObject = {
         "parents": [topology.parent(rank, plan.fanout) for rank in range(plan.size)],
         "lines": [[*line] for line in lines],
         "senders": senders(lines),

@@ -37,6 +37,7 @@ from brokersim.host.blocking import wait_for_message
 from brokersim.host.future import Future as Inner
 from brokersim.protocol import hostlist
 from brokersim.protocol import message as wire
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, EPROTO, RequestError
 
 W = TypeVar("W", bound=Watcher)
@@ -57,7 +58,7 @@ class Flux:
         self.endpoint: FluxEndpoint = handle
         #: The transaction that ``flux.kvs.put`` fills when it is given none.
         self.aux_txn: Any = None
-        self._aux: dict[str, Any] = {}
+        self._aux: JsonObject = {}
         self._active_watchers: dict[Watcher, None] = {}
 
     @property
@@ -294,7 +295,7 @@ class Flux:
 
     def _event_publish(self, topic: str, flags: int = 0, json_str: str | None = None) -> Future:
         """Publish by RPC: the future is fulfilled when rank 0 has numbered the event."""
-        request: dict[str, Any] = {"topic": topic, "flags": flags & wire.FLAG_PRIVATE}
+        request: JsonObject = {"topic": topic, "flags": flags & wire.FLAG_PRIVATE}
         if json_str is not None:
             data = wire.encode_payload(to_data(json_str)) or b""
             request["payload"] = binascii.b2a_base64(data, newline=False).decode()

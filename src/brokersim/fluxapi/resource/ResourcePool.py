@@ -15,6 +15,7 @@ from brokersim.fluxapi.resource.ResourcePoolImplementation import (
 from brokersim.fluxapi.resource.ResourceSet import ResourceSet
 from brokersim.fluxapi.resource.Rv1Pool import Rv1Pool
 from brokersim.host.flux_import import flux_importable
+from brokersim.protocol.decoded import JsonObject
 
 _OURS = "brokersim.fluxapi.resource"
 
@@ -97,7 +98,7 @@ class ResourcePool:
 
     # -- scheduling
 
-    def parse_resource_request(self, jobspec: dict[str, Any]) -> Any:
+    def parse_resource_request(self, jobspec: JsonObject) -> Any:
         """What a jobspec asks for. Raises ValueError."""
         return self.impl.parse_resource_request(jobspec)
 
@@ -132,9 +133,9 @@ class ResourcePool:
         text: str = self.impl.dumps()
         return text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """R."""
-        R: dict[str, Any] = self.impl.to_dict()
+        R: JsonObject = self.impl.to_dict()
         return R
 
     def set_starttime(self, starttime: float) -> None:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from brokersim.fluxapi.resource.ResourceSetImplementation import ResourceSetImplementation
+from brokersim.protocol.decoded import JsonObject
 
 
 class InsufficientResources(OSError):
@@ -70,7 +71,7 @@ class ResourcePoolImplementation(ResourceSetImplementation):
         """(job, end) of every job; 0 where it is not known."""
 
     @abstractmethod
-    def parse_resource_request(self, jobspec: dict[str, Any]) -> Any:
+    def parse_resource_request(self, jobspec: JsonObject) -> Any:
         """What a jobspec asks for, as ``alloc`` wants it."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ from brokersim.fluxapi.hostlist import Hostlist
 from brokersim.fluxapi.idset import IDset
 from brokersim.fluxapi.resource.ResourceSetImplementation import ResourceSetImplementation
 from brokersim.fluxapi.resource.Rv1Set import Rv1Set
+from brokersim.protocol.decoded import JsonObject
 
 
 class ResourceSet:
@@ -46,9 +47,9 @@ class ResourceSet:
         text: str = self.impl.encode()
         return text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """R."""
-        R: dict[str, Any] = self.impl.to_dict()
+        R: JsonObject = self.impl.to_dict()
         return R
 
     # -- what is in it

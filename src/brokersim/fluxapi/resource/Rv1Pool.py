@@ -22,11 +22,12 @@ from brokersim.fluxapi.resource.ResourcePoolImplementation import (
     ResourcePoolImplementation,
 )
 from brokersim.fluxapi.resource.Rv1Set import Rv1Set
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 __all__ = ["ResourceCount", "ResourceRequest", "Rv1Pool"]
 
 #: A rank that may be used: its number, what is known of it, its free cores and gpus.
-Candidate = tuple[int, dict[str, Any], frozenset[int], frozenset[int]]
+Candidate = tuple[int, JsonObject, frozenset[int], frozenset[int]]
 #: What is taken of a rank: cores, gpus, and how many slots they make.
 Part = tuple[frozenset[int], frozenset[int], int]
 #: Takes what it can of a rank, for at most so many slots (None: for all that fit).
@@ -56,7 +57,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
     def _init_from_state(self, source: object) -> None:
         """Take over from ``source`` what a subclass has added: called for each copy, which ``__init__`` is not."""
 
-    def _derived(self, ranks: dict[int, dict[str, Any]]) -> Self:
+    def _derived(self, ranks: dict[int, JsonObject]) -> Self:
         new = object.__new__(type(self))
         Rv1Set.__init__(new)
         new._expiration, new._starttime = self._expiration, self._starttime
@@ -147,7 +148,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
 
     # -- scheduling
 
-    def parse_resource_request(self, jobspec: dict[str, Any]) -> ResourceRequest:
+    def parse_resource_request(self, jobspec: JsonObject) -> ResourceRequest:
         """Raises ValueError."""
         return ResourceRequest.from_jobspec(jobspec)
 
@@ -290,7 +291,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         found._has_nodelist = self._has_nodelist
         return found
 
-    def _set(self, ranks: dict[int, dict[str, Any]]) -> Rv1Set:
+    def _set(self, ranks: dict[int, JsonObject]) -> Rv1Set:
         found: Rv1Set = self._of(ranks, Rv1Set)
         found._has_nodelist = False
         return found
@@ -319,7 +320,7 @@ def constraint_of(request: Any) -> Any:
     return json.loads(request.constraint) if isinstance(request.constraint, str) else request.constraint
 
 
-def _node(info: Mapping[str, Any], cores: Iterable[int], gpus: Iterable[int]) -> dict[str, Any]:
+def _node(info: JsonView, cores: Iterable[int], gpus: Iterable[int]) -> JsonObject:
     return {"hostname": info["hostname"], "cores": frozenset(cores), "gpus": frozenset(gpus)}
 
 
@@ -352,7 +353,7 @@ def _wish(request: Any, per_node: int) -> str:
     return f"need {slots} slot(s) of {request.slot_size} core(s){gpus}{where}"
 
 
-def _are(pool: Rv1Pool, infos: list[dict[str, Any]]) -> str:
+def _are(pool: Rv1Pool, infos: list[JsonObject]) -> str:
     if not infos:
         return "no node that fits"
     cores = sum(len(info["cores"]) for info in infos)

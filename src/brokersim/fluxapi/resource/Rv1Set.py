@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from brokersim.fluxapi.hostlist import Hostlist
 from brokersim.fluxapi.idset import IDSET_FLAG_BRACKETS, IDSET_FLAG_RANGE, IDset
 from brokersim.fluxapi.resource.ResourceSetImplementation import ResourceSetImplementation
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: A constraint deeper than this is a mistake or an attack on the stack.
 _DEPTH_MAX: Final = 32
@@ -28,7 +29,7 @@ class Rv1Set(ResourceSetImplementation):
         self._expiration = self._starttime = 0.0
         self._nslots = 0
         self._has_nodelist = False
-        self._ranks: dict[int, dict[str, Any]] = {}
+        self._ranks: dict[int, JsonObject] = {}
         self._properties: dict[str, set[int]] = {}
         #: What a scheduler keeps in R for itself (RFC 20).
         self.scheduling: Any = None
@@ -44,7 +45,7 @@ class Rv1Set(ResourceSetImplementation):
             self.scheduling = arg.get("scheduling")
         self._read(arg.get("execution", {}))
 
-    def _read(self, execution: Mapping[str, Any]) -> None:
+    def _read(self, execution: JsonView) -> None:
         self._expiration = float(execution.get("expiration") or 0.0)
         self._starttime = float(execution.get("starttime") or 0.0)
         self._nslots = int(execution.get("nslots") or 0)
@@ -64,9 +65,9 @@ class Rv1Set(ResourceSetImplementation):
 
     # -- as R and as text
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """R."""
-        execution: dict[str, Any] = {
+        execution: JsonObject = {
             "R_lite": [
                 {
                     "rank": _ids(ranks),
@@ -139,7 +140,7 @@ class Rv1Set(ResourceSetImplementation):
 
     # -- new sets
 
-    def _of(self, ranks: dict[int, dict[str, Any]], cls: type[Any]) -> Any:
+    def _of(self, ranks: dict[int, JsonObject], cls: type[Any]) -> Any:
         """A set of this one's times and properties, with these ranks; a subclass's ``__init__`` is not asked."""
         new = object.__new__(cls)
         Rv1Set.__init__(new)
@@ -228,7 +229,7 @@ class Rv1Set(ResourceSetImplementation):
             constraint = json.loads(constraint)
         return set(self._ranks) if constraint is None else self._fitting(constraint, 0)
 
-    def _matches_constraint(self, rank: int, info: Mapping[str, Any], constraint: object) -> bool:
+    def _matches_constraint(self, rank: int, info: JsonView, constraint: object) -> bool:
         return rank in self._matching(constraint)
 
     def _fitting(self, constraint: object, depth: int) -> set[int]:

@@ -19,6 +19,7 @@ from brokersim.fluxapi.resource.ResourcePoolImplementation import (
     ResourcePoolImplementation,
 )
 from brokersim.fluxapi.resource.Rv1Pool import Candidate, Part, Rv1Pool, lowest
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: Cores and gpus that lie together.
 Group = tuple[frozenset[int], frozenset[int]]
@@ -37,7 +38,7 @@ class TreeResourceRequest(ResourceRequest):
         self.container_level = container_level
 
     @classmethod
-    def from_jobspec(cls, jobspec: Mapping[str, Any]) -> Self:
+    def from_jobspec(cls, jobspec: JsonView) -> Self:
         """Raises ValueError that says what cannot be understood."""
         shape = Shape.of(jobspec)
         if shape.core is None and shape.container is None and not shape.exclusive:
@@ -76,7 +77,7 @@ class _TreePoolV1(Rv1Pool):
         renamed = self._renamed(topos)
         self.scheduling = {**self.scheduling, "children": _restricted(children, renamed)}
         self._type_levels: list[Levels] = []
-        self._type_topo: list[Mapping[str, Any]] = []
+        self._type_topo: list[JsonView] = []
         #: By rank, which of the two lists' entries it is: there are few kinds of nodes.
         self._rank_type: dict[int, int] = {}
         for rank, topo in topos.items():
@@ -106,10 +107,10 @@ class _TreePoolV1(Rv1Pool):
     def _rank_levels(self, rank: int) -> Levels:
         return self._type_levels[self._rank_type[rank]] if self._type_levels else []
 
-    def _rank_topo(self, rank: int) -> Mapping[str, Any]:
+    def _rank_topo(self, rank: int) -> JsonView:
         return self._type_topo[self._rank_type[rank]] if self._type_topo else {}
 
-    def parse_resource_request(self, jobspec: dict[str, Any]) -> TreeResourceRequest:
+    def parse_resource_request(self, jobspec: JsonObject) -> TreeResourceRequest:
         return TreeResourceRequest.from_jobspec(jobspec)
 
     def alloc(self, jobid: int, request: object) -> Self:
@@ -178,7 +179,7 @@ class TreePool(ResourcePool):
 pool_class = TreePool
 
 
-def levels_of(topo: Mapping[str, Any]) -> Levels:
+def levels_of(topo: JsonView) -> Levels:
     """A node's groups by depth. A depth that would be the same as the one below it is left out."""
     if "cores" in topo:
         return [[_own(topo)]]
@@ -194,7 +195,7 @@ def levels_of(topo: Mapping[str, Any]) -> Levels:
     return levels
 
 
-def containers(topo: Mapping[str, Any], name: str) -> Iterator[Group]:
+def containers(topo: JsonView, name: str) -> Iterator[Group]:
     """What each part of a name has, with all that is in it."""
     here = topo.get(name)
     if isinstance(here, list):
@@ -204,22 +205,22 @@ def containers(topo: Mapping[str, Any], name: str) -> Iterator[Group]:
         yield from containers(child, name)
 
 
-def _children(topo: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _children(topo: JsonView) -> Iterator[JsonView]:
     for parts in topo.values():
         if isinstance(parts, list):
             yield from (one for one in parts if isinstance(one, Mapping))
 
 
-def _own(topo: Mapping[str, Any]) -> Group:
+def _own(topo: JsonView) -> Group:
     return frozenset(IDset(topo.get("cores", ""))), frozenset(IDset(topo.get("gpus", "")))
 
 
-def _everything(topo: Mapping[str, Any]) -> Group:
+def _everything(topo: JsonView) -> Group:
     groups = [_own(topo), *map(_everything, _children(topo))]
     return _NONE.union(*(one[0] for one in groups)), _NONE.union(*(one[1] for one in groups))
 
 
-def _restricted(children: Sequence[Mapping[str, Any]], ranks: Mapping[int, int]) -> list[dict[str, Any]]:
+def _restricted(children: Sequence[JsonView], ranks: Mapping[int, int]) -> list[JsonObject]:
     """Of these ranks only, under their new numbers."""
     found = []
     for one in children:

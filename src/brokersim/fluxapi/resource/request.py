@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import attrs
 
 from brokersim.fluxapi.resource.ResourceCount import ResourceCount
+from brokersim.protocol.decoded import JsonView
 
 #: A request nested deeper is a mistake, or an attack on the stack.
 DEPTH_MAX: Final = 32
@@ -41,7 +42,7 @@ class ResourceRequest:
         self.jobspec = jobspec
 
     @classmethod
-    def from_jobspec(cls, jobspec: Mapping[str, Any]) -> Self:
+    def from_jobspec(cls, jobspec: JsonView) -> Self:
         """Raises ValueError that says what cannot be understood."""
         shape = Shape.of(jobspec)
         if shape.core is None:
@@ -102,7 +103,7 @@ class Shape:
     constraint: Any = None
 
     @classmethod
-    def of(cls, jobspec: Mapping[str, Any]) -> Shape:
+    def of(cls, jobspec: JsonView) -> Shape:
         """Raises ValueError that says what cannot be understood."""
         none = ResourceCount(0, 0)
         shape = cls(none)
@@ -124,7 +125,7 @@ class Shape:
             shape.node = shape.node.scaled(shape.above)
         return shape
 
-    def _walk(self, vertices: Sequence[Mapping[str, Any]], above: int, depth: int) -> None:
+    def _walk(self, vertices: Sequence[JsonView], above: int, depth: int) -> None:
         if depth > DEPTH_MAX:
             raise ValueError(f"jobspec resources exceed the maximum depth of {DEPTH_MAX}")
         for vertex in vertices:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -16,6 +16,7 @@ from brokersim.lab.experiments.experiment import DURATION, WORDS, Experiment, Nu
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Bars, BarSet, Chart, Curve, Panel, named
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.statsd.packet import MAX_PACKET
 
@@ -138,7 +139,7 @@ def _series(limited: traps.Creates, free: traps.Creates) -> list[Check]:
     ]
 
 
-def _sinks(plan: Plan, sinking: dict[str, Any], cured: dict[str, Any]) -> Check:
+def _sinks(plan: Plan, sinking: JsonObject, cured: JsonObject) -> Check:
     ends = {dialect: points[-1][1] for dialect, points in sinking.items()}
     right = {dialect: points[-1][1] for dialect, points in cured.items()}
     return Check(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import log2
-from typing import Any
 
 import attrs
 
@@ -15,6 +14,7 @@ from brokersim.lab.measure.masked import LINES, MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel, Node
 
 MODELS = ("none", "linear", "store")
@@ -50,7 +50,7 @@ def decay(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     return result("decay", plan, [_check(plan, model, rows) for model in found], runs=rows)
 
 
-def _row(model: str, at: int, block: tuple[int, MaskedRun]) -> dict[str, Any]:
+def _row(model: str, at: int, block: tuple[int, MaskedRun]) -> JsonObject:
     jobs, found = block
     return {
         "model": model,
@@ -101,7 +101,7 @@ def _store(plan: Plan, node: Node, first: int, done: int) -> None:
 _AGEING: dict[str, Ageing] = {"none": _none, "linear": _linear, "store": _store}
 
 
-def _check(plan: Plan, model: str, rows: list[dict[str, Any]]) -> Check:
+def _check(plan: Plan, model: str, rows: list[JsonObject]) -> Check:
     mine = [row for row in rows if row["model"] == model]
     rate, metrics = (mine[-1][key] / mine[0][key] for key in ("jobs_per_s", "metrics_per_s"))
     follows = abs(metrics / rate - 1) < 0.15

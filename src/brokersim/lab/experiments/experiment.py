@@ -5,7 +5,7 @@ The commands of ``bench`` and the chapters of the journal's book are made from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,11 +15,12 @@ from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Result, Row, Say, silent
 from brokersim.lab.show.chart import Chart
 from brokersim.lab.sweep.arrays import Share
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import parse_duration
 
 PRESETS = ("small", "journal")
 P = TypeVar("P")
-Fields = Mapping[str, Any]
+Fields = JsonView
 
 
 # -- options
@@ -215,7 +216,7 @@ class Experiment(Generic[P]):
     def fields(self, given: Fields) -> dict[str, Any]:
         """Fields of its Plan from values by the names of options; names that mean nothing here are left out."""
         own = {option.name: option for option in self.options}
-        found: dict[str, Any] = {}
+        found: JsonObject = {}
         for name, value in given.items():
             if name in own:
                 found |= own[name].fields(value)
@@ -253,7 +254,7 @@ class Experiment(Generic[P]):
         return self.has("reps")
 
 
-def _fields(plan: Any) -> Mapping[str, Any]:
+def _fields(plan: Any) -> JsonView:
     return attrs.fields_dict(plan)
 
 

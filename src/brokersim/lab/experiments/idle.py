@@ -22,6 +22,7 @@ from brokersim.lab.measure.listener import is_counters
 from brokersim.lab.result import Beside, Check, Result, Say, result, rows, silent
 from brokersim.lab.show.chart import Boxes, Chart, Curve, Panel, hook_colour, quarters
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
@@ -108,7 +109,7 @@ class IdleRun:
         seen = Counter(int(t) for t, name in self.packets if module in (None, name))
         return [8.0 * seen[second] for second in range(int(self.seconds))]
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """The figures of the table; ``cv`` is the spread of metrics a second over their mean."""
         rates = self.per_second()
         mean = fmean(rates)
@@ -152,8 +153,8 @@ def idle(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     )
 
 
-def _nested(runs: list[IdleRun], pick: Any) -> dict[str, dict[str, Any]]:
-    nested: dict[str, dict[str, Any]] = {}
+def _nested(runs: list[IdleRun], pick: Any) -> dict[str, JsonObject]:
+    nested: dict[str, JsonObject] = {}
     for found in runs:
         nested.setdefault(found.rest, {})[found.hook] = pick(found)
     return nested

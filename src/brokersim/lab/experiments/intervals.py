@@ -6,7 +6,7 @@ itself, and an array job may find them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from math import sqrt
 from pathlib import Path
@@ -37,6 +37,7 @@ from brokersim.lab.sweep.plan_file import (
     to_toml,
 )
 from brokersim.lab.sweep.sweep import RunFile, left_of, part_of, rows_in_order, sweep
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: A simulated error is the law's within this share, and three standard errors of its draws.
 AGREES_WITHIN = 0.03
@@ -125,11 +126,11 @@ def _take_over(path: Path) -> None:
 # -- what the law does not know
 
 
-def _facts(combinations: Sequence[Combination], file: RunFile, say: Say) -> dict[str, Any]:
+def _facts(combinations: Sequence[Combination], file: RunFile, say: Say) -> JsonObject:
     """The workload's rate and stays, what each stream sends, and curves to look at; kept in the file."""
     streams = list(dict.fromkeys(stream for stream, _ in combinations))
     key = "facts/" + "/".join(dict.fromkeys(stream.id for stream in streams))
-    known: dict[str, Any] | None = file.noted(key)
+    known: JsonObject | None = file.noted(key)
     if known is None:
         first = streams[0]
         say(f"{first.workload}, {first.jobs} jobs: the true curves, and what {len(streams)} streams send")
@@ -185,7 +186,7 @@ def _simulated(plan: SweepPlan, file: RunFile, workers: int, say: Say) -> Iterat
             yield {"workload": workload, **row, **_beside(row)}
 
 
-def _beside(row: Mapping[str, Any]) -> Row:
+def _beside(row: JsonView) -> Row:
     """The simulation over the law, with its standard error; None where the law says nothing."""
     law, errors = row["law_error"], row["errors"]
     if not law or len(errors) < 2:
@@ -207,7 +208,7 @@ def checks(simulated: Iterable[Row]) -> Iterator[Check]:
         )
 
 
-def _meta(plan: SweepPlan) -> dict[str, Any]:
+def _meta(plan: SweepPlan) -> JsonObject:
     return {
         "experiment": "intervals",
         "plan": attrs.asdict(plan),
@@ -234,11 +235,11 @@ def _notes(found: Result) -> Iterable[str]:
         yield "overhead is of this program on this machine; of idle it predicts nothing for Flux"
 
 
-def _from_file(path: str) -> dict[str, Any]:
+def _from_file(path: str) -> JsonObject:
     return fields_of(Path(path))
 
 
-def _workloads(text: str) -> dict[str, Any]:
+def _workloads(text: str) -> JsonObject:
     return read_table("sweep", {"workloads": text.split(",")}, "--workload")
 
 
@@ -248,7 +249,7 @@ def _seeds(given: str | int) -> dict[str, Any]:
     return read_table("sweep", {"seeds": seeds}, "--seed")
 
 
-def _max_loss(text: str) -> dict[str, Any]:
+def _max_loss(text: str) -> JsonObject:
     return {"max_loss": read_share(text, "--max-loss")}
 
 

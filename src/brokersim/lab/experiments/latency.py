@@ -19,6 +19,7 @@ from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import BANDS as SHADES
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
@@ -72,13 +73,13 @@ class LatencyRun:
     def ms(self, kind: str) -> list[float]:
         return [ms for _, ms in self.samples[kind]]
 
-    def to_rows(self) -> list[dict[str, Any]]:
+    def to_rows(self) -> list[JsonObject]:
         """Exact figures of all samples, and beside them what an average over the flushes gives, in ms."""
         return [self._row(kind) for kind in KINDS]
 
-    def _row(self, kind: str) -> dict[str, Any]:
+    def _row(self, kind: str) -> JsonObject:
         values = sorted(self.ms(kind))
-        row: dict[str, Any] = {
+        row: JsonObject = {
             "timing": self.timing,
             "operation": kind,
             "count": len(values),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import attrs
 
@@ -17,6 +16,7 @@ from brokersim.lab.measure.masked import MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
 
@@ -67,7 +67,7 @@ async def _observe(plan: Plan) -> MaskedRun:
         return await observe(instance, plan.jobs, plan.run_time)
 
 
-def _row(plan: Plan, found: MaskedRun, name: str) -> dict[str, Any]:
+def _row(plan: Plan, found: MaskedRun, name: str) -> JsonObject:
     per_job = {kind: n / plan.jobs for kind, n in found.counts[name].items()}
     packets = sum(module == name for _, module in found.packets)
     return {"module": name, **per_job, "iterations": found.iterations[name], "packets": packets}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from random import Random
 from statistics import median
-from typing import Any
 
 import attrs
 
@@ -24,6 +23,7 @@ from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import Bars, BarSet, Chart, Curve, Panel, hook_colour
 from brokersim.lab.sweep.spread import Done, spread_jobs
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.loop import NS
 
@@ -73,9 +73,7 @@ def overhead(plan: Plan, say: Say = silent, workers: int = 1, parts: Parts = NOW
 # -- virtual time: one run says all, the same run says it again
 
 
-def _virtual(
-    plan: Plan, say: Say, series: dict[str, Points], workers: int, parts: Parts
-) -> list[dict[str, Any]]:
+def _virtual(plan: Plan, say: Say, series: dict[str, Points], workers: int, parts: Parts) -> list[JsonObject]:
     rows = [("none", False), *((hook, on) for hook in plan.hooks for on in (False, True))]
     order = sorted(rows, key=lambda row: by_length(row[0]) if row[1] else len(rows))
     items = {f"{hook} {'on' if is_on else 'off'}": (plan, hook, is_on) for hook, is_on in order}
@@ -127,7 +125,7 @@ def _row(
     low: float | None = None,
     high: float | None = None,
     cpu: float | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     return {
         "hook": hook,
         "masks": "on" if is_on else "off",
@@ -145,7 +143,7 @@ def _row(
 # -- real time: repeated, in turns
 
 
-def _real(plan: Plan, say: Say, parts: Parts) -> list[dict[str, Any]]:
+def _real(plan: Plan, say: Say, parts: Parts) -> list[JsonObject]:
     walls: dict[str, list[float]] = {hook: [] for hook in ("none", *plan.hooks)}
     cpus: dict[str, list[float]] = {hook: [] for hook in walls}
     packets: dict[str, int] = {}
@@ -192,7 +190,7 @@ def interval(these: list[float], base: list[float], random: Random) -> tuple[flo
 # -- what should agree
 
 
-def _checks(plan: Plan, rows: list[dict[str, Any]]) -> list[Check]:
+def _checks(plan: Plan, rows: list[JsonObject]) -> list[Check]:
     on = {row["hook"]: row for row in rows if row["masks"] == "on"}
     off = [row for row in rows if row["masks"] == "off"]
     checks = [_free(off)] if len(off) > 1 else []
@@ -208,7 +206,7 @@ def _checks(plan: Plan, rows: list[dict[str, Any]]) -> list[Check]:
     return checks
 
 
-def _free(off: list[dict[str, Any]]) -> Check:
+def _free(off: list[JsonObject]) -> Check:
     worst = max(abs(row["overhead"]) for row in off)
     return Check(
         id="J3",

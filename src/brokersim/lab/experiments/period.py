@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import groupby
 from math import ceil
-from typing import Any
 
 import attrs
 
@@ -20,6 +19,7 @@ from brokersim.lab.load.bulk import STATES, Points, Transition, Truth, bulk_jobs
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, truth_curve
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.client import StatsClient
 
@@ -87,10 +87,10 @@ class ClientRun:
     def last(self, state: str) -> float:
         return self.values(state)[-1] if self.shown[state] else 0
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """The figures of the table: lines, and for RUN and CLEANUP zero lines, lowest, flushes below 0, end."""
         lines = list(self.lines())
-        row: dict[str, Any] = {
+        row: JsonObject = {
             "period_s": self.period,
             "fix": self.fix,
             "packets": len(self.packets),
@@ -131,7 +131,7 @@ def period(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     )
 
 
-def close_up(runs: Iterable[ClientRun], truth: Truth) -> dict[str, Any] | None:
+def close_up(runs: Iterable[ClientRun], truth: Truth) -> JsonObject | None:
     """The moments around the first increment of 0 that the journal's client sent for RUN: lines, server, truth.
 
     ``None`` if no client sent one. ``sent`` and ``zeros`` are [s, increment], ``server`` and ``truth`` [s, jobs].

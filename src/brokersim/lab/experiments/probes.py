@@ -13,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any
 
 import attrs
 import msgspec
@@ -27,6 +26,7 @@ from brokersim.lab.load.jobs import serial_jobs_inside
 from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
 from brokersim.reactor.loop import NS
 
@@ -175,7 +175,7 @@ async def _worked(plan: Plan, every: float) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         async with open_instance(clock="real", seed=plan.seed, jobs="simulated") as instance:
             if every:
-                wanted: dict[str, tuple[str, dict[str, Any]]] = {
+                wanted: dict[str, tuple[str, JsonObject]] = {
                     name: (name, {}) for name in ("cpu", "mem", "process")
                 }
                 wanted |= {name: ("module", {"service": name}) for name in MODULES}
@@ -186,7 +186,7 @@ async def _worked(plan: Plan, every: float) -> tuple[float, float]:
 
 
 async def _measure(
-    instance: Instance, path: Path, wanted: dict[str, tuple[str, dict[str, Any]]], every: float
+    instance: Instance, path: Path, wanted: dict[str, tuple[str, JsonObject]], every: float
 ) -> None:
     await instance.load("probe")
     schedule = {"type": "every", "params": {"every": every}}

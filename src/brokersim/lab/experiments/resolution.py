@@ -32,6 +32,7 @@ from brokersim.lab.measure.slots import SlotRecorder, to_figures
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Cells, Chart, Curve, Panel, held_until, named, truth_curve
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.retention import explain_retention
@@ -114,7 +115,7 @@ def resolution(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     )
 
 
-def _timer_row(found: TimerRun) -> dict[str, Any]:
+def _timer_row(found: TimerRun) -> JsonObject:
     return {
         "timer_s": found.timer,
         "wall_s": found.wall_s,
@@ -158,7 +159,7 @@ async def _observe(plan: Plan, timer: float) -> TimerRun:
     return TimerRun(timer=timer, wall_s=wall, packets=packets, truth=truth, slots=recorder.curves)
 
 
-def _refused(plan: Plan) -> list[dict[str, Any]]:
+def _refused(plan: Plan) -> list[JsonObject]:
     """Retentions below a second: whisper keeps whole ones."""
     found = []
     for length in plan.retentions:
@@ -175,7 +176,7 @@ def _refused(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _checks(
-    plan: Plan, runs: list[TimerRun], chains: list[ChainRun], refused: list[dict[str, Any]]
+    plan: Plan, runs: list[TimerRun], chains: list[ChainRun], refused: list[JsonObject]
 ) -> list[Check]:
     checks = [_within(chains)]
     if len(runs) > 1:
@@ -327,7 +328,7 @@ def _flush_checks(plan: Plan, chains: list[ChainRun]) -> list[Check]:
     return checks
 
 
-def _refusal(one: dict[str, Any]) -> Check:
+def _refusal(one: JsonObject) -> Check:
     return Check(
         id=f"J18 ({one['rule']})",
         sentence="a retention below a second is refused, with the reason and what would work",

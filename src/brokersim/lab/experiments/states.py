@@ -18,6 +18,7 @@ from brokersim.lab.load.bulk import STATES, Points, Truth, bulk_jobs_inside, rea
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 
 PREFIX = "flux.job-states"
@@ -75,7 +76,7 @@ class StatesRun:
     def last(self, state: str) -> float:
         return self.shown[state][-1][1] if self.shown[state] else 0
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """The figures of the table."""
         return {
             "form": self.form,

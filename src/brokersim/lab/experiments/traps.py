@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from brokersim.protocol.decoded import JsonView
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
@@ -106,7 +107,7 @@ class Trap:
     records: tuple[Record, ...]
     cured: tuple[Record, ...]
     options: Mapping[str, Any] = attrs.field(factory=dict)
-    cured_options: Mapping[str, Any] = attrs.field(factory=dict)
+    cured_options: JsonView = attrs.field(factory=dict)
 
     def found(self, *, cured: bool = False) -> tuple[str, ...]:
         """Codes the lint finds, each once."""

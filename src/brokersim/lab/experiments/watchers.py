@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import attrs
 
@@ -40,6 +39,7 @@ from brokersim.lab.show.charts_watchers import charts
 from brokersim.lab.show.costs import MODELLED, costs, engine_sentence, sentence, shown
 from brokersim.lab.sweep.spread import Done, spread_jobs
 from brokersim.program import run
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.protocol.settings import check_hook
 from brokersim.reactor.cost import CostModel
@@ -57,7 +57,7 @@ WINDOW_SPREAD = 0.25
 ROUNDS = 3
 #: Longest first: what is begun last should be over soon.
 _BY_LENGTH = ("idle", "prepare", "check", "timer", "none")
-Rows = Mapping[str, Mapping[str, Any]]
+Rows = Mapping[str, JsonView]
 #: Packets a message, of any hook that looks in every turn.
 LOWEST, HIGHEST = 0.8, 1.3
 #: metrics/s in the journal: peak and low.
@@ -137,7 +137,7 @@ def watchers(plan: Plan, say: Say = silent, workers: int = 1, parts: Parts = NOW
     )
 
 
-def _row(found: HookRun, base: HookRun | None) -> dict[str, Any]:
+def _row(found: HookRun, base: HookRun | None) -> JsonObject:
     """Its figures; ``overhead`` is the median over the rounds of the wall time added to none's."""
     added = times(found.walls, base.walls) if base else None
     return {
@@ -158,7 +158,7 @@ def _beside_flux(
     return told([*ours, *(one for one in one_table() if one.work in FIRST)])
 
 
-def _meta(plan: Plan) -> dict[str, Any]:
+def _meta(plan: Plan) -> JsonObject:
     return {
         "experiment": "watchers",
         "plan": {"hooks": list(plan.hooks)},
@@ -235,7 +235,7 @@ def _virtual_run(task: HookTask, done: Done) -> HookRun:
 # -- what should agree
 
 
-def _checks(rows: Rows, modules: Mapping[str, Sequence[Mapping[str, Any]]], clock: str) -> list[Check]:
+def _checks(rows: Rows, modules: Mapping[str, Sequence[JsonView]], clock: str) -> list[Check]:
     """Of the hooks that ran; rows by hook, with each hook's modules."""
     found: list[Check] = []
     if rows.keys() >= {"none", *ORDER}:
@@ -327,7 +327,7 @@ def _costs(rows: Rows, clock: str) -> list[Check]:
     return found
 
 
-def _share(hook: str, row: Mapping[str, Any]) -> Check:
+def _share(hook: str, row: JsonView) -> Check:
     ours = row["packets_per_message"]
     return Check(
         id=f"L1 ({hook})",
@@ -364,7 +364,7 @@ def _peaks(rows: Rows, spread: float) -> Check:
     )
 
 
-def _turns(hook: str, modules: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def _turns(hook: str, modules: Sequence[JsonView]) -> Iterator[Check]:
     if hook not in PEAKS:
         return
     over = [each["name"] for each in modules if each["packets"] > each["iterations"] + 1]
@@ -378,7 +378,7 @@ def _turns(hook: str, modules: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     )
 
 
-def _answers(hook: str, modules: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def _answers(hook: str, modules: Sequence[JsonView]) -> Iterator[Check]:
     kvs = next(
         (dict(zip(COUNTER_NAMES, each["counts"], strict=True)) for each in modules if each["name"] == "kvs"),
         None,
@@ -408,7 +408,7 @@ def _shown(found: Result) -> list[Row]:
     return shown(found.runs, found.clock)
 
 
-def counter_rows(modules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def counter_rows(modules: Iterable[JsonView]) -> list[JsonObject]:
     """The per-module table: a row a module, a column a counter."""
     return [
         {

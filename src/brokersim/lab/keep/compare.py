@@ -13,6 +13,7 @@ from brokersim.lab.result import Result, Row
 from brokersim.lab.show.chart import AnyPanel, Chart, Curve, Panel
 from brokersim.lab.show.charts import charts
 from brokersim.lab.show.tables import key_columns, settings, text
+from brokersim.protocol.decoded import JsonObject
 
 #: Names of a run rather than settings of it.
 _NAMES = ("database", "command", "note", "writer")
@@ -46,7 +47,7 @@ class Difference:
         """It differs by more than this share of the base."""
         return not math.isclose(self.this, self.base, rel_tol=0, abs_tol=tolerance * abs(self.base) + 1e-12)
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         return {
             "row": self.row,
             "figure": self.figure,
@@ -81,7 +82,7 @@ class Comparison:
             self.beyond(tolerance) or self.only or any(was and not now for _, was, now in self.checks)
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "settings": [{"setting": key, "base": was, "this": now} for key, was, now in self.settings],
             "figures": [one.to_row() for one in self.figures],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -14,8 +14,9 @@ import msgspec
 from brokersim.lab.keep.rundb_reader import long_rows
 from brokersim.lab.result import Result
 from brokersim.lab.show.tables import settings, tables
+from brokersim.protocol.decoded import JsonView
 
-Rows = Iterable[Mapping[str, Any]]
+Rows = Iterable[JsonView]
 #: Rows of one row group of a Parquet file: enough to compress well, few enough to hold in memory.
 GROUP = 100_000
 
@@ -41,12 +42,12 @@ def parts(found: Result) -> dict[str, Callable[[], Rows]]:
     return {name: known[name][1] for name in order if name == first or known[name][0]}
 
 
-def _timers(timers: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _timers(timers: JsonView) -> Iterator[JsonView]:
     for timer, rows in timers.items():
         yield from ({"timer": timer, **row} for row in rows)
 
 
-def _counters(found: Result) -> Iterator[Mapping[str, Any]]:
+def _counters(found: Result) -> Iterator[JsonView]:
     for name, rows in tables(found):
         if name.startswith("counters, "):
             yield from ({"table": name.removeprefix("counters, "), **row} for row in rows)
@@ -118,7 +119,7 @@ FORMATS: dict[str, Callable[[Rows, BinaryIO, Result], int]] = {
 }
 
 
-def _columns(rows: Rows) -> tuple[Iterator[Mapping[str, Any]], dict[str, str]]:
+def _columns(rows: Rows) -> tuple[Iterator[JsonView], dict[str, str]]:
     """The rows again, and each column with its Arrow type: the widest that any value needs.
 
     Long tables are uniform, so that only their first rows are looked at; short ones are looked at whole.
@@ -132,7 +133,7 @@ def _columns(rows: Rows) -> tuple[Iterator[Mapping[str, Any]], dict[str, str]]:
     return _again(first, source), {name: kind or "string" for name, kind in columns.items()}
 
 
-def _again(first: list[Mapping[str, Any]], rest: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _again(first: list[JsonView], rest: Iterator[JsonView]) -> Iterator[JsonView]:
     yield from first
     yield from rest
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import msgspec
 
 from brokersim.lab.result import NOTE, Result
 from brokersim.lab.show.tables import curve_parts, curves
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd_server.outputs.rundb import (
     TIMER,
@@ -53,7 +53,7 @@ def read_run(path: Path) -> Result:
     if (kept := facts.pop(RESULT, None)) is not None:
         found = Result.from_json(msgspec.json.decode(kept))
         return found.with_meta(**{"command": facts["command"], **found.meta}) if "command" in facts else found
-    meta: dict[str, Any] = {"experiment": "run", "database": path.name, "note": NOTE, **facts}
+    meta: JsonObject = {"experiment": "run", "database": path.name, "note": NOTE, **facts}
     samples, truth = read_all(path), read_all(path, TRUTH)
     histograms = {key: read_histograms(path, key) for key in read_series(path, TIMER)}
     firsts = [points[0][0] for points in samples.values() if points]
@@ -73,7 +73,7 @@ def read_run(path: Path) -> Result:
     return Result(meta=meta, parts=parts)
 
 
-def describe_database(path: Path) -> dict[str, Any]:
+def describe_database(path: Path) -> JsonObject:
     """``{"meta", "series", "samples"}`` without reading the samples: for lists. Raises RunDatabaseError."""
     if _application(path) == SWEEP:
         found = _read_sweep(path)
@@ -94,7 +94,7 @@ def _since(points: list[tuple[float, float]], start: float) -> list[tuple[float,
     return [(t - start, v) for t, v in points]
 
 
-def _row(name: str, points: list[tuple[float, float]]) -> dict[str, Any]:
+def _row(name: str, points: list[tuple[float, float]]) -> JsonObject:
     values = [v for _, v in points]
     return {
         "series": name,
@@ -108,7 +108,7 @@ def _row(name: str, points: list[tuple[float, float]]) -> dict[str, Any]:
     }
 
 
-def _timer(one: LogBuckets) -> dict[str, Any]:
+def _timer(one: LogBuckets) -> JsonObject:
     """Figures of a histogram, in its unit (ms), percentiles within 1 %."""
     shares = {name: one.at_rank(max(1, round(share * one.n))) for name, share in _SHARES}
     return {"count": one.n, "min": one.lower, "mean": one.mean, **shares, "max": one.upper}
@@ -144,7 +144,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise RunDatabaseError(f"{path} cannot be read as a run database: {error}") from None
 
 
-def long_rows(found: Result) -> Iterator[dict[str, Any]]:
+def long_rows(found: Result) -> Iterator[JsonObject]:
     """Every sample of every curve: kind, series, t_s, value."""
     for part in curve_parts(found):
         kind = TRUTH if part == TRUTH else VALUE

@@ -19,6 +19,7 @@ import msgspec
 from brokersim.lab.keep.rundb_reader import MAGIC, describe_database
 from brokersim.lab.sweep.arrays import SUFFIX, ArrayError, ArrayJob, look, read
 from brokersim.lab.sweep.launchers import LaunchError
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd_server.outputs.rundb import RunDatabaseError
 
 RESULT = "result.json"
@@ -37,8 +38,8 @@ class RunError(ValueError):
 class _Head(msgspec.Struct):
     """Of a result the little that a list shows; the rest is skipped, not decoded."""
 
-    meta: dict[str, Any]
-    checks: list[dict[str, Any]] = []
+    meta: JsonObject
+    checks: list[JsonObject] = []
     runs: list[msgspec.Raw] = []
     rows: list[msgspec.Raw] = []
 
@@ -61,7 +62,7 @@ class Run:
     bytes: int
     written: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**attrs.asdict(self), "path": str(self.path)}
 
 
@@ -76,7 +77,7 @@ class Waiting:
     standing: str
     written: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**attrs.asdict(self), "kind": "array", "path": str(self.path)}
 
 
@@ -200,7 +201,7 @@ def _may_be_result(path: Path) -> bool:
         return False
 
 
-def _result(path: Path) -> dict[str, Any]:
+def _result(path: Path) -> JsonObject:
     head = _HEAD.decode(path.read_bytes())
     agree = sum(bool(check.get("ok")) for check in head.checks)
     return {
@@ -211,7 +212,7 @@ def _result(path: Path) -> dict[str, Any]:
     }
 
 
-def _database(path: Path) -> dict[str, Any]:
+def _database(path: Path) -> JsonObject:
     found = describe_database(path)
     return {"meta": found["meta"], "kind": "database", "rows": found["samples"], "agree": ""}
 

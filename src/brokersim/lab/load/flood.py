@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.statsd_server.settings import RECEIVE_BUFFER, ServeSettings
@@ -56,7 +57,7 @@ class Flood:
         """What was sent was received or dropped, and the store shows what was received."""
         return self.offered == self.received + (self.dropped or 0) and self.shown == self.received
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         return {
             "dialect": self.dialect,
             "sender": self.sender,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from brokersim.net.client import Client
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import FLAG_STREAMING, Message
@@ -24,7 +25,7 @@ SUBMIT = "job-ingest.submit"
 WATCH = "job-info.eventlog-watch"
 
 
-def submission(run_time: float) -> dict[str, Any]:
+def submission(run_time: float) -> JsonObject:
     """The payload that submits a simulated ``hostname`` of ``run_time`` seconds."""
     return {"J": sign(build(["hostname"], run_time=run_time), os.getuid()), "urgency": 16, "flags": 0}
 
@@ -69,7 +70,7 @@ class _Driver:
     """Runs the exchange by callbacks in the reactor: awaiting each answer in a trio task would cost 15 µs apiece."""
 
     def __init__(
-        self, instance: Instance, jobs: int, payload: dict[str, Any], told: Callable[[int], object]
+        self, instance: Instance, jobs: int, payload: JsonObject, told: Callable[[int], object]
     ) -> None:
         self._instance = instance
         self._jobs = self._left = jobs

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from brokersim.lab.load.message_trace import MessageTrace
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENODATA, errname
 
 #: Differences told one by one.
@@ -57,7 +58,7 @@ class Replayed:
     def is_same(self) -> bool:
         return not self.differently and not self.unanswered
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return attrs.asdict(self) | {"differently": [attrs.asdict(one) for one in self.differently]}
 
 

@@ -17,6 +17,7 @@ from brokersim.lab.load.jobs import SUBMIT, serial_jobs_inside
 from brokersim.lab.load.message_trace import MessageTrace
 from brokersim.lab.load.replay_report import Replayed, Replies
 from brokersim.lab.load.workloads import PlannedJob, Workload
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import Message
@@ -38,7 +39,7 @@ class Submitted:
 
 
 @lru_cache(maxsize=1024)
-def payload_of(job: PlannedJob) -> dict[str, Any]:
+def payload_of(job: PlannedJob) -> JsonObject:
     """The job-ingest.submit payload of a planned job, whenever it is to begin."""
     spec = build([job.name], cores=job.cores, run_time=job.run_time, name=job.name)
     return {"J": sign(spec, os.getuid()), "urgency": 16, "flags": 0}
@@ -73,7 +74,7 @@ class _Submitter:
         self._done: Callable[[Any], None] | None = None
         self.found = Submitted()
 
-    def submit(self, payload: dict[str, Any]) -> None:
+    def submit(self, payload: JsonObject) -> None:
         self._sent += 1
         self._client.request(SUBMIT, payload, self._answered)
 

@@ -15,6 +15,7 @@ from brokersim.lab.load.bulk import Points, Truth
 from brokersim.lab.measure.fidelity import Curve, Reach, SeriesFidelity, bound, series_fidelity
 from brokersim.lab.measure.pipeline import Shown, flushes, stored
 from brokersim.lab.measure.series import US, steps_of
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
 
 #: The journal's panels: IS (inactive, sched) and CR (cleanup, run).
@@ -58,9 +59,9 @@ class ChainRun:
         """Mean over the states of the mean absolute error, relative to the state's peak."""
         return fmean(one.relative_whole or 0.0 for one in self.fidelity.values())
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """The figures of the table; errors are shares of the state's peak."""
-        row: dict[str, Any] = {
+        row: JsonObject = {
             "timer_s": self.timer, "flush_s": self.flush, "retention_s": self.retention, "slowest_s": self.slowest,
             "points": len(self.points["SCHED"]), "error": self.error,
         }  # fmt: skip

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from brokersim.lab.measure.series import Points, Steps, distance
+from brokersim.protocol.decoded import JsonObject
 
 #: Shifts tried for the lag: a coarse row over the reach, then so many of the finer ones around its best at a time.
 _COARSE, _FINE = 16, 8
@@ -94,7 +94,7 @@ class SeriesFidelity:
     def relative_bias(self) -> float | None:
         return self.bias / self.peak if self.peak else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         relative = ("relative_mean", "relative_whole", "relative_max", "relative_bias")
         return attrs.asdict(self) | {name: getattr(self, name) for name in relative}
 

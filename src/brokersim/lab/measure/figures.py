@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import attrs
 import msgspec
 
 from brokersim.lab.measure.noise import FLOOR, Times, all_times
 from brokersim.lab.result import Row
+from brokersim.protocol.decoded import JsonObject
 
 #: Hooks whose cost is told, in this order; a timer sends too seldom for its packets to say anything.
 COSTS = ("timer:1s", "prepare", "check", "idle")
@@ -55,9 +55,9 @@ class Figures:
         """Is it the real one that ours are held against?"""
         return self.home.startswith("flux-core")
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """As a row of a result; `from_row` reads it back."""
-        row: dict[str, Any] = {
+        row: JsonObject = {
             "work": self.work,
             "home": self.home,
             "seconds": self.seconds,

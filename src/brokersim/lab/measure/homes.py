@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import attrs
 
@@ -27,6 +26,7 @@ from brokersim.lab.measure.listener import Listener, PacketCount
 from brokersim.lab.measure.noise import Times, times
 from brokersim.net.client import Client
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.loop import NS
 from brokersim.realflux.place import Flux
@@ -157,7 +157,7 @@ def _instance(hook: str, stats: str) -> Iterator[str]:
             client.rpc("broker.stop")
 
 
-def operation(kind: str) -> tuple[str, dict[str, Any]]:
+def operation(kind: str) -> tuple[str, JsonObject]:
     """Topic and payload of a request; events are published by one."""
     if kind == "event":
         return "event.publish", {"topic": "hooked.note", "flags": 0}

@@ -17,6 +17,7 @@ from brokersim.lab.load.loads import Load
 from brokersim.lab.measure.listener import PacketCount, rates
 from brokersim.lab.sweep.spread import Done
 from brokersim.program import open_instance
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.loop import NS
@@ -89,7 +90,7 @@ class HookRun:
     def iterations(self) -> int:
         return sum(module.iterations for module in self.modules)
 
-    def to_row(self) -> dict[str, Any]:
+    def to_row(self) -> JsonObject:
         """The figures of a row, of one round."""
         rounds = len(self.walls)
         return {

@@ -8,10 +8,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 
 #: Fields of a cost model that are an experiment's and no profile's.
@@ -32,7 +32,7 @@ class Profile:
 
     def over(self, cost: CostModel) -> CostModel:
         """An experiment's own model with these times."""
-        times: dict[str, Any] = dict(self.times)
+        times: JsonObject = dict(self.times)
         return attrs.evolve(cost, **times)
 
 
@@ -89,7 +89,7 @@ def read_profile(text: str) -> Profile:
     return _profile(text, table)
 
 
-def _profile(file: str, table: dict[str, Any]) -> Profile:
+def _profile(file: str, table: JsonObject) -> Profile:
     fields = [field.name for field in attrs.fields(CostModel) if field.name not in _NOT_TIMES]
     origin = table.pop("origin", None)
     if not isinstance(origin, str) or not origin.strip():

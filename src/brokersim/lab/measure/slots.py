@@ -6,9 +6,10 @@ A slot is held from alloc to free, which takes in the launch and the tidying up;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brokersim.lab.load.bulk import Points
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import Message
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def highest(points: Points) -> float:
     return max(value for _, value in points)
 
 
-def to_figures(curves: Mapping[str, Points], end: float) -> dict[str, Any]:
+def to_figures(curves: Mapping[str, Points], end: float) -> JsonObject:
     """``slots_NAME_mean`` and ``slots_NAME_max`` of each curve until ``end``."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for name, points in curves.items():
         found |= {f"slots_{name}_mean": mean(points, end), f"slots_{name}_max": highest(points)}
     return found

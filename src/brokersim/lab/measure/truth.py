@@ -20,6 +20,7 @@ from brokersim.lab.load.jobs import SUBMIT, serial_jobs_inside, submission
 from brokersim.lab.measure.pipeline import Emission, Track, at_changes, at_marks, at_ticks
 from brokersim.lab.measure.series import US
 from brokersim.program import open_instance, run
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import COUNTER_NAMES, Message
@@ -244,7 +245,7 @@ WORKLOADS: dict[str, Callable[[Instance, int, random.Random], Awaitable[None]]] 
 }  # fmt: skip
 
 
-def _value(line: int) -> dict[str, Any]:
+def _value(line: int) -> JsonObject:
     return {"ver": 1, "type": "val", "data": b64encode(f"line {line}\n".encode()).decode()}
 
 

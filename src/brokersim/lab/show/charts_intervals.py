@@ -5,8 +5,7 @@ Doesn't know the answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -24,6 +23,7 @@ from brokersim.lab.show.chart import (
     Panel,
     truth_curve,
 )
+from brokersim.protocol.decoded import JsonView
 from brokersim.protocol.duration import format_duration, parse_duration
 
 #: From the shortest on: retentions have colours, flushes shapes.
@@ -45,7 +45,7 @@ def charts(found: Result) -> Iterable[Chart]:
 
 def _costs(found: Result) -> Chart:
     rows = {row["id"]: row for row in found.runs}
-    advice: Mapping[str, Any] = found.parts.get("advice") or {}
+    advice: JsonView = found.parts.get("advice") or {}
     sets = [*_kinds(found.runs)]
     for key, name, shape, colour in (
         ("row", "sends least", "star", "#000000"),
@@ -98,7 +98,7 @@ def _dot(row: Row, name: str = "") -> Dot:
     )
 
 
-def _stays(facts: Mapping[str, Any]) -> Iterable[Level]:
+def _stays(facts: JsonView) -> Iterable[Level]:
     """What lies above such a line hides the state."""
     for state, seconds in (facts.get("stays") or {}).items():
         if _SHORTEST < seconds < _LONGEST:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from brokersim.lab.result import Result
 from brokersim.lab.show.chart import TIME, Bars, BarSet, Chart, Curve, Panel, hook_colour, last_time, named
+from brokersim.protocol.decoded import JsonView
 
 
 def charts(found: Result) -> Iterable[Chart]:
@@ -16,7 +16,7 @@ def charts(found: Result) -> Iterable[Chart]:
     yield from _curves(found)
 
 
-def _bars(runs: Sequence[Mapping[str, Any]]) -> Chart:
+def _bars(runs: Sequence[JsonView]) -> Chart:
     """What each hook costs and what it brings; a ratio has one scale from 1 to 100."""
     groups, colours = tuple(row["hook"] for row in runs), tuple(hook_colour(row["hook"]) for row in runs)
     wall = BarSet(
@@ -35,7 +35,7 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> Chart:
     return Chart(name="watchers", title="Each hook under load", panels=panels, columns=2, height=3.0)
 
 
-def _added(row: Mapping[str, Any]) -> str:
+def _added(row: JsonView) -> str:
     """``+4.3%``, ``×31``: what is more than twice as much is no percentage any more."""
     share = row["overhead"]
     if share is None or row["hook"] == "none":

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 import msgspec
 
 from brokersim.lab.load.bulk import thinned
 from brokersim.lab.show.chart import AnyPanel, Chart, Curve, Dots, Panel
+from brokersim.protocol.decoded import JsonObject
 
 #: Bytes of data in one page; with everything else a page stays below 8 MB.
 BUDGET = 6_500_000
@@ -78,14 +78,14 @@ class PageData:
         drawn = {key: self._chart(chart, axes, most, kept) for key, chart in self._charts.items()}
         return msgspec.json.encode({"axes": axes.found, "charts": drawn}), kept[0]
 
-    def _chart(self, chart: Chart, axes: _Axes, most: int | None, kept: list[int]) -> dict[str, Any]:
+    def _chart(self, chart: Chart, axes: _Axes, most: int | None, kept: list[int]) -> JsonObject:
         panels = [self._panel(panel, axes, most, kept) for panel in chart.panels]
         return {"title": chart.title, "columns": chart.columns, "panels": panels}
 
-    def _panel(self, panel: AnyPanel, axes: _Axes, most: int | None, kept: list[int]) -> dict[str, Any]:
+    def _panel(self, panel: AnyPanel, axes: _Axes, most: int | None, kept: list[int]) -> JsonObject:
         if isinstance(panel, Panel):
             return {"kind": "curves", **self._curve_panel(panel, axes, most, kept)}
-        written: dict[str, Any] = {"kind": type(panel).__name__.lower(), **attrs.asdict(panel)}
+        written: JsonObject = {"kind": type(panel).__name__.lower(), **attrs.asdict(panel)}
         if isinstance(panel, Dots):
             written["curves"] = {
                 key: {"kind": "curves", **self._curve_panel(one, axes, most, kept)}
@@ -93,7 +93,7 @@ class PageData:
             }
         return written
 
-    def _curve_panel(self, panel: Panel, axes: _Axes, most: int | None, kept: list[int]) -> dict[str, Any]:
+    def _curve_panel(self, panel: Panel, axes: _Axes, most: int | None, kept: list[int]) -> JsonObject:
         curves = []
         for curve in panel.curves:
             points = curve.points if most is None else thinned(((t, v) for t, v in curve.points), most)
@@ -117,8 +117,8 @@ class _Axes:
         return at
 
 
-def _curve(curve: Curve, points: Points, axes: _Axes) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _curve(curve: Curve, points: Points, axes: _Axes) -> JsonObject:
+    found: JsonObject = {
         "n": curve.label,
         "c": curve.colour,
         "t": axes.add(tuple(_short(t, 6) for t, _ in points)),

@@ -6,7 +6,7 @@ Every kind of panel (lab/show/chart.py) is drawn by one function.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from operator import mul
@@ -19,6 +19,7 @@ from brokersim.lab.load.bulk import thinned
 from brokersim.lab.result import Result
 from brokersim.lab.show.chart import AnyPanel, Bars, BarSet, Boxes, Cells, Chart, Dots, DotSet, Level, Panel
 from brokersim.lab.show.charts import OTHERS, charts
+from brokersim.protocol.decoded import JsonView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -328,7 +329,7 @@ def _figure(found: Result, chart: Chart, rows: int, columns: int) -> tuple[Figur
     return figure, list(axes.flat)
 
 
-def _ran_on(meta: Mapping[str, Any]) -> str:
+def _ran_on(meta: JsonView) -> str:
     known = (("clock", "{} clock"), ("seed", "seed {}"), ("python", "CPython {}"), ("cores", "{} cores"))
     said = [text.format(meta[key]) for key, text in known if meta.get(key) is not None]
     whose = meta.get("engine") or f"brokersim {meta.get('brokersim', '')}".rstrip() + ", not Flux"

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from brokersim.lab.keep.compare import Comparison, compare
 from brokersim.lab.result import Check, Result, Row
 from brokersim.lab.show.charts import verdict
 from brokersim.lab.show.tables import columns, curve_parts, note, ran_on, settings, tables, text
+from brokersim.protocol.decoded import JsonObject
 
 MOST_ROWS = 200
 MOST_DIFFERENCES = 50
 
 
-def to_json(results: Sequence[Result], base: Result | None = None) -> dict[str, Any]:
+def to_json(results: Sequence[Result], base: Result | None = None) -> JsonObject:
     """``{"note", "runs"}``, each run without its curves; with a base also ``"compared"``. Raises ValueError."""
-    document: dict[str, Any] = {"note": note(results), "runs": [without_curves(found) for found in results]}
+    document: JsonObject = {"note": note(results), "runs": [without_curves(found) for found in results]}
     if base is not None:
         document["base"] = base.meta
         document["compared"] = [compare(found, base).to_json() for found in results]
     return document
 
 
-def without_curves(found: Result) -> dict[str, Any]:
+def without_curves(found: Result) -> JsonObject:
     """For curves and histograms there is `runs export`."""
     left = {*curve_parts(found), "histograms"}
     return {key: value for key, value in found.to_json().items() if key not in left}

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from brokersim.lab.result import Result, Row
+from brokersim.protocol.decoded import JsonView
 
 #: Said about where figures come from, in this order.
 RAN_ON = (
@@ -23,7 +24,7 @@ def note(results: Sequence[Result]) -> str:
     return f"These are figures of {', '.join(engines)}, hooked by brokersim: compare order and ratios, not numbers."
 
 
-def ran_on(meta: Mapping[str, Any]) -> str:
+def ran_on(meta: JsonView) -> str:
     """``brokersim 0.1.0 · CPython 3.11.2 · 2 cores · virtual clock · seed 0``, as far as it is known."""
     said = [told.format(meta[key]) for key, told in RAN_ON if meta.get(key) is not None]
     plan = meta.get("plan")

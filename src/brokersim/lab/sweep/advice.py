@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from brokersim.lab.sweep.front import Row, is_same
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import format_duration, parse_duration
 
 #: Rows whose error is at most so much larger than the least tie: then the price decides.
@@ -38,9 +39,7 @@ RULES = (
 )
 
 
-def advise(
-    rows: Sequence[Row], max_loss: float, journal: Mapping[str, Any], facts: Mapping[str, Any]
-) -> dict[str, Any]:
+def advise(rows: Sequence[Row], max_loss: float, journal: JsonView, facts: JsonView) -> JsonObject:
     """``{"row", "cheap_store", "ties", "journal", "hidden", "excluded", "sentence"}``; ids of rows.
 
     Of the admissible rows those within 5 % of the least error tie. ``row`` sends least of them, ``cheap_store`` has the
@@ -50,7 +49,7 @@ def advise(
     excluded = {rule.name: sum(not rule.holds(row, max_loss) for row in rows) for rule in RULES}
     allowed = [row for row in rows if all(rule.holds(row, max_loss) for rule in RULES)]
     marked = next((row for row in rows if is_same(row, journal)), None)
-    found: dict[str, Any] = {
+    found: JsonObject = {
         "row": None, "cheap_store": None, "ties": [], "hidden": [], "journal": marked and marked["id"],
         "excluded": excluded,
     }  # fmt: skip
@@ -96,7 +95,7 @@ def _rank(emission: str) -> tuple[int, float]:
 
 
 def _sentences(
-    best: Row, other: Row, journal: Row | None, ties: int, hidden: Sequence[str], facts: Mapping[str, Any]
+    best: Row, other: Row, journal: Row | None, ties: int, hidden: Sequence[str], facts: JsonView
 ) -> list[str]:
     keep = format_duration(best["retention"])
     told = [
@@ -122,7 +121,7 @@ def _sentences(
     return told
 
 
-def _jobs(best: Row, facts: Mapping[str, Any]) -> str:
+def _jobs(best: Row, facts: JsonView) -> str:
     return f"; here {best['jobs_off']:.2g} jobs at {facts['rate']:.3g} jobs/s" if facts["rate"] else ""
 
 

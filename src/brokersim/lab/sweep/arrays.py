@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import msgspec
@@ -31,6 +31,7 @@ from brokersim.lab.sweep.launchers import (
     Wish,
     submit,
 )
+from brokersim.protocol.decoded import JsonObject
 
 #: The end of a record's name.
 SUFFIX: Final = ".array"
@@ -155,7 +156,7 @@ def record_of(run: Path) -> Path:
 def read(record: Path) -> ArrayJob | None:
     """The array job of a record, None where there is none. Raises ArrayError for what is no record."""
     try:
-        told: dict[str, Any] = msgspec.json.decode(record.read_bytes())
+        told: JsonObject = msgspec.json.decode(record.read_bytes())
         limits = told.pop("limits")
         ids = {int(at): str(one) for at, one in told.pop("ids").items()}
         words, more = (tuple(map(str, told.pop(name))) for name in ("words", "more"))

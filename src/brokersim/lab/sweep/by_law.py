@@ -6,7 +6,6 @@ Doesn't know which row is best, nor the simulation that checks some of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 
@@ -17,6 +16,7 @@ from brokersim.lab.measure.series import US
 from brokersim.lab.measure.truth import STATE_KEYS, STATES, period_of
 from brokersim.lab.sweep.front import Row
 from brokersim.lab.sweep.intervals import Phases, Store, Stream, Subject, packets_of, traffic
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.statsd.law import Chain
 
 #: An emission, and whether a client with a period stands behind it.
@@ -36,7 +36,7 @@ def chain_of(emission: str, period: float, store: Store) -> Chain:
     )
 
 
-def facts_of(subject: Subject, streams: Iterable[Stream]) -> dict[str, Any]:
+def facts_of(subject: Subject, streams: Iterable[Stream]) -> JsonObject:
     """What the law does not know of a workload: jobs a second, how long they stay in each state, what is sent."""
     truth = subject.truth
     states = {name: subject.states[key].steps for name, key in zip(STATES, STATE_KEYS, strict=True)}
@@ -62,7 +62,7 @@ def _sent(subject: Subject, stream: Stream) -> dict[str, float]:
     return traffic([packets_of(truth, stream, _ALL_HALF, 0, truth.horizon)], truth)
 
 
-def curves_of(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:
+def curves_of(subject: Subject, rows: Sequence[Row]) -> JsonObject:
     """What the store of each row draws of running and ended jobs beside the truth, as ``[[s, jobs], ...]``."""
     if not subject.truth.states.track.rows:
         return {}
@@ -74,7 +74,7 @@ def curves_of(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:
         ]
         for name, one in steps.items()
     }  # fmt: skip
-    stored: dict[str, Any] = {}
+    stored: JsonObject = {}
     for row in rows:
         chain = chain_of(row["emission"], row["period"], Store(row["flush"], row["retention"]))
         stored[str(row["id"])] = {
@@ -84,9 +84,7 @@ def curves_of(subject: Subject, rows: Sequence[Row]) -> dict[str, Any]:
     return {"truth": true, "stored": stored}
 
 
-def law_rows(
-    combinations: Sequence[tuple[Stream, Store]], facts: Mapping[str, Any], prices: Prices
-) -> list[Row]:
+def law_rows(combinations: Sequence[tuple[Stream, Store]], facts: JsonView, prices: Prices) -> list[Row]:
     """A row a combination. Seconds are exact and the workload's only in ``jobs_off`` and ``shown``."""
     found = []
     for at, (stream, store) in enumerate(combinations):
@@ -118,7 +116,7 @@ def phases_of(row: Row) -> dict[str, float]:
     return {"phase5_s": low, "phase95_s": high}
 
 
-def _aged(chain: Chain, facts: Mapping[str, Any]) -> Row:
+def _aged(chain: Chain, facts: JsonView) -> Row:
     age = chain.age
     return {
         "off_s": age.off,

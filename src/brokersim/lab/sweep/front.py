@@ -5,15 +5,17 @@ Doesn't know which of the best to recommend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 from typing import Any
+
+from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: What makes rows of different workloads and seeds one combination.
 KEYS = ("emission", "period", "style", "flush", "retention", "dialect", "loss")
 #: The two prices a front is drawn against.
 PRICES = ("packets_per_s", "writes_per_s")
-Row = dict[str, Any]
+Row = JsonObject
 
 _MEANS = (
     "error_drawn",
@@ -96,6 +98,6 @@ def _is_twin(row: Row, other: Row, price: str, error: str) -> bool:
     return bool(row[price] == other[price] and row[error] == other[error])
 
 
-def is_same(row: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def is_same(row: JsonView, wanted: JsonView) -> bool:
     """The row has all the settings wanted."""
     return all(row[key] == value for key, value in wanted.items())

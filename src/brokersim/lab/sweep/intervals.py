@@ -10,7 +10,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from statistics import fmean, median
-from typing import Any
 
 import attrs
 
@@ -27,6 +26,7 @@ from brokersim.lab.measure.moved import Moved, distinct
 from brokersim.lab.measure.pipeline import Call, Packet, Shown, calls, client_packets, flushes, lossy, stored
 from brokersim.lab.measure.series import US, Points, Steps, steps_of
 from brokersim.lab.measure.truth import STATE_KEYS, TIMER_KEYS, Recorded, Truth, period_of, record
+from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.law import Chain
 
 #: Raised when figures change their meaning: rows of another generation are not taken for done.
@@ -71,7 +71,7 @@ class Unit:
         return f"{self.stream.id}/{store.flush}/{store.retention}"
 
 
-def evaluate(unit: Unit) -> list[dict[str, Any]]:
+def evaluate(unit: Unit) -> list[JsonObject]:
     """A row for each store of the unit, in its order. The truth of the workload is recorded once per process."""
     stream = unit.stream
     return rows_of(subject_of(stream.workload, stream.jobs, stream.seed), unit)
@@ -83,12 +83,12 @@ def subject_of(workload: str, jobs: int, seed: int) -> Subject:
     return Subject(record(workload, jobs, seed))
 
 
-def rows_of(subject: Subject, unit: Unit) -> list[dict[str, Any]]:
+def rows_of(subject: Subject, unit: Unit) -> list[JsonObject]:
     """The rows of a unit from a truth that is there already: medians over the draws of the phases, and the worst."""
     stream, truth = unit.stream, subject.truth
     # Until the last slot that is compared is full: a plot is looked at when all is over.
     end = truth.horizon + round(US * max(store.flush + store.retention for store in unit.stores))
-    drawn: dict[Store, list[dict[str, Any]]] = {store: [] for store in unit.stores}
+    drawn: dict[Store, list[JsonObject]] = {store: [] for store in unit.stores}
     sent: list[list[Packet]] = []
     for draw in range(stream.draws):
         phases = Phases.drawn(stream, draw)
@@ -214,9 +214,7 @@ class Subject:
         return {name: Curve.of(steps, self.horizon) for name, steps in recorded.track.steps().items()}
 
 
-def _figures(
-    curves: Subject, stream: Stream, store: Store, shown: list[Shown], phases: Phases
-) -> dict[str, Any]:
+def _figures(curves: Subject, stream: Stream, store: Store, shown: list[Shown], phases: Phases) -> JsonObject:
     horizon, retention = curves.horizon, round(store.retention * US)
     reach = Reach.of(
         emission=period_of(stream.emission), period=round(stream.period * US), flush=round(store.flush * US),
@@ -293,10 +291,10 @@ _MEDIANS = ("error", "error_drawn", "max_error", "bias", "gap", "visits_missed")
 _WORST = {"negatives": max, "lowest": min, "sum_error": max, "missed_longest_s": max, "final_error": max}
 
 
-def _summary(drawn: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(drawn: list[JsonObject]) -> JsonObject:
     first = drawn[0]
     errors = [figures["error"] for figures in drawn]
-    row: dict[str, Any] = {name: median(figures[name] for figures in drawn) for name in _MEDIANS}
+    row: JsonObject = {name: median(figures[name] for figures in drawn) for name in _MEDIANS}
     row |= {name: worst(figures[name] for figures in drawn) for name, worst in _WORST.items()}
     row |= {name: _median_or_none(drawn, name) for name in ("states_error", "counters_error")}
     missed = {name: None for figures in drawn for name in figures["missed"]}
@@ -315,7 +313,7 @@ def _summary(drawn: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _median_or_none(drawn: list[dict[str, Any]], name: str) -> float | None:
+def _median_or_none(drawn: list[JsonObject], name: str) -> float | None:
     values = [figures[name] for figures in drawn if figures[name] is not None]
     return median(values) if values else None
 

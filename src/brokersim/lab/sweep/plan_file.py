@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from math import gcd
 from pathlib import Path
@@ -14,6 +14,7 @@ import attrs
 from brokersim.lab.measure.pipeline import STYLES
 from brokersim.lab.measure.truth import WORKLOADS, period_of
 from brokersim.lab.sweep.intervals import Store, Stream, Unit
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import format_duration, parse_duration
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.config import SHORTEST_FLUSH
@@ -110,7 +111,7 @@ def read_plan(text: str, name: str = "plan") -> SweepPlan:
     return SweepPlan(**_tables(_document(text, name), name))
 
 
-def fields_of(path: Path) -> dict[str, Any]:
+def fields_of(path: Path) -> JsonObject:
     """What a file says of a plan, and nothing else. Raises PlanError."""
     try:
         return _tables(_document(path.read_text(encoding="utf-8-sig"), str(path)), str(path))
@@ -118,15 +119,15 @@ def fields_of(path: Path) -> dict[str, Any]:
         raise PlanError(f"{path}: cannot be read: {error}") from None
 
 
-def _document(text: str, name: str) -> dict[str, Any]:
+def _document(text: str, name: str) -> JsonObject:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{name}: not TOML: {error}") from None
 
 
-def _tables(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _tables(document: JsonView, name: str) -> JsonObject:
+    found: JsonObject = {}
     for table, content in document.items():
         if table not in _TABLES or not isinstance(content, dict):
             known = ", ".join(f"[{each}]" for each in _TABLES)
@@ -135,7 +136,7 @@ def _tables(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def read_table(table: str, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+def read_table(table: str, content: JsonView, name: str) -> JsonObject:
     """The attributes of a plan that the keys of one table set. Raises PlanError."""
     known = _TABLES[table]
     values = {}

@@ -22,6 +22,7 @@ import attrs
 
 from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.intervals import Store, Unit, evaluate
+from brokersim.protocol.decoded import JsonObject
 
 Say = Callable[[str], object]
 #: Written into every file, so that another program's is not taken for ours.
@@ -69,11 +70,11 @@ class RunFile:
         except sqlite3.Error as error:
             raise RunFileError(f"{path}: cannot be read as a run file: {error}") from None
 
-    def row(self, row_id: str) -> dict[str, Any] | None:
+    def row(self, row_id: str) -> JsonObject | None:
         found = self._db.execute("SELECT row FROM rows WHERE id = ?", (row_id,)).fetchone()
         return None if found is None else dict(json.loads(found[0]))
 
-    def add(self, unit: Unit, rows: Sequence[dict[str, Any]]) -> None:
+    def add(self, unit: Unit, rows: Sequence[JsonObject]) -> None:
         """Keep a unit's rows; on the disk when this returns."""
         with self._db:
             self._db.executemany(
@@ -145,7 +146,7 @@ def sweep(units: Sequence[Unit], file: RunFile, *, workers: int, say: Say = lamb
     return new
 
 
-def _worked_off(units: Sequence[Unit], workers: int) -> Iterator[tuple[Unit, list[dict[str, Any]]]]:
+def _worked_off(units: Sequence[Unit], workers: int) -> Iterator[tuple[Unit, list[JsonObject]]]:
     if workers == 1 or len(units) < 2:
         yield from map(_work, units)
         return
@@ -159,11 +160,11 @@ def _leave_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _work(unit: Unit) -> tuple[Unit, list[dict[str, Any]]]:
+def _work(unit: Unit) -> tuple[Unit, list[JsonObject]]:
     return unit, evaluate(unit)
 
 
-def rows_in_order(units: Sequence[Unit], file: RunFile) -> list[dict[str, Any]]:
+def rows_in_order(units: Sequence[Unit], file: RunFile) -> list[JsonObject]:
     """The rows of a plan, in the plan's order, whoever found them when. Combinations not yet run are left out."""
     ids: list[tuple[Unit, Store]] = [(unit, store) for unit in units for store in unit.stores]
     found = (file.row(unit.row_id(store)) for unit, store in ids)

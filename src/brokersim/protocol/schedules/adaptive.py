@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.base import (
     Random,
@@ -60,7 +60,7 @@ class Pace:
         self._since = 0.0
         self._calm = 0
 
-    def following(self, tick: float, metrics: Mapping[str, Any]) -> float:
+    def following(self, tick: float, metrics: JsonView) -> float:
         """The tick after ``tick``, at which ``metrics`` were read."""
         self._judge(tick, metrics)
         return self.next_after(tick)
@@ -72,7 +72,7 @@ class Pace:
             return self._since + first_index(self._since, self._rule.every, after) * self._rule.every
         return self._start + first_index(self._start, self._base, after) * self._base
 
-    def _judge(self, tick: float, metrics: Mapping[str, Any]) -> None:
+    def _judge(self, tick: float, metrics: JsonView) -> None:
         broken = self._first(lambda rule, value: value > rule.above, metrics)
         if broken is not None and broken is not self._rule:
             self._rule, self._since = broken, tick
@@ -84,7 +84,7 @@ class Pace:
         if self._calm >= self._rule.calm:
             self._rule, self._calm = None, 0
 
-    def _first(self, holds: Callable[[Rule, float], bool], metrics: Mapping[str, Any]) -> Rule | None:
+    def _first(self, holds: Callable[[Rule, float], bool], metrics: JsonView) -> Rule | None:
         for rule in self._rules:
             value = metrics.get(rule.metric)
             if isinstance(value, int | float) and holds(rule, value):
@@ -120,5 +120,5 @@ class Adaptive(Schedule):
         """For one who begins ``now`` and tells what is read at each tick."""
         return Pace(now if self.start is None else self.start, self.base, self.rules)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**Schedule.to_dict(self), "rules": [attrs.asdict(rule) for rule in self.rules]}

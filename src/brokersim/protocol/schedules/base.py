@@ -10,10 +10,11 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import attrs
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.quoting import quoted
 
@@ -42,7 +43,7 @@ class Schedule:
         """Ticks from ``now`` on, in seconds since the epoch."""
         return (at for at, _ in self.spans(now, random))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Its parameters, without those that are as they would be anyway."""
         fields = attrs.fields(type(self))
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}

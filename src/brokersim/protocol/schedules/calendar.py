@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
 
 import attrs
 from cronsim import CronSimError
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.base import Random, Schedule, Span, to_window, union
 from brokersim.protocol.schedules.every import Every
@@ -62,7 +62,7 @@ class Cron(Schedule):
         spans = takewhile(lambda span: span[0] < end, child.spans(start, random))
         return ((at, min(until, end)) for at, until in spans if at >= now)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         shown = Schedule.to_dict(self)
         if isinstance(self.child, Every):
             shown["child"] = {"type": "every", "params": self.child.to_dict()}

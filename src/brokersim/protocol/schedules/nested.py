@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import attrs
 
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.base import Random, Schedule, Span, grid, seconds, seconds_or_none, to_start
 
@@ -86,7 +87,7 @@ class Nested(Schedule):
     def spans(self, now: float, random: Random) -> Iterator[Span]:
         return _activation(self.spec, now if self.start is None else self.start, math.inf, now)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**Schedule.to_dict(self), "spec": self.spec.to_list()}
 
 

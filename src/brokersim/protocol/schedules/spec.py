@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.adaptive import Adaptive
 from brokersim.protocol.schedules.base import Schedule
@@ -71,13 +72,13 @@ def parse_schedule(text: str, depth: int = 1) -> Schedule:
     return Every(every=level.interval) if level.child is None and level.window is None else Nested(spec=level)
 
 
-def to_spec(schedule: Schedule) -> dict[str, Any]:
+def to_spec(schedule: Schedule) -> JsonObject:
     """What `to_schedule` reads back as the same."""
     kind = next(name for name, made in KINDS.items() if type(schedule) in made)
     return {"type": kind, "params": schedule.to_dict()}
 
 
-def _made(kind: object, params: Mapping[str, Any], depth: int) -> Schedule:
+def _made(kind: object, params: JsonView, depth: int) -> Schedule:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"no schedule {quoted(kind)}; there are {', '.join(KINDS)}")
     made = KINDS[kind]
@@ -101,8 +102,8 @@ def _inner(key: str, value: object, depth: int) -> Any:
     return to_schedule(value, depth + 1) if key == "child" and not isinstance(value, Schedule) else value
 
 
-def _pairs(text: str) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
+def _pairs(text: str) -> JsonObject:
+    pairs: JsonObject = {}
     for word in shlex.split(text)[1:]:
         key, equals, value = word.partition("=")
         if not equals or not key:
