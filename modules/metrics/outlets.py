@@ -5,6 +5,8 @@ A sink that is slow, full or broken loses rows, counted, and keeps nobody waitin
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -49,15 +51,34 @@ def _to_log(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     return write
 
 
+#: Results that say how much an epoch added, not how things are: a server adds them up.
+_ADDED = ("n", "sum")
+#: Characters of a name behind the prefix; statsd's servers and graphite's files take little more.
+_NAME_MAX = 400
+
+
 def _to_statsd(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
-    prefix = str(wish["statsd"])
+    """``n`` and ``sum`` as counters, all else as gauges. Raises ValueError for a prefix that is none."""
+    client = handle.stats_client(str(wish["statsd"]), 0.0)
 
     def write(lines: list[dict[str, Any]]) -> None:
         for line in lines:
             for name, value in _numbers(line):
-                handle.send_packet(f"{prefix}.{name}:{value}|g".encode())
+                send = client.inc if name.rpartition(".")[2] in _ADDED else client.gauge_set
+                send(_statsd_name(name), value)
 
     return write
+
+
+def _statsd_name(name: str) -> str:
+    """What every server takes as it is: other letters by their number, a long name by its begin and its hash."""
+    told = "".join(char if char.isascii() else f"_x{ord(char):x}" for char in name)
+    told = re.sub(r"[^\w.\-]", "_", told, flags=re.ASCII)
+    if len(told) <= _NAME_MAX:
+        return told
+    front, _, result = told.rpartition(".")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{front[: _NAME_MAX // 2]}_{digest}.{result}"
 
 
 def _to_run_database(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
@@ -192,6 +213,8 @@ class Outlets:
                 )
             if "rundb" in wish:
                 _to_run_database(self._handle, wish, self._shelf)
+            if "statsd" in wish:
+                _to_statsd(self._handle, wish, self._shelf)
 
     def of(self, stat: Stat) -> list[Taker]:
         """All that take a stat's rows."""

@@ -109,6 +109,15 @@ class Frame(msgspec.Struct):
     #: It cannot take part: ask those below it yourself.
     refused: bool = False
     tally: dict[str, Any] = {}
+    #: Bytes of its payload, the NUL behind it included; 0 for one that was not read.
+    size: int = 0
+
+    @classmethod
+    def read(cls, data: Any) -> Frame:
+        """A frame that has come. Raises ValueError, TypeError or OverflowError for what is none, or is no JSON."""
+        found = msgspec.convert(data, cls)
+        found.size = len(msgspec.json.encode(data)) + 1
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """What goes over the wire; the rows are not copied."""

@@ -337,6 +337,26 @@ def test_a_silent_rank_is_missing_after_its_limit_and_its_rows_come_later():
     cluster(body)
 
 
+def test_the_bytes_of_frames_are_those_of_their_payloads_on_a_wire():
+    async def body(one: Cluster) -> None:
+        await one.create()
+        for key in range(120):
+            one.observe(1, "s", f"k{key:03}", 1)
+        sizes: list[int] = []
+
+        def see(way: str, _actor: Any, message: Any) -> None:
+            if (way, message.type, message.topic) == ("rx", 3, "metrics.collect") and not message.errnum:
+                sizes.append(len(message.raw))
+
+        one.module().handle.set_tracer(see)
+        await one.gather()
+        told = (await one.client.call("metrics.stats-get", {}, 0))["stats"]["t"]
+        assert (told["frames"], told["bytes"]) == (4, sum(sizes))
+        assert told["bytes"] > 120 * 30
+
+    cluster(body)
+
+
 def test_a_rank_that_unloads_hands_over_what_it_counted():
     async def body(one: Cluster) -> None:
         await one.create()

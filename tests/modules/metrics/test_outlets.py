@@ -129,3 +129,34 @@ def test_a_batch_is_there_whole_or_not_at_all_and_counters_keep_their_64_bits(tm
     database.close()
     found = read_all(tmp_path / "run.db")
     assert found == {"a": [(1.0, 5)], "b": [(1.0, -(2**63))], "d": [(3.0, 1.5)]}
+
+
+def test_statsd_gets_what_an_epoch_added_as_counters_and_the_rest_as_gauges():
+    async def body(one):
+        apply = ["sum", "min", "average"]
+        await one.create(reducers=[{"stream": "s", "apply": apply}], sinks=[{"statsd": "app.x"}])
+        for rank in range(3):
+            one.observe(rank, "s", "k", -2)
+        one.observe(1, "s", {"a": "ü:/", "b": "x" * 900}, 1)
+        await one.gather()
+        await one.instance.sleep(0.1)
+        return b"\n".join(packet for _, packet in one.instance.sink.packets).decode().split("\n")
+
+    lines = cluster(body, stats="mem:")
+    mine = [line for line in lines if line.startswith("app.x.t.k.")]
+    # A gauge below 0 is two lines: alone it would be a change by -2.
+    assert sorted(mine) == sorted(
+        ["app.x.t.k.n:3|c", "app.x.t.k.sum:-6|c", "app.x.t.k.min:0|g", "app.x.t.k.min:-2|g",
+         "app.x.t.k.average:0|g", "app.x.t.k.average:-2|g"]
+    )  # fmt: skip
+    (odd,) = [line for line in lines if line.startswith("app.x.t._xfc__.x") and line.endswith(".n:1|c")]
+    assert len(odd) < 300
+
+
+def test_a_prefix_that_no_server_takes_is_refused_when_the_stat_is_made():
+    async def body(one):
+        with pytest.raises(RequestError, match="mangled") as caught:
+            await one.create(sinks=[{"statsd": "a b"}])
+        assert caught.value.errno == EINVAL
+
+    cluster(body, size=1)
