@@ -48,9 +48,11 @@ class Parent(Protocol):
 
     #: Frames that may be sent; one is used up by each.
     credit: int
+    #: What is sent are frames, of limited size.
+    is_wire: bool
 
-    def send(self, rows: list[Row], tally: Tally | None) -> None:
-        """The next rows; the last come with the tally."""
+    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
+        """The next rows, which are so many bytes as JSON; the last come with the tally."""
 
 
 @attrs.define
@@ -58,7 +60,7 @@ class Counts:
     """Frames of children that one rank has had for one stat, their bytes, those that came late, twice, from nowhere."""
 
     frames: int = 0
-    #: As their payloads are on a wire, also of frames that have never been on one.
+    #: Of their rows as they are on a wire, also of frames that have never been on one.
     bytes: int = 0
     late: int = 0
     dup: int = 0
@@ -142,8 +144,8 @@ class Collection:
             self._refused(link, errnum)
             return
         try:
-            frame = Frame.read(data)
-        except (ValueError, TypeError, OverflowError):
+            frame = msgspec.convert(data, Frame)
+        except msgspec.ValidationError:
             self.tally.foreign += 1
             self._counts.foreign += 1
             return
@@ -250,11 +252,11 @@ class Collection:
         """Send what can be sent."""
         while not self.is_over and self._parent.credit > 0:
             self._merge_some()
-            size = self._frame_size()
-            if size < len(self._out):
-                self._parent.send(self._cut(size), None)
+            count, size = self._frame_size()
+            if count < len(self._out):
+                self._parent.send(self._cut(count), size, None)
             elif self._merge.is_over:
-                self._finish()
+                self._finish(size)
             else:
                 return
 
@@ -265,17 +267,23 @@ class Collection:
             self._out += rows
         self._thank()
 
-    def _frame_size(self) -> int:
-        """Rows of the next frame: as many as are in a group and fit, at least one."""
+    def _frame_size(self) -> tuple[int, int]:
+        """Rows of the next frame, as many as are in a group and fit, at least one; and their bytes as JSON."""
         group = self._out[: self.stat.definition.group]
-        if self.stat.is_small and len(group) <= 50:
-            return len(group)
-        size = 0
-        for at, row in enumerate(group):
-            size += len(msgspec.json.encode(row)) + 1
-            if size > FRAME_MAX:
-                return max(at, 1)
-        return len(group)
+        if not self._parent.is_wire or (
+            self.stat.is_small and len(self._out) == len(group) and not self._merge.is_over
+        ):
+            return len(group), 0  # nobody measures it, or there is room for more
+        size = len(msgspec.json.encode(group))
+        if size <= FRAME_MAX:
+            return len(group), size
+        count, size = 0, 2
+        for row in group:
+            more = len(msgspec.json.encode(row)) + 1
+            if count and size + more > FRAME_MAX:
+                break
+            count, size = count + 1, size + more
+        return count, size
 
     def _cut(self, size: int) -> list[Row]:
         rows, self._out = self._out[:size], self._out[size:]
@@ -288,11 +296,11 @@ class Collection:
                 self._outside.grant(link.rank, self.order.uid, link.unmerged)
                 link.unmerged = 0
 
-    def _finish(self) -> None:
+    def _finish(self, size: int) -> None:
         self.is_over = True
         self._deadline.cancel()
         rows, self._out = self._out, []
-        self._parent.send(rows, self.tally)
+        self._parent.send(rows, size, self.tally)
 
     # -- the end
 

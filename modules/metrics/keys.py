@@ -15,7 +15,7 @@ from brokersim.brokermod import quoted
 
 #: A key as callers give it: an object of plain values, or a text that stands for ``{"str": text}``.
 Key = str | Mapping[str, Any]
-#: Characters of a key's canonical text. 50 such rows of plain reducers stay below a frame's 64 KiB.
+#: Bytes of a key's canonical text.
 KEY_MAX = 1000
 #: Where keys go for which a table has no room left.
 OVERFLOW = '{"overflow":true}'
@@ -34,12 +34,12 @@ def canonical(key: Key) -> str:
     if not isinstance(key, Mapping) or not all(isinstance(value, _PLAIN) for value in key.values()):
         raise BadKey(f"a key is a text or an object of plain values, not {quoted(key)}")
     try:
-        text = _encode(dict(key)).decode()
+        encoded = _encode(dict(key))
     except (TypeError, ValueError, OverflowError) as error:
         raise BadKey(f"key {quoted(key)}: {error}") from None
-    if len(text) > KEY_MAX:
-        raise BadKey(f"a key of {len(text)} characters; {KEY_MAX} are the most")
-    return text
+    if len(encoded) > KEY_MAX:
+        raise BadKey(f"a key of {len(encoded)} bytes; {KEY_MAX} are the most")
+    return encoded.decode()
 
 
 def parsed(text: str) -> dict[str, Any]:

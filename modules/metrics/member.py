@@ -25,6 +25,8 @@ _KEPT = 64
 class Upward(Parent):
     """The rank above, over the stream it opened."""
 
+    is_wire = True
+
     def __init__(self, handle: Handle, request: Message, order: Order) -> None:
         self.credit = order.credit
         self._handle = handle
@@ -37,12 +39,13 @@ class Upward(Parent):
         #: Told when the last frame is out.
         self.ended: Callable[[], object] = lambda: None
 
-    def send(self, rows: list[Row], tally: Tally | None) -> None:
+    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
         self.credit -= 1
         if rows:
             self.last = key_of(rows[-1])
         told = {} if tally is None else tally.to_dict()
-        self._respond(Frame(self._uid, self._handle.rank, self._seq, rows, tally is not None, tally=told))
+        is_last = tally is not None
+        self._respond(Frame(self._uid, self._handle.rank, self._seq, rows, is_last, tally=told, size=size))
         self._seq += 1
         if tally is not None:
             self._handle.respond_error(self.request, errnums.ENODATA)

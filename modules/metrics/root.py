@@ -48,6 +48,7 @@ class Top(Parent):
 
     #: Nobody below has to wait for it.
     credit = 1 << 62
+    is_wire = False
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Top(Parent):
         self._judge = judge
         self.count = 0
 
-    def send(self, rows: list[Row], tally: Tally | None) -> None:
+    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
         self.count += len(rows)
         if rows:
             self._judge(rows)

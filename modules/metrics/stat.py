@@ -143,7 +143,7 @@ class Stat:
 
     @property
     def is_small(self) -> bool:
-        """Its rows need not be measured: 50 of them fit a frame."""
+        """Its states are a few numbers: rows need not be measured before a frame is full of them."""
         return len(self.streams) <= 2 and all(
             one.is_small for stream in self.streams for one in stream.states
         )

@@ -54,12 +54,14 @@ class Tap:
         """One observation. What cannot be counted is refused and counted as that; nothing is raised."""
         try:
             cell = self._by_given[key]  # a key that is no text raises TypeError
-            # False for what is not a number, too; a text cannot be compared and is counted below.
-            if not -MAGNITUDE <= value <= MAGNITUDE:
-                self.refused += 1
-                return
         except (KeyError, TypeError):
             self._observe_slowly(key, value)
+            return
+        if type(value) not in _NUMBERS:
+            self._observe_slowly(key, value)  # a text, True, or what is none of these
+            return
+        if not -MAGNITUDE <= value <= MAGNITUDE:
+            self.refused += 1
             return
         cell.add(value, self._reactor.now)
         if self.watch is not None:
@@ -79,6 +81,8 @@ class Tap:
             text = self._text(key, value)
             if text is None:
                 return
+        if type(value) is bool:
+            value = int(value)
         cell = self.cells.get(text) or self._new(text)
         if self._is_plain and type(key) is str:
             self._by_given[key] = cell
@@ -154,6 +158,9 @@ def new_tap(stream: Stream, origin: Origin, clock: Clock, max_keys: int) -> Tap:
     """The tap of a stream."""
     kind = SumTap if is_one_sum(stream) else Tap
     return kind(stream, origin, clock, max_keys)
+
+
+_NUMBERS = (int, float)
 
 
 def _can_be_counted(value: Any) -> bool:

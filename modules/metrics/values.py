@@ -22,12 +22,15 @@ def is_number(value: Any) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The one form of equal values: 2.0 is 2, and a long text is cut."""
+    """The one form of equal values: 2.0 and True are numbers like 2 and 1; a long text is cut, and what is no UTF-8."""
+    if isinstance(value, str):
+        value = value[:TEXT_MAX]
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if isinstance(value, float) and value.is_integer() and abs(value) < INT_MAX:
         return int(value)
-    if isinstance(value, int) and abs(value) >= INT_MAX:
-        return float(value)
-    return value[:TEXT_MAX] if isinstance(value, str) else value
+    if isinstance(value, int):
+        return float(value) if abs(value) >= INT_MAX else int(value)
+    return value
 
 
 def order(value: Any) -> tuple[bool, Any]:

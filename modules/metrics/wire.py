@@ -109,19 +109,14 @@ class Frame(msgspec.Struct):
     #: It cannot take part: ask those below it yourself.
     refused: bool = False
     tally: dict[str, Any] = {}
-    #: Bytes of its payload, the NUL behind it included; 0 for one that was not read.
-    size: int = 0
-
-    @classmethod
-    def read(cls, data: Any) -> Frame:
-        """A frame that has come. Raises ValueError, TypeError or OverflowError for what is none, or is no JSON."""
-        found = msgspec.convert(data, cls)
-        found.size = len(msgspec.json.encode(data)) + 1
-        return found
+    #: Bytes of its rows as JSON: who has merged them has measured them, too.
+    size: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def to_dict(self) -> dict[str, Any]:
         """What goes over the wire; the rows are not copied."""
         told: dict[str, Any] = {"uid": self.uid, "rank": self.rank, "seq": self.seq, "rows": self.rows}
+        if self.size:
+            told["size"] = self.size
         if self.done:
             told["done"], told["tally"] = True, self.tally
         if self.refused:

@@ -13,13 +13,13 @@ _FOLD = 64
 
 
 def sum_state(whole: int, floats: list[float]) -> State:
-    """The state of a sum: an integer, or (integer, exact floats): whole numbers stay exact, and so do the others."""
-    if not -INT_MAX < whole < INT_MAX:
-        whole, floats = 0, [*floats, *pieces(whole)]
-    if not floats:
+    """The state of a sum: an integer below 2^62, or floats whose exact sum it is; the same by whatever way."""
+    if not floats and -INT_MAX < whole < INT_MAX:
         return whole
-    parts = exact_sum(floats)
-    return [whole, parts] if parts else whole
+    parts = exact_sum([*floats, *pieces(whole)])
+    if all(part.is_integer() for part in parts) and -INT_MAX < (total := sum(map(int, parts))) < INT_MAX:
+        return total
+    return parts
 
 
 class _SumCounter(Counter):
@@ -55,14 +55,11 @@ class Sum(Reducer):
         if type(a) is int and type(b) is int:
             total = a + b
             return total if -INT_MAX < total < INT_MAX else sum_state(total, [])
-        whole_a, floats_a = (a, []) if type(a) is int else a
-        whole_b, floats_b = (b, []) if type(b) is int else b
-        return sum_state(whole_a + whole_b, [*floats_a, *floats_b])
+        whole = sum(one for one in (a, b) if type(one) is int)
+        return sum_state(whole, [part for one in (a, b) if type(one) is not int for part in one])
 
     def finish(self, state: State) -> dict[str, Any]:
-        if type(state) is int:
-            return {"sum": state}
-        return {"sum": math.fsum([*pieces(state[0]), *state[1]])}
+        return {"sum": state if type(state) is int else math.fsum(state)}
 
 
 class _ExtremeCounter(Counter):
@@ -88,7 +85,7 @@ class Max(Reducer):
         return _ExtremeCounter(max)
 
     def merge(self, a: State, b: State) -> State:
-        return max(a, b)
+        return a if a > b else b if b > a or type(b) is int else a  # of 2 and 2.0 always the same
 
     def finish(self, state: State) -> dict[str, Any]:
         return {self.name: state}
@@ -102,7 +99,7 @@ class Min(Max):
         return _ExtremeCounter(min)
 
     def merge(self, a: State, b: State) -> State:
-        return min(a, b)
+        return a if a < b else b if b < a or type(b) is int else a
 
 
 class _MomentsCounter(Counter):
@@ -146,7 +143,8 @@ class Average(Reducer):
         return [
             n,
             mean_a + distance * n_b / n,
-            squares_a + squares_b + distance * distance * n_a * n_b / n,
+            # n_a n_b first and divided: numbers of observations times squares of 1e150 would be infinite.
+            squares_a + squares_b + distance * distance * (n_a * n_b / n),
         ]
 
     def finish(self, state: State) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from modules.metrics import keys
 from modules.metrics.collection import Collection, Outside
 from modules.metrics.limits import Limit
 from modules.metrics.stat import Row
@@ -76,13 +78,15 @@ class FakeTimer:
 class Sent:
     """The parent: keeps what it is sent."""
 
+    is_wire = True
+
     def __init__(self, credit: int = 1000) -> None:
         self.credit = credit
         self.rows: list[Row] = []
         self.frames: list[int] = []
         self.tally: Tally | None = None
 
-    def send(self, rows: list[Row], tally: Tally | None) -> None:
+    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
         self.credit -= 1
         self.rows += rows
         self.frames.append(len(rows))
@@ -366,3 +370,21 @@ def test_large_rows_close_a_frame_by_their_bytes():
         0, {"uid": "t.1.x", "rank": 1, "seq": 0, "rows": frame, "done": True, "tally": {"ok": "1"}}
     )
     assert big.sent.frames == [3, 3, 1]
+
+
+@pytest.mark.parametrize("letter", ["\\", '"', "\x01", "語"])
+def test_a_frame_of_small_states_and_long_keys_is_no_larger_than_others(letter):
+    """Keys of a thousand bytes that are twice as long where they are quoted once more."""
+    long = [
+        keys.canonical(f"{at:03}{letter * (980 // len(msgspec.json.encode(letter)))}") for at in range(80)
+    ]
+    run = Run({0: [1]}, own={})
+    frame = [[key, [[1, 0, 0, [1]]]] for key in long]
+    run.outside.heard[1](
+        0, {"uid": "t.1.x", "rank": 1, "seq": 0, "rows": frame, "done": True, "tally": {"ok": "1"}}
+    )
+    assert len(run.sent.rows) == 80
+    at = 0
+    for count in run.sent.frames:
+        assert len(msgspec.json.encode(run.sent.rows[at : at + count])) <= 1 << 16
+        at += count

@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, RequestError
@@ -337,7 +338,7 @@ def test_a_silent_rank_is_missing_after_its_limit_and_its_rows_come_later():
     cluster(body)
 
 
-def test_the_bytes_of_frames_are_those_of_their_payloads_on_a_wire():
+def test_the_bytes_of_frames_are_those_of_their_rows_on_a_wire():
     async def body(one: Cluster) -> None:
         await one.create()
         for key in range(120):
@@ -346,7 +347,7 @@ def test_the_bytes_of_frames_are_those_of_their_payloads_on_a_wire():
 
         def see(way: str, _actor: Any, message: Any) -> None:
             if (way, message.type, message.topic) == ("rx", 3, "metrics.collect") and not message.errnum:
-                sizes.append(len(message.raw))
+                sizes.append(len(msgspec.json.encode(message.data["rows"])))
 
         one.module().handle.set_tracer(see)
         await one.gather()

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
 
+import msgspec
 import pytest
 
 from modules.metrics import keys
 from tests.modules.metrics.rig import shown, stat, table
+
+
+class Level(IntEnum):
+    HIGH = 3
 
 
 def raising(key, value):
@@ -162,3 +170,28 @@ def test_a_stat_of_two_streams_shows_both_and_an_empty_one_where_there_was_none(
     rows = shown(one, held.swap())
     assert (rows["a"]["streams"]["x"]["sum"], rows["a"]["streams"]["y"]["n"]) == (5, 0)
     assert (rows["b"]["streams"]["x"]["sum"], rows["b"]["streams"]["y"]["max"]) == (0, 6)
+
+
+def test_a_value_of_an_odd_kind_is_refused_also_for_a_key_that_is_known():
+    """The first of a key goes another way than those after it."""
+    for apply in ("sum", "max"):
+        one = stat(apply=(apply,))
+        held = table(one)
+        held.taps[0].observe("k", 2)
+        for odd in (Decimal(1), Fraction(1, 2), Level.HIGH, None, [], float("nan"), 1e151):
+            held.taps[0].observe("k", odd)
+        held.taps[0].observe("k", True)
+        (row,) = held.swap()
+        assert held.taps[0].refused == 7
+        assert (row[1][0][0], row[1][0][3]) == (2, [3 if apply == "sum" else 2])
+
+
+def test_a_text_that_is_no_utf8_is_counted_as_what_can_be_sent():
+    one = stat(apply=("unique", "topk", "last"))
+    held = table(one)
+    held.taps[0].observe("k", "a\ud800")
+    held.taps[0].observe("k", "a?")
+    held.taps[0].observe("\ud800", 1)
+    assert held.taps[0].refused == 1
+    (row,) = msgspec.json.decode(msgspec.json.encode(held.swap()))
+    assert one.finish(row)["unique"] == 1
