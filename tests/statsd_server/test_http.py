@@ -8,9 +8,11 @@ import json
 import pytest
 import trio
 
+from brokersim.statsd.shown import Shown
+from brokersim.statsd_server.chosen import LOOK_KEYS, Choice
 from brokersim.statsd_server.http import IDLE_S, MAX_CLIENTS, MAX_HEADER, REQUEST_S, RESPONSE_S, HttpServer
 from brokersim.statsd_server.outputs.openmetrics import SLICE_KEYS
-from brokersim.statsd_server.pages import STREAM_IDLE_S
+from brokersim.statsd_server.pages import STREAM_IDLE_S, chosen_members
 from brokersim.version import VERSION
 from tests.statsd_server.harness import Kept, serving, settle, tcp_to, until
 
@@ -130,7 +132,7 @@ async def test_the_live_page_needs_nothing_from_elsewhere(server):
     _, headers, body = await get(server, "/")
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     page = body.decode()
-    assert 'fetch("stats.json"' in page
+    assert 'fetch("stats.json?"' in page
     assert not any(
         f'{attribute}="{scheme}' in page for attribute in ("src", "href") for scheme in ("http", "//")
     )
@@ -260,6 +262,64 @@ async def test_a_large_page_is_made_in_pieces_and_others_get_their_turns_meanwhi
         nursery.cancel_scope.cancel()
     assert (status, body.count(b"k1499"), body.count(b"t1499") > 0) == (200, body.count(b"k1498"), True)
     assert turns >= 4500 // SLICE_KEYS, "a turn for others at least after so many keys"
+
+
+@pytest.fixture
+async def crowded(mock_clock):
+    async with serving(listen=(), http="127.0.0.1:0") as server:
+        for line in (b"g%d:%d|g", b"k%d:%d|c", b"t%d:%d|ms", b"s%d:%d|s"):
+            server.feed(b"\n".join(line % (number, number) for number in range(3000)))
+        server.flush_now()
+        server.feed(b"k2999:1|c")
+        server.flush_now()
+        yield server
+
+
+async def chosen(server, query):
+    status, _, body = await get(server, f"/stats.json?{query}")
+    assert status == 200
+    return json.loads(body)
+
+
+async def test_of_many_keys_the_first_are_told_and_how_many_there_are(crowded):
+    found = await chosen(crowded, "limit=2")
+    assert found["gauges"] == {"g0": 0, "g1": 1}
+    assert found["counters"]["k0"] == {"count": 0, "rate": 0, "total": 0}
+    assert [*found["timers"], *found["sets"]] == ["t0", "t1", "s0", "s1"]
+    assert found["matching"] == {"counters": 3000, "gauges": 3000, "timers": 3000, "sets": 3000}
+    assert found["health"]["health"]["keys"]["gauges"] == 3000
+    whole = await chosen(crowded, "")
+    assert (len(whole["gauges"]), "matching" in whole) == (3000, False)
+    every = await chosen(crowded, "limit=5000")
+    assert {kind: every[kind] for kind in ("counters", "gauges", "timers", "sets")} == {
+        kind: whole[kind] for kind in ("counters", "gauges", "timers", "sets")
+    }
+
+
+async def test_what_matches_and_what_is_picked_is_told_wherever_it_stands(crowded):
+    found = await chosen(crowded, "limit=2&match=K299&pick=k2999%0Ag2998")
+    assert found["counters"] == {
+        "k299": {"count": 0, "rate": 0, "total": 299},
+        "k2990": {"count": 0, "rate": 0, "total": 2990},
+        "k2999": {"count": 1, "rate": 1 / 3600, "total": 3000},
+    }
+    assert (found["gauges"], found["timers"]) == ({"g2998": 2998}, {})
+    assert found["matching"] == {"counters": 11, "gauges": 0, "timers": 0, "sets": 0}
+
+
+async def test_a_few_of_many_keys_are_found_in_pieces_and_without_a_table_of_all(crowded, monkeypatch):
+    monkeypatch.setattr(Shown, "_made", lambda self: pytest.fail("a table of all keys is made"))
+    pieces = list(chosen_members(crowded.last_flush, Choice(limit=1, match="299")))
+    assert pieces.count(b"") == 4 * 3000 // LOOK_KEYS, "others have their turn after so many keys"
+
+
+@pytest.mark.parametrize("limit", ["-1", "x", "1e3", "999999999"])
+async def test_a_limit_that_is_none_is_said_to_be(crowded, limit):
+    status, _, body = await get(crowded, f"/stats.json?limit={limit}&match=a")
+    assert (status, body) == (
+        400,
+        f"400 limit={limit!r} is no number of keys; give limit=200, or leave it away for all".encode(),
+    )
 
 
 async def test_a_page_is_of_one_flush_whatever_is_flushed_while_it_is_made(server):

@@ -140,4 +140,37 @@ def test_a_browser_with_a_narrow_window_has_the_chart_within_it(served: Served, 
     )
     assert left >= 0
     assert right <= 390
+    # Rows fold: every value of a timer is within the window, nothing has to be scrolled for.
+    served.interval(b"flux.content-cache.store:%d|ms\nhits:123456789|c" % 10**9)
+    look(browser)
+    cut = browser.run(
+        "[...document.querySelectorAll('td, th')].filter(cell => { const box = cell.getBoundingClientRect();"
+        " return box.width && (box.right > 390 || cell.scrollWidth > cell.clientWidth + 1); })"
+        ".map(cell => cell.textContent)"
+    )
+    assert cut == []
+    assert (
+        browser.run(
+            "[...document.querySelectorAll('section')].filter(part => part.scrollWidth > part.clientWidth)"
+            ".map(part => [part.textContent, part.scrollWidth, part.clientWidth])"
+        )
+        == []
+    )
     assert browser.run("document.documentElement.scrollWidth") <= 390
+
+
+def test_of_many_keys_the_page_asks_for_what_it_shows_and_what_is_picked(served: Served, browser: Browser):
+    served.interval(b"\n".join(b"g%d:%d|g" % (number, number) for number in range(1000)))
+    browser.open(f"http://{served.address}/", 1280)
+    look(browser)
+    assert browser.run("Object.keys(last.gauges).length") == 200
+    assert browser.run("document.querySelector('h2').textContent") == "Gauges (1,000, first 200 shown)"
+    browser.run("$('filter').value = 'G99'")
+    look(browser)
+    assert browser.run("Object.keys(last.gauges)") == ["g99", *(f"g{number}" for number in range(990, 1000))]
+    browser.run(f"{ROW.format(key='g999')}.click()")
+    # Picked, it goes on over time whatever the filter says.
+    browser.run("$('filter').value = 'g1'")
+    served.interval(b"g999:5|g")
+    look(browser)
+    assert browser.run(LEGEND) == ["g999: 5 (5 to 999)"]

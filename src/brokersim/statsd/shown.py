@@ -73,6 +73,13 @@ class Shown(_Lazy[V]):
     def __len__(self) -> int:
         return len(self._by_key)
 
+    def located(self) -> Iterator[tuple[str, bytes]]:
+        """What is shown of each key, and where `at` finds its value: no table is made for a few of many."""
+        return zip(map(self._text, self._by_key), self._by_key, strict=True)
+
+    def at(self, key: bytes) -> V | None:
+        return self._by_key.get(key)
+
 
 class Columns(_Lazy[V]):
     """Names and numbers side by side, as they are written out; neither may change any more."""

@@ -11,15 +11,17 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from importlib.resources import files
 from itertools import islice
 
+import msgspec
 import trio
 
 from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
+from brokersim.statsd_server.chosen import BadQueryError, Choice
 from brokersim.statsd_server.health import ServerStatistics, to_plain
 from brokersim.statsd_server.http import JSON, Request, Response, json_response, text_response
 from brokersim.statsd_server.outputs.openmetrics import CLASSIC_TYPE, CONTENT_TYPE, SLICE_KEYS
 from brokersim.statsd_server.ports import Running
-from brokersim.statsd_server.wiretap import TapFlush, TapItem, TapLine, flush_rows
+from brokersim.statsd_server.wiretap import TapFlush, TapItem, TapLine, chosen_rows, flush_rows
 from brokersim.version import VERSION
 
 #: Seconds of silence after which a stream says that it is still there.
@@ -100,8 +102,13 @@ class StatsdPages:
             }
         )
 
-    def stats(self, _: Request) -> Response:
+    def stats(self, request: Request) -> Response:
+        """`?limit=200&match=kvs`: of each kind so many keys that match, and how many there are; without, all."""
         server = self._server
+        try:
+            choice = Choice.of_query(request.query)
+        except BadQueryError as error:
+            return text_response(f"400 {error}", 400)
         statistics = server.statistics()
         head = {
             "version": VERSION,
@@ -109,14 +116,18 @@ class StatsdPages:
             "dialect": server.settings.dialect,
             "uptime_s": statistics.uptime_s,
         }
-        return Response(body=self._stats(head, statistics), content_type=JSON)
+        return Response(body=self._stats(head, statistics, choice), content_type=JSON)
 
-    def _stats(self, head: JsonObject, statistics: ServerStatistics) -> Iterator[bytes]:
+    def _stats(
+        self, head: JsonObject, statistics: ServerStatistics, choice: Choice | None
+    ) -> Iterator[bytes]:
         flush = self._server.last_flush
         yield b"{" + members(head) + b", "
         if flush is None:
             nothing = {"t": None, "interval": self._server.settings.flush_s}
             yield members(nothing | {kind: {} for kind in ("counters", "gauges", "timers", "sets")})
+        elif choice is not None:
+            yield from chosen_members(flush, choice)
         else:
             yield from flush_members(flush)
         yield b", " + members({"health": statistics, "cardinality": self._server.cardinality()}) + b"}"
@@ -199,9 +210,30 @@ def flush_members(flush: Flush, wants: Callable[[str], bool] = lambda key: True)
         yield b', "%b": {' % kind.encode()
         separator = b""
         while some := dict(islice(rows, SLICE_KEYS)):
-            yield separator + members(some)
+            yield separator + rows_text(some)
             separator = b", "
         yield b"}"
+
+
+def chosen_members(flush: Flush, choice: Choice) -> Iterator[bytes]:
+    """The same of what is chosen of it, and `matching`: how many keys of each kind there were to choose from."""
+    yield members({"t": flush.t, "interval": flush.interval})
+    matching = {}
+    for found in chosen_rows(flush, choice):
+        if found is None:
+            yield b""
+            continue
+        kind, rows, matching[kind] = found
+        yield b', "%b": {%b}' % (kind.encode(), rows_text(rows))
+    yield b", " + members({"matching": matching})
+
+
+def rows_text(rows: Mapping[str, object]) -> bytes:
+    """Rows of numbers as `members`, ten times as quick."""
+    try:
+        return msgspec.json.encode(rows)[1:-1]
+    except UnicodeEncodeError:  # bytes of a name that are no UTF-8
+        return members(rows)
 
 
 def members(table: Mapping[str, object]) -> bytes:

@@ -18,7 +18,9 @@ import trio
 
 from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
+from brokersim.statsd.numbers import Number
 from brokersim.statsd.timerstats import bucket_fields, statsd_fields
+from brokersim.statsd_server.chosen import Choice, value_at
 
 #: Items that wait for a slow listener: a second of lines at a thousand a second.
 TAP_LIMIT = 1000
@@ -212,9 +214,31 @@ def flush_rows(
     yield "sets", ((key, value) for key, value in flush.sets.items() if wants(key))
 
 
+def chosen_rows(flush: Flush, choice: Choice) -> Iterator[tuple[str, JsonObject, int] | None]:
+    """Each kind, with what a `flush_table` says of its chosen keys, and how many match; None in between."""
+    counters, gauges, sets = flush.counters, flush.gauges, flush.sets
+    tables = {"counters": counters, "gauges": gauges, "timers": flush.timer_counts, "sets": sets}
+    for kind, table in tables.items():
+        places, matching = yield from choice.places(table)
+        rows: JsonObject = {}
+        for place in places:
+            name = place[0]
+            if table is counters:
+                count, total = value_at(counters, place), value_at(flush.totals, place)
+                rows[name] = _counted(flush, count or 0, total or 0)
+            elif table is flush.timer_counts:
+                rows[name] = _timer(flush, name)
+            else:
+                rows[name] = value_at(table, place)
+        yield kind, rows, matching
+
+
 def _counter(flush: Flush, key: str) -> JsonObject:
-    count = flush.counters[key]
-    return {"count": count, "rate": count / flush.interval, "total": flush.totals.get(key, 0)}
+    return _counted(flush, flush.counters[key], flush.totals.get(key, 0))
+
+
+def _counted(flush: Flush, count: Number, total: Number) -> JsonObject:
+    return {"count": count, "rate": count / flush.interval, "total": total}
 
 
 def _timer(flush: Flush, key: str) -> JsonObject:
