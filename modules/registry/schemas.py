@@ -105,7 +105,7 @@ def _of_object(value: Mapping[str, Any], schema: Schema, pointer: str) -> Iterat
             yield from faults(inner, known[key], where)
         elif schema.get("additionalProperties") is False:
             near = difflib.get_close_matches(key, known, n=1)
-            yield f"{where} is no key{f'; is {near[0]} meant?' if near else ''}"
+            yield f"{where} is no key{f' (is {near[0]} meant?)' if near else ''}"
         elif isinstance(schema.get("additionalProperties"), dict):
             yield from faults(inner, schema["additionalProperties"], where)
 

@@ -34,6 +34,7 @@ LISTS = {
     "probe list",
     "probe read",
     "probe status",
+    "registry list",
 }
 
 
@@ -71,6 +72,7 @@ def test_the_commands_are_those_promised() -> None:
         "jobtap": "load remove list query",
         "metrics": "add list collect show log rm observe",
         "overlay": "status trace fault",
+        "registry": "list get put rm watch shell serve",
         "probe": "list read schedule status add rm on off restart run-now validate",
         "flux": "instrument load",
     }

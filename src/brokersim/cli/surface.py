@@ -45,6 +45,7 @@ _LAZY = {
     "explore": "brokersim.cli.explore:explore",
     "overlay": "brokersim.cli.overlay:overlay",
     "probe": "brokersim.cli.probe:probe",
+    "registry": "brokersim.cli.registry:registry",
     "report": "brokersim.cli.report:report",
     "runs": "brokersim.cli.runs:runs",
     "stats": "brokersim.cli.stats:stats",

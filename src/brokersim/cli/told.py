@@ -26,7 +26,8 @@ Work        cron interval|event|at|list|stop|start|delete|sync
             job submit|run|swf|list|wait|cancel|eventlog   jobtap load|remove|list|query
 Statistics  stats  top  metrics add|list|collect|show|log|rm|observe
 Experiments bench  report  check  runs  explore
-Overlay     overlay status|trace|fault   Probes       probe read|add|status|schedule
+Overlay     overlay status|trace|fault
+Probes      probe read|add|status|schedule   registry list|get|put|rm|watch|shell|serve
 
 Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""

@@ -1,4 +1,4 @@
-"""Knows HTTP/1.1 as far as a read-only server needs it: bounded requests, slow clients, streams; not what is served.
+"""Knows HTTP/1.1 as far as our servers need it: bounded requests, slow clients, streams; not what is served.
 
 The protocol itself is h11's, which does no input or output.
 """
@@ -28,7 +28,6 @@ MAX_CLIENTS = 100
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _READ = 16_384
 _METHODS = ("GET", "HEAD")
-_READS = tuple(method.encode() for method in _METHODS)
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 
@@ -41,6 +40,10 @@ class Request:
     path: str
     query: Mapping[str, str]
     accept: str = ""
+    method: str = "GET"
+    #: By lower-case names; of equal ones the last counts.
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = b""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +54,10 @@ class Response:
     body: bytes | Iterator[bytes] | AsyncGenerator[bytes]
     status: int = 200
     content_type: str = TEXT
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Handler = Callable[[Request], Response | Awaitable[Response]]
 
 
 def text_response(text: str, status: int = 200, content_type: str = TEXT) -> Response:
@@ -66,21 +73,26 @@ class _HangUpError(Exception):
 
 
 class HttpServer:
-    """Serves ``routes``: a path, or a path ending in ``/`` for all below it, and who answers. GET and HEAD only.
+    """Serves ``routes``: a path, or a path ending in ``/`` for all below it, and who answers.
 
+    GET and HEAD only, and no bodies, unless ``methods`` has more and ``body_max`` is the bytes a body may have.
     An exception in a handler is answered with 500 and told to ``on_error``; the server goes on. Who asks by a name
     that is neither this machine's nor one of ``allow_hosts`` is refused (`browsers.is_our_name`).
     """
 
     def __init__(
         self,
-        routes: Mapping[str, Callable[[Request], Response]],
+        routes: Mapping[str, Handler],
         on_error: Callable[[str], None],
         allow_hosts: Sequence[str] = (),
+        methods: Sequence[str] = _METHODS,
+        body_max: int = 0,
     ) -> None:
         self._routes = dict(routes)
         self._on_error = on_error
         self._allow_hosts = frozenset(host.lower() for host in allow_hosts)
+        self._methods = frozenset(methods)
+        self._body_max = body_max
         self._doorway = Doorway("http", on_error, _FULL)
         self._seats = Seats(MAX_CLIENTS)
 
@@ -92,11 +104,15 @@ class HttpServer:
         local = str(stream.socket.getsockname()[0])
         with self._seats.seat() as seat:
             try:
-                await _Conversation(stream, partial(self._answer, local), seat).run()
+                answer = partial(self._answer, local)
+                await _Conversation(stream, answer, seat, self._methods, self._body_max).run()
             except _HangUpError:
                 pass  # nobody is left to tell
 
-    async def _answer(self, local: str, method: str, target: str, host: str | None, accept: str) -> Response:
+    async def _answer(self, local: str, asked: h11.Request, body: bytes) -> Response:
+        headers = _values(asked)
+        method, target = asked.method.decode("ascii", "replace"), asked.target.decode("latin-1")
+        host = headers.get("host")  # none: HTTP/1.0, which no browser speaks
         if host is not None and not is_our_name(host, local, self._allow_hosts):
             text = f"421 this server is not known as {host!r}; its operator lets a name in with --allow-host"
             return text_response(text, 421)
@@ -108,19 +124,38 @@ class HttpServer:
         handler = self._routes.get(path) or self._below(path)
         if handler is None:
             return text_response("404 not found", 404)
-        if method not in _METHODS:
-            return text_response(f"405 {method} is not possible; use GET or HEAD", 405)
+        if method not in self._methods:
+            return text_response(f"405 {method} is not possible; use {self._possible()}", 405)
+        request = Request(
+            path=path, query=dict(parse_qsl(parts.query)), accept=headers.get("accept", ""), method=method,
+            headers=headers, body=body,
+        )  # fmt: skip
         try:
-            return await _whole(
-                handler(Request(path=path, query=dict(parse_qsl(parts.query)), accept=accept))
-            )
+            answer = handler(request)
+            return await _whole(answer if isinstance(answer, Response) else await answer)
         except Exception as error:
             self._on_error(f"http: {path}: {error!r}")
             return text_response("500 internal error; the server's log has it", 500)
 
-    def _below(self, path: str) -> Callable[[Request], Response] | None:
+    def _possible(self) -> str:
+        known = sorted(self._methods)
+        return f"{', '.join(known[:-1])} or {known[-1]}"
+
+    def _below(self, path: str) -> Handler | None:
         folders = [prefix for prefix in self._routes if prefix.endswith("/") and len(prefix) > 1]
         return next((self._routes[prefix] for prefix in folders if path.startswith(prefix)), None)
+
+
+def _values(asked: h11.Request) -> dict[str, str]:
+    """Headers by lower-case name; of Host the first counts, of Accept all, of others the last."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in asked.headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name == "accept" and name in found:
+            found[name] += f",{value}"
+        elif name != "host" or name not in found:
+            found[name] = value
+    return found
 
 
 async def _whole(response: Response) -> Response:
@@ -140,9 +175,14 @@ class _Conversation:
     def __init__(
         self,
         stream: trio.SocketStream,
-        answer: Callable[[str, str, str | None, str], Awaitable[Response]],
+        answer: Callable[[h11.Request, bytes], Awaitable[Response]],
         seat: Seat | None,
+        methods: frozenset[str],
+        body_max: int,
     ) -> None:
+        self._methods = frozenset(method.encode() for method in methods)
+        self._body_max = body_max
+        self._body = bytearray()
         self._stream = stream
         self._answer = answer
         self._seat = seat
@@ -169,9 +209,10 @@ class _Conversation:
             connection.start_next_cycle()
 
     async def _request(self) -> h11.Request | None:
-        """The next request, which has no body; None when the client has no more."""
+        """The next request, its body in ``_body``; None when the client has no more."""
         found: h11.Request | None = None
         self._is_head = False
+        self._body.clear()
         deadline = trio.current_time() + IDLE_S
         while True:
             event = self._connection.next_event()
@@ -182,14 +223,22 @@ class _Conversation:
             elif isinstance(event, h11.Request):
                 found = event
                 self._is_head = event.method == b"HEAD"
-                if event.method not in _READS:
+                if event.method not in self._methods:
                     return found  # refused whatever its body says
             elif isinstance(event, h11.Data):
-                raise h11.RemoteProtocolError("a request without a body is expected", error_status_hint=413)
+                self._take(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 return found
             else:
                 return None
+
+    def _take(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > self._body_max:
+            text = (
+                f"a body of at most {self._body_max} bytes" if self._body_max else "a request without a body"
+            )
+            raise h11.RemoteProtocolError(f"{text} is expected", error_status_hint=413)
 
     async def _receive(self, deadline: float) -> None:
         with trio.CancelScope(deadline=deadline) as scope:
@@ -198,21 +247,15 @@ class _Conversation:
             raise _HangUpError
 
     async def _respond(self, request: h11.Request) -> None:
-        method = request.method.decode("ascii", "replace")
         if self._seat is None:
             response = text_response("503 too many clients", 503)
         else:
-            hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
-            host = hosts[0] if hosts else None  # none: HTTP/1.0, which no browser speaks
-            accept = b",".join(value for name, value in request.headers if name == b"accept").decode(
-                "latin-1"
-            )
-            response = await self._answer(method, request.target.decode("latin-1"), host, accept)
+            response = await self._answer(request, bytes(self._body))
         if isinstance(response.body, bytes):
-            await self._send_whole(response, with_body=method != "HEAD")
+            await self._send_whole(response, with_body=not self._is_head)
         else:
             assert isinstance(response.body, AsyncGenerator)
-            await self._send_stream(response, response.body, with_body=method != "HEAD")
+            await self._send_stream(response, response.body, with_body=not self._is_head)
 
     async def _send_whole(self, response: Response, *, with_body: bool) -> None:
         assert isinstance(response.body, bytes)
@@ -266,4 +309,5 @@ def _headers(response: Response) -> list[tuple[str, str]]:
         ("Content-Type", response.content_type),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
+        *response.headers,
     ]

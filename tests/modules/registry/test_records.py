@@ -84,7 +84,7 @@ def test_a_list_with_one_wrong_record_writes_none_and_each_fault_has_its_pointer
     error = refused(kept.post, "measurements", [{"probe": "cpu"}, {"prob": "cpu", "labels": {"a/b": 1}}], 0)
     assert error.errno == errno.EINVAL
     assert error.text == (
-        "/1/probe is missing; /1/prob is no key; is probe meant?; /1/labels/a~1b must be string, not 1"
+        "/1/probe is missing; /1/prob is no key (is probe meant?); /1/labels/a~1b must be string, not 1"
     )
     assert kept.all("measurements", 0) == []
 

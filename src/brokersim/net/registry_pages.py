@@ -1,0 +1,248 @@
+"""Knows which address of the web means which request to the registry, and what an answer is there; no records.
+
+A client of the broker's socket like any other: it may run beside the instance, or elsewhere on its machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from brokersim.net.client import Client, Unreachable
+from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.message import FLAG_STREAMING
+from brokersim.statsd_server.http import JSON, Handler, Request, Response
+
+#: Seconds an answer of the instance may take; then the client is told, and may ask again.
+PATIENCE: Final = 10.0
+#: Seconds between two looks whether a watcher is still there.
+_LOOK: Final = 1.0
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+BODY_MAX: Final = 4 << 20
+_STATUS: Final = {
+    errno.ENOENT: 404, errno.EEXIST: 409, errno.EINVAL: 400, errno.ESTALE: 412, errno.EPERM: 403, errno.ENOSYS: 503,
+    errno.EPROTO: 400,
+}  # fmt: skip
+_WRITES: Final = {"PUT": "put", "PATCH": "patch", "DELETE": "delete"}
+_TAG: Final = re.compile(r'"?(\d{1,18})"?', re.ASCII)
+
+
+class Refused(Exception):
+    """An answer that is none: its status, and a text that says what would be right."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Bridge:
+    """One connection to the instance for all questions, made when it is needed; a watcher has one of its own."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._client: Client | None = None
+        self._lock = trio.Lock()
+
+    async def ask(self, topic: str, payload: object) -> Any:
+        """Raises RequestError; Refused if there is nobody to ask."""
+        async with self._lock:
+            try:
+                return await trio.to_thread.run_sync(self._ask, topic, payload)
+            except (Unreachable, TimeoutError) as error:
+                self.close()
+                raise Refused(503, f"the instance does not answer: {error}") from None
+
+    def _ask(self, topic: str, payload: object) -> Any:
+        if self._client is None or self._client.is_closed:
+            self._client = Client.connect(self._uri, timeout=PATIENCE)
+        return self._client.rpc(topic, payload)
+
+    async def watch(self, payload: object) -> AsyncGenerator[Any]:
+        """Changes as they come; None now and then, so that who reads sees that nobody listens any more."""
+        client = await trio.to_thread.run_sync(partial(Client.connect, self._uri, timeout=PATIENCE))
+        with client:
+            tag = client.send_request("registry.watch", payload, flags=FLAG_STREAMING)
+            while True:
+                answer = await trio.to_thread.run_sync(client.recv_within, tag, _LOOK)
+                if answer is not None and answer.errnum:
+                    return
+                yield None if answer is None else answer.unpack(dict[str, Any])
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class RegistryPages:
+    """``/v1/...`` for the registry of one instance.
+
+    ``token``: whoever writes must say it (``Authorization: Bearer``); without one nobody writes, unless ``is_trusted``
+    (a Unix socket, which has its folder's permissions). ``note`` gets a line for each request.
+    """
+
+    def __init__(
+        self, bridge: Bridge, token: str | None, is_trusted: bool, note: Callable[[str], object]
+    ) -> None:
+        self._bridge = bridge
+        self._token = token
+        self._is_trusted = is_trusted
+        self._note = note
+
+    def routes(self) -> dict[str, Handler]:
+        return {"/v1/": self._answer}
+
+    async def _answer(self, request: Request) -> Response:
+        begun = monotonic()
+        try:
+            response = await self._page(request)
+        except Refused as error:
+            response = _error(error.status, str(error))
+        except RequestError as error:
+            response = _error(_STATUS.get(error.errno or 0, 502), error.text)
+        size = len(response.body) if isinstance(response.body, bytes) else 0
+        took = (monotonic() - begun) * 1000
+        self._note(f"{request.method} {request.path}: {response.status}, {size} bytes, {took:.1f} ms")
+        return response
+
+    async def _page(self, request: Request) -> Response:
+        parts = request.path.removeprefix("/v1/").split("/")
+        if request.method in ("GET", "HEAD"):
+            return await self._read(parts, request.query)
+        if request.method == "POST" and parts == ["query"]:
+            return _listed(await self._bridge.ask("registry.list", _body(request)))
+        self._check_token(request)
+        if request.method == "POST" and len(parts) == 1:
+            return await self._post(parts[0], _body(request))
+        if request.method in _WRITES and len(parts) == 2:
+            return await self._write(request, *parts)
+        raise Refused(405, f"{request.method} {request.path} is not possible")
+
+    async def _read(self, parts: list[str], query: Mapping[str, str]) -> Response:
+        if parts[0] == "schemas":
+            schemas = (await self._bridge.ask("registry.schemas", {}))["schemas"]
+            if len(parts) == 1:
+                return _json(schemas)
+            if parts[1] not in schemas:
+                raise Refused(404, f"no schema {parts[1]!r}; there are {', '.join(schemas)}")
+            return _json(schemas[parts[1]])
+        if len(parts) == 1:
+            return _listed(await self._bridge.ask("registry.list", {"collection": parts[0], **_wish(query)}))
+        if len(parts) == 2 and parts[1] == "watch":
+            payload = {"collection": parts[0], "filter": _filter(query)}
+            return Response(body=_events(self._bridge.watch(payload)), content_type="text/event-stream")
+        wish = {"collection": parts[0], "id": parts[1]}
+        if len(parts) == 3 and parts[2] == "history":
+            return _json((await self._bridge.ask("registry.history", wish))["records"])
+        if len(parts) != 2:
+            raise Refused(404, f"nothing is at /v1/{'/'.join(parts)}")
+        if "version" in query:
+            wish["version"] = _number("version", query["version"])  # type: ignore[assignment]
+        return _one((await self._bridge.ask("registry.get", wish))["record"])
+
+    async def _post(self, collection: str, body: Any) -> Response:
+        records = body if isinstance(body, list) else [body]
+        made = (await self._bridge.ask("registry.post", {"collection": collection, "records": records}))[
+            "records"
+        ]
+        return _json(made, 201) if isinstance(body, list) else _one(made[0], 201)
+
+    async def _write(self, request: Request, collection: str, ident: str) -> Response:
+        payload = {"collection": collection, "id": ident, "if_version": _expected(request)}
+        if request.method != "DELETE":
+            payload["record"] = _body(request)
+        answer = await self._bridge.ask(f"registry.{_WRITES[request.method]}", payload)
+        return _one(answer["records"][0])
+
+    def _check_token(self, request: Request) -> None:
+        if self._token is None:
+            if not self._is_trusted:
+                raise Refused(403, "nobody may write here: it was started without --token-file")
+            return
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
+            raise Refused(401, "writing needs the header Authorization: Bearer TOKEN")
+
+
+def _expected(request: Request) -> int | None:
+    """The version that was read, None for any. Raises Refused: nobody overwrites what he has not seen."""
+    if request.headers.get("if-none-match", "").strip() == "*":
+        return 0
+    given = request.headers.get("if-match")
+    if given is None:
+        raise Refused(
+            428, 'say which version was read: If-Match: "3", or * for any; If-None-Match: * for a new one'
+        )
+    if given.strip() == "*":
+        return None
+    match = _TAG.fullmatch(given.strip())
+    if match is None:
+        raise Refused(400, f'If-Match is a version such as "3", not {given!r:.40}')
+    return int(match[1])
+
+
+def _body(request: Request) -> Any:
+    try:
+        return msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused(400, f"/ the body is not JSON: {error}") from None
+
+
+def _wish(query: Mapping[str, str]) -> dict[str, Any]:
+    for key in query:
+        if key not in ("filter", "sort", "fields", "limit", "skip"):
+            raise Refused(400, f"no parameter {key!r:.40}; there are filter, sort, fields, limit, skip")
+    wish: dict[str, Any] = {key: query[key] for key in ("sort", "fields") if key in query}
+    wish |= {key: _number(key, query[key]) for key in ("limit", "skip") if key in query}
+    return wish | {"filter": _filter(query)}
+
+
+def _filter(query: Mapping[str, str]) -> Any:
+    try:
+        return msgspec.json.decode(query.get("filter", "{}"))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused(400, f"filter is not JSON: {error}") from None
+
+
+def _number(key: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,15}", text, re.ASCII):
+        raise Refused(400, f"{key} must be a whole number, 0 or more, not {text!r:.40}")
+    return int(text)
+
+
+def _json(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(
+        body=msgspec.json.encode(value) + b"\n", status=status, content_type=JSON, headers=headers
+    )
+
+
+def _listed(answer: Mapping[str, Any]) -> Response:
+    return _json(answer["records"], headers=(("X-Total-Count", str(answer["total"])),))
+
+
+def _one(record: Mapping[str, Any], status: int = 200) -> Response:
+    return _json(record, status, (("ETag", f'"{record["version"]}"'),))
+
+
+def _error(status: int, text: str) -> Response:
+    faults = {"faults": text.split("; ")} if status == 400 and text.startswith("/") else {}
+    headers = (("WWW-Authenticate", "Bearer"),) if status == 401 else ()
+    return _json({"error": text, **faults}, status, headers)
+
+
+async def _events(changes: AsyncGenerator[Any]) -> AsyncGenerator[bytes]:
+    """Server-sent events; a comment where nothing has happened."""
+    yield b": from now on\n\n"
+    async for change in changes:
+        if change is None:
+            yield b":\n\n"
+        else:
+            yield b"event: changed\ndata: " + msgspec.json.encode(change) + b"\n\n"
