@@ -3,20 +3,27 @@
 pytest collects once and runs each test once, noting which functions it calls. A change is then tried in a fork: the new
 code is put into the function objects that are there, and the tests that call the function run, quickest first, until
 one fails. So a mutant costs the tests that can notice it and a fork, no import and no collection.
+
+A function that no test calls in its own process may run in one that a test starts. Then the change is put into a tree
+of links to the package, which those processes import from (``PYTHONPATH``), and the tests that start any are run.
 """
 
 from __future__ import annotations
 
+import _posixsubprocess
 import functools
 import gc
 import os
 import resource
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -45,6 +52,7 @@ class Change:
 
     where: tuple[Place, ...]
     code: Callable[[], CodeType]
+    text: Callable[[], str]
 
 
 @attrs.define
@@ -52,17 +60,21 @@ class _Test:
     item: pytest.Item
     seconds: float
     called: frozenset[Place]
+    #: It starts processes.
+    starts: bool
 
 
 class Warm:
     """A pytest plugin: after the tests have run once, it tries the changes it is given.
 
-    ``tell(number, caught)`` hears what became of each: True, False, or None where no test calls the function.
+    ``tell(number, caught)`` hears what became of each: True, False, or None where no test calls the function and none
+    that starts a process notices. ``package`` is the folder that is changed.
     """
 
     def __init__(
-        self, changes: list[Change], tell: Callable[[int, bool | None], object], until: float
+        self, package: Path, changes: list[Change], tell: Callable[[int, bool | None], object], until: float
     ) -> None:
+        self._package = package
         self._changes = changes
         self._tell = tell
         self._until = until
@@ -78,23 +90,40 @@ class Warm:
         functions = _functions(files)
         gc.collect()
         gc.freeze()  # a fork that collects would copy all of it
-        for number, change in enumerate(self._changes):
-            if time.monotonic() > self._until:
-                break
-            chosen = list(_chosen(tests, change.where))
-            changed = {place: functions[place] for place in change.where if place in functions}
-            self._tell(number, self._is_caught(change, changed, chosen) if chosen and changed else None)
+        elsewhere = Elsewhere(self._package)
+        try:
+            for number, change in enumerate(self._changes):
+                if time.monotonic() > self._until:
+                    break
+                self._tell(number, self._verdict(change, functions, tests, elsewhere))
+        finally:
+            elsewhere.remove()
         return True
+
+    def _verdict(
+        self, change: Change, functions: Functions, tests: list[_Test], elsewhere: Elsewhere
+    ) -> bool | None:
+        changed = {place: functions[place] for place in change.where if place in functions}
+        chosen = list(_chosen([test for test in tests if not test.called.isdisjoint(change.where)], change))
+        if chosen and changed:
+            return self._is_caught(change, changed, chosen)
+        starting = list(_chosen([test for test in tests if test.starts], change))
+        with elsewhere.changed(Path(change.where[0][0]), change.text()):
+            return (bool(starting) and self._is_caught(change, {}, starting)) or None
 
     def _first_run(self, item: pytest.Item, files: set[str]) -> _Test | None:
         called: set[CodeType] = set()
+        starts = False
 
-        def look(frame: Any, event: str, _arg: object) -> None:
+        def look(frame: Any, event: str, arg: object) -> None:
+            nonlocal starts
             if event == "call":
                 called.add(frame.f_code)
+            elif arg is _posixsubprocess.fork_exec:
+                starts = True
 
         self._has_failed = False
-        started = time.process_time()
+        started = _spent()
         threading.setprofile(look)  # of threads that begin from now on
         sys.setprofile(look)
         try:
@@ -102,11 +131,11 @@ class Warm:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-        seconds = time.process_time() - started
+        seconds = _spent() - started
         if self._has_failed or seconds > TOO_LONG:
             return None
         ours = {(code.co_filename, code.co_firstlineno) for code in called if code.co_filename in files}
-        return _Test(item, seconds, frozenset(ours))
+        return _Test(item, seconds, frozenset(ours), starts)
 
     def _run(self, item: pytest.Item) -> None:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
@@ -140,17 +169,50 @@ class Warm:
         return 0
 
 
-def _chosen(tests: list[_Test], where: tuple[Place, ...]) -> Iterator[_Test]:
-    """Tests that call one of these functions: those called like its file first, then the quickest."""
-    stem = Path(where[0][0]).stem.strip("_")
-    calling = [test for test in tests if not test.called.isdisjoint(where)]
-    calling.sort(key=lambda test: (f"test_{stem}" not in test.item.nodeid, test.seconds))
+def _chosen(tests: list[_Test], change: Change) -> Iterator[_Test]:
+    """Those called like the changed file first, then the quickest, until it is enough."""
+    stem = Path(change.where[0][0]).stem.strip("_")
+    tests.sort(key=lambda test: (f"test_{stem}" not in test.item.nodeid, test.seconds))
     spent = 0.0
-    for test in calling:
+    for test in tests:
         spent += test.seconds
         if spent > ENOUGH:
             return
         yield test
+
+
+class Elsewhere:
+    """What processes that are started import from: links to the files of the package, and one changed file."""
+
+    def __init__(self, package: Path) -> None:
+        self._package = package
+        self._folder = Path(tempfile.mkdtemp())
+        self._changes = 0
+
+    def remove(self) -> None:
+        shutil.rmtree(self._folder)
+
+    @contextmanager
+    def changed(self, path: Path, text: str) -> Iterator[None]:
+        if not self._changes:
+            shutil.copytree(self._package, self._folder / self._package.name, copy_function=os.symlink)
+        self._changes += 1
+        place = self._folder / self._package.name / path.relative_to(self._package)
+        place.unlink()
+        place.write_text(text, encoding="utf-8")
+        os.utime(
+            place, (self._changes, self._changes)
+        )  # or what was compiled of the last change may be taken for it
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(self._folder), *([before] if before else [])])
+        try:
+            yield
+        finally:
+            os.environ.pop("PYTHONPATH")
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
+            place.unlink()
+            place.symlink_to(path)
 
 
 def _functions(files: set[str]) -> Functions:
@@ -179,6 +241,11 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
         if isinstance(one, CodeType):
             yield one
             yield from _codes(one)
+
+
+def _spent() -> float:
+    """CPU seconds of this process and of those it has waited for."""
+    return sum(os.times()[:4])
 
 
 def _size() -> int:

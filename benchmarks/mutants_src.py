@@ -4,7 +4,8 @@
 
 Each mutant changes one place: a condition is negated, `<` becomes `<=`, `and` becomes `or`, a guard's body is left out.
 The tests of its room that call the function run, those called like its file first, until one fails (caught) or all
-have passed (survived); one that hangs is caught. A random sample, the same for a seed; it ends after so many minutes.
+have passed (survived); one that hangs is caught. What no test calls in its own process is changed for those that tests
+start. A random sample, the same for a seed; it ends after so many minutes.
 What is no part of a function is not changed.
 """
 
@@ -31,6 +32,14 @@ SOURCE = ROOT / "src" / "brokersim"
 TESTS = {
     "(top)": ("tests/instance", "tests/host/test_life.py", "tests/services", "tests/net/test_serve.py"),
     "fluxapi": ("tests/fluxcompat",),
+    "host": (
+        "tests/host",
+        "tests/net/test_module_process.py",
+        "tests/fluxcompat/test_process_protocol.py",
+        "tests/fluxcompat/test_module_api.py",
+        "tests/statsd_server/test_output_rundb.py",
+    ),
+    "net": ("tests/net", "tests/statsd_server/test_hostile.py"),
     "protocol": (
         "tests/protocol",
         "tests/services",
@@ -95,6 +104,9 @@ class Place:
 
     def code(self) -> CodeType:
         return compile(self.tree(), str(self.path), "exec", dont_inherit=True)
+
+    def text(self) -> str:
+        return ast.unparse(self.tree())
 
 
 def places(path: Path) -> Iterator[Place]:
@@ -183,9 +195,11 @@ def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
     os.environ["BROKERSIM_PURE"] = "1"  # what C does in its place would not notice
     os.environ["BROKERSIM_TESTS_WITHIN"] = "1"  # what is called in another process is not seen
     os.environ["CI"] = "1"  # the examples of hypothesis are the same in every run
-    changes = [Change(place.where, place.code) for place in sample]
+    changes = [Change(place.where, place.code, place.text) for place in sample]
     words = ["-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0", "-m", "not slow"]
-    asked = pytest.main([*words, *TESTS.get(room, (f"tests/{room}",))], plugins=[Warm(changes, tell, until)])
+    asked = pytest.main(
+        [*words, *TESTS.get(room, (f"tests/{room}",))], plugins=[Warm(SOURCE, changes, tell, until)]
+    )
     return 0 if asked in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 1
 
 

@@ -48,35 +48,66 @@ from benchmarks import _warm, mutants_src
 from benchmarks._warm import Change, Warm
 
 _warm.PATIENCE = 1.0
-mutants_src.SOURCE = Path.cwd()
-found = list(mutants_src.places(Path.cwd() / "x.py"))
-changes = [Change(place.where, place.code) for place in found]
+mutants_src.SOURCE = Path.cwd() / "pack"
+found = list(mutants_src.places(Path.cwd() / "pack/x.py"))
+changes = [Change(place.where, place.code, place.text) for place in found]
 told = []
-warm = Warm(changes, lambda *one: told.append(one), 1e9)
+warm = Warm(mutants_src.SOURCE, changes, lambda *one: told.append(one), 1e9)
 pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_x.py"], plugins=[warm])
 for number, caught in told:
     print(caught, found[number], file=sys.stderr)
 """
 
 
+CHANGED = """
+def small(n):
+    while n > 9:
+        n -= 1
+    return n < 5
+
+
+def unseen(n):
+    return n < 5
+
+
+def elsewhere(n):
+    return n < 5
+"""
+CALLED = """
+import subprocess, sys
+from pack.x import small
+
+
+def test_small():
+    assert small(3) and not small(12)
+
+
+def test_elsewhere():
+    code = "from pack.x import elsewhere; assert elsewhere(4) and not elsewhere(5)"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+"""
+
+
 def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp_path):
-    (tmp_path / "x.py").write_text(
-        "def small(n):\n    while n > 9:\n        n -= 1\n    return n < 5\n\n\ndef unseen(n):\n    return n < 5\n"
-    )
-    (tmp_path / "test_x.py").write_text(
-        "from x import small\n\n\ndef test_small():\n    assert small(3) and not small(12)\n"
-    )
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "pack/__init__.py").touch()
+    (tmp_path / "pack/x.py").write_text(CHANGED)
+    (tmp_path / "test_x.py").write_text(CALLED)
     paths = os.pathsep.join([str(mutants_src.ROOT), str(tmp_path)])
     done = subprocess.run(
-        [sys.executable, "-c", TRIED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths},
+        [sys.executable, "-c", TRIED], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths, "TMPDIR": str(tmp_path / "temporary")},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.stderr.splitlines() == [
-        "True x.py:2: condition negated: while n > 9:",
-        "False x.py:2: bound moved: while n > 9:",
-        "False x.py:4: bound moved: return n < 5",
-        "None x.py:8: bound moved: return n < 5",
-    ]
+        "True x.py:3: condition negated: while n > 9:",
+        "False x.py:3: bound moved: while n > 9:",
+        "False x.py:5: bound moved: return n < 5",
+        "None x.py:9: bound moved: return n < 5",
+        "True x.py:13: bound moved: return n < 5",
+    ], done.stdout
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_the_soak_does_all_of_its_work_and_leaves_nothing_open():

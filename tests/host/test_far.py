@@ -121,3 +121,7 @@ def test_the_place_in_the_tree_is_asked_for_once(
     assert (handle.parent, handle.children, handle.parent) == (0, (1, 2), 0)
     # Of rank 0: a broker of Flux's answers for itself and what is below it, and knows not what is above.
     assert asked == [("overlay.topology", {"rank": 0}, 0)]
+
+
+def test_attributes_that_came_with_the_welcome_are_not_asked_for(broker: FarBroker) -> None:
+    assert [broker.attributes.get(name) for name in ("rank", "size")] == ["3", "4"]

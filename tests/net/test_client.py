@@ -430,3 +430,15 @@ def test_recv_within_gives_up_without_ending_the_request(fake: FakeBroker, clien
     response = client.recv_within(tag, 5)
     assert response is not None
     assert response.payload == {"late": True}
+
+
+def test_an_abandoned_request_takes_its_waiting_answer_along_and_no_others(
+    fake: FakeBroker, client: Client
+) -> None:
+    fake.answers = {"a.b": {"of": "b"}, "a.c": {"of": "c"}, "a.d": {"of": "d"}}
+    first, second = client.send_request("a.b"), client.send_request("a.c")
+    assert client.rpc("a.d") == {"of": "d"}  # by now the other two have come
+    client.abandon(first)
+    assert client.recv_response(second).payload == {"of": "c"}
+    assert client.outstanding == 0
+    assert client.send_request("a.b") in (first, second), "both have ended: their matchtags are free"

@@ -379,3 +379,22 @@ def test_a_killed_instance_is_recognised_as_dead_and_its_folder_swept(detached, 
     assert len(list((runtime / "brokersim").iterdir())) == 1
     assert shell("exit 0") == 0
     assert list((runtime / "brokersim").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"command": ("sh", "-c", "exit 3")}, "sh -c 'exit 3'"),
+        ({}, "/bin/our-shell"),
+        ({"detach": True, "command": ("x",)}, ""),
+    ],
+)
+def test_what_an_instance_is_there_for_is_its_command_or_a_shell(options, shown, monkeypatch):
+    monkeypatch.setenv("SHELL", "/bin/our-shell")
+    assert serve._command_line(StartOptions(**options)) == shown
+
+
+def test_a_name_in_use_is_told_apart_from_what_a_killed_start_left(tmp_path, monkeypatch):
+    for is_there, words in ((True, "is running already"), (False, "is in the way")):
+        monkeypatch.setattr(serve, "is_alive", lambda path, is_there=is_there: is_there)
+        assert words in serve._taken("x", tmp_path)

@@ -61,6 +61,20 @@ def broken(**changes):
 SLOT = {"type": "slot", "count": 1, "with": [{"type": "core", "count": 1}]}
 
 
+def nested(more):
+    """A slot, a core and so many gpus, each inside the one before; of none there may be several."""
+    inner = []
+    for _ in range(more):
+        inner = [{"type": "gpu", "count": 0, **({"with": inner} if inner else {})}]
+    return broken(resources=[{**SLOT, "with": [{"type": "core", "count": 1, "with": inner}]}])
+
+
+def test_resources_stand_in_each_other_five_deep_at_most():
+    assert check_jobspec(nested(3)).ncores == 1
+    with pytest.raises(ValueError, match="resources must be a list of node, slot, core or gpu"):
+        check_jobspec(nested(4))
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

@@ -6,6 +6,9 @@ import pytest
 
 from brokersim.protocol.job_facts import JobFacts
 from brokersim.protocol.job_record import JobRecord
+from brokersim.protocol.job_states import State
+
+FACTS = JobFacts(name="x", ntasks=1, nnodes=1, ncores=1, duration=0.0)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,24 @@ from brokersim.protocol.job_record import JobRecord
     ],
 )
 def test_the_end_of_a_job_in_words_and_as_a_result(status, exception, says, result):
-    facts = JobFacts(name="x", ntasks=1, nnodes=1, ncores=1, duration=0.0)
-    job = JobRecord(id=1, facts=facts, jobspec=None, status=status, exception=exception)
+    job = JobRecord(id=1, facts=FACTS, jobspec=None, status=status, exception=exception)
     assert (job.errstr(), job.result) == (says, result)
     assert job.success == (says == "")
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "after"),
+    [
+        (None, None, None),
+        (None, {}, None),
+        ({"a": 1}, None, {"a": 1}),
+        (None, {"sched": {"why": "x"}}, {"sched": {"why": "x"}}),
+        ({"a": 1, "b": {"c": 2}}, {"a": None, "b": {"d": 3}}, {"b": {"c": 2, "d": 3}}),
+        ({"a": 1}, {"a": None}, None),
+    ],
+)
+def test_annotations_of_an_allocation_join_those_a_job_has_and_a_null_takes_one_away(before, said, after):
+    job = JobRecord(id=1, facts=FACTS, jobspec=None, state=State.SCHED, annotations=before)
+    context = {} if said is None else {"annotations": said}
+    job.apply({"timestamp": 1.0, "name": "alloc", "context": context})
+    assert (job.has_resources, job.annotations) == (True, after)

@@ -9,6 +9,7 @@ from itertools import islice
 import pytest
 import trio
 
+from brokersim.net import doorway as doorway_module
 from brokersim.net.doorway import Doorway, Seats
 from brokersim.statsd_server.browsers import is_browsers, is_our_name
 from tests.hostile import hostile_inputs
@@ -343,3 +344,15 @@ async def test_out_of_descriptors_a_newcomer_is_refused_with_words_said_once_the
         "port: 10 newcomers",
         "port: 100 newcomers",
     ]
+
+
+def test_a_refusal_after_a_minute_without_one_is_news_again(monkeypatch):
+    said: list[str] = []
+    now = [0.0]
+    doorway = Doorway("port", said.append)
+    monkeypatch.setattr(doorway_module.time, "monotonic", lambda: now[0])
+    for at in (0.0, 60.0, 120.0, 180.1):
+        now[0] = at
+        doorway._count(OSError(24, "Too many open files"))
+    assert [line.split(":")[1] for line in said] == [" newcomers are refused"] * 2
+    assert doorway._refused == 1

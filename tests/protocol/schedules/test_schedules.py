@@ -262,6 +262,7 @@ def test_exponential_gaps_far_from_their_mean_take_no_redrawing():
         ("random low=1s distribution=exponential", "exponential gaps need a mean"),
         (cron(5), "must be a string such as"),
         ("{", "is not JSON"),
+        ({"type": "every", "params": [["every", 1]]}, "params of a schedule must be an object, not [['every', 1]]"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_a_schedule_is_named_with_what_would_be_right(spec, says):
