@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, event_handler, request_handler
+from brokersim.brokermod import Handle, Message, RequestError, errnums, event_handler, quoted, request_handler
 
-from . import keys, stat, store
+from . import keys, stat, store, values
 from .asked import Asked
 from .counters import STREAM, Counters
 from .member import Member
@@ -115,6 +115,9 @@ class Metrics(Asked):
             keys.canonical(wish.key)
         except keys.BadKey as error:
             raise RequestError(errnums.EINVAL, f"{self.name}.observe: {error}") from None
+        if not values.can_be_counted(wish.value):
+            text = f"a value is a text or a number up to {values.MAGNITUDE:g}, not {quoted(wish.value)}"
+            raise RequestError(errnums.EINVAL, f"{self.name}.observe: {text}")
         self.handle.observe(wish.stream, wish.key, wish.value)
         self.handle.respond(msg, {"is_counted": wish.stream in self._member.streams()})
 

@@ -205,13 +205,18 @@ class Member:
         if not is_member:
             collection.give_own([], self._clock.time(), False, False)
         elif order.key is not None:
-            if held.watch is not None:
-                held.watch.looked_at(order.key)
-            collection.give_own(held.table.peek(order.key), self._clock.time(), held.is_fresh, True)
+            self._sample(held.stat, partial(self._show, held, collection, order.key))
         else:
-            self._sample(held.stat, lambda: self._cut(held, collection))
+            self._sample(held.stat, partial(self._cut, held, collection))
         self._late = [one for one in self._late if self._still_awaits(one, order.name)]
         return collection
+
+    def _show(self, held: Held, collection: Collection, key: str) -> None:
+        if collection.is_over:
+            return  # out of time before the own streams were looked at
+        if held.watch is not None:
+            held.watch.looked_at(key)
+        collection.give_own(held.table.peek(key), self._clock.time(), held.is_fresh, True)
 
     def _cut(self, held: Held, collection: Collection) -> None:
         order = collection.order

@@ -48,7 +48,7 @@ class Observation(msgspec.Struct):
 
     stream: str
     key: str | dict[str, Any]
-    value: int | float | str = 1
+    value: int | float | str | None = 1
 
 
 class Observations(msgspec.Struct):

@@ -261,6 +261,7 @@ def read(data: Any) -> Stat:
     _check_numbers(found)
     _check_streams(found)
     try:
+        check_params(found.reducers)
         streams = tuple(map(_stream, found.reducers))
         value, levels = _threshold(found, streams)
     except ValueError as error:
@@ -318,7 +319,6 @@ def _check_streams(one: Definition) -> None:
 def _stream(source: Source) -> Stream:
     if not source.apply:
         raise ValueError(f"stream {source.stream}: apply a reducer, such as sum")
-    check_params(source.params)
     reducers = tuple(reducer(name, source.params) for name in source.apply)
     if len(set(source.apply)) < len(source.apply):
         twice = next(name for name in source.apply if source.apply.count(name) > 1)

@@ -13,7 +13,7 @@ from . import keys
 from .cells import Cell, is_one_sum, new_cell
 from .reducers import Origin
 from .stat import Row, Stat, Stream
-from .values import INT_MAX, MAGNITUDE
+from .values import INT_MAX, MAGNITUDE, can_be_counted
 
 
 @attrs.define(eq=False)
@@ -26,6 +26,9 @@ class Clock:
 
     def time(self) -> float:
         return self.epoch + float(self.reactor.now) / 1e9
+
+
+_NUMBERS = (int, float)
 
 
 class Tap:
@@ -73,7 +76,7 @@ class Tap:
         self.watch(text if self.cells.get(text) is cell else keys.OVERFLOW, cell, value)
 
     def _observe_slowly(self, key: keys.Key, value: Any) -> None:
-        if not _can_be_counted(value):
+        if not can_be_counted(value):
             self.refused += 1
             return
         text = self._known.get(key) if type(key) is str else None
@@ -158,13 +161,6 @@ def new_tap(stream: Stream, origin: Origin, clock: Clock, max_keys: int) -> Tap:
     """The tap of a stream."""
     kind = SumTap if is_one_sum(stream) else Tap
     return kind(stream, origin, clock, max_keys)
-
-
-_NUMBERS = (int, float)
-
-
-def _can_be_counted(value: Any) -> bool:
-    return isinstance(value, str) or (type(value) in (int, float, bool) and -MAGNITUDE <= value <= MAGNITUDE)
 
 
 class Cut(Sequence[Row]):

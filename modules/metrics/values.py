@@ -21,6 +21,11 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and -MAGNITUDE <= value <= MAGNITUDE
 
 
+def can_be_counted(value: Any) -> bool:
+    """A text, a number that is finite and not too large, True or False."""
+    return isinstance(value, str) or (type(value) in (int, float, bool) and -MAGNITUDE <= value <= MAGNITUDE)
+
+
 def plain(value: Any) -> Any:
     """The one form of equal values: 2.0 and True are numbers like 2 and 1; a long text is cut, and what is no UTF-8."""
     if isinstance(value, str):

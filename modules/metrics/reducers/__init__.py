@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 from brokersim.brokermod import quoted
 
@@ -35,10 +35,27 @@ def reducer(name: str, params: Mapping[str, Any]) -> Reducer:
     return kind({key: value for key, value in params.items() if key in kind.defaults})
 
 
-def check_params(params: Mapping[str, Any]) -> None:
-    """Raises ValueError for a parameter that no reducer has."""
-    for name in params:
+class Applied(Protocol):
+    """A stream of a stat: the names of its reducers, the parameters given with them."""
+
+    apply: list[str]
+    params: dict[str, Any]
+
+
+def check_params(streams: Sequence[Applied]) -> None:
+    """Raises ValueError for a parameter that no reducer has, or none of a stat's.
+
+    One that a stream gives may be that of a reducer of another: on the command line they are given once.
+    """
+    applied = list(dict.fromkeys(name for stream in streams for name in stream.apply))
+    taken = {name for kind in applied if kind in REDUCERS for name in REDUCERS[kind].defaults}
+    for name in dict.fromkeys(name for stream in streams for name in stream.params):
         if name not in _PARAMS:
             raise ValueError(
                 f"no parameter {quoted(name)} of a reducer; there are {', '.join(sorted(_PARAMS))}"
+            )
+        if name not in taken:
+            whose = ", ".join(kind for kind, one in REDUCERS.items() if name in one.defaults)
+            raise ValueError(
+                f"{name} is a parameter of {whose}, which is not applied here: {', '.join(applied)}"
             )

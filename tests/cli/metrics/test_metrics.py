@@ -132,6 +132,12 @@ def test_collect_prints_keys_and_results(served: FakeBroker, run: Run) -> None:
     )
 
 
+def test_a_field_that_no_key_has_is_told(served: FakeBroker, run: Run) -> None:
+    served.answers["metrics.gather"] = [{"rows": [{"key": {"modul": None, "type": "x"}, "n": 1, "sum": 1}]}]
+    result = run("metrics", "collect", "t", "--by", "modul,type", "--partial-ok")
+    assert result.err == "t: no key has a field modul\n"
+
+
 def test_ranks_that_are_missing_are_named_and_a_failure(served: FakeBroker, run: Run) -> None:
     record = {**RECORD, "missing": "3,7-8", "truncated": [["4", '{"str":"b"}']]}
     served.answers["metrics.gather"] = [{"rows": ROWS}, {"record": record}]
@@ -198,6 +204,20 @@ def test_log_tells_each_epoch_in_a_line(fake: FakeBroker, run: Run) -> None:
     assert "  str=k: 7 has reached 5\n" in out
     fake.answers["metrics.log"] = [{"record": RECORD}]
     assert run("metrics", "log", "-f", "t", "--json").lines == [{"record": RECORD}]
+
+
+def test_a_stat_without_an_epoch_behind_it_says_so(fake: FakeBroker, run: Run) -> None:
+    fake.answers["metrics.log"] = {"records": [], "rows": []}
+    assert run("metrics", "log", "t") == (0, "", "t: no epoch has ended yet\n")
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf", "1e999"])
+def test_what_is_written_like_a_number_and_is_none_is_a_usage_error(
+    fake: FakeBroker, run: Run, value: str
+) -> None:
+    result = run("metrics", "observe", "s", "k", "--", value)
+    assert (result.code, f"{value} is no finite number" in result.err) == (2, True)
+    assert fake.topics == []
 
 
 def test_observe_and_rm(fake: FakeBroker, run: Run) -> None:

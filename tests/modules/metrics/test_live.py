@@ -338,6 +338,31 @@ def test_a_silent_rank_is_missing_after_its_limit_and_its_rows_come_later():
     cluster(body)
 
 
+def test_a_key_of_counters_is_shown_as_it_is_now():
+    async def body(one: Cluster) -> None:
+        await one.create(reducers=[{"stream": "counters"}])
+        key = {"module": "heartbeat", "type": "request_rx"}
+        for _ in range(3):
+            await one.client.call("heartbeat.stats-get", {}, 0)
+        for _ in range(2):  # looked at twice, counted once
+            found = await one.client.call("metrics.request-key", {"name": "t", "key": key}, 0)
+            assert found["result"]["sum"] == 3
+        rows, _ = await one.gather()
+        assert by_key(rows)["heartbeat/request_rx"]["sum"] == 3
+
+    cluster(body, modules=["metrics", "heartbeat"])
+
+
+@pytest.mark.parametrize("value", [1e200, None, -1e151])
+def test_what_cannot_be_counted_is_refused_to_who_asks(value):
+    async def body(one: Cluster) -> None:
+        wish = {"stream": "s", "key": "k", "value": value}
+        with pytest.raises(RequestError, match="a value is a text or a number up to 1e\\+150, not"):
+            await one.client.call("metrics.observe", wish)
+
+    cluster(body, size=1)
+
+
 def test_the_bytes_of_frames_are_those_of_their_rows_on_a_wire():
     async def body(one: Cluster) -> None:
         await one.create()

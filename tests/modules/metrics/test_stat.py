@@ -103,7 +103,7 @@ def test_only_what_grows_is_watched_during_an_epoch(value, is_watched):
 @pytest.mark.parametrize("apply", [["sum"], ["max"], ["sum", "max"]])
 def test_rows_of_one_key_at_once_are_as_two_by_two(apply):
     one = read({"name": "t", "reducers": [{"stream": "s", "apply": apply}]})
-    odd = [[0, [0.5]], INT_MAX - 1, 3, -7, [1, [2.5]]]
+    odd = [[0.5], INT_MAX - 1, 3, -7, [2.0**70, 0.25]]
     rows = [
         ['{"str":"k"}', [[at + 1, 10 - at, at, [state] * len(apply)]]]
         for at, state in enumerate(odd if apply == ["sum"] else [5, 2, 9, 9, -1])
@@ -111,3 +111,11 @@ def test_rows_of_one_key_at_once_are_as_two_by_two(apply):
     for size in range(1, len(rows) + 1):
         part = rows[-size:]
         assert one.finish(one.merge_all(part)) == one.finish(reduce(one.merge, part))
+
+
+def test_a_parameter_of_a_reducer_that_is_not_applied_is_refused():
+    with pytest.raises(ValueError, match="alpha is a parameter of quantile, which is not applied here: sum"):
+        stat(apply=("sum",), params={"alpha": 0.1})
+    # Given once for all streams of a stat: it is that of one of them.
+    both = {"params": {"topk_size": 3}}
+    read({"name": "t", "reducers": [{"stream": "a", "apply": ["topk"], **both}, {"stream": "b", **both}]})

@@ -40,6 +40,9 @@ def collect(session: Session, /, name: str, by: str | None, top: int | None, par
         session.emit({"rows": rows, "record": record})
     elif rows:
         session.table(*words.table(rows))
+        for field in wish["by"] or ():
+            if all(row["key"].get(field) is None for row in rows):
+                session.say(f"{name}: no key has a field {field}")
     else:
         session.say(f"{name}: nothing was observed in this epoch")
     return judge(session, record, partial_ok)

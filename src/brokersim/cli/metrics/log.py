@@ -34,6 +34,8 @@ def log(session: Session, /, follow: bool, name: str) -> None:
         return
     for record in answer["records"]:
         session.out(_line(record))
+    if not answer["records"]:
+        session.say(f"{name}: no epoch has ended yet")
     if answer["rows"]:
         session.table(*words.table(answer["rows"]))
 

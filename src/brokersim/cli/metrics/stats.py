@@ -69,12 +69,12 @@ def rm(session: Session, /, names: tuple[str, ...]) -> None:
 )
 @click.argument("stream")
 @click.argument("key", type=Parsed("key", words.key))
-@click.argument("value", required=False, default="1")
+@click.argument("value", required=False, default="1", type=Parsed("value", words.value))
 @click.option("-r", "--rank", type=click.IntRange(min=0), metavar="N", help="on this rank  [the client's]")
 @pass_session
 def observe(session: Session, /, stream: str, key: str | JsonObject, value: str, rank: int | None) -> None:
     """Make one observation, as a module does with handle.observe()."""
-    payload = {"stream": stream, "key": key, "value": words.number(value)}
+    payload = {"stream": stream, "key": key, "value": value}
     answer = session.rpc("metrics.observe", payload, rank=rank, explain=explain())
     if session.json:
         session.emit(answer)

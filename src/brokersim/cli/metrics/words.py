@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -50,6 +51,14 @@ def number(text: str) -> int | float | str:
         except ValueError:
             pass
     return text
+
+
+def value(text: str) -> int | float | str:
+    """What is observed. Raises ValueError for what is written like a number and is none."""
+    found = number(text)
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ValueError(f"{text} is no finite number")
+    return found
 
 
 _AT = re.compile(r"(?P<value>[^<>=]+?)\s*>=\s*(?P<level>[^<>=]+)")
