@@ -104,6 +104,27 @@ def test_other_ways_to_start_are_options_that_exist() -> None:
         assert done.returncode == 0, (command, done.stderr)
 
 
+def test_the_sentence_and_the_picture_are_what_their_command_says_and_draws(tmp_path: Path) -> None:
+    drawn = re.search(r"`brokersim (bench watchers [^`]*) --out hooks --plot svg`", README)
+    quoted = re.search(r"^> (.*\n)(> .*\n)*", README, re.MULTILINE)
+    assert drawn and quoted
+    words = [sys.executable, "-m", "brokersim", *drawn[1].split(), "--out", "hooks", "--plot", "svg"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.partition("\n\n")[0].split())
+    assert " ".join(quoted[0].replace("> ", "").split()) == said
+    times = re.search(r"idle costs (\d+ times)", said)
+    assert times and f"idle takes {times[1]} as long" in README
+    picture = tmp_path / "hooks" / "watchers.svg"
+    shown = (ROOT / "docs" / "pictures" / "hooks.svg").read_text(encoding="utf-8")
+    assert labels(picture.read_text(encoding="utf-8")) == labels(shown)
+
+
+def labels(svg: str) -> list[str]:
+    """What is written in a picture, but for where it was drawn."""
+    return [text for text in re.findall(r"<!-- (.*?) -->", svg) if "CPython" not in text]
+
+
 def test_the_program_in_the_readme_runs() -> None:
     program = next(block for block in blocks("python") if "open_instance" in block)
     done = subprocess.run(
