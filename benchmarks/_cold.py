@@ -8,8 +8,10 @@ import resource
 import shutil
 import socket
 import statistics
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +32,7 @@ if __name__ == "__main__":
 """
 PING = lean.request("kvs.ping", {"seq": 1, "pad": ""})
 _READ = 1 << 16
+_UCRED = struct.Struct("3i")
 
 
 def add_flux(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +55,28 @@ def flux_beside(given: str | None) -> Flux | None:
 def peers(flux: Flux | None) -> Iterator[dict[str, str]]:
     """Addresses of an instance of ours, ``here``, and, if there is a Flux, of one of its own, ``flux``."""
     with ExitStack() as stack:
+        stack.enter_context(_as_installed())
         uris = {"here": stack.enter_context(_server.instance())}
         if flux is not None:
             uris["flux"] = stack.enter_context(started(flux))
         yield uris
+
+
+@contextmanager
+def _as_installed() -> Iterator[None]:
+    """What processes import was compiled before, ours and Flux's, as at who has installed them.
+
+    A checkout with PYTHONDONTWRITEBYTECODE in the environment compiles each file each time: half of a start.
+    """
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def program(folder: Path) -> str:
@@ -94,6 +115,23 @@ def short_connection(uri: str, count: int) -> float:
             client.recv(_READ)
         taken.append(time.perf_counter() - started_at)
     return statistics.median(taken) * 1e6
+
+
+def broker_cpu(uri: str, count: int) -> float:
+    """µs of CPU the broker spends on one such connection; what it does beside, a heartbeat, is spread on all."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(uri.removeprefix("local://"))
+        credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    threads = f"/proc/{_UCRED.unpack(credentials)[0]}/task"
+    before = _spent_by(threads)
+    short_connection(uri, count)
+    return (_spent_by(threads) - before) / count
+
+
+def _spent_by(threads: str) -> float:
+    """µs of CPU that threads have had so far."""
+    parts = (Path(threads) / one / "schedstat" for one in os.listdir(threads))
+    return sum(int(part.read_text().split()[0]) for part in parts) / 1e3
 
 
 def ping_after(uri: str, pause_s: float, count: int) -> float:

@@ -2,8 +2,9 @@
 
     python benchmarks/cold.py [--json] [--gate] [--flux FLUX] [--connections N] [--starts N] [--only TEXT ...]
 
-Processes are CPU time, which a busy machine moves least; connections and pings are wall time, one client, pinned. Each
-row stands beside its baseline of the same round: a bare interpreter, pytest without the plugin, or the same against a
+Processes are CPU time, which a busy machine moves least; what they import was compiled before, as where it is
+installed. Connections and pings are wall time, one client, pinned; of a connection the broker's CPU, too. Each row
+stands beside its baseline of the same round: a bare interpreter, pytest without the plugin, or the same against a
 real Flux, whose rows are left out where there is none.
 """
 
@@ -90,10 +91,11 @@ def plugin(folder: Path) -> Parts:
 
 
 def connections(uris: dict[str, str], count: int) -> Parts:
-    """Wall µs of a connection with one ping, and of pings after pauses."""
+    """µs of a connection with one ping, wall and the broker's CPU, and wall µs of pings after pauses."""
     parts: Parts = {}
     for who, uri in uris.items():
         parts[f"connect, ping, close {who}"] = partial(_cold.short_connection, uri, count)
+        parts[f"connect, CPU of the broker {who}"] = partial(_cold.broker_cpu, uri, count)
         for name, pause in PAUSES.items():
             parts[f"ping after {name} {who}"] = partial(_cold.ping_after, uri, pause, max(1, count // 10))
     return parts
@@ -147,6 +149,8 @@ def gates(taken: dict[str, list[float]]) -> list[_measure.Gate]:
 
 
 def unit_of(name: str) -> str:
+    if name.startswith("connect, CPU"):
+        return "µs CPU"
     return "µs" if name.startswith(("connect", "ping after")) else "ms" if "kvs get " in name else "ms CPU"
 
 
