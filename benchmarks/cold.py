@@ -32,7 +32,7 @@ WORDS = {
     "status": "status",
 }
 #: A command line without a short way, and a question of a shell's for what could be typed next.
-LONG, COMPLETION = "lsattr", "completion"
+LONG, COMPLETION = "version", "completion"
 _COMPLETING = {
     "_BROKERSIM_COMPLETE": "bash_complete",
     "COMP_WORDS": "brokersim module stats k",

@@ -15,9 +15,9 @@ from brokersim.cli import main as door
 from brokersim.cli.mask import parse_mask
 from brokersim.cli.quick import Aside
 from brokersim.cli.table import _is_number
-from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.errnums import EINVAL, ENOENT, EPERM, RequestError
 from tests.cli.conftest import Result, Run
-from tests.cli.fake_broker import FakeBroker, InTurn
+from tests.cli.fake_broker import SILENCE, FakeBroker, InTurn
 
 VALUE = {"ver": 1, "type": "val", "data": "NDI="}
 BINARY = {"ver": 1, "type": "val", "data": "/wA="}
@@ -30,6 +30,11 @@ ASKED = [
     "module debug -S 010000 kvs", "module debug --setbit=1 --json kvs",
     "status", "status --json", "getattr size", "getattr --json size", "ping -c 1 kvs", "ping -u -c 1 2!kvs",
     "ping -i 0 -c 3 kvs",
+    "kvs mkdir d e.f", "kvs mkdir -N other --json d",
+    "module stats kvs", "module stats --json kvs", "module stats -p rx.request kvs", "module stats --parse=tx kvs",
+    "module stats -p ratio kvs", "module stats -p word kvs", "module stats -p none kvs", "module remove kvs",
+    "module remove --cancel --json kvs", "lsattr", "lsattr -l", "lsattr --json", "lsattr --long --json",
+    "lsattr -l --tsv -n", "setattr size 9", "--json setattr size 9",
     "uptime", "uptime --json", "", "-h", "--help", "--version", "ping --count=1 1", "ping -c 1 any!kvs",
 ]  # fmt: skip
 LEFT = [
@@ -43,7 +48,10 @@ LEFT = [
     "ping -c x kvs", "ping -c 1 nobody", "ping -c 1 a!b!c", "ping -i soon kvs", "ping -c 1 'a b'",
     "ping -c 2 -b kvs",
     "-u nowhere kvs get a", "-u local:///nowhere kvs get a", "--uri=kvs status", "--timeout 5s getattr size",
-    "--color=always getattr size", "lsattr", "modul list", "-- getattr size", "getattr -x",
+    "--color=always getattr size", "modul list", "-- getattr size", "getattr -x", "kvs mkdir", "kvs mkdir full",
+    "module stats", "module stats nobody", "module stats -p rx.gone kvs", "module stats -p word.x kvs",
+    "module stats -c kvs", "module stats -s 2 -p rx.request kvs", "module remove", "module remove nobody",
+    "module remove -f nobody", "setattr size", "setattr fixed 1", "lsattr x",
 ]  # fmt: skip
 
 
@@ -79,6 +87,13 @@ def peer(fake: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
         "kvs.lookup": lookup,
         "kvs.commit": commit,
         "attr.get": attribute,
+        "kvs.stats-get": {
+            "tx": {"request": 3}, "rx": {"request": 12345678}, "ratio": 0.1, "word": "a", "none": None, "e": [],
+            "d": {}, "list": [1, "b", {"c": [True]}],
+        },
+        "module.remove": lambda request: None if request.payload["name"] == "kvs" else RequestError(ENOENT),
+        "attr.list": {"names": ["size", "rank"]},
+        "attr.set": lambda request: None if request.payload["name"] == "size" else RequestError(EPERM),
         "kvs.debug": lambda request: {"flags": request.payload["flags"]},
         "kvs.ping": ping,
         "broker.ping": ping,
@@ -254,6 +269,26 @@ def test_instances_are_listed_the_same_both_ways(
         asked = len(broker.requests)
         broker.close()
         assert asked == (6 if size == 4 and "-q" not in line else asked)
+
+
+@pytest.mark.parametrize("silent", ["broker.status", "attr.get"])
+def test_a_stuck_instance_is_asked_once_and_listed_without_an_answer(
+    silent: str, peer: FakeBroker, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    for file in ("ps", "quick.commands"):
+        monkeypatch.setattr(f"brokersim.cli.{file}._PATIENCE", 0.05)
+    (tmp_path / "brokersim" / "one").mkdir(parents=True, mode=0o700)
+    answers = {"broker.status": peer.answers["broker.status"], silent: SILENCE}
+    stuck = FakeBroker(tmp_path / "brokersim" / "one" / "local-0", answers)
+    short, asked = run("ps"), len(stuck.requests)
+    monkeypatch.setattr(door, "run", _aside)
+    assert (run("ps"), len(stuck.requests)) == (short, 2 * asked)
+    stuck.close()
+    assert ("no answer" in short.out) == (silent == "broker.status")
+    assert short.code == 0
 
 
 def test_help_that_a_locale_cannot_spell_is_left_to_the_whole_command_line() -> None:

@@ -107,6 +107,15 @@ def test_json_is_written_as_msgspec_writes_it(value: Any) -> None:
     assert written == msgspec.json.encode(value)
 
 
+@given(loose)
+def test_json_for_people_is_laid_out_as_msgspec_does(value: Any) -> None:
+    try:
+        ours = lean.indented(value)
+    except Unsure:
+        return
+    assert ours == msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
+
+
 @given(st.dictionaries(st.text(), loose), st.booleans())
 @example({"a": 1 << 63}, True)
 @example({"a": math.inf}, True)

@@ -134,6 +134,19 @@ def _written(value: Any) -> str:
     return repr(value)
 
 
+def indented(value: Any, depth: int = 0) -> str:
+    """For people: a line a member, as msgspec lays it out with an indent of one. Raises Unsure."""
+    if type(value) not in (dict, list) or not value:
+        return to_json(value).decode()
+    before = "\n" + " " * (depth + 1)
+    if type(value) is dict:
+        members = [f"{_key(key)}: {indented(one, depth + 1)}" for key, one in value.items()]
+    else:
+        members = [indented(one, depth + 1) for one in value]
+    opening, closing = "{}" if type(value) is dict else "[]"
+    return f"{opening}{before}{f',{before}'.join(members)}\n{' ' * depth}{closing}"
+
+
 def _key(key: object) -> str:
     if type(key) is not str:
         raise Unsure

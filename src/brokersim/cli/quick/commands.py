@@ -5,10 +5,12 @@ Each does what the command of the same name in `cli/` does, and nothing else: te
 
 from __future__ import annotations
 
+import time
+
 from brokersim.cli.quick.asking import Asking
 from brokersim.cli.quick.peer import Aside, Peer
 from brokersim.net.address import SCHEME
-from brokersim.protocol.lean import to_json
+from brokersim.protocol.lean import Unsure, indented, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 _READ_TREEOBJ = 16
 _PRIMARY = "primary"
-#: Seconds that `ps` waits for each answer of an instance before the whole command line asks.
-_PATIENCE = 0.25
+#: Seconds that an instance has to tell `ps` what it is, as in `cli/ps.py`.
+_PATIENCE = 1.0
 
 
 class Command:
@@ -79,13 +81,22 @@ def _text(data: bytes) -> dict[str, str]:
 def _put(asking: Asking) -> None:
     from binascii import b2a_base64
 
-    ops = []
+    entries = []
     for word in asking.arguments:
         key, equals, value = word.partition("=")
         if not (key and equals):
             raise Aside
         data = b2a_base64(value.encode(errors="surrogateescape"), newline=False).decode()
-        ops.append({"key": key, "flags": 0, "dirent": {"ver": 1, "type": "val", "data": data}})
+        entries.append((key, {"ver": 1, "type": "val", "data": data}))
+    _commit(asking, entries)
+
+
+def _mkdir(asking: Asking) -> None:
+    _commit(asking, [(key, {"ver": 1, "type": "dir", "data": {}}) for key in asking.arguments])
+
+
+def _commit(asking: Asking, entries: list[tuple[str, JsonObject]]) -> None:
+    ops = [{"key": key, "flags": 0, "dirent": entry} for key, entry in entries]
     if not ops:
         raise Aside
     namespace = asking.options.get("namespace", _PRIMARY)
@@ -107,6 +118,32 @@ def _list(asking: Asking) -> None:
         asking.emit({"mods": answer["mods"]})
     else:
         asking.table(MODULE_TITLES, map(module_row, answer["mods"]), MODULE_DROP)
+
+
+def _remove(asking: Asking) -> None:
+    name = asking.one()
+    asking.rpc("module.remove", {"name": name, "cancel": "cancel" in asking.options})
+    if asking.json:
+        asking.emit({"removed": name})
+
+
+def _stats(asking: Asking) -> None:
+    answer = asking.rpc(f"{asking.one()}.stats-get")
+    path = asking.options.get("parse")
+    if path is not None:
+        for key in path.split("."):
+            answer = answer[key]
+        asking.out(_figure(answer))
+    elif asking.json:
+        asking.emit(answer)
+    else:
+        asking.out(indented(answer))
+
+
+def _figure(found: object) -> str:
+    if type(found) is str:
+        return found
+    return f"{found:f}" if type(found) is float else to_json(found).decode()
 
 
 #: How a mask is changed, by option, in the order in which it is asked for.
@@ -170,7 +207,6 @@ def _uptime(asking: Asking) -> None:
 
 
 def _ps(asking: Asking) -> None:
-    """All or none: who does not answer soon is asked again, and told of, by the whole command line."""
     from brokersim.cli.told import PS_DROP, PS_TITLES, ps_row
     from brokersim.net.discovery import live_sockets, name_of
 
@@ -186,15 +222,23 @@ def _ps(asking: Asking) -> None:
 
 
 def _look(uri: str, name: str) -> JsonObject:
+    """What an instance says of itself; None for all that it does not say in time."""
+    until = time.monotonic() + _PATIENCE
     peer = Peer(uri, _PATIENCE)
+    told: JsonObject = {"name": name, "uri": uri}
+    for key in ("pid", "size", "uptime", "clock", "command"):
+        told[key] = None
     try:
-        status = peer.ask("broker.status")
-        told = {key: status[key] for key in ("size", "uptime", "clock")}
-        pid = int(peer.ask("attr.get", {"name": "broker.pid"})["value"])
-        command = peer.ask("attr.get", {"name": "brokersim.command"})["value"] or None
+        status = peer.ask_until(until, "broker.status")
+        told["size"], told["uptime"], told["clock"] = (status[key] for key in ("size", "uptime", "clock"))
+        told["pid"] = int(peer.ask_until(until, "attr.get", {"name": "broker.pid"})["value"])
+        told["command"] = peer.ask_until(until, "attr.get", {"name": "brokersim.command"})["value"] or None
+    except Unsure:
+        if time.monotonic() < until:
+            raise  # it has answered, in another way
     finally:
         peer.close()
-    return {"name": name, "uri": uri, "pid": pid, **told, "command": command}
+    return told
 
 
 def _getattr(asking: Asking) -> None:
@@ -204,6 +248,27 @@ def _getattr(asking: Asking) -> None:
         asking.emit({"name": name, **answer})
     else:
         asking.out(answer["value"])
+
+
+def _setattr(asking: Asking) -> None:
+    name, value = asking.arguments
+    asking.rpc("attr.set", {"name": name, "value": value})
+    if asking.json:
+        asking.emit({"name": name, "value": value})
+
+
+def _lsattr(asking: Asking) -> None:
+    if asking.arguments:
+        raise Aside
+    is_long = "long" in asking.options
+    names = sorted(asking.rpc("attr.list")["names"])
+    values = {name: asking.rpc("attr.get", {"name": name})["value"] for name in names} if is_long else {}
+    if asking.json:
+        asking.emit({"names": names, **({"attrs": values} if is_long else {})})
+    elif is_long:
+        asking.table(("Attribute", "Value"), list(values.items()), ())
+    else:
+        asking.out("\n".join(names))
 
 
 def _ping(asking: Asking) -> None:
@@ -223,11 +288,22 @@ _DEBUG = {
 _PING = {"-c": "count", "--count": "count", "-i": "interval", "--interval": "interval"}
 #: By a command's name; by the name of a group and of a command in it.
 COMMANDS: dict[str, Command | dict[str, Command]] = {
-    "kvs": {"get": Command(_get, _GET, _NAMESPACE), "put": Command(_put, None, _NAMESPACE)},
-    "module": {"list": Command(_list, _LIST), "debug": Command(_debug, None, _DEBUG)},
+    "kvs": {
+        "get": Command(_get, _GET, _NAMESPACE),
+        "put": Command(_put, None, _NAMESPACE),
+        "mkdir": Command(_mkdir, None, _NAMESPACE),
+    },
+    "module": {
+        "list": Command(_list, _LIST),
+        "debug": Command(_debug, None, _DEBUG),
+        "stats": Command(_stats, None, {"-p": "parse", "--parse": "parse"}),
+        "remove": Command(_remove, {"--cancel": "cancel"}),
+    },
     "ping": Command(_ping, {"-u": "userid", "--userid": "userid"}, _PING),
     "status": Command(_status),
     "getattr": Command(_getattr),
+    "setattr": Command(_setattr),
+    "lsattr": Command(_lsattr, {**_LIST, "-l": "long", "--long": "long"}),
     "uptime": Command(_uptime),
     "ps": Command(_ps, _LIST),
 }

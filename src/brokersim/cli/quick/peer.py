@@ -6,6 +6,7 @@ The full client is `net/client.py`: tries again, time limits, streams, events. T
 from __future__ import annotations
 
 import os
+import time
 
 try:
     # socket around it brings selectors, enum and collections: half an interpreter's start.
@@ -65,6 +66,11 @@ class Peer:
         if errnum:
             raise Unsure
         return from_json(data)
+
+    def ask_until(self, until: float, topic: str, payload: JsonObject | None = None) -> Any:
+        """The same, by then (`time.monotonic`) or Unsure."""
+        self.socket.settimeout(max(until - time.monotonic(), 0.001))
+        return self.ask(topic, payload)
 
     def _answer(self, topic: str, frame: bytes) -> tuple[int, bytes | None]:
         heard = b""
