@@ -48,6 +48,11 @@ class Reply(Taker):
         self._handle.respond(self._request, {"record": record})
         self._handle.respond_error(self._request, errnums.ENODATA)
 
+    def gone(self, stat: Stat) -> None:
+        self._handle.respond_error(
+            self._request, errnums.ENOENT, f"stat {stat.name} was removed before its epoch had ended"
+        )
+
     def _tell(self, rows: list[dict[str, Any]]) -> None:
         for at in range(0, len(rows), _CHUNK):
             self._handle.respond(self._request, {"rows": rows[at : at + _CHUNK]})

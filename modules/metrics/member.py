@@ -165,6 +165,11 @@ class Member:
         if held is not None:
             held.unlisten()
             self._outside.forget_stat(name)
+        for uid, (collection, _) in list(self._open.items()):
+            if collection.stat.name == name:  # nobody waits for it any more
+                del self._open[uid]
+                collection.abandon()
+                collection.forget()
 
     # -- collections
 

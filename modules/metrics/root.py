@@ -42,6 +42,10 @@ class Taker(Protocol):
     def end(self, stat: Stat, record: dict[str, Any]) -> None:
         """The epoch is over."""
 
+    def gone(self, stat: Stat) -> None:
+        """The stat was removed: there will be no end. Most takers need not know."""
+        return
+
 
 class Top(Parent):
     """The end of the tree: rows go to all who take them."""
@@ -103,6 +107,8 @@ class Course:
     takers: list[Taker] = attrs.field(factory=list)
     #: Who wants the next collection, as soon as this one is over.
     waiting: list[Taker] = attrs.field(factory=list)
+    #: Those of collections by the script of 2011, of which several may be under way.
+    scripted: list[Taker] = attrs.field(factory=list)
     merged: int = 0
     timer: Any = None
     seen: set[int] = attrs.field(factory=set)
@@ -149,6 +155,8 @@ class Root:
             if course.open is not None:
                 course.open.abandon()
                 course.open.forget()
+            for taker in [*course.takers, *course.waiting, *course.scripted]:
+                taker.gone(course.stat)
         return course
 
     def _set_timer(self, course: Course) -> None:
@@ -209,6 +217,8 @@ class Root:
         if course.judge is not None:
             course.judge.close()
         if stat.definition.compat == COMPAT and self._handle.size > 1:
+            course.takers = []
+            course.scripted += takers
             self._script.log_it(stat, uid, partial(self._logged, course, order, takers))
             return
         top = Top(
@@ -224,6 +234,9 @@ class Root:
 
     def _logged(self, course: Course, order: Order, takers: list[Taker], rows: list[Row]) -> None:
         """A collection as the script of 2011 has it: all workers have said done."""
+        if self.courses.get(course.stat.name) is not course:
+            return  # removed meanwhile
+        course.scripted = [one for one in course.scripted if one not in takers]
         course.was_partial = True  # its rows do not tell of how many observations they are
         self._judge(course, takers, rows)
         for taker in takers:
@@ -315,6 +328,7 @@ class Root:
             self._cross(course, takers, crossing, order.epoch)
         if course.judge is not None:
             course.judge.over()
+        course.takers = []
         for taker in takers:
             taker.end(course.stat, record)
         if self._handle.size > 1:

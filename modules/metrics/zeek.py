@@ -6,6 +6,7 @@ for all, after five minutes and without a word. Sums only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ import attrs
 from brokersim.brokermod import Handle
 
 from .member import Member
+from .reducers.sums import sum_state
 from .stat import Row, Stat
 
 COMPAT = "zeek-2011"
@@ -58,7 +60,7 @@ class Script:
         if one.done_with == self._handle.size - 1:
             del self._collecting[told["uid"]]
             now = round(self._handle.time() * 1e9)
-            one.logged([[text, [[0, now, now, [value]]]] for text, value in sorted(one.data.items())])
+            one.logged([[text, [[0, now, now, [_state(value)]]]] for text, value in sorted(one.data.items())])
 
     # -- a worker
 
@@ -78,6 +80,10 @@ class Script:
             self._handle.call_later(0.0, self._send_data, told, data)
 
 
+def _state(value: Any) -> Any:
+    return sum_state(value, []) if isinstance(value, int) else sum_state(0, [value])
+
+
 def _value(row: Row) -> Any:
     state = row[1][0][3][0]
-    return state if isinstance(state, int) else state[0] + sum(state[1])
+    return state if isinstance(state, int) else math.fsum(state)

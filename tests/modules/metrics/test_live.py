@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, RequestError
 from tests.modules.job_harness import JOB_MODULES, jobspec, submit
@@ -139,6 +140,35 @@ def test_a_removed_stat_is_gone_on_every_rank_and_costs_nothing():
         assert (await one.client.call("metrics.list", {}, 2)) == {"stats": []}
 
     cluster(body)
+
+
+@pytest.mark.parametrize("more", [{"group": 2}, {"compat": "zeek-2011"}])
+def test_who_collects_is_told_when_the_stat_is_removed_meanwhile(more):
+    async def body(one: Cluster) -> None:
+        await one.create(**more)
+        for rank in range(5):
+            for key in range(200):
+                one.observe(rank, "s", f"{rank} {key}", 1)
+        answers: list[list[Any]] = []
+
+        async def collect() -> None:
+            answers.append(await one.stream("metrics.gather", {"name": "t"}))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(collect)
+            nursery.start_soon(collect)  # for the epoch after this one
+            await one.instance.sleep(0.0002)
+            await one.client.call("metrics.remove", {"name": "t"}, 0)
+        assert [told[-1] for told in answers] == [ENOENT] * 2
+        await one.instance.sleep(1.0)
+        assert [one.module(rank).stats()["open"] for rank in range(5)] == [0] * 5
+        assert [one.module(rank).handle.pending for rank in range(5)] == [{}] * 5
+        await one.create(**more)
+        one.observe(3, "s", "k", 2.5)
+        rows, _ = await one.gather()
+        assert [row["sum"] for row in rows] == [2.5]
+
+    cluster(body, 5, 1)
 
 
 def test_definitions_outlive_the_module_in_the_kvs():
