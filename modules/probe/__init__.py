@@ -13,13 +13,14 @@ from .config import read_file, to_config
 from .contract import Context, Reading, readings
 from .here import Here
 from .local import run_here
-from .offline import Alone, read_once
+from .offline import Alone, read_once, reader
 from .probes import PROBES, checked, find
 from .procfs import ProcFS
 from .works import Works
 
 __all__ = [
-    "PROBES", "Alone", "ProbeModule", "checked", "find", "read_file", "read_once", "run_here", "shown", "to_config"
+    "PROBES", "Alone", "ProbeModule", "checked", "find", "read_file", "read_once", "reader", "run_here", "shown",
+    "to_config",
 ]  # fmt: skip
 
 

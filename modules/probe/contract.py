@@ -77,6 +77,12 @@ class Asks(Protocol):
     def run(self, command: Any) -> Awaitable[Any]:
         """What a command answers."""
 
+    def start(self, wish: Any) -> Any:
+        """A program that lives on, and answers a line whenever it is asked. Raises ValueError where there is none."""
+
+    def line(self, worker: Any) -> Awaitable[bytes]:
+        """Its next line. Raises what became of it instead."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Context:
@@ -106,8 +112,16 @@ class Probe:
     reads_machine: ClassVar[bool] = True
 
     @classmethod
+    def inline_only(cls, config: Mapping[str, Any]) -> str:
+        """Why it cannot be read in a process of its own; empty if it can."""
+        return ""
+
+    @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
         """Raises ValueError for a configuration that cannot be; unknown keys have been refused already."""
+
+    #: Seconds that its next answer may take longer, as what it needs is only being started.
+    starting: float = 0.0
 
     def open(self, context: Context) -> None:
         """Begin. Raises OSError, ValueError: then it is not begun."""

@@ -24,7 +24,7 @@ STDERR_MAX: Final = 64 << 10
 GRACE: Final = 2.0
 #: Forward stdout and stderr.
 _FLAGS: Final = 3
-_PIPE: Final = Path(__file__).parent / "pipe_worker.py"
+_PIPE: Final = Path(__file__).parent / "programs" / "pipes.py"
 
 
 @attrs.frozen(kw_only=True)
@@ -71,32 +71,28 @@ def to_ended(status: int, stdout: bytes, stderr: bytes, is_truncated: bool) -> E
     return Ended(code=code, signum=signum, stdout=stdout, stderr=stderr, is_truncated=is_truncated)
 
 
-class Execution:
-    """One command under way; ``done`` is given an Ended, or the error with which it could not be run."""
+class Process:
+    """A program under way through rexec: its pid, how it is ended, and that it is reaped all the same."""
 
-    def __init__(self, handle: Handle, wish: Wish, done: Callable[[Any], object]) -> None:
-        self._handle = handle
-        self._done: Callable[[Any], object] | None = done
-        self._out = {"stdout": bytearray(), "stderr": bytearray()}
+    def __init__(self, handle: Handle, argv: Sequence[str], cwd: str | None) -> None:
+        self.handle = handle
         self._pid = 0
-        self._status: int | None = None
-        self._is_truncated = False
         self._is_unwanted = False
         self._timer: Any = None
         # As it comes: a line a message would make a flood of short lines a flood of messages.
         opts = {"stdout_LINE_BUFFER": "false", "stderr_LINE_BUFFER": "false"}
-        cmd = {"cmdline": wish.argv(), "env": dict(os.environ), "opts": opts, "channels": []}
-        payload = {"cmd": {**cmd, "cwd": wish.cwd or "/"}, "flags": _FLAGS}
+        cmd = {"cmdline": list(argv), "env": dict(os.environ), "opts": opts, "channels": []}
+        payload = {"cmd": {**cmd, "cwd": cwd or "/"}, "flags": _FLAGS}
         self._request = handle.stream("rexec.exec", payload, self._told, None, handle.rank)
-        eof = {"stream": "stdin", "rank": str(handle.rank), "eof": True}
-        handle.request("rexec.write", {"matchtag": self._request.matchtag, "io": eof}, nodeid=handle.rank)
 
-    def abandon(self) -> None:
-        """Nobody waits for it any more: it is ended, and reaped all the same."""
-        self._done = None
-        self._end()
+    def write(self, **io: Any) -> None:
+        """``data`` to its input, or ``eof``; nobody answers, and a program that does not listen is no error."""
+        given = {"stream": "stdin", "rank": str(self.handle.rank), **io}
+        payload = {"matchtag": self._request.matchtag, "io": given}
+        self.handle.request("rexec.write", payload, nodeid=self.handle.rank)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """SIGTERM to its group, SIGKILL after the grace."""
         if not self._is_unwanted:
             self._is_unwanted = True
             if self._pid:
@@ -104,15 +100,17 @@ class Execution:
 
     def _terminate(self) -> None:
         self._kill(signal.SIGTERM)
-        self._timer = self._handle.call_later(GRACE, self._kill, signal.SIGKILL)
+        self._timer = self.handle.call_later(GRACE, self._kill, signal.SIGKILL)
 
     def _kill(self, signum: int) -> None:
         payload = {"pid": self._pid, "signum": signum}
-        self._handle.request("rexec.kill", payload, _unheard, None, self._handle.rank)
+        self.handle.request("rexec.kill", payload, _unheard, None, self.handle.rank)
 
     def _told(self, response: Message, _arg: None) -> None:
         if response.errnum:
-            self._over(response)
+            if self._timer is not None:
+                self._timer.cancel()
+            self.over(response)
             return
         answer = response.unpack(dict[str, Any])
         kind = answer.get("type")
@@ -121,23 +119,51 @@ class Execution:
             if self._is_unwanted:
                 self._terminate()
         elif kind == "output":
-            self._output(answer["io"])
+            io = answer["io"]
+            data = io.get("data") or ""
+            raw = base64.b64decode(data) if io.get("encoding") == "base64" else data.encode()
+            self.output(io["stream"], raw)
         elif kind == "finished":
-            self._status = answer["status"]
+            self.finished(answer["status"])
 
-    def _output(self, io: dict[str, Any]) -> None:
-        data = io.get("data") or ""
-        raw = base64.b64decode(data) if io.get("encoding") == "base64" else data.encode()
-        kept, most = self._out[io["stream"]], STDOUT_MAX if io["stream"] == "stdout" else STDERR_MAX
+    def output(self, stream: str, data: bytes) -> None:
+        """It printed something, on stdout or stderr."""
+
+    def finished(self, status: int) -> None:
+        """Its wait status."""
+
+    def over(self, response: Message) -> None:
+        """The last answer about it; its errnum says why, if it could not be started."""
+
+
+class Execution(Process):
+    """One command under way; ``done`` is given an Ended, or the error with which it could not be run."""
+
+    def __init__(self, handle: Handle, wish: Wish, done: Callable[[Any], object]) -> None:
+        self._done: Callable[[Any], object] | None = done
+        self._out = {"stdout": bytearray(), "stderr": bytearray()}
+        self._status: int | None = None
+        self._is_truncated = False
+        super().__init__(handle, wish.argv(), wish.cwd)
+        self.write(eof=True)
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: it is ended, and reaped all the same."""
+        self._done = None
+        self.end()
+
+    def output(self, stream: str, data: bytes) -> None:
+        kept, most = self._out[stream], STDOUT_MAX if stream == "stdout" else STDERR_MAX
         room = most - len(kept)
-        kept += raw[:room]
-        if len(raw) > room and not self._is_truncated:
+        kept += data[:room]
+        if len(data) > room and not self._is_truncated:
             self._is_truncated = True
-            self._end()
+            self.end()
 
-    def _over(self, response: Message) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def finished(self, status: int) -> None:
+        self._status = status
+
+    def over(self, response: Message) -> None:
         done, self._done = self._done, None
         if done is None:
             return

@@ -12,6 +12,7 @@ from brokersim.brokermod import NODEID_ANY, Handle, Message, RequestError
 
 from .contract import Asks
 from .execution import Ended, Execution, Wish
+from .worker import Worker
 
 Done = Callable[[Any], None]
 
@@ -56,6 +57,18 @@ class Here(Asks):
             number = self._next()
             execution = Execution(self._handle, command, lambda value: self._over(number, value))
             self._open[number] = (execution.abandon, done)
+
+        return self._handle.occurrence(start)
+
+    def start(self, wish: Wish) -> Worker:
+        return Worker(self._handle, wish)
+
+    def line(self, worker: Worker) -> Awaitable[bytes]:
+        def start(done: Done) -> None:
+            number = self._next()
+            # Who is not waited for any more is ended: its answer would be taken for the next one's.
+            self._open[number] = (worker.end, done)
+            worker.ask(lambda value: self._over(number, value))
 
         return self._handle.occurrence(start)
 

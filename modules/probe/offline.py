@@ -8,9 +8,10 @@ from typing import Any
 
 import attrs
 
-from brokersim.brokermod import NODEID_ANY
+from brokersim.brokermod import NODEID_ANY, RequestError, errnums
 
 from .contract import Asks, Context, Reading, readings
+from .local import run_here
 from .probes import checked, find
 from .procfs import ProcFS
 
@@ -41,6 +42,12 @@ class Alone(Asks):
     def now(self) -> float:
         return time.monotonic()
 
+    def start(self, wish: Any) -> Any:
+        raise ValueError("one reading starts nothing that lives on; try the program itself")
+
+    def line(self, worker: Any) -> Awaitable[bytes]:
+        raise AssertionError("nothing was started")
+
     async def _later(self, act: Callable[[], Any]) -> Any:
         return act()
 
@@ -59,17 +66,28 @@ def read_once(
     files = ProcFS(root)
     try:
         probe.open(Context(ask=ask, procfs=files, config=fine))
-        answer = _whole(probe.read())
+        answer = whole(probe.read())
         if over is not None:
             time.sleep(over)
-            answer = _whole(probe.read())
+            answer = whole(probe.read())
         return readings(answer, f"node/{ask.rank}")
     finally:
         probe.close()
         files.close()
 
 
-def _whole(answer: Any) -> Any:
+def reader(name: str, config: dict[str, Any], rank: int) -> Callable[[], Any]:
+    """A probe that is open, to be read again and again by one who has no broker."""
+
+    def asked(topic: str, *_: object) -> Any:
+        raise RequestError(errnums.ENOSYS, f"{topic}: a process of a probe's own has no broker to ask")
+
+    probe = find(name)()
+    probe.open(Context(ask=Alone(rank=rank, asked=asked, ran=run_here), procfs=ProcFS(), config=config))
+    return lambda: whole(probe.read())
+
+
+def whole(answer: Any) -> Any:
     """An answer that is a coroutine, run to its end: nothing it awaits here waits for a loop."""
     if not isinstance(answer, Coroutine):
         return answer

@@ -16,7 +16,9 @@ from .probes import checked, find
 
 ON: Final = "ON"
 OFF: Final = "OFF"
+#: Where a probe is read: in the loop, or in a process that lives as long as the measurement.
 INLINE: Final = "inline"
+PROCESS: Final = "process"
 #: Keys of a record that are written by whoever keeps it, not by who plans.
 SERVER_KEYS: Final = ("id", "ts", "version", "selfRef", "status", "state", "hash")
 #: Seconds a read may take unless the schedule is closer.
@@ -64,10 +66,16 @@ class Measurement:
     reporting: Reporting
     labels: dict[str, str]
     hold_clock: bool
+    is_isolated: bool
     status: str
     record: dict[str, Any]
     identity: str
     plan: str
+
+    @property
+    def is_process(self) -> bool:
+        """Is it read in a process that lives as long as it does?"""
+        return self.is_isolated or self.probe == "execd"
 
 
 def canonical(value: Any) -> bytes:
@@ -120,10 +128,11 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
     _choice(full, "overlap", POLICIES)
     _choice(full, "restart", ("on-failure", "never"))
     _choice(full, "status", (ON, OFF))
-    if full["isolation"] != INLINE:
-        text = "what may hold the loop is read by the probe 'command', in a process of its own"
-        raise ValueError(f"isolation must be {INLINE}, not {full['isolation']!r:.40}: {text}")
-    if is_virtual and probe.reads_machine and not full["hold_clock"]:
+    _choice(full, "isolation", (INLINE, PROCESS))
+    if full["isolation"] == PROCESS and (why := probe.inline_only(config)):
+        raise ValueError(f"isolation must be {INLINE} for probe {full['probe']!r}: {why}")
+    is_real = probe.reads_machine or full["isolation"] == PROCESS
+    if is_virtual and is_real and not full["hold_clock"]:
         text = "reads this machine, which has no virtual time; use replay, or hold_clock: true"
         raise ValueError(f"probe {full['probe']!r} {text}")
     if not isinstance(full["labels"], Mapping):
@@ -142,6 +151,7 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         reporting=to_reporting(full["reporting"]),
         labels={str(key): str(value) for key, value in full["labels"].items()},
         hold_clock=bool(full["hold_clock"]),
+        is_isolated=full["isolation"] == PROCESS,
         status=full["status"],
         record=_copy(given),
         identity=content_hash({key: full.get(key) for key in _IDENTITY}),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from brokersim.brokermod import RequestError, errnums
 
-from .backoff import Backoff
+from .backoff import HEALTHY, Backoff
 from .budget import Budget
 from .collector import Source
 from .contract import Context, Probe, Reading, readings
@@ -21,7 +21,7 @@ from .grid import Grid
 from .here import Here
 from .plan import Measurement
 from .ports import Measured, Random, Station
-from .probes import find
+from .probes import find, made
 from .procfs import ProcFS
 
 WAIT, RUN, BACKOFF, FAILED, DONE, OFF = "WAIT", "RUN", "BACKOFF", "FAILED", "DONE", "OFF"
@@ -43,6 +43,7 @@ class Runner(Measured):
         "_files",
         "_grid",
         "_handle",
+        "_hung",
         "_limit",
         "_probe",
         "_random",
@@ -82,6 +83,8 @@ class Runner(Measured):
         #: The number of the run: what comes of an earlier one is nobody's any more.
         self._run = 0
         self._fails = 0
+        #: When a process of its own hung last (s): a second one within a minute will not heal by itself.
+        self._hung = -math.inf
 
     # -- from outside
 
@@ -150,7 +153,7 @@ class Runner(Measured):
         took = clock() - begun
         if hasattr(answer, "__await__"):
             self._budget.spent += took
-            self._limit = self._handle.call_later(self.measurement.timeout, self._expired)
+            self._limit = self._handle.call_later(self.measurement.timeout + probe.starting, self._expired)
             self._handle.spawn(self._await(answer, self._run, now))
         elif self._charge(took):
             self._done(answer, now)
@@ -175,6 +178,11 @@ class Runner(Measured):
         self._count("timeout")
         text, run = f"no answer within {self.measurement.timeout:g} s", self._run
         self._ask.abandon(RequestError(errnums.ETIMEDOUT, text))
+        if self.measurement.is_process:
+            now = self._handle.now()
+            is_second, self._hung = now - self._hung < HEALTHY, now
+            if is_second:
+                self._give_up(f"{text}, two processes within {HEALTHY:g} s")
         if run == self._run and self.state == RUN:  # it waits for something that cannot be taken back
             self._run += 1
             self._failed(TimeoutError(text))
@@ -186,7 +194,7 @@ class Runner(Measured):
             self._count("slow")
         if not self._budget.is_spent:
             return True
-        self._give_up(f"read took {took * 1000:.0f} ms of the loop; read it with the probe 'command'")
+        self._give_up(f"read took {took * 1000:.0f} ms of the loop; set isolation: process")
         return False
 
     def _done(self, answer: Any, now: float) -> None:
@@ -252,7 +260,7 @@ class Runner(Measured):
         )
 
     def _open(self) -> None:
-        probe = find(self.measurement.probe)()
+        probe = made(self.measurement.probe, self.measurement.is_isolated)
         try:
             self._files = ProcFS()
             probe.open(Context(ask=self._ask, procfs=self._files, config=self.measurement.config))

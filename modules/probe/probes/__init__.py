@@ -10,6 +10,7 @@ from ..contract import Probe
 from .command import Command, Nagios
 from .cpu import Cpu
 from .disk import Disk
+from .isolated import Execd, Isolated
 from .mem import Mem
 from .messages import Module, Ping
 from .net import Net
@@ -24,6 +25,7 @@ PROBES: Final[dict[str, type[Probe]]] = {
     "cpu": Cpu,
     "disk": Disk,
     "dummy": Dummy,
+    "execd": Execd,
     "mem": Mem,
     "module": Module,
     "nagios": Nagios,
@@ -43,6 +45,11 @@ def find(name: str) -> type[Probe]:
     if probe is None:
         raise ValueError(f"no probe {name!r:.40}{_near(name, PROBES)}")
     return probe
+
+
+def made(name: str, is_isolated: bool) -> Probe:
+    """A probe to open: itself, or what asks a process in which it is."""
+    return Isolated(name) if is_isolated else find(name)()
 
 
 def checked(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

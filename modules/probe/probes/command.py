@@ -47,6 +47,10 @@ class Command(Probe):
     }  # fmt: skip
 
     @classmethod
+    def inline_only(cls, config: Mapping[str, Any]) -> str:
+        return "it runs in a process of its own already"
+
+    @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
         to_wish(config)
         if config.get("match", "first") not in ("first", "all"):
@@ -107,6 +111,7 @@ class Nagios(Probe):
         "bad_items": Field(unit="{item}"),
     }
     options: ClassVar[dict[str, Any]] = {"command": "", "argv": [], "args": {}, "cwd": ""}
+    inline_only = Command.inline_only
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:

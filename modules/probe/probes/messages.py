@@ -11,6 +11,8 @@ from ..contract import COUNTER, STATE, Context, Field, Probe
 from ..pointer import at_pointer, check_pointer
 
 SIDES: Final = ("request", "response", "event", "control")
+#: Why such a probe has no process of its own.
+ASKS: Final = "it asks by messages, and a process beside the module has no way to"
 COUNTERS: Final = {f"{way}.{side}": f"/{way}/{side}" for way in ("tx", "rx") for side in SIDES}
 
 
@@ -27,6 +29,10 @@ class Module(Probe):
     }  # fmt: skip
     options: ClassVar[dict[str, Any]] = {"service": "", "topic": "", "metrics": {}}
     reads_machine = False
+
+    @classmethod
+    def inline_only(cls, config: Mapping[str, Any]) -> str:
+        return ASKS
 
     @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
@@ -64,6 +70,10 @@ class Ping(Probe):
     }
     options: ClassVar[dict[str, Any]] = {"service": "broker", "rank": -1}
     reads_machine = False
+
+    @classmethod
+    def inline_only(cls, config: Mapping[str, Any]) -> str:
+        return ASKS
 
     async def read(self) -> Any:
         ask = self.context.ask

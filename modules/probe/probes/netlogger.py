@@ -202,6 +202,10 @@ class NetLogger(Probe):
     required: ClassVar[tuple[str, ...]] = ("file",)
 
     @classmethod
+    def inline_only(cls, config: Mapping[str, Any]) -> str:
+        return "where it stands is kept by messages, and a process beside the module has no way to"
+
+    @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
         if config.get("start", "resume") not in _STARTS:
             raise ValueError(f"start must be {', '.join(_STARTS)}, not {quoted(config['start'])}")

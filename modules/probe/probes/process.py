@@ -111,6 +111,11 @@ class Process(Probe):
     }  # fmt: skip
 
     @classmethod
+    def inline_only(cls, config: Mapping[str, Any]) -> str:
+        is_named = any(config.get(key) for key in CHOICES[1:])
+        return "" if is_named else "the broker and its modules are asked for by messages; name what is meant"
+
+    @classmethod
     def check(cls, config: Mapping[str, Any]) -> None:
         given = [key for key in CHOICES[1:] if config.get(key)]
         if len(given) > 1:

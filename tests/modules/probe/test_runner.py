@@ -228,8 +228,8 @@ def test_a_configuration_that_cannot_heal_fails_at_once(tmp_path):
         ),
         ({"probe": "dummy", "overlap": "queue"}, "overlap must be skip or delay or catch-up"),
         (
-            {"probe": "dummy", "isolation": "process"},
-            "isolation must be inline, not 'process': what may hold the loop",
+            {"probe": "module", "config": {"service": "kvs"}, "isolation": "process"},
+            "isolation must be inline for probe 'module': it asks by messages",
         ),
         (
             {"probe": "dummy", "reporting": {"sinks": ["file"]}},

@@ -195,7 +195,7 @@ def test_a_read_that_holds_the_loop_again_and_again_fails_with_what_to_do(monkey
 
     one = run(main, clock="real")
     assert one["counts"]["slow"] == 3
-    assert "ms of the loop; read it with the probe 'command'" in one["reason"]
+    assert "ms of the loop; set isolation: process" in one["reason"]
 
 
 def test_three_slow_reads_in_a_row_are_too_many_and_a_quick_one_forgives():
