@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,16 +11,16 @@ from brokersim.brokermod import (
     BrokerModule,
     Handle,
     Message,
+    ProgramTold,
     RequestError,
     errnums,
     event_handler,
     request_handler,
 )
 
+from .launch import PROGRAM, Launch
 from .run import JobRun
 from .settings import to_settings
-
-ROLE_OWNER = 1
 
 
 class Start(msgspec.Struct, gc=False):
@@ -64,6 +65,7 @@ class JobExec(BrokerModule):
         self._runs: dict[int, JobRun] = {}
         self._shells: dict[str, JobRun] = {}
         self._started = 0
+        self._is_inside = h.offer_program(PROGRAM, self._begin_shell)
         self._hello()
 
     def _hello(self) -> None:
@@ -90,7 +92,7 @@ class JobExec(BrokerModule):
         if order.id in self._runs:
             raise RequestError(errnums.EEXIST, f"job {order.id} is under execution already")
         try:
-            run = JobRun(self.handle, msg, order, self._settings)
+            run = JobRun(self.handle, msg, order, self._settings, is_inside=self._is_inside)
         except (ValueError, LookupError, TypeError) as error:
             self._refuse(msg, order.id, f"jobspec: {error}")
             return
@@ -114,7 +116,14 @@ class JobExec(BrokerModule):
         self.handle.respond(msg, answer)
         release = {"id": job, "type": "release", "data": {"ranks": "all", "final": True}}
         self.handle.respond(msg, release)
-        self.handle.respond_error(msg, errnums.ENODATA)
+
+    def _begin_shell(self, words: Sequence[str], told: ProgramTold) -> Launch:
+        run = self._runs.get(int(words[1])) if len(words) == 2 and words[1].isdecimal() else None
+        if run is None:
+            raise RequestError(
+                errnums.ENOENT, f"{PROGRAM}: {' '.join(words[1:])!r:.40} is no job under execution"
+            )
+        return run.launch.begin(told)
 
     @request_handler("kill")
     def kill(self, msg: Message) -> None:
@@ -128,12 +137,10 @@ class JobExec(BrokerModule):
 
     @request_handler("*.stdin", prefix=False, allow_guest=True)
     async def stdin(self, msg: Message) -> None:
-        """Standard input for a job, by its shell's service; from its user only."""
+        """Standard input for a job, where its shell has no connection of its own."""
         run = self._shells.get(msg.topic.rpartition(".")[0])
         if run is None:
             raise RequestError(errnums.ENOSYS, f"No service matching {msg.topic} is registered")
-        if not msg.rolemask & ROLE_OWNER and msg.userid != run.userid:
-            raise RequestError(errnums.EPERM, "guests can only send input to their own jobs")
         await run.take_input(msg)
 
     @event_handler("job-exception", prefix=False)

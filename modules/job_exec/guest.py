@@ -18,18 +18,40 @@ EVENTLOG = "exec.eventlog"
 OUTPUT = "output"
 INPUT = "input"
 PRIMARY = "primary"
-#: Each operation that appends is an object in the store: a flood of lines goes out in longer ones.
-OPERATIONS_MAX = 64
 
 
-class GuestRecords:
-    """The namespace ``job-<id>``, linked as ``guest`` while the job runs and copied there at its end."""
+class GuestLogs:
+    """The logs in the namespace ``job-<id>``, for one of the two who write there: execution system and job shell."""
 
-    __slots__ = ("_handle", "_link", "_namespace", "_userid", "exists")
+    __slots__ = ("_handle", "_namespace")
 
-    def __init__(self, handle: Handle, job: int, userid: int) -> None:
+    def __init__(self, handle: Handle, job: int) -> None:
         self._handle = handle
         self._namespace = f"job-{job}"
+
+    def event(self, name: str, context: dict[str, Any] | None = None) -> bytes:
+        """A line for any log, with the time of now."""
+        event: dict[str, Any] = {"timestamp": self._handle.time(), "name": name}
+        if context is not None:
+            event["context"] = context
+        return msgspec.json.encode(event) + b"\n"
+
+    async def append(self, key: str, *lines: bytes) -> None:
+        """Append lines to a log in one commit and as one object. Raises RequestError."""
+        piece = treeobj.val(b"".join(lines))
+        await self._commit(self._namespace, {"key": key, "flags": APPEND, "dirent": piece})
+
+    async def _commit(self, namespace: str, operation: dict[str, Any]) -> None:
+        await self._handle.call("kvs.commit", {"namespace": namespace, "flags": 0, "ops": [operation]})
+
+
+class GuestRecords(GuestLogs):
+    """All records: the namespace is linked as ``guest`` while the job runs, and copied there at its end."""
+
+    __slots__ = ("_link", "_userid", "exists")
+
+    def __init__(self, handle: Handle, job: int, userid: int) -> None:
+        super().__init__(handle, job)
         self._link = jobid.job_kvspath(job, "guest")
         self._userid = userid
         self.exists = False
@@ -48,21 +70,6 @@ class GuestRecords:
         link = treeobj.symlink(".", self._namespace)
         await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": link})
 
-    def event(self, name: str, context: dict[str, Any] | None = None) -> bytes:
-        """A line for either log, with the time of now."""
-        event: dict[str, Any] = {"timestamp": self._handle.time(), "name": name}
-        if context is not None:
-            event["context"] = context
-        return msgspec.json.encode(event) + b"\n"
-
-    async def append(self, key: str, *lines: bytes) -> None:
-        """Append lines to a log in one commit. Raises RequestError."""
-        if len(lines) > OPERATIONS_MAX:
-            size = -(-len(lines) // OPERATIONS_MAX)
-            lines = tuple(b"".join(lines[at : at + size]) for at in range(0, len(lines), size))
-        operations = ({"key": key, "flags": APPEND, "dirent": treeobj.val(line)} for line in lines)
-        await self._commit(self._namespace, *operations)
-
     async def keep(self) -> None:
         """Put a copy of all records in place of the link, and remove the namespace. Raises RequestError."""
         look = {"key": ".", "namespace": self._namespace, "flags": TREEOBJ}
@@ -70,10 +77,6 @@ class GuestRecords:
         await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": root["val"]})
         await self._handle.call("kvs.namespace-remove", {"namespace": self._namespace}, nodeid=0)
         self.exists = False
-
-    async def _commit(self, namespace: str, *operations: dict[str, Any]) -> None:
-        commit = {"namespace": namespace, "flags": 0, "ops": list(operations)}
-        await self._handle.call("kvs.commit", commit)
 
 
 def data_context(stream: str, rank: int, data: bytes) -> dict[str, Any]:

@@ -11,11 +11,14 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums
 
 from .commands import Commands, NotStarted, job_status
 from .guest import EVENTLOG, OUTPUT, GuestRecords, data_context
+from .launch import Launch
 from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
 from .stdin import Io, Stdin
 from .tasks import FATAL, INFO, Lines, ShellDied, Tasks, log_line
+
+ROLE_OWNER = 1
 
 
 class JobRun:
@@ -24,7 +27,9 @@ class JobRun:
     ``go`` is stepped for simulated jobs and runs as a trio task for real commands; it uses only what both allow.
     """
 
-    def __init__(self, handle: Handle, msg: Message, order: Any, settings: Settings) -> None:
+    def __init__(
+        self, handle: Handle, msg: Message, order: Any, settings: Settings, *, is_inside: bool
+    ) -> None:
         self._handle = handle
         self._msg = msg
         self.id: int = order.id
@@ -32,12 +37,14 @@ class JobRun:
         self._kill_timeout = settings.kill_timeout
         self.plan: RunPlan = to_plan(order.jobspec, order.R, simulate=settings.simulate)
         self._guest = GuestRecords(handle, order.id, order.userid)
-        self._shell = Shell(handle, self._guest, self.plan, order.id, order.userid)
+        self.launch = Launch(handle, order.id, self.kill, is_inside)
+        self._shell = Shell(handle, self.plan, order.id, order.userid)
         self._tasks = Tasks(handle, self.plan, order.id) if self.plan.is_real else None
         self._commands: Commands | None = None
         self._stdin = Stdin(self.plan.ntasks)
         self._inputs_on_the_way = 0
         self._shell.on_input = self._input_arrived
+        self._shell.on_request = self.take_input
         self._finish: Callable[[int], object] | None = None
         self._timers: list[Any] = []
         self._killed_by = 0
@@ -56,6 +63,7 @@ class JobRun:
             self._disarm()
             self._stdin.detach()
             self._shell.leave()
+            self.launch.drop()
             if self._tasks is not None:
                 self._tasks.tidy()
         await self._release()
@@ -81,7 +89,9 @@ class JobRun:
             self._finish_with(signum)
 
     async def take_input(self, msg: Message) -> None:
-        """A piece of standard input: answered when it is in its log. Raises RequestError."""
+        """A piece of standard input, from the job's user only: answered when it is in its log. Raises RequestError."""
+        if not msg.rolemask & ROLE_OWNER and msg.userid != self.userid:
+            raise RequestError(errnums.EPERM, "guests can only send input to their own jobs")
         context = self._stdin.accept(msg.unpack(Io))
         self._inputs_on_the_way += 1
         if self._inputs_on_the_way == 1 and self._commands is not None:
@@ -91,7 +101,7 @@ class JobRun:
         except RequestError:
             self._input_settled()
             raise
-        self._handle.respond(msg)
+        self._shell.handle.respond(msg)
 
     def _input_arrived(self, io: Io) -> None:
         self._stdin.deliver(io)
@@ -123,8 +133,10 @@ class JobRun:
             self._fail("mock initialization exception generated")
             return False
         starting = self._guest.event("starting")
-        await self._shell.launch()
+        await self.launch.start()
         self._answer("start", {})
+        await self._guest.append(EVENTLOG, starting)
+        self._shell.connect()
         jobspec = await self._shell.read_jobspec()
         lines: Lines = []
         if self._tasks is not None:
@@ -140,7 +152,7 @@ class JobRun:
         if self.plan.is_verbose:
             tasks = f"{self.plan.nnodes} node(s), {self.plan.ntasks} task(s): {self.plan.command[0]}"
             lines = [log_line(INFO, tasks), *lines]
-        await self._shell.come_up(starting, lines)
+        await self._shell.come_up(lines)
         return True
 
     def _stand_in_note(self) -> bytes:
@@ -168,10 +180,12 @@ class JobRun:
             first, ends = self._tasks.first(), self._tasks.ends()
         else:
             first, ends = (0, status), [("stdout", 0), ("stderr", 0)]
-        await self._shell.go_down(status, first, ends)
+        await self._shell.go_down(first, ends)
+        await self.launch.end(status)
         self._answer("finish", {"status": status})
-        complete = self._guest.event("complete", {"status": status})
-        await self._guest.append(EVENTLOG, complete, self._guest.event("done"))
+        event = self._guest.event
+        gone = event("shell-exit", {"rank": 0, "wait_status": status})
+        await self._guest.append(EVENTLOG, gone, event("complete", {"status": status}), event("done"))
 
     async def _release(self) -> None:
         if self._guest.exists:
@@ -180,7 +194,6 @@ class JobRun:
             except RequestError as error:
                 self._fail(f"guest records not kept: {error}")
         self._answer("release", {"ranks": "all", "final": True})
-        self._handle.respond_error(self._msg, errnums.ENODATA)
 
     # -- running
 
@@ -190,7 +203,7 @@ class JobRun:
         if self._killed_by:
             return self._killed_by
         if self.plan.output_rate:
-            self._handle.spawn(self._chatter())
+            self._shell.handle.spawn(self._chatter())
         status: int = await self._handle.occurrence(self._begin)
         return status
 
@@ -212,7 +225,7 @@ class JobRun:
         period = 1.0 / self.plan.output_rate
         line = 0
         while True:
-            await self._handle.sleep(period)
+            await self._shell.handle.sleep(period)
             if not self._is_running:
                 return
             line += 1
@@ -241,7 +254,8 @@ class JobRun:
     # -- saying so
 
     async def _write(self, contexts: list[dict[str, Any]]) -> None:
-        await self._guest.append(OUTPUT, *map(partial(self._guest.event, "data"), contexts))
+        logs = self._shell.logs
+        await logs.append(OUTPUT, *map(partial(logs.event, "data"), contexts))
 
     def _answer(self, kind: str, data: dict[str, Any]) -> None:
         self._handle.respond(self._msg, {"id": self.id, "type": kind, "data": data})

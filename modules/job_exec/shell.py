@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid
+from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid, request_handler
 
-from .guest import EVENTLOG, HEADER, INPUT, INPUT_HEADER, OUTPUT, GuestRecords, eof_context
+from .guest import EVENTLOG, HEADER, INPUT, INPUT_HEADER, OUTPUT, GuestLogs, eof_context
 from .plan import RunPlan
 from .stdin import Io
 
-#: Seconds a shell takes: until it is started, until it is initialised, from the last task's end until it is gone.
-#: Their sum is what lay between alloc and finish of `true` in flux-core 0.88 (17.3 ms); the shares are ours.
-LAUNCH: Final = 0.004
+#: Seconds a shell takes until it is initialised, and from the last task's end until it is gone.
 INIT: Final = 0.010
 EXIT: Final = 0.003
 
@@ -35,12 +33,16 @@ class Shell:
     """
 
     __slots__ = (
-        "_early", "_guest", "_handle", "_is_served", "_job", "_plan", "_streams", "_userid", "on_input", "service",
+        "_early", "_handle", "_is_served", "_job", "_module", "_own", "_plan", "_streams", "_userid", "_watched",
+        "logs", "on_input", "on_request", "service",
     )  # fmt: skip
 
-    def __init__(self, handle: Handle, guest: GuestRecords, plan: RunPlan, job: int, userid: int) -> None:
+    def __init__(self, handle: Handle, plan: RunPlan, job: int, userid: int) -> None:
+        self._module = handle
+        #: Its own connection, in a module that is a process the module's.
+        self._own: Handle | None = None
         self._handle = handle
-        self._guest = guest
+        self.logs = GuestLogs(handle, job)
         self._plan = plan
         self._job = job
         self._userid = userid
@@ -48,13 +50,31 @@ class Shell:
         self._is_served = False
         #: Input that came before its log was there waits here; None: it is there.
         self._early: list[Callable[[Any], object]] | None = []
+        #: Waits for the first word of the input's log.
+        self._watched: Callable[[Any], object] | None = None
         self.service = f"{userid}-shell-f{jobid.encode(job)[1:]}"
         #: Told of each piece of input that is in its log.
         self.on_input: Callable[[Io], object] = _ignore
+        #: Answers a request with a piece of input.
+        self.on_request: Callable[[Message], Awaitable[None]] = _refuse
 
-    async def launch(self) -> None:
-        """From the order to start it until it runs. Raises RequestError, as all of these."""
-        await self._handle.sleep(LAUNCH)
+    @property
+    def handle(self) -> Handle:
+        """By which it speaks."""
+        return self._handle
+
+    @request_handler("*.stdin", prefix=False, allow_guest=True)
+    async def stdin(self, msg: Message) -> None:
+        """Standard input for the job."""
+        await self.on_request(msg)
+
+    def connect(self) -> None:
+        """It has been started: it connects to its broker and looks what the node is like, as each does."""
+        self._own = self._module.client("shell", self)
+        if self._own is not None:
+            self._handle = self._own
+            self.logs = GuestLogs(self._own, self._job)
+        self._handle.request("resource.topo-get", None, _ignore)
 
     async def read_jobspec(self) -> dict[str, Any]:
         """The jobspec as it was signed; the records have it without the environment."""
@@ -62,23 +82,19 @@ class Shell:
         self._follow("job-info.update-watch", {"id": self._job, "key": "R", "flags": 0})
         return payload_of(answer["J"])
 
-    async def come_up(self, starting: bytes, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Open the logs; ``starting`` is the execution system's line, which comes second.
-
-        ``lines`` are what the output log begins with, behind its header.
-        """
+    async def come_up(self, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Open the logs; ``lines`` are what the output log begins with, behind its header."""
         await self._handle.sleep(INIT)
         if self._plan.stdin is None:
             self._handle.service_register(self.service)
             self._is_served = True
-        where = {"service": self.service, "leader-rank": self._handle.rank}
-        more = (self._guest.event(name, context) for name, context in lines)
-        # Before the event that says the shell is there: whoever has seen that finds the log.
-        await self._guest.append(OUTPUT, self._guest.event("header", self._header()), *more)
-        await self._event("shell.init", {**where, "size": self._plan.nnodes})
-        await self._guest.append(EVENTLOG, starting)
-        await self._guest.append(INPUT, self._guest.event("header", INPUT_HEADER))
+        await self.logs.append(INPUT, self.logs.event("header", INPUT_HEADER))
         self._admit_early(None)
+        where = {"service": self.service, "leader-rank": self._handle.rank}
+        more = (self.logs.event(name, context) for name, context in lines)
+        # Before the event that says the shell is there: whoever has seen that finds the log.
+        await self.logs.append(OUTPUT, self.logs.event("header", self._header()), *more)
+        await self._event("shell.init", {**where, "size": self._plan.nnodes})
 
     def _header(self) -> dict[str, Any]:
         count = self._plan.ntasks
@@ -89,14 +105,26 @@ class Shell:
         per_node = -(-self._plan.ntasks // self._plan.nnodes)
         taskmap = {"version": 1, "map": [[0, self._plan.nnodes, per_node, 1]]}
         await self._event("shell.start", {"taskmap": taskmap})
+        if self._plan.is_real:
+            # Under the virtual clock time stands still as soon as a real command runs: by now whoever waits for
+            # shell.init before it sends input has been told, since the log of that input is followed.
+            await self._handle.occurrence(self._follow_input)
+        else:
+            self._follow_input()
+
+    def _follow_input(self, done: Callable[[Any], object] | None = None) -> None:
+        self._watched = done
         watch = {"id": self._job, "path": f"guest.{INPUT}", "flags": 0}
         self._follow("job-info.eventlog-watch", watch, self._input_line)
 
     async def say(self, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Lines of its own for the output log."""
-        await self._guest.append(OUTPUT, *(self._guest.event(name, context) for name, context in lines))
+        await self.logs.append(OUTPUT, *(self.logs.event(name, context) for name, context in lines))
 
     def _input_line(self, response: Message, _arg: None) -> None:
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            watched(None)
         if response.errnum:
             return
         line = msgspec.json.decode(response.payload["event"], type=InputLine)
@@ -107,26 +135,23 @@ class Shell:
         """Write a piece of input to its log, behind the header. Raises RequestError."""
         if self._early is not None:
             await self._handle.occurrence(self._early.append)
-        await self._guest.append(INPUT, self._guest.event("data", context))
+        await self.logs.append(INPUT, self.logs.event("data", context))
 
     def _admit_early(self, outcome: RequestError | None) -> None:
         early, self._early = self._early or (), None
         for done in early:
             done(outcome)
 
-    async def go_down(
-        self, status: int, first: tuple[int, int] | None, ends: Sequence[tuple[str, int]]
-    ) -> None:
+    async def go_down(self, first: tuple[int, int] | None, ends: Sequence[tuple[str, int]]) -> None:
         """The tasks have ended, ``first`` (task, wait status) before the others: close the logs and leave.
 
-        ``status`` is the job's; ``ends`` are the streams and tasks whose end is told in the output log.
+        ``ends`` are the streams and tasks whose end is told in the output log.
         """
+        if ends:
+            eofs = (self.logs.event("data", eof_context(stream, task)) for stream, task in ends)
+            await self.logs.append(OUTPUT, *eofs)
         if first is not None:
             await self._event("shell.task-exit", task_exit(*first))
-        if ends:
-            eofs = (self._guest.event("data", eof_context(stream, task)) for stream, task in ends)
-            await self._guest.append(OUTPUT, *eofs)
-        await self._event("shell-exit", {"rank": 0, "wait_status": status})
         await self._handle.sleep(EXIT)
         self.leave()
 
@@ -139,8 +164,12 @@ class Shell:
             self._is_served = False
             self._handle.service_unregister(self.service)
         self._admit_early(RequestError(errnums.ENOSYS, f"{self.service} has gone"))
-        self.on_input = _ignore
+        self.on_input, self.on_request = _ignore, _refuse
         streams, self._streams = self._streams, []
+        if self._own is not None:
+            own, self._own = self._own, None
+            own.close()
+            return
         for request in streams:
             self._handle.request(f"{request.topic}-cancel", {"matchtag": request.matchtag})
 
@@ -148,7 +177,7 @@ class Shell:
         self._streams.append(self._handle.stream(topic, payload, then or _ignore))
 
     async def _event(self, name: str, context: dict[str, Any]) -> None:
-        await self._guest.append(EVENTLOG, self._guest.event(name, context))
+        await self.logs.append(EVENTLOG, self.logs.event(name, context))
 
 
 def task_exit(task: int, status: int) -> dict[str, Any]:
@@ -169,3 +198,7 @@ def payload_of(envelope: str) -> dict[str, Any]:
 
 def _ignore(*_: object) -> None:
     """Nobody changes R here; the real shell would act on it."""
+
+
+async def _refuse(_: Message) -> None:
+    raise RequestError(errnums.ENOSYS, "the job's shell has gone")

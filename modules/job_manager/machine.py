@@ -118,6 +118,8 @@ class JobMachine:
         job.apply(event)
         if keep:
             self.batch.add(append_op(job.eventlog_key, eventlog.encode_event(event)))
+        elif job.events:
+            job.events.pop()
         self.journal.publish(job, event)
         if job.state is not old:
             self.jobs.moved(job, old)
@@ -317,6 +319,9 @@ class JobMachine:
         if answer.type == ALLOC_ANNOTATE:
             self._annotate(job, answer.annotations)
         elif job.alloc_pending:
+            self._handle.forget(response)  # no scheduler ends its stream after the answer
+            if answer.type == ALLOC_SUCCESS and answer.annotations:
+                self._annotate(job, answer.annotations)
             self._alloc_over(job)
             self._allocated(job, answer)
 
@@ -357,6 +362,8 @@ class JobMachine:
         try:
             answer = response.unpack(StartAnswer)
             self._progress(job, answer.type, answer.data)
+            if not job.start_pending:
+                self._handle.forget(response)  # nor does the execution service after the final release
         except (RequestError, ValueError, LookupError, TypeError) as error:
             self._log.error(
                 f"job {jobid.encode(job.id)}: the execution service's answer makes no sense: {error}"

@@ -40,7 +40,7 @@ class KvsWatch(BrokerModule):
         """
         self.handle.event_unsubscribe(EVENTS)
         if self.handle.rank == 0:
-            self.handle.event_subscribe(f"{EVENTS}primary-")
+            self._monitors.keep("primary")
 
     @request_handler("lookup", allow_guest=True)
     def lookup(self, msg: Message) -> None:

@@ -28,13 +28,19 @@ class Monitor:
         self.watches: dict[Watch, None] = {}
         # The subscription comes first, so that no commit falls between it and the root.
         handle.event_subscribe(f"{EVENTS}{name}-")
-        handle.request("kvs.getroot", {"namespace": name, "flags": 0}, self._got_root)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._handle.request("kvs.getroot", {"namespace": self.name, "flags": 0}, self._got_root)
 
     def add(self, watch: Watch) -> None:
         """One more watches; if the root is known it looks at once."""
         self.watches[watch] = None
         if self.root is not None:
             self._look(watch, self.root)
+        elif self._absent is not None and len(self.watches) == 1:
+            self._absent = None  # the first since it was not there: it may be now
+            self._ask()
         elif self._absent is not None:
             self._refuse(watch, self._absent)
 
@@ -54,9 +60,11 @@ class Monitor:
 
     def moved(self, root: Root) -> None:
         """The namespace has a newer root; whom it concerns looks again."""
-        if self.root is not None and root.rootseq <= self.root.rootseq:
+        if self.root is not None and root.rootseq <= self.root.rootseq and self.watches:
             return
         self.root = root
+        if not self.watches:
+            return
         changed = {plain_key(key): None for key in root.keys if key}
         for watch in tuple(self.watches):
             if watch.rootseq < 0 or watch.flags & FULL or watch.key in changed:
@@ -82,13 +90,21 @@ class Monitor:
 class Monitors:
     """All watched namespaces of this rank."""
 
-    __slots__ = ("_by_name", "_handle", "_watches")
+    __slots__ = ("_by_name", "_handle", "_kept", "_watches")
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
+        #: The namespaces that are followed whether somebody watches there or not.
+        self._kept: set[str] = set()
         self._by_name: dict[str, Monitor] = {}
         #: Those of all namespaces: job-info alone has one for each log it follows, and cancels them one by one.
         self._watches = OpenStreams[Watch]()
+
+    def keep(self, namespace: str) -> None:
+        """Follow a namespace from now on: who watches there need not ask for its root first."""
+        self._kept.add(namespace)
+        if namespace not in self._by_name:
+            self._by_name[namespace] = Monitor(self._handle, namespace)
 
     def watch(self, namespace: str, make: Callable[[Callable[[Watch], None]], Watch]) -> None:
         """Begin a watch in a namespace; ``make(ended)`` makes it."""
@@ -105,7 +121,7 @@ class Monitors:
         if monitor is None:
             return
         monitor.watches.pop(watch, None)
-        if not monitor.watches:
+        if not monitor.watches and namespace not in self._kept:
             del self._by_name[namespace]
             monitor.close()
 
@@ -142,6 +158,7 @@ class Monitors:
                 "watchers": len(monitor.watches),
             }
             for name, monitor in self._by_name.items()
+            if monitor.watches
         }
         watchers = sum(len(monitor.watches) for monitor in self._by_name.values())
         return {"watchers": watchers, "namespace-count": len(namespaces), "namespaces": namespaces}

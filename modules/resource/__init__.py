@@ -63,6 +63,8 @@ class ResourceModule(BrokerModule):
         self._hosts = check_r(r)
         self._r = r
         self._drained = DrainSet(self._hosts)
+        #: The first node's, made when first asked for: every job's shell asks.
+        self._topology = ""
 
     async def ready(self) -> None:
         """Read what the KVS has of an earlier life: R and which nodes were drained."""
@@ -171,7 +173,8 @@ class ResourceModule(BrokerModule):
     @request_handler("topo-get", allow_guest=True)
     def topo_get(self, msg: Message) -> None:
         """How a node looks inside, as hwloc's XML: the first one's, which the others are like."""
-        self.handle.respond(msg, topology(self._r, self._there()[0]))
+        self._topology = self._topology or topology(self._r, self._there()[0])
+        self.handle.respond(msg, self._topology)
 
     @request_handler("monitor-waitup")
     def waitup(self, msg: Message) -> None:

@@ -125,7 +125,7 @@ class Sched(BrokerModule):
 
     @request_handler("sched.alloc", prefix=False)
     def alloc(self, msg: Message) -> None:
-        """Queue a job; answered when it gets its resources, never can, or is cancelled."""
+        """Queue a job; answered once, when it gets its resources, never can or is cancelled: no end follows."""
         wish = msg.unpack(Alloc)
         if wish.id in self._queue or wish.id in self._held:
             raise RequestError(errnums.EEXIST, f"sched.alloc: job {wish.id} has asked already")
@@ -135,7 +135,7 @@ class Sched(BrokerModule):
         except ValueError as error:
             refusal = str(error)
         if refusal:
-            self._finish(msg, {"id": wish.id, "type": DENY, "note": refusal})
+            self.handle.respond(msg, {"id": wish.id, "type": DENY, "note": refusal})
             return
         duration = duration_of(wish.jobspec)
         self._queue.add(Waiting(wish.id, wish.priority, wish.t_submit, request, (msg, duration)))
@@ -160,7 +160,7 @@ class Sched(BrokerModule):
         """Drop a waiting request; one that has been served is left alone (its job will free it)."""
         waiting = self._queue.remove(msg.unpack(Cancel).id)
         if waiting is not None:
-            self._finish(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})
+            self.handle.respond(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})
             self._serve()
         if not msg.is_noresponse:
             self.handle.respond(msg)
@@ -210,21 +210,16 @@ class Sched(BrokerModule):
         if response.errnum:
             self._give_back(job)
             note = f"R not committed: {response.payload_str or errnums.strerror(response.errnum)}"
-            self._finish(msg, {"id": job, "type": DENY, "note": note})
+            self.handle.respond(msg, {"id": job, "type": DENY, "note": note})
             return
         annotations = {"sched": {"resource_summary": summary}}
-        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})
+        self.handle.respond(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})
 
     def _give_back(self, job: int) -> None:
         held = self._held.pop(job, None)
         if held is not None:
             self._pool.free(held)
             self._serve()
-
-    def _finish(self, msg: Message, answer: dict[str, Any]) -> None:
-        self.handle.respond(msg, answer)
-        if msg.is_streaming:
-            self.handle.respond_error(msg, errnums.ENODATA)
 
     @request_handler("sched.disconnect", prefix=False)
     def disconnect(self, msg: Message) -> None:

@@ -19,6 +19,8 @@ from brokersim.host import command as process
 from brokersim.host.future import Future
 from brokersim.host.handle import Handle
 from brokersim.host.handler_table import MARK, TASK_MARK
+from brokersim.host.ports import Running as ProgramRunning
+from brokersim.host.ports import Told as ProgramTold
 from brokersim.host.run_database import RunDatabase
 from brokersim.protocol import (
     blobref,
@@ -49,7 +51,8 @@ from brokersim.routing import logring
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
-    "JobState", "JobTable", "Message", "OpenStreams", "RequestError", "Resources", "RunDatabase", "blobref",
+    "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
+    "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref",
     "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states",
     "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj", "trio_task",
     "updates",

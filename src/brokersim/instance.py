@@ -201,10 +201,7 @@ class Instance(Whole):
 
     def client(self, rank: int = 0, name: str = "client") -> Handle:
         """A handle for a program or test on a rank; ``close()`` it when done."""
-        broker = self.broker(rank)
-        handle = Handle(broker, name, self.uuid(rank, name))
-        broker.add_endpoint(handle)
-        return handle
+        return self.broker(rank).client(name)
 
     async def sleep(self, seconds: float) -> None:
         """Let the instance's clock pass ``seconds``."""

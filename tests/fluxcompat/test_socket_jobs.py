@@ -25,8 +25,8 @@ MAIN_LOG = [
 ]
 GUEST_LOG = [
     "init",
-    "shell.init",
     "starting",
+    "shell.init",
     "shell.start",
     "shell.task-exit",
     "shell-exit",
@@ -77,7 +77,7 @@ def test_a_submitted_jobs_logs_have_fluxs_events_in_fluxs_order(client: MinimalC
     assert names(log(client, job, "eventlog")) == MAIN_LOG
     guest = log(client, job, "guest.exec.eventlog")
     assert names(guest) == GUEST_LOG
-    init = guest[1]["context"]
+    init = guest[2]["context"]
     assert (init["service"], init["leader-rank"], init["size"]) == (shell_of(job), 0, 1)
     output = log(client, job, "guest.output")
     assert [event.get("context", {}).get("eof") for event in output] == [None, None, True, True]

@@ -111,7 +111,7 @@ def test_a_command_that_cannot_be_started_is_a_failed_job_that_says_why(words, c
         ("header", None),
         ("log", note),
     ]
-    assert events == ["init", "shell.init", "starting", "shell-exit", "complete", "done"]
+    assert events == ["init", "starting", "shell.init", "shell-exit", "complete", "done"]
 
 
 def test_a_command_whose_directory_is_not_there_runs_elsewhere_and_is_told():

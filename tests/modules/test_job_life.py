@@ -20,7 +20,7 @@ from tests.modules.job_harness import (
 )
 
 LIFE = ["submit", "validate", "depend", "priority", "alloc", "start", "finish", "release", "free", "clean"]
-EXEC = ["init", "shell.init", "starting", "shell.start", "shell.task-exit", "shell-exit", "complete", "done"]
+EXEC = ["init", "starting", "shell.init", "shell.start", "shell.task-exit", "shell-exit", "complete", "done"]
 
 
 def test_a_job_passes_every_state_and_leaves_the_logs_flux_leaves():
@@ -281,7 +281,9 @@ def test_the_journal_tells_the_past_of_active_jobs_and_then_everything():
     assert [event["name"] for event in heard[0]["events"]] == LIFE[:6]
     assert heard[1] == {"id": -1, "events": []}, "what reads it in C takes no number above 2^63"
     told = [event["name"] for entry in heard[2:] if entry["id"] == second for event in entry["events"]]
-    assert told == LIFE
+    assert told == [*LIFE[:4], "annotations", *LIFE[4:]], (
+        "the scheduler's own word is told, but kept in alloc only"
+    )
     [submitted] = [entry for entry in heard if entry["id"] == second and "jobspec" in entry]
     assert submitted["jobspec"]["version"] == 1
     [allocated] = [entry for entry in heard[2:] if "R" in entry]

@@ -242,7 +242,7 @@ def test_the_journal_tells_only_of_the_events_asked_for_and_of_ended_jobs_if_ask
         heard = {}
         for name, wish in (
             ("allow", {"allow": {"start": 1}}),
-            ("deny", {"deny": dict.fromkeys(LIFE[1:], 1)}),
+            ("deny", {"deny": dict.fromkeys([*LIFE[1:], "annotations"], 1)}),
             ("full", {"full": True}),
         ):
             heard[name] = []
@@ -261,7 +261,11 @@ def test_the_journal_tells_only_of_the_events_asked_for_and_of_ended_jobs_if_ask
         return names, heard["full"][0]["id"] == ended, heard["full"][0]["jobspec"]["version"]
 
     names, is_ended, version = in_instance(test)
-    assert names == {"allow": ["start"], "deny": ["submit"], "full": [*LIFE, *LIFE]}
+    assert names == {
+        "allow": ["start"],
+        "deny": ["submit"],
+        "full": [*LIFE, *LIFE[:4], "annotations", *LIFE[4:]],
+    }
     assert (is_ended, version) == (True, 1)
 
 

@@ -93,7 +93,7 @@ def test_a_job_costs_the_kvs_what_it_costs_in_flux_within_15_percent(spec, clock
 
 def test_every_request_is_answered_and_every_setroot_heard_by_the_kvs_itself():
     counts = per_job(5, jobspec())
-    assert counts["response_tx"] == counts["request_rx"], "in process nobody disconnects from the KVS"
+    assert counts["response_tx"] == counts["request_rx"] - 1, "the shell goes, and says so"
     assert counts["response_rx"] == counts["request_tx"]
     assert counts["event_rx"] == counts["event_tx"]
 
@@ -122,16 +122,15 @@ def test_the_commits_of_a_job_are_those_of_the_table():
         ("primary", ["R"]),
         ("job", ["exec.eventlog"]),
         ("primary", ["guest"]),
+        ("job", ["exec.eventlog"]),
         ("primary", ["eventlog"] * 5),
+        ("job", ["input"]),
         ("job", ["output"]),
         ("job", ["exec.eventlog"]),
         ("job", ["exec.eventlog"]),
-        ("job", ["input"]),
+        ("job", ["output"]),
         ("job", ["exec.eventlog"]),
         ("job", ["exec.eventlog"]),
-        ("job", ["output", "output"]),
-        ("job", ["exec.eventlog"]),
-        ("job", ["exec.eventlog", "exec.eventlog"]),
         ("primary", ["guest"]),
         ("primary", ["eventlog"] * 4),
     ]

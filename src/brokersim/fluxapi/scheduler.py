@@ -160,20 +160,14 @@ class Scheduler(BrokerModule):
             self.log.error(f"alloc: R was not committed: {error}")
             self.stop_error()
             return
-        self._finish(msg, answer)
-
-    def _finish(self, msg: Message, answer: JsonObject) -> None:
-        """The last answer; here the stream ends with it, where Flux's job manager needs no end."""
         self.handle.respond(msg, answer)
-        if msg.inner.is_streaming:
-            self.handle.respond_error(msg, errno.ENODATA)
 
     def alloc_deny(self, msg: Message, note: str | None = None) -> None:
         answer = {"id": msg.payload["id"], "type": _DENY}
-        self._finish(msg, answer if note is None else {**answer, "note": note})
+        self.handle.respond(msg, answer if note is None else {**answer, "note": note})
 
     def alloc_cancel(self, msg: Message) -> None:
-        self._finish(msg, {"id": msg.payload["id"], "type": _CANCEL})
+        self.handle.respond(msg, {"id": msg.payload["id"], "type": _CANCEL})
 
     def alloc_annotate(self, msg: Message, annotations: JsonObject) -> None:
         self.handle.respond(msg, {"id": msg.payload["id"], "type": _ANNOTATE, "annotations": annotations})

@@ -30,7 +30,7 @@ from brokersim.host.handler_table import EMPTY_TABLE
 from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.methods import METHODS
 from brokersim.host.observers import CHANGED, FarObservers
-from brokersim.host.ports import Home, SeenAttributes, Surroundings, Watching
+from brokersim.host.ports import Home, Program, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
@@ -192,6 +192,13 @@ class FarBroker(Home):
     def drop_service(self, name: str, endpoint: Endpoint) -> None:
         """Raises RequestError(ENOENT)."""
         self.ask("service.remove", {"service": name})
+
+    def client(self, name: str, body: object = None) -> None:
+        """There is but one wire."""
+
+    def offer(self, name: str, program: Program, endpoint: Endpoint) -> bool:
+        """Programs are run where rexec is."""
+        return False
 
     def write_log(self, level: int, name: str, text: str) -> None:
         self.handle.log(level, text)

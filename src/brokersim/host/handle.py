@@ -19,7 +19,7 @@ from brokersim.host.future import Future
 from brokersim.host.handler_table import COROUTINE, EMPTY_TABLE, TASK, Entry, HandlerTable
 from brokersim.host.instrument import MSGCOUNT, Instrument
 from brokersim.host.observers import Observe, Tap
-from brokersim.host.ports import Home
+from brokersim.host.ports import Home, Program
 from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
 from brokersim.protocol.errnums import EPROTO, RequestError
@@ -208,6 +208,24 @@ class Handle(Callee):
     def service_unregister(self, name: str) -> None:
         """Raises RequestError(ENOENT) if this module does not serve it."""
         self.broker.drop_service(name, self)
+
+    # -- others on this rank
+
+    def client(self, name: str, body: object = None) -> Handle | None:
+        """A handle that is a party of its own, as a program connected to this rank's socket; ``close`` it.
+
+        What it sends and receives does not count as this module's, and whom it asked is told when it goes; methods of
+        ``body`` that are marked as handlers serve the names it registers. ``None`` in a module that is a process: it
+        has but one wire.
+        """
+        return self.broker.client(name, body)  # type: ignore[return-value]
+
+    def offer_program(self, name: str, program: Program) -> bool:
+        """Have rexec run commands called ``name`` by ``program(words, told)``, inside this module.
+
+        False in a module that is a process: rexec would start a process.
+        """
+        return self.broker.offer(name, program, self)
 
     # -- timers, watchers, coroutines, tasks
 

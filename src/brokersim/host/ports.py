@@ -7,9 +7,9 @@ list of bases what it implements, so that a method that goes missing is an error
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from brokersim.host.blocking import Workers
 from brokersim.host.observers import Observers
@@ -97,6 +97,33 @@ class Surroundings(Protocol):
         """A callback of no module raised: a bug of the program, which is told."""
 
 
+class Told(Protocol):
+    """Whom a program tells what it does that a module offers to its rank: rexec runs it, though it is no process."""
+
+    def started(self) -> None:
+        """It runs."""
+
+    def output(self, stream: str, data: bytes) -> None:
+        """It wrote whole lines to ``stdout`` or ``stderr``; nothing (``b""``) is the end of that stream."""
+
+    def exited(self, status: int) -> None:
+        """It is over, with this wait status; nothing is told any more."""
+
+
+class Running(Protocol):
+    """One run of a program."""
+
+    def feed(self, data: bytes, is_end: bool) -> None:
+        """Standard input."""
+
+    def kill(self, signum: int) -> None:
+        """A signal for it."""
+
+
+#: Begins a run: its words, the first of them its name. Raises RequestError.
+Program: TypeAlias = Callable[[Sequence[str], Told], Running]
+
+
 class Home(Router, Protocol):
     """What a handle asks of its rank, or of what stands for one at the far end of a wire."""
 
@@ -128,6 +155,12 @@ class Home(Router, Protocol):
 
     def write_log(self, level: int, name: str, text: str) -> None:
         """Append a line to the log, in the name of ``name``."""
+
+    def client(self, name: str, body: object = None) -> Endpoint | None:
+        """One more party on this rank, as a client of its socket is; ``None`` where there is but one wire."""
+
+    def offer(self, name: str, program: Program, endpoint: Endpoint) -> bool:
+        """rexec runs commands called ``name`` by ``program`` while ``endpoint`` is there; False: not from here."""
 
     def path(self, request: Message) -> tuple[str, ...]:
         """The uuids a request came by, originator first, the broker's last."""

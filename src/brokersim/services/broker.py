@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from brokersim.host.background import Background
 from brokersim.host.course import Done, Loaded
 from brokersim.host.handle import Handle
+from brokersim.host.handler_table import HandlerTable
 from brokersim.host.observers import Observers
-from brokersim.host.ports import LocalHome, Surroundings
+from brokersim.host.ports import LocalHome, Program, Surroundings
 from brokersim.protocol.resources import Resources
 from brokersim.reactor.run import Runner
 from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.ports import Ranks
 from brokersim.routing.rank import Rank
+
+#: What clients serve, by the class of their body.
+_TABLES: Final[dict[type, HandlerTable]] = {}
 
 
 class Modules(Protocol):
@@ -83,6 +87,8 @@ class Broker(Rank, LocalHome):
         self.instance = instance
         self._built_in = built_in
         self.observers = Observers(self._handles)
+        #: What modules run for rexec, by the command's name, each with whose it is.
+        self._programs: dict[str, tuple[Program, Endpoint]] = {}
         self.endpoint = speaker(self)
 
     def _handles(self) -> Iterator[Handle]:
@@ -91,9 +97,31 @@ class Broker(Rank, LocalHome):
     def built_in(self, name: str) -> Handle | None:
         return self._built_in(self, name)
 
+    def client(self, name: str, body: object = None) -> Handle:
+        """One more party here, as a client of the socket is; ``close()`` it when done."""
+        handle = Handle(self, name, self.instance.uuid(self.rank, name))
+        if body is not None:
+            kind = type(body)
+            if kind not in _TABLES:
+                _TABLES[kind] = HandlerTable.of(kind)
+            handle.body, handle.table = body, _TABLES[kind]
+        self.add_endpoint(handle)
+        return handle
+
+    def offer(self, name: str, program: Program, endpoint: Endpoint) -> bool:
+        """Commands called ``name`` are run by ``program`` from now on."""
+        self._programs[name] = program, endpoint
+        return True
+
+    def program(self, name: str) -> Program | None:
+        """What runs commands of this name here; ``None``: a process is started."""
+        return self._programs[name][0] if name in self._programs else None
+
     def drop_endpoint(self, endpoint: Endpoint) -> None:
-        """As `Rank`'s; it listens to no observation any more."""
+        """As `Rank`'s; it listens to no observation any more, and what it offered is gone."""
         self.observers.drop(endpoint)
+        if self._programs:
+            self._programs = {name: one for name, one in self._programs.items() if one[1] is not endpoint}
         super().drop_endpoint(endpoint)
 
     def module(self, name: str) -> Handle:

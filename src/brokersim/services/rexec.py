@@ -15,6 +15,7 @@ import msgspec
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSPC, EPROTO, RequestError
 from brokersim.protocol.message import Message
 from brokersim.services.endpoint import BrokerEndpoint, Table
+from brokersim.services.inside import Insides
 from brokersim.services.subprocess import (
     WAITABLE,
     WRITE_CREDIT,
@@ -58,6 +59,12 @@ def exec_(server: BrokerEndpoint, request: Message) -> None:
     _check(server, args, not request.is_streaming)
     if request.is_noresponse:
         raise RequestError(EPROTO, "rexec.exec: nobody would be told of it")
+    program = server.broker.program(args.cmd.cmdline[0])
+    if program is not None and request.is_streaming:
+        server.kept(Insides).start(request, args, program)
+        return
+    if len(server.kept(Processes)) >= PROCESSES_MAX:
+        raise RequestError(errno.EAGAIN, f"{PROCESSES_MAX} processes run on rank {server.rank} already")
     process = Subprocess(server, request, args)
     server.start_task(process.run)
     server.kept(Processes).append(process)
@@ -82,14 +89,16 @@ def _check(server: BrokerEndpoint, args: ExecArgs, is_background: bool) -> None:
         raise RequestError(EINVAL, "write-credit flag is not allowed in background mode")
     if not is_background and args.flags & WAITABLE:
         raise RequestError(EINVAL, "waitable flag only supported in background mode")
-    if len(server.kept(Processes)) >= PROCESSES_MAX:
-        raise RequestError(errno.EAGAIN, f"{PROCESSES_MAX} processes run on rank {server.rank} already")
 
 
 def write(server: BrokerEndpoint, request: Message) -> None:
     """Input for a process, named by the matchtag of its exec request; never answered, late input is dropped."""
     args = request.unpack(WriteArgs)
     data = decode(args.io)
+    inside = server.kept(Insides).asked_by(request.sender, args.matchtag)
+    if inside is not None:
+        inside.feed(data, args.io.eof)
+        return
     for process in server.kept(Processes):
         asked = process.request
         if asked.matchtag == args.matchtag and asked.sender == request.sender and not process.is_background:
@@ -122,8 +131,11 @@ def kill(server: BrokerEndpoint, request: Message) -> None:
     args = request.unpack(KillArgs)
     if not 0 < args.signum < signal.NSIG:
         raise RequestError(EINVAL, f"signal {args.signum} is none: give 1 to {signal.NSIG - 1}")
-    process = _find(server, args.pid, args.label)
-    process.command.kill(args.signum)
+    inside = server.kept(Insides).find(args.pid) if args.label is None else None
+    if inside is not None:
+        inside.kill(args.signum)
+    else:
+        _find(server, args.pid, args.label).command.kill(args.signum)
     server.respond(request)
 
 
@@ -169,6 +181,7 @@ def attach(server: BrokerEndpoint, request: Message) -> None:
 def list_(server: BrokerEndpoint, request: Message) -> None:
     """The processes of this rank."""
     procs = [process.to_dict() for process in server.kept(Processes) if process.pid]
+    procs += server.kept(Insides).to_list()
     server.respond(request, {"rank": server.rank, "procs": procs})
 
 

@@ -33,7 +33,7 @@ BUFFER: Final = 4 << 20
 LINE_MAX: Final = 65536
 #: Output of a waitable background process kept for who waits, in bytes (upstream's figure).
 RETAINED_MAX: Final = 8192
-_FORWARDED: Final = {"stdout": STDOUT, "stderr": STDERR}
+FORWARDED: Final = {"stdout": STDOUT, "stderr": STDERR}
 
 
 class Cmd(msgspec.Struct):
@@ -108,7 +108,7 @@ class Subprocess:
         self._failure: tuple[int, str] | None = None
         self._retained: list[JsonObject] = []
         self._retained_size = 0
-        is_plain = {name: args.cmd.opts.get(f"{name}_LINE_BUFFER") != "false" for name in _FORWARDED}
+        is_plain = {name: args.cmd.opts.get(f"{name}_LINE_BUFFER") != "false" for name in FORWARDED}
         self._lines = {name: Lines(whole) for name, whole in is_plain.items()}
         self.command = Command(
             args.cmd.cmdline,
@@ -219,7 +219,7 @@ class Subprocess:
 
     def _output(self, stream: str, data: bytes) -> None:
         for piece in self._lines[stream].feed(data):
-            io = _encode(stream, self.server.rank, piece)
+            io = encode(stream, self.server.rank, piece)
             self._forward(stream, io)
             if not piece:
                 self._closed.add(stream)
@@ -235,7 +235,7 @@ class Subprocess:
 
     def _forward(self, stream: str, io: JsonObject) -> None:
         flags = self._attached_flags if self.is_background else self.flags
-        if self._listener is not None and flags & _FORWARDED[stream]:
+        if self._listener is not None and flags & FORWARDED[stream]:
             self.server.respond(self._listener, {"type": "output", "pid": self.pid, "io": io})
 
     def attach(self, request: Message, flags: int) -> None:
@@ -243,9 +243,9 @@ class Subprocess:
         self.attached, self._attached_flags = request, flags
         cmd = {key: value for key, value in msgspec.to_builtins(self.cmd).items() if value is not None}
         self.server.respond(request, {"type": "attached", "pid": self.pid, "cmd": cmd})
-        for stream in _FORWARDED:
+        for stream in FORWARDED:
             if stream in self._closed:
-                self._forward(stream, _encode(stream, self.server.rank, b""))
+                self._forward(stream, encode(stream, self.server.rank, b""))
         if self.status is not None:
             self.server.respond(request, {"type": "finished", "status": self.status})
         if self.is_over:
@@ -311,7 +311,8 @@ def buffer_size(cmd: Cmd) -> int:
     return int(text) if text.isdecimal() and 0 < int(text) <= BUFFER else BUFFER
 
 
-def _encode(stream: str, rank: int, data: bytes) -> JsonObject:
+def encode(stream: str, rank: int, data: bytes) -> JsonObject:
+    """An I/O object (RFC 24); no data is the end of the stream."""
     io: JsonObject = {"stream": stream, "rank": str(rank)}
     if not data:
         return {**io, "eof": True}
