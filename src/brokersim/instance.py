@@ -194,7 +194,7 @@ class Instance(Whole):
         module = self.module(rank, name)
         await self._in_reactor(module.stop)
 
-    def _in_reactor(self, start: Callable[[Done], object]) -> Awaitable[Any]:
+    def _in_reactor(self, start: Callable[[Done], object]) -> Awaitable[object]:
         return Occurrence(self.broker(0).endpoint, start)
 
     # -- tasks, statistics, faults

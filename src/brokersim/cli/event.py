@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import Any
 
 import click
 import msgspec
@@ -12,7 +11,7 @@ from brokersim.cli.command import Group, examples, pass_session
 from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import parse_object
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.message import EVENT, FLAG_PRIVATE, FLAG_ROUTE, Message, encode_payload
 
 
@@ -55,7 +54,7 @@ def pub(
         session.out(str(answer["seq"]))
 
 
-def _payload(text: str | None, raw: bool) -> Any:
+def _payload(text: str | None, raw: bool) -> Json:
     if text is None or raw:
         return text
     try:
@@ -95,7 +94,7 @@ def _show(session: Session, message: Message) -> None:
         session.out(message.topic if text is None else f"{message.topic}\t{text}")
 
 
-def _json(text: str | None) -> Any:
+def _json(text: str | None) -> Json:
     """The payload as JSON if it is, else its text."""
     try:
         return None if text is None else msgspec.json.decode(text)

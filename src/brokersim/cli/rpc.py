@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 import msgspec
@@ -12,7 +11,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.session import Explain, Session, nodeid_of
 from brokersim.cli.types import RANK, parse_object
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import FLAG_NORESPONSE
 from brokersim.protocol.topic import service_of
@@ -31,7 +30,7 @@ def _explain(session: Session, topic: str) -> Explain:
     return told
 
 
-def _payload(text: str | None, raw: bool) -> Any:
+def _payload(text: str | None, raw: bool) -> Json:
     if text == "-":
         data = sys.stdin.buffer.read()
         return data if raw else _object(data.decode(errors="replace"))
@@ -100,7 +99,7 @@ def _show(session: Session, answer: bytes, raw: bool) -> None:
         session.write(body + b"\n")
 
 
-def _as_json(body: bytes) -> Any:
+def _as_json(body: bytes) -> Json:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

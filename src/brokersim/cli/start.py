@@ -19,7 +19,7 @@ from brokersim.cli.start_flux import as_here, config_files
 from brokersim.cli.trusted import warnings
 from brokersim.cli.types import ASSIGNMENT, complete_clock, complete_hook
 from brokersim.net.options import DEFAULT_MODULES, StartOptions
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
 _SEED_VARIABLE: Final = "BROKERSIM_SEED"
@@ -213,7 +213,7 @@ def _conf(file: dict[str, Any], given: tuple[tuple[str, str], ...]) -> dict[str,
     return conf
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Json:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError):

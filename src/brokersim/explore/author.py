@@ -78,7 +78,7 @@ class Author:
         self.always_checks.append(check)
         return check
 
-    def at_rest(self, check: Callable[[Any], Awaitable[object]]) -> Callable[[Any], Awaitable[object]]:
+    def at_rest(self, check: Callable[[object], Awaitable[object]]) -> Callable[[object], Awaitable[object]]:
         """The same, awaited once: faults are healed, and nothing is under way."""
         self.rest_checks.append(check)
         return check

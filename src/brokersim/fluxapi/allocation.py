@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import total_ordering
-from typing import Any, Protocol
+from typing import Protocol
 
 from brokersim.fluxapi.message import Message
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 
 
 class Answering(Protocol):
@@ -32,7 +32,7 @@ class PendingJob:
         self.t_submit = t_submit
         self.request = request
         self.resource_request = resource_request
-        self._last_annotation: Any = None
+        self._last_annotation: Json = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PendingJob):
@@ -57,7 +57,7 @@ class AllocRequest:
         self._is_final = False
         self.jobid: int = msg.payload["id"]
 
-    def success(self, R: Any, annotations: JsonObject | None = None, clear: bool = True) -> None:
+    def success(self, R: Json, annotations: JsonObject | None = None, clear: bool = True) -> None:
         """These are the job's resources, a pool or R; ``clear`` takes back what was annotated meanwhile."""
         self._is_final = True
         if clear and self._annotated:

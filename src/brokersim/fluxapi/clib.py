@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from brokersim.fluxapi.core.handle import Flux, has_function
 from brokersim.fluxapi.message import Message
@@ -17,7 +17,7 @@ from brokersim.protocol import message as wire
 class _Library:
     """``lib.flux_x(h, ...)`` is the handle's ``h.flux_x(...)``; a reactor is stood for by its handle."""
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Callable[..., object]:
         if not is_function(name):
             raise AttributeError(
                 f"{name}: brokersim has no such C function; see docs/flux-compat.md", name=name, obj=self
@@ -48,11 +48,11 @@ def _reactor_of(handle: Flux) -> Flux:
     return handle
 
 
-def _call(name: str, handle: Flux, *args: object) -> Any:
+def _call(name: str, handle: Flux, *args: object) -> object:
     return getattr(handle, name)(*map(_to_python, args))
 
 
-def _to_python(value: object) -> Any:
+def _to_python(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode()
     return Message(handle=value) if isinstance(value, wire.Message) else value

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.host.future import Future as Inner
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import RequestError
 
 
@@ -74,7 +75,7 @@ class Future:
         self.inner.check()
         return self
 
-    def get(self) -> Any:
+    def get(self) -> Json:
         """Block until it is there. Raises OSError if it failed."""
         self.inner.wait_for()
         self.inner.check()

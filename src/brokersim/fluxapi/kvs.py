@@ -23,7 +23,7 @@ from brokersim.fluxapi.payload import to_text
 from brokersim.fluxapi.rpc import RPC
 from brokersim.host.future import Future as Inner
 from brokersim.protocol import treeobj
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 from brokersim.protocol.message import FLAG_STREAMING
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def _lookup(flux_handle: Flux, key: str, flags: int, namespace: str | None) -> t
     return found
 
 
-def get_key_direct(flux_handle: Flux, key: str, namespace: str | None = None) -> Any:
+def get_key_direct(flux_handle: Flux, key: str, namespace: str | None = None) -> Json:
     """The value of a key: from JSON if it is that, else text, else bytes; None if it is empty. Raises OSError."""
     return _decoded(treeobj.val_bytes(_lookup(flux_handle, key, 0, namespace)))
 
 
-def _decoded(data: bytes) -> Any:
+def _decoded(data: bytes) -> Json:
     if not data:
         return None
     try:
@@ -85,7 +85,7 @@ def get_dir(
     return KVSDir(flux_handle, key, namespace=namespace, _kvstxn=_kvstxn)
 
 
-def get(flux_handle: Flux, key: str, namespace: str | None = None, _kvstxn: KVSTxn | None = None) -> Any:
+def get(flux_handle: Flux, key: str, namespace: str | None = None, _kvstxn: KVSTxn | None = None) -> Json:
     """A value, or a KVSDir if the key is a directory. Raises OSError."""
     try:
         return get_key_direct(flux_handle, key, namespace=namespace)
@@ -104,7 +104,7 @@ def _txn(flux_handle: Flux, kvstxn: KVSTxn | None) -> KVSTxn:
     return txn
 
 
-def put(flux_handle: Flux, key: str, value: Any, _kvstxn: KVSTxn | None = None, raw: bool = False) -> None:
+def put(flux_handle: Flux, key: str, value: Json, _kvstxn: KVSTxn | None = None, raw: bool = False) -> None:
     """Stage a value for the next commit; JSON, or bytes as they are. Raises TypeError for what JSON cannot hold."""
     if raw:
         data = value if isinstance(value, bytes) else value.encode()
@@ -206,14 +206,14 @@ class WatchImplementation(Future, ABC):
         self.needs_cancel = True
 
     @abstractmethod
-    def watch_get(self, future: object) -> Any:
+    def watch_get(self, future: object) -> Json:
         """The value in hand."""
 
     @abstractmethod
     def watch_cancel(self, future: object) -> None:
         """Ask for the end."""
 
-    def get(self, autoreset: bool = True) -> Any:
+    def get(self, autoreset: bool = True) -> Json:
         """The next value, None at the end; waits for it. Raises OSError if the watch failed."""
         try:
             self.wait_for()
@@ -241,7 +241,7 @@ class KVSWatchFuture(WatchImplementation):
     def __init__(self, future_handle: object) -> None:
         super().__init__(future_handle)
 
-    def watch_get(self, future: Any) -> Any:
+    def watch_get(self, future: Json) -> Json:
         found = json.loads(to_text(future.latest.data) or "null")["val"]
         return None if found is None else _decoded(treeobj.val_bytes(found))
 
@@ -326,7 +326,7 @@ class KVSTxn:
         self.commit()  # also after an exception: so does Flux's
 
 
-class KVSDir(MutableMapping[str, Any]):
+class KVSDir(MutableMapping[str, Json]):
     """A directory as a mapping: reading asks the KVS, writing is staged until ``commit``."""
 
     def __init__(
@@ -364,7 +364,7 @@ class KVSDir(MutableMapping[str, Any]):
     def exists(self, name: str) -> bool:
         return exists(self.fhdl, self.key_at(name), self.namespace)
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Json:
         try:
             return get(self.fhdl, self.key_at(key), self.namespace, self.kvstxn)
         except OSError as error:

@@ -11,6 +11,7 @@ from brokersim.fluxapi.core.watchers import Watcher
 from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.fluxapi.payload import to_data, to_text
 from brokersim.protocol import message as wire
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import RequestError
 
 __all__ = ["Message", "MessageWatcher", "msg_typestr"]
@@ -61,7 +62,7 @@ class Message:
         self.inner.data = to_data(value)
 
     @property
-    def payload(self) -> Any:
+    def payload(self) -> Json:
         """The payload decoded from JSON. Raises TypeError if there is none."""
         return json.loads(self.payload_str)  # type: ignore[arg-type]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 
-def to_data(payload: object) -> Any:
+def to_data(payload: object) -> object:
     """What the wire would carry of a value: None, bytes as they are, text, or an object of its own.
 
     Text that is a JSON object becomes that object, which is what it is to whoever receives it. Raises TypeError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 from greenlet import getcurrent
 
@@ -32,7 +31,7 @@ class Run:
         self._args = args
         self._waiting: Worker | None = None
         self._is_stopping = False
-        self._ended: Callable[[Any], None] | None = None
+        self._ended: Callable[[object], None] | None = None
         self.is_over = False
 
     def start(self) -> None:
@@ -93,7 +92,7 @@ class Run:
         if not self.is_over:
             await self._endpoint.occurrence(self._end)
 
-    def _end(self, done: Callable[[Any], None]) -> None:
+    def _end(self, done: Callable[[object], None]) -> None:
         self._ended = done
         self.stop()
 

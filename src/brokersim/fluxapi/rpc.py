@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from brokersim.fluxapi.constants import FLUX_NODEID_ANY, FLUX_RPC_NORESPONSE, FLUX_RPC_STREAMING
 from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.fluxapi.future import Future
 from brokersim.fluxapi.payload import to_data, to_text
 from brokersim.host.future import Future as Inner
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.message import FLAG_NORESPONSE, FLAG_STREAMING
 
 
@@ -36,7 +36,7 @@ class RPC(Future):
         assert self.inner.latest is not None
         return to_text(self.inner.latest.data)
 
-    def get(self) -> Any:
+    def get(self) -> Json:
         """The answer's payload decoded from JSON; waits for it. Raises OSError."""
         text = self.get_str()
         return None if text is None else json.loads(text)

@@ -21,7 +21,7 @@ from brokersim.host.blocking import Worker
 class _Time(ModuleType):
     """Module ``time``, but for the functions that tell it."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(time, name)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from brokersim.host import own_packets
 from brokersim.host.blocking import Workers
@@ -32,7 +32,7 @@ from brokersim.host.methods import METHODS
 from brokersim.host.observers import CHANGED, FarObservers
 from brokersim.host.ports import Home, Program, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EINVAL, ENOENT, ENOSYS, ENOTSUP, RequestError
 from brokersim.protocol.message import (
@@ -145,7 +145,9 @@ class FarBroker(Home):
         self._sender = _FarEnd(self, "broker", "")
         self._tree: tuple[int | None, tuple[int, ...]] | None = None
 
-    def ask(self, topic: str, payload: object, timeout: float | None = None, nodeid: int = NODEID_ANY) -> Any:
+    def ask(
+        self, topic: str, payload: object, timeout: float | None = None, nodeid: int = NODEID_ANY
+    ) -> Json:
         """The payload of the broker's answer. Raises RequestError."""
         self.observers.flush()
         answer = self.far.ask(self.handle, topic, payload, timeout, nodeid)

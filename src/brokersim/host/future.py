@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from brokersim.host.blocking import wait_for_answer
 from brokersim.host.callee import Callee
 from brokersim.host.waits import error_of
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message, decode_json
 from brokersim.reactor.actor import AT_ONCE
@@ -21,7 +20,7 @@ class Future:
 
     def __init__(self, handle: Callee, topic: str, payload: object, nodeid: int, flags: int) -> None:
         self._responses: deque[Message] = deque()
-        self._then: tuple[Callable[..., object], tuple[Any, ...], JsonObject] | None = None
+        self._then: tuple[Callable[..., object], tuple[object, ...], JsonObject] | None = None
         self._handle = handle
         self.topic = topic
         then = self._arrived if flags & FLAG_STREAMING or not flags else None
@@ -70,7 +69,7 @@ class Future:
             wait_for_answer(self._handle, self._request, self.is_ready, timeout)
         return self
 
-    def get(self) -> Any:
+    def get(self) -> Json:
         """The payload of the answer as JSON, ``None`` if it has none; waits for it if need be.
 
         Meanwhile the module is blocked and all others go on. Raises RequestError (an OSError): the error answered;

@@ -22,6 +22,7 @@ from brokersim.host.observers import Observe, Tap
 from brokersim.host.ports import Home, Program
 from brokersim.host.waits import Call
 from brokersim.host.watcher_objects import HookWatcher, TimerWatcher
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import EPROTO, RequestError
 from brokersim.protocol.message import (
     EVENT,
@@ -169,9 +170,9 @@ class Handle(Callee):
         """Raises RequestError: ENOENT, or EPERM if it is immutable."""
         self.broker.attributes.remove(name)
 
-    def conf_get(self, key: str | None = None, default: object = None) -> Any:
+    def conf_get(self, key: str | None = None, default: object = None) -> Json:
         """The configuration object, or what is under a dotted key of it."""
-        value: Any = self.broker.instance.conf
+        value: Json = self.broker.instance.conf
         for part in key.split(".") if key else ():
             if not isinstance(value, dict) or part not in value:
                 return default

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from inspect import iscoroutinefunction
-from typing import Any
 
 import attrs
 
@@ -82,7 +81,7 @@ TASK_MARK = "_brokersim_task"
 EMPTY_TABLE = HandlerTable(())
 
 
-def kind_of(fn: Callable[..., Any]) -> str:
+def kind_of(fn: Callable[..., object]) -> str:
     """How a handler is run: at once, as a stepped coroutine, or as a trio task."""
     if getattr(fn, TASK_MARK, False):
         return TASK

@@ -46,7 +46,7 @@ class _Watch:
         # A timer is what a loop turns for.
         await who.occurrence(lambda done: who.call_later(0, self._called, done, what))
 
-    def _called(self, done: Callable[[Any], None], what: tuple[object, ...]) -> None:
+    def _called(self, done: Callable[[object], None], what: tuple[object, ...]) -> None:
         done(None)
         if not self._scope.cancel_called:
             self._call(*what)

@@ -123,7 +123,7 @@ class Deltas(Mapping[str, int]):
         )
         return not self.differences
 
-    def _check_watched(self, keys: Mapping[CounterKey, Any]) -> None:
+    def _check_watched(self, keys: Mapping[CounterKey, object]) -> None:
         for key in keys:
             if key.party not in self._parties:
                 watched = ", ".join(f"{name}.{rank}" for rank, name in self._parties)

@@ -95,7 +95,7 @@ def find_law(name: str) -> Law:
     raise ValueError(f"no law {name!r}; the laws are {known}")
 
 
-def parse_relaxations(given: Mapping[str, Any]) -> dict[str, Relaxation]:
+def parse_relaxations(given: Mapping[str, object]) -> dict[str, Relaxation]:
     """``{"answered": "why"}`` or ``{"answered": {"allow": 2, "reason": "why"}}``, by name or number.
 
     Raises ValueError for an unknown law and for one without a reason.

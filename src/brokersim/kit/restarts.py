@@ -16,6 +16,7 @@ from brokersim.protocol.message import RESPONSE, Message
 from brokersim.protocol.topology import parent, subtree
 from brokersim.routing import logring
 from brokersim.routing.cut import cut_off
+from brokersim.routing.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
@@ -80,7 +81,7 @@ def _end(instance: Instance, broker: Broker) -> None:
         broker.reactor.purge(endpoint)
 
 
-def _connection_lost(endpoint: Any, tag: int, then: Any, arg: Any, request: Message) -> None:
+def _connection_lost(endpoint: Endpoint, tag: int, then: Any, arg: Any, request: Message) -> None:
     """A client whose broker ended hears so from its socket; what the broker asked itself needs no answer."""
     if endpoint.name == "client":
         text = f"the broker of rank {endpoint.broker.rank} has ended"

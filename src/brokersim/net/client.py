@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from brokersim.net.address import socket_path
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import ENODATA, ProtocolError, RequestError, errname, strerror
 from brokersim.protocol.message import (
     EVENT,
@@ -142,7 +143,7 @@ class Client:
         flags: int = 0,
         *,
         raw: bool = False,
-    ) -> Any:
+    ) -> Json:
         """The response's payload: a JSON value, None if it has none; its ``bytes`` as they came if ``raw``.
 
         A payload of bytes is sent as it is, text and JSON values with a NUL behind. Raises RequestError.
@@ -166,7 +167,7 @@ class Client:
         tag = self.send_request(topic, payload, nodeid, FLAG_STREAMING)
         return self._responses(tag, raw, cancel)
 
-    def _responses(self, tag: int, raw: bool, cancel: str | None) -> Iterator[Any]:
+    def _responses(self, tag: int, raw: bool, cancel: str | None) -> Iterator[object]:
         try:
             while True:
                 response = self.recv_response(tag)
@@ -191,7 +192,7 @@ class Client:
         return tag
 
     def send_requests(
-        self, topic: str, payloads: Iterable[Any], nodeid: int = NODEID_ANY, flags: int = 0
+        self, topic: str, payloads: Iterable[object], nodeid: int = NODEID_ANY, flags: int = 0
     ) -> list[int]:
         """As many requests as there are payloads, in one write: a third of the cost of one at a time."""
         tags: list[int] = []
@@ -420,7 +421,7 @@ class Client:
             self._free.append(tag)
 
 
-def _answer(response: Message, raw: bool) -> Any:
+def _answer(response: Message, raw: bool) -> Json:
     if response.errnum:
         raise RequestError(response.errnum, response.payload_str or "")
     if raw:

@@ -303,7 +303,7 @@ class Connection(Endpoint):
         self._answer_own(request, own)
         return True
 
-    def _answer_own(self, message: Message, act: Callable[[Connection, Message, Any], None]) -> None:
+    def _answer_own(self, message: Message, act: Callable[[Connection, Message, object], None]) -> None:
         """Answer in nobody's name, as upstream does.
 
         They enter no broker, so they are not counted: nobody receives them, and the ledger would miss their answers.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from brokersim.net.client import Client
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.protocol.settings import ClockKind
@@ -87,5 +87,5 @@ class InstanceClock:
         return self._start + when / self._kind.speed
 
 
-def _now(answer: Any) -> float:
+def _now(answer: Json) -> float:
     return float(answer["now"])

@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from brokersim.net.client import Client, Unreachable
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING
 from brokersim.statsd_server.http import JSON, Handler, Request, Response
@@ -51,7 +52,7 @@ class Bridge:
         self._client: Client | None = None
         self._lock = trio.Lock()
 
-    async def ask(self, topic: str, payload: object) -> Any:
+    async def ask(self, topic: str, payload: object) -> Json:
         """Raises RequestError; Refused if there is nobody to ask."""
         async with self._lock:
             try:
@@ -60,7 +61,7 @@ class Bridge:
                 self.close()
                 raise Refused(503, f"the instance does not answer: {error}") from None
 
-    def _ask(self, topic: str, payload: object) -> Any:
+    def _ask(self, topic: str, payload: object) -> Json:
         if self._client is None or self._client.is_closed:
             self._client = Client.connect(self._uri, timeout=PATIENCE)
         return self._client.rpc(topic, payload)
@@ -148,7 +149,7 @@ class RegistryPages:
             wish["version"] = _number("version", query["version"])  # type: ignore[assignment]
         return _one((await self._bridge.ask("registry.get", wish))["record"])
 
-    async def _post(self, collection: str, body: Any) -> Response:
+    async def _post(self, collection: str, body: Json) -> Response:
         records = body if isinstance(body, list) else [body]
         made = (await self._bridge.ask("registry.post", {"collection": collection, "records": records}))[
             "records"
@@ -189,7 +190,7 @@ def _expected(request: Request) -> int | None:
     return int(match[1])
 
 
-def _body(request: Request) -> Any:
+def _body(request: Request) -> Json:
     try:
         return msgspec.json.decode(request.body)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -205,7 +206,7 @@ def _wish(query: Mapping[str, str]) -> dict[str, Any]:
     return wish | {"filter": _filter(query)}
 
 
-def _filter(query: Mapping[str, str]) -> Any:
+def _filter(query: Mapping[str, str]) -> Json:
     try:
         return msgspec.json.decode(query.get("filter", "{}"))
     except (msgspec.DecodeError, RecursionError) as error:

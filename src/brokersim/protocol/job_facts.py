@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 import msgspec
 
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
 SIZE_MAX: Final = 1 << 20
@@ -94,7 +94,7 @@ def check_jobspec(jobspec: JsonView) -> JobFacts:
     )
 
 
-def _is_exclusive(vertices: Any) -> bool:
+def _is_exclusive(vertices: Json) -> bool:
     return any(
         bool(vertex.get("exclusive")) or _is_exclusive(vertex.get("with") or ()) for vertex in vertices
     )
@@ -102,7 +102,7 @@ def _is_exclusive(vertices: Any) -> bool:
 
 def per_resource(jobspec: JsonView) -> tuple[str, int] | None:
     """Tasks by resource (``type`` node or core, ``count``), if a jobspec asks for its tasks so. Raises ValueError."""
-    found: Any = jobspec
+    found: Json = jobspec
     for key in ("attributes", "system", "shell", "options", "per-resource"):
         found = found.get(key) if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping):
@@ -152,7 +152,7 @@ def _header(raw: bytes) -> dict[str, str | int]:
     return header
 
 
-def _task(tasks: Any) -> JsonView:
+def _task(tasks: Json) -> JsonView:
     _require(isinstance(tasks, Sequence) and len(tasks) == 1, "tasks must be a list of one task")
     task = tasks[0]
     _require(isinstance(task, Mapping), "tasks[0] must be an object")
@@ -172,7 +172,7 @@ def _ntasks(count: JsonView, slots: int) -> int:
     return number * (slots if per_slot is not None else 1)
 
 
-def _vertices(vertices: Any, counts: dict[str, int], depth: int) -> None:
+def _vertices(vertices: Json, counts: dict[str, int], depth: int) -> None:
     _require(
         isinstance(vertices, Sequence) and not isinstance(vertices, str) and len(vertices) > 0 and depth < 5,
         "resources must be a list of node, slot, core or gpu",
@@ -191,7 +191,7 @@ def _vertices(vertices: Any, counts: dict[str, int], depth: int) -> None:
             _vertices(vertex.get("with"), counts, depth + 1)
 
 
-def _system(attributes: Any) -> JsonView:
+def _system(attributes: Json) -> JsonView:
     if attributes is None:
         return {}
     _require(isinstance(attributes, Mapping), "attributes must be an object")
@@ -229,7 +229,7 @@ def _dependencies(system: JsonView) -> tuple[tuple[str, str], ...]:
     return tuple(_dependency(one) for one in given)
 
 
-def _dependency(one: Any) -> tuple[str, str]:
+def _dependency(one: Json) -> tuple[str, str]:
     scheme = one.get("scheme") if isinstance(one, Mapping) else None
     _require(
         scheme in _SCHEMES, f"dependency scheme must be one of {', '.join(_SCHEMES)}, not {scheme!r:.40}"

@@ -9,11 +9,10 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing itself takes 2 ms; checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from brokersim.protocol.decoded import JsonObject
+    from brokersim.protocol.decoded import Json, JsonObject
 
-make_scanner: Callable[[Any], Callable[[str, int], tuple[Any, int]]] | None
+make_scanner: Callable[[Json], Callable[[str, int], tuple[Json, int]]] | None
 try:
     # What json itself reads with: json around it brings re, a third of an interpreter's start.
     from _json import make_scanner  # type: ignore[import-not-found,no-redef,unused-ignore]
@@ -120,7 +119,7 @@ def to_json(value: object) -> bytes:
         raise Unsure from None
 
 
-def _written(value: Any) -> str:
+def _written(value: Json) -> str:
     kind = type(value)
     if kind is str:
         return _quoted(value)
@@ -161,7 +160,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def from_json(data: bytes | None) -> Any:
+def from_json(data: bytes | None) -> Json:
     """The object in a payload, None if there is none. Raises Unsure for whatever is no such object to msgspec, too."""
     if data is None:
         return None
@@ -176,7 +175,7 @@ def from_json(data: bytes | None) -> Any:
     return value
 
 
-def _scan(text: str) -> Any:
+def _scan(text: str) -> Json:
     if make_scanner is None:
         import json
 
@@ -202,7 +201,7 @@ class _Reading:
     parse_float, parse_int, parse_constant = float, int, _no_constant
 
 
-def _check(value: Any) -> None:
+def _check(value: Json) -> None:
     kind = type(value)
     if kind is str:
         if not value.isascii():

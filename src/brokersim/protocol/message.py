@@ -11,6 +11,7 @@ import msgspec
 from brokersim.native.engine import twin
 from brokersim.protocol.blobref import Blob
 from brokersim.protocol.brackets import DEEPEST, is_too_deep
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import EPROTO, RequestError
 
 # A type is the index of its receive counter in the eight counters; the send counter is one below. So counting
@@ -98,7 +99,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
     errnum: int = 0
 
     @property
-    def payload(self) -> Any:
+    def payload(self) -> Json:
         """The payload as a JSON value.
 
         Raises NoPayload if there is none and UnreadablePayload if a peer's bytes are no JSON object.
@@ -166,7 +167,7 @@ class Message(msgspec.Struct, gc=False, eq=False):
         return self.routes[0] if self.routes else self.src.uuid
 
 
-def decode_json(topic: str, data: bytes, kind: int = REQUEST) -> Any:
+def decode_json(topic: str, data: bytes, kind: int = REQUEST) -> Json:
     """A JSON object from payload bytes (a final NUL is dropped). Raises UnreadablePayload."""
     try:
         value = _decode_json(data.rstrip(b"\0"))

@@ -5,11 +5,11 @@ It doesn't know whether a queue is open or started, nor who asks.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 from brokersim.protocol.duration import format_duration, parse_duration
 from brokersim.protocol.job_facts import JobFacts
 
@@ -86,7 +86,7 @@ class Policy(Table):
     jobspec: JobspecPolicy = msgspec.field(default_factory=JobspecPolicy)
     limits: Limits = msgspec.field(default_factory=Limits)
     access: Access = msgspec.field(default_factory=Access)
-    scheduler: Any = None
+    scheduler: Json = None
 
 
 class Queue(Table):
@@ -178,7 +178,7 @@ def _below(facts: JobFacts, general: Size, own: Size, where: str) -> str:
     return ""
 
 
-def _narrowed(constraints: Any, properties: list[str]) -> JsonObject:
+def _narrowed(constraints: Json, properties: list[str]) -> JsonObject:
     """A job's own constraints and its queue's together."""
     if not constraints:
         return {"properties": list(properties)}

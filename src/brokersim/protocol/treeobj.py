@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from brokersim.protocol.blobref import blobref, is_blobref
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
 from brokersim.protocol.quoting import quoted
 
@@ -95,7 +95,7 @@ def decode(data: bytes) -> TreeObj:
     return check(obj)
 
 
-def check(obj: Any) -> TreeObj:
+def check(obj: Json) -> TreeObj:
     """The same object, if it is well-formed through and through; for whatever comes from a peer.
 
     Raises RequestError(EPROTO) whose text names the entry and the fault:

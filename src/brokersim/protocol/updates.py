@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import Any, Final
+from typing import Final
 
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.eventlog import Event
 
 _UPDATES: Final = {"jobspec": "jobspec-update", "R": "resource-update"}
@@ -16,7 +17,7 @@ def update_event(key: str) -> str | None:
     return _UPDATES.get(key)
 
 
-def apply_updates(key: str, value: object, events: Iterable[Event]) -> Any:
+def apply_updates(key: str, value: object, events: Iterable[Event]) -> Json:
     """A record with all its updates, in order; the record given is left as it is.
 
     jobspec-update maps dotted paths to values; resource-update's ``expiration`` is R's. Raises ValueError for a

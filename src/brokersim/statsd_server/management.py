@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import attrs
 import trio
@@ -143,7 +142,7 @@ def _config(server: Running, words: list[str]) -> str:
     return "\n" + "".join(f"{name}: {value}\n" for name, value in _flat(settings))
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(settings: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name} > ")

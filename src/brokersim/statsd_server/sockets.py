@@ -138,7 +138,7 @@ class DatagramSocket:
         received = self._read_one_by_one()
         return [packet for packet, _ in received], lambda index: peer_text(received[index][1])
 
-    def _read_one_by_one(self) -> list[tuple[bytes, Any]]:
+    def _read_one_by_one(self) -> list[tuple[bytes, object]]:
         received: list[tuple[bytes, Any]] = []
         # Empty, or the report of an earlier packet's fate, which is none of ours.
         with suppress(OSError):
@@ -251,7 +251,7 @@ def _bind_kind(kind: str, host: str | None, port: int) -> Iterator[socket.socket
     return iter(bound)
 
 
-def _bound(family: int, sock_type: int, protocol: int, address: tuple[Any, ...]) -> socket.socket:
+def _bound(family: int, sock_type: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
     sock = socket.socket(family, sock_type, protocol)
     try:
         if family == socket.AF_INET6:

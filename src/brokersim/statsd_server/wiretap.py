@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 import attrs
 import trio
@@ -206,7 +205,7 @@ def flush_table(flush: Flush, wants: Callable[[str], bool] = lambda key: True) -
 
 def flush_rows(
     flush: Flush, wants: Callable[[str], bool] = lambda key: True
-) -> Iterator[tuple[str, Iterator[tuple[str, Any]]]]:
+) -> Iterator[tuple[str, Iterator[tuple[str, object]]]]:
     """Each kind, and its keys with what a `flush_table` says of each, made when they are asked for."""
     yield "counters", ((key, _counter(flush, key)) for key in flush.counters if wants(key))
     yield "gauges", ((key, value) for key, value in flush.gauges.items() if wants(key))

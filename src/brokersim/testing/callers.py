@@ -155,7 +155,7 @@ class SocketCaller:
         await self.call("event.subscribe", {"topic": prefix}, NODEID_ANY)
 
 
-def _data(response: Message) -> Any:
+def _data(response: Message) -> object:
     """What the same answer would be in process: a JSON object, bytes, or None. Raises RequestError."""
     if response.errnum:
         raise RequestError(response.errnum, response.payload_str or "")

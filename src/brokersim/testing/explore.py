@@ -16,7 +16,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from brokersim.explore.author import Author, integers, keys, merged_families, one_of, values
 from brokersim.explore.draw import Space
@@ -40,7 +39,7 @@ def explore(
     model: str = "flux",
     seconds: float | None = None,
     seed: int = 0,
-) -> Callable[[Callable[[Author], Any]], Callable[[], None]]:
+) -> Callable[[Callable[[Author], object]], Callable[[], None]]:
     """Call the decorated function with a world for each of so many plans, and fail with the smallest that breaks.
 
     ``modules`` are paths, relative to the file of the test, or names; ``seconds`` of real time end the search early.
@@ -50,7 +49,7 @@ def explore(
     if model not in MODELS:
         raise ValueError(f"no model {model!r}; there are {', '.join(MODELS)}")
 
-    def decorate(say: Callable[[Author], Any]) -> Callable[[], None]:
+    def decorate(say: Callable[[Author], object]) -> Callable[[], None]:
         home = Path(inspect.getfile(say)).resolve().parent
         paths = tuple(_path(home, one) for one in modules)
         authors = partial(_said, say)
@@ -80,7 +79,7 @@ def _path(home: Path, given: str | Path) -> str:
     return str((home / given).resolve()) if str(given).endswith(".py") or "/" in str(given) else str(given)
 
 
-def _said(say: Callable[[Author], Any]) -> Author:
+def _said(say: Callable[[Author], object]) -> Author:
     author = Author()
     saying = say(author)
     if inspect.iscoroutine(saying):

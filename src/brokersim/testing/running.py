@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -39,7 +39,7 @@ def with_broker(test: Callable[[Broker], Awaitable[T]], **settings: object) -> T
     return trio.run(main, clock=clock_for(options))
 
 
-def _wants_broker(test: Callable[..., Any], given: int) -> bool:
+def _wants_broker(test: Callable[..., object], given: int) -> bool:
     """It has room for one argument more than it was given."""
     try:
         inspect.signature(test).bind(*[None] * (given + 1))

@@ -33,14 +33,14 @@ class SyncBroker:
         self._hold: AbstractContextManager[None] | None = None
         self._still()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         found = getattr(self.broker, name)
         if inspect.iscoroutinefunction(found):
             return partial(self._call, found)
         # What acts on the instance does so in its thread: SQLite and trio insist on theirs.
         return partial(self._do, found) if name in _ACTS else found
 
-    def _do(self, fn: Callable[..., Any], *args: object, **named: object) -> Any:
+    def _do(self, fn: Callable[..., object], *args: object, **named: object) -> object:
         found = trio.from_thread.run_sync(partial(fn, *args, **named), trio_token=self._token)
         return SyncFault(found, self._do) if isinstance(found, Fault) else found
 
@@ -49,7 +49,7 @@ class SyncBroker:
         own = name in ("broker", "_token", "_hold")
         object.__setattr__(self if own else self.broker, name, value)
 
-    def _call(self, fn: Callable[..., Any], *args: object, **named: object) -> Any:
+    def _call(self, fn: Callable[..., object], *args: object, **named: object) -> object:
         return trio.from_thread.run(partial(self._inside, fn, args, named), trio_token=self._token)
 
     async def _inside(self, fn: Callable[..., Any], args: tuple[Any, ...], named: JsonObject) -> Any:
@@ -87,7 +87,7 @@ class SyncFault:
         self.fault = fault
         self._do = do
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.fault, name)
 
     def stop(self) -> None:

@@ -35,7 +35,7 @@ def print_outcome(
     print_differences(session, outcome.differences, baseline)
 
 
-def _print_result(session: Session, experiment: Experiment[Any], found: Result) -> None:
+def _print_result(session: Session, experiment: Experiment[object], found: Result) -> None:
     """The answer, one table, one line on what should agree; ``-v`` has the rest."""
     session.out(f"{fold(experiment.verdict(found))}\n")
     for line in experiment.picture(found):

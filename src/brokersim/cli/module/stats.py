@@ -12,7 +12,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.module import complete_module, explain_module
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANKS
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.message import EVENT, FLAG_ROUTE, Message
 
 _TYPES: Final = ("request", "response", "event", "control")
@@ -105,7 +105,7 @@ class Work:
     def _each(self, ask: Callable[[int | None], Any]) -> list[tuple[int | None, Any]]:
         return [(rank, ask(rank)) for rank in self._ranks]
 
-    def _rpc(self, method: str, rank: int | None, payload: object = None) -> Any:
+    def _rpc(self, method: str, rank: int | None, payload: object = None) -> Json:
         explain = explain_module(self._session, self._name, rank)
         return self._session.rpc(f"{self._name}.{method}", payload, rank=rank, explain=explain)
 
@@ -130,7 +130,7 @@ class Work:
         return {name: answer[way].get(kind, 0) for name, way, kind in _LEGACY}
 
     def _figure(self, answer: JsonObject, path: str) -> str:
-        found: Any = answer
+        found: Json = answer
         for key in path.split("."):
             if not isinstance(found, dict) or key not in found:
                 keys = ", ".join(found) if isinstance(found, dict) else ""

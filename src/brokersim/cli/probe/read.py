@@ -13,7 +13,7 @@ from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.types import ASSIGNMENT, DURATION, RANK
 from brokersim.net.discovery import NoInstance
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import NODEID_ANY
 
@@ -90,7 +90,7 @@ def read(
 def _here(
     session: Session, package: Any, probe: str, config: JsonObject, root: str, over: float | None
 ) -> list[Any]:
-    def asked(topic: str, payload: Any, nodeid: int) -> Any:
+    def asked(topic: str, payload: Json, nodeid: int) -> Json:
         if topic in ("kvs.lookup", "kvs.commit"):
             raise RequestError(ENOSYS, "one reading keeps nothing: a measurement that runs has its own place")
         # This command has no rank: whoever it is connected to is meant by "here".

@@ -10,11 +10,10 @@ from brokersim.protocol.lean import NODEID_ANY, to_json
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
 
     from brokersim.cli.quick.line import Options
     from brokersim.cli.quick.peer import Peer
-    from brokersim.protocol.decoded import JsonObject
+    from brokersim.protocol.decoded import Json, JsonObject
 
 
 class Asking:
@@ -28,7 +27,7 @@ class Asking:
         self._patience = patience
         self._peer: Peer | None = None
 
-    def rpc(self, topic: str, payload: JsonObject | None = None, nodeid: int = NODEID_ANY) -> Any:
+    def rpc(self, topic: str, payload: JsonObject | None = None, nodeid: int = NODEID_ANY) -> Json:
         """The answer to one request. Raises Aside or Unsure."""
         if self._peer is None:
             self._peer = connect(self.options.get("uri"), self._patience)

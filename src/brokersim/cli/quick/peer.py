@@ -21,9 +21,7 @@ from brokersim.protocol.lean import NODEID_ANY, Unsure, from_json, request, resp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from brokersim.protocol.decoded import JsonObject
+    from brokersim.protocol.decoded import Json, JsonObject
 
 _READ_SIZE = 1 << 18
 
@@ -58,7 +56,7 @@ class Peer:
             self.socket.close()
             raise Aside
 
-    def ask(self, topic: str, payload: JsonObject | None = None, nodeid: int = NODEID_ANY) -> Any:
+    def ask(self, topic: str, payload: JsonObject | None = None, nodeid: int = NODEID_ANY) -> Json:
         """The answer's JSON object, None if it has none. Raises Unsure, also for an answer that is an error."""
         frame = request(topic, payload, nodeid)
         self.heard.append((topic, b""))

@@ -24,7 +24,7 @@ def shown(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2).decode()
 
 
-def to_value(text: str) -> Any:
+def to_value(text: str) -> object:
     """JSON where it is, else the text itself."""
     try:
         return msgspec.json.decode(text)
@@ -39,7 +39,7 @@ class Desk:
         self.base = document
         self.document = copy.deepcopy(document)
         self._path: tuple[str, ...] = ()
-        self._before: list[dict[str, Any]] = []
+        self._before: list[dict[str, object]] = []
 
     @property
     def path(self) -> str:
@@ -135,7 +135,7 @@ class Desk:
         self.document = self._before.pop()
         self._stay()
 
-    def written(self, document: dict[str, Any]) -> None:
+    def written(self, document: dict[str, object]) -> None:
         """It was written, and this is what stands there now; what was edited before can be taken back all the same."""
         self.base = document
         self.document = copy.deepcopy(document)
@@ -149,7 +149,7 @@ class Desk:
             raise Wrong("/ is the document itself: name a key in it")
         return path
 
-    def _parent(self, path: tuple[str, ...]) -> dict[str, Any]:
+    def _parent(self, path: tuple[str, ...]) -> dict[str, object]:
         parent = self.at(path[:-1])
         if not isinstance(parent, dict):
             raise Wrong(f"/{'/'.join(path[:-1])} is a value and has no keys")
@@ -178,7 +178,7 @@ class Desk:
             self._path = self._path[:-1]
 
 
-def _inside(value: Any, key: str, where: str) -> Any:
+def _inside(value: object, key: str, where: str) -> object:
     if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
         return value[int(key)]
     if not isinstance(value, dict) or key not in value:

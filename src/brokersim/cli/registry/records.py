@@ -45,7 +45,7 @@ def explain(error: RequestError) -> CommandError | None:
 @_collection
 @pass_session
 def list_(
-    session: Session, /, filter_: dict[str, Any] | None, sort: str, limit: int | None, collection: str
+    session: Session, /, filter_: dict[str, object] | None, sort: str, limit: int | None, collection: str
 ) -> None:
     """List the records of a collection."""
     wish = {"collection": collection, "filter": filter_ or {}, "sort": sort, "limit": limit}
@@ -61,7 +61,7 @@ def list_(
     )
 
 
-def _emit(session: Session, record: Any) -> None:
+def _emit(session: Session, record: object) -> None:
     if session.json:
         session.emit(record)
     else:

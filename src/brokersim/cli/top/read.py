@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError
 from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.top.rates import Cost, Look, Module
 from brokersim.net.client import Client, Unreachable
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 from brokersim.protocol.errnums import ENODATA, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, Message
 
@@ -82,7 +82,7 @@ class Reader:
             if not self.pause(now - start):
                 raise Stopped
 
-    def ask(self, topic: str, payload: object, rank: int) -> Any:
+    def ask(self, topic: str, payload: object, rank: int) -> Json:
         """One answer. Raises RequestError, TimeoutError if none comes in time, Unreachable, Stopped."""
         tag = self._client.send_request(topic, payload, nodeid_of(rank))
         response = self._answer(tag, time.monotonic() + self.patience)

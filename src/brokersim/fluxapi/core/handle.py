@@ -37,7 +37,7 @@ from brokersim.host.blocking import wait_for_message
 from brokersim.host.future import Future as Inner
 from brokersim.protocol import hostlist
 from brokersim.protocol import message as wire
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import ENOENT, EPROTO, RequestError
 
 W = TypeVar("W", bound=Watcher)
@@ -121,7 +121,7 @@ class Flux:
 
         return Message(handle=wait_for_message(self.endpoint, wanted))
 
-    def rpc(self, topic: str, payload: Any = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0) -> RPC:
+    def rpc(self, topic: str, payload: Json = None, nodeid: int = FLUX_NODEID_ANY, flags: int = 0) -> RPC:
         """Send a request; flags FLUX_RPC_STREAMING, FLUX_RPC_NORESPONSE."""
         return RPC(self, topic, payload, nodeid, flags)
 
@@ -212,7 +212,7 @@ class Flux:
             raise ValueError("attribute name must be a string")
         self.endpoint.attr_remove(attr)
 
-    def conf_get(self, key: str | None = None, default: object = None, update: bool = False) -> Any:
+    def conf_get(self, key: str | None = None, default: object = None, update: bool = False) -> Json:
         """The configuration, or what stands under a dotted key of it."""
         return self.endpoint.conf_get(key, default)
 
@@ -224,7 +224,7 @@ class Flux:
         """Serve them no more."""
         return self._asked("service.remove", {"service": name})
 
-    def _asked(self, topic: str, payload: Any, nodeid: int = FLUX_NODEID_ANY) -> Future:
+    def _asked(self, topic: str, payload: Json, nodeid: int = FLUX_NODEID_ANY) -> Future:
         future = Future(Inner(self.endpoint, topic, payload, nodeid, 0))
         future.set_flux(self)
         return future

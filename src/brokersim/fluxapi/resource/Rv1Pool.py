@@ -22,7 +22,7 @@ from brokersim.fluxapi.resource.ResourcePoolImplementation import (
     ResourcePoolImplementation,
 )
 from brokersim.fluxapi.resource.Rv1Set import Rv1Set
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 
 __all__ = ["ResourceCount", "ResourceRequest", "Rv1Pool"]
 
@@ -43,7 +43,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
     #: The time now (s since the epoch); a scheduler puts its instance's in this place.
     clock: Callable[[], float] = staticmethod(time.time)
 
-    def __init__(self, R: Any, log: Any = None, **kwargs: Any) -> None:
+    def __init__(self, R: Json, log: Json = None, **kwargs: Json) -> None:
         if R is not None and not isinstance(R, (str, Mapping)):
             raise TypeError(f"{type(self).__name__}: expected str or Mapping, got {type(R)}")
         if log is not None:
@@ -102,7 +102,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
 
     # -- who has what
 
-    def register_alloc(self, jobid: int, R: Any) -> None:
+    def register_alloc(self, jobid: int, R: Json) -> None:
         """Raises ValueError if a rank of the job's is not here."""
         if lacking := set(R._ranks) - set(self._ranks):
             raise ValueError(f"allocation contains ranks not in resource pool: {sorted(lacking)}")
@@ -111,7 +111,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         self._bump()
         self.log(syslog.LOG_INFO, f"hello: {JobID(jobid).f58}: {R.dumps()}")
 
-    def free(self, jobid: int, R: Any = None, final: bool = False) -> None:
+    def free(self, jobid: int, R: Json = None, final: bool = False) -> None:
         """Of a job that is known, ``R`` is a part of what it has, and all of it in the end. Raises ValueError."""
         end, held = self._job_state.get(jobid, (0.0, None))
         if held is not None and R is not None:
@@ -315,7 +315,7 @@ def lowest(ids: Iterable[int], count: int) -> frozenset[int]:
     return frozenset(sorted(ids)[:count])
 
 
-def constraint_of(request: Any) -> Any:
+def constraint_of(request: Json) -> Json:
     """A request's constraint as an object."""
     return json.loads(request.constraint) if isinstance(request.constraint, str) else request.constraint
 

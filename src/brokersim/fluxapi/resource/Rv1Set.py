@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from brokersim.fluxapi.hostlist import Hostlist
 from brokersim.fluxapi.idset import IDSET_FLAG_BRACKETS, IDSET_FLAG_RANGE, IDset
 from brokersim.fluxapi.resource.ResourceSetImplementation import ResourceSetImplementation
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 
 #: A constraint deeper than this is a mistake or an attack on the stack.
 _DEPTH_MAX: Final = 32
@@ -32,7 +32,7 @@ class Rv1Set(ResourceSetImplementation):
         self._ranks: dict[int, JsonObject] = {}
         self._properties: dict[str, set[int]] = {}
         #: What a scheduler keeps in R for itself (RFC 20).
-        self.scheduling: Any = None
+        self.scheduling: Json = None
         if isinstance(arg, str):
             arg = json.loads(arg)
         if arg is None:

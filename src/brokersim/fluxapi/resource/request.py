@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import attrs
 
 from brokersim.fluxapi.resource.ResourceCount import ResourceCount
-from brokersim.protocol.decoded import JsonView
+from brokersim.protocol.decoded import Json, JsonView
 
 #: A request nested deeper is a mistake, or an attack on the stack.
 DEPTH_MAX: Final = 32
@@ -100,7 +100,7 @@ class Shape:
     #: An exclusive vertex of another kind without anything in it: ``socket``, ``numa``.
     container: str | None = None
     duration: float = 0.0
-    constraint: Any = None
+    constraint: Json = None
 
     @classmethod
     def of(cls, jobspec: JsonView) -> Shape:

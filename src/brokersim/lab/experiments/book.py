@@ -27,7 +27,7 @@ def covers(chapter: str) -> tuple[str, ...]:
 
 def chapters(
     names: Iterable[str],
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     preset: str,
     say: Say = silent,
     workers: int = 1,
@@ -46,7 +46,7 @@ def chapters(
 
 
 @contextmanager
-def part_file(book: Path, given: Mapping[str, Any], preset: str, command: str) -> Iterator[PartFile]:
+def part_file(book: Path, given: Mapping[str, object], preset: str, command: str) -> Iterator[PartFile]:
     """The chapters that are done of a book, beside its folder until it is whole. Raises PartsError."""
     file = PartFile(book, repr(("journal", sorted(given.items()), preset, VERSION)), command)
     try:

@@ -42,6 +42,6 @@ def experiment(name: str) -> Experiment[Any]:
     return found
 
 
-def experiments() -> Iterator[Experiment[Any]]:
+def experiments() -> Iterator[Experiment[object]]:
     """All chapters of the book, in their order."""
     return map(experiment, NAMES)

@@ -163,6 +163,6 @@ def _typed(value: Any, kind: str) -> Any:
     return float(value) if kind == "float64" else value
 
 
-def _flat(value: object) -> Any:
+def _flat(value: object) -> object:
     """A cell: lists and objects as JSON, nothing as an empty cell."""
     return msgspec.json.encode(value).decode() if isinstance(value, list | tuple | dict) else value

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import msgspec
 
+from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import ENODATA
 from brokersim.protocol.topic import service_of
 
@@ -34,7 +34,7 @@ class _Record(msgspec.Struct):
     type: int
     topic: str
     payload_size: int = 0
-    payload: Any = None
+    payload: Json = None
     errnum: int = 0
 
 
@@ -47,11 +47,11 @@ class Asked:
 
     at: float
     topic: str
-    payload: Any
+    payload: Json
     is_streaming: bool = False
     is_answered: bool = False
     errnum: int = 0
-    answer: Any = None
+    answer: Json = None
     took_s: float | None = None
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
 from brokersim.lab.load.message_trace import MessageTrace
-from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import ENODATA, errname
 
 #: Differences told one by one.
@@ -100,7 +99,7 @@ class Replies:
         """Its answer is not waited for any more before others are sent."""
         self._answers = deque(one for one in self._answers if one[1] != number)
 
-    def payload(self, number: int) -> Any:
+    def payload(self, number: int) -> Json:
         payload = self._trace.requests[number].payload
         known = _id(payload)
         return payload if known not in self._ids else {**payload, "id": self._ids[known]}
@@ -162,7 +161,7 @@ def _median(values: Sequence[float]) -> float | None:
     return sorted(values)[len(values) // 2] if values else None
 
 
-def _comparable(errnum: int, answer: object) -> Any:
+def _comparable(errnum: int, answer: object) -> object:
     """The error, or the answer without what is new in every run. A trace without payloads has errors only."""
     if errnum:
         return errname(errnum)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from brokersim.lab.load.message_trace import MessageTrace
 from brokersim.lab.load.replay_report import Replayed, Replies
@@ -69,7 +68,7 @@ class _Replayer:
         self.replies.take(number, message.errnum, payload, time.monotonic() - sent)
 
 
-def _harmless(topic: str, payload: object) -> Any:
+def _harmless(topic: str, payload: object) -> object:
     """A job of a trace takes a moment; its command, recorded somewhere else, is not run here."""
     if topic == "job-ingest.submit" and isinstance(payload, dict):
         with suppress(ValueError, TypeError, AttributeError):

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -71,14 +71,14 @@ class _Submitter:
     def __init__(self, instance: Instance) -> None:
         self._client = instance.client()
         self._sent = 0
-        self._done: Callable[[Any], None] | None = None
+        self._done: Callable[[object], None] | None = None
         self.found = Submitted()
 
     def submit(self, payload: JsonObject) -> None:
         self._sent += 1
         self._client.request(SUBMIT, payload, self._answered)
 
-    def drain(self, done: Callable[[Any], None]) -> None:
+    def drain(self, done: Callable[[object], None]) -> None:
         self._done = done
         self._look()
 
@@ -151,7 +151,7 @@ async def replay_inside(
     return replies.result((instance.reactor.now - start) / 1e9)
 
 
-def _payload(response: Message) -> Any:
+def _payload(response: Message) -> object:
     try:
         return response.payload
     except (TypeError, RequestError):

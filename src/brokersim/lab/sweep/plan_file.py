@@ -172,7 +172,7 @@ def _one_of(allowed: Iterable[str]) -> Reader:
 
 
 def _list_of(read: Reader) -> Reader:
-    def read_all(value: object, where: str) -> tuple[Any, ...]:
+    def read_all(value: object, where: str) -> tuple[object, ...]:
         if not isinstance(value, list) or not value:
             raise PlanError(f"{where}: {value!r} is no list with at least one value")
         return tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -33,7 +33,7 @@ class Level:
             return self.interval
         return max(self.interval, math.inf if self.child.window is None else self.child.window)
 
-    def to_list(self) -> list[Any]:
+    def to_list(self) -> list[object]:
         return [PROBE if self.child is None else self.child.to_list(), self.interval, self.window]
 
 

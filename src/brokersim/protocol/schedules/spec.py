@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import Json, JsonObject, JsonView
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.adaptive import Adaptive
 from brokersim.protocol.schedules.base import Schedule
@@ -112,7 +112,7 @@ def _pairs(text: str) -> JsonObject:
     return pairs
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Json:
     read: Callable[[bytes], Any] = msgspec.json.decode
     try:
         return read(text.encode())
@@ -120,7 +120,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def _json(text: str) -> Any:
+def _json(text: str) -> Json:
     try:
         return msgspec.json.decode(text.encode())
     except msgspec.DecodeError as error:
