@@ -133,7 +133,7 @@ def _written(value: Json) -> str:
     return repr(value)
 
 
-def indented(value: Any, depth: int = 0) -> str:
+def indented(value: Json, depth: int = 0) -> str:
     """For people: a line a member, as msgspec lays it out with an indent of one. Raises Unsure."""
     if type(value) not in (dict, list) or not value:
         return to_json(value).decode()

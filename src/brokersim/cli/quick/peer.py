@@ -65,7 +65,7 @@ class Peer:
             raise Unsure
         return from_json(data)
 
-    def ask_until(self, until: float, topic: str, payload: JsonObject | None = None) -> Any:
+    def ask_until(self, until: float, topic: str, payload: JsonObject | None = None) -> Json:
         """The same, by then (`time.monotonic`) or Unsure."""
         self.socket.settimeout(max(until - time.monotonic(), 0.001))
         return self.ask(topic, payload)
