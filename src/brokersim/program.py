@@ -23,14 +23,22 @@ T = TypeVar("T")
 
 
 def run(main: Callable[..., Awaitable[T]], *args: object, clock: str = "virtual") -> T:
-    """``trio.run`` on a clock that ``open_instance`` can use: ``real``, ``real*N`` or ``virtual``."""
+    """``trio.run`` on a clock that ``open_instance`` can use: ``real``, ``real*N`` or ``virtual``.
+
+    A ^C comes out as KeyboardInterrupt, from however many nurseries, like one that came anywhere else.
+    """
     import trio
 
     from brokersim.reactor.clock import RealClock, VirtualClock
 
     kind = ClockKind.parse(clock)
     with _rare_collections():
-        return trio.run(main, *args, clock=VirtualClock() if kind.is_virtual else RealClock(kind.speed))
+        try:
+            return trio.run(main, *args, clock=VirtualClock() if kind.is_virtual else RealClock(kind.speed))
+        except BaseExceptionGroup as group:
+            if group.split(KeyboardInterrupt)[1] is None:
+                raise KeyboardInterrupt from None
+            raise
 
 
 @contextmanager

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
+from brokersim import program
 from brokersim.cli import main as main_module
 from brokersim.cli.errors import explain
 from brokersim.net.client import Unreachable
@@ -199,6 +201,34 @@ def test_130_on_interrupt(fake: FakeBroker, run: Run) -> None:
     result = run("--timeout", "5s", "status")
     assert (result.code, result.out) == (130, "")
     assert "Traceback" not in result.err
+
+
+def test_130_on_interrupt_in_nurseries_and_a_fault_beside_it_is_not_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[BaseException] = []
+
+    def run_words(_words: list[str]) -> int:
+        raise BaseExceptionGroup("nursery", [BaseExceptionGroup("inner", raised)])
+
+    monkeypatch.setattr(main_module, "_run", run_words)
+    raised.append(KeyboardInterrupt())
+    assert main_module.main(["status"]) == 130
+    raised.append(ValueError("ours"))
+    with pytest.raises(BaseExceptionGroup):
+        main_module.main(["status"])
+
+
+def test_a_program_of_ones_own_gets_an_interrupt_as_one() -> None:
+    async def interrupted(*others: Exception) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 1)
+            raise BaseExceptionGroup("", [KeyboardInterrupt(), *others]) if others else KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        program.run(interrupted)
+    with pytest.raises(BaseExceptionGroup):
+        program.run(interrupted, ValueError("ours"))
 
 
 def test_our_own_fault_is_called_so_and_shows_no_traceback(fake: FakeBroker, run: Run) -> None:

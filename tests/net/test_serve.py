@@ -238,6 +238,17 @@ class Holding(BrokerModule):
 """
 
 
+IDLE = """
+from brokersim.brokermod import BrokerModule, request_handler
+
+
+class Signalling(BrokerModule):
+    @request_handler("idle")
+    def idle(self, msg):
+        pass
+"""
+
+
 @pytest.mark.parametrize("method", ["catches", "ignores"])
 @pytest.mark.parametrize("clock", ["real", "virtual"])
 def test_a_handler_that_lets_go_of_nothing_is_named_and_TERM_ends_the_process(
@@ -281,6 +292,21 @@ def test_TERM_stops_an_instance_in_good_order_while_the_last_resort_listens(deta
     _, pid = detached()
     os.kill(pid, signal.SIGTERM)
     assert gone(pid)
+    assert list((runtime / "brokersim").iterdir()) == []
+
+
+@pytest.mark.parametrize("clock", ["real", "virtual"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_modules_are_loaded_ends_the_start_and_leaves_nothing(
+    tmp_path, runtime, number, clock
+):
+    path = tmp_path / "signalling.py"
+    path.write_text(f"import signal\nsignal.raise_signal({int(number)})\n{IDLE}")
+    words = ["start", "--clock", clock, "-m", f"heartbeat,{path},cron", "--", "echo", "it ran"]
+    done = subprocess.run(
+        [sys.executable, "-m", "brokersim", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
     assert list((runtime / "brokersim").iterdir()) == []
 
 

@@ -24,6 +24,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return _run(words)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BaseExceptionGroup as group:  # ^C in nurseries
+        if group.split(KeyboardInterrupt)[1] is None:
+            return _INTERRUPTED
+        raise
     except BrokenPipeError:
         return _reader_gone()
 

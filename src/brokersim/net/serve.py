@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -158,11 +158,50 @@ async def _serve_instance(
     last.before_end(connector.close)
     try:
         with last.watching():
-            return await _run_until_end(options, instance, connector, ready, watch, last)
+            return await _run_with_signals(options, instance, connector, ready, watch, last)
     except RequestError as error:
         raise StartError(error.text) from None
     finally:
         connector.close()
+
+
+@attrs.define
+class _Boot:
+    """Modules are being loaded; ``by`` is the signal that ended it."""
+
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    is_over: bool = False
+    by: int = 0
+
+    def end(self, by: int) -> None:
+        self.by = by
+        self.scope.cancel()
+
+
+async def _run_with_signals(
+    options: StartOptions,
+    instance: Instance,
+    connector: Connector,
+    ready: int | None,
+    watch: Watch | None,
+    last: LastResort,
+) -> int:
+    """Signals are heard before the first module is loaded: one that comes meanwhile leaves nothing behind either."""
+    code = 0
+    failure: Exception | None = None
+    boot = _Boot()
+    with trio.open_signal_receiver(*_SIGNALS) as signals, last.listening(signal.SIGTERM, signal.SIGHUP):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, signals, instance, boot)
+            try:
+                with boot.scope:
+                    code = await _run_until_end(options, instance, connector, ready, watch, last, boot)
+            except (StartError, RequestError) as error:
+                failure = error  # raised outside the nursery, which would wrap it in a group
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return 128 + boot.by if boot.by else code
 
 
 def _command_line(options: StartOptions) -> str:
@@ -181,12 +220,13 @@ async def _run_until_end(
     ready: int | None,
     watch: Watch | None,
     last: LastResort,
+    boot: _Boot,
 ) -> int:
     code = 0
     failure: StartError | None = None
     async with instance.running(), trio.open_nursery() as nursery:
+        boot.is_over = True
         nursery.start_soon(connector.serve)
-        nursery.start_soon(_stop_on_signal, instance, last)
         if ready is not None:
             os.write(ready, f"{connector.uri}\n".encode())
             os.close(ready)
@@ -265,12 +305,13 @@ async def _end_with_instance(instance: Instance, process: trio.Process, name: st
             timer.cancel()
 
 
-async def _stop_on_signal(instance: Instance, last: LastResort) -> None:
-    with trio.open_signal_receiver(*_SIGNALS) as signals, last.listening(signal.SIGTERM, signal.SIGHUP):
-        async for number in signals:
-            # The terminal sends ^C to the command inside as well; it decides whether that ends it.
-            if number != signal.SIGINT or instance.stopped.is_set():
-                instance.stop()
+async def _stop_on_signal(signals: AsyncIterator[int], instance: Instance, boot: _Boot) -> None:
+    async for number in signals:
+        if not boot.is_over:
+            boot.end(number)
+        # The terminal sends ^C to the command inside as well; it decides whether that ends it.
+        elif number != signal.SIGINT or instance.stopped.is_set():
+            instance.stop()
 
 
 @contextmanager
