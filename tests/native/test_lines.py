@@ -268,6 +268,60 @@ def test_samples_are_lists(calls):
         assert (list(table), len(table), key in table) == (list(model), len(model), key in model)
 
 
+def test_a_table_that_grows_goes_over_to_a_larger_one_in_steps_and_finds_every_key_meanwhile():
+    """All at once, the step from 700,000 keys to one more took 0.1 s, in which packets were lost."""
+    table = _lines.Numbers()
+    sizes, halfway = [], 0
+    for number in range(5000):
+        table[b"%d" % number] = number
+        sizes.append(sys.getsizeof(table))
+        if sizes[-1] < sizes[-2:][0]:
+            # The old one is gone. It was there for some keys after the new one came, and what was there is found.
+            halfway += 1
+            grown = max(at for at in range(number) if sizes[at] - sizes[at - 1] > 8 * number)
+            assert number - grown >= grown // 8
+        if number % 97 == 0 or halfway % 2:
+            assert all(table[b"%d" % each] == each for each in range(max(0, number - 300), number + 1, 7))
+            assert all(table[b"%d" % each] == each for each in range(0, number + 1, 61))
+            assert b"%d" % (number + 1) not in table
+    assert halfway >= 5
+    assert table.copy().items() == [(b"%d" % number, number) for number in range(5000)]
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.one_of(
+                st.lists(st.sampled_from([b"a", b"b", b"", b"c;d.e", b"\xff"]), max_size=4).map(b".".join),
+                st.binary(max_size=5),
+            ),
+            st.sampled_from([None, "1.2.3.4:5", "1.2.3.4:6", "elsewhere"]),
+            max_size=12,
+        ),
+        max_size=3,
+    ),
+    st.integers(1, 4),
+)
+@example([{b"a.b.c;x=1.2": "s", b"a.b.d": "s", b"a": None, b"b.": "t"}, {b"a.b.c": "s"}], 2)
+def test_who_makes_the_series_is_told_as_python_counts(models, top):
+    tables = []
+    for model in models:
+        tables.append(_lines.Numbers())
+        for key, sender in model.items():
+            tables[-1][key] = sender
+        tables[-1][b"gone.for.good"] = "nobody"
+        del tables[-1][b"gone.for.good"]
+    prefixes, senders = _lines.makers(tuple(tables), top)
+    assert (prefixes, senders) == PYTHON.makers(tuple(models), top)
+    assert list(senders) == list(PYTHON.makers(tuple(models), top)[1])
+
+
+@pytest.mark.parametrize("top", [0, -1, 101])
+def test_as_many_makers_are_told_as_one_reads(top):
+    with pytest.raises(ValueError, match=f"the first 1 to 100 can be told, not {top}"):
+        _lines.makers((), top)
+
+
 def test_rows_that_went_are_forgotten():
     """Names that come and go for ever take no more memory than those that are there."""
     table, samples = _lines.Numbers(), _lines.Samples()
@@ -296,6 +350,8 @@ def test_rows_that_went_are_forgotten():
         lambda: _lines.Numbers().__setitem__(b"a", True),
         lambda: _lines.Numbers().__setitem__("a", 1),
         lambda: _lines.Numbers().add_all({}),
+        lambda: _lines.makers(({},), 1),
+        lambda: _lines.makers([_lines.Numbers()], 1),
         lambda: _lines.Samples().extend(b"a", [1]),
         lambda: _lines.Samples().extend(b"a", (1.0,)),
         lambda: _lines.Samples().of(3),

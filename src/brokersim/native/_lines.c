@@ -651,7 +651,7 @@ failed:
 static PyObject *size_of_memory(const Keys *keys, size_t more)
 {
     return PyLong_FromSize_t(more + sizeof(Keys) + keys->room + keys->row_room * sizeof(Row) +
-                             (keys->mask + (size_t)1) * sizeof(Slot));
+                             (keys->mask + (size_t)1 + (keys->old == NULL ? 0 : keys->old_mask + (size_t)1)) * sizeof(Slot));
 }
 
 static PyObject *numbers_sizeof(Numbers *self, PyObject *unused)
@@ -687,6 +687,8 @@ static PyTypeObject NumbersType = {
     .tp_as_mapping = &numbers_mapping,
     .tp_as_sequence = &numbers_sequence,
 };
+
+#include "makers.h"
 
 /* ---- Samples: key to the timings of an interval */
 
@@ -1590,6 +1592,7 @@ static PyTypeObject ReaderType = {
 
 static PyMethodDef functions[] = {
     {"lines", (PyCFunction)lines_of, METH_VARARGS, "Text and number of lines: see _lines.pyi."},
+    {"makers", (PyCFunction)makers_of, METH_VARARGS, "Who makes the series: see _lines.pyi."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_lines", .m_size = -1, .m_methods = functions,

@@ -6,6 +6,12 @@ from typing import Any, final
 def lines(into: bytearray, paths: list[bytes], numbers: list[float], ending: bytes, /) -> int:
     """Adds path, number, as `format_number` writes it, and ending; how many: NaN and infinity are left out."""
 
+def makers(tables: tuple[Numbers, ...], top: int, /) -> tuple[list[tuple[bytes, int]], dict[str, int]]:
+    """Of tables of who sent each key first: the ``top`` beginnings of names with most keys, and keys by sender.
+
+    As `brokersim.statsd.cardinality.counted`. Raises ValueError unless ``top`` is 1 to 100.
+    """
+
 @final
 class Numbers(MutableMapping[bytes, Any]):
     """Ints and floats by key, in the order of the keys; strings and None too. Raises TypeError for anything else."""

@@ -6,7 +6,7 @@ Knows nothing of values or of when it is asked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import attrs
@@ -24,8 +24,19 @@ class Cardinality:
     senders: tuple[tuple[str, int], ...]
 
 
-def cardinality(makers: Iterable[tuple[bytes, str | None]], top: int = TOP) -> Cardinality:
-    """Of keys, each with who sent it first. A sender's ports are one sender; who is not known is left out."""
+def cardinality(prefixes: Iterable[tuple[bytes, int]], senders: Mapping[str, int]) -> Cardinality:
+    """Of what was counted. A sender's ports are one sender."""
+    hosts: Counter[str] = Counter()
+    for sender, count in senders.items():
+        hosts[_host(sender)] += count
+    shown = tuple((prefix.decode("utf-8", "backslashreplace"), count) for prefix, count in prefixes)
+    return Cardinality(prefixes=shown, senders=tuple(_most(hosts, TOP)))
+
+
+def counted(
+    makers: Iterable[tuple[bytes, str | None]], top: int
+) -> tuple[list[tuple[bytes, int]], Counter[str]]:
+    """Of keys, each with who sent it first: the beginnings with most keys, and keys by sender, who must be known."""
     prefixes: Counter[bytes] = Counter()
     senders: Counter[str] = Counter()
     for key, sender in makers:
@@ -37,11 +48,8 @@ def cardinality(makers: Iterable[tuple[bytes, str | None]], top: int = TOP) -> C
             if dot:
                 prefixes[first + b"." + second] += 1
         if sender is not None:
-            senders[_host(sender)] += 1
-    shown = tuple(
-        (prefix.decode("utf-8", "backslashreplace"), count) for prefix, count in _most(prefixes, top)
-    )
-    return Cardinality(prefixes=shown, senders=tuple(_most(senders, top)))
+            senders[sender] += 1
+    return _most(prefixes, top), senders
 
 
 def _host(sender: str) -> str:

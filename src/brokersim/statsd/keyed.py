@@ -6,9 +6,11 @@ Knows nothing of kinds of metrics, of lines or of dialects. Python is the oracle
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from itertools import chain
 from typing import Any, Final, Protocol, TypeGuard
 
 from brokersim.native import look
+from brokersim.statsd.cardinality import counted
 from brokersim.statsd.numbers import Number
 
 try:
@@ -110,6 +112,9 @@ class Keyed(Protocol):
     def add_all(self, table: Any, others: Mapping[bytes, Number]) -> None:
         """Adds what is not 0 to what the table has."""
 
+    def makers(self, tables: tuple[Any, ...], top: int) -> tuple[list[tuple[bytes, int]], Mapping[str, int]]:
+        """Of tables of who sent each key first, what `cardinality.counted` tells of them."""
+
     def reader(
         self, counts: object, gauges: object, timings: object, has_decimals: bool, packs: bool, limit: int
     ) -> _lines.Reader | None:
@@ -135,6 +140,11 @@ class PythonKeyed(Keyed):
         for key, value in others.items():
             if value:
                 table[key] = table.get(key, 0) + value
+
+    def makers(
+        self, tables: tuple[dict[bytes, str | None], ...], top: int
+    ) -> tuple[list[tuple[bytes, int]], Mapping[str, int]]:
+        return counted(chain.from_iterable(table.items() for table in tables), top)
 
     def reader(
         self, counts: object, gauges: object, timings: object, has_decimals: bool, packs: bool, limit: int
@@ -163,10 +173,20 @@ class CompiledKeyed(Keyed):
         else:
             PYTHON.add_all(table, others)
 
+    def makers(
+        self, tables: tuple[_lines.Numbers, ...], top: int
+    ) -> tuple[list[tuple[bytes, int]], Mapping[str, int]]:
+        return _lines.makers(tables, top)
+
     def reader(
         self, counts: Any, gauges: Any, timings: Any, has_decimals: bool, packs: bool, limit: int
     ) -> _lines.Reader:
         return _lines.Reader(counts, gauges, timings, has_decimals, packs, limit)
+
+
+def dict_of(table: Numbers) -> dict[bytes, Number]:
+    """A dict of its own. By columns: a million pairs would only be made for the garbage collector to look at."""
+    return dict(zip(table.keys(), table.values(), strict=True))
 
 
 def add_lines(into: bytearray, paths: list[bytes], numbers: list[Number], ending: bytes) -> int:
