@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
 
@@ -98,7 +99,9 @@ class Held:
         if self.watch is not None:
             self.watch.carried(rows)
 
-    def settle(self, uid: str, rank: int, ok: set[int], truncated: list[tuple[set[int], str]]) -> None:
+    def settle(
+        self, uid: str, rank: int, ok: AbstractSet[int], truncated: list[tuple[AbstractSet[int], str]]
+    ) -> None:
         """A collection has ended: what of the snapshot is not in its rows comes back."""
         rows = self.snapshots.pop(uid, None)
         if rows is None or rank in ok:
@@ -147,7 +150,7 @@ class Member:
             self.drop(stat.name)
         seed = self._handle.attr_get("seed") or ""
         table = Table(stat, self._handle.rank, self._clock, seed)
-        ends = [self._handle.listen(tap.stream.name, tap.observe) for tap in table.taps]
+        ends = [self._handle.listen(tap.stream.name, tap.listener()) for tap in table.taps]
         held = self.stats[stat.name] = Held(
             stat, table, is_fresh, lambda: [end() for end in ends], epoch=epoch
         )
@@ -179,7 +182,7 @@ class Member:
         Raises RequestError(EPROTO) for members that are no ranks.
         """
         try:
-            members = frozenset(to_set(order.members))
+            members = to_set(order.members)
         except ValueError as error:
             raise RequestError(errnums.EPROTO, f"{msg.topic}: members: {error}") from None
         up = Upward(self._handle, msg, order)

@@ -78,7 +78,7 @@ class Tally:
         """What ``to_dict`` told. Raises ValueError, TypeError or KeyError for what it cannot have."""
         found = cls()
         for name in _SETS:
-            setattr(found, name, to_set(told.get(name, "")))
+            setattr(found, name, set(to_set(told.get(name, ""))))
         found.truncated = [(sorted(to_set(who)), str(key)) for who, key in told.get("truncated", ())]
         found.cut = [float(time) for time in told.get("cut", ())]
         for name in _COUNTS:
@@ -92,9 +92,21 @@ _COUNTS = ("carried", "late", "dup", "foreign")
 _MANY = 1 << 20
 
 
-def to_set(text: str) -> set[int]:
+#: Sets that were read, of the few there are at a time: a thousand ranks are told the same. What is large is not kept.
+_READ: dict[str, frozenset[int]] = {}
+_READ_MAX, _KEPT_MAX = 64, 20_000
+
+
+def to_set(text: str) -> frozenset[int]:
     """The ranks of an idset, ``""`` for none. Raises ValueError."""
-    return set(ranks.parse_ranks(text, _MANY)) if text else set()
+    found = _READ.get(text)
+    if found is None:
+        found = frozenset(ranks.parse_ranks(text, _MANY)) if text else frozenset()
+        if len(found) <= _KEPT_MAX:
+            if len(_READ) >= _READ_MAX:
+                _READ.clear()
+            _READ[text] = found
+    return found
 
 
 class Frame(msgspec.Struct):

@@ -195,3 +195,39 @@ def test_a_text_that_is_no_utf8_is_counted_as_what_can_be_sent():
     assert held.taps[0].refused == 1
     (row,) = msgspec.json.decode(msgspec.json.encode(held.swap()))
     assert one.finish(row)["unique"] == 1
+
+
+def test_a_key_of_the_last_epoch_is_counted_as_any_other():
+    """The first observation of a known key goes a short way, but not into a full table, nor if it is no integer."""
+    one = stat(max_keys=2)
+    held = table(one)
+    tap = held.taps[0]
+    listen = tap.listener()
+    for _ in range(2):
+        for key, value in (
+            ("a", 1),
+            ("b", 2.5),
+            ("c", 3),
+            ("a", 2),
+            ("c", True),
+            ("b", 2**70),
+            ("a", 2**61),
+            ("a", 2**61),
+        ):
+            listen(key, value)
+        found = shown(one, held.swap())
+        assert {key: (row["n"], row["sum"]) for key, row in found.items()} == {
+            "a": (4, float(2**62)), "b": (2, 2.0**70), "True": (2, 4)
+        }  # fmt: skip
+    assert tap.overflowed == 4
+
+
+def test_who_listens_goes_on_with_the_next_epoch():
+    one = stat()
+    held = table(one)
+    listen = held.taps[0].listener()
+    listen("a", 1)
+    first = held.cut()  # its rows are made later
+    listen("a", 10)
+    assert [one.finish(row)["sum"] for row in first] == [1]
+    assert [one.finish(row)["sum"] for row in held.swap()] == [10]
