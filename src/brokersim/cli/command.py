@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -15,6 +15,8 @@ from brokersim.cli.types import DURATION
 from brokersim.protocol.decoded import JsonObject
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: What click hands a command of many options: each by its name, and as its own type has converted it.
+Given: TypeAlias = Mapping[str, Any]
 Examples = Sequence[tuple[str, str]]
 pass_session = click.make_pass_decorator(Session)
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}

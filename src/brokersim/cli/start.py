@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
+from brokersim.cli.command import RUNS_COMMAND, Command, Given, examples, pass_session
 from brokersim.cli.config import Config, load_for
 from brokersim.cli.errors import FAILED, FINE, CommandError, usage_error
 from brokersim.cli.session import Session
@@ -98,7 +98,7 @@ def start(session: Session, /, **given: Any) -> int:
         raise CommandError(str(error), code=FAILED) from None
 
 
-def options_from(given: dict[str, Any], config: Config) -> StartOptions:
+def options_from(given: Given, config: Config) -> StartOptions:
     """Options, then environment, then the file, then defaults. Raises CommandError naming the bad setting."""
     file = config.start
     files, config_path = config_files(given["config_path"])
@@ -199,7 +199,7 @@ def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text).expanduser()
 
 
-def _conf(file: dict[str, Any], given: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+def _conf(file: JsonObject, given: tuple[tuple[str, str], ...]) -> JsonObject:
     """The file's values with ``a.b=V`` put over them; V is JSON if it reads as such, else text."""
     conf: JsonObject = msgspec.json.decode(msgspec.json.encode(file))
     for key, text in given:

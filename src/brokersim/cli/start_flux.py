@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from brokersim.cli.command import Given
 from brokersim.cli.errors import usage_error
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.hostlist import expand
@@ -20,7 +21,7 @@ _CONFIG_VARIABLE: Final = "FLUX_CONF_DIR"
 _SHELL: Final = re.compile(r"[\s|&;<>()$`\\\"'*?\[\]#~{}!]")
 
 
-def as_here(given: dict[str, Any]) -> dict[str, Any]:
+def as_here(given: Given) -> dict[str, Any]:
     """The options of start, with Flux's spellings replaced by ours. Raises CommandError for what is not known."""
     here = dict(given)
     attributes = [*given["attributes"], *_broker_options(given["broker_options"])]

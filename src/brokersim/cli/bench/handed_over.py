@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from brokersim.cli.bench.output import progress
+from brokersim.cli.command import Given
 from brokersim.cli.errors import FAILED, CommandError
 from brokersim.cli.session import Session
 
@@ -45,7 +46,7 @@ def launcher_options(is_listed: bool = False) -> Callable[[Any], Any]:
     return add
 
 
-def more_words(given: Mapping[str, Any]) -> tuple[str, ...]:
+def more_words(given: Given) -> tuple[str, ...]:
     """The words of ``--launcher-args``. Raises CommandError for a quote that does not end."""
     try:
         return tuple(shlex.split(given["launcher_args"] or ""))
@@ -73,7 +74,7 @@ def print_job(
 
 def hand_over(
     session: Session,
-    given: Mapping[str, Any],
+    given: Given,
     *,
     run: Path,
     name: str,
@@ -135,7 +136,7 @@ def _lost(job: ArrayJob) -> tuple[ArrayJob, tuple[int, ...]]:
     return arrays.again(standing), tuple(standing.lost)
 
 
-def awaited(session: Session, given: Mapping[str, Any], run: Path | None) -> ArrayJob | None:
+def awaited(session: Session, given: Given, run: Path | None) -> ArrayJob | None:
     """The array job a run file is gathered from; None where there is none.
 
     Raises CommandError where some of it is not done: nothing is computed here instead without ``--here``.

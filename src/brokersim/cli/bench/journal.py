@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +13,10 @@ from brokersim.cli.bench.broken_off import told_when_broken_off
 from brokersim.cli.bench.handed_over import awaited, hand_over, launcher_options
 from brokersim.cli.bench.made import PATH, failures
 from brokersim.cli.bench.output import FORMATS, mark, print_kept, progress, ran_on
-from brokersim.cli.command import Command, examples, list_options, pass_session
+from brokersim.cli.command import Command, Given, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.protocol.decoded import JsonObject
 
 if TYPE_CHECKING:
     from brokersim.lab.result import Result
@@ -84,14 +85,14 @@ def _chosen(names: tuple[str, ...], everything: bool, known: Sequence[str]) -> l
     return list(dict.fromkeys(names)) or list(known)
 
 
-def _fields(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+def _fields(given: Given) -> tuple[JsonObject, str]:
     """What goes to the experiments, and the preset."""
     fields = {name: given[name] for name in ("jobs", "seed") if given[name] is not None}
     return fields, "journal" if given["full"] else "small"
 
 
 def _run(
-    session: Session, names: list[str], given: Mapping[str, Any], out: Path, plot: str
+    session: Session, names: list[str], given: Given, out: Path, plot: str
 ) -> tuple[list[Result], list[Path]]:
     from brokersim.lab.experiments.book import chapters, part_file
     from brokersim.lab.keep.files import write_files
@@ -119,7 +120,7 @@ def _run(
         say("")
 
 
-def _words(names: Sequence[str], given: Mapping[str, Any], out: Path) -> list[str]:
+def _words(names: Sequence[str], given: Given, out: Path) -> list[str]:
     options = [
         word
         for name in ("jobs", "seed")
@@ -129,13 +130,11 @@ def _words(names: Sequence[str], given: Mapping[str, Any], out: Path) -> list[st
     return ["bench", "journal", *names, *options, *(["--full"] if given["full"] else []), "--out", str(out)]
 
 
-def _command(names: Sequence[str], given: Mapping[str, Any], out: Path) -> str:
+def _command(names: Sequence[str], given: Given, out: Path) -> str:
     return shlex.join(["brokersim", *_words(names, given, out)])
 
 
-def _hand_out(
-    session: Session, chosen: list[str], names: tuple[str, ...], given: Mapping[str, Any], out: Path
-) -> None:
+def _hand_out(session: Session, chosen: list[str], names: tuple[str, ...], given: Given, out: Path) -> None:
     """The chapters as an array job; or one element of it."""
     from brokersim.lab.experiments.book import left, write_share
     from brokersim.lab.sweep.arrays import Share

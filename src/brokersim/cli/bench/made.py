@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from brokersim.cli.bench.broken_off import told_when_broken_off
 from brokersim.cli.bench.handed_over import WHO, awaited, hand_over, launcher_options, more_words, print_job
 from brokersim.cli.bench.output import FORMATS, print_outcome, progress
-from brokersim.cli.command import Command, examples, list_options, pass_session, setting
+from brokersim.cli.command import Command, Given, examples, list_options, pass_session, setting
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
@@ -159,7 +159,7 @@ def _kept_of(experiment: Experiment[Any], database: Path | None) -> str:
     return left_of(database)
 
 
-def _conduct(session: Session, experiment: Experiment[Any], given: Mapping[str, Any]) -> int | None:
+def _conduct(session: Session, experiment: Experiment[Any], given: Given) -> int | None:
     """Run an experiment as told, keep and compare what it found, print it; 1 if ``--gate`` is not passed."""
     from brokersim.lab.order import OrderError, carry_out, gate
 
@@ -197,7 +197,7 @@ def passed(session: Session, why_not: str) -> int | None:
     return 1 if why_not else None
 
 
-def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click.Context) -> Order:
+def _order(experiment: Experiment[Any], given: Given, context: click.Context) -> Order:
     from brokersim.lab.order import OrderError, order
 
     own = [option.name for option in experiment.options]
@@ -219,7 +219,7 @@ def _order(experiment: Experiment[Any], given: Mapping[str, Any], context: click
     )
 
 
-def places_of(given: Mapping[str, Any]) -> Places:
+def places_of(given: Given) -> Places:
     """Where the result goes, as told."""
     from brokersim.lab.order import Places
 
@@ -228,7 +228,7 @@ def places_of(given: Mapping[str, Any]) -> Places:
     )
 
 
-def preset_of(given: Mapping[str, Any]) -> str:
+def preset_of(given: Given) -> str:
     """The preset's name, or usage_error for two at once."""
     if given["full"] and given["preset"] == "small":
         raise usage_error("--full is --preset journal; give one of --full and --preset small")
@@ -259,7 +259,7 @@ def _written(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _launch(session: Session, context: click.Context, wanted: Order, given: Mapping[str, Any]) -> None:
+def _launch(session: Session, context: click.Context, wanted: Order, given: Given) -> None:
     """Print, or with ``--submit`` hand over, the command that has an engine run this one.
 
     Combinations and repetitions are an array job, unless repetitions take turns on one machine to be compared: then all

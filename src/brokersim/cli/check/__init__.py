@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from brokersim.cli.command import RUNS_COMMAND, Command, examples, pass_session
+from brokersim.cli.command import RUNS_COMMAND, Command, Given, examples, pass_session
 from brokersim.cli.errors import TIMED_OUT, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT
@@ -107,7 +106,7 @@ def check(session: Session, /, nagios: bool, junit: str | None, **given: object)
     return _show(session, checked, nagios)
 
 
-def _asked(given: Mapping[str, Any]) -> Asked:
+def _asked(given: Given) -> Asked:
     # Late: an instance brings in trio, which no other command needs.
     from brokersim.kit.check_plan import KEPT, Asked
 

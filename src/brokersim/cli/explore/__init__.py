@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from brokersim.cli.command import Command, examples, pass_session
+from brokersim.cli.command import Command, Given, examples, pass_session
 from brokersim.cli.errors import FAILED, FINE, usage_error
 from brokersim.cli.session import Session
 from brokersim.protocol.errnums import RequestError
@@ -83,7 +83,7 @@ def explore(session: Session, /, **given: Any) -> int:
     return _tell(session, report, given, path)
 
 
-def _tell(session: Session, report: Report, given: dict[str, Any], path: Path | None) -> int:
+def _tell(session: Session, report: Report, given: Given, path: Path | None) -> int:
     from brokersim.cli.explore import output
 
     if session.json:
@@ -97,7 +97,7 @@ def _tell(session: Session, report: Report, given: dict[str, Any], path: Path | 
     return _NOT_REPRODUCIBLE if report.find.is_flaky else FAILED
 
 
-def _replay(session: Session, given: dict[str, Any], space: Any, authors: Any) -> int:
+def _replay(session: Session, given: Given, space: Any, authors: Any) -> int:
     from brokersim.cli.explore import output
     from brokersim.explore.run import run_plan
 
@@ -140,7 +140,7 @@ def _plan(wanted: str, space: Any) -> Plan:
     return from_json(text, wanted)
 
 
-def _space(given: dict[str, Any]) -> tuple[Any, Any]:
+def _space(given: Given) -> tuple[Any, Any]:
     from brokersim.explore.author import merged_families
     from brokersim.explore.draw import Space
     from brokersim.explore.modules import author_of

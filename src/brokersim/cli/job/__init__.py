@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -139,7 +139,7 @@ def _jobs(session: Session, mask: int, count: int) -> Iterator[JsonObject]:
         yield from answer["jobs"]
 
 
-def _row(fields: dict[str, Any]) -> Sequence[object]:
+def _row(fields: JsonObject) -> Sequence[object]:
     return [fields[key] for key in ("id", "name", "short", "ntasks", "nnodes", "runtime", "nodelist")]
 
 

@@ -70,7 +70,7 @@ def add(session: Session, /, name: str, pairs: tuple[str, ...], **options: objec
         session.say(f"{name} is counted already")
 
 
-def _definition(name: str, given: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+def _definition(name: str, given: tuple[str, ...], options: JsonObject) -> JsonObject:
     try:
         sources = _sources(name, words.pairs(given, "metrics add"))
         common = _of_each_stream(options)
@@ -86,7 +86,7 @@ def _definition(name: str, given: tuple[str, ...], options: dict[str, Any]) -> d
     return definition | {key: value for key, value in wishes.items() if value is not None}
 
 
-def _sources(name: str, given: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def _sources(name: str, given: list[tuple[str, str]]) -> list[JsonObject]:
     """One source for each ``stream=``, with the ``apply=`` behind it."""
     sources: list[JsonObject] = []
     for word, value in given:
@@ -107,7 +107,7 @@ def _sources(name: str, given: list[tuple[str, str]]) -> list[dict[str, Any]]:
     return sources or [{"stream": name, "apply": list(READY[name])}]
 
 
-def _of_each_stream(options: dict[str, Any]) -> dict[str, Any]:
+def _of_each_stream(options: JsonObject) -> JsonObject:
     common: JsonObject = {}
     if options["by"] and options["mask"] is not None:
         raise ValueError("--by and --mask both change keys: give one of the two")

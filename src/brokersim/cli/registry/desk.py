@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from brokersim.protocol.decoded import JsonObject
+
 #: Edits that can be taken back.
 UNDO_MAX = 100
 
@@ -35,7 +37,7 @@ def to_value(text: str) -> object:
 class Desk:
     """One document, a place in it, and the edits since it was read."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: JsonObject) -> None:
         self.base = document
         self.document = copy.deepcopy(document)
         self._path: tuple[str, ...] = ()

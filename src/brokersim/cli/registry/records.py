@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
@@ -11,6 +9,7 @@ from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed, parse_object
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, ENOSYS, RequestError
 
 #: Shown of a record in a table, where it has them.
@@ -99,9 +98,7 @@ def get(session: Session, /, version: int | None, collection: str, ident: str) -
 @click.argument("ident", metavar="ID")
 @click.argument("record", type=Parsed("record", parse_object))
 @pass_session
-def put(
-    session: Session, /, if_version: int | None, collection: str, ident: str, record: dict[str, Any]
-) -> None:
+def put(session: Session, /, if_version: int | None, collection: str, ident: str, record: JsonObject) -> None:
     """Write a record as a whole."""
     wish = {"collection": collection, "id": ident, "record": record, "if_version": if_version}
     [written] = session.rpc("registry.put", wish, rank=0, explain=explain)["records"]

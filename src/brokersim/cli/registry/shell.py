@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import click
 import msgspec
@@ -18,6 +18,7 @@ from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.registry.desk import Desk, Wrong, shown, to_value
 from brokersim.cli.registry.records import explain
 from brokersim.cli.session import Session
+from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import RequestError
 
 #: Keys that the registry writes, and a configuration has none of.
@@ -29,9 +30,9 @@ _CONFIG = ("name", "status", "ttl", "merge", "sinks", "probe_defaults", "probes"
 class Place(Protocol):
     """Where a document comes from and goes to."""
 
-    def read(self) -> dict[str, Any]: ...
+    def read(self) -> JsonObject: ...
 
-    def write(self, document: dict[str, Any]) -> dict[str, Any]:
+    def write(self, document: JsonObject) -> JsonObject:
         """What stands there now. Raises Wrong if somebody else has written meanwhile."""
 
 
@@ -42,7 +43,7 @@ class File(Place):
         self._path = path
         self._read = b""
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> JsonObject:
         try:
             self._read = self._path.read_bytes()
             document = msgspec.json.decode(self._read)
@@ -54,7 +55,7 @@ class File(Place):
             raise CommandError(f"{self._path}: an object is needed")
         return document
 
-    def write(self, document: dict[str, Any]) -> dict[str, Any]:
+    def write(self, document: JsonObject) -> JsonObject:
         try:
             if self._path.read_bytes() != self._read:
                 raise Wrong(f"{self._path} was changed by somebody else meanwhile; diff, then begin anew")
@@ -76,10 +77,10 @@ class Record(Place):
         self._where = {"collection": collection, "id": ident}
         self._version = 0
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> JsonObject:
         return self._kept(self._session.rpc("registry.get", self._where, rank=0, explain=explain)["record"])
 
-    def write(self, document: dict[str, Any]) -> dict[str, Any]:
+    def write(self, document: JsonObject) -> JsonObject:
         payload = {**self._where, "record": document, "if_version": self._version}
         try:
             [record] = self._session.client.rpc("registry.put", payload, 0)["records"]
@@ -89,7 +90,7 @@ class Record(Place):
             raise Wrong(error.text) from None
         return self._kept(record)
 
-    def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
+    def _kept(self, record: JsonObject) -> JsonObject:
         self._version = record["version"]
         return {key: value for key, value in record.items() if key not in _SERVER}
 
@@ -238,7 +239,7 @@ class Shell(cmd.Cmd):
     def _out(self, text: str) -> None:
         self._session.out(text)
 
-    def _ask(self, topic: str, payload: dict[str, Any]) -> Any:
+    def _ask(self, topic: str, payload: JsonObject) -> Json:
         try:
             return self._session.client.rpc(topic, payload)
         except RequestError as error:
