@@ -13,6 +13,10 @@ OnLine: TypeAlias = Callable[[str], object]
 #: Called once at the end, with what ended it: errnum 95 when the namespace went.
 OnEnd: TypeAlias = Callable[[int], object]
 
+#: Watch flag of job-info: a log that is not there yet is awaited.
+FLAG_WAITCREATE: Final = 1
+#: An empty response tells that all there was at the start has been sent.
+FLAG_SENTINEL: Final = 2
 #: Flags of kvs-watch.lookup: what is appended, as it is; a log that is not there yet is awaited.
 _WATCH_APPEND: Final = 4 | 256
 _WAITCREATE: Final = 8
@@ -76,3 +80,53 @@ class Follower:
             self._on_line(f"{line.decode(errors='replace')}\n")
             if self.is_done:
                 return
+
+
+class OwnFollower:
+    """One log of one job, by a request of this module to itself: how flux-core finds its way to a guest log.
+
+    ``is_guest``: the log is in the job's own namespace, where it must exist unless ``waits``.
+    """
+
+    __slots__ = ("_handle", "_on_end", "_on_line", "_on_past", "_request", "is_done")
+
+    def __init__(
+        self,
+        handle: Handle,
+        job: int,
+        path: str,
+        on_line: OnLine,
+        on_end: OnEnd,
+        *,
+        is_guest: bool = False,
+        waits: bool = False,
+        on_past: Callable[[], object] | None = None,
+    ) -> None:
+        self._handle = handle
+        self._on_line = on_line
+        self._on_end = on_end
+        self._on_past = on_past
+        self.is_done = False
+        flags = (FLAG_WAITCREATE if waits else 0) | (FLAG_SENTINEL if on_past else 0)
+        wish: dict[str, object] = {"id": job, "path": path, "flags": flags}
+        if is_guest:
+            wish["guest"] = True
+        self._request = handle.stream(f"{handle.name}.eventlog-watch", wish, self._answered)
+
+    def drop(self) -> None:
+        """Stop without a word."""
+        if not self.is_done:
+            self.is_done = True
+            topic = f"{self._handle.name}.eventlog-watch-cancel"
+            self._handle.request(topic, {"matchtag": self._request.matchtag})
+
+    def _answered(self, response: Message, _arg: None = None) -> None:
+        if self.is_done:
+            return
+        if response.errnum:
+            self.is_done = True
+            self._on_end(response.errnum)
+        elif response.data is not None:
+            self._on_line(response.payload["event"])
+        elif self._on_past is not None:
+            self._on_past()

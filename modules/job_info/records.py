@@ -8,8 +8,8 @@ import msgspec
 
 from brokersim.brokermod import Handle, Message, OpenStreams, RequestError, errnums, eventlog, jobid, updates
 
-from .follow import value_bytes
-from .streams import FLAG_SENTINEL, FLAG_WAITCREATE, PRIMARY, LogStream, UpdateStream, Watch, record_key
+from .follow import FLAG_SENTINEL, FLAG_WAITCREATE, value_bytes
+from .streams import PRIMARY, LogStream, UpdateStream, Watch, record_key
 
 #: Lookup flags: decode values that are JSON; give jobspec and R with the updates of the eventlog applied.
 FLAG_DECODE = 1
@@ -69,7 +69,7 @@ class JobInfo:
         guests = sum(stream.is_guest for stream in logs)
         return {
             "lookups": self.lookups,
-            "watchers": len(logs),
+            "watchers": len(logs) - guests,
             "guest_watchers": guests,
             "update_lookups": 0,
             "update_watchers": len(self._streams) - len(logs),
@@ -124,8 +124,12 @@ class JobInfo:
             if error.errno != errnums.ENOENT:
                 raise
             return decoded(key, raw)  # its first events are still in their 10 ms window: no updates yet
+        return self._applied(key, decoded(key, raw), log)
+
+    def _applied(self, key: str, value: Any, log: bytes) -> Any:
+        """With the updates of the log. Raises RequestError(EPROTO)."""
         try:
-            return updates.apply_updates(key, decoded(key, raw), eventlog.decode_log(log))
+            return updates.apply_updates(key, value, eventlog.decode_log(log))
         except ValueError as error:
             raise RequestError(errnums.EPROTO, str(error)) from None
 
@@ -146,7 +150,11 @@ class JobInfo:
             raise RequestError(
                 errnums.EINVAL, f"job-info.update-watch: {wish.key!r} is neither R nor jobspec"
             )
-        value = await self._current(wish.id, wish.key, await self._value(wish.id, wish.key))
+        look = {"id": wish.id, "keys": [wish.key, "eventlog"], "flags": 0}
+        found = await self._handle.call(f"{self._handle.name}.lookup", look)
+        value = self._applied(
+            wish.key, decoded(wish.key, found[wish.key].encode()), found["eventlog"].encode()
+        )
         self._open(UpdateStream(self._handle, msg, wish.id, wish.key, value, self._forget))
 
     # -- streams

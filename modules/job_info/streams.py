@@ -9,12 +9,8 @@ import msgspec
 
 from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid, updates
 
-from .follow import Follower, OnEnd, OnLine, value_bytes
+from .follow import FLAG_SENTINEL, FLAG_WAITCREATE, Follower, OnLine, OwnFollower, value_bytes
 
-#: Watch flag: a log that is not there yet is awaited.
-FLAG_WAITCREATE = 1
-#: An empty response tells that all there was at the start has been sent.
-FLAG_SENTINEL = 2
 GUEST = "guest."
 PRIMARY = "primary"
 #: In the last line of every eventlog: nothing is ever posted after it.
@@ -27,6 +23,8 @@ class Watch(msgspec.Struct, gc=False):
     id: int
     path: str = "eventlog"
     flags: int = 0
+    #: ``path`` is in the job's own namespace: asked by this module only, whose way to a guest log leads there.
+    guest: bool = False
 
 
 class LogStream:
@@ -41,6 +39,7 @@ class LogStream:
         "_following",
         "_forget",
         "_handle",
+        "_has_own",
         "_job",
         "_lines",
         "_missing",
@@ -62,8 +61,9 @@ class LogStream:
         self.msg = msg
         self._job = wish.id
         self._path = wish.path
+        self._has_own = wish.guest
         self._flags = wish.flags
-        self._following: list[Follower] = []
+        self._following: list[Follower | OwnFollower] = []
         self._lines = 0
         self._owes_sentinel = bool(wish.flags & FLAG_SENTINEL)
         #: What a guest log that is not in the copy ends the stream with.
@@ -77,11 +77,15 @@ class LogStream:
 
     def start(self) -> None:
         """Find the log and begin."""
-        wish = {"key": record_key(self._job, "eventlog"), "namespace": PRIMARY, "flags": 0}
-        if not self._path.startswith(GUEST):
-            self._follow(PRIMARY, record_key(self._job, self._path), self._main_line, self.finish)
+        if self._has_own:
+            waits = bool(self._flags & FLAG_WAITCREATE)
+            self._watch(f"job-{self._job}", self._path, self._send, must_exist=not waits)
+        elif not self._path.startswith(GUEST):
+            waits = bool(self._flags & FLAG_WAITCREATE)
+            self._watch(PRIMARY, record_key(self._job, self._path), self._main_line, must_exist=not waits)
         else:
-            self._handle.request("kvs.lookup", wish, self._main_log)
+            look = {"id": self._job, "keys": ["eventlog"], "flags": 0}
+            self._handle.request(f"{self._handle.name}.lookup", look, self._main_log)
 
     def finish(self, errnum: int) -> None:
         """End the stream; 61 is the good end."""
@@ -97,18 +101,37 @@ class LogStream:
 
     # -- following
 
-    def _follow(self, namespace: str, key: str, on_line: OnLine, on_end: OnEnd) -> None:
-        self._unfollow()
-        must_exist = not self._flags & FLAG_WAITCREATE or namespace != PRIMARY
-        self._add(namespace, key, on_line, on_end, must_exist)
-
-    def _add(self, namespace: str, key: str, on_line: OnLine, on_end: OnEnd, must_exist: bool) -> None:
-        # Of what is told; the main eventlog, followed to find a guest log, is not.
-        on_past = self._sentinel if self._owes_sentinel and on_line in (self._send, self._main_line) else None
-        follower = Follower(
-            self._handle, namespace, key, on_line, on_end, must_exist=must_exist, on_past=on_past
+    def _watch(self, namespace: str, key: str, on_line: OnLine, *, must_exist: bool) -> None:
+        """This log itself."""
+        on_past = self._sentinel if self._owes_sentinel else None
+        self._following.append(
+            Follower(
+                self._handle, namespace, key, on_line, self.finish, must_exist=must_exist, on_past=on_past
+            )
         )
-        self._following.append(follower)
+
+    def _ask_main(self, on_line: OnLine) -> None:
+        """The main eventlog, which tells when there is a guest log or will be none."""
+        waits = bool(self._flags & FLAG_WAITCREATE)
+        self._following.append(
+            OwnFollower(self._handle, self._job, "eventlog", on_line, self.finish, waits=waits)
+        )
+
+    def _ask_guest(self, *, waits: bool) -> None:
+        on_past = self._sentinel if self._owes_sentinel else None
+        key = self._path.removeprefix(GUEST)
+        self._following.append(
+            OwnFollower(
+                self._handle,
+                self._job,
+                key,
+                self._send,
+                self._guest_ended,
+                is_guest=True,
+                waits=waits,
+                on_past=on_past,
+            )
+        )
 
     def _unfollow(self) -> None:
         following, self._following = self._following, []
@@ -139,7 +162,7 @@ class LogStream:
             self.finish(response.errnum)
             return
         try:
-            events = eventlog.decode_log(value_bytes(response.payload))
+            events = eventlog.decode_log(response.payload["eventlog"].encode())
         except ValueError:
             self.finish(errnums.EPROTO)
             return
@@ -148,7 +171,7 @@ class LogStream:
         elif any(event["name"] == "start" for event in events):
             self._follow_guest()
         else:
-            self._follow(PRIMARY, record_key(self._job, "eventlog"), self._await_start, self.finish)
+            self._ask_main(self._await_start)
 
     def _await_start(self, line: str) -> None:
         try:
@@ -163,8 +186,8 @@ class LogStream:
             self._read_copy()
 
     def _follow_guest(self) -> None:
-        key = self._path.removeprefix(GUEST)
-        self._follow(f"job-{self._job}", key, self._send, self._guest_ended)
+        self._unfollow()
+        self._ask_guest(waits=False)
 
     def _guest_ended(self, errnum: int) -> None:
         if errnum == errnums.ENOTSUP:  # the namespace has gone: the rest is in the copy
@@ -176,9 +199,9 @@ class LogStream:
 
     def _await_guest(self) -> None:
         """The log is not there yet, and will not be if the job ends before: both are waited for."""
-        self._follow(PRIMARY, record_key(self._job, "eventlog"), self._await_end, self.finish)
-        key = self._path.removeprefix(GUEST)
-        self._add(f"job-{self._job}", key, self._send, self._guest_ended, must_exist=False)
+        self._unfollow()
+        self._ask_main(self._await_end)
+        self._ask_guest(waits=True)
 
     def _await_end(self, line: str) -> None:
         try:
@@ -209,7 +232,7 @@ class LogStream:
 class UpdateStream:
     """One job-info.update-watch: the record at once, and again whenever the eventlog says that it changed."""
 
-    __slots__ = ("_follower", "_forget", "_handle", "_is_done", "_key", "_log", "_value", "msg")
+    __slots__ = ("_follower", "_forget", "_handle", "_is_done", "_job", "_key", "_value", "msg")
 
     def __init__(
         self,
@@ -226,13 +249,13 @@ class UpdateStream:
         self._value = value
         self._is_done = False
         self.msg = msg
-        self._log = record_key(job, "eventlog")
-        self._follower: Follower | None = None
+        self._job = job
+        self._follower: OwnFollower | None = None
 
     def start(self) -> None:
         """Send the record, then follow."""
         self._handle.respond(self.msg, {self._key: self._value})
-        self._follower = Follower(self._handle, PRIMARY, self._log, self._line, self.finish, must_exist=False)
+        self._follower = OwnFollower(self._handle, self._job, "eventlog", self._line, self.finish, waits=True)
 
     def finish(self, errnum: int) -> None:
         """End the stream; 61 is the good end."""

@@ -46,6 +46,11 @@ def is_final(response: Message) -> bool:
     return bool(response.errnum) or not response.flags & FLAG_STREAMING
 
 
+def _is_held(asked: Asked) -> bool:
+    """Who asked has not given the request up itself: Flux's schedulers and its execution system end no stream."""
+    return any(request.matchtag == asked.tag for request in asked.asker.open_requests())
+
+
 class Conversations:
     """The book of requests and responses. Complaints are sentences, kept by the law they break.
 
@@ -122,7 +127,10 @@ class Conversations:
         streams = [
             (asked, "the stream is open")
             for asked in self._here(self.open)
-            if asked.is_stream and asked.who not in CLIENTS and asked.topic not in LIFELONG
+            if asked.is_stream
+            and asked.who not in CLIENTS
+            and asked.topic not in LIFELONG
+            and _is_held(asked)
         ]
         return streams + [(asked, "its answer was sent and not received") for asked in self._here(self.sent)]
 
