@@ -7,7 +7,15 @@ from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, errnums, request_handler
+from brokersim.brokermod import (
+    BrokerModule,
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    event_handler,
+    request_handler,
+)
 
 from .config import read_file, to_config
 from .contract import Context, Reading, readings
@@ -16,6 +24,7 @@ from .local import run_here
 from .offline import Alone, read_once, reader
 from .probes import PROBES, checked, find
 from .procfs import ProcFS
+from .registered.follow import Follower
 from .works import Works
 
 __all__ = [
@@ -62,25 +71,37 @@ def shown(reading: Reading) -> dict[str, Any]:
 class ProbeModule(BrokerModule):
     """Measures what modules cost the machine, on schedules; nothing runs until a measurement is added.
 
-    Argument: ``file=PATH`` of a configuration (TOML, or JSON by its name); else the attribute ``probe.file``.
+    Arguments: ``file=PATH`` of a configuration (TOML, or JSON by its name), else the attribute ``probe.file``;
+    ``registry=ID`` of a service whose record is followed; ``merge`` of the two; ``set=JSON`` over the file.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
         self._works = Works(h, self.log)
-        self._file = h.attr_get("probe.file") or ""
-        for arg in args:
-            key, _, value = arg.partition("=")
-            if key != "file" or not value:
-                raise RequestError(
-                    errnums.EINVAL, f"module {self.name!r}: unknown argument {arg!r}; give file=PATH"
-                )
-            self._file = value
-        if self._file:
-            try:
-                self._works.take_file(self._file)
-            except (ValueError, OSError) as error:
-                raise RequestError(errnums.EINVAL, f"module {self.name!r}: {self._file}: {error}") from None
+        try:
+            self._follower = Follower(h, self._works, self.log, args)
+        except (ValueError, OSError) as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+
+    async def ready(self) -> None:
+        """What the registry has, if one is to be followed."""
+        try:
+            await self._follower.begin()
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+
+    @event_handler("registry.changed", prefix=False)
+    async def registry_changed(self, msg: Message) -> None:
+        """A record was written, perhaps ours."""
+        told = msg.unpack(dict[str, Any])
+        if told.get("collection") == "services":
+            await self._follower.changed(str(told.get("id")))
+
+    @request_handler("explain")
+    def explain(self, msg: Message) -> None:
+        """Where a key of the configuration comes from: the layers, the strongest first."""
+        key = msg.unpack(dict[str, str]).get("key", "")
+        self.handle.respond(msg, {"merge": self._follower.mode, "layers": self._follower.explain(key)})
 
     async def teardown(self) -> None:
         """The last flush."""
@@ -161,8 +182,8 @@ class ProbeModule(BrokerModule):
         try:
             if given is not None:
                 self._works.take(to_config(given, self._works.is_virtual))
-            elif self._file:
-                self._works.take_file(self._file)
+            elif self._follower.file:
+                self._follower.read_file()
             else:
                 raise ValueError("give a config: the module was loaded without file=PATH")
         except (ValueError, OSError) as error:

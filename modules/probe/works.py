@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nesting, errnums, schedules
@@ -13,7 +12,7 @@ from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nestin
 from .arbiter import reconcile
 from .chance import Chance
 from .collector import Collector
-from .config import PLAIN, Config, check_sinks, read_file, to_config
+from .config import PLAIN, Config, check_sinks
 from .contract import Reading
 from .delivery import Delivery
 from .plan import OFF, ON, Measurement, merged, to_measurement
@@ -45,10 +44,6 @@ class Works(Station):
         self._was_bad: set[str] = set()
 
     # -- what is wanted
-
-    def take_file(self, path: str) -> None:
-        """Make what a file says what is wanted. Raises ValueError; then all goes on as it was."""
-        self.take(to_config(read_file(Path(path)), self.is_virtual))
 
     def take(self, config: Config) -> None:
         """Make a whole configuration what is wanted. Raises ValueError, OSError before anything has changed."""

@@ -1,0 +1,129 @@
+"""Knows a module's configuration while a registry may change it: its layers are taken whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nesting, errnums
+
+from ..config import Config, read_file, to_config
+from ..works import Works
+from .layers import MODES, explained, laid
+from .node import node, records
+
+_ARGUMENTS: Final = ("file", "registry", "merge", "set")
+#: What the registry writes into a record, and what of a service is no configuration.
+_FOREIGN: Final = ("id", "version", "ts", "hash", "state", "selfRef", "node")
+
+
+class Follower:
+    """The layers of one module; ``args`` are ``file=PATH``, ``registry=ID``, ``merge=MODE``, ``set=JSON``."""
+
+    def __init__(self, handle: Handle, works: Works, log: BrokerLogger, args: tuple[str, ...]) -> None:
+        self._handle = handle
+        self._works = works
+        self._log = log
+        given = _arguments(args)
+        self.file = given.get("file") or handle.attr_get("probe.file") or ""
+        self.service = given.get("registry", "")
+        self._mode = given.get("merge", "")
+        self._layers: dict[str, dict[str, Any]] = {"file": {}, "command line": {}, "registry": {}}
+        if "set" in given:
+            self._layers["command line"] = msgspec.json.decode(given["set"], type=dict[str, Any])
+            check_nesting(self._layers["command line"], "set")
+        if self.file:
+            self.read_file()
+        elif "set" in given:
+            self._take(self._layers)
+
+    @property
+    def mode(self) -> str:
+        """As the module was told, else as its layers say, else the registry wins."""
+        said = (self._mode, *(layer.get("merge") for layer in self._layers.values()))
+        return next((mode for mode in said if mode in MODES), MODES[0])
+
+    def read_file(self) -> None:
+        """The file anew. Raises ValueError; then all is as it was."""
+        given = read_file(Path(self.file))
+        check_nesting(given, "a configuration")
+        if not isinstance(given, dict):
+            raise ValueError(f"{self.file}: a configuration is an object with probes, not {given!r:.60}")
+        self._take({**self._layers, "file": given})
+
+    async def begin(self) -> None:
+        """Take what the registry has, tell it what there is. Raises RequestError(ENOENT) for neither it nor a file."""
+        if not self.service:
+            return
+        try:
+            is_known = await self._fetch()
+        except RequestError as error:
+            if error.errno != errnums.ENOSYS:
+                raise
+            if not self.file:
+                text = (
+                    f"no registry for service {self.service!r}, and no file: load registry, or give file=PATH"
+                )
+                raise RequestError(errnums.ENOENT, text) from None
+            self._log.warning(f"no registry: {self.file} alone says what is measured")
+            return
+        await self._register(is_known)
+
+    async def changed(self, ident: str) -> None:
+        """Somebody has written a service: if it is ours it is taken, whole or not at all."""
+        if ident == self.service:
+            try:
+                await self._fetch()
+            except (ValueError, OSError) as error:
+                self._log.error(
+                    f"service {ident!r} as the registry has it is refused, all goes on as it was: {error}"
+                )
+
+    def explain(self, key: str) -> list[dict[str, Any]]:
+        return explained(self.mode, self._layers, key)
+
+    async def _fetch(self) -> bool:
+        wish = {"collection": "services", "id": self.service}
+        try:
+            record = (await self._handle.call("registry.get", wish))["record"]
+        except RequestError as error:
+            if error.errno != errnums.ENOENT:
+                raise
+            record = None
+        found = {key: value for key, value in (record or {}).items() if key not in _FOREIGN}
+        self._take({**self._layers, "registry": found})
+        return record is not None
+
+    def _take(self, layers: dict[str, dict[str, Any]]) -> None:
+        before, self._layers = self._layers, layers
+        try:
+            self._works.take(self._laid())
+        except (ValueError, OSError):
+            self._layers = before
+            raise
+
+    def _laid(self) -> Config:
+        return to_config(laid(self.mode, self._layers), self._works.is_virtual)
+
+    async def _register(self, is_known: bool) -> None:
+        rank, virtual = self._handle.rank, self._works.is_virtual
+        told = records(self.service, rank, self._works.config.measurements.values())
+        told["nodes"] = [node(rank, virtual)]
+        if not is_known and rank == 0:
+            told["services"] = [{"id": self.service, "name": self.service}]
+        await self._handle.call("registry.register", {"records": told})
+
+
+def _arguments(args: tuple[str, ...]) -> dict[str, str]:
+    """Raises ValueError for what is none."""
+    given = {}
+    for arg in args:
+        key, _, value = arg.partition("=")
+        if key not in _ARGUMENTS or not value:
+            raise ValueError(f"unknown argument {arg!r}; give file=PATH, registry=ID, merge=MODE, set=JSON")
+        given[key] = value
+    if given.get("merge", MODES[0]) not in MODES:
+        raise ValueError(f"merge must be {', '.join(MODES)}, not {given['merge']!r:.40}")
+    return given
