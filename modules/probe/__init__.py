@@ -17,6 +17,7 @@ from brokersim.brokermod import (
     request_handler,
 )
 
+from .calendars import Calendars, Claim, Holder
 from .config import read_file, to_config
 from .contract import Context, Reading, readings
 from .here import Here
@@ -78,6 +79,7 @@ class ProbeModule(BrokerModule):
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
         self._works = Works(h, self.log)
+        self._calendars = Calendars(h)
         try:
             self._follower = Follower(h, self._works, self.log, args)
         except (ValueError, OSError) as error:
@@ -96,6 +98,19 @@ class ProbeModule(BrokerModule):
         told = msg.unpack(dict[str, Any])
         if told.get("collection") == "services":
             await self._follower.changed(str(told.get("id")))
+
+    @request_handler("reserve")
+    async def reserve(self, msg: Message) -> None:
+        """Slots for all resources or none, on rank 0, where all calendars are."""
+        await self._calendars.ready()
+        self.handle.respond(msg, {"slots": self._calendars.reserve(msg.unpack(Claim), self.handle.time())})
+
+    @request_handler("release")
+    async def release(self, msg: Message) -> None:
+        """A holder's slots are free from now on."""
+        await self._calendars.ready()
+        self._calendars.release(msg.unpack(Holder).holder)
+        self.handle.respond(msg)
 
     @request_handler("explain")
     def explain(self, msg: Message) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from brokersim.brokermod import Handle, schedules
@@ -53,10 +53,19 @@ class Grid:
     def plan_anew(self, schedule: schedules.Schedule) -> None:
         """The same with the shift it has."""
         now = self._handle.time()
-        self._spans = schedule.spans(now, self._random)
+        # Slots must be reserved first: until then there is no tick.
+        is_alone = not isinstance(schedule, schedules.Avoid)
+        self._spans = schedule.spans(now, self._random) if is_alone else iter(())
         self._pace = schedule.pace(now) if isinstance(schedule, schedules.Adaptive) else None
         self._next = None
         self._advance()
+
+    def take(self, spans: Iterable[tuple[float, float]]) -> None:
+        """Slots that were reserved are its next ticks, each with its end."""
+        self._spans = iter(spans)
+        self._next = None
+        self._advance()
+        self.arm()
 
     @property
     def follows(self) -> bool:

@@ -137,7 +137,7 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         raise ValueError(f"probe {full['probe']!r} {text}")
     if not isinstance(full["labels"], Mapping):
         raise ValueError(f"labels must be an object, not {full['labels']!r:.40}")
-    schedule = schedules.to_schedule(full["schedule"])
+    schedule = _scheduled(full)
     timeout = _seconds(full.get("timeout"), "timeout")
     return Measurement(
         name=name,
@@ -157,6 +157,21 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         identity=content_hash({key: full.get(key) for key in _IDENTITY}),
         plan=content_hash({key: full.get(key) for key in _PLAN}),
     )
+
+
+def _scheduled(full: Mapping[str, Any]) -> schedules.Schedule:
+    """A schedule that avoids others has what it uses from itself, or from its measurement."""
+    schedule = schedules.to_schedule(full["schedule"])
+    if isinstance(schedule, schedules.Avoid):
+        if not schedule.resources:
+            schedule = attrs.evolve(schedule, resources=full["resources"])
+        if not schedule.resources:
+            raise ValueError(
+                "schedule avoid needs resources, such as disk0: with whom else would it collide?"
+            )
+        if full["jitter"]:
+            raise ValueError("jitter would move a measurement out of the slots that it reserves")
+    return schedule
 
 
 def to_reporting(given: Any) -> Reporting:

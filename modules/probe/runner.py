@@ -11,10 +11,11 @@ import math
 from contextlib import nullcontext
 from typing import Any, Final
 
-from brokersim.brokermod import RequestError, errnums
+from brokersim.brokermod import RequestError, errnums, schedules
 
 from .backoff import HEALTHY, Backoff
 from .budget import Budget
+from .calendars import Reservation
 from .collector import Source
 from .contract import Context, Probe, Reading, readings
 from .grid import Grid
@@ -47,6 +48,7 @@ class Runner(Measured):
         "_limit",
         "_probe",
         "_random",
+        "_reservation",
         "_run",
         "_station",
         "counts",
@@ -85,11 +87,13 @@ class Runner(Measured):
         self._fails = 0
         #: When a process of its own hung last (s): a second one within a minute will not heal by itself.
         self._hung = -math.inf
+        self._reservation: Reservation | None = None
 
     # -- from outside
 
     def start(self) -> None:
         """Begin."""
+        self._reserve()
         self._grid.plan(self.measurement.schedule, self.measurement.jitter)
         self._open()
 
@@ -98,6 +102,8 @@ class Runner(Measured):
         self._halt()
         self._ask.abandon(RequestError(errno.ECANCELED, "stopped"))
         self._station.collector.stop(self.source)
+        if self._reservation is not None:
+            self._reservation.release()
         self._become(state)
 
     def change(self, measurement: Measurement) -> None:
@@ -108,6 +114,17 @@ class Runner(Measured):
         if self.state in (WAIT, RUN, DONE):
             self._become(RUN if self._grid.turnstile.is_busy else WAIT)
             self._grid.arm()
+            self._reserve()
+
+    def _reserve(self) -> None:
+        """What was reserved for an earlier schedule is given back."""
+        if self._reservation is not None:
+            self._reservation.release()
+            self._reservation = None
+        if isinstance(self.measurement.schedule, schedules.Avoid):
+            self._reservation = Reservation(self._handle, self.measurement.name)
+            if self.state == WAIT:
+                self._see_whether_over()
 
     def run_now(self) -> None:
         """One run beside the schedule. Raises RequestError if it cannot now."""
@@ -229,8 +246,26 @@ class Runner(Measured):
         self.state = WAIT
         if self._grid.ended():
             self._handle.call_later(0, self._begin_late, self._run)
-        elif self._grid.is_over:
+        else:
+            self._see_whether_over()
+
+    def _see_whether_over(self) -> None:
+        """No tick will come any more; or a schedule that avoids others reserves its next ones."""
+        if not self._grid.is_over:
+            return
+        if self._reservation is None:
             self._become(DONE)
+        else:
+            self._reservation.ask(self.measurement.schedule, self._reserved)
+
+    def _reserved(self, found: list[tuple[float, float]] | RequestError) -> None:
+        if self.state != WAIT:
+            return
+        if isinstance(found, RequestError):
+            self.reason = f"no slots: {found}"
+            self._crash()
+        else:
+            self._grid.take(found)
 
     def _begin_late(self, run: int) -> None:
         if run == self._run and self.state == WAIT:
@@ -275,8 +310,7 @@ class Runner(Measured):
         self._probe = probe
         self._become(WAIT)
         self._grid.arm()
-        if self._grid.is_over:
-            self._become(DONE)
+        self._see_whether_over()
 
     def _give_up(self, reason: str) -> None:
         self._halt()

@@ -48,7 +48,7 @@ def schedule(session: Session, now: float | None, count: int, seed: int, spec: t
     """Print the ticks of a schedule: seconds since the epoch and the time of day.
 
     SPEC is a time (10s), levels (10s for 1m every 1h), a cron expression, KIND KEY=VALUE..., or JSON. Kinds: every,
-    onetime, windows, nested, cron, random, adaptive.
+    onetime, windows, nested, cron, random, adaptive, avoid.
     """
     try:
         wanted = parse_schedule(" ".join(spec))

@@ -4,6 +4,7 @@ Cron entries and probes share it. A schedule is a frozen value; ``schedule.ticks
 """
 
 from brokersim.protocol.schedules.adaptive import Adaptive, Pace
+from brokersim.protocol.schedules.avoid import Avoid, overfull, slots
 from brokersim.protocol.schedules.base import Random, Schedule, Span, first_index
 from brokersim.protocol.schedules.calendar import Cron, check_expression
 from brokersim.protocol.schedules.every import Every, Onetime
@@ -15,7 +16,7 @@ from brokersim.protocol.schedules.windows import Daily, Windows
 from brokersim.protocol.schedules.zone import LOCAL, instant, zone
 
 __all__ = [
-    "KINDS", "LOCAL", "Adaptive", "Cron", "Daily", "Every", "Level", "Nested", "Onetime", "Pace", "Random",
+    "KINDS", "LOCAL", "Adaptive", "Avoid", "Cron", "Daily", "Every", "Level", "Nested", "Onetime", "Pace", "Random",
     "RandomGaps", "Schedule", "Span", "Windows", "check_expression", "fires", "first_index", "instant",
-    "parse_schedule", "to_schedule", "to_spec", "zone",
+    "overfull", "parse_schedule", "slots", "to_schedule", "to_spec", "zone",
 ]  # fmt: skip

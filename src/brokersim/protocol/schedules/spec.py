@@ -13,6 +13,7 @@ import msgspec
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.adaptive import Adaptive
+from brokersim.protocol.schedules.avoid import Avoid
 from brokersim.protocol.schedules.base import Schedule
 from brokersim.protocol.schedules.calendar import Cron
 from brokersim.protocol.schedules.every import Every, Onetime
@@ -29,6 +30,7 @@ KINDS: Final[dict[str, tuple[type[Schedule], ...]]] = {
     "cron": (Cron,),
     "random": (RandomGaps,),
     "adaptive": (Adaptive,),
+    "avoid": (Avoid,),
 }
 _FORMS: Final = "say 10s, 10s for 1m every 1h, a cron expression, KIND KEY=VALUE..., or JSON"
 
