@@ -23,6 +23,7 @@ PARTS = {
     "rank": "brokersim.routing.rank",
     "turn": "brokersim.reactor.turn",
     "watchers": "brokersim.reactor.watchers",
+    "wire": "brokersim.protocol.wire",
 }
 
 

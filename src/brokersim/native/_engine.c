@@ -4,9 +4,10 @@
  * function here names the Python it is the twin of; tests/native holds both to the same trace. Where something is seldom
  * (a tracer, a route, an error) C calls the Python that is there.
  *
- * Read slots.h first, then known.h, turns.h, sends.h, costs.h; here are the tables of what has a twin.
+ * Read slots.h first, then known.h, turns.h, sends.h, costs.h, frames.h; here are the tables of what has a twin.
  */
 #include "costs.h"
+#include "frames.h"
 #include "sends.h"
 #include "turns.h"
 
@@ -72,6 +73,10 @@ static struct {
     {"brokersim.reactor.turn.plain_turn", {{"plain_turn", C(turn_plain_turn), METH_O, "(message, /)"}, NULL}},
     {"brokersim.routing.rank.fan_out",
      {{"fan_out", C(rank_fan_out), METH_FASTCALL, "(event, subscribers, push, /)"}, &python_fan_out}},
+    {"brokersim.protocol.wire.decode", {{"decode", C(wire_decode), METH_O, "(body, /)"}, &python_decode}},
+    {"brokersim.protocol.wire.encode", {{"encode", C(wire_encode), METH_O, "(message, /)"}, &python_encode}},
+    {"brokersim.protocol.wire.whole_frames",
+     {{"whole_frames", C(wire_whole), METH_O, "(data, /)"}, &python_whole}},
 };
 
 static struct {
@@ -135,6 +140,18 @@ static PyObject *full_name(PyObject *it)
     return full;
 }
 
+/* What the twin of a function needs besides. */
+static int learn_frames(void)
+{
+    if (Message == NULL) {
+        PyErr_SetString(PyExc_TypeError, "messages are none of ours");
+        return -1;
+    }
+    if (encode_payload == NULL && (encode_payload = import_name("brokersim.protocol.message", "encode_payload")) == NULL)
+        return -1;
+    return 0;
+}
+
 static PyObject *take_over_class(PyTypeObject *type, size_t at)
 {
     PyTypeObject **place = classes_of_python[at].type;
@@ -163,7 +180,8 @@ static PyObject *take_over(PyObject *Py_UNUSED(module), PyObject *it)
     for (size_t at = 0; taken == NULL && !PyErr_Occurred() && PyFunction_Check(it) && at < LENGTH(functions_of_python); at++)
         if (PyUnicode_CompareWithASCIIString(full, functions_of_python[at].name) == 0) {
             Twin *twin = &functions_of_python[at].twin;
-            taken = stand_for(it, twin) < 0 ? NULL : PyCFunction_New(&twin->method, NULL);
+            int is_frame = twin->python == &python_decode || twin->python == &python_encode || twin->python == &python_whole;
+            taken = (is_frame && learn_frames() < 0) || stand_for(it, twin) < 0 ? NULL : PyCFunction_New(&twin->method, NULL);
         }
     if (taken == NULL && !PyErr_Occurred())
         PyErr_Format(PyExc_LookupError, "%U has no twin", full);
@@ -188,7 +206,7 @@ PyMODINIT_FUNC PyInit__engine(void)
     for (size_t at = 0; at < LENGTH(numbers); at++)
         if ((*numbers[at].place = PyLong_FromLongLong(numbers[at].value)) == NULL)
             return NULL;
-    if ((no_routes = PyTuple_New(0)) == NULL)
+    if ((no_routes = PyTuple_New(0)) == NULL || (empty_text = PyUnicode_FromString("")) == NULL)
         return NULL;
     return PyModule_Create(&definition);
 }

@@ -8,9 +8,10 @@ and routes carry no NUL; a trailing NUL is accepted here and never sent.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from brokersim.native.engine import twin
 from brokersim.protocol.errnums import EPROTO, ProtocolError, RequestError
 from brokersim.protocol.message import (
     CONTROL,
@@ -56,6 +57,7 @@ _INTERN_MAX = 4096
 _INTERN_LENGTH_MAX = 128
 
 
+@twin
 def encode(message: Message) -> bytes:
     """One frame.
 
@@ -123,6 +125,7 @@ def _intern(table: dict[T, V], key: T, value: V, length: int) -> None:
     table[key] = value
 
 
+@twin
 def decode(body: bytes) -> Message:
     """The message in one frame's body (what follows the 8-byte header). Raises ProtocolError."""
     proto_at = len(body) - PROTO_SIZE
@@ -205,6 +208,26 @@ def _text(part: bytes, what: str) -> str:
     return text
 
 
+@twin
+def whole_frames(data: bytes) -> list[Message] | None:
+    """The messages, if the bytes are frames that are whole and sound and nothing else, as most reads are."""
+    at, size = 0, len(data)
+    bodies = []
+    while size - at >= HEADER_SIZE:
+        magic, length = _unpack_header(data, at)
+        end = at + HEADER_SIZE + length
+        if magic != MAGIC or length > MAX_FRAME or end > size:
+            return None
+        bodies.append((at + HEADER_SIZE, end))
+        at = end
+    if at != size:
+        return None
+    try:
+        return [decode(data[at:end]) for at, end in bodies]
+    except ProtocolError:
+        return None
+
+
 class FrameDecoder:
     """Turns a byte stream into messages; feed it reads of any size, and take all that each feed yields.
 
@@ -217,9 +240,13 @@ class FrameDecoder:
         self._buffer = bytearray()
         self._need = 0  # bytes until the held frame is whole, so a long one is joined once, not at each read
 
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """The messages completed by ``data``, in order. Raises ProtocolError at the first bad frame."""
+    def feed(self, data: bytes) -> Iterable[Message]:
+        """The messages completed by ``data``, in order. Raises ProtocolError at the first bad frame, after the good."""
         # A read usually holds whole frames only; then nothing is copied to the buffer.
+        whole = None if self._buffer else whole_frames(data)
+        return self._feed(data) if whole is None else whole
+
+    def _feed(self, data: bytes) -> Iterator[Message]:
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._need:
