@@ -12,7 +12,7 @@ from brokersim.host.far import Far, FarBroker
 from brokersim.host.handle import Handle
 from brokersim.host.ports import Home, Surroundings
 from brokersim.protocol.errnums import ENOTSUP, RequestError
-from brokersim.protocol.message import NODEID_ANY, RESPONSE, Message
+from brokersim.protocol.message import NODEID_ANY, REQUEST, RESPONSE, ROLE_OWNER, ROLE_USER, Message
 from brokersim.reactor.loop import Reactor
 
 
@@ -125,3 +125,27 @@ def test_the_place_in_the_tree_is_asked_for_once(
 
 def test_attributes_that_came_with_the_welcome_are_not_asked_for(broker: FarBroker) -> None:
     assert [broker.attributes.get(name) for name in ("rank", "size")] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("rolemask", "topic", "handler"),
+    [(ROLE_OWNER, "m.shutdown", "own"), (ROLE_USER, "m.shutdown", "deny"), (ROLE_USER, "m.ping", "own"),
+     (ROLE_USER, "m.none", "unknown_method")],
+)  # fmt: skip
+def test_a_guest_is_denied_what_is_not_for_guests(
+    broker: FarBroker,
+    handle: Handle,
+    monkeypatch: pytest.MonkeyPatch,
+    rolemask: int,
+    topic: str,
+    handler: str,
+) -> None:
+    def own(_request: Message) -> None:
+        raise AssertionError("it is only queued")
+
+    methods = {"m.shutdown": (own, False), "m.ping": (own, True)}
+    monkeypatch.setattr(Handle, "method", lambda _self, topic: methods.get(topic))
+    broker.handle = handle
+    broker.receive(Message(REQUEST, topic, None, 0, 1, 5, rolemask))
+    (queued,) = handle.reactor.fifo
+    assert queued.handler == (own if handler == "own" else getattr(handle, handler))

@@ -274,6 +274,20 @@ def test_names_every_javascript_object_has_are_ordinary_in_strict_and_never_leth
         assert etsy.statistics().bad_by_reason == {"peer_would_crash": 1}
 
 
+def test_of_a_line_that_would_end_the_peer_not_even_the_good_values_before_are_taken():
+    etsy = Aggregator("etsy")
+    etsy.feed(b"k:5|c:1|ms|@+0.5\nj:5|c:x|c")
+    assert etsy.flush(1.0).counters.get("k", 0) == 0
+    assert etsy.statistics().bad_by_reason["peer_would_crash"] == 1
+    assert etsy.flush(2.0).counters["j"] == 0, "one bad value of a line takes nothing from the others"
+
+
+def test_brubeck_takes_no_name_with_a_blank():
+    brubeck = Aggregator("brubeck")
+    brubeck.feed(b"a b:1|c\nab:1|c")
+    assert brubeck.statistics().bad_by_reason == {"blank_in_name": 1}
+
+
 def test_an_unknown_dialect_is_refused_with_the_known_ones():
     with pytest.raises(UnknownDialectError, match="strict, etsy, brubeck, collectd"):
         Aggregator("statds")

@@ -10,6 +10,7 @@ import threading
 import pytest
 import trio
 
+from brokersim.statsd_server.outputs.base import QueuedOutput
 from brokersim.statsd_server.outputs.console import Console, console_lines
 from brokersim.statsd_server.outputs.forward import Forward
 from brokersim.statsd_server.server import StatsdServer
@@ -139,3 +140,15 @@ async def test_a_server_does_not_forward_to_itself(listen):
     settings = ServeSettings(listen=(f"udp://{listen}:{port}",), outputs=(f"statsd://{target}:{port}",))
     with pytest.raises(ServeError, match="is this server itself"):
         await StatsdServer(settings).run()
+
+
+def test_while_all_there_is_room_for_is_being_written_a_flush_is_dropped_and_counted():
+    output = QueuedOutput("nowhere", limit=2)
+    output._writing = 1
+    for number in range(3):
+        output.offer(flush_of(float(number)))
+    assert ([flush.t for flush in output._queue], output._dropped) == ([2.0], 2)
+    output._queue.clear()
+    output._writing = 2
+    output.offer(flush_of(3.0))
+    assert (list(output._queue), output._dropped) == ([], 3)

@@ -83,6 +83,10 @@ def test_a_counter_below_zero_is_told_as_unknown():
     assert page_of(b"k:-5|c") == {("k",): -5}
 
 
+def test_a_counter_of_nothing_is_a_counter():
+    assert page_of(b"k:0|c") == {("k_total",): 0}
+
+
 def test_a_counter_whose_name_ends_in_total_does_not_get_it_twice():
     assert page_of(b"requests_total:1|c") == {("requests_total",): 1}
 

@@ -44,6 +44,16 @@ def test_values_come_back_with_their_instants_below_a_second(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["run.db"], "one file, closed"
 
 
+@pytest.mark.parametrize("value", [2**63 - 1, 2**63, -(2**63) - 1, 2**70])
+def test_an_integer_of_any_size_is_kept_beyond_sqlites_as_a_float(tmp_path, value):
+    database = RunDatabase(tmp_path / "run.db")
+    database.write(attrs.evolve(flush_of(1.0), timed={2: {"gauges.k": value}}))
+    database.close()
+    ((at, kept),) = read_samples(tmp_path / "run.db", "gauges.k")
+    assert (at, kept) == (2.0, value if abs(value) < 2**63 else float(value))
+    assert type(kept) is (int if abs(value) < 2**63 else float)
+
+
 def test_it_can_be_read_while_it_is_written(tmp_path):
     path = tmp_path / "run.db"
     database = RunDatabase(path)
