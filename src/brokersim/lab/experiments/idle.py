@@ -55,15 +55,15 @@ class Single:
 #: 2021 modules are written in C; a fresh Python module of 0.88 has sent two more requests, and got their answers.
 EXACT = {
     "job-exec": Single(
-        (3, 10, 10, 2), (0, 5, 4, 0), "it does the shell's part too: guest namespace, logs, lookups"
+        (3, 10, 10, 2), (0, -1, -2, 0), "it asks for no attribute, and one request at its start has no answer"
     ),
     "job-manager": Single(
-        (8, 13, 7, 12), (0, -2, 1, 1), "fewer modules to ask; it tells job-list of one event more a job"
+        (8, 13, 7, 12), (0, -2, 0, 2), "fewer modules to ask; it tells job-list of two events more a job"
     ),
     "sched": Single(
         (3, 11, 6, 2),
-        (0, -4, -1, 1),
-        "fewer modules to ask at its start; it commits R itself, and answers so",
+        (0, -4, -1, 0),
+        "fewer modules to ask at its start",
     ),
     "cron": Single((2, 3, 2, 1), (0, 2, 2, 0), "starts as a Python module of 0.88, by two more requests"),
 }
