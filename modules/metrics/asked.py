@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, request_handler
+from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, ranks, request_handler
 
 from . import keys, stat, store
 from .answers import Reply
@@ -55,6 +55,7 @@ class Asked(BrokerModule):
         try:
             found = stat.read(definition)
             self._outlets.check(found)
+            ranks.parse_ranks(found.definition.ranks, self.handle.size)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, str(error)) from None
         known = root.courses.get(found.name)

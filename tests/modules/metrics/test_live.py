@@ -368,6 +368,18 @@ def test_a_silent_rank_is_missing_after_its_limit_and_its_rows_come_later():
     cluster(body)
 
 
+@pytest.mark.parametrize("ranks", ["99", "1-3", "0,7"])
+def test_a_stat_on_ranks_there_are_not_is_refused(ranks):
+    async def body(one: Cluster) -> None:
+        with pytest.raises(RequestError) as caught:
+            await one.create(ranks=ranks)
+        assert caught.value.errno == EINVAL
+        assert "0-2" in caught.value.text
+        await one.create(ranks="1-2")
+
+    cluster(body)
+
+
 def test_a_key_of_counters_is_shown_as_it_is_now():
     async def body(one: Cluster) -> None:
         await one.create(reducers=[{"stream": "counters"}])
