@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.explore.planted import PLANTED, plant
+
 RACING = str(Path(__file__).parent.parent / "explore" / "racing.py")
 
 
@@ -57,3 +59,15 @@ def test_a_seed_is_replayed(run):
 def test_what_cannot_be_meant_is_exit_code_2(run, args, says):
     done = run("explore", *args)
     assert done.code == 2 and says in done.err, done.err
+
+
+def test_families_are_meant_by_their_modules_too(run):
+    for name, family in (("sched", "jobs"), ("content-cache", "content"), ("heartbeat", "cron")):
+        done = run("explore", "--only", name, "--replay", "3", "--json")
+        assert done.code == 0 and done.json["plan"]["families"] == [family]
+
+
+def test_a_changed_copy_of_a_shipped_module_is_explored(run, tmp_path):
+    bug = next(bug for bug in PLANTED if bug.name == "a namespace removed under who waits in it")
+    done = run("explore", "-M", str(plant(bug, tmp_path)), "--only", "kvs", "--size", "1")
+    assert done.code == 1 and "where there is none any more" in done.out

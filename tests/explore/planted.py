@@ -90,6 +90,15 @@ PLANTED = (
         ("cron",),
     ),
     Planted(
+        "a version waited for that has just come", "kvs/namespaces.py",
+        "for version, message in self.waiting if version <= rootseq]",
+        "for version, message in self.waiting if version < rootseq]", ("kvs",),
+    ),
+    Planted(
+        "a namespace removed under who waits in it", "kvs/namespaces.py",
+        "        requests = [message for _version, message in self.waiting]\n", "        requests = []\n", ("kvs",),
+    ),
+    Planted(
         "an exception lost on a job that cleans up", "job_manager/machine.py",
         '        self.post(job, "exception", context)\n',
         "        if job.state is not State.CLEANUP:\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokersim.explore.families.kvs import _judge_value
+from brokersim.explore.families.written import judge_value
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked
 from brokersim.protocol.errnums import EHOSTUNREACH
@@ -31,4 +31,4 @@ def test_a_write_is_replaced_by_one_sent_after_it_was_acknowledged(
 ) -> None:
     last = put("2", 2, 4)
     kept = [one for one in (first, last) if one.is_acked]
-    assert (_judge_value([first, last], kept, value) == "") == is_fine
+    assert (judge_value([first, last], kept, value) == "") == is_fine

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from brokersim.explore.author import names_of
+from brokersim.explore.families import OF_MODULES
 from brokersim.explore.families.family import Family
 from brokersim.explore.faults import MODELS, ON_DISK
 from brokersim.explore.plan import Anchor, Plan, PlannedFault, Step
@@ -22,6 +23,16 @@ from brokersim.services.composition import RANK0_MODULES
 
 #: Seconds within which nearly everything happens, and those of a long example, which sees heartbeats.
 _SHORT, _LONG = 0.01, 5.0
+#: Operations of one family at most.
+_VERBS = 5
+#: Limits that no example of so little would reach, and how many plans have some.
+_LIMITS = (
+    {"content.purge-target-size": "0", "content.purge-old-entry": "0"},
+    {"content.flush-batch-limit": "1"},
+)
+_LIMITED = 0.2
+#: How many plans of what outlives the instance have a state directory; of others half as many.
+_ON_DISK = 0.2
 #: Faults at most.
 _FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
@@ -59,12 +70,19 @@ def draw(space: Space, seed: int) -> Plan:
         spread=rng.choice(_SPREADS),
         own=space.own,
         families=names_of(families),
-        has_disk=rng.random() < 0.1,
+        has_disk=rng.random() < (_ON_DISK if _survives(space, families) else _ON_DISK / 2),
     )
+    if "content-cache" in modules_of(plan, dict(space.families)) and rng.random() < _LIMITED:
+        plan = plan.replace(attributes=rng.choice(_LIMITS))
     length = _LONG if rng.random() < 0.25 or plan.families == ("cron",) else _SHORT
     moments = [round(rng.uniform(0, length), 6) for _ in range(rng.randint(1, 4))]
     when = _When(rng, plan, space.families, moments)
     return plan.replace(steps=_steps(rng, plan, space, when), faults=_faults(rng, plan, space, when, length))
+
+
+def _survives(space: Space, names: Sequence[str]) -> bool:
+    """Something of it is to outlive the instance, so that a disk is worth its time."""
+    return any(space.families[name].survives for name in names)
 
 
 def _swarm(rng: random.Random, names: Sequence[str]) -> tuple[str, ...]:
@@ -107,7 +125,7 @@ def _steps(rng: random.Random, plan: Plan, space: Space, when: _When) -> tuple[S
     pool = []
     for name in plan.families:
         family = space.families[name]
-        verbs = [verb for verb in family.draws if rng.random() < 0.6] or list(family.draws)
+        verbs = rng.sample(list(family.draws), min(len(family.draws), rng.randint(1, _VERBS)))
         pool += [(family, verb) for verb in verbs]
     steps = []
     most = min(space.families[name].most for name in plan.families)
@@ -127,9 +145,10 @@ def _faults(
         kinds += [kind for kind in MODELS[space.model] if kind in ON_DISK and rng.random() < 0.5]
     if not kinds or rng.random() < 1 / 3:
         return ()
-    drawn = (
-        _fault(rng, plan, space, rng.choice(kinds), when, length) for _ in range(rng.randint(1, _FAULTS))
-    )
+    chosen = [rng.choice(kinds) for _ in range(rng.randint(1, _FAULTS))]
+    if plan.has_disk and _survives(space, plan.families) and space.model != "none":
+        chosen[0] = rng.choice(("crash", "power-cut"))
+    drawn = (_fault(rng, plan, space, kind, when, length) for kind in chosen)
     return tuple(fault for fault in drawn if fault is not None)
 
 
@@ -177,4 +196,8 @@ def _module(rng: random.Random, plan: Plan, space: Space, kind: str, rank: int) 
         for name in modules_of(plan, dict(space.families))
         if (rank == 0 or name not in RANK0_MODULES) and (kind == "reload" or f"{name}.{rank}" not in lossy)
     ]
+    # What a family looks at, first of all: it has the promises.
+    looked_at = [name for name in names if OF_MODULES.get(name, name) in plan.families]
+    if looked_at and rng.random() < 0.5:
+        return rng.choice(looked_at)
     return rng.choice(names) if names else None

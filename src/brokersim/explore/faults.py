@@ -137,6 +137,7 @@ class Trouble:
         self.disk.kill([one for one in found if isinstance(one, sqlite3.Connection)])
         if planned.kind == "power-cut":
             self.world.was_lied_to |= self.disk.lies
+            self.world.was_cut = True
             self.disk.cut(planned.count)
         self.disk.lies = False
         self.world.end_life()

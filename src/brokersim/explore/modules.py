@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from brokersim.explore.author import Author, keys, values
 from brokersim.host.loader import Loader, default_name
 
 
-def author_of(paths: Sequence[str]) -> Author:
+def author_of(paths: Sequence[str], module_path: tuple[Path, ...] = ()) -> Author:
     """What these files say; each request of one that says nothing may be sent. Raises RequestError for no module.
+
+    Modules that ship are searched in ``module_path`` first: whoever changed one explores it there.
 
     Whatever a request asks, whoever sent it must be answered: what is sent without a word of the author has a key, a
     name and a value, which a handler takes or refuses.
     """
-    author = Author()
+    author = Author(module_path=module_path)
     loader = Loader()
     for path in paths:
         file = loader.find(path)

@@ -77,6 +77,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Families whose invariants are checked, those of the steps included.
     families: tuple[str, ...] = ()
     has_disk: bool = False
+    #: Attributes of the instance: limits so low that they are reached.
+    attributes: dict[str, str] = {}
     steps: tuple[Step, ...] = ()
     faults: tuple[PlannedFault, ...] = ()
 

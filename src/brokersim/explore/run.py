@@ -97,6 +97,7 @@ def run_plan(plan: Plan, author: Author | None = None, *, keeps_trace: bool = Fa
                 "modules": modules_of(plan, families),
                 "seed": plan.seed,
                 "latency": plan.latency,
+                "attrs": plan.attributes,
                 "state_dir": state_dir,
                 "module_path": author.module_path if author is not None else (),
             }
@@ -283,6 +284,7 @@ class _Example:
                 await check(self._broker)
             except AssertionError as error:
                 self._say(f"rest: {_sentence(check, error)}")
+        world.dismiss()
         await world.witness.settle()
         relaxed = {law: Relaxation(reason=reason) for law, reason in self._relaxed(is_lossy)}
         for violation in world.witness.violations(relaxed=relaxed):
@@ -293,20 +295,21 @@ class _Example:
         """Laws that need not hold after what has been, and why."""
         if is_lossy:
             yield from dict.fromkeys(("answered", "pending"), "messages got lost").items()
+        if self._world.kept.get("beats") and any(name == "kvs" for _, name in self._world.disturbed):
+            yield "kvs-events", "a heartbeat was on its way to one that was loaded anew"
         is_counted = not any(name == "metrics" for _, name in self._world.disturbed)
         if not is_counted and _MEMORY_LOST & self._hits.keys():
             yield "metrics-conserved", "who had counted was killed"
 
     async def _ask_families(self) -> None:
-        for name in self._plan.families:
-            if self._may_have_lost(self._families[name]) or (
-                self._world.life and not self._families[name].survives
-            ):
-                continue
+        for family in (self._families[name] for name in self._plan.families):
+            name = family.name
+            is_void = self._may_have_lost(family) or (self._world.life and not family.survives)
             try:
-                found = await self._families[name].check(self._world)
+                await family.end(self._world)
+                found = [] if is_void else await family.check(self._world)
             except RequestError as error:
-                found = [f"{name}: what it promises cannot be looked at: {error}"]
+                found = [] if is_void else [f"{name}: what it promises cannot be looked at: {error}"]
             for sentence in found:
                 self._say(sentence)
 

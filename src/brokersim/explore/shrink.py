@@ -111,6 +111,7 @@ def _changes(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
     for field, value in (
         ("spread", 0.0),
         ("has_disk", False),
+        ("attributes", {}),
         ("fanout", 2),
         ("latency", 50e-6),
         ("seed", 0),

@@ -33,11 +33,16 @@ class Asked:
     #: How often the instance had been started anew when it was sent.
     life: int = 0
     is_stream: bool = False
+    #: It waits for what may never happen: it is no fault in itself that it has no answer.
+    may_wait: bool = False
     matchtag: int = 0
     answered: int | None = None
     errnum: int = 0
     text: str = ""
     value: Any = None
+    #: When it was answered, by the reactor's clock like ``when``, and by the wall's (s since the epoch).
+    said: float = 0.0
+    told: float = 0.0
     #: Of a stream: what came before its end.
     values: list[Any] = attrs.field(factory=list)
 
@@ -103,6 +108,8 @@ class World:
         #: How often the instance crashed as a whole and was started anew, and whether its disk lied before.
         self.life = 0
         self.was_lied_to = False
+        #: What was written and not synced may be gone.
+        self.was_cut = False
         #: Called when the whole instance has ended.
         self.end_life: Callable[[], object] = _nothing
 
@@ -145,8 +152,12 @@ class World:
         flags: int = 0,
         nodeid: int = NODEID_ANY,
         client: Client | None = None,
+        may_wait: bool = False,
     ) -> Asked:
-        """Send a request of a step; ``then(asked)`` is called with its answer, with each of a stream."""
+        """Send a request of a step; ``then(asked)`` is called with its answer, with each of a stream.
+
+        With ``may_wait`` it is the family's to say whether it should have been answered.
+        """
         client = client or self.client(step)
         asked = Asked(
             step,
@@ -157,6 +168,7 @@ class World:
             self.now,
             self.life,
             is_stream=bool(flags & FLAG_STREAMING),
+            may_wait=may_wait,
         )
         self.asked.append(asked)
 
@@ -164,7 +176,7 @@ class World:
             if not response.errnum and asked.is_stream:
                 asked.values.append(response.data)
             else:
-                asked.answered = self.tick()
+                asked.answered, asked.said, asked.told = self.tick(), self.now, client.time()
                 asked.errnum = response.errnum
                 asked.value = None if response.errnum else response.data
                 asked.text = (response.payload_str or "") if response.errnum else ""
@@ -177,6 +189,11 @@ class World:
         except RequestError as error:
             asked.answered, asked.errnum, asked.text = self.tick(), error.errno or 0, error.text
         return asked
+
+    @property
+    def failing(self) -> bool:
+        """Some requests were made to fail, or a disk was."""
+        return any(fault.hits for fault in self.witness.faults.all)
 
     def acked(self, op: str) -> list[Asked]:
         """The requests of an operation that were answered well, in the order they were sent."""
@@ -193,9 +210,16 @@ class World:
             for asked in self.asked
             if asked.answered is None
             and not asked.is_stream
+            and not asked.may_wait
             and asked.client.is_open
             and (asked.client.uuid, asked.matchtag) not in self.witness.ledger.conversations.excused
         ]
+
+    def dismiss(self) -> None:
+        """Clients that still wait for what has not happened go."""
+        for asked in self.asked:
+            if asked.may_wait and asked.answered is None and asked.client.is_open:
+                asked.client.close()
 
     async def call(self, topic: str, payload: object = None, rank: int = 0) -> Any:
         """At rest: the payload of an answer. Raises RequestError."""

@@ -46,7 +46,9 @@ _EXAMPLES: Final = 2000
 @click.option("--size", default="1-4", metavar="N[-N]", help="ranks  [1-4]")
 @click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), metavar="MODEL",
               help="faults: none, flux (what happens there), hostile  [flux]")  # fmt: skip
-@click.option("--only", metavar="NAMES", help="such as kvs,watch,jobs  [all that ships]")
+@click.option("-M", "--module-path", multiple=True, type=click.Path(file_okay=False, exists=True, path_type=Path),
+              metavar="DIR", help="modules here, before those that ship")  # fmt: skip
+@click.option("--only", metavar="NAMES", help="such as kvs,jobs or sched  [all that ships]")
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1, 256), metavar="N", help="processes  [1]")
 @click.option("--replay", metavar="PLAN|SEED", help="run one plan, from a file or drawn from a seed")
 @click.option("--trace", "shows_trace", is_flag=True, help="with --replay: every message of it")
@@ -146,19 +148,30 @@ def _space(given: Given) -> tuple[Any, Any]:
     from brokersim.explore.modules import author_of
 
     paths = tuple(str(Path(one).resolve()) if Path(one).exists() else one for one in given["modules"])
-    authors: partial[Author] = partial(author_of, paths)
+    authors: partial[Author] = partial(author_of, paths, tuple(given["module_path"]))
     author = authors()
     families = merged_families(author)
-    wanted = tuple(given["only"].split(",")) if given["only"] else _all_of(author, families, bool(paths))
-    for name in wanted:
-        if name not in families:
-            raise usage_error(f"--only: no family {name!r}; there are {', '.join(families)}")
+    wanted = _only(given["only"], families) if given["only"] else _all_of(author, families, bool(paths))
     if paths and "own" in families and "own" not in wanted:
         wanted = (*wanted, "own")
     space = Space(
         families=families, wanted=wanted, sizes=_sizes(given["size"]), model=given["model"], own=paths
     )
     return space, authors
+
+
+def _only(text: str, families: Any) -> tuple[str, ...]:
+    """Families by their names, or by those of the modules they look at, each once."""
+    from brokersim.explore.families import OF_MODULES
+
+    wanted = [OF_MODULES.get(name, name) for name in text.split(",")]
+    for name in wanted:
+        if name not in families:
+            modules = ", ".join(OF_MODULES)
+            raise usage_error(
+                f"--only: no family {name!r}; there are {', '.join(families)}, and by their modules {modules}"
+            )
+    return tuple(dict.fromkeys(wanted))
 
 
 def _all_of(author: Author, families: Any, has_modules: bool) -> tuple[str, ...]:

@@ -15,6 +15,14 @@ from brokersim.explore.families.modules import MODULES
 from brokersim.explore.families.probe import PROBE
 from brokersim.explore.families.watch import WATCH
 
+#: Families that look at a module, for modules that are not called like theirs.
+OF_MODULES: Final = {
+    "kvs-watch": WATCH.name,
+    "content-cache": CONTENT.name,
+    "content-sqlite": CONTENT.name,
+    **dict.fromkeys(("sched", "job-manager", "job-ingest", "job-exec", "job-info"), JOBS.name),
+    "heartbeat": CRON.name,
+}
 #: By name.
 FAMILIES: Final[dict[str, Family]] = {
     family.name: family for family in (KVS, WATCH, CONTENT, JOBS, CRON, EVENTS, MODULES, METRICS, PROBE)

@@ -7,7 +7,7 @@ import random
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
-from brokersim.explore.world import World
+from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 
@@ -36,7 +36,13 @@ def _do_store(world: World, step: Step) -> None:
 
 
 def _do_load(world: World, step: Step) -> None:
-    world.ask(step, "content.load", hashlib.sha1(_data(**step.args)).digest())
+    """Load the blob, or, as long as nobody stored that one, the last that was: else most would find none."""
+    stored = [asked.payload for asked in world.of("content.store")]
+    data = _data(**step.args)
+    if stored and data not in stored:
+        data = stored[-1]
+    world.kept.setdefault("loads", {})[step.id] = data
+    world.ask(step, "content.load", hashlib.sha1(data).digest())
 
 
 def _do_drop(world: World, step: Step) -> None:
@@ -47,10 +53,18 @@ def _do_flush(world: World, step: Step) -> None:
     world.ask(step, "content.flush")
 
 
+def _do_beat(world: World, step: Step) -> None:
+    """A heartbeat: what is old goes, and what failed is tried again."""
+    client = world.client(step)
+    world.kept["beats"] = True
+    client.publish("heartbeat.pulse", {"count": step.id})
+    client.close()
+
+
 async def _check(world: World) -> list[str]:
     broken = []
     for asked in world.acked("content.load"):
-        if bytes(asked.value) != _data(**asked.step.args):
+        if bytes(asked.value) != world.kept["loads"][asked.step.id]:
             broken.append(f"content: {asked.step} was answered with {len(asked.value)} other bytes")
     for asked in world.acked("content.store"):
         data = _data(**asked.step.args)
@@ -59,7 +73,7 @@ async def _check(world: World) -> list[str]:
             broken.append(
                 f"content: step {asked.step.id} stored {digest.hex()} and was told {bytes(asked.value).hex()}"
             )
-        for rank in world.up():
+        for rank in world.up() if _must_be_there(world, asked) else ():
             try:
                 found = bytes(await world.call("content.load", digest, rank))
             except RequestError as error:
@@ -72,6 +86,16 @@ async def _check(world: World) -> list[str]:
                     f"content: what step {asked.step.id} stored is not what rank {rank} has at rest"
                 )
     return broken + await clean(world)
+
+
+def _must_be_there(world: World, store: Asked) -> bool:
+    """It was stored in this life of the instance, or was flushed before a crash that left the disk as it was."""
+    if store.life == world.life:
+        return True
+    flushes = [asked for asked in world.acked("content.flush") if asked.life < world.life]
+    return not (world.was_lied_to or world.was_cut) and any(
+        flush.sent > (store.answered or 0) for flush in flushes
+    )
 
 
 async def clean(world: World) -> list[str]:
@@ -125,8 +149,9 @@ CONTENT = Family(
         "content-backing.load",
         "content.flush",
     ),
-    draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop},
-    does={"store": _do_store, "load": _do_load, "drop": _do_drop, "flush": _do_flush},
+    draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop, "beat": _drop},
+    does={"store": _do_store, "load": _do_load, "drop": _do_drop, "flush": _do_flush, "beat": _do_beat},
     check=_check,
+    survives=True,
     lossy=("content-cache.0",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 
 from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
@@ -14,6 +15,9 @@ from brokersim.protocol.errnums import RequestError
 _SOON = 0.3
 #: Seconds in which an entry that is to run runs: the longest interval, and the heartbeats it waits for.
 _LONGEST = 8.0
+#: Seconds between two heartbeats, which runs wait for.
+_BEAT = 2.0
+_CHANGES = ("cron.stop", "cron.start", "cron.delete")
 
 
 def _create(rng: random.Random, number: int) -> JsonObject:
@@ -42,6 +46,7 @@ def _begin(world: World) -> None:
     listener = world.client(Step(id=-2, op="cron.listen"))
     listener.heard = lambda event: ticks.append((world.now, event.topic))
     broker.subscribe("tick.", listener)
+    broker.subscribe("cue", listener)
 
 
 def _do_create(world: World, step: Step) -> None:
@@ -68,14 +73,40 @@ def _do_stop(world: World, step: Step) -> None:
 
 
 def _do_start(world: World, step: Step) -> None:
-    _change(world, step, "cron.start")
+    """Of an entry that is stopped: if none is, one is first."""
+    stopped = [made for made in world.acked("cron.create") if _is_stopped(world, made.value["id"])]
+    if stopped:
+        _change(world, step, "cron.start", stopped)
+        return
+
+    def then(asked: Asked) -> None:
+        if asked.is_acked and step.rank not in world.down:
+            world.ask(step, "cron.start", asked.payload)
+
+    _change(world, step, "cron.stop", then=then)
 
 
-def _change(world: World, step: Step, topic: str) -> None:
-    created = world.acked("cron.create")
+def _is_stopped(world: World, number: int) -> bool:
+    """As far as those know who stopped it."""
+    changes = [
+        asked
+        for asked in world.asked
+        if asked.topic in ("cron.stop", "cron.start") and asked.payload["id"] == number and asked.is_acked
+    ]
+    return bool(changes) and max(changes, key=lambda asked: asked.answered or 0).topic == "cron.stop"
+
+
+def _change(
+    world: World,
+    step: Step,
+    topic: str,
+    among: Sequence[Asked] = (),
+    then: Callable[[Asked], object] | None = None,
+) -> None:
+    created = among or world.acked("cron.create")
     if created:
         entry = created[step.args["which"] % len(created)].value["id"]
-        world.ask(step, topic, {"id": entry})
+        world.ask(step, topic, {"id": entry}, then)
 
 
 async def _check(world: World) -> list[str]:
@@ -99,6 +130,8 @@ async def _check(world: World) -> list[str]:
         broken += _judge(created, entries.get(number), heard, deleted, was_asked)
         broken += _judge_stop(world, created, heard)
         broken += _judge_silence(world, created, entries.get(number), heard)
+        broken += _judge_counts(world, created, entries.get(number), heard)
+        broken += _judge_restart(world, created, entries.get(number), heard)
     return broken
 
 
@@ -158,6 +191,61 @@ def _judge_silence(world: World, created: Asked, entry: JsonObject | None, heard
     if any(when > world.now - _LONGEST for when in heard):
         return []
     return [f"cron: entry {entry['id']} (step {created.step.id}) was not heard for {_LONGEST} s"]
+
+
+def _judge_counts(world: World, created: Asked, entry: JsonObject | None, heard: list[float]) -> list[str]:
+    """One that nobody stopped, started or deleted has counted each event, and run as often as its times say."""
+    number = created.value["id"]
+    changes = [asked for asked in world.asked if asked.topic in _CHANGES and asked.payload["id"] == number]
+    if entry is None or changes or world.failing:
+        return []
+    name, args = f"cron: entry {number} (step {created.step.id})", created.step.args
+    schedule, repeat = args["schedule"], args["repeat"]
+    if args["type"] == "event":
+        cues = [when for when, topic in world.kept["ticks"] if topic == "cue"]
+        least = sum(when > created.said + _SOON for when in cues)
+        most = sum(when > created.when - _SOON for when in cues)
+        runs = [_runs(schedule, cues, repeat) for cues in (least, most)]
+        total = entry["stats"]["total"]
+        if total > max(runs) or (min(runs) and not total):
+            return [f"{name} ran {total} times on {least} to {most} events"]
+        return []
+    span = world.now - created.said
+    most = repeat or int(span / schedule["interval"]) + 2
+    if len(heard) > most:
+        return [f"{name} was heard {len(heard)} times in {span:.1f} s"]
+    every = max(schedule["interval"], _BEAT)
+    least = int((span - 2 * _BEAT) / every) - 1
+    least = min(least, repeat) if repeat else least
+    if len(heard) < least:
+        return [f"{name} was heard {len(heard)} times in {span:.1f} s, and should {least} times"]
+    return []
+
+
+def _judge_restart(world: World, created: Asked, entry: JsonObject | None, heard: list[float]) -> list[str]:
+    """One that was started anew counts its runs from there; one may wait for its beat."""
+    number = created.value["id"]
+    changes = [asked for asked in world.asked if asked.topic in _CHANGES and asked.payload["id"] == number]
+    starts = [asked for asked in changes if asked.topic == "cron.start" and asked.is_acked]
+    if entry is None or not starts:
+        return []
+    last = max(starts, key=lambda asked: asked.answered or 0)
+    if any(one.answered is None or one.answered > last.sent for one in changes if one is not last):
+        return []
+    since, count = sum(when >= last.when for when in heard), entry["stats"]["count"]
+    if count <= since + 1:
+        return []
+    return [
+        f"cron: entry {number} (step {created.step.id}) counts {count} runs, and had {since} since it was started"
+    ]
+
+
+def _runs(schedule: dict[str, int], cues: int, repeat: int) -> int:
+    """Of so many events, those that it runs on."""
+    nth, after = schedule["nth"] or 1, max(1, schedule["after"])
+    first = after if not schedule["nth"] or schedule["after"] else nth
+    due = 0 if cues < first else 1 + (cues - first) // nth
+    return min(due, repeat) if repeat else due
 
 
 CRON = Family(

@@ -21,12 +21,17 @@ def _nothing(_: World) -> None:
     """A family that needs no preparation."""
 
 
+async def _ended(_: World) -> None:
+    """A family of which nothing goes on by itself."""
+
+
 @attrs.frozen(kw_only=True)
 class Family:
     """Operations on one service, and the sentences that say which of its promises were broken.
 
     ``modules`` are loaded for it; ``topics`` are those its steps and faults are anchored at; ``draws`` and
-    ``does`` have one entry an operation; ``begin`` runs before the first step. ``check`` is asked at rest.
+    ``does`` have one entry an operation; ``begin`` runs before the first step, ``end`` when faults are healed: it
+    lets go what waits, so that all comes to rest, and may raise RequestError. ``check`` is asked then.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Family:
     does: Mapping[str, Do]
     check: Callable[[World], Awaitable[list[str]]]
     begin: Callable[[World], object] = _nothing
+    end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.
     lossy: tuple[str, ...] = ()
     #: Steps of an example at most: what takes hundreds of messages each is asked for less often.

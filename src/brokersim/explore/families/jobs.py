@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 
+from brokersim.explore.families import joblogs
 from brokersim.explore.families.family import Family
+from brokersim.explore.families.joblogs import Log
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
+from brokersim.protocol import jobid
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 
@@ -21,14 +24,28 @@ _ONCE = ("submit", "alloc", "start", "finish", "free", "clean")
 
 #: Seconds within which an eventlog is written to the KVS: a job has ended before its last events stand there.
 _WRITTEN = 1.0
+#: How long a job runs that is to be killed, cancelled, or waited for by others (s).
+_LONG = 3.0
+#: Attempts to kill a job that does not run yet, and seconds between two.
+_KILLS, _KILL_AGAIN = 20, 0.02
+#: What a job may wait for of another.
+_SCHEMES = ("after", "afterany", "afterok", "afternotok")
 
 
 def _submit(rng: random.Random, _: int) -> JsonObject:
     return {
         "cores": rng.choice((1, 1, 2, 4, 5)),
-        "duration": rng.choice((0.0001, 0.01, 0.2)),
+        "duration": rng.choice((0.0001, 0.01, 0.2, _LONG)),
         "urgency": rng.choice((16, 16, 16, 0, 31)),
     }
+
+
+def _after(rng: random.Random, number: int) -> JsonObject:
+    return {**_one(rng, number), "scheme": rng.choice(_SCHEMES), "cores": 1}
+
+
+def _none(_rng: random.Random, _: int) -> JsonObject:
+    return {}
 
 
 def _one(rng: random.Random, _: int) -> JsonObject:
@@ -39,23 +56,43 @@ def _urgency(rng: random.Random, number: int) -> JsonObject:
     return {**_one(rng, number), "urgency": rng.choice((0, 16, 31))}
 
 
-def envelope(cores: int, duration: float) -> str:
+def envelope(cores: int, duration: float, dependencies: Sequence[dict[str, str]] = ()) -> str:
     """A jobspec as clients send it: signed by nobody."""
     slot = {"type": "slot", "count": 1, "label": "task", "with": [{"type": "core", "count": cores}]}
     spec = {
         "version": 1,
         "resources": [slot],
         "tasks": [{"command": ["true"], "slot": "task", "count": {"per_slot": 1}}],
-        "attributes": {"system": {"duration": duration}},
+        "attributes": {"system": {"duration": duration, "dependencies": [*dependencies]}},
     }
     header = b"version\0i1\0userid\0i%d\0mechanism\0snone\0" % os.getuid()
     return f"{base64.b64encode(header).decode()}.{base64.b64encode(msgspec.json.encode(spec)).decode()}.none"
 
 
 def _do_submit(world: World, step: Step) -> None:
-    spec = envelope(step.args["cores"], step.args["duration"])
-    payload = {"J": spec, "urgency": step.args["urgency"], "flags": 0}
+    _ask_submit(world, step, envelope(step.args["cores"], step.args["duration"]), step.args["urgency"])
+
+
+def _ask_submit(world: World, step: Step, spec: str, urgency: int) -> None:
+    payload = {"J": spec, "urgency": urgency, "flags": 0}
     world.ask(step, "job-ingest.submit", payload, lambda _: _catch_up(world))
+
+
+def submitted(world: World) -> list[Asked]:
+    """Jobs that were taken in, in the order they were sent."""
+    return [asked for asked in world.asked if asked.topic == "job-ingest.submit" and asked.is_acked]
+
+
+def _do_after(world: World, step: Step) -> None:
+    """A job that waits for another."""
+
+    def ask(job: int) -> None:
+        scheme = step.args["scheme"]
+        world.kept.setdefault("after", {})[step.id] = scheme, job
+        spec = envelope(step.args["cores"], 0.01, [{"scheme": scheme, "value": jobid.encode(job)}])
+        _ask_submit(world, step, spec, 16)
+
+    _with_job(world, step, ask)
 
 
 def _with_job(world: World, step: Step, ask: Callable[[int], object]) -> None:
@@ -66,15 +103,15 @@ def _with_job(world: World, step: Step, ask: Callable[[int], object]) -> None:
 
 
 def _catch_up(world: World) -> None:
-    if world.acked("jobs.submit"):
+    if submitted(world):
         waiting: list[Callable[[], object]] = world.kept.get("waiting for a job", [])
         while waiting:
             waiting.pop(0)()
 
 
 def _ask(world: World, step: Step, ask: Callable[[int], object]) -> None:
-    submitted = world.acked("jobs.submit")
-    job = submitted[step.args["which"] % len(submitted)].value["id"]
+    jobs = submitted(world)
+    job = jobs[step.args["which"] % len(jobs)].value["id"]
     world.instance.reactor.call_later(step.args.get("later", 0.0), _if_there, world, step, partial(ask, job))
 
 
@@ -89,19 +126,50 @@ def _do_cancel(world: World, step: Step) -> None:
 
 
 def _do_urgency(world: World, step: Step) -> None:
-    urgency = step.args["urgency"]
-    _with_job(
-        world, step, lambda job: world.ask(step, "job-manager.urgency", {"id": job, "urgency": urgency})
-    )
+    """Of a job that is held: others have their resources soon, and it cannot be changed any more."""
+    held = [asked for asked in submitted(world) if not asked.payload["urgency"]]
+    if held:
+        _change_urgency(world, step, held[step.args["which"] % len(held)])
+    else:
+        payload = {"J": envelope(1, 0.01), "urgency": 0, "flags": 0}
+        world.ask(step, "job-ingest.submit", payload, lambda asked: _change_urgency(world, step, asked))
+
+
+def _change_urgency(world: World, step: Step, job: Asked) -> None:
+    if job.is_acked and step.rank not in world.down:
+        world.ask(step, "job-manager.urgency", {"id": job.value["id"], "urgency": step.args["urgency"]})
 
 
 def _do_kill(world: World, step: Step) -> None:
-    _with_job(world, step, lambda job: world.ask(step, "job-manager.kill", {"id": job, "signum": 15}))
+    """As soon as the job runs, if that is before long."""
+    _with_job(world, step, partial(_kill, world, step, _KILLS))
+
+
+def _kill(world: World, step: Step, left: int, job: int) -> None:
+    def refused(asked: Asked) -> None:
+        if asked.text == "job is not running" and left:
+            again = partial(_kill, world, step, left - 1, job)
+            world.instance.reactor.call_later(_KILL_AGAIN, _if_there, world, step, again)
+
+    world.ask(step, "job-manager.kill", {"id": job, "signum": 15}, refused)
+
+
+def _do_wait(world: World, step: Step) -> None:
+    """Until a job has ended, which may be never: it may be held."""
+    _with_job(
+        world,
+        step,
+        lambda job: world.ask(step, "job-manager.wait", {"id": job, "claim": False}, may_wait=True),
+    )
+
+
+def _do_drain(world: World, step: Step) -> None:
+    world.ask(step, "job-manager.drain", may_wait=True)
 
 
 async def release(world: World) -> None:
     """What waits for somebody (urgency 0: held) is let go, so that all of them may end."""
-    for asked in world.acked("jobs.submit"):
+    for asked in submitted(world):
         try:
             await world.call("job-manager.urgency", {"id": asked.value["id"], "urgency": 16})
         except RequestError:
@@ -119,12 +187,8 @@ def _is_there(world: World) -> bool:
 
 
 async def _check(world: World) -> list[str]:
-    try:
-        await release(world)
-    except RequestError as error:
-        return [f"jobs: job-manager does not answer at rest: {error}"]
-    broken, spans = [], []
-    for asked in world.acked("jobs.submit"):
+    broken, spans, logs = [], [], dict[int, Log]()
+    for asked in submitted(world):
         name = f"jobs: job {asked.value['id']} (step {asked.step.id})"
         try:
             found = await world.call(
@@ -133,16 +197,17 @@ async def _check(world: World) -> list[str]:
         except RequestError as error:
             broken.append(f"{name} was submitted and acknowledged, and has no eventlog: {error}")
             continue
-        log = [msgspec.json.decode(line) for line in found["eventlog"].splitlines()]
+        log = logs[asked.value["id"]] = [msgspec.json.decode(line) for line in found["eventlog"].splitlines()]
         broken += [f"{name} {text}" for text in _judge(world, asked, log)]
         span = await _span(world, asked, log)
         if span is not None:
             spans.append((name, *span))
     broken += _overlaps(spans)
+    broken += joblogs.judge(world, submitted(world), logs)
     return broken + await _all_free(world)
 
 
-def _judge(world: World, asked: Asked, log: list[JsonObject]) -> list[str]:
+def _judge(world: World, asked: Asked, log: Log) -> list[str]:
     names = [event["name"] for event in log]
     found = [
         f"has {names.count(name)} events {name}: {' '.join(names)}" for name in _ONCE if names.count(name) > 1
@@ -156,7 +221,8 @@ def _judge(world: World, asked: Asked, log: list[JsonObject]) -> list[str]:
         if cancel.payload["id"] == asked.value["id"] and cancel.payload["note"] not in notes:
             found.append(f"lost the exception of step {cancel.step.id}: {' '.join(names)}")
     given = [event["context"]["urgency"] for event in log if event["name"] == "urgency"]
-    for change in world.acked("jobs.urgency"):
+    changes = [one for one in world.asked if one.topic == "job-manager.urgency" and one.is_acked]
+    for change in changes:
         if change.payload["id"] == asked.value["id"] and change.payload["urgency"] not in given:
             found.append(
                 f"lost the urgency {change.payload['urgency']} of step {change.step.id}: {' '.join(names)}"
@@ -164,9 +230,7 @@ def _judge(world: World, asked: Asked, log: list[JsonObject]) -> list[str]:
     return found
 
 
-async def _span(
-    world: World, asked: Asked, log: list[JsonObject]
-) -> tuple[float, float, set[tuple[str, int]]] | None:
+async def _span(world: World, asked: Asked, log: Log) -> tuple[float, float, set[tuple[str, int]]] | None:
     """From when to when it had which cores."""
     times = {event["name"]: event["timestamp"] for event in log}
     if "alloc" not in times:
@@ -217,10 +281,17 @@ JOBS = Family(
     ),
     topics=(
         "job-ingest.submit", "job-manager.submit", "sched.alloc", "sched.free", "sched.cancel", "job-exec.start",
-        "kvs.commit", "job-manager.raise",
+        "kvs.commit", "job-manager.raise", "job-exception",
     ),
-    draws={"submit": _submit, "cancel": _one, "urgency": _urgency, "kill": _one},
-    does={"submit": _do_submit, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill},
+    draws={
+        "submit": _submit, "cancel": _one, "urgency": _urgency, "kill": _one, "after": _after, "wait": _one,
+        "drain": _none,
+    },
+    does={
+        "submit": _do_submit, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill, "after": _do_after,
+        "wait": _do_wait, "drain": _do_drain,
+    },
+    end=release,
     check=_check,
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
     most=6,

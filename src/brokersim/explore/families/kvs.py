@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import random
 
+from brokersim.explore.families import spaces
 from brokersim.explore.families.family import Family
+from brokersim.explore.families.written import LONG, is_before, judge_value, kept_of, short, value_of
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol import treeobj
@@ -17,12 +19,10 @@ _APPEND, _SYNC = 32, 4
 PUT_KEYS = ("p1", "d.p2")
 UNLINK_KEYS = ("u1", "d.u2")
 APPEND_KEYS = ("a1", "d.a2")
-#: Bytes behind some values: above 160 they are blobs of their own.
-_LONG = 300
 
 
 def _token(rng: random.Random, number: int) -> str:
-    return f"<{number}>" + "." * (_LONG if rng.random() < 0.4 else 0)
+    return f"<{number}>" + "." * (LONG if rng.random() < 0.4 else 0)
 
 
 def _put(rng: random.Random, number: int) -> JsonObject:
@@ -42,8 +42,8 @@ def _get(rng: random.Random, _: int) -> JsonObject:
     return {"key": rng.choice(PUT_KEYS + UNLINK_KEYS + APPEND_KEYS)}
 
 
-def _commit(world: World, step: Step, *ops: JsonObject, flags: int = 0) -> Asked:
-    return world.ask(step, "kvs.commit", {"namespace": "primary", "flags": flags, "ops": list(ops)})
+def _commit(world: World, step: Step, *ops: JsonObject, flags: int = 0, space: str = "primary") -> Asked:
+    return world.ask(step, "kvs.commit", {"namespace": space, "flags": flags, "ops": list(ops)})
 
 
 def _op(key: str, value: str | None, flags: int = 0) -> JsonObject:
@@ -72,41 +72,30 @@ def _do_get(world: World, step: Step) -> None:
     world.ask(step, "kvs.lookup", {"namespace": "primary", "flags": 0, "key": step.args["key"]})
 
 
-async def value_of(world: World, key: str, rank: int) -> str | None:
-    """What a key holds as a rank sees it, None if there is none. Raises RequestError."""
-    try:
-        answer = await world.call("kvs.lookup", {"namespace": "primary", "flags": 0, "key": key}, rank)
-        found = answer["val"]
-        if found["type"] == "val":
-            return base64.b64decode(found["data"]).decode()
-        parts = [await world.call("content.load", bytes.fromhex(ref[5:]), rank) for ref in found["data"]]
-        return b"".join(map(bytes, parts)).decode()
-    except RequestError as error:
-        if error.errno == ENOENT and not error.text.startswith("object"):
-            return None
-        raise
-
-
-async def _check(world: World) -> list[str]:
+async def check(world: World) -> list[str]:
+    """What is wrong with what was written, read and waited for."""
     broken = [found for get in world.of("kvs.get") if (found := _judge_get(world, get))]
+    broken += await spaces.check(world)
     for key in PUT_KEYS + UNLINK_KEYS + APPEND_KEYS:
-        writes = [
-            asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key
-        ]
+        writes = _writes(world, key)
         if not writes:
             continue
-        kept = _kept(world, writes)
+        kept = kept_of(world, writes)
         for rank in world.up():
             try:
                 value = await value_of(world, key, rank)
             except RequestError as error:
                 broken.append(f"kvs: {key} cannot be read on rank {rank} at rest: {error}")
                 continue
-            judge = _judge_log if key in APPEND_KEYS else _judge_value
+            judge = _judge_log if key in APPEND_KEYS else judge_value
             found = judge(writes, kept, value)
             if found:
                 broken.append(f"kvs: {key} on rank {rank} at rest: {found}")
     return broken
+
+
+def _writes(world: World, key: str) -> list[Asked]:
+    return [asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key]
 
 
 def _judge_get(world: World, get: Asked) -> str:
@@ -124,50 +113,18 @@ def _judge_get(world: World, get: Asked) -> str:
     if found is not None and found["type"] != "val":
         return ""
     value = None if found is None else base64.b64decode(found["data"]).decode()
-    writes = [asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key]
+    writes = _writes(world, key)
     seen = [
         one for one in writes if one.is_acked and one.step.rank == rank and (one.answered or 0) < get.sent
     ]
     for before in seen:
         writers = [one for one in writes if one.step.args.get("value") == value and one.sent < get.answered]
-        if all(_is_before(one, before) for one in writers):
+        if all(is_before(one, before) for one in writers):
             return (
                 f"kvs: {key} was {short(value)} for step {get.step.id} on rank {rank}, where step {before.step.id}"
                 f" had been told before that it is {short(before.step.args.get('value'))}"
             )
     return ""
-
-
-def _kept(world: World, writes: list[Asked]) -> list[Asked]:
-    """Those that were acknowledged and must be there: of lives before the last crash, what was synced."""
-    truthful = [asked for asked in world.of("kvs.sync") if asked.is_acked and not world.was_lied_to]
-    synced = [asked.sent for asked in truthful if asked.life < world.life]
-    return [
-        write
-        for write in writes
-        if write.is_acked
-        and write.answered is not None
-        and (write.life == world.life or write in truthful or any(sent > write.answered for sent in synced))
-    ]
-
-
-def _is_before(write: Asked, later: Asked) -> bool:
-    """Whether a write took effect before another was sent. One that failed may still be on its way for ever."""
-    return write.is_acked and write.answered is not None and write.answered < later.sent
-
-
-def _judge_value(writes: list[Asked], kept: list[Asked], value: str | None) -> str:
-    """A value may be there that no acknowledged later write replaced."""
-    possible: dict[str | None, None] = {}
-    if not kept:
-        possible[None] = None
-    for write in writes:
-        replaced = any(_is_before(write, later) for later in kept)
-        if not replaced:
-            possible[write.step.args.get("value")] = None
-    if value in possible:
-        return ""
-    return f"{short(value)} is none of those it may hold, {', '.join(map(short, possible))}"
 
 
 def _judge_log(writes: list[Asked], kept: list[Asked], value: str | None) -> str:
@@ -188,20 +145,18 @@ def _judge_log(writes: list[Asked], kept: list[Asked], value: str | None) -> str
     return ""
 
 
-def short(value: str | None) -> str:
-    return "nothing" if value is None else repr(value.replace("." * _LONG, "…"))
-
-
 KVS = Family(
     name="kvs",
     modules=("content-cache", "content-sqlite", "kvs"),
     topics=(
         "kvs.commit", "kvs.lookup", "kvs.getroot", "kvs.namespace-primary-setroot", "content.store", "content.load",
-        "content-backing.store", "content-backing.load", "kvs.relaycommit",
+        "content-backing.store", "content-backing.load", "content.flush", "content.checkpoint-put",
     ),
-    draws={"put": _put, "append": _append, "unlink": _unlink, "get": _get, "sync": _put},
-    does={"put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync},
-    check=_check,
+    draws={"put": _put, "append": _append, "unlink": _unlink, "get": _get, "sync": _put, **spaces.DRAWS},
+    does={
+        "put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync, **spaces.DOES,
+    },
+    check=check,
     survives=True,
     lossy=("kvs.0", "content-cache.0"),
 )  # fmt: skip
