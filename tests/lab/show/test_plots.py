@@ -209,3 +209,18 @@ def test_a_legend_of_many_names_lies_on_no_title() -> None:
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert not legend.get_window_extent().overlaps(figure._suptitle.get_window_extent())
+
+
+@pytest.mark.filterwarnings("error")
+def test_panels_with_many_long_names_are_as_wide_as_they_can_be_and_their_legends_no_wider() -> None:
+    names = [f"flux.probe.0.{stem}.switches_of_{stem}_{number}" for stem in "abc" for number in range(12)]
+    series = {name: [(0.0, 1.0), (1.0, 2.0)] for name in names}
+    found = Result(meta={"experiment": "run"}, parts={"series": series})
+    [chart] = [one for one in charts(found) if one.name == "run-series"]
+    figure = draw_chart(found, chart)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        place, legend = axes.get_position(), axes.get_legend()
+        assert place.width > 0.2
+        box = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        assert box.x1 <= place.x1 + 0.05 and box.y0 >= 0

@@ -101,11 +101,25 @@ def draw_chart(found: Result, chart: Chart) -> Figure:
         _DRAW[type(panel)](one, panel)
         _label(one, panel, 150 // columns)
         if not chart.has_one_legend:
-            _own_legend(one, panel)
+            _own_legend(one, panel, columns)
     _blank(axes[len(chart.panels) :])
     if chart.has_one_legend and len(chart.panels[0].labels) > 1:
         _legend(figure, axes[0])
     return figure
+
+
+def _names_in_a_line(panel: AnyPanel, columns: int) -> int:
+    """So many of a panel's names beside each other are no wider than it: what is wider makes all panels thin."""
+    widest = max(map(len, panel.labels), default=0) + 8  # its line, and the space around it
+    return max(1, min(4, 150 // columns // widest))
+
+
+def _legend_height(chart: Chart, columns: int) -> float:
+    """Inches that the panels' own legends need below them, at most."""
+    if chart.has_one_legend:
+        return 0.0
+    lines = (-(-len(panel.labels) // _names_in_a_line(panel, columns)) for panel in chart.panels)
+    return 0.13 * max(0, max(lines, default=0) - 1)
 
 
 # -- curves
@@ -162,10 +176,11 @@ def _number(value: float, _position: object = None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
-def _own_legend(axes: Axes, panel: AnyPanel) -> None:
+def _own_legend(axes: Axes, panel: AnyPanel, columns: int) -> None:
     """Below the curves' place, for it must not cover them."""
     if panel.labels:
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.28), fontsize=6.5, ncols=4, borderaxespad=0)
+        ncols = _names_in_a_line(panel, columns)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.28), fontsize=6.5, ncols=ncols, borderaxespad=0)
 
 
 def _floor(panel: Panel) -> float:
@@ -319,7 +334,9 @@ _DRAW: dict[type, Callable[[Axes, Any], None]] = {
 def _figure(found: Result, chart: Chart, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, chart.height * rows + 1.1), layout="constrained")
+    figure = Figure(
+        figsize=(9.0, (chart.height + _legend_height(chart, columns)) * rows + 1.1), layout="constrained"
+    )
     axes = figure.subplots(rows, columns, squeeze=False, sharex=chart.one_time)
     figure.suptitle(chart.title, fontsize=12, x=0.01, ha="left")
     figure.supxlabel(
