@@ -66,8 +66,8 @@ PLANTED = (
     ),
     Planted(
         "cores given back before their job ends", "sched/__init__.py",
-        '        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n',
-        '        self._finish(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n'
+        '        self.handle.respond(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n',
+        '        self.handle.respond(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n'
         "        self._pool.free(dict(self._held[job]))\n", ("jobs",),
     ),
     Planted(
@@ -77,7 +77,7 @@ PLANTED = (
     ),
     Planted(
         "a waiter for cores that is forgotten", "sched/__init__.py",
-        '            self._finish(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})\n', "", ("jobs",),
+        '            self.handle.respond(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})\n', "", ("jobs",),
     ),
     Planted(
         "cores freed that nobody is told of", "job_manager/machine.py",
