@@ -463,7 +463,7 @@ class Aggregator:
         )
 
     def cardinality(self) -> Cardinality:
-        """Who makes the series. Looks at every key: 0.2 s for a million where it is compiled."""
+        """Who makes the series. Looks at every key: 0.6 s for a million where it is compiled."""
         return self._store.cardinality()
 
     def bad_lines(self) -> tuple[BadLine, ...]:
