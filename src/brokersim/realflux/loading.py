@@ -22,7 +22,7 @@ _PATIENCE = 60.0
 #: Shipped modules that serve in a Flux, with those of Flux that must go first (``--replace`` removes them).
 SERVES = {
     "metrics": (), "probe": (), "sched": ("sched-simple",), "heartbeat": ("heartbeat",), "kvs-watch": ("kvs-watch",),
-    "cron": ("cron",),
+    "cron": ("cron",), "registry": (),
 }  # fmt: skip
 _OWN = "Flux's own module of that service is compiled, and faster; what ours adds is only seen in brokersim"
 #: Shipped modules that do not, and why.

@@ -33,7 +33,7 @@ class SyncBroker:
         self._hold: AbstractContextManager[None] | None = None
         self._still()
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:  # tests of users call it, and are checked
         found = getattr(self.broker, name)
         if inspect.iscoroutinefunction(found):
             return partial(self._call, found)
@@ -87,7 +87,7 @@ class SyncFault:
         self.fault = fault
         self._do = do
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.fault, name)
 
     def stop(self) -> None:

@@ -31,7 +31,7 @@ _EXAMPLES: Final = 2000
     cls=Command,
     **examples(
         ("brokersim explore --only kvs,watch --seconds 60", "a minute of two families"),
-        ("brokersim explore ./mymod.py --size 1-2", "a module of yours"),
+        ("brokersim explore ./mymod.py", "a module of yours"),
         ("brokersim explore --replay PLAN --film x.html", "a find, as a page"),
     ),
 )
@@ -45,7 +45,7 @@ _EXAMPLES: Final = 2000
 @click.option("--seed", default=0, metavar="N", help="of the first plan; the next ones follow  [0]")
 @click.option("--size", default="1-4", metavar="N[-N]", help="ranks  [1-4]")
 @click.option("--model", default="flux", type=click.Choice(["none", "flux", "hostile"]), metavar="MODEL",
-              help="faults: none, flux (what happens there), hostile  [flux]")  # fmt: skip
+              help="faults: none, flux or hostile  [flux]")  # fmt: skip
 @click.option("-M", "--module-path", multiple=True, type=click.Path(file_okay=False, exists=True, path_type=Path),
               metavar="DIR", help="modules here, before those that ship")  # fmt: skip
 @click.option("--only", metavar="NAMES", help="such as kvs,jobs or sched  [all that ships]")
@@ -60,7 +60,6 @@ _EXAMPLES: Final = 2000
 @pass_session
 def explore(session: Session, /, **given: Any) -> int:
     """Run seeded plans of requests and faults until a law breaks; shrink that.
-
     Exit code 1: something broke; 3: it did, but not again.
     """
     from brokersim.explore.run import run_plan
