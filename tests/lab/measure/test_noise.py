@@ -69,7 +69,7 @@ def test_the_sentence_says_what_was_measured_and_nothing_below_the_noise() -> No
     assert sentence(ROWS, "real") == (
         "In this program idle costs 8.0 times the CPU of no hook, check 1.6 times, prepare 1.4 times, timer:1s nothing "
         "measurable. Wall time added: idle +30%, prepare +5%, nothing measurable under check, timer:1s (equal rounds "
-        "differ by ±3%). In Flux idle costs 21 to 50 times (bench watchers --clock virtual)."
+        "differ by ±3%). In Flux idle costs 20 to 50 times (bench watchers --clock virtual)."
     )
 
 
@@ -78,7 +78,7 @@ def test_a_hook_that_sent_nothing_is_not_said_to_cost_nothing() -> None:
     told = sentence([ROWS[0], silent, ROWS[4]], "real")
     assert told == (
         "In this program idle costs 8.0 times the CPU of no hook. Wall time added: idle +30% (equal rounds differ by "
-        "±3%). timer:1s sent nothing in rounds this short. In Flux idle costs 21 to 50 times (bench watchers --clock "
+        "±3%). timer:1s sent nothing in rounds this short. In Flux idle costs 20 to 50 times (bench watchers --clock "
         "virtual)."
     )
     assert (

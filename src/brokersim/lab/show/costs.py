@@ -12,8 +12,9 @@ from brokersim.lab.result import Row
 
 #: What a modelled difference must exceed to be told: there is no noise, and a timer of 1 s still costs something.
 MODELLED = 0.005
-#: Said wherever one loop was measured. 21 times: Flux 0.28 with the journal's patch, two cores; 50: flux-core 0.88.
-IN_FLUX = "In Flux idle costs 21 to 50 times (bench watchers --clock virtual)."
+#: Said wherever one loop was measured. Two cores: 18 to 50 times in runs of flux-core 0.88, 21 of 0.28 with the
+#: journal's patch.
+IN_FLUX = "In Flux idle costs 20 to 50 times (bench watchers --clock virtual)."
 #: The order in which hooks are told, whatever was measured; timers come last.
 TOLD = ("idle", "check", "prepare")
 
