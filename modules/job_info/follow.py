@@ -29,13 +29,61 @@ def value_bytes(answer: dict[str, Any]) -> bytes:
     return binascii.a2b_base64(answer["val"]["data"])
 
 
-class Follower:
+class _Follower:
+    """One stream of answers: what came with each, the end of what there was at the start, the end of all."""
+
+    __slots__ = ("_handle", "_on_end", "_on_line", "_on_past", "_request", "is_done")
+
+    #: Asks and cancels.
+    topic: str
+    cancel: str
+
+    def __init__(
+        self,
+        handle: Handle,
+        wish: dict[str, object],
+        on_line: OnLine,
+        on_end: OnEnd,
+        on_past: Callable[[], object] | None,
+    ) -> None:
+        self._handle = handle
+        self._on_line = on_line
+        self._on_end = on_end
+        self._on_past = on_past
+        self.is_done = False
+        self._request = handle.stream(self.topic, wish, self._answered)
+
+    def drop(self) -> None:
+        """Stop without a word: nobody listens any more."""
+        if not self.is_done:
+            self.is_done = True
+            self._handle.request(self.cancel, {"matchtag": self._request.matchtag})
+
+    def _answered(self, response: Message, _arg: None = None) -> None:
+        if self.is_done:
+            return
+        if response.errnum:
+            self.is_done = True
+            self._on_end(response.errnum)
+        elif response.data is not None:
+            self._take(response)
+        elif self._on_past is not None:
+            self._on_past()
+
+    def _take(self, response: Message) -> None:
+        """Something came."""
+        raise NotImplementedError
+
+
+class Follower(_Follower):
     """One key of one namespace. Lines go out once each, in order.
 
     A log that is not there (and needn't be: ``must_exist`` false) is awaited; else that is the end, errnum 2.
     """
 
-    __slots__ = ("_handle", "_on_end", "_on_line", "_on_past", "_part", "_request", "is_done")
+    __slots__ = ("_part",)
+
+    topic, cancel = "kvs-watch.lookup", "kvs-watch.cancel"
 
     def __init__(
         self,
@@ -48,33 +96,12 @@ class Follower:
         must_exist: bool,
         on_past: Callable[[], object] | None = None,
     ) -> None:
-        self._handle = handle
-        self._on_past = on_past
-        self._on_line = on_line
-        self._on_end = on_end
         self._part = b""
-        self.is_done = False
         flags = _WATCH_APPEND | (0 if must_exist else _WAITCREATE) | (_SENTINEL if on_past else 0)
-        wish = {"key": key, "namespace": namespace, "flags": flags}
-        self._request = handle.stream("kvs-watch.lookup", wish, self._answered)
+        wish: dict[str, object] = {"key": key, "namespace": namespace, "flags": flags}
+        super().__init__(handle, wish, on_line, on_end, on_past)
 
-    def drop(self) -> None:
-        """Stop without a word: nobody listens any more."""
-        if not self.is_done:
-            self.is_done = True
-            self._handle.request("kvs-watch.cancel", {"matchtag": self._request.matchtag})
-
-    def _answered(self, response: Message, _arg: None = None) -> None:
-        if self.is_done:
-            return
-        if response.errnum:
-            self.is_done = True
-            self._on_end(response.errnum)
-            return
-        if response.data is None:
-            if self._on_past is not None:
-                self._on_past()
-            return
+    def _take(self, response: Message) -> None:
         *lines, self._part = (self._part + value_bytes(response.payload)).split(b"\n")
         for line in lines:
             self._on_line(f"{line.decode(errors='replace')}\n")
@@ -82,13 +109,13 @@ class Follower:
                 return
 
 
-class OwnFollower:
+class OwnFollower(_Follower):
     """One log of one job, by a request of this module to itself: how flux-core finds its way to a guest log.
 
     ``is_guest``: the log is in the job's own namespace, where it must exist unless ``waits``.
     """
 
-    __slots__ = ("_handle", "_on_end", "_on_line", "_on_past", "_request", "is_done")
+    __slots__ = ("cancel", "topic")
 
     def __init__(
         self,
@@ -102,31 +129,13 @@ class OwnFollower:
         waits: bool = False,
         on_past: Callable[[], object] | None = None,
     ) -> None:
-        self._handle = handle
-        self._on_line = on_line
-        self._on_end = on_end
-        self._on_past = on_past
-        self.is_done = False
+        self.topic = f"{handle.name}.eventlog-watch"
+        self.cancel = f"{self.topic}-cancel"
         flags = (FLAG_WAITCREATE if waits else 0) | (FLAG_SENTINEL if on_past else 0)
         wish: dict[str, object] = {"id": job, "path": path, "flags": flags}
         if is_guest:
             wish["guest"] = True
-        self._request = handle.stream(f"{handle.name}.eventlog-watch", wish, self._answered)
+        super().__init__(handle, wish, on_line, on_end, on_past)
 
-    def drop(self) -> None:
-        """Stop without a word."""
-        if not self.is_done:
-            self.is_done = True
-            topic = f"{self._handle.name}.eventlog-watch-cancel"
-            self._handle.request(topic, {"matchtag": self._request.matchtag})
-
-    def _answered(self, response: Message, _arg: None = None) -> None:
-        if self.is_done:
-            return
-        if response.errnum:
-            self.is_done = True
-            self._on_end(response.errnum)
-        elif response.data is not None:
-            self._on_line(response.payload["event"])
-        elif self._on_past is not None:
-            self._on_past()
+    def _take(self, response: Message) -> None:
+        self._on_line(response.payload["event"])

@@ -166,6 +166,10 @@ class Instance(Whole):
         """Messages received by all parties since the start."""
         return sum(broker.messages() for broker in self._brokers)
 
+    def turns(self) -> int:
+        """Turns of their loops that the same parties took."""
+        return sum(broker.turns() for broker in self._brokers)
+
     # -- modules
 
     def modules(self, rank: int) -> list[Loaded]:

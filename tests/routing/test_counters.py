@@ -162,16 +162,17 @@ def test_noresponse_and_streaming_are_never_set_together():
     live(body, "kinds")
 
 
-def test_the_whole_instances_messages_do_not_shrink_when_parties_go():
+def test_the_whole_instances_messages_and_turns_do_not_shrink_when_parties_go():
     async def body(instance: Instance) -> None:
         client = instance.client()
         for _ in range(10):
             await client.call("kinds.sync")
-        seen = instance.messages()
+        seen, turned = instance.messages(), instance.turns()
         client.close()
         await instance.sleep(0.1)
         await instance.remove("kinds")
         assert instance.messages() >= seen + 1  # the disconnect
+        assert instance.turns() >= turned + 1
 
     live(body, "kinds")
 

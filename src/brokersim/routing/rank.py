@@ -85,7 +85,9 @@ class Rank(Neighbour):
         )
         self.log = LogRing(rank, int(instance.common_attributes["log-ring-size"]))
         self.sequence = 0
+        #: What parties that have gone received, and the turns they took.
         self._retired = 0
+        self._retired_turns = 0
         self.traces: list[Trace] = []
         #: Told of every event that is handed out on this rank, with its subscribers here.
         self.on_distribute: Callable[[Rank, Message, Subscribers], object] | None = None
@@ -104,7 +106,7 @@ class Rank(Neighbour):
     def replace(self, old: Rank) -> None:
         """Stand at the end of the links of one that is gone; its neighbours still have to `meet` this one."""
         self.parent, self.children, self._links = old.parent, old.children, old._links
-        self._retired = old.messages()
+        self._retired, self._retired_turns = old.messages(), old.turns()
         for link in self._links.values():
             self.peers[link.peer.uuid] = link
 
@@ -141,6 +143,7 @@ class Rank(Neighbour):
         """An endpoint goes: its names, its subscriptions, the requests on their way to it, what it owed."""
         endpoint.is_open = False
         self._retired += sum(endpoint.counts[1::2])
+        self._retired_turns += endpoint.iterations
         self.endpoints.pop(endpoint.uuid, None)
         if endpoint.has_served:  # most that go are clients, which served nobody
             self._drop_names(endpoint)
@@ -169,6 +172,10 @@ class Rank(Neighbour):
     def messages(self) -> int:
         """Messages received by all parties of this rank since the start, those that have gone included."""
         return self._retired + sum(sum(endpoint.counts[1::2]) for endpoint in self.endpoints.values())
+
+    def turns(self) -> int:
+        """Turns of their loops that the same parties took."""
+        return self._retired_turns + sum(endpoint.iterations for endpoint in self.endpoints.values())
 
     def service(self, name: str) -> Endpoint | None:
         """Who serves a name here."""

@@ -19,6 +19,7 @@ from brokersim.lab.measure.figures import (
     told,
     unlike,
 )
+from brokersim.lab.measure.hook_run import HookRun, ModuleFigures
 from brokersim.lab.measure.noise import Times
 
 
@@ -65,7 +66,7 @@ def test_in_words_noise_is_about_1_and_what_nobody_looked_at_a_dash() -> None:
 def test_rows_of_watchers_are_figures_of_a_job_and_of_a_message() -> None:
     none = {"hook": "none", "wall_s": 2.0, "walls": [2.0, 4.0], "packets_per_message": 0.0}
     idle = {"hook": "idle", "wall_s": 60.0, "walls": [60.0, 120.0], "packets_per_message": 1.1}
-    rows = [{**none, "iterations": 26, "messages": 20}, {**idle, "iterations": 9, "messages": 9}]
+    rows = [{**none, "turns_per_message": 1.3}, {**idle, "turns_per_message": 9.0}]
     found = job_figures(rows, "here", 4)
     assert (found.seconds, found.times["idle"].times, found.packets, found.turns) == (
         0.5,
@@ -79,6 +80,14 @@ def test_rows_of_watchers_are_figures_of_a_job_and_of_a_message() -> None:
     }
     kvs = kvs_figures(modules, "here")
     assert (kvs.packets, kvs.turns, dict(kvs.times)) == ({"check": 1.0}, 1.2, {})
+
+
+def test_turns_a_message_are_everybodys_where_there_are_more_than_modules() -> None:
+    kvs = ModuleFigures(name="kvs", counts=(0, 6, 0, 4, 0, 0, 0, 0), iterations=12, packets=0)
+    run = HookRun(hook="none", jobs=1, walls=(1.0,), packets=0, metrics_per_s_peak=0.0, modules=(kvs,))
+    assert (run.messages, run.iterations, run.turns_per_message) == (10, 12, 1.2)
+    with_clients = attrs.evolve(run, everybody=(20, 32))
+    assert (with_clients.messages, with_clients.iterations, with_clients.turns_per_message) == (10, 12, 1.6)
 
 
 def test_the_one_table_has_a_real_flux_for_each_kind_of_work_and_says_when_it_was_measured() -> None:

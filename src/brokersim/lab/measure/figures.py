@@ -97,7 +97,7 @@ def job_figures(rows: Iterable[Row], home: str, jobs: int, floor: float = FLOOR)
         seconds=none["wall_s"] / jobs if none else None,
         times=all_times(walls, base, floor),
         packets={hook: by_hook[hook]["packets_per_message"] for hook in SHOWS if hook in by_hook},
-        turns=none["iterations"] / none["messages"] if none and none["messages"] else None,
+        turns=none["turns_per_message"] if none else None,
     )
 
 

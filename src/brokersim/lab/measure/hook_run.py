@@ -57,7 +57,7 @@ class HookRun:
 
     ``walls`` and ``cpus`` are the seconds of each round, of the clock and of the instance's processor; none of the
     latter in virtual time, which has one round. ``modules`` and ``packets``, those of message counters that arrived,
-    are of all rounds.
+    are of all rounds. ``everybody``: messages and turns of all parties, where that is more than the modules.
     """
 
     hook: str
@@ -67,6 +67,7 @@ class HookRun:
     metrics_per_s_peak: float
     modules: tuple[ModuleFigures, ...]
     cpus: tuple[float, ...] = ()
+    everybody: tuple[int, int] | None = None
     #: Packets of counters: (s of the rounds, one behind the other, lines); and kvs's, with what they say.
     curve: tuple[tuple[float, int], ...] = ()
     kvs: tuple[tuple[float, tuple[int, ...]], ...] = ()
@@ -90,6 +91,12 @@ class HookRun:
     def iterations(self) -> int:
         return sum(module.iterations for module in self.modules)
 
+    @property
+    def turns_per_message(self) -> float:
+        """Clients and jobs' shells included: in Flux they turn in the loop of its connector, which is a module."""
+        messages, turns = self.everybody or (self.messages, self.iterations)
+        return turns / messages if messages else 0.0
+
     def to_row(self) -> JsonObject:
         """The figures of a row, of one round."""
         rounds = len(self.walls)
@@ -99,6 +106,7 @@ class HookRun:
             "jobs_per_s": self.jobs / self.wall_s if self.wall_s else 0.0,
             "messages": round(self.messages / rounds),
             "iterations": round(self.iterations / rounds),
+            "turns_per_message": self.turns_per_message,
             "packets": round(self.packets / rounds),
             "packets_per_message": self.packets / self.messages if self.messages else 0.0,
             "metrics_per_s_peak": self.metrics_per_s_peak,
@@ -163,11 +171,12 @@ async def virtual_run(task: HookTask, done: Done = lambda _: None) -> HookRun:
         await task.load.run_inside(instance, done)
         wall = (instance.reactor.now - start) / NS
         modules = tuple(_figures(handle) for handle in handles)
+        everybody = instance.messages(), instance.turns()
         packets, peak = kept.packets, kept.peak_rate
         curve, kvs = kept.curve(start / NS), kept.kvs(start / NS)
     return HookRun(
         hook=task.hook, jobs=task.load.count, walls=(wall,), packets=packets, metrics_per_s_peak=peak,
-        modules=modules, curve=curve, kvs=kvs,
+        modules=modules, everybody=everybody, curve=curve, kvs=kvs,
     )  # fmt: skip
 
 
