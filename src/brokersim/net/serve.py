@@ -140,6 +140,8 @@ async def _serve_instance(
     options: StartOptions, instance: Instance, folder: Path, ready: int | None, watch: Watch | None
 ) -> int:
     connector = Connector(instance, folder)
+    last = LastResort(instance.reactor, instance.settings.watchdog or HANDLER_TIMEOUT, _tell)
+    served = _Served(options, instance, connector, ready, watch, last)
     fixed = {
         "rundir": str(folder),
         "brokersim.command": _command_line(options),
@@ -154,15 +156,26 @@ async def _serve_instance(
         connector.listen()
     except OSError as error:
         raise StartError(str(error.strerror)) from None
-    last = LastResort(instance.reactor, instance.settings.watchdog or HANDLER_TIMEOUT, _tell)
     last.before_end(connector.close)
     try:
         with last.watching():
-            return await _run_with_signals(options, instance, connector, ready, watch, last)
+            return await _run_with_signals(served)
     except RequestError as error:
         raise StartError(error.text) from None
     finally:
         connector.close()
+
+
+@attrs.frozen
+class _Served:
+    """One instance and all that belongs to its run. ``ready``: a pipe for its address, by who waits for that."""
+
+    options: StartOptions
+    instance: Instance
+    connector: Connector
+    ready: int | None
+    watch: Watch | None
+    last: LastResort
 
 
 @attrs.define
@@ -178,24 +191,20 @@ class _Boot:
         self.scope.cancel()
 
 
-async def _run_with_signals(
-    options: StartOptions,
-    instance: Instance,
-    connector: Connector,
-    ready: int | None,
-    watch: Watch | None,
-    last: LastResort,
-) -> int:
+async def _run_with_signals(served: _Served) -> int:
     """Signals are heard before the first module is loaded: one that comes meanwhile leaves nothing behind either."""
     code = 0
     failure: Exception | None = None
     boot = _Boot()
-    with trio.open_signal_receiver(*_SIGNALS) as signals, last.listening(signal.SIGTERM, signal.SIGHUP):
+    with (
+        trio.open_signal_receiver(*_SIGNALS) as signals,
+        served.last.listening(signal.SIGTERM, signal.SIGHUP),
+    ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, signals, instance, boot)
+            nursery.start_soon(_stop_on_signal, signals, served.instance, boot)
             try:
                 with boot.scope:
-                    code = await _run_until_end(options, instance, connector, ready, watch, last, boot)
+                    code = await _run_until_end(served, boot)
             except (StartError, RequestError) as error:
                 failure = error  # raised outside the nursery, which would wrap it in a group
             nursery.cancel_scope.cancel()
@@ -213,30 +222,21 @@ def _shell() -> str:
     return os.environ.get("SHELL") or "/bin/sh"
 
 
-async def _run_until_end(
-    options: StartOptions,
-    instance: Instance,
-    connector: Connector,
-    ready: int | None,
-    watch: Watch | None,
-    last: LastResort,
-    boot: _Boot,
-) -> int:
+async def _run_until_end(served: _Served, boot: _Boot) -> int:
+    instance, connector, watch = served.instance, served.connector, served.watch
     code = 0
     failure: StartError | None = None
     async with instance.running(), trio.open_nursery() as nursery:
         boot.is_over = True
         nursery.start_soon(connector.serve)
-        if ready is not None:
-            os.write(ready, f"{connector.uri}\n".encode())
-            os.close(ready)
-        elif options.command is not None or not options.detach:
+        if served.ready is not None:
+            os.write(served.ready, f"{connector.uri}\n".encode())
+            os.close(served.ready)
+        elif served.options.command is not None or not served.options.detach:
             try:
                 if watch is not None:
                     watch.ready()
-                code = await _run_command(
-                    options, instance, connector.uri, None if watch is None else 2, last
-                )
+                code = await _run_command(served)
                 if watch is not None:
                     await watch.end()
             except StartError as error:
@@ -251,10 +251,9 @@ async def _run_until_end(
     return code
 
 
-async def _run_command(
-    options: StartOptions, instance: Instance, uri: str, stdout: int | None, last: LastResort
-) -> int:
+async def _run_command(served: _Served) -> int:
     """Run the command, or a shell, and return its exit code; it is ended when the instance is."""
+    instance, uri = served.instance, served.connector.uri
     environment = {
         **os.environ,
         "BROKERSIM_URI": uri,
@@ -262,7 +261,7 @@ async def _run_command(
         "PATH": _path_with_us(),
         **stats_environment(instance.sink),
     }
-    command = options.command
+    command = served.options.command
     if command is None:
         command = (_shell(),)
         modules = len(instance.modules(0))
@@ -271,11 +270,12 @@ async def _run_command(
             f" · seed {instance.seed} · 'exit' stops it",
             file=sys.stderr,
         )
+    stdout = None if served.watch is None else 2
     try:
         process = await trio.lowlevel.open_process(list(command), env=environment, stdout=stdout)
     except OSError as error:
         raise StartError(f"cannot run {command[0]!r}: {error.strerror}") from None
-    last.before_end(process.kill)
+    served.last.before_end(process.kill)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_with_instance, instance, process, command[0])
         code = await process.wait()
