@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brokersim.instance import Instance
-from brokersim.protocol.errnums import ENODATA, ETIMEDOUT
+from brokersim.protocol.errnums import EINVAL, ENODATA, ETIMEDOUT, RequestError
 from brokersim.protocol.message import Message
 from tests.host.live import live, write
 
@@ -104,5 +104,29 @@ def test_a_module_of_timers_alone_is_one(tmp_path, source):
         before = client.counts[5]
         await instance.sleep(2.0)
         assert client.counts[5] == before + 1
+
+    live(body)
+
+
+NOTHING = """
+    @request_handler("raises")
+    def raises(self, msg):
+        raise RequestError(0, "no errnum")
+
+    @request_handler("answers")
+    async def answers(self, msg):
+        self.handle.respond_error(msg, 0, "no errnum")
+"""
+
+
+@pytest.mark.parametrize("topic", ["zero.raises", "zero.answers"])
+def test_an_error_without_an_errnum_is_an_error_all_the_same(tmp_path, topic):
+    """As flux_respond_error(3) has it; 0 would tell whoever asked that all went well."""
+
+    async def body(instance: Instance) -> None:
+        await instance.load(write(tmp_path, "zero", NOTHING))
+        with pytest.raises(RequestError) as caught:
+            await instance.client().call(topic)
+        assert (caught.value.errno, caught.value.text) == (EINVAL, "no errnum")
 
     live(body)

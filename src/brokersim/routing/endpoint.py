@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from brokersim.native.engine import twin
-from brokersim.protocol.errnums import EDEADLK, ENOSYS, EPERM, RequestError
+from brokersim.protocol.errnums import EDEADLK, EINVAL, ENOSYS, EPERM, RequestError
 from brokersim.protocol.message import (
     EVENT,
     FLAG_NORESPONSE,
@@ -189,9 +189,13 @@ class Endpoint(Actor):
             self.reactor.push(response)
 
     def respond_error(self, request: Message, errnum: int, text: str = "") -> None:
-        """Answer with an errnum and, if given, a text a person can read; this also ends a stream."""
+        """Answer with an errnum and, if given, a text a person can read; this also ends a stream.
+
+        An errnum of 0 is sent as EINVAL, by flux_respond_error(3): an answer without one says that all went well.
+        """
         if request.flags & FLAG_NORESPONSE:
             return
+        errnum = errnum or EINVAL
         request.handler = None
         request.errnum = errnum  # a stream is owed nothing more, though its end may be on its way for long
         response = Message(
