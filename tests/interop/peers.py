@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -60,24 +61,50 @@ def carbon(script: str) -> list[str]:
     return [str(INTEROP / "python"), str(INTEROP / script)]
 
 
+def _lowest_given() -> int:
+    """The lowest port this system gives to sockets which ask for any."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 32768
+
+
 def free_port() -> int:
-    """A port free for TCP and UDP now."""
+    """A port free for TCP and UDP now, which nobody who asks for any port is given before its server binds it.
+
+    A server of somebody else's has to be told a number. One that was free a moment ago is lost between its choice and
+    the server's start where thousands of sockets are made beside it: so it is taken from below what is given out.
+    """
     while True:
+        port = random.SystemRandom().randrange(10_000, _lowest_given())
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
 
 
+#: The logs of the peers that run, with their processes: who waits in vain says what they said.
+_running: list[tuple[subprocess.Popen[bytes], Path]] = []
+
+
+def _said() -> str:
+    return "".join(
+        f"\n{log.name} (ended with {child.poll()}): {log.read_text(errors='replace')[-1000:]}"
+        for child, log in _running
+    )
+
+
 def until(condition: Callable[[], object], what: str) -> None:
-    """Waits in real time: peers have clocks of their own."""
+    """Waits in real time: peers have clocks of their own.
+
+    :raises AssertionError: not within ``PATIENCE``; with the last words of every peer that runs.
+    """
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within {PATIENCE:g} s"
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE:g} s{_said()}"
         time.sleep(0.01)
 
 
@@ -94,9 +121,11 @@ def process(command: list[str], log: Path, **environment: str) -> Iterator[subpr
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             env={**os.environ, **environment},
         )  # fmt: skip
+    _running.append((child, log))
     try:
         yield child
     finally:
+        _running.remove((child, log))
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(child.pid, number)

@@ -30,6 +30,7 @@ from brokersim.cli.stats.wire import Receiver, Sender
 from brokersim.statsd.packet import MAX_PACKET
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import FakeBroker
+from tests.interop.peers import free_port
 
 
 @pytest.fixture
@@ -44,12 +45,6 @@ def server() -> Iterator[socket.socket]:
 def address(sock: socket.socket) -> str:
     host, port = sock.getsockname()
     return f"{host}:{port}"
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager
