@@ -228,9 +228,12 @@ def _put(change: Change, functions: Functions) -> None:
     """Have functions run other code. Raises StopIteration if that has no such function, ValueError if it fits none."""
     codes = list(_codes(change.code()))
     for place, found in functions.items():
-        new = next(one for one in codes if one.co_firstlineno == place[1])
         for function in found:
-            function.__code__ = new
+            # By its name too: a function that is an argument's default begins in the line of the one it is made for.
+            name = function.__code__.co_qualname
+            function.__code__ = next(
+                one for one in codes if (one.co_firstlineno, one.co_qualname) == (place[1], name)
+            )
     for one in gc.get_objects():
         if isinstance(one, functools._lru_cache_wrapper):
             one.cache_clear()  # what was found before the change is no answer of the changed code

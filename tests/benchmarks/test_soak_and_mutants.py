@@ -72,10 +72,19 @@ def unseen(n):
 
 def elsewhere(n):
     return n < 5
+
+
+def make(bound):
+    def inner(n, least=lambda: bound):
+        return n < 5
+    return inner
+
+
+made = make(1)
 """
 CALLED = """
 import subprocess, sys
-from pack.x import small
+from pack.x import made, small
 
 
 def test_small():
@@ -85,6 +94,10 @@ def test_small():
 def test_elsewhere():
     code = "from pack.x import elsewhere; assert elsewhere(4) and not elsewhere(5)"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+def test_made():
+    assert made(4) and not made(5)
 """
 
 
@@ -106,6 +119,7 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
         "False x.py:5: bound moved: return n < 5",
         "None x.py:9: bound moved: return n < 5",
         "True x.py:13: bound moved: return n < 5",
+        "True x.py:18: bound moved: return n < 5",
     ], done.stdout
     assert not list((tmp_path / "temporary").iterdir())
 
