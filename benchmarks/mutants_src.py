@@ -6,7 +6,8 @@ Each mutant changes one place: a condition is negated, `<` becomes `<=`, `and` b
 The tests of its room that call the function run, those called like its file first, until one fails (caught) or all
 have passed (survived); one that hangs is caught. What no test calls in its own process is changed for those that tests
 start. A random sample, the same for a seed; it ends after so many minutes.
-What is no part of a function is not changed.
+What is no part of a function is not changed. The processes of a run see no others (`unshare`): one that kills whom it
+should not ends the run, not the session.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import copy
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -67,6 +70,8 @@ TESTS = {
     ),
     "testing": ("tests/kit",),
 }
+#: Set where the processes of a run are apart from all others.
+_APART = "BROKERSIM_MUTANTS_APART"
 _BOUNDS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
 }  # fmt: skip
@@ -214,6 +219,8 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="name each that survives")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
+    if not os.environ.get(_APART):
+        _go_apart()
     every = [place for path in sorted(SOURCE.rglob("*.py")) for place in places(path)]
     every = [place for place in every if options.room in (None, place.room)]
     sample = random.Random(options.seed).sample(every, min(options.count, len(every)))
@@ -230,6 +237,20 @@ def main() -> int:
         try_room(room, mine, tell, until)
     _print(counted, len(every), options.markdown)
     return 0
+
+
+def _go_apart() -> None:
+    """Go on as the first process of a world of processes: a change of whom to kill may otherwise reach everybody."""
+    words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if os.geteuid():
+        words[1:1] = ["--user", "--map-root-user"]
+    if not shutil.which("unshare") or subprocess.run([*words, "true"], capture_output=True).returncode:
+        raise SystemExit(
+            "mutants_src: a change of whom to kill could end any process of yours, and this machine cannot keep them"
+            f" apart (no `unshare`, or not allowed); run it in a container, with {_APART}=1"
+        )
+    os.environ[_APART] = "1"
+    os.execvp(words[0], [*words, *sys.orig_argv])
 
 
 def _print(counted: Counter[tuple[str, bool | None]], every: int, is_markdown: bool) -> None:

@@ -124,6 +124,23 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_mutants_run_apart_from_all_other_processes_or_not_at_all(tmp_path):
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "unshare").chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.mutants_src", "--room", "none"], cwd=mutants_src.ROOT,
+        env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "could end any process of yours" in done.stderr, done.stderr
+    # One that is allowed is handed the whole command.
+    (tmp_path / "unshare").write_text('#!/bin/sh\nfor last; do :; done\n[ "$last" = true ] || echo "$@"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.mutants_src", "--room", "none"], cwd=mutants_src.ROOT,
+        env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "--pid --fork" in done.stdout and done.stdout.endswith("-m benchmarks.mutants_src --room none\n")
+
+
 def test_the_soak_does_all_of_its_work_and_leaves_nothing_open():
     rows: list[Row] = []
     brokersim.run(soak, rows, 0.5, 12, 0.0)
