@@ -17,9 +17,10 @@ from brokersim.brokermod import (
     request_handler,
 )
 
+from .answers import readings
 from .calendars import Calendars, Claim, Holder
 from .config import read_file, to_config
-from .contract import Context, Reading, readings
+from .contract import Context, Reading
 from .here import Here
 from .local import run_here
 from .offline import Alone, read_once, reader

@@ -77,6 +77,8 @@ class Collector:
     def insert(self, source: Source, found: Sequence[Reading], now: float) -> int:
         """A run's readings, read at ``now`` (s since the epoch); how many samples came of them."""
         source.runs += 1
+        if source.held and source.is_direct:  # an edit made it so: none may overtake what is held
+            self.report(source)
         count = 0
         for reading in found:
             ts = now if reading.ts is None else reading.ts
@@ -111,14 +113,15 @@ class Collector:
         return 1
 
     def _new(self, source: Source, reading: Reading, metric: str) -> Series:
-        field = source.fields.get(metric)
+        field = source.fields.get(metric) or reading.fields.get(metric)
         if field is None:
             source.unknown |= {metric}
-        form = source.reporting.counters
-        series = to_series(source.measurement.name, reading, metric, field, source.rank, form)
-        other = self._names.setdefault(series.name, f"{reading.subject} {metric}")
-        if other != f"{reading.subject} {metric}":
-            raise ValueError(f"{reading.subject} {metric} and {other} would both be named {series.name}")
+        name, form = source.measurement.name, source.reporting.counters
+        series = to_series(name, reading, metric, field, source.rank, form)
+        own = f"{name}: {reading.subject} {metric}"
+        other = self._names.setdefault(series.name, own)
+        if other != own:
+            raise ValueError(f"{own} and {other} would both be named {series.name}")
         return series
 
     def _queue(self, source: Source, sample: Sample) -> None:
@@ -153,6 +156,16 @@ class Collector:
         """When (s) its oldest held sample comes of age; None if nothing has to."""
         age = source.reporting.max_age
         return None if age is None or source.held_since is None else source.held_since + age
+
+    def change(self, source: Source, measurement: Measurement) -> None:
+        """Another plan for what is measured: series go on, but samples that wait are sent as they were meant."""
+        old, new = source.reporting, measurement.reporting
+        form = new.counters
+        if (form, new.sinks) != (old.counters, old.sinks):
+            self.report(source)
+        if form != old.counters:
+            source.series = {key: attrs.evolve(one, form=form) for key, one in source.series.items()}
+        source.measurement = measurement
 
     def stop(self, source: Source) -> None:
         """It ends: what it held is reported, if it says so, and its names are free."""

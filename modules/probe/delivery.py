@@ -24,14 +24,48 @@ class Delivery:
         self._collector = collector
         self._random = random
         self._sinks: dict[str, Sink] = {}
-        self._described: dict[str, set[str]] = {}
+        self._retired: list[Sink] = []
+        #: By sink the series that it knows, and in which form their samples come.
+        self._described: dict[str, dict[str, str]] = {}
         self._timers: dict[str, Any] = {}
 
     def add(self, sink: Sink, queue: OutQueue) -> None:
-        """From now on it is there for measurements."""
+        """From now on it is there for measurements; one that it replaces ends, what waits goes to the new one."""
+        before = self._sinks.get(queue.name)
+        if before is not None:
+            self._retire(before, queue)
         self._sinks[queue.name] = sink
-        self._described[queue.name] = set()
+        self._described[queue.name] = {}
         self._collector.add_sink(queue)
+
+    def remove(self, name: str) -> None:
+        """Nobody reports to it any more: what it will not take now is lost, and counted."""
+        queue = self._collector.queues[name]
+        queue.reset()
+        self._pump(name, is_last=True)
+        self._cancel(name)
+        del self._collector.queues[name], self._described[name]
+        self._collector.fresh.discard(name)
+        self._retire(self._sinks.pop(name), queue)
+        queue.give_up()
+
+    def retry(self) -> None:
+        """Whoever changed something wants to see it: no sink is waited for any longer."""
+        for name, queue in self._collector.queues.items():
+            queue.reset()
+            self._cancel(name)
+            self._pump(name)
+
+    def _retire(self, sink: Sink, queue: OutQueue) -> None:
+        if queue.flight:  # it is sending: closed at the end
+            self._retired.append(sink)
+        else:
+            sink.close()
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
 
     def kick(self) -> None:
         """Send what is new in any queue."""
@@ -59,9 +93,10 @@ class Delivery:
     def _describe(self, name: str, sink: Sink, batch: list[Sample]) -> None:
         known = self._described[name]
         for sample in batch:
-            if sample.series.mid not in known:
-                sink.describe(sample.series)
-                known.add(sample.series.mid)
+            series = sample.series
+            if known.get(series.mid) != series.form:
+                sink.describe(series)
+                known[series.mid] = series.form
 
     async def _sent(self, name: str, queue: OutQueue, sending: Awaitable[None]) -> None:
         try:
@@ -70,7 +105,8 @@ class Delivery:
             self._failed(name, queue, error)
             return
         queue.delivered_now()
-        self._pump(name)
+        if self._collector.queues.get(name) is queue:
+            self._pump(name)
 
     def _failed(self, name: str, queue: OutQueue, error: Exception) -> None:
         """What a sink raises beside Down is about this batch, not about later ones: a sample it cannot say."""
@@ -78,7 +114,7 @@ class Delivery:
         retry_after = error.retry_after if isinstance(error, Down) else None
         trouble = str(error) if isinstance(error, Down | Refused) else f"{type(error).__name__}: {error}"
         queue.failed(now, self._random, trouble, retry_after, is_final=not isinstance(error, Down))
-        if name not in self._timers:
+        if name not in self._timers and self._collector.queues.get(name) is queue:
             delay = max(0.0, queue.not_before - now)
             self._timers[name] = self._handle.call_later(delay, self._again, name)
 
@@ -108,5 +144,7 @@ class Delivery:
             timer.cancel()
         for name, sink in self._sinks.items():
             self._collector.queues[name].give_up()
+            sink.close()
+        for sink in self._retired:
             sink.close()
         self._sinks.clear()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from brokersim.brokermod import Handle, schedules
 
 from .overlap import Turnstile
 from .ports import Random
 
+#: Seconds that are one instant: the clock counts nanoseconds, and seconds since the epoch are 0.2 µs apart as floats.
+_INSTANT: Final = 1e-6
+
 
 class Grid:
     """Calls ``begin()`` at each tick that is to be run; ``counted()`` when some had to wait or were dropped."""
 
     __slots__ = (
-        "_at", "_begin", "_counted", "_handle", "_jitter", "_next", "_pace", "_random", "_spans", "_timer", "turnstile"
+        "_at", "_begin", "_counted", "_handle", "_is_put_off", "_jitter", "_next", "_pace", "_random", "_spans",
+        "_timer", "turnstile",
     )  # fmt: skip
 
     def __init__(
@@ -36,6 +40,8 @@ class Grid:
         self._spans: Iterator[tuple[float, float]] = iter(())
         self._next: tuple[float, float] | None = None
         self._timer: Any = None
+        #: A tick came in a run that may end in the same instant.
+        self._is_put_off = False
         #: Of a schedule that follows what is read: its pace, and the tick that is read at.
         self._pace: schedules.Pace | None = None
         self._at = 0.0
@@ -101,6 +107,7 @@ class Grid:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._is_put_off = False
 
     def _wait(self) -> None:
         self._cancel()
@@ -111,13 +118,15 @@ class Grid:
     def _tick(self) -> None:
         self._timer = None
         if self.turnstile.is_busy:
-            # A run may end in this very instant; what was due before this timer comes first.
-            self._timer = self._handle.call_later(0, self._due)
+            # A run may end in this very instant: then it doesn't have this tick inside it.
+            self._timer = self._handle.call_later(_INSTANT, self._due)
+            self._is_put_off = True
         else:
             self._due()
 
     def _due(self) -> None:
         self._timer = None
+        self._is_put_off = False
         turnstile, now = self.turnstile, self._handle.time()
         assert self._next is not None
         is_free = turnstile.due(*self._next)
@@ -135,8 +144,21 @@ class Grid:
 
     def ended(self) -> bool:
         """The run is over; True if one that waited begins at once."""
-        was_behind = self.turnstile.is_behind
-        following = self.turnstile.ended(self._handle.time())
+        turnstile, now = self.turnstile, self._handle.time()
+        was_behind = turnstile.is_behind
+        if turnstile.waits:
+            self._join(now)
+        following = turnstile.ended(now + _INSTANT)
         if was_behind:
             self._counted()
+        if following is None and self._is_put_off:
+            self._cancel()
+            self._timer = self._handle.call_later(0, self._due)
         return following is not None
+
+    def _join(self, now: float) -> None:
+        """Ticks of this very instant are due as those are that wait already: the run that begins is theirs, too."""
+        while self._next is not None and self._next[0] <= now + _INSTANT:
+            self.turnstile.due(*self._next)
+            self._advance()
+        self._wait()

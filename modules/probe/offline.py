@@ -10,7 +10,8 @@ import attrs
 
 from brokersim.brokermod import NODEID_ANY, RequestError, errnums
 
-from .contract import Asks, Context, Reading, readings
+from .answers import readings
+from .contract import Asks, Context, Reading
 from .local import run_here
 from .probes import checked, find
 from .procfs import ProcFS

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from .gaps import Gap, note
 from .series import Sample
 from .spool import Spool
 
@@ -17,10 +18,11 @@ from .spool import Spool
 SAMPLE_SIZE: Final = 100
 BACKOFF_MIN: Final = 1.0
 BACKOFF_MAX: Final = 60.0
+#: What a queue holds unless it is told otherwise.
+MAX_SAMPLES: Final = 10_000
+MAX_BYTES: Final = 1 << 20
 #: Samples of one batch.
 BATCH: Final = 1000
-#: Gap records kept; beyond, neighbouring series' gaps are only counted.
-GAPS_MAX: Final = 1000
 
 
 class Random(Protocol):
@@ -29,16 +31,15 @@ class Random(Protocol):
     def uniform(self, low: float, high: float) -> float: ...
 
 
-@attrs.define(eq=False)
-class Gap:
-    """Samples of a series that were dropped, from one seq to another; the sink is told when it is back."""
+@attrs.frozen(kw_only=True)
+class Bounds:
+    """What a queue is to be, as its sink's configuration says it; ``spool`` is a path, or empty."""
 
-    mid: str
-    first: int
-    last: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"gap": self.mid, "from": self.first, "to": self.last}
+    max_samples: int = MAX_SAMPLES
+    max_bytes: int = MAX_BYTES
+    drop_newest: bool = False
+    spool: str = ""
+    spool_max: int = 0
 
 
 def _is_text(sample: Sample) -> bool:
@@ -55,8 +56,8 @@ class OutQueue:
     """The samples of one sink: bounded, one batch in flight, in order, nothing lost without being counted."""
 
     name: str
-    max_samples: int = 10_000
-    max_bytes: int = 1 << 20
+    max_samples: int = MAX_SAMPLES
+    max_bytes: int = MAX_BYTES
     drop_newest: bool = False
     #: Whether the sink takes samples with a time of their own, texts, and anything at all.
     has_times: bool = True
@@ -108,8 +109,13 @@ class OutQueue:
             return
         self._samples.append(sample)
         self.size += size_of(sample)
-        while self._is_full(0):
-            self.drop_oldest("full")
+        self._make_room()
+
+    def bound(self, bounds: Bounds) -> None:
+        """Other bounds from now on; what there is no room for any more is dropped."""
+        self.max_samples, self.max_bytes = bounds.max_samples, bounds.max_bytes
+        self.drop_newest = bounds.drop_newest
+        self._make_room()
 
     def suppresses(self, sample: Sample) -> bool:
         """Is it a sample this sink is not to have, for what it is? Then it is counted."""
@@ -141,6 +147,9 @@ class OutQueue:
             self._samples.append(sample)
             size += size_of(sample)
         self.size = size
+        if self.spool.lost:
+            self.dropped["spool"] += self.spool.lost
+            self.spool.lost = 0
 
     def _is_full(self, more: int) -> bool:
         most = self.max_samples - (1 if more else 0)
@@ -148,21 +157,20 @@ class OutQueue:
 
     def drop_oldest(self, reason: str) -> None:
         """The oldest that waits is given up."""
-        sample = self._samples.popleft()
+        self._give_up(self._samples.popleft(), reason)
+
+    def _make_room(self) -> None:
+        """Those that are too many go, from the end that is wanted."""
+        while self._is_full(0):
+            self._give_up(self._samples.pop() if self.drop_newest else self._samples.popleft(), "full")
+
+    def _give_up(self, sample: Sample, reason: str) -> None:
         self.size -= size_of(sample)
         self._drop(sample, reason)
 
     def _drop(self, sample: Sample, reason: str) -> None:
         self.dropped[reason] += 1
-        mid = sample.series.mid
-        for gap in reversed(self.gaps):
-            if gap.mid == mid:
-                if sample.seq == gap.last + 1:
-                    gap.last = sample.seq
-                    return
-                break
-        if len(self.gaps) < GAPS_MAX:
-            self.gaps.append(Gap(mid, sample.seq, sample.seq))
+        note(self.gaps, sample.series.mid, sample.seq)
 
     # -- sending
 
@@ -201,8 +209,7 @@ class OutQueue:
             return
         self._samples.extendleft(reversed(flight))
         self.size += sum(map(size_of, flight))
-        while self._is_full(0):
-            self.drop_oldest("full")
+        self._make_room()
         delay = min(BACKOFF_MAX, BACKOFF_MIN * 2 ** min(self.failures, 16)) * random.uniform(0.5, 1.0)
         self.failures += 1
         self.not_before = now + (delay if retry_after is None else max(0.0, retry_after))

@@ -32,6 +32,11 @@ class Turnstile:
     )
 
     @property
+    def waits(self) -> bool:
+        """Ticks wait for the end of the run."""
+        return bool(self._waiting)
+
+    @property
     def is_behind(self) -> bool:
         """Ticks wait, or have been dropped."""
         return bool(self._waiting or self.overrun)

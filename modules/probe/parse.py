@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from .answers import RESERVED
 from .pointer import at_pointer, check_pointer
 
 #: Groups that are no metrics.
@@ -36,6 +38,11 @@ def compiled(regexes: Any, flags: str = "M") -> list[re.Pattern[str]]:
         twice = seen.intersection(pattern.groupindex) - {SUBJECT, "ts"}
         if twice:
             raise ValueError(f"regex {regex!r:.60}: the group {min(twice)!r} is in another one, too")
+        taken = RESERVED.intersection(pattern.groupindex) - {"ts"}
+        if taken:
+            raise ValueError(
+                f"regex {regex!r:.60}: {min(taken)!r} is no name for a metric: it means more in an answer"
+            )
         if not pattern.groupindex:
             raise ValueError(f"regex {regex!r:.60} names no group: (?P<rtt>...) is a metric")
         seen.update(pattern.groupindex)
@@ -76,9 +83,10 @@ def value(text: str, kind: str | None = None) -> Any:
         return _CONVERSIONS[kind](text)
     for convert in (int, float):
         try:
-            return convert(text)
+            number = convert(text)
         except ValueError:
             continue
+        return number if convert is int or math.isfinite(number) else text
     return text
 
 
@@ -100,5 +108,7 @@ def as_json(data: bytes, metrics: Mapping[str, str]) -> dict[str, Any]:
 
 def check_pointers(metrics: Mapping[str, str]) -> None:
     """Raises ValueError."""
-    for pointer in metrics.values():
+    for name, pointer in metrics.items():
+        if name in RESERVED - {"ts", "text", "identity"}:
+            raise ValueError(f"metrics/{name}: that is no name for a metric: it means more in an answer")
         check_pointer(pointer)

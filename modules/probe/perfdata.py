@@ -15,9 +15,13 @@ STATES: Final = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 #: Bytes of text that are kept.
 TEXT_MAX: Final = 4096
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_ITEM: Final = re.compile(r"\s*('(?:[^']|'')*'|[^'=\s]+)=(\S*)")
-_VALUE: Final = re.compile(rf"(U|{_NUMBER})([^;\d\s]*)")
-_RANGE: Final = re.compile(rf"(@?)(?:(~|{_NUMBER})?:)?({_NUMBER})?")
+_ITEM: Final = re.compile(r"\s*('(?:[^']|'')*'|[^'=\s]+)=(\S*)", re.ASCII)
+#: A unit has no digits, quotes or semicolons; it doesn't begin as the rest of a number does, which a comma or a second
+#: point for a decimal point would be.
+_VALUE: Final = re.compile(rf"(U|{_NUMBER})((?![.,])[^;\d\s'\"]*)", re.ASCII)
+_RANGE: Final = re.compile(rf"(@?)(?:(~|{_NUMBER})?:)?({_NUMBER})?", re.ASCII)
+_WORD: Final = re.compile(r"\s*\S+", re.ASCII)
+_BOUND: Final = re.compile(_NUMBER, re.ASCII)
 
 
 @attrs.frozen
@@ -32,6 +36,21 @@ class Range:
         return (self.low <= value <= self.high) == self.is_inside
 
 
+def _finite(text: str) -> float:
+    """Raises ValueError: 1e999 is written as a number, and is none to count with."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r:.40} is too large a number")
+    return number
+
+
+def _bound(text: str) -> float | None:
+    """A minimum or maximum, None where it is empty. Raises ValueError: float() takes more than plugins may say."""
+    if text and not _BOUND.fullmatch(text):
+        raise ValueError(f"{text!r:.40} is no number")
+    return _finite(text) if text else None
+
+
 def parse_range(text: str) -> Range | None:
     """``10``, ``10:``, ``~:10``, ``10:20``, ``@10:20``; None where it is empty. Raises ValueError."""
     if not text:
@@ -39,8 +58,8 @@ def parse_range(text: str) -> Range | None:
     match = _RANGE.fullmatch(text)
     if match is None or text == "@" or (":" not in text and match[3] is None):
         raise ValueError(f"{text!r:.40} is no range")
-    low = -math.inf if match[2] == "~" else float(match[2] or 0)
-    high = math.inf if match[3] is None else float(match[3])
+    low = -math.inf if match[2] == "~" else _finite(match[2] or "0")
+    high = math.inf if match[3] is None else _finite(match[3])
     if low > high:
         raise ValueError(f"{text!r:.40} is no range: it begins behind its end")
     return Range(low, high, match[1] == "@")
@@ -70,11 +89,8 @@ def parse_item(label: str, text: str) -> Item:
     if not label or match is None or len(rest) > 4 or (match[1] == "U" and match[2]):
         raise ValueError(f"{label!r:.40}={text!r:.60} is no performance data")
     warn, crit, least, most = [*rest, "", "", "", ""][:4]
-    number = None if match[1] == "U" else float(match[1])
-    return Item(
-        label, number, match[2], parse_range(warn), parse_range(crit), float(least) if least else None,
-        float(most) if most else None,
-    )  # fmt: skip
+    number = None if match[1] == "U" else _finite(match[1])
+    return Item(label, number, match[2], parse_range(warn), parse_range(crit), _bound(least), _bound(most))
 
 
 def parse_perfdata(text: str) -> tuple[list[Item], int]:
@@ -84,12 +100,12 @@ def parse_perfdata(text: str) -> tuple[list[Item], int]:
     while at < len(text):
         match = _ITEM.match(text, at)
         if match is None:
-            rest = text[at:].lstrip()
-            if not rest:
+            word = _WORD.match(text, at)
+            if word is None:
                 break
             # Whatever stands here ends at the next blank.
             bad += 1
-            at = len(text) - len(rest) + len(rest.split(None, 1)[0])
+            at = word.end()
             continue
         at = match.end()
         label = match[1]

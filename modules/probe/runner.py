@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from brokersim.brokermod import RequestError, errnums, schedules
 
+from .answers import readings
 from .backoff import HEALTHY, Backoff
 from .budget import Budget
 from .calendars import Reservation
 from .collector import Source
-from .contract import Context, Probe, Reading, readings
+from .contract import Context, Probe, Reading
 from .grid import Grid
 from .here import Here
 from .plan import Measurement
@@ -108,10 +109,17 @@ class Runner(Measured):
 
     def change(self, measurement: Measurement) -> None:
         """Another schedule or reporting in place: baselines, counts and series numbers live on."""
-        self.measurement = self.source.measurement = measurement
+        is_shifted = measurement.jitter != self.measurement.jitter
+        self.measurement = measurement
+        self._station.collector.change(self.source, measurement)
         self._grid.turnstile.policy = measurement.overlap
-        self._grid.plan_anew(measurement.schedule)
-        if self.state in (WAIT, RUN, DONE):
+        if is_shifted:
+            self._grid.plan(measurement.schedule, measurement.jitter)
+        else:
+            self._grid.plan_anew(measurement.schedule)
+        if self.state == FAILED:
+            self._open()
+        elif self.state in (WAIT, RUN, DONE):
             self._become(RUN if self._grid.turnstile.is_busy else WAIT)
             self._grid.arm()
             self._reserve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -38,6 +39,7 @@ class Series:
     unit: str
     kind: str
     width: int
+    max_rate: float = math.inf
     #: ``<measurement>[.<subject tail>].<metric>``, as statsd can take it.
     name: str
     #: Of a counter: raw, delta or rate.
@@ -83,6 +85,7 @@ def to_series(
         unit=known.unit,
         kind=known.kind,
         width=known.width,
+        max_rate=known.max_rate,
         form=form,
         name=".".join(map(part, parts)),
     )
@@ -94,17 +97,19 @@ def counted(
     """What a counter is sent as: raw, or what it grew by, or that a second; and whether it was reset."""
     old, before = series.raw, series.when
     same = series.identity == reading.identity
-    series.raw, series.when, series.identity = value, now, reading.identity
-    if form == "raw":
-        return value, old is not None and step(old, value, width=series.width, same=same).how == RESET
+    when = now if reading.ts is None else reading.ts
+    series.raw, series.when, series.identity = value, when, reading.identity
     if old is None:
-        return None, False
-    moved = step(old, value, width=series.width, same=same)
-    if moved.delta is None:
-        return None, True
-    if form == "delta":
-        return moved.delta, False
-    return (moved.delta / (now - before) if now > before else None), False
+        return (value if form == "raw" else None), False
+    elapsed = when - before
+    # Unknown times bound nothing.
+    most = series.max_rate * elapsed if elapsed > 0 else math.inf
+    moved = step(old, value, width=series.width, same=same, most=most)
+    if form == "raw":
+        return value, moved.how == RESET
+    if form == "delta" or moved.delta is None:
+        return moved.delta, moved.delta is None
+    return (moved.delta / elapsed if elapsed > 0 else None), False
 
 
 def has_moved(series: Series, value: Value, now: float, reporting: Reporting) -> bool:

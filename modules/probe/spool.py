@@ -32,13 +32,15 @@ class Spool:
         #: Samples in it, and why it takes none.
         self.count = 0
         self.trouble = ""
+        #: Samples that are gone from it, as it was changed by somebody else.
+        self.lost = 0
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = 0
         #: Where the next sample to take begins, and what was read behind it.
         self._at = 0
         self._ahead: list[bytes] = []
-        #: Series whose description is in the file, and those of samples that were taken.
-        self._written: set[str] = set()
+        #: Series whose description is in the file, in which form; and those of samples that were taken.
+        self._written: dict[str, str] = {}
         self._series: dict[str, Series] = {}
         #: The last number of each series in it.
         self.last: dict[str, int] = {}
@@ -63,7 +65,7 @@ class Spool:
                     break
                 document = self._read(line, number)
                 if "series" in document:
-                    self._written.add(document["series"]["mid"])
+                    self._written[document["series"]["mid"]] = document["series"].get("form", "")
                 else:
                     self.count += 1
                     self.last[document["mid"]] = document["seq"]
@@ -91,7 +93,7 @@ class Spool:
             return False
         if not self._append(data):
             return False
-        self._written.add(sample.series.mid)
+        self._written[sample.series.mid] = sample.series.form
         self.last[sample.series.mid] = sample.seq
         self.count += 1
         self.trouble = ""
@@ -100,7 +102,7 @@ class Spool:
     def _line(self, sample: Sample) -> bytes:
         series = sample.series
         described = b""
-        if series.mid not in self._written:
+        if self._written.get(series.mid) != series.form:
             fields = {name: getattr(series, name) for name in _SERIES}
             described = msgspec.json.encode({"series": fields}) + b"\n"
         fact = {
@@ -125,13 +127,21 @@ class Spool:
     def take(self, most: int) -> list[Sample]:
         """The oldest, at most so many; they are the caller's from now on."""
         found: list[Sample] = []
-        while len(found) < most and self.count:
-            document = self._next()
-            if "series" in document:
-                self._series.setdefault(document["series"]["mid"], Series(**document["series"]))
-                continue
-            self.count -= 1
-            found.append(_sample(self._series[document["mid"]], document))
+        try:
+            while len(found) < most and self.count:
+                document = self._next()
+                if "series" in document:
+                    self._series[document["series"]["mid"]] = Series(**document["series"])
+                    continue
+                found.append(_sample(self._series[document["mid"]], document))
+                self.count -= 1
+        except (OSError, EOFError, msgspec.DecodeError, TypeError, KeyError) as error:
+            # Somebody has cut it short or written to it: what it had is lost, and told as such.
+            self.lost += self.count
+            self.count = 0
+            self._clear()
+            self.trouble = f"{self.path}: changed by another ({error})"
+            return found
         if not self.count:
             self._clear()
         return found
@@ -140,7 +150,10 @@ class Spool:
         if not self._ahead:
             data = os.pread(self._fd, _CHUNK, self._at)
             while b"\n" not in data:
-                data += os.pread(self._fd, _CHUNK, self._at + len(data))
+                more = os.pread(self._fd, _CHUNK, self._at + len(data))
+                if not more:
+                    raise EOFError("it ends too soon")
+                data += more
             whole = data[: data.rindex(b"\n") + 1]
             self._at += len(whole)
             self._ahead = whole.splitlines()[::-1]
@@ -149,7 +162,7 @@ class Spool:
     def _clear(self) -> None:
         os.ftruncate(self._fd, 0)
         self._size = self._at = 0
-        self._ahead, self._written, self.trouble = [], set(), ""
+        self._ahead, self._written, self.trouble = [], {}, ""
 
     # -- the end
 

@@ -12,13 +12,14 @@ from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nestin
 from .arbiter import reconcile
 from .chance import Chance
 from .collector import Collector
-from .config import PLAIN, Config, check_sinks
+from .config import Config, check_sinks
 from .contract import Reading
 from .delivery import Delivery
+from .outlets import Outlets
 from .plan import OFF, ON, Measurement, merged, to_measurement
 from .ports import Measured, Station
 from .runner import BACKOFF, FAILED, WAIT, Runner
-from .sinks import to_sink
+from .series import part
 
 #: Seconds between the module's own statistics.
 OWN_PERIOD: Final = 10.0
@@ -39,6 +40,7 @@ class Works(Station):
         # One number of the module's generator is the seed of all: another measurement moves none of the others.
         self._seed = handle.random.getrandbits(64)
         self._delivery = Delivery(handle, self.collector, random.Random(self._seed))
+        self._outlets = Outlets(handle, self.collector, self._delivery)
         #: Its own statistics go out seldom: they are about runs, and must cost less than those.
         self._own = handle.stats_client(period=OWN_PERIOD) if handle.stats.enabled else None
         self._was_bad: set[str] = set()
@@ -47,10 +49,12 @@ class Works(Station):
 
     def take(self, config: Config) -> None:
         """Make a whole configuration what is wanted. Raises ValueError, OSError before anything has changed."""
-        self._make_sinks(config)
+        made = self._outlets.prepare(config)
         self.config = config
+        self._outlets.take(made)
         self._reconcile()
         self._delivery.kick()
+        self._outlets.settle(config)
 
     def add(self, name: str, record: Mapping[str, Any]) -> None:
         """One more measurement. Raises ValueError, RequestError(EEXIST)."""
@@ -65,7 +69,7 @@ class Works(Station):
         check_nesting(record, "a measurement")
         measurement = to_measurement(name, merged(self.config.defaults, record), self.is_virtual)
         check_sinks(measurement, self.config.sinks)
-        self._make_plain(measurement)
+        self._outlets.plain(measurement)
         self.config.measurements[name] = measurement
         self._reconcile()
 
@@ -118,26 +122,6 @@ class Works(Station):
                 self._stop(name)
             self._start(name)
 
-    # -- sinks
-
-    def _make_sinks(self, config: Config) -> None:
-        made = [
-            to_sink(name, record, self.handle)
-            for name, record in config.sinks.items()
-            if name not in self.collector.queues
-        ]
-        for sink, queue in made:
-            self._delivery.add(sink, queue)
-            if queue.spooled:
-                self.collector.recover(queue)
-        for measurement in config.measurements.values():
-            self._make_plain(measurement)
-
-    def _make_plain(self, measurement: Measurement) -> None:
-        for name in measurement.reporting.sinks:
-            if name in PLAIN and name not in self.collector.queues:
-                self._delivery.add(*to_sink(name, {}, self.handle))
-
     # -- what runs tell
 
     def reported(self) -> None:
@@ -145,11 +129,11 @@ class Works(Station):
 
     def counted(self, name: str, what: str, number: int) -> None:
         if self._own is not None:
-            self._own.inc(f"{name}.{what}", number)
+            self._own.inc(f"{part(name)}.{what}", number)
 
     def took(self, name: str, seconds: float) -> None:
         if self._own is not None:
-            self._own.timing(f"{name}.duration", seconds * 1000)
+            self._own.timing(f"{part(name)}.duration", seconds * 1000)
 
     def told(self, runner: Measured) -> None:
         name, state = runner.measurement.name, runner.state

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from brokersim.brokermod import RequestError
 
 from .. import parse
-from ..contract import STATE, Context, Field, Probe
+from ..answers import FIELDS, RESERVED
+from ..contract import COUNTER, GAUGE, STATE, Context, Field, Probe
 from ..execution import Ended, Wish, words
 from ..expand import expand
 from ..perfdata import Item, parse_output, state_of
@@ -120,6 +121,7 @@ class Nagios(Probe):
     def open(self, context: Context) -> None:
         super().open(context)
         self._wish = to_wish(self.config)
+        self._has_bad = False
 
     async def read(self) -> Any:
         """Run it; whatever becomes of it, it has a state."""
@@ -131,12 +133,20 @@ class Nagios(Probe):
         state, reason = state_of(ended.code, ended.trouble)
         output = parse_output(ended.stdout)
         answer: dict[str, Any] = {"state": state, "text": reason or output.text}
-        if output.bad:
+        # Once there were some it is said that there are none: a gauge that is not sent keeps what it was.
+        self._has_bad = self._has_bad or bool(output.bad)
+        if self._has_bad:
             answer["bad_items"] = output.bad
-        return answer | {metric_of(item): item.value for item in output.items if item.value is not None}
+        there = {metric_of(item): item for item in output.items if item.value is not None}
+        answer[FIELDS] = {name: said_of(item) for name, item in there.items()}
+        return answer | {name: item.value for name, item in there.items()}
 
 
 def metric_of(item: Item) -> str:
     """The label of an item; one that means something else here gets an underscore."""
-    taken = item.label in ("state", "bad_items", "ts", "partial", "text", "identity")
-    return f"{item.label}_" if taken else item.label
+    return f"{item.label}_" if item.label in RESERVED or item.label in Nagios.fields else item.label
+
+
+def said_of(item: Item) -> dict[str, str]:
+    """Its unit is the plugin's, word for word; ``c`` makes it a counter."""
+    return {"unit": item.unit or "1", "kind": COUNTER if item.is_counter else GAUGE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -23,6 +24,14 @@ _PARTITION: Final = ("reads", "sectors_read", "writes", "sectors_written")
 _SHORT, _OLD_FULL, _DISCARDS = 4, 11, 15
 _MILLISECONDS: Final = ("read_ms", "write_ms", "io_ms", "weighted_ms", "discard_ms", "flush_ms")
 _SKIPPED: Final = ("loop", "ram")
+#: Milliseconds a second, at most: the device is busy all of it, twice that for jiffies and for when it was read; each
+#: of the requests in flight waits all of it, and no device has more than ten thousand.
+_BUSY_MAX: Final = 2_000.0
+_WAITED_MAX: Final = 10_000_000.0
+
+
+def _max_rate(name: str) -> float:
+    return _BUSY_MAX if name == "io_ms" else _WAITED_MAX if name in _MILLISECONDS else math.inf
 
 
 def parse_diskstats(data: bytes, is_wanted: Callable[[str], bool] | None = None) -> dict[str, dict[str, Any]]:
@@ -56,7 +65,7 @@ def derived(old: dict[str, Any], new: dict[str, Any], elapsed: float) -> dict[st
 
     def moved(name: str) -> float | None:
         width = MS_WIDTH if name in _MILLISECONDS else 64
-        return step(old[name], new[name], width=width).delta
+        return step(old[name], new[name], width=width, most=_max_rate(name) * elapsed).delta
 
     def mean(spent: str, done: str) -> float | None:
         time, count = moved(spent), moved(done)
@@ -76,7 +85,8 @@ def _field(name: str) -> Field:
         return Field(unit="{operation}", otel="disk.in_progress")
     is_time = name in _MILLISECONDS
     unit = "ms" if is_time else "{sector}" if name.startswith("sectors") else "{operation}"
-    return Field(unit=unit, kind=COUNTER, width=MS_WIDTH if is_time else 64, otel=f"disk.{name}")
+    width = MS_WIDTH if is_time else 64
+    return Field(unit=unit, kind=COUNTER, width=width, max_rate=_max_rate(name), otel=f"disk.{name}")
 
 
 class Disk(Probe):

@@ -22,6 +22,7 @@ import msgspec
 from brokersim.brokermod import RequestError, quoted, treeobj
 
 from ..contract import COUNTER, Context, Field, Probe, Value
+from ..parse import value as value_of
 
 #: Bytes of a line.
 LINE_MAX: Final = 64 << 10
@@ -73,19 +74,8 @@ def parse_line(line: str, prefix: str = _PREFIX) -> dict[str, Value]:
     found: dict[str, Value] = {"ts": parse_ts(pairs.pop("ts"))}
     event = prefix + pairs.pop("event")
     if "VAL" in pairs:
-        return found | {event: _number(pairs["VAL"])}
-    return found | {f"{event}:{key}": _number(value) for key, value in pairs.items()}
-
-
-def _number(text: str) -> Value:
-    """What can be a number is one; the rest is a text."""
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        return number if math.isfinite(number) else text
-    return text
+        return found | {event: value_of(pairs["VAL"])}
+    return found | {f"{event}:{key}": value_of(text) for key, text in pairs.items()}
 
 
 @attrs.frozen

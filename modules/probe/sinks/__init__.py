@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
-from ..outqueue import OutQueue
-from ..spool import SPOOL_MAX, Spool
+from ..outqueue import MAX_BYTES, MAX_SAMPLES, Bounds
+from ..spool import SPOOL_MAX
 from .base import Down, Refused, Sink
 from .lines import LineFile
 from .metrics import Metrics
@@ -27,11 +27,12 @@ SINKS: Final[dict[str, type[Sink]]] = {
 _QUEUE: Final = {"max_samples": int, "max_bytes": int, "drop": str, "spool": str, "spool_max": int}
 
 
-def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink, OutQueue]:
-    """A sink and its queue. Raises ValueError with the place and what would be right, OSError if it cannot begin."""
+def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink, Bounds]:
+    """A sink, and what its queue is to be. Raises ValueError with the place and what would be right, OSError if it
+    cannot begin."""
     given = dict(record)
     kind = given.pop("type", name)
-    queue = given.pop("queue", {})
+    bounds = to_bounds(name, given.pop("queue", {}), handle.rank)
     if not isinstance(kind, str) or kind not in SINKS:
         near = difflib.get_close_matches(str(kind), SINKS, n=1)
         hint = f"; is {near[0]} meant?" if near else f"; there are {', '.join(SINKS)}"
@@ -49,10 +50,11 @@ def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink,
         sink = cls(handle, {**cls.options, **given})
     except ValueError as error:
         raise ValueError(f"/sinks/{name}: {error}") from None
-    return sink, _queue(name, queue, sink)
+    return sink, bounds
 
 
-def _queue(name: str, given: Any, sink: Sink) -> OutQueue:
+def to_bounds(name: str, given: Any, rank: int) -> Bounds:
+    """What a queue is to be. Raises ValueError."""
     if not isinstance(given, Mapping) or not set(given) <= set(_QUEUE):
         raise ValueError(f"/sinks/{name}/queue has {', '.join(_QUEUE)}, not {given!r:.60}")
     for key, kind in _QUEUE.items():
@@ -62,14 +64,10 @@ def _queue(name: str, given: Any, sink: Sink) -> OutQueue:
             )
     if given.get("drop", "oldest") not in ("oldest", "newest"):
         raise ValueError(f"/sinks/{name}/queue/drop must be oldest or newest, not {given['drop']!r:.40}")
-    path = given.get("spool", "").replace("{rank}", str(sink.handle.rank))
-    return OutQueue(
-        name=name,
-        spool=Spool(path, given.get("spool_max", SPOOL_MAX)) if path else None,
-        max_samples=given.get("max_samples", 10_000),
-        max_bytes=given.get("max_bytes", 1 << 20),
+    return Bounds(
+        spool=given.get("spool", "").replace("{rank}", str(rank)),
+        spool_max=given.get("spool_max", SPOOL_MAX),
+        max_samples=given.get("max_samples", MAX_SAMPLES),
+        max_bytes=given.get("max_bytes", MAX_BYTES),
         drop_newest=given.get("drop") == "newest",
-        has_times=sink.has_times,
-        has_text=sink.has_text,
-        is_off=sink.is_off,
     )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from brokersim.brokermod import Handle
 
-from ..outqueue import Gap
+from ..gaps import Gap
 from ..series import Sample, Series
 
 

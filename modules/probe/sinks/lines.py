@@ -10,7 +10,7 @@ import msgspec
 
 from brokersim.brokermod import Handle
 
-from ..outqueue import Gap
+from ..gaps import Gap
 from ..series import Sample, Series
 from .base import Down, Sink
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from brokersim.brokermod import Handle
 
-from ..outqueue import Gap
+from ..gaps import Gap
 from ..series import Sample
 from .base import Sink
 

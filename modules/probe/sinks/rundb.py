@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from brokersim.brokermod import Handle, RunDatabase
 
 from ..contract import COUNTER
-from ..outqueue import Gap
+from ..gaps import Gap
 from ..series import Sample, Series, part
 from .base import Down, Sink
 

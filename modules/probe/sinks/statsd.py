@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from brokersim.brokermod import Handle
 
 from ..contract import COUNTER
-from ..outqueue import Gap
+from ..gaps import Gap
 from ..series import Sample
 from .base import Sink
 

@@ -8,7 +8,7 @@ from brokersim.brokermod import RequestError
 from modules.probe.arbiter import reconcile
 from modules.probe.config import to_config
 from modules.probe.plan import merged, to_measurement
-from tests.modules.probe.harness import every, lined, probing, run, samples
+from tests.modules.probe.harness import documents, every, lined, probing, run, samples
 
 
 def made(**more):
@@ -186,3 +186,73 @@ def test_an_error_of_a_configuration_has_its_place(config, says):
     with pytest.raises(ValueError) as refused:
         to_config(config)
     assert says in str(refused.value)
+
+
+def test_what_was_held_is_sent_before_what_comes_after_an_edit(tmp_path):
+    path = tmp_path / "lines.jsonl"
+
+    async def main():
+        async with probing(path) as (instance, client):
+            record = lined("dummy", every(1), reporting={"every_n": 10})
+            await client.call("probe.add", {"name": "m", "record": record})
+            await instance.sleep(3.5)
+            await client.call("probe.set", {"name": "m", "record": {"reporting": {"every_n": 1}}})
+            await instance.sleep(3)
+
+    run(main)
+    assert [one["seq"] for one in samples(path)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_counter_that_becomes_its_growth_is_told_as_such_and_what_was_raw_stays_raw(tmp_path):
+    path = tmp_path / "lines.jsonl"
+
+    async def main():
+        async with probing(path) as (instance, client):
+            readings = [
+                {"n": value, "fields": {"n": {"kind": "counter"}}} for value in (100, 103, 107, 112, 118, 125)
+            ]
+            record = lined("replay", every(1), {"readings": readings}, reporting={"every_n": 2})
+            await client.call("probe.add", {"name": "m", "record": record})
+            await instance.sleep(2.5)
+            await client.call("probe.set", {"name": "m", "record": {"reporting": {"counters": "delta"}}})
+            await instance.sleep(3)
+            probe = instance.module(0, "probe").handle.body
+            return [one.form for one in probe._works.runners["m"].source.series.values()]
+
+    assert run(main) == ["delta"]
+    # The third waited for the second report, but was read as it was counted.
+    assert [one["value"] for one in samples(path)] == [100, 103, 107, 5, 6, 7]
+    assert sum("series" in one for one in documents(path)) == 2
+
+
+def test_another_plan_gets_a_measurement_out_of_FAILED_and_jitter_is_drawn_when_it_is_another(tmp_path):
+    path = tmp_path / "lines.jsonl"
+
+    async def main():
+        async with probing(path) as (instance, client):
+            record = lined("replay", every(1), {"file": str(tmp_path / "late")})
+            failed = await client.call("probe.add", {"name": "m", "record": record})
+            (tmp_path / "late").write_text('{"v": 1}\n')
+            again = await client.call("probe.set", {"name": "m", "record": {"schedule": every(2)}})
+            await instance.sleep(10.5)
+            await client.call("probe.set", {"name": "m", "record": {"jitter": 1.0}})
+            await instance.sleep(10)
+            return failed["state"], again["state"]
+
+    assert run(main) == ("FAILED", "WAIT")
+    phases = [round(one["ts"] % 2, 3) for one in samples(path)]
+    assert len(set(phases)) == 2, phases
+
+
+def test_names_that_would_be_one_in_statsd_are_refused_whoever_has_them(tmp_path):
+    async def main():
+        async with probing(tmp_path / "x", stats="mem:") as (instance, client):
+            for name in ("a.b", "a_b", "c d|e:1"):
+                await client.call("probe.add", {"name": name, "record": lined("dummy", every(1))})
+            await instance.sleep(11)
+            status = (await client.call("probe.status"))["measurements"]
+            return {one["name"]: (one["counts"].get("fail", 0) > 0, one["last_failure"]) for one in status}
+
+    found = run(main)
+    assert found["a.b"] == (False, "") and found["c d|e:1"] == (False, "")
+    assert found["a_b"][0] and "would both be named a_b.value" in found["a_b"][1]

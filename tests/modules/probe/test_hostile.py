@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokersim.protocol.errnums import EINVAL, RequestError
+from modules.probe.answers import readings
 from modules.probe.config import to_config
-from modules.probe.contract import Junk, readings
+from modules.probe.contract import Junk
 from modules.probe.plan import _DEFAULTS, to_measurement
 from modules.probe.probes import PROBES
 from tests.modules.probe.harness import every, lined, probing, run, samples

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from modules.probe.collector import Collector, Source
 from modules.probe.contract import Field, Reading
-from modules.probe.outqueue import GAPS_MAX, OutQueue
+from modules.probe.gaps import GAPS_MAX
+from modules.probe.outqueue import OutQueue
 from modules.probe.plan import to_measurement
 from modules.probe.series import Sample, part, to_series
 

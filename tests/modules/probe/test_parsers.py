@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.probe.contract import Junk, readings
+from modules.probe.answers import readings
+from modules.probe.contract import Junk
 from modules.probe.pointer import at_pointer
 from modules.probe.probes.cpu import MODES, NONE, parse_loadavg, parse_stat, shares
 from modules.probe.probes.disk import derived, parse_diskstats
