@@ -6,9 +6,9 @@ from typing import Protocol
 
 from brokersim.brokermod import Handle
 
-from .collector import Collector
 from .contract import Reading
 from .plan import Measurement
+from .sending.collector import Collector
 
 
 class Measured(Protocol):

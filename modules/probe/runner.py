@@ -17,7 +17,6 @@ from .answers import readings
 from .backoff import HEALTHY, Backoff
 from .budget import Budget
 from .calendars import Reservation
-from .collector import Source
 from .contract import Context, Probe, Reading
 from .grid import Grid
 from .here import Here
@@ -25,6 +24,7 @@ from .plan import Measurement
 from .ports import Measured, Random, Station
 from .probes import find, made
 from .procfs import ProcFS
+from .sending.collector import Source
 
 WAIT, RUN, BACKOFF, FAILED, DONE, OFF = "WAIT", "RUN", "BACKOFF", "FAILED", "DONE", "OFF"
 #: Failed runs in a row that are a crash.

@@ -11,15 +11,15 @@ from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nestin
 
 from .arbiter import reconcile
 from .chance import Chance
-from .collector import Collector
 from .config import Config, check_sinks
 from .contract import Reading
-from .delivery import Delivery
-from .outlets import Outlets
 from .plan import OFF, ON, Measurement, merged, to_measurement
 from .ports import Measured, Station
 from .runner import BACKOFF, FAILED, WAIT, Runner
-from .series import part
+from .sending.collector import Collector
+from .sending.delivery import Delivery
+from .sending.outlets import Outlets
+from .sending.series import part
 
 #: Seconds between the module's own statistics.
 OWN_PERIOD: Final = 10.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..plan import Measurement, content_hash
 from ..probes import find
-from ..series import part
+from ..sending.series import part
 
 
 def node(rank: int, is_virtual: bool) -> dict[str, Any]:

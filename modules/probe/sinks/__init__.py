@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
-from ..outqueue import MAX_BYTES, MAX_SAMPLES, Bounds
-from ..spool import SPOOL_MAX
+from ..sending.outqueue import MAX_BYTES, MAX_SAMPLES, Bounds
+from ..sending.spool import SPOOL_MAX
 from .base import Down, Refused, Sink
 from .lines import LineFile
 from .metrics import Metrics

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from brokersim.brokermod import Handle
 
-from ..gaps import Gap
-from ..series import Sample, Series
+from ..sending.gaps import Gap
+from ..sending.series import Sample, Series
 
 
 class Down(Exception):

@@ -10,8 +10,8 @@ import msgspec
 
 from brokersim.brokermod import Handle
 
-from ..gaps import Gap
-from ..series import Sample, Series
+from ..sending.gaps import Gap
+from ..sending.series import Sample, Series
 from .base import Down, Sink
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from brokersim.brokermod import Handle
 
-from ..gaps import Gap
-from ..series import Sample
+from ..sending.gaps import Gap
+from ..sending.series import Sample
 from .base import Sink
 
 

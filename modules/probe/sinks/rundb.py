@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from brokersim.brokermod import Handle, RunDatabase
 
 from ..contract import COUNTER
-from ..gaps import Gap
-from ..series import Sample, Series, part
+from ..sending.gaps import Gap
+from ..sending.series import Sample, Series, part
 from .base import Down, Sink
 
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from brokersim.brokermod import Handle
 
 from ..contract import COUNTER
-from ..gaps import Gap
-from ..series import Sample
+from ..sending.gaps import Gap
+from ..sending.series import Sample
 from .base import Sink
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.probe.collector import Collector, Source
 from modules.probe.contract import Field, Reading
-from modules.probe.outqueue import OutQueue
 from modules.probe.plan import to_measurement
 from modules.probe.probes.disk import derived
+from modules.probe.sending.collector import Collector, Source
+from modules.probe.sending.outqueue import OutQueue
 
 STEP = st.tuples(
     st.sampled_from(

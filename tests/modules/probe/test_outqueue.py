@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.probe.collector import Collector, Source
 from modules.probe.contract import Field, Reading
-from modules.probe.gaps import GAPS_MAX
-from modules.probe.outqueue import OutQueue
 from modules.probe.plan import to_measurement
-from modules.probe.series import Sample, part, to_series
+from modules.probe.sending.collector import Collector, Source
+from modules.probe.sending.gaps import GAPS_MAX
+from modules.probe.sending.outqueue import OutQueue
+from modules.probe.sending.series import Sample, part, to_series
 
 CHANCE = random.Random(5)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modules.probe.outqueue import SAMPLE_SIZE, Bounds, OutQueue
-from modules.probe.spool import Spool
+from modules.probe.sending.outqueue import SAMPLE_SIZE, Bounds, OutQueue
+from modules.probe.sending.spool import Spool
 from tests.modules.probe.test_spool import SERIES, sample, told
 
 STEPS = st.lists(

@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modules.probe import spool as spool_file
-from modules.probe.outqueue import OutQueue
-from modules.probe.series import Sample, Series
-from modules.probe.spool import Spool
+from modules.probe.sending import spool as spool_file
+from modules.probe.sending.outqueue import OutQueue
+from modules.probe.sending.series import Sample, Series
+from modules.probe.sending.spool import Spool
 from tests.modules.probe.harness import documents, every, lined, probing, run, samples
 
 SERIES = [

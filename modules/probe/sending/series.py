@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
-from .contract import COUNTER, GAUGE, STATE, Field, Reading, Value
-from .counter import RESET, step
-from .plan import Reporting, content_hash
+from ..contract import COUNTER, GAUGE, STATE, Field, Reading, Value
+from ..counter import RESET, step
+from ..plan import Reporting, content_hash
 
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
 

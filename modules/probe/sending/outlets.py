@@ -9,12 +9,12 @@ import attrs
 
 from brokersim.brokermod import Handle
 
+from ..config import PLAIN, Config
+from ..plan import Measurement
+from ..sinks import Sink, to_sink
 from .collector import Collector
-from .config import PLAIN, Config
 from .delivery import Delivery
 from .outqueue import Bounds, OutQueue
-from .plan import Measurement
-from .sinks import Sink, to_sink
 from .spool import Spool
 
 #: A sink's record, itself, its queue and what that is to be.

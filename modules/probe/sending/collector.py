@@ -8,9 +8,9 @@ from typing import Final
 
 import attrs
 
-from .contract import Field, Reading, Value
+from ..contract import Field, Reading, Value
+from ..plan import Measurement, Reporting
 from .outqueue import OutQueue, size_of
-from .plan import Measurement, Reporting
 from .series import Sample, Series, sendable, to_series
 
 #: Bytes of all queues of a rank together.

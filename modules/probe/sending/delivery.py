@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
+from ..sinks import Down, Refused, Sink
 from .collector import Collector
 from .outqueue import OutQueue, Random
 from .series import Sample
-from .sinks import Down, Refused, Sink
 
 #: Seconds that what is left may take at the end.
 FLUSH_TIMEOUT: Final = 2.0
