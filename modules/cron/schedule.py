@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from brokersim.brokermod import schedules
+from brokersim.brokermod import check_glob, schedules
 
 from .fields import Fields, to_fields
 
@@ -210,7 +210,7 @@ def _event(args: Mapping[str, Any], _is_utc: bool) -> OnEvent:
     if not isinstance(topic, str) or not topic:
         raise ValueError(f"event: topic must be the topic of an event, not {topic!r:.40}")
     return OnEvent(
-        topic=topic,
+        topic=check_glob(topic),
         nth=_count(args, "nth"),
         after=_count(args, "after"),
         min_interval=_number(args, "min_interval", 0.0),

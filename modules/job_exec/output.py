@@ -18,7 +18,8 @@ from brokersim.brokermod import jobid, ranks
 from .guest import data_context
 
 STREAMS: Final = ("stdout", "stderr")
-_TAG: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+#: No brace inside: looking for an end from each of a million begins would hold who looks.
+_TAG: Final = re.compile(r"\{\{([^{}]*)\}\}")
 #: Tags that differ from task to task.
 _TASK: Final = re.compile(r"\{\{(taskid|task\.[a-z]+)\}\}")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import quoted
+from brokersim.brokermod import check_glob, quoted
 
 #: A key as callers give it: an object of plain values, or a text that stands for ``{"str": text}``.
 Key = str | Mapping[str, Any]
@@ -110,7 +110,9 @@ def projected(text: str, fields: list[str]) -> str:
 
 
 def where(wanted: Mapping[str, str]) -> Predicate:
-    """Keys whose fields match these globs."""
+    """Keys whose fields match these globs. Raises ValueError for one that is too long."""
+    for glob in wanted.values():
+        check_glob(glob)
 
     def holds(key: Mapping[str, Any], _value: Any) -> bool:
         return all(name in key and fnmatchcase(str(key[name]), glob) for name, glob in wanted.items())

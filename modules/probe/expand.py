@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
-_INSIDE: Final = re.compile(r"\$\$|\$\{([^}]*)\}")
+_INSIDE: Final = re.compile(r"\$\$|\$\{([^${}]*)\}")
 
 
 def split(text: str) -> list[str]:

@@ -187,8 +187,12 @@ class Registry(BrokerModule):
         self.handle.publish(f"{self.name}.changed", event)
         told = {"action": change.action, "collection": change.collection, "id": change.id}
         for watcher in list(self._watchers):
-            if watcher.wants(change):
-                self.handle.respond(watcher.msg, {**told, "version": record["version"], "record": record})
+            try:
+                if watcher.wants(change):
+                    self.handle.respond(watcher.msg, {**told, "version": record["version"], "record": record})
+            except RequestError as error:  # its filter takes too long; it is no fault of who writes
+                self._watchers.remove(watcher)
+                self.handle.respond_error(watcher.msg, error.errno or errnums.EINVAL, error.text)
 
     @request_handler("watch")
     def watch(self, msg: Message) -> None:

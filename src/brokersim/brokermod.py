@@ -47,12 +47,13 @@ from brokersim.protocol.nesting import check_nesting
 from brokersim.protocol.open_streams import OpenStreams
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.resources import Resources
+from brokersim.protocol.topic import check_glob
 from brokersim.routing import logring
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
-    "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref",
+    "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
     "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states",
     "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj", "trio_task",
     "updates",

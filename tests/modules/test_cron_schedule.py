@@ -111,6 +111,7 @@ def test_one_moment_comes_once_and_a_passed_one_is_now():
         ("interval", {"interval": 1, "after": -1}, "after must be a number"),
         ("interval", {"interval": True}, "interval must be a number"),
         ("event", {"nth": 3}, "topic must be the topic of an event"),
+        ("event", {"topic": "[a" * 300}, "a glob has at most 500 characters"),
         ("event", {"topic": "x", "nth": -1}, "nth must be a count"),
         ("datetime", {"expression": "every day"}, "five fields"),
         ("datetime", {"expression": "61 * * * *"}, "Bad minute"),

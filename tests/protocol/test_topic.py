@@ -66,3 +66,9 @@ def test_globs_match_as_in_the_shell(glob: str, matching: list[str], others: lis
 def test_a_prefix_glob_matches_exactly_the_topics_with_that_prefix(topic: str) -> None:
     assert topic_matcher("kvs*")(topic) == topic.startswith("kvs")
     assert topic_matcher("*")(topic)
+
+
+def test_a_glob_that_would_hold_who_reads_it_is_refused() -> None:
+    assert not topic_matcher("[a" * 250)("kvs")
+    with pytest.raises(ValueError, match="at most 500 characters, not 501"):
+        topic_matcher("*" * 501)

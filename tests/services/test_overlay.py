@@ -107,3 +107,20 @@ async def test_a_trace_of_a_rank_is_a_stream_or_refused(broker):
     with pytest.raises(RequestError, match="must be a streaming request") as caught:
         await broker.rpc("overlay.trace", {}, nodeid=1)
     assert caught.value.errno == EPROTO
+
+
+@SIZE
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("overlay.trace", {"topic_glob": "[a" * 300}),
+        ("module.trace", {"names": [], "typemask": 15, "topic_glob": "[a" * 300, "full": False}),
+        ("overlay.fault", {"kind": "drop", "rank": 1, "topic": "[a" * 300}),
+    ],
+)
+async def test_a_glob_without_end_is_refused(broker, topic, payload):
+    answers = []
+    broker.instance.client().stream(topic, payload, lambda answer, _: answers.append(answer))
+    await broker.advance(1)
+    [answer] = answers
+    assert (answer.errnum, answer.payload_str[:11]) == (EINVAL, "a glob has ")

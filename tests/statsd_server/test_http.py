@@ -367,6 +367,11 @@ async def test_tail_streams_the_lines_and_flushes_that_match(server, mock_clock)
     await until(lambda: not len(server.wiretap))
 
 
+async def test_a_glob_that_would_hold_the_server_is_refused(server):
+    status, _, body = await get(server, f"/tail?glob={'[a' * 300}")
+    assert status == 400 and b"a glob has at most 500 characters" in body
+
+
 async def test_tail_without_lines_costs_the_receiver_nothing(server, mock_clock):
     async with await tail(server, "lines=0") as client:
         assert not server.wiretap.is_watching_lines

@@ -11,7 +11,8 @@ from typing import Any, Final, overload
 
 from brokersim.protocol import hostlist
 
-_NUMBERED: Final = re.compile(r"(.*?)([0-9]*)", re.DOTALL)
+_PART: Final = re.compile(r"(?:\[[^\[\]]*+\]|[^,\s])+")
+_NUMBERED: Final = re.compile(r"(.*[^0-9])?([0-9]*)", re.DOTALL)
 
 
 class Hostlist:
@@ -139,7 +140,7 @@ def _hosts(arg: object) -> list[str]:
 
 def _expanded(text: str) -> list[str]:
     """Blanks part hosts as commas do, and nothing between two commas is nothing."""
-    parts = [part for part in re.split(r"[,\s]+(?![^\[]*\])", text) if part]
+    parts = _PART.findall(text)
     try:
         return [host for part in parts for host in hostlist.expand(part)]
     except ValueError:
@@ -149,4 +150,4 @@ def _expanded(text: str) -> list[str]:
 def _order(host: str) -> tuple[str, int, int]:
     name = _NUMBERED.fullmatch(host)
     assert name is not None
-    return name[1], int(name[2]) if name[2] else -1, len(name[2])
+    return name[1] or "", int(name[2]) if name[2] else -1, len(name[2])

@@ -10,7 +10,7 @@ from brokersim.protocol.quoting import quoted
 #: Seconds in each suffix, longest first; no suffix means seconds.
 UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 # Decimal only: RFC 23 would take all of strtod, but in its hexadecimal floats the suffix d is a digit.
-_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?(ms|[smhd])?")
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?(ms|[smhd])?")
 _INFINITY = ("infinity", "inf")
 _HINT = "give a number and ms, s, m, h or d (none is seconds): 0.5s, 25ms, 2m"
 

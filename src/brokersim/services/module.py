@@ -211,10 +211,13 @@ def debug(server: BrokerEndpoint, request: Message) -> None:
 def trace(server: BrokerEndpoint, request: Message) -> None:
     """Stream what modules of this rank send and are given, until whoever asked goes."""
     args = request.unpack(TraceArgs)
-    stream = ModuleTrace(
-        names=tuple(args.names), typemask=args.typemask, topic_glob=args.topic_glob, full=args.full,
-        emit=partial(server.respond, request),
-    )  # fmt: skip
+    try:
+        stream = ModuleTrace(
+            names=tuple(args.names), typemask=args.typemask, topic_glob=args.topic_glob, full=args.full,
+            emit=partial(server.respond, request),
+        )  # fmt: skip
+    except ValueError as error:
+        raise RequestError(EINVAL, str(error)) from None
     server.broker.add_trace(stream)
     server.add_stream(request, partial(server.broker.drop_trace, stream))
 

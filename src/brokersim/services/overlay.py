@@ -17,7 +17,7 @@ import msgspec
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import Message
-from brokersim.protocol.topic import topic_matcher
+from brokersim.protocol.topic import check_glob, topic_matcher
 from brokersim.protocol.topology import children
 from brokersim.reactor.loop import NS
 from brokersim.routing.cut import cut_off, join, link_above, opposite
@@ -184,6 +184,10 @@ def _check_fault(wish: FaultArgs, size: int) -> None:
         raise RequestError(EINVAL, f"no fault {wish.kind!r}; there are {', '.join(_KINDS)}")
     if size == 1:
         raise RequestError(EINVAL, "an instance of one rank has no links; start it with -s 2 or more")
+    try:
+        check_glob(wish.topic)
+    except ValueError as error:
+        raise RequestError(EINVAL, str(error)) from None
     if not 0 < wish.rank < size:
         text = f"no link above rank {wish.rank}: name the lower end of one, rank 1 to {size - 1}"
         raise RequestError(EINVAL, text)
@@ -206,7 +210,10 @@ def trace(server: BrokerEndpoint, request: Message) -> None:
     """What this rank sends to and gets from its neighbours, as it happens."""
     if not request.is_streaming:
         raise RequestError(EPROTO, "overlay.trace must be a streaming request")
-    matches = topic_matcher(request.unpack(OverlayTraceArgs).topic_glob)
+    try:
+        matches = topic_matcher(request.unpack(OverlayTraceArgs).topic_glob)
+    except ValueError as error:
+        raise RequestError(EINVAL, str(error)) from None
     sending = tuple(server.broker.peers.values())
     receiving = tuple(opposite(server.broker.instance, server.broker, link) for link in sending)
 

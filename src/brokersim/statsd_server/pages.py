@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.topic import check_glob
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd_server.chosen import BadQueryError, Choice
 from brokersim.statsd_server.health import ServerStatistics, to_plain
@@ -163,8 +164,12 @@ class StatsdPages:
     def tail(self, request: Request) -> Response:
         """Server-sent events: `?glob=flux.*&lines=1&flushes=1`."""
         query = request.query
+        try:
+            glob = check_glob(query.get("glob", "*"))
+        except ValueError as error:
+            return text_response(f"400 {error}", 400)
         body = self._events(
-            query.get("glob", "*"),
+            glob,
             lines=query.get("lines", "1") not in _OFF,
             flushes=query.get("flushes", "1") not in _OFF,
         )

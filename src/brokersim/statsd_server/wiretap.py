@@ -5,8 +5,6 @@ Doesn't judge lines: a bad one is shown like any other.
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import attrs
 import trio
 
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.topic import topic_matcher
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.timerstats import bucket_fields, statsd_fields
@@ -67,7 +66,7 @@ class Tap:
         on_item: Callable[[TapItem], None] | None,
     ) -> None:
         self._wiretap = wiretap
-        self._matches = re.compile(fnmatch.translate(pattern)).match if pattern != "*" else None
+        self._matches = topic_matcher(pattern) if pattern != "*" else None
         self.wants_lines = lines
         self.wants_flushes = flushes
         self.dropped = 0
@@ -80,7 +79,7 @@ class Tap:
 
     def wants(self, key: str) -> bool:
         """The key matches the pattern."""
-        return self._matches is None or self._matches(key) is not None
+        return self._matches is None or self._matches(key)
 
     def line(self, line: bytes, sender: str | None, t: float) -> None:
         key = line.partition(b":")[0]

@@ -120,6 +120,19 @@ def test_whoever_watches_is_told_what_he_asked_for_until_he_cancels():
     assert with_registry(act) == 0
 
 
+def test_a_watcher_whose_filter_takes_too_long_is_told_so_and_who_wrote_is_not():
+    async def act(instance, client):
+        heard = []
+        filter_ = {"filter": {"a": {"re": "(a+)+$"}}}
+        client.stream("registry.watch", filter_, lambda answer, _: heard.append(answer.errnum))
+        record = {"id": "n", "a": "a" * 100_000 + "!"}
+        await client.call("registry.post", {"collection": "nodes", "records": [record]})
+        await instance.sleep(1)
+        return heard, (await client.call("registry.stats-get", {}))["watchers"]
+
+    assert with_registry(act) == ([errno.EINVAL], 0)
+
+
 def test_without_a_kvs_or_beside_rank_0_it_does_not_begin():
     async def main():
         async with open_instance(size=2, modules=[]) as instance:

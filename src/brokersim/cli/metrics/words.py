@@ -61,7 +61,7 @@ def value(text: str) -> int | float | str:
     return found
 
 
-_AT = re.compile(r"(?P<value>[^<>=]+?)\s*>=\s*(?P<level>[^<>=]+)")
+_AT = re.compile(r"(?P<value>[^<>=]+)>=(?P<level>[^<>=]+)")
 
 
 def threshold(text: str) -> JsonObject:
@@ -70,7 +70,7 @@ def threshold(text: str) -> JsonObject:
     levels = [number(level.strip()) for level in match["level"].split(",")] if match else []
     if match is None or any(isinstance(level, str) for level in levels):
         raise ValueError(f"not a threshold: {text!r}; give one like 'sum>=1000' or 'a.sum/a.n>=2.5'")
-    wish: JsonObject = {"value": match["value"]}
+    wish: JsonObject = {"value": match["value"].strip()}
     return wish | ({"at": levels[0]} if len(levels) == 1 else {"series": levels})
 
 

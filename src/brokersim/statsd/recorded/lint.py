@@ -50,7 +50,7 @@ _STEPS_OF_A_DRIFT = 3
 _STEPS_OF_A_TOTAL = 3
 _TOTAL = re.compile(rb"\|C(?:\r?$|\||:)")
 # A number behind a number: what follows is no new value of a pipelined line.
-_PACKED = re.compile(rb":[+-]?[\d.]+:[+-]?[\d.:+-]+\|(?:ms|h|d|g|c)\b")
+_PACKED = re.compile(rb"(?<![\d.:+-]):[+-]?[\d.]+:[+-]?[\d.:+-]+\|(?:ms|h|d|g|c)\b")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.;=\-]")
 
 
