@@ -41,14 +41,15 @@ class ContentCache(BrokerModule):
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        self._settings = settings(h, args)
+        options = settings(h, args)
+        self._size_limit = options.blob_size_limit
         h.service_register("content")
         self._cache = BlobCache(
-            purge_target_size=self._settings.purge_target_size, purge_old_entry=self._settings.purge_old_entry
+            purge_target_size=options.purge_target_size, purge_old_entry=options.purge_old_entry
         )
-        timing, clock = TIMINGS[self._settings.timing], timing_clock(h)
+        timing, clock = TIMINGS[options.timing], timing_clock(h)
         self._loads, self._stores = (timing(clock, emitter(h, kind)) for kind in ("load", "store"))
-        self._write_back = WriteBack(h, self._cache, self._stores, self._settings.flush_batch_limit)
+        self._write_back = WriteBack(h, self._cache, self._stores, options.flush_batch_limit)
         # Under a name that carries no rank one rank may set gauges: the one that holds everything.
         self._tells_gauges = not h.rank or "{rank}" in (h.attr_get("stats.prefix") or "{rank}")
         self._backing: Message | None = None
@@ -104,13 +105,12 @@ class ContentCache(BrokerModule):
     @request_handler("content.store", prefix=False)
     def store(self, msg: Message) -> None:
         data = msg.data
-        if type(data) is not blobref.Blob:
-            data = msg.raw
-        size = len(data)
-        if size > self._settings.blob_size_limit:
-            text = f"blob of {size} bytes, the limit (content.blob-size-limit) is {self._settings.blob_size_limit}"
+        is_blob = type(data) is blobref.Blob  # as nearly all are that a kvs in this process stores
+        size = data.size if is_blob else len(msg.raw)
+        if size > self._size_limit:
+            text = f"blob of {size} bytes, the limit (content.blob-size-limit) is {self._size_limit}"
             raise RequestError(errnums.EFBIG, text)
-        blob = blobref.as_blob(data)
+        blob: blobref.Blob = data if is_blob else blobref.as_blob(msg.raw)
         digest = blob.digest
         entry = self._cache.find(digest)
         if entry is None:

@@ -93,9 +93,9 @@ class ContentSqlite(BrokerModule):
 
     @request_handler(f"{SERVICE}.store", prefix=False)
     def store(self, msg: Message) -> None:
-        data = msg.data
-        self.handle.respond(msg, self._store.store(data if type(data) is blobref.Blob else msg.raw))
-        if self._store.is_batch_full:
+        data, store = msg.data, self._store
+        self.handle.respond(msg, store.store(data if type(data) is blobref.Blob else msg.raw))
+        if store.is_batch_full:
             self._write_batch()
         elif self._timer is None:
             self._timer = self.handle.call_later(BATCH_WAIT, self._due)

@@ -78,7 +78,9 @@ class Committer:
         request = self._handle.request
         stored = self._stored
         for found in outcome.objects.values():
-            blob = found.stored_form or found.blob
+            blob = found.stored_form
+            if blob is None:
+                blob = found.blob
             # The store asks the kvs of the usual name for its roots, no other: what that is not in must stay by itself.
             request("content.store", blob if self._is_usual else blobref.alone(blob), stored, commit)
 

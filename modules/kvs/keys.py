@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from brokersim.brokermod import RequestError, errnums
@@ -31,9 +32,10 @@ def bounded(names: list[str]) -> list[str]:
     return names
 
 
-def leaf_names(key: str) -> list[str]:
+@lru_cache(1024)  # each key is checked and then walked, and logs get line after line
+def leaf_names(key: str) -> tuple[str, ...]:
     """The names of a key that can be written. Raises RequestError(EINVAL) for the root as well."""
     names = split(key)
     if not names:
         raise RequestError(errnums.EINVAL, f"key {key!r} is the root directory, which cannot be replaced")
-    return names
+    return tuple(names)

@@ -140,9 +140,8 @@ class ObjectCache:
         """Keep what went to the content store from here, in one form: entries can give a directory's bytes again."""
         kept, epoch = self._objects, self._epoch
         for ref, found in objects.items():
-            before = kept.pop(ref, None)
-            if before is not None:
-                self._size -= before.size
+            if ref in kept:
+                self._size -= kept.pop(ref).size
             elif type(found.known_entries) is Directory and (patch := found.before) is not None:
                 self._share(patch)
             found.stored = epoch
@@ -152,7 +151,8 @@ class ObjectCache:
 
     def _add(self, ref: str, found: StoredObject) -> None:
         found.epoch = self._epoch
-        size = (found.stored_form or found.blob).size
+        blob = found.stored_form
+        size = (found.blob if blob is None else blob).size
         found.size = size = COUNTED_MAX if size > COUNTED_MAX else size
         self._objects[ref] = found
         self._size += size

@@ -93,9 +93,12 @@ def apply(view: View, namespace: str, rootref: str, ops: Sequence[Op]) -> Steps[
     another namespace, or a path of too many names; ELOOP symlinks in a circle.
     """
     tree = _Tree(view, namespace)
-    if view.get(rootref) is None:
+    root = view.get(rootref)
+    if root is None:
         tree.loaded.update((yield OBJECTS, (rootref,)))
-    tree.root = tree.open(rootref)
+        tree.root = tree.open(rootref)
+    else:
+        tree.root = _opened(root, rootref)
     for at, op in enumerate(ops):
         # An operation changes nothing but empty directories on its path before it is sure of all it needs.
         while True:
@@ -163,10 +166,17 @@ class _Tree:
             entry = entries.get(name)
             if type(entry) is _Directory:
                 entries[name] = treeobj.known_dirref(self.store(entry))
-            elif entry is not None and (stored := _STORED.get(entry["type"])):
-                entries[name] = stored(self, entry)
+            elif entry is not None:
+                kind = entry["type"]
+                if kind == "val":
+                    if len(entry["data"]) > LARGE_VALUE:
+                        refs = [self.store_blob(treeobj.val_bytes(entry))]
+                        entries[name] = {"ver": treeobj.VERSION, "type": "valref", "data": refs}
+                elif kind == "dir":
+                    inner = _Directory(dict(entry["data"]), None, None)
+                    entries[name] = treeobj.known_dirref(self.store(inner))
         made = entries.made() if type(entries) is Changes else entries
-        if len(made) > LARGE and type(made) is dict:
+        if type(made) is dict and len(made) > LARGE:
             made = Directory.of(made)
         if type(made) is Directory:
             ref, blob = made.ref, made.blob
@@ -184,10 +194,10 @@ class _Tree:
 
     def _parent(self, key: str, create: bool) -> tuple[_Directory | None, str]:
         """The directory of a key's last name; None if it is missing and nothing is to be created."""
-        names = keys.leaf_names(key)
+        names: Sequence[str] = keys.leaf_names(key)
         links = 0
-        directory, at = self.root, 0
-        while at < len(names) - 1:
+        directory, at, last = self.root, 0, len(names) - 1
+        while at < last:
             name = names[at]
             entry = directory.entries.get(name)
             at += 1
@@ -195,8 +205,8 @@ class _Tree:
                 directory = entry
             elif entry is not None and entry["type"] == "symlink":
                 links += 1
-                names = keys.bounded(self._target(entry["data"], links) + names[at:])
-                directory, at = self.root, 0
+                names = keys.bounded([*self._target(entry["data"], links), *names[at:]])
+                directory, at, last = self.root, 0, len(names) - 1
             elif (inner := self._inner(entry, create)) is not None:
                 directory.put(name, inner)
                 directory = inner
@@ -226,15 +236,12 @@ class _Tree:
         found = self._held(ref)
         if found is None:
             raise _MissingError(ref)
-        entries = found.known_entries
-        if type(entries) is not dict or len(entries) > LARGE:
-            entries = found.prepared()
-        return _Directory(Changes(entries) if isinstance(entries, Directory) else dict(entries), ref, {})
+        return _opened(found, ref)
 
     def _held(self, ref: str) -> StoredObject | None:
         return self.loaded.get(ref) or self._view.get(ref)
 
-    def _first_missing(self, names: list[str]) -> str | None:
+    def _first_missing(self, names: Sequence[str]) -> str | None:
         entries: Any = self.root.entries
         for name in names[:-1]:
             entry = entries.get(name)
@@ -270,14 +277,8 @@ class _Tree:
             raise RequestError(errnums.EISDIR, f"key {op.key!r}: cannot append to a directory")
 
 
-def _stored_value(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
-    if len(entry["data"]) <= LARGE_VALUE:
-        return entry
-    return {"ver": treeobj.VERSION, "type": "valref", "data": [tree.store_blob(treeobj.val_bytes(entry))]}
-
-
-def _stored_directory(tree: _Tree, entry: treeobj.TreeObj) -> treeobj.TreeObj:
-    return treeobj.known_dirref(tree.store(_Directory(dict(entry["data"]), None, None)))
-
-
-_STORED: Final = {"val": _stored_value, "dir": _stored_directory}
+def _opened(found: StoredObject, ref: str) -> _Directory:
+    entries = found.known_entries
+    if type(entries) is not dict or len(entries) > LARGE:
+        entries = found.prepared()
+    return _Directory(entries.copy() if type(entries) is dict else Changes(entries), ref, {})  # type: ignore[arg-type]

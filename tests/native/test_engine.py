@@ -23,6 +23,7 @@ from brokersim.reactor.actor import Actor
 from brokersim.reactor.loop import Reactor
 from brokersim.reactor.standstill import HandlerHung
 from brokersim.reactor.turn import dispatch, plain_turn, take
+from brokersim.reactor.watchers import ModuleLoop
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.rank import fan_out
 from tests.native.twins import python, usual
@@ -51,7 +52,8 @@ TWINS = [
     ("loop", "Reactor", "hand_out"), ("watchers", "ModuleLoop", "dispatch"),
     ("watchers", "ModuleLoop", "before_dispatch"), ("watchers", "ModuleLoop", "fulfil"),
     ("watchers", "ModuleLoop", "call_next"), ("watchers", "ModuleLoop", "prepare"),
-    ("watchers", "ModuleLoop", "settle"), ("cost", "Node", "advance"), ("cost", "Node", "join"),
+    ("watchers", "ModuleLoop", "settle"), ("watchers", "ModuleLoop", "add"), ("watchers", "ModuleLoop", "drop"),
+    ("cost", "Node", "advance"), ("cost", "Node", "join"),
     ("cost", "Node", "leave"), ("cost", "Node", "begin"), ("cost", "Node", "_complete"), ("cost", "Station", "arrive"),
     ("cost", "Station", "settle"), ("cost", "Station", "done"), ("cost", "Station", "_next"),
     ("cost", "Station", "_serve"), ("cost", "Station", "_checks"), ("instrument", "Instrument", "emit"),
@@ -123,6 +125,22 @@ def test_fields_of_the_wrong_kind_are_TypeErrors():
     del actor.counts
     with pytest.raises(AttributeError):
         actor.handed(Message(REQUEST))
+
+
+def test_watchers_of_the_wrong_kind_are_TypeErrors():
+    loop = ModuleLoop(Reactor(), Actor())
+    for wrong in (None, "watcher", object()):
+        with pytest.raises(TypeError):
+            loop.add(wrong, False)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            loop.drop(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        loop.add(loop.watcher("check", print))  # type: ignore[call-arg]
+    with pytest.raises(KeyError):
+        loop.add(loop.watcher("unknown", print), False)
+    with pytest.raises(IndexError):
+        loop.drop(loop.watcher("check", print))  # it was never started
+    assert (loop.checks, loop.check, loop.is_watched) == ((), None, False)
 
 
 def test_fields_of_the_wrong_kind_are_TypeErrors_where_time_is_charged():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokersim.routing import subscriptions
 from brokersim.routing.subscriptions import Subscriptions
 
 PREFIXES = ["", "a", "a.b", "b"]
@@ -18,9 +20,16 @@ steps = st.lists(
 )
 
 
-@given(steps)
-def test_subscriptions_are_what_a_list_of_pairs_is(steps):
+@given(steps, st.booleans())
+def test_subscriptions_are_what_a_list_of_pairs_is(steps, are_many):
     held, model = Subscriptions(), []
+    with pytest.MonkeyPatch.context() as patch:
+        if are_many:
+            patch.setattr(subscriptions, "FEW", 0)
+        check_steps(held, model, steps)
+
+
+def check_steps(held, model, steps):
     endpoints: list[Any] = [object() for _ in range(4)]
     for action, prefix, number in steps:
         one = endpoints[number]
@@ -34,8 +43,8 @@ def test_subscriptions_are_what_a_list_of_pairs_is(steps):
         else:
             held.drop(one)
             model = [entry for entry in model if entry[1] is not one]
+        for topic in ("", "a", "a.b.c", "b", "c"):  # after each step: what was remembered must be void
+            wanted = dict.fromkeys(by for prefix, by in model if topic.startswith(prefix))
+            assert held.wanting(topic) == list(wanted)
     for one in endpoints:
         assert held.of(one) == [prefix for prefix, by in model if by is one]
-    for topic in ("", "a", "a.b.c", "b", "c"):
-        wanted = dict.fromkeys(by for prefix, by in model if topic.startswith(prefix))
-        assert held.wanting(topic) == list(wanted)

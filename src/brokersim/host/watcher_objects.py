@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -105,10 +106,15 @@ class HookWatcher(_FluxWatcher):
 
     def start(self) -> HookWatcher:
         if self._watcher is None:
-            fn = None if self.callback is None else self._call
-            self._watcher = self.handle.module_loop().watcher(self.kind, fn)
+            self._watcher = self.handle.module_loop().watcher(self.kind, self._callee())
         self._watcher.start()
         return self
+
+    def _callee(self) -> Callable[[], object] | None:
+        """What the loop calls; without frames of ours between where the callback needs no stack of its own."""
+        if self.callback is None or self.handle.workers is not None:
+            return None if self.callback is None else self._call
+        return partial(self.callback, self.handle, self, 0, self.args)
 
     def stop(self) -> HookWatcher:
         if self._watcher is not None:

@@ -40,6 +40,8 @@ static Twin loop_twins[] = {
     {{"call_next", C(module_loop_call_next), KEYWORDS, "($self, /, call, response=None)"}, NULL},
     {{"prepare", C(module_loop_prepare), METH_NOARGS, "($self, /)"}, NULL},
     {{"settle", C(module_loop_settle), METH_NOARGS, "($self, /)"}, NULL},
+    {{"add", C(module_loop_add), METH_FASTCALL, "($self, watcher, oldest, /)"}, NULL},
+    {{"drop", C(module_loop_drop), METH_O, "($self, watcher, /)"}, NULL},
     {{NULL}, NULL},
 };
 static Twin node_twins[] = {

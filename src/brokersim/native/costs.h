@@ -292,6 +292,108 @@ static int judge(PyObject *loop)
     return 0;
 }
 
+/* -- ModuleLoop: watchers come and go */
+
+/* `ModuleLoop._rebuild`. At most one prepare or check, as nearly always, is seen to here. */
+static int rebuild(PyObject *loop, PyObject *kind, PyObject *order)
+{
+    int is_prepare = PyUnicode_Check(kind) && PyUnicode_Compare(kind, str_prepare) == 0;
+    int is_check = PyUnicode_Check(kind) && PyUnicode_Compare(kind, str_check) == 0;
+    Py_ssize_t many = PyList_GET_SIZE(order);
+    if (many > 1 || !(is_prepare || is_check))
+        return call_method_with(loop, str_rebuild, kind);
+    PyObject *watcher = many ? PyList_GET_ITEM(order, 0) : NULL, *fn = Py_None;
+    if (watcher != NULL && !is_a(watcher, Watcher))
+        return wrong_type(watcher, "a watcher");
+    if (watcher != NULL && (fn = have(watcher, w_fn)) == NULL)
+        return -1;
+    PyObject *calls = fn == Py_None ? PyTuple_New(0) : PyTuple_Pack(1, watcher);
+    if (calls == NULL)
+        return -1;
+    Py_INCREF(fn);
+    put(loop, is_prepare ? l_prepares : l_checks, calls);
+    put(loop, is_prepare ? l_poll : l_check, fn);
+    return 0;
+}
+
+/* The watchers of one watcher's kind: a reference of one's own; NULL with an error set. */
+static PyObject *order_of(PyObject *loop, PyObject *watcher)
+{
+    PyObject *orders = have_a(loop, l_order, &PyDict_Type, "a dict of watchers");
+    PyObject *kind = orders == NULL ? NULL : is_a(watcher, Watcher) ? have(watcher, w_kind) : NULL;
+    if (orders != NULL && !is_a(watcher, Watcher))
+        wrong_type(watcher, "a watcher");
+    PyObject *order = kind == NULL ? NULL : PyDict_GetItemWithError(orders, kind);
+    if (order == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_SetObject(PyExc_KeyError, kind);
+        return NULL;
+    }
+    if (!PyList_Check(order)) {
+        wrong_type(order, "a list of watchers");
+        return NULL;
+    }
+    return Py_NewRef(order);
+}
+
+/* What follows when the order of a kind has changed: more or less to call, and another judgement. */
+static int order_changed(PyObject *loop, PyObject *watcher, PyObject *order, int more)
+{
+    PyObject *actor = have_a(loop, l_actor, Actor, "an actor"), *kind = have(watcher, w_kind);
+    if (actor == NULL || kind == NULL || add_int(loop, l_started, more) < 0)
+        return -1;
+    if (more > 0 && FIELD(actor, a_loop) == Py_None && call_method(loop, str_attach) < 0)
+        return -1;
+    if (PyUnicode_Check(kind) && PyUnicode_Compare(kind, str_idle) == 0
+        && (add_int(loop, l_nonblocking, more) < 0 || (more > 0 && keep_turning(loop) < 0)))
+        return -1;
+    PyObject *fn = have(watcher, w_fn);
+    if (fn == NULL || (fn != Py_None && rebuild(loop, kind, order) < 0))
+        return -1;
+    return judge(loop);
+}
+
+static PyObject *module_loop_add(PyObject *self, PyObject *const *arguments, Py_ssize_t many)
+{
+    if (many != 2)
+        return PyErr_Format(PyExc_TypeError, "add() takes 2 arguments, not %zd", many);
+    PyObject *watcher = arguments[0], *order = order_of(self, watcher);
+    int oldest = order == NULL ? -1 : PyObject_IsTrue(arguments[1]), result = -1;
+    if (oldest >= 0 && (oldest ? PyList_Insert(order, 0, watcher) : PyList_Append(order, watcher)) == 0)
+        result = order_changed(self, watcher, order, 1);
+    Py_XDECREF(order);
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* The last goes into the place of the one that leaves. -1 with an error set. */
+static int take_out(PyObject *order, PyObject *watcher)
+{
+    Py_ssize_t last = PyList_GET_SIZE(order) - 1;
+    if (last < 0) {
+        PyErr_SetString(PyExc_IndexError, "pop from empty list");
+        return -1;
+    }
+    PyObject *moved = Py_NewRef(PyList_GET_ITEM(order, last));
+    Py_ssize_t at = moved == watcher ? last : -1;
+    int result = PyList_SetSlice(order, last, last + 1, NULL);
+    if (result == 0 && at < 0 && (at = PySequence_Index(order, watcher)) >= 0)
+        result = PyList_SetItem(order, at, Py_NewRef(moved));
+    Py_DECREF(moved);
+    return at < 0 ? -1 : result;
+}
+
+static PyObject *module_loop_drop(PyObject *self, PyObject *watcher)
+{
+    PyObject *order = order_of(self, watcher);
+    int result = order == NULL || take_out(order, watcher) < 0 ? -1 : order_changed(self, watcher, order, -1);
+    Py_XDECREF(order);
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 /* `ModuleLoop.call_next` */
 static int call_next(PyObject *loop, PyObject *call, PyObject *response)
 {

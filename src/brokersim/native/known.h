@@ -36,17 +36,17 @@ static const Slot reactor_slots[] = {
     {"push", &r_push},               {"_ready", &r_ready},    {"_timers", &r_timers},  {NULL, NULL},
 };
 static Py_ssize_t l_actor, l_check, l_checks, l_continuations, l_fresh, l_idle, l_idle_calls, l_idles, l_is_plain,
-    l_is_settled, l_nonblocking, l_poll, l_reactor, l_spin_queued, l_started;
+    l_is_settled, l_nonblocking, l_order, l_poll, l_prepares, l_reactor, l_spin_queued, l_started;
 static const Slot loop_slots[] = {
     {"actor", &l_actor},           {"check", &l_check},             {"checks", &l_checks},
     {"_fresh", &l_fresh},          {"idle", &l_idle},               {"_continuations", &l_continuations},
     {"idles", &l_idles},           {"_idle_calls", &l_idle_calls},  {"is_plain", &l_is_plain},
     {"poll", &l_poll},             {"nonblocking", &l_nonblocking}, {"is_settled", &l_is_settled},
     {"reactor", &l_reactor},       {"_started", &l_started},        {"spin_queued", &l_spin_queued},
-    {NULL, NULL},
+    {"_order", &l_order},          {"prepares", &l_prepares},       {NULL, NULL},
 };
-static Py_ssize_t w_active, w_fn;
-static const Slot watcher_slots[] = {{"active", &w_active}, {"fn", &w_fn}, {NULL, NULL}};
+static Py_ssize_t w_active, w_fn, w_kind;
+static const Slot watcher_slots[] = {{"active", &w_active}, {"fn", &w_fn}, {"kind", &w_kind}, {NULL, NULL}};
 static Py_ssize_t n_completing, n_cores, n_heap, n_iteration, n_message, n_packet, n_reactor, n_runnable, n_seq, n_service,
     n_since, n_slice, n_spinners, n_topics, n_wake;
 static const Slot node_slots[] = {
@@ -73,7 +73,7 @@ enum { FEW_OPEN = 256 };
 
 /* Numbers and names that are needed all the time; made once, when the module is loaded. */
 static PyObject *zero, *one, *three, *five, *norespond, *streaming, *any_node, *no_routes;
-static PyObject *str_before_dispatch, *str_continues, *str_failed, *str_append, *str_arrive, *str_detach, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail;
+static PyObject *str_before_dispatch, *str_continues, *str_failed, *str_append, *str_arrive, *str_detach, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail, *str_attach, *str_idle, *str_rebuild;
 static PyObject *str_popleft, *str_push, *str_iterate, *str_is_plain, *str_is_settled, *str_check, *str_poll, *str_settle,
     *str_fulfil, *str_stray_response, *str_blame, *str_refuse_to_ask, *str_refuse, *str_prepare, *str_dispatch_request,
     *str_route_response, *str_open_limit, *str_tx, *str_rx;
@@ -91,6 +91,9 @@ static const struct {
     const char *text;
 } names[] = {
     {&str_append, "append"},
+    {&str_attach, "attach"},
+    {&str_idle, "idle"},
+    {&str_rebuild, "_rebuild"},
     {&str_before_dispatch, "before_dispatch"},
     {&str_continues, "continues"},
     {&str_failed, "failed"},

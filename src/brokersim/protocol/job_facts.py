@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 import attrs
 import msgspec
@@ -68,8 +68,10 @@ def decode_jobspec(payload: bytes) -> JsonObject:
 def check_jobspec(jobspec: JsonView) -> JobFacts:
     """The facts of a sound version 1 jobspec. Raises ValueError naming the part that isn't."""
     for key in ("resources", "tasks", "attributes", "version"):
-        _require(key in jobspec, f"{key} is missing")
-    _require(jobspec["version"] == 1, f"version must be 1, not {jobspec['version']!r:.40}")
+        if key not in jobspec:
+            raise ValueError(f"jobspec: {key} is missing")
+    if jobspec["version"] != 1:
+        raise ValueError(f"jobspec: version must be 1, not {jobspec['version']!r:.40}")
     task = _task(jobspec["tasks"])
     counts = {"node": 0, "slot": 0, "core": 0, "gpu": 0}
     _vertices(jobspec["resources"], counts, depth=0)
@@ -104,8 +106,10 @@ def per_resource(jobspec: JsonView) -> tuple[str, int] | None:
     """Tasks by resource (``type`` node or core, ``count``), if a jobspec asks for its tasks so. Raises ValueError."""
     found: Json = jobspec
     for key in ("attributes", "system", "shell", "options", "per-resource"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping):
+        found = found.get(key) if _is_object(found) else None
+        if found is None:
+            return None
+    if not _is_object(found):
         return None
     kind, count = found.get("type"), found.get("count", 1)
     sound = kind in ("node", "core") and type(count) is int and count > 0
@@ -127,6 +131,15 @@ def members(ids: str) -> int:
     """How many ids are in a set (``0-3,7``); of ``""`` none."""
     spans = [part.partition("-") for part in ids.split(",") if part]
     return sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+
+
+def _is_object(value: Json) -> TypeGuard[JsonView]:
+    """What JSON decodes to, first: asking the abstract class takes ten times as long, and each job is asked."""
+    return type(value) is dict or isinstance(value, Mapping)
+
+
+def _is_list(value: Json) -> bool:
+    return type(value) is list or (isinstance(value, Sequence) and not isinstance(value, str))
 
 
 def _require(holds: bool, what: str) -> None:
@@ -155,12 +168,12 @@ def _header(raw: bytes) -> dict[str, str | int]:
 def _task(tasks: Json) -> JsonView:
     _require(isinstance(tasks, Sequence) and len(tasks) == 1, "tasks must be a list of one task")
     task = tasks[0]
-    _require(isinstance(task, Mapping), "tasks[0] must be an object")
+    _require(_is_object(task), "tasks[0] must be an object")
     command = task.get("command")
-    words = isinstance(command, Sequence) and not isinstance(command, str) and len(command) > 0
+    words = _is_list(command) and len(command) > 0
     _require(words and all(isinstance(word, str) for word in command), "command must be a list of strings")
     _require(isinstance(task.get("slot"), str), "tasks[0].slot must be a string")
-    _require(isinstance(task.get("count"), Mapping), "tasks[0].count must be {per_slot: n} or {total: n}")
+    _require(_is_object(task.get("count")), "tasks[0].count must be {per_slot: n} or {total: n}")
     return dict(task)
 
 
@@ -174,18 +187,19 @@ def _ntasks(count: JsonView, slots: int) -> int:
 
 def _vertices(vertices: Json, counts: dict[str, int], depth: int) -> None:
     _require(
-        isinstance(vertices, Sequence) and not isinstance(vertices, str) and len(vertices) > 0 and depth < 5,
+        _is_list(vertices) and len(vertices) > 0 and depth < 5,
         "resources must be a list of node, slot, core or gpu",
     )
     for vertex in vertices:
-        kind = vertex.get("type") if isinstance(vertex, Mapping) else None
+        kind = vertex.get("type") if _is_object(vertex) else None
         if kind not in _KINDS:
             raise ValueError(f"jobspec: resource type must be one of {', '.join(_KINDS)}, not {kind!r:.40}")
         count = vertex.get("count")
-        count = count.get("min") if isinstance(count, Mapping) else count
+        count = count.get("min") if _is_object(count) else count
         if type(count) is not int or count < (0 if kind == "gpu" else 1):
             raise ValueError(f"jobspec: count of {kind} must be a positive integer, not {count!r:.40}")
-        _require(not counts[kind], f"more than one {kind}; version 1 has one chain of resources")
+        if counts[kind]:
+            raise ValueError(f"jobspec: more than one {kind}; version 1 has one chain of resources")
         counts[kind] = count
         if "with" in vertex or kind in ("node", "slot"):
             _vertices(vertex.get("with"), counts, depth + 1)
@@ -194,15 +208,15 @@ def _vertices(vertices: Json, counts: dict[str, int], depth: int) -> None:
 def _system(attributes: Json) -> JsonView:
     if attributes is None:
         return {}
-    _require(isinstance(attributes, Mapping), "attributes must be an object")
+    _require(_is_object(attributes), "attributes must be an object")
     system = attributes.get("system", {})
-    _require(isinstance(system, Mapping), "attributes.system must be an object")
+    _require(_is_object(system), "attributes.system must be an object")
     return system  # type: ignore[no-any-return]  # checked one line above
 
 
 def _name(command: Sequence[str], system: JsonView) -> str:
     job = system.get("job")
-    name = job.get("name") if isinstance(job, Mapping) else None
+    name = job.get("name") if _is_object(job) else None
     if isinstance(name, str) and name:
         return name
     return command[0].rsplit("/", 1)[-1] or command[0]
@@ -210,30 +224,29 @@ def _name(command: Sequence[str], system: JsonView) -> str:
 
 def _duration(system: JsonView) -> float:
     duration = system.get("duration", 0)
-    _require(
-        type(duration) in (int, float) and 0 <= duration < float("inf"),
-        f"attributes.system.duration must be a number of seconds, 0 or more, not {duration!r:.40}",
-    )
+    if type(duration) not in (int, float) or not 0 <= duration < float("inf"):
+        what = f"must be a number of seconds, 0 or more, not {duration!r:.40}"
+        raise ValueError(f"jobspec: attributes.system.duration {what}")
     return float(duration)
 
 
 def _text(system: JsonView, key: str) -> str | None:
     value = system.get(key)
-    _require(value is None or isinstance(value, str), f"attributes.system.{key} must be a string")
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"jobspec: attributes.system.{key} must be a string")
     return value
 
 
 def _dependencies(system: JsonView) -> tuple[tuple[str, str], ...]:
     given = system.get("dependencies", [])
-    _require(isinstance(given, Sequence) and not isinstance(given, str), "dependencies must be a list")
+    _require(_is_list(given), "dependencies must be a list")
     return tuple(_dependency(one) for one in given)
 
 
 def _dependency(one: Json) -> tuple[str, str]:
-    scheme = one.get("scheme") if isinstance(one, Mapping) else None
+    scheme, value = (one.get("scheme"), one.get("value")) if _is_object(one) else (None, None)
     _require(
         scheme in _SCHEMES, f"dependency scheme must be one of {', '.join(_SCHEMES)}, not {scheme!r:.40}"
     )
-    value = one.get("value")
     _require(isinstance(value, (str, int, float)), f"dependency {scheme}: value is missing")
     return str(scheme), str(value)

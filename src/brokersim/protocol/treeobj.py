@@ -101,7 +101,8 @@ def check(obj: Json) -> TreeObj:
     Raises RequestError(EPROTO) whose text names the entry and the fault:
     ``treeobj 'a.b': data of a val must be base64 text``.
     """
-    todo = [(name, entry, 1) for name, entry in _check_one("", obj).items()]
+    first = _check_one("", obj)
+    todo = [(name, entry, 1) for name, entry in first.items()] if first else ()
     while todo:  # a list, not recursion: the depth is the peer's choice
         at, item, depth = todo.pop()
         entries = _check_one(at, item)

@@ -149,6 +149,7 @@ class ModuleLoop(Loop):
         if self._started:
             self.attach()
         self._rebuild("prepare")
+        self._judge()
         if self._continuations:
             self.actor.loop = self
             self._keep_turning()
@@ -181,18 +182,25 @@ class ModuleLoop(Loop):
         return Watcher(self, kind, fn)
 
     def add(self, watcher: Watcher, oldest: bool) -> None:
+        """A watcher is started: from now on it is called, after all others of its kind if it is to be the oldest."""
         kind = watcher.kind
         order = self._order[kind]
-        order.insert(0 if oldest else len(order), watcher)
+        if oldest:
+            order.insert(0, watcher)
+        else:
+            order.append(watcher)
         self._started += 1
         if self.actor.loop is None:
             self.attach()
         if kind == "idle":
             self.nonblocking += 1
             self._keep_turning()
-        self._changed(watcher)
+        if watcher.fn is not None:
+            self._rebuild(kind)
+        self._judge()  # what only keeps the loop turning is called by nobody
 
     def drop(self, watcher: Watcher) -> None:
+        """A watcher is stopped; the one started last is called in its place."""
         kind = watcher.kind
         order = self._order[kind]
         last = order.pop()
@@ -201,27 +209,23 @@ class ModuleLoop(Loop):
         self._started -= 1
         if kind == "idle":
             self.nonblocking -= 1
-        self._changed(watcher)
-
-    def _changed(self, watcher: Watcher) -> None:
-        if watcher.fn is None:
-            self._judge()  # what only keeps the loop turning is called by nobody
-        else:
-            self._rebuild(watcher.kind)
+        if watcher.fn is not None:
+            self._rebuild(kind)
+        self._judge()
 
     def _rebuild(self, kind: str) -> None:
-        # By a list, at half of what a generator costs: each commit of the kvs starts and stops three watchers.
+        """Say anew what is called for that kind; whoever calls it judges the loop anew."""
         order = self._order[kind]
         calls = tuple([watcher for watcher in order[::-1] if watcher.fn is not None]) if order else ()
+        call = _one_call(calls) if calls else None
         if kind == "prepare":
-            self.prepares, self.poll = calls, _one_call(calls)
+            self.prepares, self.poll = calls, call
         elif kind == "check":
-            self.checks, self.check = calls, _one_call(calls)
+            self.checks, self.check = calls, call
         else:
-            was, self.idles, self.idle = bool(self.idles), calls, _one_call(calls)
+            was, self.idles, self.idle = bool(self.idles), calls, call
             if was != bool(calls) and self.actor.station is not None:
                 self.actor.station.spin(bool(calls))
-        self._judge()
 
     # -- the iteration
 
@@ -384,9 +388,9 @@ class ModuleLoop(Loop):
 
 
 def _one_call(watchers: tuple[Watcher, ...]) -> Callable[[], object] | None:
-    """What calls them in order, skipping those that an earlier one stopped; a single one needs nobody to."""
-    if len(watchers) < 2:
-        return watchers[0].fn if watchers else None
+    """What calls them (there is one) in order, skipping those that an earlier one stopped; one needs nobody to."""
+    if len(watchers) == 1:
+        return watchers[0].fn
 
     def call_all() -> None:
         for watcher in watchers:

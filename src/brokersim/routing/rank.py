@@ -31,9 +31,9 @@ from brokersim.routing.trace import Trace
 
 #: Endpoints on one rank that want an event, each with what it is given to.
 Subscribers = tuple[tuple[Endpoint, Handler], ...]
-#: Topics whose subscribers are remembered; more than any instance uses in a second, so that a flood of
-#: one-time topics costs look-ups, not memory.
-_SUBSCRIBER_CACHE = 1024
+#: Topics whose subscribers are remembered, so that a flood of one-time topics costs look-ups, not memory. A job has
+#: three of its own and subscribes to them, for which those remembered are looked through: so few more than are usual.
+_SUBSCRIBER_CACHE = 64
 
 
 #: Asked once or twice in a module's life: remembering where they lead would cost each module 300 bytes.
@@ -199,8 +199,8 @@ class Rank(Neighbour):
         if self.services.get(name) is not endpoint:
             raise RequestError(ENOENT, f"service {name!r} is not registered here")
         del self.services[name]
-        for one in self.endpoints.values():
-            one.drop_routes_to(name)
+        for asker in endpoint.askers or ():  # nobody else remembers a way to it
+            asker.drop_routes_to(name)
 
     def replace_server(self, old: Endpoint, new: Endpoint) -> None:
         """All that ``old`` serves is served by ``new`` from now on."""
@@ -373,13 +373,18 @@ class Rank(Neighbour):
     def subscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Add one subscription; ``""`` is everything."""
         self.subscriptions.add(prefix, endpoint)
-        self._subscribers.clear()
+        self._forget_subscribers(prefix)
 
     def unsubscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Drop one subscription. Raises RequestError(ENOENT) if there is none."""
         if not self.subscriptions.remove(prefix, endpoint):
             raise RequestError(ENOENT, f"no subscription to {prefix!r}")
-        self._subscribers.clear()
+        self._forget_subscribers(prefix)
+
+    def _forget_subscribers(self, prefix: str) -> None:
+        """Who wants the events of that prefix has changed; who wants others is still known."""
+        for topic in [topic for topic in self._subscribers if topic.startswith(prefix)]:
+            del self._subscribers[topic]
 
     def _find_subscribers(self, topic: str) -> Subscribers:
         wanted = self.subscriptions.wanting(topic)

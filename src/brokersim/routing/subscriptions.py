@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from brokersim.routing.endpoint import Endpoint
+
+#: Subscriptions that are looked through one by one: lean ranks have few, and no table beside them.
+FEW: Final = 16
 
 
 class Subscriptions:
@@ -11,14 +16,19 @@ class Subscriptions:
     Two lists and no pairs: of eight modules on each of thousands of ranks pairs would be a kilobyte a rank.
     """
 
-    __slots__ = ("_endpoints", "_prefixes")
+    __slots__ = ("_endpoints", "_lengths", "_places", "_prefixes")
 
     def __init__(self) -> None:
         self._prefixes: list[str] = []
         self._endpoints: list[Endpoint] = []
+        #: Where in the lists each prefix stands, and how long prefixes are, made when asked for: each job's events have
+        #: topics of their own.
+        self._places: dict[str, list[int]] | None = None
+        self._lengths: list[int] = []
 
     def add(self, prefix: str, endpoint: Endpoint) -> None:
         """One more; ``""`` is everything."""
+        self._places = None
         self._prefixes.append(prefix)
         self._endpoints.append(endpoint)
 
@@ -27,6 +37,7 @@ class Subscriptions:
         for at, one in enumerate(self._endpoints):
             if one is endpoint and self._prefixes[at] == prefix:
                 del self._prefixes[at], self._endpoints[at]
+                self._places = None
                 return True
         return False
 
@@ -37,6 +48,7 @@ class Subscriptions:
         kept = [at for at, one in enumerate(self._endpoints) if one is not endpoint]
         self._prefixes = [self._prefixes[at] for at in kept]
         self._endpoints = [self._endpoints[at] for at in kept]
+        self._places = None
         return True
 
     def of(self, endpoint: Endpoint) -> list[str]:
@@ -45,9 +57,20 @@ class Subscriptions:
 
     def wanting(self, topic: str) -> list[Endpoint]:
         """Who wants it, each once, the oldest subscription first."""
-        found = {
-            endpoint: None
-            for prefix, endpoint in zip(self._prefixes, self._endpoints, strict=True)
-            if topic.startswith(prefix)
-        }
-        return list(found)
+        if len(self._prefixes) <= FEW:
+            places = [at for at, prefix in enumerate(self._prefixes) if topic.startswith(prefix)]
+        else:
+            places = self._find(topic)
+        return list(dict.fromkeys([self._endpoints[at] for at in places]))
+
+    def _find(self, topic: str) -> list[int]:
+        """The places of all prefixes of a topic: one look-up for each length there is."""
+        places = self._places
+        if places is None:
+            places = self._places = {}
+            for at, prefix in enumerate(self._prefixes):
+                places.setdefault(prefix, []).append(at)
+            self._lengths = sorted({len(prefix) for prefix in places})
+        longest = len(topic)
+        found = [places[topic[:end]] for end in self._lengths if end <= longest and topic[:end] in places]
+        return sorted([at for some in found for at in some])
