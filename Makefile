@@ -186,7 +186,7 @@ pins:
 	build/pins/bin/python -m pip install $(PIP_OPTIONS) uv
 	@mkdir -p build/pinned
 	$(PIN) pyproject.toml --extra tui --extra plot -o build/pinned/run.txt >/dev/null
-	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet --extra tui -o build/pinned/test.txt >/dev/null
+	$(PIN) pyproject.toml --extra test --extra fast --extra plot --extra parquet --extra schemas --extra tui -o build/pinned/test.txt >/dev/null
 	$(PIN) pyproject.toml --extra docs -o build/pinned/docs.txt >/dev/null
 	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(PIN) - -o build/pinned/build.txt >/dev/null
 	$(PIN) requirements/interop.in.txt -o build/pinned/interop.txt >/dev/null

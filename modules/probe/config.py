@@ -60,7 +60,7 @@ def to_config(given: Any, is_virtual: bool = False) -> Config:
 
 
 #: Sinks that need no configuration.
-PLAIN: Final = ("statsd", "metrics")
+PLAIN: Final = ("statsd", "metrics", "registry")
 
 
 def check_sinks(measurement: Measurement, sinks: Mapping[str, Any]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
 import msgspec
 
 from brokersim.brokermod import (
-    BrokerModule,
     Handle,
     Message,
     OpenStreams,
@@ -20,9 +20,11 @@ from brokersim.brokermod import (
 )
 
 from . import store
+from .foreign import Foreign
 from .messages import Listed, Posted, Registered, Wanted, Watching, Written
 from .query import selected, to_test
 from .records import Book, Change
+from .samples import Samples
 from .schemas import COLLECTIONS, SCHEMAS
 
 
@@ -41,21 +43,21 @@ class Watcher:
 Plan = Callable[[float], list[Change]]
 
 
-class Registry(BrokerModule):
-    """Nodes, services, measurements and metadata: records with versions, kept in the KVS, on rank 0.
+class Registry(Samples):
+    """Nodes, services, measurements and metadata: records with versions, kept in the KVS, on rank 0; latest samples.
 
-    Writes are carried out one after the other, as the KVS cannot compare before it sets.
+    Writes are carried out one after the other, as the KVS cannot compare before it sets. Arguments: ``schemas=PATH``
+    of JSON Schemas that records must satisfy, too (a file, or a folder of them).
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        if args:
-            raise RequestError(errnums.EINVAL, f"module {self.name!r} takes no arguments, not {args[0]!r}")
+        self._foreign = _foreign(self.name, args)
         if h.rank:
             raise RequestError(
                 errnums.EINVAL, f"module {self.name!r} runs on rank 0, where all writes meet, not on {h.rank}"
             )
-        self._book = Book(lambda: f"{h.random.getrandbits(64):016x}")
+        self._book = Book(lambda: f"{h.random.getrandbits(64):016x}", self._foreign.faults)
         self._writes: deque[tuple[Message, Plan, Written | None]] = deque()
         self._is_writing = False
         self._watchers: OpenStreams[Watcher] = OpenStreams()
@@ -65,6 +67,7 @@ class Registry(BrokerModule):
         """What was kept is known before the first question."""
         try:
             await store.load(self.handle, self._book)
+            await self._load_samples()
         except RequestError as error:
             if error.errno == errnums.ENOSYS:
                 text = f"module {self.name!r} keeps its records in the KVS: load kvs first"
@@ -75,7 +78,9 @@ class Registry(BrokerModule):
         """Records by collection, commits, who watches."""
         now = self.handle.time()
         records = {name: len(self._book.all(name, now)) for name in COLLECTIONS}
-        return {"records": records, "commits": self._commits, "watchers": len(self._watchers)}
+        return {"records": records, "commits": self._commits, "watchers": len(self._watchers)} | (
+            self._sample_stats()
+        )
 
     # -- reading
 
@@ -111,7 +116,7 @@ class Registry(BrokerModule):
     @request_handler("schemas")
     def schemas(self, msg: Message) -> None:
         """What a record of each collection may be: JSON Schema."""
-        self.handle.respond(msg, {"schemas": SCHEMAS})
+        self.handle.respond(msg, {"schemas": {**SCHEMAS, **self._foreign.shown()}})
 
     # -- writing
 
@@ -216,10 +221,23 @@ class Registry(BrokerModule):
         for watcher in self._watchers.of(msg.sender):
             self._watchers.remove(watcher)
 
-    def teardown(self) -> None:
-        """Streams end, and whoever waits to write is told."""
+    async def teardown(self) -> None:
+        """Streams end, whoever waits to write is told, and the latest samples are kept."""
         for watcher in list(self._watchers):
             self.handle.respond_error(watcher.msg, errnums.ENODATA)
         for msg, _, _ in self._writes:
             self.handle.respond_error(msg, errnums.ENOSYS, f"module {self.name!r} is being unloaded")
         self._writes.clear()
+        await self._kept()
+
+
+def _foreign(name: str, args: tuple[str, ...]) -> Foreign:
+    """What the module's arguments say of other people's schemas. Raises RequestError(EINVAL)."""
+    paths = [arg.removeprefix("schemas=") for arg in args if arg.startswith("schemas=")]
+    other = [arg for arg in args if not arg.startswith("schemas=")]
+    try:
+        if other or len(paths) > 1:
+            raise ValueError(f"takes schemas=PATH and no more, not {' '.join(args)!r:.60}")
+        return Foreign(Path(paths[0]) if paths else None)
+    except ValueError as error:
+        raise RequestError(errnums.EINVAL, f"module {name!r} {error}") from None

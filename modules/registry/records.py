@@ -68,10 +68,15 @@ def is_deleted(record: Record) -> bool:
 
 
 class Book:
-    """All collections. ``new_id()`` draws an id for who gives none."""
+    """All collections. ``new_id()`` draws an id for who gives none; ``more``: faults by others' schemas."""
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        new_id: Callable[[], str],
+        more: Callable[[str, Any, str], Iterable[str]] = lambda *_: (),
+    ) -> None:
         self._new_id = new_id
+        self._more = more
         self._versions: dict[str, dict[str, list[Record]]] = {name: {} for name in COLLECTIONS}
         #: When a service was heard of last (s since the epoch), where that is later than its record.
         self._heard: dict[str, float] = {}
@@ -208,6 +213,8 @@ class Book:
                 record if not isinstance(record, dict) else fields_of(record), SCHEMAS[collection], pointer
             )
         )
+        if not found:
+            found = list(self._more(collection, fields_of(record), pointer))
         if not found and len(msgspec.json.encode(record)) > RECORD_MAX:
             found = [f"{pointer or '/'} is larger than {RECORD_MAX} bytes"]
         if found:

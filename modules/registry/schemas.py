@@ -28,7 +28,7 @@ _USE: Final[Schema] = {
 def _schema(title: str, required: list[str], properties: Schema, is_open: bool = False) -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, "type": "object",
-        "required": required, "properties": properties, "additionalProperties": is_open,
+        "required": required, "properties": {"$schema": _TEXT, **properties}, "additionalProperties": is_open,
     }  # fmt: skip
 
 

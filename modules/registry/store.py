@@ -1,8 +1,8 @@
-"""Knows how records are kept in the KVS: a value a record, with its versions, and one commit for all of a write."""
+"""Knows how records and samples are kept in the KVS: a value a record or series, one commit for all of a write."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,29 +13,49 @@ from .records import Book, Change
 from .schemas import COLLECTIONS
 
 _READDIR: Final = 1
+#: The folder of samples, beside those of the collections.
+DATA: Final = "data"
 
 
 async def load(handle: Handle, book: Book) -> None:
     """All that was kept. Raises RequestError: ENOSYS without a KVS, EIO for what is no record."""
     for collection in COLLECTIONS:
-        folder = f"{handle.name}.{collection}"
-        for ident in await _names(handle, folder):
-            answer = await _lookup(handle, f"{folder}.{ident}", 0)
+        async for ident, value in values(handle, collection):
             try:
-                book.load(collection, ident, msgspec.json.decode(treeobj.val_bytes(answer["val"])))
+                book.load(collection, ident, msgspec.json.decode(value))
             except (msgspec.DecodeError, KeyError, TypeError) as error:
-                raise RequestError(errnums.EIO, f"kvs key {folder}.{ident} is no record: {error}") from None
+                key = f"{handle.name}.{collection}.{ident}"
+                raise RequestError(errnums.EIO, f"kvs key {key} is no record: {error}") from None
 
 
 async def save(handle: Handle, changes: Sequence[Change]) -> None:
     """One commit for all of them, or none of them."""
+    await _commit(
+        handle,
+        {f"{change.collection}.{change.id}": msgspec.json.encode(change.versions) for change in changes},
+    )
+
+
+async def save_values(handle: Handle, folder: str, given: Mapping[str, bytes]) -> None:
+    """The same for values of one folder."""
+    await _commit(handle, {f"{folder}.{name}": value for name, value in given.items()})
+
+
+async def values(handle: Handle, folder: str) -> AsyncGenerator[tuple[str, bytes]]:
+    """Name and value of all that a folder has, by name; nothing where it is not there."""
+    path = f"{handle.name}.{folder}"
+    for name in await _names(handle, path):
+        answer = await _lookup(handle, f"{path}.{name}", 0)
+        try:
+            yield name, treeobj.val_bytes(answer["val"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RequestError(errnums.EIO, f"kvs key {path}.{name} is no record: {error}") from None
+
+
+async def _commit(handle: Handle, given: Mapping[str, bytes]) -> None:
     ops = [
-        {
-            "key": f"{handle.name}.{change.collection}.{change.id}",
-            "flags": 0,
-            "dirent": treeobj.val(msgspec.json.encode(change.versions)),
-        }
-        for change in changes
+        {"key": f"{handle.name}.{key}", "flags": 0, "dirent": treeobj.val(value)}
+        for key, value in given.items()
     ]
     await handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
 

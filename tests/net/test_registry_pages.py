@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 
 from brokersim import open_instance
 from brokersim.net.connector import Connector
-from brokersim.net.registry_pages import BODY_MAX, METHODS, Bridge, RegistryPages
+from brokersim.net.registry_bridge import Bridge
+from brokersim.net.registry_pages import BODY_MAX, METHODS, RegistryPages
 from brokersim.statsd_server.http import HttpServer
 
 TOKEN = "s3cret"
@@ -152,3 +154,76 @@ def test_a_watcher_hears_of_each_change(tmp_path):
         assert json.loads(line.removeprefix(b"data: "))["id"] == "n"
 
     trio.run(served(act), tmp_path)
+
+
+def test_samples_are_sent_many_series_at_once_asked_for_by_time_and_scraped(tmp_path):
+    async def act(web, _):
+        assert (await web("GET", "/v1/data"))[::2] == (200, [])
+        sent = [
+            {"subject": "node/0", "metric": "a.b", "samples": [[1.5, 1], [2.5, 2], [3.5, 3]]},
+            {"subject": "node/1", "metric": "a.b", "attributes": {"x": 'y"\n'}, "samples": [[1, 5, 7]]},
+            {"subject": "n", "metric": "n", "kind": "counter", "unit": "By", "samples": [[2, 9]]},
+            {"subject": "n", "metric": "s", "kind": "state", "samples": [[2, "OK"]]},
+        ]
+        status, _, stored = await web("POST", "/v1/data", sent)
+        assert status == 201 and [one["stored"] for one in stored] == [3, 1, 1, 1]
+        mid = stored[0]["mid"]
+        assert (await web("POST", "/v1/data", {"mid": mid, "samples": [[3.5, 3, 3]]}))[2][0]["stored"] == 0
+        status, _, found = await web("GET", f"/v1/data/{mid}?from=2&to=3.5&limit=5")
+        assert (status, found["metric"]) == (200, "a.b")
+        assert found["samples"] == [{"ts": 2.5, "seq": 2, "value": 2}]
+        first = (await web("GET", f"/v1/data/{mid}?to=1970-01-01T01:00:02+01:00"))[2]["samples"]
+        assert [one["ts"] for one in first] == [1.5]
+        assert len((await web("GET", "/v1/data"))[2]) == 4
+        status, headers, text = await web("GET", "/metrics")
+        assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+        families = {one.name: one for one in text_string_to_metric_families(text.decode())}
+        assert {name: one.type for name, one in families.items()} == {
+            "probe_a_b": "gauge",
+            "probe_n": "counter",
+        }
+        values = {one.labels["subject"]: (one.value, one.timestamp) for one in families["probe_a_b"].samples}
+        assert values == {"node/0": (3, 3.5), "node/1": (5, 1)}
+        assert families["probe_a_b"].samples[1].labels["x"] == 'y"\n'
+
+    trio.run(served(act), tmp_path)
+
+
+def test_what_is_wrong_with_samples_is_told(tmp_path):
+    async def act(web, _):
+        for method, path, body, wanted, says in [
+            ("GET", "/v1/data/sha1-0", None, 404, "no series 'sha1-0' here"),
+            ("GET", "/v1/data/x/y", None, 404, "nothing is at /v1/data/x/y"),
+            (
+                "GET",
+                "/v1/data/x?from=soon",
+                None,
+                400,
+                "from must be seconds since the epoch, or a time such as",
+            ),
+            ("GET", "/v1/data/x?to=2026-03-01T12:00:00", None, 400, "to must be seconds"),
+            ("GET", "/v1/data/x?limit=-1", None, 400, "limit must be a whole number, 0 or more"),
+            ("GET", "/v1/data/x?until=5", None, 400, "no parameter 'until'; there are from, to, limit"),
+            ("POST", "/v1/data", {"subject": "x"}, 400, '/0 must be {"subject", "metric", "samples": ['),
+            (
+                "POST",
+                "/v1/data",
+                [{"subject": "x", "metric": "y", "samples": [[1]]}],
+                400,
+                "/0/samples/0 must be",
+            ),
+            ("POST", "/metrics", {}, 405, "POST /metrics is not possible"),
+        ]:
+            status, _, error = await web(method, path, body)
+            assert (status, error["error"][: len(says)]) == (wanted, says), (method, path)
+        assert (await web("GET", "/v1/data"))[2] == []
+
+    trio.run(served(act), tmp_path)
+
+
+def test_who_has_no_token_sends_no_samples(tmp_path):
+    async def act(web, _):
+        assert (await web("POST", "/v1/data", []))[0] == 401
+        assert (await web("GET", "/metrics"))[0] == 200
+
+    trio.run(served(act, TOKEN, "wrong"), tmp_path)

@@ -55,6 +55,8 @@ class Series:
         """What a sink is told of it once."""
         keys = ("mid", "measurement", "subject", "metric", "attributes", "unit", "kind", "name")
         shown = {key: getattr(self, key) for key in keys}
+        if self.form != "raw":
+            shown["form"] = self.form
         return shown | ({"eventType": self.event_type} if self.event_type else {})
 
 

@@ -13,6 +13,7 @@ from ..sending.spool import SPOOL_MAX
 from .base import Down, Refused, Sink
 from .lines import LineFile
 from .metrics import Metrics
+from .registry import Registry
 from .rundb import RunDatabaseSink
 from .statsd import Statsd
 
@@ -21,6 +22,7 @@ __all__ = ["SINKS", "Down", "Refused", "Sink", "to_sink"]
 SINKS: Final[dict[str, type[Sink]]] = {
     "lines": LineFile,
     "metrics": Metrics,
+    "registry": Registry,
     "rundb": RunDatabaseSink,
     "statsd": Statsd,
 }

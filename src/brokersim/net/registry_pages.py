@@ -9,78 +9,25 @@ import errno
 import hmac
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 import msgspec
-import trio
 
-from brokersim.net.client import Client, Unreachable
+from brokersim.net.data_pages import CLASSIC_TYPE, to_payload, to_stored, to_text
+from brokersim.net.registry_bridge import Bridge, Refused
 from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import RequestError
-from brokersim.protocol.message import FLAG_STREAMING
 from brokersim.statsd_server.http import JSON, Handler, Request, Response
 
-#: Seconds an answer of the instance may take; then the client is told, and may ask again.
-PATIENCE: Final = 10.0
-#: Seconds between two looks whether a watcher is still there.
-_LOOK: Final = 1.0
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 BODY_MAX: Final = 4 << 20
 _STATUS: Final = {
     errno.ENOENT: 404, errno.EEXIST: 409, errno.EINVAL: 400, errno.ESTALE: 412, errno.EPERM: 403, errno.ENOSYS: 503,
-    errno.EPROTO: 400,
+    errno.EPROTO: 400, errno.ENOSPC: 507,
 }  # fmt: skip
 _WRITES: Final = {"PUT": "put", "PATCH": "patch", "DELETE": "delete"}
 _TAG: Final = re.compile(r'"?(\d{1,18})"?', re.ASCII)
-
-
-class Refused(Exception):
-    """An answer that is none: its status, and a text that says what would be right."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class Bridge:
-    """One connection to the instance for all questions, made when it is needed; a watcher has one of its own."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._client: Client | None = None
-        self._lock = trio.Lock()
-
-    async def ask(self, topic: str, payload: object) -> Json:
-        """Raises RequestError; Refused if there is nobody to ask."""
-        async with self._lock:
-            try:
-                return await trio.to_thread.run_sync(self._ask, topic, payload)
-            except (Unreachable, TimeoutError) as error:
-                self.close()
-                raise Refused(503, f"the instance does not answer: {error}") from None
-
-    def _ask(self, topic: str, payload: object) -> Json:
-        if self._client is None or self._client.is_closed:
-            self._client = Client.connect(self._uri, timeout=PATIENCE)
-        return self._client.rpc(topic, payload)
-
-    async def watch(self, payload: object) -> AsyncGenerator[Any]:
-        """Changes as they come; None now and then, so that who reads sees that nobody listens any more."""
-        client = await trio.to_thread.run_sync(partial(Client.connect, self._uri, timeout=PATIENCE))
-        with client:
-            tag = client.send_request("registry.watch", payload, flags=FLAG_STREAMING)
-            while True:
-                answer = await trio.to_thread.run_sync(client.recv_within, tag, _LOOK)
-                if answer is not None and answer.errnum:
-                    return
-                yield None if answer is None else answer.unpack(dict[str, Any])
-
-    def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
 
 
 class RegistryPages:
@@ -99,7 +46,7 @@ class RegistryPages:
         self._note = note
 
     def routes(self) -> dict[str, Handler]:
-        return {"/v1/": self._answer}
+        return {"/v1/": self._answer, "/metrics": self._answer}
 
     async def _answer(self, request: Request) -> Response:
         begun = monotonic()
@@ -115,12 +62,17 @@ class RegistryPages:
         return response
 
     async def _page(self, request: Request) -> Response:
+        if request.path == "/metrics":
+            return await self._metrics(request.method)
         parts = request.path.removeprefix("/v1/").split("/")
         if request.method in ("GET", "HEAD"):
             return await self._read(parts, request.query)
         if request.method == "POST" and parts == ["query"]:
             return _listed(await self._bridge.ask("registry.list", _body(request)))
         self._check_token(request)
+        if request.method == "POST" and parts == ["data"]:
+            stored = await self._bridge.ask("registry.store", _right(to_stored, _body(request)))
+            return _json(stored["series"], 201)
         if request.method == "POST" and len(parts) == 1:
             return await self._post(parts[0], _body(request))
         if request.method in _WRITES and len(parts) == 2:
@@ -135,6 +87,8 @@ class RegistryPages:
             if parts[1] not in schemas:
                 raise Refused(404, f"no schema {parts[1]!r}; there are {', '.join(schemas)}")
             return _json(schemas[parts[1]])
+        if parts[0] == "data":
+            return await self._data(parts[1:], query)
         if len(parts) == 1:
             return _listed(await self._bridge.ask("registry.list", {"collection": parts[0], **_wish(query)}))
         if len(parts) == 2 and parts[1] == "watch":
@@ -148,6 +102,19 @@ class RegistryPages:
         if "version" in query:
             wish["version"] = _number("version", query["version"])  # type: ignore[assignment]
         return _one((await self._bridge.ask("registry.get", wish))["record"])
+
+    async def _data(self, parts: list[str], query: Mapping[str, str]) -> Response:
+        if not parts:
+            return _json((await self._bridge.ask("registry.latest", {}))["series"])
+        if len(parts) > 1:
+            raise Refused(404, f"nothing is at /v1/data/{'/'.join(parts)}")
+        return _json(await self._bridge.ask("registry.data", _right(to_payload, parts[0], query)))
+
+    async def _metrics(self, method: str) -> Response:
+        if method not in ("GET", "HEAD"):
+            raise Refused(405, f"{method} /metrics is not possible")
+        latest = (await self._bridge.ask("registry.latest", {}))["series"]
+        return Response(body=to_text(latest), content_type=CLASSIC_TYPE)
 
     async def _post(self, collection: str, body: Json) -> Response:
         records = body if isinstance(body, list) else [body]
@@ -171,6 +138,14 @@ class RegistryPages:
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
             raise Refused(401, "writing needs the header Authorization: Bearer TOKEN")
+
+
+def _right(make: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
+    """A request made of what was given. Raises Refused where that is wrong."""
+    try:
+        return make(*given)
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
 
 
 def _expected(request: Request) -> int | None:

@@ -42,7 +42,8 @@ def serve(session: Session, /, listen: str, token_file: Path | None, allow_hosts
     # Late: this brings in trio.
     import trio
 
-    from brokersim.net.registry_pages import BODY_MAX, METHODS, Bridge, RegistryPages
+    from brokersim.net.registry_bridge import Bridge
+    from brokersim.net.registry_pages import BODY_MAX, METHODS, RegistryPages
     from brokersim.statsd_server.http import HttpServer
 
     pages = RegistryPages(
