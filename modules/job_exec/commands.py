@@ -57,7 +57,7 @@ class Commands:
                 plan.command,
                 working_directory(plan.cwd),
                 {**environment, "FLUX_TASK_RANK": str(rank), "FLUX_TASK_LOCAL_ID": str(rank)},
-                stdin=plan.stdin,
+                stdin=plan.stdin_file,
                 under_shell=True,
                 on_start=self._started,
                 on_taken=partial(stdin.taken, rank),
@@ -104,6 +104,11 @@ class Commands:
         if self._failure is not None:
             raise self._failure
         return max(self._statuses)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process of each task, 0 for one that is not started."""
+        return [command.pid for command in self._commands]
 
     def kill(self, signum: int) -> None:
         """A signal for all. Time may pass again, so that a command that ignores it meets its time limit."""

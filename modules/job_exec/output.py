@@ -82,6 +82,8 @@ class Names:
     ntasks: int
     nnodes: int
     tmpdir: str = ""
+    #: Where the tasks are: files whose path is relative are there.
+    cwd: str = ""
 
     def render(self, template: str, task: int | None = None) -> str:
         """The template with its tags replaced; one that is not known here stays as it stands."""
@@ -179,7 +181,11 @@ class Outputs:
         file = self._files.get(path)
         if file is None:
             flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if self._plan.append else os.O_TRUNC)
-            file = self._files[path] = os.fdopen(os.open(path, flags, 0o666), "wb")
+            try:
+                number = os.open(os.path.join(self._names.cwd, path), flags, 0o666)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from None
+            file = self._files[path] = os.fdopen(number, "wb")
         return file
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
-from brokersim.brokermod import duration, job_facts
+from brokersim.brokermod import duration, job_facts, ranks
 
 from .output import OutputPlan, to_output
+
+#: More nodes than an instance can simulate.
+NODES_MAX: Final = 1_000_000
 
 
 @attrs.frozen(kw_only=True)
@@ -24,6 +29,8 @@ class RunPlan:
     command: tuple[str, ...]
     ntasks: int
     nnodes: int
+    #: The ranks its nodes are.
+    ranks: tuple[int, ...] = (0,)
     is_real: bool = False
     #: Simulated though the job did not ask for it.
     is_stand_in: bool = False
@@ -39,6 +46,13 @@ class RunPlan:
     name: str = ""
     #: The shell says what it does, in the job's output.
     is_verbose: bool = False
+    #: Signal and seconds: it is sent so long before the time limit (shell option ``signal``).
+    warning: tuple[int, float] | None = None
+
+    @property
+    def stdin_file(self) -> str | None:
+        """The file of ``stdin``, which is looked for where the tasks are."""
+        return None if self.stdin is None else os.path.join(self.cwd or "", self.stdin)
 
 
 def to_plan(
@@ -50,7 +64,7 @@ def to_plan(
     ``simulate`` says.
 
     Read are ``attributes.system``: duration, cwd, environment, ``exec.test`` (flux-core's: run_duration,
-    wait_status, mock_exception), ``shell.options`` (input.stdin, output) and ``brokersim`` (exec, output_rate).
+    wait_status, mock_exception), ``shell.options`` (input.stdin, output, signal) and ``brokersim`` (exec, output_rate).
     """
     system = _mapping(_mapping(jobspec, "attributes"), "system")
     test = _mapping(_mapping(system, "exec"), "test")
@@ -65,6 +79,7 @@ def to_plan(
         command=_command(task["command"]),
         ntasks=there[per[0]] * per[1] if per and r else _ntasks(task["count"], jobspec["resources"]),
         nnodes=max(1, there["node"]),
+        ranks=_ranks(r) if r and is_real else (0,),
         is_real=is_real,
         is_stand_in=not is_real and not asks and "exec" not in ours,
         run_time=_seconds(test, "run_duration") if "run_duration" in test else limit,
@@ -76,8 +91,14 @@ def to_plan(
         stdin=_stdin(system),
         output=to_output(_mapping(_shell_options(system), "output")),
         name=_name(task["command"], system),
+        warning=_warning(_shell_options(system).get("signal", 0)) if is_real and limit else None,
         is_verbose=bool(_shell_options(system).get("verbose")),
     )
+
+
+def _ranks(r: Mapping[str, Any]) -> tuple[int, ...]:
+    entries = r["execution"]["R_lite"]
+    return tuple(rank for entry in entries for rank in ranks.parse_ranks(entry["rank"], NODES_MAX))
 
 
 def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -139,6 +160,11 @@ def environment_of(jobspec: Mapping[str, Any]) -> dict[str, str] | None:
     return _environment(_mapping(_mapping(jobspec, "attributes"), "system").get("environment"))
 
 
+def files_of(jobspec: Mapping[str, Any]) -> Any:
+    """The files it brings along (RFC 37), None for none."""
+    return _mapping(_mapping(jobspec, "attributes"), "system").get("files")
+
+
 def _environment(value: Any) -> dict[str, str] | None:
     if value is None:
         return None
@@ -159,6 +185,21 @@ def _stdin(system: Mapping[str, Any]) -> str | None:
 
 def _is_variable(name: Any, text: Any) -> bool:
     return isinstance(name, str) and isinstance(text, str) and "=" not in name and "\0" not in name + text
+
+
+def _warning(option: Any) -> tuple[int, float] | None:
+    """As flux-core's shell has it: USR1 60 s before the end, unless the option says otherwise; 0 for none."""
+    if option == 0:
+        return None
+    options = {} if type(option) is int else option
+    if not isinstance(options, Mapping):
+        raise ValueError(
+            f"shell option signal must be an object with signum and timeleft, not {option!r:.40}"
+        )
+    signum = options.get("signum", signal.SIGUSR1)
+    if type(signum) is not int or not 0 < signum < signal.NSIG:
+        raise ValueError(f"shell option signal.signum must be 1 to {signal.NSIG - 1}, not {signum!r:.40}")
+    return signum, _seconds({"signal.timeleft": options.get("timeleft", 60.0)}, "signal.timeleft")
 
 
 def _ntasks(count: Mapping[str, Any], resources: Any) -> int:

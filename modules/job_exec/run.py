@@ -16,7 +16,7 @@ from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
 from .stdin import Io, Stdin
-from .tasks import FATAL, INFO, Lines, ShellDied, Tasks, log_line
+from .tasks import FATAL, INFO, NOTICE, Lines, ShellDied, Tasks, log_line
 
 ROLE_OWNER = 1
 
@@ -165,6 +165,9 @@ class JobRun:
             self._killed_by = signal.SIGTERM
         if self.plan.limit:
             self._later(self.plan.limit, self._expire)
+        if self.plan.warning is not None:
+            signum, timeleft = self.plan.warning
+            self._later(max(0.0, self.plan.limit - timeleft), self._warn, signum, timeleft)
         try:
             status = await (self._simulate() if self._tasks is None else self._run_commands(self._tasks))
         except NotStarted as error:
@@ -240,12 +243,18 @@ class JobRun:
             await self._shell.begin()
             return job_status(self._killed_by)
         self._commands = commands
+        self._shell.pids = lambda: commands.pids
         if self._inputs_on_the_way:
             commands.let_time_pass()
         try:
             return await commands.run(self._shell.begin)
         finally:
             self._commands = None
+
+    def _warn(self, signum: int, timeleft: float) -> None:
+        text = f"signal: job will expire in {timeleft:.1f}s, sending {signal.Signals(signum).name} to job"
+        self._handle.spawn(self._shell.say([log_line(NOTICE, text)]))
+        self.kill(signum)
 
     def _expire(self) -> None:
         self._fail("resource allocation expired", kind="timeout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import msgspec
 from brokersim.brokermod import Handle, Message, RequestError, errnums, jobid, request_handler
 
 from .guest import EVENTLOG, HEADER, INPUT, INPUT_HEADER, OUTPUT, GuestLogs, eof_context
+from .inside import Inside, Outpost, proctable
 from .plan import RunPlan
 from .stdin import Io
 
@@ -29,12 +31,13 @@ class InputLine(msgspec.Struct):
 class Shell:
     """The shell of one job, on the first of its nodes. It is no process: its times are slept, its records real.
 
-    It serves ``<userid>-shell-<id>.stdin`` while it runs: input goes to guest.input, and from there to the tasks.
+    It serves ``<userid>-shell-<id>.stdin`` while it runs: input goes to guest.input, and from there to the tasks; and
+    ``proctable`` and ``rexec.*`` beside it, the latter on all ranks of a real job.
     """
 
     __slots__ = (
-        "_early", "_handle", "_is_served", "_job", "_module", "_own", "_plan", "_streams", "_userid", "_watched",
-        "logs", "on_input", "on_request", "service",
+        "_early", "_handle", "_inside", "_is_served", "_job", "_module", "_outposts", "_own", "_plan", "_streams",
+        "_userid", "_watched", "logs", "on_input", "on_request", "pids", "service",
     )  # fmt: skip
 
     def __init__(self, handle: Handle, plan: RunPlan, job: int, userid: int) -> None:
@@ -48,6 +51,8 @@ class Shell:
         self._userid = userid
         self._streams: list[Message] = []
         self._is_served = False
+        self._inside: Inside | None = None
+        self._outposts: tuple[Outpost, ...] = ()
         #: Input that came before its log was there waits here; None: it is there.
         self._early: list[Callable[[Any], object]] | None = []
         #: Waits for the first word of the input's log.
@@ -57,6 +62,8 @@ class Shell:
         self.on_input: Callable[[Io], object] = _ignore
         #: Answers a request with a piece of input.
         self.on_request: Callable[[Message], Awaitable[None]] = _refuse
+        #: The processes of its tasks; a simulated job has none.
+        self.pids: Callable[[], list[int]] = list
 
     @property
     def handle(self) -> Handle:
@@ -66,7 +73,29 @@ class Shell:
     @request_handler("*.stdin", prefix=False, allow_guest=True)
     async def stdin(self, msg: Message) -> None:
         """Standard input for the job."""
+        if self._plan.stdin is not None:  # it reads a file, so nobody else's
+            raise RequestError(errnums.ENOSYS, f"Unknown service method '{msg.topic}'")
         await self.on_request(msg)
+
+    @request_handler("*.rexec.*", prefix=False)
+    def ask_inside(self, msg: Message) -> None:
+        """A command inside the job (RFC 42)."""
+        if self._inside is None:
+            self._inside = Inside(self._handle)
+        self._inside.ask(msg)
+
+    @request_handler("*.proctable", prefix=False)
+    def proctable(self, msg: Message) -> None:
+        """Host, command and process of each task."""
+        pids, plan = self.pids(), self._plan
+        if not all(pids) or not pids:
+            raise RequestError(
+                errnums.ENODATA, "the tasks of this job are no processes: it is simulated, or over"
+            )
+        per_node = -(-len(pids) // plan.nnodes)
+        ranks = [plan.ranks[task // per_node] for task in range(len(pids))]
+        hosts = [os.uname().nodename] * len(pids)
+        self._handle.respond(msg, proctable(hosts, plan.command[0], pids, ranks))
 
     def connect(self) -> None:
         """It has been started: it connects to its broker and looks what the node is like, as each does."""
@@ -85,9 +114,9 @@ class Shell:
     async def come_up(self, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Open the logs; ``lines`` are what the output log begins with, behind its header."""
         await self._handle.sleep(INIT)
-        if self._plan.stdin is None:
-            self._handle.service_register(self.service)
-            self._is_served = True
+        self._handle.service_register(self.service)
+        self._is_served = True
+        self._send_outposts()
         await self.logs.append(INPUT, self.logs.event("header", INPUT_HEADER))
         self._admit_early(None)
         where = {"service": self.service, "leader-rank": self._handle.rank}
@@ -95,6 +124,11 @@ class Shell:
         # Before the event that says the shell is there: whoever has seen that finds the log.
         await self.logs.append(OUTPUT, self.logs.event("header", self._header()), *more)
         await self._event("shell.init", {**where, "size": self._plan.nnodes})
+
+    def _send_outposts(self) -> None:
+        here, size = self._handle.rank, self._handle.size
+        others = (rank for rank in self._plan.ranks if rank != here and rank < size)
+        self._outposts = tuple(Outpost(self._module, rank, self.service) for rank in others)
 
     def _header(self) -> dict[str, Any]:
         count = self._plan.ntasks
@@ -152,6 +186,9 @@ class Shell:
             await self.logs.append(OUTPUT, *eofs)
         if first is not None:
             await self._event("shell.task-exit", task_exit(*first))
+        for inside in (self._inside, *self._outposts):
+            if inside is not None:
+                await inside.end()
         await self._handle.sleep(EXIT)
         self.leave()
 
@@ -164,7 +201,10 @@ class Shell:
             self._is_served = False
             self._handle.service_unregister(self.service)
         self._admit_early(RequestError(errnums.ENOSYS, f"{self.service} has gone"))
-        self.on_input, self.on_request = _ignore, _refuse
+        self.on_input, self.on_request, self.pids, self._inside = _ignore, _refuse, list, None
+        outposts, self._outposts = self._outposts, ()
+        for outpost in outposts:
+            outpost.leave()
         streams, self._streams = self._streams, []
         if self._own is not None:
             own, self._own = self._own, None

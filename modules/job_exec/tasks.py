@@ -10,11 +10,12 @@ from brokersim.brokermod import Handle
 
 from .commands import ELSEWHERE, Commands, Write, working_directory
 from .environment import drop_tmpdir, make_tmpdir, task_environment
+from .files import extract
 from .output import Names, Outputs
-from .plan import RunPlan
+from .plan import RunPlan, files_of
 from .stdin import Stdin
 
-INFO, ERROR, FATAL = 6, 3, 0
+INFO, NOTICE, ERROR, FATAL = 6, 5, 3, 0
 #: Lines for the job's output log: event name and context.
 Lines = list[tuple[str, dict[str, Any]]]
 
@@ -49,13 +50,17 @@ class Tasks:
         try:
             self._tmpdir = make_tmpdir(self._handle, self._job)
             self._environment = task_environment(self._handle, plan, jobspec, self._job, self._tmpdir)
+            files = files_of(jobspec)
+            if files is not None:
+                extract(files, self._tmpdir)
         except (OSError, ValueError) as error:
             raise ShellDied(f"shell_init: {error}", 1 << 8, []) from None
         lines = self._directory()
         self._check_input()
         names = Names(
-            job=self._job, name=plan.name, ntasks=plan.ntasks, nnodes=plan.nnodes, tmpdir=self._tmpdir
-        )
+            job=self._job, name=plan.name, ntasks=plan.ntasks, nnodes=plan.nnodes, tmpdir=self._tmpdir,
+            cwd=working_directory(plan.cwd) or "",
+        )  # fmt: skip
         self._outputs = Outputs(plan.output, names)
         try:
             redirects = self._outputs.open()
@@ -79,7 +84,7 @@ class Tasks:
         if path is None:
             return
         try:
-            os.close(os.open(path, os.O_RDONLY))
+            os.close(os.open(self._plan.stdin_file or path, os.O_RDONLY))
         except OSError as error:
             # As in flux-core the shell is terminated for it, which its status tells.
             text = f"error opening input file '{path}': {error.strerror}"

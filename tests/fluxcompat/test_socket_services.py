@@ -343,6 +343,22 @@ def test_a_client_serves_requests_and_answers_with_the_route_stack_unchanged(con
     assert asker.errnum("mysvc.method") == 38
 
 
+@pytest.mark.parametrize("answers", [2, 300])
+def test_all_answers_to_one_request_reach_who_asked_though_it_was_for_one_only(
+    connect: Any, answers: int
+) -> None:
+    server, asker = connect(), connect()
+    server.rpc("service.add", {"service": "many"})
+    tag = asker.send("many.method")
+    request = server.wait(lambda frame: frame.type == 1)
+    for seq in range(answers):
+        payload = b'{"seq":%d}\0' % seq
+        server.socket.sendall(
+            build(RESPONSE, request.topic, payload, aux1=0, aux2=request.matchtag, routes=request.routes)
+        )
+    assert [asker.answer(tag).json["seq"] for _ in range(answers)] == list(range(answers))
+
+
 def test_leaving_is_one_disconnect_a_service_whatever_the_number_of_requests(
     client: MinimalClient, connect: Any
 ) -> None:

@@ -137,6 +137,8 @@ class Command:
         self._process: trio.Process | None = None
         self._waiting_signal = 0
         self._is_up = False
+        #: Its number; of one under a shell the command's own, as far as that could be seen. 0: not started.
+        self.pid = 0
         self.input = Input(on_taken or _ignore)
 
     async def run(self, on_output: OnOutput, room: Callable[[], Any]) -> int:
@@ -170,6 +172,7 @@ class Command:
 
     def _come_up(self, pid: int) -> None:
         self._is_up = True
+        self.pid = _child_of(pid) if self._under_shell else pid
         self._on_start(pid)
         if self._waiting_signal:
             self.kill(self._waiting_signal)
@@ -232,6 +235,15 @@ def _check_startable(word: str, cwd: str | None, environment: Mapping[str, str] 
     if not any(shutil.which(one) for one in candidates):
         code = errno.EACCES if any(map(os.path.exists, candidates)) else errno.ENOENT
         raise OSError(code, os.strerror(code), word)
+
+
+def _child_of(pid: int) -> int:
+    """The process a shell waits for; the shell itself where it has ended already, or the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return pid
 
 
 def _kill_all_but(leader: int) -> None:

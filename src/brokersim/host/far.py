@@ -195,7 +195,7 @@ class FarBroker(Home):
         """Raises RequestError(ENOENT)."""
         self.ask("service.remove", {"service": name})
 
-    def client(self, name: str, body: object = None) -> None:
+    def client(self, name: str, body: object = None, rank: int | None = None) -> None:
         """There is but one wire."""
 
     def offer(self, name: str, program: Program, endpoint: Endpoint) -> bool:

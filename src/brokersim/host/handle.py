@@ -212,14 +212,14 @@ class Handle(Callee):
 
     # -- others on this rank
 
-    def client(self, name: str, body: object = None) -> Handle | None:
-        """A handle that is a party of its own, as a program connected to this rank's socket; ``close`` it.
+    def client(self, name: str, body: object = None, rank: int | None = None) -> Handle | None:
+        """A handle that is a party of its own, as a program on the socket of this rank or another; ``close`` it.
 
         What it sends and receives does not count as this module's, and whom it asked is told when it goes; methods of
         ``body`` that are marked as handlers serve the names it registers. ``None`` in a module that is a process: it
         has but one wire.
         """
-        return self.broker.client(name, body)  # type: ignore[return-value]
+        return self.broker.client(name, body, rank)  # type: ignore[return-value]
 
     def offer_program(self, name: str, program: Program) -> bool:
         """Have rexec run commands called ``name`` by ``program(words, told)``, inside this module.

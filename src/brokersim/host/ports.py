@@ -156,8 +156,8 @@ class Home(Router, Protocol):
     def write_log(self, level: int, name: str, text: str) -> None:
         """Append a line to the log, in the name of ``name``."""
 
-    def client(self, name: str, body: object = None) -> Endpoint | None:
-        """One more party on this rank, as a client of its socket is; ``None`` where there is but one wire."""
+    def client(self, name: str, body: object = None, rank: int | None = None) -> Endpoint | None:
+        """One more party, here or on another rank, as a client of the socket is; ``None`` if there is but one wire."""
 
     def offer(self, name: str, program: Program, endpoint: Endpoint) -> bool:
         """rexec runs commands called ``name`` by ``program`` while ``endpoint`` is there; False: not from here."""

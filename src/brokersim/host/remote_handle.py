@@ -127,8 +127,7 @@ class RemoteHandle(Handle):
         self.sent(response)
 
     def stray_response(self, response: Message) -> None:
-        if not self.peer.send_untagged(response):
-            super().stray_response(response)
+        self.peer.send_stray(response)
 
     def _learn_mask(self, message: Message) -> None:
         """The process keeps the debug mask; its answers tell it, and with it whether counters are emitted."""

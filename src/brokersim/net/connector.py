@@ -332,8 +332,7 @@ class Connection(Endpoint):
         """Late, or made up: a client may send what it likes."""
 
     def stray_response(self, response: Message) -> None:
-        if not self._peer.send_untagged(response):
-            super().stray_response(response)
+        self._peer.send_stray(response)
 
     # -- out
 

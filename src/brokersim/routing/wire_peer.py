@@ -48,13 +48,15 @@ class WirePeer:
     answered: (route stack, matchtag) to the request.
     """
 
-    __slots__ = ("_endpoint", "_wire", "served")
+    __slots__ = ("_answered", "_endpoint", "_wire", "served")
 
     def __init__(self, endpoint: Endpoint, wire: Wired) -> None:
         """Both are one object, under its two aspects."""
         self._endpoint = endpoint
         self._wire = wire
         self.served: dict[tuple[tuple[str, ...], int], Message] = {}
+        #: The request it answered last, under its key: more may come, whether that was meant as a stream or not.
+        self._answered: tuple[tuple[tuple[str, ...], int], Message] | None = None
 
     # -- from the peer
 
@@ -111,10 +113,13 @@ class WirePeer:
         key = message.routes, message.matchtag
         request = self.served.get(key)
         if request is None:
-            self._wire.unclaimed(message)
-            return
-        if not request.is_streaming or message.errnum:
+            if self._answered is None or self._answered[0] != key:
+                self._wire.unclaimed(message)
+                return
+            request = self._answered[1]
+        elif not request.is_streaming or message.errnum:
             del self.served[key]
+            self._answered = key, request
         if message.errnum:
             self._endpoint.respond_error(request, message.errnum, message.payload_str or "")
         else:
@@ -143,15 +148,12 @@ class WirePeer:
         response.matchtag = matchtag
         self._send_response(response, None)
 
-    def send_untagged(self, response: Message) -> bool:
-        """Hand it an answer to a request without a matchtag, which is answered like any other but leaves no entry.
+    def send_stray(self, response: Message) -> None:
+        """Hand it an answer it has no request open for: a second one, or one to a request without a matchtag.
 
-        libflux logs by such requests, and those are never answered.
+        What that means is the peer's to say, as in Flux.
         """
-        if response.matchtag:
-            return False
         self._send_response(response, None)
-        return True
 
     def send_event(self, event: Message) -> None:
         """Hand it an event it subscribed to."""

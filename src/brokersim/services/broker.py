@@ -97,8 +97,10 @@ class Broker(Rank, LocalHome):
     def built_in(self, name: str) -> Handle | None:
         return self._built_in(self, name)
 
-    def client(self, name: str, body: object = None) -> Handle:
-        """One more party here, as a client of the socket is; ``close()`` it when done."""
+    def client(self, name: str, body: object = None, rank: int | None = None) -> Handle:
+        """One more party here, or on another rank, as a client of the socket is; ``close()`` it when done."""
+        if rank is not None and rank != self.rank:
+            return self.instance.broker(rank).client(name, body)
         handle = Handle(self, name, self.instance.uuid(self.rank, name))
         if body is not None:
             kind = type(body)
