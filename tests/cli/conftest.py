@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import msgspec
 import pytest
 
 from brokersim.cli.main import main
+from brokersim.lab.sweep import arrays
+from brokersim.lab.sweep.launchers import Limits
+from tests.cli.engines import Engine
 from tests.cli.fake_broker import FakeBroker
 
 _VARIABLES = (
@@ -82,3 +86,24 @@ def run(capfdbinary: Any, monkeypatch: pytest.MonkeyPatch) -> Run:
         return Result(code, out.decode(errors="surrogateescape"), err.decode())
 
     return run_main
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    found = Engine(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{found.folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    monkeypatch.setattr(arrays, "LOOK", 0.0)
+    return found
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Nothing is measured: what would have been asked for, of how many points in how many elements."""
+    asked: list[tuple[int, int]] = []
+
+    def limits(words: object, total: int, count: int) -> Limits:
+        asked.append((total, count))
+        return Limits(seconds=90, bytes=100 << 20)
+
+    monkeypatch.setattr(arrays, "measured", limits)
+    return asked

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from brokersim.kit.baseline import Baseline
-from brokersim.kit.check import Checked
-from brokersim.kit.check_plan import REAL_RUNS, Asked, CheckError, plan_check
+from brokersim.kit.check import Checked, Judged
+from brokersim.kit.check_plan import REAL_RUNS, Asked, CheckError, Point, plan_check
 from brokersim.kit.checked_run import CheckedRun
 from brokersim.kit.cost import Used
 from brokersim.kit.laws import LAWS
@@ -38,8 +38,16 @@ def test_a_baseline_brings_its_command_and_settings_and_what_is_asked_stands_ove
 
 def test_in_real_time_a_baseline_is_recorded_from_several_runs_unless_told_otherwise() -> None:
     real = {"clock": "real"}
-    assert plan_check(Asked(command=("x",), settings=real)).runs == REAL_RUNS
-    assert plan_check(Asked(command=("x",), settings=real, runs=2)).runs == 2
+    assert plan_check(Asked(command=("x",), settings=real, record="none.toml")).runs == REAL_RUNS
+    assert plan_check(Asked(command=("x",), settings=real, record="none.toml", runs=2)).runs == 2
+    assert plan_check(Asked(command=("x",), settings=real)).runs == 1
+
+
+def test_a_check_has_so_many_runs_for_each_of_its_seeds() -> None:
+    plan = plan_check(Asked(command=("x",), seeds="7,2-3", runs=2))
+    assert plan.points == tuple(Point(seed, run) for seed in (2, 3, 7) for run in (0, 1))
+    assert str(plan.points[1]) == "seed 2, run 2"
+    assert plan_check(Asked(command=("x",), settings={"seed": 5})).points == (Point(5),)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,10 @@ def test_in_real_time_a_baseline_is_recorded_from_several_runs_unless_told_other
         ({"laws": "never"}, "--laws: "),
         ({"relax": (("never", "x"),)}, "--relax: "),
         ({"settings": {"size": 0}}, "size"),
+        ({"seeds": "1-x"}, "--seeds: not seeds below 100000: '1-x'"),
+        ({"seeds": "0-100000"}, "--seeds: not seeds below 100000"),
+        ({"seeds": "0-60000", "runs": 2}, "make 120002 runs; there may be 100000"),
+        ({"seeds": "1", "settings": {"seed": 0}}, "--seed and --seeds exclude each other"),
         ({"against": "none.toml"}, "none.toml: No such file"),
     ],
 )
@@ -68,7 +80,7 @@ def checked(code: int, *got: float, record: str | None = None) -> Checked:
     compared = tuple(Compared(name="c", expected=10, got=one, percent=0) for one in got)
     run = CheckedRun(code=code, counted=KEPT, violations=(), used=Used(cpu=0.25, wall=5.0))
     plan = plan_check(Asked(command=("x",), record=record))
-    return Checked(plan=plan, run=run, verdict=Verdict(compared=compared))
+    return Checked(plan=plan, judged=(Judged(point=Point(0), run=run, verdict=Verdict(compared=compared)),))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brokersim.kit.baseline import Baseline
-from brokersim.kit.check import Checked
+from brokersim.kit.check import Checked, Judged
 from brokersim.kit.check_plan import Asked, CheckError, plan_check
 from brokersim.kit.checked_run import CheckedRun
 from brokersim.kit.cost import CostBound, Used, cost
@@ -56,6 +56,7 @@ def test_under_the_virtual_clock_there_is_no_processor_time(clock: dict[str, Any
 def test_a_run_that_costs_too_much_fails_and_is_critical(bound: str, state: str, code: int) -> None:
     plan = plan_check(Asked(command=("x",), max_cost=bound, settings=REAL, record="new.toml"))
     run = CheckedRun(code=0, counted=COUNTED, violations=(), used=USED)
-    found = Checked(plan=plan, run=run, verdict=judge(run, None, bound=plan.max_cost))
-    assert (found.state, found.code, found.verdict.failures) == (state, code, code)
+    one = Judged(point=plan.points[0], run=run, verdict=judge(run, None, bound=plan.max_cost))
+    found = Checked(plan=plan, judged=(one,))
+    assert (found.state, found.code, one.verdict.failures) == (state, code, code)
     assert "costs too much" in found.why_not_recorded

@@ -29,7 +29,7 @@ class BaselineError(Exception):
 class Baseline:
     """One run. Counter names are ``kvs.0.request_rx``; topics are by party, ``request_rx kvs.commit``.
 
-    ``varying`` counters differed between the runs it was recorded from (real time only): lowest and highest.
+    ``varying`` counters differed between the runs it was recorded from (real time, seeds): lowest and highest.
     ``tolerances`` map globs of counter names to percent; ``relaxed`` laws to reasons.
     """
 

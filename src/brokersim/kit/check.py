@@ -1,16 +1,18 @@
-"""Knows a check from its plan to its verdict: run, judge, record. Prints nothing."""
+"""Knows a check from its plan to its verdict: its runs, judged one by one, and the record. Prints nothing."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import attrs
 
-from brokersim.kit.baseline import Baseline, merged
-from brokersim.kit.check_plan import CheckError, CheckPlan
-from brokersim.kit.checked_run import CheckedRun, run_checked
+from brokersim.kit.baseline import merged
+from brokersim.kit.check_plan import CheckError, CheckPlan, Point
+from brokersim.kit.check_runs import Gathered, gathered_parts, run_point
+from brokersim.kit.checked_run import CheckedRun
 from brokersim.kit.verdict import Verdict, judge
 
 #: Exit code of a check that found something.
@@ -18,18 +20,16 @@ FAILED = 1
 
 
 @attrs.frozen(kw_only=True)
-class Checked:
-    """What came of a check. ``recorded`` is the baseline's file, None if none was wanted or the run is none to keep."""
+class Judged:
+    """One run and what was found of it."""
 
-    plan: CheckPlan
+    point: Point
     run: CheckedRun
     verdict: Verdict
-    recorded: Path | None = None
 
     @property
-    def code(self) -> int:
-        """0 all is well, 1 something differs or a law is broken, else what the command ended with."""
-        return FAILED if self.verdict.failures else self.run.code
+    def is_well(self) -> bool:
+        return not (self.run.code or self.verdict.failures)
 
     @property
     def state(self) -> str:
@@ -44,37 +44,76 @@ class Checked:
             return "CRITICAL"
         return "WARNING" if differing else "OK"
 
+
+@attrs.frozen(kw_only=True)
+class Checked:
+    """What came of a check. ``recorded`` is the baseline's file, None if none was wanted or the runs are none to keep.
+
+    Whoever tells of one run tells of the first that is not well, or else of the first: ``shown``.
+    """
+
+    plan: CheckPlan
+    judged: tuple[Judged, ...]
+    recorded: Path | None = None
+
+    @property
+    def bad(self) -> tuple[Judged, ...]:
+        """The runs that are not well."""
+        return tuple(one for one in self.judged if not one.is_well)
+
+    @property
+    def shown(self) -> Judged:
+        return next(iter(self.bad), self.judged[0])
+
+    @property
+    def code(self) -> int:
+        """0 all is well, 1 something differs or a law is broken, else what the command ended with."""
+        if any(one.verdict.failures for one in self.judged):
+            return FAILED
+        return self.shown.run.code
+
+    @property
+    def state(self) -> str:
+        """The worst of the runs' states; a command that failed says nothing of any."""
+        return max((one.state for one in self.judged), key=_STATES.index)
+
     @property
     def why_not_recorded(self) -> str:
         """Empty if the baseline was written, or none was wanted."""
         if self.plan.record is None or self.recorded is not None:
             return ""
-        if self.run.code:
-            return f"the command ended with {self.run.code}: no baseline is written"
+        if self.shown.run.code:
+            return f"the command ended with {self.shown.run.code}: no baseline is written"
         return "no baseline is written: something differs, costs too much or breaks a law"
 
 
-def check(plan: CheckPlan, timeout: float | None = None) -> Checked:
-    """Run the plan and record its baseline if all is well.
+#: From the best to the worst.
+_STATES: Final = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
-    Raises StartError, Overtime after ``timeout`` real seconds, CheckError for a file that cannot be written.
+
+def check(plan: CheckPlan, timeout: float | None = None, gathered: Gathered | None = None) -> Checked:
+    """Run the plan, or take the runs that an array job has made, and record its baseline if all is well.
+
+    Raises StartError, Overtime after ``timeout`` real seconds a run, CheckError for a file that cannot be written,
+    PartsError for one of an array job that cannot be read.
     """
-    run = run_checked(plan.options, plan.laws, plan.relaxed, timeout)
-    verdict = judge(run, plan.baseline, plan.per, plan.max_cost)
-    found = Checked(plan=plan, run=run, verdict=verdict)
-    if plan.record is None or run.code or verdict.failures:
-        return found
-    counted = _several(plan, run, timeout)
-    if plan.edited is not None:
-        # Tolerances and relaxations were written by people.
-        counted = attrs.evolve(counted, tolerances=plan.edited.tolerances, relaxed=plan.edited.relaxed)
-    replace_file(plan.record, lambda path: path.write_text(counted.to_toml(), encoding="utf-8"))
+    with gathered_parts(plan, gathered) as parts:
+        judged = []
+        for point in plan.points:
+            run = run_point(plan, point, parts, timeout)
+            verdict = judge(run, plan.baseline, plan.per, plan.max_cost)
+            judged.append(Judged(point=point, run=run, verdict=verdict))
+            if plan.record is not None and not judged[-1].is_well:
+                break  # nothing will be recorded: the other runs would tell nobody anything
+        found = Checked(plan=plan, judged=tuple(judged))
+        if plan.record is None or found.bad:
+            return found
+        counted = merged([one.run.counted for one in judged])
+        if plan.edited is not None:
+            # Tolerances and relaxations were written by people.
+            counted = attrs.evolve(counted, tolerances=plan.edited.tolerances, relaxed=plan.edited.relaxed)
+        replace_file(plan.record, lambda path: path.write_text(counted.to_toml(), encoding="utf-8"))
     return attrs.evolve(found, recorded=plan.record)
-
-
-def _several(plan: CheckPlan, run: CheckedRun, timeout: float | None) -> Baseline:
-    more = [run_checked(plan.options, (), {}, timeout).counted for _ in range(plan.runs - 1)]
-    return merged([run.counted, *more])
 
 
 def replace_file(file: Path, write: Callable[[Path], object]) -> None:

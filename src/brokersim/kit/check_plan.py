@@ -15,12 +15,15 @@ from brokersim.kit.baseline import Baseline, BaselineError, parse_percent, read_
 from brokersim.kit.cost import CostBound
 from brokersim.kit.laws import LAWS, Relaxation, find_law, parse_relaxations
 from brokersim.net.options import StartOptions
+from brokersim.protocol.ranks import parse_ranks
 from brokersim.protocol.settings import SIMULATED, ClockKind
 
 #: Settings of a baseline that a check takes over unless told otherwise.
 KEPT: Final = ("size", "clock", "seed", "hook", "resources", "jobs", "modules")
 #: Runs a baseline is recorded from in real time: what differs between them is not compared.
 REAL_RUNS: Final = 5
+#: Runs that one check may have: each takes a second, and all of their counters are held at the end.
+MOST_RUNS: Final = 100_000
 
 
 class CheckError(Exception):
@@ -36,7 +39,8 @@ class CheckError(Exception):
 class Asked:
     """What a person asked for, as text: files, laws, tolerances (glob, percent), relaxations (law, reason).
 
-    ``settings`` are those of ``KEPT`` that were given; ``laws`` is ``all``, ``none`` or a list.
+    ``settings`` are those of ``KEPT`` that were given; ``laws`` is ``all``, ``none``
+    or a list; ``seeds`` such as ``0-9``.
     """
 
     command: tuple[str, ...] = ()
@@ -47,14 +51,29 @@ class Asked:
     laws: str = "all"
     relax: Sequence[tuple[str, str]] = ()
     runs: int | None = None
+    seeds: str | None = None
     max_cost: str | None = None
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     folders: Sequence[str] = ()
 
 
+@attrs.frozen
+class Point:
+    """One run of a check: its seed, and which of the runs with that seed."""
+
+    seed: int
+    run: int = 0
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}, run {self.run + 1}"
+
+
 @attrs.frozen(kw_only=True)
 class CheckPlan:
-    """A check, ready to run. ``edited`` is what people wrote into the baseline that is recorded anew."""
+    """A check, ready to run: so many ``runs`` for each of the ``seeds``.
+
+    ``edited`` is what people wrote into the baseline that is recorded anew.
+    """
 
     options: StartOptions
     laws: tuple[str, ...]
@@ -64,7 +83,13 @@ class CheckPlan:
     record: Path | None
     per: str
     runs: int
+    seeds: tuple[int, ...]
     max_cost: CostBound | None = None
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """All of its runs, in their order."""
+        return tuple(Point(seed, run) for seed in self.seeds for run in range(self.runs))
 
 
 def plan_check(asked: Asked) -> CheckPlan:
@@ -76,6 +101,8 @@ def plan_check(asked: Asked) -> CheckPlan:
     if baseline is not None and asked.per and asked.per not in baseline.operations:
         known = ", ".join(baseline.operations) or "none"
         raise CheckError(f"no operation {asked.per!r} in the baseline; it has {known}")
+    # Judging takes one run; only a record has to know what varies.
+    several = REAL_RUNS if asked.record is not None and options.clock != "virtual" else 1
     return CheckPlan(
         options=options,
         laws=_laws(asked.laws),
@@ -84,9 +111,26 @@ def plan_check(asked: Asked) -> CheckPlan:
         edited=edited,
         record=None if asked.record is None else Path(asked.record),
         per=asked.per,
-        runs=asked.runs or (1 if options.clock == "virtual" else REAL_RUNS),
+        runs=asked.runs or several,
+        seeds=_seeds(asked, options.seed, asked.runs or several),
         max_cost=None if asked.max_cost is None else _max_cost(asked.max_cost, options),
     )
+
+
+def _seeds(asked: Asked, own: int, runs: int) -> tuple[int, ...]:
+    if asked.seeds is None:
+        return (own,)
+    if asked.settings.get("seed") is not None:
+        raise CheckError("--seed and --seeds exclude each other", attempt=f"--seeds {asked.seeds}")
+    try:
+        found = tuple(parse_ranks(asked.seeds, MOST_RUNS))
+    except ValueError:
+        raise CheckError(
+            f"--seeds: not seeds below {MOST_RUNS}: {asked.seeds!r:.60}", attempt="--seeds 0-9,15"
+        ) from None
+    if len(found) * runs > MOST_RUNS:
+        raise CheckError(f"--seeds and --runs make {len(found) * runs} runs; there may be {MOST_RUNS}")
+    return found
 
 
 def _max_cost(text: str, options: StartOptions) -> CostBound:

@@ -188,5 +188,5 @@ def _notes(got: Baseline, expected: Baseline) -> tuple[str, ...]:
     if got.command != expected.command:
         notes.append(f"command: {' '.join(expected.command)!r} in the baseline")
     if expected.varying:
-        notes.append(f"{len(expected.varying)} counters vary in real time and are not compared")
+        notes.append(f"{len(expected.varying)} counters vary from run to run and are not compared")
     return tuple(notes)

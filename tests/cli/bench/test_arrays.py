@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from brokersim.lab.sweep import arrays
-from brokersim.lab.sweep.launchers import Limits
 from brokersim.lab.sweep.sweep import RunFile
 from tests.cli.conftest import Run
+from tests.cli.engines import Engine
 
 PLAN = """
 [sweep]
@@ -29,56 +28,6 @@ retention = [1, "10s"]
 [overhead]
 jobs = 2
 """
-#: Keeps what it was given; says what stands in said.NAME, exits with what stands in exit.NAME.
-STUB = """#!/bin/sh
-name=$(basename "$0"); here=$(dirname "$0")
-printf '%s\\n' "$@" > "$here/seen.$name"
-env | grep BROKERSIM_ELEMENT >> "$here/seen.$name"
-cat "$here/said.$name" 2>/dev/null
-cat "$here/errors.$name" >&2 2>/dev/null
-exit $(cat "$here/exit.$name" 2>/dev/null || echo 0)
-"""
-
-
-class Engine:
-    """Scripts in the place of an engine's commands."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        for name in ("sbatch", "squeue", "sacct", "scontrol", "flux"):
-            path = folder / name
-            path.write_text(STUB)
-            path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-    def says(self, name: str, text: str, code: int = 0, errors: str = "") -> None:
-        (self.folder / f"said.{name}").write_text(text)
-        (self.folder / f"exit.{name}").write_text(str(code))
-        (self.folder / f"errors.{name}").write_text(errors)
-
-    def seen(self, name: str) -> list[str]:
-        return (self.folder / f"seen.{name}").read_text().splitlines()
-
-
-@pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    found = Engine(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{found.folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
-    monkeypatch.setattr(arrays, "LOOK", 0.0)
-    return found
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Nothing is measured: what would have been asked for, of how many points in how many elements."""
-    asked: list[tuple[int, int]] = []
-
-    def limits(words: object, total: int, count: int) -> Limits:
-        asked.append((total, count))
-        return Limits(seconds=90, bytes=100 << 20)
-
-    monkeypatch.setattr(arrays, "measured", limits)
-    return asked
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from brokersim.cli.bench.output import progress
 from brokersim.cli.command import Given
@@ -44,6 +45,38 @@ def launcher_options(is_listed: bool = False) -> Callable[[Any], Any]:
         return command
 
     return add
+
+
+def rebuilt(context: click.Context, without: Sequence[str] = ()) -> list[str]:
+    """The words of this very command, as given, but for some options; a command that it runs comes last."""
+    words, last = context.command_path.split()[1:], []
+    for param in context.command.params:
+        value = context.params.get(param.name or "")
+        is_given = context.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
+        if not is_given or param.name in without or value is None:
+            continue
+        if isinstance(param, click.Option):
+            words += _option_words(param, value)
+        elif param.nargs < 0:
+            last += ["--", *value] if value else []
+        else:
+            words.append(_written(value))
+    return words + last
+
+
+def _option_words(option: click.Option, value: Any) -> list[str]:
+    name = option.opts[-1]
+    if option.is_flag:
+        return [name]
+    if option.multiple:  # of texts, or of pairs of a name and what it is given
+        return [word for one in value for word in (name, one if isinstance(one, str) else "=".join(one))]
+    return [name, _written(value)]
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_written, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def more_words(given: Given) -> tuple[str, ...]:
@@ -159,11 +192,11 @@ def awaited(session: Session, given: Given, run: Path | None) -> ArrayJob | None
     if standing.is_open:
         raise CommandError(f"{run}: {standing}", hint="--wait waits for it", code=FAILED)
     if not standing.is_whole and not given["here"]:
-        again = f"{job.gather} --launcher {job.launcher} --submit        (only what is not done)"
+        again = arrays.with_more(job.gather, "--launcher", job.launcher, "--submit")
         raise CommandError(
             f"{run}: {standing}",
             hint="--here computes what is missing on this machine",
-            attempt=again,
+            attempt=f"{again}        (only what is not done)",
             code=FAILED,
         )
     return job

@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from brokersim.cli.bench.broken_off import told_when_broken_off
-from brokersim.cli.bench.handed_over import WHO, awaited, hand_over, launcher_options, more_words, print_job
+from brokersim.cli.bench.handed_over import (
+    WHO,
+    awaited,
+    hand_over,
+    launcher_options,
+    more_words,
+    print_job,
+    rebuilt,
+)
 from brokersim.cli.bench.output import FORMATS, print_outcome, progress
 from brokersim.cli.command import Command, Given, examples, list_options, pass_session, setting
 from brokersim.cli.errors import FAILED, CommandError, usage_error
@@ -236,27 +243,6 @@ def preset_of(given: Given) -> str:
 
 
 # -- handed to an engine
-
-
-def rebuilt(context: click.Context, without: Sequence[str] = ()) -> list[str]:
-    """The words of this very command, as given, but for some options."""
-    words = context.command_path.split()[1:]
-    for param in context.command.params:
-        value = context.params.get(param.name or "")
-        is_given = context.get_parameter_source(param.name or "") == ParameterSource.COMMANDLINE
-        if not is_given or param.name in without or value is None:
-            continue
-        if isinstance(param, click.Option):
-            words += [param.opts[-1]] if param.is_flag else [param.opts[-1], _written(value)]
-        else:
-            words.append(_written(value))
-    return words
-
-
-def _written(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(_written, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _launch(session: Session, context: click.Context, wanted: Order, given: Given) -> None:

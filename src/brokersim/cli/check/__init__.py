@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from brokersim.cli.bench.handed_over import awaited, launcher_options
+from brokersim.cli.check.shares import hand_out, place_of, told
 from brokersim.cli.command import RUNS_COMMAND, Command, Given, examples, pass_session
-from brokersim.cli.errors import TIMED_OUT, CommandError, usage_error
+from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT
 
 if TYPE_CHECKING:
     from brokersim.kit.check import Checked
-    from brokersim.kit.check_plan import Asked
+    from brokersim.kit.check_plan import Asked, CheckPlan
 
 #: Further folders of modules, as in `start`.
 _PATH_VARIABLE: Final = "BROKERSIM_MODULE_PATH"
-#: Open requests told when the command took too long.
-_WAITING: Final = 5
 #: Nagios's code for what could not be checked.
 _UNKNOWN: Final = 3
 
@@ -77,7 +77,8 @@ class Tolerance(click.ParamType[tuple[str, str]]):
 @click.option("--max-cost", metavar="BOUND", help="real clock: 5% of a core, or 2ms/rpc; ±10% behind it")
 @click.option("--laws", "laws", metavar="all|none|LIST", default="all", help="[all]")
 @click.option("--relax", multiple=True, type=ASSIGNMENT, metavar="LAW=REASON", help="need not hold, because")
-@click.option("--runs", type=click.IntRange(1), metavar="N", help="to record from  [1; real clock 5]")
+@click.option("--runs", type=click.IntRange(1), metavar="N", hidden=True)
+@click.option("--seeds", metavar="SET", help="a run for each, such as 0-9; N with --runs N")
 @click.option("--junit", metavar="FILE", help="write JUnit's XML")
 @click.option("--nagios", is_flag=True, help="one line and Nagios's exit codes")
 @click.option("-s", "--test-size", "size", type=int, metavar="N", help="as in start, up to --fake-resources")
@@ -88,16 +89,22 @@ class Tolerance(click.ParamType[tuple[str, str]]):
 @click.option("--hook", metavar="KIND", hidden=True)
 @click.option("--fake-resources", "resources", metavar="N[xC[xG]]", hidden=True)
 @click.option("--jobs", metavar="KIND", hidden=True)
+@click.option("--parts", metavar="FILE", hidden=True)
+@launcher_options()
 @click.argument("command", metavar="[-- CMD [ARG]...]", nargs=-1)
 @pass_session
 def check(session: Session, /, nagios: bool, junit: str | None, **given: object) -> int:
     """Run CMD in a fresh instance; compare counters, check the laws."""
     try:
-        checked = _checked(session, _asked(given))
+        plan = _planned(_asked(given))
+        if given["shard"] or given["launcher"] != "local":
+            hand_out(session, plan, given)
+            return 0
+        checked = _checked(session, plan, given)
         if junit:
             _junit(junit, checked)
-        if checked.plan.record is not None and checked.run.code:
-            raise CommandError(checked.why_not_recorded, code=checked.run.code)
+        if checked.plan.record is not None and checked.shown.run.code:
+            raise CommandError(checked.why_not_recorded, code=checked.shown.run.code)
     except CommandError as error:
         if not nagios:
             raise
@@ -114,7 +121,17 @@ def _asked(given: Given) -> Asked:
     settings = {name: given[name] for name in KEPT} | {"modules": _module_list(given["modules"])}
     texts = {
         name: given[name]
-        for name in ("record", "against", "tolerances", "laws", "relax", "runs", "max_cost", "command")
+        for name in (
+            "record",
+            "against",
+            "tolerances",
+            "laws",
+            "relax",
+            "runs",
+            "seeds",
+            "max_cost",
+            "command",
+        )
     }
     return Asked(**texts, per=given["per"] or "", settings=settings, folders=folders)
 
@@ -125,28 +142,29 @@ def _module_list(text: str | None) -> list[str] | None:
     return [] if text == "none" else text.split(",")
 
 
-def _checked(session: Session, asked: Asked) -> Checked:
-    """The kit's check, its errors as a command tells them."""
-    from brokersim.kit.check import check as run_check
+def _planned(asked: Asked) -> CheckPlan:
     from brokersim.kit.check_plan import CheckError, plan_check
-    from brokersim.kit.checked_run import Overtime
-    from brokersim.net.serve import StartError
 
     try:
-        plan = plan_check(asked)
-        sys.stdout.flush()
-        return run_check(plan, session.timeout)
+        return plan_check(asked)
     except CheckError as error:
         raise usage_error(str(error), hint=error.hint, attempt=error.attempt) from None
-    except Overtime as error:
-        waiting = f"open were: {'; '.join(error.waiting[:_WAITING])}" if error.waiting else ""
-        raise CommandError(str(error), hint=waiting, code=TIMED_OUT) from None
-    except StartError as error:
-        command = " ".join(plan.options.command or ())
-        raise usage_error(
-            str(error),
-            attempt=f"brokersim start -- {command}        (what does not start there is not checked)",
-        ) from None
+
+
+def _checked(session: Session, plan: CheckPlan, given: Given) -> Checked:
+    """The kit's check, of runs that an array job has made if there is one for it."""
+    from brokersim.kit.check import check as run_check
+    from brokersim.kit.check_runs import Gathered
+
+    place = place_of(given)
+    job = awaited(session, given, place)
+    sys.stdout.flush()
+    with told(plan):
+        if job is None or place is None:
+            return run_check(plan, session.timeout)
+        checked = run_check(plan, session.timeout, Gathered(place=place, shares=job.paths))
+        job.remove()
+        return checked
 
 
 def _junit(file: str, checked: Checked) -> None:
@@ -176,6 +194,6 @@ def _show(session: Session, checked: Checked, nagios: bool) -> int:
         session.say(f"baseline written: {checked.recorded}")
     elif checked.why_not_recorded:
         session.say(checked.why_not_recorded)
-    if checked.run.code:
-        session.say(f"the command ended with {checked.run.code}")
+    if checked.shown.run.code:
+        session.say(f"the command ended with {checked.shown.run.code}")
     return checked.code

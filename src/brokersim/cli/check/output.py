@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from brokersim.kit.check import Checked
+from brokersim.kit.check import Checked, Judged
 from brokersim.kit.laws import LAWS, Violation
 from brokersim.kit.verdict import Compared
 from brokersim.protocol.decoded import JsonObject
 
 #: States of a Nagios check: exit codes by name.
 NAGIOS: Final = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
+_SUITE: Final = "brokersim check"
 
 
 def to_text(checked: Checked) -> list[str]:
-    """What differs with its topics, the laws broken, and how many were well."""
-    verdict, laws = checked.verdict, len(checked.plan.laws)
+    """What differs with its topics, the laws broken, and how many were well; of several runs, of each that is not."""
+    count, laws = len(checked.judged), len(checked.plan.laws)
+    if count == 1:
+        return _run_text(checked.shown, laws)
+    lines = []
+    for one in checked.bad or checked.judged[:1]:
+        lines += [f"{one.point}{_ended(one)}:", *(f"  {line}" for line in _run_text(one, laws))]
+    well = count - len(checked.bad)
+    return [*lines, f"{'✗' if checked.bad else '✓'} {well:,} of {count:,} runs well"]
+
+
+def _ended(one: Judged) -> str:
+    return f" (the command ended with {one.run.code})" if one.run.code else ""
+
+
+def _run_text(judged: Judged, laws: int) -> list[str]:
+    verdict = judged.verdict
     lines = [f"note: {note}" for note in verdict.notes]
     for one in verdict.differing:
         lines.append(f"✗ {one}")
@@ -46,12 +63,25 @@ def _s(number: int) -> str:
 
 
 def to_json(checked: Checked) -> JsonObject:
-    """One document; counters that are well are only counted."""
-    verdict, counted = checked.verdict, checked.run.counted
+    """One document; counters that are well are only counted. Of several runs the one shown, and all under ``runs``."""
+    found = {
+        **_run_json(checked.shown),
+        "ok": not any(one.verdict.failures for one in checked.judged),
+        "recorded": None if checked.recorded is None else str(checked.recorded),
+    }
+    if len(checked.judged) > 1:
+        found["runs"] = [
+            {"seed": one.point.seed, "run": one.point.run + 1, **_run_json(one)} for one in checked.judged
+        ]
+    return found
+
+
+def _run_json(judged: Judged) -> JsonObject:
+    verdict, counted = judged.verdict, judged.run.counted
     return {
         "ok": not verdict.failures,
         "command": list(counted.command),
-        "command_exit": checked.run.code,
+        "command_exit": judged.run.code,
         "settings": counted.settings,
         "operations": counted.operations,
         "compared": len(verdict.compared),
@@ -59,7 +89,6 @@ def to_json(checked: Checked) -> JsonObject:
         "laws": [_law(violation) for violation in verdict.violations],
         "cost": None if verdict.cost is None else verdict.cost.to_dict(),
         "notes": list(verdict.notes),
-        "recorded": None if checked.recorded is None else str(checked.recorded),
     }
 
 
@@ -75,11 +104,29 @@ def _law(violation: Violation) -> JsonObject:
 
 
 def write_junit(path: Path, checked: Checked) -> None:
-    """A test case for the command, for each counter and for each law, as CI services read them. Raises OSError."""
-    verdict, laws, code = checked.verdict, checked.plan.laws, checked.run.code
+    """A test case for the command, for each counter and for each law, as CI services read them. Raises OSError.
+
+    Of several runs there is a suite each.
+    """
+    suites = [_suite(one, checked.plan.laws) for one in checked.judged]
+    if len(suites) == 1:
+        whole = suites[0]
+    else:
+        counts = {
+            name: str(sum(int(suite.get(name, "0")) for suite in suites)) for name in ("tests", "failures")
+        }
+        whole = ElementTree.Element("testsuites", {"name": _SUITE, **counts})
+        for one, suite in zip(checked.judged, suites, strict=True):
+            suite.set("name", f"{_SUITE}, {one.point}")
+            whole.append(suite)
+    ElementTree.ElementTree(whole).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _suite(judged: Judged, laws: Sequence[str]) -> ElementTree.Element:
+    verdict, code = judged.verdict, judged.run.code
     cases = 1 + len(verdict.compared) + len(laws) + (verdict.cost is not None)
     failures = verdict.failures + bool(code)
-    suite = ElementTree.Element("testsuite", name="brokersim check", tests=str(cases), failures=str(failures))
+    suite = ElementTree.Element("testsuite", name=_SUITE, tests=str(cases), failures=str(failures))
     _case(suite, "command", "exit code", f"the command ended with {code}" if code else None)
     for one in verdict.compared:
         _case(suite, "counters", one.name, None if one.ok else _told(one))
@@ -88,7 +135,7 @@ def write_junit(path: Path, checked: Checked) -> None:
     broken = {violation.law.name: str(violation) for violation in verdict.violations}
     for name in laws:
         _case(suite, "laws", LAWS[name].title, broken.get(name))
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+    return suite
 
 
 def _told(one: Compared) -> str:
@@ -103,9 +150,12 @@ def _case(suite: ElementTree.Element, group: str, name: str, failure: str | None
 
 
 def to_nagios(checked: Checked) -> str:
-    """``BROKERSIM OK - …``: one line."""
-    verdict, laws, code = checked.verdict, len(checked.plan.laws), checked.run.code
+    """``BROKERSIM OK - …``: one line; of several runs about the one shown."""
+    verdict, laws, code = checked.shown.verdict, len(checked.plan.laws), checked.shown.run.code
     parts = [f"the command ended with {code}"] if code else []
+    if len(checked.judged) > 1:
+        well = len(checked.judged) - len(checked.bad)
+        parts = [f"{well} of {len(checked.judged)} runs well", f"{checked.shown.point}", *parts]
     parts += [
         f"{len(verdict.compared) - len(verdict.differing)} counters and {laws - len(verdict.violations)} laws well"
     ]

@@ -127,11 +127,12 @@ class ArrayJob:
 
     def write_script(self) -> None:
         """The script of an element, whose number is in the environment. Raises OSError."""
-        command = shlex.join([sys.executable, "-m", "brokersim", *self.words])
         number = '"${FLUX_JOB_CC:-$SLURM_ARRAY_TASK_ID}"'
+        own, run = _apart([sys.executable, "-m", "brokersim", *self.words])
+        command = f"{shlex.join(own)} --shard {number}/{self.count} {shlex.join(run)}".rstrip()
         text = f"#!/bin/sh\n# One element of an array job; gathered by: {self.gather}\n"
         where = f"cd {shlex.quote(os.getcwd())} || exit 1\n"
-        self.script.write_text(f"{text}{where}exec {command} --shard {number}/{self.count}\n")
+        self.script.write_text(f"{text}{where}exec {command}\n")
         self.script.chmod(self.script.stat().st_mode | stat.S_IXUSR)
 
     def wish(self, elements: Sequence[int]) -> Wish:
@@ -146,6 +147,18 @@ class ArrayJob:
             self.share(at).remove(self.run)
         self.script.unlink(missing_ok=True)
         self.record.unlink(missing_ok=True)
+
+
+def with_more(command: str, *more: str) -> str:
+    """A command with further options, in front of a command that it runs."""
+    own, run = _apart(shlex.split(command))
+    return shlex.join([*own, *more, *run])
+
+
+def _apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command's own words, and those of a command that it runs with their ``--``."""
+    at = words.index("--") if "--" in words else len(words)
+    return list(words[:at]), list(words[at:])
 
 
 def record_of(run: Path) -> Path:
@@ -279,7 +292,8 @@ def measured(words: Sequence[str], total: int, count: int) -> Limits:
 
     What it finds is kept like an element's. Raises LaunchError if it fails.
     """
-    command = [sys.executable, "-m", "brokersim", *words, "--shard", f"0/{total}"]
+    own, run = _apart([sys.executable, "-m", "brokersim", *words])
+    command = [*own, "--shard", f"0/{total}", *run]
     begun = time.monotonic()
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
