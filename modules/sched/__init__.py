@@ -23,6 +23,9 @@ from .pool import Allocation, Pool, from_r, members
 from .queue import JobQueue, Waiting
 from .request import to_request
 
+#: Seconds between two looks for a resource module that went while its resources were in use.
+ACQUIRE_AGAIN = 1.0
+
 
 class Sched(BrokerModule):
     """First in, first out with priorities over simulated nodes (attribute ``resources``, default ``1x4``).
@@ -48,14 +51,20 @@ class Sched(BrokerModule):
         for service in ("sched", "feasibility"):
             if service != self.name:
                 h.service_register(service)
-        h.stream("resource.acquire", None, self._acquired)
+        self._has_acquired = False
+        self._acquire()
         self._hello()
 
     # -- what may be given out
 
+    def _acquire(self) -> None:
+        self.handle.stream("resource.acquire", None, self._acquired)
+
     def _acquired(self, response: Message, _arg: None = None) -> None:
         if response.errnum:
-            if response.errnum != errnums.ENOSYS:
+            if self._has_acquired:  # whoever had told what is drained was loaded anew
+                self.handle.call_later(ACQUIRE_AGAIN, self._acquire)
+            elif response.errnum != errnums.ENOSYS:
                 text = response.payload_str or errnums.strerror(response.errnum)
                 self.log.error(f"resource.acquire: {text}; drained nodes are used like others")
             return
@@ -63,6 +72,7 @@ class Sched(BrokerModule):
         try:
             if change.resources is not None:
                 self._begin(change)
+                self._serve()
                 return
             self._pool.down.update(members(change.down))
             self._pool.down.difference_update(members(change.up))
@@ -71,9 +81,12 @@ class Sched(BrokerModule):
         self._serve()
 
     def _begin(self, change: Change) -> None:
+        is_first, self._has_acquired = not self._has_acquired, True
         if not self._has_own_shape:
             self._pool = Pool.of(change.resources)
         self._pool.down = set(range(len(self._pool.nodes.hosts))).difference(members(change.up))
+        if self._has_own_shape and not is_first:
+            return
         for job, held in list(self._held.items()):  # told by a hello that came first
             if not self._pool.hold(held):
                 del self._held[job]

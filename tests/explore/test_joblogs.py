@@ -23,10 +23,13 @@ def log(**events: float | tuple[float, dict[str, Any]]) -> Log:
     return found
 
 
-def whole(urgency: int = 16, start: float = 2.0, end: float = 3.0, ready: float = 1.0) -> Log:
+def whole(
+    urgency: int = 16, start: float = 2.0, end: float | tuple[float, int] = 3.0, ready: float = 1.0
+) -> Log:
+    end, status = end if isinstance(end, tuple) else (end, 0)
     return log(
         submit=(ready, {"urgency": urgency}), validate=ready, depend=ready, priority=(ready, {"priority": urgency}),
-        alloc=start, start=start, finish=end, release=end, free=end, clean=end,
+        alloc=start, start=start, finish=(end, {"status": status}), release=end, free=end, clean=end,
     )  # fmt: skip
 
 
@@ -85,22 +88,37 @@ def test_who_waits_for_another_goes_on_when_that_has_come_so_far(scheme, ready, 
 def test_waits_end_with_what_they_wait_for_and_not_before():
     logs = {1: whole(end=3.0)}
     for topic, payload in (("job-manager.wait", {"id": 1}), ("job-manager.drain", None)):
-        early = asked(topic, payload, sent=5, answered=6, told=2.0)
+        fine = {"sent": 5, "answered": 6, "value": {"success": True}}
+        early = asked(topic, payload, told=2.0, **fine)
         assert judged(logs, early) == [f"jobs: {early} was answered before the end of job 1"]
-        assert judged(logs, asked(topic, payload, sent=5, answered=6, told=3.0)) == []
+        assert judged(logs, asked(topic, payload, told=3.0, **fine)) == []
         never = asked(topic, payload, sent=5)
         assert judged(logs, never) == [f"jobs: {never} was never answered, and no job is active"]
         refused = asked(topic, payload, sent=5, answered=6, errnum=113)
         assert judged(logs, refused) == []
     assert judged(logs, asked("job-manager.drain", sent=0, answered=6, told=2.0)) == []
+    wrong = asked("job-manager.wait", {"id": 1}, answered=6, told=3.0, value={"success": False})
+    assert judged(logs, wrong) == [f"jobs: {wrong} was told {{'success': False}}, and its log says otherwise"]
 
 
-def test_no_job_gets_resources_before_a_more_urgent_one_that_waits():
+@pytest.mark.parametrize(
+    ("scheme", "status", "says"),
+    [("afterok", 0, ""), ("afternotok", 1, ""), ("afterok", 1, "failed"), ("afternotok", 0, "succeeded")],
+)
+def test_who_waits_for_a_good_or_a_bad_end_goes_on_after_no_other(scheme, status, says):
+    logs = {1: whole(start=2.0, end=(3.0, status)), 2: log(submit=(1.0, {"urgency": 16}), depend=3.5)}
+    text = f"jobs: job 2 went on {scheme} job 1, which {says}"
+    assert judged(logs, after={2: (scheme, 1)}) == ([text] if says else [])
+
+
+def test_no_job_gets_resources_before_one_that_comes_first_and_waits():
     logs = {1: whole(31, ready=1.0, start=9.0, end=9.5), 2: whole(16, ready=1.0, start=2.0)}
-    assert judged(logs) == ["jobs: job 2 got resources; job 1, of a higher urgency, had waited for 1.0 s"]
+    assert judged(logs) == ["jobs: job 2 got resources; job 1, which comes first, had waited for 1.0 s"]
     assert judged(logs, disturbed=[(0, "sched")]) == judged(logs, failing=True) == []
     assert judged({1: whole(31, ready=1.8, start=9.0, end=9.5), 2: whole(16, start=2.0)}) == []
     assert judged({1: whole(16, start=9.0, end=9.5), 2: whole(16, start=2.0)}) == []
+    later = {1: whole(16, ready=0.9, start=9.0, end=9.5), 2: whole(16, ready=1.0, start=2.0)}
+    assert judged(later) == ["jobs: job 2 got resources; job 1, which comes first, had waited for 1.1 s"]
 
 
 @pytest.mark.parametrize("topic", ["job-manager.raise", "job-manager.kill"])

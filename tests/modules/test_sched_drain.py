@@ -66,6 +66,31 @@ def test_a_scheduler_loaded_later_knows_what_is_drained():
     assert in_instance(test, **TWO) == "1"
 
 
+@pytest.mark.parametrize("args", [(), ("resources=1x2",)])
+def test_a_resource_module_loaded_anew_is_heard_again(args):
+    async def test(instance, client):
+        await instance.remove("sched")
+        await instance.load("sched", *args)
+        running = await submit(client, jobspec(duration=30))
+        await place(client, running)
+        await client.call("resource.drain", {"targets": "0"}, nodeid=0)
+        await instance.remove("resource")
+        await instance.sleep(5)
+        await instance.load("resource")
+        await instance.sleep(2)
+        waiting = await submit(client)
+        await instance.sleep(5)
+        state = (await attributes(client, waiting))["state"]
+        await client.call("resource.undrain", {"targets": "0"}, nodeid=0)
+        await outcome(client, waiting)
+        over = await attributes(client, waiting), await attributes(client, running)
+        return state, [job["state"] for job in over], (await client.call("sched.stats-get"))["cores"]
+
+    state, over, cores = in_instance(test, resources="1x2")
+    assert (state, over) == (8, [64, 16])
+    assert (cores["all"], cores["allocated"]) == (2, 1)
+
+
 def test_one_scheduler_at_a_time_acquires_the_resources():
     async def test(instance, client):
         told = []

@@ -265,6 +265,38 @@ def test_an_idle_turn_that_did_nothing_is_the_last_until_something_happens_if_ti
     assert actor.log == ["idle", "timer", "idle"]
 
 
+def test_an_idle_turn_that_sent_what_no_queue_has_yet_is_not_the_last(reactor):
+    reactor.jumps = True
+    actor = Probe(reactor)
+    left = [3]
+
+    def send() -> None:
+        if left[0]:
+            left[0] -= 1
+            actor.sent(Message(EVENT, "on a link"))
+
+    actor.hook("idle", "idle", send)
+    reactor.drain()
+    assert left == [0]
+
+
+def test_an_idle_turn_that_started_a_watcher_anew_is_not_the_last(reactor):
+    reactor.jumps = True
+    actor = Probe(reactor)
+    actor.hooks("idle")
+    left = [3]
+
+    def again() -> None:
+        if left[0]:
+            left[0] -= 1
+            check.stop()
+            check.start()
+
+    check = actor.hook("check", "check", again)
+    reactor.drain()
+    assert left == [0]
+
+
 def test_idle_turns_that_keep_time_from_passing_are_ended_with_a_reason_if_time_jumps(reactor, monkeypatch):
     monkeypatch.setattr(standstill, "SPINS", 3)
     reactor.jumps = True

@@ -113,6 +113,21 @@ def test_a_subscription_made_after_an_event_of_that_topic_is_heeded_from_then_on
     live(body)
 
 
+def test_one_that_went_while_its_subscription_was_under_way_is_no_subscriber():
+    """A module that was killed so was asked for its handlers at the next event, and that ended the whole broker."""
+
+    async def body(instance: Instance) -> None:
+        listener, broker = Listener(instance, 0), instance.broker(0)
+        listener.request("event.subscribe", {"topic": "news"})
+        broker.drop_endpoint(listener)
+        await instance.sleep(0.1)
+        instance.client().publish("news")
+        await instance.sleep(0.1)
+        assert (listener.heard, list(broker.subscriptions.wanting("news"))) == ([], [])
+
+    live(body)
+
+
 def test_private_events_reach_owners_and_the_guest_they_come_from_only():
     async def body(instance: Instance) -> None:
         listeners = [Listener(instance, 0, number) for number in range(4)]

@@ -25,6 +25,8 @@ from brokersim.services.composition import RANK0_MODULES
 _SHORT, _LONG = 0.01, 5.0
 #: Operations of one family at most.
 _VERBS = 5
+#: How many plans have the operations of one theme.
+_THEMED = 0.5
 #: Limits that no example of so little would reach, and how many plans have some.
 _LIMITS = (
     {"content.purge-target-size": "0", "content.purge-old-entry": "0"},
@@ -125,7 +127,10 @@ def _steps(rng: random.Random, plan: Plan, space: Space, when: _When) -> tuple[S
     pool = []
     for name in plan.families:
         family = space.families[name]
-        verbs = rng.sample(list(family.draws), min(len(family.draws), rng.randint(1, _VERBS)))
+        if family.themes and rng.random() < _THEMED:
+            verbs = list(rng.choice(family.themes))
+        else:
+            verbs = rng.sample(list(family.draws), min(len(family.draws), rng.randint(1, _VERBS)))
         pool += [(family, verb) for verb in verbs]
     steps = []
     most = min(space.families[name].most for name in plan.families)

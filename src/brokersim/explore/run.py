@@ -22,7 +22,7 @@ from brokersim.explore.disk import Disk, SyncTrace
 from brokersim.explore.families.family import Family
 from brokersim.explore.faults import LOSSY, Trouble
 from brokersim.explore.plan import Plan, Step
-from brokersim.explore.schedule import SeededSchedule
+from brokersim.explore.schedule import LONGEST, SeededSchedule
 from brokersim.explore.world import Moment, World
 from brokersim.host.course import RUNNING
 from brokersim.instance import Instance
@@ -30,7 +30,7 @@ from brokersim.kit.laws import Relaxation
 from brokersim.kit.ledger import Line
 from brokersim.kit.restarts import end_all
 from brokersim.kit.witness import Witness
-from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.errnums import RequestError, errname
 from brokersim.reactor.clock import VirtualClock
 from brokersim.reactor.loop import NS
 from brokersim.services.composition import DEFAULT_MODULES, RANK0_MODULES
@@ -126,6 +126,7 @@ class _Example:
 
     async def run(self, keeps_trace: bool) -> Outcome:
         self._world = World(self._new_life())
+        self._world.slack = _slack(self._plan)
         while (outcome := await self._live(keeps_trace)) is None:
             self._earlier += self._world.witness.ledger.kept
             self._world.reborn(self._new_life())
@@ -278,6 +279,7 @@ class _Example:
         for asked in [] if is_lossy else world.unanswered():
             self._say(f"answered: {asked} was never answered")
         if not is_lossy:
+            self._look_for_refusals()
             await self._ask_families()
         for check in self._author.rest_checks:
             try:
@@ -295,11 +297,24 @@ class _Example:
         """Laws that need not hold after what has been, and why."""
         if is_lossy:
             yield from dict.fromkeys(("answered", "pending"), "messages got lost").items()
-        if self._world.kept.get("beats") and any(name == "kvs" for _, name in self._world.disturbed):
-            yield "kvs-events", "a heartbeat was on its way to one that was loaded anew"
+        if (0, "kvs") in self._world.disturbed:
+            yield "kvs-events", "an event was on its way to one that was loaded anew"
         is_counted = not any(name == "metrics" for _, name in self._world.disturbed)
         if not is_counted and _MEMORY_LOST & self._hits.keys():
             yield "metrics-conserved", "who had counted was killed"
+
+    def _look_for_refusals(self) -> None:
+        """While nothing goes wrong nobody is refused what could be done."""
+        if self._hits.keys() - {"slow"} or self._world.failing:
+            return
+        for asked in self._world.asked:
+            name, _, verb = asked.step.op.partition(".")
+            family = self._families[name]
+            if asked.is_acked and verb in family.never:
+                self._say(f"{name}: {asked} was acknowledged, and cannot be done")
+            fair = family.fair.get(verb)
+            if fair is not None and asked.errnum and asked.errnum not in fair:
+                self._say(f"refused: {asked}: {asked.text or errname(asked.errnum)}")
 
     async def _ask_families(self) -> None:
         for family in (self._families[name] for name in self._plan.families):
@@ -340,6 +355,12 @@ class _Example:
             trace=trace,
             moments=tuple(self._world.moments) if keeps_trace else (),
         )
+
+
+def _slack(plan: Plan) -> float:
+    """Seconds: a dozen hops, each as late as one may be, over links as slow as the plan makes them."""
+    slow = max([0.0, *(fault.delay for fault in plan.faults if fault.kind == "slow")])
+    return 12 * (plan.latency + LONGEST * plan.spread + slow) + 1e-3
 
 
 def _call_all(calls: list[Call]) -> None:

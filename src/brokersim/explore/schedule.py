@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from brokersim.protocol.message import CONTROL, Message
 from brokersim.reactor.actor import Actor
@@ -24,7 +24,7 @@ from brokersim.services.endpoint import BrokerEndpoint
 
 _MASK = (1 << 64) - 1
 #: One hand-over in two is at once; one in eight takes up to ten times as long as the others, as a busy module does.
-_LONG = 10
+LONGEST: Final = 10
 
 
 class _Lane:
@@ -125,7 +125,7 @@ class SeededSchedule(Schedule):
         kind, drawn = drawn & 7, drawn >> 3
         if kind < 4:
             return 0
-        return drawn % (self._spread * (_LONG if kind == 7 else 1))
+        return drawn % (self._spread * (LONGEST if kind == 7 else 1))
 
     def _lane(self, dst: Any) -> _Lane | None:
         """One for all endpoints of a name on a rank: a module loaded anew goes on where the last one was."""

@@ -25,6 +25,7 @@ from brokersim.explore.faults import MODELS
 from brokersim.explore.plan import Plan, from_json
 from brokersim.explore.run import Outcome, run_plan
 from brokersim.explore.shrink import shrink
+from brokersim.protocol.errnums import ENODATA
 
 #: Makes the author of each example anew: what one keeps between its calls is no business of the next.
 Authors = Callable[[], Author | None]
@@ -89,9 +90,9 @@ class Report:
         return [kind for kind in MODELS[model] if kind not in hit]
 
     def refused(self) -> list[str]:
-        """Operations that were asked for and never done: what they should try was not tried."""
-        asked = {(op, errnum) for op, _, errnum in self.seen if op.partition(".")[0] in FAMILIES}
-        return sorted({op for op, _ in asked} - {op for op, errnum in asked if not errnum})
+        """Operations that were asked for and never done: what they should try was not tried. A stream ends so, too."""
+        asked = {(op, errnum) for op, _, errnum in self.seen if _is_to_be_done(op)}
+        return sorted({op for op, _ in asked} - {op for op, errnum in asked if errnum in (0, ENODATA)})
 
     def add(self, outcome: Outcome) -> None:
         """One more example."""
@@ -211,6 +212,11 @@ def keep(find: Find, folder: Path) -> Path:
     path = folder / find.name
     path.write_bytes(find.plan.to_json(is_pretty=True) + b"\n")
     return path
+
+
+def _is_to_be_done(op: str) -> bool:
+    name, _, verb = op.partition(".")
+    return name in FAMILIES and verb not in FAMILIES[name].never
 
 
 def _kind(sentence: str) -> str:

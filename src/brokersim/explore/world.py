@@ -40,8 +40,10 @@ class Asked:
     errnum: int = 0
     text: str = ""
     value: Any = None
-    #: When it was answered, by the reactor's clock like ``when``, and by the wall's (s since the epoch).
+    #: When it was answered, by the reactor's clock like ``when``; when it was asked and answered, by the wall's (s
+    #: since the epoch).
     said: float = 0.0
+    asked_at: float = 0.0
     told: float = 0.0
     #: Of a stream: what came before its end.
     values: list[Any] = attrs.field(factory=list)
@@ -102,6 +104,8 @@ class World:
         self.moments: list[Moment] = []
         #: What families keep.
         self.kept: JsonObject = {}
+        #: Seconds that a few messages between modules take at most.
+        self.slack = 1.0
         self._order = 0
         #: Messages of lives before this one.
         self._earlier = 0
@@ -169,6 +173,7 @@ class World:
             self.life,
             is_stream=bool(flags & FLAG_STREAMING),
             may_wait=may_wait,
+            asked_at=client.time(),
         )
         self.asked.append(asked)
 
@@ -214,6 +219,19 @@ class World:
             and asked.client.is_open
             and (asked.client.uuid, asked.matchtag) not in self.witness.ledger.conversations.excused
         ]
+
+    def leave(self, step: Step, topic: str) -> None:
+        """The client of one request of a topic that waits on the step's rank goes; ``which`` of them is in its args."""
+        waiting = [
+            asked
+            for asked in self.asked
+            if asked.topic == topic
+            and asked.answered is None
+            and asked.step.rank == step.rank
+            and asked.client.is_open
+        ]
+        if waiting:
+            waiting[step.args["which"] % len(waiting)].client.close()
 
     def dismiss(self) -> None:
         """Clients that still wait for what has not happened go."""

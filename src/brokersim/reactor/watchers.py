@@ -270,15 +270,20 @@ class ModuleLoop(Loop):
 
         Spinning on would keep time from ever passing. (With costs charged, `cost` earns such turns instead.)
         """
-        reactor = self.reactor
-        before = (reactor.extra, len(reactor.fifo), self.nonblocking)
+        before, prepares, checks = self._traces(), self.prepares, self.checks
         self.spin_queued = True
         self._turn(None, (), ())
         self.spin_queued = False
         self._judge()
-        has_done = before != (reactor.extra, len(reactor.fifo), self.nonblocking)
+        # Who starts its watchers anew has something left to do: each start makes a new tuple.
+        has_done = self.prepares is not prepares or self.checks is not checks or before != self._traces()
         if self.nonblocking and (has_done or self._continuations):
             self._keep_turning()
+
+    def _traces(self) -> tuple[int, int, int, int]:
+        """What a turn that does anything leaves; what it sends may lie on a link or behind a gate, in no queue yet."""
+        reactor = self.reactor
+        return reactor.extra, len(reactor.fifo), self.nonblocking, sum(self.actor.counts)
 
     def before_dispatch(self) -> bool:
         """What is to be continued, then the check watchers. False if a continuation has ended the actor."""

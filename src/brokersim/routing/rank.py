@@ -371,7 +371,9 @@ class Rank(Neighbour):
                 link.send(link.connection.distribute, event)
 
     def subscribe(self, prefix: str, endpoint: Endpoint) -> None:
-        """Add one subscription; ``""`` is everything."""
+        """Add one subscription; ``""`` is everything. Of one who went while it was asked for there is none to add."""
+        if not endpoint.is_open:
+            return
         self.subscriptions.add(prefix, endpoint)
         self._forget_subscribers(prefix)
 

@@ -9,7 +9,7 @@ from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.errnums import ENOENT, RequestError
 
 #: Seconds within which what could not be written for a while is.
 _PATIENCE = 10
@@ -152,6 +152,13 @@ CONTENT = Family(
     draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop, "beat": _drop},
     does={"store": _do_store, "load": _do_load, "drop": _do_drop, "flush": _do_flush, "beat": _do_beat},
     check=_check,
+    fair={"store": (), "load": (ENOENT,), "drop": (), "flush": ()},
+    themes=(
+        ("store", "load", "drop"),
+        ("store", "flush"),
+        ("store", "load"),
+        ("store", "beat", "drop", "load"),
+    ),
     survives=True,
     lossy=("content-cache.0",),
 )

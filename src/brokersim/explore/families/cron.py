@@ -9,7 +9,7 @@ from brokersim.explore.families.family import Family
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 
 #: Seconds after a deletion within which what was published before may be heard: longer than hand-overs take.
 _SOON = 0.3
@@ -24,6 +24,8 @@ def _create(rng: random.Random, number: int) -> JsonObject:
     if rng.random() < 0.3:
         schedule: JsonObject = {"topic": "cue", "nth": rng.choice((0, 2)), "after": rng.choice((0, 1))}
         return {"type": "event", "schedule": schedule, "repeat": rng.choice((0, 0, 2))}
+    if rng.random() < 0.15:
+        return {"type": "at", "schedule": {"after": rng.choice((0.1, 1.0, 4.0))}, "repeat": 1}
     return {
         "type": "interval",
         "schedule": {"interval": rng.choice((0.1, 0.5, 3.0))},
@@ -39,6 +41,10 @@ def _none(_rng: random.Random, _: int) -> JsonObject:
     return {}
 
 
+def _sync(rng: random.Random, _: int) -> JsonObject:
+    return {"waits": rng.choice((False, False, True))}
+
+
 def _begin(world: World) -> None:
     """Whoever listens to what entries publish, on rank 0, hears it at once."""
     broker = world.instance.broker(0)
@@ -50,18 +56,27 @@ def _begin(world: World) -> None:
 
 
 def _do_create(world: World, step: Step) -> None:
-    args = step.args
+    args, client = step.args, world.client(step)
+    schedule = args["schedule"]
+    if args["type"] == "at":
+        schedule = {"time": client.time() + schedule["after"]}
     payload = {
-        "type": args["type"], "name": f"e{step.id}", "args": args["schedule"], "command": f"event:tick.{step.id}",
+        "type": args["type"], "name": f"e{step.id}", "args": schedule, "command": f"event:tick.{step.id}",
         "repeat": args["repeat"],
     }  # fmt: skip
-    world.ask(step, "cron.create", payload)
+    world.ask(step, "cron.create", payload, client=client)
 
 
 def _do_cue(world: World, step: Step) -> None:
     client = world.client(step)
     client.publish("cue")
     client.close()
+
+
+def _do_sync(world: World, step: Step) -> None:
+    """From now on runs wait for the next heartbeat, as they do from the start, or for nothing."""
+    waits = step.args["waits"]
+    world.ask(step, "cron.sync", {"topic": "heartbeat.pulse"} if waits else {"disable": True})
 
 
 def _do_delete(world: World, step: Step) -> None:
@@ -132,6 +147,7 @@ async def _check(world: World) -> list[str]:
         broken += _judge_silence(world, created, entries.get(number), heard)
         broken += _judge_counts(world, created, entries.get(number), heard)
         broken += _judge_restart(world, created, entries.get(number), heard)
+        broken += _judge_times(world, created, entries.get(number), heard)
     return broken
 
 
@@ -210,6 +226,9 @@ def _judge_counts(world: World, created: Asked, entry: JsonObject | None, heard:
         if total > max(runs) or (min(runs) and not total):
             return [f"{name} ran {total} times on {least} to {most} events"]
         return []
+    if args["type"] == "at":
+        due = created.when + schedule["after"] + world.slack
+        return [] if len(heard) == 1 or world.now < due + _BEAT else [f"{name} was heard {len(heard)} times"]
     span = world.now - created.said
     most = repeat or int(span / schedule["interval"]) + 2
     if len(heard) > most:
@@ -232,12 +251,38 @@ def _judge_restart(world: World, created: Asked, entry: JsonObject | None, heard
     last = max(starts, key=lambda asked: asked.answered or 0)
     if any(one.answered is None or one.answered > last.sent for one in changes if one is not last):
         return []
-    since, count = sum(when >= last.when for when in heard), entry["stats"]["count"]
+    args, count = created.step.args, entry["stats"]["count"]
+    if args["type"] == "event":
+        cues = [when for when, topic in world.kept["ticks"] if topic == "cue"]
+        most = sum(when > last.when - _SOON for when in cues)
+        if count > max(_runs(args["schedule"], cues, args["repeat"]) for cues in range(most + 1)):
+            return [
+                f"cron: entry {number} (step {created.step.id}) counts {count} runs on {most} events at most"
+            ]
+    since = sum(when >= last.when for when in heard)
     if count <= since + 1:
         return []
     return [
         f"cron: entry {number} (step {created.step.id}) counts {count} runs, and had {since} since it was started"
     ]
+
+
+def _judge_times(world: World, created: Asked, entry: JsonObject | None, heard: list[float]) -> list[str]:
+    """Runs that wait for nothing come when they are due, and the thousandth as well as the first."""
+    if entry is None or created.step.args["type"] != "interval" or world.failing:
+        return []
+    syncs = world.of("cron.sync")
+    waits = [one for one in syncs if one.step.args["waits"]]
+    if waits or not any(one.is_acked and one.said < created.when for one in syncs):
+        return []
+    if any(one.topic in _CHANGES and one.payload["id"] == entry["id"] for one in world.asked):
+        return []
+    interval = created.step.args["schedule"]["interval"]
+    off = [when - (created.when + (at + 1) * interval) for at, when in enumerate(heard)]
+    if off and max(map(abs, off)) > world.slack:
+        worst = max(off, key=abs)
+        return [f"cron: entry {entry['id']} (step {created.step.id}) ran {worst:+.3f} s from when it was due"]
+    return []
 
 
 def _runs(schedule: dict[str, int], cues: int, repeat: int) -> int:
@@ -252,8 +297,23 @@ CRON = Family(
     name="cron",
     modules=("heartbeat", "cron"),
     topics=("cron.create", "cron.delete", "heartbeat.pulse", "cue"),
-    draws={"create": _create, "cue": _none, "delete": _one, "stop": _one, "start": _one},
-    does={"create": _do_create, "cue": _do_cue, "delete": _do_delete, "stop": _do_stop, "start": _do_start},
+    draws={"create": _create, "cue": _none, "delete": _one, "stop": _one, "start": _one, "sync": _sync},
+    does={
+        "create": _do_create,
+        "cue": _do_cue,
+        "delete": _do_delete,
+        "stop": _do_stop,
+        "start": _do_start,
+        "sync": _do_sync,
+    },
     check=_check,
+    fair={"create": (), "delete": (ENOENT,), "stop": (EINVAL, ENOENT), "start": (EINVAL, ENOENT), "sync": ()},
+    themes=(
+        ("create", "sync"),
+        ("create", "cue"),
+        ("create", "cue", "stop", "start"),
+        ("create", "delete", "cue"),
+        ("create", "stop", "start"),
+    ),
     begin=_begin,
 )

@@ -104,4 +104,5 @@ EVENTS = Family(
     draws={"publish": _publish, "subscribe": _subscribe, "unsubscribe": _which},
     does={"publish": _do_publish, "subscribe": _do_subscribe, "unsubscribe": _do_unsubscribe},
     check=_check,
+    fair={"publish": (), "subscribe": ()},
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import attrs
 
@@ -40,6 +40,12 @@ class Family:
     draws: Mapping[str, Draw]
     does: Mapping[str, Do]
     check: Callable[[World], Awaitable[list[str]]]
+    #: By operation the errnums it may be answered with while nothing goes wrong; one that is not here is not judged.
+    fair: Mapping[str, Collection[int]] = attrs.field(factory=dict)
+    #: Operations that nobody can do: there only for what they do to others.
+    never: tuple[str, ...] = ()
+    #: Operations that have to meet for something to go wrong; one plan in two has those of one theme alone.
+    themes: tuple[tuple[str, ...], ...] = ()
     begin: Callable[[World], object] = _nothing
     end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.

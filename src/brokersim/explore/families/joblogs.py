@@ -13,8 +13,10 @@ from brokersim.protocol.decoded import JsonObject
 Log: TypeAlias = list[JsonObject]
 #: What comes in this order, whichever of it come (RFC 21).
 _ORDER: Final = ("submit", "validate", "depend", "alloc", "start", "finish", "release", "free", "clean")
+#: What a dependency wants of the other's end.
+_WANTS: Final = {"afterok": True, "afternotok": False}
 #: Seconds that messages between the modules may take in all: far more than the delays of one example add up to.
-_SLACK: Final = 0.5
+SLACK: Final = 0.5
 
 
 def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[str]:
@@ -22,11 +24,15 @@ def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[
     found = [f"jobs: job {job} {text}" for job, log in logs.items() for text in (*_order(log), *_held(log))]
     found += _dependencies(world, jobs, logs)
     found += _waits(world, jobs, logs)
-    is_calm = not any(rank == 0 for rank, _ in world.disturbed) and not world.failing
-    if is_calm and not world.life:
+    if is_calm(world):
         found += _overtaken(jobs, logs)
         found += _undone(world, logs)
     return found
+
+
+def is_calm(world: World) -> bool:
+    """Nothing went wrong where jobs are managed."""
+    return not (any(rank == 0 for rank, _ in world.disturbed) or world.failing or world.life)
 
 
 def when(log: Log, name: str) -> float | None:
@@ -47,7 +53,7 @@ def _held(log: Log) -> list[str]:
         if event["name"] in ("submit", "urgency"):
             urgency = event["context"]["urgency"]
             since = 0.0 if event["name"] == "submit" else event["timestamp"]
-        if event["name"] == "alloc" and not urgency and event["timestamp"] > since + _SLACK:
+        if event["name"] == "alloc" and not urgency and event["timestamp"] > since + SLACK:
             return ["was held, and got resources"]
     return []
 
@@ -65,7 +71,16 @@ def _dependencies(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) 
             broken.append(
                 f"jobs: job {asked.value['id']} went on {scheme} job {other}, which had not come so far"
             )
+        elif scheme in _WANTS and succeeded(logs[other]) != _WANTS[scheme]:
+            how = "failed" if _WANTS[scheme] else "succeeded"
+            broken.append(f"jobs: job {asked.value['id']} went on {scheme} job {other}, which {how}")
     return broken
+
+
+def succeeded(log: Log) -> bool:
+    """It ran to its end with status 0 and no fatal exception."""
+    fatal = any(event["name"] == "exception" and not event["context"]["severity"] for event in log)
+    return not fatal and any(event["name"] == "finish" and not event["context"]["status"] for event in log)
 
 
 def _waits(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[str]:
@@ -85,11 +100,13 @@ def _waits(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list
             end = when(logs.get(number, []), "clean")
             if concerns and end is not None and end > wait.told:
                 broken.append(f"jobs: {wait} was answered before the end of job {number}")
+            elif wanted and concerns and end is not None and wait.value["success"] != succeeded(logs[number]):
+                broken.append(f"jobs: {wait} was told {wait.value}, and its log says otherwise")
     return broken
 
 
 def _overtaken(jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[str]:
-    """No job gets resources before one of a higher urgency that waits for them: there is no backfilling."""
+    """No job gets resources before one that comes first, by urgency, then by age: there is no backfilling."""
     queued = {}
     for asked in jobs:
         log = logs.get(asked.value["id"], [])
@@ -97,11 +114,11 @@ def _overtaken(jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[str]:
         if ready is not None and given is not None:
             ready = max([ready, *(event["timestamp"] for event in log if event["name"] == "urgency")])
             last = [event["context"]["priority"] for event in log if event["name"] == "priority"][-1]
-            queued[asked.value["id"]] = (last, ready, given)
+            queued[asked.value["id"]] = ((-last, when(log, "submit")), ready, given)
     return [
-        f"jobs: job {low} got resources; job {high}, of a higher urgency, had waited for {theirs[2] - ours[1]:.1f} s"
+        f"jobs: job {low} got resources; job {high}, which comes first, had waited for {theirs[2] - ours[1]:.1f} s"
         for (high, ours), (low, theirs) in permutations(queued.items(), 2)
-        if ours[0] > theirs[0] and ours[1] + _SLACK < theirs[2] < ours[2]
+        if ours[0] < theirs[0] and ours[1] + SLACK < theirs[2] < ours[2]
     ]
 
 
@@ -113,6 +130,6 @@ def _undone(world: World, logs: Mapping[int, Log]) -> list[str]:
             continue
         log = logs.get(asked.payload["id"], [])
         end = when(log, "clean")
-        if end is not None and end > asked.told + _SLACK:
+        if end is not None and end > asked.told + SLACK:
             broken.append(f"jobs: {asked} was acknowledged, and the job went on for {end - asked.told:.1f} s")
     return broken

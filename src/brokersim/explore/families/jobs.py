@@ -10,14 +10,14 @@ from functools import partial
 
 import msgspec
 
-from brokersim.explore.families import joblogs
+from brokersim.explore.families import cores, joblogs
 from brokersim.explore.families.family import Family
 from brokersim.explore.families.joblogs import Log
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol import jobid
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 
 #: What an eventlog holds at most once, and the last is always there in the end.
 _ONCE = ("submit", "alloc", "start", "finish", "free", "clean")
@@ -41,19 +41,31 @@ def _submit(rng: random.Random, _: int) -> JsonObject:
 
 
 def _after(rng: random.Random, number: int) -> JsonObject:
-    return {**_one(rng, number), "scheme": rng.choice(_SCHEMES), "cores": 1}
+    return {**one(rng, number), "scheme": rng.choice(_SCHEMES), "cores": 1}
 
 
 def _none(_rng: random.Random, _: int) -> JsonObject:
     return {}
 
 
-def _one(rng: random.Random, _: int) -> JsonObject:
+def one(rng: random.Random, _: int) -> JsonObject:
     return {"which": rng.randrange(4), "later": rng.choice((0.0, 0.0, 0.001, 0.05))}
 
 
+def _leave(rng: random.Random, _: int) -> JsonObject:
+    return {"which": rng.randrange(3), "topic": rng.choice(("job-manager.wait", "job-manager.drain"))}
+
+
+def _purge(rng: random.Random, _: int) -> JsonObject:
+    return {"left": rng.choice((0, 0, 1))}
+
+
+def _away(rng: random.Random, _: int) -> JsonObject:
+    return {"seconds": rng.choice((0.05, 1.0, 2.0))}
+
+
 def _urgency(rng: random.Random, number: int) -> JsonObject:
-    return {**_one(rng, number), "urgency": rng.choice((0, 16, 31))}
+    return {**one(rng, number), "urgency": rng.choice((0, 16, 31))}
 
 
 def envelope(cores: int, duration: float, dependencies: Sequence[dict[str, str]] = ()) -> str:
@@ -92,10 +104,10 @@ def _do_after(world: World, step: Step) -> None:
         spec = envelope(step.args["cores"], 0.01, [{"scheme": scheme, "value": jobid.encode(job)}])
         _ask_submit(world, step, spec, 16)
 
-    _with_job(world, step, ask)
+    with_job(world, step, ask)
 
 
-def _with_job(world: World, step: Step, ask: Callable[[int], object]) -> None:
+def with_job(world: World, step: Step, ask: Callable[[int], object]) -> None:
     """Ask something of a job, as soon as there is one: it takes longer to be taken in than most examples last."""
     waiting: list[Callable[[], object]] = world.kept.setdefault("waiting for a job", [])
     waiting.append(partial(_ask, world, step, ask))
@@ -122,7 +134,7 @@ def _if_there(world: World, step: Step, ask: Callable[[], object]) -> None:
 
 def _do_cancel(world: World, step: Step) -> None:
     payload = {"severity": 0, "type": "cancel", "note": f"step {step.id}"}
-    _with_job(world, step, lambda job: world.ask(step, "job-manager.raise", {"id": job, **payload}))
+    with_job(world, step, lambda job: world.ask(step, "job-manager.raise", {"id": job, **payload}))
 
 
 def _do_urgency(world: World, step: Step) -> None:
@@ -142,7 +154,7 @@ def _change_urgency(world: World, step: Step, job: Asked) -> None:
 
 def _do_kill(world: World, step: Step) -> None:
     """As soon as the job runs, if that is before long."""
-    _with_job(world, step, partial(_kill, world, step, _KILLS))
+    with_job(world, step, partial(_kill, world, step, _KILLS))
 
 
 def _kill(world: World, step: Step, left: int, job: int) -> None:
@@ -156,7 +168,7 @@ def _kill(world: World, step: Step, left: int, job: int) -> None:
 
 def _do_wait(world: World, step: Step) -> None:
     """Until a job has ended, which may be never: it may be held."""
-    _with_job(
+    with_job(
         world,
         step,
         lambda job: world.ask(step, "job-manager.wait", {"id": job, "claim": False}, may_wait=True),
@@ -167,8 +179,32 @@ def _do_drain(world: World, step: Step) -> None:
     world.ask(step, "job-manager.drain", may_wait=True)
 
 
+def _do_leave(world: World, step: Step) -> None:
+    """One who waits for an end goes; others go on waiting."""
+    world.leave(step, step.args["topic"])
+
+
+def _do_purge(world: World, step: Step) -> None:
+    payload = {"age_limit": -1.0, "num_limit": step.args["left"], "batch": 10, "force": True}
+    world.ask(step, "job-manager.purge", payload)
+
+
+def _do_away(world: World, step: Step) -> None:
+    """The node gets no jobs for a while."""
+    payload = {"targets": "0", "reason": f"step {step.id}", "mode": "force-overwrite"}
+    world.ask(step, "resource.drain", payload, nodeid=0)
+    back = Step(id=step.id, op="jobs.back", rank=step.rank)
+    ask = partial(world.ask, back, "resource.undrain", {"targets": "0", "mode": "update"}, nodeid=0)
+    world.instance.reactor.call_later(step.args["seconds"], _if_there, world, step, ask)
+
+
 async def release(world: World) -> None:
-    """What waits for somebody (urgency 0: held) is let go, so that all of them may end."""
+    """What waits for somebody (urgency 0: held, a node that is drained) is let go, so that all of them may end."""
+    if world.of("jobs.away"):
+        try:
+            await world.call("resource.undrain", {"targets": "0", "mode": "update"})
+        except RequestError:
+            pass  # it is back
     for asked in submitted(world):
         try:
             await world.call("job-manager.urgency", {"id": asked.value["id"], "urgency": 16})
@@ -187,24 +223,32 @@ def _is_there(world: World) -> bool:
 
 
 async def _check(world: World) -> list[str]:
-    broken, spans, logs = [], [], dict[int, Log]()
-    for asked in submitted(world):
+    broken, logs = [], dict[int, Log]()
+    jobs = submitted(world)
+    numbers = [asked.value["id"] for asked in jobs]
+    if len(set(numbers)) < len(numbers):
+        return [f"jobs: of {len(numbers)} that submitted some were told the same id: {sorted(numbers)}"]
+    for asked in jobs:
         name = f"jobs: job {asked.value['id']} (step {asked.step.id})"
         try:
             found = await world.call(
                 "job-info.lookup", {"id": asked.value["id"], "keys": ["eventlog"], "flags": 0}
             )
         except RequestError as error:
-            broken.append(f"{name} was submitted and acknowledged, and has no eventlog: {error}")
+            if not _may_be_purged(world, asked):
+                broken.append(f"{name} was submitted and acknowledged, and has no eventlog: {error}")
             continue
         log = logs[asked.value["id"]] = [msgspec.json.decode(line) for line in found["eventlog"].splitlines()]
         broken += [f"{name} {text}" for text in _judge(world, asked, log)]
-        span = await _span(world, asked, log)
-        if span is not None:
-            spans.append((name, *span))
-    broken += _overlaps(spans)
-    broken += joblogs.judge(world, submitted(world), logs)
-    return broken + await _all_free(world)
+    broken += joblogs.judge(world, jobs, logs)
+    return broken + await cores.judge(world, jobs, logs, joblogs.is_calm(world))
+
+
+def _may_be_purged(world: World, asked: Asked) -> bool:
+    """Somebody let inactive jobs be forgotten when it may have been over."""
+    ends = [one.when for one in world.of("jobs.cancel") + world.of("jobs.kill")]
+    least = min([asked.when + asked.step.args.get("duration", 0.0), *ends])
+    return any(purge.answered is None or purge.said >= least for purge in world.of("jobs.purge"))
 
 
 def _judge(world: World, asked: Asked, log: Log) -> list[str]:
@@ -230,49 +274,6 @@ def _judge(world: World, asked: Asked, log: Log) -> list[str]:
     return found
 
 
-async def _span(world: World, asked: Asked, log: Log) -> tuple[float, float, set[tuple[str, int]]] | None:
-    """From when to when it had which cores."""
-    times = {event["name"]: event["timestamp"] for event in log}
-    if "alloc" not in times:
-        return None
-    try:
-        found = await world.call("job-info.lookup", {"id": asked.value["id"], "keys": ["R"], "flags": 0})
-    except RequestError:
-        return None
-    cores = set()
-    for entry in msgspec.json.decode(found["R"])["execution"]["R_lite"]:
-        for rank in _ids(str(entry["rank"])):
-            cores |= {(str(rank), core) for core in _ids(entry["children"]["core"])}
-    return times["alloc"], times.get("free", float("inf")), cores
-
-
-def _ids(text: str) -> list[int]:
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
-
-
-def _overlaps(spans: list[tuple[str, float, float, set[tuple[str, int]]]]) -> list[str]:
-    return [
-        f"{one[0]} and {other[0]} had the same cores at one time: {sorted(one[3] & other[3])}"
-        for at, one in enumerate(spans)
-        for other in spans[at + 1 :]
-        if one[3] & other[3] and max(one[1], other[1]) < min(one[2], other[2])
-    ]
-
-
-async def _all_free(world: World) -> list[str]:
-    try:
-        status = await world.call("sched.resource-status")
-    except RequestError as error:
-        return [f"jobs: sched does not answer at rest: {error}"]
-    allocated = status.get("allocated")
-    lite = allocated["execution"]["R_lite"] if allocated else []
-    return [f"jobs: cores are allocated at rest: {lite}"] if lite else []
-
-
 JOBS = Family(
     name="jobs",
     modules=(
@@ -284,15 +285,25 @@ JOBS = Family(
         "kvs.commit", "job-manager.raise", "job-exception",
     ),
     draws={
-        "submit": _submit, "cancel": _one, "urgency": _urgency, "kill": _one, "after": _after, "wait": _one,
-        "drain": _none,
+        "submit": _submit, "cancel": one, "urgency": _urgency, "kill": one, "after": _after, "wait": one,
+        "drain": _none, "leave": _leave, "purge": _purge, "away": _away,
     },
     does={
         "submit": _do_submit, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill, "after": _do_after,
         "wait": _do_wait, "drain": _do_drain,
+        "leave": _do_leave, "purge": _do_purge, "away": _do_away,
     },
     end=release,
     check=_check,
+    fair={
+        "submit": (), "cancel": (EINVAL, ENOENT), "urgency": (EINVAL,), "kill": (EINVAL,), "after": (EINVAL,),
+        "wait": (ENOENT,), "drain": (), "purge": (), "away": (), "back": (EINVAL,),
+    },
+    themes=(
+        ("submit",), ("submit", "cancel"), ("submit", "urgency"), ("submit", "kill", "cancel"), ("submit", "after"),
+        ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain", "wait"), ("submit", "purge"),
+        ("submit", "away"),
+    ),
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
     most=6,
 )  # fmt: skip

@@ -12,11 +12,13 @@ from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol import treeobj
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import ENOENT, RequestError
+from brokersim.protocol.errnums import ENOENT, ENOTSUP, RequestError
 
 _APPEND, _SYNC = 32, 4
 #: Few keys, so that operations meet; some in a directory.
 PUT_KEYS = ("p1", "d.p2")
+#: Written as a whole directory: its name is in no commit.
+TREE_KEY = "t.k"
 UNLINK_KEYS = ("u1", "d.u2")
 APPEND_KEYS = ("a1", "d.a2")
 
@@ -26,7 +28,7 @@ def _token(rng: random.Random, number: int) -> str:
 
 
 def _put(rng: random.Random, number: int) -> JsonObject:
-    keys = PUT_KEYS + UNLINK_KEYS
+    keys = (*PUT_KEYS, *UNLINK_KEYS, TREE_KEY)
     return {"key": rng.choice(keys), "value": _token(rng, number)}
 
 
@@ -39,7 +41,11 @@ def _append(rng: random.Random, number: int) -> JsonObject:
 
 
 def _get(rng: random.Random, _: int) -> JsonObject:
-    return {"key": rng.choice(PUT_KEYS + UNLINK_KEYS + APPEND_KEYS)}
+    return {"key": rng.choice((*PUT_KEYS, *UNLINK_KEYS, *APPEND_KEYS, TREE_KEY))}
+
+
+def _clash(_rng: random.Random, number: int) -> JsonObject:
+    return {"key": "l", "value": f"<{number}>"}
 
 
 def _commit(world: World, step: Step, *ops: JsonObject, flags: int = 0, space: str = "primary") -> Asked:
@@ -51,13 +57,26 @@ def _op(key: str, value: str | None, flags: int = 0) -> JsonObject:
     return {"key": key, "flags": flags, "dirent": dirent}
 
 
+def _written(key: str, value: str) -> JsonObject:
+    if key != TREE_KEY:
+        return _op(key, value)
+    folder, _, name = key.partition(".")
+    return {"key": folder, "flags": 0, "dirent": treeobj.directory({name: treeobj.val(value.encode())})}
+
+
 def _do_put(world: World, step: Step) -> None:
-    _commit(world, step, _op(step.args["key"], step.args["value"]))
+    _commit(world, step, _written(step.args["key"], step.args["value"]))
 
 
 def _do_sync(world: World, step: Step) -> None:
     """A put that is answered when it is on the disk, and all before it."""
-    _commit(world, step, _op(step.args["key"], step.args["value"]), flags=_SYNC)
+    _commit(world, step, _written(step.args["key"], step.args["value"]), flags=_SYNC)
+
+
+def _do_clash(world: World, step: Step) -> None:
+    """A commit that cannot be: nothing is appended to a link. Others may have been merged with it."""
+    link = {"key": step.args["key"], "flags": 0, "dirent": treeobj.symlink("elsewhere")}
+    _commit(world, step, link, _op(step.args["key"], step.args["value"], _APPEND))
 
 
 def _do_unlink(world: World, step: Step) -> None:
@@ -76,8 +95,8 @@ async def check(world: World) -> list[str]:
     """What is wrong with what was written, read and waited for."""
     broken = [found for get in world.of("kvs.get") if (found := _judge_get(world, get))]
     broken += await spaces.check(world)
-    for key in PUT_KEYS + UNLINK_KEYS + APPEND_KEYS:
-        writes = _writes(world, key)
+    for key in (*PUT_KEYS, *UNLINK_KEYS, *APPEND_KEYS, TREE_KEY):
+        writes = _of_key(world, key)
         if not writes:
             continue
         kept = kept_of(world, writes)
@@ -94,7 +113,7 @@ async def check(world: World) -> list[str]:
     return broken
 
 
-def _writes(world: World, key: str) -> list[Asked]:
+def _of_key(world: World, key: str) -> list[Asked]:
     return [asked for asked in world.asked if asked.topic == "kvs.commit" and asked.step.args["key"] == key]
 
 
@@ -113,7 +132,7 @@ def _judge_get(world: World, get: Asked) -> str:
     if found is not None and found["type"] != "val":
         return ""
     value = None if found is None else base64.b64decode(found["data"]).decode()
-    writes = _writes(world, key)
+    writes = _of_key(world, key)
     seen = [
         one for one in writes if one.is_acked and one.step.rank == rank and (one.answered or 0) < get.sent
     ]
@@ -152,11 +171,20 @@ KVS = Family(
         "kvs.commit", "kvs.lookup", "kvs.getroot", "kvs.namespace-primary-setroot", "content.store", "content.load",
         "content-backing.store", "content-backing.load", "content.flush", "content.checkpoint-put",
     ),
-    draws={"put": _put, "append": _append, "unlink": _unlink, "get": _get, "sync": _put, **spaces.DRAWS},
+    draws={
+        "put": _put, "append": _append, "unlink": _unlink, "get": _get, "sync": _put, "clash": _clash, **spaces.DRAWS,
+    },
     does={
-        "put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync, **spaces.DOES,
+        "put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync,
+        "clash": _do_clash, **spaces.DOES,
     },
     check=check,
+    fair={"put": (), "append": (), "unlink": (), "get": (ENOENT,), "sync": (), "clash": (ENOTSUP,), **spaces.FAIR},
+    never=("clash",),
+    themes=(
+        ("put", "append", "clash"), ("put", "sync", "unlink", "get"), ("append", "sync"), ("put", "get"),
+        ("put", "append", "wait", "leave"), ("create", "remove", "fill", "wait"), ("fill", "wait", "leave"),
+    ),
     survives=True,
     lossy=("kvs.0", "content-cache.0"),
 )  # fmt: skip

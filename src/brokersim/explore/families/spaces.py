@@ -11,7 +11,7 @@ from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol import treeobj
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.errnums import EEXIST, ENOTSUP, RequestError
 
 PRIMARY: Final = "primary"
 #: One beside it is enough to come, to go, and to come again.
@@ -29,6 +29,10 @@ def _fill(_rng: random.Random, number: int) -> JsonObject:
 
 def _wait(rng: random.Random, _: int) -> JsonObject:
     return {"space": rng.choice((PRIMARY, PRIMARY, SPACE)), "version": rng.choice((1, 1, 2, 3, 6))}
+
+
+def _which(rng: random.Random, _: int) -> JsonObject:
+    return {"which": rng.randrange(3)}
 
 
 def _do_create(world: World, step: Step) -> None:
@@ -60,11 +64,19 @@ def _do_wait(world: World, step: Step) -> None:
     world.ask(step, "kvs.wait-version", payload, may_wait=True)
 
 
+def _do_leave(world: World, step: Step) -> None:
+    """One who waits on this rank goes; others go on waiting."""
+    world.leave(step, "kvs.wait-version")
+
+
 DRAWS: Final[Mapping[str, Callable[[random.Random, int], JsonObject]]] = {
-    "create": _none, "remove": _none, "fill": _fill, "wait": _wait,
+    "create": _none, "remove": _none, "fill": _fill, "wait": _wait, "leave": _which,
 }  # fmt: skip
 DOES: Final[Mapping[str, Callable[[World, Step], object]]] = {
-    "create": _do_create, "remove": _do_remove, "fill": _do_fill, "wait": _do_wait,
+    "create": _do_create, "remove": _do_remove, "fill": _do_fill, "wait": _do_wait, "leave": _do_leave,
+}  # fmt: skip
+FAIR: Final[Mapping[str, tuple[int, ...]]] = {
+    "create": (EEXIST,), "remove": (), "fill": (EEXIST, ENOTSUP), "wait": (ENOTSUP,),
 }  # fmt: skip
 
 
@@ -86,7 +98,12 @@ async def _judge_wait(world: World, wait: Asked) -> list[str]:
     if wait.is_acked:
         seq = wait.value["rootseq"]
         return [f"{what} and was told at {seq}"] if seq < version else []
-    if wait.answered is not None or rank in world.were_down or (rank, "kvs") in world.disturbed:
+    if (
+        wait.answered is not None
+        or not wait.client.is_open
+        or rank in world.were_down
+        or (rank, "kvs") in world.disturbed
+    ):
         return []
     try:
         seq = (await world.call("kvs.getroot", {"namespace": space}, rank))["rootseq"]
@@ -109,7 +126,23 @@ async def _judge_space(world: World) -> list[str]:
     asked_for = _asked(world, "kvs.namespace-create")
     if is_there and any(all((new.answered or 0) < gone.sent for new in asked_for) for gone in last):
         return [f"kvs: {SPACE} was removed since it was created, and is there"]
+    if last and not any((new.answered is None or new.answered > last[-1].sent) for new in asked_for):
+        return await _judge_gone(world)
     return []
+
+
+async def _judge_gone(world: World) -> list[str]:
+    """No rank has what was removed for good. One that a fault hit meanwhile may have asked for it anew."""
+    broken = []
+    for rank in world.up():
+        if rank in world.were_down or (rank, "kvs") in world.disturbed:
+            continue
+        try:
+            await world.call("kvs.getroot", {"namespace": SPACE}, rank)
+        except RequestError:
+            continue
+        broken.append(f"kvs: {SPACE} was removed, and rank {rank} has it at rest")
+    return broken
 
 
 async def _judge_fills(world: World) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import math
 import random
+from typing import Any
 
 from brokersim.explore.families import kvs, spaces
 from brokersim.explore.families.family import Family
@@ -11,24 +13,32 @@ from brokersim.explore.families.written import short, value_of
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.errnums import ENODATA, ENOENT, ENOTSUP, RequestError, errname
 from brokersim.protocol.message import FLAG_STREAMING
 
-_WATCH, _WAITCREATE, _APPEND = 4, 8, 256
+_WATCH, _WAITCREATE, _FULL, _UNIQ, _APPEND, _SENTINEL = 4, 8, 64, 128, 256, 1024
 #: What it takes of the kvs, so that there is something to watch.
-_WRITES = ("put", "append", "create", "remove", "fill")
+_WRITES = ("put", "append", "clash", "create", "remove", "fill")
 
 
 def _log(rng: random.Random, _: int) -> JsonObject:
-    return {"key": rng.choice(kvs.APPEND_KEYS), "flags": _WATCH | _WAITCREATE | _APPEND}
+    return _by(rng, rng.choice(kvs.APPEND_KEYS), _APPEND | rng.choice((0, 0, _SENTINEL)))
 
 
 def _value(rng: random.Random, _: int) -> JsonObject:
-    return {"key": rng.choice(kvs.PUT_KEYS), "flags": _WATCH | _WAITCREATE}
+    flags = rng.choice((0, 0, _UNIQ, _FULL))
+    keys = (*kvs.PUT_KEYS, kvs.TREE_KEY) if flags == _FULL else kvs.PUT_KEYS
+    return _by(rng, rng.choice(keys), flags)
 
 
-def _inside(_rng: random.Random, _: int) -> JsonObject:
-    return {"key": spaces.KEY, "flags": _WATCH | _WAITCREATE, "space": spaces.SPACE}
+def _inside(rng: random.Random, _: int) -> JsonObject:
+    return {**_by(rng, spaces.KEY, 0), "space": spaces.SPACE}
+
+
+def _by(rng: random.Random, key: str, flags: int) -> JsonObject:
+    """One watch in four is of a client that has one already; most may begin before there is anything."""
+    beside = rng.choice((None, None, None, 0))
+    return {"key": key, "flags": _WATCH | flags | rng.choice((_WAITCREATE,) * 4 + (0,)), "beside": beside}
 
 
 def _cancel(rng: random.Random, number: int) -> JsonObject:
@@ -38,22 +48,25 @@ def _cancel(rng: random.Random, number: int) -> JsonObject:
 def _watch(world: World, step: Step) -> None:
     space = step.args.get("space", spaces.PRIMARY)
     payload = {"namespace": space, "key": step.args["key"], "flags": step.args["flags"]}
-    world.ask(step, "kvs-watch.lookup", payload, flags=FLAG_STREAMING)
+    beside = step.args.get("beside")
+    other = None if beside is None else _one_of(world, step, beside)
+    client = None if other is None else other.client
+    world.ask(step, "kvs-watch.lookup", payload, flags=FLAG_STREAMING, client=client)
 
 
-def _one_of(world: World, step: Step) -> Asked | None:
+def _one_of(world: World, step: Step, which: int) -> Asked | None:
     """One of the open watches of this rank."""
     open_ones = [
         asked
         for asked in _watches(world)
         if asked.answered is None and asked.step.rank == step.rank and asked.client.is_open
     ]
-    return open_ones[step.args["which"] % len(open_ones)] if open_ones else None
+    return open_ones[which % len(open_ones)] if open_ones else None
 
 
 def _do_cancel(world: World, step: Step) -> None:
     """Cancel a watch, by the client that has it."""
-    asked = _one_of(world, step)
+    asked = _one_of(world, step, step.args["which"])
     if asked is not None:
         world.kept.setdefault("cancelled", {})[asked.step.id] = None
         asked.client.request("kvs-watch.cancel", {"matchtag": asked.matchtag})
@@ -61,9 +74,7 @@ def _do_cancel(world: World, step: Step) -> None:
 
 def _do_leave(world: World, step: Step) -> None:
     """The client of a watch goes, and those of others stay."""
-    asked = _one_of(world, step)
-    if asked is not None:
-        asked.client.close()
+    world.leave(step, "kvs-watch.lookup")
 
 
 def _watches(world: World) -> list[Asked]:
@@ -71,16 +82,20 @@ def _watches(world: World) -> list[Asked]:
 
 
 def _told(asked: Asked) -> list[str]:
+    return _said(asked.values)
+
+
+def _said(values: list[Any]) -> list[str]:
     return [
         base64.b64decode(value["val"]["data"]).decode()
-        for value in asked.values
-        if value["val"]["type"] == "val"
+        for value in values
+        if value is not None and value["val"]["type"] == "val"
     ]
 
 
 async def _check(world: World) -> list[str]:
     broken = await kvs.check(world)
-    cancelled = world.kept.get("cancelled", {})
+    cancelled: dict[int, None] = world.kept.get("cancelled", {})
     for asked in _watches(world):
         is_disturbed = any((rank, "kvs-watch") in world.disturbed for rank in (0, asked.step.rank))
         is_open = asked.client.is_open and asked.answered is None
@@ -88,6 +103,12 @@ async def _check(world: World) -> list[str]:
             broken.append(f"watch: {asked} was cancelled and has not ended")
         if not asked.client.is_open:
             continue
+        if _is_calm(world, is_disturbed):
+            broken += [
+                f"watch: {asked} {found}"
+                for found in (_ending(asked, cancelled), _sentinels(world, asked))
+                if found
+            ]
         key, space = asked.step.args["key"], asked.payload["namespace"]
         if space != spaces.PRIMARY:
             is_disturbed |= (0, "kvs") in world.disturbed or bool(world.were_down)
@@ -105,12 +126,64 @@ async def _check(world: World) -> list[str]:
         found = judge(world, asked, told, value, is_live)
         if found:
             broken.append(f"watch: of {key} on rank {asked.step.rank} (step {asked.step.id}): {found}")
+    return broken + await _left(world)
+
+
+def _is_calm(world: World, is_disturbed: bool) -> bool:
+    kvs_gone = any(name == "kvs" for _, name in world.disturbed)
+    return not (is_disturbed or kvs_gone or world.failing or world.were_down or world.life)
+
+
+def _ending(asked: Asked, cancelled: dict[int, None]) -> str:
+    """What is wrong with how it ended, if it did, while nothing else went wrong."""
+    if asked.answered is None or (asked.errnum == ENODATA and asked.step.id in cancelled):
+        return ""
+    is_inside = asked.payload["namespace"] != spaces.PRIMARY
+    fair: tuple[int, ...] = (ENOTSUP,) if is_inside else ()
+    if not asked.step.args["flags"] & _WAITCREATE and not asked.values:
+        fair = (*fair, ENOENT)
+    return "" if asked.errnum in fair else f"ended with {errname(asked.errnum)} {asked.text}".rstrip()
+
+
+def _sentinels(world: World, asked: Asked) -> str:
+    """One that is asked for comes once, behind what there was at the start."""
+    count, wanted = asked.values.count(None), int(bool(asked.step.args["flags"] & _SENTINEL))
+    if count > wanted or (asked.answered is None and count != wanted):
+        return f"was given {count} sentinels"
+    if not count:
+        return ""
+    first = asked.values.index(None)
+    told = "".join(_said(asked.values[:first]))
+    for write in world.of(f"{WATCH.name}.append"):
+        token = write.step.args["value"]
+        is_old = write.is_acked and write.step.args["key"] == asked.step.args["key"]
+        if is_old and write.said + world.slack < asked.when and token not in told:
+            since = asked.when - write.said
+            return f"was given its sentinel before {short(token)}, which had been there for {since:.3f} s"
+    return ""
+
+
+async def _left(world: World) -> list[str]:
+    """Whom nobody has any more is not served: as many watch on a rank as have not ended there."""
+    if any(module.name == "job-info" for module in world.instance.modules(0)):
+        return []  # it watches, too
+    if not _is_calm(world, any(name == "kvs-watch" for _, name in world.disturbed)):
+        return []  # while there was none on a rank, the one above it served
+    broken = []
+    for rank in world.up():
+        there = [one for one in _watches(world) if one.step.rank == rank]
+        wanted = sum(one.answered is None and one.client.is_open for one in there)
+        found = (await world.call("kvs-watch.stats-get", None, rank))["watchers"]
+        if found != wanted:
+            broken.append(
+                f"watch: {found} watches are served on rank {rank} at rest, and clients have {wanted}"
+            )
     return broken
 
 
 def _is_gone(world: World, asked: Asked) -> bool:
     """It was told something, and since then its namespace was removed and not made again."""
-    made = [one.sent for one in world.asked if one.topic == "kvs.namespace-create"]
+    made = [one.answered or math.inf for one in world.asked if one.topic == "kvs.namespace-create"]
     removals = [one for one in world.asked if one.topic == "kvs.namespace-remove" and one.is_acked]
     return bool(asked.values) and any(gone.sent > max([asked.sent, *made]) for gone in removals)
 
@@ -173,5 +246,14 @@ WATCH = Family(
         **{verb: kvs.KVS.does[verb] for verb in _WRITES},
     },
     check=_check,
+    fair={verb: kvs.KVS.fair[verb] for verb in _WRITES},
+    never=kvs.KVS.never,
+    themes=(
+        ("log", "append"),
+        ("value", "put"),
+        ("log", "value", "append", "put", "cancel", "leave"),
+        ("inside", "fill", "remove"),
+        ("inside", "fill", "create", "remove", "cancel"),
+    ),
     lossy=kvs.KVS.lossy,
 )
