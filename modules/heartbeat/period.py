@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
 
 from brokersim.brokermod import duration
 
@@ -12,6 +14,45 @@ from brokersim.brokermod import duration
 PERIOD_DEFAULT: Final = 2.0
 #: A shorter beat would be load, not a heartbeat.
 PERIOD_MIN: Final = 0.001
+#: What ``timeout`` is when there is none, in flux-core's words.
+NEVER: Final = -1.0
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """Table ``heartbeat`` of the configuration, with flux-core's defaults: seconds, and periods without a beat.
+
+    ``timeout`` and ``warn_thresh`` are checked and shown: ranks of one process do not lose each other's beats.
+    """
+
+    period: float | None = None
+    timeout: float = 300.0
+    warn_thresh: int = 3
+
+
+def in_table(conf: Mapping[str, Any], otherwise: float) -> Table:
+    """What a configuration says, with ``otherwise`` (s) for a period it does not name. Raises ValueError."""
+    table = conf.get("heartbeat", {})
+    if not isinstance(table, Mapping) or not table.keys() <= {"period", "timeout", "warn_thresh"}:
+        raise ValueError(
+            "error reading [heartbeat] config table: it may have period, timeout and warn_thresh"
+        )
+    period = check_period(_seconds(table, "period")) if "period" in table else None
+    timeout = _seconds(table, "timeout") if "timeout" in table else Table().timeout
+    if timeout in (0.0, math.inf):
+        timeout = NEVER
+    if timeout != NEVER and timeout < 2 * (otherwise if period is None else period):
+        raise ValueError("heartbeat.timeout must be >= 2*heartbeat.period, infinity, or 0")
+    warn = table.get("warn_thresh", Table().warn_thresh)
+    if type(warn) is not int or warn <= 0:
+        raise ValueError("heartbeat.warn_thresh must be positive")
+    return Table(period=period, timeout=timeout, warn_thresh=warn)
+
+
+def _seconds(table: Mapping[str, Any], key: str) -> float:
+    if not isinstance(table[key], str):
+        raise ValueError(f"heartbeat.{key} must be a duration in words, such as 2s")
+    return duration.parse_duration(table[key])
 
 
 def heartbeat_period(args: Sequence[str], attribute: str | None) -> float:

@@ -346,3 +346,12 @@ def test_under_the_virtual_clock_all_is_told_in_order_and_a_command_may_let_time
     [state] = [one for one in lines if "state" in one]
     assert state["duration"] > 3600
     assert done.stdout.endswith("a\nb\n")
+
+
+def test_a_command_without_an_environment_has_what_was_set_for_its_rank(client: MinimalClient) -> None:
+    client.rpc("broker.setenv", {"env": {"SET_FOR_RANK_1": "yes", "HOME": None}}, 1)
+    try:
+        lines = text(said(list(client.responses(start(client, "/usr/bin/env", rank=1)))))
+        assert "SET_FOR_RANK_1=yes\n" in lines and not any(line.startswith("HOME=") for line in lines)
+    finally:
+        client.rpc("broker.setenv", {"env": {"SET_FOR_RANK_1": None, "HOME": os.environ.get("HOME")}}, 1)

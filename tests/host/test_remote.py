@@ -115,6 +115,27 @@ def live(
     brokersim.run(main, clock="real")
 
 
+@pytest.mark.parametrize("more", [{}, {"exec": True}, {"exec": True, "loader": "module-exec"}], ids=str)
+def test_a_shared_object_is_given_to_fluxs_loader_however_it_is_loaded(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    shared = tmp_path / "near.so"
+    shared.touch()
+
+    async def main() -> None:
+        launcher = FakeLauncher()
+        launcher.has_flux = lambda: True  # type: ignore[method-assign]
+        async with Instance(Settings(modules=()), launcher=launcher).running() as instance:
+            payload = {"path": str(shared), "args": [], **more}
+            instance.client().request("module.load", payload, lambda answer, _: None)
+            while not launcher.wires:
+                await instance.sleep(0)
+            assert instance.module(0, str(shared)).loader == "flux"  # type: ignore[attr-defined]
+            launcher.wires.pop().exit()
+
+    brokersim.run(main, clock="real")
+
+
 def test_a_file_that_only_flux_can_run_is_given_to_its_loader_where_there_is_one(tmp_path: Path) -> None:
     shared = tmp_path / "near.so"
     shared.touch()
@@ -249,7 +270,11 @@ def test_pending_requests_are_answered_and_those_it_asked_are_told_when_it_dies(
         await settle(instance)
         assert answers == [("far.wait", EHOSTUNREACH)] * 2
         assert trace.count("rx kinds.disconnect") == 1
-        assert instance.broker(0).log.lines()[-1].endswith("process 4711 was killed by SIGSEGV")
+        assert (
+            instance.broker(0)
+            .log.lines()[-1]
+            .endswith("process 4711 was killed by Segmentation fault (SIGSEGV)")
+        )
 
     live(body)
 

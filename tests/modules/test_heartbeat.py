@@ -87,3 +87,59 @@ def test_a_bad_argument_fails_the_load_with_one_clear_line():
     error = run(main)
     assert error.errno == errnums.EINVAL
     assert "module 'heartbeat': not a duration: 'never'" in error.text
+
+
+def reconfigured(*tables):
+    """(errnum, period, timeout, warn_thresh) after each configuration in turn."""
+
+    async def main():
+        async with open_instance(modules=["heartbeat"]) as instance:
+            client = instance.client()
+            seen = []
+            for table in tables:
+                errnum = 0
+                try:
+                    await client.call("config.load", table)
+                except RequestError as error:
+                    errnum = error.errno
+                stats = await client.call("heartbeat.stats-get")
+                seen.append((errnum, stats["period"], stats["timeout"], stats["warn_thresh"]))
+            client.close()
+            return seen
+
+    return run(main)
+
+
+def test_the_configuration_sets_the_period_and_takes_it_back():
+    seen = reconfigured(
+        {"heartbeat": {"period": "5s", "timeout": "1m", "warn_thresh": 10}},
+        {"heartbeat": {"timeout": "infinity"}},
+        {"heartbeat": {"timeout": "0"}},
+        {},
+    )
+    assert seen == [(0, 5.0, 60.0, 10), (0, 2.0, -1.0, 3), (0, 2.0, -1.0, 3), (0, 2.0, 300.0, 3)]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"period": 4}, {"period": "zzz"}, {"period": "0s"}, {"z": 42}, {"timeout": 42}, {"timeout": "3s"},
+     {"warn_thresh": -1}, {"warn_thresh": "3"}, 7],
+    ids=str,
+)  # fmt: skip
+def test_a_table_that_cannot_be_is_refused_and_changes_nothing(table):
+    before = {"heartbeat": {"period": "5s"}}
+    assert reconfigured(before, {"heartbeat": table}) == [(0, 5.0, 300.0, 3), (errnums.EINVAL, 5.0, 300.0, 3)]
+
+
+def test_beats_come_in_the_new_period():
+    async def main():
+        async with open_instance(modules=["heartbeat"]) as instance:
+            client = instance.client()
+            await client.call("config.load", {"heartbeat": {"period": "100ms"}})
+            before = (await client.call("heartbeat.stats-get"))["beats"]
+            await instance.sleep(1.05)
+            after = (await client.call("heartbeat.stats-get"))["beats"]
+            client.close()
+            return after - before
+
+    assert run(main) == 10

@@ -294,9 +294,9 @@ def test_the_hook_sees_what_the_broker_sees_of_it(folder: Path) -> None:
 
 
 DEATHS = {
-    "segv": "was killed by SIGSEGV",
-    "kill": "was killed by SIGKILL",
-    "abort": "was killed by SIGABRT",
+    "segv": "was killed by Segmentation fault (SIGSEGV)",
+    "kill": "was killed by Killed (SIGKILL)",
+    "abort": "was killed by Aborted (SIGABRT)",
     "exit": "exited with code 7 without a word",
     "sysexit": "ended by SystemExit: 3 (far.py:",
     "garbage": "is ended: it sent what is no message: frame starts with 74686973, not 1200eeff",

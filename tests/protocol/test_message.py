@@ -90,7 +90,7 @@ def test_asking_for_a_payload_that_is_not_there_raises_TypeError_as_in_Flux() ->
 )
 def test_a_payload_that_is_no_JSON_object_is_EPROTO_and_names_the_topic(data: Any, fault: str) -> None:
     for message in (received(data), Message(REQUEST, "kvs.lookup", data)):
-        with pytest.raises(RequestError, match=rf"^kvs\.lookup: {fault}") as caught:
+        with pytest.raises(RequestError, match=rf"^Protocol error: kvs\.lookup: {fault}") as caught:
             _ = message.payload
         assert caught.value.errno == EPROTO
 
@@ -115,7 +115,7 @@ def test_unpack_of_no_payload_gives_the_defaults() -> None:
     ids=repr,
 )
 def test_unpack_of_wrong_arguments_is_EPROTO_and_names_topic_and_key(data: Any, fault: str) -> None:
-    with pytest.raises(RequestError, match=rf"^kvs\.lookup: .*{fault}") as caught:
+    with pytest.raises(RequestError, match=rf"^Protocol error: kvs\.lookup: .*{fault}") as caught:
         received(data).unpack(Lookup)
     assert caught.value.errno == EPROTO
 

@@ -95,7 +95,8 @@ class Loader:
         looked = ", ".join(str(folder) for folder in self._folders)
         raise RequestError(
             ENOENT,
-            f"no module {quoted(name)} (module not found); looked in {looked}; give a path with a / for your file",
+            f"no module {quoted(name)} (module not found in search path); looked in {looked}; "
+            "give a path with a / for your file",
         )
 
     def load(self, path: Path) -> ModuleCode:

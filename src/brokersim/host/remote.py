@@ -282,7 +282,7 @@ class RemoteModule(Loaded):
 
 def _signal_name(number: int) -> str:
     try:
-        return signal.Signals(number).name
+        return f"{signal.strsignal(number)} ({signal.Signals(number).name})"
     except ValueError:
         return f"signal {number}"
 

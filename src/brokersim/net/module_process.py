@@ -30,6 +30,7 @@ from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.reactor.clock import RealClock
 from brokersim.routing import logring
 from brokersim.services.broker import Broker
+from brokersim.services.environment import variables_of
 
 URI_VARIABLE: Final = "FLUX_MODULE_URI"
 #: Clock seconds a real second, for a module's timers when the instance's clock is scaled.
@@ -193,7 +194,7 @@ class ModuleProcess:
         clock = self._runner.clock
         return {
             "PYTHONUNBUFFERED": "1",  # a line printed before a crash is a line seen
-            **os.environ,
+            **variables_of(self._broker),
             **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {}),
             **({"BROKERSIM_URI": uri, "FLUX_URI": uri} if uri else {}),
             **self._extra,

@@ -50,6 +50,11 @@ _convert = msgspec.convert
 T = TypeVar("T")
 
 
+def _blame(kind: int) -> str:
+    """The errnum's own words in front, for who asked: flux-core says no more, and scripts look for them."""
+    return "Protocol error: " if kind == REQUEST else ""
+
+
 class UnreadablePayload(RequestError):
     """What a peer sent is not what its handler reads: that is the peer's mistake, and ends no module.
 
@@ -57,7 +62,7 @@ class UnreadablePayload(RequestError):
     """
 
     def __init__(self, topic: str, text: str, kind: int) -> None:
-        super().__init__(EPROTO, f"{topic}: {text}")
+        super().__init__(EPROTO, f"{_blame(kind)}{topic}: {text}")
         self.kind = kind
 
 
@@ -65,7 +70,7 @@ class NoPayload(TypeError):
     """The same where there is nothing to read. Flux's Python message raises a TypeError, too."""
 
     def __init__(self, topic: str, kind: int) -> None:
-        super().__init__(f"{TYPE_NAMES[kind]} {topic!r} has no payload")
+        super().__init__(f"{_blame(kind)}{TYPE_NAMES[kind]} {topic!r} has no payload")
         self.kind = kind
 
 

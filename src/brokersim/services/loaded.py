@@ -16,7 +16,7 @@ from brokersim.host.course import Done, Loaded
 from brokersim.host.deferral import Deferral
 from brokersim.host.handle import Handle
 from brokersim.host.life import Module
-from brokersim.host.loader import FLUX_NAMES, Loader, NeedsFlux, default_name
+from brokersim.host.loader import FLUX_NAMES, Loader, NeedsFlux, default_name, is_shared_object
 from brokersim.host.remote import FLUX, RemoteModule, loader_name
 from brokersim.host.remote_handle import Wire
 from brokersim.protocol.errnums import EEXIST, EINVAL, ENOENT, ENOTSUP, RequestError
@@ -99,7 +99,7 @@ class LoadedModules(Modules):
             raise RequestError(ENOTSUP, "this instance cannot start modules as processes of their own")
         file = self._loader.find(path)
         name = self._free_name(rank, name or default_name(file))
-        loader = loader_name(loader)
+        loader = FLUX if is_shared_object(file) else loader_name(loader)
         command = self._launcher.command(loader, file)
         self._by_rank[rank][name] = RemoteModule(
             self._whole.broker(rank), name, file, args, done, self._forget_one,

@@ -134,6 +134,8 @@ def load(server: BrokerEndpoint, request: Message) -> None:
     start = server.broker.instance.loaded.load
     if args.exec:
         start = partial(server.broker.instance.loaded.load_process, args.loader)
+    elif args.loader and "/" not in args.path:
+        raise RequestError(EINVAL, f"a loader needs a path: {args.path!r:.60} is a name")
     try:
         start(server.rank, args.path, tuple(args.args), args.name, partial(_answer, server, request))
     except RequestError as error:

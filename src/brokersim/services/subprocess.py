@@ -24,6 +24,7 @@ from brokersim.protocol.errnums import EINVAL, ENODATA, EPROTO, RequestError, st
 from brokersim.protocol.message import Message
 from brokersim.routing import logring
 from brokersim.services.endpoint import BrokerEndpoint
+from brokersim.services.environment import variables_of
 
 #: Flags of an exec request: what the client is told.
 STDOUT, STDERR, CHANNEL, WRITE_CREDIT, WAITABLE = 1, 2, 4, 8, 16
@@ -303,7 +304,7 @@ async def _room_at_once() -> None:
 def _environment(server: BrokerEndpoint, env: dict[str, str]) -> dict[str, str]:
     uri = server.broker.attributes.get("local-uri")
     uris = {"FLUX_URI": uri, "BROKERSIM_URI": uri} if uri else {}
-    return {**(env or os.environ), **uris}
+    return {**(env or variables_of(server.broker)), **uris}
 
 
 def buffer_size(cmd: Cmd) -> int:

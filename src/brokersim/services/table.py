@@ -6,6 +6,7 @@ from brokersim.protocol.topic import service_of
 from brokersim.services import (
     attr,
     config,
+    environment,
     event,
     groups,
     log,
@@ -19,7 +20,9 @@ from brokersim.services.broker import Broker
 from brokersim.services.endpoint import BrokerEndpoint, Table
 
 TABLE: Table = {
-    topic: entry for part in (attr, event, log, module, service, state) for topic, entry in part.TABLE.items()
+    topic: entry
+    for part in (attr, environment, event, log, module, service, state)
+    for topic, entry in part.TABLE.items()
 }
 #: Their service names, each once.
 NAMES = tuple(dict.fromkeys(service_of(topic) for topic in TABLE))
