@@ -66,11 +66,10 @@ def peers(flux: Flux | None) -> Iterator[dict[str, str]]:
 def _as_installed() -> Iterator[None]:
     """What processes import was compiled before, ours and Flux's, as at who has installed them.
 
-    A checkout with PYTHONDONTWRITEBYTECODE in the environment compiles each file each time: half of a start.
+    In a folder of its own, so that the checkout of who runs this stays as it is.
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = folder
         try:
             yield

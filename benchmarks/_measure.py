@@ -186,9 +186,14 @@ def unpinned() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+#: What tells a Python to compile each file anew at each start: half of what a short command takes then.
+NEVER_COMPILED = "PYTHONDONTWRITEBYTECODE"
+
+
 def begin(benchmark: str, arguments: argparse.Namespace, **sizes: Any) -> Report:
-    """Pin, and say what the figures depend on."""
+    """Pin, have processes started as a user's shell starts them, and say what the figures depend on."""
     cpu = pin()
+    os.environ.pop(NEVER_COMPILED, None)
     config = sysconfig.get_config_var("CONFIG_ARGS") or ""
     meta = {
         "python": platform.python_version(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_a_missed_gate_is_exit_code_1_only_when_asked_for(tmp_path: Path) -> Non
         for options in ((), ("--gate",))
     ]
     assert codes == [0, 1]
+
+
+def test_processes_are_started_as_by_a_user_whose_python_keeps_what_it_compiles(tmp_path: Path) -> None:
+    script = tmp_path / "starts.py"
+    script.write_text(
+        "import subprocess, sys\n"
+        f"sys.path.insert(0, {str(FOLDER)!r})\n"
+        "import _measure\n"
+        "_measure.begin('starts', _measure.parser('starts').parse_args())\n"
+        "sys.exit(subprocess.run([sys.executable, '-c', 'import sys; sys.exit(sys.dont_write_bytecode)']).returncode)\n"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.run([sys.executable, str(script)], env=environment, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
