@@ -80,8 +80,11 @@ class WriteBack:
         now = self._timing.end(entry.store_started)
         if response.errnum:
             self._failed(response, entry)
-        else:
+        elif self._errnum or entry.is_pinned or entry.stores is not None:
             self._succeeded(entry, now)
+        else:  # as nearly always
+            entry.stored_at = now
+            self._cache.clean(entry)
         if self._queue:
             self.pump()
         if self._flushes:

@@ -48,6 +48,7 @@ class Kvs(BrokerModule):
         super().__init__(h, *args)
         self._options = options(h.name, args)
         self._opcounts = OpCounts()
+        self._rank = h.rank
         self._transactions = 0
         #: Namespaces in which a commit can start.
         self._ready: dict[str, Namespace] = {}
@@ -122,11 +123,11 @@ class Kvs(BrokerModule):
         self._commit(msg, request)
 
     def _commit(self, msg: Message, request: CommitRequest) -> None:
-        if self.handle.rank:
+        if self._rank:
             self.handle.request(msg.topic, msg.payload, self._committed_upstream, msg, NODEID_UPSTREAM)
             return
         self._transactions += 1
-        name = f"transaction_req.{self.handle.rank}.{self._transactions}"
+        name = f"transaction_req.{self._rank}.{self._transactions}"
         flags = request.flags if self._options.merge else request.flags | NO_MERGE
         waiting = new_transaction(name, request.ops, flags, msg)
         self._opcounts.add(len(request.ops))
@@ -231,7 +232,7 @@ class Kvs(BrokerModule):
     @event_handler("namespace-*")
     def namespace_event(self, msg: Message) -> None:
         """On rank 0 these are its own, and no news; elsewhere they move the roots that are followed here."""
-        if not self.handle.rank or not msg.rolemask & ROLE_OWNER:
+        if not self._rank or not msg.rolemask & ROLE_OWNER:
             return
         try:
             self._roots.heed(msg)

@@ -133,10 +133,10 @@ class _Directory(msgspec.Struct, eq=False):
 
 
 class _Tree:
-    __slots__ = ("_namespace", "_view", "loaded", "objects", "root")
+    __slots__ = ("_get", "_holds", "_namespace", "loaded", "objects", "root")
 
     def __init__(self, view: View, namespace: str) -> None:
-        self._view = view
+        self._get, self._holds = view.get, view.holds
         self._namespace = namespace
         #: Objects loaded for this commit: kept here, since a small cache might drop one while others load.
         self.loaded: dict[str, StoredObject] = {}
@@ -182,13 +182,13 @@ class _Tree:
             ref, blob = made.ref, made.blob
         else:
             ref, blob = blobref.named(treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made}))
-        if ref != directory.origin and not self._view.holds(ref):
+        if ref != directory.origin and not self._holds(ref):
             self.objects[ref] = StoredObject(blob, made)
         return ref
 
     def store_blob(self, data: bytes) -> str:
         ref, blob = blobref.named(data)
-        if ref not in self.objects and not self._view.holds(ref):
+        if ref not in self.objects and not self._holds(ref):
             self.objects[ref] = StoredObject(blob)
         return ref
 
@@ -225,21 +225,22 @@ class _Tree:
 
     def _inner(self, entry: treeobj.TreeObj | None, create: bool) -> _Directory | None:
         """A directory to work in for what stands there; a new one for nothing and for a value, if wanted."""
-        kind = entry["type"] if entry else ""
-        if entry and kind == "dirref":
-            return self.open(entry["data"][0])
-        if entry and kind == "dir":
-            return _Directory(dict(entry["data"]), None, None)
+        if entry is not None:
+            kind = entry["type"]
+            if kind == "dirref":
+                return self.open(entry["data"][0])
+            if kind == "dir":
+                return _Directory(dict(entry["data"]), None, None)
         return _Directory({}, None, {}) if create else None
 
     def open(self, ref: str) -> _Directory:
-        found = self._held(ref)
+        found = self.loaded.get(ref) or self._get(ref)
         if found is None:
             raise _MissingError(ref)
         return _opened(found, ref)
 
     def _held(self, ref: str) -> StoredObject | None:
-        return self.loaded.get(ref) or self._view.get(ref)
+        return self.loaded.get(ref) or self._get(ref)
 
     def _first_missing(self, names: Sequence[str]) -> str | None:
         entries: Any = self.root.entries

@@ -132,6 +132,67 @@ def test_a_way_that_was_found_is_forgotten_with_its_service_also_if_the_topic_is
     live(body, size=2)
 
 
+class Closed(Server):
+    """Answers nobody but the owner, and that only when it is told to."""
+
+    def method(self, topic: str) -> Any:
+        return self.keep, False
+
+    def keep(self, request: Message) -> None:
+        """It owes an answer."""
+
+
+def test_the_way_that_one_client_found_is_the_next_ones_until_the_service_goes():
+    async def body(instance: Instance) -> None:
+        broker = instance.broker(1)
+        serve(instance, 0, "svc")
+        serve(instance, 1, "svc")
+        assert [await asked(instance, 1, "svc.ask") for _ in range(3)] == [1, 1, 1]
+        assert await asked(instance, 1, "svc.ask", nodeid=0) == 0
+        assert "svc.ask" in (broker._ways or ())
+        broker.drop_service("svc", broker.services["svc"])
+        assert await asked(instance, 1, "svc.ask") == 0
+        serve(instance, 1, "svc")
+        assert await asked(instance, 1, "svc.ask") == 1
+        broker.drop_endpoint(broker.services["svc"])
+        assert await asked(instance, 1, "svc.ask") == 0
+
+    live(body, size=2)
+
+
+def test_who_came_by_a_known_way_is_owed_an_answer_and_told_of_as_who_found_it():
+    async def body(instance: Instance) -> None:
+        broker = instance.broker(0)
+        server = Closed(broker, "server", "server-closed")
+        broker.add_endpoint(server)
+        broker.add_service("svc", server)
+        answers: list[int] = []
+        clients = [instance.client(0) for _ in range(2)]
+        for client in clients:
+            client.request("svc.ask", None, lambda answer, _: answers.append(answer.errnum))
+            await client.sleep(0.001)
+        guest = instance.client(0)
+        guest.rolemask, guest.userid = ROLE_USER, 1001
+        with refused(EPERM):
+            await guest.call("svc.ask")
+        assert [list(client.called or ()) for client in clients] == [[("svc", NODEID_ANY, 0)]] * 2
+        broker.drop_endpoint(server)
+        await clients[0].sleep(0.001)
+        assert answers == [EHOSTUNREACH] * 2
+
+    live(body)
+
+
+def test_ways_of_topics_that_nobody_asks_twice_are_not_kept_for_ever():
+    async def body(instance: Instance) -> None:
+        serve(instance, 0, "svc")
+        for number in range(300):
+            assert await asked(instance, 0, f"svc.{number}") == 0
+        assert 0 < len(instance.broker(0)._ways or ()) <= 256
+
+    live(body)
+
+
 def test_a_line_of_a_ranks_own_stands_in_its_log_and_in_those_above_it_once():
     async def body(instance: Instance) -> None:
         for rank in (0, 1):

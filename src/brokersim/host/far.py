@@ -195,6 +195,9 @@ class FarBroker(Home):
         """Raises RequestError(ENOENT)."""
         self.ask("service.remove", {"service": name})
 
+    def forget_way(self, topic: str) -> None:
+        """The broker finds the ways."""
+
     def client(self, name: str, body: object = None, rank: int | None = None) -> None:
         """There is but one wire."""
 

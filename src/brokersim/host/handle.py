@@ -315,6 +315,7 @@ class Handle(Callee):
     def _late(self, request: Message) -> None:
         """Handler of a request that was sent before the module's object was made; it has been by now."""
         request.src.routes.pop(request.topic, None)
+        self.broker.forget_way(request.topic)
         found = self.method(request.topic) if self.body is not None else None
         if found is None:
             self.unknown_method(request)

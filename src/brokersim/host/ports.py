@@ -153,6 +153,9 @@ class Home(Router, Protocol):
     def drop_service(self, name: str, endpoint: Endpoint) -> None:
         """They do no more. Raises RequestError(ENOENT) if it does not serve the name."""
 
+    def forget_way(self, topic: str) -> None:
+        """A request of that topic came before its handler was there: where the next one goes is looked up anew."""
+
     def write_log(self, level: int, name: str, text: str) -> None:
         """Append a line to the log, in the name of ``name``."""
 

@@ -34,10 +34,14 @@ Subscribers = tuple[tuple[Endpoint, Handler], ...]
 #: Topics whose subscribers are remembered, so that a flood of one-time topics costs look-ups, not memory. A job has
 #: three of its own and subscribes to them, for which those remembered are looked through: so few more than are usual.
 _SUBSCRIBER_CACHE = 64
+#: Topics whose ways a rank remembers: shells and commands ask some thirty.
+_WAYS_MAX = 256
 
 
-#: Asked once or twice in a module's life: remembering where they lead would cost each module 300 bytes.
-_SELDOM = frozenset({"event.subscribe", "event.unsubscribe", "service.add", "service.remove"})
+#: Asked once or twice in a module's life: remembering where they lead would cost each module, or rank, 300 bytes.
+_SELDOM = frozenset(
+    {"event.subscribe", "event.unsubscribe", "log.append", "module.status", "service.add", "service.remove"}
+)
 
 
 @twin
@@ -92,6 +96,9 @@ class Rank(Neighbour):
         #: Told of every event that is handed out on this rank, with its subscribers here.
         self.on_distribute: Callable[[Rank, Message, Subscribers], object] | None = None
         self._subscribers: dict[str, Subscribers] = {}
+        #: Where topics lead here that who asks does not remember: who comes and goes, as each job has a shell that asks
+        #: what the last one asked, and who wants no answer or speaks for another. Most ranks of many have none.
+        self._ways: dict[str, tuple[Endpoint, Handler]] | None = None
 
     def connect(self, ranks: Sequence[Rank], latency: int) -> None:
         """Make the links of this rank in the k-ary tree."""
@@ -199,8 +206,10 @@ class Rank(Neighbour):
         if self.services.get(name) is not endpoint:
             raise RequestError(ENOENT, f"service {name!r} is not registered here")
         del self.services[name]
-        for asker in endpoint.askers or ():  # nobody else remembers a way to it
+        for asker in endpoint.askers or ():  # nobody else remembers a way to it, but the rank
             asker.drop_routes_to(name)
+        if self._ways:
+            self._ways = {topic: way for topic, way in self._ways.items() if way[0] is not endpoint}
 
     def replace_server(self, old: Endpoint, new: Endpoint) -> None:
         """All that ``old`` serves is served by ``new`` from now on."""
@@ -234,6 +243,7 @@ class Rank(Neighbour):
     def _changed(self) -> None:
         """Services or handlers changed: what was remembered of them is void."""
         self._subscribers.clear()
+        self._ways = None
         for endpoint in self.endpoints.values():
             endpoint.drop_routes()
 
@@ -263,6 +273,8 @@ class Rank(Neighbour):
         if upstream and here:
             self._forward_up(message)
         elif nodeid == NODEID_ANY or here or upstream:
+            if self._ways and self._goes_a_known_way(message):
+                return
             service = self.service(service_of(message.topic))
             if service is not None:
                 self.deliver_request(service, message)
@@ -277,6 +289,36 @@ class Rank(Neighbour):
             text = f"No route to rank {nodeid}: the instance has ranks 0-{self.size - 1}"
             self.endpoint.respond_error(message, EHOSTUNREACH, text)
 
+    def _goes_a_known_way(self, message: Message) -> bool:
+        """Queue a request for whom the one before it was for, if that is known; else False."""
+        assert self._ways is not None
+        way = self._ways.get(message.topic)
+        if way is None or not message.rolemask & ROLE_OWNER:
+            return False
+        message.dst, message.handler = service, handler = way
+        if self._may_be_remembered(message):
+            message.src.remember(message.topic, service, handler)
+        if service.has_served:
+            served.note(service, message.src)
+        self.reactor.push(message)
+        return True
+
+    def _may_be_remembered(self, message: Message) -> bool:
+        """Where it leads its sender may send the next one of that topic by itself."""
+        # Not one that wants no answer: what is remembered skips the note for the disconnect.
+        return (
+            message.src.broker is self
+            and message.nodeid == NODEID_ANY
+            and bool(message.rolemask & ROLE_OWNER)
+            and not message.flags & FLAG_NORESPONSE
+            and message.topic not in _SELDOM
+        )
+
+    def forget_way(self, topic: str) -> None:
+        """A request of that topic went to who was not ready yet: the next one may lead elsewhere."""
+        if self._ways is not None:
+            self._ways.pop(topic, None)
+
     def deliver_request(self, service: Endpoint, message: Message) -> None:
         """Queue a request for the endpoint that serves its name."""
         method = service.method(message.topic)
@@ -287,15 +329,14 @@ class Rank(Neighbour):
             handler = service.deny
         else:
             handler = method[0]
-            # Not from a request that wants no answer: what is remembered skips the note for the disconnect.
-            if (
-                src.broker is self
-                and message.nodeid == NODEID_ANY
-                and message.rolemask & ROLE_OWNER
-                and not message.flags & FLAG_NORESPONSE
-                and message.topic not in _SELDOM
-            ):
+            is_remembered = self._may_be_remembered(message)
+            if is_remembered:
                 src.remember(message.topic, service, handler)
+            is_of_module = is_remembered and self.services.get(src.name) is src
+            if message.rolemask & ROLE_OWNER and not is_of_module and message.topic not in _SELDOM:
+                if self._ways is None or len(self._ways) >= _WAYS_MAX:
+                    self._ways = {}
+                self._ways[message.topic] = service, handler
         if service.has_served:  # the broker itself never goes
             served.note(service, src)
         message.dst = service
