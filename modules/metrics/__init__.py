@@ -14,6 +14,8 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums, event_ha
 from . import keys, stat, store, values
 from .asked import Asked
 from .counters import STREAM, Counters
+from .jobs import STREAM as JOBS
+from .jobs import JobStates
 from .member import Member
 from .messages import (
     ClusterCollect,
@@ -50,6 +52,7 @@ class Metrics(Asked):
             raise RequestError(errnums.EINVAL, f"module {self.name!r} takes no arguments, not {args[0]!r}")
         self._tree = Tree()
         self._counters = Counters(h)
+        self._jobs = JobStates(h, lambda: JOBS in self._member.streams())
         self._member = Member(h, HandleOutside(h, self._tree), self._sample, self._report)
         self._outlets = Outlets(h)
         self._script = Script(h, self._member)
@@ -76,10 +79,15 @@ class Metrics(Asked):
     # -- what a rank does by itself
 
     def _sample(self, one: Stat, then: Callable[[], object]) -> None:
+        self._follow_jobs(one)
         if any(stream.name == STREAM for stream in one.streams):
             self._counters.look(then)
         else:
             then()
+
+    def _follow_jobs(self, one: Stat) -> None:
+        if not self.handle.rank and any(stream.name == JOBS for stream in one.streams):
+            self._jobs.look()
 
     def _report(self, name: str, epoch: int, key: str, delta: float | None) -> None:
         """A key is near its level. On rank 0 after the observation, which is somebody's turn, not ours."""
@@ -96,8 +104,10 @@ class Metrics(Asked):
         except ValueError as error:
             self.log.error(str(error))
             return None
-        if self._member.define(found, is_fresh, epoch) and any(one.name == STREAM for one in found.streams):
-            self._counters.look(lambda: None)
+        if self._member.define(found, is_fresh, epoch):
+            self._follow_jobs(found)
+            if any(one.name == STREAM for one in found.streams):
+                self._counters.look(lambda: None)
         return found
 
     def _add(self, definition: Any) -> None:

@@ -93,13 +93,16 @@ for rank in 0 1 2 3; do "$BROKERSIM" metrics observe s k $((rank + 1)) -r $rank;
 "$BROKERSIM" metrics add counters
 flux kvs put a=1
 "$BROKERSIM" metrics collect counters --by module --json | grep -c '"module":"resource"'
+"$BROKERSIM" metrics add job.state
+flux run true
+"$BROKERSIM" metrics collect job.state --json | grep -c '"state":"RUN"'
 flux exec -r all flux module remove metrics
 """
 
 
 def test_metrics_merge_over_four_brokers_of_a_real_flux():
     row = "Str  N  Sum  Max\nk    4   10    4\n"
-    assert in_flux(4, SCRIPT) == f"{row}{row}1\n"
+    assert in_flux(4, SCRIPT) == f"{row}{row}1\n1\n"
 
 
 CRON = """\
