@@ -222,3 +222,26 @@ def test_timers_agree_with_a_sorted_list(steps):
     assert fired == expected
     assert sum(owner.iterations for owner in owners if owner is not None) == iterations
     assert [timer.is_active for timer in timers] == [number in alive for number in range(len(timers))]
+
+
+def test_cancelled_timers_are_no_more_than_those_that_are_still_to_be_called(reactor):
+    log: list[int] = []
+    for number in range(200):
+        reactor.call_later(100 + number, log.append, number)
+    for _ in range(5000):
+        reactor.call_later(1e6, log.append, -1).cancel()
+    assert len(reactor._timers) <= 2 * 200
+    run_until(reactor, 1000.0)
+    assert log == list(range(200))
+    assert reactor.next_due() is None
+
+
+def test_a_cancelled_timer_has_no_say_in_the_order_of_those_of_its_instant(reactor):
+    log: list[str] = []
+    one, other = Probe(reactor, "one"), Probe(reactor, "other")
+    reactor.call_at(5, log.append, "first")
+    reactor.call_at(5, log.append, "never", actor=one).cancel()
+    reactor.call_at(5, log.append, "other", actor=other)
+    reactor.call_at(5, log.append, "one", actor=one)
+    run_until(reactor, 1.0)
+    assert log == ["first", "other", "one"]

@@ -31,7 +31,7 @@ FAILURES = (BaseException,)
 
 @twin
 class Timer:
-    """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached."""
+    """One call due at ``when`` (ns); ``cancel`` leaves a tombstone in the heap, skipped when reached or swept."""
 
     __slots__ = ("actor", "args", "fn", "when")
 

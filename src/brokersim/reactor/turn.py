@@ -7,12 +7,14 @@ tests/reactor/test_counting.py holds both to the same.
 
 from __future__ import annotations
 
+from collections import deque
+from heapq import heappop
 from typing import Any
 
 from brokersim.native.engine import twin
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import FLAG_STREAMING, REQUEST, RESPONSE, Message
-from brokersim.reactor.actor import FAILURES, Loop, Open, Timer
+from brokersim.reactor.actor import FAILURES, Actor, Loop, Open, Timer
 
 
 @twin
@@ -67,6 +69,28 @@ def plain_turn(message: Message) -> None:
             loop.poll()
         if not loop.is_settled:
             loop.settle()
+
+
+def group(
+    timers: list[tuple[int, int, Timer]],
+    ready: deque[tuple[Actor | None, list[Timer]]],
+    now: int,
+    actor: Actor | None,
+    due: list[Timer],
+) -> None:
+    """Several timers are due: one list an actor, in the order of their first; ``due`` gets those of ``actor``."""
+    groups = {} if actor is None else {actor: due}
+    while timers and timers[0][0] <= now:
+        timer = heappop(timers)[2]
+        if timer.fn is None:
+            continue
+        if timer.actor is None:
+            ready.append((None, [timer]))
+        elif timer.actor in groups:
+            groups[timer.actor].append(timer)
+        else:
+            groups[timer.actor] = found = [timer]
+            ready.append((timer.actor, found))
 
 
 def run_timers(due: list[Timer]) -> None:

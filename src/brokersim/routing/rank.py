@@ -166,6 +166,8 @@ class Rank(Neighbour):
         served.forget(endpoint)
         self._send_disconnects(endpoint)
         endpoint.pending.clear()
+        # A message is no business of the garbage collector: who is held by one that it holds would never be let go.
+        endpoint.tracer = endpoint.loop = endpoint.own_loop = None
         if endpoint.station is not None:
             endpoint.station.leave()
 
@@ -193,11 +195,16 @@ class Rank(Neighbour):
         return None
 
     def add_service(self, name: str, endpoint: Endpoint) -> None:
-        """Raises RequestError: EINVAL for a name that cannot be one, EEXIST if it is taken."""
+        """Raises RequestError: EINVAL for a name that cannot be one, EEXIST if it is taken.
+
+        Nobody serves a name who went before it was its turn.
+        """
         if not name or "." in name or "\0" in name:
             raise RequestError(EINVAL, f"service name {name!r} is empty or contains a dot")
         if self.service(name) is not None:
             raise RequestError(EEXIST, f"service {name!r} is already registered")
+        if not endpoint.is_open:
+            return
         self.services[name] = endpoint  # nobody remembers a way to it: ways lead to names that are there
         endpoint.has_served = True
 

@@ -14,7 +14,9 @@ from brokersim.routing.endpoint import Endpoint
 
 
 def note(server: Endpoint, asker: Endpoint) -> None:
-    """``server`` is about to be handed a request of ``asker``."""
+    """``server`` is about to be handed a request of ``asker``; who has gone sends disconnects, and is owed nothing."""
+    if not asker.is_open:
+        return
     if server.askers is None:
         server.askers = {}
     if asker not in server.askers:
