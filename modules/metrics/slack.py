@@ -4,6 +4,9 @@ With R ranks, a level T and K known at rank 0, a rank holds back less than e = (
 has told is below R e, and as long as K + R e <= T nothing can have crossed. Beyond it rank 0 looks at the key over the
 tree, and what is left of the way is shared out anew. Each round eats at least half of it; where e would be less than
 one observation (``grain``), each is told.
+
+A series of levels moves by one step a look. Where a look finds the next level passed already, the step waits for the
+next observation of that key, wherever it comes: all ranks then tell of each, also of one that adds nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from collections.abc import Callable
 
 import attrs
 
-#: What a rank holds back of a key that nothing is awaited of any more.
+#: What a rank holds back of a key that nothing is awaited of any more, and of one that has passed the awaited level.
 MUTE = math.inf
+PASSED = -1.0
 
 
 @attrs.define
@@ -53,6 +57,11 @@ class RankSlack:
             told, one.untold = one.untold, 0.0
             return told
         return None
+
+    def awaits_any(self, key: str) -> bool:
+        """An observation of this key is told even if it adds nothing."""
+        one = self._keys.get(key)
+        return one is not None and one.slack == PASSED
 
     def looked_at(self, key: str) -> None:
         """The value of a key is being told whole: from here on only what comes on top of it counts as untold."""
@@ -153,9 +162,9 @@ class RootSlack:
         return crossed
 
     def looks_again(self, key: str) -> bool:
-        """Something was told while it was looked at, or one look has not settled it: it must be looked at once more."""
+        """Something was told while it was looked at, which may be in what was found or not."""
         one = self._key(key)
-        due = one.step < len(self.levels) and (one.again or one.known >= self.levels[one.step])
+        due = one.step < len(self.levels) and one.again
         one.again = False
         one.is_looked_at = due
         return due
@@ -163,7 +172,10 @@ class RootSlack:
     def slack(self, key: str) -> tuple[float, float]:
         """What ranks may hold back of a key, and the level awaited: both infinite if none is."""
         one = self._key(key)
-        return one.slack, self.levels[one.step] if one.step < len(self.levels) else MUTE
+        if one.step >= len(self.levels):
+            return one.slack, MUTE
+        level = self.levels[one.step]
+        return PASSED if one.known >= level else one.slack, level
 
     @property
     def crossed(self) -> list[str]:

@@ -66,10 +66,10 @@ class Watch:
         before = self._values.get(key, 0.0)
         if now is not None and now > before:
             self._values[key] = now
-            self._grew(key, now - before)
+        self._grew(key, max(0.0, (now or 0.0) - before))
 
     def _grew(self, key: str, by: float) -> None:
-        if self._slack.is_on and by > 0:
+        if self._slack.is_on and (by > 0 or self._slack.awaits_any(key)):
             self._tell(key, self._slack.grew(key, by))
 
     def _tell(self, key: str, due: float | None) -> None:

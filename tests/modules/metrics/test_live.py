@@ -260,6 +260,35 @@ def test_a_crossing_is_an_event_a_line_in_the_log_and_told_once():
     cluster(body)
 
 
+#: Values of one key as they are observed, one by one, and what the value watched is after each.
+SERIES = {
+    "sum": ([12, 3, 1000, 0, 1], [12, 15, 1015, 1015, 1016]),
+    "n": ([5] * 6, [1, 2, 3, 4, 5, 6]),
+    "max": ([1015, 3, 4, 2000], [1015, 1015, 1015, 2000]),
+    "unique": (["a", "b", "b", "a", "c"], [1, 2, 2, 2, 3]),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("value", SERIES)
+@pytest.mark.parametrize("levels", [(10, 20, 500), (1, 2, 2.5), (2, 1016)])
+def test_a_series_moves_one_step_an_observation_wherever_it_is_made(size, value, levels):
+    async def body(one: Cluster) -> None:
+        source = {"stream": "s", "apply": [*{value, "sum"} - {"n"}]}
+        await one.create(epoch=600.0, reducers=[source], threshold={"value": value, "series": levels})
+        told = one.follow()
+        observed, values = SERIES[value]
+        wanted: list[tuple[float, float]] = []
+        for at, (seen, now) in enumerate(zip(observed, values, strict=True)):
+            one.observe(at % size, "s", "k", seen)
+            await one.instance.sleep(0.2)
+            if len(wanted) < len(levels) and now >= levels[len(wanted)]:
+                wanted.append((levels[len(wanted)], now))
+            assert [(one["level"], one["value"]) for what, one in told if what == "crossed"] == wanted, at
+
+    cluster(body, size=size)
+
+
 def test_a_sum_that_falls_is_judged_at_the_end_of_its_epoch():
     async def body(one: Cluster) -> None:
         await one.create(epoch=10.0, threshold={"value": "sum", "at": 10})

@@ -98,12 +98,39 @@ def test_few_messages_do(ranks, level, reports, views):
     assert model.reports <= rounds * (ranks + 1) + 2 * ranks
 
 
-def test_a_series_moves_one_step_a_look():
+def steps(values: list[float], levels: tuple[float, ...]) -> list[tuple[float, float]]:
+    """What a series of levels tells of values seen one by one: (level, value), at most one an observation."""
+    found: list[tuple[float, float]] = []
+    for value in values:
+        if len(found) < len(levels) and value >= levels[len(found)]:
+            found.append((levels[len(found)], value))
+    return found
+
+
+def test_a_series_moves_one_step_an_observation():
     model = Model((10, 20, 500), 1)
-    for value, told in ((12, [10]), (3, [10]), (1000, [10, 20, 500])):
+    for value in (12, 3, 1000):
         model.observe(0, value)
-        assert [level for level, _ in model.crossings] == told
-    assert [value for _, value in model.crossings] == [12, 1015, 1015]
+    assert model.crossings == [(10, 12), (20, 1015)]
+    model.observe(0, 1)
+    assert (
+        model.crossings == [(10, 12), (20, 1015), (500, 1016)] == steps([12, 15, 1015, 1016], (10, 20, 500))
+    )
+    assert model.reports == 3  # after the last level nothing is told
+    model.observe(0, 1000)
+    assert (model.reports, len(model.crossings)) == (3, 3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_series_over_many_ranks_moves_as_the_sum_does(seed):
+    chance = random.Random(seed)
+    levels = tuple(sorted(chance.sample(range(1, 300), chance.randint(2, 6))))
+    model = Model(levels, chance.choice((1, 2, 5, 16)))
+    values = []
+    for _ in range(60):
+        model.observe(chance.randrange(len(model.ranks)), chance.choice((1, 1, 2, 60)))
+        values.append(model.value)
+    assert model.crossings == steps(values, levels)
 
 
 def test_a_maximum_is_told_by_the_rank_that_reaches_it_alone():
