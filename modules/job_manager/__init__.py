@@ -110,7 +110,7 @@ class JobManager(JobQueries, Purging, QueueService):
             "states": machine.jobs.counts.to_dict(),
             "submitted": machine.jobs.counts.submitted,
             "active_jobs": len(machine.jobs.active),
-            "inactive_jobs": machine.jobs.counts[State.INACTIVE],
+            "inactive_jobs": len(machine.jobs.inactive),
             "eventlog_commits": machine.batch.commits,
             "max_jobid": machine.jobs.largest,
             "journal": {"listeners": len(machine.journal)},

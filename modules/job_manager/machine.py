@@ -24,7 +24,7 @@ from brokersim.brokermod import (
 )
 
 from .batch import CommitBatch, append_op
-from .dependencies import Dependencies, Verdict
+from .dependencies import DEPRECATED, SINGLETON, Dependencies, Verdict, refusal, shown
 from .hooks import JobHooks
 from .job import Job
 from .journal import Journal
@@ -62,7 +62,7 @@ class JobMachine:
         self.hooks = JobHooks()
         self.journal = Journal(handle)
         self.queues = queues
-        self.dependencies = Dependencies()
+        self.dependencies = Dependencies(self.jobs.active)
         self.on_inactive = on_inactive
         self.sched_ready = False
         #: So many requests at once the scheduler wants (0: all), has now, and those held back by their place.
@@ -178,12 +178,14 @@ class JobMachine:
         for scheme, value in facts.dependencies:
             if scheme == "begin-time":
                 float(value)
-            elif self.jobs.get(jobid.decode(value)) is None:
-                raise ValueError(f"dependency {scheme}={value}: unknown job id")
+            elif scheme != SINGLETON:
+                why = refusal(scheme, value, self.jobs.get(_id(scheme, value)))
+                if why:
+                    raise ValueError(why)
 
     def raise_exception(self, job: Job, kind: str, severity: int, note: str, userid: int) -> None:
         """Post an exception; severity 0 ends the job. The execution service hears of it by an event."""
-        context = {"type": kind, "severity": severity, "userid": userid, "note": note}
+        context = {"type": kind, "severity": severity, "note": note, "userid": userid}
         self.post(job, "exception", context)
         self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity})
 
@@ -249,7 +251,13 @@ class JobMachine:
 
     def _hold_for_dependencies(self, job: Job) -> None:
         for scheme, value in job.facts.dependencies:
-            description = f"{scheme}={value}"
+            if scheme == SINGLETON:
+                if self.dependencies.waits_alone(job):
+                    self.post(job, "dependency-add", {"description": SINGLETON})
+                continue
+            if scheme == "after":
+                self.raise_exception(job, "dependency", 3, DEPRECATED, job.userid)
+            description = shown(scheme, value)
             self.post(job, "dependency-add", {"description": description})
             if scheme == "begin-time":
                 wait = max(0.0, float(value) - self._handle.time())
@@ -417,3 +425,10 @@ class JobMachine:
 def _urgent_first(job: Job) -> tuple[int, int]:
     """Requests for resources are served as they come: they must come by priority, then by age."""
     return (-job.priority, job.id)
+
+
+def _id(scheme: str, value: str) -> int:
+    try:
+        return jobid.decode(value)
+    except ValueError:
+        raise ValueError(f'dependency: {scheme}: "{value:.60}" is not a valid jobid') from None

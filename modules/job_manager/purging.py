@@ -108,7 +108,7 @@ class Purging(BrokerModule):
         """Forget one inactive job."""
         job = self._machine.jobs.get(msg.unpack(PurgeId).id)
         if job is None:
-            raise RequestError(errnums.ENOENT, "unknown job id")
+            raise RequestError(errnums.ENOENT, "id not found")
         if job.state is not State.INACTIVE:
             raise RequestError(errnums.EINVAL, "cannot purge active job")
         self._forget_for(msg, [job.id])

@@ -6,7 +6,7 @@ import pytest
 
 from brokersim.brokermod import RequestError, errnums, jobid
 from brokersim.fluxapi.constants import FLUX_JOB_WAITABLE as FLAG_WAITABLE
-from tests.modules.job_harness import attributes, in_instance, jobspec, names_of, outcome, submit
+from tests.modules.job_harness import attributes, envelope, in_instance, jobspec, names_of, outcome, submit
 from tests.modules.test_job_life import LIFE
 
 
@@ -95,12 +95,22 @@ def test_a_job_that_never_ran_meets_no_dependency_but_afterany(scheme, is_met):
         waits = await submit(client, jobspec(dependencies=[{"scheme": scheme, "value": jobid.encode(held)}]))
         await client.call("job-manager.raise", {"id": held, "type": "cancel", "severity": 0})
         late = jobspec(dependencies=[{"scheme": scheme, "value": jobid.encode(held)}])
-        answers = [await outcome(client, job) for job in (waits, await submit(client, late))]
-        return [(one["success"], one["errstr"]) for one in answers], jobid.encode(held)
+        answer = await outcome(client, waits)
+        refusal = None
+        if is_met:
+            assert (await outcome(client, await submit(client, late)))["success"]
+        else:
+            refusal = await refused(client, "job-ingest.submit", {"J": envelope(late)})
+        return (answer["success"], answer["errstr"]), refusal, jobid.encode(held)
 
-    answers, held = in_instance(test)
-    never = f"Fatal exception type=dependency dependency {scheme}={held} job never started"
-    assert answers == [(True, "") if is_met else (False, never)] * 2
+    answer, refusal, held = in_instance(test)
+    if is_met:
+        assert answer == (True, "")
+        return
+    shown = {"after": "after-start", "afterok": "after-success", "afternotok": "after-failure"}[scheme]
+    never = f"Fatal exception type=dependency dependency {shown}={held} job never started"
+    assert answer == (False, never)
+    assert refusal == (errnums.EINVAL, f"dependency: after: {held} never started")
 
 
 def test_a_memo_is_shown_with_a_job_and_kept_unless_it_is_volatile():

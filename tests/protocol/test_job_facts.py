@@ -94,7 +94,11 @@ def test_resources_stand_in_each_other_five_deep_at_most():
         (broken(attributes={"system": {"duration": "1h"}}), "duration must be a number of seconds"),
         (
             broken(attributes={"system": {"dependencies": [{"scheme": "aftre"}]}}),
-            "dependency scheme must be one of",
+            'dependency scheme "aftre" not supported; there are after, afterstart',
+        ),
+        (
+            broken(attributes={"system": {"dependencies": [{"scheme": "singleton"}]}}),
+            "singleton jobs require a job name",
         ),
         (broken(attributes={"system": {"queue": 3}}), "queue must be a string"),
     ],

@@ -14,7 +14,9 @@ from brokersim.protocol.decoded import Json, JsonObject, JsonView
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
 SIZE_MAX: Final = 1 << 20
 _KINDS: Final = ("node", "slot", "core", "gpu")
-_SCHEMES: Final = ("after", "afterany", "afterok", "afternotok", "afterexcept", "begin-time")
+_SCHEMES: Final = (
+    "after", "afterstart", "afterany", "afterok", "afternotok", "afterexcept", "begin-time", "singleton",
+)  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +38,8 @@ class JobFacts:
     per_resource: tuple[str, int] | None = None
     #: It gets whole nodes: how many cores is known when it has them.
     exclusive: bool = False
+    #: The name is its own, not its command's.
+    is_named: bool = False
 
 
 def unwrap(envelope: str) -> tuple[int, bytes]:
@@ -93,6 +97,7 @@ def check_jobspec(jobspec: JsonView) -> JobFacts:
         dependencies=_dependencies(system),
         per_resource=per_resource(jobspec),
         exclusive=_is_exclusive(jobspec["resources"]),
+        is_named=_own_name(system) is not None,
     )
 
 
@@ -215,11 +220,13 @@ def _system(attributes: Json) -> JsonView:
 
 
 def _name(command: Sequence[str], system: JsonView) -> str:
+    return _own_name(system) or command[0].rsplit("/", 1)[-1] or command[0]
+
+
+def _own_name(system: JsonView) -> str | None:
     job = system.get("job")
     name = job.get("name") if _is_object(job) else None
-    if isinstance(name, str) and name:
-        return name
-    return command[0].rsplit("/", 1)[-1] or command[0]
+    return name if isinstance(name, str) and name else None
 
 
 def _duration(system: JsonView) -> float:
@@ -240,13 +247,16 @@ def _text(system: JsonView, key: str) -> str | None:
 def _dependencies(system: JsonView) -> tuple[tuple[str, str], ...]:
     given = system.get("dependencies", [])
     _require(_is_list(given), "dependencies must be a list")
-    return tuple(_dependency(one) for one in given)
+    found = tuple(_dependency(one) for one in given)
+    _require(("singleton", "") not in found or bool(_own_name(system)), "singleton jobs require a job name")
+    return found
 
 
 def _dependency(one: Json) -> tuple[str, str]:
     scheme, value = (one.get("scheme"), one.get("value")) if _is_object(one) else (None, None)
-    _require(
-        scheme in _SCHEMES, f"dependency scheme must be one of {', '.join(_SCHEMES)}, not {scheme!r:.40}"
-    )
+    if not isinstance(scheme, str) or scheme not in _SCHEMES:
+        raise ValueError(f'dependency scheme "{scheme!s:.40}" not supported; there are {", ".join(_SCHEMES)}')
+    if scheme == "singleton":
+        return scheme, ""
     _require(isinstance(value, (str, int, float)), f"dependency {scheme}: value is missing")
-    return str(scheme), str(value)
+    return scheme, str(value)
