@@ -67,6 +67,8 @@ def shown(reading: Reading) -> dict[str, Any]:
     for key in ("ts", "partial", "text", "identity"):
         if getattr(reading, key):
             found[key] = getattr(reading, key)
+    if reading.fields:
+        found["fields"] = {name: {"unit": one.unit, "kind": one.kind} for name, one in reading.fields.items()}
     return found
 
 
@@ -84,14 +86,14 @@ class ProbeModule(BrokerModule):
         try:
             self._follower = Follower(h, self._works, self.log, args)
         except (ValueError, OSError) as error:
-            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+            raise RequestError(errnums.EINVAL, str(error)) from None
 
     async def ready(self) -> None:
         """What the registry has, if one is to be followed."""
         try:
             await self._follower.begin()
         except ValueError as error:
-            raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
+            raise RequestError(errnums.EINVAL, str(error)) from None
 
     @event_handler("registry.changed", prefix=False)
     async def registry_changed(self, msg: Message) -> None:

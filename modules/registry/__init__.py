@@ -52,11 +52,9 @@ class Registry(Samples):
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        self._foreign = _foreign(self.name, args)
+        self._foreign = _foreign(args)
         if h.rank:
-            raise RequestError(
-                errnums.EINVAL, f"module {self.name!r} runs on rank 0, where all writes meet, not on {h.rank}"
-            )
+            raise RequestError(errnums.EINVAL, f"it runs on rank 0, where all writes meet, not on {h.rank}")
         self._book = Book(lambda: f"{h.random.getrandbits(64):016x}", self._foreign.faults)
         self._writes: deque[tuple[Message, Plan, Written | None]] = deque()
         self._is_writing = False
@@ -70,7 +68,7 @@ class Registry(Samples):
             await self._load_samples()
         except RequestError as error:
             if error.errno == errnums.ENOSYS:
-                text = f"module {self.name!r} keeps its records in the KVS: load kvs first"
+                text = "it keeps its records in the KVS: load kvs first"
                 raise RequestError(errnums.ENOSYS, text) from None
             raise
 
@@ -231,13 +229,13 @@ class Registry(Samples):
         await self._kept()
 
 
-def _foreign(name: str, args: tuple[str, ...]) -> Foreign:
+def _foreign(args: tuple[str, ...]) -> Foreign:
     """What the module's arguments say of other people's schemas. Raises RequestError(EINVAL)."""
     paths = [arg.removeprefix("schemas=") for arg in args if arg.startswith("schemas=")]
     other = [arg for arg in args if not arg.startswith("schemas=")]
     try:
         if other or len(paths) > 1:
-            raise ValueError(f"takes schemas=PATH and no more, not {' '.join(args)!r:.60}")
+            raise ValueError(f"it takes schemas=PATH and no more, not {' '.join(args)!r:.60}")
         return Foreign(Path(paths[0]) if paths else None)
     except ValueError as error:
-        raise RequestError(errnums.EINVAL, f"module {name!r} {error}") from None
+        raise RequestError(errnums.EINVAL, str(error)) from None

@@ -81,7 +81,7 @@ def _library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ValueError("needs jsonschema for schemas=PATH: pip install 'brokersim[schemas]'") from None
+        raise ValueError("schemas=PATH needs jsonschema: pip install 'brokersim[schemas]'") from None
 
 
 def _validators(schemas: Mapping[str, Any]) -> dict[str, Any]:

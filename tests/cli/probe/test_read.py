@@ -110,3 +110,15 @@ def test_one_reading_of_a_log_keeps_no_place_in_it(run: Run, fake: FakeBroker, t
     first, second = (run(*words).json["readings"] for _ in range(2))
     assert first == second and first[0]["metrics"] == {"ps:tools:blipp:netlogger:a": 2}
     assert not [topic for topic in fake.topics if topic.startswith("kvs.")]
+
+
+def test_a_plugin_s_values_are_shown_with_what_it_says_of_them(run: Run, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin"
+    plugin.write_text("#!/bin/sh\necho 'OK | hits=7c size=2KB load=1,5'\n")
+    plugin.chmod(0o755)
+    lines = run("probe", "read", "nagios", f"argv={plugin}").out.splitlines()
+    rows = {line.split()[1]: line.split()[2:] for line in lines[1:]}
+    assert rows == {
+        "state": ["OK", "-", "state"], "bad_items": ["1", "item", "gauge"], "hits": ["7", "c", "counter"],
+        "size": ["2", "KB", "gauge"],
+    }  # fmt: skip

@@ -75,6 +75,9 @@ def add(
     record: JsonObject = {"probe": probe, "config": to_config(config)}
     try:
         record["schedule"] = to_spec(parse_schedule(schedule or f"{every!r}s"))
+    except ValueError as error:
+        raise usage_error(str(error), attempt="brokersim probe schedule 10s -n 3") from None
+    try:
         probe_module().checked(probe, record["config"])
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim probe list") from None

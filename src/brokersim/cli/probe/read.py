@@ -118,9 +118,18 @@ def _show(session: Session, fields: Any, found: list[Any]) -> None:
     for reading in found:
         for name, value in reading["metrics"].items():
             field = fields.get(name)
-            unit = "" if field is None or field.unit in ("1", "") else field.unit
-            kind = "gauge" if field is None else field.kind
-            rows.append([reading["subject"], name, _number(value), unit.strip("{}"), kind])
+            known = {} if field is None else {"unit": field.unit, "kind": field.kind}
+            said = known or reading.get("fields", {}).get(name, {})
+            unit = said.get("unit", "1").strip("{}")
+            rows.append(
+                [
+                    reading["subject"],
+                    name,
+                    _number(value),
+                    unit if unit != "1" else "",
+                    said.get("kind", "gauge"),
+                ]
+            )
         for name in reading.get("partial", ()):
             rows.append([reading["subject"], name, None, "", "could not be read"])
     session.table(("Subject", "Metric", "Value", "Unit", "Kind"), rows)
