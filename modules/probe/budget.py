@@ -11,7 +11,7 @@ READ_BUDGET: Final = 0.005
 SLOW_LIMIT: Final = 3
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Budget:
     """Seconds of this process's own clock."""
 

@@ -6,12 +6,13 @@ from random import Random
 
 
 class Chance:
-    """A generator seeded by a text: the same text, the same numbers."""
+    """A generator seeded by a number and a name: the same ones, the same numbers."""
 
-    __slots__ = ("_made", "_seed")
+    __slots__ = ("_made", "_name", "_seed")
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: int, name: str) -> None:
         self._seed = seed
+        self._name = name
         self._made: Random | None = None
 
     def random(self) -> float:
@@ -22,5 +23,5 @@ class Chance:
 
     def _generator(self) -> Random:
         if self._made is None:
-            self._made = Random(self._seed)
+            self._made = Random(f"{self._seed}/{self._name}")
         return self._made

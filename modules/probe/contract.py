@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol
 
 import attrs
@@ -34,7 +35,7 @@ class Field:
     event_type: str = ""
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, weakref_slot=False)
 class Reading:
     """What one subject answered. ``ts`` (s since the epoch) only if the answer has a time of its own.
 
@@ -52,6 +53,9 @@ class Reading:
 
 class Junk(ValueError):
     """A probe answered what is no reading."""
+
+
+_NO_CONFIG: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Asks(Protocol):
@@ -84,22 +88,41 @@ class Asks(Protocol):
         """Its next line. Raises what became of it instead."""
 
 
-@attrs.define(eq=False, kw_only=True)
 class Context:
     """What a probe is opened with."""
 
-    ask: Asks
-    procfs: ProcFS = attrs.field(factory=ProcFS)
-    config: dict[str, Any] = attrs.field(factory=dict)
+    __slots__ = ("_procfs", "ask", "config")
+
+    def __init__(
+        self, *, ask: Asks, procfs: ProcFS | None = None, config: Mapping[str, Any] = _NO_CONFIG
+    ) -> None:
+        self.ask = ask
+        self.config = config
+        self._procfs = procfs
 
     @property
     def subject(self) -> str:
         """What a flat answer is about."""
         return f"node/{self.ask.rank}"
 
+    @property
+    def procfs(self) -> ProcFS:
+        """The files of this machine, or of a recorded tree; what stays open of them is closed by `close`."""
+        if self._procfs is None:
+            self._procfs = ProcFS()
+        return self._procfs
+
+    def close(self) -> None:
+        """Let go of files."""
+        if self._procfs is not None:
+            self._procfs.close()
+
 
 class Probe:
     """One way to read something. It runs by itself and knows neither schedules nor where readings go."""
+
+    # A probe that keeps nothing else needs no dictionary; any may.
+    __slots__ = ("__dict__", "config", "context")
 
     #: What it says it is, for lists.
     summary: ClassVar[str] = ""
@@ -126,7 +149,7 @@ class Probe:
     def open(self, context: Context) -> None:
         """Begin. Raises OSError, ValueError: then it is not begun."""
         self.context = context
-        self.config = {**self.options, **context.config}
+        self.config = {**self.options, **context.config} if context.config else self.options
 
     def read(self) -> Any:
         """An answer, or a coroutine of one. Raises whatever goes wrong."""

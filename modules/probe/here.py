@@ -26,7 +26,7 @@ class Here(Asks):
         self._handle = handle
         self.rank = handle.rank
         #: What is waited for: how it is taken back, and who is told.
-        self._open: dict[int, tuple[Callable[[], object], Done]] = {}
+        self._open: dict[int, tuple[Callable[[], object], Done]] | None = None
         self._count = 0
 
     @property
@@ -40,7 +40,7 @@ class Here(Asks):
         def start(done: Done) -> None:
             number = self._next()
             request = self._handle.request(topic, payload, self._answered, number, nodeid)
-            self._open[number] = (lambda: self._handle.forget(request), done)
+            self._waits()[number] = (lambda: self._handle.forget(request), done)
 
         return self._handle.occurrence(start)
 
@@ -48,7 +48,7 @@ class Here(Asks):
         def start(done: Done) -> None:
             number = self._next()
             timer = self._handle.call_later(seconds, self._over, number, None)
-            self._open[number] = (timer.cancel, done)
+            self._waits()[number] = (timer.cancel, done)
 
         return self._handle.occurrence(start)
 
@@ -56,7 +56,7 @@ class Here(Asks):
         def start(done: Done) -> None:
             number = self._next()
             execution = Execution(self._handle, command, lambda value: self._over(number, value))
-            self._open[number] = (execution.abandon, done)
+            self._waits()[number] = (execution.abandon, done)
 
         return self._handle.occurrence(start)
 
@@ -67,17 +67,23 @@ class Here(Asks):
         def start(done: Done) -> None:
             number = self._next()
             # Who is not waited for any more is ended: its answer would be taken for the next one's.
-            self._open[number] = (worker.end, done)
+            self._waits()[number] = (worker.end, done)
             worker.ask(lambda value: self._over(number, value))
 
         return self._handle.occurrence(start)
 
     def abandon(self, error: BaseException) -> None:
         """Whatever is waited for is taken back, and raises ``error`` where it is awaited."""
-        waits, self._open = self._open, {}
+        waits, self._open = self._open or {}, None
         for cancel, done in waits.values():
             cancel()
             done(error)
+
+    def _waits(self) -> dict[int, tuple[Callable[[], object], Done]]:
+        """Made with the first: most probes never wait."""
+        if self._open is None:
+            self._open = {}
+        return self._open
 
     def _next(self) -> int:
         self._count += 1
@@ -90,6 +96,6 @@ class Here(Asks):
             self._over(number, response.data)
 
     def _over(self, number: int, value: Any) -> None:
-        wait = self._open.pop(number, None)
+        wait = self._waits().pop(number, None)
         if wait is not None:
             wait[1](value)

@@ -15,7 +15,7 @@ POLICIES: Final = (SKIP, DELAY, CATCH_UP)
 WAITING_MAX: Final = 1000
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Turnstile:
     """One run at a time. ``skip`` drops a tick inside a run; ``delay`` runs once when free, not after the window;
     ``catch-up`` runs every tick, back to back."""

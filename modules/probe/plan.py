@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import lru_cache
+from sys import intern
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
 import attrs
 import msgspec
@@ -35,7 +39,10 @@ _REPORTING: Final[dict[str, Any]] = {
 #: What makes it another measurement; the rest can change while it runs.
 _IDENTITY: Final = ("probe", "config", "isolation", "resources", "hold_clock")
 _PLAN: Final = ("schedule", "reporting", "timeout", "labels", "overlap", "jitter", "restart")
+_FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
 COUNTERS: Final = ("raw", "delta", "rate")
+_NO_CONFIG: Final[Mapping[str, Any]] = MappingProxyType({})
+Frozen = TypeVar("Frozen", schedules.Schedule, "Reporting", bytes)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,31 +58,43 @@ class Reporting:
     counters: str = "raw"
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, weakref_slot=False)
 class Measurement:
     """A probe, a schedule and reporting under a name; ``record`` is what it was made of."""
 
     name: str
+    #: The name as statsd can take it.
+    label: str
     probe: str
-    config: dict[str, Any]
+    config: Mapping[str, Any]
     schedule: schedules.Schedule
     timeout: float
     overlap: str
     jitter: float
     restart: str
     reporting: Reporting
-    labels: dict[str, str]
     hold_clock: bool
     is_isolated: bool
     status: str
-    record: dict[str, Any]
+    #: Its record as JSON, a tenth of what it takes as objects.
+    written: bytes
     identity: str
     plan: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What it was made of."""
+        return msgspec.json.decode(self.written, type=dict[str, Any])
 
     @property
     def is_process(self) -> bool:
         """Is it read in a process that lives as long as it does?"""
         return self.is_isolated or self.probe == "execd"
+
+
+def part(text: str) -> str:
+    """A part of a statsd name: whatever could break a line or a part becomes ``_``."""
+    return _FOREIGN.sub("_", text)
 
 
 def canonical(value: Any) -> bytes:
@@ -137,26 +156,32 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         raise ValueError(f"probe {full['probe']!r} {text}")
     if not isinstance(full["labels"], Mapping):
         raise ValueError(f"labels must be an object, not {full['labels']!r:.40}")
-    schedule = _scheduled(full)
+    schedule = _shared(_scheduled(full))
     timeout = _seconds(full.get("timeout"), "timeout")
     return Measurement(
         name=name,
+        label=part(name),
         probe=full["probe"],
-        config=config,
+        config=config or _NO_CONFIG,
         schedule=schedule,
         timeout=min(getattr(schedule, "every", TIMEOUT), TIMEOUT) if timeout is None else timeout,
         overlap=full["overlap"],
         jitter=_seconds(full["jitter"], "jitter") or 0.0,
         restart=full["restart"],
-        reporting=to_reporting(full["reporting"]),
-        labels={str(key): str(value) for key, value in full["labels"].items()},
+        reporting=_shared(to_reporting(full["reporting"])),
         hold_clock=bool(full["hold_clock"]),
         is_isolated=full["isolation"] == PROCESS,
         status=full["status"],
-        record=_copy(given),
-        identity=content_hash({key: full.get(key) for key in _IDENTITY}),
-        plan=content_hash({key: full.get(key) for key in _PLAN}),
+        written=_shared(msgspec.json.encode(_copy(given))),
+        identity=intern(content_hash({key: full.get(key) for key in _IDENTITY})),
+        plan=intern(content_hash({key: full.get(key) for key in _PLAN})),
     )
+
+
+@lru_cache(maxsize=1024)
+def _shared(value: Frozen) -> Frozen:
+    """The value that is equal to it and was there first: of a thousand measurements few have a plan of their own."""
+    return value
 
 
 def _scheduled(full: Mapping[str, Any]) -> schedules.Schedule:

@@ -9,6 +9,7 @@ from brokersim.brokermod import Handle
 from .contract import Reading
 from .plan import Measurement
 from .sending.collector import Collector
+from .ticker import Ticker
 
 
 class Measured(Protocol):
@@ -34,6 +35,9 @@ class Station(Protocol):
 
     handle: Handle
     collector: Collector
+    ticker: Ticker
+    #: What a flat answer is about: this rank.
+    subject: str
 
     def clock(self) -> float:
         """Seconds of this process's own clock, by which reads are charged; stands still in virtual time."""
@@ -47,8 +51,8 @@ class Station(Protocol):
     def gone(self, runner: Measured, reading: Reading) -> None:
         """A process it read is no more."""
 
-    def counted(self, name: str, what: str, number: int) -> None:
-        """For the module's own statistics: so many more of these."""
+    def counted(self, label: str, what: str, number: int) -> None:
+        """For the module's own statistics: so many more of these. ``label`` is a name as statsd can take it."""
 
-    def took(self, name: str, seconds: float) -> None:
+    def took(self, label: str, seconds: float) -> None:
         """The same: a run has taken so long."""

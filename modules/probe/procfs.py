@@ -25,7 +25,7 @@ class ProcFS:
     def __init__(self, root: str | Path = "/") -> None:
         self._root = os.fspath(root).rstrip("/") + "/"
         #: Files that are read again and again stay open: to open one costs more than to read it.
-        self._open: dict[str, int] = {}
+        self._open: dict[str, int] | None = None
 
     @property
     def is_this_machine(self) -> bool:
@@ -42,6 +42,8 @@ class ProcFS:
 
     def read_again(self, path: str) -> bytes:
         """As `read`, for one of the few files read each time: it stays open until `close`. Raises OSError."""
+        if self._open is None:
+            self._open = {}
         fd = self._open.get(path)
         if fd is None:
             fd = self._open[path] = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC)
@@ -57,9 +59,9 @@ class ProcFS:
 
     def close(self) -> None:
         """Close what stayed open."""
-        for fd in self._open.values():
+        for fd in (self._open or {}).values():
             os.close(fd)
-        self._open.clear()
+        self._open = None
 
 
 def _pread(fd: int) -> bytes:

@@ -15,11 +15,12 @@ from .config import Config, check_sinks
 from .contract import Reading
 from .plan import OFF, ON, Measurement, merged, to_measurement
 from .ports import Measured, Station
-from .runner import BACKOFF, FAILED, WAIT, Runner
+from .runner import Runner
+from .runs import BACKOFF, FAILED, WAIT
 from .sending.collector import Collector
 from .sending.delivery import Delivery
 from .sending.outlets import Outlets
-from .sending.series import part
+from .ticker import Ticker
 
 #: Seconds between the module's own statistics.
 OWN_PERIOD: Final = 10.0
@@ -31,6 +32,8 @@ class Works(Station):
     def __init__(self, handle: Handle, log: BrokerLogger) -> None:
         self.handle = handle
         self.collector = Collector()
+        self.ticker = Ticker(handle)
+        self.subject = f"node/{handle.rank}"
         self.is_virtual = (handle.attr_get("clock") or "").startswith("virtual")
         # In virtual time nothing takes time, and what a real clock said would differ from run to run.
         self.clock: Callable[[], float] = handle.now if self.is_virtual else time.perf_counter
@@ -97,7 +100,7 @@ class Works(Station):
             getattr(self, f"_{act}")(name)
 
     def _start(self, name: str) -> None:
-        chance = Chance(f"{self._seed}/{name}")
+        chance = Chance(self._seed, name)
         runner = self.runners[name] = Runner(self, self.config.measurements[name], chance)
         runner.start()
 
@@ -127,13 +130,13 @@ class Works(Station):
     def reported(self) -> None:
         self._delivery.kick()
 
-    def counted(self, name: str, what: str, number: int) -> None:
+    def counted(self, label: str, what: str, number: int) -> None:
         if self._own is not None:
-            self._own.inc(f"{part(name)}.{what}", number)
+            self._own.inc(f"{label}.{what}", number)
 
-    def took(self, name: str, seconds: float) -> None:
+    def took(self, label: str, seconds: float) -> None:
         if self._own is not None:
-            self._own.timing(f"{part(name)}.duration", seconds * 1000)
+            self._own.timing(f"{label}.duration", seconds * 1000)
 
     def told(self, runner: Measured) -> None:
         name, state = runner.measurement.name, runner.state
@@ -161,7 +164,7 @@ class Works(Station):
         hashes = {"identity": measurement.identity, "plan": measurement.plan}
         if runner is None:
             return {**wanted, "state": OFF, "reason": "", "counts": {}, "cost": 0.0, "series": 0, **hashes}
-        counts = dict(runner.counts)
+        counts = runner.counts.to_dict()
         return {
             **wanted, "state": runner.state, "reason": runner.reason if runner.state != WAIT else "",
             "last_failure": runner.reason, "counts": counts, "cost": runner.cost,
@@ -170,11 +173,10 @@ class Works(Station):
 
     def own_cost(self) -> dict[str, float]:
         """What this rank's broker costs, as `process` read it last, and what reading costs; empty without it."""
-        subject = f"node/{self.handle.rank}"
         found: dict[str, float] = {}
         for runner in self.runners.values():
             if runner.measurement.probe == "process":
-                own = [one.metrics for one in runner.last if one.subject == subject]
+                own = [one.metrics for one in runner.last or () if one.subject == self.subject]
                 for name in ("cpu", "resident"):
                     value = own[0].get(name) if own else None
                     if isinstance(value, int | float):

@@ -95,7 +95,7 @@ class Isolated(Lasting):
         self._wish = Wish(programs=((sys.executable, str(_PROGRAM), self._what(context)),))
 
     def _what(self, context: Context) -> str:
-        what = {"probe": self._name, "config": context.config, "rank": context.ask.rank}
+        what = {"probe": self._name, "config": dict(context.config), "rank": context.ask.rank}
         return msgspec.json.encode(what).decode()
 
     def wish(self) -> Wish:

@@ -6,11 +6,14 @@ import os
 import platform
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ..plan import Measurement, content_hash
+from ..plan import Measurement, content_hash, part
 from ..probes import find
-from ..sending.series import part
+from ..sending.series import attributes_of, mid_of
+
+#: Characters of a name in an id: two names, their hashes and a rank are 128 at most, which an id may have.
+_NAME_MAX: Final = 44
 
 
 def node(rank: int, is_virtual: bool) -> dict[str, Any]:
@@ -32,16 +35,28 @@ def node(rank: int, is_virtual: bool) -> dict[str, Any]:
 def records(service: str, rank: int, measurements: Iterable[Measurement]) -> dict[str, list[dict[str, Any]]]:
     """Measurements by the names they have here, and a record for each series that their probes declare."""
     found: dict[str, list[dict[str, Any]]] = {"measurements": [], "metadata": []}
+    known: set[str] = set()
     for one in measurements:
-        ident = f"{part(service)}-{rank}-{part(one.name)}"
+        ident = f"{_id_part(service)}-{rank}-{_id_part(one.name)}"
         found["measurements"].append({**_plain(one), "id": ident, "name": one.name, "service": service})
         for metric, field in find(one.probe).fields.items():
             series = {
                 "metric": field.otel or metric, "subject": f"node/{rank}", "unit": field.unit, "kind": field.kind,
-                "attributes": dict(field.attributes), "measurement": ident,
+                "attributes": dict(attributes_of(field, one.name)), "measurement": ident,
             }  # fmt: skip
-            found["metadata"].append({**series, "id": content_hash(series)})
+            mid = mid_of(field, one.name, f"node/{rank}", metric)
+            # Two measurements of one thing have one series between them; what the second declares is told beside it.
+            found["metadata"].append({**series, "id": content_hash(series) if mid in known else mid})
+            known.add(mid)
     return found
+
+
+def _id_part(name: str) -> str:
+    """A name as a part of an id: no two names are one, however long or strange they are."""
+    plain = part(name)
+    if plain == name and len(plain) <= _NAME_MAX:
+        return plain
+    return f"{plain[:_NAME_MAX]}-{content_hash(name).removeprefix('sha1-')[:12]}"
 
 
 def _plain(one: Measurement) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 
 from ..contract import Field, Reading, Value
+from ..counts import Counts
 from ..plan import Measurement, Reporting
 from .outqueue import OutQueue, size_of
 from .series import Sample, Series, sendable, to_series
@@ -19,22 +20,24 @@ MEMORY_LIMIT: Final = 16 << 20
 HIGH: Final = 0.8
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Source:
     """A measurement as the collector sees it: its series, and what waits for its next report."""
 
     measurement: Measurement
     fields: Mapping[str, Field]
-    rank: int
-    series: dict[tuple[str, str], Series] = attrs.field(factory=dict)
+    #: What a flat answer is about.
+    here: str
+    #: By metric those of it, by subject and metric all others.
+    series: dict[str | tuple[str, str], Series] = attrs.field(factory=dict)
     #: Samples not reported yet, and since when (s).
     held: tuple[Sample, ...] | list[Sample] = ()
     held_since: float | None = None
     runs: int = 0
-    counts: Counter[str] = attrs.field(factory=Counter)
+    counts: Counts = attrs.field(factory=Counts)
     #: Metrics that its probe does not declare; subjects of the last run that read any.
     unknown: frozenset[str] = frozenset()
-    subjects: tuple[str, ...] = ()
+    subjects: tuple[str, ...] | str = ()
 
     @property
     def reporting(self) -> Reporting:
@@ -54,7 +57,7 @@ class Collector:
         self.memory_limit = memory_limit
         self.fresh: set[str] = set()
         self._seqs: Counter[str] = Counter()
-        self._names: dict[str, str] = {}
+        self._names: dict[str, Series] = {}
 
     def add_sink(self, queue: OutQueue) -> None:
         """From now on measurements may report to it."""
@@ -91,7 +94,7 @@ class Collector:
         return count
 
     def _one(self, source: Source, reading: Reading, metric: str, value: Value, ts: float, now: float) -> int:
-        key = (reading.subject, metric)
+        key = metric if reading.subject == source.here else (reading.subject, metric)
         series = source.series.get(key)
         if series is None:
             series = source.series[key] = self._new(source, reading, metric)
@@ -117,11 +120,10 @@ class Collector:
         if field is None:
             source.unknown |= {metric}
         name, form = source.measurement.name, source.reporting.counters
-        series = to_series(name, reading, metric, field, source.rank, form)
-        own = f"{name}: {reading.subject} {metric}"
-        other = self._names.setdefault(series.name, own)
-        if other != own:
-            raise ValueError(f"{own} and {other} would both be named {series.name}")
+        series = to_series(name, reading, metric, field, source.here, form)
+        other = self._names.setdefault(series.name, series)
+        if (other.mid, other.measurement) != (series.mid, name):
+            raise ValueError(f"{series.full} and {other.full} would both be named {series.name}")
         return series
 
     def _queue(self, source: Source, sample: Sample) -> None:
@@ -177,15 +179,19 @@ class Collector:
 
     def follow(self, source: Source, found: Sequence[Reading]) -> list[Reading]:
         """A run's subjects before it is inserted: those no longer there end their series. Returns who is gone."""
-        if found:
-            subjects = tuple([reading.subject for reading in found])
-            if subjects != source.subjects:
-                for subject in set(source.subjects).difference(subjects):
-                    self._close(source, subject)
-                source.subjects = subjects
+        if found and (len(found) > 1 or source.subjects != found[0].subject):
+            self._compare(source, tuple([reading.subject for reading in found]))
         return [reading for reading in found if reading.metrics.get("state") == "gone"]
+
+    def _compare(self, source: Source, subjects: tuple[str, ...]) -> None:
+        before = (source.subjects,) if isinstance(source.subjects, str) else source.subjects
+        if subjects != before:
+            for subject in set(before).difference(subjects):
+                self._close(source, subject)
+            # A tuple for one text would be half a hundred bytes a measurement.
+            source.subjects = subjects[0] if len(subjects) == 1 else subjects
 
     def _close(self, source: Source, subject: str) -> None:
         """What comes back under its name begins anew."""
-        for key in [key for key in source.series if key[0] == subject]:
+        for key in [key for key, one in source.series.items() if one.subject == subject]:
             self._names.pop(source.series.pop(key).name, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -11,9 +10,7 @@ import attrs
 
 from ..contract import COUNTER, GAUGE, STATE, Field, Reading, Value
 from ..counter import RESET, step
-from ..plan import Reporting, content_hash
-
-_FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
+from ..plan import Reporting, content_hash, part
 
 
 class Sample(NamedTuple):
@@ -26,7 +23,7 @@ class Sample(NamedTuple):
     is_timed: bool
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, weakref_slot=False)
 class Series:
     """One metric of one subject of one measurement, described to each sink before its first sample."""
 
@@ -34,12 +31,7 @@ class Series:
     measurement: str
     subject: str
     metric: str
-    attributes: Mapping[str, str]
-    event_type: str
-    unit: str
-    kind: str
-    width: int
-    max_rate: float = math.inf
+    field: Field
     #: ``<measurement>[.<subject tail>].<metric>``, as statsd can take it.
     name: str
     #: Of a counter: raw, delta or rate.
@@ -51,43 +43,74 @@ class Series:
     sent: Value | None = None
     sent_at: float = 0.0
 
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        return attributes_of(self.field, self.measurement)
+
+    @property
+    def kind(self) -> str:
+        return self.field.kind
+
+    @property
+    def full(self) -> str:
+        """Who measures what, for a person."""
+        return f"{self.measurement}: {self.subject} {self.metric}"
+
     def describe(self) -> dict[str, Any]:
         """What a sink is told of it once."""
         keys = ("mid", "measurement", "subject", "metric", "attributes", "unit", "kind", "name")
-        shown = {key: getattr(self, key) for key in keys}
+        stored = self.to_stored()
+        shown = {key: stored[key] for key in keys}
         if self.form != "raw":
             shown["form"] = self.form
-        return shown | ({"eventType": self.event_type} if self.event_type else {})
+        return shown | ({"eventType": self.field.event_type} if self.field.event_type else {})
+
+    def to_stored(self) -> dict[str, Any]:
+        """All that its samples need when they are sent in another life."""
+        field = self.field
+        own = {key: getattr(self, key) for key in ("mid", "measurement", "subject", "metric", "name", "form")}
+        known = {key: getattr(field, key) for key in ("event_type", "unit", "kind", "width")}
+        return {**own, **known, "attributes": dict(self.attributes)}
 
 
-def part(text: str) -> str:
-    """A part of a statsd name: whatever could break a line or a part becomes ``_``."""
-    return _FOREIGN.sub("_", text)
+def from_stored(given: Mapping[str, Any]) -> Series:
+    """A series of an earlier life. Raises KeyError, TypeError for what is none."""
+    known = {key: given[key] for key in ("event_type", "unit", "kind", "width")}
+    # Its attributes are whole, as those of a conventional name are.
+    field = Field(otel=given["metric"], attributes=dict(given["attributes"]), **known)
+    own = {key: given[key] for key in ("mid", "measurement", "subject", "metric", "name", "form")}
+    return Series(field=field, **own)
+
+
+#: What nobody declares.
+_UNKNOWN: Final = {kind: Field(kind=kind) for kind in (GAUGE, STATE)}
+
+
+def attributes_of(field: Field, measurement: str) -> Mapping[str, str]:
+    """What no convention names means what its measurement makes of it: two commands' ``n`` are two things."""
+    return field.attributes if field.otel else {**field.attributes, "measurement": measurement}
+
+
+def mid_of(field: Field, measurement: str, subject: str, metric: str) -> str:
+    """The id of a series: the hash of its subject, metric and attributes."""
+    attributes = dict(attributes_of(field, measurement))
+    return content_hash({"attributes": attributes, "metric": field.otel or metric, "subject": subject})
 
 
 def to_series(
-    measurement: str, reading: Reading, metric: str, field: Field | None, rank: int, form: str
+    measurement: str, reading: Reading, metric: str, field: Field | None, here: str, form: str
 ) -> Series:
     """A series as its first reading shows it; an undeclared metric is a gauge under its own name."""
-    known = field or Field(kind=STATE if isinstance(reading.metrics[metric], str) else GAUGE)
-    name, attributes = known.otel or metric, dict(known.attributes)
-    if not known.otel:
-        # What no convention names means what its measurement makes of it: two commands' `n` are two things.
-        attributes["measurement"] = measurement
-    tail = reading.subject.removeprefix(f"node/{rank}").strip("/")
+    known = field or _UNKNOWN[STATE if isinstance(reading.metrics[metric], str) else GAUGE]
+    is_here = reading.subject == here or reading.subject.startswith(f"{here}/")
+    tail = reading.subject.removeprefix(here if is_here else "").strip("/")
     parts = [measurement, *filter(None, tail.split("/")), metric]
-    identity = {"attributes": attributes, "metric": name, "subject": reading.subject}
     return Series(
-        mid=content_hash(identity),
+        mid=mid_of(known, measurement, reading.subject, metric),
         measurement=measurement,
         subject=reading.subject,
-        metric=name,
-        attributes=attributes,
-        event_type=known.event_type,
-        unit=known.unit,
-        kind=known.kind,
-        width=known.width,
-        max_rate=known.max_rate,
+        metric=known.otel or metric,
+        field=known,
         form=form,
         name=".".join(map(part, parts)),
     )
@@ -105,8 +128,8 @@ def counted(
         return (value if form == "raw" else None), False
     elapsed = when - before
     # Unknown times bound nothing.
-    most = series.max_rate * elapsed if elapsed > 0 else math.inf
-    moved = step(old, value, width=series.width, same=same, most=most)
+    most = series.field.max_rate * elapsed if elapsed > 0 else math.inf
+    moved = step(old, value, width=series.field.width, same=same, most=most)
     if form == "raw":
         return value, moved.how == RESET
     if form == "delta" or moved.delta is None:
@@ -131,12 +154,13 @@ def sendable(
 ) -> tuple[Value | None, bool]:
     """The value to send, None for none; and whether a counter was reset."""
     was_reset = False
-    if series.kind == COUNTER and not isinstance(value, str):
+    if series.field.kind == COUNTER and not isinstance(value, str):
         found, was_reset = counted(series, reading, value, now, reporting.counters)
         if found is None:
             return None, was_reset
         value = found
     if not has_moved(series, value, now, reporting):
         return None, was_reset
-    series.sent, series.sent_at = value, now
+    if reporting.on_change is not None:
+        series.sent, series.sent_at = value, now
     return value, was_reset

@@ -12,15 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
-from .series import Sample, Series
+from .series import Sample, Series, from_stored
 
 #: Bytes of a spool unless more or fewer are wanted.
 SPOOL_MAX: Final = 64 << 20
 #: Bytes read at once.
 _CHUNK: Final = 1 << 16
-_SERIES: Final = (
-    "mid", "measurement", "subject", "metric", "attributes", "event_type", "unit", "kind", "width", "name", "form",
-)  # fmt: skip
 
 
 class Spool:
@@ -76,7 +73,7 @@ class Spool:
         try:
             document = msgspec.json.decode(line)
             if "series" in document:
-                self._series[document["series"]["mid"]] = Series(**document["series"])
+                self._series[document["series"]["mid"]] = from_stored(document["series"])
             elif document["mid"] not in self._series:
                 raise ValueError("of a series that is not described")
             return document
@@ -103,8 +100,7 @@ class Spool:
         series = sample.series
         described = b""
         if self._written.get(series.mid) != series.form:
-            fields = {name: getattr(series, name) for name in _SERIES}
-            described = msgspec.json.encode({"series": fields}) + b"\n"
+            described = msgspec.json.encode({"series": series.to_stored()}) + b"\n"
         fact = {
             "mid": series.mid, "ts": sample.ts_ns, "seq": sample.seq, "value": sample.value, "timed": sample.is_timed
         }  # fmt: skip
@@ -131,7 +127,7 @@ class Spool:
             while len(found) < most and self.count:
                 document = self._next()
                 if "series" in document:
-                    self._series[document["series"]["mid"]] = Series(**document["series"])
+                    self._series[document["series"]["mid"]] = from_stored(document["series"])
                     continue
                 found.append(_sample(self._series[document["mid"]], document))
                 self.count -= 1

@@ -11,7 +11,7 @@ from ..sending.gaps import Gap
 from ..sending.series import Sample, Series
 from .base import Down, Refused, Sink
 
-_ABOUT = ("subject", "metric", "measurement", "unit", "kind", "form")
+_ABOUT = ("subject", "metric", "attributes", "measurement", "unit", "kind", "form")
 
 
 class Registry(Sink):
@@ -38,8 +38,8 @@ class Registry(Sink):
     def _said(self, series: Series, samples: list[Any]) -> dict[str, Any]:
         if series.mid in self._known:
             return {"mid": series.mid, "samples": samples}
-        about = {key: getattr(series, key) for key in _ABOUT}
-        return {**about, "attributes": dict(series.attributes), "samples": samples}
+        stored = series.to_stored()
+        return {key: stored[key] for key in _ABOUT} | {"samples": samples}
 
     def _trouble(self, error: RequestError) -> Exception:
         if error.errno == errnums.EINVAL:

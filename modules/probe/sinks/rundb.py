@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from brokersim.brokermod import Handle, RunDatabase
 
 from ..contract import COUNTER
+from ..plan import part
 from ..sending.gaps import Gap
-from ..sending.series import Sample, Series, part
+from ..sending.series import Sample, Series
 from .base import Down, Sink
 
 

@@ -32,7 +32,7 @@ class Statsd(Sink):
         client = self._client
         for series, _, _, value, _ in samples:
             assert not isinstance(value, str)
-            if series.kind == COUNTER and series.form == "delta":
+            if series.form == "delta" and series.kind == COUNTER:
                 client.inc(series.name, value)
             else:
                 client.gauge_set(series.name, value)

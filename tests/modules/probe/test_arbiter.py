@@ -160,7 +160,7 @@ def test_defaults_lie_under_each_probe_as_a_copy_and_null_takes_away():
                    "z": {"probe": "dummy", "schedule": {"type": "onetime"}}},
     })  # fmt: skip
     x, y, z = (config.measurements[name] for name in "xyz")
-    assert (x.config, x.labels, y.config) == ({"value": 5.0}, {"a": "b", "c": "d"}, {})
+    assert (x.config, x.record["labels"], dict(y.config)) == ({"value": 5.0}, {"a": "b", "c": "d"}, {})
     assert (x.schedule.every, z.record["schedule"]) == (7.0, {"type": "onetime"})
     weak = {"a": {"b": 1}}
     assert merged(weak, {"a": {"c": [2]}}) == {"a": {"b": 1, "c": [2]}} and weak == {"a": {"b": 1}}

@@ -46,7 +46,7 @@ def test_what_is_sent_is_what_was_counted_or_a_reset(width, rate, begin, steps, 
     thing = Thing(width, int(begin * ((1 << width) - 1)))
     record = {"probe": "dummy", "reporting": {"sinks": ["a"], "counters": form}}
     source = Source(
-        to_measurement("m", record), {"value": Field(kind="counter", width=width, max_rate=rate)}, 0
+        to_measurement("m", record), {"value": Field(kind="counter", width=width, max_rate=rate)}, "node/0"
     )
     made = Collector()
     made.add_sink(OutQueue(name="a"))

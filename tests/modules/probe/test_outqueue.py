@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.probe.contract import Field, Reading
-from modules.probe.plan import to_measurement
+from modules.probe.plan import part, to_measurement
 from modules.probe.sending.collector import Collector, Source
 from modules.probe.sending.gaps import GAPS_MAX
 from modules.probe.sending.outqueue import OutQueue
-from modules.probe.sending.series import Sample, part, to_series
+from modules.probe.sending.series import Sample, to_series
 
 CHANCE = random.Random(5)
 
 
 def series(metric="v", subject="node/0"):
-    return to_series("m", Reading(subject=subject, metrics={metric: 1}), metric, None, 0, "raw")
+    return to_series("m", Reading(subject=subject, metrics={metric: 1}), metric, None, "node/0", "raw")
 
 
 ONE = series()
@@ -31,9 +31,9 @@ def sample(seq, value=1.0, is_timed=False):
 
 def test_the_id_of_a_series_is_the_hash_of_what_it_is():
     field = Field(otel="system.cpu.utilization", attributes={"cpu.mode": "user"})
-    found = to_series("a", Reading(subject="node/0", metrics={"user": 1}), "user", field, 0, "raw")
+    found = to_series("a", Reading(subject="node/0", metrics={"user": 1}), "user", field, "node/0", "raw")
     assert found.mid == "sha1-c2d3cba3400b0ec4c46c95b9b3c749593af218ef"
-    other = to_series("b", Reading(subject="node/1", metrics={"user": 1}), "user", field, 1, "raw")
+    other = to_series("b", Reading(subject="node/1", metrics={"user": 1}), "user", field, "node/1", "raw")
     assert other.mid != found.mid
 
 
@@ -165,7 +165,7 @@ def test_after_every_step_what_went_in_is_accounted_for(steps, most, newest, has
 
 def source(name="m", **reporting):
     record = {"probe": "dummy", "reporting": {"sinks": ["a", "b"], **reporting}}
-    return Source(to_measurement(name, record), {"value": Field()}, 0)
+    return Source(to_measurement(name, record), {"value": Field()}, "node/0")
 
 
 def collector(limit=1 << 20, **queue):
@@ -214,7 +214,7 @@ def test_two_series_that_would_have_one_name_are_refused():
 
 def counter_source(form):
     record = {"probe": "dummy", "reporting": {"sinks": ["a"], "counters": form}}
-    return Source(to_measurement("m", record), {"value": Field(kind="counter", width=32)}, 0)
+    return Source(to_measurement("m", record), {"value": Field(kind="counter", width=32)}, "node/0")
 
 
 @pytest.mark.parametrize(

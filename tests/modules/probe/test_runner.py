@@ -233,7 +233,7 @@ def test_a_configuration_that_cannot_heal_fails_at_once(tmp_path):
         ),
         (
             {"probe": "dummy", "reporting": {"sinks": ["file"]}},
-            "no sink 'file'; there is statsd, metrics, lines",
+            "no sink 'file'; there is statsd, metrics, registry, lines",
         ),
         ({"probe": "dummy", "reporting": {"every_n": 0}}, "reporting/every_n must be 1 or more"),
         ({"probe": "dummy", "timeout": "soon"}, "timeout must be a time"),

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from modules.probe.contract import Field
 from modules.probe.sending import spool as spool_file
 from modules.probe.sending.outqueue import OutQueue
 from modules.probe.sending.series import Sample, Series
@@ -20,8 +21,8 @@ from modules.probe.sending.spool import Spool
 from tests.modules.probe.harness import documents, every, lined, probing, run, samples
 
 SERIES = [
-    Series(mid=f"sha1-{at}", measurement="m", subject="node/0", metric=f"v{at}", attributes={"a": "b"}, event_type="",
-           unit="1", kind="gauge", width=64, name=f"m.v{at}")
+    Series(mid=f"sha1-{at}", measurement="m", subject="node/0", metric=f"v{at}", name=f"m.v{at}",
+           field=Field(otel=f"v{at}", attributes={"a": "b"}))
     for at in range(2)
 ]  # fmt: skip
 

@@ -62,13 +62,28 @@ def first_index(start: float, every: float, now: float) -> int:
     return n
 
 
+class _Grid:
+    """An iterator, not a generator: a thousand measurements have one each, at a third of its size."""
+
+    __slots__ = ("_end", "_every", "_n", "_start", "_until")
+
+    def __init__(self, start: float, every: float, end: float, until: float, n: int) -> None:
+        self._start, self._every, self._end, self._until, self._n = start, every, end, until, n
+
+    def __iter__(self) -> Iterator[Span]:
+        return self
+
+    def __next__(self) -> Span:
+        at = self._start + self._n * self._every
+        if at >= self._end:
+            raise StopIteration
+        self._n += 1
+        return at, self._until
+
+
 def grid(start: float, every: float, end: float, now: float, until: float | None = None) -> Iterator[Span]:
     """Ticks ``start + n * every`` in ``[now, end)``: multiplied, since a million additions of 0.1 are 1.3 µs off."""
-    until = end if until is None else until
-    n = first_index(start, every, now)
-    while (at := start + n * every) < end:
-        yield at, until
-        n += 1
+    return _Grid(start, every, end, end if until is None else until, first_index(start, every, now))
 
 
 def union(windows: Iterable[tuple[float, Iterator[Span]]]) -> Iterator[Span]:
