@@ -128,8 +128,15 @@ class Metrics(Asked):
         if not values.can_be_counted(wish.value):
             text = f"a value is a text or a number up to {values.MAGNITUDE:g}, not {quoted(wish.value)}"
             raise RequestError(errnums.EINVAL, f"{self.name}.observe: {text}")
+        before = self._member.refused()
         self.handle.observe(wish.stream, wish.key, wish.value)
-        self.handle.respond(msg, {"is_counted": wish.stream in self._member.streams()})
+        told: dict[str, Any] = {"is_counted": wish.stream in self._member.streams()}
+        refused = [name for name, count in self._member.refused().items() if count != before[name]]
+        if (
+            refused
+        ):  # a host that a mask cannot take, say: who asks can be told, a module that observes is not
+            told["refused"] = refused
+        self.handle.respond(msg, told)
 
     @request_handler("observations")
     def observations(self, msg: Message) -> None:

@@ -336,12 +336,17 @@ class Member:
         """Collections of ranks above that run here."""
         return len(self._open)
 
+    def refused(self) -> dict[str, int]:
+        """Per stat: observations that could not be counted."""
+        return {name: sum(tap.refused for tap in held.table.taps) for name, held in self.stats.items()}
+
     def figures(self) -> dict[str, Any]:
         """Per stat: keys held, what was refused, and how often what happened."""
+        refused = self.refused()
         return {
             name: {
                 "keys": held.table.size,
-                "refused": sum(tap.refused for tap in held.table.taps),
+                "refused": refused[name],
                 "overflow": sum(tap.overflowed for tap in held.table.taps),
                 "faults": [tap.fault for tap in held.table.taps if tap.fault],
                 "collections": held.collections,

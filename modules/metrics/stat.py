@@ -87,8 +87,11 @@ class Stream:
     name: str
     reducers: tuple[Reducer, ...]
     states: tuple[Reducer, ...]
+    #: Asked of the key as it is given.
+    where: keys.Predicate | None
     normalise: keys.Normalise | None
-    predicates: tuple[keys.Predicate, ...]
+    #: Asked of the key it counts under.
+    pred: keys.Predicate | None
     #: Each reducer with the place of its state.
     places: tuple[tuple[Reducer, int], ...] = attrs.field(init=False)
 
@@ -324,15 +327,13 @@ def _stream(source: Source) -> Stream:
         twice = next(name for name in source.apply if source.apply.count(name) > 1)
         raise ValueError(f"stream {source.stream}: {twice} is applied twice")
     states = {_state_name(one): one for one in reversed(reducers)}
-    predicates = [keys.where(source.where)] if source.where else []
-    if source.pred:
-        predicates.append(keys.named(source.pred))
     return Stream(
         source.stream,
         reducers,
         tuple(reversed(states.values())),
+        keys.where(source.where) if source.where else None,
         _normaliser(source.normalize),
-        tuple(predicates),
+        keys.named(source.pred) if source.pred else None,
     )
 
 

@@ -43,7 +43,7 @@ class Tap:
         self._origin = origin
         self._reactor = clock.reactor
         self._max_keys = max_keys
-        self._is_plain = stream.normalise is None and not stream.predicates
+        self._is_plain = stream.where is None and stream.normalise is None and stream.pred is None
         self._texts = tuple(one.takes_text for one in stream.states)
         self.cells: dict[str, Cell] = {}
         #: The same cells by keys as they are given: a text costs one look-up then.
@@ -112,10 +112,13 @@ class Tap:
             return None
         copy = keys.parsed(text)  # the caller's stays as it is, and so do those that other stats see
         try:
-            if not all(holds(copy, value) for holds in self.stream.predicates):
+            if self.stream.where is not None and not self.stream.where(copy, value):
                 return None
             normal = copy if self.stream.normalise is None else self.stream.normalise(copy)
-            return None if normal is None else keys.canonical(normal)
+            if normal is None:
+                return None
+            text = keys.canonical(normal)
+            return text if self.stream.pred is None or self.stream.pred(normal, value) else None
         except keys.BadKey:
             self.refused += 1
         except Exception as error:  # a filter is somebody's code; it must not end the observer

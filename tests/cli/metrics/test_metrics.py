@@ -221,11 +221,15 @@ def test_what_is_written_like_a_number_and_is_none_is_a_usage_error(
 
 
 def test_observe_and_rm(fake: FakeBroker, run: Run) -> None:
-    fake.answers["metrics.observe"] = InTurn({"is_counted": True}, {"is_counted": False})
+    fake.answers["metrics.observe"] = InTurn(
+        {"is_counted": True}, {"is_counted": False}, {"is_counted": True, "refused": ["t"]}
+    )
     assert run("metrics", "observe", "s", "host=n1,port=80", "0.5", "-r", "2").err == ""
     assert fake.asked("metrics.observe") == [{"stream": "s", "key": {"host": "n1", "port": 80}, "value": 0.5}]
     assert fake.nodeids("metrics.observe") == [2]
     assert run("metrics", "observe", "s", "a").err == "no stat counts the stream s: the observation is gone\n"
+    refused = run("metrics", "observe", "s", "a").err
+    assert refused == "t refused it: the key or value is none that this stat can count\n"
     fake.answers["metrics.remove"] = InTurn(None, RequestError(ENOENT, "no stat 'u'; there are: t"))
     result = run("metrics", "rm", "t", "u")
     assert (result.code, result.err.splitlines()[0]) == (4, "error: no stat 'u'; there are: t (ENOENT)")

@@ -434,6 +434,19 @@ def test_what_cannot_be_counted_is_refused_to_who_asks(value):
     cluster(body, size=1)
 
 
+def test_who_observes_is_told_which_stat_refused_it():
+    async def body(one: Cluster) -> None:
+        await one.create(reducers=[{"stream": "s", "apply": ["sum"], "normalize": {"mask": 24}}])
+        await one.create(name="other")
+        for host, refused in (("n1", ["t"]), ("10.1.2.3", [])):
+            told = await one.client.call(
+                "metrics.observe", {"stream": "s", "key": {"host": host}, "value": 1}
+            )
+            assert (told["is_counted"], told.get("refused", [])) == (True, refused)
+
+    cluster(body)
+
+
 def test_the_bytes_of_frames_are_those_of_their_rows_on_a_wire():
     async def body(one: Cluster) -> None:
         await one.create()

@@ -118,6 +118,43 @@ def test_only_what_a_filter_wants_is_counted():
     assert len(held.swap()) == 2
 
 
+ASKED: list[tuple[dict[str, object], object]] = []
+
+
+def small_networks(key, value):
+    """A filter that keeps what it is asked, wants one network, and would change its key."""
+    ASKED.append((dict(key), value))
+    is_wanted = key.get("network") == "10.1.0.0/16" and value != 7
+    key.clear()
+    return is_wanted
+
+
+def test_a_filter_is_asked_of_the_key_as_it_counts_and_where_of_the_key_as_it_is_given():
+    ASKED.clear()
+    held = table(
+        stat(
+            normalize={"mask": 16},
+            where={"host": "10.*"},
+            pred="tests.modules.metrics.test_table:small_networks",
+        )
+    )
+    given = {"host": "10.1.2.3"}
+    for key, value in (
+        (given, 1),
+        ({"host": "10.2.0.1"}, 2),
+        ({"host": "11.1.0.1"}, 3),
+        (given, 7),
+        (given, "x"),
+    ):
+        held.taps[0].observe(key, value)
+    assert given == {"host": "10.1.2.3"}
+    assert ASKED == [
+        ({"network": "10.1.0.0/16"}, 1), ({"network": "10.2.0.0/16"}, 2), ({"network": "10.1.0.0/16"}, 7),
+        ({"network": "10.1.0.0/16"}, "x"),
+    ]  # fmt: skip
+    assert [(row[0], row[1][0][0]) for row in held.swap()] == [('{"network":"10.1.0.0/16"}', 2)]
+
+
 def test_a_filter_that_raises_is_used_no_more_and_said():
     held = table(stat(pred="tests.modules.metrics.test_table:raising"))
     for _ in range(2):

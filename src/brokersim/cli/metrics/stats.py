@@ -80,3 +80,5 @@ def observe(session: Session, /, stream: str, key: str | JsonObject, value: str,
         session.emit(answer)
     elif not answer["is_counted"]:
         session.say(f"no stat counts the stream {stream}: the observation is gone")
+    for name in answer.get("refused", ()):
+        session.say(f"{name} refused it: the key or value is none that this stat can count")
