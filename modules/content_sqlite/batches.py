@@ -53,6 +53,8 @@ class Batches(ABC):
         #: Blobs acknowledged but not yet written, by digest.
         self._pending: dict[bytes, Waiting] = {} if pending is None else pending
         self._pending_bytes = sum(map(len, self._pending.values()))
+        #: Enough is waiting to be written at once.
+        self.is_batch_full = len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
         #: Differences between a blob and the next that was kept whole; the least recently stored go first.
         self._steps: OrderedDict[bytes, int] = OrderedDict()
         #: Why the last batch could not be written, if it could not.
@@ -103,10 +105,11 @@ class Batches(ABC):
                 # Nothing that grows is held as bytes, so nothing will differ from it.
                 self._pending[digest] = blob.source
                 self._pending_bytes += blob.size
-                return digest
-            kept = self._pending[digest] = self._shortest(blob)
-            patch = kept.patch if isinstance(kept, blobref.Blob) else None
-            self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
+            else:
+                kept = self._pending[digest] = self._shortest(blob)
+                patch = kept.patch if isinstance(kept, blobref.Blob) else None
+                self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
+            self.is_batch_full = len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
         return digest
 
     def _shortest(self, blob: blobref.Blob) -> Waiting:
@@ -128,11 +131,6 @@ class Batches(ABC):
     def _as_whole(self, blob: blobref.Blob) -> Waiting:
         """What is kept of a blob that is no difference: its bytes, or one without a patch that can make them."""
         return bytes(blob)
-
-    @property
-    def is_batch_full(self) -> bool:
-        """Enough is waiting to be written at once."""
-        return len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
 
     @property
     def pending(self) -> int:
@@ -182,6 +180,7 @@ class Batches(ABC):
         self.failure = None
         self._pending.clear()
         self._pending_bytes = 0
+        self.is_batch_full = False
 
     # -- checkpoints
 

@@ -34,6 +34,7 @@ class MemoryStore(Batches):
         """Keep nothing of what there was."""
         self._pending.clear()
         self._pending_bytes = 0
+        self.is_batch_full = False
         self._steps.clear()
         self._objects: dict[bytes, bytes | blobref.Blob] = {}
         self._patches: dict[bytes, blobref.Patch] = {}

@@ -139,7 +139,7 @@ class Kvs(BrokerModule):
 
     def _free(self, namespace: Namespace) -> None:
         """No commit of the namespace is on its way: the next one may start, if there is one."""
-        if namespace.ready:
+        if namespace.queue and not namespace.busy:
             self._ready[namespace.name] = namespace
             self._watchers.ready()
 

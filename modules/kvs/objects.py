@@ -144,10 +144,16 @@ class ObjectCache:
                 self._size -= kept.pop(ref).size
             elif type(found.known_entries) is Directory and (patch := found.before) is not None:
                 self._share(patch)
-            found.stored = epoch
-            self._add(ref, found)
+            blob = found.stored_form
+            size = (found.blob if blob is None else blob).size
+            found.size = size = COUNTED_MAX if size > COUNTED_MAX else size
+            found.stored = found.epoch = epoch
             if found.known_entries is not None:
                 found.stored_form = None
+            kept[ref] = found
+            self._size += size
+            while self._size > self._size_limit:
+                self._drop_oldest()
 
     def _add(self, ref: str, found: StoredObject) -> None:
         found.epoch = self._epoch

@@ -207,11 +207,14 @@ class _Tree:
                 links += 1
                 names = keys.bounded([*self._target(entry["data"], links), *names[at:]])
                 directory, at, last = self.root, 0, len(names) - 1
-            elif (inner := self._inner(entry, create)) is not None:
-                directory.put(name, inner)
-                directory = inner
             else:
-                return None, ""
+                inner = self._inner(entry, create)
+                if inner is None:
+                    return None, ""
+                directory.entries[name] = inner
+                if directory.touched is not None:
+                    directory.touched[name] = None
+                directory = inner
         return directory, names[-1]
 
     def _target(self, link: dict[str, str], links: int) -> list[str]:

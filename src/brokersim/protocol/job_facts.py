@@ -79,8 +79,10 @@ def check_jobspec(jobspec: JsonView) -> JobFacts:
     task = _task(jobspec["tasks"])
     counts = {"node": 0, "slot": 0, "core": 0, "gpu": 0}
     _vertices(jobspec["resources"], counts, depth=0)
-    _require(counts["slot"] > 0, "resources hold no slot")
-    _require(counts["core"] > 0, "a slot holds no core")
+    if not counts["slot"]:
+        raise ValueError("jobspec: resources hold no slot")
+    if not counts["core"]:
+        raise ValueError("jobspec: a slot holds no core")
     slots = counts["slot"] * max(1, counts["node"])
     system = _system(jobspec["attributes"])
     return JobFacts(
@@ -171,14 +173,18 @@ def _header(raw: bytes) -> dict[str, str | int]:
 
 
 def _task(tasks: Json) -> JsonView:
-    _require(isinstance(tasks, Sequence) and len(tasks) == 1, "tasks must be a list of one task")
+    if not isinstance(tasks, Sequence) or len(tasks) != 1:
+        raise ValueError("jobspec: tasks must be a list of one task")
     task = tasks[0]
-    _require(_is_object(task), "tasks[0] must be an object")
+    if not _is_object(task):
+        raise ValueError("jobspec: tasks[0] must be an object")
     command = task.get("command")
-    words = _is_list(command) and len(command) > 0
-    _require(words and all(isinstance(word, str) for word in command), "command must be a list of strings")
-    _require(isinstance(task.get("slot"), str), "tasks[0].slot must be a string")
-    _require(_is_object(task.get("count")), "tasks[0].count must be {per_slot: n} or {total: n}")
+    if not _is_list(command) or not command or not all(isinstance(word, str) for word in command):
+        raise ValueError("jobspec: command must be a list of strings")
+    if not isinstance(task.get("slot"), str):
+        raise ValueError("jobspec: tasks[0].slot must be a string")
+    if not _is_object(task.get("count")):
+        raise ValueError("jobspec: tasks[0].count must be {per_slot: n} or {total: n}")
     return dict(task)
 
 
@@ -191,10 +197,8 @@ def _ntasks(count: JsonView, slots: int) -> int:
 
 
 def _vertices(vertices: Json, counts: dict[str, int], depth: int) -> None:
-    _require(
-        _is_list(vertices) and len(vertices) > 0 and depth < 5,
-        "resources must be a list of node, slot, core or gpu",
-    )
+    if not _is_list(vertices) or not vertices or depth > 4:
+        raise ValueError("jobspec: resources must be a list of node, slot, core or gpu")
     for vertex in vertices:
         kind = vertex.get("type") if _is_object(vertex) else None
         if kind not in _KINDS:
