@@ -53,6 +53,9 @@ class Reply(Taker):
             self._request, errnums.ENOENT, f"stat {stat.name} was removed before its epoch had ended"
         )
 
+    def lost(self, stat: Stat, why: str) -> None:
+        self._handle.respond_error(self._request, errnums.ETIMEDOUT, why)
+
     def _tell(self, rows: list[dict[str, Any]]) -> None:
         for at in range(0, len(rows), _CHUNK):
             self._handle.respond(self._request, {"rows": rows[at : at + _CHUNK]})

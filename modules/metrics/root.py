@@ -46,6 +46,10 @@ class Taker(Protocol):
         """The stat was removed: there will be no end. Most takers need not know."""
         return
 
+    def lost(self, stat: Stat, why: str) -> None:
+        """There will be no end of this epoch. Most takers need not know."""
+        return
+
 
 class Top(Parent):
     """The end of the tree: rows go to all who take them."""
@@ -219,7 +223,9 @@ class Root:
         if stat.definition.compat == COMPAT and self._handle.size > 1:
             course.takers = []
             course.scripted += takers
-            self._script.log_it(stat, uid, partial(self._logged, course, order, takers))
+            self._script.log_it(
+                stat, uid, partial(self._logged, course, order, takers), partial(self._lost, course, takers)
+            )
             return
         top = Top(
             stat,
@@ -243,6 +249,15 @@ class Root:
             taker.rows(course.stat, rows)
         tally = Tally(ok=set(self.members(course.stat)) - {0}, cut=[order.requested, order.requested])
         self._ended(course, order, takers, tally, len(rows))
+
+    def _lost(self, course: Course, takers: list[Taker], done: int) -> None:
+        """Some worker has never said done: to the script of 2011 there has been no such epoch."""
+        course.scripted = [one for one in course.scripted if one not in takers]
+        text = (
+            f"stat {course.stat.name}: {done} of {self._handle.size - 1} workers said done: the epoch is lost"
+        )
+        for taker in takers:
+            taker.lost(course.stat, text)
 
     def look(self, stat: Stat, key: str, found: Callable[[Row | None, Tally], object]) -> None:
         """The row of one key over all ranks, as it is now; nothing is reset."""

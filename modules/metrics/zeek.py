@@ -1,7 +1,7 @@
 """Knows the messages of the Zeek script of 2011, for whoever compares with it: a star, counted dones, an expiry.
 
 All its faults are kept: a done that comes twice ends a collection early, a worker that says nothing loses the epoch
-for all, after five minutes and without a word. Sums only.
+for all, after five minutes and with no record of it; only whoever waits for an answer is told. Sums only.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ EXPIRE = 300.0
 class _Collecting:
     stat: Stat
     logged: Callable[[list[Row]], object]
+    lost: Callable[[int], object]
     data: dict[str, Any] = attrs.field(factory=dict)
     done_with: int = 0
 
@@ -42,12 +43,22 @@ class Script:
 
     # -- the manager
 
-    def log_it(self, stat: Stat, uid: str, logged: Callable[[list[Row]], object]) -> None:
-        """The break: ask all workers; ``logged`` gets the rows once as many dones have come as there are workers."""
-        self._collecting[uid] = _Collecting(stat, logged)
-        self._handle.call_later(EXPIRE, self._collecting.pop, uid, None)
+    def log_it(
+        self, stat: Stat, uid: str, logged: Callable[[list[Row]], object], lost: Callable[[int], object]
+    ) -> None:
+        """The break: ask all workers; ``logged`` gets the rows once as many dones have come as there are workers.
+
+        If they do not come ``lost`` is told how many did.
+        """
+        self._collecting[uid] = _Collecting(stat, logged, lost)
+        self._handle.call_later(EXPIRE, self._expire, uid)
         told = {"uid": uid, "id": stat.streams[0].name, "filter_name": stat.name}
         self._handle.publish(f"{self._handle.name}.cluster_collect", told)
+
+    def _expire(self, uid: str) -> None:
+        one = self._collecting.pop(uid, None)
+        if one is not None:
+            one.lost(one.done_with)
 
     def results(self, told: dict[str, Any]) -> None:
         """cluster_results: add value by value; count dones, from whomever they are."""

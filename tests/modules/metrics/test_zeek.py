@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
-from brokersim.protocol.errnums import EINVAL, RequestError
+from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
+from brokersim.protocol.message import Message
 from tests.modules.metrics.live import Cluster, by_key, cluster
 
 
@@ -60,6 +62,27 @@ def test_a_silent_worker_loses_the_epoch_for_all_as_it_did():
         await one.instance.sleep(400.0)
         assert told == []
         assert one.module(0)._script._collecting == {}
+
+    cluster(body, size=3)
+
+
+def test_who_collects_what_is_lost_is_told_when_the_script_forgets_it():
+    async def body(one: Cluster) -> None:
+        await one.create(compat="zeek-2011")
+        await one.instance.remove("metrics", 2)
+        begun = one.client.now()
+        told: list[tuple[int, str | None]] = []
+        over = trio.Event()
+
+        def heard(response: Message, _: object) -> None:
+            told.append((response.errnum, response.payload_str))
+            over.set()
+
+        one.client.stream("metrics.gather", {"name": "t"}, heard, None, 0)
+        await over.wait()
+        assert told == [(ETIMEDOUT, "stat t: 1 of 2 workers said done: the epoch is lost")]
+        assert one.client.now() - begun == pytest.approx(300.0, abs=0.1)
+        assert one.module(0)._root.courses["t"].scripted == []
 
     cluster(body, size=3)
 

@@ -57,8 +57,8 @@ def _line(record: JsonObject) -> str:
     """``2026-01-01 00:15:00  epoch 3  12 rows  16 ranks  2 ms`` and who is not in it."""
     took = (record["completed"] - record["requested"]) * 1e3
     parts = [
-        words.clock(record["requested"]), f"epoch {record['epoch']}", f"{record['rows']} rows",
-        f"{words.ranks_of(record['ok'])} ranks", f"{took:.3g} ms",
+        words.clock(record["requested"]), f"epoch {record['epoch']}", words.counted(record["rows"], "row"),
+        words.counted(words.ranks_of(record["ok"]), "rank"), f"{took:.3g} ms",
     ]  # fmt: skip
     counts = [
         f"{record[name]} {name}"
