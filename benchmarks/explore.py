@@ -1,15 +1,20 @@
 """How fast plans are run, and how soon planted bugs are found: seconds of one core, steps left after shrinking.
 
-    python benchmarks/explore.py [--examples N] [--json] [--planted [--seconds S] | --clean [-j N]]
+    python benchmarks/explore.py [--examples N] [--json] [--planted [--seconds S] [--tests] [--bug TEXT]]
+        [--clean [-j N]]
 
 Without either: examples a second by family at sizes 1 and 2, which must stay 50 or more on an idle core (jobs: 20, each
 takes a thousand messages), and what broke, which must be nothing. --clean: 15,000 examples of all families at sizes 1
-to 4, which must break nothing either. --planted: each bug of tests/explore/planted.py, from seed 0 for at most S s.
+to 4, which must break nothing either. --planted: each bug of tests/explore/planted.py, from seed 0 for at most S s, as
+rows of the table in docs/explore.md; with --tests also which test of that module, in tests/modules, fails by it.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +28,11 @@ from brokersim.cli.explore.output import find_lines, report_lines
 from brokersim.explore.draw import Space
 from brokersim.explore.families import FAMILIES
 from brokersim.explore.search import search
-from tests.explore.planted import PLANTED, find
+from tests.explore.planted import PLANTED, Planted, find, plant
+
+_ROOT = Path(__file__).resolve().parent.parent
+#: Seconds after which tests hang that take some ten.
+_TESTS_HANG = 600.0
 
 
 def rates(name: str, examples: int) -> tuple[float, str]:
@@ -48,21 +57,62 @@ def rate_of_each(given: argparse.Namespace) -> int:
     return max(report.finish(given), int(bool(report.notes)))
 
 
-def planted(seconds: float) -> int:
-    """One line a bug; the number of those not found."""
+def planted(given: argparse.Namespace) -> int:
+    """One row a bug; the number of those not found."""
     missed = 0
     for bug in PLANTED:
+        if given.bug not in bug.name:
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            report = find(bug, Path(folder), seconds)
+            report = find(bug, Path(folder), given.seconds)
         one = report.find
         missed += one is None
-        told = (
-            "not found"
-            if one is None
-            else f"{one.seconds:5.1f} s, {one.weight:2} to {one.plan.weight}: {one.broken[0]}"
-        )
-        print(f"{bug.name:48} {report.examples:5,} examples  {told[:120]}", flush=True)
+        cells = [f"{bug.file.partition('/')[0]}: {bug.name}", f"{report.examples:,}"]
+        if one is None:
+            cells += [f"{report.seconds:.0f}", "", "not found"]
+        else:
+            cells += [
+                f"{one.seconds:.1f}",
+                f"{one.weight} → {one.plan.weight}",
+                one.broken[0][:90].replace("|", "/"),
+            ]
+        print("|", " | ".join([*cells, *([caught(bug)] if given.tests else [])]), "|", flush=True)
     return missed
+
+
+def caught(bug: Planted) -> str:
+    """The first test of the module, by name, that fails with the bug in a copy of the checkout; or that none does."""
+    with tempfile.TemporaryDirectory() as text:
+        copy = Path(text)
+        for name in ("src", "modules"):
+            shutil.copytree(_ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("tests", "examples", "benchmarks", "docs", "pyproject.toml", "README.md"):
+            (copy / name).symlink_to(_ROOT / name)
+        shutil.rmtree(copy / "modules" / bug.file.partition("/")[0])
+        plant(bug, copy / "modules")
+        stem = bug.file.partition("/")[0].removesuffix("_manager").removesuffix("_ingest")
+        files = sorted(path.name for path in (_ROOT / "tests" / "modules").glob(f"test_{stem}*.py"))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
+        environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
+        try:
+            done = subprocess.run(
+                [*command, *(f"tests/modules/{name}" for name in files)], cwd=copy, env=environment,
+                capture_output=True, text=True, timeout=_TESTS_HANG, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return "a test that hangs"
+        failed = [
+            line.split("::")[1].split(" ")[0]
+            for line in done.stdout.splitlines()
+            if line.startswith("FAILED ")
+        ]
+        return (
+            f"`{failed[0]}`"
+            if failed
+            else "nothing"
+            if done.returncode == 0
+            else f"pytest: {done.returncode}"
+        )
 
 
 def clean(given: argparse.Namespace) -> int:
@@ -85,6 +135,12 @@ def clean(given: argparse.Namespace) -> int:
 def main() -> int:
     parser = _measure.parser(__doc__, repeats=1)
     parser.add_argument("--planted", action="store_true", help="search the planted bugs instead")
+    parser.add_argument(
+        "--tests", action="store_true", help="with --planted: what tests of the module say, too"
+    )
+    parser.add_argument(
+        "--bug", default="", metavar="TEXT", help="with --planted: only those with this in their names"
+    )
     parser.add_argument("--clean", action="store_true", help="15,000 examples of everything, or --examples")
     parser.add_argument("-j", "--jobs", type=_measure.positive, default=2, help="with --clean: processes")
     parser.add_argument("--seconds", type=float, default=60.0, help="with --planted: for each at most")
@@ -93,7 +149,7 @@ def main() -> int:
     if given.clean:
         return clean(given)
     given.examples = given.examples or 200
-    return min(1, planted(given.seconds)) if given.planted else rate_of_each(given)
+    return min(1, planted(given)) if given.planted else rate_of_each(given)
 
 
 if __name__ == "__main__":

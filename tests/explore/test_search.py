@@ -16,9 +16,9 @@ from brokersim.explore.draw import Space, draw
 from brokersim.explore.families import FAMILIES
 from brokersim.explore.modules import author_of
 from brokersim.explore.plan import Plan, PlannedFault, Step, from_json
-from brokersim.explore.run import run_plan
+from brokersim.explore.run import Outcome, _Example, run_plan
 from brokersim.explore.search import Report, few_collections, keep, read_corpus, search
-from brokersim.protocol.errnums import ENODATA
+from brokersim.protocol.errnums import EIO, ENODATA, RequestError
 from brokersim.testing import modules
 
 RACING = str(Path(__file__).with_name("racing.py"))
@@ -158,3 +158,29 @@ def test_a_family_whose_module_is_not_there_is_told_of():
         report = Report()
         report.add(run_plan(one))
         assert report.refused() == told
+
+
+def test_what_ends_the_whole_instance_is_a_find_and_not_the_end_of_the_search(monkeypatch):
+    def boom(_world: object, _step: Step) -> None:
+        raise ValueError("boom")
+
+    monkeypatch.setitem(FAMILIES["events"].does, "publish", boom)
+    plan = Plan(families=("events",), steps=(Step(id=0, op="events.publish", at=0.0, args={"topic": "x"}),))
+    assert run_plan(plan).broken == ("instance: ended by ValueError('boom')",)
+
+
+def test_an_instance_that_cannot_be_started_anew_is_a_find_and_one_that_cannot_start_is_not(monkeypatch):
+    live, lives = _Example._live, []
+
+    async def once(example: _Example, keeps_trace: bool) -> Outcome | None:
+        lives.append(example)
+        if len(lives) != 1:
+            raise RequestError(EIO, "no root")
+        return await live(example, keeps_trace)
+
+    monkeypatch.setattr(_Example, "_live", once)
+    crash = PlannedFault(kind="crash", at=0.001)
+    plan = Plan(families=("content",), has_disk=True, faults=(crash,))
+    assert run_plan(plan).broken == ("start: the instance cannot be started anew: no root",)
+    with pytest.raises(RequestError, match="no root"):
+        run_plan(plan)

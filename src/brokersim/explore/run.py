@@ -127,10 +127,18 @@ class _Example:
     async def run(self, keeps_trace: bool) -> Outcome:
         self._world = World(self._new_life())
         self._world.slack = _slack(self._plan)
-        while (outcome := await self._live(keeps_trace)) is None:
-            self._earlier += self._world.witness.ledger.kept
-            self._world.reborn(self._new_life())
-        return outcome
+        try:
+            while (outcome := await self._live(keeps_trace)) is None:
+                self._earlier += self._world.witness.ledger.kept
+                self._world.reborn(self._new_life())
+            return outcome
+        except RequestError as error:
+            if not self._world.life:
+                raise  # that is for whoever gave it what it starts with
+            self._say(f"start: the instance cannot be started anew: {error}")
+        except Exception as error:
+            self._say(f"instance: ended by {_innermost(error)!r}")
+        return self._outcome(keeps_trace)
 
     def _new_life(self) -> Witness:
         return Witness(Instance(self._options.settings(), StatsSink()))
@@ -355,6 +363,11 @@ class _Example:
             trace=trace,
             moments=tuple(self._world.moments) if keeps_trace else (),
         )
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What was raised, out of the groups it came in."""
+    return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _slack(plan: Plan) -> float:

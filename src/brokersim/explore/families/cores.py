@@ -31,8 +31,8 @@ class _Place:
     freed: float
 
     @property
-    def order(self) -> tuple[int, float]:
-        return -self.priority, self.submitted
+    def order(self) -> tuple[int, float, int]:
+        return -self.priority, self.submitted, self.job
 
     def waits(self, since: float, until: float) -> bool:
         """All that time."""
@@ -40,10 +40,10 @@ class _Place:
 
     def may_wait(self, since: float, until: float) -> bool:
         """At some moment of that time."""
-        return self.ready <= until and since <= min(self.given, self.doomed)
+        return self.ready <= until and since < min(self.given, self.doomed)
 
     def may_hold(self, since: float, until: float) -> bool:
-        return self.given <= until and since <= self.freed
+        return self.given <= until and since < self.freed
 
 
 async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log], is_calm: bool) -> list[str]:
