@@ -38,14 +38,18 @@ def parse_diskstats(data: bytes, is_wanted: Callable[[str], bool] | None = None)
     """By device its columns, and ``identity``, its numbers. A line of no known length is left out."""
     found: dict[str, dict[str, Any]] = {}
     for line in data.split(b"\n"):
-        words = line.split()
-        if len(words) > 3 and is_wanted is not None and not is_wanted(words[2].decode(errors="replace")):
+        head = line.split(None, 3)
+        if len(head) < 4:
+            continue
+        name = head[2].decode(errors="replace")
+        if is_wanted is not None and not is_wanted(name):
             continue  # before its numbers are read: a machine may have hundreds of loop devices
-        columns = _columns(len(words) - 3)
+        numbers = head[3].split()
+        columns = _columns(len(numbers))
         if columns:
-            values = dict(zip(columns, map(int, words[3:]), strict=False))
-            identity = f"{words[0].decode()}:{words[1].decode()}"
-            found[words[2].decode(errors="replace")] = {**values, "identity": identity}
+            values: dict[str, Any] = dict(zip(columns, map(int, numbers), strict=False))
+            values["identity"] = f"{head[0].decode()}:{head[1].decode()}"
+            found[name] = values
     return found
 
 
@@ -64,6 +68,9 @@ def derived(old: dict[str, Any], new: dict[str, Any], elapsed: float) -> dict[st
     ms = elapsed * 1000
 
     def moved(name: str) -> float | None:
+        grew: float = new[name] - old[name]
+        if grew >= 0:  # nearly always: the rest is what `step` is for
+            return grew
         width = MS_WIDTH if name in _MILLISECONDS else 64
         return step(old[name], new[name], width=width, most=_max_rate(name) * elapsed).delta
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from ..contract import COUNTER, Context, Field, Probe
@@ -22,9 +23,9 @@ _SNMP: Final = {
 _LOOK_EVERY: Final = 60
 
 
-def parse_dev(data: bytes) -> dict[str, dict[str, int]]:
+def parse_dev(data: bytes) -> dict[str, dict[str, Any]]:
     """Counters by interface. The name ends at the last colon, behind which a number may stand at once."""
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for line in data.split(b"\n"):
         name, colon, rest = line.rpartition(b":")
         if not colon:
@@ -51,11 +52,18 @@ def parse_snmp(data: bytes) -> dict[str, int]:
         if start < 0:
             continue
         names, numbers = data[start:].split(b"\n", 2)[:2]
-        values = dict(zip(names.split(), numbers.split(), strict=False))
-        for name, metric in wanted.items():
-            if name in values:
-                found[metric] = int(values[name])
+        values = numbers.split()
+        for metric, at in _places(names, tuple(wanted.items())):
+            if at < len(values):
+                found[metric] = int(values[at])
     return found
+
+
+@lru_cache(maxsize=8)
+def _places(heading: bytes, wanted: tuple[tuple[bytes, str], ...]) -> tuple[tuple[str, int], ...]:
+    """Where in a line each wanted number stands: headings are another only in another kernel."""
+    names = heading.split()
+    return tuple((metric, names.index(name)) for name, metric in wanted if name in names)
 
 
 def parse_speed(data: bytes) -> int | None:
@@ -107,7 +115,8 @@ class Net(Probe):
         answer: dict[str, Any] = {subject: parse_snmp(files.read_again("proc/net/snmp"))}
         for name, counters in found.items():
             if not wanted or name in wanted:
-                answer[f"{subject}/net/{name}"] = counters | self._about(name)
+                counters.update(self._about(name))
+                answer[f"{subject}/net/{name}"] = counters
         return answer
 
     def _about(self, name: str) -> dict[str, Any]:

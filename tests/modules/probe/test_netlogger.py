@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.probe.contract import Context
-from modules.probe.probes.netlogger import LINE_MAX, NetLogger, NoEvent, Tail, parse_line, parse_ts
+from modules.probe.probes.netlogger import NetLogger, NoEvent, parse_line, parse_ts
+from modules.probe.probes.tail import LINE_MAX, Tail
 from tests.modules.probe.harness import documents, every, lined, probing, run, samples
 
 PREFIX = "ps:tools:blipp:netlogger:"
