@@ -19,7 +19,9 @@ TASKS = {
     "file overrides registry": "test_the_matrix test_a_file_may_win_and_explain_says_which",
     "streamline startup": "test_all_a_rank_has_is_one_request_and_one_commit",
     "more host info": "test_all_a_rank_has_is_one_request_and_one_commit",
-    "disk metrics": "test_a_line_of_diskstats_has_4_11_15_or_17_columns test_what_a_disk_did_between_two_readings"
+    "disk metrics": "test_what_is_sent_is_what_was_counted_or_a_reset"
+    " test_a_disk_that_comes_back_under_its_numbers_was_not_busy_all_the_time"
+    " test_a_line_of_diskstats_has_4_11_15_or_17_columns test_what_a_disk_did_between_two_readings"
     " test_a_wrap_and_a_reset_are_told_apart",
     "process probe": "test_a_process_may_have_any_name test_this_process_reads_as_itself"
     " test_the_end_of_a_watched_process_is_told_once_as_its_last_sample",
@@ -30,11 +32,16 @@ TASKS = {
     "command": "test_output_becomes_metrics_through_rexec"
     " test_several_expressions_make_one_reading_or_one_a_match_in_order_of_place"
     " test_those_that_misbehave_are_contained_and_their_siblings_never_notice",
-    "nagios wrapper": "test_the_line_of_the_specification test_long_output_has_performance_data_behind_its_second_bar"
+    "nagios wrapper": "test_a_line_is_read_item_by_item_and_a_bad_one_costs_nothing_but_itself"
+    " test_a_range_alerts_as_its_words_say test_a_plugin_s_counters_are_counters_and_its_units_its_own"
+    " test_the_line_of_the_specification test_long_output_has_performance_data_behind_its_second_bar"
     " test_a_plugin_has_a_state_whatever_it_does test_any_other_end_is_unknown_with_its_reason",
     "refactor Proc": "test_files_are_read_whole_however_long_and_from_any_root"
     " test_a_recorded_tree_is_read_like_this_machine",
-    "transient network failures": "test_ten_minutes_down_at_ten_samples_a_second_lose_nothing_and_keep_their_order"
+    "transient network failures": "test_what_waits_is_what_a_plain_list_has"
+    " test_over_lives_that_end_well_or_by_kill_what_was_spooled_comes"
+    " test_samples_of_all_ranks_come_to_the_registry_each_once_and_outlive_it"
+    " test_ten_minutes_down_at_ten_samples_a_second_lose_nothing_and_keep_their_order"
     " test_a_sink_that_is_down_for_ten_minutes_loses_nothing_and_a_life_between_neither"
     " test_above_its_share_of_memory_the_longest_queue_gives_way_and_at_the_limit_samples_are_refused",
     "asynchronous I/O": "test_a_slow_sink_keeps_nobody_waiting"
@@ -52,7 +59,8 @@ TASKS = {
     "netlogger": "test_a_log_that_was_rotated_is_read_to_its_end_first test_a_log_cut_short_begins_again"
     " test_a_line_without_its_end_waits_for_it test_words_in_any_order test_after_a_restart_it_goes_on_where_it_was",
     "query by JSON": "test_filters test_the_table_of_methods_and_answers",
-    "many collections in one post": "test_many_records_of_many_collections_are_one_commit_and_nothing_new_is_none",
+    "many collections in one post": "test_many_records_of_many_collections_are_one_commit_and_nothing_new_is_none"
+    " test_samples_are_sent_many_series_at_once_asked_for_by_time_and_scraped",
     "independent probes": "test_those_that_misbehave_end_alone_and_are_told"
     " test_an_answer_nested_without_end_is_junk test_nothing_is_left_open_when_a_measurement_goes_or_fails",
 }
@@ -82,13 +90,16 @@ WEAKNESSES = {
     "not=tom asks for m": "test_filters",
     "polling": "test_whoever_watches_is_told_what_he_asked_for_until_he_cancels"
     " test_a_watcher_hears_of_each_change",
-    "overruns are not counted": "test_a_tick_inside_a_run_is_dropped_delayed_or_made_up_for",
+    "overruns are not counted": "test_a_tick_inside_a_run_is_dropped_delayed_or_made_up_for"
+    " test_runs_start_when_the_words_say_at_any_read_time",
     "zombies": "test_a_process_that_ends_is_started_again_and_the_descriptors_are_as_they_were"
     " test_those_that_misbehave_end_alone_and_are_told",
     "one slow output blocks all": "test_a_slow_sink_keeps_nobody_waiting"
     " test_a_sink_that_is_full_leaves_the_others_alone",
     "memory grows while a sink is down": "test_the_worked_example_of_a_sink_that_is_down_for_eight_runs",
-    "a reload loses buffers": "test_another_schedule_is_swapped_in_and_series_numbers_live_on",
+    "a reload loses buffers": "test_a_reload_tries_a_sink_again_at_once_and_what_waited_goes_to_the_new_one"
+    " test_what_was_held_is_sent_before_what_comes_after_an_edit"
+    " test_another_schedule_is_swapped_in_and_series_numbers_live_on",
     "a clock set back fires again": "test_a_wall_clock_that_is_set_back_fires_nothing_twice_and_stops_nothing",
     "a full disk ends it": "test_a_full_disk_makes_it_memory_alone_counted_and_told"
     " test_a_full_disk_is_waited_for_and_nothing_stands_there_twice",
