@@ -52,9 +52,8 @@ PLANTED = (
     ),
     Planted(
         "a store that failed, taken for done", "content_cache/write_back.py",
-        "        if response.errnum:\n            self._failed(response, entry)\n        else:\n"
-        "            self._succeeded(entry, now)\n",
-        "        self._succeeded(entry, now)\n", ("content",),
+        "        if response.errnum:\n            self._failed(response, entry)\n        elif",
+        "        if", ("content",),
     ),
     Planted(
         "a cron entry that fires after it was deleted", "cron/__init__.py",
@@ -103,6 +102,123 @@ PLANTED = (
         '        self.post(job, "exception", context)\n',
         "        if job.state is not State.CLEANUP:\n"
         '            self.post(job, "exception", context)\n', ("jobs",),
+    ),
+    Planted(
+        "a merged commit that fails, and all with it", "kvs/committer.py",
+        "        if len(commit.transactions) == 1 or namespace.is_removed:\n",
+        "        if True:\n",
+        ("kvs",),
+    ),
+    Planted(
+        "a checkpoint of the root before", "kvs/committer.py",
+        "checkpoint(self._handle.name, commit.rootref, namespace.rootseq + 1,",
+        "checkpoint(self._handle.name, namespace.rootref, namespace.rootseq,",
+        ("kvs",),
+    ),
+    Planted(
+        "a client that went, served on", "kvs_watch/monitors.py",
+        "            watch.drop()\n",
+        "            pass\n",
+        ("watch",),
+    ),
+    Planted(
+        "a cancel that ends all watches of a client", "kvs_watch/monitors.py",
+        "self._watches.find(sender, matchtag)",
+        "self._watches.of(sender)",
+        ("watch",),
+    ),
+    Planted(
+        "a sentinel forgotten where nothing is yet", "kvs_watch/watch.py",
+        "            self._slots.extendleft(self._sentinel(response))\n            return\n",
+        "            return\n",
+        ("watch",),
+    ),
+    Planted(
+        "a full watch that heeds its own key only", "kvs_watch/monitors.py",
+        "            if watch.rootseq < 0 or watch.flags & FULL or watch.key in changed:\n",
+        "            if watch.rootseq < 0 or watch.key in changed:\n",
+        ("watch",),
+    ),
+    Planted(
+        "blobs taken for clean without a store", "content_cache/__init__.py",
+        "            entry = self._cache.create_dirty(blob)\n",
+        "            entry = self._cache.create_dirty(blob)\n            if not self._write_back.is_open:\n"
+        "                self._cache.clean(entry)\n                self.handle.respond(msg, digest)\n"
+        "                return\n",
+        ("content",),
+    ),
+    Planted(
+        "a store answered before it is further down", "content_cache/__init__.py",
+        "        if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:\n",
+        "        if False:\n",
+        ("content",),
+    ),
+    Planted(
+        "a load overtaken by a store, forgotten", "content_cache/__init__.py",
+        "            if entry.loads is not None:\n                self._answer_loads(entry)\n",
+        "",
+        ("content",),
+    ),
+    Planted(
+        "a cancelled request that keeps its place", "sched/__init__.py",
+        "        waiting = self._queue.remove(msg.unpack(Cancel).id)\n",
+        "        waiting = self._queue._jobs.get(msg.unpack(Cancel).id)\n",
+        ("jobs",),
+    ),
+    Planted(
+        "who stood behind a cancelled one, not looked at", "sched/__init__.py",
+        '"type": CANCEL})\n            self._serve()\n',
+        '"type": CANCEL})\n',
+        ("jobs",),
+    ),
+    Planted(
+        "first come, last served", "sched/queue.py",
+        "    return (-job.priority, job.t_submit, job.jobid)",
+        "    return (-job.priority, -job.t_submit, job.jobid)",
+        ("jobs",),
+    ),
+    Planted(
+        "a new priority that is not heeded", "sched/queue.py",
+        "        job.priority = priority\n        heapq.heappush(self._heap, _place(job))\n",
+        "        job.priority = priority\n",
+        ("jobs",),
+    ),
+    Planted(
+        "cores held before a reload, given again", "sched/__init__.py",
+        '            self._keep(response.payload["id"], response.payload.get("R"))\n',
+        "            pass\n",
+        ("jobs",),
+    ),
+    Planted(
+        "dependencies on an end, met by a start", "job_manager/dependencies.py",
+        "self._take(other, lambda scheme: scheme in STARTS)",
+        "self._take(other, lambda scheme: True)",
+        ("jobs",),
+    ),
+    Planted(
+        "afterok met by a failure", "job_manager/dependencies.py",
+        '    "afterok": lambda job: job.success,\n',
+        '    "afterok": lambda job: True,\n',
+        ("jobs",),
+    ),
+    Planted(
+        "a prior run that still counts after a start", "cron/entry.py",
+        "        self.count = self.failcount = 0\n        self.in_time", "        self.in_time", ("cron",),
+    ),
+    Planted(
+        "an interval that drifts", "cron/schedule.py",
+        "        due = self._begun + self._count * self.interval\n",
+        "        due = self._begun + self._count * self.interval * 1.1\n", ("cron",),
+    ),
+    Planted(
+        "an id that is given a second time", "cron/__init__.py",
+        "        self._next_id += 1\n        self._entries[entry.id] = entry\n",
+        "        self._entries[entry.id] = entry\n        self._next_id = len(self._entries) + 1\n", ("cron",),
+    ),
+    Planted(
+        "a new priority the scheduler is not told", "job_manager/machine.py",
+        '            self._handle.request("sched.prioritize", {"jobs": [[job.id, job.priority]]})\n',
+        "            pass\n", ("jobs",),
     ),
 )  # fmt: skip
 

@@ -28,6 +28,8 @@ _WRITTEN = 1.0
 _LONG = 3.0
 #: Attempts to kill a job that does not run yet, and seconds between two.
 _KILLS, _KILL_AGAIN = 20, 0.02
+#: What may hold a job.
+_HOLDS = ("job-ingest.submit", "job-manager.urgency")
 #: What a job may wait for of another.
 _SCHEMES = ("after", "afterany", "afterok", "afternotok")
 
@@ -66,7 +68,7 @@ def _away(rng: random.Random, _: int) -> JsonObject:
 
 
 def _urgency(rng: random.Random, number: int) -> JsonObject:
-    return {**one(rng, number), "urgency": rng.choice((0, 16, 31))}
+    return {**one(rng, number), "urgency": rng.choice((0, 0, 16, 31)), "of": rng.choice(("held", "any"))}
 
 
 def envelope(cores: int, duration: float, dependencies: Sequence[dict[str, str]] = ()) -> str:
@@ -139,7 +141,11 @@ def _do_cancel(world: World, step: Step) -> None:
 
 
 def _do_urgency(world: World, step: Step) -> None:
-    """Of a job that is held: others have their resources soon, and it cannot be changed any more."""
+    """Of any job, or of one that is held: others may have their resources soon, and cannot be changed any more."""
+    if step.args.get("of") == "any":
+        payload = {"urgency": step.args["urgency"]}
+        with_job(world, step, lambda job: world.ask(step, "job-manager.urgency", {"id": job, **payload}))
+        return
     held = [asked for asked in submitted(world) if not asked.payload["urgency"]]
     if held:
         _change_urgency(world, step, held[step.args["which"] % len(held)])
@@ -206,6 +212,8 @@ async def release(world: World) -> None:
             await world.call("resource.undrain", {"targets": "0", "mode": "update"})
         except RequestError:
             pass  # it is back
+    if any(asked.payload.get("urgency") == 0 for asked in world.asked if asked.topic in _HOLDS):
+        await world.instance.sleep(_LONG + 1.0)  # those before it have ended, and it waits still
     for asked in submitted(world):
         try:
             await world.call("job-manager.urgency", {"id": asked.value["id"], "urgency": 16})
