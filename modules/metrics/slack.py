@@ -140,7 +140,7 @@ class RootSlack:
         if one.step >= len(self.levels):
             return False
         level = self.levels[one.step]
-        hidden = self._members * one.slack if one.slack < MUTE else 0.0
+        hidden = self._members * one.slack if 0.0 < one.slack < MUTE else 0.0
         # The slack of a maximum hides nothing: what reaches the level is told at once.
         return one.known >= level or one.known + hidden > level or not self._holds
 
@@ -157,8 +157,12 @@ class RootSlack:
             crossed = self.levels[one.step]
             one.step += 1
         one.slack = MUTE
-        if one.step < len(self.levels) and self._holds:
-            one.slack = share_of(self.levels[one.step], value, self._members, self._grain)
+        if one.step < len(self.levels):
+            level = self.levels[one.step]
+            if value >= level:
+                one.slack = PASSED
+            elif self._holds:
+                one.slack = share_of(level, value, self._members, self._grain)
         return crossed
 
     def looks_again(self, key: str) -> bool:
@@ -172,10 +176,7 @@ class RootSlack:
     def slack(self, key: str) -> tuple[float, float]:
         """What ranks may hold back of a key, and the level awaited: both infinite if none is."""
         one = self._key(key)
-        if one.step >= len(self.levels):
-            return one.slack, MUTE
-        level = self.levels[one.step]
-        return PASSED if one.known >= level else one.slack, level
+        return one.slack, self.levels[one.step] if one.step < len(self.levels) else MUTE
 
     @property
     def crossed(self) -> list[str]:

@@ -133,6 +133,16 @@ def test_a_series_over_many_ranks_moves_as_the_sum_does(seed):
     assert model.crossings == steps(values, levels)
 
 
+def test_what_a_rank_told_that_is_missing_now_is_looked_at_once_a_report():
+    root = RootSlack((8.0,), 2, True)
+    assert root.reported("k", 9.0)  # of a rank that answers no look any more
+    assert root.seen("k", 5.0, is_whole=False) is None
+    assert not root.looks_again("k")
+    assert root.slack("k") == (0.0, 8.0)  # each observation is told, none that adds nothing
+    assert root.reported("k", 1.0)
+    assert root.seen("k", 8.0, is_whole=False) == 8.0
+
+
 def test_a_maximum_is_told_by_the_rank_that_reaches_it_alone():
     model = Model((10,), 4, holds=False)
     for rank, value in ((0, 9), (1, 9), (2, 9)):
