@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 import pytest
@@ -187,3 +189,26 @@ def test_one_reading_of_a_command_by_message(tmp_path):
     answer, error = run(main, clock="real")
     assert answer == {"readings": [{"subject": "node/0", "metrics": {"n": 3}}]}
     assert (error.errno, "exit code 1" in error.text) == (5, True)
+
+
+def test_one_that_will_not_end_is_killed_with_its_children_after_its_grace(tmp_path, monkeypatch):
+    pids = tmp_path / "pids"
+
+    def are_gone():
+        found = pids.read_text().split()
+        return len(found) == 2 and not any(os.path.exists(f"/proc/{pid}") for pid in found)
+
+    async def main():
+        async with open_instance(modules=["probe"], clock="real") as instance:
+            body = type(instance.module(0, "probe").handle.body).__module__
+            monkeypatch.setattr(sys.modules[f"{body}.execution"], "GRACE", 0.1)
+            shell = f"trap '' TERM; sleep 1000 & echo $$ $! > {pids}; while :; do wait; done"
+            record = {"probe": "command", "config": {"shell": shell, "regex": "(?P<x>.)"}, "timeout": 0.5}
+            record |= {"schedule": {"type": "onetime"}, "reporting": {"sinks": []}}
+            await instance.client().call("probe.add", {"name": "m", "record": record})
+            until = time.monotonic() + 20
+            while not (pids.exists() and are_gone()) and time.monotonic() < until:
+                await instance.sleep(0.05)
+
+    run(main, clock="real")
+    assert are_gone()

@@ -198,6 +198,14 @@ def test_above_its_share_of_memory_the_longest_queue_gives_way_and_at_the_limit_
     assert dropped["memory"] > 100
 
 
+def test_a_sample_that_all_the_memory_would_not_hold_is_refused_and_counted():
+    made, one = collector(limit=500), source()
+    made.insert(one, [reading("x" * 600)], 0.0)
+    made.insert(one, [reading("x" * 100)], 1.0)
+    for queue in made.queues.values():
+        assert queue.dropped == {"limit": 1} and queue.queued == 1 and queue.is_in_balance
+
+
 def test_an_undeclared_metric_is_a_gauge_under_its_own_name():
     made, one = collector(), source()
     made.insert(one, [reading(1, "other")], 0.0)

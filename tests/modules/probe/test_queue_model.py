@@ -8,7 +8,7 @@ import random
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modules.probe.sending.outqueue import SAMPLE_SIZE, Bounds, OutQueue
@@ -28,6 +28,8 @@ def weight(seq):
 
 
 @given(STEPS, st.integers(1, 8), st.integers(150, 900), st.booleans())
+@example(["insert", "take", "insert", "fail"], 1, 900, True)
+@example(["insert", "take", "insert", "fail"], 1, 900, False)
 def test_what_waits_is_what_a_plain_list_has(steps, most, most_bytes, newest):
     queue = OutQueue(name="q", max_samples=most, max_bytes=most_bytes, drop_newest=newest)
     waiting, flight, sent, dropped, seq = [], [], [], [], 0
@@ -127,3 +129,12 @@ def test_a_spool_that_somebody_cuts_or_writes_to_is_lost_and_counted_but_holds_n
         got += batch
         queue.delivered_now()
     assert [one.seq for one in got] == [1, 2, 8, 9, 10, 11] and queue.is_in_balance
+
+
+def test_a_spool_is_as_large_as_it_may_be_and_what_finds_no_room_is_counted(tmp_path):
+    queue = OutQueue(name="q", max_samples=2, spool=Spool(str(tmp_path / "spool"), 700))
+    for seq in range(1, 30):
+        queue.insert(sample(seq))
+        assert os.path.getsize(tmp_path / "spool") <= 700 and queue.is_in_balance
+    assert queue.spooled >= 2 and queue.dropped["spool"] == 27 - queue.spooled
+    assert "full, 700 bytes" in queue.to_dict()["spool_trouble"]
