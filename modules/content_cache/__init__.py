@@ -30,6 +30,12 @@ from .write_back import BACKING, WriteBack
 STORED_FOR: Final = 200.0
 
 
+class TagRequest(msgspec.Struct, gc=False):
+    """content.mmap-remove."""
+
+    tag: str
+
+
 class BackingRequest(msgspec.Struct):
     """content.register-backing."""
 
@@ -178,6 +184,12 @@ class ContentCache(BrokerModule):
         self._backing = msg
         self.handle.respond(msg)
         self._write_back.open()
+
+    @request_handler("content.mmap-remove", prefix=False)
+    def mmap_remove(self, msg: Message) -> None:
+        """Files that are mapped under a tag are no longer: none is ever mapped here, so that is so."""
+        msg.unpack(TagRequest)
+        self.handle.respond(msg)
 
     @request_handler("content.unregister-backing", prefix=False)
     def unregister_backing(self, msg: Message) -> None:

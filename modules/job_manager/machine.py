@@ -183,9 +183,13 @@ class JobMachine:
                 if why:
                     raise ValueError(why)
 
-    def raise_exception(self, job: Job, kind: str, severity: int, note: str, userid: int) -> None:
+    def raise_exception(
+        self, job: Job, kind: str, severity: int, note: str, userid: int, wait_status: int | None = None
+    ) -> None:
         """Post an exception; severity 0 ends the job. The execution service hears of it by an event."""
         context = {"type": kind, "severity": severity, "note": note, "userid": userid}
+        if wait_status is not None:
+            context["wait_status"] = wait_status
         self.post(job, "exception", context)
         self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity})
 

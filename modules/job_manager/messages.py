@@ -37,6 +37,24 @@ class Raise(msgspec.Struct, gc=False):
     type: str
     severity: int
     note: str = ""
+    #: The wait status a job ends with that never ran; it is told with the event.
+    wait_status: int | None = None
+
+
+class PostEvent(msgspec.Struct, gc=False):
+    """Payload of job-manager.post-event.post: an event of one's own for a job's log."""
+
+    id: int
+    name: str
+    context: dict[str, Any] | None = None
+
+
+class HousekeepingKill(msgspec.Struct, gc=False):
+    """Payload of job-manager.housekeeping-kill; without ``jobid`` and ``ranks`` all is meant."""
+
+    signum: int
+    jobid: int | None = None
+    ranks: str | None = None
 
 
 class Kill(msgspec.Struct, gc=False):

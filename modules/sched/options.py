@@ -19,7 +19,7 @@ def shape_option(args: Sequence[str], attribute: str | None) -> Resources:
     text = attribute or SHAPE_DEFAULT
     for arg in args:
         key, equals, value = arg.partition("=")
-        if key == "mode":
+        if key in ("mode", "log-level"):  # how much it logs is log-forward-level's to say
             continue
         if key != "resources" or not equals:
             raise ValueError(

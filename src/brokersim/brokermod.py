@@ -39,7 +39,7 @@ from brokersim.protocol import (
 )
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.job_facts import JobFacts
-from brokersim.protocol.job_record import JobRecord
+from brokersim.protocol.job_record import JobRecord, is_own_event
 from brokersim.protocol.job_states import State as JobState
 from brokersim.protocol.job_table import JobTable
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
@@ -54,9 +54,9 @@ __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
     "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
-    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "job_facts", "job_states",
-    "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj", "trio_task",
-    "updates",
+    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "is_own_event", "job_facts",
+    "job_states", "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj",
+    "trio_task", "updates",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

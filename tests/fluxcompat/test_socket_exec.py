@@ -301,7 +301,6 @@ def test_what_cannot_be_attached_to_is_refused_in_words(client: MinimalClient) -
     [
         ({"cmd": cmd("/nowhere/x"), "flags": 0}, ENOENT, "error launching process: No such file or directory"),
         ({"cmd": cmd("/etc/passwd"), "flags": 0}, EACCES, "error launching process: Permission denied"),
-        ({"cmd": cmd("true", cwd="/nowhere"), "flags": 0}, ENOENT, "error launching process"),
         ({"cmd": cmd(), "flags": 0}, EPROTO, "command string is empty"),
         ({"cmd": cmd("a\0b"), "flags": 0}, EINVAL, "error parsing command string"),
         ({"cmd": cmd("true", channels=["x"]), "flags": 0}, EINVAL, "auxiliary channels"),
@@ -355,3 +354,12 @@ def test_a_command_without_an_environment_has_what_was_set_for_its_rank(client: 
         assert "SET_FOR_RANK_1=yes\n" in lines and not any(line.startswith("HOME=") for line in lines)
     finally:
         client.rpc("broker.setenv", {"env": {"SET_FOR_RANK_1": None, "HOME": os.environ.get("HOME")}}, 1)
+
+
+def test_a_directory_that_is_not_there_is_no_reason_not_to_run(client: MinimalClient) -> None:
+    told = said(list(client.responses(start(client, "pwd", cwd="/no/such"))))
+    assert text(told) == ["/tmp\n"]
+    assert text(told, "stderr") == [
+        "Could not change dir to /no/such: No such file or directory. Going to /tmp instead\n"
+    ]
+    assert {"type": "finished", "status": 0} in told

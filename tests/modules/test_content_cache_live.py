@@ -590,3 +590,16 @@ def test_an_unknown_argument_is_named_at_load(arg):
             await instance.load("content-cache", arg)
 
     live(body, modules=())
+
+
+def test_files_are_never_mapped_so_those_of_any_tag_are_not() -> None:
+    async def main() -> int | None:
+        async with brokersim.open_instance(modules=["content-cache"]) as instance:
+            client = instance.client()
+            assert await client.call("content.mmap-remove", {"tag": "main"}) is None
+            with pytest.raises(RequestError) as error:
+                await client.call("content.mmap-remove", {})
+            client.close()
+            return error.value.errno
+
+    assert brokersim.run(main) == EPROTO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from brokersim.brokermod import RequestError, errnums, jobid
@@ -385,3 +386,54 @@ def test_the_built_in_plugin_for_durations_is_removed_and_loaded_with_its_settin
         (errnums.EINVAL, "plugin '.update-duration' has the setting owner-allow-any=0 or 1 only"),
         (errnums.EPERM, "duration update of running job requires instance owner"),
     ]
+
+
+def test_an_exception_may_bring_the_wait_status_a_job_ends_with():
+    async def test(_instance, client):
+        job = await submit(client, urgency=0)
+        for more in ({"wait_status": 11}, {}):
+            wish = {"id": job, "type": "remark", "severity": 1, **more}
+            await client.call("job-manager.raise", wish)
+        await client.sleep(1)  # events are committed a little later
+        log = await log_of_active(client, job)
+        return [event["context"] for event in log if event["name"] == "exception"]
+
+    with_status, without = in_instance(test)
+    assert list(with_status) == ["type", "severity", "note", "userid", "wait_status"]
+    assert with_status["wait_status"] == 11 and "wait_status" not in without
+
+
+async def log_of_active(client, job):
+    """The eventlog as it is now."""
+    answer = await client.call("job-info.lookup", {"id": job, "keys": ["eventlog"], "flags": 0})
+    return [msgspec.json.decode(line) for line in answer["eventlog"].splitlines()]
+
+
+def test_before_any_job_the_largest_id_is_0_and_nothing_keeps_house():
+    async def test(_instance, client):
+        largest = (await client.call("job-manager.stats-get"))["max_jobid"]
+        await client.call("job-manager.housekeeping-kill", {"signum": 15})
+        wrong = await refused(client, "job-manager.housekeeping-kill", {"signum": 99})
+        return largest, wrong[0]
+
+    assert in_instance(test) == (0, errnums.EINVAL)
+
+
+def test_events_of_ones_own_are_posted_to_an_active_jobs_log():
+    async def test(_instance, client):
+        job = await submit(client, urgency=0)
+        topic = "job-manager.post-event.post"
+        await client.call(topic, {"id": job, "name": "mine", "context": {"a": 1}})
+        await client.call(topic, {"id": job, "name": "bare"})
+        log = [(event["name"], event.get("context")) for event in await log_of_active(client, job)]
+        wrong = [
+            await refused(client, topic, {"id": job, "name": name}) for name in ("", "finish", "exception")
+        ]
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        await outcome(client, job)
+        wrong += [await refused(client, topic, {"id": one, "name": "late"}) for one in (job, 5)]
+        return log[-2:], [errnum for errnum, _ in wrong]
+
+    log, errnums_of = in_instance(test)
+    assert log == [("mine", {"a": 1}), ("bare", None)]
+    assert errnums_of == [errnums.EINVAL] * 3 + [errnums.ENOENT] * 2

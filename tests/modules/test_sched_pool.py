@@ -215,6 +215,7 @@ def test_the_simulated_resources_come_from_argument_attribute_or_default():
     assert str(shape_option((), None)) == "1x4"
     assert str(shape_option((), "2x8x1")) == "2x8x1"
     assert str(shape_option(("resources=4x12",), "2x8")) == "4x12"
+    assert str(shape_option(("log-level=debug", "mode=limited=2"), "2x8")) == "2x8", "of no account here"
     with pytest.raises(ValueError, match="unknown argument 'cores=4'"):
         shape_option(("cores=4",), None)
 

@@ -78,6 +78,8 @@ def model(size: int, fanout: int, serving: set[int], rank: int, to: int | str) -
     chain = [rank]
     while chain[-1]:
         chain.append((chain[-1] - 1) // fanout)
+    if to == "upstream" and len(chain) == 1:
+        return "EHOSTUNREACH"
     return next((one for one in chain[to == "upstream" :] if one in serving), "ENOSYS")
 
 
@@ -95,7 +97,8 @@ def test_the_nearest_ancestor_that_has_the_service_answers(tree):
                 if expected == "ENOSYS":
                     assert got == (ENOSYS, "No service matching svc.ask is registered"), (rank, to)
                 elif expected == "EHOSTUNREACH":
-                    assert isinstance(got, tuple) and got[0] == EHOSTUNREACH and f"rank {to}" in got[1]
+                    assert isinstance(got, tuple) and got[0] == EHOSTUNREACH
+                    assert ("above rank 0" if to == "upstream" else f"rank {to}") in got[1]
                 else:
                     assert got == expected, (rank, to)
 
@@ -266,7 +269,7 @@ def test_an_unknown_method_of_a_known_service_says_so_with_the_whole_topic():
 def test_upstream_of_the_root_is_nowhere():
     async def body(instance: Instance) -> None:
         assert await asked(instance, 0, "kinds.sync", NODEID_UPSTREAM) == (
-            ENOSYS, "No service matching kinds.sync is registered"
+            EHOSTUNREACH, "No route to host: nothing is above rank 0"
         )  # fmt: skip
 
     live(body, "kinds")

@@ -10,7 +10,7 @@ from brokersim.protocol import updates
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.eventlog import Event
 from brokersim.protocol.job_facts import JobFacts, check_jobspec
-from brokersim.protocol.job_states import URGENCY_DEFAULT, State, next_state
+from brokersim.protocol.job_states import ALLOWED, URGENCY_DEFAULT, State, next_state
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -198,3 +198,8 @@ _CLOCKS = {
     State.CLEANUP: "t_cleanup",
     State.INACTIVE: "t_inactive",
 }
+
+
+def is_own_event(name: str) -> bool:
+    """It means something to a job's state or record, so nobody but the job manager posts it."""
+    return name in _EFFECTS or name in ALLOWED

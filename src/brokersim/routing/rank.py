@@ -278,7 +278,12 @@ class Rank(Neighbour):
         here = nodeid == self.rank
         upstream = message.flags & FLAG_UPSTREAM
         if upstream and here:
-            self._forward_up(message)
+            if self.parent is None:
+                self.endpoint.respond_error(
+                    message, EHOSTUNREACH, "No route to host: nothing is above rank 0"
+                )
+            else:
+                self._forward(self.parent, message)
         elif nodeid == NODEID_ANY or here or upstream:
             if self._ways and self._goes_a_known_way(message):
                 return

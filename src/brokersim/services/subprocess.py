@@ -34,6 +34,8 @@ BUFFER: Final = 4 << 20
 LINE_MAX: Final = 65536
 #: Output of a waitable background process kept for who waits, in bytes (upstream's figure).
 RETAINED_MAX: Final = 8192
+#: Where a command runs whose own directory is not there.
+ELSEWHERE: Final = "/tmp"
 FORWARDED: Final = {"stdout": STDOUT, "stderr": STDERR}
 
 
@@ -111,9 +113,10 @@ class Subprocess:
         self._retained_size = 0
         is_plain = {name: args.cmd.opts.get(f"{name}_LINE_BUFFER") != "false" for name in FORWARDED}
         self._lines = {name: Lines(whole) for name, whole in is_plain.items()}
+        cwd, self._note = _place(args.cmd.cwd)
         self.command = Command(
             args.cmd.cmdline,
-            args.cmd.cwd,
+            cwd,
             _environment(server, args.cmd.env),
             stdin=os.devnull if self.is_background else None,
             is_tidy=False,
@@ -202,6 +205,8 @@ class Subprocess:
     def _started(self, pid: int) -> None:
         self.pid = pid
         self.server.respond(self.request, {"type": "started", "pid": pid})
+        if self._note:
+            self._output("stderr", self._note.encode())
         if self.flags & WRITE_CREDIT:
             self._taken(buffer_size(self.cmd))
 
@@ -299,6 +304,14 @@ class Processes(list[Subprocess]):
 
 async def _room_at_once() -> None:
     """The log has room always: it forgets."""
+
+
+def _place(cwd: str | None) -> tuple[str | None, str]:
+    """Where it runs, and what it says about that: a directory nobody can be in is no reason not to run."""
+    if cwd is None or (os.path.isdir(cwd) and os.access(cwd, os.X_OK)):
+        return cwd, ""
+    why = "Permission denied" if os.path.isdir(cwd) else "No such file or directory"
+    return ELSEWHERE, f"Could not change dir to {cwd}: {why}. Going to {ELSEWHERE} instead\n"
 
 
 def _environment(server: BrokerEndpoint, env: dict[str, str]) -> dict[str, str]:
