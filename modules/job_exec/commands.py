@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -43,7 +43,7 @@ class Commands:
         self,
         handle: Handle,
         plan: RunPlan,
-        environment: Mapping[str, str],
+        environments: Sequence[Mapping[str, str]],
         write: Write,
         stdin: Stdin,
         outputs: Outputs,
@@ -56,7 +56,7 @@ class Commands:
             process.Command(
                 plan.command,
                 working_directory(plan.cwd),
-                {**environment, "FLUX_TASK_RANK": str(rank), "FLUX_TASK_LOCAL_ID": str(rank)},
+                environments[rank],
                 stdin=plan.stdin_file,
                 under_shell=True,
                 on_start=self._started,

@@ -50,6 +50,15 @@ class RunPlan:
     warning: tuple[int, float] | None = None
 
     @property
+    def per_node(self) -> int:
+        """Tasks of each node, the last one's may be fewer."""
+        return -(-self.ntasks // self.nnodes)
+
+    def rank_of(self, task: int) -> int:
+        """The rank whose node a task belongs to."""
+        return self.ranks[min(task // self.per_node, len(self.ranks) - 1)]
+
+    @property
     def stdin_file(self) -> str | None:
         """The file of ``stdin``, which is looked for where the tasks are."""
         return None if self.stdin is None else os.path.join(self.cwd or "", self.stdin)

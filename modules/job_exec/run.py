@@ -141,7 +141,7 @@ class JobRun:
         lines: Lines = []
         if self._tasks is not None:
             try:
-                lines = self._tasks.prepare(jobspec)
+                lines = self._tasks.prepare(jobspec, await self._addresses())
             except ShellDied as error:
                 await self._shell.say(error.lines)
                 self._fail(str(error))
@@ -154,6 +154,12 @@ class JobRun:
             lines = [log_line(INFO, tasks), *lines]
         await self._shell.come_up(lines)
         return True
+
+    async def _addresses(self) -> dict[int, str]:
+        try:
+            return await self._shell.addresses()
+        except RequestError:  # an instance without sockets: nobody is reached anyway
+            return {}
 
     def _stand_in_note(self) -> bytes:
         why = "--jobs simulated" if self._handle.attr_get("clock") != "virtual" else "virtual clock"

@@ -92,8 +92,7 @@ class Shell:
             raise RequestError(
                 errnums.ENODATA, "the tasks of this job are no processes: it is simulated, or over"
             )
-        per_node = -(-len(pids) // plan.nnodes)
-        ranks = [plan.ranks[task // per_node] for task in range(len(pids))]
+        ranks = [plan.rank_of(task) for task in range(len(pids))]
         hosts = [os.uname().nodename] * len(pids)
         self._handle.respond(msg, proctable(hosts, plan.command[0], pids, ranks))
 
@@ -110,6 +109,16 @@ class Shell:
         answer = await self._handle.call("job-info.lookup", {"id": self._job, "keys": ["J"], "flags": 0})
         self._follow("job-info.update-watch", {"id": self._job, "key": "R", "flags": 0})
         return payload_of(answer["J"])
+
+    async def addresses(self) -> dict[int, str]:
+        """Where the tasks of other nodes reach their brokers, by rank; those of this one find theirs as it does."""
+        here, size = self._handle.rank, self._handle.size
+        found = {}
+        for rank in self._plan.ranks:
+            if rank != here and rank < size:
+                answer = await self._handle.call("attr.get", {"name": "local-uri"}, nodeid=rank)
+                found[rank] = answer["value"]
+        return found
 
     async def come_up(self, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Open the logs; ``lines`` are what the output log begins with, behind its header."""
@@ -136,8 +145,7 @@ class Shell:
 
     async def begin(self) -> None:
         """All tasks run: say so, and hand them what comes as input."""
-        per_node = -(-self._plan.ntasks // self._plan.nnodes)
-        taskmap = {"version": 1, "map": [[0, self._plan.nnodes, per_node, 1]]}
+        taskmap = {"version": 1, "map": [[0, self._plan.nnodes, self._plan.per_node, 1]]}
         await self._event("shell.start", {"taskmap": taskmap})
         if self._plan.is_real:
             # Under the virtual clock time stands still as soon as a real command runs: by now whoever waits for

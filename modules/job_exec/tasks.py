@@ -32,7 +32,7 @@ class ShellDied(Exception):
 class Tasks:
     """The tasks of one real job."""
 
-    __slots__ = ("_commands", "_environment", "_handle", "_job", "_outputs", "_plan", "_tmpdir")
+    __slots__ = ("_addresses", "_commands", "_environment", "_handle", "_job", "_outputs", "_plan", "_tmpdir")
 
     def __init__(self, handle: Handle, plan: RunPlan, job: int) -> None:
         self._handle = handle
@@ -40,12 +40,14 @@ class Tasks:
         self._job = job
         self._tmpdir = ""
         self._environment: dict[str, str] = {}
+        self._addresses: Mapping[int, str] = {}
         self._outputs: Outputs | None = None
         self._commands: Commands | None = None
 
-    def prepare(self, jobspec: Mapping[str, Any]) -> Lines:
-        """Open what has to be open: lines for the output log. Raises ShellDied."""
+    def prepare(self, jobspec: Mapping[str, Any], addresses: Mapping[int, str]) -> Lines:
+        """Open what has to be open: lines for the output log; brokers' ``addresses`` by rank. Raises ShellDied."""
         plan = self._plan
+        self._addresses = addresses
         _check_options(jobspec)
         try:
             self._tmpdir = make_tmpdir(self._handle, self._job)
@@ -93,8 +95,18 @@ class Tasks:
     def commands(self, write: Write, stdin: Stdin) -> Commands:
         """The commands, not started yet."""
         assert self._outputs is not None, "prepare comes first"
-        self._commands = Commands(self._handle, self._plan, self._environment, write, stdin, self._outputs)
+        environments = [self._environment_of(task) for task in range(self._plan.ntasks)]
+        self._commands = Commands(self._handle, self._plan, environments, write, stdin, self._outputs)
         return self._commands
+
+    def _environment_of(self, task: int) -> dict[str, str]:
+        uri = self._addresses.get(self._plan.rank_of(task))
+        return {
+            **self._environment,
+            **({"FLUX_URI": uri, "BROKERSIM_URI": uri} if uri else {}),
+            "FLUX_TASK_RANK": str(task),
+            "FLUX_TASK_LOCAL_ID": str(task % self._plan.per_node),
+        }
 
     def ends(self) -> list[tuple[str, int]]:
         """Stream and task of each end that stands in the output log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -177,7 +178,7 @@ class JobMachine:
         """Raises ValueError if a dependency names no job of this instance, or no time."""
         for scheme, value in facts.dependencies:
             if scheme == "begin-time":
-                float(value)
+                _begin_time(value)
             elif scheme != SINGLETON:
                 why = refusal(scheme, value, self.jobs.get(_id(scheme, value)))
                 if why:
@@ -436,3 +437,12 @@ def _id(scheme: str, value: str) -> int:
         return jobid.decode(value)
     except ValueError:
         raise ValueError(f'dependency: {scheme}: "{value:.60}" is not a valid jobid') from None
+
+
+def _begin_time(value: str) -> None:
+    try:
+        is_time = 0 <= float(value) < math.inf
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise ValueError(f"Invalid begin-time={value:.40}")

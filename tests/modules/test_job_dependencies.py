@@ -55,13 +55,20 @@ def test_what_is_no_dependency_is_refused_in_fluxs_words():
     async def test(_instance, client):
         return [
             await refusal(client, spec)
-            for spec in (waiting("nosuch", "1"), waiting("afterok", "x!"), waiting("singleton"))
+            for spec in (
+                waiting("nosuch", "1"),
+                waiting("afterok", "x!"),
+                waiting("singleton"),
+                waiting("begin-time", -1),
+                waiting("begin-time", "foo"),
+            )
         ]
 
-    nosuch, no_id, no_name = in_instance(test)
+    nosuch, no_id, no_name, *no_times = in_instance(test)
     assert nosuch[1].endswith('dependency scheme "nosuch" not supported; there are after, afterstart, afterany, '
                               "afterok, afternotok, afterexcept, begin-time, singleton")  # fmt: skip
     assert no_id == (errnums.EINVAL, 'dependency: afterok: "x!" is not a valid jobid')
+    assert no_times == [(errnums.EINVAL, f"Invalid begin-time={value}") for value in ("-1", "foo")]
     assert no_name[0] == errnums.EINVAL and "singleton jobs require a job name" in no_name[1]
 
 

@@ -61,3 +61,21 @@ def test_what_runs_inside_a_job_on_another_rank_ends_with_the_jobs_tasks():
 
     last, errnum, end = in_instance(test, **TWO_NODES)
     assert (last, errnum, end) == ({"type": "finished", "status": signal.SIGTERM}, errnums.ENODATA, "clean")
+
+
+def test_a_task_finds_the_broker_of_its_own_node_and_its_number_there():
+    async def test(instance, client):
+        for rank in range(2):
+            instance.broker(rank).attributes.fix("local-uri", f"local:///rank-{rank}")
+        show = "echo $FLUX_TASK_RANK $FLUX_TASK_LOCAL_ID $FLUX_URI $BROKERSIM_URI"
+        spec = real("sh", "-c", show)
+        spec["resources"] = [{"type": "node", "count": 2, "with": [
+            {"type": "slot", "count": 2, "label": "task", "with": [{"type": "core", "count": 1}]}]}]  # fmt: skip
+        job = await submit(client, spec)
+        await outcome(client, job)
+        log = await log_of(client, job, "guest.output")
+        return sorted(event["context"]["data"] for event in log if "data" in event["context"])
+
+    assert in_instance(test, size=2, resources="2x2", clock="real") == [
+        f"{task} {task % 2} local:///rank-{task // 2} local:///rank-{task // 2}\n" for task in range(4)
+    ]
