@@ -6,8 +6,6 @@ job-info, which reads and follows their records, are modules of their own.
 
 from __future__ import annotations
 
-import signal
-
 import msgspec
 
 from brokersim.brokermod import (
@@ -16,7 +14,6 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     eventlog,
-    is_own_event,
     job_states,
     jobid,
     request_handler,
@@ -32,14 +29,12 @@ from .messages import (
     Entry,
     ExecHello,
     Follow,
-    HousekeepingKill,
     JobtapAll,
     JobtapLoad,
     JobtapName,
     JournalCancel,
     Kill,
     KillAll,
-    PostEvent,
     Raise,
     RaiseAll,
     Ready,
@@ -175,26 +170,6 @@ class JobManager(JobQueries, Purging, QueueService):
         _check_exception(wish)
         job = self.active_of(msg, wish.id, "guests can only raise exceptions on their own jobs")
         self._machine.raise_exception(job, wish.type, wish.severity, wish.note, msg.userid, wish.wait_status)
-        self.handle.respond(msg)
-
-    @request_handler("job-manager.post-event.post", prefix=False)
-    def post_event(self, msg: Message) -> None:
-        """An event of one's own for an active job's log; those that move jobs are the job manager's."""
-        wish = msg.unpack(PostEvent)
-        if not wish.name or is_own_event(wish.name):
-            raise RequestError(
-                errnums.EINVAL, f"event {wish.name!r:.60} is the job manager's own, or no name"
-            )
-        job = self.active_of(msg, wish.id, "guests cannot post events")
-        self._machine.post(job, wish.name, wish.context)
-        self._machine.batch.when_committed(lambda: self.handle.respond(msg))
-
-    @request_handler("job-manager.housekeeping-kill", prefix=False)
-    def housekeeping_kill(self, msg: Message) -> None:
-        """A signal for what tidies up behind jobs: nothing does here, so there is nothing to find."""
-        wish = msg.unpack(HousekeepingKill)
-        if not 0 < wish.signum < signal.NSIG:
-            raise RequestError(errnums.EINVAL, f"signal {wish.signum} is none: give 1 to {signal.NSIG - 1}")
         self.handle.respond(msg)
 
     @request_handler("job-manager.kill", prefix=False, allow_guest=True)

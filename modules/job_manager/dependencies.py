@@ -84,13 +84,18 @@ class Dependencies:
             verdicts += self._next_singleton(other)
         return verdicts
 
-    def waits_alone(self, job: Job) -> bool:
-        """Let it wait until all other jobs of its user and name that are active wait so, too; False: there is none."""
+    def hold_singleton(self, job: Job) -> bool:
+        """A new job, not active yet, waits until all others of its user and name wait so, too; False: there is none."""
         key = _key(job)
-        if key is None or self._count(key) < 2:
+        if key is None or not self._count(key):
             return False
         self._singletons.setdefault(key, deque()).append(job)
         return True
+
+    def is_held(self, job: Job) -> bool:
+        """It waits for others of its name still."""
+        key = _key(job)
+        return key is not None and job in self._singletons.get(key, ())
 
     def _next_singleton(self, other: Job) -> list[Verdict]:
         key = _key(other)

@@ -88,6 +88,8 @@ class JobMachine:
 
     def submit(self, job: Job, t_submit: float) -> None:
         """A new job: NEW and submit now, validate and what follows when that is in the KVS."""
+        if (SINGLETON, "") in job.facts.dependencies:
+            self.dependencies.hold_singleton(job)
         self.jobs.add(job)
         self.hooks.new(job)
         context = {"userid": job.userid, "urgency": job.urgency, "flags": job.flags, "version": 1}
@@ -257,7 +259,7 @@ class JobMachine:
     def _hold_for_dependencies(self, job: Job) -> None:
         for scheme, value in job.facts.dependencies:
             if scheme == SINGLETON:
-                if self.dependencies.waits_alone(job):
+                if self.dependencies.is_held(job):
                     self.post(job, "dependency-add", {"description": SINGLETON})
                 continue
             if scheme == "after":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     eventlog,
+    is_own_event,
     job_states,
     jobid,
     request_handler,
@@ -25,7 +27,7 @@ from brokersim.brokermod import (
 from .held import joined
 from .job import Job
 from .machine import JobMachine
-from .messages import GetAttr, History, Memo, SomeJobs, Update
+from .messages import GetAttr, History, HousekeepingKill, Memo, PostEvent, SomeJobs, Update
 from .roles import ROLE_OWNER, check_owner
 from .updating import UpdateDuration
 from .waiters import Waiters
@@ -126,6 +128,26 @@ class JobQueries(BrokerModule):
         self.handle.respond(msg, answer)
 
     # -- remarks and changes
+
+    @request_handler("job-manager.post-event.post", prefix=False)
+    def post_event(self, msg: Message) -> None:
+        """An event of one's own for an active job's log; those that move jobs are the job manager's."""
+        wish = msg.unpack(PostEvent)
+        if not wish.name or is_own_event(wish.name):
+            raise RequestError(
+                errnums.EINVAL, f"event {wish.name!r:.60} is the job manager's own, or no name"
+            )
+        job = self.active_of(msg, wish.id, "guests cannot post events")
+        self._machine.post(job, wish.name, wish.context)
+        self._machine.batch.when_committed(lambda: self.handle.respond(msg))
+
+    @request_handler("job-manager.housekeeping-kill", prefix=False)
+    def housekeeping_kill(self, msg: Message) -> None:
+        """A signal for what tidies up behind jobs: nothing does here, so there is nothing to find."""
+        wish = msg.unpack(HousekeepingKill)
+        if not 0 < wish.signum < signal.NSIG:
+            raise RequestError(errnums.EINVAL, f"signal {wish.signum} is none: give 1 to {signal.NSIG - 1}")
+        self.handle.respond(msg)
 
     @request_handler("job-manager.memo", prefix=False, allow_guest=True)
     def memo(self, msg: Message) -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from brokersim.brokermod import RequestError, errnums, jobid
-from tests.modules.job_harness import attributes, in_instance, jobspec, log_of, outcome, submit
+from tests.modules.job_harness import attributes, envelope, in_instance, jobspec, log_of, outcome, submit
 
 NAMED = {"job": {"name": "one"}}
 
@@ -107,6 +107,28 @@ def test_singletons_of_one_name_run_one_after_the_other_in_their_order():
 
     spans, held = in_instance(test)
     assert held == [False, True, True, True], "the first has nobody to wait for"
+    assert all(start >= end for (_, end), (start, _) in pairwise(spans))
+
+
+def test_singletons_that_come_at_one_moment_run_one_after_the_other():
+    async def test(_instance, client):
+        ids = []
+
+        def submit_all(done):
+            def taken(response, _):
+                ids.append(response.payload["id"])
+                if len(ids) == 4:
+                    done(None)
+
+            for _ in range(4):
+                client.request("job-ingest.submit", {"J": envelope(waiting("singleton", **NAMED))}, taken)
+
+        await client.occurrence(submit_all)
+        for job in ids:
+            await outcome(client, job)
+        return sorted(await times(client, ids))
+
+    spans = in_instance(test)
     assert all(start >= end for (_, end), (start, _) in pairwise(spans))
 
 

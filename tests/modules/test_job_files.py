@@ -14,7 +14,8 @@ REGULAR = stat.S_IFREG | 0o640
 
 
 def text_of(events):
-    return "".join(event["context"].get("data", "") for event in events if event["name"] == "data")
+    data = (event["context"] for event in events if event["name"] == "data")
+    return "".join(one.get("data", "") for one in data if one["stream"] == "stdout")
 
 
 def ended(spec, rundir=None, **settings):

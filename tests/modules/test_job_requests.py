@@ -127,6 +127,21 @@ def test_a_memo_is_shown_with_a_job_and_kept_unless_it_is_volatile():
     assert in_instance(test) == ({"user": {"a": 1, "c": 3}}, 2, (errnums.ENOENT, "job is inactive"))
 
 
+def test_objects_in_memos_are_joined_key_by_key():
+    async def test(_instance, client):
+        job = await submit(client, urgency=0)
+        for memo in (
+            {"a": {"b": {"c": 42}, "d": "x"}},
+            {"a": {"f": 1}},
+            {"a": {"b": None}},
+            {"a": {"d": {"e": 2}}},
+        ):
+            await client.call("job-manager.memo", {"id": job, "memo": memo})
+        return (await attributes(client, job))["annotations"]
+
+    assert in_instance(test) == {"user": {"a": {"f": 1, "d": {"e": 2}}}}
+
+
 def test_the_duration_of_a_job_can_be_updated_and_nothing_else():
     async def test(_instance, client):
         job = await submit(client, jobspec(duration=100))

@@ -141,9 +141,8 @@ def _annotations(job: JobRecord, _event: Event, context: JsonObject) -> None:
 
 
 def _memo(job: JobRecord, _event: Event, context: JsonObject) -> None:
-    """Memos are shown as annotations of the user's; a null takes one away."""
-    user = {**(job.annotations or {}).get("user", {}), **context}
-    kept = {key: value for key, value in user.items() if value is not None}
+    """Memos are shown as annotations of the user's; a null takes one away, objects are joined key by key."""
+    kept = _merged((job.annotations or {}).get("user", {}), context)
     others = {key: value for key, value in (job.annotations or {}).items() if key != "user"}
     job.annotations = {**others, **({"user": kept} if kept else {})} or None
 
