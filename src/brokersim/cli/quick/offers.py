@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from brokersim.cli.mask import MASK_BITS
 
+#: What a shell acts on, or what ends a word.
+_ACTS = frozenset(" $`\"'\\;&|<>(){}")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,9 +47,14 @@ def mask_offers(begun: str) -> Offers:
 def comma_offers(begun: str, words: Sequence[str]) -> Offers:
     """Of several words joined by commas."""
     done, comma, word = begun.rpartition(",")
-    return [(f"{done}{comma}{one}", None) for one in words if one.startswith(word)]
+    return [(f"{done}{comma}{one}", None) for one in words if one.startswith(word) and is_a_word(one)]
 
 
 def word_offers(begun: str, words: Iterable[str]) -> Offers:
     """Those that begin so."""
-    return [(word, None) for word in words if word.startswith(begun)]
+    return [(word, None) for word in words if word.startswith(begun) and is_a_word(word)]
+
+
+def is_a_word(text: str) -> bool:
+    """Does a shell take it as one word that does nothing? Names are whoever's: ``$(rm x)`` is one for a key."""
+    return text.isprintable() and not _ACTS.intersection(text)

@@ -16,7 +16,7 @@ import msgspec
 from brokersim.cli.session import Session
 from brokersim.cli.top.rates import ASCII_BLOCKS, BLOCKS, Look, Row, View, arrange, compare, document
 from brokersim.cli.top.read import Reader
-from brokersim.cli.top.table import Line, block, grid, instance_lines, module_line, titles
+from brokersim.cli.top.table import Line, block, grid, harmless_line, instance_lines, module_line, titles
 from brokersim.protocol.decoded import JsonObject
 
 #: Intervals the curve remembers: more than the widest terminal shows.
@@ -177,7 +177,7 @@ def _redraw(session: Session, reader: Reader, watch: Watch, interval: float, cou
         def show(view: View) -> None:
             # One line less than there are: the cursor stands behind the last.
             lines = screen_lines(view, watch, console.width, console.height - 1, blocks)
-            text: Any = Text("\n").join(Text.assemble(*line) for line in lines)
+            text: Any = Text("\n").join(Text.assemble(*harmless_line(line)) for line in lines)
             text.no_wrap, text.overflow = True, "crop"
             live.update(text, refresh=True)
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from brokersim.cli.harmless import written
 from brokersim.cli.module.trace import TYPES, size_text
 from brokersim.cli.told import elapsed
 from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Cost, Look, Module, Row, View, sparkline
 from brokersim.protocol.decoded import JsonView
 
 Line = list[tuple[str, str]]
+
+
+def harmless_line(line: Line) -> Line:
+    """What a screen may be drawn of: names are whoever's, and a control in one would move the cursor."""
+    return [(written(text), style) for text, style in line]
+
 
 #: The mask bit that the key toggles, and which is marked.
 MSGCOUNT: Final = 0x1000

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from brokersim.cli.module.trace import Latencies
 from brokersim.cli.top.rates import Key, Row
-from brokersim.cli.top.table import BOLD, DIM, Line, grid, module_line, titles, trace_line
+from brokersim.cli.top.table import BOLD, DIM, Line, grid, harmless_line, module_line, titles, trace_line
 from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: Messages a trace keeps: more than the highest screen shows.
@@ -21,7 +21,7 @@ _KEPT: Final = 500
 
 def to_text(lines: Sequence[Line]) -> Text:
     """Lines as one text that is cut at the edge, never wrapped."""
-    text = Text("\n").join(Text.assemble(*line) for line in lines)
+    text = Text("\n").join(Text.assemble(*harmless_line(line)) for line in lines)
     text.no_wrap, text.overflow = True, "crop"
     return text
 
