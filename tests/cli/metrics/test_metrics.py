@@ -106,6 +106,27 @@ def test_what_is_no_definition_is_a_usage_error(served: FakeBroker, run: Run, li
     assert "metrics.create" not in served.topics
 
 
+@pytest.mark.parametrize(
+    ("mods", "says"),
+    [
+        (
+            [{"name": "content"}],
+            "content.load: a Flux's content module does not observe content.load: nothing will",
+        ),
+        ([{"name": "content-cache", "tx": {}}], ""),
+        ([], ""),
+    ],
+)
+def test_a_stream_that_nobody_observes_in_a_real_flux_is_told(
+    served: FakeBroker, run: Run, mods: list[dict[str, object]], says: str
+) -> None:
+    served.answers["module.list"] = {"mods": mods}
+    result = run("metrics", "add", "content.load")
+    assert (result.code, result.err.startswith(says), bool(result.err)) == (0, True, bool(says))
+    run("metrics", "add", "counters")
+    assert served.topics.count("module.list") == 1
+
+
 def test_what_the_module_refuses_is_told_in_its_words(fake: FakeBroker, run: Run) -> None:
     fake.answers["metrics.create"] = RequestError(EINVAL, "stat t: no reducer 'summ'; did you mean sum?")
     result = run("metrics", "add", "t", "stream=x", "apply=summ")

@@ -68,6 +68,21 @@ def add(session: Session, /, name: str, pairs: tuple[str, ...], **options: objec
         session.say(f"{name}: {answer['note']}")
     if not answer["is_new"]:
         session.say(f"{name} is counted already")
+    for stream in _silent_streams(session, definition):
+        session.say(
+            f"{name}: a Flux's content module does not observe {stream}: nothing will come of it here"
+        )
+
+
+def _silent_streams(session: Session, definition: JsonObject) -> list[str]:
+    """The ready-made streams of this stat that nobody observes in the instance asked, a real Flux."""
+    wanted = [one["stream"] for one in definition["reducers"] if one["stream"].startswith("content.")]
+    if not wanted:
+        return []
+    mods = session.rpc("module.list", {}, rank=0)["mods"]
+    # Its own counters are told of each of our modules, and of none of Flux's.
+    is_flux = any(mod["name"] == "content" and "tx" not in mod for mod in mods)
+    return wanted if is_flux else []
 
 
 def _definition(name: str, given: tuple[str, ...], options: JsonObject) -> JsonObject:
