@@ -66,7 +66,7 @@ def set_(server: BrokerEndpoint, request: Message) -> None:
     env = request.unpack(EnvArgs).env
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + (value or ""):
-            raise RequestError(EPROTO, f"broker.setenv: {name!r:.60} is no variable, or its value has a NUL")
+            raise RequestError(EPROTO, f"Protocol error: {name!r:.60} is no variable, or its value has a NUL")
     server.kept(Environment).change(env)
     server.respond(request)
 
