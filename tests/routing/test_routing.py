@@ -186,6 +186,28 @@ def test_who_came_by_a_known_way_is_owed_an_answer_and_told_of_as_who_found_it()
     live(body)
 
 
+class Deaf(Server):
+    """Doesn't care who goes."""
+
+    def method(self, topic: str) -> Any:
+        return None if topic.endswith(".disconnect") else super().method(topic)
+
+
+def test_each_client_that_goes_is_told_of_also_by_a_way_that_is_known_and_where_nobody_handles_it():
+    async def body(instance: Instance) -> None:
+        broker = instance.broker(0)
+        server = Deaf(broker, "server", "server-deaf")
+        broker.add_endpoint(server)
+        broker.add_service("svc", server)
+        for number in range(1, 4):
+            assert await asked(instance, 0, "svc.ask") == 0
+            await instance.sleep(0.001)
+            assert server.counts[1] == 2 * number, "a request and a disconnect each"
+        assert "svc.disconnect" in (broker._ways or ())
+
+    live(body)
+
+
 def test_ways_of_topics_that_nobody_asks_twice_are_not_kept_for_ever():
     async def body(instance: Instance) -> None:
         serve(instance, 0, "svc")

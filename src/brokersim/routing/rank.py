@@ -334,26 +334,32 @@ class Rank(Neighbour):
     def deliver_request(self, service: Endpoint, message: Message) -> None:
         """Queue a request for the endpoint that serves its name."""
         method = service.method(message.topic)
-        src = message.src
+        is_owner = message.rolemask & ROLE_OWNER
         if method is None:
             handler: Handler = service.unknown_method
-        elif not message.rolemask & ROLE_OWNER and not method[1]:
+        elif not is_owner and not method[1]:
             handler = service.deny
         else:
             handler = method[0]
-            is_remembered = self._may_be_remembered(message)
-            if is_remembered:
-                src.remember(message.topic, service, handler)
-            is_of_module = is_remembered and self.services.get(src.name) is src
-            if message.rolemask & ROLE_OWNER and not is_of_module and message.topic not in _SELDOM:
-                if self._ways is None or len(self._ways) >= _WAYS_MAX:
-                    self._ways = {}
-                self._ways[message.topic] = service, handler
+        if is_owner and (method is not None or message.topic.endswith(".disconnect")):
+            self._remember(message, service, handler)
         if service.has_served:  # the broker itself never goes
-            served.note(service, src)
+            served.note(service, message.src)
         message.dst = service
         message.handler = handler
         self.reactor.push(message)
+
+    def _remember(self, message: Message, service: Endpoint, handler: Handler) -> None:
+        """The next request of that topic goes there: its sender knows, or the rank does."""
+        src = message.src
+        if self._may_be_remembered(message):
+            src.remember(message.topic, service, handler)
+            if self.services.get(src.name) is src:  # a module
+                return
+        if message.topic not in _SELDOM:
+            if self._ways is None or len(self._ways) >= _WAYS_MAX:
+                self._ways = {}
+            self._ways[message.topic] = service, handler
 
     def next_towards(self, request: Message) -> Neighbour:
         """The rank that a request which is no business of this one goes to next; the root has nobody above."""
