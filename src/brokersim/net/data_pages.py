@@ -78,5 +78,6 @@ def to_text(latest: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _labels(one: Mapping[str, Any]) -> dict[str, str]:
-    own = {"subject": one["subject"], "measurement": one["measurement"], "unit": one["unit"]}
+    unit = one["unit"] if one["unit"] != "1" else ""
+    own = {"subject": one["subject"], "measurement": one["measurement"], "unit": unit}
     return {label_name(key): value for key, value in {**own, **one["attributes"]}.items() if value}

@@ -39,7 +39,7 @@ def test_one_goes_down_up_and_never_above_the_top():
         (lambda d: d.set("/", 1), "name a key"), (lambda d: d.set("name/x", 1), "has no keys"),
         (lambda d: d.delete("probes/cpu"), "there is no /probes/cpu"), (lambda d: d.undo(), "nothing was changed"),
         (lambda d: d.make("probes/load", False), "there already"), (lambda d: d.make("a/b", False), "there is no /a"),
-        (lambda d: d.make("name/b", True), "is a value"), (lambda d: d.set("a/b", 1), "there is no /a"),
+        (lambda d: d.make("name/b", True), "is a value"), (lambda d: d.set("a/b", 1), "mkdir -p /a makes it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told_and_changes_nothing(act, says):

@@ -152,9 +152,14 @@ class Desk:
         return path
 
     def _parent(self, path: tuple[str, ...]) -> dict[str, object]:
-        parent = self.at(path[:-1])
+        where = "/".join(("", *path[:-1]))
+        try:
+            parent = self.at(path[:-1])
+        except Wrong as error:
+            hint = "" if "meant" in str(error) else f"; mkdir -p {where} makes it"
+            raise Wrong(f"{error}{hint}") from None
         if not isinstance(parent, dict):
-            raise Wrong(f"/{'/'.join(path[:-1])} is a value and has no keys")
+            raise Wrong(f"{where} is a value and has no keys")
         return parent
 
     def _check_way(self, path: tuple[str, ...]) -> None:
