@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle, Message, OpenStreams, errnums
 
-from .messages import FULL, Root, plain_key
+from .messages import FULL, Root, plain_keys
 from .watch import Watch
 
 EVENTS: Final = "kvs.namespace-"
@@ -65,7 +65,7 @@ class Monitor:
         self.root = root
         if not self.watches:
             return
-        changed = {plain_key(key): None for key in root.keys if key}
+        changed = plain_keys(root.keys)
         for watch in tuple(self.watches):
             if watch.rootseq < 0 or watch.flags & FULL or watch.key in changed:
                 self._look(watch, root)

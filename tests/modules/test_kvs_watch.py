@@ -17,7 +17,7 @@ from brokersim.protocol.blobref import blobref
 from brokersim.protocol.errnums import EINVAL, EISDIR, ENODATA, ENOENT, ENOTSUP, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import ROLE_USER, Message
 from modules.kvs_watch.answers import answers_for
-from modules.kvs_watch.messages import WatchRequest, plain_key
+from modules.kvs_watch.messages import WatchRequest, plain_key, plain_keys
 
 READDIR, WATCH, WAITCREATE, TREEOBJ, FULL, UNIQ, APPEND, STREAM, SENTINEL = (
     1,
@@ -91,6 +91,11 @@ def test_flags_that_contradict_each_other_are_refused(flags: int, streaming: boo
 @given(st.lists(st.sampled_from(["", "a", "b"])).filter(lambda names: ".".join(names) != ""))
 def test_keys_are_compared_without_their_empty_names(names: list[str]) -> None:
     assert plain_key(".".join(names)) == (".".join(filter(None, names)) or ".")
+
+
+@given(st.lists(st.text("ab.", max_size=4), max_size=4))
+def test_the_keys_of_a_commit_are_compared_as_each_of_them_is(keys):
+    assert {*plain_keys(dict.fromkeys(keys))} - {""} == {plain_key(key) for key in keys if key}
 
 
 # -- live
