@@ -28,6 +28,8 @@ _WRITTEN = 1.0
 _LONG = 3.0
 #: Attempts to kill a job that does not run yet, and seconds between two.
 _KILLS, _KILL_AGAIN = 20, 0.02
+#: Seconds within which what is asked of a job later than its step has been asked.
+_LATE = 0.5
 #: What may hold a job.
 _HOLDS = ("job-ingest.submit", "job-manager.urgency")
 #: What a job may wait for of another.
@@ -207,6 +209,7 @@ def _do_away(world: World, step: Step) -> None:
 
 async def release(world: World) -> None:
     """What waits for somebody (urgency 0: held, a node that is drained) is let go, so that all of them may end."""
+    await world.instance.sleep(_LATE)
     if world.of("jobs.away"):
         try:
             await world.call("resource.undrain", {"targets": "0", "mode": "update"})

@@ -103,7 +103,7 @@ async def _check(world: World) -> list[str]:
             broken.append(f"watch: {asked} was cancelled and has not ended")
         if not asked.client.is_open:
             continue
-        if _is_calm(world, is_disturbed):
+        if _is_calm(world):
             broken += [
                 f"watch: {asked} {found}"
                 for found in (_ending(asked, cancelled), _sentinels(world, asked))
@@ -129,9 +129,9 @@ async def _check(world: World) -> list[str]:
     return broken + await _left(world)
 
 
-def _is_calm(world: World, is_disturbed: bool) -> bool:
-    kvs_gone = any(name == "kvs" for _, name in world.disturbed)
-    return not (is_disturbed or kvs_gone or world.failing or world.were_down or world.life)
+def _is_calm(world: World) -> bool:
+    """Nothing went wrong that a watch may end by: it needs the kvs and what that reads from."""
+    return not (world.disturbed or world.failing or world.were_down or world.life)
 
 
 def _ending(asked: Asked, cancelled: dict[int, None]) -> str:
@@ -167,7 +167,7 @@ async def _left(world: World) -> list[str]:
     """Whom nobody has any more is not served: as many watch on a rank as have not ended there."""
     if any(module.name == "job-info" for module in world.instance.modules(0)):
         return []  # it watches, too
-    if not _is_calm(world, any(name == "kvs-watch" for _, name in world.disturbed)):
+    if not _is_calm(world):
         return []  # while there was none on a rank, the one above it served
     broken = []
     for rank in world.up():
