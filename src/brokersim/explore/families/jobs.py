@@ -28,6 +28,8 @@ _WRITTEN = 1.0
 _LONG = 3.0
 #: Attempts to kill a job that does not run yet, and seconds between two.
 _KILLS, _KILL_AGAIN = 20, 0.02
+#: How long a node is drained (s).
+_AWAY = (0.05, 1.0, 2.0)
 #: Seconds within which what is asked of a job later than its step has been asked.
 _LATE = 0.5
 #: What may hold a job.
@@ -66,7 +68,7 @@ def _purge(rng: random.Random, _: int) -> JsonObject:
 
 
 def _away(rng: random.Random, _: int) -> JsonObject:
-    return {"seconds": rng.choice((0.05, 1.0, 2.0))}
+    return {"seconds": rng.choice(_AWAY)}
 
 
 def _urgency(rng: random.Random, number: int) -> JsonObject:
@@ -211,6 +213,7 @@ async def release(world: World) -> None:
     """What waits for somebody (urgency 0: held, a node that is drained) is let go, so that all of them may end."""
     await world.instance.sleep(_LATE)
     if world.of("jobs.away"):
+        await world.instance.sleep(max(_AWAY))  # whoever drained the node may undrain it first
         try:
             await world.call("resource.undrain", {"targets": "0", "mode": "update"})
         except RequestError:
