@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from brokersim.explore.families.cores import _Place, starved
+from brokersim.explore.families.cores import _drained, _Place, starved
+from brokersim.explore.plan import Step
+from brokersim.explore.world import Asked
 
 
 def place(job: int, **more: Any) -> _Place:
@@ -48,3 +51,17 @@ def test_who_is_held_or_doomed_or_waits_a_moment_is_not_starved(more):
 def test_of_two_of_one_moment_the_lower_id_is_first():
     queue = [place(1, cores=3, freed=9.0), place(2, cores=4, given=9.0), place(3, submitted=2.0, given=9.0)]
     assert starved(queue, 4) == []
+
+
+@pytest.mark.parametrize(("given", "is_fine"), [(5.2, True), (6.0, False), (7.0, True)])
+def test_nobody_is_given_cores_of_a_node_that_is_drained(given, is_fine):
+    away = asked("jobs.away", "resource.drain", answered=2, told=5.0)
+    back = asked("jobs.back", "resource.undrain", asked_at=7.0)
+    world: Any = SimpleNamespace(of=lambda op: [one for one in (away, back) if one.step.op == op])
+    log = [{"name": "alloc", "timestamp": given, "context": {}}]
+    text = "jobs: job 1 was given cores of a node that was drained by step 4"
+    assert _drained(world, {1: log}) == ([] if is_fine else [text])
+
+
+def asked(op: str, topic: str, **more: Any) -> Asked:
+    return Asked(Step(id=4, op=op), topic, {}, cast(Any, None), 1, 0.0, **more)

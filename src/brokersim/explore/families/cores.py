@@ -111,12 +111,12 @@ def _drained(world: World, logs: Mapping[int, Log]) -> list[str]:
     """While the node was drained nobody was given anything."""
     broken = []
     for away in world.of("jobs.away"):
-        back = [one.when - away.said for one in world.of("jobs.back") if one.step.id == away.step.id]
+        back = [one.asked_at for one in world.of("jobs.back") if one.step.id == away.step.id]
         if away.topic != "resource.drain" or not away.is_acked or not back:
             continue
         for job, log in logs.items():
             given = when(log, "alloc")
-            if given is not None and away.told + SLACK < given < away.told + min(back):
+            if given is not None and away.told + SLACK < given < min(back):
                 broken.append(
                     f"jobs: job {job} was given cores of a node that was drained by step {away.step.id}"
                 )
