@@ -108,10 +108,10 @@ def _overlaps(spans: Sequence[tuple[int, float, float, set[Core]]]) -> list[str]
 
 
 def _drained(world: World, logs: Mapping[int, Log]) -> list[str]:
-    """While the node was drained nobody was given anything."""
+    """While the node was drained, by whomever until by whomever, nobody was given anything."""
     broken = []
     for away in world.of("jobs.away"):
-        back = [one.asked_at for one in world.of("jobs.back") if one.step.id == away.step.id]
+        back = [one.asked_at for one in world.of("jobs.back") if one.asked_at >= away.asked_at]
         if away.topic != "resource.drain" or not away.is_acked or not back:
             continue
         for job, log in logs.items():
