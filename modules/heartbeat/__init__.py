@@ -32,7 +32,8 @@ class Heartbeat(BrokerModule):
         self._unanswered = 0
         try:
             self._otherwise = heartbeat_period(args, h.attr_get("heartbeat.period"))
-            self._table = in_table(h.conf_get(), self._otherwise)
+            self._default = heartbeat_period((), h.attr_get("heartbeat.period"))
+            self._table = in_table(h.conf_get(), self._default)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         self._period = self._otherwise if self._table.period is None or args else self._table.period
@@ -55,7 +56,7 @@ class Heartbeat(BrokerModule):
     def config_reload(self, msg: Message) -> None:
         """A new configuration. Raises RequestError(EINVAL)."""
         try:
-            table = in_table(msg.payload, self._otherwise)
+            table = in_table(msg.payload, self._default)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, str(error)) from None
         if table.period != self._table.period:

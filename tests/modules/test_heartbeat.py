@@ -143,3 +143,18 @@ def test_beats_come_in_the_new_period():
             return after - before
 
     assert run(main) == 10
+
+
+def test_a_table_that_names_no_period_means_the_default_not_the_argument():
+    async def main():
+        async with open_instance(modules=[]) as instance:
+            await instance.load("heartbeat", "period=10s")
+            client = instance.client()
+            seen = []
+            for table in ({"heartbeat": {}}, {}):
+                await client.call("config.load", table)
+                seen.append((await client.call("heartbeat.stats-get"))["period"])
+            client.close()
+            return seen
+
+    assert run(main) == [2.0, 10.0]
