@@ -76,7 +76,8 @@ class ProbeModule(BrokerModule):
     """Measures what modules cost the machine, on schedules; nothing runs until a measurement is added.
 
     Arguments: ``file=PATH`` of a configuration (TOML, or JSON by its name), else the attribute ``probe.file``;
-    ``registry=ID`` of a service whose record is followed; ``merge`` of the two; ``set=JSON`` over the file.
+    ``registry=ID`` of a service whose record is followed; ``merge`` of the two; ``set=JSON`` over the file;
+    ``no-registry`` reads none and tells what is measured under a new id.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:

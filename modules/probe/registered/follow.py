@@ -15,12 +15,15 @@ from .layers import MODES, explained, laid
 from .node import node, records
 
 _ARGUMENTS: Final = ("file", "registry", "merge", "set")
+#: An argument without a value: what the registry has is not read, what there is is told under a new id.
+UNREAD: Final = "no-registry"
 #: What the registry writes into a record, and what of a service is no configuration.
 _FOREIGN: Final = ("id", "version", "ts", "hash", "state", "selfRef", "node")
 
 
 class Follower:
-    """The layers of one module; ``args`` are ``file=PATH``, ``registry=ID``, ``merge=MODE``, ``set=JSON``."""
+    """The layers of one module; ``args`` are ``file=PATH``, ``registry=ID``, ``merge=MODE``, ``set=JSON``, or
+    ``no-registry`` for ``registry=ID``: nothing is read from it, what is measured is told under a new id."""
 
     def __init__(self, handle: Handle, works: Works, log: BrokerLogger, args: tuple[str, ...]) -> None:
         self._handle = handle
@@ -31,6 +34,9 @@ class Follower:
         self.service = given.get("registry", "")
         self._mode = given.get("merge", "")
         self._layers: dict[str, dict[str, Any]] = {"file": {}, "command line": {}, "registry": {}}
+        self._is_unread = UNREAD in given
+        if self._is_unread and (self.service or not (self.file or "set" in given)):
+            raise ValueError(f"{UNREAD} needs file=PATH or set=JSON, and no registry=ID")
         if "set" in given:
             self._layers["command line"] = msgspec.json.decode(given["set"], type=dict[str, Any])
             check_nesting(self._layers["command line"], "set")
@@ -55,7 +61,9 @@ class Follower:
 
     async def begin(self) -> None:
         """Take what the registry has, tell it what there is. Raises RequestError(ENOENT) for neither it nor a file."""
-        if not self.service:
+        if self._is_unread:
+            await self._tell_anew()
+        if not self.service or self._is_unread:
             return
         try:
             is_known = await self._fetch()
@@ -73,7 +81,7 @@ class Follower:
 
     async def changed(self, ident: str) -> None:
         """Somebody has written a service: if it is ours it is taken, whole or not at all."""
-        if ident == self.service:
+        if ident == self.service and not self._is_unread:
             try:
                 await self._fetch()
             except (ValueError, OSError) as error:
@@ -107,11 +115,20 @@ class Follower:
     def _laid(self) -> Config:
         return to_config(laid(self.mode, self._layers), self._works.is_virtual)
 
+    async def _tell_anew(self) -> None:
+        self.service = f"{self._handle.random.getrandbits(64):016x}"
+        try:
+            await self._register(False)
+        except RequestError as error:
+            if error.errno != errnums.ENOSYS:
+                raise
+            self._log.warning("no registry: nobody is told what is measured")
+
     async def _register(self, is_known: bool) -> None:
         rank, virtual = self._handle.rank, self._works.is_virtual
         told = records(self.service, rank, self._works.config.measurements.values())
         told["nodes"] = [node(rank, virtual)]
-        if not is_known and rank == 0:
+        if not is_known and (rank == 0 or self._is_unread):  # an id of its own has every rank
             told["services"] = [{"id": self.service, "name": self.service}]
         await self._handle.call("registry.register", {"records": told})
 
@@ -120,9 +137,11 @@ def _arguments(args: tuple[str, ...]) -> dict[str, str]:
     """Raises ValueError for what is none."""
     given = {}
     for arg in args:
-        key, _, value = arg.partition("=")
-        if key not in _ARGUMENTS or not value:
-            raise ValueError(f"unknown argument {arg!r}; give file=PATH, registry=ID, merge=MODE, set=JSON")
+        key, _, value = arg.partition("=") if arg != UNREAD else (UNREAD, "=", arg)
+        if key not in (*_ARGUMENTS, UNREAD) or not value:
+            raise ValueError(
+                f"unknown argument {arg!r}; give file=PATH, registry=ID, merge=MODE, set=JSON, {UNREAD}"
+            )
         given[key] = value
     if given.get("merge", MODES[0]) not in MODES:
         raise ValueError(f"merge must be {', '.join(MODES)}, not {given['merge']!r:.40}")

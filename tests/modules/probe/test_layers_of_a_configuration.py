@@ -181,3 +181,32 @@ def test_neither_a_registry_nor_a_file_is_told_with_both_names():
             assert caught.value.errno == errno.EINVAL, args
 
     followed(act, modules=[])
+
+
+def test_without_the_registry_nothing_is_read_of_it_and_all_is_told_under_a_new_id(tmp_path):
+    """The switch of the notes: a copy of a service is tried out beside it."""
+    path = tmp_path / "probes.json"
+    path.write_text('{"probes": {"mine": {"probe": "dummy", "schedule": "5s"}}}')
+
+    async def act(instance, client):
+        theirs = {"id": "s0", "name": "s0", "probes": {"theirs": {"probe": "dummy"}}}
+        await client.call("registry.post", {"collection": "services", "records": [theirs]})
+        for wrong in (["no-registry"], ["no-registry", f"file={path}", "registry=s0"]):
+            with pytest.raises(
+                RequestError, match="no-registry needs file=PATH or set=JSON, and no registry=ID"
+            ):
+                await instance.load("probe", *wrong)
+        await instance.load("probe", f"file={path}", "no-registry")
+        names = [one["name"] for one in (await client.call("probe.status"))["measurements"]]
+        services = (await client.call("registry.list", {"collection": "services"}))["records"]
+        (mine,) = [one["id"] for one in services if one["id"] != "s0"]
+        written = {"name": "x", "probes": {"other": {"probe": "dummy"}}}
+        await client.call(
+            "registry.put", {"collection": "services", "id": mine, "record": written, "if_version": 1}
+        )
+        await instance.sleep(1)
+        after = [one["name"] for one in (await client.call("probe.status"))["measurements"]]
+        (told,) = (await client.call("registry.list", {"collection": "measurements"}))["records"]
+        return names, after, told["id"] == f"{mine}-0-mine"
+
+    assert followed(act) == (["mine"], ["mine"], True)
