@@ -95,7 +95,7 @@ class Intake:
                 self._handle.respond_error(msg, response.errnum, f"job-manager: {text}")
             return
         self._is_open = True
-        if response.payload["max_jobid"] >= 0:
+        if response.payload["max_jobid"]:
             self._ids.start_after(response.payload["max_jobid"])
         for msg in held:
             try:

@@ -73,7 +73,7 @@ class JobQueries(BrokerModule):
         if self._asked is not None:
             self._asked.append(msg)
         else:
-            self.handle.respond(msg, {"max_jobid": self._machine.jobs.largest})
+            self.handle.respond(msg, {"max_jobid": max(0, self._machine.jobs.largest)})
 
     @request_handler("job-manager.getattr", prefix=False, allow_guest=True)
     async def getattr(self, msg: Message) -> None:
