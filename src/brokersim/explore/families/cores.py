@@ -59,7 +59,9 @@ async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log], is
     if is_calm:
         broken += _drained(world, logs)
         nodes = {rank for rank, _ in _cores_of(_lite(status["all"]))}
-        if len(nodes) == 1 and not world.of("jobs.away"):
+        # One that was forgotten, or of which nobody was told, may have had what seems free.
+        is_known = len(logs) == sum(one.topic == "job-ingest.submit" for one in world.asked)
+        if is_known and len(nodes) == 1 and not world.of("jobs.away"):
             broken += starved(places(jobs, logs), len(_cores_of(_lite(status["all"]))))
     return broken
 
