@@ -100,7 +100,7 @@ class Work:
         for _ in range(10):
             leaver.stream("kvs.lookup", {"namespace": "primary", "key": "none", "flags": 12}, lambda *_: None)
         leaver.close()
-        await self.instance.load("heartbeat", "period=1h", "timeout=0", rank=rank, name="again")
+        await self.instance.load("heartbeat", "period=100s", rank=rank, name="again")
         await self.instance.remove("again", rank)
 
 

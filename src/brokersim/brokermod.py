@@ -12,6 +12,7 @@ A module file defines one subclass of BrokerModule::
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -80,6 +81,11 @@ def event_handler(topic: str, prefix: bool = True, allow_guest: bool = False) ->
 
 def _marker(topic: str, prefix: bool, is_event: bool, allow_guest: bool) -> Callable[[F], F]:
     def mark(method: F) -> F:
+        if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+            # Calling it runs none of it: whoever asks would wait for ever.
+            raise TypeError(
+                f"handler {topic!r}: {method.__qualname__} yields; it must return or respond, or be async"
+            )
         setattr(method, MARK, (topic, prefix, is_event, allow_guest))
         return method
 

@@ -184,3 +184,43 @@ def test_an_event_that_its_handlers_refuse_ends_no_module_and_the_others_still_g
         assert instance.modules(0) == [], "another exception is a mistake of the module's own, as ever"
 
     live(body, **settings)
+
+
+@pytest.mark.parametrize("form", ["def", "async def"])
+def test_a_handler_that_yields_and_so_would_never_answer_is_refused_when_it_is_loaded(
+    tmp_path: Any, form: str
+) -> None:
+    path = write(tmp_path, "endless", f"""
+        @request_handler("ask")
+        {form} ask(self, msg):
+            while True:
+                yield 1
+    """)  # fmt: skip
+
+    async def body(instance: Instance) -> None:
+        with pytest.raises(RequestError, match=r"M\.ask yields; it must return or respond, or be async"):
+            await instance.load(path)
+
+    live(body)
+
+
+def test_the_child_of_a_handler_that_forks_is_ended_before_it_says_or_cleans_up_anything(
+    tmp_path: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, "forking", """
+        @request_handler("fork")
+        def fork(self, msg):
+            import os
+            child = os.fork()
+            if child:
+                self.handle.respond(msg, {"status": os.waitpid(child, 0)[1]})
+    """)  # fmt: skip
+
+    async def body(instance: Instance) -> None:
+        await instance.load(path)
+        client = instance.client()
+        assert await client.call("forking.fork") == {"status": 1 << 8}
+        assert await client.call("forking.fork") == {"status": 1 << 8}
+
+    live(body)
+    assert capfd.readouterr().err.count("a module has forked and let the child go on") == 2

@@ -62,7 +62,7 @@ async def _services(instance: Instance, _: int) -> None:
 
 
 async def _modules(instance: Instance, number: int) -> None:
-    await instance.load("heartbeat", "period=1h", "timeout=0", rank=1, name=f"again{number % 2}")
+    await instance.load("heartbeat", "period=100s", rank=1, name=f"again{number % 2}")
     await instance.remove(f"again{number % 2}", 1)
 
 

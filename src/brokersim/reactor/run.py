@@ -25,6 +25,7 @@ own and is not reproducible.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,7 @@ BURST = 1024
 #: Real seconds between two looks at whether outside clients have come to rest: soon at first, then seldom, because
 #: looking takes the processor from a client that needs it to come to rest.
 _LOOK_AGAIN, _LOOK_SELDOM = 0.0002, 0.01
+_FORKED = b"brokersim: a module has forked and let the child go on as a second broker; the child is ended\n"
 _ENDED = "the instance has ended: nobody is left to answer"
 
 
@@ -63,6 +65,8 @@ class Runner:
         self._parked = False
         self._stopping = False
         self._has_ended = False
+        #: Who runs it: a child that a callback forked is not.
+        self._pid = -1
         self._posts: list[tuple[int, int, Callable[[], object]]] = []
         self._post_seq = 0
         self._task_numbers: dict[trio.lowlevel.Task, int] = {}
@@ -181,6 +185,7 @@ class Runner:
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Drain, fire timers, park; until ``stop``. Shielded: who is cancelled outside still unloads in good order."""
         self._task = trio.lowlevel.current_task()
+        self._pid = os.getpid()
         instrument = _TaskWatch(self)
         if isinstance(self.clock, VirtualClock):
             self.clock.quiescent = self._quiescent
@@ -205,6 +210,7 @@ class Runner:
         reactor.now = clock.now_ns()
         if reactor.fifo:
             reactor.drain()
+            self._end_if_forked()
             self.flush()
             if not self.is_virtual:
                 self._keep_up()
@@ -219,6 +225,7 @@ class Runner:
         due = reactor.next_due()
         if due is not None and due <= reactor.now:
             reactor.fire_due()
+            self._end_if_forked()
             self.flush()
             self._watch_instant(1)
             return
@@ -238,6 +245,12 @@ class Runner:
         await self._park(due)
         if self._posts:
             self._admit()
+
+    def _end_if_forked(self) -> None:
+        """A callback forked and came back twice: the child has our sockets, would answer with us, and clean up."""
+        if os.getpid() != self._pid:
+            os.write(2, _FORKED)
+            os._exit(1)
 
     def _keep_up(self) -> None:
         """In real time posts and timers do not wait for an empty FIFO: a loop that spins never lets it be."""
