@@ -259,7 +259,10 @@ async def _check(world: World) -> list[str]:
             if not _may_be_purged(world, asked):
                 broken.append(f"{name} was submitted and acknowledged, and has no eventlog: {error}")
             continue
-        log = logs[asked.value["id"]] = [msgspec.json.decode(line) for line in found["eventlog"].splitlines()]
+        log = [msgspec.json.decode(line) for line in found["eventlog"].splitlines()]
+        if log[0]["name"] != "submit" and _may_be_purged(world, asked):
+            continue  # forgotten before its last events were written, which then stand alone
+        logs[asked.value["id"]] = log
         broken += [f"{name} {text}" for text in _judge(world, asked, log)]
     broken += joblogs.judge(world, jobs, logs)
     return broken + await cores.judge(world, jobs, logs, joblogs.is_calm(world))
