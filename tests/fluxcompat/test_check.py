@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from brokersim.fluxapi.check import check
+from brokersim.fluxapi.source import is_importable
 
 ROOT = Path(__file__).parents[2]
 FLUX_FILE = """\
@@ -127,3 +128,9 @@ def test_the_command_prints_the_findings_and_its_exit_code_says_whether_all_is_w
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"error: {path} would not run here")
     assert "not here     import _flux._idset" in done.stdout.splitlines()
+
+
+def test_what_of_flux_can_be_imported() -> None:
+    there = ["flux", "flux.kvs", "flux.resource", "_flux", "_flux._core"]
+    missing = ["flux.core.inner", "flux.nosuch", "flux.kvs.nosuch", "_flux.other", "os", "os.path", "fluxx"]
+    assert [name for name in [*there, *missing] if is_importable(name)] == there

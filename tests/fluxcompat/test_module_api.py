@@ -21,6 +21,7 @@ from brokersim.protocol.errnums import (
     ENOENT,
     ENOSYS,
     EPERM,
+    ETIMEDOUT,
     RequestError,
 )
 from brokersim.protocol.message import ROLE_USER
@@ -319,6 +320,43 @@ def test_events_timers_hooks_and_futures(file: Any) -> None:
         text38 = "No service matching nosuch.x is registered"
         expected = [[ENOSYS, text38, True], [{"value": "1", "flags": 1}, "arg", "word"], *ticks]
         assert await instance.client().call("mod.seen") == {"seen": expected, "hooks": True}
+
+    live(body)
+
+
+def test_a_continuation_is_one_function_and_may_give_up_at_once(file: Any) -> None:
+    text = dedent(HANDLE) + with_class(
+        """
+        @request_handler("go")
+        def go(self, msg):
+            h = self.handle
+            found = []
+            good = h.rpc("attr.get", {"name": "size"})
+            good.get()
+            found.append(good.error_string())
+            try:
+                good.then(None)
+            except ValueError as error:
+                found.append(str(error))
+            def late(future):
+                try:
+                    future.get()
+                except OSError as error:
+                    found.append(error.errno)
+                h.respond(msg, {"found": found})
+            h.rpc("mod.never").then(late, timeout=0)
+            for name in ("flux_nosuch", "nosuch", "flux__aux"):
+                found.append(hasattr(h, name))
+            found.append(h.flux_get_rank() == h.get_rank())
+        @request_handler("never")
+        def never(self, msg): pass
+        """
+    )
+
+    async def body(instance: Instance) -> None:
+        await instance.load(file(text))
+        found = [None, "Callback cannot be None", False, False, False, True, ETIMEDOUT]
+        assert await instance.client().call("mod.go") == {"found": found}
 
     live(body)
 

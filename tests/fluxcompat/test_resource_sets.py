@@ -192,6 +192,27 @@ def test_a_node_of_ones_own_is_whole() -> None:
         pool.alloc(3, wish(nodes=3, exclusive=True))
 
 
+def test_nodes_of_ones_own_are_as_many_as_asked_for_or_one_a_slot() -> None:
+    def shape(spec: dict[str, Any]) -> tuple[int, int, bool]:
+        request = ResourceRequest.from_jobspec(spec)
+        return request.nnodes, request.nslots, request.exclusive
+
+    alone = jobspec(nodes=2, slots=3)
+    alone["resources"][0]["exclusive"] = True
+    assert shape(alone) == (2, 6, True)
+    assert shape(jobspec(slots=3)) == (0, 3, False)
+    alone = jobspec(slots=3)
+    alone["resources"][0]["exclusive"] = True
+    assert shape(alone) == (3, 3, True)
+
+
+def test_part_of_a_pool_logs_where_the_pool_does() -> None:
+    told: list[str] = []
+    pool = Rv1Pool(R(2, 1), log=lambda _level, text: told.append(text))
+    pool.copy_ranks("0").alloc(1, wish())
+    assert [text.partition(":")[0] for text in told] == ["alloc"]
+
+
 def test_a_job_gives_back_rank_by_rank_and_no_more_than_it_has() -> None:
     pool = Rv1Pool(R(3, 2))
     pool.alloc(1, wish(nodes=2, cores=2))
@@ -246,9 +267,12 @@ NUMA = {"socket": [{"numa": [{"cores": "0-1", "gpus": "0"}, {"cores": "2-3", "gp
                    {"numa": [{"cores": "4-5", "gpus": "2"}, {"cores": "6-7", "gpus": "3"}]}]}  # fmt: skip
 
 
-def tree(nodes: int = 2, ranks: str = "0-1", topo: Any = NUMA) -> TreePool:
+def tree(nodes: int = 2, ranks: str = "0-1", topo: Any = NUMA, rank: str = "") -> TreePool:
+    r = R(nodes, 8, 4)
+    if rank:
+        r["execution"]["R_lite"][0]["rank"] = rank
     scheduling = {"writer": "TreePool", "children": [{"ranks": ranks, "topo": topo}]}
-    return TreePool({**R(nodes, 8, 4), "scheduling": scheduling})
+    return TreePool({**r, "scheduling": scheduling})
 
 
 def part_of(*, container: str = "", node: int = 0, count: int = 1, **slot: int) -> dict[str, Any]:
@@ -322,6 +346,8 @@ def test_what_a_job_gets_says_how_its_own_nodes_are_built() -> None:
         (lambda: tree(topo={"x": 1}), "contains no groups"),
         (lambda: tree(3), "rank count mismatch"),
         (lambda: TreePool({"version": 7}), "R version 7"),
+        (lambda: ResourceSet({"version": 2, "execution": {}}), "R version 2 not supported"),
+        (lambda: tree(ranks="0,2", rank="0,2"), r"pool ranks \[0, 2\] are not 0 to 1"),
     ],
 )
 def test_a_pool_of_trees_needs_to_know_them(make: Callable[[], object], part: str) -> None:

@@ -289,6 +289,8 @@ class Station(actors.Station):
         self.spinning = False
         self._count(False)
         self.inbox.clear()
+        # The collector does not see messages: one that is kept here would keep its module, and with it the instance.
+        self._item = None
 
     def done(self) -> None:
         """The item in service has had its service time: let it take effect."""

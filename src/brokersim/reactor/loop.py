@@ -54,8 +54,7 @@ from brokersim.reactor.turn import blame, blame_turn, dispatch, group, run_timer
 
 NS = 1_000_000_000
 FOREVER = 4e9  # s, 126 years: as good as never, and still a number in ns
-#: Timers in the heap below which nobody looks for those that were cancelled.
-CROWD = 64
+CROWD = 64  # timers in the heap below which nobody looks for those that were cancelled
 #: Messages handled before the loop yields: costs 2 % against never yielding and holds the loop about 0.15 ms.
 BUDGET = 256
 #: In real time, turns of loops that spin beyond what is queued at the start: who asks, and unwritten answers, wait.
@@ -238,6 +237,11 @@ class Reactor:
         yield from (message for arrivals in self._arrivals.values() for _, message in arrivals)
         timers = [timer for *_, timer in self._timers] + [one for _, due in self._ready for one in due]
         yield from (arg for timer in timers for arg in timer.args if isinstance(arg, Message))
+
+    def discard(self) -> None:
+        """The end: what waits reaches nobody. The collector sees no messages, so what they hold would stay."""
+        for waiting in (self.fifo, self._ready, self._timers, self._arrivals):
+            waiting.clear()
 
     def _set_posted(self, timer: Timer) -> None:
         if timer.fn is not None:
@@ -474,12 +478,9 @@ class Reactor:
 
     def _watch_spins(self) -> None:
         """Under a clock that jumps, nothing but turning loops for long at one instant is for ever."""
-        if self._spins.count(self.now) >= standstill.SPINS and self._only_turns():
+        if self._spins.count(self.now) >= standstill.SPINS and not any(one.type for one in self.fifo):
             self._spins.reset(self.now)
             self.fifo.popleft().dst.failed(standstill.Spin(), None)
-
-    def _only_turns(self) -> bool:
-        return not any(message.type for message in self.fifo)
 
     def _watch_instant(self) -> None:
         """Under a clock that jumps, full batch after full batch at one instant is for ever."""

@@ -204,6 +204,7 @@ class Runner:
                 trio.lowlevel.remove_instrument(instrument)
             for wait in list(self._waits):
                 wait.resume(None, RequestError(EHOSTUNREACH, _ENDED))
+            self.reactor.discard()
 
     async def _turn(self) -> None:
         reactor, clock = self.reactor, self.clock

@@ -168,6 +168,7 @@ class Rank(Neighbour):
         endpoint.pending.clear()
         # A message is no business of the garbage collector: who is held by one that it holds would never be let go.
         endpoint.tracer = endpoint.loop = endpoint.own_loop = None
+        endpoint.drop_routes()
         if endpoint.station is not None:
             endpoint.station.leave()
 
