@@ -12,14 +12,19 @@ from brokersim.host import command as command_module
 from brokersim.host.command import Command
 
 
-def run(words: list[str], *signals: int) -> tuple[int, bytes, list[int]]:
-    """(status, standard output, how many children the shell had each time it said it had started)."""
+def run(words: list[str], *signals: int, seen: Path | None = None) -> tuple[int, bytes, list[int]]:
+    """(status, standard output, how many children the shell had each time it said it had started).
+
+    ``seen`` is made when they have been counted.
+    """
     output: list[bytes] = []
     children: list[int] = []
 
     def started(pid: int) -> None:
         there = Path(f"/proc/{pid}/task/{pid}/children")
         children.append(len(there.read_text().split()) if there.exists() else 0)
+        if seen is not None:
+            seen.touch()
         for number in signals:
             command.kill(number)
 
@@ -39,8 +44,10 @@ def run(words: list[str], *signals: int) -> tuple[int, bytes, list[int]]:
     return trio.run(main), b"".join(output), children
 
 
-def test_a_task_is_there_when_it_is_said_to_have_started_and_its_output_is_its_own() -> None:
-    status, output, children = run(["sh", "-c", "sleep 0; printf .x."])
+def test_a_task_is_there_when_it_is_said_to_have_started_and_its_output_is_its_own(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    waits = 'until [ -e "$0" ]; do sleep 0.01; done; printf .x.'
+    status, output, children = run(["sh", "-c", waits, str(seen)], seen=seen)
     assert (status, output) == (0, b".x.")
     assert children == [1]
 
