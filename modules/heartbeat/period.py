@@ -32,18 +32,18 @@ class Table:
 
 def in_table(conf: Mapping[str, Any], default: float) -> Table:
     """What a configuration says; a table that names no period means ``default`` (s). Raises ValueError."""
-    table = conf.get("heartbeat", {})
+    if "heartbeat" not in conf:
+        return Table()  # whoever loads it names a period as long as he likes
+    table = conf["heartbeat"]
     if not isinstance(table, Mapping) or not table.keys() <= {"period", "timeout", "warn_thresh"}:
         raise ValueError(
             "error reading [heartbeat] config table: it may have period, timeout and warn_thresh"
         )
-    period = check_period(_seconds(table, "period")) if "period" in table else None
-    if period is None and "heartbeat" in conf:
-        period = default
+    period = check_period(_seconds(table, "period")) if "period" in table else default
     timeout = _seconds(table, "timeout") if "timeout" in table else Table().timeout
     if timeout in (0.0, math.inf):
         timeout = NEVER
-    if timeout != NEVER and timeout < 2 * (default if period is None else period):
+    if timeout != NEVER and timeout < 2 * period:
         raise ValueError("heartbeat.timeout must be >= 2*heartbeat.period, infinity, or 0")
     warn = table.get("warn_thresh", Table().warn_thresh)
     if type(warn) is not int or warn <= 0:

@@ -131,6 +131,14 @@ def test_a_table_that_cannot_be_is_refused_and_changes_nothing(table):
     assert reconfigured(before, {"heartbeat": table}) == [(0, 5.0, 300.0, 3), (errnums.EINVAL, 5.0, 300.0, 3)]
 
 
+def test_a_period_beyond_the_timeout_needs_no_table():
+    async def main():
+        async with open_instance(modules=["heartbeat"], attrs={"heartbeat.period": "1h"}) as instance:
+            return await instance.client().call("heartbeat.stats-get")
+
+    assert run(main)["period"] == 3600.0
+
+
 def test_beats_come_in_the_new_period():
     async def main():
         async with open_instance(modules=["heartbeat"]) as instance:
