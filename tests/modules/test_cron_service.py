@@ -191,12 +191,13 @@ def test_a_command_runs_and_its_output_goes_to_the_log(clock, tmp_path):
 
 def test_a_command_that_cannot_be_started_is_a_failure_in_words():
     async def test(instance, client):
-        await create(client, command="true", args={"interval": 1}, repeat=1, cwd="/nowhere")
+        too_long = f"true {'x' * 200_000}"
+        await create(client, command=too_long, args={"interval": 1}, repeat=1)
         await instance.sleep(5)
         return await only(client)
 
     [task] = with_cron(test)["tasks"]
-    assert task["state"] == "Exec Failure: No such file or directory"
+    assert task["state"] == "Exec Failure: Argument list too long"
 
 
 def test_a_command_beyond_its_timeout_is_ended_with_all_it_started(tmp_path):

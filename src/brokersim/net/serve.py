@@ -227,6 +227,7 @@ async def _run_until_end(served: _Served, boot: _Boot) -> int:
     code = 0
     failure: StartError | None = None
     async with instance.running(), trio.open_nursery() as nursery:
+        await _signals_heard()
         boot.is_over = True
         nursery.start_soon(connector.serve)
         if served.ready is not None:
@@ -249,6 +250,14 @@ async def _run_until_end(served: _Served, boot: _Boot) -> int:
     if instance.failure is not None:
         raise StartError(instance.failure)
     return code
+
+
+async def _signals_heard() -> None:
+    """Whoever listens for signals has been given those that came so far, the last of them while a module was loaded."""
+    heard = trio.Event()
+    trio.lowlevel.current_trio_token().run_sync_soon(heard.set)  # the same way as a signal, and behind it
+    await heard.wait()
+    await trio.lowlevel.checkpoint()
 
 
 async def _run_command(served: _Served) -> int:

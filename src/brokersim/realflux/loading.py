@@ -30,6 +30,7 @@ WHY_NOT = {
     "kvs": f"every other module needs it while it changes hands. {_OWN}",
     "content-cache": f"in Flux the cache is part of the broker. {_OWN}",
     "content-sqlite": "the content service of Flux holds blobs of the running store, which another would not have",
+    "content-files": f"blobs are where Flux's backing store has put them. {_OWN}",
     "resource": "Flux's scheduler, job-exec and job-manager hold on to their own resource module",
     "job-manager": "jobs of Flux carry signed requests and run in its job shell, which ours does not start",
     "job-ingest": "jobs of Flux carry signed requests, which only its own ingest unwraps",
