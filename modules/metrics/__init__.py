@@ -132,9 +132,8 @@ class Metrics(Asked):
         self.handle.observe(wish.stream, wish.key, wish.value)
         told: dict[str, Any] = {"is_counted": wish.stream in self._member.streams()}
         refused = [name for name, count in self._member.refused().items() if count != before[name]]
-        if (
-            refused
-        ):  # a host that a mask cannot take, say: who asks can be told, a module that observes is not
+        if refused:
+            # A host that a mask cannot take, say. Who asks can be told; a module that observes is not.
             told["refused"] = refused
         self.handle.respond(msg, told)
 
