@@ -285,6 +285,15 @@ def test_one_that_waits_to_be_waited_for_is_told_to_who_attaches_and_forgotten(c
     assert client.errnum("rexec.wait", {"pid": -1, "label": "z"}) == ESRCH
 
 
+def test_a_label_is_known_from_the_moment_its_command_was_asked_for(client: MinimalClient) -> None:
+    for number in range(20):
+        name = f"soon{number}"
+        running = start(client, "sleep", "100", label=name)
+        client.rpc("rexec.kill", {"pid": -1, "label": name, "signum": 9})
+        frames = client.responses(running)
+        assert [one["status"] for one in said(list(frames)) if one["type"] == "finished"] == [9]
+
+
 def test_what_cannot_be_attached_to_is_refused_in_words(client: MinimalClient) -> None:
     start(client, "sleep", "100", label="front")
     client.rpc("rexec.exec", {"cmd": cmd("sleep", "100", label="back"), "flags": WAITABLE})

@@ -118,9 +118,9 @@ def _feed(process: Subprocess, data: bytes, is_end: bool) -> None:
 
 
 def _find(server: BrokerEndpoint, pid: int, label: str | None) -> Subprocess:
-    """Raises RequestError(ESRCH)."""
+    """By its label from the moment it was asked for, by its number once it has one. Raises RequestError(ESRCH)."""
     for process in server.kept(Processes):
-        if process.pid and (process.cmd.label == label if label is not None else process.pid == pid):
+        if process.cmd.label == label if label is not None else process.pid == pid and pid:
             return process
     who = f"label {label}" if label is not None else f"pid {pid}"
     raise RequestError(errno.ESRCH, f"{who} does not belong to any subprocess")
@@ -139,12 +139,18 @@ def kill(server: BrokerEndpoint, request: Message) -> None:
     server.respond(request)
 
 
+def _check_started(process: Subprocess) -> None:
+    if not process.pid:
+        raise RequestError(errno.EBUSY, "subprocess is being started")
+
+
 def wait(server: BrokerEndpoint, request: Message) -> None:
     """The status of a waitable background process, when it has ended."""
     args = request.unpack(WaitArgs)
     process = _find(server, args.pid, args.label)
     if not process.is_waitable:
         raise RequestError(EINVAL, "process is not waitable")
+    _check_started(process)
     if process.attached is not None:
         raise RequestError(errno.EBUSY, "subprocess has a client attached")
     if process.waiter is not None:
@@ -171,6 +177,7 @@ def attach(server: BrokerEndpoint, request: Message) -> None:
         raise RequestError(ENOENT, error.text) from None
     if not process.is_background:
         raise RequestError(errno.EBUSY, "subprocess is not in background mode")
+    _check_started(process)
     if process.attached is not None:
         raise RequestError(errno.EBUSY, "subprocess already has a client attached")
     if process.waiter is not None:
