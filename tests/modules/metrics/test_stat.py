@@ -31,6 +31,10 @@ SUM = [{"stream": "s", "apply": ["sum"]}]
         ({"name": "t", "reducers": [{"stream": "s", "normalize": {"mask": 8, "table": []}}]}, "not by both"),
         ({"name": "t", "reducers": [{"stream": "s", "normalize": {"mask": 129}}]}, "0 to 128 bits"),
         ({"name": "t", "reducers": [{"stream": "s", "pred": "nosuch:f"}]}, "No module named 'nosuch'"),
+        (
+            {"name": "t", "reducers": [{"stream": "s", "where": {"a": "[a" * 251}}]},
+            "at most 500 characters, not 502",
+        ),
         ({"name": "t", "reducers": SUM, "late": "never"}, "late is 'merge-next' or 'drop'"),
         ({"name": "t", "reducers": SUM, "epoch": -1}, "epoch is from 0 to"),
         ({"name": "t", "reducers": SUM, "epoch": 0, "align": "clock"}, "cannot follow the clock"),
