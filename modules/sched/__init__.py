@@ -19,7 +19,7 @@ from brokersim.brokermod import (
 
 from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Change, Feasibility, Free, Prioritize
 from .options import duration_of, limit_option, shape_option
-from .pool import Allocation, Pool, from_r, members
+from .pool import Allocation, Pool, from_r
 from .queue import JobQueue, Waiting
 from .request import to_request
 
@@ -74,8 +74,8 @@ class Sched(BrokerModule):
                 self._begin(change)
                 self._serve()
                 return
-            self._pool.down.update(members(change.down))
-            self._pool.down.difference_update(members(change.up))
+            self._pool.take_down(change.down)
+            self._pool.bring_up(change.up)
         except ValueError as error:
             self.log.error(f"resource.acquire: {error}")
         self._serve()
@@ -84,7 +84,7 @@ class Sched(BrokerModule):
         is_first, self._has_acquired = not self._has_acquired, True
         if not self._has_own_shape:
             self._pool = Pool.of(change.resources)
-        self._pool.down = set(range(len(self._pool.nodes.hosts))).difference(members(change.up))
+        self._pool.only_up(change.up)
         if self._has_own_shape and not is_first:
             return
         for job, held in list(self._held.items()):  # told by a hello that came first

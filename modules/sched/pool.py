@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final, TypeAlias
 
 from brokersim.brokermod import Resources, hostlist, ranks
 
@@ -14,11 +15,19 @@ from .request import Request
 Allocation: TypeAlias = dict[int, tuple[int, int]]
 
 
-class Pool:
-    """The free resources of one instance. As in flux-core the emptiest node first, then the lowest rank and core."""
+#: Constraints of which the nodes are remembered: a few users' habits; each takes a bit a node.
+CONSTRAINTS_MAX: Final = 256
 
-    __slots__ = ("_alike", "_all", "_cores", "_gpus", "_text", "cores", "down", "free_cores", "free_gpus",
-                 "nodes")  # fmt: skip
+
+class Pool:
+    """The free resources of one instance. As in flux-core the emptiest node first, then the lowest rank and core.
+
+    Nodes are looked at by kind, and sets of them are numbers, a bit a node: a request costs what it gets, whatever
+    there is beside it.
+    """
+
+    __slots__ = ("_alike", "_all", "_allowed", "_cores", "_down", "_gpus", "_kinds", "_text", "_whole", "cores",
+                 "free_cores", "free_gpus", "nodes")  # fmt: skip
 
     def __init__(self, shape: Resources) -> None:
         everything = ((1 << shape.cores) - 1, (1 << shape.gpus) - 1)
@@ -42,11 +51,17 @@ class Pool:
         self._gpus = [gpus for _, gpus in everything]
         #: (free cores, free gpus) → the nodes that have so many, a bit each; nodes without a free core are in none.
         self._alike = _grouped(everything)
+        #: The same when all is free.
+        self._kinds = dict(self._alike)
+        #: Nodes with cores of which nothing is taken.
+        self._whole = sum(self._alike.values())
+        #: Nodes that may not be given out now (drained); they count for what could ever be.
+        self._down = 0
+        #: By a constraint's text, the nodes it allows.
+        self._allowed: dict[str, int] = {}
         self._text: dict[int, str] = {}
         #: What nodes are called and which have which properties.
         self.nodes = nodes
-        #: Nodes that may not be given out now (drained); they count for what could ever be.
-        self.down: set[int] = set()
         self.free_cores = self.cores = sum(cores.bit_count() for cores in self._cores)
         self.free_gpus = sum(gpus.bit_count() for gpus in self._gpus)
 
@@ -55,27 +70,35 @@ class Pool:
 
         Raises ValueError for a constraint that is none.
         """
-        such, there = "", [node for node, held in enumerate(self._all) if held[0]]
-        if request.constraint is not None:
-            allowed = matching(request.constraint, self.nodes)
-            such, there = " that match the constraint", [node for node in there if node in allowed]
-        if request.nodes > len(there):
-            return f"unsatisfiable request: {request.nodes} nodes asked, {len(there)} there{such}"
-        each = [self._slots_free(node, self._all[node], request) for node in there]
-        if request.nodes:
-            enough = sum(slots >= request.slots for slots in each) >= request.nodes
-        else:
-            enough = sum(each) >= request.slots
-        return "" if enough else self._too_much(request, there, such)
-
-    def _too_much(self, request: Request, there: list[int], such: str) -> str:
+        such = "" if request.constraint is None else " that match the constraint"
+        allowed = self._nodes_for(request)
+        there = {
+            kind: count for kind, nodes in self._kinds.items() if (count := (nodes & allowed).bit_count())
+        }
+        count = sum(there.values())
+        if request.nodes > count:
+            return f"unsatisfiable request: {request.nodes} nodes asked, {count} there{such}"
+        if _enough(request, there):
+            return ""
         gpus = f" and {request.gpus} gpus" if request.gpus else ""
         where = f" on each of {request.nodes} nodes" if request.nodes else ""
-        largest = [max((self._all[node][kind].bit_count() for node in there), default=0) for kind in (0, 1)]
+        largest = [max((kind[what] for kind in there), default=0) for what in (0, 1)]
         return (
             f"unsatisfiable request: {request.slots} slots of {request.cores} cores{gpus}{where}; "
-            f"there are {len(there)} nodes of {largest[0]} cores and {largest[1]} gpus{such}"
+            f"there are {count} nodes of {largest[0]} cores and {largest[1]} gpus{such}"
         )
+
+    def take_down(self, nodes: str) -> None:
+        """Nodes, as an idset, that may not be given out now. Raises ValueError."""
+        self._down |= _mask(nodes)
+
+    def bring_up(self, nodes: str) -> None:
+        """Nodes that may again. Raises ValueError."""
+        self._down &= ~_mask(nodes)
+
+    def only_up(self, nodes: str) -> None:
+        """All others are down. Raises ValueError."""
+        self._down = ((1 << len(self._all)) - 1) & ~_mask(nodes)
 
     def allocate(self, request: Request) -> Allocation | None:
         """Take what is asked, or nothing: None when it isn't free now."""
@@ -107,32 +130,41 @@ class Pool:
 
     # -- choosing
 
-    def _slots_free(self, node: int, free: tuple[int, int], request: Request) -> int:
-        if request.exclusive and free != self._all[node]:
-            return 0
-        slots = free[0].bit_count() // request.cores
-        return min(slots, free[1].bit_count() // request.gpus) if request.gpus else slots
-
-    def _slots_on(self, node: int, request: Request) -> int:
-        if node in self.down:
-            return 0
-        return self._slots_free(node, (self._cores[node], self._gpus[node]), request)
-
-    def _candidates(self, request: Request) -> Iterable[int]:
+    def _nodes_for(self, request: Request) -> int:
+        """The nodes a request's constraint allows. Raises ValueError for a constraint that is none."""
         if request.constraint is None:
-            return self._emptiest_first()
-        allowed = matching(request.constraint, self.nodes)
-        return (node for node in self._emptiest_first() if node in allowed)
+            return -1
+        try:
+            text = repr(request.constraint)
+        except RecursionError:
+            text = ""  # refused below: it is deeper than a constraint may be
+        found = self._allowed.get(text)
+        if found is None:
+            found = _bits(matching(request.constraint, self.nodes), len(self._all))
+            if len(self._allowed) >= CONSTRAINTS_MAX:
+                self._allowed.clear()
+            self._allowed[text] = found
+        return found
 
-    def _emptiest_first(self) -> Iterable[int]:
-        """Nodes with free cores; which there are must not change meanwhile."""
-        for kind in sorted(self._alike, reverse=True):
-            yield from ranks.bits(self._alike[kind])
+    def _candidates(self, request: Request) -> list[tuple[int, int]]:
+        """Slots on each, and nodes of that kind that may be used; the emptiest kind first."""
+        usable = self._nodes_for(request) & ~self._down
+        if request.exclusive:
+            usable &= self._whole
+        return [
+            (slots, nodes)
+            for kind in sorted(self._alike, reverse=True)
+            if (slots := _slots(kind, request)) and (nodes := self._alike[kind] & usable)
+        ]
 
     def _now_free(self, node: int, cores: int, gpus: int) -> None:
         before = self._cores[node].bit_count(), self._gpus[node].bit_count()
         now = cores.bit_count(), gpus.bit_count()
         self._cores[node], self._gpus[node] = cores, gpus
+        if now[0] and (cores, gpus) == self._all[node]:
+            self._whole |= 1 << node
+        elif self._whole >> node & 1:
+            self._whole ^= 1 << node
         self.free_cores += now[0] - before[0]
         self.free_gpus += now[1] - before[1]
         alike, bit = self._alike, 1 << node
@@ -146,25 +178,25 @@ class Pool:
             alike[now] = alike.get(now, 0) | bit
 
     def _pick_nodes(self, request: Request) -> list[tuple[int, int]] | None:
-        picked: list[tuple[int, int]] = []
-        for node in self._candidates(request):
-            if self._slots_on(node, request) >= request.slots:
-                picked.append((node, request.slots))
-                if len(picked) == request.nodes:
-                    return picked
-        return None
+        such = [nodes for slots, nodes in self._candidates(request) if slots >= request.slots]
+        if sum(nodes.bit_count() for nodes in such) < request.nodes:
+            return None
+        picked = islice(chain.from_iterable(map(ranks.bits, such)), request.nodes)
+        return [(node, request.slots) for node in picked]
 
     def _pick_anywhere(self, request: Request) -> list[tuple[int, int]] | None:
+        candidates, wanted = self._candidates(request), request.slots
+        if sum(slots * nodes.bit_count() for slots, nodes in candidates) < wanted:
+            return None
         picked: list[tuple[int, int]] = []
-        wanted = request.slots
-        for node in self._candidates(request):
-            slots = min(self._slots_on(node, request), wanted)
-            if slots:
+        for most, nodes in candidates:
+            for node in islice(ranks.bits(nodes), -(-wanted // most)):
+                slots = min(most, wanted)
                 picked.append((node, slots))
                 wanted -= slots
-                if not wanted:
-                    return picked
-        return None
+            if not wanted:
+                break
+        return picked
 
     def _take(self, node: int, slots: int, request: Request) -> tuple[int, int]:
         if request.exclusive:
@@ -204,9 +236,9 @@ class Pool:
 
     def _properties(self, allocation: Allocation) -> dict[str, Any]:
         shown = {
-            name: ranks.format_ranks(having & allocation.keys())
+            name: ranks.format_ranks(mine)
             for name, having in self.nodes.properties.items()
-            if having & allocation.keys()
+            if (mine := having.intersection(allocation))  # by way of the allocation, not of all that have it
         }
         return {"properties": shown} if shown else {}
 
@@ -216,7 +248,7 @@ class Pool:
 
     def down_r(self) -> dict[str, Any]:
         """R of the nodes that may not be given out."""
-        return self.to_r({node: self._all[node] for node in sorted(self.down)})
+        return self.to_r({node: self._all[node] for node in ranks.bits(self._down)})
 
     def allocated_r(self) -> dict[str, Any]:
         """R of what jobs hold now."""
@@ -269,18 +301,39 @@ def from_r(r: Any) -> Allocation:
 
 def members(text: str) -> Iterable[int]:
     """The ids of an idset as R has them. Raises ValueError."""
+    for first, last in _spans(text):
+        yield from range(first, last + 1)
+
+
+def _spans(text: str) -> Iterable[tuple[int, int]]:
     for part in text.split(",") if text else ():
         first, _, last = part.partition("-")
         if len(first) > 7 or len(last) > 7:
             raise ValueError(f"id {part!r:.40} is too large")
-        yield from range(int(first), int(last or first) + 1)
+        yield int(first), int(last or first)
 
 
 def _mask(text: str) -> int:
     mask = 0
-    for bit in members(text):
-        mask |= 1 << bit
+    for first, last in _spans(text):
+        mask |= (1 << max(0, last + 1 - first)) - 1 << first
     return mask
+
+
+def _slots(free: tuple[int, int], request: Request) -> int:
+    """How many slots there are on a node with so many free cores and gpus."""
+    slots = free[0] // request.cores
+    return min(slots, free[1] // request.gpus) if request.gpus else slots
+
+
+def _enough(request: Request, there: Mapping[tuple[int, int], int]) -> bool:
+    """So many nodes of each kind, all free, suffice."""
+    if request.nodes:
+        return (
+            sum(count for kind, count in there.items() if _slots(kind, request) >= request.slots)
+            >= request.nodes
+        )
+    return sum(count * _slots(kind, request) for kind, count in there.items()) >= request.slots
 
 
 def _lowest(mask: int, count: int) -> int:
@@ -294,13 +347,19 @@ def _lowest(mask: int, count: int) -> int:
 
 
 def _grouped(everything: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    bits: dict[tuple[int, int], bytearray] = {}
+    members_of: dict[tuple[int, int], list[int]] = {}
     for node, (cores, gpus) in enumerate(everything):
         if cores:
-            kind = cores.bit_count(), gpus.bit_count()
-            found = bits.setdefault(kind, bytearray(len(everything) // 8 + 1))
-            found[node >> 3] |= 1 << (node & 7)
-    return {kind: int.from_bytes(found, "little") for kind, found in bits.items()}
+            members_of.setdefault((cores.bit_count(), gpus.bit_count()), []).append(node)
+    return {kind: _bits(nodes, len(everything)) for kind, nodes in members_of.items()}
+
+
+def _bits(nodes: Iterable[int], size: int) -> int:
+    """A bit for each of these nodes, of which there are ``size`` at most."""
+    found = bytearray(size // 8 + 1)
+    for node in nodes:
+        found[node >> 3] |= 1 << (node & 7)
+    return int.from_bytes(found, "little")
 
 
 def _bracket(ids: str) -> str:
