@@ -56,7 +56,19 @@ def to_config(given: Any, is_virtual: bool = False) -> Config:
     )
     for measurement in measurements.values():
         check_sinks(measurement, config.sinks)
+    check_labels(measurements)
     return config
+
+
+def check_labels(measurements: Mapping[str, Measurement]) -> None:
+    """Raises ValueError for two measurements that statsd could not tell apart: their series would be one."""
+    taken: dict[str, str] = {}
+    for name, one in measurements.items():
+        other = taken.setdefault(one.label, name)
+        if other != name:
+            raise ValueError(
+                f"/probes/{name}: its samples and those of {other} would both be named {one.label}.*"
+            )
 
 
 #: Sinks that need no configuration.
@@ -65,7 +77,7 @@ PLAIN: Final = ("statsd", "metrics", "registry")
 
 def check_sinks(measurement: Measurement, sinks: Mapping[str, Any]) -> None:
     """Raises ValueError for a sink that is not configured."""
-    for name in measurement.reporting.sinks:
+    for name in measurement.reporting.all_sinks:
         if name not in sinks and name not in PLAIN:
             known = ", ".join(dict.fromkeys([*PLAIN, *sinks]))
             raise ValueError(

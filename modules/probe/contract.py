@@ -131,6 +131,8 @@ class Probe:
     options: ClassVar[dict[str, Any]] = {}
     #: Keys that must be given.
     required: ClassVar[tuple[str, ...]] = ()
+    #: Its answers say what their metrics are; one that nobody declares is worth a warning.
+    declares: ClassVar[bool] = False
     #: It reads this machine, which has no virtual time.
     reads_machine: ClassVar[bool] = True
 

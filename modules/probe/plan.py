@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,10 +12,11 @@ from typing import Any, Final, TypeVar
 import attrs
 import msgspec
 
-from brokersim.brokermod import blobref, duration, schedules
+from brokersim.brokermod import blobref, schedules
 
 from .overlap import POLICIES, SKIP
 from .probes import checked, find
+from .reporting import Reporting, check_known, to_reporting, to_seconds
 
 ON: Final = "ON"
 OFF: Final = "OFF"
@@ -33,29 +33,12 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "overlap": SKIP, "jitter": 0.0, "isolation": INLINE, "restart": "on-failure", "reporting": {}, "resources": [],
     "labels": {}, "hold_clock": False,
 }  # fmt: skip
-_REPORTING: Final[dict[str, Any]] = {
-    "sinks": ["statsd"], "every_n": 1, "max_age": None, "on_change": None, "on_stop": True, "counters": "raw",
-}  # fmt: skip
 #: What makes it another measurement; the rest can change while it runs.
 _IDENTITY: Final = ("probe", "config", "isolation", "resources", "hold_clock")
 _PLAN: Final = ("schedule", "reporting", "timeout", "labels", "overlap", "jitter", "restart")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
-COUNTERS: Final = ("raw", "delta", "rate")
 _NO_CONFIG: Final[Mapping[str, Any]] = MappingProxyType({})
-Frozen = TypeVar("Frozen", schedules.Schedule, "Reporting", bytes)
-
-
-@attrs.frozen(kw_only=True)
-class Reporting:
-    """Where samples go and when: after ``every_n`` runs, at ``max_age`` s, at the stop; ``on_change`` only if moved."""
-
-    sinks: tuple[str, ...] = ("statsd",)
-    every_n: int = 1
-    max_age: float | None = None
-    on_change: float | None = None
-    is_relative: bool = False
-    on_stop: bool = True
-    counters: str = "raw"
+Frozen = TypeVar("Frozen", schedules.Schedule, Reporting, bytes)
 
 
 @attrs.frozen(kw_only=True, eq=False, weakref_slot=False)
@@ -140,7 +123,7 @@ def to_measurement(name: str, record: Mapping[str, Any], is_virtual: bool = Fals
 
 def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Measurement:
     given = {key: value for key, value in record.items() if key not in SERVER_KEYS or key == "status"}
-    _known(given, _DEFAULTS, "")
+    check_known(given, _DEFAULTS, "")
     full = {**_DEFAULTS, **_copy(given)}
     probe = find(str(full["probe"]))
     config = checked(full["probe"], full.get("config") or {})
@@ -157,7 +140,7 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
     if not isinstance(full["labels"], Mapping):
         raise ValueError(f"labels must be an object, not {full['labels']!r:.40}")
     schedule = _shared(_scheduled(full))
-    timeout = _seconds(full.get("timeout"), "timeout")
+    timeout = to_seconds(full.get("timeout"), "timeout")
     return Measurement(
         name=name,
         label=part(name),
@@ -166,7 +149,7 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         schedule=schedule,
         timeout=min(getattr(schedule, "every", TIMEOUT), TIMEOUT) if timeout is None else timeout,
         overlap=full["overlap"],
-        jitter=_seconds(full["jitter"], "jitter") or 0.0,
+        jitter=to_seconds(full["jitter"], "jitter") or 0.0,
         restart=full["restart"],
         reporting=_shared(to_reporting(full["reporting"])),
         hold_clock=bool(full["hold_clock"]),
@@ -199,65 +182,6 @@ def _scheduled(full: Mapping[str, Any]) -> schedules.Schedule:
     return schedule
 
 
-def to_reporting(given: Any) -> Reporting:
-    """Raises ValueError."""
-    if not isinstance(given, Mapping):
-        raise ValueError(f"reporting must be an object, not {given!r:.40}")
-    _known(given, _REPORTING, "reporting/")
-    full = {**_REPORTING, **given}
-    _choice(full, "counters", COUNTERS)
-    if type(full["every_n"]) is not int or full["every_n"] < 1:
-        raise ValueError(f"reporting/every_n must be 1 or more runs, not {full['every_n']!r:.40}")
-    sinks = full["sinks"].split(",") if isinstance(full["sinks"], str) else full["sinks"]
-    if not isinstance(sinks, list | tuple) or not all(isinstance(sink, str) for sink in sinks):
-        raise ValueError(f"reporting/sinks must be a list of names, not {sinks!r:.40}")
-    band, is_relative = _deadband(full["on_change"])
-    return Reporting(
-        sinks=tuple(sinks),
-        every_n=full["every_n"],
-        max_age=_seconds(full["max_age"], "reporting/max_age"),
-        on_change=band,
-        is_relative=is_relative,
-        on_stop=bool(full["on_stop"]),
-        counters=full["counters"],
-    )
-
-
-def _deadband(given: Any) -> tuple[float | None, bool]:
-    """``0.5``, or ``5%`` of the value sent last; true is any change."""
-    if given is None or given is False:
-        return None, False
-    if given is True:
-        return 0.0, False
-    text = str(given)
-    try:
-        band = float(text.removesuffix("%"))
-    except ValueError:
-        band = -1.0
-    if not 0 <= band < float("inf"):
-        raise ValueError(f"reporting/on_change must be a deadband such as 0.5 or 5%, not {given!r:.40}")
-    return (band / 100, True) if text.endswith("%") else (band, False)
-
-
-def _seconds(given: Any, key: str) -> float | None:
-    if given is None:
-        return None
-    try:
-        number = duration.parse_duration(given) if isinstance(given, str) else float(given)
-    except (ValueError, TypeError):
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ValueError(f"{key} must be a time such as 10 or 10s, not {given!r:.40}")
-    return number
-
-
 def _choice(full: Mapping[str, Any], key: str, known: tuple[str, ...]) -> None:
     if full[key] not in known:
         raise ValueError(f"{key} must be {' or '.join(known)}, not {full[key]!r:.40}")
-
-
-def _known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise ValueError(f"{where}{key} is no key{f'; is {near[0]} meant?' if near else ''}")

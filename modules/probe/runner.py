@@ -57,21 +57,24 @@ class Runner(Runs):
         self._become(state)
 
     def change(self, measurement: Measurement) -> None:
-        """Another schedule or reporting in place: baselines, counts and series numbers live on."""
-        is_shifted = measurement.jitter != self.measurement.jitter
+        """Another schedule or reporting in place: baselines, counts and series numbers live on; so does the grid of
+        a schedule that is the same."""
+        old = self.measurement
+        is_shifted = measurement.jitter != old.jitter
         self.measurement = measurement
         self._station.collector.change(self.source, measurement)
         self.grid.turnstile.policy = measurement.overlap
         if is_shifted:
             self.grid.plan(measurement.schedule, measurement.jitter)
-        else:
+        elif measurement.schedule != old.schedule or self.state == DONE:
             self.grid.plan_anew(measurement.schedule)
         if self.state == FAILED:
             self._open()
         elif self.state in (WAIT, RUN, DONE):
             self._become(RUN if self.grid.turnstile.is_busy else WAIT)
             self.grid.arm()
-            self._reserve()
+            if measurement.schedule != old.schedule or self._reservation is None:
+                self._reserve()
 
     def _reserve(self) -> None:
         """What was reserved for an earlier schedule is given back."""

@@ -18,7 +18,7 @@ from .here import Here
 from .plan import Measurement
 from .ports import Measured, Random, Station
 from .probes import find
-from .sending.collector import Source
+from .sending.source import to_source
 from .ticker import Ticker
 
 WAIT, RUN, BACKOFF, FAILED, DONE, OFF = "WAIT", "RUN", "BACKOFF", "FAILED", "DONE", "OFF"
@@ -39,7 +39,7 @@ class Runs(Measured, Owner):
         self.state = OFF
         #: Why it is in its state, or what went wrong last.
         self.reason = ""
-        self.source = Source(measurement, find(measurement.probe).fields, station.subject)
+        self.source = to_source(measurement, find(measurement.probe).fields, station.subject)
         #: What was read last, of a probe whose readings are asked for again.
         self.last: list[Reading] | None = [] if measurement.probe == "process" else None
         self.grid = Grid(self, measurement.overlap)
@@ -163,7 +163,7 @@ class Runs(Measured, Owner):
 
     def _done(self, answer: Any, now: float) -> None:
         station, source = self._station, self.source
-        collector = station.collector
+        collector, partial = station.collector, source.counts["partial"]
         try:
             found = readings(answer, station.subject)
             for gone in collector.follow(source, found):
@@ -172,6 +172,8 @@ class Runs(Measured, Owner):
         except ValueError as error:
             self.failed(error)
             return
+        if source.counts["partial"] != partial:
+            station.counted(self.measurement.label, "partial", source.counts["partial"] - partial)
         if not found:
             self.count("nomatch")
         elif self.last is not None:
@@ -181,7 +183,7 @@ class Runs(Measured, Owner):
             self.grid.told({name: value for one in found for name, value in one.metrics.items()})
         if collector.fresh:
             station.reported()
-        if source.held and self._age is None:
+        if (source.held or source.others) and self._age is None:
             self._wait_for_age()
         self.ended()
 
@@ -192,5 +194,6 @@ class Runs(Measured, Owner):
 
     def _aged(self) -> None:
         self._age = None
-        self._station.collector.report(self.source)
+        self._station.collector.report_aged(self.source, self.handle.time())
         self._station.reported()
+        self._wait_for_age()

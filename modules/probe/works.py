@@ -11,15 +11,17 @@ from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nestin
 
 from .arbiter import reconcile
 from .chance import Chance
-from .config import Config, check_sinks
+from .config import Config, check_labels, check_sinks
 from .contract import Reading
 from .plan import OFF, ON, Measurement, merged, to_measurement
 from .ports import Measured, Station
+from .probes import find
 from .runner import Runner
 from .runs import BACKOFF, FAILED, WAIT
 from .sending.collector import Collector
 from .sending.delivery import Delivery
 from .sending.outlets import Outlets
+from .sending.source import Source
 from .ticker import Ticker
 
 #: Seconds between the module's own statistics.
@@ -31,7 +33,7 @@ class Works(Station):
 
     def __init__(self, handle: Handle, log: BrokerLogger) -> None:
         self.handle = handle
-        self.collector = Collector()
+        self.collector = Collector(undeclared=self._undeclared)
         self.ticker = Ticker(handle)
         self.subject = f"node/{handle.rank}"
         self.is_virtual = (handle.attr_get("clock") or "").startswith("virtual")
@@ -72,6 +74,7 @@ class Works(Station):
         check_nesting(record, "a measurement")
         measurement = to_measurement(name, merged(self.config.defaults, record), self.is_virtual)
         check_sinks(measurement, self.config.sinks)
+        check_labels({**self.config.measurements, name: measurement})
         self._outlets.plain(measurement)
         self.config.measurements[name] = measurement
         self._reconcile()
@@ -153,6 +156,14 @@ class Works(Station):
     def gone(self, runner: Measured, reading: Reading) -> None:
         event = {"name": runner.measurement.name, "rank": self.handle.rank, "subject": reading.subject}
         self.handle.publish(f"{self.handle.name}.process-exit", event)
+
+    def _undeclared(self, source: Source, metric: str) -> None:
+        """Of programs that could say what their metrics are."""
+        if find(source.measurement.probe).declares:
+            name = source.measurement.name
+            self._log.warning(
+                f"measurement {name!r}: nothing says what {metric!r:.60} is: it is a gauge; its answer may have fields"
+            )
 
     # -- what there is
 

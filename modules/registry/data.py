@@ -38,6 +38,8 @@ class Said(msgspec.Struct):
     unit: str = "1"
     kind: Literal["gauge", "counter", "state"] = "gauge"
     form: Literal["raw", "delta", "rate"] = "raw"
+    #: Who numbers its samples: another life of a module begins at 1 again.
+    life: str = ""
 
 
 @attrs.define(eq=False)
@@ -46,6 +48,13 @@ class Ring:
 
     about: dict[str, Any]
     samples: list[Sample] = attrs.field(factory=list)
+    #: Whose numbers come now, and what is added to them so that they go on from those of who was there before.
+    life: str = ""
+    base: int = 0
+
+    def begin(self, life: str, first: int) -> None:
+        """Samples of another life follow, the first of them with this number."""
+        self.life, self.base = life, max(0, self.next - first)
 
     def put(self, sample: Sample, most: int) -> bool:
         """One more; False if its number was here already: who is not answered sends twice."""
@@ -104,9 +113,13 @@ class Data:
         elif said.subject:
             ring.about = about
         self.changed.add(mid)
+        numbers = [int(one[2]) for one in said.samples if len(one) == 3]
+        if said.life and said.life != ring.life and numbers:
+            ring.begin(said.life, min(numbers))
+        base = ring.base if said.life else 0
         stored = 0
         for one in said.samples:
-            number = int(one[2]) if len(one) == 3 else ring.next
+            number = base + int(one[2]) if len(one) == 3 else ring.next
             stored += ring.put((float(one[0]), one[1], number), self.most)
         return stored
 
@@ -143,13 +156,15 @@ class Data:
 
     def kept(self, mid: str) -> bytes:
         ring = self.rings[mid]
-        return msgspec.json.encode({"series": ring.about, "samples": ring.samples})
+        whose = {"life": ring.life, "base": ring.base}
+        return msgspec.json.encode({"series": ring.about, "samples": ring.samples, **whose})
 
     def load(self, mid: str, data: bytes) -> None:
         """Raises msgspec.DecodeError, KeyError, TypeError for what is none."""
         found = msgspec.json.decode(data)
         samples = msgspec.convert(found["samples"], list[tuple[float, float | int | str, int]])
-        self.rings[mid] = Ring(dict(found["series"]), samples[-self.most :])
+        life, base = str(found.get("life", "")), int(found.get("base", 0))
+        self.rings[mid] = Ring(dict(found["series"]), samples[-self.most :], life, base)
 
 
 _ABOUT: Final = ("subject", "metric", "attributes", "measurement", "unit", "kind", "form")

@@ -62,6 +62,7 @@ class Execd(Lasting):
     """A program of yours: it answers a reading, as JSON on a line, whenever it gets a newline on its input."""
 
     summary = "a program that lives on and answers a line of JSON for each newline"
+    declares = True
     options: ClassVar[dict[str, Any]] = {"command": "", "argv": [], "args": {}, "cwd": ""}
 
     @classmethod

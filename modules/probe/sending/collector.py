@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
 
-from ..contract import Field, Reading, Value
-from ..counts import Counts
-from ..plan import Measurement, Reporting
+from ..contract import Reading, Value
+from ..plan import Measurement
+from ..reporting import Reporting
 from .outqueue import OutQueue, size_of
 from .series import Sample, Series, sendable, to_series
+from .source import Held, Source
 
 #: Bytes of all queues of a rank together.
 MEMORY_LIMIT: Final = 16 << 20
@@ -20,43 +21,20 @@ MEMORY_LIMIT: Final = 16 << 20
 HIGH: Final = 0.8
 
 
-@attrs.define(eq=False, weakref_slot=False)
-class Source:
-    """A measurement as the collector sees it: its series, and what waits for its next report."""
-
-    measurement: Measurement
-    fields: Mapping[str, Field]
-    #: What a flat answer is about.
-    here: str
-    #: By metric those of it, by subject and metric all others.
-    series: dict[str | tuple[str, str], Series] = attrs.field(factory=dict)
-    #: Samples not reported yet, and since when (s).
-    held: tuple[Sample, ...] | list[Sample] = ()
-    held_since: float | None = None
-    runs: int = 0
-    counts: Counts = attrs.field(factory=Counts)
-    #: Metrics that its probe does not declare; subjects of the last run that read any.
-    unknown: frozenset[str] = frozenset()
-    subjects: tuple[str, ...] | str = ()
-
-    @property
-    def reporting(self) -> Reporting:
-        return self.measurement.reporting
-
-    @property
-    def is_direct(self) -> bool:
-        """Every run is reported."""
-        return self.reporting.every_n == 1
-
-
 class Collector:
     """Queues by sink; ``insert`` takes a run's readings. Which queues have something new is in ``fresh``."""
 
-    def __init__(self, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(
+        self, memory_limit: int = MEMORY_LIMIT, undeclared: Callable[[Source, str], object] | None = None
+    ) -> None:
+        """``undeclared`` is told of the first metric of a measurement that nobody declares."""
+        self._undeclared = undeclared
         self.queues: dict[str, OutQueue] = {}
         self.memory_limit = memory_limit
         self.fresh: set[str] = set()
         self._seqs: Counter[str] = Counter()
+        #: Numbers that an earlier life has given, by series.
+        self._numbered: dict[str, int] = {}
         self._names: dict[str, Series] = {}
 
     def add_sink(self, queue: OutQueue) -> None:
@@ -68,6 +46,7 @@ class Collector:
         assert queue.spool is not None
         for mid, seq in queue.spool.last.items():
             self._seqs[mid] = max(self._seqs[mid], seq)
+            self._numbered[mid] = max(self._numbered.get(mid, 0), seq)
         self.fresh.add(queue.name)
 
     @property
@@ -89,8 +68,14 @@ class Collector:
                 source.counts["partial"] += 1
             for metric, value in reading.metrics.items():
                 count += self._one(source, reading, metric, value, ts, now)
-        if source.runs % source.reporting.every_n == 0:
+        held = source.held
+        if held and (
+            source.runs % source.reporting.every_n == 0
+            or (isinstance(held, Held) and held.size >= source.reporting.max_bytes)
+        ):
             self.report(source)
+        for one in source.others:
+            self.insert(one, found, now)
         return count
 
     def _one(self, source: Source, reading: Reading, metric: str, value: Value, ts: float, now: float) -> int:
@@ -103,14 +88,16 @@ class Collector:
             source.counts["reset"] += 1
         if sent is None:
             return 0
-        self._seqs[series.mid] = seq = self._seqs[series.mid] + 1
+        key = source.key(series.mid) if source.number else series.mid
+        self._seqs[key] = seq = self._seqs[key] + 1
         sample = Sample(series, round(ts * 1e9), seq, sent, reading.ts is not None)
         if source.is_direct:
             self._queue(source, sample)
         else:
-            if not isinstance(source.held, list):
-                source.held = []
+            if not isinstance(source.held, Held):
+                source.held = Held()
             source.held.append(sample)
+            source.held.size += size_of(sample)
             if source.held_since is None:
                 source.held_since = now
         return 1
@@ -118,9 +105,13 @@ class Collector:
     def _new(self, source: Source, reading: Reading, metric: str) -> Series:
         field = source.fields.get(metric) or reading.fields.get(metric)
         if field is None:
+            if not source.unknown and not source.number and self._undeclared is not None:
+                self._undeclared(source, metric)
             source.unknown |= {metric}
         name, form = source.measurement.name, source.reporting.counters
         series = to_series(name, reading, metric, field, source.here, form)
+        if source.number:  # what an earlier life has numbered stays so
+            self._seqs.setdefault(source.key(series.mid), self._numbered.get(series.mid, 0))
         other = self._names.setdefault(series.name, series)
         if (other.mid, other.measurement) != (series.mid, name):
             raise ValueError(f"{series.full} and {other.full} would both be named {series.name}")
@@ -156,26 +147,45 @@ class Collector:
 
     def overdue(self, source: Source) -> float | None:
         """When (s) its oldest held sample comes of age; None if nothing has to."""
-        age = source.reporting.max_age
-        return None if age is None or source.held_since is None else source.held_since + age
+        ages = (
+            one.held_since + one.reporting.max_age
+            for one in source.whole
+            if one.held_since is not None and one.reporting.max_age is not None
+        )
+        return min(ages, default=None)
+
+    def report_aged(self, source: Source, now: float) -> None:
+        """What has come of age by now is reported, with all that is held beside it."""
+        for one in source.whole:
+            age = one.reporting.max_age
+            if one.held_since is not None and age is not None and now >= one.held_since + age - 1e-6:
+                self.report(one)
 
     def change(self, source: Source, measurement: Measurement) -> None:
         """Another plan for what is measured: series go on, but samples that wait are sent as they were meant."""
-        old, new = source.reporting, measurement.reporting
-        form = new.counters
+        for one in source.others[len(measurement.reporting.also) :]:
+            self.report(one)
+        for one, new in zip(source.whole, measurement.reporting.all, strict=False):
+            self._adapt(one, new)
+            one.measurement = measurement
+        if source.others or measurement.reporting.also:
+            source.others = source.also()
+
+    def _adapt(self, source: Source, new: Reporting) -> None:
+        old, form = source.reporting, new.counters
         if (form, new.sinks) != (old.counters, old.sinks):
             self.report(source)
         if form != old.counters:
             source.series = {key: attrs.evolve(one, form=form) for key, one in source.series.items()}
-        source.measurement = measurement
 
     def stop(self, source: Source) -> None:
         """It ends: what it held is reported, if it says so, and its names are free."""
-        if source.reporting.on_stop:
-            self.report(source)
-        for series in source.series.values():
-            self._names.pop(series.name, None)
-        source.series.clear()
+        for one in source.whole:
+            if one.reporting.on_stop:
+                self.report(one)
+            for series in one.series.values():
+                self._names.pop(series.name, None)
+            one.series.clear()
 
     def follow(self, source: Source, found: Sequence[Reading]) -> list[Reading]:
         """A run's subjects before it is inserted: those no longer there end their series. Returns who is gone."""
@@ -193,5 +203,6 @@ class Collector:
 
     def _close(self, source: Source, subject: str) -> None:
         """What comes back under its name begins anew."""
-        for key in [key for key, one in source.series.items() if one.subject == subject]:
-            self._names.pop(source.series.pop(key).name, None)
+        for part in source.whole:
+            for key in [key for key, one in part.series.items() if one.subject == subject]:
+                self._names.pop(part.series.pop(key).name, None)

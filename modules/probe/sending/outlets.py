@@ -61,7 +61,7 @@ class Outlets:
 
     def plain(self, measurement: Measurement) -> None:
         """Those of a measurement that need no configuration are begun when it is the first to want them."""
-        for name in measurement.reporting.sinks:
+        for name in measurement.reporting.all_sinks:
             if name in PLAIN and name not in self._records:
                 self._use(name, *self._begun(name, {}))
 
@@ -92,5 +92,5 @@ class Outlets:
 
 def _wanted(config: Config) -> dict[str, Mapping[str, Any]]:
     """What is configured, and the plain ones that a measurement reports to."""
-    used = {name for one in config.measurements.values() for name in one.reporting.sinks if name in PLAIN}
+    used = {name for one in config.measurements.values() for name in one.reporting.all_sinks if name in PLAIN}
     return {**{name: {} for name in sorted(used)}, **config.sinks}

@@ -237,10 +237,10 @@ class OutQueue:
         counts = {"inserted": self.inserted, "delivered": self.delivered, "queued": self.queued}
         more = {"in_flight": len(self.flight), "suppressed": self.suppressed, "dropped": dict(self.dropped)}
         ends: dict[str, Any] = {"capacity": self.max_samples, "bytes": self.size, "trouble": self.trouble}
+        ends["spooled"] = self.spooled
         if self.spool is not None:
             ends |= {
-                "spooled": self.spooled,
-                "spool_bytes": self.spool.size,
+                "spool_bytes": self.spool.size, "spool_capacity": self.spool.max_bytes,
                 "spool_trouble": self.spool.trouble,
-            }
+            }  # fmt: skip
         return {"name": self.name, **counts, **more, **ends}

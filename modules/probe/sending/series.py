@@ -10,7 +10,8 @@ import attrs
 
 from ..contract import COUNTER, GAUGE, STATE, Field, Reading, Value
 from ..counter import RESET, step
-from ..plan import Reporting, content_hash, part
+from ..plan import content_hash, part
+from ..reporting import Reporting
 
 
 class Sample(NamedTuple):

@@ -19,6 +19,8 @@ class Registry(Sink):
 
     def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
         super().__init__(handle, config)
+        #: Numbers begin at 1 with each life of the module; of instances of one seed the uuids are the same.
+        self._life = f"{handle.uuid}@{handle.attr_get('broker.starttime') or ''}"
         #: Series it has been told of.
         self._known: set[str] = set()
 
@@ -37,9 +39,9 @@ class Registry(Sink):
 
     def _said(self, series: Series, samples: list[Any]) -> dict[str, Any]:
         if series.mid in self._known:
-            return {"mid": series.mid, "samples": samples}
+            return {"mid": series.mid, "samples": samples, "life": self._life}
         stored = series.to_stored()
-        return {key: stored[key] for key in _ABOUT} | {"samples": samples}
+        return {key: stored[key] for key in _ABOUT} | {"samples": samples, "life": self._life}
 
     def _trouble(self, error: RequestError) -> Exception:
         if error.errno == errnums.EINVAL:

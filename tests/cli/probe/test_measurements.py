@@ -152,3 +152,10 @@ def test_the_example_is_right(run: Run) -> None:
     assert run("--json", "probe", "validate", str(example)).json == {
         "measurements": ["machine", "self", "kvs", "near", "disks"], "sinks": []
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("every", ["0", "0.0001", "inf"])
+def test_an_interval_that_is_none_is_told_as_it_was_typed(run, every):
+    result = run("probe", "add", "x", "cpu", "--every", every)
+    assert result.code == 2
+    assert f"'--every': {every} is no interval; give 1ms or more, such as 10s" in result.err

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from modules.probe.contract import Field, Reading
 from modules.probe.plan import to_measurement
 from modules.probe.probes.disk import derived
-from modules.probe.sending.collector import Collector, Source
+from modules.probe.sending.collector import Collector
 from modules.probe.sending.outqueue import OutQueue
+from modules.probe.sending.source import Source
 
 STEP = st.tuples(
     st.sampled_from(

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from modules.probe.contract import Field, Reading
 from modules.probe.plan import part, to_measurement
-from modules.probe.sending.collector import Collector, Source
+from modules.probe.sending.collector import Collector
 from modules.probe.sending.gaps import GAPS_MAX
 from modules.probe.sending.outqueue import OutQueue
 from modules.probe.sending.series import Sample, to_series
+from modules.probe.sending.source import Source
 
 CHANCE = random.Random(5)
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from brokersim import open_instance, run
+from brokersim.brokermod import RequestError
 from brokersim.statsd_server.outputs.rundb import read_all
 from modules.probe.budget import Budget
 from modules.probe.procfs import ProcFS
@@ -223,3 +224,16 @@ def test_files_are_read_whole_however_long_and_from_any_root(tmp_path):
     assert files.names("proc") == ["long", "short"] and not files.is_this_machine
     files.close()
     assert len(ProcFS("/").read("proc/self/maps")) > 4096
+
+
+def test_two_names_that_statsd_could_not_tell_apart_are_refused_at_once(tmp_path):
+    async def main():
+        async with probing() as (_, client):
+            await client.call("probe.add", {"name": "a.b", "record": {"probe": "dummy"}})
+            with pytest.raises(RequestError, match=r"/probes/a_b: .* a\.b would both be named a_b\.\*"):
+                await client.call("probe.add", {"name": "a_b", "record": {"probe": "ping"}})
+            both = {"x y": {"probe": "dummy"}, "x.y": {"probe": "dummy"}}
+            with pytest.raises(RequestError, match="x_y"):
+                await client.call("probe.reload", {"config": {"probes": both}})
+
+    run(main)

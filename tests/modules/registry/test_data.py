@@ -115,3 +115,35 @@ def test_whoever_asks_for_what_is_not_there_is_told():
         assert (await client.call("registry.latest", {}))["series"] == []
 
     with_registry(act)
+
+
+def lived(life, seqs):
+    return Said(**CPU, samples=[[float(seq), seq, seq] for seq in seqs], life=life)
+
+
+def test_numbers_of_another_life_go_on_from_those_before_and_each_is_there_once():
+    found = Data(5)
+    for said in (lived("a", range(1, 8)), lived("b", [1, 2]), lived("b", [1, 2, 3]), lived("c", [11, 12])):
+        found.store([said])
+    shown = found.of(MID, None, None, None)["samples"]
+    assert [(one["seq"], one["value"]) for one in shown] == [(8, 1), (9, 2), (10, 3), (11, 11), (12, 12)]
+    again = Data(5)
+    again.load(MID, found.kept(MID))
+    again.store([lived("c", [12, 13])])
+    assert [one["seq"] for one in again.of(MID, None, None, None)["samples"]] == [9, 10, 11, 12, 13]
+
+
+def test_a_probe_that_is_loaded_again_is_seen_at_once_though_its_numbers_begin_anew():
+    async def act(instance, client):
+        record = {"probe": "dummy", "schedule": {"type": "every", "params": {"every": 1}}}
+        record |= {"reporting": {"sinks": ["registry"]}}
+        for value in (1.0, 2.0):
+            await instance.load("probe")
+            await client.call("probe.add", {"name": "m", "record": record | {"config": {"value": value}}})
+            await instance.sleep(400 if value == 1.0 else 5)
+            (newest,) = (await client.call("registry.latest", {}))["series"]
+            assert newest["value"] == value
+            await client.call("module.remove", {"name": "probe"})
+        return newest
+
+    assert with_registry(act)["seq"] == 401 + 6

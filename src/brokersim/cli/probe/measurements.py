@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,8 +15,10 @@ from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import ASSIGNMENT, DURATION, RANKS, Parsed
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
 from brokersim.protocol.schedules import parse_schedule, to_spec
+from brokersim.protocol.schedules.base import EVERY_MIN
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +40,13 @@ def ask(session: Session, ranks: str | None, topic: str, payload: JsonObject) ->
     return [session.rpc(topic, payload, rank=rank, explain=explain) for rank in where]
 
 
+def _interval(text: str) -> float:
+    every = parse_duration(text)
+    if not EVERY_MIN <= every < inf:
+        raise ValueError(f"{text} is no interval; give 1ms or more, such as 10s")
+    return every
+
+
 def _check_schedule(text: str) -> str:
     parse_schedule(text)
     return text
@@ -52,7 +62,7 @@ def _check_schedule(text: str) -> str:
     ),
 )
 @_ranks
-@click.option("--every", type=DURATION, metavar="FSD", help="at this interval")
+@click.option("--every", type=Parsed("every", _interval), metavar="FSD", help="at this interval")
 @click.option(
     "--schedule", type=Parsed("schedule", _check_schedule), metavar="SPEC", help="see: probe schedule"
 )
