@@ -1,10 +1,30 @@
-"""Knows how hard the suite looks: the hypothesis profiles. Knows nothing of brokersim."""
+"""Knows how hard the suite looks (the hypothesis profiles) and how it is run. Knows nothing of brokersim."""
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+from collections.abc import Generator
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.costs import Costs
+from tests.sharing import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+
+__all__ = [
+    "pytest_collection",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_xdist_make_scheduler",
+]
+
+# As a user's shell starts them: a Python that may keep nothing of what it compiled compiles every file anew in each of
+# the thousand processes of the suite, and rewrites the assertions of each test file anew in each worker.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 PROFILE_VARIABLE = "BROKERSIM_HYPOTHESIS_PROFILE"
 
@@ -22,3 +42,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get(PROFILE_VARIABLE, "dev"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Costs())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """What is collected stays to the end: it is not looked through for garbage while it grows, nor ever after."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
