@@ -15,12 +15,16 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     event_handler,
+    jobid,
     request_handler,
 )
 
 from .launch import PROGRAM, Launch
 from .run import JobRun
 from .settings import to_settings
+
+#: Debug bit (flux-core's) that has new time limits refused.
+DEBUG_FAIL_EXPIRATION = 1
 
 
 class Start(msgspec.Struct, gc=False):
@@ -38,6 +42,13 @@ class Kill(msgspec.Struct, gc=False):
 
     id: int
     signum: int
+
+
+class Expiration(msgspec.Struct, gc=False):
+    """Payload of job-exec.expiration: when the job's resources are to be given back, seconds since the epoch."""
+
+    id: int
+    expiration: float
 
 
 class JobException(msgspec.Struct, gc=False):
@@ -133,6 +144,19 @@ class JobExec(BrokerModule):
         if run is None:
             raise RequestError(errnums.ENOENT, f"job {wish.id} is not under execution")
         run.kill(wish.signum)
+        self.handle.respond(msg)
+
+    @request_handler("expiration")
+    def expiration(self, msg: Message) -> None:
+        """A running job's time limit is another now; 0 is none. Raises RequestError: EINVAL, ENOENT."""
+        wish = msg.unpack(Expiration)
+        if self.debug_test(DEBUG_FAIL_EXPIRATION) or wish.expiration < 0:
+            raise RequestError(errnums.EINVAL, f"job {wish.id} cannot expire at {wish.expiration:.2f}")
+        run = self._runs.get(wish.id)
+        if run is None:
+            raise RequestError(errnums.ENOENT, f"job {wish.id} is not under execution")
+        run.expire_at(wish.expiration)
+        self.log.debug(f"updated expiration of {jobid.encode(wish.id)} to {wish.expiration:.2f}")
         self.handle.respond(msg)
 
     @request_handler("*.stdin", prefix=False, allow_guest=True)

@@ -36,6 +36,8 @@ class RunPlan:
     is_stand_in: bool = False
     run_time: float = 0.0
     limit: float = 0.0
+    #: It has a time limit, or may be given one; the others run as long as they would take.
+    is_limited: bool = True
     wait_status: int = 0
     exception_at: str = ""
     output_rate: float = 0.0
@@ -93,6 +95,7 @@ def to_plan(
         is_stand_in=not is_real and not asks and "exec" not in ours,
         run_time=_seconds(test, "run_duration") if "run_duration" in test else limit,
         limit=limit if is_real or "run_duration" in test else 0.0,
+        is_limited=is_real or "run_duration" in test,
         wait_status=_status(test.get("wait_status", 0)),
         exception_at=_phase(test.get("mock_exception", "")),
         output_rate=_rate(ours.get("output_rate", 0)),
@@ -100,7 +103,7 @@ def to_plan(
         stdin=_stdin(system),
         output=to_output(_mapping(_shell_options(system), "output")),
         name=_name(task["command"], system),
-        warning=_warning(_shell_options(system).get("signal", 0)) if is_real and limit else None,
+        warning=_warning(_shell_options(system).get("signal", 0)) if is_real else None,
         is_verbose=bool(_shell_options(system).get("verbose")),
     )
 

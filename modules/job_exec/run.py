@@ -47,6 +47,10 @@ class JobRun:
         self._shell.on_request = self.take_input
         self._finish: Callable[[int], object] | None = None
         self._timers: list[Any] = []
+        #: Those of its time limit, which may be set anew; None: it has not begun to run.
+        self._limits: list[Any] | None = None
+        #: Seconds it may run from then on; None: as long as it likes.
+        self._left: float | None = self.plan.limit or None
         self._killed_by = 0
         self._is_running = False
         self._is_doomed = False
@@ -121,9 +125,33 @@ class JobRun:
         self._timers.append(self._handle.call_later(seconds, fn, *args))
 
     def _disarm(self) -> None:
+        self._unlimit()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+    def expire_at(self, expiration: float) -> None:
+        """Its time limit is another now: seconds since the epoch, 0.0 is none."""
+        if not self.plan.is_limited:
+            return
+        self._left = expiration - self._handle.time() if expiration else None
+        if self._limits is not None:
+            self._limit()
+
+    def _limit(self) -> None:
+        self._unlimit()
+        left, later = self._left, self._handle.call_later
+        if left is None:
+            return
+        self._limits = [later(max(0.0, left), self._expire)]
+        if self.plan.warning is not None:
+            signum, timeleft = self.plan.warning
+            self._limits.append(later(max(0.0, left - timeleft), self._warn, signum, timeleft))
+
+    def _unlimit(self) -> None:
+        for timer in self._limits or ():
+            timer.cancel()
+        self._limits = []
 
     # -- the course
 
@@ -169,11 +197,7 @@ class JobRun:
         if self.plan.exception_at == "run":
             self._fail("mock run exception generated")
             self._killed_by = signal.SIGTERM
-        if self.plan.limit:
-            self._later(self.plan.limit, self._expire)
-        if self.plan.warning is not None:
-            signum, timeleft = self.plan.warning
-            self._later(max(0.0, self.plan.limit - timeleft), self._warn, signum, timeleft)
+        self._limit()
         try:
             status = await (self._simulate() if self._tasks is None else self._run_commands(self._tasks))
         except NotStarted as error:

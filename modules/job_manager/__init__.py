@@ -22,9 +22,10 @@ from brokersim.brokermod import (
     JobState as State,
 )
 
+from .dependencies import check
 from .job import Job
 from .jobtap import Jobtap
-from .machine import JobMachine
+from .machine import USERID_UNKNOWN, JobMachine
 from .messages import (
     Entry,
     ExecHello,
@@ -48,11 +49,8 @@ from .queue_service import QueueService, rules_in
 from .queues import Queues
 from .restart import Restored, read_jobs
 from .roles import ROLE_OWNER, check_owner
-from .updating import UpdateDuration
+from .updating import Updating
 from .waiters import Waiters
-
-#: FLUX_USERID_UNKNOWN stands for all users.
-_EVERYBODY = 0xFFFFFFFF
 
 
 class JobManager(JobQueries, Purging, QueueService):
@@ -70,7 +68,7 @@ class JobManager(JobQueries, Purging, QueueService):
         self._asked = []
         self._waiters = Waiters(h)
         self._machine = JobMachine(h, self.log, self._ended, Queues(rules_in(h.conf_get())))
-        self._updating = UpdateDuration()
+        self._updating = Updating()
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
         self.limit(limits_in(h.conf_get()))
 
@@ -146,7 +144,7 @@ class JobManager(JobQueries, Purging, QueueService):
             refusal = self._machine.queues.refusal(facts)
             if refusal:
                 return refusal
-            self._machine.check_dependencies(facts)
+            check(facts.dependencies, self._machine.jobs.get)
         except ValueError as error:
             return str(error)
         job = Job(
@@ -216,7 +214,7 @@ class JobManager(JobQueries, Purging, QueueService):
     def _of_user(self, userid: int, states: int) -> list[Job]:
         """Active jobs of a user (4294967295: all) in some states."""
         active = self._machine.jobs.active.values()
-        return [job for job in active if userid in (job.userid, _EVERYBODY) and job.state & states]
+        return [job for job in active if userid in (job.userid, USERID_UNKNOWN) and job.state & states]
 
     @request_handler("job-manager.urgency", prefix=False, allow_guest=True)
     def urgency(self, msg: Message) -> None:
@@ -281,7 +279,7 @@ class JobManager(JobQueries, Purging, QueueService):
             )
         self.handle.respond(msg, {"count": self._machine.jobs.counts[State.SCHED]})
         self._machine.sched_ready = True
-        self._machine.alloc_limit = wish.limit if wish.mode == "limited" else 0
+        self._machine.window.limit = wish.limit if wish.mode == "limited" else 0
         self._machine.act_on(State.SCHED, State.CLEANUP)
 
     @request_handler("job-manager.exec-hello", prefix=False)
@@ -336,17 +334,17 @@ class JobManager(JobQueries, Purging, QueueService):
         """flux-core's one request for plugins: load, remove, list."""
         wish = msg.unpack(JobtapAll)
         if wish.query_only:
-            self.handle.respond(msg, {"plugins": [one["name"] for one in self._jobtap.to_list()]})
+            names = [one["name"] for one in self._jobtap.to_list()]
+            self.handle.respond(msg, {"plugins": [*self._updating.loaded, *names]})
             return
-        updating = self._updating
         if wish.remove and wish.remove != "all":
-            known = wish.remove == updating.NAME
-            if not (updating.remove() if known else self._jobtap.remove(wish.remove)):
+            known = wish.remove in self._updating.NAMES
+            if not (self._updating.remove(wish.remove) if known else self._jobtap.remove(wish.remove)):
                 raise RequestError(errnums.ENOENT, "Failed to find plugin to remove")
         elif wish.remove:
             self._jobtap.remove(wish.remove)  # but for what is built in
-        if wish.load == updating.NAME:
-            updating.load(wish.conf or {})
+        if wish.load in self._updating.NAMES:
+            self._updating.load(wish.load, wish.conf or {})
         elif wish.load:
             self._jobtap.load(wish.load, wish.conf or {})
         self.handle.respond(msg)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import attrs
 
 from brokersim.brokermod import JobState as State
+from brokersim.brokermod import jobid
 
 from .job import Job
 
@@ -33,6 +35,7 @@ _UNMET: Final = {
 }  # fmt: skip
 STARTS: Final = ("after", "afterstart")
 SINGLETON: Final = "singleton"
+BEGIN_TIME: Final = "begin-time"
 DEPRECATED: Final = "dependency scheme 'after' is deprecated, use 'afterstart'"
 NEVER_STARTED: Final = "job never started"
 NEVER_MET: Final = "can never be satisfied"
@@ -120,6 +123,33 @@ class Dependencies:
         if left:
             self._waiting[other.id] = left
         return [entry for entry in waiting if concerns(entry[0])]
+
+
+def check(dependencies: Iterable[tuple[str, str]], find: Callable[[int], Job | None]) -> None:
+    """Raises ValueError if one names no job that could be found, or no time."""
+    for scheme, value in dependencies:
+        if scheme == BEGIN_TIME:
+            _begin_time(value)
+        elif scheme != SINGLETON:
+            why = refusal(scheme, value, find(_id(scheme, value)))
+            if why:
+                raise ValueError(why)
+
+
+def _id(scheme: str, value: str) -> int:
+    try:
+        return jobid.decode(value)
+    except ValueError:
+        raise ValueError(f'dependency: {scheme}: "{value:.60}" is not a valid jobid') from None
+
+
+def _begin_time(value: str) -> None:
+    try:
+        is_time = 0 <= float(value) < math.inf
+    except ValueError:
+        is_time = False
+    if not is_time:
+        raise ValueError(f"Invalid begin-time={value:.40}")
 
 
 def shown(scheme: str, value: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import math
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +9,6 @@ from typing import Any, Protocol
 
 from brokersim.brokermod import (
     Handle,
-    JobFacts,
     JobTable,
     Message,
     RequestError,
@@ -25,18 +22,30 @@ from brokersim.brokermod import (
 )
 
 from .batch import CommitBatch, append_op
-from .dependencies import DEPRECATED, SINGLETON, Dependencies, Verdict, refusal, shown
+from .dependencies import BEGIN_TIME, DEPRECATED, SINGLETON, Dependencies, Verdict, shown
 from .hooks import JobHooks
 from .job import Job
 from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
 from .queues import Queues
+from .window import Window, urgent_first
 
 #: Seconds between two events that came at one instant of real time.
 TICK = 1e-6
 #: Types of a sched.alloc response (RFC 27).
 DURATION = "attributes.system.duration"
+#: FLUX_USERID_UNKNOWN: nobody's exception; among requests it stands for all users.
+USERID_UNKNOWN = 0xFFFFFFFF
+NOT_RETIMED = (
+    "failed to send expiration update to exec system: job termination may not coincide with expiration"
+)
 ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
+
+
+def expiration(job: Job, duration: float) -> float:
+    """When the resources of a running job are to be given back if it may last so long; 0.0: never."""
+    start: float = job.R["execution"]["starttime"] if job.R is not None else 0.0
+    return start + duration if duration else 0.0
 
 
 class Log(Protocol):
@@ -49,8 +58,8 @@ class JobMachine:
     """Drives every job from submit to clean. Each event is applied, batched for the KVS, published, acted upon."""
 
     __slots__ = (
-        "_actions", "_asked", "_handle", "_held", "_is_real", "_log", "_settling", "_verdicts", "alloc_limit", "batch",
-        "dependencies", "exec_service", "hooks", "jobs", "journal", "on_inactive", "queues", "sched_ready",
+        "_actions", "_handle", "_is_real", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service",
+        "hooks", "jobs", "journal", "on_inactive", "queues", "sched_ready", "window",
     )  # fmt: skip
 
     def __init__(
@@ -66,10 +75,7 @@ class JobMachine:
         self.dependencies = Dependencies(self.jobs.active)
         self.on_inactive = on_inactive
         self.sched_ready = False
-        #: So many requests at once the scheduler wants (0: all), has now, and those held back by their place.
-        self.alloc_limit = 0
-        self._asked = 0
-        self._held: list[tuple[int, int]] = []
+        self.window = Window(self.jobs.active)
         self.exec_service = ""
         self._is_real = handle.attr_get("clock") != "virtual"
         self._verdicts: deque[Verdict] = deque()
@@ -160,31 +166,29 @@ class JobMachine:
     def set_urgency(self, job: Job, urgency: int, userid: int) -> None:
         """A new urgency, and with it a new place in the queue; 0 takes the job out of it."""
         self.post(job, "urgency", {"urgency": urgency, "userid": userid})
-        if job.state is not State.SCHED:
+        priority = self.hooks.priority(job)
+        if job.state is not State.SCHED or priority == job.priority:
             return
-        self.post(job, "priority", {"priority": self.hooks.priority(job)})
+        self.post(job, "priority", {"priority": priority})
         if not job.priority:
             self.cancel_alloc(job)
         elif job.alloc_pending:
             self._handle.request("sched.prioritize", {"jobs": [[job.id, job.priority]]})
+            self._swap()
 
     def update(self, job: Job, updates: dict[str, Any]) -> None:
-        """New values in the jobspec (RFC 21); a running job's R follows a new duration."""
+        """New values in the jobspec (RFC 21); a running job's R follows a new duration, and who runs it is told."""
         self.post(job, "jobspec-update", updates)
         if job.state & job_states.RUNNING and job.R is not None and DURATION in updates:
-            seconds = float(updates[DURATION])
-            expiration = job.R["execution"]["starttime"] + seconds if seconds else 0.0
-            self.post(job, "resource-update", {"expiration": expiration})
+            order = {"expiration": expiration(job, float(updates[DURATION]))}
+            self.post(job, "resource-update", order)
+            self._handle.request(
+                f"{self.exec_service}.expiration", {"id": job.id, **order}, self._retimed, job
+            )
 
-    def check_dependencies(self, facts: JobFacts) -> None:
-        """Raises ValueError if a dependency names no job of this instance, or no time."""
-        for scheme, value in facts.dependencies:
-            if scheme == "begin-time":
-                _begin_time(value)
-            elif scheme != SINGLETON:
-                why = refusal(scheme, value, self.jobs.get(_id(scheme, value)))
-                if why:
-                    raise ValueError(why)
+    def _retimed(self, response: Message, job: Job) -> None:
+        if response.errnum and job.state is not State.INACTIVE:
+            self.raise_exception(job, "exec", 1, NOT_RETIMED, USERID_UNKNOWN)
 
     def raise_exception(
         self, job: Job, kind: str, severity: int, note: str, userid: int, wait_status: int | None = None
@@ -207,6 +211,7 @@ class JobMachine:
             self.post(job, "depend")
 
     def _prioritize(self, job: Job) -> None:
+        self.cancel_alloc(job)  # one that was in SCHED before asks anew: its jobspec is another
         self.post(job, "priority", {"priority": self.hooks.priority(job)})
 
     def _schedule(self, job: Job) -> None:
@@ -214,10 +219,9 @@ class JobMachine:
             return
         if not self.queues.is_started(job.facts.queue):
             return
-        if self.alloc_limit and self._asked >= self.alloc_limit:
-            heapq.heappush(self._held, _urgent_first(job))
+        if not self.window.admit(job):
+            self._swap()
             return
-        self._asked += 1
         job.alloc_pending, job.alloc_cancelled = True, False
         wish = {
             "id": job.id,
@@ -266,7 +270,7 @@ class JobMachine:
                 self.raise_exception(job, "dependency", 3, DEPRECATED, job.userid)
             description = shown(scheme, value)
             self.post(job, "dependency-add", {"description": description})
-            if scheme == "begin-time":
+            if scheme == BEGIN_TIME:
                 wait = max(0.0, float(value) - self._handle.time())
                 self._handle.call_later(
                     wait, self._begin, Verdict(job=job, description=description, met=True)
@@ -315,13 +319,14 @@ class JobMachine:
     def _alloc_over(self, job: Job) -> None:
         """The scheduler has one request less: of those that were held back the most urgent may follow."""
         job.alloc_pending = False
-        self._asked -= 1
-        while self._held and self._asked < self.alloc_limit:
-            place = heapq.heappop(self._held)
-            waiting = self.jobs.active.get(place[1])
-            # One that was held twice, or has another priority now, has another place there.
-            if waiting is not None and waiting.state is State.SCHED and place == _urgent_first(waiting):
-                self.act(waiting)
+        for waiting in self.window.answered(job):
+            self.act(waiting)
+
+    def _swap(self) -> None:
+        """Of the requests the scheduler may have, one that is less urgent than the next held back makes room for it."""
+        outranked = self.window.outranked()
+        if outranked is not None:
+            self.cancel_alloc(outranked)
 
     def _alloc_answer(self, response: Message, job: Job) -> None:
         if response.errnum:
@@ -331,8 +336,8 @@ class JobMachine:
             answer = response.unpack(AllocAnswer)
         except RequestError as error:
             answer = AllocAnswer(type=ALLOC_DENY, note=f"the scheduler's answer is malformed: {error}")
-        if answer.type == ALLOC_ANNOTATE:
-            self._annotate(job, answer.annotations)
+        if answer.type == ALLOC_ANNOTATE and job.alloc_pending:
+            self._annotate(job, answer.annotations or {})
         elif job.alloc_pending:
             self._handle.forget(response)  # no scheduler ends its stream after the answer
             if answer.type == ALLOC_SUCCESS and answer.annotations:
@@ -340,14 +345,24 @@ class JobMachine:
             self._alloc_over(job)
             self._allocated(job, answer)
 
-    def _annotate(self, job: Job, annotations: dict[str, Any] | None) -> None:
-        self.post(job, "annotations", {"annotations": annotations}, keep=False)
+    def _annotate(self, job: Job, more: dict[str, Any]) -> None:
+        self.post(job, "annotations", {"annotations": job.annotated(more)}, keep=False)
+
+    def _forget_annotations(self, job: Job, *, of_user: bool) -> None:
+        """What the scheduler said of a job that does not wait for it any more; the user's memos too (``of_user``)."""
+        if job.annotations:
+            kept = {} if of_user else {key: job.annotations[key] for key in job.annotations if key != "sched"}
+            if kept != job.annotations:
+                self.post(job, "annotations", {"annotations": kept or None}, keep=False)
 
     def _allocated(self, job: Job, answer: AllocAnswer) -> None:
         if answer.type == ALLOC_SUCCESS and answer.R is not None:
             job.R = answer.R
-            self.post(job, "alloc", {"annotations": answer.annotations or {}})
-        elif answer.type != ALLOC_CANCEL and job.state is State.SCHED:
+            self.post(job, "alloc", {"annotations": job.annotations} if job.annotations else None)
+            return
+        waits_on = answer.type == ALLOC_CANCEL and job.state is State.SCHED
+        self._forget_annotations(job, of_user=not waits_on)
+        if answer.type != ALLOC_CANCEL and job.state is State.SCHED:
             self.raise_exception(job, "alloc", 0, answer.note, 0)
         else:
             self.act(job)
@@ -359,6 +374,7 @@ class JobMachine:
         self._alloc_over(job)
         if response.errnum in (errnums.ENOSYS, errnums.EHOSTUNREACH):
             self.sched_ready = False  # asked again at the next scheduler's sched-ready
+            self._forget_annotations(job, of_user=False)
             self.act(job)
         elif job.state is State.SCHED:
             note = response.payload_str or errnums.strerror(response.errnum)
@@ -415,36 +431,15 @@ class JobMachine:
     def act_on(self, *states: State) -> None:
         """Act on every active job in one of these states: something they wait for may be there now."""
         waiting = [job for job in self.jobs.active.values() if job.state in states]
-        for job in sorted(waiting, key=_urgent_first):
+        for job in sorted(waiting, key=urgent_first):
             self.act(job)
 
     def queue_changed(self, name: str | None, started: bool) -> None:
         """Let the jobs of a queue get resources, or take back what they asked for and hold them."""
         waiting = [job for job in self.jobs.active.values() if job.state is State.SCHED]
         mine = [job for job in waiting if name is None or job.facts.queue == name]
-        for job in sorted(mine, key=_urgent_first):
+        for job in sorted(mine, key=urgent_first):
             if started:
                 self.act(job)
             else:
                 self.cancel_alloc(job)
-
-
-def _urgent_first(job: Job) -> tuple[int, int]:
-    """Requests for resources are served as they come: they must come by priority, then by age."""
-    return (-job.priority, job.id)
-
-
-def _id(scheme: str, value: str) -> int:
-    try:
-        return jobid.decode(value)
-    except ValueError:
-        raise ValueError(f'dependency: {scheme}: "{value:.60}" is not a valid jobid') from None
-
-
-def _begin_time(value: str) -> None:
-    try:
-        is_time = 0 <= float(value) < math.inf
-    except ValueError:
-        is_time = False
-    if not is_time:
-        raise ValueError(f"Invalid begin-time={value:.40}")

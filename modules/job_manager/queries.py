@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-import attrs
 import msgspec
 
 from brokersim.brokermod import (
@@ -29,7 +28,7 @@ from .job import Job
 from .machine import JobMachine
 from .messages import GetAttr, History, HousekeepingKill, Memo, PostEvent, SomeJobs, Update
 from .roles import ROLE_OWNER, check_owner
-from .updating import UpdateDuration
+from .updating import Changes, Updating
 from .waiters import Waiters
 
 
@@ -38,7 +37,7 @@ class JobQueries(BrokerModule):
 
     _machine: JobMachine
     _waiters: Waiters
-    _updating: UpdateDuration
+    _updating: Updating
     #: Who asked for the largest id before all jobs of the past are known; None from then on.
     _asked: list[Message] | None
 
@@ -166,35 +165,37 @@ class JobQueries(BrokerModule):
         return found
 
     @request_handler("job-manager.update", prefix=False, allow_guest=True)
-    def update(self, msg: Message) -> None:
-        """New values in an active job's jobspec; of those that matter to schedulers only the duration can change."""
+    async def update(self, msg: Message) -> None:
+        """New values in an active job's jobspec: all of them, or none. Raises RequestError."""
         wish = msg.unpack(Update)
         if not wish.updates or any(not key.startswith("attributes.") for key in wish.updates):
             raise RequestError(errnums.EINVAL, "one or more jobspec updates are invalid")
         job = self.job_of(wish.id)
+        await self._agree(job, self._changes(job, wish, msg))
+        changes = self._changes(job, wish, msg)  # while the scheduler was asked it may have ended, or begun
+        self._machine.update(job, changes.updates)
+        self.handle.respond(msg)
+
+    def _changes(self, job: Job, wish: Update, msg: Message) -> Changes:
         if job.state is State.INACTIVE:
             raise RequestError(errnums.EINVAL, "job is inactive")
         check_owner(msg, job.userid, "guests may only update their own jobs")
-        for key, value in wish.updates.items():
-            self._check_update(job, key, value, msg)
-        self._machine.update(job, wish.updates)
-        self.handle.respond(msg)
+        may_all = bool(msg.rolemask & ROLE_OWNER)
+        return self._updating.changes(job, wish.updates, self._machine.queues, self.handle.time(), may_all)
 
-    def _check_update(self, job: Job, key: str, value: Any, msg: Message) -> None:
-        self._updating.check(key, value)
-        if not (msg.rolemask & ROLE_OWNER and self._updating.owner_may_all):
-            self._check_guests_duration(job, float(value))
-        start = job.R["execution"]["starttime"] if job.R is not None else 0.0
-        if job.state & job_states.RUNNING and value and start + value <= self.handle.time():
-            raise RequestError(errnums.EINVAL, "requested duration places job expiration in the past")
-
-    def _check_guests_duration(self, job: Job, duration: float) -> None:
-        """Before it runs, what the limits allow."""
-        if job.state & job_states.RUNNING:
-            raise RequestError(errnums.EPERM, "duration update of running job requires instance owner")
-        refusal = self._machine.queues.rules.refusal(attrs.evolve(job.facts, duration=duration))
-        if refusal:
-            raise RequestError(errnums.EINVAL, refusal)
+    async def _agree(self, job: Job, changes: Changes) -> None:
+        """Ask the scheduler, where it matters to it. Raises RequestError."""
+        if changes.needs_room:
+            await self.handle.call("feasibility.check", {"jobspec": changes.jobspec})
+        elif changes.expiration is not None:
+            wish = {"id": job.id, "expiration": changes.expiration}
+            try:
+                await self.handle.call("sched.expiration", wish)
+            except RequestError as error:
+                if error.errno != errnums.ENOSYS:
+                    raise RequestError(
+                        error.errno or errnums.EINVAL, "scheduler refused expiration update"
+                    ) from None
 
 
 def _queue_order(job: Job) -> tuple[int, int, int]:

@@ -17,22 +17,41 @@ from brokersim.brokermod import (
     treeobj,
 )
 
-from .messages import CANCEL, DENY, SUCCESS, Alloc, Cancel, Change, Feasibility, Free, Prioritize
-from .options import duration_of, limit_option, shape_option
+from .forecast import DEPTH, estimates
+from .messages import (
+    ANNOTATE,
+    CANCEL,
+    DENY,
+    SUCCESS,
+    Alloc,
+    Cancel,
+    Change,
+    Expiration,
+    Feasibility,
+    Free,
+    Prioritize,
+)
+from .options import duration_of, forecast_option, limit_option, shape_option
 from .pool import Allocation, Pool, from_r
 from .queue import JobQueue, Waiting
 from .request import to_request
 
 #: Seconds between two looks for a resource module that went while its resources were in use.
 ACQUIRE_AGAIN = 1.0
+#: Seconds from a job that has to wait until it is told why, or for how long: many at once are told once.
+FORECAST = 0.1
+#: Debug bits (those of flux-core's sched-simple): no job gets anything; why jobs wait is told in place of when they
+#: will start; new ends of jobs are refused.
+DEBUG_FAIL_ALLOC, DEBUG_REASON, DEBUG_DENY_EXPIRATION = 1, 2, 4
 
 
 class Sched(BrokerModule):
     """First in, first out with priorities over simulated nodes (attribute ``resources``, default ``1x4``).
 
     The job at the head that does not fit blocks those behind it (no backfilling). Each success commits the
-    job's R to the KVS before it is answered, as flux-core's schedulers do through libschedutil. Services:
-    sched and feasibility.
+    job's R to the KVS before it is answered, as flux-core's schedulers do through libschedutil. A job that waits is
+    annotated with the time at which it will probably start, in real time or with ``forecast=on``. Services: sched
+    and feasibility.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
@@ -40,6 +59,7 @@ class Sched(BrokerModule):
         try:
             shape = shape_option(args, h.attr_get("resources"))
             self._limit = limit_option(args)
+            self._forecasts = forecast_option(args, is_real=h.attr_get("clock") != "virtual")
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         #: Given as an argument, the shape is what there is, whatever the resource module says.
@@ -47,6 +67,9 @@ class Sched(BrokerModule):
         self._pool = Pool(shape)
         self._queue = JobQueue()
         self._held: dict[int, Allocation] = {}
+        #: Of those that hold something and have a time limit: when they end.
+        self._ends: dict[int, float] = {}
+        self._forecast_timer: Any = None
         self._peak = 0
         for service in ("sched", "feasibility"):
             if service != self.name:
@@ -114,12 +137,14 @@ class Sched(BrokerModule):
 
     def _keep(self, job: int, r: Any) -> None:
         try:
-            held = from_r(r)
-        except ValueError as error:
+            held, end = from_r(r), float(r["execution"].get("expiration") or 0.0)
+        except (ValueError, TypeError) as error:
             self.log.error(f"hello: job {job}: {error}")
             return
         if self._pool.hold(held):
             self._held[job] = held
+            if end:
+                self._ends[job] = end
         else:
             self.log.error(f"hello: job {job}: its resources are not free")
 
@@ -129,7 +154,7 @@ class Sched(BrokerModule):
         for held in self._held.values():
             self._pool.free(held)
         self._queue = JobQueue()
-        self._held = {}
+        self._held, self._ends = {}, {}
         self._hello()
         if not msg.is_noresponse:
             self.handle.respond(msg)
@@ -151,7 +176,7 @@ class Sched(BrokerModule):
             self.handle.respond(msg, {"id": wish.id, "type": DENY, "note": refusal})
             return
         duration = duration_of(wish.jobspec)
-        self._queue.add(Waiting(wish.id, wish.priority, wish.t_submit, request, (msg, duration)))
+        self._queue.add(Waiting(wish.id, wish.priority, wish.t_submit, request, msg, duration))
         self._serve()
 
     @request_handler("sched.free", prefix=False)
@@ -164,6 +189,7 @@ class Sched(BrokerModule):
         self._pool.free(self._released(given, held))
         if given.final:
             del self._held[given.id]
+            self._ends.pop(given.id, None)
         if not msg.is_noresponse:
             self.handle.respond(msg, {"id": given.id})
         self._serve()
@@ -173,7 +199,7 @@ class Sched(BrokerModule):
         """Drop a waiting request; one that has been served is left alone (its job will free it)."""
         waiting = self._queue.remove(msg.unpack(Cancel).id)
         if waiting is not None:
-            self.handle.respond(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})
+            self.handle.respond(waiting.tag, {"id": waiting.jobid, "type": CANCEL})
             self._serve()
         if not msg.is_noresponse:
             self.handle.respond(msg)
@@ -187,6 +213,17 @@ class Sched(BrokerModule):
         if not msg.is_noresponse:
             self.handle.respond(msg)
 
+    @request_handler("sched.expiration", prefix=False)
+    def expiration(self, msg: Message) -> None:
+        """A running job will end at another time."""
+        wish = msg.unpack(Expiration)
+        if wish.expiration < 0 or self.debug_test(DEBUG_DENY_EXPIRATION):
+            raise RequestError(errnums.EINVAL, f"job {wish.id} cannot expire at {wish.expiration:.2f}")
+        if wish.id in self._held:
+            self._ends[wish.id] = wish.expiration
+            self._forecast_soon()
+        self.handle.respond(msg)
+
     def _released(self, given: Free, held: Allocation) -> Allocation:
         if given.final or given.R is None:
             return dict(held)
@@ -197,9 +234,15 @@ class Sched(BrokerModule):
         return {node: held.pop(node) for node in named if node in held}
 
     def _serve(self) -> None:
+        is_denied = self.debug_test(DEBUG_FAIL_ALLOC)
         while (job := self._queue.first()) is not None:
+            if is_denied:
+                self._queue.remove(job.jobid)
+                self.handle.respond(job.tag, {"id": job.jobid, "type": DENY, "note": "DEBUG_FAIL_ALLOC"})
+                continue
             allocation = self._pool.allocate(job.request)
             if allocation is None:
+                self._forecast_soon()
                 return
             self._queue.remove(job.jobid)
             self._held[job.jobid] = allocation
@@ -209,26 +252,59 @@ class Sched(BrokerModule):
     # -- a success
 
     def _commit(self, job: Waiting, allocation: Allocation) -> None:
-        msg, duration = job.tag
         start = self.handle.time()
-        r = self._pool.to_r(allocation, start, start + duration if duration else 0.0)
+        end = start + job.duration if job.duration else 0.0
+        if end:
+            self._ends[job.jobid] = end
+        r = self._pool.to_r(allocation, start, end)
         dirent = treeobj.val(msgspec.json.encode(r))
         ops = [{"key": jobid.job_kvspath(job.jobid, "R"), "flags": 0, "dirent": dirent}]
         commit = {"namespace": "primary", "flags": 0, "ops": ops}
         summary = self._pool.summary(allocation)
-        self.handle.request("kvs.commit", commit, self._committed, (msg, job.jobid, r, summary))
+        self.handle.request("kvs.commit", commit, self._committed, (job, r, summary))
 
-    def _committed(self, response: Message, arg: tuple[Message, int, dict[str, Any], str]) -> None:
-        msg, job, r, summary = arg
+    def _committed(self, response: Message, arg: tuple[Waiting, dict[str, Any], str]) -> None:
+        job, r, summary = arg
         if response.errnum:
-            self._give_back(job)
+            self._give_back(job.jobid)
             note = f"R not committed: {response.payload_str or errnums.strerror(response.errnum)}"
-            self.handle.respond(msg, {"id": job, "type": DENY, "note": note})
+            self.handle.respond(job.tag, {"id": job.jobid, "type": DENY, "note": note})
             return
-        annotations = {"sched": {"resource_summary": summary}}
-        self.handle.respond(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})
+        sched: dict[str, str | None] = {"resource_summary": summary}
+        if job.told:  # of its waiting, which is over
+            sched = dict.fromkeys(job.told) | sched
+        answer = {"id": job.jobid, "type": SUCCESS, "R": r, "annotations": {"sched": sched}}
+        self.handle.respond(job.tag, answer)
+
+    # -- what those that wait are told
+
+    def _forecast_soon(self) -> None:
+        if self._forecast_timer is None and (self._forecasts or self.debug_test(DEBUG_REASON)):
+            self._forecast_timer = self.handle.call_later(FORECAST, self._forecast)
+
+    def _forecast(self) -> None:
+        self._forecast_timer = None
+        if self.debug_test(DEBUG_REASON):
+            for ahead, job in enumerate(self._queue.ahead()):
+                self._tell(job, {"reason_pending": "insufficient resources", "jobs_ahead": ahead})
+            return
+        jobs = self._queue.ahead(DEPTH)
+        if not self._ends and not any(job.told for job in jobs):
+            return  # nothing has an end
+        running = ((self._ends.get(job, 0.0), held) for job, held in self._held.items())
+        starts = estimates(self._pool, running, jobs, self.handle.time())
+        for job, start in zip(jobs, starts, strict=True):
+            self._tell(job, {"t_estimate": start})
+
+    def _tell(self, job: Waiting, what: dict[str, Any]) -> None:
+        """Annotate a job with what it has not been told yet; a null takes back."""
+        news = {key: value for key, value in what.items() if (job.told or {}).get(key) != value}
+        if news:
+            job.told = {**(job.told or {}), **news}
+            self.handle.respond(job.tag, {"id": job.jobid, "type": ANNOTATE, "annotations": {"sched": news}})
 
     def _give_back(self, job: int) -> None:
+        self._ends.pop(job, None)
         held = self._held.pop(job, None)
         if held is not None:
             self._pool.free(held)
@@ -237,7 +313,7 @@ class Sched(BrokerModule):
     @request_handler("sched.disconnect", prefix=False)
     def disconnect(self, msg: Message) -> None:
         """The job manager went: what it waited for is dropped; what jobs hold stays until the next hello."""
-        for waiting in self._queue.drop(lambda job: job.tag[0].sender == msg.sender):
+        for waiting in self._queue.drop(lambda job: job.tag.sender == msg.sender):
             self.log.debug(f"job {waiting.jobid}: its request went with its sender")
 
     # -- what there is

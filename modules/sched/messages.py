@@ -8,6 +8,7 @@ import msgspec
 
 #: Types of a sched.alloc response (RFC 27).
 SUCCESS: Final = 0
+ANNOTATE: Final = 1
 DENY: Final = 2
 CANCEL: Final = 3
 
@@ -48,6 +49,13 @@ class Prioritize(msgspec.Struct, gc=False):
     """Payload of sched.prioritize: pairs of job id and new priority."""
 
     jobs: list[tuple[int, int]]
+
+
+class Expiration(msgspec.Struct, gc=False):
+    """Payload of sched.expiration: when a running job will give back its resources; 0.0: nobody knows."""
+
+    id: int
+    expiration: float
 
 
 class Feasibility(msgspec.Struct, gc=False):

@@ -19,11 +19,12 @@ def shape_option(args: Sequence[str], attribute: str | None) -> Resources:
     text = attribute or SHAPE_DEFAULT
     for arg in args:
         key, equals, value = arg.partition("=")
-        if key in ("mode", "log-level"):  # how much it logs is log-forward-level's to say
+        if key in ("mode", "log-level", "forecast"):  # how much it logs is log-forward-level's to say
             continue
         if key != "resources" or not equals:
             raise ValueError(
-                f"unknown argument {arg!r}; there are resources=NxCxG (resources=8x12) and mode=unlimited|limited=N"
+                f"unknown argument {arg!r}; there are resources=NxCxG (resources=8x12), "
+                "mode=unlimited|limited=N and forecast=on|off"
             )
         text = value
     return Resources.parse(text)
@@ -47,6 +48,23 @@ def limit_option(args: Sequence[str]) -> int:
         else:
             raise ValueError(f"not a mode: {value!r}; give unlimited, or limited=N with N of 1 or more")
     return limit
+
+
+def forecast_option(args: Sequence[str], *, is_real: bool) -> bool:
+    """Whether jobs that wait are told when they will probably start (``forecast=on`` or ``off``).
+
+    By default in real time only: simulated runs of thousands of jobs are neither dearer for it nor count more messages.
+    Raises ValueError that says what would be right.
+    """
+    told = is_real
+    for arg in args:
+        key, _, value = arg.partition("=")
+        if key != "forecast":
+            continue
+        if value not in ("on", "off"):
+            raise ValueError(f"not a forecast: {value!r}; give on or off")
+        told = value == "on"
+    return told
 
 
 def duration_of(jobspec: Mapping[str, Any]) -> float:

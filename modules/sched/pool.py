@@ -65,6 +65,15 @@ class Pool:
         self.free_cores = self.cores = sum(cores.bit_count() for cores in self._cores)
         self.free_gpus = sum(gpus.bit_count() for gpus in self._gpus)
 
+    def copy(self) -> Pool:
+        """One that can be given out without this one being so."""
+        twin = Pool.__new__(Pool)
+        for name in self.__slots__:
+            setattr(twin, name, getattr(self, name))
+        twin._cores, twin._gpus = list(self._cores), list(self._gpus)
+        twin._alike = dict(self._alike)
+        return twin
+
     def impossible(self, request: Request) -> str:
         """Why the request could not be met even with everything free; ``""`` if it could.
 

@@ -20,6 +20,10 @@ class Waiting:
     t_submit: float
     request: Request
     tag: Any = None
+    #: Seconds it may last; 0.0: for ever.
+    duration: float = 0.0
+    #: What has been said about its waiting, by the keys of its annotation.
+    told: dict[str, Any] | None = None
 
 
 class JobQueue:
@@ -63,6 +67,11 @@ class JobQueue:
         job.priority = priority
         heapq.heappush(self._heap, _place(job))
         return True
+
+    def ahead(self, count: int | None = None) -> list[Waiting]:
+        """So many as come next, or all, in their order."""
+        jobs = self._jobs.values()
+        return sorted(jobs, key=_place) if count is None else heapq.nsmallest(count, jobs, key=_place)
 
     def first(self) -> Waiting | None:
         """The next to be served, left in the queue; None when empty."""

@@ -212,8 +212,9 @@ def test_a_limited_scheduler_has_so_many_requests_at_once_and_the_most_urgent_of
 
     query, order = in_instance(test)
     assert query == {"queue_length": 3, "alloc_pending": 1, "running": 1}
-    # The scheduler had the second one's request already; the fourth, of urgency 12, became more urgent while it waited.
-    assert order == [0, 1, 4, 3, 2]
+    # The second one's request, which the scheduler had, made room for more urgent ones; the fourth, of urgency 12,
+    # became more urgent than the third while it waited.
+    assert order == [0, 4, 3, 2, 1]
 
 
 @pytest.mark.parametrize("mode", ["foobar", "limited=-1", "limited=0", "limited"])

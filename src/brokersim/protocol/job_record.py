@@ -61,6 +61,10 @@ class JobRecord:
             ):  # a job may be in PRIORITY and SCHED more than once
                 setattr(self, clock, event["timestamp"])
 
+    def annotated(self, more: JsonObject) -> JsonObject | None:
+        """Its annotations with these: objects are joined key by key, and a null takes one away (RFC 27)."""
+        return _merged(self.annotations or {}, more) or None
+
     def retire(self) -> None:
         """It has ended: what is in the KVS need not be in memory."""
         self.jobspec = None
@@ -124,7 +128,6 @@ def _alloc(job: JobRecord, _event: Event, context: JsonObject) -> None:
 
 
 def _merged(old: JsonObject, new: JsonObject) -> JsonObject:
-    """Objects are joined key by key, and a null takes one away (RFC 27)."""
     found = dict(old)
     for key, value in new.items():
         before = found.pop(key, None)
@@ -136,8 +139,8 @@ def _merged(old: JsonObject, new: JsonObject) -> JsonObject:
 
 
 def _annotations(job: JobRecord, _event: Event, context: JsonObject) -> None:
-    given = context.get("annotations")
-    job.annotations = None if given is None else _merged(job.annotations or {}, given) or None
+    """All there are from now on: who says it has joined them to those before (:meth:`JobRecord.annotated`)."""
+    job.annotations = context.get("annotations") or None
 
 
 def _memo(job: JobRecord, _event: Event, context: JsonObject) -> None:

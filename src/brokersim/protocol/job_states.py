@@ -35,6 +35,8 @@ TRANSITIONS: Final = {
     (State.DEPEND, "depend"): State.PRIORITY,
     (State.PRIORITY, "priority"): State.SCHED,
     (State.SCHED, "flux-restart"): State.PRIORITY,
+    # What the scheduler was asked holds no longer.
+    (State.SCHED, "jobspec-update"): State.PRIORITY,
     (State.SCHED, "alloc"): State.RUN,
     (State.RUN, "finish"): State.CLEANUP,
     (State.CLEANUP, "clean"): State.INACTIVE,
