@@ -32,7 +32,7 @@ from .messages import (
 from .outlets import Outlets
 from .outside import HandleOutside, Tree
 from .root import Root, Taker
-from .stat import Row, Stat
+from .stat import Rows, Stat
 from .wire import Order
 from .zeek import Script
 
@@ -335,7 +335,7 @@ class _Told(Taker):
     def __init__(self, told: Callable[[], object]) -> None:
         self._told = told
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         """Its takers have them."""
 
     def end(self, stat: Stat, record: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from brokersim.brokermod import Handle, Message, errnums
 
 from . import keys
 from .root import Taker
-from .stat import Row, Stat
+from .stat import Row, Rows, Stat
 
 #: Rows of one response.
 _CHUNK = 50
@@ -30,7 +30,7 @@ class Reply(Taker):
         self._top = top
         self._rows: dict[str, Row] = {}
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         if self._by is None and self._top is None:
             self._tell([stat.finish(row) for row in rows])
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
+
+from brokersim.brokermod import sums
 
 from .reducers import Counter, Origin, Sum
 from .reducers.sums import sum_state
@@ -93,6 +95,20 @@ class SumCell:
         return [self.n, epoch + self.begin, epoch + self.end, [whole]]
 
 
+if sums.is_compiled:
+
+    class _Compiled(sums.Cell):
+        """The same with fields that C reads and writes."""
+
+        __slots__ = ()
+        add, add_text, state = SumCell.add, SumCell.add_text, SumCell.state
+
+
+def sum_cells() -> type[SumCell]:
+    """What sums are counted in: Python's, or C's where there is C."""
+    return cast(type[SumCell], _Compiled) if sums.is_compiled else SumCell
+
+
 def sum_rows(texts: Iterable[str], cells: Mapping[str, Any], epoch: int) -> list[Row]:
     """The rows of sums, as ``state`` tells them; a call for each would take as long as all the rest of a row."""
     most = INT_MAX
@@ -115,5 +131,5 @@ def is_one_sum(stream: Stream) -> bool:
 def new_cell(stream: Stream, origin: Origin, now: int) -> Cell:
     """A row's first, for the reducers of a stream."""
     if is_one_sum(stream):
-        return SumCell(now)
+        return sum_cells()(now)
     return CounterCell([one.counter(origin) for one in stream.states], now)

@@ -6,18 +6,18 @@ collection ends: with what there is, and with the names of those who are not in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import attrs
 import msgspec
 
-from brokersim.brokermod import errnums, ranks
+from brokersim.brokermod import errnums, ranks, sums
 
 from .limits import Limit
 from .link import DONE, EXPIRED, GONE, LIVE, Link, Timers
-from .merge import OWN, Merge
-from .stat import Row, Stat
+from .merge import OWN, Merge, joined
+from .stat import Row, Rows, Stat
 from .table import Cut
 from .wire import CREDIT, FRAME_MAX, Frame, Order, Tally
 
@@ -51,7 +51,7 @@ class Parent(Protocol):
     #: What is sent are frames, of limited size.
     is_wire: bool
 
-    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
+    def send(self, rows: Rows, size: int, tally: Tally | None) -> None:
         """The next rows, which are so many bytes as JSON; the last come with the tally."""
 
 
@@ -76,7 +76,7 @@ class Collection:
         stat: Stat,
         order: Order,
         parent: Parent,
-        carry: Callable[[list[Row]], object],
+        carry: Callable[[Rows], object],
         counts: Counts | None = None,
     ) -> None:
         self.stat = stat
@@ -88,7 +88,7 @@ class Collection:
         self._parent = parent
         self._carry = carry
         self._merge = Merge(stat.merge_all)
-        self._out: list[Row] = []
+        self._out: Rows = []
         self._links: dict[int, Link] = {}
         self._until = outside.now() + order.budget
         self._deadline = outside.call_later(order.budget, self.expire)
@@ -123,9 +123,9 @@ class Collection:
         )
         link.watch(left, self._silent)
 
-    def give_own(self, rows: Sequence[Row], cut: float, is_fresh: bool, is_member: bool) -> None:
+    def give_own(self, rows: Rows, cut: float, is_fresh: bool, is_member: bool) -> None:
         """The own rows, after the cut at that time."""
-        self._merge.give(OWN, rows, rows.keys if isinstance(rows, Cut) else None)
+        self._merge.give(OWN, rows, rows.keys if isinstance(rows, Cut) or sums.is_sums(rows) else None)
         self._merge.end(OWN)
         if is_member:
             self.tally.ok.add(self._outside.rank)
@@ -176,7 +176,7 @@ class Collection:
             return
         try:
             tally = Tally.from_dict(frame.tally) if frame.done else None
-            self._merge.give(link.rank, frame.rows)
+            self._merge.give(link.rank, *self._read(frame.rows))
         except (ValueError, TypeError, IndexError, AttributeError):
             self.tally.foreign += 1
             self._counts.foreign += 1
@@ -186,6 +186,13 @@ class Collection:
             link.close(DONE)
             self._merge.end(link.rank)
             self.tally.add(tally)
+
+    def _read(self, rows: Any) -> tuple[Rows, list[str] | None]:
+        """The rows of a frame, with their keys if they are known to ascend: those that C can keep."""
+        if sums.is_sums(rows):
+            return (rows, rows.keys) if self.stat.is_one_sum else (list(rows), None)
+        read = None if not sums.is_compiled or not self.stat.is_one_sum else sums.Sums.read(rows)
+        return (rows, None) if read is None else (read, read.keys)
 
     def _take_late(self, link: Link, frame: Frame) -> None:
         """Rows of a child that was given up: they count in the next epoch, unless they come back by themselves."""
@@ -264,7 +271,7 @@ class Collection:
         """Have more rows at hand than a frame takes, if there are; not all: what is merged early only lies about."""
         group = self.stat.definition.group
         while len(self._out) <= group and (rows := self._merge.take(CREDIT * group)):
-            self._out += rows
+            self._out = joined(self._out, rows)
         self._thank()
 
     def _frame_size(self) -> tuple[int, int]:
@@ -274,6 +281,8 @@ class Collection:
             self.stat.is_small and len(self._out) == len(group) and not self._merge.is_over
         ):
             return len(group), 0  # nobody measures it, or there is room for more
+        if sums.is_sums(group):
+            return group.fit(FRAME_MAX)
         size = len(msgspec.json.encode(group))
         if size <= FRAME_MAX:
             return len(group), size
@@ -285,7 +294,7 @@ class Collection:
             count, size = count + 1, size + more
         return count, size
 
-    def _cut(self, size: int) -> list[Row]:
+    def _cut(self, size: int) -> Rows:
         rows, self._out = self._out[:size], self._out[size:]
         return rows
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import keys
 from .slack import MUTE, RootSlack
-from .stat import Row, Stat
+from .stat import Row, Rows, Stat
 from .watch import holds
 
 #: Ask for the row of a key over all ranks.
@@ -70,7 +70,7 @@ class Judge:
         self.was_off = not self._closing.is_on
         self._final = {}
 
-    def judge(self, rows: list[Row]) -> list[dict[str, Any]]:
+    def judge(self, rows: Rows) -> list[dict[str, Any]]:
         """The crossings that these rows of the epoch that ends are, and that were not seen before."""
         assert self._closing is not None
         found = []

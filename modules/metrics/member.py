@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums, ranks
 from .collection import Collection, Counts, Parent
 from .merge import key_of
 from .outside import HandleOutside
-from .stat import Row, Stat
+from .stat import Rows, Stat
 from .table import Clock, Table, observations
 from .watch import Watch
 from .wire import LIFE_MIN, Frame, Order, Tally, to_set
@@ -40,7 +40,7 @@ class Upward(Parent):
         #: Told when the last frame is out.
         self.ended: Callable[[], object] = lambda: None
 
-    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
+    def send(self, rows: Rows, size: int, tally: Tally | None) -> None:
         self.credit -= 1
         if rows:
             self.last = key_of(rows[-1])
@@ -76,7 +76,7 @@ class Held:
     is_fresh: bool
     unlisten: Callable[[], object]
     #: Rows sent in a collection whose end nobody has told yet, by uid.
-    snapshots: dict[str, Sequence[Row]] = attrs.field(factory=dict)
+    snapshots: dict[str, Rows] = attrs.field(factory=dict)
     #: Rows carried since the last cut, and ever; collections this rank had a part in.
     carried: int = 0
     carried_ever: int = 0
@@ -91,7 +91,7 @@ class Held:
         """Observations in snapshots of collections whose end nobody has told yet."""
         return sum(observations(rows) for rows in self.snapshots.values())
 
-    def carry(self, rows: Sequence[Row]) -> None:
+    def carry(self, rows: Rows) -> None:
         """Count them in the next epoch."""
         self.table.carry(rows)
         self.carried += len(rows)
@@ -229,7 +229,7 @@ class Member:
     def _cut(self, held: Held, collection: Collection) -> None:
         order = collection.order
         self._take_back(held, order.uid)
-        rows: Sequence[Row] = held.table.cut()
+        rows: Rows = held.table.cut()
         held.epoch = order.epoch
         if held.watch is not None:
             held.watch.reset()

@@ -8,7 +8,9 @@ from itertools import pairwise
 from operator import ge, itemgetter
 from typing import Any
 
-from .stat import Row
+from brokersim.brokermod import sums
+
+from .stat import Row, Rows
 
 #: The rank's own rows among the sources.
 OWN = -1
@@ -23,6 +25,15 @@ def key_of(row: Row) -> str:
     return key
 
 
+def joined(a: Rows, b: Rows) -> Rows:
+    """Rows behind rows, as they are kept where that can be."""
+    if not a:
+        return b
+    if sums.is_sums(a) and sums.is_sums(b):
+        return a + b
+    return [*a, *b]
+
+
 class Source:
     """One ascending stream: what came and was not taken yet, how far it is, whether more will come."""
 
@@ -30,19 +41,19 @@ class Source:
 
     def __init__(self) -> None:
         self._keys: list[str] = []
-        self._rows: Sequence[Row] = []
+        self._rows: Rows = []
         #: Taken of both: own rows are many, and to cut them off at every take would be quadratic.
         self._at = 0
         self.shown: str | None = None
         self.is_over = False
 
-    def give(self, rows: Sequence[Row], keys: list[str]) -> None:
+    def give(self, rows: Rows, keys: list[str]) -> None:
         """The next rows, with their keys."""
         if not keys:
             return
         if self.has_left:
             self._keys = self._keys[self._at :] + keys
-            self._rows = [*self._rows[self._at :], *rows]
+            self._rows = joined(self._rows[self._at :], rows)
         else:
             self._keys, self._rows = keys, rows
         self._at = 0
@@ -57,7 +68,7 @@ class Source:
         at = self._at + most - 1
         return self._keys[at] if at < len(self._keys) else None
 
-    def take(self, bound: str | None) -> tuple[list[str], Sequence[Row]]:
+    def take(self, bound: str | None) -> tuple[list[str], Rows]:
         """The rows with keys up to the bound, all without one, and those keys."""
         begin, most = self._at, len(self._keys)
         end = most if bound is None else bisect_right(self._keys, bound, begin)
@@ -77,15 +88,18 @@ class Merge:
         self._sources[rank] = Source()
         self._sources = dict(sorted(self._sources.items()))
 
-    def give(self, rank: int, rows: Sequence[Row], keys: list[str] | None = None) -> None:
+    def give(self, rank: int, rows: Rows, keys: list[str] | None = None) -> None:
         """The next rows of a source, above all it gave before. Raises ValueError, and takes none, if they are not.
 
         Who has their keys, ascending, gives them along, so that the rows need not be looked at yet.
         """
         source = self._sources[rank]
+        is_ascending = keys is not None
         if keys is None:
             keys = list(map(_KEY, rows))
-            shown = keys if source.shown is None else [source.shown, *keys]
+        if keys:
+            given = keys[:1] if is_ascending else keys
+            shown = given if source.shown is None else [source.shown, *given]
             if any(map(ge, shown, shown[1:])):
                 before, key = next((a, b) for a, b in pairwise(shown) if a >= b)
                 raise ValueError(f"rank {rank} sent key {key} behind {before}: rows ascend")
@@ -108,7 +122,7 @@ class Merge:
         """All sources have ended, all rows are taken."""
         return all(source.is_over and not source.has_left for source in self._sources.values())
 
-    def take(self, most: int) -> list[Row]:
+    def take(self, most: int) -> Rows:
         """Merged rows that no source can add to any more, ascending, ``most`` of each source; none when all are out."""
         live = [source.shown for source in self._sources.values() if not source.is_over]
         if None in live:
@@ -118,13 +132,15 @@ class Merge:
         taken = [source.take(bound) for source in self._sources.values() if source.has_left]
         parts = [part for part in taken if part[0]]
         if len(parts) < 2:
-            return list(parts[0][1]) if parts else []
+            return parts[0][1] if parts else []
+        if (merged := _merged_sums([rows for _, rows in parts])) is not None:
+            return merged
         first = parts[0][0]
         if all(keys == first for keys, _ in parts):  # what ranks count alike comes in step: no look-ups
             return list(map(self._merge, zip(*(rows for _, rows in parts), strict=True)))
         return self._mixed(parts)
 
-    def _mixed(self, parts: list[tuple[list[str], Sequence[Row]]]) -> list[Row]:
+    def _mixed(self, parts: list[tuple[list[str], Rows]]) -> list[Row]:
         found: dict[str, list[Row]] = {}
         for keys, rows in parts:
             for key, row in zip(keys, rows, strict=True):
@@ -138,3 +154,11 @@ class Merge:
     def drain(self) -> list[Row]:
         """All rows not taken, in no order: nobody waits for them any more."""
         return [row for source in self._sources.values() for row in source.take(None)[1]]
+
+
+def _merged_sums(parts: list[Rows]) -> Rows | None:
+    """What C keeps is merged there, if all of it is, and no number becomes too large."""
+    if not sums.is_compiled:
+        return None
+    kept = [part for part in parts if sums.is_sums(part)]
+    return sums.Sums.merged(kept) if len(kept) == len(parts) else None

@@ -17,7 +17,7 @@ import msgspec
 from brokersim.brokermod import Handle, Message, RunDatabase, quoted
 
 from .root import Taker
-from .stat import Row, Stat
+from .stat import Rows, Stat
 
 #: Lines that wait for a sink; what comes beyond is dropped and counted.
 QUEUE_MAX = 10_000
@@ -132,7 +132,7 @@ class Sink(Taker):
         self._queue: deque[dict[str, Any]] = deque()
         self._is_waiting = False
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         for row in rows:
             self._add({"name": stat.name, **stat.finish(row)})
 
@@ -184,7 +184,7 @@ class Follower(Taker):
         self.request = request
         self._handle = handle
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         self._handle.respond(self.request, {"rows": [stat.finish(row) for row in rows]})
 
     def crossed(self, stat: Stat, crossing: dict[str, Any]) -> None:

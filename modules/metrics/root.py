@@ -18,8 +18,9 @@ from brokersim.brokermod import Handle, ranks
 from .collection import Collection, Parent
 from .judge import Judge
 from .member import Held, Member, members_of
+from .merge import joined
 from .slack import MUTE
-from .stat import Row, Stat
+from .stat import Row, Rows, Stat
 from .table import observations
 from .wire import Order, Tally
 from .zeek import COMPAT, Script
@@ -32,7 +33,7 @@ ROWS = 10_000
 class Taker(Protocol):
     """Who is given the rows of a collection as they come out, and then its record."""
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         """Ascending by key; each once."""
 
     def crossed(self, stat: Stat, crossing: dict[str, Any]) -> None:
@@ -63,7 +64,7 @@ class Top(Parent):
         stat: Stat,
         takers: list[Taker],
         ended: Callable[[Tally], object],
-        judge: Callable[[list[Row]], object],
+        judge: Callable[[Rows], object],
     ) -> None:
         self._stat = stat
         self._takers = takers
@@ -71,7 +72,7 @@ class Top(Parent):
         self._judge = judge
         self.count = 0
 
-    def send(self, rows: list[Row], size: int, tally: Tally | None) -> None:
+    def send(self, rows: Rows, size: int, tally: Tally | None) -> None:
         self.count += len(rows)
         if rows:
             self._judge(rows)
@@ -117,7 +118,7 @@ class Course:
     timer: Any = None
     seen: set[int] = attrs.field(factory=set)
     records: deque[dict[str, Any]] = attrs.field(factory=lambda: deque(maxlen=RECORDS))
-    last_rows: list[Row] = attrs.field(factory=list)
+    last_rows: Rows = ()
     judge: Judge | None = None
     emitted: int = 0
     was_partial: bool = False
@@ -214,7 +215,7 @@ class Root:
             return
         stat = course.stat
         course.epoch += 1
-        course.last_rows = []
+        course.last_rows = ()
         uid = f"{stat.name}.{course.epoch}.{self._handle.uuid[:8]}"
         order = self._order(stat, uid, course.epoch, None)
         course.takers = takers = [*self._takers(stat), _Keep(course), *takers]
@@ -238,7 +239,7 @@ class Root:
             course.open = None
             self._next(course)
 
-    def _logged(self, course: Course, order: Order, takers: list[Taker], rows: list[Row]) -> None:
+    def _logged(self, course: Course, order: Order, takers: list[Taker], rows: Rows) -> None:
         """A collection as the script of 2011 has it: all workers have said done."""
         if self.courses.get(course.stat.name) is not course:
             return  # removed meanwhile
@@ -299,7 +300,7 @@ class Root:
             self._handle.publish(f"{self._handle.name}.slack", told)
         self._member.slack(course.stat.name, course.epoch, key, slack, level)
 
-    def _judge(self, course: Course, takers: list[Taker], rows: list[Row]) -> None:
+    def _judge(self, course: Course, takers: list[Taker], rows: Rows) -> None:
         if course.judge is None:
             return
         for crossing in course.judge.judge(rows):
@@ -400,9 +401,10 @@ class _Keep(Taker):
     def __init__(self, course: Course) -> None:
         self._course = course
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         self._course.emitted += observations(rows)
-        self._course.last_rows += rows[: ROWS - len(self._course.last_rows)]
+        kept = self._course.last_rows
+        self._course.last_rows = joined(kept, rows[: ROWS - len(kept)])
 
     def end(self, stat: Stat, record: dict[str, Any]) -> None:
         """They stay until the next epoch ends."""
@@ -412,7 +414,7 @@ class _Gather(Taker):
     def __init__(self, found: list[Row]) -> None:
         self._found = found
 
-    def rows(self, stat: Stat, rows: list[Row]) -> None:
+    def rows(self, stat: Stat, rows: Rows) -> None:
         self._found += rows
 
     def end(self, stat: Stat, record: dict[str, Any]) -> None:

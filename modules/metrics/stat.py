@@ -111,6 +111,8 @@ def _state_name(one: Reducer) -> str:
 
 #: One row on the wire: a key's text, and for each stream of the stat None or [n, begin, end, [states]]; times in ns.
 Row = list[Any]
+#: Rows that are not to be changed: a list, or what makes each when it is asked for.
+Rows = Sequence[Row]
 
 
 @attrs.frozen(eq=False)
@@ -150,6 +152,11 @@ class Stat:
         return len(self.streams) <= 2 and all(
             one.is_small for stream in self.streams for one in stream.states
         )
+
+    @property
+    def is_one_sum(self) -> bool:
+        """One stream, and a sum is all that is made of it."""
+        return len(self.streams) == 1 and [type(one) for one in self.streams[0].states] == [Sum]
 
     @property
     def is_watched(self) -> bool:

@@ -9,10 +9,12 @@ from typing import Any, overload
 
 import attrs
 
+from brokersim.brokermod import sums
+
 from . import keys
-from .cells import Cell, SumCell, is_one_sum, new_cell, sum_rows
+from .cells import Cell, SumCell, is_one_sum, new_cell, sum_cells, sum_rows
 from .reducers import Origin
-from .stat import Row, Stat, Stream
+from .stat import Row, Rows, Stat, Stream
 from .values import INT_MAX, MAGNITUDE, can_be_counted
 
 
@@ -50,7 +52,6 @@ class Tap:
         self._by_given: dict[Any, Cell] = {}
         #: Canonical texts of plain keys: those of one epoch mostly come again in the next.
         self._known: dict[str, str] = {}
-        #: Called with (key text, cell, value) after each observation: a threshold that is watched.
         self.watch: Callable[[str, Cell, Any], object] | None = None
 
     def observe(self, key: keys.Key, value: Any = 1) -> None:
@@ -140,6 +141,10 @@ class Tap:
         self._by_given.clear()  # not a new one: whoever listens has it
         return cells
 
+    def watched_by(self, watch: Callable[[str, Cell, Any], object]) -> None:
+        """Have this called with (key text, cell, value) after each observation: a threshold that is watched."""
+        self.watch = watch
+
     def listener(self) -> Callable[..., object]:
         """What is to be called with each observation, a key and a value."""
         return self.observe
@@ -148,8 +153,31 @@ class Tap:
 class SumTap(Tap):
     """What most streams are, one sum of whole numbers: written out, since each observation passes here."""
 
+    def __init__(self, stream: Stream, origin: Origin, clock: Clock, max_keys: int) -> None:
+        super().__init__(stream, origin, clock, max_keys)
+        self._kind = sum_cells()
+        self._counter: sums.Counter | None = None
+        if sums.is_compiled:
+            self._counter = sums.Counter(
+                clock.reactor, self._by_given, self._known, self.cells, super().observe, self._kind, max_keys
+            )
+
+    def watched_by(self, watch: Callable[[str, Cell, Any], object]) -> None:
+        super().watched_by(watch)
+        if self._counter is not None:
+            self._counter.is_watched = True
+
+    def take(self) -> dict[str, Cell]:
+        cells = super().take()
+        if self._counter is not None:
+            self._counter.cells = self.cells
+        return cells
+
     def listener(self) -> Callable[..., object]:
-        """A function that has all it needs at hand: half the time of a method."""
+        """A function that has all it needs at hand: half the time of a method. In C, where there is C."""
+        return self._written_out() if self._counter is None else self._counter
+
+    def _written_out(self) -> Callable[..., object]:
         by_given: dict[Any, SumCell] = self._by_given  # type: ignore[assignment]  # all its cells are such
         reactor, first, odd, most = self._reactor, self._first, super().observe, INT_MAX
 
@@ -178,7 +206,7 @@ class SumTap(Tap):
         text = self._known.get(key) if type(key) is str else None
         usual = text is not None and text not in self.cells and len(self.cells) < self._max_keys
         if usual and type(value) is int and -INT_MAX < value < INT_MAX and self.watch is None:
-            cell = SumCell(self._reactor.now, 1, value)
+            cell = self._kind(self._reactor.now, 1, value)
             self.cells[text] = self._by_given[key] = cell  # type: ignore[index]  # a text: it is usual
         else:
             self._observe_slowly(key, value)
@@ -286,14 +314,14 @@ class Table:
             known = self._carried.get(row[0])
             self._carried[row[0]] = row if known is None else self.stat.merge(known, row)
 
-    def cut(self) -> Cut:
+    def cut(self) -> Rows:
         """All rows, ascending by key; from now on the table counts anew."""
         self._taken += self._counting
         return self._cut([tap.take() for tap in self.taps], self._take_carried())
 
     def swap(self) -> list[Row]:
         """As ``cut``, all made."""
-        return self.cut()[:]
+        return list(self.cut())
 
     def _take_carried(self) -> dict[str, Row]:
         carried, self._carried = self._carried, {}
@@ -302,12 +330,19 @@ class Table:
     def peek(self, text: str) -> list[Row]:
         """The row of one key, if there is one; it goes on counting."""
         cells = [{text: tap.cells[text]} if text in tap.cells else {} for tap in self.taps]
-        return self._cut(cells, {text: self._carried[text]} if text in self._carried else {})[:]
+        return list(self._cut(cells, {text: self._carried[text]} if text in self._carried else {}))
 
-    def _cut(self, cells: list[dict[str, Cell]], carried: Mapping[str, Row]) -> Cut:
-        return Cut(self.stat, round(self._clock.epoch * 1e9), cells, carried)
+    def _cut(self, cells: list[dict[str, Cell]], carried: Mapping[str, Row]) -> Rows:
+        epoch = round(self._clock.epoch * 1e9)
+        if sums.is_compiled and self.stat.is_one_sum and not carried:
+            rows = sums.Sums.of(sorted(cells[0]), cells[0], epoch)
+            if rows is not None:
+                return rows
+        return Cut(self.stat, epoch, cells, carried)
 
 
 def observations(rows: Iterable[Row]) -> int:
     """How many observations are in rows."""
+    if sums.is_sums(rows):
+        return rows.observed
     return sum(cell[0] for row in rows for cell in row[1] if cell is not None)

@@ -37,7 +37,7 @@ class Watch:
         self._values: dict[str, float] = {}
         linear = all(result in _LINEAR for _, result in stat.value.terms) and not self._value_of({})
         for tap in table.taps:
-            tap.watch = self._added(tap) if linear else partial(self._changed, tap)
+            tap.watched_by(self._added(tap) if linear else partial(self._changed, tap))
 
     def _value_of(self, ones: dict[tuple[str, str], float]) -> float:
         assert self._stat.value is not None

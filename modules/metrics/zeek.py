@@ -16,7 +16,7 @@ from brokersim.brokermod import Handle
 
 from .member import Member
 from .reducers.sums import sum_state
-from .stat import Row, Stat
+from .stat import Row, Rows, Stat
 
 COMPAT = "zeek-2011"
 #: Entries of one results message (`cluster_send_in_groups_of`), and seconds after which its tables forget a collection.
@@ -27,7 +27,7 @@ EXPIRE = 300.0
 @attrs.define(eq=False)
 class _Collecting:
     stat: Stat
-    logged: Callable[[list[Row]], object]
+    logged: Callable[[Rows], object]
     lost: Callable[[int], object]
     data: dict[str, Any] = attrs.field(factory=dict)
     done_with: int = 0
@@ -44,7 +44,7 @@ class Script:
     # -- the manager
 
     def log_it(
-        self, stat: Stat, uid: str, logged: Callable[[list[Row]], object], lost: Callable[[int], object]
+        self, stat: Stat, uid: str, logged: Callable[[Rows], object], lost: Callable[[int], object]
     ) -> None:
         """The break: ask all workers; ``logged`` gets the rows once as many dones have come as there are workers.
 

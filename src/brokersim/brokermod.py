@@ -23,6 +23,7 @@ from brokersim.host.handler_table import MARK, TASK_MARK
 from brokersim.host.ports import Running as ProgramRunning
 from brokersim.host.ports import Told as ProgramTold
 from brokersim.host.run_database import RunDatabase
+from brokersim.native import sums
 from brokersim.protocol import (
     blobref,
     duration,
@@ -56,8 +57,8 @@ __all__ = [
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
     "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
     "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "is_own_event", "job_facts",
-    "job_states", "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "treeobj",
-    "trio_task", "updates",
+    "job_states", "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "sums",
+    "treeobj", "trio_task", "updates",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

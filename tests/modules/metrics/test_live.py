@@ -340,7 +340,7 @@ def test_the_bytes_of_frames_are_those_of_their_rows_on_a_wire():
 
         def see(way: str, _actor: Any, message: Any) -> None:
             if (way, message.type, message.topic) == ("rx", 3, "metrics.collect") and not message.errnum:
-                sizes.append(len(msgspec.json.encode(message.data["rows"])))
+                sizes.append(len(msgspec.json.encode(list(message.data["rows"]))))
 
         one.module().handle.set_tracer(see)
         await one.gather()
