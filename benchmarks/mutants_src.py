@@ -34,7 +34,11 @@ SOURCE = ROOT / "src" / "brokersim"
 #: Rooms whose tests are not (only) in the folder called like them.
 TESTS = {
     "(top)": ("tests/instance", "tests/host/test_life.py", "tests/services", "tests/net/test_serve.py"),
+    "cli": ("tests/cli/test_*.py",),
+    "cli/explore": ("tests/cli/test_explore.py",),
+    "cli/quick": ("tests/cli/test_quick.py", "tests/cli/test_harmless.py"),
     "fluxapi": ("tests/fluxcompat",),
+    "lab/keep": ("tests/lab/keep", "tests/cli/test_runs.py"),
     "host": (
         "tests/host",
         "tests/net/test_module_process.py",
@@ -70,6 +74,8 @@ TESTS = {
     ),
     "testing": ("tests/kit",),
 }
+#: Folders whose folders are rooms: the tests of all of them take too long to be learnt together.
+_OF_ROOMS = (["cli"], ["lab"])
 #: Set where the processes of a run are apart from all others.
 _APART = "BROKERSIM_MUTANTS_APART"
 _BOUNDS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -90,8 +96,8 @@ class Place:
 
     @property
     def room(self) -> str:
-        parts = self.path.relative_to(SOURCE).parts
-        return parts[0] if len(parts) > 1 else "(top)"
+        *folders, _ = self.path.relative_to(SOURCE).parts
+        return "/".join(folders[: 2 if folders[:1] in _OF_ROOMS else 1]) or "(top)"
 
     def __str__(self) -> str:
         text = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
@@ -202,9 +208,10 @@ def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
     os.environ["CI"] = "1"  # the examples of hypothesis are the same in every run
     changes = [Change(place.where, place.code, place.text) for place in sample]
     words = ["-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0", "-m", "not slow"]
-    asked = pytest.main(
-        [*words, *TESTS.get(room, (f"tests/{room}",))], plugins=[Warm(SOURCE, changes, tell, until)]
-    )
+    where = [
+        str(path) for pattern in TESTS.get(room, (f"tests/{room}",)) for path in sorted(ROOT.glob(pattern))
+    ]
+    asked = pytest.main([*words, *where], plugins=[Warm(SOURCE, changes, tell, until)])
     return 0 if asked in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 1
 
 

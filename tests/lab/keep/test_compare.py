@@ -65,6 +65,14 @@ def test_a_ratio_to_nothing_is_none_and_differs_from_any_other_figure() -> None:
     assert one.exceeds(1000.0)
 
 
+def test_a_list_is_no_figure() -> None:
+    def rows(mark: str) -> list[dict[str, Any]]:
+        return [{"hook": hook, "wall_s": 2.0, "marks": [mark]} for hook in ("a", "b")]
+
+    found = compare(result(rows("x")), result(rows("y")))
+    assert {one.figure for one in found.figures} == {"wall_s"}
+
+
 def test_rows_of_one_side_only_are_named() -> None:
     fewer = result([{"hook": "none", "wall_s": 2.0, "packets": 0}])
     assert compare(fewer, BASE).only == (("idle", "base"),)
@@ -92,6 +100,15 @@ def test_the_bases_curves_lie_dotted_under_the_same_colour() -> None:
     assert base.colour == ours.colour
     assert (ours.dash, base.dash) == ("", "1 3")
     assert base.points[-1] == [1.0, 8.0]
+
+
+def test_a_chart_that_the_base_has_not_stays_as_it_is() -> None:
+    fewer = result([{"hook": "none", "wall_s": 2.0, "packets": 0}])
+    (chart,) = overlaid(BASE, fewer)
+    assert [[curve.label for curve in panel.curves] for panel in chart.curve_panels] == [
+        ["metrics/s", "metrics/s (base)"],
+        ["metrics/s"],
+    ]
 
 
 def test_page_markdown_and_json_tell_the_same_differences(monkeypatch: pytest.MonkeyPatch) -> None:

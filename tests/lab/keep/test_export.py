@@ -79,6 +79,24 @@ def test_parquet_has_typed_columns_and_the_runs_meta() -> None:
     assert json.loads(read.schema.metadata[b"brokersim"]) == FOUND.meta
 
 
+@pytest.mark.parametrize(
+    ("values", "type_", "read_as"),
+    [
+        ([1, None], "int64", [1, None]),
+        ([None, None], "string", [None, None]),
+        ([1, 0.5], "double", [1.0, 0.5]),
+        ([2**63 - 1, -(2**63) + 1], "int64", [2**63 - 1, -(2**63) + 1]),
+        ([2**63, 1], "double", [float(2**63), 1.0]),
+        ([-(2**63), 1], "double", [-float(2**63), 1.0]),
+        ([True, 1], "string", ["True", "1"]),
+    ],
+)
+def test_a_column_is_as_wide_as_its_widest_value(values: list[Any], type_: str, read_as: list[Any]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="SKIPPING: no pyarrow, no Parquet is read")
+    read = parquet.read_table(io.BytesIO(written(write_parquet, [{"x": value} for value in values])))
+    assert (str(read.schema.field("x").type), read.column("x").to_pylist()) == (type_, read_as)
+
+
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ExportError, match=r"pip install 'brokersim\[parquet\]'"):

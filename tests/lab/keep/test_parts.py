@@ -20,6 +20,7 @@ from brokersim.lab.keep import kept
 from brokersim.lab.keep.kept import read_kept
 from brokersim.lab.keep.parts import PartFile, Parts, PartsError
 from brokersim.lab.order import OrderError, Places, carry_out, order
+from brokersim.lab.show.tables import key_columns
 
 #: The smallest plan of each with two units; in real time nothing is the same twice.
 SMALL: dict[str, dict[str, Any]] = {
@@ -206,7 +207,7 @@ class Foreign:
     x: int
 
 
-@pytest.mark.parametrize("value", [Runs(), Foreign(1), json.JSONDecoder])
+@pytest.mark.parametrize("value", [Runs(), Foreign(1), json.JSONDecoder, key_columns, PartsError])
 def test_what_somebody_wrote_into_it_runs_no_code(tmp_path: Path, value: Any) -> None:
     Runs.target = str(tmp_path / "made")
     with PartsOf(tmp_path / "run.db") as file:
