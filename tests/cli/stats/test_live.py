@@ -267,6 +267,13 @@ def test_tail_prints_name_and_value_and_the_sign_of_an_increment():
     assert [text for _, text in values(iter(live), "flux.kvs.*")] == ["flux.kvs.0.request_rx 17"]
 
 
+def test_tail_prints_documents_with_json_and_lines_for_people(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("brokersim.cli.stats.tail.listening", lambda *_: iter([Line(1.0, b"k:1|c", None)]))
+    words = ("stats", "tail", "-l", "127.0.0.1:1", "-c", "1")
+    assert run(*words).out == "k 1\n"
+    assert [row["name"] for row in run(*words, "--json").lines] == ["k"]
+
+
 def test_rates_are_per_second_of_the_time_that_really_passed():
     times = iter([0.0, 0.5, 1.0, 2.0, 3.0, 5.0])
     live = [Line(0, b"k:3|c\ng:10|g".split(b"\n")[n], None) for n in (0, 1)]
@@ -292,7 +299,8 @@ def test_tail_without_a_server_exits_3_and_names_the_other_way(run: Run, monkeyp
                          (b"HTTP/1.1 200 OK\r\n\r\nevent: line\ndata: {\n\n", 3),
                          (b"HTTP/1.1 200 OK\r\n\r\nevent: line\ndata: 7\n\n", 3)]
 )  # fmt: skip
-def test_tail_of_something_else_is_told(run: Run, answer: bytes, code: int):
+@pytest.mark.parametrize("where", ["127.0.0.1:{}", ":{}"])
+def test_tail_of_something_else_is_told(run: Run, answer: bytes, code: int, where: str):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -302,7 +310,7 @@ def test_tail_of_something_else_is_told(run: Run, answer: bytes, code: int):
 
         thread = threading.Thread(target=serve)
         thread.start()
-        result = run("stats", "tail", "--from", address(listener))
+        result = run("stats", "tail", "--from", where.format(listener.getsockname()[1]))
         thread.join()
     assert (result.code, result.out) == (code, "")
     assert result.err.startswith("error: ")

@@ -123,3 +123,15 @@ def test_what_was_synced_can_be_read_while_the_recorder_goes_on(tmp_path: Path):
         writer.sync()
         assert read(path).records == [(0.5, b"k:1|c")]
         writer.close()
+
+
+def test_a_packed_recording_can_be_read_up_to_a_second_ago(tmp_path: Path):
+    path = str(tmp_path / "r.jsonl.gz")
+    writer = Writer(path)
+    for t in (0.5, 1.0, 1.5, 1.999):
+        writer.write(t, b"k:1|c")
+        writer.flush()
+    assert [t for t, _ in read(path).records] == [0.5, 1.0]
+    writer.write(2.0, b"k:1|c")
+    assert [t for t, _ in read(path).records] == [0.5, 1.0, 1.5, 1.999, 2.0]
+    writer.close()

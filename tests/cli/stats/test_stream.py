@@ -176,6 +176,12 @@ def test_fix_of_stdin_goes_to_stdout_and_the_findings_do_not(run: Run, week7: st
     assert "S102" in result.err
 
 
+def test_two_documents_cannot_both_go_to_stdout(run: Run, week7: str):
+    result = run("stats", "lint", "--fix", "--json", "-", stdin=Path(week7).read_bytes())
+    assert (result.code, result.out) == (2, "")
+    assert "--json and --fix would both write to stdout" in result.err
+
+
 @pytest.mark.parametrize("text", [b"# A page\n\nof: words, and more of them\n", b"\x89PNG\r\n\x1a\n:|\0\0"])
 def test_lint_of_a_file_that_is_no_stream_stops_at_once_and_says_so(run: Run, tmp_path: Path, text: bytes):
     (tmp_path / "page.md").write_bytes(text)

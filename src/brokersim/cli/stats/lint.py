@@ -39,14 +39,14 @@ def lint(session: Session, /, file: str, fix: bool, **given: Any) -> int | None:
 
     FILE is a recording of `stats record`, or plain statsd lines.
     """
+    if session.json and fix and file == STANDARD:
+        raise usage_error("--json and --fix would both write to stdout", hint="name a file")
     recording = read(file, plain=True)
     warn_if_cut(session, recording)
     if fix:
         recording = _fix(session, recording)
     with wrong_use():
         found = linted(recording.records, **given)
-    if session.json and fix and file == STANDARD:
-        raise usage_error("--json and --fix would both write to stdout", hint="name a file")
     lines = sum(1 for _, packet in recording.records for line in packet.split(b"\n") if line)
     if session.json:
         document = [_to_json(finding, recording) for finding in found]
