@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from brokersim.cli.registry.shell import File, Shell
+from brokersim.cli.registry.places import File
+from brokersim.cli.registry.shell import Shell
 from brokersim.cli.session import Session
 from brokersim.protocol.errnums import ENOENT, ENOSYS, RequestError
 

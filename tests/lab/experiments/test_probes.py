@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from brokersim.lab.experiments import probes
-from brokersim.lab.experiments.probes import Plan, held_error
+from brokersim.lab.experiments.probes import Plan
+from brokersim.lab.measure.probed import held_error
 
 
 def test_a_counter_that_grows_steadily_is_off_by_half_an_interval() -> None:

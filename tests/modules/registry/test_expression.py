@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokersim.brokermod import RequestError
-from modules.registry.expression import NODES_MAX, STEPS_MAX, Expression, Steps, TooLong
+from modules.registry.expression import STEPS_MAX, Expression, Steps, TooLong
+from modules.registry.pattern import NODES_MAX
 from modules.registry.query import STEPS_A_RECORD, selected, to_test
 from tests.modules.registry.test_records import refused
 

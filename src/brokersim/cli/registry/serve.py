@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ import click
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, usage_error
+from brokersim.cli.registry.token import read_token
 from brokersim.cli.session import Session
 from brokersim.net.discovery import find_uri
 
@@ -35,7 +35,7 @@ DEFAULT: Final = "127.0.0.1:8128"
 @pass_session
 def serve(session: Session, /, listen: str, token_file: Path | None, allow_hosts: tuple[str, ...]) -> None:
     """Serve the registry over HTTP until ^C: reading for all, writing with If-Match and a token."""
-    token = _token(token_file)
+    token = None if token_file is None else read_token(token_file)
     session.rpc("registry.list", {"collection": "nodes", "limit": 0}, rank=0, explain=_explain)
     is_unix = listen.startswith("unix:")
     sock = _unix(Path(listen.removeprefix("unix:"))) if is_unix else _tcp(listen)
@@ -65,21 +65,6 @@ def _explain(error: OSError) -> CommandError | None:
     from brokersim.cli.registry.records import explain
 
     return explain(error)  # type: ignore[arg-type]
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        text = path.read_text().strip()
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise usage_error(f"--token-file {path}: {error.strerror}") from None
-    if not text or any(character.isspace() for character in text):
-        raise usage_error(f"--token-file {path}: one word is needed, which is what writers say")
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise usage_error(f"--token-file {path}: others may read it", attempt=f"chmod 600 {path}")
-    return text
 
 
 def _tcp(text: str) -> socket.socket:

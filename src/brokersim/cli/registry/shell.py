@@ -3,96 +3,23 @@
 from __future__ import annotations
 
 import cmd
-import errno
-import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Protocol
 
 import click
-import msgspec
 
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.registry.desk import Desk, Wrong, shown, to_value
-from brokersim.cli.registry.records import explain
+from brokersim.cli.registry.places import File, Place, Record, Web
+from brokersim.cli.registry.token import read_token
 from brokersim.cli.session import Session
 from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import RequestError
 
-#: Keys that the registry writes, and a configuration has none of.
-_SERVER = ("id", "version", "ts", "hash", "state")
 #: What a probe module takes of a service's record.
 _CONFIG = ("name", "status", "ttl", "merge", "sinks", "probe_defaults", "probes", "labels")
-
-
-class Place(Protocol):
-    """Where a document comes from and goes to."""
-
-    def read(self) -> JsonObject: ...
-
-    def write(self, document: JsonObject) -> JsonObject:
-        """What stands there now. Raises Wrong if somebody else has written meanwhile."""
-
-
-class File(Place):
-    """A file of JSON; written whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = b""
-
-    def read(self) -> JsonObject:
-        try:
-            self._read = self._path.read_bytes()
-            document = msgspec.json.decode(self._read)
-        except OSError as error:
-            raise CommandError(f"{self._path}: {error.strerror}") from None
-        except msgspec.DecodeError as error:
-            raise CommandError(f"{self._path}: not JSON: {error}") from None
-        if not isinstance(document, dict):
-            raise CommandError(f"{self._path}: an object is needed")
-        return document
-
-    def write(self, document: JsonObject) -> JsonObject:
-        try:
-            if self._path.read_bytes() != self._read:
-                raise Wrong(f"{self._path} was changed by somebody else meanwhile; diff, then begin anew")
-            data = shown(document).encode() + b"\n"
-            beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            beside.write_bytes(data)
-            beside.replace(self._path)
-        except OSError as error:
-            raise Wrong(f"{self._path}: {error.strerror}") from None
-        self._read = data
-        return document
-
-
-class Record(Place):
-    """A record of the registry, over the broker's socket."""
-
-    def __init__(self, session: Session, collection: str, ident: str) -> None:
-        self._session = session
-        self._where = {"collection": collection, "id": ident}
-        self._version = 0
-
-    def read(self) -> JsonObject:
-        return self._kept(self._session.rpc("registry.get", self._where, rank=0, explain=explain)["record"])
-
-    def write(self, document: JsonObject) -> JsonObject:
-        payload = {**self._where, "record": document, "if_version": self._version}
-        try:
-            [record] = self._session.client.rpc("registry.put", payload, 0)["records"]
-        except RequestError as error:
-            if error.errno == errno.ESTALE:
-                raise Wrong(f"{error.text}: somebody else has written it; show --there has that") from None
-            raise Wrong(error.text) from None
-        return self._kept(record)
-
-    def _kept(self, record: JsonObject) -> JsonObject:
-        self._version = record["version"]
-        return {key: value for key, value in record.items() if key not in _SERVER}
 
 
 class Shell(cmd.Cmd):
@@ -211,6 +138,8 @@ class Shell(cmd.Cmd):
         """reload -- put, and have the probe module take it now"""
         if self.desk.is_changed:
             self.do_put("")
+        if not self._place.has_instance:
+            return  # who follows the record has been told of it
         config = {key: self.desk.document[key] for key in _CONFIG if key in self.desk.document}
         self._ask("probe.reload", {"config": config})
 
@@ -240,6 +169,8 @@ class Shell(cmd.Cmd):
         self._session.out(text)
 
     def _ask(self, topic: str, payload: JsonObject) -> Json:
+        if not self._place.has_instance:
+            raise Wrong(f"{topic} is asked of an instance; here is a registry's web address")
         try:
             return self._session.client.rpc(topic, payload)
         except RequestError as error:
@@ -252,21 +183,32 @@ class Shell(cmd.Cmd):
     **examples(
         ("brokersim registry shell services s0", "edit a record; help lists the words"),
         ("brokersim registry shell --file probes.json", "edit a file"),
+        ("brokersim registry shell --url http://127.0.0.1:8128 --token-file t services s0", "over HTTP"),
         ("echo 'set /status \"OFF\"\nput' | brokersim registry shell services s0", "from a script"),
     ),
 )
 @click.option(
     "--file", "path", type=click.Path(path_type=Path), metavar="FILE", help="edit a JSON file instead"
 )
+@click.option("--url", metavar="URL", help="over HTTP, from registry serve: http://HOST:PORT or unix:PATH")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), metavar="FILE", help="what writers must say there"
+)
 @click.argument("collection", required=False)
 @click.argument("ident", metavar="[ID]", required=False)
 @pass_session
-def shell(session: Session, /, path: Path | None, collection: str | None, ident: str | None) -> None:
+def shell(
+    session: Session, /, path: Path | None, url: str | None, token_file: Path | None, collection: str | None,
+    ident: str | None,
+) -> None:  # fmt: skip
     """Edit a record, or a file, by words; nothing is written before put."""
     if path is not None and collection is None:
         place: Place = File(path)
     elif path is None and collection is not None and ident is not None:
-        place = Record(session, collection, ident)
+        if url is None:
+            place = Record(session, collection, ident)
+        else:
+            place = Web(url, read_token(token_file) if token_file else None, collection, ident)
     else:
         raise usage_error(
             "give COLLECTION and ID, or --file FILE", attempt="brokersim registry shell services s0"

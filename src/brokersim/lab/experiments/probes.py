@@ -6,37 +6,25 @@ it costs the jobs: cpu, mem, process and nine modules, in shuffled order, with a
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 from statistics import median
 
 import attrs
-import msgspec
 
-from brokersim.instance import Instance
 from brokersim.lab.experiments.experiment import DURATIONS, Experiment, Option, columns
 from brokersim.lab.experiments.overhead import interval
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.load.bulk import Points, thinned
-from brokersim.lab.load.jobs import serial_jobs_inside
+from brokersim.lab.measure.probed import NAME, followed, held_error, worked
 from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import Chart, Curve, Panel
-from brokersim.program import open_instance, run
-from brokersim.protocol.decoded import JsonObject
+from brokersim.program import run
 from brokersim.protocol.duration import format_duration
-from brokersim.reactor.loop import NS
 
-#: Modules whose counters are read beside the machine's.
-MODULES = (
-    "heartbeat", "content-cache", "content-sqlite", "kvs", "kvs-watch", "cron", "job-manager", "job-info", "sched"
-)  # fmt: skip
 #: What a second's interval may cost.
 GOAL = 0.01
-NAME = "kvs"
 
 
 @attrs.frozen(kw_only=True)
@@ -72,76 +60,12 @@ def _virtual(plan: Plan, say: Say) -> tuple[list[Row], dict[str, Points], dict[s
     truth: Points = []
     for every in plan.intervals:
         say(f"every {format_duration(every)}")
-        truth, samples = run(_followed, plan, every, clock="virtual")
+        truth, samples = run(followed, plan.jobs, plan.run_time, every, plan.seed, clock="virtual")
         name = format_duration(every)
         series[name] = thinned(samples, 600)
         mean, most = held_error(truth, samples)
         rows.append(_row(name, samples=len(samples), error=mean, error_max=most))
     return rows, series, {NAME: thinned(truth, 600)}
-
-
-async def _followed(plan: Plan, every: float) -> tuple[Points, Points]:
-    """What kvs had counted, at each change and at each sample, from the first job to the last."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "samples")
-        async with open_instance(clock="virtual", seed=plan.seed) as instance:
-            truth = _truth_of(instance)
-            await _measure(instance, path, {NAME: ("module", {"service": NAME})}, every)
-            start = instance.reactor.now / NS
-            await serial_jobs_inside(instance, plan.jobs, plan.run_time)
-            end = instance.reactor.now / NS
-            epoch = instance.epoch
-        samples = [(t - epoch - start, v) for t, v in _summed(path) if t - epoch >= start]
-    return [(t - start, v) for t, v in truth if start <= t <= end], samples
-
-
-def _truth_of(instance: Instance) -> list[tuple[float, float]]:
-    """What the module counts, at the instant of each message: it grows while the instance runs."""
-    handle = instance.module(0, NAME).handle
-    seen: list[tuple[float, float]] = []
-
-    def look(*_: object) -> None:
-        seen.append((instance.reactor.now / NS, float(sum(handle.counts))))
-
-    handle.tracer = look
-    return seen
-
-
-def _summed(path: Path) -> list[tuple[float, float]]:
-    """Times and sums of the eight counters of each reading in a line file."""
-    sums: dict[float, float] = {}
-    for line in path.read_bytes().splitlines():
-        one = msgspec.json.decode(line)
-        if "value" in one:
-            sums[one["ts"]] = sums.get(one["ts"], 0.0) + one["value"]
-    return sorted(sums.items())
-
-
-def held_error(
-    truth: Sequence[tuple[float, float]], samples: Sequence[tuple[float, float]]
-) -> tuple[float, float]:
-    """Mean over time, and most, of |truth − what was sampled last|, as shares of what truth grew by.
-
-    Both are steps; before the first sample nothing is held, and nothing is said.
-    """
-    if len(truth) < 2 or not samples:
-        return 0.0, 0.0
-    grown = max(1.0, truth[-1][1] - truth[0][1])
-    moments = sorted({t for t, _ in truth} | {t for t, _ in samples if t <= truth[-1][0]})
-    area = most = 0.0
-    begun = max(samples[0][0], truth[0][0])
-    at_truth = at_sample = 0
-    for now, following in pairwise(moments):
-        while at_truth + 1 < len(truth) and truth[at_truth + 1][0] <= now:
-            at_truth += 1
-        while at_sample + 1 < len(samples) and samples[at_sample + 1][0] <= now:
-            at_sample += 1
-        if now >= begun:
-            off = abs(truth[at_truth][1] - samples[at_sample][1])
-            area += off * (following - now)
-            most = max(most, off)
-    span = truth[-1][0] - begun
-    return (area / span / grown if span > 0 else 0.0), most / grown
 
 
 # -- real time: what it costs
@@ -157,7 +81,7 @@ def _real(plan: Plan, say: Say) -> list[Row]:
         random.shuffle(order)
         for name in order:
             say(f"run {rep + 1} of {plan.reps}: {name}")
-            cpu, wall = run(_worked, plan, names[name], clock="real")
+            cpu, wall = run(worked, plan.jobs, names[name], plan.seed, clock="real")
             cpus[name].append(cpu)
             walls[name].append(wall)
     base = median(cpus["none"])
@@ -168,34 +92,6 @@ def _real(plan: Plan, say: Say) -> list[Row]:
         wall = median(walls[name])
         rows.append(_row(name, cpu_s=cpu, wall_s=wall, overhead=cpu / base - 1, low=low, high=high))
     return rows
-
-
-async def _worked(plan: Plan, every: float) -> tuple[float, float]:
-    """Processor and wall seconds of the jobs; with ``every`` everything is measured meanwhile."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with open_instance(clock="real", seed=plan.seed, jobs="simulated") as instance:
-            if every:
-                wanted: dict[str, tuple[str, JsonObject]] = {
-                    name: (name, {}) for name in ("cpu", "mem", "process")
-                }
-                wanted |= {name: ("module", {"service": name}) for name in MODULES}
-                await _measure(instance, Path(folder, "samples"), wanted, every)
-            cpu, wall = time.process_time(), time.perf_counter()
-            await serial_jobs_inside(instance, plan.jobs, 0.0)
-            return time.process_time() - cpu, time.perf_counter() - wall
-
-
-async def _measure(
-    instance: Instance, path: Path, wanted: dict[str, tuple[str, JsonObject]], every: float
-) -> None:
-    await instance.load("probe")
-    schedule = {"type": "every", "params": {"every": every}}
-    records = {
-        name: {"probe": probe, "config": config, "schedule": schedule, "reporting": {"sinks": ["lines"]}}
-        for name, (probe, config) in wanted.items()
-    }
-    config = {"sinks": {"lines": {"path": str(path)}}, "probes": records}
-    await instance.client().call("probe.reload", {"config": config})
 
 
 def _row(name: str, **found: object) -> Row:
