@@ -23,15 +23,16 @@ from .config import read_file, to_config
 from .contract import Context, Reading
 from .here import Here
 from .local import run_here
-from .offline import Alone, read_once, reader
+from .offline import Alone, read_once, reader, record
 from .probes import PROBES, checked, find
 from .procfs import ProcFS
 from .registered.follow import Follower
+from .schema import schema
 from .works import Works
 
 __all__ = [
-    "PROBES", "Alone", "ProbeModule", "checked", "find", "read_file", "read_once", "reader", "run_here", "shown",
-    "to_config",
+    "PROBES", "Alone", "ProbeModule", "checked", "find", "read_file", "read_once", "reader", "record", "run_here",
+    "schema", "shown", "to_config",
 ]  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from brokersim.brokermod import check_nesting
 
 from .plan import OFF, ON, Measurement, merged, to_measurement
 
+#: Faults that are told in one answer.
+FAULTS_MAX: Final = 20
 _KEYS: Final = ("name", "status", "ttl", "merge", "sinks", "probe_defaults", "probes", "labels")
 
 
@@ -42,22 +44,44 @@ def to_config(given: Any, is_virtual: bool = False) -> Config:
         raise ValueError(f"/status must be ON or OFF, not {given['status']!r:.40}")
     objects = {key: _object(given, key) for key in ("sinks", "probe_defaults", "probes", "labels")}
     defaults = objects["probe_defaults"]
-    measurements = {}
-    for name, record in objects["probes"].items():
-        if not isinstance(record, Mapping):
-            raise ValueError(f"/probes/{name} must be an object, not {record!r:.60}")
-        measurements[name] = to_measurement(name, merged(defaults, record), is_virtual)
-    config = Config(
+    sinks = {name: _object(objects["sinks"], name, "/sinks") for name in objects["sinks"]}
+    return Config(
         is_off=given.get("status") == OFF,
-        sinks={name: _object(objects["sinks"], name, "/sinks") for name in objects["sinks"]},
+        sinks=sinks,
         defaults=dict(defaults),
-        measurements=measurements,
+        measurements=_measurements(objects["probes"], defaults, sinks, is_virtual),
         labels={key: str(value) for key, value in objects["labels"].items()},
     )
-    for measurement in measurements.values():
-        check_sinks(measurement, config.sinks)
-    check_labels(measurements)
-    return config
+
+
+class Faults(ValueError):
+    """All that is wrong with the measurements of a configuration."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults[:FAULTS_MAX]))
+        self.faults = faults
+
+
+def _measurements(
+    probes: Mapping[str, Any], defaults: Mapping[str, Any], sinks: Mapping[str, Any], is_virtual: bool
+) -> dict[str, Measurement]:
+    """Raises Faults: whoever mends a file wants to know all of them at once."""
+    found: dict[str, Measurement] = {}
+    faults: list[str] = []
+    for name, record in probes.items():
+        try:
+            if not isinstance(record, Mapping):
+                raise ValueError(f"/probes/{name} must be an object, not {record!r:.60}")
+            one = to_measurement(name, merged(defaults, record), is_virtual)
+            check_sinks(one, sinks)
+        except ValueError as error:
+            faults.append(str(error))
+        else:
+            found[name] = one
+    if not faults:
+        check_labels(found)
+        return found
+    raise Faults(faults)
 
 
 def check_labels(measurements: Mapping[str, Measurement]) -> None:

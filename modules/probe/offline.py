@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ from .answers import readings
 from .contract import Asks, Context, Reading
 from .local import run_here
 from .probes import checked, find
-from .procfs import ProcFS
+from .procfs import ProcFS, Recording
 
 Call = Callable[[str, Any, int], Any]
 Run = Callable[[Any], Any]
@@ -53,18 +54,26 @@ class Alone(Asks):
         return act()
 
 
+def record(name: str, config: dict[str, Any], ask: Asks, folder: Path) -> int:
+    """Keep what a probe reads of this machine below ``folder``; how many files that are. Raises as `read_once`."""
+    files = Recording(folder)
+    read_once(name, config, ask, files=files)
+    return files.count
+
+
 def read_once(
-    name: str, config: dict[str, Any], ask: Asks, root: str = "/", over: float | None = None
-) -> list[Reading]:
+    name: str, config: dict[str, Any], ask: Asks, root: str = "/", over: float | None = None,
+    files: ProcFS | None = None,
+) -> list[Reading]:  # fmt: skip
     """One reading, or with ``over`` a second one so many seconds later, for what is the difference of two.
 
-    Raises ValueError for what cannot be read, and whatever the probe raises.
+    ``files``: instead of those below ``root``. Raises ValueError for what cannot be read, and what the probe raises.
     """
     probe = find(name)()
     fine = checked(name, config)
     if "first" in probe.options and over is None:
         fine.setdefault("first", "boot")
-    files = ProcFS(root)
+    files = ProcFS(root) if files is None else files
     try:
         probe.open(Context(ask=ask, procfs=files, config=fine))
         answer = whole(probe.read())

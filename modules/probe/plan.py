@@ -16,7 +16,7 @@ from brokersim.brokermod import blobref, schedules
 
 from .overlap import POLICIES, SKIP
 from .probes import checked, find
-from .reporting import Reporting, check_known, to_reporting, to_seconds
+from .sending.reporting import Reporting, check_known, to_reporting, to_seconds
 
 ON: Final = "ON"
 OFF: Final = "OFF"
@@ -28,7 +28,7 @@ SERVER_KEYS: Final = ("id", "ts", "version", "selfRef", "status", "state", "hash
 #: Seconds a read may take unless the schedule is closer.
 TIMEOUT: Final = 10.0
 
-_DEFAULTS: Final[dict[str, Any]] = {
+DEFAULTS: Final[dict[str, Any]] = {
     "probe": "", "status": ON, "config": {}, "schedule": {"type": "every", "params": {"every": 2}}, "timeout": None,
     "overlap": SKIP, "jitter": 0.0, "isolation": INLINE, "restart": "on-failure", "reporting": {}, "resources": [],
     "labels": {}, "hold_clock": False,
@@ -118,13 +118,33 @@ def to_measurement(name: str, record: Mapping[str, Any], is_virtual: bool = Fals
     try:
         return _measurement(name, record, is_virtual)
     except ValueError as error:
-        raise ValueError(f"/probes/{name}: {error}") from None
+        raise ValueError(placed(f"/probes/{name}", str(error))) from None
+
+
+#: How a fault begins that says which key it is about, and what it begins with where that is told in words.
+_OF_A_KEY: Final = re.compile(r"\S+ (?:must |is no key)")
+_PARTS: Final = (
+    ("schedule ", "schedule"),
+    ("no schedule", "schedule"),
+    ("no probe ", "probe"),
+    ("probe ", "config"),
+)
+
+
+def placed(pointer: str, text: str) -> str:
+    """What is wrong with a record, behind the JSON pointer of what it is wrong with."""
+    if _OF_A_KEY.match(text):
+        return f"{pointer}/{text}"
+    if " reads this machine" in text:
+        return f"{pointer}: {text}"
+    key = next((key for begin, key in _PARTS if text.startswith(begin)), "")
+    return f"{pointer}/{key}: {text}" if key else f"{pointer}: {text}"
 
 
 def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Measurement:
     given = {key: value for key, value in record.items() if key not in SERVER_KEYS or key == "status"}
-    check_known(given, _DEFAULTS, "")
-    full = {**_DEFAULTS, **_copy(given)}
+    check_known(given, DEFAULTS, "")
+    full = {**DEFAULTS, **_copy(given)}
     probe = find(str(full["probe"]))
     config = checked(full["probe"], full.get("config") or {})
     _choice(full, "overlap", POLICIES)

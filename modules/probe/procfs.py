@@ -74,3 +74,44 @@ def _pread(fd: int) -> bytes:
             break
         data += more
     return data
+
+
+class Recording(ProcFS):
+    """This machine's files; what is read of them is kept below ``folder``, as a tree to read again."""
+
+    __slots__ = ("_folder", "_listed", "count")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._listed: list[str] = []
+        #: Files that were kept.
+        self.count = 0
+
+    def read(self, path: str) -> bytes:
+        return self._kept(path, super().read(path))
+
+    def read_again(self, path: str) -> bytes:
+        return self._kept(path, super().read_again(path))
+
+    def names(self, path: str) -> list[str]:
+        found = super().names(path)
+        self._listed += [f"{path}/{name}" for name in found]
+        return found
+
+    def _kept(self, path: str, data: bytes) -> bytes:
+        place = self._folder / path
+        self.count += not place.exists()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        return data
+
+    def close(self) -> None:
+        """What was listed and not read is there by its name."""
+        super().close()
+        for path in self._listed:
+            place = self._folder / path
+            if not place.exists() and (place.parent.is_dir() or not place.parent.exists()):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.mkdir() if os.path.isdir(f"/{path}") else place.touch()
+        self._listed.clear()

@@ -1,4 +1,4 @@
-"""The shell's record over HTTP, against a live registry: read, written at its version, refused where that is another."""
+"""The shell's record over HTTP, against a live registry: read, written at its version, or refused."""
 
 from __future__ import annotations
 

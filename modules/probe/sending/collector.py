@@ -10,8 +10,8 @@ import attrs
 
 from ..contract import Reading, Value
 from ..plan import Measurement
-from ..reporting import Reporting
 from .outqueue import OutQueue, size_of
+from .reporting import Reporting
 from .series import Sample, Series, sendable, to_series
 from .source import Held, Source
 

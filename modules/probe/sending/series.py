@@ -11,7 +11,7 @@ import attrs
 from ..contract import COUNTER, GAUGE, STATE, Field, Reading, Value
 from ..counter import RESET, step
 from ..plan import content_hash, part
-from ..reporting import Reporting
+from .reporting import Reporting
 
 
 class Sample(NamedTuple):

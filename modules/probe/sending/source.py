@@ -10,7 +10,7 @@ import attrs
 from ..contract import Field
 from ..counts import Counts
 from ..plan import Measurement
-from ..reporting import Reporting
+from .reporting import Reporting
 from .series import Sample, Series
 
 

@@ -147,7 +147,7 @@ def _probes(text: str | None) -> str | None:
     """The file of measurements by its whole path, once it is known to be right. Raises CommandError."""
     if text is None:
         return None
-    from brokersim.cli.probe.measurements import checked_file  # imports the module's own package
+    from brokersim.cli.probe.config import checked_file  # imports the module's own package
 
     path = Path(text).expanduser().absolute()
     checked_file(path)

@@ -75,7 +75,7 @@ def test_a_measurement_that_cannot_begin_fails_the_command(probes: FakeBroker, r
     [
         (("add", "a", "cpu"), 2, "give either --every or --schedule"),
         (("add", "a", "cpuu", "--every", "1s"), 2, "no probe 'cpuu'; is cpu meant?"),
-        (("add", "a", "cpu", "--every", "0"), 2, "every must be a time of 1 ms or more"),
+        (("add", "a", "cpu", "--every", "0"), 2, "0 is no interval; give 1ms or more"),
         (("add", "a", "cpu", "--schedule", "61 * * * *"), 2, "Bad minute"),
         (("validate", "nowhere.toml"), 2, "nowhere.toml: No such file"),
     ],

@@ -113,7 +113,7 @@ def test_an_invalid_configuration_is_refused_whole_and_the_old_one_runs_on(tmp_p
             return refused.value.text, (await client.call("probe.status"))["measurements"]
 
     text, found = run(main)
-    assert "/probes/bad: jitter must be a time" in text
+    assert "/probes/bad/jitter must be a time" in text
     assert [(one["name"], one["state"]) for one in found] == [("m", "WAIT")]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modules.probe.plan import to_measurement
-from modules.probe.reporting import HELD_MAX, to_reporting
+from modules.probe.sending.reporting import HELD_MAX, to_reporting
 from tests.modules.probe.harness import documents, every, lined, probing, run, samples
 
 

@@ -220,8 +220,8 @@ def test_a_configuration_that_cannot_heal_fails_at_once(tmp_path):
             {"probe": "cpu"},
             "/probes/m: probe 'cpu' reads this machine, which has no virtual time; use replay, or",
         ),
-        ({"probe": "dumy"}, "/probes/m: no probe 'dumy'; is dummy meant?"),
-        ({"probe": "dummy", "shedule": 1}, "/probes/m: shedule is no key; is schedule meant?"),
+        ({"probe": "dumy"}, "/probes/m/probe: no probe 'dumy'; is dummy meant?"),
+        ({"probe": "dummy", "shedule": 1}, "/probes/m/shedule is no key; is schedule meant?"),
         (
             {"probe": "dummy", "schedule": {"type": "every", "params": {"every": 0}}},
             "every must be a time of 1 ms",

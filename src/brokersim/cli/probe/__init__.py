@@ -10,6 +10,7 @@ _MEASUREMENTS = "brokersim.cli.probe.measurements"
 _LAZY = {
     "list": "brokersim.cli.probe.list:list_",
     "read": "brokersim.cli.probe.read:read",
+    "record": "brokersim.cli.probe.record:record",
     "schedule": "brokersim.cli.probe.schedule:schedule",
     "status": f"{_MEASUREMENTS}:status",
     "add": f"{_MEASUREMENTS}:add",
@@ -18,7 +19,9 @@ _LAZY = {
     "off": f"{_MEASUREMENTS}:off",
     "restart": f"{_MEASUREMENTS}:restart",
     "run-now": f"{_MEASUREMENTS}:run_now",
-    "validate": f"{_MEASUREMENTS}:validate",
+    "validate": "brokersim.cli.probe.config:validate",
+    "schema": "brokersim.cli.probe.config:schema",
+    "explain": "brokersim.cli.probe.config:explain",
 }
 
 

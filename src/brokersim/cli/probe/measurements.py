@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -25,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ranks = click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks, or all  [here]")
 
 
-def _explain(error: RequestError) -> CommandError | None:
+def told(error: RequestError) -> CommandError | None:
     if error.errno == ENOSYS:
         return answered(error, "the module probe is not loaded", attempt="brokersim module load probe")
     if error.errno in (ENOENT, EEXIST):
@@ -35,7 +34,7 @@ def _explain(error: RequestError) -> CommandError | None:
 
 def ask(session: Session, ranks: str | None, topic: str, payload: JsonObject) -> list[Any]:
     """The answers of these ranks, or of the one the command is connected to."""
-    explain: Explain = _explain
+    explain: Explain = told
     where = [None] if ranks is None else session.ranks(ranks)
     return [session.rpc(topic, payload, rank=rank, explain=explain) for rank in where]
 
@@ -165,26 +164,3 @@ def _trouble(queue: JsonObject) -> str:
     dropped = ", ".join(f"{number} dropped ({reason})" for reason, number in queue["dropped"].items())
     waiting = f"{queue['queued']} wait" if queue["queued"] else ""
     return ", ".join(filter(None, (queue["trouble"], dropped, waiting)))
-
-
-@click.command("validate", cls=Command, **examples(("brokersim probe validate probes.toml", "")))
-@click.argument("file", type=click.Path(path_type=Path))
-@pass_session
-def validate(session: Session, file: Path) -> None:
-    """Check a file of measurements; nothing is started."""
-    config = checked_file(file)
-    names = list(config.measurements)
-    if session.json:
-        session.emit({"measurements": names, "sinks": list(config.sinks)})
-    else:
-        session.out(f"{file}: {len(names)} measurements")
-
-
-def checked_file(file: Path) -> Any:
-    """The configuration in a file. Raises CommandError that names the place."""
-    package = probe_module()
-    try:
-        return package.to_config(package.read_file(file))
-    except ValueError as error:
-        text = str(error)
-        raise usage_error(text if text.startswith(str(file)) else f"{file}: {text}") from None

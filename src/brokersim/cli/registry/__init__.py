@@ -13,6 +13,7 @@ _LAZY = {
     "put": f"{_RECORDS}:put",
     "rm": f"{_RECORDS}:rm",
     "watch": f"{_RECORDS}:watch",
+    "data": "brokersim.cli.registry.data:data",
     "shell": "brokersim.cli.registry.shell:shell",
     "serve": "brokersim.cli.registry.serve:serve",
 }
