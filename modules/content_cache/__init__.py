@@ -28,6 +28,8 @@ from .write_back import BACKING, WriteBack
 #: Seconds after which what is stored again goes further down again: well below the time in which a store without a
 #: file lets go what no root leads to (content-sqlite).
 STORED_FOR: Final = 200.0
+#: The attribute that names the backing store.
+BACKING_MODULE: Final = "content.backing-module"
 
 
 class TagRequest(msgspec.Struct, gc=False):
@@ -59,8 +61,8 @@ class ContentCache(BrokerModule):
         # Under a name that carries no rank one rank may set gauges: the one that holds everything.
         self._tells_gauges = not h.rank or "{rank}" in (h.attr_get("stats.prefix") or "{rank}")
         self._backing: Message | None = None
-        #: What blobs were once written to; another store would not have them.
-        self._backing_name: str | None = None
+        #: What blobs are written to, by the start's word or since the first came; another store would not have them.
+        self._backing_name: str | None = h.attr_get(BACKING_MODULE)
         self._source, self._nodeid = ("content", NODEID_UPSTREAM) if h.rank else (BACKING, NODEID_ANY)
         if not h.rank:
             # A backing store that is there already (this module was reloaded) registers again.
@@ -180,7 +182,9 @@ class ContentCache(BrokerModule):
         if self._backing_name not in (None, name):
             text = f"backing store {name!r}: it was {self._backing_name!r}, which cannot be changed while this runs"
             raise RequestError(errnums.EINVAL, text)
-        self._backing_name = name
+        if self._backing_name is None:
+            self._backing_name = name
+            self.handle.attr_set(BACKING_MODULE, name)
         self._backing = msg
         self.handle.respond(msg)
         self._write_back.open()

@@ -62,6 +62,12 @@ class JobInfoModule(BrokerModule):
         await self._check_readable(msg)
         await self._info.update_watch(msg)
 
+    @request_handler("update-lookup", allow_guest=True)
+    async def update_lookup(self, msg: Message) -> None:
+        """A job's R or jobspec with the updates so far."""
+        await self._check_readable(msg)
+        await self._info.update_lookup(msg)
+
     @request_handler("update-watch-cancel", allow_guest=True)
     def update_watch_cancel(self, msg: Message) -> None:
         """End such a stream; not answered itself."""

@@ -35,7 +35,7 @@ class Lookup(msgspec.Struct, gc=False):
 
 
 class UpdateWatch(msgspec.Struct, gc=False):
-    """Payload of job-info.update-watch: key R or jobspec."""
+    """Payload of job-info.update-watch and update-lookup: key R or jobspec."""
 
     id: int
     key: str
@@ -112,10 +112,11 @@ class JobInfo:
 
     async def owner(self, job: int) -> int:
         """The user whose job it is. Raises RequestError."""
-        first = eventlog.split_lines(await self._value(job, "eventlog"))[:1]
-        if not first:
-            raise RequestError(errnums.EPROTO, "the eventlog is empty")
-        return int(eventlog.decode_event(first[0]).get("context", {}).get("userid", -1))
+        try:
+            first = eventlog.split_lines(await self._value(job, "eventlog"))[0]
+            return int(eventlog.decode_event(first)["context"]["userid"])
+        except (LookupError, ValueError, TypeError):
+            raise RequestError(errnums.EPROTO, "error parsing eventlog") from None
 
     async def _current(self, job: int, key: str, raw: bytes) -> Any:
         try:
@@ -144,18 +145,29 @@ class JobInfo:
 
     async def update_watch(self, msg: Message) -> None:
         """Stream ``{KEY: value}``: as it is now, and again after each update, until the job is inactive."""
+        wish = _to_update(msg, "update-watch")
         _must_stream(msg)
-        wish = msg.unpack(UpdateWatch)
-        if not updates.update_event(wish.key):
-            raise RequestError(
-                errnums.EINVAL, f"job-info.update-watch: {wish.key!r} is neither R nor jobspec"
-            )
+        value, events = await self._updated(wish)
+        if any(event["name"] == "clean" for event in events):
+            self._handle.respond(msg, {wish.key: value})
+            self._handle.respond_error(msg, errnums.ENODATA)
+            return
+        applied = sum(event["name"] == updates.update_event(wish.key) for event in events)
+        self._open(UpdateStream(self._handle, msg, wish.id, wish.key, value, applied, self._forget))
+
+    async def update_lookup(self, msg: Message) -> None:
+        """Answer ``{KEY: value}`` as it is now."""
+        wish = _to_update(msg, "update-lookup")
+        value, _ = await self._updated(wish)
+        self._handle.respond(msg, {wish.key: value})
+
+    async def _updated(self, wish: UpdateWatch) -> tuple[Any, list[eventlog.Event]]:
+        """The record with all updates so far, and the events so far."""
         look = {"id": wish.id, "keys": [wish.key, "eventlog"], "flags": 0}
         found = await self._handle.call(f"{self._handle.name}.lookup", look)
-        value = self._applied(
-            wish.key, decoded(wish.key, found[wish.key].encode()), found["eventlog"].encode()
-        )
-        self._open(UpdateStream(self._handle, msg, wish.id, wish.key, value, self._forget))
+        log = found["eventlog"].encode()
+        value = self._applied(wish.key, decoded(wish.key, found[wish.key].encode()), log)
+        return value, eventlog.decode_log(log)
 
     # -- streams
 
@@ -184,6 +196,18 @@ class JobInfo:
 
     def _forget(self, stream: Stream) -> None:
         self._streams.remove(stream)
+
+
+def _to_update(msg: Message, what: str) -> UpdateWatch:
+    """Raises RequestError: EPROTO for flags, of which there are none; EINVAL for a record that is never updated."""
+    wish = msg.unpack(UpdateWatch)
+    if wish.flags:
+        raise RequestError(errnums.EPROTO, f"{what} request rejected with invalid flag")
+    if not updates.update_event(wish.key):
+        raise RequestError(
+            errnums.EINVAL, f"{what} unsupported key specified: {wish.key!r:.60}; there are R and jobspec"
+        )
+    return wish
 
 
 def _must_stream(msg: Message) -> None:

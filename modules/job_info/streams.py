@@ -232,7 +232,7 @@ class LogStream:
 class UpdateStream:
     """One job-info.update-watch: the record at once, and again whenever the eventlog says that it changed."""
 
-    __slots__ = ("_follower", "_forget", "_handle", "_is_done", "_job", "_key", "_value", "msg")
+    __slots__ = ("_applied", "_follower", "_forget", "_handle", "_is_done", "_job", "_key", "_value", "msg")
 
     def __init__(
         self,
@@ -241,12 +241,15 @@ class UpdateStream:
         job: int,
         key: str,
         value: Any,
+        applied: int,
         forget: Callable[[UpdateStream], object],
     ) -> None:
         self._handle = handle
         self._forget = forget
         self._key = key
         self._value = value
+        #: So many updates of the log are in the value already.
+        self._applied = applied
         self._is_done = False
         self.msg = msg
         self._job = job
@@ -273,14 +276,16 @@ class UpdateStream:
 
     def _line(self, line: str) -> None:
         if f'"name":"{updates.update_event(self._key)}"' in line:
+            if self._applied:
+                self._applied -= 1
+                return
             try:
                 updated = updates.apply_updates(self._key, self._value, [eventlog.decode_event(line)])
             except ValueError:
                 self.finish(errnums.EPROTO)
                 return
-            if updated != self._value:  # the first look-up finds updates that were sent already
-                self._value = updated
-                self._handle.respond(self.msg, {self._key: updated})
+            self._value = updated
+            self._handle.respond(self.msg, {self._key: updated})
         elif _CLEAN in line:
             self.finish(errnums.ENODATA)
 

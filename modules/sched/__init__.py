@@ -40,6 +40,8 @@ from .request import to_request
 ACQUIRE_AGAIN = 1.0
 #: Seconds from a job that has to wait until it is told why, or for how long: many at once are told once.
 FORECAST = 0.1
+#: What flux-core's scheduler is called: whoever asks for its figures or sets its bits says so.
+FLUX_NAME = "sched-simple"
 #: Debug bits (those of flux-core's sched-simple): no job gets anything; why jobs wait is told in place of when they
 #: will start; new ends of jobs are refused.
 DEBUG_FAIL_ALLOC, DEBUG_REASON, DEBUG_DENY_EXPIRATION = 1, 2, 4
@@ -50,8 +52,8 @@ class Sched(BrokerModule):
 
     The job at the head that does not fit blocks those behind it (no backfilling). Each success commits the
     job's R to the KVS before it is answered, as flux-core's schedulers do through libschedutil. A job that waits is
-    annotated with the time at which it will probably start, in real time or with ``forecast=on``. Services: sched
-    and feasibility.
+    annotated with the time at which it will probably start, in real time or with ``forecast=on``. Services: sched,
+    feasibility and sched-simple.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
@@ -71,7 +73,7 @@ class Sched(BrokerModule):
         self._ends: dict[int, float] = {}
         self._forecast_timer: Any = None
         self._peak = 0
-        for service in ("sched", "feasibility"):
+        for service in ("sched", "feasibility", FLUX_NAME):
             if service != self.name:
                 h.service_register(service)
         self._has_acquired = False

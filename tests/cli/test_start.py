@@ -49,6 +49,17 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
     return serve.run_instance
 
 
+@pytest.mark.parametrize(("backing", "there"), [("content-files", ["content-files"]), ("none", [])])
+def test_blobs_are_kept_by_the_module_that_the_attribute_names(
+    started: Started, run: Run, backing: str, there: list[str]
+) -> None:
+    assert run("start", "-S", f"content.backing-module={backing}") == (0, "", "")
+    options = started.options
+    assert options is not None
+    at = DEFAULT_MODULES.index("content-sqlite")
+    assert list(options.modules) == [*DEFAULT_MODULES[:at], *there, *DEFAULT_MODULES[at + 1 :]]
+
+
 def test_defaults(started: Started, run: Run) -> None:
     assert run("start") == (0, "", "")
     options = started.options

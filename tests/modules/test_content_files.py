@@ -120,6 +120,35 @@ def test_without_a_folder_its_files_go_with_it(tmp_path, monkeypatch):
     assert there == [name] and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["content-files", "content-sqlite"])
+def test_the_attribute_names_the_backing_store_that_is_there(name):
+    async def main():
+        async with open_instance(size=2, modules=["content-cache"]) as instance:
+            before = instance.broker(0).attributes.get("content.backing-module")
+            await instance.load(name)
+            return before, instance.broker(0).attributes.get("content.backing-module")
+
+    assert run(main) == (None, name)
+
+
+def test_a_backing_store_that_the_start_did_not_name_is_refused():
+    async def main():
+        attributes = {"content.backing-module": "content-files"}
+        async with open_instance(modules=["content-cache"], attrs=attributes) as instance:
+            with pytest.raises(RequestError, match="'content-sqlite': it was 'content-files'"):
+                await instance.load("content-sqlite")
+
+    run(main)
+
+
+def test_it_is_loaded_on_rank_0_alone():
+    async def main():
+        async with open_instance(size=2, modules=["content-cache", "content-files"]) as instance:
+            return ["content-files" in {one.name for one in instance.modules(rank)} for rank in (0, 1)]
+
+    assert run(main) == [True, False]
+
+
 @pytest.mark.parametrize(("args", "text"), [(("notoption",), "known are testing, truncate")])
 def test_an_argument_there_is_not_is_refused(tmp_path, args, text):
     async def test(_instance, _client):

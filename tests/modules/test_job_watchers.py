@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.brokermod import errnums
+from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from brokersim.protocol.updates import apply_updates
 from tests.modules.job_harness import END, JOB_MODULES, in_instance, jobspec, log_of, outcome, submit
 
@@ -92,6 +92,72 @@ def test_a_watcher_of_R_is_told_at_once_and_after_each_update_until_the_end():
     told, current, stored = in_instance(test)
     assert told[1:] == [99.5, END]
     assert (told[0], current) == (stored, 99.5)
+
+
+def test_who_follows_R_late_is_told_what_it_is_now_and_only_that():
+    """The log is gone through from its beginning: older updates in it must not take the record back."""
+
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=10))
+        await instance.sleep(1)
+        machine = machine_of(instance)
+        for expiration in (50.5, 99.5):
+            machine.post(machine.jobs.get(job), "resource-update", {"expiration": expiration})
+        await instance.sleep(1)
+        told = []
+
+        def answered(response, _arg):
+            told.append(response.errnum or response.payload["R"]["execution"]["expiration"])
+
+        wish = {"id": job, "key": "R", "flags": 0}
+        client.stream("job-info.update-watch", wish, answered)
+        await outcome(client, job)
+        await instance.sleep(1)
+        client.stream("job-info.update-watch", wish, answered)
+        await instance.sleep(1)
+        return told, (await client.call("job-info.update-lookup", wish))["R"]["execution"]["expiration"]
+
+    assert in_instance(test) == ([99.5, END, 99.5, END], 99.5)
+
+
+@pytest.mark.parametrize("what", ["update-watch", "update-lookup"])
+def test_what_is_never_updated_is_not_followed_nor_are_there_flags(what):
+    async def test(_instance, client):
+        said = []
+        for wish in ({"key": "J", "flags": 0}, {"key": "R", "flags": 499}):
+            try:
+                await client.call(f"job-info.{what}", {"id": 42, **wish})
+            except RequestError as error:
+                said.append((error.errno, error.text))
+        return said
+
+    assert in_instance(test) == [
+        (errnums.EINVAL, f"{what} unsupported key specified: 'J'; there are R and jobspec"),
+        (errnums.EPROTO, f"{what} request rejected with invalid flag"),
+    ]
+
+
+def test_a_guest_is_told_that_a_log_makes_no_sense():
+    async def test(instance, client):
+        guest = instance.client()
+        guest.rolemask = 2
+        said = []
+        for log in (
+            b"",
+            b"foo\n",
+            b'{"timestamp":1.0,"name":"submit"}\n',
+            b'{"timestamp":1.0,"name":"submit","context":{}}\n',
+        ):
+            put = {"key": jobid.job_kvspath(7, "eventlog"), "flags": 0, "dirent": treeobj.val(log)}
+            await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [put]})
+            try:
+                await guest.call("job-info.lookup", {"id": 7, "keys": ["R"], "flags": 0})
+            except RequestError as error:
+                said.append((error.errno, error.text))
+        guest.close()
+        return said
+
+    assert in_instance(test) == [(errnums.EPROTO, "error parsing eventlog")] * 4
 
 
 PATHS = st.lists(st.tuples(st.sampled_from(["a", "b", "a.x", "a.y", "c.d.e"]), st.integers()), max_size=8)

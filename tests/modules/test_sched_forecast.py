@@ -74,8 +74,9 @@ async def forecasting(client, bits=0, *args):
     await set_bits(client, bits)
 
 
-async def set_bits(client, bits):
-    await client.call("sched.debug", {"op": "set", "flags": bits})
+async def set_bits(client, bits, name="sched"):
+    """By either of its names."""
+    await client.call(f"{name}.debug", {"op": "set", "flags": bits})
 
 
 def test_a_job_that_waits_shows_when_it_will_start_and_forgets_it_when_it_does():
@@ -170,7 +171,7 @@ def test_an_end_that_cannot_be_is_refused_and_with_a_bit_set_every_one():
     async def test(_instance, client):
         said = []
         for bits, wish in ((0, -1.0), (DENY_EXPIRATION, 5.0)):
-            await set_bits(client, bits)
+            await set_bits(client, bits, "sched-simple")
             with pytest.raises(RequestError) as error:
                 await client.call("sched.expiration", {"id": 1, "expiration": wish})
             said.append(error.value.errno)

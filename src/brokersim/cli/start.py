@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -114,7 +115,7 @@ def options_from(given: Given, config: Config) -> StartOptions:
         "hook": _first(given["hook"], file.get("hook")),
         "stats": _first(given["stats"], os.environ.get(_STATS_VARIABLE) or None, file.get("stats")),
         "aggregator": given["aggregator"],
-        "modules": modules,
+        "modules": modules if modules is not None else _backed_by(dict(given["attributes"])),
         "module_path": _folders(given["module_path"], file.get("module_path", [])),
         "resources": _first(given["resources"], file.get("resources")),
         "jobs": _first(given["jobs"], file.get("jobs")),
@@ -178,6 +179,16 @@ def _fanout(text: str | None) -> int | None:
     if not (number.isascii() and number.isdecimal()):
         raise usage_error(f"not a fan-out: {text!r}; give K or kary:K (2)", attempt="brokersim start --help")
     return int(number)
+
+
+def _backed_by(attributes: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The modules of a start that says where blobs are kept; None: the usual ones."""
+    usual, backing = "content-sqlite", attributes.get("content.backing-module")
+    if backing in (None, usual):
+        return None
+    there = () if backing == "none" else (backing,)
+    at = DEFAULT_MODULES.index(usual)
+    return (*DEFAULT_MODULES[:at], *there, *DEFAULT_MODULES[at + 1 :])
 
 
 def _modules(text: str | None) -> tuple[str, ...] | None:

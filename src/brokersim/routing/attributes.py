@@ -83,7 +83,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "broker.boot-method": "single", "broker.cleanup-timeout": "none", "broker.critical-ranks": "0",
     "broker.quorum-warn": "1m", "broker.sd-stop-timeout": "none", "broker.shutdown-timeout": "none",
     "broker.shutdown-warn": "1m", "broker.unload-builtins-timeout": "1m",
-    "content.backing-module": "content-sqlite", "content.hash": "sha1", "instance-level": "0", "jobid-path": "/",
+    "content.hash": "sha1", "instance-level": "0", "jobid-path": "/",
     "log-critical-level": "2", "log-forward-level": "3", "log-level": "7", "log-ring-size": "1024",
     "log-stderr-level": "3", "log-stderr-mode": "leader", "log-syslog-enable": "0", "log-syslog-level": "3",
     "rundir-cleanup": "1", "statedir-cleanup": "1", "tbon.child_rcvhwm": "0", "tbon.connect_timeout": "30s",

@@ -28,7 +28,11 @@ DEFAULT_MODULES = (
     "job-list", "job-info", "sched", "job-exec",
 )  # fmt: skip
 #: These serve the whole instance from rank 0, as upstream's start-up script has it.
-RANK0_MODULES = frozenset({*DEFAULT_MODULES, "registry"}) - {"content-cache", "kvs", "kvs-watch"}
+RANK0_MODULES = frozenset({*DEFAULT_MODULES, "registry", "content-files"}) - {
+    "content-cache",
+    "kvs",
+    "kvs-watch",
+}
 #: Arguments of modules loaded at the start, as upstream's start-up script gives them.
 START_ARGS: dict[str, tuple[str, ...]] = {"cron": ("sync=heartbeat.pulse",)}
 #: Where virtual wall-clock time starts: 2026-01-01T00:00:00Z.
