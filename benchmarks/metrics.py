@@ -77,10 +77,11 @@ async def defined(instance: Instance, **more: Any) -> None:
 
 def fill(instance: Instance, keys: int, own: bool, first: int = 0) -> None:
     """The same keys on every rank, or its own on each."""
+    names = [f"0000.{key:06}" for key in range(keys)]
     for rank in range(first, instance.size):
         observe = instance.module(rank, "metrics").handle.observe
-        for key in range(keys):
-            observe("s", f"{rank if own else 0:04}.{key:06}", 1)
+        for name in [f"{rank:04}{name[4:]}" for name in names] if own else names:
+            observe("s", name, 1)
 
 
 def on(size: int, fanout: int, body: Callable[[Instance], Awaitable[Any]], clock: str = "virtual") -> Any:

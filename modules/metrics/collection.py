@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from brokersim.brokermod import errnums, ranks, sums
+from brokersim.brokermod import errnums, sums
 
 from .limits import Limit
 from .link import DONE, EXPIRED, GONE, LIVE, Link, Timers
 from .merge import OWN, Merge, joined
 from .stat import Row, Rows, Stat
 from .table import Cut
-from .wire import CREDIT, FRAME_MAX, Frame, Order, Tally
+from .wire import CREDIT, FRAME_MAX, Frame, Order, Tally, to_text
 
 
 class Outside(Timers, Protocol):
@@ -90,8 +90,8 @@ class Collection:
         self._merge = Merge(stat.merge_all)
         self._out: Rows = []
         self._links: dict[int, Link] = {}
-        self._until = outside.now() + order.budget
-        self._deadline = outside.call_later(order.budget, self.expire)
+        self._began = outside.now()
+        self._deadline: Any = None
 
     # -- down
 
@@ -99,22 +99,33 @@ class Collection:
         """Ask the children whose subtrees have members; before the own table is cut, so that all are at one time."""
         self._ask(self._outside.below(self._outside.rank), members)
 
+    @property
+    def _left(self) -> float:
+        """Seconds of the budget."""
+        return self.order.budget - (self._outside.now() - self._began)
+
+    def limit_time(self) -> None:
+        """Come to an end within the budget. Who waits for nobody needs no timer: it ends as its own rows are there."""
+        if self._deadline is None and not self.is_over:
+            self._deadline = self._outside.call_later(self._left, self.expire)
+
     def _ask(self, below: Iterable[tuple[int, frozenset[int]]], members: frozenset[int]) -> None:
         for rank, subtree in below:
-            wanted = subtree & members
+            wanted = subtree if subtree <= members else subtree & members
             if wanted:
+                self.limit_time()
                 link = Link(rank, wanted, self._outside.limit(self.stat.name, rank), self._outside)
                 self._links[rank] = link
                 self._merge.add(rank)
                 self._ask_one(link)
 
     def _ask_one(self, link: Link) -> None:
-        left = max(0.0, self._until - self._outside.now())
+        left = max(0.0, self._left)
         budget = max(left - link.limit.margin(), left / 2)
         order = msgspec.structs.replace(
             self.order,
             budget=budget,
-            members=ranks.format_ranks(link.members),
+            members=to_text(link.members),
             credit=CREDIT,
             life=link.limit.seconds(budget) / 2,
         )
@@ -306,17 +317,20 @@ class Collection:
                 link.unmerged = 0
 
     def _finish(self, size: int) -> None:
-        self.is_over = True
-        self._deadline.cancel()
+        self._end()
         rows, self._out = self._out, []
         self._parent.send(rows, size, self.tally)
 
     # -- the end
 
+    def _end(self) -> None:
+        self.is_over = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+
     def abandon(self) -> list[Row]:
         """Nobody wants it any more. Returns the rows that were not sent; what still comes of children is late."""
-        self.is_over = True
-        self._deadline.cancel()
+        self._end()
         for link in self._links.values():
             if link.state == LIVE:
                 link.close(EXPIRED)

@@ -216,6 +216,7 @@ class Member:
             self._sample(held.stat, partial(self._show, held, collection, order.key))
         else:
             self._sample(held.stat, partial(self._cut, held, collection))
+        collection.limit_time()
         self._late = [one for one in self._late if self._still_awaits(one, order.name)]
         return collection
 

@@ -68,6 +68,11 @@ class Source:
         at = self._at + most - 1
         return self._keys[at] if at < len(self._keys) else None
 
+    def first(self, most: int) -> Rows:
+        """So many rows, or what is left."""
+        begin, self._at = self._at, min(self._at + most, len(self._keys))
+        return self._rows[begin : self._at]
+
     def take(self, bound: str | None) -> tuple[list[str], Rows]:
         """The rows with keys up to the bound, all without one, and those keys."""
         begin, most = self._at, len(self._keys)
@@ -81,7 +86,8 @@ class Merge:
 
     def __init__(self, merge: Callable[[Sequence[Row]], Row]) -> None:
         self._merge = merge
-        self._sources: dict[int, Source] = {OWN: Source()}
+        self._own = Source()
+        self._sources: dict[int, Source] = {OWN: self._own}
 
     def add(self, rank: int) -> None:
         """One more source; before anything was taken."""
@@ -124,6 +130,8 @@ class Merge:
 
     def take(self, most: int) -> Rows:
         """Merged rows that no source can add to any more, ascending, ``most`` of each source; none when all are out."""
+        if len(self._sources) == 1 and self._own.is_over:  # a leaf, as most ranks are
+            return self._own.first(most)
         live = [source.shown for source in self._sources.values() if not source.is_over]
         if None in live:
             return []

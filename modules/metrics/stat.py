@@ -126,6 +126,19 @@ class Stat:
     hash: str
     #: The row of what rows of one key have counted together, in this order; at least one.
     merge_all: Callable[[Sequence[Row]], Row]
+    #: Its states are a few numbers: rows need not be measured before a frame is full of them.
+    is_small: bool = attrs.field(init=False)
+    #: One stream, and a sum is all that is made of it.
+    is_one_sum: bool = attrs.field(init=False)
+
+    @is_small.default
+    def _are_few_numbers(self) -> bool:
+        states = [one for stream in self.streams for one in stream.states]
+        return len(self.streams) <= 2 and all(one.is_small for one in states)
+
+    @is_one_sum.default
+    def _has_one_sum(self) -> bool:
+        return len(self.streams) == 1 and [type(one) for one in self.streams[0].states] == [Sum]
 
     @property
     def name(self) -> str:
@@ -145,18 +158,6 @@ class Stat:
                 if not all(type(number) is int for number in (n, begin, end)):
                     raise ValueError(f"a cell begins with three whole numbers, unlike {quoted(cell)}")
             self.finish(self.merge(row, row))
-
-    @property
-    def is_small(self) -> bool:
-        """Its states are a few numbers: rows need not be measured before a frame is full of them."""
-        return len(self.streams) <= 2 and all(
-            one.is_small for stream in self.streams for one in stream.states
-        )
-
-    @property
-    def is_one_sum(self) -> bool:
-        """One stream, and a sum is all that is made of it."""
-        return len(self.streams) == 1 and [type(one) for one in self.streams[0].states] == [Sum]
 
     @property
     def is_watched(self) -> bool:

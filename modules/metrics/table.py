@@ -301,7 +301,7 @@ class Table:
 
     @property
     def _counting(self) -> int:
-        return sum([cell.n for tap in self.taps for cell in tap.cells.values()])
+        return _counted([tap.cells for tap in self.taps])
 
     @property
     def size(self) -> int:
@@ -316,8 +316,10 @@ class Table:
 
     def cut(self) -> Rows:
         """All rows, ascending by key; from now on the table counts anew."""
-        self._taken += self._counting
-        return self._cut([tap.take() for tap in self.taps], self._take_carried())
+        cells = [tap.take() for tap in self.taps]
+        rows = self._cut(cells, self._take_carried())
+        self._taken += rows.observed if sums.is_sums(rows) else _counted(cells)
+        return rows
 
     def swap(self) -> list[Row]:
         """As ``cut``, all made."""
@@ -339,6 +341,10 @@ class Table:
             if rows is not None:
                 return rows
         return Cut(self.stat, epoch, cells, carried)
+
+
+def _counted(cells: Iterable[Mapping[str, Cell]]) -> int:
+    return sum([cell.n for each in cells for cell in each.values()])
 
 
 def observations(rows: Iterable[Row]) -> int:

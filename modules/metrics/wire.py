@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated, Any
 
 import attrs
@@ -59,7 +60,8 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Those of a child's subtree."""
         for name in _SETS:
-            getattr(self, name).update(getattr(other, name))
+            if more := getattr(other, name):
+                getattr(self, name).update(more)
         self.truncated += other.truncated
         cut = [*self.cut, *other.cut]
         self.cut = [min(cut), max(cut)] if cut else []
@@ -68,21 +70,23 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """Only what there is: a frame of a healthy tree stays short."""
-        told: dict[str, Any] = {name: ranks.format_ranks(getattr(self, name)) for name in _SETS}
-        told["truncated"] = [[ranks.format_ranks(who), key] for who, key in self.truncated]
-        told |= {name: getattr(self, name) for name in ("cut", *_COUNTS)}
-        return {name: value for name, value in told.items() if value}
+        told: dict[str, Any] = {name: to_text(found) for name in _SETS if (found := getattr(self, name))}
+        if self.truncated:
+            told["truncated"] = [[ranks.format_ranks(who), key] for who, key in self.truncated]
+        return told | {name: found for name in ("cut", *_COUNTS) if (found := getattr(self, name))}
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> Tally:
         """What ``to_dict`` told. Raises ValueError, TypeError or KeyError for what it cannot have."""
         found = cls()
         for name in _SETS:
-            setattr(found, name, set(to_set(told.get(name, ""))))
+            if name in told:
+                setattr(found, name, set(to_set(told[name])))
         found.truncated = [(sorted(to_set(who)), str(key)) for who, key in told.get("truncated", ())]
         found.cut = [float(time) for time in told.get("cut", ())]
         for name in _COUNTS:
-            setattr(found, name, int(told.get(name, 0)))
+            if name in told:
+                setattr(found, name, int(told[name]))
         return found
 
 
@@ -90,17 +94,37 @@ _SETS = ("ok", "missing", "departed", "stale", "fresh")
 _COUNTS = ("carried", "late", "dup", "foreign")
 #: Ranks an instance may have, for the reading of sets that peers send.
 _MANY = 1 << 20
+#: A number of fewer digits is below it.
+_DIGITS = 7
 
 
-#: Sets that were read, of the few there are at a time: a thousand ranks are told the same. What is large is not kept.
+#: Sets that were read, and written: each epoch has those of the last again. What is large is not kept.
 _READ: dict[str, frozenset[int]] = {}
-_READ_MAX, _KEPT_MAX = 64, 20_000
+_WRITTEN: dict[frozenset[int], str] = {}
+_READ_MAX, _KEPT_MAX = 256, 5000
+
+
+def to_text(found: Set[int]) -> str:
+    """The idset of some ranks, at least one."""
+    if len(found) == 1:
+        return str(next(iter(found)))
+    found = frozenset(found)
+    text = _WRITTEN.get(found)
+    if text is None:
+        text = ranks.format_ranks(found)
+        if len(found) <= _KEPT_MAX:
+            if len(_WRITTEN) >= _READ_MAX:
+                _WRITTEN.clear()
+            _WRITTEN[found] = text
+    return text
 
 
 def to_set(text: str) -> frozenset[int]:
     """The ranks of an idset, ``""`` for none. Raises ValueError."""
     found = _READ.get(text)
     if found is None:
+        if len(text) < _DIGITS and text.isascii() and text.isdigit():
+            return frozenset((int(text),))  # a leaf of the tree, as most ranks are: not one to remember
         found = frozenset(ranks.parse_ranks(text, _MANY)) if text else frozenset()
         if len(found) <= _KEPT_MAX:
             if len(_READ) >= _READ_MAX:
