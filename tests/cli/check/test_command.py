@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from brokersim.testing import modules
+from tests.cli.conftest import Run
 
 WORK = (sys.executable, "-m", "brokersim")
 #: Asks a module four things over one connection, and once more if told to.
@@ -29,34 +30,47 @@ sys.exit(int(sys.argv[2]))
 MODULES = "heartbeat,content-cache,content-sqlite,kvs"
 
 
+Check = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture
-def check(tmp_path):
-    """Run `check` in an empty folder; (exit code, stdout, stderr)."""
+def check(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Run `check` in process, in an empty folder; (exit code, stdout, stderr)."""
     (tmp_path / "client.py").write_text(CLIENT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*args: str) -> tuple[int, str, str]:
-        environment = {**os.environ, "COLUMNS": "200"}
-        done = subprocess.run(
-            [*WORK, "check", *args], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout, done.stderr
+    def in_process(*args: str) -> tuple[int, str, str]:
+        done = run("check", *args)
+        assert "Traceback" not in done.err
+        return done.code, done.out, done.err
 
-    return run
+    return in_process
 
 
 def client(rounds: int, code: int = 0) -> tuple[str, ...]:
     return "--", sys.executable, "client.py", str(rounds), str(code)
 
 
-@pytest.fixture
-def recorded(check, tmp_path) -> Path:
-    """A baseline of four pings and a store."""
-    assert check("-m", MODULES, "--record", "base.toml", *client(4)) == (
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the command, in a process of its own, keeps of four pings and a store."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "client.py").write_text(CLIENT)
+    words = [*WORK, "check", "-m", MODULES, "--record", "base.toml", *client(4)]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (
         0,
         "✓ 10 laws kept\n",
         "baseline written: base.toml\n",
     )
+    return (folder / "base.toml").read_text()
+
+
+@pytest.fixture
+def recorded(check: Check, baseline: str, tmp_path: Path) -> Path:
+    """A baseline of four pings and a store."""
+    (tmp_path / "base.toml").write_text(baseline)
     return tmp_path / "base.toml"
 
 
