@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha1
 from itertools import chain, islice
 from typing import Any, Final
@@ -37,6 +37,8 @@ _Change = tuple[str, treeobj.TreeObj | None]
 #: Where a run or a group begins: the hash of all bytes before it, and how many they are.
 _Mark = tuple[Any, int]
 _decode = msgspec.json.Decoder().decode
+#: Bytes of an encoded entry that is kept decoded: a subdirectory's takes a hundred, a log's of a thousand lines 50 kB.
+_SHORT: Final = 256
 
 
 class _Run:
@@ -69,8 +71,8 @@ class _Run:
         at = bisect_left(self.names, name)
         if at == len(self.names) or self.names[at] != name:
             return None
-        found: treeobj.TreeObj = _decode(b"{%b}" % self.part(at))[name]
-        return found
+        part = self.part(at)
+        return _entry(part) if len(part) <= _SHORT else _decoded(part)
 
     def changed(self, changes: Sequence[_Change]) -> list[_Run]:
         """What stands in its place: one run, more if it has become too long, none if it is empty."""
@@ -333,6 +335,17 @@ def _bytes(groups: Sequence[_Group]) -> bytes:
 def _to_dict(groups: Sequence[_Group]) -> dict[str, treeobj.TreeObj]:
     entries: dict[str, treeobj.TreeObj] = _decode(_bytes(groups))["data"]
     return entries
+
+
+def _decoded(part: bytes) -> treeobj.TreeObj:
+    """The entry of its encoded form, ``"name":{...}``."""
+    [found] = _decode(b"{%b}" % part).values()
+    entry: treeobj.TreeObj = found
+    return entry
+
+
+#: A job's record is looked up some ten times while it runs, and nobody changes what he gets.
+_entry = lru_cache(1024)(_decoded)
 
 
 def _part(name: str, value: treeobj.TreeObj) -> bytes:

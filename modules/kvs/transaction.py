@@ -31,6 +31,8 @@ class Op(msgspec.Struct, gc=False):
     key: str
     flags: int = 0
     dirent: dict[str, Any] | None = None
+    #: What a val holds, once it was checked: it had to be decoded for that. Not a peer's to say.
+    held: bytes | None = msgspec.field(default=None, name="# held")
 
 
 class Outcome(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -52,9 +54,10 @@ def checked(ops: Sequence[Op]) -> Sequence[Op]:
             raise RequestError(
                 errnums.EINVAL, f"key {op.key!r}: operation flags {op.flags:#x}; only 32 is known"
             )
+        op.held = None
         if op.dirent is not None:
             try:
-                treeobj.check(op.dirent)
+                op.held = treeobj.check_held(op.dirent)
             except RequestError as error:
                 raise RequestError(errnums.EINVAL, f"key {op.key!r}: {error.text}") from None
         if op.flags and (op.dirent is None or op.dirent["type"] != "val"):
@@ -74,16 +77,20 @@ def compacted(ops: Sequence[Op]) -> Sequence[Op]:
             growing.clear()  # a put may reach the same value by another path, a link
         elif op.key in growing:
             at, data = growing[op.key]
-            data += treeobj.val_bytes(cast(dict[str, Any], op.dirent))
-            result[at] = Op(op.key, APPEND, treeobj.val(bytes(data)))
+            data += _held_by(op)
+            result[at] = Op(op.key, APPEND, treeobj.val(bytes(data)), bytes(data))
             continue
         else:
             way = op.key.rpartition(".")[0]
             if way:  # what lies below it was appended to by the same way, so that has directories only
                 growing = {key: kept for key, kept in growing.items() if key.startswith(f"{way}.")}
-            growing[op.key] = len(result), bytearray(treeobj.val_bytes(cast(dict[str, Any], op.dirent)))
+            growing[op.key] = len(result), bytearray(_held_by(op))
         result.append(op)
     return result
+
+
+def _held_by(op: Op) -> bytes:
+    return treeobj.val_bytes(cast(dict[str, Any], op.dirent)) if op.held is None else op.held
 
 
 def apply(view: View, namespace: str, rootref: str, ops: Sequence[Op]) -> Steps[Outcome]:
@@ -133,7 +140,7 @@ class _Directory(msgspec.Struct, eq=False):
 
 
 class _Tree:
-    __slots__ = ("_get", "_holds", "_namespace", "loaded", "objects", "root")
+    __slots__ = ("_get", "_held", "_holds", "_namespace", "loaded", "objects", "root")
 
     def __init__(self, view: View, namespace: str) -> None:
         self._get, self._holds = view.get, view.holds
@@ -141,12 +148,16 @@ class _Tree:
         #: Objects loaded for this commit: kept here, since a small cache might drop one while others load.
         self.loaded: dict[str, StoredObject] = {}
         self.objects: dict[str, StoredObject] = {}
+        #: What values hold, by the identity of their entries, which the operations keep.
+        self._held: dict[int, bytes] = {}
         self.root: _Directory
 
     def apply(self, op: Op) -> None:
         directory, name = self._parent(op.key, create=op.dirent is not None)
         if directory is None:
             return
+        if op.held is not None:
+            self._held[id(op.dirent)] = op.held
         if op.dirent is None:
             directory.entries.pop(name, None)
         elif op.flags:
@@ -170,7 +181,7 @@ class _Tree:
                 kind = entry["type"]
                 if kind == "val":
                     if len(entry["data"]) > LARGE_VALUE:
-                        refs = [self.store_blob(treeobj.val_bytes(entry))]
+                        refs = [self.store_blob(self._bytes_of(entry))]
                         entries[name] = {"ver": treeobj.VERSION, "type": "valref", "data": refs}
                 elif kind == "dir":
                     inner = _Directory(dict(entry["data"]), None, None)
@@ -185,6 +196,10 @@ class _Tree:
         if ref != directory.origin and not self._holds(ref):
             self.objects[ref] = StoredObject(blob, made)
         return ref
+
+    def _bytes_of(self, val: treeobj.TreeObj) -> bytes:
+        held = self._held.get(id(val))
+        return treeobj.val_bytes(val) if held is None else held
 
     def store_blob(self, data: bytes) -> str:
         ref, blob = blobref.named(data)
@@ -242,7 +257,7 @@ class _Tree:
             raise _MissingError(ref)
         return _opened(found, ref)
 
-    def _held(self, ref: str) -> StoredObject | None:
+    def _kept(self, ref: str) -> StoredObject | None:
         return self.loaded.get(ref) or self._get(ref)
 
     def _first_missing(self, names: Sequence[str]) -> str | None:
@@ -255,7 +270,7 @@ class _Tree:
                 return None
             elif entry["type"] == "dir":
                 entries = entry["data"]
-            elif (found := self._held(entry["data"][0])) is None:
+            elif (found := self._kept(entry["data"][0])) is None:
                 ref: str = entry["data"][0]
                 return ref
             else:
@@ -270,10 +285,10 @@ class _Tree:
             return
         kind = "dir" if type(entry) is _Directory else entry["type"]
         if kind == "val":
-            both = (self.store_blob(treeobj.val_bytes(part)) for part in (entry, added))
-            directory.put(name, {"ver": treeobj.VERSION, "type": "valref", "data": list(both)})
+            both = [self.store_blob(self._bytes_of(part)) for part in (entry, added)]
+            directory.put(name, {"ver": treeobj.VERSION, "type": "valref", "data": both})
         elif kind == "valref":
-            refs = [*entry["data"], self.store_blob(treeobj.val_bytes(added))]
+            refs = [*entry["data"], self.store_blob(self._bytes_of(added))]
             directory.put(name, {"ver": treeobj.VERSION, "type": "valref", "data": refs})
         elif kind == "symlink":
             raise RequestError(errnums.ENOTSUP, f"key {op.key!r}: cannot append to a symlink")

@@ -17,7 +17,7 @@ _ROLE_OWNER: Final = 1
 class Monitor:
     """One namespace while somebody watches in it: follows its events from the root that kvs tells at the start."""
 
-    __slots__ = ("_absent", "_handle", "name", "root", "watches")
+    __slots__ = ("_absent", "_by_key", "_full", "_handle", "name", "root", "watches")
 
     def __init__(self, handle: Handle, name: str) -> None:
         self._handle = handle
@@ -26,6 +26,9 @@ class Monitor:
         #: What kvs said when it was asked for the root and there was none.
         self._absent: Message | None = None
         self.watches: dict[Watch, None] = {}
+        #: The same by key, and how many want every commit: of hundreds that watch, a commit concerns one or two.
+        self._by_key: dict[str, dict[Watch, None]] = {}
+        self._full = 0
         # The subscription comes first, so that no commit falls between it and the root.
         handle.event_subscribe(f"{EVENTS}{name}-")
         self._ask()
@@ -36,6 +39,8 @@ class Monitor:
     def add(self, watch: Watch) -> None:
         """One more watches; if the root is known it looks at once."""
         self.watches[watch] = None
+        self._by_key.setdefault(watch.key, {})[watch] = None
+        self._full += watch.flags & FULL
         if self.root is not None:
             self._look(watch, self.root)
         elif self._absent is not None and len(self.watches) == 1:
@@ -62,13 +67,30 @@ class Monitor:
         """The namespace has a newer root; whom it concerns looks again."""
         if self.root is not None and root.rootseq <= self.root.rootseq and self.watches:
             return
-        self.root = root
-        if not self.watches:
-            return
-        changed = plain_keys(root.keys)
-        for watch in tuple(self.watches):
-            if watch.rootseq < 0 or watch.flags & FULL or watch.key in changed:
+        is_first, self.root = self.root is None, root
+        if self.watches:
+            for watch in self._concerned(root, is_first):
                 self._look(watch, root)
+
+    def _concerned(self, root: Root, is_first: bool) -> list[Watch]:
+        """Those that have to look again, in the order they came; at the first root all, since none has looked."""
+        changed = plain_keys(root.keys)
+        if is_first or self._full:
+            return [one for one in self.watches if is_first or one.flags & FULL or one.key in changed]
+        keys = changed.keys() & self._by_key.keys()
+        if len(keys) < 2:
+            return [one for key in keys for one in self._by_key[key]]
+        return [one for one in self.watches if one.key in keys]
+
+    def drop(self, watch: Watch) -> None:
+        """One has ended."""
+        if watch in self.watches:
+            del self.watches[watch]
+            self._full -= watch.flags & FULL
+            same = self._by_key[watch.key]
+            del same[watch]
+            if not same:
+                del self._by_key[watch.key]
 
     def _look(self, watch: Watch, root: Root) -> None:
         msg = watch.msg
@@ -120,7 +142,7 @@ class Monitors:
         monitor = self._by_name.get(namespace)
         if monitor is None:
             return
-        monitor.watches.pop(watch, None)
+        monitor.drop(watch)
         if not monitor.watches and namespace not in self._kept:
             del self._by_name[namespace]
             monitor.close()

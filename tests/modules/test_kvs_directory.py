@@ -183,3 +183,13 @@ def test_entries_far_from_each_other_are_differences_of_their_own_not_one_over_a
     data = bytearray(bytes(directory.blob))
     patch.apply(data)
     assert bytes(data) == bytes(changed.blob)
+
+
+def test_short_entries_are_kept_decoded_and_long_ones_are_not() -> None:
+    long = treeobj.valref([blobref.blobref(b"%d" % number) for number in range(9)])
+    made = Directory.of({**{name: treeobj.val(b"") for name in NAMES[: LARGE + 1]}, "long": long})
+    assert made.get(NAMES[3]) is made.get(NAMES[3])
+    assert made.get("long") == long
+    assert made.get("long") is not made.get("long"), (
+        "a log of a thousand lines would be kept a thousand times"
+    )

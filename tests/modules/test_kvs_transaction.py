@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -496,3 +497,13 @@ def test_checked_operations_are_the_same_operations():
     ops = [put("a", b"1"), unlink("b")]
 
     assert checked(ops) is ops
+
+
+def test_what_a_value_holds_is_read_from_it_whatever_a_peer_says():
+    store, wrong = Store(), {"key": "k", "# held": "d3Jvbmc="}
+    put_it = msgspec.convert({**wrong, "dirent": treeobj.val(b"right" * 20)}, Op)
+    more = msgspec.convert({**wrong, "flags": APPEND, "dirent": treeobj.val(b"!")}, Op)
+    store.commit(*checked([put_it]))
+    store.commit(*checked([more]))
+
+    assert store.value("k") == b"right" * 20 + b"!"

@@ -17,7 +17,8 @@ from brokersim.protocol.blobref import blobref
 from brokersim.protocol.errnums import EINVAL, EISDIR, ENODATA, ENOENT, ENOTSUP, EPERM, EPROTO, RequestError
 from brokersim.protocol.message import ROLE_USER, Message
 from modules.kvs_watch.answers import answers_for
-from modules.kvs_watch.messages import WatchRequest, plain_key, plain_keys
+from modules.kvs_watch.messages import Root, WatchRequest, plain_key, plain_keys
+from modules.kvs_watch.monitors import Monitor
 
 READDIR, WATCH, WAITCREATE, TREEOBJ, FULL, UNIQ, APPEND, STREAM, SENTINEL = (
     1,
@@ -343,3 +344,66 @@ def test_a_watch_that_went_upstream_is_ended_neither_by_a_cancel_nor_with_its_cl
 
     told, before, after = brokersim.run(main)
     assert (told, before, after) == ([0], 1, 1)
+
+
+# -- whom a commit concerns
+
+
+class Wire:
+    """Stands for the handle of a monitor: subscriptions and requests lead nowhere."""
+
+    def event_subscribe(self, prefix: str) -> None: ...
+    def request(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+class Looker:
+    """Stands for a watch: it notes at which commits it looks."""
+
+    def __init__(self, number: int, key: str, flags: int, looks: list[tuple[int, int]]) -> None:
+        self.number, self.key, self.flags, self.looks = number, key, flags, looks
+        self.msg = Message(1, "kvs-watch.lookup", rolemask=1)
+        self.rootseq = -1
+
+    def look(self, _namespace: str, root: Root) -> None:
+        self.rootseq = root.rootseq
+        self.looks.append((root.rootseq, self.number))
+
+
+WATCHED = st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([WATCH, WATCH, WATCH | FULL]))
+MOVES = st.lists(
+    st.one_of(
+        WATCHED,
+        st.integers(0, 9),
+        st.lists(st.sampled_from(["a", "b", "c", "d", "a."]), max_size=3, unique=True),
+    ),
+    max_size=20,
+)
+
+
+@given(MOVES)
+def test_a_commit_concerns_those_who_watch_its_keys_in_the_order_they_came(moves: list[Any]) -> None:
+    monitor = Monitor(Wire(), "primary")  # type: ignore[arg-type]
+    looks: list[tuple[int, int]] = []
+    wanted: list[tuple[int, int]] = []
+    live: list[Looker] = []
+    seq = made = 0
+    for move in moves:
+        if isinstance(move, int):
+            if live:
+                monitor.drop(live.pop(move % len(live)))  # type: ignore[arg-type]
+        elif isinstance(move, tuple):
+            live.append(Looker(made, *move, looks))
+            made += 1
+            monitor.add(live[-1])  # type: ignore[arg-type]
+            if seq:
+                wanted.append((seq, live[-1].number))
+        else:
+            seq += 1
+            keys = {plain_key(key) for key in move}
+            first = seq == 1
+            wanted += [(seq, one.number) for one in live if first or one.flags & FULL or one.key in keys]
+            monitor.moved(Root("primary", "sha1-", seq, 0, dict.fromkeys(move)))
+    assert looks == wanted
+    for one in live:
+        monitor.drop(one)  # type: ignore[arg-type]
+    assert not (monitor.watches or monitor._by_key or monitor._full)

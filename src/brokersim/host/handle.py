@@ -9,7 +9,6 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -334,7 +333,7 @@ class Handle(Callee):
         return self._all_of([entry for entry in self._events(topic) if entry.allow_guest], [])
 
     def _events(self, topic: str) -> list[Entry]:
-        return [entry for entry in self.table.events if fnmatchcase(topic, entry.full_topic(self.name))]
+        return [entry for entry in self.table.events if entry.wants(self.name, topic)]
 
     def _all_of(self, entries: list[Entry], own: list[Handler]) -> Handler:
         found = [*map(self._bind, entries), *own]

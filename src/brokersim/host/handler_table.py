@@ -27,6 +27,15 @@ class Entry:
     def full_topic(self, name: str) -> str:
         return f"{name}.{self.topic}" if self.prefix else self.topic
 
+    def wants(self, name: str, topic: str) -> bool:
+        """Whether the topic of an event is this one's, in a module of that name. Each job has topics of its own."""
+        wanted = self.full_topic(name)
+        if _GLOB.isdisjoint(wanted):
+            return topic == wanted
+        if wanted[-1] == "*" and _GLOB.isdisjoint(wanted[:-1]):
+            return topic.startswith(wanted[:-1])
+        return fnmatchcase(topic, wanted)
+
 
 class HandlerTable:
     """The entries of one class. Later definitions of a topic replace those of base classes."""

@@ -77,7 +77,7 @@ def check_jobspec(jobspec: JsonView) -> JobFacts:
     if jobspec["version"] != 1:
         raise ValueError(f"jobspec: version must be 1, not {jobspec['version']!r:.40}")
     task = _task(jobspec["tasks"])
-    counts = {"node": 0, "slot": 0, "core": 0, "gpu": 0}
+    counts = {"node": 0, "slot": 0, "core": 0, "gpu": 0, "exclusive": 0}
     _vertices(jobspec["resources"], counts, depth=0)
     if not counts["slot"]:
         raise ValueError("jobspec: resources hold no slot")
@@ -98,14 +98,8 @@ def check_jobspec(jobspec: JsonView) -> JobFacts:
         cwd=_text(system, "cwd"),
         dependencies=_dependencies(system),
         per_resource=per_resource(jobspec),
-        exclusive=_is_exclusive(jobspec["resources"]),
+        exclusive=bool(counts["exclusive"]),
         is_named=_own_name(system) is not None,
-    )
-
-
-def _is_exclusive(vertices: Json) -> bool:
-    return any(
-        bool(vertex.get("exclusive")) or _is_exclusive(vertex.get("with") or ()) for vertex in vertices
     )
 
 
@@ -173,7 +167,7 @@ def _header(raw: bytes) -> dict[str, str | int]:
 
 
 def _task(tasks: Json) -> JsonView:
-    if not isinstance(tasks, Sequence) or len(tasks) != 1:
+    if not _is_list(tasks) or len(tasks) != 1:
         raise ValueError("jobspec: tasks must be a list of one task")
     task = tasks[0]
     if not _is_object(task):
@@ -210,6 +204,7 @@ def _vertices(vertices: Json, counts: dict[str, int], depth: int) -> None:
         if counts[kind]:
             raise ValueError(f"jobspec: more than one {kind}; version 1 has one chain of resources")
         counts[kind] = count
+        counts["exclusive"] |= bool(vertex.get("exclusive"))
         if "with" in vertex or kind in ("node", "slot"):
             _vertices(vertex.get("with"), counts, depth + 1)
 

@@ -101,8 +101,23 @@ def check(obj: Json) -> TreeObj:
     Raises RequestError(EPROTO) whose text names the entry and the fault:
     ``treeobj 'a.b': data of a val must be base64 text``.
     """
-    if type(obj) is dict and len(obj) == len(_KEYS) and obj.get("type") == "val" and _is_sound_val(obj):
-        return obj  # as nearly all that are committed
+    if _sound_val(obj) is None:  # as few are that are committed
+        _check_all(obj)
+    checked: TreeObj = obj
+    return checked
+
+
+def check_held(obj: Json) -> bytes | None:
+    """The same check; what the object holds if it is a val, which had to be decoded for it."""
+    held = _sound_val(obj)
+    if held is None:
+        _check_all(obj)
+        if obj["type"] == "val":
+            return val_bytes(obj)
+    return held
+
+
+def _check_all(obj: Json) -> None:
     first = _check_one("", obj)
     todo = [(name, entry, 1) for name, entry in first.items()] if first else ()
     while todo:  # a list, not recursion: the depth is the peer's choice
@@ -112,20 +127,19 @@ def check(obj: Json) -> TreeObj:
             raise _malformed(at, f"directories are nested deeper than {MAX_DEPTH}")
         for name, entry in entries.items():
             todo.append((f"{at}.{name}" if at else name, entry, depth + 1))
-    checked: TreeObj = obj
-    return checked
 
 
-def _is_sound_val(obj: TreeObj) -> bool:
-    """False where `_check_one` has words for what is wrong."""
+def _sound_val(obj: Json) -> bytes | None:
+    """What a usual val holds; None if it is something else, or `_check_one` has words for what is wrong with it."""
+    if type(obj) is not dict or len(obj) != len(_KEYS) or obj.get("type") != "val":
+        return None
     data = obj.get("data")
     if type(data) is not str or type(obj.get("ver")) is not int or obj["ver"] != VERSION:
-        return False
+        return None
     try:
-        binascii.a2b_base64(data, strict_mode=True)
+        return binascii.a2b_base64(data, strict_mode=True)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _check_one(at: str, obj: object) -> JsonView:

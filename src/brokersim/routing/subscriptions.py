@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
+from collections.abc import Iterable
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from brokersim.routing.endpoint import Endpoint
@@ -16,40 +20,44 @@ class Subscriptions:
     Two lists and no pairs: of eight modules on each of thousands of ranks pairs would be a kilobyte a rank.
     """
 
-    __slots__ = ("_endpoints", "_lengths", "_places", "_prefixes")
+    __slots__ = ("_endpoints", "_prefixes", "_table")
 
     def __init__(self) -> None:
         self._prefixes: list[str] = []
         self._endpoints: list[Endpoint] = []
-        #: Where in the lists each prefix stands, and how long prefixes are, made when asked for: each job's events have
-        #: topics of their own.
-        self._places: dict[str, list[int]] | None = None
-        self._lengths: list[int] = []
+        self._table: _Table | None = None
 
     def add(self, prefix: str, endpoint: Endpoint) -> None:
         """One more; ``""`` is everything."""
-        self._places = None
         self._prefixes.append(prefix)
         self._endpoints.append(endpoint)
+        if self._table is not None:
+            self._table.add(prefix, endpoint)
 
     def remove(self, prefix: str, endpoint: Endpoint) -> bool:
         """One less, the oldest; False if there is none."""
-        for at, one in enumerate(self._endpoints):
-            if one is endpoint and self._prefixes[at] == prefix:
-                del self._prefixes[at], self._endpoints[at]
-                self._places = None
+        at = -1
+        while True:
+            try:
+                at = self._prefixes.index(prefix, at + 1)
+            except ValueError:
+                return False
+            if self._endpoints[at] is endpoint:
+                self._delete(at)
                 return True
-        return False
 
     def drop(self, endpoint: Endpoint) -> bool:
         """All of one that goes; False if it had none."""
         if endpoint not in self._endpoints:
             return False
-        kept = [at for at, one in enumerate(self._endpoints) if one is not endpoint]
-        self._prefixes = [self._prefixes[at] for at in kept]
-        self._endpoints = [self._endpoints[at] for at in kept]
-        self._places = None
+        while endpoint in self._endpoints:
+            self._delete(self._endpoints.index(endpoint))
         return True
+
+    def _delete(self, at: int) -> None:
+        if self._table is not None:
+            self._table.remove(self._prefixes[at], self._endpoints[at])
+        del self._prefixes[at], self._endpoints[at]
 
     def of(self, endpoint: Endpoint) -> list[str]:
         """The prefixes of one, oldest first."""
@@ -58,19 +66,68 @@ class Subscriptions:
     def wanting(self, topic: str) -> list[Endpoint]:
         """Who wants it, each once, the oldest subscription first."""
         if len(self._prefixes) <= FEW:
-            places = [at for at, prefix in enumerate(self._prefixes) if topic.startswith(prefix)]
+            self._table = None
+            found = [
+                self._endpoints[at] for at, prefix in enumerate(self._prefixes) if topic.startswith(prefix)
+            ]
         else:
-            places = self._find(topic)
-        return list(dict.fromkeys([self._endpoints[at] for at in places]))
+            if self._table is None:
+                self._table = _Table(zip(self._prefixes, self._endpoints, strict=True))
+            found = self._table.find(topic)
+        return list(dict.fromkeys(found))
 
-    def _find(self, topic: str) -> list[int]:
-        """The places of all prefixes of a topic: one look-up for each length there is."""
-        places = self._places
-        if places is None:
-            places = self._places = {}
-            for at, prefix in enumerate(self._prefixes):
-                places.setdefault(prefix, []).append(at)
-            self._lengths = sorted({len(prefix) for prefix in places})
-        longest = len(topic)
-        found = [places[topic[:end]] for end in self._lengths if end <= longest and topic[:end] in places]
-        return sorted([at for some in found for at in some])
+
+class _Table:
+    """The same subscriptions by prefix: a topic is looked for once for each length that prefixes have."""
+
+    __slots__ = ("_by_prefix", "_lengths", "_number", "_of_length")
+
+    def __init__(self, subscriptions: Iterable[tuple[str, Endpoint]]) -> None:
+        #: Each with its place in the order they came.
+        self._by_prefix: dict[str, list[tuple[int, Endpoint]]] = {}
+        self._number = 0
+        #: How many prefixes have a length, and the lengths in order.
+        self._of_length: dict[int, int] = {}
+        self._lengths: list[int] = []
+        for prefix, endpoint in subscriptions:
+            self.add(prefix, endpoint)
+
+    def add(self, prefix: str, endpoint: Endpoint) -> None:
+        self._number += 1
+        same = self._by_prefix.get(prefix)
+        if same is not None:
+            same.append((self._number, endpoint))
+            return
+        self._by_prefix[prefix] = [(self._number, endpoint)]
+        length = len(prefix)
+        if length not in self._of_length:
+            insort(self._lengths, length)
+        self._of_length[length] = self._of_length.get(length, 0) + 1
+
+    def remove(self, prefix: str, endpoint: Endpoint) -> None:
+        """The oldest of these two, of which there is one."""
+        same = self._by_prefix[prefix]
+        del same[next(at for at, (_, one) in enumerate(same) if one is endpoint)]
+        if same:
+            return
+        del self._by_prefix[prefix]
+        length = len(prefix)
+        self._of_length[length] -= 1
+        if not self._of_length[length]:
+            del self._of_length[length]
+            self._lengths.remove(length)
+
+    def find(self, topic: str) -> list[Endpoint]:
+        """Whose prefixes a topic has, in the order they came."""
+        longest, by_prefix = len(topic), self._by_prefix
+        found = [
+            same
+            for end in self._lengths
+            if end <= longest and (same := by_prefix.get(topic[:end])) is not None
+        ]
+        if len(found) == 1:
+            return [endpoint for _, endpoint in found[0]]
+        return [endpoint for _, endpoint in sorted(chain.from_iterable(found), key=_number)]
+
+
+_number = itemgetter(0)
