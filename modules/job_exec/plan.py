@@ -79,7 +79,7 @@ def to_plan(
     """
     system = _mapping(_mapping(jobspec, "attributes"), "system")
     test = _mapping(_mapping(system, "exec"), "test")
-    ours = _mapping(system, "brokersim")
+    ours, shell = _mapping(system, "brokersim"), _shell_options(system)
     task = jobspec["tasks"][0]
     limit = _seconds(system, "duration")
     asks = "test" in _mapping(system, "exec")
@@ -101,10 +101,10 @@ def to_plan(
         output_rate=_rate(ours.get("output_rate", 0)),
         cwd=_cwd(system.get("cwd")),
         stdin=_stdin(system),
-        output=to_output(_mapping(_shell_options(system), "output")),
+        output=to_output(_mapping(shell, "output")),
         name=_name(task["command"], system),
-        warning=_warning(_shell_options(system).get("signal", 0)) if is_real else None,
-        is_verbose=bool(_shell_options(system).get("verbose")),
+        warning=_warning(shell.get("signal", 0)) if is_real else None,
+        is_verbose=bool(shell.get("verbose")),
     )
 
 
@@ -115,7 +115,8 @@ def _ranks(r: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = table.get(key)
-    return value if isinstance(value, Mapping) else {}
+    # What JSON decodes to, first: asking the abstract class takes ten times as long, and each job is asked often.
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
 
 
 def _shell_options(system: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -284,7 +284,7 @@ class Directory:
         old = b",".join([run.raw for run in span.old])
         now = b",".join([run.raw for run in span.new])
         same = _common(old, now)
-        tail = _common(old[same:][::-1], now[same:][::-1])
+        tail = _common_end(old, now, min(len(old), len(now)) - same)
         at = self._offset(span.group, span.run) + same
         return at, len(old) - same - tail, now[same : len(now) - tail]
 
@@ -373,6 +373,18 @@ def _runs(names: list[str], parts: list[bytes]) -> list[_Run]:
 
 def _groups(runs: list[_Run]) -> list[_Group]:
     return [_Group(runs[piece]) for piece in _pieces(len(runs), _FULL_GROUP, _CUT_GROUP)]
+
+
+def _common_end(one: bytes, other: bytes, most: int) -> int:
+    """How many bytes at the end of two are the same, of so many at most."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _common(one: bytes, other: bytes) -> int:

@@ -20,8 +20,10 @@ class OpCounts:
 
     def add(self, ops: int) -> None:
         """One more commit."""
-        self.least = min(self.least, ops) if self.count else ops
-        self.most = max(self.most, ops)
+        if ops < self.least or not self.count:
+            self.least = ops
+        if ops > self.most:
+            self.most = ops
         self.count += 1
         before = ops - self.mean
         self.mean += before / self.count
