@@ -130,17 +130,26 @@ def test_a_name_in_use_is_refused_also_while_its_module_ends():
     live(body, "kinds")
 
 
-def test_a_reload_takes_the_changed_file(tmp_path):
+@pytest.mark.parametrize("package", [False, True], ids=["file", "package"])
+def test_a_reload_takes_the_changed_file_however_soon_it_changed(tmp_path, monkeypatch, package):
+    # Of one size and one second, as a script's edits are, and Python may keep what it compiled.
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     version = (
         '@request_handler("version")\ndef version(self, msg):\n    self.handle.respond(msg, {"is": %d})\n'
     )
+    folder = tmp_path / "versioned" if package else tmp_path
+    folder.mkdir(exist_ok=True)
+    if package:
+        (folder / "__init__.py").write_text("from .inner import M\n")
 
     async def body(instance: Instance) -> None:
         client = instance.client()
         for number in (1, 2):
-            path = write(tmp_path, "versioned", version % number)
+            path = write(folder, "inner" if package else "versioned", version % number)
             os.utime(path, ns=(number, number))
-            await instance.load(path)
+            for other in folder.glob("__init__.py"):
+                os.utime(other, ns=(number, number))
+            await instance.load(str(folder) if package else path)
             assert await client.call("versioned.version") == {"is": number}
             await instance.remove("versioned")
 

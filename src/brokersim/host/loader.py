@@ -12,8 +12,17 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import cache
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from pathlib import Path
 from types import FrameType
+from typing import Never
 
 import attrs
 
@@ -172,13 +181,34 @@ def _newest(path: Path) -> int:
         return max(entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".py"))
 
 
+class _Uncached(SourceFileLoader):
+    """Python takes compiled code for that of a source of the same size and second: an edit by a script is both."""
+
+    def path_stats(self, path: object) -> Never:
+        raise OSError  # without the source's time nothing compiled is looked for or kept
+
+
+def _spec(name: str, path: Path) -> ModuleSpec | None:
+    folders = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    if (
+        spec is not None
+        and isinstance(spec.loader, SourceFileLoader)
+        and shipped_folder() not in path.parents
+    ):
+        spec.loader = _Uncached(name, str(path))
+        for folder in folders or ():
+            kinds = (ExtensionFileLoader, EXTENSION_SUFFIXES), (_Uncached, SOURCE_SUFFIXES)
+            sys.path_importer_cache[folder] = FileFinder(folder, *kinds)
+    return spec
+
+
 def _import(path: Path) -> ModuleCode:
     # A name of its own for each import: a reload is fresh code, and two files of one name do not meet.
     name = (
         f"_brokersim_module_{next(_serial)}_{path.parent.name if path.name == '__init__.py' else path.stem}"
     )
-    folders = [str(path.parent)] if path.name == "__init__.py" else None
-    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    spec = _spec(name, path)
     if spec is None or spec.loader is None:
         raise RequestError(EINVAL, f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
