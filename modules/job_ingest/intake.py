@@ -19,10 +19,12 @@ from brokersim.brokermod import (
     treeobj,
 )
 
+from .checks import Checks
 from .fluid import FluidGenerator
-from .options import Options
 
 ROLE_OWNER: Final = 1
+#: Submit flag (RFC 16): the instance's own checks are left out.
+FLAG_NOVALIDATE: Final = 8
 #: Seconds for which submissions are gathered from the first on (flux-core's).
 WINDOW: Final = 0.01
 
@@ -60,16 +62,15 @@ class Intake:
     """
 
     __slots__ = (
-        "_asking", "_candidates", "_clock_zero", "_handle", "_held", "_ids", "_is_open", "_options", "_timer",
-        "accepted",
-        "refused", "rules",
+        "_asking", "_candidates", "_clock_zero", "_handle", "_held", "_ids", "_is_open", "_timer", "accepted",
+        "checks", "refused", "rules",
     )  # fmt: skip
 
-    def __init__(self, handle: Handle, started: float, rules: policy.Rules, options: Options) -> None:
+    def __init__(self, handle: Handle, started: float, rules: policy.Rules, checks: Checks) -> None:
         self._handle = handle
         self._clock_zero = started
         self.rules = rules
-        self._options = options
+        self.checks = checks
         self._ids = FluidGenerator(handle.rank)
         self._candidates: list[Candidate] = []
         self._timer: Any = None
@@ -116,8 +117,25 @@ class Intake:
         except ValueError as error:
             self.refused += 1
             raise RequestError(errnums.EINVAL, str(error)) from None
-        self._candidates.append(Candidate(msg=msg, id=entry["id"], entry=entry))
-        if len(self._candidates) == self._options.batch_count:
+        candidate = Candidate(msg=msg, id=entry["id"], entry=entry)
+        if self.checks.asks_scheduler and not wish.flags & FLAG_NOVALIDATE:
+            jobinfo = {name: entry[name] for name in ("jobspec", "userid", "urgency", "flags")}
+            self._handle.request("feasibility.check", jobinfo, self._judged, candidate)
+        else:
+            self._take(candidate)
+
+    def _judged(self, response: Message, candidate: Candidate) -> None:
+        if (
+            response.errnum and response.errnum != errnums.ENOSYS
+        ):  # where there is no scheduler, nothing is said
+            text = response.payload_str or errnums.strerror(response.errnum)
+            self._refuse([candidate], errnums.EINVAL, text)
+        else:
+            self._take(candidate)
+
+    def _take(self, candidate: Candidate) -> None:
+        self._candidates.append(candidate)
+        if len(self._candidates) == self.checks.batch_count:
             self.flush()
         elif self._timer is None:
             self._timer = self._handle.call_later(WINDOW, self.flush)
@@ -131,9 +149,12 @@ class Intake:
         if userid != msg.userid:
             raise ValueError(f"J was signed by user {userid} but sent by user {msg.userid}")
         jobspec = job_facts.decode_jobspec(payload)
-        if jobspec.get("version") == 1 or not self._options.any_version:
-            job_facts.check_jobspec(jobspec)
-            if self._options.completes:
+        if jobspec.get("version") == 1 or not self.checks.any_version:
+            facts = job_facts.check_jobspec(jobspec)
+            refusal = "" if wish.flags & FLAG_NOVALIDATE else self.checks.refusal(jobspec, facts)
+            if refusal:
+                raise ValueError(refusal)
+            if self.checks.completes:
                 self.rules.complete(jobspec)
         _redact(jobspec)
         return {

@@ -21,13 +21,16 @@ _KNOWN: Final = (
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """``batch_count`` jobs are handed on at once, not after 10 ms (0: never for their number)."""
+    """``batch_count`` jobs are handed on at once, not after 10 ms (0: never for their number). None: not given."""
 
-    batch_count: int = 0
+    batch_count: int | None = None
     #: On ranks above it the module ends as soon as it is loaded.
     generator_max: int = GENERATOR_MAX
-    #: Jobspecs of other versions than 1 are taken as they are.
-    any_version: bool = False
+    #: Names and arguments of the checks, in place of the configuration's.
+    plugins: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    #: Jobspecs need only be sound.
+    disables: bool = False
     #: Jobspecs get the defaults and constraints of the configuration.
     completes: bool = True
 
@@ -41,12 +44,15 @@ def to_options(args: Sequence[str]) -> Options:
             options = attrs.evolve(options, batch_count=_number(arg, value, 1_000_000))
         elif name == "max-fluid-generator-id":
             options = attrs.evolve(options, generator_max=_number(arg, value, GENERATOR_MAX))
-        elif name == "validator-args" and value in ("--require-version=1", "--require-version=any"):
-            options = attrs.evolve(options, any_version=value.endswith("any"))
+        elif name == "validator-args" and value:
+            options = attrs.evolve(options, args=tuple(value.split(",")))
+        elif name == "validator-plugins" and value:
+            options = attrs.evolve(options, plugins=tuple(value.split(",")))
         elif arg == "disable-frobnicator":
             options = attrs.evolve(options, completes=False)
-        elif arg not in ("validator-plugins=jobspec", "disable-validator"):
-            # Jobspecs are checked here and not by processes: what can never run is refused in any case.
+        elif arg == "disable-validator":
+            options = attrs.evolve(options, disables=True)
+        else:
             raise ValueError(f"unknown argument {arg!r}; there are {', '.join(_KNOWN)}")
     return options
 

@@ -74,7 +74,11 @@ def test_so_many_jobs_are_handed_on_without_waiting_for_more():
         ("badopt=xyz", "unknown argument 'badopt=xyz'; there are batch-count"),
         ("batch-count=-1", "give a number from 0"),
         ("max-fluid-generator-id=16384", "give a number from 0 to 16383"),
-        ("validator-plugins=feasibility", "unknown argument"),
+        (
+            "validator-plugins=jobspec,mine",
+            "no plugin 'mine'; there are jobspec, feasibility, require-instance",
+        ),
+        ("validator-args=--foo", "unknown argument '--foo'; there are --require-version"),
     ],
 )
 def test_arguments_that_are_none_are_named(arg, says):
@@ -101,6 +105,125 @@ def test_jobspecs_of_other_versions_are_passed_on_only_if_that_is_asked_for():
     assert "version must be 1, not 999" in alone
     # The job manager, whoever it is, has the last word; ours knows version 1 only.
     assert "version must be 1, not 999" in passed_on
+
+
+async def refusals(client, *specs, **more):
+    """The text of each jobspec's refusal, "" where it is taken."""
+    texts = []
+    for spec in specs:
+        try:
+            await submit(client, spec, **more)
+            texts.append("")
+        except RequestError as error:
+            texts.append(error.text)
+    return texts
+
+
+def ingest(**validator):
+    return {"ingest": {"validator": validator}}
+
+
+def test_what_can_never_run_is_no_job_where_the_scheduler_is_asked_first():
+    async def test(_instance, client):
+        specs = jobspec(nodes=5), jobspec(slots=99), jobspec()
+        told = [await refusals(client, *specs)]
+        await client.call("config.load", ingest(plugins=["feasibility", "jobspec"]))
+        told.append(await refusals(client, *specs))
+        told.append(await refusals(client, *specs, flags=8))
+        await client.call("config.load", ingest(plugins=["feasibility"], disable=True))
+        told.append(await refusals(client, *specs))
+        await client.call("config.load", ingest(plugins=["feasibility"]))
+        await client.call("module.remove", {"name": "sched"})
+        told.append(await refusals(client, *specs))
+        return told
+
+    told = in_instance(test)
+    assert told[:1] + told[2:] == [[""] * 3] * 4
+    assert [text[:21] for text in told[1]] == ["unsatisfiable request"] * 2 + [""]
+
+
+def test_jobs_of_a_size_must_be_instances_where_that_is_asked_for():
+    async def test(_instance, client):
+        await client.call("module.remove", NAME)
+        await loaded(client, "validator-plugins=require-instance")
+        flux = [
+            jobspec(*words)
+            for words in (("/bin/flux", "start"), ("flux", "broker"), ("flux", "run"), ("true",))
+        ]
+        told = [await refusals(client, *flux, jobspec(batch={}))]
+        least = {"require-instance": {"minnodes": 2}}
+        await client.call("config.load", ingest(**least))
+        sizes = jobspec(nodes=1), jobspec(slots=31), jobspec(slots=32), jobspec(nodes=2)
+        told.append(await refusals(client, *sizes))
+        await client.call("config.load", ingest(args=["--require-instance-mincores=4"], **least))
+        told.append(await refusals(client, *sizes, jobspec(slots=3)))
+        return told
+
+    why = "Direct job submission disabled{} (ingest.validator: require-instance)".format
+    assert in_instance(test) == [
+        ["", "", why(""), why(""), ""],
+        ["", "", *[why(" for jobs >= 2 nodes or 32 cores")] * 2],
+        ["", *[why(" for jobs >= 2 nodes or 4 cores")] * 3, ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"buffer-size": "10f"}, "Invalid buffer-size: '10f'; give bytes, as in 10M"),
+        ({"batch-count": -1}, "ingest.batch-count"),
+        ({"validator": {"foo": 42}}, "unknown field `foo`"),
+        ({"validator": {"args": "--require-version=1"}}, "ingest.validator.args"),
+        ({"validator": {"args": [1]}}, "ingest.validator.args"),
+        ({"validator": {"plugins": [42]}}, "ingest.validator.plugins"),
+        ({"validator": {"plugins": ["/a/mine.py"]}}, "no plugin '/a/mine.py'"),
+        ({"frobnicator": {"plugins": ["mine"]}}, "no plugin 'mine'; there are defaults, constraints"),
+        ({"validator": {"require-instance": {"minnodes": -1}}}, "minnodes"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_and_jobs_go_on(table, says):
+    async def test(_instance, client):
+        with pytest.raises(RequestError, match=says) as refused:
+            await client.call("config.load", {"ingest": table})
+        return refused.value.errno, await refusals(client, jobspec())
+
+    assert in_instance(test) == (errnums.EINVAL, [""])
+
+
+def test_what_is_checked_is_told_in_the_log_and_arguments_come_before_the_configuration():
+    async def test(instance, client):
+        await client.call(
+            "config.load", ingest(plugins=["jobspec"], args=["--require-version=1"], disable=True)
+        )
+        await client.call("module.remove", NAME)
+        await loaded(client, "validator-plugins=feasibility,jobspec", "disable-frobnicator")
+        await client.call("config.load", {})
+        texts = [
+            line["message"] if isinstance(line, dict) else str(line)
+            for line in instance.broker(0).log.lines()
+        ]
+        return [text.partition(" with ")[2] for text in texts if "configuring validator" in text]
+
+    assert in_instance(test) == [
+        "plugins=(null), args=(null) (enabled)",
+        "plugins=jobspec, args=--require-version=1 (disabled)",
+        "plugins=feasibility,jobspec, args=--require-version=1 (disabled)",
+        "plugins=feasibility,jobspec, args=(null) (enabled)",
+    ]
+
+
+def test_defaults_are_not_filled_in_where_the_frobnicator_is_disabled():
+    async def test(_instance, client):
+        defaults = {"policy": {"jobspec": {"defaults": {"system": {"duration": "5s"}}}}}
+        found = []
+        for frobnicator in ({"plugins": ["defaults"]}, {"disable": True}):
+            await client.call("config.load", {**defaults, "ingest": {"frobnicator": frobnicator}})
+            job = await submit(client, jobspec(duration=0), urgency=0)
+            answer = await client.call("job-manager.getattr", {"id": job, "attrs": ["jobspec"]})
+            found.append(answer["jobspec"]["attributes"]["system"]["duration"])
+        return found
+
+    assert in_instance(test) == [5.0, 0]
 
 
 STRANGE = """
