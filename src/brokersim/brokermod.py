@@ -154,6 +154,14 @@ class BrokerLogger:
         self.log(logring.EMERG, msg)
 
 
+class _Logger:
+    """Makes a module's ``log`` when it is first asked for: most modules of a large instance never write a line."""
+
+    def __get__(self, module: BrokerModule, _: type | None = None) -> BrokerLogger:
+        module.log = made = BrokerLogger(module.handle)
+        return made
+
+
 class BrokerModule:
     """Base class of a broker module, as in Flux: one instance a load.
 
@@ -163,11 +171,12 @@ class BrokerModule:
     """
 
     _is_broker_module = True
+    #: What it writes to the broker's log with.
+    log: BrokerLogger = _Logger()  # type: ignore[assignment]
 
     def __init__(self, h: Handle, *args: str) -> None:
         self.handle = h
         self.args = args
-        self.log = BrokerLogger(h)
 
     @property
     def name(self) -> str:

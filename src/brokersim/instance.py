@@ -113,18 +113,25 @@ class Instance(Whole):
     def _charge_links(self, cost: CostModel) -> None:
         ports = [Port(round(cost.frame_s * NS), cost.byte_s * NS) for _ in self._brokers]
         for broker in self._brokers:
-            for link in broker.peers.values():
+            for link in broker.links:
                 link.port = ports[link.peer.rank]
 
     # -- values
 
     def uuid(self, rank: int, name: str) -> str:
         """An identity that depends on the seed, the rank, the name and how often that name was used there."""
+        return self.identity(rank, name, self.serial(rank, name))
+
+    def serial(self, rank: int, name: str) -> int:
+        """How often a name was used on a rank, with this time."""
         serials = self._serials.get(name)
         if serials is None:
             serials = self._serials[name] = array("I", bytes(4 * self.size))
         serials[rank] += 1
-        serial = serials[rank]
+        return serials[rank]
+
+    def identity(self, rank: int, name: str, serial: int) -> str:
+        """The one that `uuid` gave, or would have given, that time."""
         digest = hashlib.sha256(f"{self.seed}/{rank}/{name}/{serial}".encode()).hexdigest()
         return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
@@ -151,7 +158,7 @@ class Instance(Whole):
     def all_endpoints(self) -> Iterator[Endpoint]:
         """Every party on every rank."""
         for broker in self._brokers:
-            yield from broker.endpoints.values()
+            yield from broker.endpoints
 
     def node(self, rank: int) -> Node | None:
         """The cores of a rank, if virtual time charges for them."""

@@ -11,6 +11,7 @@ import inspect
 import signal
 import sys
 import traceback
+import weakref
 from itertools import product
 
 import pytest
@@ -117,11 +118,11 @@ def test_fields_of_the_wrong_kind_are_TypeErrors():
         with pytest.raises(TypeError):
             dispatch(response)
     with pytest.raises(TypeError):
-        fan_out(Message(EVENT, rolemask=1), ((1, 2, 3),), print)  # type: ignore[arg-type]
+        fan_out(Message(EVENT, rolemask=1), ((1, 2, 3), (1, 2)), print)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        fan_out("event", (), print)  # type: ignore[arg-type]
+        fan_out("event", ((), ()), print)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        fan_out(Message(EVENT, rolemask="x"), (), print)  # type: ignore[arg-type]
+        fan_out(Message(EVENT, rolemask="x"), ((), ()), print)  # type: ignore[arg-type]
     del actor.counts
     with pytest.raises(AttributeError):
         actor.handed(Message(REQUEST))
@@ -306,3 +307,79 @@ def test_references_are_given_back():
         world.told.clear()
     after = [sys.getrefcount(it) for it in (payload, arg, one, two, world.reactor)]
     assert [now - then for now, then in zip(after, before, strict=True)] == [0] * 5
+
+
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+PLACES = st.integers(-10, 10)
+SLICES = st.builds(slice, st.none() | PLACES, st.none() | PLACES, st.none() | st.sampled_from([-2, -1, 1, 2]))
+
+
+@given(st.lists(st.tuples(PLACES | SLICES, st.lists(NUMBERS, min_size=8, max_size=8)), max_size=6))
+def test_eight_counters_answer_like_a_list_of_eight(steps):
+    ours, lists = usual().actor.eight_counters(), python().actor.eight_counters()
+    assert type(lists) is list
+    for place, numbers in steps:
+        told = []
+        for counts in (ours, lists):
+            try:
+                counts[place] = numbers[place]
+                told.append(counts[place])
+            except IndexError:
+                told.append(IndexError)
+        assert told[0] == told[1]
+        assert (len(ours), repr(ours), sum(ours), list(ours)) == (8, repr(lists), sum(lists), lists)
+        assert ours == lists == ours.copy()
+        assert (ours == numbers, numbers == ours, ours != numbers) == (
+            lists == numbers,
+            lists == numbers,
+            lists != numbers,
+        )
+    assert ours != [*lists, 0]
+    assert ours != tuple(lists)
+    assert not ours < lists
+    assert type(ours.copy()) is list
+
+
+def test_counters_take_what_is_a_number_and_nothing_else():
+    counts = usual().actor.eight_counters()
+    for wrong in ("x", 2**63, 1.5, None):
+        with pytest.raises((TypeError, OverflowError)):
+            counts[0] = wrong
+    with pytest.raises(ValueError, match="eight"):
+        del counts[0]
+    with pytest.raises(TypeError):
+        hash(counts)
+    assert counts == [0] * 8
+
+
+def test_a_message_that_goes_lets_go_of_all_it_held_and_its_room_is_used_again():
+    class Held:
+        """Something that a weak reference may point to."""
+
+    for many in (1, 300):  # within what is kept of room, and beyond
+        held = [Held() for _ in range(many)]
+        gone = [weakref.ref(one) for one in held]
+        before = sys.getrefcount(Message)
+        messages = [Message(REQUEST, "t", one, src=one, routes=(one,)) for one in held]
+        assert sys.getrefcount(Message) == before + many
+        held.clear()
+        assert all(one() is not None for one in gone)
+        messages.clear()
+        assert [one() for one in gone] == [None] * many
+        assert sys.getrefcount(Message) == before
+    actor = Actor()
+    event = Message(EVENT, "t", rolemask=1, userid=7)
+    made = []
+    fan_out(event, ((actor,) * 3, (print,) * 3), made.append)
+    assert [
+        (one.topic, one.dst, one.handler, one.userid, one.nodeid, one.errnum, one.matchtag) for one in made
+    ] == [("t", actor, print, 7, Message(EVENT).nodeid, 0, 0)] * 3
+    assert (
+        sys.getrefcount(Message) == before + 4
+    )  # the event, and three deliveries in room of messages that went
+
+
+def test_fan_out_refuses_what_are_no_subscribers():
+    for wrong in ((), ((), (), ()), ((1,), ()), ([], []), None):
+        with pytest.raises(TypeError, match="subscribers"):
+            fan_out(Message(EVENT, rolemask=1), wrong, print)  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ class FluxEndpoint(Handle):
 
     __slots__ = ("run", "watchers")
 
-    def __init__(self, broker: Home, name: str, uuid: str, module: Living | None = None) -> None:
+    def __init__(self, broker: Home, name: str, uuid: str | int, module: Living | None = None) -> None:
         super().__init__(broker, name, uuid, module)
         self.watchers: list[Taker] = []
         #: The entry point's run, once it has begun.

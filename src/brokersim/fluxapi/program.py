@@ -109,7 +109,7 @@ class FluxProgram:
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
 
-    def make_handle(self, broker: Home, name: str, uuid: str, module: Living) -> Handle:
+    def make_handle(self, broker: Home, name: str, uuid: str | int, module: Living) -> Handle:
         return FluxEndpoint(broker, name, uuid, module)
 
     def start(self, handle: Handle, args: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ class Callee(Endpoint):
     broker: Home
     continues = True
 
-    def __init__(self, broker: Home, name: str, uuid: str) -> None:
+    def __init__(self, broker: Home, name: str, uuid: str | int) -> None:
         super().__init__(broker, name, uuid)
         #: Stacks to run callbacks on, if they may wait for answers (``Future.get``).
         self.workers: Workers | None = None

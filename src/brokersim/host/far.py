@@ -29,7 +29,7 @@ from brokersim.host.handle import Handle
 from brokersim.host.handler_table import EMPTY_TABLE
 from brokersim.host.loader import ModuleCode, describe
 from brokersim.host.methods import METHODS
-from brokersim.host.observers import CHANGED, FarObservers
+from brokersim.host.observers import CHANGED, FarObservers, Observe
 from brokersim.host.ports import Home, Program, SeenAttributes, Surroundings, Watching
 from brokersim.host.remote_handle import as_value
 from brokersim.protocol.decoded import Json, JsonObject
@@ -136,12 +136,12 @@ class FarBroker(Home):
         self.size = int(attrs.get("size", 1))
         self.owner = USERID_UNKNOWN
         self.uuid = ""
-        self.attributes = FarAttributes(self, dict(attrs))
+        self._attributes = FarAttributes(self, dict(attrs))
         self.instance = FarInstance(self, welcome, sink)
         self.handle: Handle
         #: A file written for Flux decodes by itself; our own modules are given values, as in the broker's process.
         self.wants_values = False
-        self.observers = FarObservers(lambda: self.handle)
+        self._observers = FarObservers(lambda: self.handle)
         self._sender = _FarEnd(self, "broker", "")
         self._tree: tuple[int | None, tuple[int, ...]] | None = None
 
@@ -149,11 +149,30 @@ class FarBroker(Home):
         self, topic: str, payload: object, timeout: float | None = None, nodeid: int = NODEID_ANY
     ) -> Json:
         """The payload of the broker's answer. Raises RequestError."""
-        self.observers.flush()
+        self._observers.flush()
         answer = self.far.ask(self.handle, topic, payload, timeout, nodeid)
         if answer.errnum:
             raise RequestError(answer.errnum, answer.payload_str or "")
         return None if answer.data is None else answer.payload
+
+    def identity(self, name: str, serial: int) -> str:
+        """The module's, whatever its number."""
+        return self.instance.uuid(self.rank, name)
+
+    @property
+    def attributes(self) -> FarAttributes:
+        """The broker's."""
+        return self._attributes
+
+    @property
+    def observers(self) -> FarObservers:
+        """Who listens in this process, and the way out for what others count."""
+        return self._observers
+
+    @property
+    def observe(self) -> Observe:
+        """What the module's ``observe`` is."""
+        return self._observers.observe
 
     # -- the tree: asked for once, since arithmetic on a fanout is wrong where there is none (Flux's kary:32, custom)
 
@@ -211,13 +230,13 @@ class FarBroker(Home):
     # -- messages out
 
     def route_request(self, message: Message) -> None:
-        self.observers.flush()
+        self._observers.flush()
         message.flags |= FLAG_ROUTE
         self.far.send(message)
 
     def route_response(self, response: Message) -> None:
         """Behind what was answered before it, which may be in the queue still."""
-        self.observers.flush()
+        self._observers.flush()
         if len(response.routes) > 1:
             self.route_request(response)
         else:
@@ -247,7 +266,7 @@ class FarBroker(Home):
                 message.handler = method[0]
         elif message.type == EVENT:
             if message.topic == CHANGED:
-                self.observers.changed()
+                self._observers.changed()
             is_owners = message.rolemask & ROLE_OWNER
             find = handle.event_handler if is_owners else handle.guest_event_handler
             message.handler = find(message.topic)
@@ -273,6 +292,10 @@ class FarInstance(Surroundings):
     def uuid(self, rank: int, name: str) -> str:
         """The module's, as the broker chose it."""
         return self._uuid
+
+    def serial(self, rank: int, name: str) -> int:
+        """Of no meaning: there is one identity here."""
+        return 0
 
     def node(self, rank: int) -> None:
         """Real time costs what it costs."""

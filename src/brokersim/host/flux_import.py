@@ -25,7 +25,7 @@ _API: Final = "brokersim.fluxapi"
 class Program(Protocol):
     """How a file written for Flux is run: what it is handed, and what calls its entry point."""
 
-    def make_handle(self, broker: Home, name: str, uuid: str, module: Living) -> Handle:
+    def make_handle(self, broker: Home, name: str, uuid: str | int, module: Living) -> Handle:
         """The endpoint of one module loaded from the file."""
 
     def start(self, handle: Handle, args: tuple[str, ...]) -> None:

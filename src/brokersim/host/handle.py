@@ -88,7 +88,7 @@ class Handle(Callee):
         "table",
     )
 
-    def __init__(self, broker: Home, name: str, uuid: str, module: Living | None = None) -> None:
+    def __init__(self, broker: Home, name: str, uuid: str | int, module: Living | None = None) -> None:
         super().__init__(broker, name, uuid)
         self.module = module
         #: The object whose methods the table names: the BrokerModule instance.
@@ -97,7 +97,7 @@ class Handle(Callee):
         self.mask = 0
         #: ``observe(stream, key, value=1)``: one observation for whoever listens on this rank, at once and without a
         #: message. ``key`` is a text or an object of plain values, ``value`` a number or a text. Never raises.
-        self.observe: Observe = broker.observers.observe
+        self.observe: Observe = broker.observe
         self.instrument: Instrument | None = None
         self._random: random.Random | None = None
         self._stats: StatsClient | None = None

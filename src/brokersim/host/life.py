@@ -66,7 +66,7 @@ class Module(Loaded, Staged):
 
     def _welcome(self) -> None:
         """The loader's first message, counted like any other (flux-core 0.88)."""
-        payload = {"args": list(self.args), "name": self.name, "uuid": self.handle.uuid}
+        payload = {"args": list(self.args), "name": self.name, "uuid": self.handle.identity()}
         send_from(self.broker, Message(
             REQUEST, "welcome", payload, FLAG_NORESPONSE, dst=self.handle,
             userid=self.broker.owner, rolemask=ROLE_OWNER, handler=Course(self).begin,

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
 from brokersim.host.blocking import Workers
-from brokersim.host.observers import Observers
+from brokersim.host.observers import Observe, Observers
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import Message
 from brokersim.reactor.actor import Timer
@@ -67,6 +67,9 @@ class Surroundings(Protocol):
 
     def uuid(self, rank: int, name: str) -> str:
         """An identity for what is called ``name`` on a rank."""
+
+    def serial(self, rank: int, name: str) -> int:
+        """A number from which the rank makes the same when it is asked for (`Router.identity`)."""
 
     def node(self, rank: int) -> Node | None:
         """The cores of a rank, if virtual time charges for them."""
@@ -128,10 +131,19 @@ class Home(Router, Protocol):
     """What a handle asks of its rank, or of what stands for one at the far end of a wire."""
 
     size: int
-    attributes: SeenAttributes
     instance: Surroundings
-    #: Who listens to observations on this rank.
-    observers: Observers
+
+    @property
+    def attributes(self) -> SeenAttributes:
+        """Broker attributes, as they are on this rank."""
+
+    @property
+    def observers(self) -> Observers:
+        """Who listens to observations on this rank."""
+
+    @property
+    def observe(self) -> Observe:
+        """What a handle's ``observe`` is at this moment."""
 
     @property
     def above(self) -> int | None:
@@ -172,7 +184,10 @@ class Home(Router, Protocol):
 class LocalHome(Home, Protocol):
     """What the life of a module asks of a home in the broker's own process."""
 
-    attributes: Attributes
+    @property
+    def attributes(self) -> Attributes:
+        """As in `Home`; here they can be set."""
+
     #: What speaks for the broker: the loader's messages come from it.
     endpoint: Endpoint
 

@@ -138,5 +138,5 @@ class Conversations:
         return [
             asked
             for tag, asked in table.items()
-            if tag not in self.excused and asked.asker.uuid in asked.asker.broker.endpoints
+            if tag not in self.excused and asked.asker in asked.asker.broker.endpoints
         ]

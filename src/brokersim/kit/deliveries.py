@@ -88,7 +88,7 @@ class Deliveries:
         lost = [
             f"{_name(subscriber.endpoint)} was never given event {seq} ({topic})"
             for subscriber in self._subscribers.values()
-            if subscriber.endpoint.uuid in subscriber.endpoint.broker.endpoints
+            if subscriber.endpoint in subscriber.endpoint.broker.endpoints
             for seq, topic in subscriber.due
             if (subscriber.endpoint.uuid, seq) not in self.excused
         ]

@@ -109,7 +109,7 @@ class Ledger:
         for rank in range(instance.size):
             broker = instance.broker(rank)
             self.attach(broker)
-            for link in broker.peers.values():
+            for link in broker.links:
                 link.tap = partial(self._tapped, link, rank)
 
     def attach(self, broker: Rank) -> None:
@@ -169,7 +169,7 @@ class Ledger:
             event,
             [
                 endpoint
-                for endpoint, _ in subscribers
+                for endpoint in subscribers[0]
                 if not hidden or endpoint.rolemask & ROLE_OWNER or endpoint.userid == event.userid
             ],
         )

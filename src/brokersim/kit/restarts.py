@@ -70,14 +70,14 @@ def _end(instance: Instance, broker: Broker) -> None:
     """All that is on a rank is gone; harmless when it is."""
     for module in instance.modules(broker.rank):
         module.crashed(_KILLED, None)
-    for endpoint in list(broker.endpoints.values()):
+    for endpoint in list(broker.endpoints):
         gone = list(endpoint.pending.items())
         endpoint.pending.clear()
         if endpoint is not broker.endpoint and isinstance(endpoint, Handle):
             endpoint.close()
         for tag, (then, arg, request) in gone:
             _connection_lost(endpoint, tag, then, arg, request)
-    for endpoint in list(broker.endpoints.values()):
+    for endpoint in list(broker.endpoints):
         broker.reactor.purge(endpoint)
 
 

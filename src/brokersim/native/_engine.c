@@ -4,7 +4,7 @@
  * function here names the Python it is the twin of; tests/native holds both to the same trace. Where something is seldom
  * (a tracer, a route, an error) C calls the Python that is there.
  *
- * Read slots.h first, then known.h, turns.h, sends.h, costs.h, frames.h; here are the tables of what has a twin.
+ * Read slots.h first, then messages.h, known.h, turns.h, sends.h, costs.h, frames.h; here are the tables of what has a twin.
  */
 #include "costs.h"
 #include "frames.h"
@@ -70,6 +70,7 @@ static struct {
     const char *name;
     Twin twin;
 } functions_of_python[] = {
+    {"brokersim.reactor.actor.eight_counters", {{"eight_counters", C(counts_new), METH_NOARGS, "()"}, NULL}},
     {"brokersim.reactor.turn.dispatch", {{"dispatch", C(turn_dispatch), METH_O, "(message, /)"}, NULL}},
     {"brokersim.reactor.turn.take", {{"take", C(turn_take), METH_O, "(message, /)"}, NULL}},
     {"brokersim.reactor.turn.plain_turn", {{"plain_turn", C(turn_plain_turn), METH_O, "(message, /)"}, NULL}},
@@ -162,6 +163,8 @@ static PyObject *take_over_class(PyTypeObject *type, size_t at)
     if (learn_slots(type, classes_of_python[at].slots) < 0)
         return NULL;
     *place = type; /* for good: there is one of each */
+    if (type == Message)
+        learn_messages();
     Twin *twins = classes_of_python[at].twins;
     if (learn_constants() < 0 || (twins != NULL && exchange_methods(type, twins) < 0)) {
         *place = NULL;
@@ -210,5 +213,5 @@ PyMODINIT_FUNC PyInit__engine(void)
             return NULL;
     if ((no_routes = PyTuple_New(0)) == NULL || (empty_text = PyUnicode_FromString("")) == NULL)
         return NULL;
-    return PyModule_Create(&definition);
+    return PyType_Ready(&CountsType) < 0 ? NULL : PyModule_Create(&definition);
 }

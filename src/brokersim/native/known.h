@@ -2,20 +2,12 @@
 #ifndef BROKERSIM_KNOWN_H
 #define BROKERSIM_KNOWN_H
 
-#include "slots.h"
+#include "messages.h"
 
 /* -- what is known of our classes: see `twins` at the end */
 
-static PyTypeObject *Message, *Timer, *Actor, *Endpoint, *Reactor, *ModuleLoop, *Watcher, *Node, *Station, *Instrument;
+static PyTypeObject *Timer, *Actor, *Endpoint, *Reactor, *ModuleLoop, *Watcher, *Node, *Station, *Instrument;
 
-static Py_ssize_t m_type, m_topic, m_data, m_flags, m_matchtag, m_userid, m_rolemask, m_src, m_dst, m_handler, m_routes,
-    m_seq, m_nodeid, m_errnum;
-static const Slot message_slots[] = {
-    {"type", &m_type},         {"topic", &m_topic},     {"data", &m_data},     {"flags", &m_flags},
-    {"matchtag", &m_matchtag}, {"userid", &m_userid},   {"src", &m_src},       {"rolemask", &m_rolemask},
-    {"dst", &m_dst},           {"handler", &m_handler}, {"routes", &m_routes}, {"seq", &m_seq},
-    {"nodeid", &m_nodeid},     {"errnum", &m_errnum},   {NULL, NULL},
-};
 static Py_ssize_t t_fn;
 static const Slot timer_slots[] = {{"fn", &t_fn}, {NULL, NULL}};
 static Py_ssize_t a_counts, a_loop, a_pending, a_station, a_tracer, a_wakeups;
@@ -196,6 +188,10 @@ static int count(PyObject *actor, Py_ssize_t index)
     PyObject *counts = have(actor, a_counts);
     if (counts == NULL)
         return -1;
+    if (Py_IS_TYPE(counts, &CountsType) && index >= 0 && index < COUNTERS) {
+        ((Counts *)counts)->at[index]++;
+        return 0;
+    }
     if (!PyList_CheckExact(counts) || index < 0 || index >= PyList_GET_SIZE(counts)) {
         PyErr_SetString(PyExc_TypeError, "counts is no list of eight, or a message's type none of RFC 3");
         return -1;
@@ -228,7 +224,7 @@ static PyObject *new_message(
     PyObject *type, PyObject *topic, PyObject *data, PyObject *flags, PyObject *matchtag, PyObject *userid,
     PyObject *rolemask, PyObject *src, PyObject *dst, PyObject *handler, PyObject *routes, PyObject *seq)
 {
-    PyObject *made = Message->tp_alloc(Message, 0);
+    PyObject *made = room_for_message();
     if (made == NULL)
         return NULL;
 #define FILL(name, value) FIELD(made, m_##name) = Py_NewRef(value)

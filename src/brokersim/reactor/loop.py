@@ -96,8 +96,7 @@ class Reactor:
         self.stepping: object | None = None
         #: Called, and taken off, when the batch that runs is over: output that has come together is written.
         self.after_batch: list[Callable[[], object]] = []
-        #: What the host waits for (ns); -1: it doesn't wait.
-        self.parked_until = -1
+        self.parked_until = -1  # what the host waits for (ns); -1: it doesn't wait
         #: Does virtual time charge service times? Then messages of actors with a station wait their turn.
         self.charged = False
         #: Virtual time (ns) before which only what is in this reactor can happen; the host takes it back (-1) as
@@ -106,8 +105,7 @@ class Reactor:
         #: Does time jump? Then a module that only turns its own loop keeps time from ever passing.
         self.jumps = False
         self._timers: list[tuple[int, int, Timer]] = []
-        #: How many of them make it worth while to look for those that were cancelled.
-        self._crowd = CROWD
+        self._crowd = CROWD  # how many of them make it worth while to look for those that were cancelled
         #: Due timers taken off the heap: each entry will be one turn.
         self._ready: deque[tuple[Actor | None, list[Timer]]] = deque()
         #: What arrives over links at one instant (ns), in the order it was sent: one timer for all of it.
@@ -226,16 +224,18 @@ class Reactor:
         self._arrivals[when].append((receive, message))
 
     def _arrive(self, when: int) -> None:
-        arrivals = self._arrivals[-1] = self._arrivals.pop(when)  # where `under_way` finds those not in yet
+        # Where `under_way` finds those not in yet; the next is the last, so that no list of thousands is moved up.
+        arrivals = self._arrivals[-1] = self._arrivals.pop(when)[::-1]
         while arrivals:
-            receive, message = arrivals.pop(0)
+            receive, message = arrivals.pop()
             receive(message)
             self.drain_all()  # what one arrival causes comes before the next, as with a timer each
 
     def under_way(self) -> Iterator[Message]:
         """Messages that wait for their time to arrive: a scan, for whoever breaks links."""
-        yield from (message for arrivals in self._arrivals.values() for _, message in arrivals)
-        timers = [timer for *_, timer in self._timers] + [one for _, due in self._ready for one in due]
+        arrivals = [some if when >= 0 else some[::-1] for when, some in self._arrivals.items()]
+        yield from (message for some in arrivals for _, message in some)
+        timers = (*(timer for *_, timer in self._timers), *(one for _, due in self._ready for one in due))
         yield from (arg for timer in timers for arg in timer.args if isinstance(arg, Message))
 
     def discard(self) -> None:

@@ -43,7 +43,7 @@ def link_above(tree: Tree, rank: int) -> tuple[Link, Link]:
 
 def opposite(tree: Tree, near: Rank, link: Link) -> Link:
     """The other direction of a link from a rank."""
-    return tree.broker(link.peer.rank).peers[near.uuid]
+    return tree.broker(link.peer.rank).link_to(near.rank)
 
 
 def cut_off(tree: Tree, rank: int, tell: Callable[[Message], object]) -> tuple[Link, Link]:

@@ -54,20 +54,20 @@ class Endpoint(Actor):
     """
 
     __slots__ = (
-        "_matchtag", "asked", "askers", "broker", "called", "has_overasked", "has_served", "is_open", "name",
-        "reactor", "rolemask", "routes", "userid", "uuid",
+        "_identity", "_matchtag", "asked", "askers", "broker", "called", "has_overasked", "has_served", "is_open",
+        "name", "reactor", "rolemask", "routes", "userid",
     )  # fmt: skip
 
     name: str
-    uuid: str
     own_loop: ModuleLoop | None
 
-    def __init__(self, broker: Router, name: str, uuid: str) -> None:
+    def __init__(self, broker: Router, name: str, uuid: str | int) -> None:
+        """``uuid`` is its identity, or the number from which its broker makes that when it is asked for."""
         super().__init__()
         self.broker: Router = broker
         self.reactor: Reactor = broker.reactor
         self.name = name
-        self.uuid = uuid
+        self._identity = uuid
         self.userid = broker.owner
         self.rolemask = ROLE_OWNER | ROLE_LOCAL
         self.routes: dict[str, tuple[Endpoint, Handler]] = _NOWHERE
@@ -79,6 +79,17 @@ class Endpoint(Actor):
         self.has_served = False
         self.has_overasked = False
         self._matchtag = 0
+
+    def identity(self) -> str:
+        """What `uuid` is, not kept here: that of a module which asks nobody beyond its rank is told once."""
+        found = self._identity
+        return found if isinstance(found, str) else self.broker.identity(self.name, found)
+
+    @property
+    def uuid(self) -> str:
+        """Its identity, as messages' routes have it."""
+        self._identity = found = self.identity()
+        return found
 
     # -- sending
 

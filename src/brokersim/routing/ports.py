@@ -22,6 +22,9 @@ class Router(Protocol):
     owner: int
     reactor: Reactor
 
+    def identity(self, name: str, serial: int) -> str:
+        """The identity of the party called ``name`` that was given this number."""
+
     def route_request(self, message: Message) -> None:
         """Send a request one step on: to the local service, further on, or back with an errnum."""
 
@@ -52,6 +55,9 @@ class Ranks(Protocol):
 
     def uuid(self, rank: int, name: str) -> str:
         """An identity for what is called ``name`` on a rank; a new one each time."""
+
+    def identity(self, rank: int, name: str, serial: int) -> str:
+        """The identity of what was the ``serial``th called ``name`` on a rank."""
 
     def own_attributes(self, rank: int) -> Mapping[str, str]:
         """Broker attributes by which a rank differs from the others (`attributes.OWN`)."""

@@ -29,8 +29,9 @@ from brokersim.routing.ports import Neighbour, Ranks
 from brokersim.routing.subscriptions import Subscriptions
 from brokersim.routing.trace import Trace
 
-#: Endpoints on one rank that want an event, each with what it is given to.
-Subscribers = tuple[tuple[Endpoint, Handler], ...]
+#: Endpoints on one rank that want an event, and what it is given to of each. Two tuples and no pairs: those would be
+#: half a kilobyte a rank, and as much to be read for each event.
+Subscribers = tuple[tuple[Endpoint, ...], tuple[Handler, ...]]
 #: Topics whose subscribers are remembered, so that a flood of one-time topics costs look-ups, not memory. A job has
 #: three of its own and subscribes to them, for which those remembered are looked through: so few more than are usual.
 _SUBSCRIBER_CACHE = 64
@@ -50,9 +51,10 @@ def fan_out(event: Message, subscribers: Subscribers, push: Callable[[Message], 
     topic, data, flags, seq = event.topic, event.data, event.flags, event.seq
     userid, rolemask, routes, src = event.userid, event.rolemask, event.routes, event.src
     private = flags & FLAG_PRIVATE
+    endpoints, handlers = subscribers
     if not rolemask & ROLE_OWNER:
-        subscribers = tuple((dst, dst.guest_event_handler(topic)) for dst, _ in subscribers)
-    for dst, handler in subscribers:
+        handlers = tuple(dst.guest_event_handler(topic) for dst in endpoints)
+    for dst, handler in zip(endpoints, handlers, strict=True):
         if private and not dst.rolemask & ROLE_OWNER and dst.userid != userid:
             continue
         delivery = Message(
@@ -79,20 +81,19 @@ class Rank(Neighbour):
         self.endpoint: Endpoint
         self.services: dict[str, Endpoint] = {}
         self.subscriptions = Subscriptions()
-        self.endpoints: dict[str, Endpoint] = {}
+        self.endpoints: dict[Endpoint, None] = {}
         self.parent: Link | None = None
         self.children: tuple[Link, ...] = ()
-        self.peers: dict[str, Link] = {}
-        self._links: dict[int, Link] = {}
-        self.attributes: Attributes = Attributes(
-            instance.common_attributes, partial(instance.own_attributes, rank)
-        )
-        self.log = LogRing(rank, int(instance.common_attributes["log-ring-size"]))
+        #: Links by the identity of who is at their end; made when an answer goes back over one.
+        self._peers: dict[str, Link] | None = None
+        #: Made when they are asked for: a lean rank never is.
+        self._attributes: Attributes | None = None
+        self._log: LogRing | None = None
         self.sequence = 0
         #: What parties that have gone received, and the turns they took.
         self._retired = 0
         self._retired_turns = 0
-        self.traces: list[Trace] = []
+        self.traces: tuple[Trace, ...] = ()
         #: Told of every event that is handed out on this rank, with its subscribers here.
         self.on_distribute: Callable[[Rank, Message, Subscribers], object] | None = None
         self._subscribers: dict[str, Subscribers] = {}
@@ -105,24 +106,19 @@ class Rank(Neighbour):
         fanout = self.instance.fanout
         up = parent(self.rank, fanout)
         if up is not None:
-            self.parent = self._link(ranks[up], latency)
-        self.children = tuple(
-            self._link(ranks[rank], latency) for rank in children(self.rank, fanout, self.size)
-        )
+            self.parent = Link(ranks[up], latency)
+        self.children = tuple(Link(ranks[rank], latency) for rank in children(self.rank, fanout, self.size))
 
     def replace(self, old: Rank) -> None:
         """Stand at the end of the links of one that is gone; its neighbours still have to `meet` this one."""
-        self.parent, self.children, self._links = old.parent, old.children, old._links
+        self.parent, self.children = old.parent, old.children
         self._retired, self._retired_turns = old.messages(), old.turns()
-        for link in self._links.values():
-            self.peers[link.peer.uuid] = link
 
     def meet(self, peer: Neighbour) -> None:
         """A neighbour is there, maybe anew: the link to it is up, and nothing it was sent before will arrive."""
-        link = self._links[peer.rank]
-        self.peers.pop(link.peer.uuid, None)
-        self.peers[peer.uuid] = link
+        link = self.link_to(peer.rank)
         link.peer = peer
+        self._peers = None
         link.come_up()
 
     @property
@@ -135,14 +131,39 @@ class Rank(Neighbour):
         """The ranks of the children, ascending."""
         return tuple(link.peer.rank for link in self.children)
 
-    def _link(self, peer: Rank, latency: int) -> Link:
-        link = self.peers[peer.uuid] = self._links[peer.rank] = Link(peer, latency)
-        return link
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """To its neighbours: the parent first, then the children by rank."""
+        return self.children if self.parent is None else (self.parent, *self.children)
+
+    def link_to(self, rank: int) -> Link:
+        """The link to a neighbour."""
+        if self.parent is not None and rank == self.parent.peer.rank:
+            return self.parent
+        return self.children[rank - self.children[0].peer.rank]  # their ranks follow one another
+
+    @property
+    def attributes(self) -> Attributes:
+        """Broker attributes as they are on this rank."""
+        if self._attributes is None:
+            own = partial(self.instance.own_attributes, self.rank)
+            self._attributes = Attributes(self.instance.common_attributes, own)
+        return self._attributes
+
+    @property
+    def log(self) -> LogRing:
+        """The last lines of its log."""
+        if self._log is None:
+            self._log = LogRing(self.rank, int(self.instance.common_attributes["log-ring-size"]))
+        return self._log
 
     # -- endpoints and services
 
+    def identity(self, name: str, serial: int) -> str:
+        return self.instance.identity(self.rank, name, serial)
+
     def add_endpoint(self, endpoint: Endpoint) -> None:
-        self.endpoints[endpoint.uuid] = endpoint
+        self.endpoints[endpoint] = None
         if self.traces:
             endpoint.set_tracer(self.tracer_for(endpoint.name))
 
@@ -151,7 +172,7 @@ class Rank(Neighbour):
         endpoint.is_open = False
         self._retired += sum(endpoint.counts[1::2])
         self._retired_turns += endpoint.iterations
-        self.endpoints.pop(endpoint.uuid, None)
+        self.endpoints.pop(endpoint, None)
         if endpoint.has_served:  # most that go are clients, which served nobody
             self._drop_names(endpoint)
         if self.subscriptions.drop(endpoint):
@@ -181,11 +202,11 @@ class Rank(Neighbour):
 
     def messages(self) -> int:
         """Messages received by all parties of this rank since the start, those that have gone included."""
-        return self._retired + sum(sum(endpoint.counts[1::2]) for endpoint in self.endpoints.values())
+        return self._retired + sum(sum(endpoint.counts[1::2]) for endpoint in self.endpoints)
 
     def turns(self) -> int:
         """Turns of their loops that the same parties took."""
-        return self._retired_turns + sum(endpoint.iterations for endpoint in self.endpoints.values())
+        return self._retired_turns + sum(endpoint.iterations for endpoint in self.endpoints)
 
     def service(self, name: str) -> Endpoint | None:
         """Who serves a name here."""
@@ -252,7 +273,7 @@ class Rank(Neighbour):
         """Services or handlers changed: what was remembered of them is void."""
         self._subscribers.clear()
         self._ways = None
-        for endpoint in self.endpoints.values():
+        for endpoint in self.endpoints:
             endpoint.drop_routes()
 
     def _send_disconnects(self, gone: Endpoint) -> None:
@@ -297,7 +318,7 @@ class Rank(Neighbour):
                 self._forward_up(message)
         elif nodeid < self.size:
             rank = next_hop(self.rank, nodeid, self.instance.fanout, self.size)
-            self._forward(self._links[rank], message)
+            self._forward(self.link_to(rank), message)
         else:
             text = f"No route to rank {nodeid}: the instance has ranks 0-{self.size - 1}"
             self.endpoint.respond_error(message, EHOSTUNREACH, text)
@@ -366,7 +387,7 @@ class Rank(Neighbour):
         """The rank that a request which is no business of this one goes to next; the root has nobody above."""
         if request.nodeid == NODEID_ANY or request.flags & FLAG_UPSTREAM:
             return self if self.parent is None else self.parent.peer
-        return self._links[next_hop(self.rank, request.nodeid, self.instance.fanout, self.size)].peer
+        return self.link_to(next_hop(self.rank, request.nodeid, self.instance.fanout, self.size)).peer
 
     def _forward_up(self, message: Message) -> None:
         if self.parent is None:
@@ -394,7 +415,9 @@ class Rank(Neighbour):
         if not self.reactor.is_inside:
             self.reactor.defer(partial(self.route_response, response))
             return
-        link = self.peers.get(routes[-1])
+        if self._peers is None:
+            self._peers = {link.peer.uuid: link for link in self.links}
+        link = self._peers.get(routes[-1])
         if link is None or not link.connection.is_whole:
             return  # the way back is gone; the broker at its other end has answered EHOSTUNREACH
         response.routes = routes[:-1]
@@ -424,7 +447,7 @@ class Rank(Neighbour):
             subscribers = self._find_subscribers(topic)
         if self.on_distribute is not None:
             self.on_distribute(self, event, subscribers)
-        if subscribers:
+        if subscribers[0]:
             fan_out(event, subscribers, self.reactor.push)
         for link in self.children:
             if link.connection.is_whole:
@@ -449,8 +472,8 @@ class Rank(Neighbour):
             del self._subscribers[topic]
 
     def _find_subscribers(self, topic: str) -> Subscribers:
-        wanted = self.subscriptions.wanting(topic)
-        found = tuple([(endpoint, endpoint.event_handler(topic)) for endpoint in wanted])
+        wanted = tuple(self.subscriptions.wanting(topic))
+        found = wanted, tuple([endpoint.event_handler(topic) for endpoint in wanted])
         if len(self._subscribers) >= _SUBSCRIBER_CACHE:
             self._subscribers.clear()
         self._subscribers[topic] = found
@@ -471,13 +494,13 @@ class Rank(Neighbour):
         return tell_all
 
     def add_trace(self, trace: Trace) -> None:
-        self.traces.append(trace)
+        self.traces = (*self.traces, trace)
         self._retrace()
 
     def drop_trace(self, trace: Trace) -> None:
-        self.traces.remove(trace)
+        self.traces = tuple(one for one in self.traces if one is not trace)
         self._retrace()
 
     def _retrace(self) -> None:
-        for endpoint in self.endpoints.values():
+        for endpoint in self.endpoints:
             endpoint.set_tracer(self.tracer_for(endpoint.name))

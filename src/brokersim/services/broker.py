@@ -9,11 +9,10 @@ from brokersim.host.background import Background
 from brokersim.host.course import Done, Loaded
 from brokersim.host.handle import Handle
 from brokersim.host.handler_table import HandlerTable
-from brokersim.host.observers import Observers
+from brokersim.host.observers import Observe, Observers, unobserved
 from brokersim.host.ports import LocalHome, Program, Surroundings
 from brokersim.protocol.resources import Resources
 from brokersim.reactor.run import Runner
-from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.ports import Ranks
 from brokersim.routing.rank import Rank
@@ -72,7 +71,6 @@ class Whole(Ranks, Surroundings, Protocol):
 class Broker(Rank, LocalHome):
     """A rank, with what speaks for its broker and the instance it is part of."""
 
-    attributes: Attributes
     instance: Whole
     endpoint: Handle
 
@@ -86,13 +84,25 @@ class Broker(Rank, LocalHome):
         super().__init__(instance, rank)
         self.instance = instance
         self._built_in = built_in
-        self.observers = Observers(self._handles)
+        self._observers: Observers | None = None
         #: What modules run for rexec, by the command's name, each with whose it is.
-        self._programs: dict[str, tuple[Program, Endpoint]] = {}
+        self._programs: dict[str, tuple[Program, Endpoint]] | None = None
         self.endpoint = speaker(self)
 
+    @property
+    def observers(self) -> Observers:
+        """Who listens to observations here; made when somebody does."""
+        if self._observers is None:
+            self._observers = Observers(self._handles)
+        return self._observers
+
+    @property
+    def observe(self) -> Observe:
+        """What a handle's ``observe`` is at this moment."""
+        return unobserved if self._observers is None else self._observers.observe
+
     def _handles(self) -> Iterator[Handle]:
-        return (one for one in self.endpoints.values() if isinstance(one, Handle))
+        return (one for one in self.endpoints if isinstance(one, Handle))
 
     def built_in(self, name: str) -> Handle | None:
         return self._built_in(self, name)
@@ -112,16 +122,19 @@ class Broker(Rank, LocalHome):
 
     def offer(self, name: str, program: Program, endpoint: Endpoint) -> bool:
         """Commands called ``name`` are run by ``program`` from now on."""
+        if self._programs is None:
+            self._programs = {}
         self._programs[name] = program, endpoint
         return True
 
     def program(self, name: str) -> Program | None:
         """What runs commands of this name here; ``None``: a process is started."""
-        return self._programs[name][0] if name in self._programs else None
+        return self._programs[name][0] if self._programs is not None and name in self._programs else None
 
     def drop_endpoint(self, endpoint: Endpoint) -> None:
         """As `Rank`'s; it listens to no observation any more, and what it offered is gone."""
-        self.observers.drop(endpoint)
+        if self._observers is not None:
+            self._observers.drop(endpoint)
         if self._programs:
             self._programs = {name: one for name, one in self._programs.items() if one[1] is not endpoint}
         super().drop_endpoint(endpoint)

@@ -214,7 +214,7 @@ def trace(server: BrokerEndpoint, request: Message) -> None:
         matches = topic_matcher(request.unpack(OverlayTraceArgs).topic_glob)
     except ValueError as error:
         raise RequestError(EINVAL, str(error)) from None
-    sending = tuple(server.broker.peers.values())
+    sending = server.broker.links
     receiving = tuple(opposite(server.broker.instance, server.broker, link) for link in sending)
 
     def look(link: Link, prefix: str, other: int) -> Look:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from brokersim.host.handle import Handle
 from brokersim.protocol.topic import service_of
 from brokersim.services import (
     attr,
@@ -25,7 +26,7 @@ TABLE: Table = {
     for topic, entry in part.TABLE.items()
 }
 #: Their service names, each once.
-NAMES = tuple(dict.fromkeys(service_of(topic) for topic in TABLE))
+NAMES = frozenset(service_of(topic) for topic in TABLE)
 #: Modules that Flux builds into its broker: each counts its own messages.
 BUILTINS: dict[str, Table] = {
     "config": config.TABLE,
@@ -37,10 +38,12 @@ BUILTINS: dict[str, Table] = {
 
 def speaker(broker: Broker) -> BrokerEndpoint:
     """What speaks for a rank's broker, with the services that are no module's."""
-    return BrokerEndpoint(broker, TABLE, NAMES)
+    return BrokerEndpoint(broker, TABLE, ())
 
 
-def built_in(broker: Broker, name: str) -> BrokerEndpoint | None:
-    """A module that Flux builds into its broker; made here and now."""
+def built_in(broker: Broker, name: str) -> Handle | None:
+    """What serves a name that no module does: the broker itself, or a module Flux builds into it, made here and now."""
+    if name in NAMES:
+        return broker.endpoint
     table = BUILTINS.get(name)
     return None if table is None else BrokerEndpoint(broker, table, (name,), name)
