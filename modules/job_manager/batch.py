@@ -78,6 +78,8 @@ class CommitBatch:
         operations, promised = arg
         self._in_flight = 0
         if not response.errnum:
+            if not self._operations:  # who asked meanwhile waits for nothing but this commit
+                promised, self._promised = promised + self._promised, []
             for then in promised:
                 then()
             if self._timer is None:  # a window closed while this commit was under way
