@@ -10,7 +10,7 @@ from tests.explore.planted import PLANTED, find, plant
 QUICK = {
     0: (0, "kvs: "),
     2: (24, "kvs: "),
-    4: (1, "answered: "),
+    4: (104, "answered: "),
     5: (161, "content: "),
     8: (0, "crash: "),
     15: (7, "jobs: "),

@@ -70,3 +70,14 @@ def test_no_plan_is_run_twice():
         return any(step.id == 3 for step in one.steps)
 
     shrink(plan_of(8, faults=2), breaks)
+
+
+def test_an_anchor_comes_earlier_when_what_was_before_it_is_left_out():
+    def breaks(one):
+        """A fault at the last message of its topic, of which each step sends one; the last step is needed."""
+        is_last = any(fault.on[2] == len(one.steps) for fault in one.faults)
+        return is_last and any(step.id == 4 for step in one.steps)
+
+    crash = PlannedFault(kind="crash", on=("kvs.commit", 0, 5))
+    smallest, _ = shrink(plan_of(5).replace(faults=(crash,)), breaks)
+    assert ([step.id for step in smallest.steps], smallest.faults[0].on) == ([4], ("kvs.commit", 0, 1))

@@ -35,6 +35,8 @@ _LIMITS = (
 _LIMITED = 0.2
 #: How many plans of what outlives the instance have a state directory; of others half as many.
 _ON_DISK = 0.2
+#: One plan in so many has all modules that its families use.
+_FULL = 4
 #: Faults at most.
 _FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
@@ -76,10 +78,20 @@ def draw(space: Space, seed: int) -> Plan:
     )
     if "content-cache" in modules_of(plan, dict(space.families)) and rng.random() < _LIMITED:
         plan = plan.replace(attributes=rng.choice(_LIMITS))
+    plan = plan.replace(modules=_lean(plan, space, seed))
     length = _LONG if rng.random() < 0.25 or plan.families == ("cron",) else _SHORT
     moments = [round(rng.uniform(0, length), 6) for _ in range(rng.randint(1, 4))]
     when = _When(rng, plan, space.families, moments)
     return plan.replace(steps=_steps(rng, plan, space, when), faults=_faults(rng, plan, space, when, length))
+
+
+def _lean(plan: Plan, space: Space, seed: int) -> tuple[str, ...]:
+    """What to load, where that is less than what the families of a plan use; else nothing."""
+    chosen = [space.families[name] for name in plan.families]
+    if plan.has_disk or not all(family.spare for family in chosen) or seed % _FULL == 0:
+        return ()
+    spare = {name for family in chosen for name in family.spare}
+    return tuple(name for name in modules_of(plan, dict(space.families)) if name not in (*spare, *plan.own))
 
 
 def _survives(space: Space, names: Sequence[str]) -> bool:
@@ -195,11 +207,16 @@ def _fault(
 
 def _module(rng: random.Random, plan: Plan, space: Space, kind: str, rank: int) -> str | None:
     """One that is loaded there, and that may be ended so without breaking a promise."""
-    lossy = {name for family in plan.families for name in space.families[family].lossy}
+    chosen = [space.families[family] for family in plan.families]
+    lossy = {name for family in chosen for name in family.lossy} if kind == "kill" else set()
+    loaded = modules_of(plan, dict(space.families))
+    lossy |= {
+        name for family in chosen if set(family.spare).difference(loaded) for name in family.kept_by_spare
+    }
     names = [
         name.rsplit("/")[-1].removesuffix(".py")
-        for name in modules_of(plan, dict(space.families))
-        if (rank == 0 or name not in RANK0_MODULES) and (kind == "reload" or f"{name}.{rank}" not in lossy)
+        for name in loaded
+        if (rank == 0 or name not in RANK0_MODULES) and f"{name}.{rank}" not in lossy
     ]
     # What a family looks at, first of all: it has the promises.
     looked_at = [name for name in names if OF_MODULES.get(name, name) in plan.families]

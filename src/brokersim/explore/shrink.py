@@ -17,6 +17,8 @@ Breaks = Callable[[Plan], bool]
 RUNS = 300
 #: Steps and faults up to which other orders are tried, and how many.
 _SMALL, _ORDERS = 6, 7
+#: How many messages of its topic what is anchored may come earlier when something before it is left out.
+_EARLIER = (1, 2)
 
 
 class _Enough(Exception):
@@ -81,10 +83,23 @@ def _fewer(plan: Plan, breaks: Breaks) -> Iterator[Plan]:
 
 
 def _tried(plan: Plan) -> Iterator[Plan]:
-    """A plan, and a small one in other orders, too: without what was left out, all behind it has lower numbers."""
+    """A plan, and a small one with other anchors and orders, too: what is behind that left out has lower numbers."""
     yield plan
-    if plan.weight <= _SMALL and plan.spread:
-        yield from (plan.replace(order=order) for order in range(1, _ORDERS))
+    if plan.weight <= _SMALL:
+        yield from _lowered(plan)
+        if plan.spread:
+            yield from (plan.replace(order=order) for order in range(1, _ORDERS))
+
+
+def _lowered(plan: Plan) -> Iterator[Plan]:
+    """One of its anchors a message of the topic earlier, or two."""
+    items: list[Step | PlannedFault] = [*plan.faults, *plan.steps]
+    for at, item in enumerate(items):
+        for less in _EARLIER:
+            if item.on is not None and item.on[2] > less:
+                topic, rank, number = item.on
+                earlier = msgspec.structs.replace(item, on=(topic, rank, number - less))
+                yield _with(plan, [*items[:at], earlier, *items[at + 1 :]])
 
 
 def _with(plan: Plan, items: list[Step | PlannedFault]) -> Plan:

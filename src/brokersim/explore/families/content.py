@@ -53,6 +53,16 @@ def _do_flush(world: World, step: Step) -> None:
     world.ask(step, "content.flush")
 
 
+def _leave(rng: random.Random, _: int) -> JsonObject:
+    topics = ("content.flush", "content.flush", "content.load", "content.store")
+    return {"which": rng.randrange(3), "topic": rng.choice(topics)}
+
+
+def _do_leave(world: World, step: Step) -> None:
+    """One who waits on this rank goes; others go on waiting."""
+    world.leave(step, step.args["topic"])
+
+
 def _do_beat(world: World, step: Step) -> None:
     """A heartbeat: what is old goes, and what failed is tried again."""
     client = world.client(step)
@@ -149,14 +159,22 @@ CONTENT = Family(
         "content-backing.load",
         "content.flush",
     ),
-    draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop, "beat": _drop},
-    does={"store": _do_store, "load": _do_load, "drop": _do_drop, "flush": _do_flush, "beat": _do_beat},
+    draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop, "beat": _drop, "leave": _leave},
+    does={
+        "store": _do_store,
+        "load": _do_load,
+        "drop": _do_drop,
+        "flush": _do_flush,
+        "beat": _do_beat,
+        "leave": _do_leave,
+    },
     check=_check,
     fair={"store": (), "load": (ENOENT,), "drop": (), "flush": ()},
     themes=(
         ("store", "load", "drop"),
         ("store", "flush"),
         ("store", "load"),
+        ("store", "flush", "leave"),
         ("store", "beat", "drop", "load"),
     ),
     survives=True,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import attrs
 import msgspec
 
+from brokersim.explore.families import joblogs
 from brokersim.explore.families.joblogs import SLACK, Log, when
 from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
@@ -46,8 +47,8 @@ class _Place:
         return self.given <= until and since < self.freed
 
 
-async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log], is_calm: bool) -> list[str]:
-    """What is wrong with who had which cores. ``is_calm``: nothing went wrong on rank 0."""
+async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[str]:
+    """What is wrong with who had which cores."""
     spans = [(job, *span) for job in logs if (span := await _span(world, job, logs[job])) is not None]
     broken = _overlaps(spans)
     try:
@@ -56,8 +57,9 @@ async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log], is
         return [*broken, f"jobs: sched does not answer at rest: {error}"]
     held = _lite(status.get("allocated"))
     broken += [f"jobs: cores are allocated at rest: {held}"] if held else []
-    if is_calm:
+    if joblogs.is_calm(world, "resource"):  # which remembers who is drained
         broken += _drained(world, logs)
+    if joblogs.is_calm(world):
         nodes = {rank for rank, _ in _cores_of(_lite(status["all"]))}
         # One that was forgotten, or of which nobody was told, may have had what seems free.
         is_known = len(logs) == sum(one.topic == "job-ingest.submit" for one in world.asked)

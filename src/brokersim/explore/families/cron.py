@@ -221,9 +221,11 @@ def _judge_counts(world: World, created: Asked, entry: JsonObject | None, heard:
         cues = [when for when, topic in world.kept["ticks"] if topic == "cue"]
         least = sum(when > created.said + _SOON for when in cues)
         most = sum(when > created.when - _SOON for when in cues)
-        runs = [_runs(schedule, cues, repeat) for cues in (least, most)]
+        runs = [_runs(schedule, cues, repeat) for cues in range(least, most + 1)]
         total = entry["stats"]["total"]
-        if total > max(runs) or (min(runs) and not total):
+        # While runs wait for a beat those that come due meanwhile are dropped; else none is.
+        is_short = total < min(runs) if _never_waits(world, created.when) else min(runs) and not total
+        if total > max(runs) or is_short:
             return [f"{name} ran {total} times on {least} to {most} events"]
         return []
     if args["type"] == "at":
@@ -271,18 +273,34 @@ def _judge_times(world: World, created: Asked, entry: JsonObject | None, heard: 
     """Runs that wait for nothing come when they are due, and the thousandth as well as the first."""
     if entry is None or created.step.args["type"] != "interval" or world.failing:
         return []
-    syncs = world.of("cron.sync")
-    waits = [one for one in syncs if one.step.args["waits"]]
-    if waits or not any(one.is_acked and one.said < created.when for one in syncs):
+    changes = [one for one in world.asked if one.topic in _CHANGES and one.payload["id"] == entry["id"]]
+    begun = max([created, *changes], key=lambda one: one.sent)
+    if begun is not created and (begun.topic != "cron.start" or not begun.is_acked):
         return []
-    if any(one.topic in _CHANGES and one.payload["id"] == entry["id"] for one in world.asked):
+    is_clear = all(
+        one.answered is not None and one.answered < begun.sent for one in changes if one is not begun
+    )
+    # A run that was under way when it was started anew is one of those before.
+    ours = [when for when in heard if begun is created or when > begun.said + world.slack]
+    if not is_clear or not _never_waits(world, created.when):
         return []
     interval = created.step.args["schedule"]["interval"]
-    off = [when - (created.when + (at + 1) * interval) for at, when in enumerate(heard)]
+    off = [when - (begun.when + (at + 1) * interval) for at, when in enumerate(ours)]
+    late = world.now - (begun.when + (len(ours) + 1) * interval)
+    if not entry["stopped"] and late > world.slack:
+        off.append(late)
     if off and max(map(abs, off)) > world.slack:
         worst = max(off, key=abs)
         return [f"cron: entry {entry['id']} (step {created.step.id}) ran {worst:+.3f} s from when it was due"]
     return []
+
+
+def _never_waits(world: World, since: float) -> bool:
+    """Runs have not had to wait for a beat from then (s of the instance's clock) on."""
+    syncs = world.of("cron.sync")
+    return not any(one.step.args["waits"] for one in syncs) and any(
+        one.is_acked and one.said < since for one in syncs
+    )
 
 
 def _runs(schedule: dict[str, int], cues: int, repeat: int) -> int:

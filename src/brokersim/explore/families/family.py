@@ -50,6 +50,10 @@ class Family:
     end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.
     lossy: tuple[str, ...] = ()
+    #: Modules that three plans in four do without, where nothing is to outlive the instance: a fifth of a run.
+    spare: tuple[str, ...] = ()
+    #: What only these keep: while they are not there it is neither ended nor loaded anew.
+    kept_by_spare: tuple[str, ...] = ()
     #: Steps of an example at most: what takes hundreds of messages each is asked for less often.
     most: int = 16
     #: `check` knows what holds when the whole instance crashed and was started anew with its state directory.

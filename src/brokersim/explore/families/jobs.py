@@ -32,6 +32,8 @@ _KILLS, _KILL_AGAIN = 20, 0.02
 _AWAY = (0.05, 1.0, 2.0)
 #: Seconds within which what is asked of a job later than its step has been asked.
 _LATE = 0.5
+#: Of so many jobs that are submitted on rank 0 one's log is read as soon as it is told that it is there.
+_READ_EACH = 3
 #: What may hold a job.
 _HOLDS = ("job-ingest.submit", "job-manager.urgency")
 #: What a job may wait for of another.
@@ -44,6 +46,14 @@ def _submit(rng: random.Random, _: int) -> JsonObject:
         "cores": rng.choice((1, 1, 2, 3, 4, 4, 4, 5)),
         "duration": rng.choice((0.0001, 0.01, 0.2, _LONG, _LONG)),
         "urgency": rng.choice((16, 16, 16, 0, 31)),
+    }
+
+
+def _queue(rng: random.Random, _: int) -> JsonObject:
+    """One that runs, and two behind it, of which one may have to wait."""
+    return {
+        "cores": [rng.choice((2, 4)), rng.choice((1, 2, 3)), rng.choice((1, 1, 2))],
+        "durations": [rng.choice((0.2, 1.0)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
     }
 
 
@@ -92,9 +102,21 @@ def _do_submit(world: World, step: Step) -> None:
     _ask_submit(world, step, envelope(step.args["cores"], step.args["duration"]), step.args["urgency"])
 
 
+def _do_queue(world: World, step: Step) -> None:
+    """The one behind the other: a client that waits for no answer."""
+    for count, duration in zip(step.args["cores"], step.args["durations"], strict=True):
+        args = {"cores": count, "duration": duration, "urgency": 16}
+        _do_submit(world, Step(id=step.id, op="jobs.submit", rank=step.rank, args=args))
+
+
 def _ask_submit(world: World, step: Step, spec: str, urgency: int) -> None:
-    payload = {"J": spec, "urgency": urgency, "flags": 0}
-    world.ask(step, "job-ingest.submit", payload, lambda _: _catch_up(world))
+    def then(asked: Asked) -> None:
+        if asked.is_acked and step.rank == 0 and step.id % _READ_EACH == 0:
+            read = Step(id=step.id, op="jobs.read", rank=0)
+            world.ask(read, "job-info.lookup", {"id": asked.value["id"], "keys": ["eventlog"], "flags": 0})
+        _catch_up(world)
+
+    world.ask(step, "job-ingest.submit", {"J": spec, "urgency": urgency, "flags": 0}, then)
 
 
 def submitted(world: World) -> list[Asked]:
@@ -225,7 +247,7 @@ async def release(world: World) -> None:
             await world.call("job-manager.urgency", {"id": asked.value["id"], "urgency": 16})
         except RequestError:
             pass  # it has ended
-    for _ in range(30):
+    for _ in range(60):
         if not await _are_active(world):
             await world.instance.sleep(_WRITTEN)  # what was submitted last may only be there now
             if not await _are_active(world):
@@ -264,8 +286,24 @@ async def _check(world: World) -> list[str]:
             continue  # forgotten before its last events were written, which then stand alone
         logs[asked.value["id"]] = log
         broken += [f"{name} {text}" for text in _judge(world, asked, log)]
+    broken += [
+        f"jobs: {read} was told that there is no log, and the job had been acknowledged before"
+        for read in world.of("jobs.read")
+        if read.errnum == ENOENT and not world.of("jobs.purge")
+    ]
+    broken += _too_few(world, len(jobs), len(logs))
     broken += joblogs.judge(world, jobs, logs)
-    return broken + await cores.judge(world, jobs, logs, joblogs.is_calm(world))
+    return broken + await cores.judge(world, jobs, logs)
+
+
+def _too_few(world: World, jobs: int, left: int) -> list[str]:
+    """A purge leaves as many as it was told to."""
+    least = min([jobs, *(purge.step.args["left"] for purge in world.of("jobs.purge"))])
+    return (
+        [f"jobs: {left} of {jobs} are remembered, and each purge was to leave {least}"]
+        if left < least
+        else []
+    )
 
 
 def _may_be_purged(world: World, asked: Asked) -> bool:
@@ -309,12 +347,12 @@ JOBS = Family(
         "kvs.commit", "job-manager.raise", "job-exception",
     ),
     draws={
-        "submit": _submit, "cancel": one, "urgency": _urgency, "kill": one, "after": _after, "wait": one,
-        "drain": _none, "leave": _leave, "purge": _purge, "away": _away,
+        "submit": _submit, "queue": _queue, "cancel": one, "urgency": _urgency, "kill": one, "after": _after,
+        "wait": one, "drain": _none, "leave": _leave, "purge": _purge, "away": _away,
     },
     does={
-        "submit": _do_submit, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill, "after": _do_after,
-        "wait": _do_wait, "drain": _do_drain,
+        "submit": _do_submit, "queue": _do_queue, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill,
+        "after": _do_after, "wait": _do_wait, "drain": _do_drain,
         "leave": _do_leave, "purge": _do_purge, "away": _do_away,
     },
     end=release,
@@ -326,8 +364,10 @@ JOBS = Family(
     themes=(
         ("submit",), ("submit", "cancel"), ("submit", "urgency"), ("submit", "kill", "cancel"), ("submit", "after"),
         ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain", "wait"), ("submit", "purge"),
-        ("submit", "away"),
+        ("submit", "away"), ("queue",), ("queue", "cancel"), ("queue", "urgency"),
     ),
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
+    spare=("content-sqlite",),
+    kept_by_spare=("kvs.0", "content-cache.0"),
     most=6,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from brokersim.protocol.message import FLAG_STREAMING
 
 _WATCH, _WAITCREATE, _FULL, _UNIQ, _APPEND, _SENTINEL = 4, 8, 64, 128, 256, 1024
 #: What it takes of the kvs, so that there is something to watch.
-_WRITES = ("put", "append", "clash", "create", "remove", "fill")
+_WRITES = ("put", "unlink", "append", "clash", "create", "remove", "fill")
 
 
 def _log(rng: random.Random, _: int) -> JsonObject:
@@ -28,7 +28,7 @@ def _log(rng: random.Random, _: int) -> JsonObject:
 def _value(rng: random.Random, _: int) -> JsonObject:
     flags = rng.choice((0, 0, _UNIQ, _FULL))
     keys = (*kvs.PUT_KEYS, kvs.TREE_KEY) if flags == _FULL else kvs.PUT_KEYS
-    return _by(rng, rng.choice(keys), flags)
+    return _by(rng, rng.choice((*keys, *kvs.UNLINK_KEYS)), flags)
 
 
 def _inside(rng: random.Random, _: int) -> JsonObject:
@@ -106,7 +106,7 @@ async def _check(world: World) -> list[str]:
         if _is_calm(world):
             broken += [
                 f"watch: {asked} {found}"
-                for found in (_ending(asked, cancelled), _sentinels(world, asked))
+                for found in (_ending(world, asked, cancelled), _sentinels(world, asked))
                 if found
             ]
         key, space = asked.step.args["key"], asked.payload["namespace"]
@@ -134,13 +134,16 @@ def _is_calm(world: World) -> bool:
     return not (world.disturbed or world.failing or world.were_down or world.life)
 
 
-def _ending(asked: Asked, cancelled: dict[int, None]) -> str:
+def _ending(world: World, asked: Asked, cancelled: dict[int, None]) -> str:
     """What is wrong with how it ended, if it did, while nothing else went wrong."""
     if asked.answered is None or (asked.errnum == ENODATA and asked.step.id in cancelled):
         return ""
     is_inside = asked.payload["namespace"] != spaces.PRIMARY
     fair: tuple[int, ...] = (ENOTSUP,) if is_inside else ()
-    if not asked.step.args["flags"] & _WAITCREATE and not asked.values:
+    was_unlinked = any(
+        one.step.args["key"] == asked.step.args["key"] for one in world.of(f"{WATCH.name}.unlink")
+    )
+    if was_unlinked or (not asked.step.args["flags"] & _WAITCREATE and not asked.values):
         fair = (*fair, ENOENT)
     return "" if asked.errnum in fair else f"ended with {errname(asked.errnum)} {asked.text}".rstrip()
 
@@ -198,6 +201,8 @@ def _judge_log(_: World, asked: Asked, told: list[str], value: str | None, is_li
 
 
 def _judge_values(world: World, asked: Asked, told: list[str], value: str | None, is_live: bool) -> str:
+    if is_live and value is None and told:
+        return f"was told {short(told[-1])}, and there is nothing: that ends it"
     if is_live and value is not None and (not told or told[-1] != value):
         return f"was told {', '.join(map(short, told)) or 'nothing'}, and there is {short(value)}"
     writes = {
@@ -251,6 +256,7 @@ WATCH = Family(
     themes=(
         ("log", "append"),
         ("value", "put"),
+        ("value", "put", "unlink"),
         ("log", "value", "append", "put", "cancel", "leave"),
         ("inside", "fill", "remove"),
         ("inside", "fill", "create", "remove", "cancel"),
