@@ -1,4 +1,4 @@
-"""Who waits for what was written so far is told when that is written: not before, and not only with what comes later."""
+"""Who waits for what was written so far is told when that is written: not before, nor only with what comes later."""
 
 from __future__ import annotations
 
