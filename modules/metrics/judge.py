@@ -46,8 +46,15 @@ class Judge:
         if delta is None:
             self._slack.is_on = False
             self._share("", MUTE, MUTE)
+        elif self._waits:
+            self._slack.note(key, delta)
         elif self._slack.reported(key, delta):
             self._look(key)
+
+    @property
+    def _waits(self) -> bool:
+        """With a hysteresis nobody knows what may be told of a key until the rows of the last epoch have come."""
+        return self._closing is not None and self._hysteresis is not None
 
     def looked(self, key: str, row: Row | None, is_whole: bool) -> dict[str, Any] | None:
         """The row of a key has come; the crossing there is, if there is one."""
@@ -90,6 +97,8 @@ class Judge:
             low = self._hysteresis
             self._closing.reset(lambda key: self._final.get(key, low - 1) >= low)
             self._slack.inherit(self._closing)
+            for key in self._slack.near():
+                self._look(key)
         self._closing = None
 
     def _crossing(self, row: Row, value: float, level: float) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Course:
     was_partial: bool = False
     totals: Totals = attrs.field(factory=Totals)
     #: Crossings that wait for the end of the epoch, because only that knows whether enough ranks are in it.
-    held_back: list[dict[str, Any]] = attrs.field(factory=list)
+    held_back: list[tuple[int, dict[str, Any]]] = attrs.field(factory=list)
 
 
 class Root:
@@ -288,8 +288,17 @@ class Root:
             return
         is_whole = not (tally.missing or tally.departed or tally.stale)
         crossing = course.judge.looked(key, row, is_whole)
-        if crossing is not None:
+        if crossing is None:
+            return
+        if self._quota(course.stat, tally) < course.stat.definition.quorum:
+            course.held_back.append((course.epoch + 1, crossing))
+        else:
             self._cross(course, self._takers(course.stat), crossing, course.epoch + 1)
+
+    def _quota(self, stat: Stat, tally: Tally) -> float:
+        """The share of a stat's ranks that are in it."""
+        members = self.members(stat)
+        return len(tally.ok) / len(members) if members else 1.0
 
     def _share(self, course: Course, key: str, slack: float, level: float) -> None:
         told = {"name": course.stat.name, "epoch": course.epoch, "key": key}
@@ -305,7 +314,7 @@ class Root:
             return
         for crossing in course.judge.judge(rows):
             if course.stat.definition.quorum:
-                course.held_back.append(crossing)
+                course.held_back.append((course.epoch, crossing))
             else:
                 self._cross(course, takers, crossing, course.epoch)
 
@@ -340,8 +349,11 @@ class Root:
         course.merged = 0
         course.was_partial |= bool(_absent(record) or record["restarted"])
         held_back, course.held_back = course.held_back, []
-        for crossing in held_back if record["is_quorate"] else ():
-            self._cross(course, takers, crossing, order.epoch)
+        for epoch, crossing in held_back:
+            if epoch != order.epoch:  # of the epoch that has begun meanwhile
+                course.held_back.append((epoch, crossing))
+            elif record["is_quorate"]:
+                self._cross(course, takers, crossing, epoch)
         if course.judge is not None:
             course.judge.over()
         course.takers = []
@@ -363,10 +375,8 @@ class Root:
             self.end_epoch(course, takers)
 
     def _record(self, course: Course, order: Order, tally: Tally, rows: int) -> dict[str, Any]:
-        members = self.members(course.stat)
         restarted = tally.fresh & course.seen
         course.seen |= tally.ok
-        ok = len(tally.ok) / len(members) if members else 1.0
         return {
             "uid": order.uid,
             "name": order.name,
@@ -384,7 +394,7 @@ class Root:
             **{name: getattr(tally, name) for name in ("carried", "late", "dup", "foreign")},
             "merged_epochs": course.merged,
             "watch_off": course.judge is not None and course.judge.was_off,
-            "is_quorate": ok >= course.stat.definition.quorum,
+            "is_quorate": self._quota(course.stat, tally) >= course.stat.definition.quorum,
             "faults": [tap.fault for tap in self._held(course.stat).table.taps if tap.fault],
         }
 

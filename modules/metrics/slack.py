@@ -129,6 +129,17 @@ class RootSlack:
             return True
         return False
 
+    def note(self, key: str, delta: float) -> None:
+        """A rank has told of a key, which cannot be looked at yet."""
+        self._key(key).known += delta
+
+    def near(self) -> list[str]:
+        """The keys to be looked at after what was noted."""
+        found = [key for key, one in self._keys.items() if self.is_on and one.known and self._is_near(one)]
+        for key in found:
+            self._keys[key].is_looked_at = True
+        return found
+
     def _key(self, key: str) -> _Watched:
         one = self._keys.get(key)
         if one is None:

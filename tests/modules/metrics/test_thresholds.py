@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import trio
 
 from tests.modules.metrics.live import Cluster, cluster
 
@@ -66,13 +67,16 @@ GROWING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("value", GROWING)
 def test_thresholds_are_told_as_a_model_of_all_observations_says(seed, value):
     chance = random.Random(f"{seed}/{value}")
     size = chance.choice((1, 2, 5))
     levels = sorted(chance.sample(range(1, 120), chance.choice((1, 1, 3, 5))))
     at = {"at": levels[0]} if len(levels) == 1 else {"series": levels}
+    low = levels[0] / 2 if seed > 3 else None
+    if low is not None:
+        at["hysteresis"] = low
 
     async def body(one: Cluster) -> None:
         source = {"stream": "s", "apply": ["sum", "max", "unique"]}
@@ -89,7 +93,7 @@ def test_thresholds_are_told_as_a_model_of_all_observations_says(seed, value):
                 steps[key] = step + 1
 
         for _ in range(3):
-            for _ in range(25):
+            for _ in range(chance.choice([25, 25, 3])):
                 key, number = chance.choice("ab"), chance.choice((0, 1, 2, 5, 60))
                 seen.setdefault(key, []).append(number)
                 one.observe(chance.randrange(size), "s", key, number)
@@ -104,8 +108,11 @@ def test_thresholds_are_told_as_a_model_of_all_observations_says(seed, value):
             await one.gather()
             for key in sorted(seen):
                 look(key)  # the rows of an epoch are one more look
+            for key in [
+                key for key in steps if low is None or key not in seen or GROWING[value](seen[key]) < low
+            ]:
+                del steps[key]
             seen.clear()
-            steps.clear()
 
     cluster(body, size=size)
 
@@ -157,17 +164,55 @@ def test_with_a_hysteresis_what_stays_high_is_told_once():
     cluster(body)
 
 
-def test_below_its_quorum_rows_are_told_and_no_crossing():
+@pytest.mark.parametrize("after", [1e-4, 1e-3])
+@pytest.mark.parametrize("before", [20, 4])
+def test_with_a_hysteresis_nothing_is_told_of_an_epoch_before_the_rows_of_the_last_are_there(before, after):
+    async def body(one: Cluster) -> None:
+        await one.create(threshold={"value": "sum", "at": 10, "hysteresis": 5}, group=1)
+        told = one.follow()
+        for at in range(300):
+            one.observe(1, "s", f"z{at}", 1)
+        one.observe(2, "s", "k", before)
+        await one.instance.sleep(1.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.gather)
+            await one.instance.sleep(after)
+            assert one.module()._root.courses["t"].open is not None
+            one.observe(2, "s", "k", 20)
+        await one.instance.sleep(1.0)
+        # It has stayed high, or it has fallen and is told, once.
+        crossed = [(value["epoch"], value["value"]) for what, value in told if what == "crossed"]
+        assert crossed == [(1 if before == 20 else 2, 20)]
+        await one.gather()
+        await one.instance.sleep(0.1)
+        assert len([what for what, _ in told if what == "crossed"]) == 1
+
+    cluster(body)
+
+
+@pytest.mark.parametrize("value", ["sum / 1", "sum"])  # judged at the end, and watched during the epoch
+def test_below_its_quorum_rows_are_told_and_no_crossing(value):
     async def body(one: Cluster) -> None:
         reducers = [{"stream": "s", "apply": ["sum"]}]
-        await one.create(reducers=reducers, quorum=0.9, threshold={"value": "sum / 1", "at": 10})
+        await one.create(reducers=reducers, quorum=0.9, threshold={"value": value, "at": 10})
         told = one.follow()
-        for rank in (1, 2):
-            one.observe(rank, "s", "k", 20)
+        one.observe(2, "s", "j", 20)
+        await one.instance.sleep(0.1)
+        before = len(told)
         await one.instance.remove("metrics", 2)
+        one.observe(1, "s", "k", 20)
+        await one.instance.sleep(0.1)
         _, record = await one.gather()
         await one.instance.sleep(0.1)
         assert (record["stale"], record["is_quorate"]) == ("2", False)
-        assert [what for what, _ in told] == ["row", "record"]
+        assert [what for what, _ in told[before:]] == ["row", "row", "record"]
+        assert before == (value == "sum")
+        await one.instance.load("metrics", rank=2)
+        await one.instance.sleep(0.1)
+        one.observe(1, "s", "k", 20)
+        await one.instance.sleep(0.1)
+        await one.gather()
+        await one.instance.sleep(0.1)
+        assert [what for what, _ in told].count("crossed") == before + 1
 
     cluster(body)
