@@ -12,10 +12,34 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadGroupScheduling
 
-#: Files whose tests take the longest one after the other. A file that is missing here costs a little time, no more.
+#: Files whose tests take the longest one after the other (real peers and browsers wait most of it), in this order: what
+#: follows on them is short. A file that is missing here costs a little time, no more.
 FIRST = (
     "tests/interop/",
-)  # fmt: skip
+    "tests/lab/show/test_every_page_in_a_browser.py",
+    "tests/benchmarks/test_benchmarks.py",
+    "tests/kit/test_plugin.py",
+    "tests/cli/top/test_app.py",
+    "tests/lab/sweep/test_intervals.py",
+    "tests/lab/measure/test_homes.py",
+    "tests/cli/test_live.py",
+    "tests/lab/show/test_plots.py",
+    "tests/explore/test_search.py",
+    "tests/instance/test_determinism.py",
+    "tests/explore/test_clean.py",
+    "tests/kit/test_example.py",
+    "tests/cli/bench/test_commands.py",
+    "tests/kit/test_door.py",
+    "tests/cli/bench/test_arrays.py",
+    "tests/lab/experiments/test_resolution.py",
+    "tests/modules/test_job_exec.py",
+    "tests/explore/test_planted.py",
+    "tests/modules/probe/test_isolation.py",
+    "tests/cli/check/test_command.py",
+    "tests/cli/test_live_workloads.py",
+    "tests/lab/show/test_golden.py",
+    "tests/test_packaging.py",
+)
 
 
 def rank(nodeid: str) -> int:
