@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 import attrs
 
-from brokersim.brokermod import jobid, ranks
+from brokersim.brokermod import files, jobid, ranks
 
 from .guest import data_context
 
@@ -180,9 +180,8 @@ class Outputs:
         path = self._names.render(template, task if _TASK.search(template) else None)
         file = self._files.get(path)
         if file is None:
-            flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if self._plan.append else os.O_TRUNC)
             try:
-                number = os.open(os.path.join(self._names.cwd, path), flags, 0o666)
+                number = files.open_output(os.path.join(self._names.cwd, path), append=self._plan.append)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, path) from None
             file = self._files[path] = os.fdopen(number, "wb")

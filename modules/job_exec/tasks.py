@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from brokersim.brokermod import Handle
+from brokersim.brokermod import Handle, files
 
 from .commands import ELSEWHERE, Commands, Write, working_directory
 from .environment import drop_tmpdir, make_tmpdir, task_environment
@@ -86,7 +86,7 @@ class Tasks:
         if path is None:
             return
         try:
-            os.close(os.open(self._plan.stdin_file or path, os.O_RDONLY))
+            os.close(files.open_input(self._plan.stdin_file or path))
         except OSError as error:
             # As in flux-core the shell is terminated for it, which its status tells.
             text = f"error opening input file '{path}': {error.strerror}"

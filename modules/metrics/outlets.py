@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, RunDatabase, quoted
+from brokersim.brokermod import Handle, Message, RunDatabase, files, quoted
 
 from .root import Taker
 from .stat import Rows, Stat
@@ -33,7 +33,7 @@ def _to_file(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     path = Path(wish["file"])
 
     def write(lines: list[dict[str, Any]]) -> None:
-        with path.open("ab") as file:
+        with open(files.open_output(path, append=True), "ab") as file:
             file.write(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
     return write

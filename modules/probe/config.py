@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from brokersim.brokermod import check_nesting
+from brokersim.brokermod import check_nesting, files
 
 from .plan import OFF, ON, Measurement, merged, to_measurement
 
@@ -121,7 +121,7 @@ def _object(given: Mapping[str, Any], key: str, where: str = "") -> dict[str, An
 def read_file(path: Path) -> Any:
     """A configuration file: TOML, or JSON by its name. Raises ValueError that names the file and the place."""
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     try:

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from brokersim.brokermod import files
+
 from .schemas import COLLECTIONS
 
 #: Faults told of one record: a schema may find any number in a large one.
@@ -57,8 +59,8 @@ class Foreign:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        found = {file.stem: _document(file) for file in files}
+        paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = {file.stem: _document(file) for file in paths}
     except OSError as error:
         raise ValueError(f"schemas={path}: {error.strerror}") from None
     if not found:
@@ -68,7 +70,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _document(file: Path) -> Any:
     try:
-        found = msgspec.json.decode(file.read_bytes())
+        found = msgspec.json.decode(files.read_bytes(file))
     except msgspec.DecodeError as error:
         raise ValueError(f"schemas: {file} is no JSON: {error}") from None
     if not isinstance(found, dict):

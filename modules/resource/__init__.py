@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +13,7 @@ from brokersim.brokermod import (
     Message,
     RequestError,
     errnums,
+    files,
     ranks,
     request_handler,
     treeobj,
@@ -268,7 +268,7 @@ class ResourceModule(BrokerModule):
                 errnums.ENOSYS, "resource.reload: hwloc XML is not read here; give a file with R"
             )
         try:
-            r = msgspec.json.decode(Path(wish.path).read_bytes())
+            r = msgspec.json.decode(files.read_bytes(wish.path))
             check_r(r)
         except (OSError, ValueError) as error:
             raise RequestError(errnums.EINVAL, f"{wish.path}: {error}") from None

@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from brokersim import files
 from brokersim.host import command as process
 from brokersim.host.future import Future
 from brokersim.host.handle import Handle
@@ -56,8 +57,8 @@ __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
     "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
-    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "hostlist", "is_own_event", "job_facts",
-    "job_states", "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "sums",
+    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "files", "hostlist", "is_own_event",
+    "job_facts", "job_states", "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "sums",
     "treeobj", "trio_task", "updates",
 ]  # fmt: skip
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from brokersim.brokermod import files
+
 from ..contract import Context, Field, Probe
 
 
@@ -66,7 +68,7 @@ class Replay(Probe):
 
 def _lines(path: Path) -> list[Any]:
     found = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(files.read_bytes(path).splitlines(), 1):
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from brokersim.brokermod import Handle
+from brokersim.brokermod import Handle, files
 
 from ..sending.gaps import Gap
 from ..sending.series import Sample, Series
@@ -25,7 +25,7 @@ class LineFile(Sink):
         if not config["path"]:
             raise ValueError("lines needs a path")
         self._path = str(config["path"]).replace("{rank}", str(handle.rank))
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd = files.open_output(self._path, append=True)
         self._described: list[dict[str, Any]] = []
 
     def describe(self, series: Series) -> None:

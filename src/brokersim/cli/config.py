@@ -6,10 +6,11 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 
+from brokersim import files
 from brokersim.cli.errors import nearest, usage_error
 from brokersim.cli.trusted import check_found
 from brokersim.protocol.decoded import JsonObject, JsonView
@@ -63,43 +64,52 @@ def load(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = files.read_text(path)
+        document = tomllib.loads(text)
     except OSError as error:
         raise usage_error(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise usage_error(f"{path}: not TOML: {error}") from None
-    _check_known(path, "", document, ("start", "conf"))
+    source = _Source(path, text)
+    _check_known(source, "", document, ("start", "conf"))
     for table in ("start", "conf"):
-        _check_type(path, table, document.get(table, {}), (dict,))
+        _check_type(source, table, document.get(table, {}), (dict,))
     start = document.get("start", {})
-    _check_known(path, "start", start, START_KEYS)
+    _check_known(source, "start", start, START_KEYS)
     for key, value in start.items():
-        _check_type(path, f"start.{key}", value, START_KEYS[key])
+        _check_type(source, f"start.{key}", value, START_KEYS[key])
     return Config(start=start, conf=document.get("conf", {}))
 
 
-def _check_known(path: Path, table: str, found: JsonView, known: Any) -> None:
+class _Source(NamedTuple):
+    """What was read, and where: a pipe gives it once."""
+
+    path: Path
+    text: str
+
+
+def _check_known(source: _Source, table: str, found: JsonView, known: Any) -> None:
     for key in found:
         if key not in known:
-            where = f"{path}:{_line(path, key)}"
+            where = f"{source.path}:{_line(source.text, key)}"
             near = nearest(key, known)
             hint = f"a similar one is: {near}" if near else f"known: {', '.join(known)}"
             raise usage_error(f"{where}: unknown key {f'{table}.{key}' if table else key!s}", hint=hint)
 
 
-def _check_type(path: Path, key: str, value: object, kinds: tuple[type, ...]) -> None:
+def _check_type(source: _Source, key: str, value: object, kinds: tuple[type, ...]) -> None:
     right = isinstance(value, kinds) and not isinstance(value, bool)
     if right and isinstance(value, list):
         right = all(isinstance(one, str) for one in value)
     if not right:
-        line = _line(path, key.rpartition(".")[2])
+        line = _line(source.text, key.rpartition(".")[2])
         words = " or ".join(_WORDS[kind] for kind in kinds)
-        raise usage_error(f"{path}:{line}: {key} must be {words}, not {value!r:.60}")
+        raise usage_error(f"{source.path}:{line}: {key} must be {words}, not {value!r:.60}")
 
 
-def _line(path: Path, key: str) -> int:
+def _line(text: str, key: str) -> int:
     """The first line that sets a key; tomllib keeps no places."""
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.strip().lstrip("[\"'").startswith(key):
             return number
     return 1

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
+from brokersim import files
 from brokersim.cli.command import Group, examples, pass_session
 from brokersim.cli.errors import CommandError, answered
 from brokersim.cli.session import Explain, Session
@@ -60,7 +61,7 @@ def load(session: Session, blobref: str) -> None:
 @pass_session
 def store(session: Session, file: BinaryIO) -> None:
     """Store a file, or stdin, as one blob."""
-    data = file.read()
+    data = files.read_all(file, file.name)
     blobref = from_digest(session.rpc("content.store", data, raw=True))
     if session.json:
         session.emit({"blobref": blobref, "size_bytes": len(data)})

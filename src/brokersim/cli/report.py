@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from brokersim import files
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.runs import complete_run, runs_folder
@@ -117,7 +118,7 @@ def _write(
         if output is None:
             session.write(text)
         else:
-            output.write_bytes(text)
+            files.write_file(output, text)
         return
     if form == "html":
         path = output or Path("report.html")

@@ -7,6 +7,7 @@ import sys
 import click
 import msgspec
 
+from brokersim import files
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.session import Explain, Session, nodeid_of
@@ -32,7 +33,7 @@ def _explain(session: Session, topic: str) -> Explain:
 
 def _payload(text: str | None, raw: bool) -> Json:
     if text == "-":
-        data = sys.stdin.buffer.read()
+        data = files.read_all(sys.stdin.buffer, "stdin")
         return data if raw else _object(data.decode(errors="replace"))
     if text is None:
         return None

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from brokersim import files
 from brokersim.cli.command import Command, Group, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.cli.types import OUT_FILE
 from brokersim.protocol.decoded import JsonView
 
 if TYPE_CHECKING:
@@ -144,9 +146,7 @@ def show(session: Session, folder: Path | None, name: str) -> None:
 @_DIR
 @click.option("--format", "form", type=click.Choice(_FORMATS), help="[by the name of FILE, else csv]")
 @click.option("--what", metavar="PART", help="series, figures, checks, timers, counters, settings")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="[stdout]"
-)
+@click.option("-o", "--output", type=OUT_FILE, metavar="FILE", help="[stdout]")
 @_ID
 @pass_session
 def export(
@@ -191,14 +191,9 @@ def _export(write: Callable[[Any, Any, Any], int], rows: object, found: Result, 
         count = write(rows, sys.stdout.buffer, found)
         sys.stdout.buffer.flush()
         return count
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with part.open("wb") as file:
-            count = write(rows, file, found)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+    counts: list[int] = []
+    files.replace_file(output, lambda file: counts.append(write(rows, file, found)))
+    return counts[0]
 
 
 @runs.command(

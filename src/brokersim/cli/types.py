@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 import msgspec
 
+from brokersim import files
 from brokersim.cli.mask import parse_mask
 from brokersim.cli.ping_text import shown_target
 from brokersim.cli.quick.offers import comma_offers, mask_offers
@@ -72,6 +74,21 @@ class Parsed(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Output(click.Path):
+    """A file to write or, with ``is_folder``, a folder to write files in: that it can be is told before the work."""
+
+    def __init__(self, *, is_folder: bool = False, path_type: type[Path | str] = Path) -> None:
+        super().__init__(path_type=path_type, dir_okay=is_folder, file_okay=not is_folder)
+        self._check = files.check_folder if is_folder else files.check_output
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            self._check(value)
+        except OSError as error:
+            self.fail(f"{error.filename}: {error.strerror}", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Target(NamedTuple):
@@ -153,4 +170,6 @@ JOBID = Parsed("id", decode_jobid)
 OBJECT = Parsed("json", parse_object)
 ASSIGNMENT = Parsed("key=value", parse_assignment)
 BLOBREF = Parsed("blobref", parse_blobref)
+OUT_FILE = Output()
+OUT_FOLDER = Output(is_folder=True)
 RANK = click.IntRange(min=0, max=0xFFFFFFFD)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import attrs
 
+from brokersim import files
 from brokersim.explore.author import Author
 from brokersim.explore.draw import Space, draw
 from brokersim.explore.families import FAMILIES
@@ -203,14 +204,14 @@ def read_corpus(folder: Path) -> list[Plan]:
     """The plans kept in a folder, by name. Raises RequestError for one that is none, OSError."""
     if not folder.is_dir():
         return []
-    return [from_json(path.read_bytes(), str(path)) for path in sorted(folder.glob("*.json"))]
+    return [from_json(files.read_bytes(path), str(path)) for path in sorted(folder.glob("*.json"))]
 
 
 def keep(find: Find, folder: Path) -> Path:
     """Write the plan of a find into a corpus. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / find.name
-    path.write_bytes(find.plan.to_json(is_pretty=True) + b"\n")
+    files.write_file(path, find.plan.to_json(is_pretty=True) + b"\n")
     return path
 
 

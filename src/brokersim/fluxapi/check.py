@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from brokersim import files
 from brokersim.fluxapi.constants import FLUX_MSGTYPE_REQUEST
 from brokersim.fluxapi.endpoint import FluxEndpoint
 from brokersim.fluxapi.source import Source
@@ -67,7 +68,7 @@ def check(path: Path, args: Sequence[str] = ()) -> Check:
 
     Raises OSError if it cannot be read, SyntaxError if it is no Python.
     """
-    source = Source(path.read_text(encoding="utf-8"), str(path))
+    source = Source(files.read_text(path), str(path))
     trial: _Trial = run(_try, path, args)
     not_here = source.not_here()
     return Check(

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import trio
 
+from brokersim import files
+
 #: Bytes taken at a time from a pipe: a Linux pipe's own size.
 CHUNK = 65536
 
@@ -196,7 +198,7 @@ class Command:
     async def _open(self) -> trio.Process:
         if self._under_shell:
             _check_startable(self.words[0], self._cwd, self._environment)
-        stdin = None if self._stdin is None else os.open(self._stdin, os.O_RDONLY)
+        stdin = None if self._stdin is None else files.open_input(self._stdin)
         try:
             return await trio.lowlevel.open_process(
                 [*(_SHELL if self._under_shell else ()), *self.words],

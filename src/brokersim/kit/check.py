@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from brokersim import files
 from brokersim.kit.baseline import merged
 from brokersim.kit.check_plan import CheckError, CheckPlan, Point
 from brokersim.kit.check_runs import Gathered, gathered_parts, run_point
@@ -112,15 +111,13 @@ def check(plan: CheckPlan, timeout: float | None = None, gathered: Gathered | No
         if plan.edited is not None:
             # Tolerances and relaxations were written by people.
             counted = attrs.evolve(counted, tolerances=plan.edited.tolerances, relaxed=plan.edited.relaxed)
-        replace_file(plan.record, lambda path: path.write_text(counted.to_toml(), encoding="utf-8"))
+        write_file(plan.record, counted.to_toml())
     return attrs.evolve(found, recorded=plan.record)
 
 
-def replace_file(file: Path, write: Callable[[Path], object]) -> None:
+def write_file(file: Path, data: bytes | str) -> None:
     """Whole or not at all: a check that is broken off must not leave half a file. Raises CheckError."""
-    new = file.with_name(f"{file.name}.new")
     try:
-        write(new)
-        os.replace(new, file)
+        files.write_file(file, data)
     except OSError as error:
         raise CheckError(f"{file}: cannot be written: {error.strerror}") from None

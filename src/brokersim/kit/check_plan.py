@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from brokersim import files
 from brokersim.kit.baseline import Baseline, BaselineError, parse_percent, read_baseline
 from brokersim.kit.cost import CostBound
 from brokersim.kit.laws import LAWS, Relaxation, find_law, parse_relaxations
@@ -210,10 +211,8 @@ def _edited(file: str) -> Baseline | None:
 def _read(file: str) -> Baseline:
     again = f"brokersim check --record {file} -- CMD"
     try:
-        return read_baseline(Path(file).read_text(encoding="utf-8-sig"), file)
+        return read_baseline(files.read_text(file), file)
     except OSError as error:
         raise CheckError(f"{file}: {error.strerror}", attempt=again) from None
-    except UnicodeDecodeError:
-        raise CheckError(f"{file} is no baseline: it is not UTF-8 text", attempt=again) from None
     except BaselineError as error:
         raise CheckError(str(error), attempt=f"mend it, or remove it and: {again}") from None

@@ -6,6 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
+from brokersim import files
 from brokersim.protocol.decoded import JsonObject
 
 
@@ -14,11 +15,11 @@ def read_path(path: Path) -> JsonObject:
 
     Raises ValueError that names the file and what is wrong.
     """
-    files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    paths = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     merged: JsonObject = {}
-    for file in files:
+    for file in paths:
         try:
-            text = file.read_text()
+            text = files.read_text(file)
             found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
         except OSError as error:
             raise ValueError(f"configuration {file}: {error.strerror}") from None

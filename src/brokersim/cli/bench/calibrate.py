@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from brokersim import files
 from brokersim.cli.bench.made import failures
 from brokersim.cli.bench.output import progress
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.cli.types import OUT_FILE
 
 
 @click.command(
@@ -22,9 +24,7 @@ from brokersim.cli.session import Session
     ),
 )
 @click.option("--flux", "given", metavar="FLUX", help="measure this one  [flux on PATH]")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="write a profile, TOML"
-)
+@click.option("--out", type=OUT_FILE, metavar="FILE", help="write a profile, TOML")
 @click.option("--reps", type=click.IntRange(1), default=5, metavar="N", help="rounds  [5]")
 @list_options
 @pass_session
@@ -48,7 +48,7 @@ def calibrate(session: Session, given: str | None, out: Path | None, reps: int) 
     finally:
         say("")
     if out is not None:
-        out.write_text(found.to_toml(), encoding="utf-8")
+        files.write_file(out, found.to_toml())
     if session.json:
         session.emit({"origin": found.origin, "times": found.profile().times, "rounds": found.rounds})
         return

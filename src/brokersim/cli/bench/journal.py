@@ -11,11 +11,12 @@ import click
 
 from brokersim.cli.bench.broken_off import told_when_broken_off
 from brokersim.cli.bench.handed_over import awaited, hand_over, launcher_options
-from brokersim.cli.bench.made import PATH, failures
+from brokersim.cli.bench.made import failures
 from brokersim.cli.bench.output import FORMATS, mark, print_kept, progress, ran_on
 from brokersim.cli.command import Command, Given, examples, list_options, pass_session
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.cli.types import OUT_FOLDER
 from brokersim.protocol.decoded import JsonObject
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ BOOK = Path("journal")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="of each experiment that has jobs")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="same seed, same bytes  [0]")
 @click.option("--full", is_flag=True, help="the journal's parameters")
-@click.option("--out", type=PATH, default=BOOK, metavar="DIR", help="[journal]")
+@click.option("--out", type=OUT_FOLDER, default=BOOK, metavar="DIR", help="[journal]")
 @click.option("--plot", type=click.Choice(FORMATS), default="html", help="[html]")
 @click.option("--gate", is_flag=True, help="exit 1 if a check fails")
 @launcher_options()

@@ -28,7 +28,7 @@ from brokersim.cli.bench.output import FORMATS, print_outcome, progress
 from brokersim.cli.command import Command, Given, examples, list_options, pass_session, setting
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.types import Parsed
+from brokersim.cli.types import OUT_FILE, OUT_FOLDER, Parsed
 from brokersim.lab.experiments.experiment import (
     PRESETS,
     Choice,
@@ -51,7 +51,6 @@ _WHERE = ("db", "out", "plot", "baseline", "gate", "json", "shard", *WHO)
 #: Said to who breaks off a run of which nothing stays.
 NOT_KEPT = "nothing is kept; with --db RUN.db what is done stays, and the same command goes on"
 PATH = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def failures(*more: type[Exception]) -> tuple[type[Exception], ...]:
@@ -133,8 +132,8 @@ def _shared(command: F, *, without: Sequence[str], unlisted: Sequence[str]) -> F
         "full": click.option(
             "--full", is_flag=True, hidden="full" in unlisted, help="the journal's parameters (--preset journal)"
         ),
-        "db": click.option("--db", type=PATH, metavar="RUN.db", help="keep the result in a run database"),
-        "out": click.option("--out", type=FOLDER, metavar="DIR", help="keep result.json and plots"),
+        "db": click.option("--db", type=OUT_FILE, metavar="RUN.db", help="keep the result in a run database"),
+        "out": click.option("--out", type=OUT_FOLDER, metavar="DIR", help="keep result.json and plots"),
         "plot": click.option(
             "--plot", type=click.Choice(FORMATS), default="html", hidden="plot" in unlisted,
             help="in DIR  [html]",

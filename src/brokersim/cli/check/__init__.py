@@ -14,7 +14,7 @@ from brokersim.cli.check.shares import hand_out, place_of, told
 from brokersim.cli.command import RUNS_COMMAND, Command, Given, examples, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.types import ASSIGNMENT
+from brokersim.cli.types import ASSIGNMENT, Output
 
 if TYPE_CHECKING:
     from brokersim.kit.check import Checked
@@ -57,6 +57,9 @@ class Tolerance(click.ParamType[tuple[str, str]]):
         return glob, percent
 
 
+_OUT: Final = Output(path_type=str)
+
+
 @click.command(
     "check",
     cls=CheckCommand,
@@ -68,7 +71,9 @@ class Tolerance(click.ParamType[tuple[str, str]]):
         ("brokersim check -- ./work.sh", "only the laws"),
     ),
 )
-@click.option("--record", "record", metavar="FILE", help="write the baseline; with --against: if all is well")
+@click.option(
+    "--record", type=_OUT, metavar="FILE", help="write the baseline; with --against: if all is well"
+)
 @click.option("--against", "against", metavar="FILE", help="compare with it, in an instance like its own")
 @click.option(
     "--tolerance", "tolerances", multiple=True, type=Tolerance(), metavar="GLOB=±P%", help="of counters"
@@ -79,7 +84,7 @@ class Tolerance(click.ParamType[tuple[str, str]]):
 @click.option("--relax", multiple=True, type=ASSIGNMENT, metavar="LAW=REASON", help="need not hold, because")
 @click.option("--runs", type=click.IntRange(1), metavar="N", hidden=True)
 @click.option("--seeds", metavar="SET", help="a run for each, such as 0-9; N with --runs N")
-@click.option("--junit", metavar="FILE", help="write JUnit's XML")
+@click.option("--junit", type=_OUT, metavar="FILE", help="write JUnit's XML")
 @click.option("--nagios", is_flag=True, help="one line and Nagios's exit codes")
 @click.option("-s", "--test-size", "size", type=int, metavar="N", help="as in start, up to --fake-resources")
 @click.option("-m", "--modules", metavar="LIST|none", hidden=True)
@@ -168,12 +173,12 @@ def _checked(session: Session, plan: CheckPlan, given: Given) -> Checked:
 
 
 def _junit(file: str, checked: Checked) -> None:
-    from brokersim.cli.check.output import write_junit
-    from brokersim.kit.check import replace_file
+    from brokersim.cli.check.output import to_junit
+    from brokersim.kit.check import write_file
     from brokersim.kit.check_plan import CheckError
 
     try:
-        replace_file(Path(file), lambda path: write_junit(path, checked))
+        write_file(Path(file), to_junit(checked))
     except CheckError as error:
         raise usage_error(str(error)) from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
@@ -103,8 +102,8 @@ def _law(violation: Violation) -> JsonObject:
     }
 
 
-def write_junit(path: Path, checked: Checked) -> None:
-    """A test case for the command, for each counter and for each law, as CI services read them. Raises OSError.
+def to_junit(checked: Checked) -> bytes:
+    """A test case for the command, for each counter and for each law, as CI services read them.
 
     Of several runs there is a suite each.
     """
@@ -119,7 +118,8 @@ def write_junit(path: Path, checked: Checked) -> None:
         for one, suite in zip(checked.judged, suites, strict=True):
             suite.set("name", f"{_SUITE}, {one.point}")
             whole.append(suite)
-    ElementTree.ElementTree(whole).write(path, encoding="utf-8", xml_declaration=True)
+    found: bytes = ElementTree.tostring(whole, encoding="utf-8", xml_declaration=True)
+    return found
 
 
 def _suite(judged: Judged, laws: Sequence[str]) -> ElementTree.Element:

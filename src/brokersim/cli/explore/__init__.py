@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from brokersim import files
 from brokersim.cli.command import Command, Given, examples, pass_session
 from brokersim.cli.errors import FAILED, FINE, usage_error
 from brokersim.cli.session import Session
+from brokersim.cli.types import OUT_FILE, OUT_FOLDER
 from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:
@@ -52,10 +54,8 @@ _EXAMPLES: Final = 2000
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1, 256), metavar="N", help="processes  [1]")
 @click.option("--replay", metavar="PLAN|SEED", help="run one plan, from a file or drawn from a seed")
 @click.option("--trace", "shows_trace", is_flag=True, help="with --replay: every message of it")
-@click.option(
-    "--film", type=click.Path(path_type=Path), metavar="FILE", help="a page that plays what was found"
-)
-@click.option("--corpus", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--film", type=OUT_FILE, metavar="FILE", help="a page that plays what was found")
+@click.option("--corpus", type=OUT_FOLDER, metavar="FOLDER",
               help="plans run first, and finds  [explore-plans]")  # fmt: skip
 @pass_session
 def explore(session: Session, /, **given: Any) -> int:
@@ -118,7 +118,7 @@ def _write_film(path: Path, plan: Plan, outcome: Outcome) -> None:
     from brokersim.explore.film import page
 
     try:
-        path.write_text(page(plan, outcome), encoding="utf-8")
+        files.write_file(path, page(plan, outcome))
     except OSError as error:
         raise usage_error(
             f"--film {path}: {error.strerror}", hint="give a file that can be written"
@@ -133,7 +133,7 @@ def _plan(wanted: str, space: Any) -> Plan:
     if wanted.isdigit():
         return draw(space, int(wanted))
     try:
-        text = Path(wanted).read_bytes()
+        text = files.read_bytes(wanted)
     except OSError as error:
         raise usage_error(
             f"no plan {wanted!r}: {error.strerror}", hint="give the file of a find, or a seed"

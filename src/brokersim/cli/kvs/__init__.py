@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from brokersim import files
 from brokersim.cli.command import Group, examples, pass_session
 from brokersim.cli.errors import CommandError, answered, nearest, usage_error
 from brokersim.cli.quick.offers import key_offers
@@ -215,7 +216,7 @@ def put(
 
 def _entry(key: str, text: str, raw: bool, tree: bool) -> JsonObject:
     if raw and text == "-":
-        return treeobj.val(sys.stdin.buffer.read())
+        return treeobj.val(files.read_all(sys.stdin.buffer, "stdin"))
     if not tree:
         return treeobj.val(text.encode(errors="surrogateescape"))
     try:

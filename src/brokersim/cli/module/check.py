@@ -15,7 +15,9 @@ def show_check(session: Session, path: str, args: tuple[str, ...]) -> None:
     """Print what a file uses. Raises CommandError (exit code 1) if it would not run here, or not in Flux."""
     try:
         found = check(Path(path), args)
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CommandError(f"cannot check {path}: {error.strerror}") from None
+    except (SyntaxError, UnicodeDecodeError) as error:
         raise CommandError(f"cannot check {path}: {error}") from None
     if session.json:
         session.emit(attrs.asdict(found))

@@ -11,7 +11,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Session
-from brokersim.cli.types import parse_assignment
+from brokersim.cli.types import OUT_FOLDER, parse_assignment
 from brokersim.protocol.errnums import ENOSYS, RequestError
 
 #: What is kept unless probes are named: all that reads the machine and needs no more said.
@@ -26,9 +26,7 @@ DEFAULT: Final = ("cpu", "mem", "net", "disk", "pressure", "numa")
         ("brokersim probe record -o tree cpu process name=slurmd", ""),
     ),
 )
-@click.option(
-    "-o", "--output", "folder", type=click.Path(path_type=Path), required=True, metavar="DIR", help="new"
-)
+@click.option("-o", "--output", "folder", type=OUT_FOLDER, required=True, metavar="DIR", help="new")
 @click.argument("words", metavar="[PROBE [KEY=VALUE]...]...", nargs=-1)
 @pass_session
 def record(session: Session, folder: Path, words: tuple[str, ...]) -> None:

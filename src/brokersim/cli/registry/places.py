@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -13,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from brokersim import files
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.registry.desk import Wrong, shown
 from brokersim.cli.registry.records import explain
@@ -47,7 +47,7 @@ class File(Place):
 
     def read(self) -> JsonObject:
         try:
-            self._read = self._path.read_bytes()
+            self._read = files.read_bytes(self._path)
             document = msgspec.json.decode(self._read)
         except OSError as error:
             raise CommandError(f"{self._path}: {error.strerror}") from None
@@ -59,12 +59,10 @@ class File(Place):
 
     def write(self, document: JsonObject) -> JsonObject:
         try:
-            if self._path.read_bytes() != self._read:
+            if files.read_bytes(self._path) != self._read:
                 raise Wrong(f"{self._path} was changed by somebody else meanwhile; diff, then begin anew")
             data = shown(document).encode() + b"\n"
-            beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            beside.write_bytes(data)
-            beside.replace(self._path)
+            files.write_file(self._path, data)
         except OSError as error:
             raise Wrong(f"{self._path}: {error.strerror}") from None
         self._read = data

@@ -5,13 +5,14 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from brokersim import files
 from brokersim.cli.errors import usage_error
 
 
 def read_token(path: Path) -> str:
     """The word in a file that only its owner may read. Raises CommandError."""
     try:
-        text = path.read_text().strip()
+        text = files.read_text(path).strip()
         mode = path.stat().st_mode
     except OSError as error:
         raise usage_error(f"--token-file {path}: {error.strerror}") from None

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
+from brokersim import files
 from brokersim.cli.errors import usage_error
 from brokersim.statsd.recorded.stream import Record, StreamError, records_from_json
 
@@ -53,7 +54,7 @@ def read(name: str, *, plain: bool = False) -> Recording:
             attempt="brokersim stats record out.jsonl, then name the file",
         )
     try:
-        data, is_cut = _unpacked(_bytes(name))
+        data, is_cut = _unpacked(_bytes(name), name)
     except OSError as error:
         raise usage_error(f"{name}: {error.strerror or error}") from None
     data = data.removeprefix(codecs.BOM_UTF8)
@@ -64,12 +65,12 @@ def read(name: str, *, plain: bool = False) -> Recording:
 
 def _bytes(name: str) -> bytes:
     if name != STANDARD:
-        return Path(name).read_bytes()
+        return files.read_bytes(name)
     stdin = sys.stdin
-    return stdin.buffer.read()
+    return files.read_all(stdin.buffer, "stdin")
 
 
-def _unpacked(data: bytes) -> tuple[bytes, bool]:
+def _unpacked(data: bytes, name: str) -> tuple[bytes, bool]:
     """The data, and whether its gzip breaks off: a recorder that was killed leaves it so."""
     if not data.startswith(_GZIP_MAGIC):
         return data, False
@@ -78,6 +79,8 @@ def _unpacked(data: bytes) -> tuple[bytes, bool]:
         with gzip.open(io.BytesIO(data)) as packed:
             while part := packed.read1(1 << 16):
                 found.write(part)
+                if found.tell() > files.INPUT_MAX:
+                    raise files.too_large(name)
     except (EOFError, zlib.error):
         whole = found.getvalue()
         return whole[: whole.rfind(b"\n") + 1], True

@@ -17,7 +17,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.live import DEFAULT_HTTP
 from brokersim.cli.stats.options import dialect_option, flush_option, wrong_use
 from brokersim.cli.stats.wire import DEFAULT_TARGET
-from brokersim.cli.types import Parsed
+from brokersim.cli.types import Output, Parsed
 from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd_server.option import parse_creates
@@ -60,7 +60,7 @@ def parse_expiry(text: str) -> dict[str, int]:
 @click.option("--allow-host", "allow_hosts", multiple=True, metavar="NAME", hidden=True)
 @click.option("--management", metavar="HOST:PORT", help="statsd's TCP commands")
 @click.option("--forward", multiple=True, metavar="URL", help="graphite://HOST:PORT or statsd://HOST:PORT")
-@click.option("--db", metavar="RUN.db", help="keep every flush in a run database")
+@click.option("--db", type=Output(path_type=str), metavar="RUN.db", help="keep every flush in a run database")
 @click.option("--console", is_flag=True, help="print every flush")
 @click.option("--percentile", "percentiles", multiple=True, type=float, metavar="P", help="[90]")
 @click.option("--weighted", is_flag=True, hidden=True, help="percentiles heed sample rates")

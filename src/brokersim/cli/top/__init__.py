@@ -13,7 +13,7 @@ import click
 from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.types import DURATION, RANKS
+from brokersim.cli.types import DURATION, OUT_FILE, RANKS
 
 #: Said again here and not imported: completion asks for them, and should not wait for what draws.
 SORTS = ("rank", "name", "rx", "tx", "wait", "open", "p99", "packets")
@@ -41,7 +41,7 @@ _LEAST_INTERVAL = 0.05
 @click.option(
     "--plain", is_flag=True, help="no keys: redraw on a terminal, else a block of lines each interval"
 )
-@click.option("--record", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+@click.option("--record", type=OUT_FILE, metavar="FILE",
               help="also write the JSON objects there")  # fmt: skip
 @pass_session
 def top(

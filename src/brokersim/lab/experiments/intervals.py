@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from brokersim import files
 from brokersim.lab.experiments.experiment import Array, Choice, Experiment, Flag, Option, Read, Whole, columns
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.measure import price
@@ -97,7 +98,7 @@ def _left(plan: SweepPlan, path: Path) -> int:
 
 def _words(plan: SweepPlan, path: Path) -> list[str]:
     plan_path = path.with_name(f"{path.name}.toml")
-    plan_path.write_text(to_toml(plan))
+    files.write_file(plan_path, to_toml(plan))
     return ["bench", "intervals", str(plan_path), "--db", str(path)]
 
 

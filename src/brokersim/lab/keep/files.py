@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from brokersim.files import write_file
 from brokersim.lab.result import Result
 from brokersim.lab.show.plots import write_plots
 from brokersim.lab.show.report import write_report
@@ -19,7 +20,7 @@ def write_files(results: Sequence[Result], folder: Path, pictures: str) -> list[
     written: list[Path] = []
     for name, found in zip(names, results, strict=True):
         path = folder / f"{name}.json"
-        path.write_bytes(msgspec.json.encode(found.to_json()) + b"\n")
+        write_file(path, msgspec.json.encode(found.to_json()) + b"\n")
         written.append(path)
     if pictures == "html":
         written.append(write_report(results, folder / "index.html"))

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from brokersim import files
 from brokersim.lab.keep.rundb_reader import MAGIC, describe_database
 from brokersim.lab.sweep.arrays import SUFFIX, ArrayError, ArrayJob, look, read
 from brokersim.lab.sweep.launchers import LaunchError
@@ -202,7 +203,7 @@ def _may_be_result(path: Path) -> bool:
 
 
 def _result(path: Path) -> JsonObject:
-    head = _HEAD.decode(path.read_bytes())
+    head = _HEAD.decode(files.read_bytes(path))
     agree = sum(bool(check.get("ok")) for check in head.checks)
     return {
         "meta": head.meta,

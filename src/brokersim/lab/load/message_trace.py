@@ -12,6 +12,7 @@ from pathlib import Path
 import attrs
 import msgspec
 
+from brokersim import files
 from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import ENODATA
 from brokersim.protocol.topic import service_of
@@ -70,7 +71,7 @@ class MessageTrace:
 def read_trace(path: Path, services: tuple[str, ...] = (), limit: int | None = None) -> MessageTrace:
     """The requests of a trace, of some services only if any are named. Raises TraceError, OSError."""
     with path.open("rb") as file:
-        return parse_trace(file, str(path), services, limit)
+        return parse_trace(files.lines_of(file, path), str(path), services, limit)
 
 
 def parse_trace(

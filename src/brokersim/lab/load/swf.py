@@ -14,6 +14,8 @@ from typing import Any
 
 import attrs
 
+from brokersim import files
+
 #: The 18 fields in order: our name, the standard's.
 FIELDS = (
     ("number", "job number"),
@@ -85,7 +87,8 @@ def read_swf(path: Path, limit: int | None = None) -> SwfLog:
     """The first ``limit`` jobs of a log, which may be gzipped. Raises SwfError, OSError."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         # Old logs have names of people in Latin letters in their comments.
-        return parse_swf((line.decode("utf-8", errors="replace") for line in file), str(path), limit)
+        lines = files.lines_of(file, path)
+        return parse_swf((line.decode("utf-8", errors="replace") for line in lines), str(path), limit)
 
 
 def parse_swf(lines: Iterable[str], name: str = "-", limit: int | None = None) -> SwfLog:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from brokersim import files
 from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 
@@ -81,10 +82,12 @@ def read_profile(text: str) -> Profile:
         return PROFILES[text]
     known = f"there are {', '.join(PROFILES)}, or give a file with origin and the times"
     try:
-        table = tomllib.loads(Path(text).read_text(encoding="utf-8"))
-    except OSError:
+        table = tomllib.loads(files.read_text(text))
+    except FileNotFoundError:
         raise ProfileError(f"no cost profile {text!r}; {known}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ProfileError(f"cost profile {text}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{text} is no TOML: {error}; {known}") from None
     return _profile(text, table)
 

@@ -13,6 +13,7 @@ from operator import mul
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brokersim import files
 from brokersim.lab.experiments.registry import ALL
 from brokersim.lab.keep.compare import overlaid
 from brokersim.lab.load.bulk import thinned
@@ -75,10 +76,12 @@ def write_plots(
     for name, figure in draw(found, base):
         path = folder / f"{name}.{kind}"
         if kind == "svg":
-            path.write_text(to_svg(figure), encoding="utf-8")
+            files.write_file(path, to_svg(figure))
         else:
             with _style():
-                figure.savefig(path, format=kind, dpi=dpi, metadata={"Software": None})
+                files.replace_file(
+                    path, partial(figure.savefig, format=kind, dpi=dpi, metadata={"Software": None})
+                )
         paths.append(path)
     return paths
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from brokersim import files
 from brokersim.lab.keep.compare import Comparison, compare, overlaid
 from brokersim.lab.keep.rundb_reader import MAGIC, read_database
 from brokersim.lab.result import Check, Result, Row
@@ -39,11 +40,11 @@ def read_result(path: Path) -> Result:
             raise ReportError(
                 f"{path.parent} has no result.json; make one with: brokersim bench states --out DIR"
             )
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) == MAGIC:
-            return read_database(path)
+    text = files.read_unless(path, MAGIC)
+    if text is None:
+        return read_database(path)
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        found = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ReportError(f"{path} is neither a run database nor JSON: {error}") from None
     meta = found.get("meta") if isinstance(found, dict) else None
@@ -56,7 +57,7 @@ def read_result(path: Path) -> Result:
 
 def write_report(results: Sequence[Result], path: Path, base: Result | None = None) -> Path:
     """Write the page of one or more results; its path. Raises ValueError (two experiments compared), OSError."""
-    path.write_text(page(results, base), encoding="utf-8")
+    files.write_file(path, page(results, base))
     return path
 
 

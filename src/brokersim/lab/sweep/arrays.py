@@ -20,6 +20,7 @@ from typing import Final
 import attrs
 import msgspec
 
+from brokersim import files
 from brokersim.lab.sweep.launchers import (
     ENGINES,
     OUT_OF_MEMORY,
@@ -121,9 +122,7 @@ class ArrayJob:
             "run": str(self.run),
             "ids": {str(at): one for at, one in self.ids.items()},
         }
-        new = self.record.with_name(f"{self.record.name}.new")
-        new.write_bytes(msgspec.json.encode(told))
-        os.replace(new, self.record)
+        files.write_file(self.record, msgspec.json.encode(told))
 
     def write_script(self) -> None:
         """The script of an element, whose number is in the environment. Raises OSError."""
@@ -169,7 +168,7 @@ def record_of(run: Path) -> Path:
 def read(record: Path) -> ArrayJob | None:
     """The array job of a record, None where there is none. Raises ArrayError for what is no record."""
     try:
-        told: JsonObject = msgspec.json.decode(record.read_bytes())
+        told: JsonObject = msgspec.json.decode(files.read_bytes(record))
         limits = told.pop("limits")
         ids = {int(at): str(one) for at, one in told.pop("ids").items()}
         words, more = (tuple(map(str, told.pop(name))) for name in ("words", "more"))

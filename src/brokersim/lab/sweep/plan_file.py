@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from brokersim import files
 from brokersim.lab.measure.pipeline import STYLES
 from brokersim.lab.measure.truth import WORKLOADS, period_of
 from brokersim.lab.sweep.intervals import Store, Stream, Unit
@@ -114,9 +115,9 @@ def read_plan(text: str, name: str = "plan") -> SweepPlan:
 def fields_of(path: Path) -> JsonObject:
     """What a file says of a plan, and nothing else. Raises PlanError."""
     try:
-        return _tables(_document(path.read_text(encoding="utf-8-sig"), str(path)), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: cannot be read: {error}") from None
+        return _tables(_document(files.read_text(path), str(path)), str(path))
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _document(text: str, name: str) -> JsonObject:

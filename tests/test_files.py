@@ -1,0 +1,186 @@
+"""Tests of how named files are read and written: nothing without an end, whole or not at all, no pipe for a broker."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokersim import files
+
+ENDLESS = Path("/dev/zero")
+FULL = Path("/dev/full")
+
+
+def refused(call: Callable[..., Any], *args: Any, **named: Any) -> OSError:
+    with pytest.raises(OSError) as caught:
+        call(*args, **named)
+    return caught.value
+
+
+def test_a_file_is_read_up_to_the_bound_and_not_one_byte_beyond(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 100)
+    assert files.read_bytes(path, 100) == b"x" * 100
+    error = refused(files.read_bytes, path, 99)
+    assert (error.errno, error.filename) == (errno.EFBIG, str(path))
+
+
+def test_a_device_without_an_end_is_left_at_the_bound() -> None:
+    error = refused(files.read_bytes, ENDLESS, 3 << 20)
+    assert str(error.strerror) == "more than 3 MiB, which is the most that is read"
+
+
+def test_a_hole_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "hole"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    assert refused(files.read_bytes, path).errno == errno.EFBIG
+
+
+def test_a_line_without_an_end_and_lines_without_end_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LINE_MAX", 1 << 20)
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\n" + b"x" * (2 << 20))
+    with path.open("rb") as file:
+        lines = files.lines_of(file, path)
+        assert next(lines) == b"one\n"
+        assert refused(next, lines).strerror == "line 2 has no end within 1 MiB"
+    with path.open("rb") as file:
+        assert refused(list, files.lines_of(file, path, 3)).errno == errno.EFBIG
+
+
+def test_a_pipe_gives_what_it_has_once_and_a_database_is_not_read_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(b"magic and more",))
+    writer.start()
+    assert files.read_unless(path, b"other") == b"magic and more"
+    writer.join()
+    database = tmp_path / "db"
+    database.write_bytes(b"magic and more")
+    assert files.read_unless(database, b"magic") is None
+
+
+def test_text_is_utf8_with_or_without_its_mark_and_with_any_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n")
+    assert files.read_text(path) == "a\nb\nc\n"
+
+
+def test_what_is_no_text_is_told_with_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "t"
+    path.write_bytes(b"text\xff")
+    error = refused(files.read_text, path)
+    assert (error.strerror, error.filename) == ("not UTF-8 text, at byte 4", str(path))
+
+
+@pytest.mark.parametrize("where", ["out", "new/folder/out", "link"])
+def test_what_can_be_written_is_not_refused_and_nothing_is_made(tmp_path: Path, where: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    files.check_folder(tmp_path / where)
+    if where != "new/folder/out":
+        files.check_output(tmp_path / where)
+    files.check_output(os.devnull)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    for check in (files.check_output, files.check_folder):
+        error = refused(check, tmp_path / "out")
+        assert (error.errno, error.filename) == (errno.EACCES, str(tmp_path / "out"))
+    (tmp_path / "file").touch()
+    for check in (files.check_output, files.check_folder):
+        assert refused(check, tmp_path / "file" / "out").errno == errno.ENOTDIR
+    assert refused(files.check_output, tmp_path).errno == errno.EISDIR
+
+
+def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("before")
+
+    def half(file: Any) -> None:
+        file.write(b"half")
+        file.flush()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    error = refused(files.replace_file, path, half)
+    assert (error.errno, error.filename) == (errno.ENOSPC, str(path))
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_written_file_keeps_its_rights_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "a", tmp_path / "link"
+    path.write_text("before")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    files.write_file(link, "after")
+    assert link.is_symlink()
+    assert path.read_text() == "after"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_device_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to(os.devnull)
+    files.write_file(link, b"gone")
+    assert stat.S_ISCHR(link.stat().st_mode)
+    assert refused(files.write_file, FULL, b"x").errno == errno.ENOSPC
+    assert stat.S_ISCHR(FULL.stat().st_mode)
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop", "no folder", "below a file", "name too long"])
+def test_what_cannot_be_written_is_told_by_the_name_that_was_given(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    path, number = {
+        "folder": (tmp_path / "folder", errno.EISDIR),
+        "loop": (tmp_path / "loop", errno.ELOOP),
+        "no folder": (tmp_path / "none" / "a", errno.ENOENT),
+        "below a file": (tmp_path / "file" / "a", errno.ENOTDIR),
+        "name too long": (tmp_path / ("n" * 256), errno.ENAMETOOLONG),
+    }[kind]
+    before = set(os.listdir(tmp_path))
+    error = refused(files.write_file, path, "x")
+    assert (error.errno, error.filename) == (number, str(path))
+    assert set(os.listdir(tmp_path)) == before
+
+
+def test_the_longest_name_that_there_is_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    files.write_file(path, "x")
+    assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize("opened", ["read", "written"])
+def test_the_broker_opens_no_pipe_and_so_waits_for_nobody(tmp_path: Path, opened: str) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    if opened == "read":
+        error = refused(files.open_input, path)
+    else:
+        error = refused(files.open_output, path, append=True)
+    assert error.filename == str(path)
+    assert error.strerror == "a pipe, whose other end could hold the broker; give a file"
+
+
+def test_an_output_is_emptied_or_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    for append, left in ((False, b"1"), (True, b"11"), (False, b"1")):
+        number = files.open_output(path, append=append)
+        os.write(number, b"1")
+        os.close(number)
+        assert path.read_bytes() == left
