@@ -43,6 +43,7 @@ class Commands:
         self,
         handle: Handle,
         plan: RunPlan,
+        words: Sequence[Sequence[str]],
         environments: Sequence[Mapping[str, str]],
         write: Write,
         stdin: Stdin,
@@ -54,7 +55,7 @@ class Commands:
         self._outputs = outputs
         self._commands = [
             process.Command(
-                plan.command,
+                words[rank],
                 working_directory(plan.cwd),
                 environments[rank],
                 stdin=plan.stdin_file,

@@ -82,24 +82,29 @@ class Names:
     ntasks: int
     nnodes: int
     tmpdir: str = ""
+    #: Tasks of each node: a task's index is its place among them.
+    per_node: int = 1
     #: Where the tasks are: files whose path is relative are there.
     cwd: str = ""
 
     def render(self, template: str, task: int | None = None) -> str:
         """The template with its tags replaced; one that is not known here stays as it stands."""
+        if "{{" not in template:
+            return template
         return _TAG.sub(lambda found: self._value(found[1], task) or found[0], template)
 
     def _value(self, tag: str, task: int | None) -> str | None:
         kind, _, form = tag.removeprefix("job").partition(".")
         if kind == "id" or tag == "jobid":
             return _ID_FORMS[form](self.job) if form in _ID_FORMS else None
-        if task is not None and (
-            tag == "taskid" or tag in ("task.id", "task.rank", "task.index", "task.localid")
-        ):
+        node, place = divmod(task or 0, self.per_node)
+        if task is not None and tag in ("taskid", "task.id", "task.rank"):
             return str(task)
+        if task is not None and tag in ("task.index", "task.localid"):
+            return str(place)
         return {
             "name": self.name, "nnodes": str(self.nnodes), "ntasks": str(self.ntasks), "size": str(self.ntasks),
-            "node.id": "0", "node.rank": "0", "node.name": socket.gethostname(), "tmpdir": self.tmpdir,
+            "node.id": str(node), "node.rank": str(node), "node.name": socket.gethostname(), "tmpdir": self.tmpdir,
         }.get(tag)  # fmt: skip
 
 

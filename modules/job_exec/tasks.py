@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from brokersim.brokermod import Handle, files
@@ -32,7 +32,10 @@ class ShellDied(Exception):
 class Tasks:
     """The tasks of one real job."""
 
-    __slots__ = ("_addresses", "_commands", "_environment", "_handle", "_job", "_outputs", "_plan", "_tmpdir")
+    __slots__ = (
+        "_addresses", "_commands", "_environment", "_handle", "_job", "_names", "_outputs", "_plan", "_templates",
+        "_tmpdir",
+    )  # fmt: skip
 
     def __init__(self, handle: Handle, plan: RunPlan, job: int) -> None:
         self._handle = handle
@@ -40,6 +43,9 @@ class Tasks:
         self._job = job
         self._tmpdir = ""
         self._environment: dict[str, str] = {}
+        #: Those variables that hold tags.
+        self._templates: dict[str, str] = {}
+        self._names: Names | None = None
         self._addresses: Mapping[int, str] = {}
         self._outputs: Outputs | None = None
         self._commands: Commands | None = None
@@ -61,8 +67,10 @@ class Tasks:
         self._check_input()
         names = Names(
             job=self._job, name=plan.name, ntasks=plan.ntasks, nnodes=plan.nnodes, tmpdir=self._tmpdir,
-            cwd=working_directory(plan.cwd) or "",
+            cwd=working_directory(plan.cwd) or "", per_node=plan.per_node,
         )  # fmt: skip
+        self._names = names
+        self._templates = {name: value for name, value in self._environment.items() if "{{" in value}
         self._outputs = Outputs(plan.output, names)
         try:
             redirects = self._outputs.open()
@@ -94,15 +102,18 @@ class Tasks:
 
     def commands(self, write: Write, stdin: Stdin) -> Commands:
         """The commands, not started yet."""
-        assert self._outputs is not None, "prepare comes first"
-        environments = [self._environment_of(task) for task in range(self._plan.ntasks)]
-        self._commands = Commands(self._handle, self._plan, environments, write, stdin, self._outputs)
+        assert self._outputs is not None and self._names is not None, "prepare comes first"
+        tasks, render = range(self._plan.ntasks), self._names.render
+        words = [[render(word, task) for word in self._plan.command] for task in tasks]
+        environments = [self._environment_of(task, render) for task in tasks]
+        self._commands = Commands(self._handle, self._plan, words, environments, write, stdin, self._outputs)
         return self._commands
 
-    def _environment_of(self, task: int) -> dict[str, str]:
+    def _environment_of(self, task: int, render: Callable[[str, int], str]) -> dict[str, str]:
         uri = self._addresses.get(self._plan.rank_of(task))
         return {
             **self._environment,
+            **{name: render(value, task) for name, value in self._templates.items()},
             **({"FLUX_URI": uri, "BROKERSIM_URI": uri} if uri else {}),
             "FLUX_TASK_RANK": str(task),
             "FLUX_TASK_LOCAL_ID": str(task % self._plan.per_node),

@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from modules.job_exec.output import Names
 from tests.modules.job_harness import in_instance, log_of, outcome, real, submit
 
 REGULAR = stat.S_IFREG | 0o640
@@ -69,6 +70,31 @@ def test_files_a_jobspec_brings_along_are_in_the_jobs_folder_while_it_runs(tmp_p
         'texttext{"a":1} 00 01 00 00\n640 regular file\n751 regular file\n700 directory\n'
     )
     assert list((tmp_path / "run").glob("jobtmp*")) == []
+
+
+def test_tags_in_arguments_and_variables_stand_for_what_the_job_and_its_tasks_are(tmp_path):
+    """As flux-core's shell: tags that are not known stay as they are."""
+    (rundir := tmp_path / "run").mkdir()
+    shown = "{{name}} {{size}} {{taskid}}/{{task.index}} {{no}}"
+    spec = real("sh", "-c", 'cat {{tmpdir}}/f; echo "$1" "$OWN"', "x", shown,
+                files={"f": {"mode": REGULAR, "encoding": "utf-8", "data": "text "}},
+                environment={"OWN": "{{nnodes}}-{{node.id}}-{{task.rank}}", "PATH": "/usr/bin:/bin"})  # fmt: skip
+    spec["resources"][0]["count"] = 2
+    answer, events = ended(spec, rundir)
+    assert answer["success"]
+    assert sorted(text_of(events).splitlines()) == [
+        f"text sh 2 {task}/{task} {{{{no}}}} 1-0-{task}" for task in (0, 1)
+    ]
+
+
+def test_each_node_has_its_own_tags():
+    names = Names(job=1, name="n", ntasks=4, nnodes=2, per_node=2)
+    assert [names.render("{{taskid}} {{node.id}}.{{task.localid}}", task) for task in range(4)] == [
+        "0 0.0",
+        "1 0.1",
+        "2 1.0",
+        "3 1.1",
+    ]
 
 
 @pytest.mark.parametrize(
