@@ -21,6 +21,7 @@ from brokersim.brokermod import (
 )
 
 from .entries import BlobCache, Entry
+from .mapped import Mapped
 from .settings import settings
 from .timing import TIMINGS, emitter, timing_clock
 from .write_back import BACKING, WriteBack
@@ -35,6 +36,14 @@ BACKING_MODULE: Final = "content.backing-module"
 class TagRequest(msgspec.Struct, gc=False):
     """content.mmap-remove."""
 
+    tag: str
+
+
+class FileRequest(msgspec.Struct):
+    """content.mmap-add."""
+
+    path: str
+    chunksize: int
     tag: str
 
 
@@ -60,6 +69,7 @@ class ContentCache(BrokerModule):
         self._write_back = WriteBack(h, self._cache, self._stores, options.flush_batch_limit)
         # Under a name that carries no rank one rank may set gauges: the one that holds everything.
         self._tells_gauges = not h.rank or "{rank}" in (h.attr_get("stats.prefix") or "{rank}")
+        self._mapped = Mapped()
         self._backing: Message | None = None
         #: What blobs are written to, by the start's word or since the first came; another store would not have them.
         self._backing_name: str | None = h.attr_get(BACKING_MODULE)
@@ -79,6 +89,9 @@ class ContentCache(BrokerModule):
             )
         entry = self._cache.find(digest)
         if entry is None:
+            if self._mapped and (data := self._mapped.find(digest)) is not None:
+                self.handle.respond(msg, data)
+                return
             if not self._write_back.is_open:
                 raise RequestError(errnums.ENOENT)
             entry = self._cache.create(digest)
@@ -189,11 +202,25 @@ class ContentCache(BrokerModule):
         self.handle.respond(msg)
         self._write_back.open()
 
+    @request_handler("content.mmap-add", prefix=False)
+    def mmap_add(self, msg: Message) -> None:
+        """A file stands in for its blobs until its tag is removed. Raises RequestError."""
+        wish = msg.unpack(FileRequest)
+        self._check_root("content may only be mmapped on rank 0")
+        self._mapped.add(wish.path, wish.chunksize, wish.tag)
+        self.handle.respond(msg)
+
     @request_handler("content.mmap-remove", prefix=False)
     def mmap_remove(self, msg: Message) -> None:
-        """Files that are mapped under a tag are no longer: none is ever mapped here, so that is so."""
-        msg.unpack(TagRequest)
+        """Files that are mapped under a tag are no longer."""
+        wish = msg.unpack(TagRequest)
+        self._check_root("content can only be mmapped on rank 0")
+        self._mapped.remove(wish.tag)
         self.handle.respond(msg)
+
+    def _check_root(self, refusal: str) -> None:
+        if self.handle.rank:
+            raise RequestError(errnums.EINVAL, refusal)
 
     @request_handler("content.unregister-backing", prefix=False)
     def unregister_backing(self, msg: Message) -> None:
@@ -253,7 +280,8 @@ class ContentCache(BrokerModule):
 
     def stats(self) -> dict[str, Any]:
         """Flux's figures under Flux's names, and the durations of loads and stores in ms."""
-        return self._gauges() | {"load": self._loads.statistics(), "store": self._stores.statistics()}
+        timings = {"load": self._loads.statistics(), "store": self._stores.statistics()}
+        return self._gauges() | timings | {"mmap": self._mapped.to_dict()}
 
     def listed_figures(self) -> dict[str, Any]:
         """What a listing of modules shows of it: how long loads and stores took, in ms."""

@@ -592,7 +592,7 @@ def test_an_unknown_argument_is_named_at_load(arg):
     live(body, modules=())
 
 
-def test_files_are_never_mapped_so_those_of_any_tag_are_not() -> None:
+def test_a_tag_that_is_none_has_no_files() -> None:
     async def main() -> int | None:
         async with brokersim.open_instance(modules=["content-cache"]) as instance:
             client = instance.client()
