@@ -9,7 +9,7 @@ from .overlap import POLICIES
 from .plan import DEFAULTS, INLINE, OFF, ON, PROCESS
 from .probes import PROBES
 from .registered.layers import MODES
-from .sending.outqueue import MAX_BYTES, MAX_SAMPLES
+from .sending.bounds import MAX_BYTES, MAX_SAMPLES
 from .sending.reporting import COUNTERS
 from .sending.reporting import DEFAULTS as REPORTING
 from .sinks import SINKS

@@ -34,13 +34,13 @@ class Worker(Process):
         self.has_ended = False
         super().__init__(handle, wish.argv(), wish.cwd)
 
-    def ask(self, then: Callable[[Any], object]) -> None:
-        """A newline to it; ``then`` is given its next line, or a WorkerGone."""
+    def ask(self, then: Callable[[Any], object], line: str = "\n") -> None:
+        """A newline to it, or another line; ``then`` is given its next line, or a WorkerGone."""
         assert not self.has_ended
         self._waiting = then
         self._line.clear()
         self._unasked = 0
-        self.write(data="\n")
+        self.write(data=line)
 
     def end(self) -> None:
         self._waiting = None

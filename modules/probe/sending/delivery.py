@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
-from ..sinks import Down, Refused, Sink
+from ..sinks import Down, Partly, Refused, Sink
 from .collector import Collector
 from .outqueue import OutQueue, Random
 from .series import Sample
@@ -101,6 +101,11 @@ class Delivery:
     async def _sent(self, name: str, queue: OutQueue, sending: Awaitable[None]) -> None:
         try:
             await sending
+        except Partly as error:
+            queue.delivered_but(error.count, str(error))
+            if self._collector.queues.get(name) is queue:
+                self._pump(name)
+            return
         except Exception as error:
             self._failed(name, queue, error)
             return

@@ -12,9 +12,10 @@ from brokersim.brokermod import Handle
 from ..config import PLAIN, Config
 from ..plan import Measurement
 from ..sinks import Sink, to_sink
+from .bounds import Bounds
 from .collector import Collector
 from .delivery import Delivery
-from .outqueue import Bounds, OutQueue
+from .outqueue import OutQueue
 from .spool import Spool
 
 #: A sink's record, itself, its queue and what that is to be.

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
+from .bounds import MAX_BYTES, MAX_SAMPLES, Bounds
 from .gaps import Gap, note
 from .series import Sample
 from .spool import Spool
@@ -18,9 +19,6 @@ from .spool import Spool
 SAMPLE_SIZE: Final = 100
 BACKOFF_MIN: Final = 1.0
 BACKOFF_MAX: Final = 60.0
-#: What a queue holds unless it is told otherwise.
-MAX_SAMPLES: Final = 10_000
-MAX_BYTES: Final = 1 << 20
 #: Samples of one batch.
 BATCH: Final = 1000
 
@@ -29,17 +27,6 @@ class Random(Protocol):
     """What backing off asks of chance."""
 
     def uniform(self, low: float, high: float) -> float: ...
-
-
-@attrs.frozen(kw_only=True)
-class Bounds:
-    """What a queue is to be, as its sink's configuration says it; ``spool`` is a path, or empty."""
-
-    max_samples: int = MAX_SAMPLES
-    max_bytes: int = MAX_BYTES
-    drop_newest: bool = False
-    spool: str = ""
-    spool_max: int = 0
 
 
 def _is_text(sample: Sample) -> bool:
@@ -191,6 +178,14 @@ class OutQueue:
         self.flight = []
         self.gaps = []
         self.failures, self.not_before, self.trouble = 0, 0.0, ""
+
+    def delivered_but(self, count: int, trouble: str) -> None:
+        """The sink has it, but for so many that it will never take."""
+        count = min(count, len(self.flight))
+        self.delivered_now()
+        self.delivered -= count
+        self.dropped["refused"] += count
+        self.trouble = trouble
 
     def failed(
         self,

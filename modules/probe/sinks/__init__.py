@@ -8,20 +8,24 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
-from ..sending.outqueue import MAX_BYTES, MAX_SAMPLES, Bounds
+from ..sending.bounds import MAX_BYTES, MAX_SAMPLES, Bounds
 from ..sending.spool import SPOOL_MAX
-from .base import Down, Refused, Sink
+from .base import Down, Partly, Refused, Sink
 from .lines import LineFile
 from .metrics import Metrics
+from .otlp import Otlp
+from .prometheus import Prometheus
 from .registry import Registry
 from .rundb import RunDatabaseSink
 from .statsd import Statsd
 
-__all__ = ["SINKS", "Down", "Refused", "Sink", "to_sink"]
+__all__ = ["SINKS", "Down", "Partly", "Refused", "Sink", "to_sink"]
 
 SINKS: Final[dict[str, type[Sink]]] = {
     "lines": LineFile,
     "metrics": Metrics,
+    "otlp": Otlp,
+    "prometheus": Prometheus,
     "registry": Registry,
     "rundb": RunDatabaseSink,
     "statsd": Statsd,
@@ -50,7 +54,7 @@ def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink,
             raise ValueError(f"/sinks/{name}/{key} must be a {like}, not {given[key]!r:.40}")
     try:
         sink = cls(handle, {**cls.options, **given})
-    except ValueError as error:
+    except (ValueError, Down) as error:
         raise ValueError(f"/sinks/{name}: {error}") from None
     return sink, bounds
 

@@ -23,6 +23,14 @@ class Refused(Exception):
     """It will never take this batch."""
 
 
+class Partly(Exception):
+    """It has taken this batch but for some samples, which it will never take; nobody knows which."""
+
+    def __init__(self, text: str, count: int) -> None:
+        super().__init__(text)
+        self.count = count
+
+
 class Sink:
     """Takes samples. Never blocks the loop for longer than a write to a file takes."""
 

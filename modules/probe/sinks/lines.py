@@ -41,6 +41,10 @@ class LineFile(Sink):
         self._write(data)
         self._described = []
 
+    def append(self, data: bytes) -> None:
+        """Other lines, whole or not at all. Raises Down."""
+        self._write(data)
+
     def _write(self, data: bytes) -> None:
         """All of it or nothing: what a full disk cut short is taken back, or it would stand there twice."""
         try:

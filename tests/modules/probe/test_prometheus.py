@@ -1,0 +1,84 @@
+"""The page for Prometheus: one number a series, the newest, in a file that is whole at any moment."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from modules.probe.contract import Field, Reading
+from modules.probe.sending.series import Sample, to_series
+from modules.probe.sinks.prometheus import page
+from tests.modules.probe.harness import lined, probing, run
+
+
+def sampled(metric, field, value, form="raw", subject="node/0"):
+    one = to_series("m", Reading(subject=subject, metrics={metric: 1}), metric, field, "node/0", form)
+    return Sample(one, 10**9, 1, value, False)
+
+
+def read(text):
+    return {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+def test_what_prometheus_reads_on_it():
+    counter = Field(kind="counter", unit="By", otel="disk.io", attributes={"io.direction": "read"})
+    found = [
+        sampled("r", counter, 2**60), sampled("r", counter, 5.5, "rate", "node/0/x"),
+        sampled("1 odd.name", Field(), 0.25, subject='node/0/a"b\\\n'),
+    ]  # fmt: skip
+    text = page({one.series.mid: one for one in found}).decode()
+    own = {"subject": "node/0", "measurement": "m", "unit": "By", "io_direction": "read"}
+    rate = {**own, "subject": "node/0/x", "form": "rate"}
+    odd = {"subject": 'node/0/a"b\\\n', "measurement": "m"}
+    assert read(text) == {
+        ("probe_disk_io_total", tuple(sorted(own.items()))): 2**60,
+        ("probe_disk_io", tuple(sorted(rate.items()))): 5.5,
+        ("probe_1_odd_name", tuple(sorted(odd.items()))): 0.25,
+    }
+    assert "# TYPE probe_disk_io_total counter\n" in text and "# TYPE probe_disk_io gauge\n" in text
+
+
+def test_the_page_is_written_once_a_second_and_has_what_is_read_still(tmp_path):
+    path = tmp_path / "0.prom"
+
+    async def main():
+        async with probing() as (instance, client):
+            ends = {"type": "every", "params": {"every": 0.1, "end": None}}
+            fast = {**lined("replay", ends, {"readings": [{"n": n} for n in range(100)]})}
+            once = lined("dummy", {"type": "onetime", "params": {}}, {"value": 3.0})
+            probes = {
+                name: {**one, "reporting": {"sinks": ["p"]}} for name, one in (("fast", fast), ("once", once))
+            }
+            sinks = {"p": {"type": "prometheus", "path": str(tmp_path / "{rank}.prom")}}
+            await client.call("probe.reload", {"config": {"sinks": sinks, "probes": probes}})
+            pages = set()
+            for _ in range(30):
+                await instance.sleep(0.1)
+                pages.add(path.read_text())
+            await instance.sleep(310)
+            return pages, (await client.call("probe.status"))["sinks"][0]
+
+    pages, sink = run(main)
+    assert 3 <= len(pages) <= 5
+    assert any('probe_value{measurement="once",subject="node/0"} 3.0' in one for one in pages)
+    last = path.read_text()
+    assert "once" not in last and 'probe_n{measurement="fast"' in last
+    assert sink["delivered"] > 3000 and sink["dropped"] == {}
+    assert os.listdir(tmp_path) == ["0.prom"]
+
+
+def test_a_folder_that_is_not_there_is_told_at_once(tmp_path):
+    async def main():
+        async with probing() as (_, client):
+            try:
+                sinks = {"prometheus": {"path": str(tmp_path / "no" / "x.prom")}}
+                await client.call("probe.reload", {"config": {"sinks": sinks}})
+            except OSError as error:
+                return error.text
+
+    assert "/sinks/prometheus: " in run(main) and "No such file" in run(main)
