@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from brokersim.brokermod import Handle, schedules
 
-from .overlap import Turnstile
+from .overlap import SKIP, Turnstile
 from .ports import Random
 from .ticker import INSTANT, Ticker
 
@@ -40,7 +40,8 @@ class Grid:
     """Has its owner begin at each tick that is to be run."""
 
     __slots__ = (
-        "_at", "_is_put_off", "_jitter", "_next_at", "_owner", "_pace", "_spans", "_until", "due_at", "turnstile"
+        "_at", "_is_put_off", "_jitter", "_next_at", "_owner", "_pace", "_spans", "_until", "due_at", "trouble",
+        "turnstile",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, policy: str) -> None:
@@ -54,8 +55,10 @@ class Grid:
         self.due_at = math.inf
         #: A tick came in a run that may end in the same instant.
         self._is_put_off = False
+        #: Why no tick will come, if its schedule cannot say any.
+        self.trouble = ""
         #: Of a schedule that follows what is read: its pace, and the tick that is read at.
-        self._pace: schedules.Pace | None = None
+        self._pace: schedules.Pace | schedules.Said | None = None
         self._at = 0.0
 
     @property
@@ -73,10 +76,23 @@ class Grid:
         now = self._owner.handle.time()
         # Slots must be reserved first: until then there is no tick.
         is_alone = not isinstance(schedule, schedules.Avoid)
-        self._spans = schedule.spans(now, self._owner.random) if is_alone else iter(())
-        self._pace = schedule.pace(now) if isinstance(schedule, schedules.Adaptive) else None
-        self._next_at = math.inf
+        self.trouble, self._pace, self._next_at = "", None, math.inf
+        try:
+            spans = schedule.spans(now, self._owner.random) if is_alone else iter(())
+        except Exception as error:  # a function of somebody else's
+            self._cannot(error)
+            return
+        self._spans = spans
+        if isinstance(schedule, schedules.Adaptive):
+            self._pace = schedule.pace(now)
+        elif isinstance(spans, schedules.Said) and spans.hears:
+            self._pace = spans
         self._advance()
+
+    def _cannot(self, error: Exception) -> None:
+        """The schedule is at its end, and not as it was meant."""
+        self.trouble = f"schedule: {type(error).__name__}: {error}"
+        self._spans, self._pace, self._next_at = iter(()), None, math.inf
 
     def take(self, spans: Iterable[tuple[float, float]]) -> None:
         """Slots that were reserved are its next ticks, each with its end."""
@@ -90,17 +106,38 @@ class Grid:
         """Does it want to know what is read?"""
         return self._pace is not None
 
-    def told(self, metrics: Mapping[str, Any]) -> None:
+    def told(self, metrics: Mapping[str, Any], took: float, ok: bool = True) -> None:
         """What was read at the tick that is under way: the next one may be another now."""
-        if self._pace is not None:
+        if isinstance(self._pace, schedules.Said):
+            if self._next_at == math.inf:  # else it was a run beside the schedule
+                self._hear(self._pace, metrics, took, ok)
+                self._wait()
+        elif self._pace is not None and ok:
             self._next_at, self._until = self._pace.following(self._at, metrics), math.inf
             self._wait()
 
+    def _hear(self, said: schedules.Said, metrics: Mapping[str, Any], took: float, ok: bool) -> None:
+        """The next tick is what its function answers; one that came meanwhile is dropped, or run at once."""
+        now = self._owner.handle.time()
+        try:
+            self._next_at, self._until = said.tell(metrics, took, ok, now) + self._jitter, math.inf
+            while self._next_at < now - INSTANT and self.turnstile.policy == SKIP:
+                self.turnstile.overrun += 1
+                self._next_at = said.tell({}, 0.0, False, now) + self._jitter
+        except Exception as error:
+            self._cannot(error)
+
     def _advance(self) -> None:
         if self._pace is not None and self._next_at != math.inf:
-            self._next_at = self._pace.next_after(self._next_at)
+            # Whoever answers with the next tick says it after the run.
+            is_grid = isinstance(self._pace, schedules.Pace)
+            self._next_at = self._pace.next_after(self._next_at) if is_grid else math.inf  # type: ignore[union-attr]
             return
-        span = next(self._spans, None)
+        try:
+            span = next(self._spans, None)
+        except Exception as error:
+            self._cannot(error)
+            return
         if span is None:
             self._next_at = math.inf
         elif self._jitter:
@@ -112,8 +149,18 @@ class Grid:
         """Wait for the next tick; what has passed unseen is no tick any more."""
         now = self._owner.handle.time()
         while self._next_at < now:
+            said = self._pace if isinstance(self._pace, schedules.Said) else None
             self._advance()
+            if said is not None and not self.trouble:
+                self._skip(said, now)
         self._wait()
+
+    def _skip(self, said: schedules.Said, now: float) -> None:
+        """Its function is told that nothing was read at what has passed."""
+        try:
+            self._next_at = said.tell({}, 0.0, False, now) + self._jitter
+        except Exception as error:
+            self._cannot(error)
 
     def disarm(self) -> None:
         """No tick comes, none waits."""

@@ -66,7 +66,7 @@ class Runner(Runs):
         self.grid.turnstile.policy = measurement.overlap
         if is_shifted:
             self.grid.plan(measurement.schedule, measurement.jitter)
-        elif measurement.schedule != old.schedule or self.state == DONE:
+        elif measurement.schedule != old.schedule or self.state in (DONE, FAILED):
             self.grid.plan_anew(measurement.schedule)
         if self.state == FAILED:
             self._open()
@@ -110,7 +110,9 @@ class Runner(Runs):
         """No tick will come any more; or a schedule that avoids others reserves its next ones."""
         if not self.grid.is_over:
             return
-        if self._reservation is None:
+        if self.grid.trouble:
+            self.give_up(self.grid.trouble)
+        elif self._reservation is None:
             self._become(DONE)
         else:
             self._reservation.ask(self.measurement.schedule, self._reserved)
@@ -135,6 +137,8 @@ class Runner(Runs):
         self.count("fail")
         self._fails += 1
         self.reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if self.grid.follows:
+            self.grid.told({}, 0.0, ok=False)
         if self._fails < FAIL_LIMIT:
             self.ended()
         else:

@@ -180,7 +180,8 @@ class Runs(Measured, Owner):
             self.last = found
         self._fails = 0
         if self.grid.follows:
-            self.grid.told({name: value for one in found for name, value in one.metrics.items()})
+            took = self.handle.time() - now
+            self.grid.told({name: value for one in found for name, value in one.metrics.items()}, took)
         if collector.fresh:
             station.reported()
         if (source.held or source.others) and self._age is None:

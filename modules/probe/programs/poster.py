@@ -1,4 +1,4 @@
-"""A program: posts what each line of its input says (``{url, headers, body}``) and answers with a line how that went."""
+"""A program: posts what each line of its input says (``{url, headers, body}``); answers with a line how that went."""
 
 from __future__ import annotations
 

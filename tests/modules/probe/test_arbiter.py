@@ -177,7 +177,7 @@ def test_defaults_lie_under_each_probe_as_a_copy_and_null_takes_away():
         ({"status": "on"}, "/status must be ON or OFF"),
         ({"probes": []}, "/probes must be an object"),
         ({"probes": {"x": 5}}, "/probes/x must be an object"),
-        ({"probes": {"x": {}}}, "/probes/x: no probe ''"),
+        ({"probes": {"x": {}}}, "/probes/x/probe: no probe ''"),
         ({"probes": {"x": {"probe": "dummy", "config": {"valu": 1}}}}, "no key 'valu'; is value meant?"),
         ({"probes": {"x": {"probe": "dummy", "reporting": {"sinks": ["y"]}}}}, "/reporting/sinks: no sink 'y'"),
     ],

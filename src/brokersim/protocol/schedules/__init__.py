@@ -9,6 +9,7 @@ from brokersim.protocol.schedules.base import Random, Schedule, Span, first_inde
 from brokersim.protocol.schedules.calendar import Cron, check_expression
 from brokersim.protocol.schedules.every import Every, Onetime
 from brokersim.protocol.schedules.fires import fires
+from brokersim.protocol.schedules.named import Named, Said
 from brokersim.protocol.schedules.nested import Level, Nested
 from brokersim.protocol.schedules.random import RandomGaps
 from brokersim.protocol.schedules.spec import KINDS, parse_schedule, to_schedule, to_spec
@@ -16,7 +17,7 @@ from brokersim.protocol.schedules.windows import Daily, Windows
 from brokersim.protocol.schedules.zone import LOCAL, instant, zone
 
 __all__ = [
-    "KINDS", "LOCAL", "Adaptive", "Avoid", "Cron", "Daily", "Every", "Level", "Nested", "Onetime", "Pace", "Random",
-    "RandomGaps", "Schedule", "Span", "Windows", "check_expression", "fires", "first_index", "instant",
-    "overfull", "parse_schedule", "slots", "to_schedule", "to_spec", "zone",
+    "KINDS", "LOCAL", "Adaptive", "Avoid", "Cron", "Daily", "Every", "Level", "Named", "Nested", "Onetime", "Pace",
+    "Random", "RandomGaps", "Said", "Schedule", "Span", "Windows", "check_expression", "fires", "first_index",
+    "instant", "overfull", "parse_schedule", "slots", "to_schedule", "to_spec", "zone",
 ]  # fmt: skip
