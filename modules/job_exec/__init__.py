@@ -62,7 +62,8 @@ class JobException(msgspec.Struct, gc=False):
 class JobExec(BrokerModule):
     """Runs jobs; those that ask for it (``attributes.system.exec.test``) are simulated, others as the instance says.
 
-    Arguments: ``kill-timeout=FSD``, ``jobs=simulated|real`` (else attribute ``jobs``).
+    Arguments: ``kill-timeout=FSD``, ``term-signal=``, ``kill-signal=`` (else table ``exec`` of the configuration),
+    ``jobs=simulated|real`` (else attribute ``jobs``).
 
     The records it writes and their commits are those of flux-core's execution system and job shell together.
     """
@@ -70,8 +71,9 @@ class JobExec(BrokerModule):
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
         try:
-            self._settings = to_settings(args, h.attr_get("jobs"))
+            self._settings = to_settings(args, h.attr_get("jobs"), h.conf_get())
         except ValueError as error:
+            self.log.error(str(error))
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
         self._runs: dict[int, JobRun] = {}
         self._shells: dict[str, JobRun] = {}
@@ -92,7 +94,16 @@ class JobExec(BrokerModule):
 
     def stats(self) -> dict[str, object]:
         """Jobs under execution now, and all started since the module was loaded."""
-        return {"running": len(self._runs), "started": self._started}
+        return {"running": len(self._runs), "started": self._started, **self._settings.to_dict()}
+
+    @request_handler("config-reload")
+    def config_reload(self, msg: Message) -> None:
+        """New settings, for jobs from now on. Raises RequestError(EINVAL)."""
+        try:
+            self._settings = to_settings(self.args, self.handle.attr_get("jobs"), msg.payload)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, str(error)) from None
+        self.handle.respond(msg)
 
     @request_handler("start")
     def start(self, msg: Message) -> None:

@@ -34,7 +34,7 @@ class JobRun:
         self._msg = msg
         self.id: int = order.id
         self.userid: int = order.userid
-        self._kill_timeout = settings.kill_timeout
+        self._settings = settings
         self.plan: RunPlan = to_plan(order.jobspec, order.R, simulate=settings.simulate)
         self._guest = GuestRecords(handle, order.id, order.userid)
         self.launch = Launch(handle, order.id, self.kill, is_inside)
@@ -80,10 +80,10 @@ class JobRun:
     # -- what others want of it
 
     def doom(self) -> None:
-        """A fatal exception was raised: end it, by SIGTERM first and SIGKILL after the kill timeout."""
+        """A fatal exception was raised: end it, by one signal first and another after the kill timeout."""
         if not self._is_doomed:
             self._is_doomed = True
-            self._end_by(signal.SIGTERM)
+            self._end_by(self._settings.term_signal)
 
     def kill(self, signum: int) -> None:
         """Deliver a signal; a simulated job is ended by every one that ends a process by default."""
@@ -119,7 +119,10 @@ class JobRun:
     def _end_by(self, signum: int) -> None:
         self.kill(signum)
         if self._commands is not None:
-            self._later(self._kill_timeout, self._commands.kill, signal.SIGKILL)
+            kill, patience = self._settings.kill_signal, self._settings.kill_timeout
+            self._later(patience, self._commands.kill, kill)
+            if kill is not signal.SIGKILL:  # whatever that was, the job has to end
+                self._later(2 * patience, self._commands.kill, signal.SIGKILL)
 
     def _later(self, seconds: float, fn: Callable[..., object], *args: Any) -> None:
         self._timers.append(self._handle.call_later(seconds, fn, *args))

@@ -296,6 +296,74 @@ def test_a_command_that_ignores_sigterm_is_killed_after_the_kill_timeout():
     assert in_instance(test, clock="real") == 128 + signal.SIGKILL << 8
 
 
+def test_a_job_gets_the_signals_that_are_configured_and_ends_whatever_they_do():
+    async def test(_instance, client):
+        table = {"exec": {"kill-timeout": "100ms", "term-signal": "SIGUSR1", "kill-signal": "10"}}
+        await client.call("config.load", table)
+        ends = []
+        for trap in ("exit 7", "true"):
+            job = await submit(
+                client, real("sh", "-c", f"trap '{trap}' USR1; echo up; while :; do sleep 0.02; done")
+            )
+            await started_with(client, "up", job)
+            await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+            ends.append((await outcome(client, job))["status"])
+        return ends
+
+    assert in_instance(test, clock="real") == [7 << 8, 128 + signal.SIGKILL << 8]
+
+
+def test_arguments_come_before_the_configuration_and_both_are_shown():
+    async def test(instance, client):
+        async def shown():
+            stats = await client.call("job-exec.stats-get")
+            return [
+                stats[name] for name in ("method", "kill-timeout", "term-signal", "kill-signal", "config")
+            ]
+
+        found = [await shown()]
+        table = {
+            "exec": {"kill-timeout": "30s", "kill-signal": "SIGINT", "imp": "/an/imp", "service": "sdexec"}
+        }
+        await client.call("config.load", table)
+        found.append(await shown())
+        await instance.remove("job-exec")
+        await instance.load("job-exec", "kill-timeout=1m", "method=bulk-exec", "job-shell=/a/shell")
+        found.append(await shown())
+        await client.call("config.load", {})
+        return [*found, await shown()]
+
+    ours = {"default_job_shell": "/a/shell", "exec_service": "rexec"}
+    given = {"flux_imp_path": "/an/imp", "exec_service": "sdexec"}
+    assert in_instance(test) == [
+        ["bulk-exec", 5.0, "SIGTERM", "SIGKILL", {**ours, "default_job_shell": "flux-shell"}],
+        ["bulk-exec", 30.0, "SIGTERM", "SIGINT", {"default_job_shell": "flux-shell", **given}],
+        ["bulk-exec", 60.0, "SIGTERM", "SIGINT", {**ours, **given}],
+        ["bulk-exec", 60.0, "SIGTERM", "SIGKILL", ours],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"kill-timeout": "1f"}, "invalid kill-timeout: 1f"),
+        ({"kill-timeout": 5}, "error reading config value exec.kill-timeout: it is a text, not 5"),
+        ({"kill-signal": "SIGFOO"}, "invalid kill-signal: SIGFOO; give a signal's name"),
+        ({"term-signal": "-1"}, "invalid term-signal: -1"),
+        ({"method": "wrong"}, "unknown exec.method 'wrong'; there is bulk-exec"),
+        ({"imp": 42}, "error reading config value exec.imp"),
+        (5, "exec is not a table"),
+    ],
+)
+def test_a_table_exec_that_cannot_be_is_refused(table, says):
+    async def test(_instance, client):
+        with pytest.raises(RequestError, match=says) as error:
+            await client.call("config.load", {"exec": table})
+        return error.value.errno
+
+    assert in_instance(test) == errnums.EINVAL
+
+
 def test_a_signal_reaches_the_command():
     async def test(_instance, client):
         job = await submit(
