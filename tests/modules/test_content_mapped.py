@@ -72,7 +72,7 @@ def test_a_file_that_is_another_now_is_refused_and_not_believed(tmp_path, change
         path.unlink()
     else:
         path.write_bytes(b"CONTENT" if change == "other" else b"con")
-    with pytest.raises(RequestError, match="file: mapped file content has changed") as error:
+    with pytest.raises(RequestError, match=r"^mapped file content has changed") as error:
         mapped.find(sha1(b"content"))
     assert error.value.errno == errnums.EINVAL
 
