@@ -70,7 +70,7 @@ def open_request(
 ) -> Message:
     """A request of ``actor`` that waits for an answer with matchtag ``tag``."""
     request = Message(REQUEST, "peer.ask", flags=flags, matchtag=tag, src=actor)
-    actor.pending[tag] = then, arg, request
+    actor.open(tag, then, arg, request)
     return request
 
 

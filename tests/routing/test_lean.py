@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from pathlib import Path
 
 import brokersim
+from brokersim.reactor.actor import NOTHING_OPEN
 
 LISTENER = Path(__file__).resolve().parents[2] / "benchmarks" / "modules" / "listener.py"
 
@@ -33,6 +36,52 @@ def test_what_is_seldom_asked_for_is_not_there():
         assert rank.service("log") is rank.endpoint
         assert all("log" not in vars(rank.module(name).body) for name in ("one", "two"))
         assert isinstance(rank.module("one")._identity, int)
+        assert [rank.module("one")._seldom, rank.endpoint._kept, rank.endpoint._streams] == [None] * 3
+        assert rank.module("one").pending is NOTHING_OPEN
+
+    lean(look)
+
+
+def test_a_lean_rank_of_eight_modules_takes_eleven_kilobytes_at_most():
+    async def taken(ranks):
+        async with brokersim.open_instance(size=ranks, modules=("heartbeat",)) as instance:
+            for rank in range(ranks):
+                for number in range(8):
+                    await instance.load(str(LISTENER), rank=rank, name=f"listener{number}")
+            await instance.sleep(5)
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0]
+
+    brokersim.run(taken, 2)  # imports, tables, what is kept of room
+    tracemalloc.start()
+    try:
+        few, many = (brokersim.run(taken, ranks) for ranks in (4, 20))
+    finally:
+        tracemalloc.stop()
+    assert (many - few) / 16 < 11_000  # 14,300 before; of a thousand, each takes a kilobyte less
+
+
+def test_an_open_request_is_noted_with_who_asked_and_with_nobody_else():
+    def look(instance):
+        one, other = (instance.broker(1).module(name) for name in ("one", "two"))
+        request = one.request("two.ping", {}, print)
+        assert (list(one.pending), other.pending, NOTHING_OPEN) == ([request.matchtag], {}, {})
+        other.open(7, print, None, request)
+        assert (list(one.pending), list(other.pending), NOTHING_OPEN) == ([request.matchtag], [7], {})
+
+    lean(look)
+
+
+def test_what_few_modules_have_is_made_for_those():
+    def look(instance):
+        handle = instance.broker(1).module("one")
+        assert (handle.mask, handle.instrument, handle._seldom) == (0, None, None)
+        chance = handle.random
+        assert handle.random is chance
+        assert handle.stats is handle.stats
+        assert handle.mask == 0
+        handle.set_mask(4)
+        assert (handle.mask, handle.instrument, handle.random) == (4, None, chance)
 
     lean(look)
 

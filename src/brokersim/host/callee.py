@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brokersim.host.blocking import Workers
 from brokersim.host.patience import Patience
@@ -20,11 +20,33 @@ from brokersim.reactor.loop import NS
 from brokersim.reactor.step import ModuleUnloaded, Stepper
 from brokersim.routing.endpoint import Endpoint
 
+if TYPE_CHECKING:
+    import random
+
+    from brokersim.host.instrument import Instrument
+    from brokersim.statsd.client import StatsClient
+
+
+class Seldom:
+    """What few modules of a large instance ever have: one field of a handle, made for the first of them."""
+
+    __slots__ = ("coros", "instrument", "mask", "random", "stats", "tasks")
+
+    def __init__(self) -> None:
+        self.mask = 0
+        self.instrument: Instrument | None = None
+        self.random: random.Random | None = None
+        self.stats: StatsClient | None = None
+        #: Coroutines that wait.
+        self.coros: dict[Stepper, None] = {}
+        #: Trio tasks, each with what cancels it.
+        self.tasks: dict[_Task, Callable[[], object]] = {}
+
 
 class Callee(Endpoint):
     """An endpoint whose callbacks are somebody's code: what they raise, once they run by themselves, is `failed`'s."""
 
-    __slots__ = ("_coros", "_tasks", "workers")
+    __slots__ = ("_seldom", "workers")
 
     broker: Home
     continues = True
@@ -33,9 +55,12 @@ class Callee(Endpoint):
         super().__init__(broker, name, uuid)
         #: Stacks to run callbacks on, if they may wait for answers (``Future.get``).
         self.workers: Workers | None = None
-        self._coros: dict[Stepper, None] | None = None
-        #: Its trio tasks, each with what cancels it.
-        self._tasks: dict[_Task, Callable[[], object]] | None = None
+        self._seldom: Seldom | None = None
+
+    def _make_seldom(self) -> Seldom:
+        if self._seldom is None:
+            self._seldom = Seldom()
+        return self._seldom
 
     # -- time
 
@@ -111,15 +136,12 @@ class Callee(Endpoint):
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], request: Message | None = None) -> None:
         """Step a coroutine of this module, without trio; it ends with the module."""
-        if self._coros is None:
-            self._coros = {}
         stepper = Stepper(self.reactor, coroutine, partial(self._stepped, request))
-        self._coros[stepper] = None
+        self._make_seldom().coros[stepper] = None
         stepper.start()
 
     def _stepped(self, request: Message | None, stepper: Stepper, error: BaseException | None) -> None:
-        if self._coros is not None:
-            self._coros.pop(stepper, None)
+        self._make_seldom().coros.pop(stepper, None)
         if error is not None:
             self._raised(request, error)
 
@@ -129,10 +151,9 @@ class Callee(Endpoint):
 
     def _start_task(self, request: Message | None, fn: Callable[..., Awaitable[Any]], *args: object) -> None:
         """For a request: raises RequestError, which answers it, where no task can be started."""
-        if self._tasks is None:
-            self._tasks = {}
-        task = _Task(self._tasks, fn, args)
-        self._tasks[task] = self.broker.instance.start_task(task.run, partial(self._raised, request))
+        tasks = self._make_seldom().tasks
+        task = _Task(tasks, fn, args)
+        tasks[task] = self.broker.instance.start_task(task.run, partial(self._raised, request))
 
     def _raised(self, request: Message | None, error: BaseException) -> None:
         """A coroutine or task ended by an error: the answer to its request if that is a refusal, else a failure."""
@@ -145,10 +166,11 @@ class Callee(Endpoint):
 
     def end_callbacks(self) -> None:
         """Whoever waits inside is thrown out: tasks are cancelled, coroutines get ModuleUnloaded."""
-        for cancel in list((self._tasks or {}).values()):
-            cancel()
-        for stepper in list(self._coros or ()):
-            stepper.throw()
+        if self._seldom is not None:
+            for cancel in list(self._seldom.tasks.values()):
+                cancel()
+            for stepper in list(self._seldom.coros):
+                stepper.throw()
 
 
 class _Task:

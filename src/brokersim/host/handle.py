@@ -78,11 +78,7 @@ class Handle(Callee):
     instrumented = Instrument
 
     __slots__ = (
-        "_random",
-        "_stats",
         "body",
-        "instrument",
-        "mask",
         "module",
         "observe",
         "table",
@@ -94,13 +90,9 @@ class Handle(Callee):
         #: The object whose methods the table names: the BrokerModule instance.
         self.body: Any = None
         self.table: HandlerTable = EMPTY_TABLE
-        self.mask = 0
         #: ``observe(stream, key, value=1)``: one observation for whoever listens on this rank, at once and without a
         #: message. ``key`` is a text or an object of plain values, ``value`` a number or a text. Never raises.
         self.observe: Observe = broker.observe
-        self.instrument: Instrument | None = None
-        self._random: random.Random | None = None
-        self._stats: StatsClient | None = None
 
     # -- identity, time, chance
 
@@ -129,10 +121,11 @@ class Handle(Callee):
     @property
     def random(self) -> random.Random:
         """A generator of this module's own, seeded from (seed, rank, name): no other module disturbs it."""
-        if self._random is None:
+        seldom = self._make_seldom()
+        if seldom.random is None:
             text = f"{self.broker.instance.seed}/{self.rank}/{self.name}"
-            self._random = random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
-        return self._random
+            seldom.random = random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+        return seldom.random
 
     def inherit(self, make: Callable[[], Kept]) -> Kept:
         """What outlives this module on its rank until the instance ends: ``make()`` when nothing is there yet.
@@ -264,9 +257,10 @@ class Handle(Callee):
     @property
     def stats(self) -> StatsClient:
         """This module's statsd context, prefix ``flux.<module>.<rank>``; costs a no-op while no target is set."""
-        if self._stats is None:
-            self._stats = self.stats_client()
-        return self._stats
+        seldom = self._make_seldom()
+        if seldom.stats is None:
+            seldom.stats = self.stats_client()
+        return seldom.stats
 
     def stats_client(self, prefix: str | None = None, period: float | None = None) -> StatsClient:
         """One more statsd context; whoever asks for it closes it.
@@ -283,6 +277,20 @@ class Handle(Callee):
         self.reactor.extra += 1
         return self.broker.instance.sink.send(packet)
 
+    @property
+    def mask(self) -> int:
+        """The debug mask."""
+        return 0 if self._seldom is None else self._seldom.mask
+
+    @property
+    def instrument(self) -> Instrument | None:
+        """What emits its counters, once the mask has asked for that."""
+        return None if self._seldom is None else self._seldom.instrument
+
+    @instrument.setter
+    def instrument(self, instrument: Instrument) -> None:
+        self._make_seldom().instrument = instrument
+
     def set_mask(self, mask: int) -> None:
         """Set the debug mask; bit 0x1000 starts the emission of counters at this module's hook."""
         mask &= 0xFFFFFFFF
@@ -294,7 +302,7 @@ class Handle(Callee):
                 self.instrument.start()
             else:
                 self.instrument.stop()
-        self.mask = mask
+        self._make_seldom().mask = mask
 
     # -- receiving
 
@@ -390,8 +398,8 @@ class Handle(Callee):
         self.end_callbacks()
         if self.instrument is not None:
             self.instrument.stop()
-        if self._stats is not None:
-            self._stats.close()
+        if self._seldom is not None and self._seldom.stats is not None:
+            self._seldom.stats.close()
         if self.loop is not None:
             self.loop.close()
         if self.own_loop is not None:

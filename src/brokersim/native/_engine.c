@@ -120,6 +120,9 @@ static int learn_constants(void)
         return -1;
     if (Reactor != NULL && at_once == NULL && (at_once = import_name("brokersim.reactor.actor", "AT_ONCE")) == NULL)
         return -1;
+    if (Endpoint != NULL && nothing_open == NULL
+        && (nothing_open = import_name("brokersim.reactor.actor", "NOTHING_OPEN")) == NULL)
+        return -1;
     if (partial == NULL && (partial = import_name("functools", "partial")) == NULL)
         return -1;
     if (Endpoint != NULL && endpoint_globals == NULL

@@ -70,6 +70,7 @@ static PyObject *str_popleft, *str_push, *str_iterate, *str_is_plain, *str_is_se
     *str_fulfil, *str_stray_response, *str_blame, *str_refuse_to_ask, *str_refuse, *str_prepare, *str_dispatch_request,
     *str_route_response, *str_open_limit, *str_tx, *str_rx;
 static PyObject *failures;         /* FAILURES of reactor/actor.py */
+static PyObject *nothing_open;     /* NOTHING_OPEN of reactor/actor.py */
 static PyObject *request_error;    /* RequestError of protocol/errnums.py */
 static PyObject *endpoint_globals; /* where OPEN_LIMIT stands */
 static PyObject *heap_push, *heap_pop, *partial; /* of heapq and functools */

@@ -15,6 +15,11 @@ static int open_request(PyObject *self, PyObject *tag, PyObject *then, PyObject 
         return -1;
     if (!PyDict_CheckExact(pending))
         return wrong_type(pending, "a dict of open requests");
+    if (pending == nothing_open) {
+        if ((pending = PyDict_New()) == NULL)
+            return -1;
+        put(self, a_pending, pending);
+    }
     PyObject *open = PyTuple_Pack(3, then, arg, message);
     if (open == NULL)
         return -1;

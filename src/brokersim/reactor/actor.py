@@ -15,6 +15,8 @@ Then = Callable[[Message, Any], object]
 #: An open request: the continuation, its argument, the request. Not kept on the message: whoever answers may keep that,
 #: and must not keep the requester's continuation alive.
 Open = tuple[Then, Any, Message]
+#: The open requests of who has none, as most modules of a large instance: one for all, never written to (`Actor.open`).
+NOTHING_OPEN: Final[dict[int, Open]] = {}
 #: As argument of a continuation: nobody's code is called by it, so that it takes no turn of its own.
 AT_ONCE: Final = object()
 
@@ -182,7 +184,7 @@ class Actor:
 
     def __init__(self) -> None:
         self.counts = eight_counters()
-        self.pending: dict[int, Open] = {}
+        self.pending: dict[int, Open] = NOTHING_OPEN
         #: Its loop while that has anything to call, and the same for good.
         self.loop: Loop | None = None
         self.own_loop: Loop | None = None
@@ -225,6 +227,12 @@ class Actor:
         iterations = self.iterations
         self.counts[:] = [0] * 8
         self.wakeups = iterations
+
+    def open(self, tag: int, then: Then, arg: Any, request: Message) -> None:
+        """Note an open request. (`Endpoint.request` has these lines written out.)"""
+        if self.pending is NOTHING_OPEN:
+            self.pending = {}
+        self.pending[tag] = then, arg, request
 
     def open_requests(self) -> list[Message]:
         """The requests that wait for an answer, oldest first."""

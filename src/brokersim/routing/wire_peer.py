@@ -93,7 +93,7 @@ class WirePeer:
             if message.matchtag in endpoint.pending:
                 self._await_another(message)
             else:
-                endpoint.pending[message.matchtag] = self._send_response, None, message
+                endpoint.open(message.matchtag, self._send_response, None, message)
         route = endpoint.routes.get(message.topic)
         if route is not None and message.nodeid == NODEID_ANY and message.rolemask & ROLE_OWNER:
             message.dst, message.handler = route
@@ -107,7 +107,7 @@ class WirePeer:
         while ours in self._endpoint.pending:
             ours -= 1
         message.matchtag = ours
-        self._endpoint.pending[ours] = self._send_renamed, theirs, message
+        self._endpoint.open(ours, self._send_renamed, theirs, message)
 
     def _receive_response(self, message: Message) -> None:
         key = message.routes, message.matchtag

@@ -39,8 +39,8 @@ class BrokerEndpoint(Handle):
         )
         self._table = table
         #: Open streams served here: request to what ends it.
-        self._streams: dict[int, tuple[Message, Callable[[], object]]] = {}
-        self._kept: dict[Callable[..., Any], Any] = {}
+        self._streams: dict[int, tuple[Message, Callable[[], object]]] | None = None
+        self._kept: dict[Callable[..., Any], Any] | None = None
         if name != "broker":
             broker.subscribe(f"{name}.stats-clear", self)
         for name in names:
@@ -49,6 +49,8 @@ class BrokerEndpoint(Handle):
 
     def kept(self, kind: Callable[[BrokerEndpoint], Kept]) -> Kept:
         """What a service keeps on this rank: one of each kind, made as ``kind(server)`` when first asked for."""
+        if self._kept is None:
+            self._kept = {}
         found: Kept | None = self._kept.get(kind)
         if found is None:
             found = self._kept[kind] = kind(self)
@@ -96,16 +98,20 @@ class BrokerEndpoint(Handle):
 
     def add_stream(self, request: Message, stop: Callable[[], object]) -> None:
         """Remember an open stream, ended by the disconnect of whoever asked."""
+        if self._streams is None:
+            self._streams = {}
         self._streams[id(request)] = (request, stop)
 
     def drop_stream(self, request: Message) -> None:
         """It has ended by itself."""
-        self._streams.pop(id(request), None)
+        if self._streams is not None:
+            self._streams.pop(id(request), None)
 
     def _end_streams(self, request: Message) -> None:
         """A peer went: end its streams of this service."""
         service = service_of(request.topic)
-        for key, (stream, stop) in list(self._streams.items()):
+        streams = self._streams or {}
+        for key, (stream, stop) in list(streams.items()):
             if stream.sender == request.sender and service_of(stream.topic) == service:
-                del self._streams[key]
+                del streams[key]
                 stop()
