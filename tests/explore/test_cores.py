@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from brokersim.explore.families.cores import _drained, _Place, starved
+from brokersim.explore.families.cores import _drained, _given_again, _Place, starved
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked
 
@@ -51,6 +51,20 @@ def test_who_is_held_or_doomed_or_waits_a_moment_is_not_starved(more):
 def test_of_two_of_one_moment_the_lower_id_is_first():
     queue = [place(1, cores=3, freed=9.0), place(2, cores=4, given=9.0), place(3, submitted=2.0, given=9.0)]
     assert starved(queue, 4) == []
+
+
+def test_who_waits_when_the_node_is_given_again_is_served_then():
+    queue = [place(1, ready=1.0, given=9.0)]
+    assert starved(queue, 4, 5.0) == ["jobs: job 1 waited for 1 cores, first of all, while 4 were free"]
+    assert starved(queue, 4, 8.8) == []
+
+
+@pytest.mark.parametrize(("is_back", "since"), [(True, 7.5), (False, None)])
+def test_since_when_the_node_is_given_again(is_back, since):
+    away = asked("jobs.away", "resource.drain", answered=2, told=5.0)
+    back = asked("jobs.back", "resource.undrain", answered=3 if is_back else None, told=7.5)
+    world: Any = SimpleNamespace(of=lambda op: [one for one in (away, back) if one.step.op == op])
+    assert _given_again(world) == since
 
 
 @pytest.mark.parametrize(("given", "is_fine"), [(5.2, True), (6.0, False), (7.0, True)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from brokersim.explore.families.joblogs import Log, judge
+from brokersim.explore.families.joblogs import Log, gaps, judge
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked
 
@@ -55,9 +55,10 @@ def test_a_job_as_it_should_be_is_fine():
 
 
 def test_events_come_in_their_order():
-    early = log(submit=(1, {"urgency": 16}), alloc=2, start=2, free=2.5, finish=3, clean=3)
+    early = log(submit=(1, {"urgency": 16}), start=2, alloc=2, clean=3)
+    early[1:1] = whole()[1:4]
     assert judged({1: early}) == [
-        "jobs: job 1 has its events in a wrong order: submit alloc start free finish clean"
+        "jobs: job 1 has its events in a wrong order: submit validate depend priority start alloc clean"
     ]
 
 
@@ -128,3 +129,10 @@ def test_a_job_that_was_ended_is_over_soon(topic):
     assert judged(logs, ended) == [f"jobs: {ended} was acknowledged, and the job went on for 4.0 s"]
     assert judged({1: whole(end=5.2)}, ended) == []
     assert judged(logs, asked(topic, {"id": 1}, answered=6, errnum=22)) == []
+
+
+@pytest.mark.parametrize("gone", ["submit", "validate", "depend", "priority", "alloc", "start"])
+def test_what_must_have_happened_stands_there(gone):
+    left = [event for event in whole() if event["name"] != gone]
+    names = " ".join(event["name"] for event in left)
+    assert gaps(left) == [f"has no {gone}: {names}"]

@@ -63,8 +63,9 @@ async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) ->
         nodes = {rank for rank, _ in _cores_of(_lite(status["all"]))}
         # One that was forgotten, or of which nobody was told, may have had what seems free.
         is_known = len(logs) == sum(one.topic == "job-ingest.submit" for one in world.asked)
-        if is_known and len(nodes) == 1 and not world.of("jobs.away"):
-            broken += starved(places(jobs, logs), len(_cores_of(_lite(status["all"]))))
+        since = _given_again(world)
+        if is_known and len(nodes) == 1 and since is not None:
+            broken += starved(places(jobs, logs), len(_cores_of(_lite(status["all"]))), since)
     return broken
 
 
@@ -127,6 +128,13 @@ def _drained(world: World, logs: Mapping[int, Log]) -> list[str]:
     return broken
 
 
+def _given_again(world: World) -> float | None:
+    """Since when (s since the epoch) nobody has drained the node any more, None if that cannot be told."""
+    changes = [*world.of("jobs.away"), *world.of("jobs.back")]
+    ends = [one.told for one in world.of("jobs.back")]
+    return max([-math.inf, *ends]) if all(one.is_acked for one in changes) else None
+
+
 def places(jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[_Place]:
     """Of all jobs that came so far as to wait for cores."""
     found = []
@@ -152,12 +160,11 @@ def _time(log: Log, name: str) -> float:
     return math.inf if found is None else found
 
 
-def starved(queue: Sequence[_Place], cores: int) -> list[str]:
-    """Who was first in the queue, and waited though there were as many cores as it asks for."""
+def starved(queue: Sequence[_Place], cores: int, start: float = -math.inf) -> list[str]:
+    """Who was first in the queue, from ``start`` on, and waited though there were as many cores as it asks for."""
     broken = []
-    turns = [
-        turn for one in queue for turn in (one.ready, one.freed, one.doomed, one.given) if turn < math.inf
-    ]
+    changes = [turn for one in queue for turn in (one.ready, one.freed, one.doomed, one.given)]
+    turns = [turn for turn in (start, *changes) if start <= turn < math.inf]
     for one in queue:
         for since in turns:
             until = since + SLACK

@@ -13,6 +13,11 @@ from brokersim.protocol.decoded import JsonObject
 Log: TypeAlias = list[JsonObject]
 #: What comes in this order, whichever of it come (RFC 21).
 _ORDER: Final = ("submit", "validate", "depend", "alloc", "start", "finish", "release", "free", "clean")
+#: What came before one of these, if that came.
+_NEEDS: Final = {
+    "depend": ("validate",), "priority": ("depend",), "alloc": ("priority",), "start": ("alloc",),
+    "finish": ("start",), "clean": ("submit",),
+}  # fmt: skip
 #: What a dependency wants of the other's end.
 _WANTS: Final = {"afterok": True, "afternotok": False}
 #: Seconds that messages between the modules may take in all: far more than the delays of one example add up to.
@@ -45,6 +50,13 @@ def _order(log: Log) -> list[str]:
     places = [_ORDER.index(event["name"]) for event in log if event["name"] in _ORDER]
     names = " ".join(event["name"] for event in log)
     return [] if places == sorted(places) else [f"has its events in a wrong order: {names}"]
+
+
+def gaps(log: Log) -> list[str]:
+    """What must have happened stands there, also after a commit that failed and was tried again."""
+    names = [event["name"] for event in log]
+    lost = [need for name, needs in _NEEDS.items() if name in names for need in needs if need not in names]
+    return [f"has no {' and no '.join(lost)}: {' '.join(names)}"] if lost else []
 
 
 def _held(log: Log) -> list[str]:

@@ -34,6 +34,8 @@ _AWAY = (0.05, 1.0, 2.0)
 _LATE = 0.5
 #: Of so many jobs that are submitted on rank 0 one's log is read as soon as it is told that it is there.
 _READ_EACH = 3
+#: Of so many who wait for all jobs to end one does not wait for the first.
+_AT_ONCE = 4
 #: What may hold a job.
 _HOLDS = ("job-ingest.submit", "job-manager.urgency")
 #: What a job may wait for of another.
@@ -82,7 +84,11 @@ def _away(rng: random.Random, _: int) -> JsonObject:
 
 
 def _urgency(rng: random.Random, number: int) -> JsonObject:
-    return {**one(rng, number), "urgency": rng.choice((0, 0, 16, 31)), "of": rng.choice(("held", "any"))}
+    return {
+        **one(rng, number),
+        "urgency": rng.choice((0, 0, 16, 31)),
+        "of": rng.choice(("held", "any", "any")),
+    }
 
 
 def envelope(cores: int, duration: float, dependencies: Sequence[dict[str, str]] = ()) -> str:
@@ -209,7 +215,15 @@ def _do_wait(world: World, step: Step) -> None:
 
 
 def _do_drain(world: World, step: Step) -> None:
-    world.ask(step, "job-manager.drain", may_wait=True)
+    """Until no job is active; most ask as soon as there is one."""
+
+    def ask(_: object = None) -> None:
+        world.ask(step, "job-manager.drain", may_wait=True)
+
+    if step.id % _AT_ONCE:
+        with_job(world, step, ask)
+    else:
+        ask()
 
 
 def _do_leave(world: World, step: Step) -> None:
@@ -315,7 +329,7 @@ def _may_be_purged(world: World, asked: Asked) -> bool:
 
 def _judge(world: World, asked: Asked, log: Log) -> list[str]:
     names = [event["name"] for event in log]
-    found = [
+    found = joblogs.gaps(log) + [
         f"has {names.count(name)} events {name}: {' '.join(names)}" for name in _ONCE if names.count(name) > 1
     ]
     if names[-1] != "clean":
@@ -348,7 +362,7 @@ JOBS = Family(
     ),
     draws={
         "submit": _submit, "queue": _queue, "cancel": one, "urgency": _urgency, "kill": one, "after": _after,
-        "wait": one, "drain": _none, "leave": _leave, "purge": _purge, "away": _away,
+        "wait": one, "drain": one, "leave": _leave, "purge": _purge, "away": _away,
     },
     does={
         "submit": _do_submit, "queue": _do_queue, "cancel": _do_cancel, "urgency": _do_urgency, "kill": _do_kill,
@@ -363,7 +377,8 @@ JOBS = Family(
     },
     themes=(
         ("submit",), ("submit", "cancel"), ("submit", "urgency"), ("submit", "kill", "cancel"), ("submit", "after"),
-        ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain", "wait"), ("submit", "purge"),
+        ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain"), ("submit", "drain", "wait"),
+        ("submit", "purge"),
         ("submit", "away"), ("queue",), ("queue", "cancel"), ("queue", "urgency"),
     ),
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
