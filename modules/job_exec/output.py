@@ -18,6 +18,15 @@ from brokersim.brokermod import files, jobid, ranks
 from .guest import data_context
 
 STREAMS: Final = ("stdout", "stderr")
+#: Bytes of a stream in a log, unless ``output.limit`` says otherwise, and at most. Flux's own default is its most, as
+#: its store is on disk; ours is in memory, where output takes five times its length.
+LIMIT: Final = 100 << 20
+LIMIT_MAX: Final = 1 << 30
+_SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{0,9})?)([kKMG]?)", re.ASCII)
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+#: Bytes of a line that are put together before they are passed on as they are: looking for its end in all that came
+#: so far takes time with the square of it.
+LINE_MAX: Final = 256 << 10
 #: No brace inside: looking for an end from each of a million begins would hold who looks.
 _TAG: Final = re.compile(r"\{\{([^{}]*)\}\}")
 #: Tags that differ from task to task.
@@ -40,6 +49,8 @@ class OutputPlan:
     stdout: Target = Target()
     stderr: Target = Target(is_buffered=False)
     append: bool = False
+    #: Bytes of a stream that the log takes; the rest is dropped. Files take all.
+    limit: int = LIMIT
 
 
 def to_output(options: Mapping[str, Any]) -> OutputPlan:
@@ -53,7 +64,18 @@ def to_output(options: Mapping[str, Any]) -> OutputPlan:
         raise ValueError(f"shell option output.mode={mode!r:.40}; give truncate or append")
     stdout = _target("stdout", out, Target())
     stderr = _target("stderr", err, attrs.evolve(stdout, is_buffered=False))
-    return OutputPlan(stdout=stdout, stderr=stderr, append=mode == "append")
+    return OutputPlan(
+        stdout=stdout, stderr=stderr, append=mode == "append", limit=_limit(options.get("limit", LIMIT))
+    )
+
+
+def _limit(option: Any) -> int:
+    """Bytes, or a text such as 50M."""
+    found = _SIZE.fullmatch(str(option)) if isinstance(option, str | int) and option is not True else None
+    size = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
+    if not 1 <= size <= LIMIT_MAX:
+        raise ValueError(f"shell option output.limit={option!r:.40}; give bytes, up to 1G, such as 50M")
+    return int(size)
 
 
 def _target(stream: str, option: Any, default: Target) -> Target:
@@ -122,13 +144,14 @@ _ID_FORMS: Final[dict[str, Callable[[int], str]]] = {
 class Outputs:
     """The output of ``ntasks`` tasks on its way: lines are put together, then go to files or become log contexts."""
 
-    __slots__ = ("_files", "_names", "_ntasks", "_parts", "_plan")
+    __slots__ = ("_files", "_names", "_ntasks", "_parts", "_plan", "_written")
 
     def __init__(self, plan: OutputPlan, names: Names) -> None:
         self._plan = plan
         self._names = names
         self._ntasks = names.ntasks
         self._files: dict[str, IO[bytes]] = {}
+        self._written = dict.fromkeys(STREAMS, 0)
         self._parts: dict[tuple[str, int], bytes] = {}
 
     def open(self) -> list[dict[str, Any]]:
@@ -152,15 +175,27 @@ class Outputs:
         key = (stream, task)
         whole = self._parts.pop(key, b"") + data
         lines = _lines(whole)
-        if lines and data and target.is_buffered and not lines[-1].endswith(b"\n"):
+        is_part = lines and data and target.is_buffered and not lines[-1].endswith(b"\n")
+        if is_part and len(lines[-1]) < LINE_MAX:
             self._parts[key] = lines.pop()
         if target.path is None:
-            return [data_context(stream, task, line) for line in lines]
+            return [one for line in lines if (one := self._context(stream, task, line)) is not None]
         file = self._file(stream, task)
         for line in lines:
             file.write(b"%d: %s" % (task, line) if target.label else line)
         file.flush()
         return []
+
+    def _context(self, stream: str, task: int, line: bytes) -> dict[str, Any] | None:
+        """An event's context; where a stream is over its limit none, and once a line that says so."""
+        before = self._written[stream]
+        self._written[stream] = after = before + len(line)
+        if after <= self._plan.limit or not line:
+            return data_context(stream, task, line)
+        if before > self._plan.limit:
+            return None
+        said = b"flux-shell: WARN: %s is truncated here: output.limit is %d bytes\n"
+        return data_context("stderr", task, said % (stream.encode(), self._plan.limit))
 
     def close(self) -> None:
         """All is written."""

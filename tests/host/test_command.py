@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -65,3 +66,29 @@ def test_a_shell_that_dies_before_its_task_is_there_has_started_all_the_same(
     monkeypatch.setattr(command_module, "_SHELL", ("/bin/sh", "-c", "exit 3", "sh"))
     status, output, children = run(["true"], signal.SIGTERM)
     assert (status, output, len(children)) == (3 << 8, b"", 1)
+
+
+def test_who_has_left_the_group_and_holds_the_pipes_is_not_waited_for_once_force_is_used(
+    tmp_path: Path,
+) -> None:
+    output: list[tuple[str, bytes]] = []
+
+    async def room() -> None:
+        pass
+
+    async def main() -> int:
+        def ended(_status: int) -> None:
+            command.kill(signal.SIGKILL)
+
+        script = "mkfifo p; setsid sh -c 'echo $$; echo >p; exec sleep 60' & read x <p; echo last"
+        words = ["sh", "-c", script]
+        command = Command(words, str(tmp_path), None, under_shell=True, on_exit=ended)
+        with trio.fail_after(30):
+            return await command.run(lambda stream, data: output.append((stream, data)), room)
+
+    assert trio.run(main) == 0
+    said = b"".join(data for stream, data in output if stream == "stdout")
+    pid, last = said.split()
+    os.kill(int(pid), signal.SIGKILL)
+    assert last == b"last"
+    assert sorted(stream for stream, data in output if not data) == ["stderr", "stdout"]

@@ -18,6 +18,8 @@ from brokersim import files
 
 #: Bytes taken at a time from a pipe: a Linux pipe's own size.
 CHUNK = 65536
+#: Passes of the loop within which what is in a pipe has been taken, unless there is no room for it.
+_LOOKS: Final = 3
 
 OnOutput = Callable[[str, bytes], Any]
 #: What stands between a command and us: its parent, which a command may kill (``kill -9 $PPID``). It waits whatever
@@ -139,6 +141,9 @@ class Command:
         self._process: trio.Process | None = None
         self._waiting_signal = 0
         self._is_up = False
+        self._pieces = 0
+        self._is_left = False
+        self._forced = trio.Event()
         #: Its number; of one under a shell the command's own, as far as that could be seen. 0: not started.
         self.pid = 0
         self.input = Input(on_taken or _ignore)
@@ -154,23 +159,40 @@ class Command:
             if not self._under_shell:
                 self._come_up(process.pid)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read, process.stdout, "stdout", on_output, room)
-                nursery.start_soon(self._read, process.stderr, "stderr", on_output, room)
-                async with trio.open_nursery() as pumping:
-                    if process.stdin is not None:
-                        pumping.start_soon(self.input.pump, process.stdin)
-                    await process.wait()
-                    pumping.cancel_scope.cancel()
-                self.input.drop()
-                self._on_exit(_wait_status(process.returncode or 0))
-                if self._is_tidy:
-                    # Whatever it left behind in its group would keep the pipes open, and outlive the job.
-                    self._kill_group(signal.SIGKILL)
+                async with trio.open_nursery() as reading:
+                    reading.start_soon(self._read, process.stdout, "stdout", on_output, room)
+                    reading.start_soon(self._read, process.stderr, "stderr", on_output, room)
+                    await self._ended(process)
+                    nursery.start_soon(self._leave, reading.cancel_scope)
+                nursery.cancel_scope.cancel()
         finally:
             self._kill_group(signal.SIGKILL)
             with trio.CancelScope(shield=True):
                 await process.wait()
         return _wait_status(process.returncode or 0)
+
+    async def _ended(self, process: trio.Process) -> None:
+        async with trio.open_nursery() as pumping:
+            if process.stdin is not None:
+                pumping.start_soon(self.input.pump, process.stdin)
+            await process.wait()
+            pumping.cancel_scope.cancel()
+        self.input.drop()
+        self._on_exit(_wait_status(process.returncode or 0))
+        if self._is_tidy:
+            # Whatever it left behind in its group would keep the pipes open, and outlive the job.
+            self._kill_group(signal.SIGKILL)
+
+    async def _leave(self, reading: trio.CancelScope) -> None:
+        """What has left the group may hold the pipes for ever: by force, only what is in them is waited for."""
+        await self._forced.wait()
+        seen = -1
+        while seen != self._pieces:
+            seen = self._pieces
+            for _ in range(_LOOKS):
+                await trio.lowlevel.checkpoint()
+        self._is_left = True
+        reading.cancel()
 
     def _come_up(self, pid: int) -> None:
         self._is_up = True
@@ -181,6 +203,8 @@ class Command:
 
     def kill(self, signum: int) -> None:
         """Send a signal to the whole group; harmless when it is gone, kept when it isn't there yet."""
+        if signum == signal.SIGKILL:
+            self._forced.set()
         if self._process is None or not self._is_up:
             self._waiting_signal = signum
         elif self._under_shell and signum == signal.SIGKILL:
@@ -216,8 +240,8 @@ class Command:
     async def _read(self, pipe: Any, stream: str, on_output: OnOutput, room: Callable[[], Any]) -> None:
         async with pipe:
             while True:
-                await room()
-                data = bytes(await pipe.receive_some(CHUNK))
+                data = await self._piece(pipe, room)
+                self._pieces += 1
                 if not self._is_up and stream == "stdout":
                     assert self._process is not None, "it is read from"
                     self._come_up(self._process.pid)
@@ -227,6 +251,15 @@ class Command:
                 on_output(stream, data)
                 if not data:
                     return
+
+    async def _piece(self, pipe: Any, room: Callable[[], Any]) -> bytes:
+        try:
+            await room()
+            return bytes(await pipe.receive_some(CHUNK))
+        except trio.Cancelled:
+            if self._is_left:
+                return b""
+            raise
 
 
 def _check_startable(word: str, cwd: str | None, environment: Mapping[str, str] | None) -> None:
