@@ -55,7 +55,9 @@ class Ended:
     def trouble(self) -> str:
         """Why its answer is none, for a person; empty if it exited by itself."""
         if self.is_truncated:
-            return f"printed more than {STDOUT_MAX} bytes and was killed"
+            is_errors = len(self.stderr) >= STDERR_MAX and len(self.stdout) < STDOUT_MAX
+            most = f"{STDERR_MAX} bytes of errors" if is_errors else f"{STDOUT_MAX} bytes"
+            return f"printed more than {most} and was killed"
         return f"killed by signal {self.signum}" if self.code is None else ""
 
     def last_words(self) -> str:

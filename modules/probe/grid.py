@@ -40,8 +40,7 @@ class Grid:
     """Has its owner begin at each tick that is to be run."""
 
     __slots__ = (
-        "_at", "_is_put_off", "_jitter", "_next_at", "_owner", "_pace", "_spans", "_until", "due_at", "trouble",
-        "turnstile",
+        "_at", "_is_put_off", "_jitter", "_next_at", "_owner", "_pace", "_spans", "_until", "due_at", "turnstile",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, policy: str) -> None:
@@ -55,10 +54,8 @@ class Grid:
         self.due_at = math.inf
         #: A tick came in a run that may end in the same instant.
         self._is_put_off = False
-        #: Why no tick will come, if its schedule cannot say any.
-        self.trouble = ""
-        #: Of a schedule that follows what is read: its pace, and the tick that is read at.
-        self._pace: schedules.Pace | schedules.Said | None = None
+        #: Of a schedule that follows what is read: its pace, or why it cannot say any tick; the tick that is read at.
+        self._pace: schedules.Pace | schedules.Said | str | None = None
         self._at = 0.0
 
     @property
@@ -76,7 +73,7 @@ class Grid:
         now = self._owner.handle.time()
         # Slots must be reserved first: until then there is no tick.
         is_alone = not isinstance(schedule, schedules.Avoid)
-        self.trouble, self._pace, self._next_at = "", None, math.inf
+        self._pace, self._next_at = None, math.inf
         try:
             spans = schedule.spans(now, self._owner.random) if is_alone else iter(())
         except Exception as error:  # a function of somebody else's
@@ -91,8 +88,8 @@ class Grid:
 
     def _cannot(self, error: Exception) -> None:
         """The schedule is at its end, and not as it was meant."""
-        self.trouble = f"schedule: {type(error).__name__}: {error}"
-        self._spans, self._pace, self._next_at = iter(()), None, math.inf
+        self._pace = f"schedule: {type(error).__name__}: {error}"
+        self._spans, self._next_at = iter(()), math.inf
 
     def take(self, spans: Iterable[tuple[float, float]]) -> None:
         """Slots that were reserved are its next ticks, each with its end."""
@@ -104,7 +101,12 @@ class Grid:
     @property
     def follows(self) -> bool:
         """Does it want to know what is read?"""
-        return self._pace is not None
+        return self._pace is not None and not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why no tick will come, if its schedule cannot say any; empty if it can."""
+        return self._pace if isinstance(self._pace, str) else ""
 
     def told(self, metrics: Mapping[str, Any], took: float, ok: bool = True) -> None:
         """What was read at the tick that is under way: the next one may be another now."""
@@ -112,7 +114,7 @@ class Grid:
             if self._next_at == math.inf:  # else it was a run beside the schedule
                 self._hear(self._pace, metrics, took, ok)
                 self._wait()
-        elif self._pace is not None and ok:
+        elif isinstance(self._pace, schedules.Pace) and ok:
             self._next_at, self._until = self._pace.following(self._at, metrics), math.inf
             self._wait()
 
@@ -128,10 +130,10 @@ class Grid:
             self._cannot(error)
 
     def _advance(self) -> None:
-        if self._pace is not None and self._next_at != math.inf:
+        pace = self._pace
+        if pace is not None and self._next_at != math.inf:
             # Whoever answers with the next tick says it after the run.
-            is_grid = isinstance(self._pace, schedules.Pace)
-            self._next_at = self._pace.next_after(self._next_at) if is_grid else math.inf  # type: ignore[union-attr]
+            self._next_at = pace.next_after(self._next_at) if isinstance(pace, schedules.Pace) else math.inf
             return
         try:
             span = next(self._spans, None)

@@ -95,7 +95,7 @@ class Follower:
     async def _fetch(self) -> bool:
         wish = {"collection": "services", "id": self.service}
         try:
-            record = (await self._handle.call("registry.get", wish))["record"]
+            record = (await self._ask("registry.get", wish))["record"]
         except RequestError as error:
             if error.errno != errnums.ENOENT:
                 raise
@@ -130,7 +130,19 @@ class Follower:
         told["nodes"] = [node(rank, virtual)]
         if not is_known and (rank == 0 or self._is_unread):  # an id of its own has every rank
             told["services"] = [{"id": self.service, "name": self.service}]
-        await self._handle.call("registry.register", {"records": told})
+        await self._ask("registry.register", {"records": told})
+
+    async def _ask(self, topic: str, payload: dict[str, Any]) -> Any:
+        """One request to the registry, and a line of what it was for who debugs."""
+        size, begun, status = len(msgspec.json.encode(payload)), self._handle.now(), "ok"
+        try:
+            return await self._handle.call(topic, payload)
+        except RequestError as error:
+            status = errnums.errname(error.errno or 0)
+            raise
+        finally:
+            took = (self._handle.now() - begun) * 1000
+            self._log.debug(f"{topic}: {size} bytes, {status}, {took:.1f} ms")
 
 
 def _arguments(args: tuple[str, ...]) -> dict[str, str]:

@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from ..plan import Measurement, content_hash, part
 from ..probes import find
+from ..procfs import ProcFS
 from ..sending.series import attributes_of, mid_of
 
 #: Characters of a name in an id: two names, their hashes and a rank are 128 at most, which an id may have.
 _NAME_MAX: Final = 44
 
 
-def node(rank: int, is_virtual: bool) -> dict[str, Any]:
-    """The machine of a rank; in virtual time there is none, or two runs would differ."""
+def node(rank: int, is_virtual: bool, files: ProcFS | None = None) -> dict[str, Any]:
+    """The machine of a rank, or what ``files`` recorded of one; in virtual time none, or two runs would differ."""
     record: dict[str, Any] = {"id": f"node-{rank}", "name": f"node/{rank}", "rank": rank}
     if is_virtual:
         return record
-    uname = platform.uname()
+    uname, files = platform.uname(), files or ProcFS()
+    cpus = _lines(files, "proc/cpuinfo")
     return {
         **record, "host": uname.node, "system": uname.system, "release": uname.release, "machine": uname.machine,
-        "os": _value(_lines("/etc/os-release"), "PRETTY_NAME=").strip('"'),
-        "cpu": _value(_lines("/proc/cpuinfo"), "model name"), "cores": os.cpu_count() or 0,
+        "os": _value(_lines(files, "etc/os-release"), "PRETTY_NAME=").strip('"'),
+        "cpu": _value(cpus, "model name"), "cores": os.cpu_count() or 0, "topology": topology(cpus, files),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "boot_id": next(iter(_lines("/proc/sys/kernel/random/boot_id")), ""),
-        "interfaces": sorted(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net") else [],
+        "boot_id": next(iter(_lines(files, "proc/sys/kernel/random/boot_id")), ""),
+        "interfaces": _names(files, "sys/class/net"),
     }  # fmt: skip
 
 
@@ -64,9 +65,35 @@ def _plain(one: Measurement) -> dict[str, Any]:
     return {key: one.record[key] for key in keys if one.record.get(key) is not None}
 
 
-def _lines(path: str) -> list[str]:
+def topology(cpuinfo: Iterable[str], files: ProcFS) -> dict[str, int]:
+    """How many sockets, cores and threads the processors have, and NUMA nodes; those that the kernel tells."""
+    sockets: set[str] = set()
+    cores: set[tuple[str, str]] = set()
+    threads, socket = 0, ""
+    for line in cpuinfo:
+        key, _, value = (part.strip() for part in line.partition(":"))
+        if key == "processor":
+            threads += 1
+        elif key == "physical id":
+            socket = value
+            sockets.add(value)
+        elif key == "core id":
+            cores.add((socket, value))
+    nodes = sum(name.startswith("node") for name in _names(files, "sys/devices/system/node"))
+    found = {"sockets": len(sockets), "cores": len(cores), "threads": threads, "numa_nodes": nodes}
+    return {key: count for key, count in found.items() if count}
+
+
+def _names(files: ProcFS, path: str) -> list[str]:
     try:
-        return Path(path).read_text(errors="replace").splitlines()
+        return files.names(path)
+    except OSError:
+        return []
+
+
+def _lines(files: ProcFS, path: str) -> list[str]:
+    try:
+        return files.read(path).decode(errors="replace").splitlines()
     except OSError:
         return []
 

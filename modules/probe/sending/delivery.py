@@ -12,6 +12,8 @@ from .collector import Collector
 from .outqueue import OutQueue, Random
 from .series import Sample
 
+#: Of syslog's levels: for who looks for a fault.
+DEBUG: Final = 7
 #: Seconds that what is left may take at the end.
 FLUSH_TIMEOUT: Final = 2.0
 
@@ -84,7 +86,7 @@ class Delivery:
                 self._failed(name, queue, error)
                 return
             if sending is not None:
-                self._handle.spawn(self._sent(name, queue, sending))
+                self._handle.spawn(self._sent(name, queue, sink, sending))
                 return
             queue.delivered_now()
             if not queue.queued:
@@ -98,9 +100,9 @@ class Delivery:
                 sink.describe(series)
                 known[series.mid] = series.form
 
-    async def _sent(self, name: str, queue: OutQueue, sending: Awaitable[None]) -> None:
+    async def _sent(self, name: str, queue: OutQueue, sink: Sink, sending: Awaitable[None]) -> None:
         try:
-            await sending
+            await self._timed(name, sink, sending, len(queue.flight))
         except Partly as error:
             queue.delivered_but(error.count, str(error))
             if self._collector.queues.get(name) is queue:
@@ -112,6 +114,20 @@ class Delivery:
         queue.delivered_now()
         if self._collector.queues.get(name) is queue:
             self._pump(name)
+
+    async def _timed(self, name: str, sink: Sink, sending: Awaitable[None], count: int) -> None:
+        """A line of each request for who debugs."""
+        begun, status = self._handle.now(), "ok"
+        try:
+            await sending
+        except Exception as error:
+            status = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            if sink.target:
+                took = (self._handle.now() - begun) * 1000
+                text = f"{count} samples, {sink.size} bytes, {status}, {took:.1f} ms"
+                self._handle.log(DEBUG, f"sink {name}: {sink.target}: {text}")
 
     def _failed(self, name: str, queue: OutQueue, error: Exception) -> None:
         """What a sink raises beside Down is about this batch, not about later ones: a sample it cannot say."""

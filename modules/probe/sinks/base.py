@@ -38,6 +38,9 @@ class Sink:
     options: ClassVar[dict[str, Any]] = {}
     has_times = True
     has_text = True
+    #: Where its requests go and the bytes of the last one, of a sink that sends any.
+    target = ""
+    size = 0
     #: Nothing is listening, and nothing will: samples are suppressed, and counted so.
     is_off = False
 

@@ -16,7 +16,8 @@ from .base import Down, Sink
 
 
 class LineFile(Sink):
-    """Appends to ``path``; ``{rank}`` in it is the rank. A full disk is waited for."""
+    """Appends to ``path``; ``{rank}`` in it is the rank. A full disk is waited for, a file that was rotated away or
+    removed is begun anew, with all series in it."""
 
     options: ClassVar[dict[str, Any]] = {"path": ""}
 
@@ -25,13 +26,41 @@ class LineFile(Sink):
         if not config["path"]:
             raise ValueError("lines needs a path")
         self._path = str(config["path"]).replace("{rank}", str(handle.rank))
-        self._fd = files.open_output(self._path, append=True)
+        self._open()
         self._described: list[dict[str, Any]] = []
+        #: Of series that stand in the file: what was said of them.
+        self._known: dict[str, dict[str, Any]] = {}
 
     def describe(self, series: Series) -> None:
         self._described.append({"series": series.describe()})
 
+    def _open(self) -> None:
+        self._fd = files.open_output(self._path, append=True)
+        found = os.fstat(self._fd)
+        self._file = (found.st_dev, found.st_ino)
+
+    def _is_another(self) -> bool:
+        """Is there another file by that name now, or none? Then it is opened."""
+        try:
+            found = os.stat(self._path)
+            if (found.st_dev, found.st_ino) == self._file:
+                return False
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise Down(f"{self._path}: {error.strerror}") from None
+        old = self._fd
+        try:
+            self._open()
+        except (OSError, ValueError) as error:
+            raise Down(f"{self._path}: {getattr(error, 'strerror', None) or error}") from None
+        os.close(old)
+        return True
+
     def send(self, samples: Sequence[Sample], gaps: Sequence[Gap]) -> None:
+        if self._is_another():
+            self._described = [*self._known.values(), *self._described]
+            self._known.clear()
         documents: list[dict[str, Any]] = [*self._described, *(gap.to_dict() for gap in gaps)]
         documents += (
             {"mid": one.series.mid, "ts": one.ts_ns / 1e9, "seq": one.seq, "value": one.value}
@@ -39,10 +68,12 @@ class LineFile(Sink):
         )
         data = b"".join(msgspec.json.encode(document) + b"\n" for document in documents)
         self._write(data)
+        self._known.update((one["series"]["mid"], one) for one in self._described)
         self._described = []
 
     def append(self, data: bytes) -> None:
         """Other lines, whole or not at all. Raises Down."""
+        self._is_another()
         self._write(data)
 
     def _write(self, data: bytes) -> None:

@@ -51,6 +51,7 @@ class Otlp(Sink):
 
     def send(self, samples: Sequence[Sample], gaps: Sequence[Gap]) -> Awaitable[None] | None:
         data = msgspec.json.encode(request(samples, gaps, self.handle.rank, self._before))
+        self.target, self.size = self.config["url"], len(data)
         if self._file is not None:
             self._file.append(data + b"\n")
             self._passed(samples)

@@ -8,6 +8,7 @@ from typing import Any
 from brokersim.brokermod import Handle, RequestError, errnums
 
 from ..sending.gaps import Gap
+from ..sending.outqueue import size_of
 from ..sending.series import Sample, Series
 from .base import Down, Refused, Sink
 
@@ -16,6 +17,8 @@ _ABOUT = ("subject", "metric", "attributes", "measurement", "unit", "kind", "for
 
 class Registry(Sink):
     """One request a batch, each sample by its number: sent twice, it is there once."""
+
+    target = "registry.store"
 
     def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
         super().__init__(handle, config)
@@ -31,8 +34,9 @@ class Registry(Sink):
                 [one.ts_ns / 1e9, one.value, one.seq]
             )
         given = [self._said(series, found) for series, found in by_mid.values()]
+        self.size = sum(map(size_of, samples))
         try:
-            await self.handle.call("registry.store", {"series": given})
+            await self.handle.call(self.target, {"series": given})
         except RequestError as error:
             raise self._trouble(error) from None
         self._known.update(by_mid)

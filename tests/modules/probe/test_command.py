@@ -10,6 +10,7 @@ import pytest
 
 from brokersim import open_instance, run
 from brokersim.brokermod import RequestError
+from modules.probe.execution import STDERR_MAX, STDOUT_MAX, Ended
 from modules.probe.parse import compiled, matched
 from modules.probe.probes import checked
 from tests.modules.probe.harness import documents, every, lined
@@ -212,3 +213,10 @@ def test_one_that_will_not_end_is_killed_with_its_children_after_its_grace(tmp_p
 
     run(main, clock="real")
     assert are_gone()
+
+
+def test_what_was_too_much_is_told_of_the_stream_that_it_was():
+    text = Ended(code=None, stderr=b"x" * STDERR_MAX, is_truncated=True).trouble
+    assert text == "printed more than 65536 bytes of errors and was killed"
+    text = Ended(code=None, stdout=b"x" * STDOUT_MAX, is_truncated=True).trouble
+    assert text == "printed more than 1048576 bytes and was killed"

@@ -46,6 +46,25 @@ def test_another_path_is_written_to_from_then_on_and_numbers_go_on(tmp_path):
     assert sink["inserted"] == sink["delivered"] == 5
 
 
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_a_file_that_is_rotated_away_is_begun_anew_with_its_series(tmp_path, is_removed):
+    path, older = tmp_path / "a", tmp_path / "a.1"
+
+    async def main():
+        async with probing() as (instance, client):
+            await client.call("probe.reload", config(lines={"path": str(path)}))
+            await instance.sleep(2.5)
+            path.unlink() if is_removed else path.rename(older)
+            await instance.sleep(2)
+
+    before = opened()
+    run(main)
+    assert "series" in documents(path)[0]
+    assert [one["seq"] for one in samples(path)] == [4, 5]
+    assert is_removed or [one["seq"] for one in samples(older)] == [1, 2, 3]
+    assert opened() == before
+
+
 def broken(instance, monkeypatch):
     """Line files take nothing until it is undone."""
     own = type(instance.module(0, "probe").handle.body).__module__

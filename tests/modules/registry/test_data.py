@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import re
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 from modules.registry import data as data_file
 from modules.registry.data import Data, Said, mid_of
 from tests.modules.registry.test_live import refused, with_registry
+from tests.services.test_services import dmesg
 
 CPU = {"subject": "node/0", "metric": "system.cpu.utilization", "attributes": {"cpu.mode": "user"}}
 MID = "sha1-c2d3cba3400b0ec4c46c95b9b3c749593af218ef"
@@ -147,3 +150,18 @@ def test_a_probe_that_is_loaded_again_is_seen_at_once_though_its_numbers_begin_a
         return newest
 
     assert with_registry(act)["seq"] == 401 + 6
+
+
+def test_each_request_to_the_registry_is_a_line_for_who_debugs():
+    record = {"probe": "dummy", "schedule": {"type": "every", "params": {"every": 1}}}
+    config = {"probes": {"m": {**record, "reporting": {"sinks": ["registry"]}}}}
+
+    async def act(instance, client):
+        await instance.load("probe", "registry=s0", f"set={json.dumps(config)}")
+        await instance.sleep(2.5)
+        return await dmesg(client)
+
+    lines = [re.sub(r"[0-9.]+", "N", line) for line in with_registry(act)]
+    assert sum("registryNstore: N samples, N bytes, ok, N ms" in line for line in lines) == 3, lines
+    assert any("registryNregister: N bytes, ok, N ms" in line for line in lines), lines
+    assert any("registryNget: N bytes, ENOENT, N ms" in line for line in lines), lines
