@@ -79,6 +79,7 @@ class Warm:
         self._tell = tell
         self._until = until
         self._has_failed = False
+        self._caches: list[functools._lru_cache_wrapper[Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._has_failed |= report.failed
@@ -87,7 +88,9 @@ class Warm:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         files = {place[0] for change in self._changes for place in change.where}
         tests = [test for item in session.items if (test := self._first_run(item, files))]
+        gc.unfreeze()  # what is frozen is not listed
         functions = _functions(files)
+        self._caches = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
         gc.collect()
         gc.freeze()  # a fork that collects would copy all of it
         elsewhere = Elsewhere(self._package)
@@ -154,6 +157,8 @@ class Warm:
     def _try(self, change: Change, functions: Functions, tests: list[_Test], limit: float) -> int:
         try:
             _put(change, functions)
+            for cache in self._caches:
+                cache.cache_clear()  # what was found before the change is no answer of the changed code
         except BaseException:
             return _NOT_PUT
         try:
@@ -234,9 +239,6 @@ def _put(change: Change, functions: Functions) -> None:
             function.__code__ = next(
                 one for one in codes if (one.co_firstlineno, one.co_qualname) == (place[1], name)
             )
-    for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper):
-            one.cache_clear()  # what was found before the change is no answer of the changed code
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -60,6 +60,9 @@ for number, caught in told:
 
 
 CHANGED = """
+import functools
+
+
 def small(n):
     while n > 9:
         n -= 1
@@ -81,10 +84,15 @@ def make(bound):
 
 
 made = make(1)
+
+
+@functools.cache
+def known(n):
+    return n < 5
 """
 CALLED = """
 import subprocess, sys
-from pack.x import made, small
+from pack.x import known, made, small
 
 
 def test_small():
@@ -98,7 +106,13 @@ def test_elsewhere():
 
 def test_made():
     assert made(4) and not made(5)
+
+
+def test_known():
+    assert known(4) and not known(5)
 """
+#: As this suite does: what was imported is looked at by no collection.
+FROZEN = "import gc\n\n\ndef pytest_collection_finish():\n    gc.freeze()\n"
 
 
 def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp_path):
@@ -107,6 +121,7 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
     (tmp_path / "pack/__init__.py").touch()
     (tmp_path / "pack/x.py").write_text(CHANGED)
     (tmp_path / "test_x.py").write_text(CALLED)
+    (tmp_path / "conftest.py").write_text(FROZEN)
     paths = os.pathsep.join([str(mutants_src.ROOT), str(tmp_path)])
     done = subprocess.run(
         [sys.executable, "-c", TRIED], cwd=tmp_path,
@@ -114,12 +129,13 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.stderr.splitlines() == [
-        "True x.py:3: condition negated: while n > 9:",
-        "False x.py:3: bound moved: while n > 9:",
-        "False x.py:5: bound moved: return n < 5",
-        "None x.py:9: bound moved: return n < 5",
-        "True x.py:13: bound moved: return n < 5",
-        "True x.py:18: bound moved: return n < 5",
+        "True x.py:6: condition negated: while n > 9:",
+        "False x.py:6: bound moved: while n > 9:",
+        "False x.py:8: bound moved: return n < 5",
+        "None x.py:12: bound moved: return n < 5",
+        "True x.py:16: bound moved: return n < 5",
+        "True x.py:30: bound moved: return n < 5",
+        "True x.py:21: bound moved: return n < 5",
     ], done.stdout
     assert not list((tmp_path / "temporary").iterdir())
 
