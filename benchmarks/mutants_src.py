@@ -38,6 +38,8 @@ TESTS = {
     "cli/explore": ("tests/cli/test_explore.py",),
     "cli/quick": ("tests/cli/test_quick.py", "tests/cli/test_harmless.py"),
     "fluxapi": ("tests/fluxcompat",),
+    "cli/kvs": ("tests/cli/kvs", "tests/cli/test_quick.py"),
+    "cli/module": ("tests/cli/module", "tests/cli/test_quick.py"),
     "lab/keep": ("tests/lab/keep", "tests/cli/test_runs.py"),
     "host": (
         "tests/host",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 from base64 import b64decode
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from brokersim.cli.job import progress as progress_module
+from brokersim.cli.job.submission import WINDOW, Submission
 from brokersim.cli.job.submit import _copies
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
 from brokersim.protocol.jobspec import build, sign
@@ -234,6 +236,51 @@ def test_cancel(fake: FakeBroker, jobs: Jobs, run: Run) -> None:
     ]
     fake.answers["job-manager.raise"] = RequestError(ENOENT, "job is inactive")
     assert run("job", "cancel", "ƒ1").err == "error: job ƒ1 was not canceled: job is inactive (ENOENT)\n"
+
+
+def test_cancel_needs_to_be_told_which_and_all_are_those_that_are_not_done(
+    fake: FakeBroker, jobs: Jobs, run: Run
+) -> None:
+    refused = run("job", "cancel")
+    assert (refused.code, "give job ids, or --all" in refused.err, fake.topics) == (2, True, [])
+    fake.answers["job-list.list"] = [{"jobs": [{"id": FIRST}, {"id": FIRST + 1}]}]
+    assert run("job", "cancel", "--all", "--json").json == {"canceled": [FIRST, FIRST + 1]}
+    assert [one["id"] for one in fake.asked("job-manager.raise")] == [FIRST, FIRST + 1]
+
+
+class Session:
+    """Of a submission: one that answers when it is asked to, and how many were waited for then."""
+
+    json = True
+
+    def __init__(self) -> None:
+        self.client = self
+        self.sent = 0
+        self.outstanding: list[int] = []
+
+    def trace(self, *_: Any) -> None:
+        pass
+
+    def send_request(self, _topic: str, _payload: Any) -> int:
+        self.sent += 1
+        return self.sent
+
+    def recv_response(self, tag: int) -> Any:
+        self.outstanding.append(self.sent - tag + 1)
+        return SimpleNamespace(errnum=0, payload={"id": tag})
+
+
+def test_no_more_than_a_window_of_submissions_is_unanswered() -> None:
+    session, bar = Session(), SimpleNamespace(submitted=lambda: None)
+    submission = Submission(session, False, bar, lambda _: None)  # type: ignore[arg-type]
+    for _ in range(WINDOW - 1):
+        submission.send({})
+    assert session.outstanding == []
+    for _ in range(3):
+        submission.send({})
+    assert session.outstanding == [WINDOW] * 3
+    submission.finish()
+    assert submission.ids == list(range(1, WINDOW + 3))
 
 
 def event(name: str, **context: Any) -> dict[str, str]:

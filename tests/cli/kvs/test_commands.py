@@ -104,6 +104,12 @@ def test_what_is_wrong_with_a_key(words: tuple[str, ...], err: str, store: FakeB
     assert run("kvs", *words) == (4, "", err)
 
 
+def test_a_lookup_that_is_not_supported_is_no_missing_namespace(store: FakeBroker, run: Run) -> None:
+    store.answers["kvs.lookup"] = RequestError(ENOTSUP, "not while it sleeps")
+    refused = run("kvs", "get", "a")
+    assert "not while it sleeps" in refused.err and "namespace" not in refused.err
+
+
 def test_put_is_one_commit(store: FakeBroker, run: Run) -> None:
     assert run("kvs", "put", "q=1", "e=", "x=a=b") == (0, "", "")
     assert store.asked("kvs.commit") == [{

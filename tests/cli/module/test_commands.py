@@ -98,6 +98,29 @@ def test_reload_removes_and_loads_from_where_it_came(fake: FakeBroker, run: Run)
     assert fake.asked("module.load") == [{"path": "/m/kvs", "args": ["x=1"], "exec": False, "name": "kvs"}]
 
 
+@pytest.mark.parametrize("given", ["kvs.py", "./kvs.py", "{}/kvs.py"])
+def test_reload_of_a_file_removes_the_module_of_its_name(
+    fake: FakeBroker, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    fake.answers |= {"module.remove": None, "module.load": None}
+    (tmp_path / "kvs.py").touch()
+    monkeypatch.chdir(tmp_path)
+    assert run("module", "reload", given.format(tmp_path)).code == 0
+    assert fake.asked("module.remove") == [{"name": "kvs", "cancel": False}]
+    assert fake.asked("module.load") == [
+        {"path": f"{tmp_path}/kvs.py", "args": [], "exec": False, "name": "kvs"}
+    ]
+
+
+def test_a_check_of_a_file_asks_no_broker(
+    fake: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[tuple[str, tuple[str, ...]]] = []
+    monkeypatch.setattr("brokersim.cli.module.check.show_check", lambda _, *given: checked.append(given))
+    assert run("module", "load", "--check", "kvs", "a=1").code == 0
+    assert (checked, fake.topics) == ([("kvs", ("a=1",))], [])
+
+
 def test_load_as_a_process_and_by_fluxs_loader(fake: FakeBroker, run: Run) -> None:
     fake.answers["module.load"] = None
     assert run("module", "load", "--exec", "kvs").code == 0
@@ -167,6 +190,16 @@ def test_debug_chooses_the_hook_first(fake: FakeBroker, run: Run) -> None:
     result = run("module", "debug", "--hook", "tick", "kvs")
     assert (result.code, fake.topics) == (2, ["module.hook", "kvs.debug"])
     assert "not a hook: 'tick'; give prepare, check, idle or timer:FSD (timer:1s)" in result.err
+
+
+def test_debug_says_whether_the_hook_or_the_module_is_wrong(fake: FakeBroker, run: Run) -> None:
+    fake.answers["module.hook"] = RequestError(EINVAL, "it has a loop of its own")
+    assert run("module", "debug", "--hook", "idle", "kvs").err.startswith(
+        "error: hook 'idle': it has a loop of its own"
+    )
+    fake.answers["module.hook"] = RequestError(ENOENT)
+    refused = run("module", "debug", "--hook", "idle", "kv")
+    assert refused.code == 4 and "hook" not in refused.err.splitlines()[0]
 
 
 def test_debug_lists_the_bits_without_an_instance(run: Run) -> None:
@@ -326,6 +359,17 @@ def test_trace_filters_are_the_servers(fake: FakeBroker, run: Run) -> None:
         {"typemask": 5, "topic_glob": "kvs.*", "names": [], "full": True},
         {"typemask": 8, "topic_glob": "*", "names": [], "full": False},
     ]
+
+
+def test_what_is_wrong_with_a_trace_is_told(fake: FakeBroker, run: Run) -> None:
+    refused = run("module", "trace", "-t", "requests")
+    assert (refused.code, "'requests' is no message type" in refused.err, fake.topics) == (2, True, [])
+    fake.answers["module.trace"] = RequestError(EINVAL, "topic_glob is no text")
+    for form in ((), ("--summary", "50ms")):
+        refused = run("module", "trace", *form)
+        assert refused.code == 4 and "topic_glob is no text" in refused.err
+    fake.answers["module.trace"] = RequestError(ENOSYS)
+    assert run("module", "trace", "--summary", "50ms").err.startswith("error: ")
 
 
 def test_trace_prints_seconds_or_differences(fake: FakeBroker, run: Run) -> None:

@@ -266,10 +266,11 @@ def _reload(
     session: Session, name: str, rank: int | None, cancel: bool, force: bool, args: Sequence[str]
 ) -> None:
     path = resolve(name)
-    wanted = name if path == name else Path(path).name.partition(".")[0]
+    is_file = "/" in path
+    wanted = Path(path).name.partition(".")[0] if is_file else name
     mods = session.rpc("module.list", rank=rank)["mods"]
     before: JsonObject = next((mod for mod in mods if mod["name"] == wanted), {})
-    if path == name:
+    if not is_file:
         path = before.get("path", name)
     _remove(session, wanted, rank, cancel, force)
     # As it was: one that ran as a process of its own does so again.
