@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from brokersim.brokermod import (
     Handle,
@@ -39,6 +39,8 @@ USERID_UNKNOWN = 0xFFFFFFFF
 NOT_RETIMED = (
     "failed to send expiration update to exec system: job termination may not coincide with expiration"
 )
+#: What an observation of a state goes by, made once: an enum's `name` is a descriptor.
+_KEYS: Final = {state: {"state": state.name} for state in State}
 ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
 
 
@@ -134,7 +136,7 @@ class JobMachine:
             self.jobs.moved(job, old)
             now = event["timestamp"]
             if since := job.entered or (job.t_submit if old is State.NEW else 0.0):
-                self._handle.observe("job.state", {"state": old.name}, max(0.0, now - since))
+                self._handle.observe("job.state", _KEYS[old], max(0.0, now - since))
             job.entered = now
             self.hooks.entered(job, old)
         elif name == "start":

@@ -2,11 +2,11 @@
 
 A directory of n entries is stored anew at each commit that touches it, and its name is the hash of all its bytes. Made
 from scratch that is n at every commit, n squared over a workload that adds entries. Here the entries lie in runs, each
-already encoded, and runs in groups; the state of the hash in front of each group is kept, and in front of each run of
-the group that changed last. A change copies its run, its group and the list of groups, and hashes what stands behind
-it: for names that grow, as job ids do, the last run, so a million entries cost about what a thousand do. A name in the
-midst costs the hash of what is behind, which nobody can save: it is one hash over all bytes. Nothing here knows where
-objects are stored.
+already encoded, and runs in groups; the state of the hash in front of each group is kept, and in front of the runs of
+the group that changed last, to a little behind the change. A change copies its run, its group and the list of groups,
+and hashes what stands behind it: for names that grow, as job ids do, the last run, so a million entries cost about what
+a thousand do. A name in the midst costs the hash of what is behind, which nobody can save: it is one hash over all
+bytes. Nothing here knows where objects are stored.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _FULL_RUN, _CUT_RUN = 64, 48
 #: The same for the runs of a group. A version copies one group and the list of all: at a million entries these are
 #: about as long as each other.
 _FULL_GROUP, _CUT_GROUP = 128, 96
+#: Runs behind the one that changed whose hash state is kept: the next change is near, and a state costs as much as to
+#: hash half a kilobyte and is kept with the version.
+_NEAR: Final = 4
 _HEAD: Final = b'{"data":{'
 _TAIL: Final = b'},"type":"dir","ver":1}'
 _Change = tuple[str, treeobj.TreeObj | None]
@@ -245,22 +248,23 @@ class Directory:
     def _hash(self, base: Directory | None, spans: Sequence[_Span]) -> tuple[bytes, int]:
         """Marks of what is not the base's; digest and size of the whole."""
         groups = self._groups
-        group = run = 0
+        group = run = changed = 0
         near: list[_Mark] = []
         if base is not None:
-            span = spans[0]
-            group = span.group
+            group, changed = spans[0].group, spans[0].run
             self._marks = base._marks[: group + 1]
             number, known = base._near
-            if number == group and span.run < min(len(known), len(groups[group].runs)):
-                run, near = span.run, known[: span.run + 1]
+            if number == group:
+                run = min(changed, len(known) - 1, len(groups[group].runs) - 1)
+                near = known[: run + 1]
         else:
             self._marks = [(sha1(_HEAD), len(_HEAD))]
         state, at = near.pop() if near else self._marks[group]
         state = state.copy()
         last = len(groups[group].runs) - 1
         for number, one in enumerate(groups[group].runs[run:], run):
-            near.append((state.copy(), at))
+            if number <= changed + _NEAR:
+                near.append((state.copy(), at))
             state.update(one.raw)
             at += len(one.raw)
             if number < last:

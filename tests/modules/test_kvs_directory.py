@@ -68,7 +68,7 @@ def test_each_version_is_what_encoding_it_whole_gives_and_its_patch_makes_it_of_
 
 
 #: So that a hundred entries have what a million have: runs of a few entries, groups of a few runs.
-SHORT = {"_FULL_RUN": 4, "_CUT_RUN": 3, "_FULL_GROUP": 3, "_CUT_GROUP": 2}
+SHORT = {"_FULL_RUN": 4, "_CUT_RUN": 3, "_FULL_GROUP": 3, "_CUT_GROUP": 2, "_NEAR": 1}
 several = st.lists(
     st.one_of(
         st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), min_size=1, max_size=4),
@@ -120,6 +120,21 @@ def test_one_new_entry_of_many_is_all_that_is_encoded_and_one_run_and_one_group_
     assert made == {"_part": 2, "_Run": 2, "_Group": 2}
     assert hashed.whole == 0, "the state of the hash is taken up, not made anew"
     assert len(again._near[1]) <= 128
+
+
+def test_a_version_keeps_states_of_the_hash_to_a_little_behind_its_change_and_the_next_takes_one_up() -> None:
+    value, other = treeobj.val(b"1"), treeobj.val(b"2")
+    model = {f"{number:06}": value for number in range(2_000)}
+    directory = Directory.of(model)
+    runs = len(directory._groups[0].runs)
+    for name in ("000900", "000200", "001500", "001900", "000000"):
+        model[name] = other
+        made = directory.changed({name: other})
+        assert isinstance(made, Directory)
+        at = made._groups[0].at(name)
+        assert len(made._near[1]) == min(at + directory_file._NEAR + 1, runs)
+        check(made, model)
+        directory = made
 
 
 class Hashed:
