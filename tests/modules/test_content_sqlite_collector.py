@@ -156,6 +156,23 @@ def test_an_instance_without_a_state_directory_does_not_grow_with_its_commits(si
     assert max(counts[75:]) <= max(counts[:75]) < 150
 
 
+@pytest.mark.parametrize("many", [40, 1_000_000])
+def test_many_new_blobs_are_looked_at_sooner_and_few_are_not(many):
+    async def main():
+        async with brokersim.open_instance(modules=KVS, clock="virtual", seed=1) as instance:
+            store, client, counts = eager(instance), instance.client(), []
+            sqlite: Any = instance.module(0, "content-sqlite").handle.body
+            sqlite._collector.new_many, sqlite._collector.interval_many = many, 20.0
+            for number in range(280):
+                await put(client, "a.b", f"{number:04}")  # two or three blobs a second
+                await instance.sleep(1)
+                counts.append(len(store))
+            return max(counts)
+
+    most = brokersim.run(main, clock="virtual")
+    assert most < 200 if many == 40 else most > 560
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_what_somebody_stores_stays_though_it_was_part_of_a_tree_first(size):
     async def main():
