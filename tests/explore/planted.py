@@ -65,9 +65,9 @@ PLANTED = (
     ),
     Planted(
         "cores given back before their job ends", "sched/__init__.py",
-        '        self.handle.respond(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n',
-        '        self.handle.respond(msg, {"id": job, "type": SUCCESS, "R": r, "annotations": annotations})\n'
-        "        self._pool.free(dict(self._held[job]))\n", ("jobs",),
+        "        self.handle.respond(job.tag, answer)\n",
+        "        self.handle.respond(job.tag, answer)\n        self._pool.free(dict(self._held[job.jobid]))\n",
+        ("jobs",),
     ),
     Planted(
         "a commit answered before its root is there", "kvs/committer.py",
@@ -76,7 +76,7 @@ PLANTED = (
     ),
     Planted(
         "a waiter for cores that is forgotten", "sched/__init__.py",
-        '            self.handle.respond(waiting.tag[0], {"id": waiting.jobid, "type": CANCEL})\n', "", ("jobs",),
+        '            self.handle.respond(waiting.tag, {"id": waiting.jobid, "type": CANCEL})\n', "", ("jobs",),
     ),
     Planted(
         "cores freed that nobody is told of", "job_manager/machine.py",
@@ -135,8 +135,8 @@ PLANTED = (
     ),
     Planted(
         "a full watch that heeds its own key only", "kvs_watch/monitors.py",
-        "            if watch.rootseq < 0 or watch.flags & FULL or watch.key in changed:\n",
-        "            if watch.rootseq < 0 or watch.key in changed:\n",
+        "if is_first or one.flags & FULL or one.key in changed]",
+        "if is_first or one.key in changed]",
         ("watch",),
     ),
     Planted(
@@ -219,6 +219,212 @@ PLANTED = (
         "a new priority the scheduler is not told", "job_manager/machine.py",
         '            self._handle.request("sched.prioritize", {"jobs": [[job.id, job.priority]]})\n',
         "            pass\n", ("jobs",),
+    ),
+    Planted(
+        "a synced commit that waits for no disk", "kvs/committer.py",
+        '            self._handle.request("content.flush", None, self._flushed, commit)\n',
+        '            self._handle.request("content.flush", None)\n'
+        "            self._finish(commit)\n",
+        ("kvs",),
+    ),
+    Planted(
+        "a removed namespace kept on other ranks", "kvs/roots.py",
+        "            self.remove(root.namespace)\n"
+        "        elif",
+        "            pass\n"
+        "        elif",
+        ("kvs",),
+    ),
+    Planted(
+        "who waits goes, and all others with it", "kvs/namespaces.py",
+        "for version, message in self.waiting if message.sender != sender",
+        "for version, message in self.waiting if False",
+        ("kvs",),
+    ),
+    Planted(
+        "a watch that survives the end of its value", "kvs_watch/watch.py",
+        "return bool(self.flags & WAITCREATE) and not self.has_answered",
+        "return bool(self.flags & WAITCREATE)",
+        ("watch",),
+    ),
+    Planted(
+        "a flush answered early", "content_cache/write_back.py",
+        "while self._flushes and self._cache.is_stored_up_to(self._flushes[0][0]):",
+        "while self._flushes:",
+        ("content",),
+    ),
+    Planted(
+        "a second reader of what is not there", "content_cache/__init__.py",
+        "            for msg in entry.loads or ():\n"
+        "                self.handle.respond_error",
+        "            for msg in (entry.loads or ())[:1]:\n"
+        "                self.handle.respond_error",
+        ("content",),
+    ),
+    Planted(
+        "a second writer of what cannot be written", "content_cache/write_back.py",
+        "        for request in entry.stores or ():\n"
+        "            self._handle.respond_error",
+        "        for request in (entry.stores or ())[:1]:\n"
+        "            self._handle.respond_error",
+        ("content",),
+    ),
+    Planted(
+        "a beat that drops what is dirty", "content_cache/entries.py",
+        "        for entry in self._clean.values():\n"
+        "            if excess",
+        "        for entry in [*self._clean.values(), *self._dirty.values()]:\n"
+        "            if excess",
+        ("content",),
+    ),
+    Planted(
+        "a subscription behind the root", "kvs_watch/monitors.py",
+        '        handle.event_subscribe(f"{EVENTS}{name}-")\n',
+        '        handle.call_later(0.001, handle.event_subscribe, f"{EVENTS}{name}-")\n',
+        ("watch",),
+    ),
+    Planted(
+        "a cancelled watch that goes on", "kvs_watch/watch.py",
+        "            self._slots.clear()\n"
+        "            self._ended(self)\n",
+        "            self._ended(self)\n",
+        ("watch",),
+    ),
+    Planted(
+        "a removed namespace told to one watch", "kvs_watch/monitors.py",
+        "        for watch in tuple(self.watches):\n"
+        '            watch.finish(errnums.ENOTSUP, f"namespace',
+        "        for watch in tuple(self.watches)[:1]:\n"
+        '            watch.finish(errnums.ENOTSUP, f"namespace',
+        ("watch",),
+    ),
+    Planted(
+        "the sentinel before the blobs", "kvs_watch/watch.py",
+        "            slots = [*slots, *self._sentinel(response)]\n",
+        "            slots = [*self._sentinel(response), *slots]\n",
+        ("watch",),
+    ),
+    Planted(
+        "cores of a job whose R was not written", "sched/__init__.py",
+        "            self._give_back(job.jobid)\n"
+        "            note",
+        "            note",
+        ("jobs",),
+    ),
+    Planted(
+        "a drain that is not heeded", "sched/__init__.py",
+        "            self._pool.take_down(change.down)\n",
+        "            pass\n",
+        ("jobs",),
+    ),
+    Planted(
+        "an undrain after which nobody is looked at", "sched/__init__.py",
+        '            self.log.error(f"resource.acquire: {error}")\n'
+        "        self._serve()\n",
+        '            self.log.error(f"resource.acquire: {error}")\n',
+        ("jobs",),
+    ),
+    Planted(
+        "one served at each turn", "sched/__init__.py",
+        "        while (job := self._queue.first()) is not None:",
+        "        if (job := self._queue.first()) is not None:",
+        ("jobs",),
+    ),
+    Planted(
+        "a run that waits when sync ends", "cron/__init__.py",
+        "        if topic is None:\n"
+        "            self._release()\n",
+        "",
+        ("cron",),
+    ),
+    Planted(
+        "events counted off their phase", "cron/schedule.py",
+        "(self.counter - self.after) % self.nth",
+        "self.counter % self.nth",
+        ("cron",),
+    ),
+    Planted(
+        "an interval that starts where it was", "cron/schedule.py",
+        "        self.next_wakeup = self._begun = now + self.after\n"
+        "        self._count = 0\n",
+        "        self.next_wakeup = self._begun = now + self.after\n",
+        ("cron",),
+    ),
+    Planted(
+        "a run that waited, begun twice", "cron/__init__.py",
+        "        waiting, self._waiting = self._waiting, {}\n",
+        "        waiting = self._waiting\n",
+        ("cron",),
+    ),
+    Planted(
+        "a drain answered at the first end", "job_manager/waiters.py",
+        "        if self._drains and not jobs.active:",
+        "        if self._drains:",
+        ("jobs",),
+    ),
+    Planted(
+        "a second drain that is forgotten", "job_manager/waiters.py",
+        "            for msg in drains:\n",
+        "            for msg in drains[:1]:\n",
+        ("jobs",),
+    ),
+    Planted(
+        "a second wait for a job that is forgotten", "job_manager/waiters.py",
+        "        for msg in self._watching.pop(job.id, ()):",
+        "        for msg in self._watching.pop(job.id, [])[:1]:",
+        ("jobs",),
+    ),
+    Planted(
+        "a held job whose request stays", "job_manager/machine.py",
+        "        if not job.priority:\n"
+        "            self.cancel_alloc(job)\n",
+        "        if not job.priority:\n"
+        "            pass\n",
+        ("jobs",),
+    ),
+    Planted(
+        "a drain that goes, and all with it", "job_manager/waiters.py",
+        "        self._drains = [msg for msg in self._drains if msg.sender != sender]\n",
+        "        self._drains = []\n",
+        ("jobs",),
+    ),
+    Planted(
+        "a fatal exception that job-exec does not hear", "job_manager/machine.py",
+        '        self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity})\n',
+        "",
+        ("jobs",),
+    ),
+    Planted(
+        "cores given to a job that was cancelled meanwhile", "job_manager/machine.py",
+        "        if answer.type == ALLOC_SUCCESS and answer.R is not None:",
+        "        if answer.type == ALLOC_SUCCESS and answer.R is not None and job.state is State.SCHED:",
+        ("jobs",),
+    ),
+    Planted(
+        "events of a commit that failed, lost", "job_manager/batch.py",
+        "        self._operations[:0] = operations\n",
+        "",
+        ("jobs",),
+    ),
+    Planted(
+        "a submission answered before its log is there", "job_manager/__init__.py",
+        'self._machine.batch.when_committed(lambda: self.handle.respond(msg, {"errors": errors}))',
+        'self.handle.respond(msg, {"errors": errors})',
+        ("jobs",),
+    ),
+    Planted(
+        "a purge of one too many", "job_manager/purging.py",
+        "place < beyond or",
+        "place <= beyond or",
+        ("jobs",),
+    ),
+    Planted(
+        "a doomed job that runs on", "job_exec/run.py",
+        "        if self._killed_by:\n"
+        "            return self._killed_by\n"
+        "        if self.plan.output_rate",
+        "        if self.plan.output_rate",
+        ("jobs",),
     ),
 )  # fmt: skip
 

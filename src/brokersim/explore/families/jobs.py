@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -34,7 +34,7 @@ _AWAY = (0.05, 1.0, 2.0)
 _LATE = 0.5
 #: Of so many jobs that are submitted on rank 0 one's log is read as soon as it is told that it is there.
 _READ_EACH = 3
-#: Of so many who wait for all jobs to end one does not wait for the first.
+#: Of so many requests about jobs that end one is sent whether there are any or not.
 _AT_ONCE = 4
 #: What may hold a job.
 _HOLDS = ("job-ingest.submit", "job-manager.urgency")
@@ -75,8 +75,8 @@ def _leave(rng: random.Random, _: int) -> JsonObject:
     return {"which": rng.randrange(3), "topic": rng.choice(("job-manager.wait", "job-manager.drain"))}
 
 
-def _purge(rng: random.Random, _: int) -> JsonObject:
-    return {"left": rng.choice((0, 0, 1))}
+def _purge(rng: random.Random, number: int) -> JsonObject:
+    return {**one(rng, number), "left": rng.choice((0, 1, 1))}
 
 
 def _away(rng: random.Random, _: int) -> JsonObject:
@@ -232,8 +232,21 @@ def _do_leave(world: World, step: Step) -> None:
 
 
 def _do_purge(world: World, step: Step) -> None:
+    """Most as soon as a job has ended: before that there is nothing to forget."""
     payload = {"age_limit": -1.0, "num_limit": step.args["left"], "batch": 10, "force": True}
-    world.ask(step, "job-manager.purge", payload)
+
+    def purge(ended: Asked | None = None) -> None:
+        if ended is None or (ended.is_acked and step.rank not in world.down):
+            world.ask(step, "job-manager.purge", payload)
+
+    def wait(job: int) -> None:
+        waiting = Step(id=step.id, op="jobs.wait", rank=step.rank)
+        world.ask(waiting, "job-manager.wait", {"id": job, "claim": False}, purge, may_wait=True)
+
+    if step.id % _AT_ONCE:
+        with_job(world, step, wait)
+    else:
+        purge()
 
 
 def _do_away(world: World, step: Step) -> None:
@@ -305,19 +318,21 @@ async def _check(world: World) -> list[str]:
         for read in world.of("jobs.read")
         if read.errnum == ENOENT and not world.of("jobs.purge")
     ]
-    broken += _too_few(world, len(jobs), len(logs))
+    broken += _too_few(world, len(jobs), logs)
     broken += joblogs.judge(world, jobs, logs)
     return broken + await cores.judge(world, jobs, logs)
 
 
-def _too_few(world: World, jobs: int, left: int) -> list[str]:
-    """A purge leaves as many as it was told to."""
-    least = min([jobs, *(purge.step.args["left"] for purge in world.of("jobs.purge"))])
-    return (
-        [f"jobs: {left} of {jobs} are remembered, and each purge was to leave {least}"]
-        if left < least
-        else []
-    )
+def _too_few(world: World, jobs: int, logs: Mapping[int, Log]) -> list[str]:
+    """A purge leaves as many as it was told to, of those that had ended by then: others may have forgotten some."""
+    broken = []
+    for purge in world.acked("jobs.purge"):
+        ends = [joblogs.when(log, "clean") for log in logs.values()]
+        ended = jobs - len(logs) + sum(end is not None and end <= purge.told for end in ends)
+        gone, left = purge.value["count"], purge.step.args["left"]
+        if gone and gone + left > ended:
+            broken.append(f"jobs: {purge} forgot {gone} of {ended} that had ended, and was to leave {left}")
+    return broken
 
 
 def _may_be_purged(world: World, asked: Asked) -> bool:
