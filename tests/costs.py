@@ -5,14 +5,25 @@ CPU time, of the test and of the processes it waited for: time by the clock says
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Generator
 
 import pytest
 
-#: CPU seconds a test may take, its fixtures included, and one that is marked ``slow``.
-LIMIT, SLOW = 20.0, 60.0
+#: CPU seconds a test may take, its fixtures included, and one that is marked ``slow``; the dearest take half of it on a
+#: machine where a second of CPU time does half of what it can.
+LIMIT, SLOW = 30.0, 90.0
+#: Variables by which a run is told to look harder, or at each line; it takes then what it takes.
+HARDER = (
+    "BROKERSIM_HYPOTHESIS_PROFILE",
+    "BROKERSIM_FUZZ_INPUTS",
+    "BROKERSIM_FUZZ_PAYLOADS",
+    "BROKERSIM_KILLS",
+    "BROKERSIM_CUTS",
+    "BROKERSIM_TESTS_WITHIN",
+)
 #: How many are told, of a run of more tests than that.
 DEAREST = 10
 
@@ -26,7 +37,7 @@ class Costs:
     """A plugin of pytest. In a worker only its reports count: they bring what was spent to where the run is told."""
 
     def __init__(self, limit: float = LIMIT, slow: float = SLOW) -> None:
-        self.limit, self.slow = limit, slow
+        self.limit, self.slow = (math.inf, math.inf) if any(map(os.environ.get, HARDER)) else (limit, slow)
         self.seen, self.here = spent(), 0.0
         self.told: Counter[str] = Counter()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from tests.costs import DEAREST, Costs
+from tests.costs import DEAREST, HARDER, LIMIT, Costs
 
 pytest_plugins = ["pytester"]
 
@@ -34,6 +36,13 @@ def test_cheap(number): ...
 """
 
 
+@pytest.fixture
+def usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in HARDER:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("usual")
 def test_a_test_is_dear_by_what_it_its_fixtures_and_its_children_compute(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers = slow")
     pytester.makepyfile(SPENDS % DEAREST)
@@ -50,3 +59,11 @@ def test_a_test_is_dear_by_what_it_its_fixtures_and_its_children_compute(pyteste
     assert {name.split("::")[1] for name, _ in costs.told.most_common(3)} == {
         "test_dear_by_its_fixture", "test_dear_by_its_child", "test_may_be"
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("usual")
+@pytest.mark.parametrize("name", HARDER)
+def test_a_run_that_is_told_to_look_harder_has_no_limit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert (Costs().limit, Costs(1.0, 2.0).slow) == (LIMIT, 2.0)
+    monkeypatch.setenv(name, "1")
+    assert Costs().limit == Costs().slow == math.inf
