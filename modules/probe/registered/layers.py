@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..plan import merged
+from ..plan import DEFAULTS, ON, merged
+from ..sending.reporting import DEFAULTS as REPORTING
 
 MODES: Final = ("registry-wins", "file-wins", "file-only")
 _ORDER: Final[dict[str, tuple[str, ...]]] = {
@@ -19,6 +20,10 @@ _ORDER: Final[dict[str, tuple[str, ...]]] = {
     "file-only": ("defaults", "file", "command line"),
 }
 _ABSENT: Final = object()
+#: The layer of what is built in, and what that says of the whole.
+BUILT_IN: Final = "defaults"
+CONFIG: Final[Mapping[str, Any]] = {"status": ON, "merge": MODES[0]}
+MEASUREMENT: Final[Mapping[str, Any]] = {**DEFAULTS, "reporting": REPORTING}
 
 
 def laid(mode: str, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -33,12 +38,24 @@ def laid(mode: str, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def explained(mode: str, layers: Mapping[str, Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
     """For a key such as ``probes/load/schedule``: each layer's value, the strongest first, and which one stands.
 
-    Of objects all that have one take part.
+    What a measurement does not say itself is what some ``probe_defaults`` say, else what is built in. Of objects all
+    that have one take part.
     """
+    path = key.strip("/").split("/")
+    names = [name for name in reversed(_ORDER[mode]) if name != BUILT_IN]
+    ways: list[tuple[str, list[str]]] = [("", path)]
+    own: Mapping[str, Any] = CONFIG
+    if path[0] == "probes" and len(path) > 2:  # a key of a measurement
+        own, path = MEASUREMENT, path[2:]
+        ways.append((" (probe_defaults)", ["probe_defaults", *path]))
+    found = [(f"{name}{where}", _at(layers.get(name) or {}, way)) for where, way in ways for name in names]
+    # What is built in is replaced whole, but for reporting, which is laid under key by key.
+    tops = (_at(layers.get(name) or {}, way[: len(way) - len(path) + 1]) for _, way in ways for name in names)
+    is_replaced = path[0] != "reporting" and any(top is not _ABSENT for top in tops)
+    found.append((BUILT_IN, _ABSENT if is_replaced else _at(own, path)))
     rows: list[dict[str, Any]] = []
     is_open = True
-    for name in reversed(_ORDER[mode]):
-        value = _at(layers.get(name) or {}, key.strip("/").split("/"))
+    for name, value in found:
         is_set = value is not _ABSENT
         rows.append(
             {"layer": name, "is_set": is_set, "value": value if is_set else None, "wins": is_set and is_open}

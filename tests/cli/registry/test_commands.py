@@ -128,3 +128,13 @@ def test_interrupting_drops_the_line_and_twice_leaves(monkeypatch, tmp_path):
 def test_neither_a_record_nor_a_file_is_a_usage_error(run):
     result = run("registry", "shell", "services")
     assert result.code == 2 and "COLLECTION and ID, or --file" in result.err
+
+
+def test_help_says_what_each_word_does(run, tmp_path):
+    path = tmp_path / "probes.json"
+    path.write_text("{}")
+    lines = typed(run, "help\n", "--file", str(path)).out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["cd", "del", "diff", "exit"]
+    assert all(" -- " in line and len(line) <= 110 for line in lines) and len(lines) > 12
+    assert typed(run, "help run-now\n", "--file", str(path)).out.startswith("run-now NAME -- ")
+    assert "no word 'x'" in typed(run, "help x\n", "--file", str(path)).err

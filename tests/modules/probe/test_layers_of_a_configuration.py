@@ -210,3 +210,30 @@ def test_without_the_registry_nothing_is_read_of_it_and_all_is_told_under_a_new_
         return names, after, told["id"] == f"{mine}-0-mine"
 
     assert followed(act) == (["mine"], ["mine"], True)
+
+
+@pytest.mark.parametrize(
+    ("key", "stands", "value"),
+    [
+        ("probes/a/schedule", "file (probe_defaults)", "5s"),
+        ("probes/b/schedule", "registry", "1s"),
+        ("probes/a/overlap", "defaults", "skip"),
+        ("probes/a/reporting/every_n", "registry (probe_defaults)", 7),
+        ("probes/a/reporting/on_stop", "defaults", True),
+        ("probes/a/config/core", None, None),
+        ("merge", "defaults", "registry-wins"),
+        ("probes/a/schedule/params/every", None, None),  # what is built in is replaced whole
+    ],
+)
+def test_where_a_key_of_a_measurement_comes_from_that_it_does_not_say_itself(key, stands, value):
+    layers = {
+        "file": {
+            "probe_defaults": {"schedule": "5s"},
+            "probes": {"a": {"probe": "cpu"}, "b": {"probe": "cpu"}},
+        },
+        "registry": {"probe_defaults": {"reporting": {"every_n": 7}}, "probes": {"b": {"schedule": "1s"}}},
+    }
+    rows = explained("registry-wins", layers, key)
+    found = [(row["layer"], row["value"]) for row in rows if row["wins"]]
+    assert found == ([(stands, value)] if stands else [])
+    assert rows[-1]["layer"] == "defaults"

@@ -78,6 +78,16 @@ class Shell(cmd.Cmd):
             return
         raise Wrong(f"no word {word!r:.40}; help lists them")
 
+    def do_help(self, line: str) -> None:
+        """help [WORD] -- the words there are"""
+        words = {
+            name[3:].replace("_", "-"): getattr(self, name).__doc__ for name in dir(self) if name[:3] == "do_"
+        }
+        if line and line not in words:
+            raise Wrong(f"no word {line!r:.40}; help lists them")
+        for text in [words[line]] if line else [words[word] for word in sorted(words) if word != "EOF"]:
+            self._out(text or "")
+
     def do_show(self, line: str) -> None:
         """show [PATH] -- what stands there; show --there prints what is written now, by whomever"""
         if line == "--there":
