@@ -4,7 +4,7 @@
  * function here names the Python it is the twin of; tests/native holds both to the same trace. Where something is seldom
  * (a tracer, a route, an error) C calls the Python that is there.
  *
- * Read slots.h first, then messages.h, known.h, turns.h, sends.h, costs.h, frames.h; here are the tables of what has a twin.
+ * Read slots.h first, then messages.h, known.h, turns.h, arrivals.h, sends.h, costs.h, frames.h; here are the tables of what has a twin.
  */
 #include "costs.h"
 #include "frames.h"
@@ -29,6 +29,9 @@ static Twin endpoint_twins[] = {
 };
 static Twin reactor_twins[] = {
     {{"_drain_free", C(reactor_drain_free), METH_O, "($self, budget, /)"}, NULL},
+    {{"arrive_at", C(reactor_arrive_at), METH_FASTCALL, "($self, when, receive, message, /)"}, NULL},
+    {{"_arrive", C(reactor_arrive), METH_O, "($self, when, /)"}, NULL},
+    {{"drain_all", C(reactor_drain_all), METH_NOARGS, "($self, /)"}, NULL},
     {{"pass_to", C(reactor_pass_to), METH_O, "($self, when, /)"}, NULL},
     {{"hand_out", C(reactor_hand_out), METH_NOARGS, "($self, /)"}, NULL},
     {{NULL}, NULL},
@@ -76,6 +79,7 @@ static struct {
     {"brokersim.reactor.turn.plain_turn", {{"plain_turn", C(turn_plain_turn), METH_O, "(message, /)"}, NULL}},
     {"brokersim.routing.rank.fan_out",
      {{"fan_out", C(rank_fan_out), METH_FASTCALL, "(event, subscribers, push, /)"}, &python_fan_out}},
+    {"brokersim.routing.rank.pass_down", {{"pass_down", C(rank_pass_down), METH_FASTCALL, "(event, links, /)"}, NULL}},
     {"brokersim.protocol.wire.decode", {{"decode", C(wire_decode), METH_O, "(body, /)"}, &python_decode}},
     {"brokersim.protocol.wire.encode", {{"encode", C(wire_encode), METH_O, "(message, /)"}, &python_encode}},
     {"brokersim.protocol.wire.whole_frames",
@@ -92,6 +96,8 @@ static struct {
     {"brokersim.reactor.actor.Timer", &Timer, timer_slots, NULL},
     {"brokersim.reactor.actor.Actor", &Actor, actor_slots, actor_twins},
     {"brokersim.reactor.loop.Reactor", &Reactor, reactor_slots, reactor_twins},
+    {"brokersim.reactor.standstill.Instant", &Instant, instant_slots, NULL},
+    {"brokersim.routing.link.Link", &Link, link_slots, NULL},
     {"brokersim.reactor.watchers.Watcher", &Watcher, watcher_slots, NULL},
     {"brokersim.reactor.watchers.ModuleLoop", &ModuleLoop, loop_slots, loop_twins},
     {"brokersim.reactor.cost.Node", &Node, node_slots, node_twins},

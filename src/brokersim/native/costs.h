@@ -9,7 +9,7 @@
 #include "known.h"
 #include "turns.h"
 
-enum { AT_ONCE = 64, BUDGET = 256 }; /* _AT_ONCE of cost.py, BUDGET of loop.py */
+enum { AT_ONCE = 64 }; /* _AT_ONCE of cost.py */
 
 /* -- numbers in slots */
 

@@ -20,12 +20,21 @@ static const Slot endpoint_slots[] = {
     {"broker", &e_broker}, {"_matchtag", &e_matchtag}, {"reactor", &e_reactor}, {"rolemask", &e_rolemask},
     {"routes", &e_routes}, {"userid", &e_userid},      {NULL, NULL},
 };
+static Py_ssize_t r_arrivals, r_batches, r_full, r_is_inside, r_jumps;
+static Py_ssize_t n_count, k_latency, k_peer, k_port, k_sent, k_tap;
+static PyTypeObject *Instant, *Link;
+static const Slot instant_slots[] = {{"_count", &n_count}, {NULL, NULL}};
+static const Slot link_slots[] = {
+    {"latency", &k_latency}, {"peer", &k_peer}, {"port", &k_port}, {"sent", &k_sent}, {"tap", &k_tap}, {NULL, NULL},
+};
 static Py_ssize_t r_after_batch, r_charged, r_current, r_extra, r_fifo, r_free_until, r_host, r_now, r_push, r_ready,
     r_timers;
 static const Slot reactor_slots[] = {
     {"after_batch", &r_after_batch}, {"charged", &r_charged}, {"current", &r_current}, {"extra", &r_extra},
     {"fifo", &r_fifo},               {"host", &r_host},       {"now", &r_now},         {"free_until", &r_free_until},
-    {"push", &r_push},               {"_ready", &r_ready},    {"_timers", &r_timers},  {NULL, NULL},
+    {"push", &r_push},               {"_ready", &r_ready},    {"_timers", &r_timers},  {"_arrivals", &r_arrivals},
+    {"batches", &r_batches},         {"_full", &r_full},      {"jumps", &r_jumps},     {"is_inside", &r_is_inside},
+    {NULL, NULL},
 };
 static Py_ssize_t l_actor, l_check, l_checks, l_continuations, l_fresh, l_idle, l_idle_calls, l_idles, l_is_plain,
     l_is_settled, l_nonblocking, l_order, l_poll, l_prepares, l_reactor, l_spin_queued, l_started;
@@ -60,12 +69,15 @@ static const Slot instrument_slots[] = {{"_counts", &i_counts}, {"_last", &i_las
 enum { REQUEST = 1, RESPONSE = 3, EVENT = 5 };
 enum { FLAG_NORESPONSE = 0x04, FLAG_PRIVATE = 0x20, FLAG_STREAMING = 0x40 };
 enum { ROLE_OWNER = 1 };
+enum { BUDGET = 256 }; /* of reactor/loop.py */
 /* Open requests below which OPEN_LIMIT (routing/endpoint.py) is not looked up. */
 enum { FEW_OPEN = 256 };
 
 /* Numbers and names that are needed all the time; made once, when the module is loaded. */
 static PyObject *zero, *one, *three, *five, *norespond, *streaming, *any_node, *no_routes;
 static PyObject *str_before_dispatch, *str_continues, *str_failed, *str_append, *str_arrive, *str_detach, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail, *str_attach, *str_idle, *str_rebuild;
+static PyObject *str_arrive_due, *str_call_at, *str_connection, *str_distribute, *str_drain, *str_is_whole, *str_reactor,
+    *str_send, *str_watch_instant, *minus_one, *budget_number;
 static PyObject *str_popleft, *str_push, *str_iterate, *str_is_plain, *str_is_settled, *str_check, *str_poll, *str_settle,
     *str_fulfil, *str_stray_response, *str_blame, *str_refuse_to_ask, *str_refuse, *str_prepare, *str_dispatch_request,
     *str_route_response, *str_open_limit, *str_tx, *str_rx;
@@ -84,6 +96,15 @@ static const struct {
     const char *text;
 } names[] = {
     {&str_append, "append"},
+    {&str_arrive_due, "_arrive"},
+    {&str_call_at, "call_at"},
+    {&str_connection, "connection"},
+    {&str_distribute, "distribute"},
+    {&str_drain, "_drain"},
+    {&str_is_whole, "is_whole"},
+    {&str_reactor, "reactor"},
+    {&str_send, "send"},
+    {&str_watch_instant, "_watch_instant"},
     {&str_attach, "attach"},
     {&str_idle, "idle"},
     {&str_rebuild, "_rebuild"},
@@ -131,7 +152,7 @@ static const struct {
     long long value;
 } numbers[] = {
     {&zero, 0},  {&one, 1}, {&three, RESPONSE}, {&five, EVENT}, {&norespond, FLAG_NORESPONSE},
-    {&streaming, FLAG_STREAMING}, {&any_node, 0xFFFFFFFF},
+    {&streaming, FLAG_STREAMING}, {&any_node, 0xFFFFFFFF}, {&minus_one, -1}, {&budget_number, BUDGET},
 };
 
 /* -- small things */

@@ -4,6 +4,7 @@
 
 #include "known.h"
 #include "turns.h"
+#include "arrivals.h"
 
 /* -- Endpoint: sending */
 

@@ -312,15 +312,13 @@ static int blame(PyObject *self, Turn *turn)
     return blamed;
 }
 
-static PyObject *reactor_drain_free(PyObject *self, PyObject *argument)
+/* `Reactor._drain_free` */
+static int drain_free(PyObject *self, long budget)
 {
-    long budget = PyLong_AsLong(argument);
-    PyObject *fifo = failed(budget) ? NULL : have(self, r_fifo);
-    if (fifo == NULL)
-        return NULL;
-    PyObject *popleft = PyObject_GetAttr(fifo, str_popleft);
+    PyObject *fifo = have(self, r_fifo);
+    PyObject *popleft = fifo == NULL ? NULL : PyObject_GetAttr(fifo, str_popleft);
     if (popleft == NULL)
-        return NULL;
+        return -1;
     Py_INCREF(fifo);
     Turn turn = {NULL, NULL, 0};
     int result = 0;
@@ -338,7 +336,13 @@ static PyObject *reactor_drain_free(PyObject *self, PyObject *argument)
     Py_XDECREF(turn.loop);
     Py_DECREF(popleft);
     Py_DECREF(fifo);
-    if (result < 0)
+    return result;
+}
+
+static PyObject *reactor_drain_free(PyObject *self, PyObject *argument)
+{
+    long budget = PyLong_AsLong(argument);
+    if (failed(budget) || drain_free(self, budget) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

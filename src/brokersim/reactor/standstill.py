@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+from brokersim.native.engine import twin
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.reactor.actor import Actor, Interruption, Timer
 
@@ -46,6 +47,7 @@ class HandlerHung(Interruption):
     """A handler ran longer than the watchdog allows; raised inside it."""
 
 
+@twin
 class Instant:
     """Counts what happens at one instant (ns); it begins again at the next."""
 

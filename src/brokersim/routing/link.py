@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from brokersim.native.engine import twin
 from brokersim.protocol.message import Message
 from brokersim.routing.ports import Neighbour
 from brokersim.routing.trace import payload_size
@@ -59,6 +60,7 @@ class Connection:
             self._peer.distribute(event)
 
 
+@twin
 class Link:
     """From one broker to a neighbour; messages arrive in the order they were sent.
 

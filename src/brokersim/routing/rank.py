@@ -63,6 +63,14 @@ def fan_out(event: Message, subscribers: Subscribers, push: Callable[[Message], 
         push(delivery)
 
 
+@twin
+def pass_down(event: Message, links: tuple[Link, ...]) -> None:
+    """Send an event over links that are up."""
+    for link in links:
+        if link.connection.is_whole:
+            link.send(link.connection.distribute, event)
+
+
 class Rank(Neighbour):
     """One rank of an instance: its services, subscriptions and links. One fact, one table each.
 
@@ -449,9 +457,7 @@ class Rank(Neighbour):
             self.on_distribute(self, event, subscribers)
         if subscribers[0]:
             fan_out(event, subscribers, self.reactor.push)
-        for link in self.children:
-            if link.connection.is_whole:
-                link.send(link.connection.distribute, event)
+        pass_down(event, self.children)
 
     def subscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Add one subscription; ``""`` is everything. Of one who went while it was asked for there is none to add."""
