@@ -268,7 +268,7 @@ def test_a_reader_that_went_away_is_no_error_message(fake: FakeBroker) -> None:
     fake.answers["log.dmesg"] = [f"<48>1 2026-11-22T00:00:00Z 0 kvs - - - line {n}\0" for n in range(5000)]
     probe = [sys.executable, "-m", "brokersim.cli.main", "dmesg"]
     reader = subprocess.Popen(["head", "-n1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    done = subprocess.run(probe, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, timeout=20)
+    done = subprocess.run(probe, stdout=reader.stdin, stderr=subprocess.PIPE, text=True, timeout=60)
     assert reader.stdin is not None
     reader.stdin.close()
     reader.wait()

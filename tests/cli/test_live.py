@@ -24,7 +24,7 @@ from tests.cli.conftest import Run
 
 Detached = Callable[..., tuple[str, int]]
 BROKERSIM = [sys.executable, "-m", "brokersim.cli.main"]
-TIMEOUT = 30
+TIMEOUT = 120
 HELLO = """\
 from brokersim.brokermod import BrokerModule, request_handler
 

@@ -52,7 +52,7 @@ def _in_a_process(folder: Path) -> Iterator[str]:
     environment = {**kept, "XDG_RUNTIME_DIR": str(folder), "TMPDIR": str(folder), "PYTHONPATH": source}
     command = [sys.executable, "-m", "brokersim.cli.main", "start", "--detach", "-s", "2"]
     command += ["--jobs", "simulated"]  # a job runs its command where its test says so
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     yield done.stdout.split()[0]
 

@@ -47,7 +47,7 @@ class MinimalBroker:
             "module.status": lambda payload: None,
         }
         self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         environment = {**os.environ, "FLUX_MODULE_URI": f"fd://{theirs.fileno()}"}
         self.process = subprocess.Popen(
             command, pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.PIPE

@@ -103,7 +103,7 @@ class MinimalClient:
         assert uri.startswith("local://")
         self.poses_as = poses_as
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect(uri.removeprefix("local://"))
         assert self.socket.recv(1) == b"\0"
         self.inbox: list[Frame] = []

@@ -121,11 +121,11 @@ def test_the_command_prints_the_findings_and_its_exit_code_says_whether_all_is_w
     path.write_text(FLUX_FILE)
     command = [sys.executable, "-m", "brokersim.cli.main", "module", "load", "--check", str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].split() == ["api", "flux,", "tier", "2", "of", "3"]
     path.write_text("from _flux._idset import lib\n" + FLUX_FILE)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, f"error: {path} would not run here")
     assert "not here     import _flux._idset" in done.stdout.splitlines()
 

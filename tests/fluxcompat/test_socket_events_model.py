@@ -27,7 +27,7 @@ class Client:
     def __init__(self, uri: str, rank: int, sync: str) -> None:
         self.rank = rank
         self.link = MinimalClient(uri.replace("local-0", f"local-{rank}"))
-        self.link.socket.settimeout(5)
+        self.link.socket.settimeout(60)
         self.prefixes: Counter[str] = Counter()
         self.expected: list[tuple[str, Any]] = []
         self.sequences: list[int] = []

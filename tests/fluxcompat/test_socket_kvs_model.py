@@ -137,7 +137,7 @@ class KvsMachine(RuleBasedStateMachine):
         super().__init__()
         self.clients = [MinimalClient(self.uri), MinimalClient(self.uri.replace("local-0", "local-1"))]
         for client in self.clients:
-            client.socket.settimeout(5)
+            client.socket.settimeout(60)
         self.names = [f"model{next(_serial)}" for _ in range(2)]
         self.trees: list[Tree | None] = [None, None]
         self.watchers: list[tuple[int, Watcher]] = []

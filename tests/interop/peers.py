@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NODE_STATSD = ROOT / "build" / "npm" / "node_modules" / "statsd" / "stats.js"
 INTEROP = ROOT / "build" / "interop" / "bin"
 #: A peer that takes longer is taken to hang.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def node_statsd() -> list[str]:

@@ -21,7 +21,7 @@ async def serving() -> AsyncIterator[StatsdServer]:
     server = StatsdServer(
         ServeSettings(listen=("127.0.0.1:0",), flush_s=3600.0, own_metrics=False, grace_s=0.0)
     )
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run)
             yield server

@@ -34,7 +34,7 @@ async def flushed(sink: GraphiteSink, folder: Path, send: Callable[[traffic.Tee]
         "graphitePort": sink.port, "graphite": {"legacyNamespace": False}, "percentThreshold": [90, 50],
     }  # fmt: skip
     config.write_text(json.dumps(settings))
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with supervised.running():
             while not sink.flushes():
                 await trio.sleep(0.002)

@@ -36,7 +36,7 @@ from tests.interop.peers import (
 __all__ = ["graphite_sink"]
 pytestmark = pytest.mark.xdist_group("peers")
 #: Seconds until a server has flushed and stored what it was sent; a busy machine takes its time.
-PATIENCE = 20.0
+PATIENCE = 60.0
 #: Sent at each heartbeat only; when the last was nobody knows.
 _UNTOLD = re.compile(
     r"flux[._](heartbeat[._]|content[-_]cache[._]\d+[._](count|valid|dirty|size|flush[-_]batch[-_]count)$)"
@@ -205,7 +205,7 @@ _OTHER_PLUGINS = (
 def fetched(url: str) -> dict[str, object]:
     """A JSON document; nothing while nobody answers."""
     try:
-        with urlopen(url, timeout=10) as answer:
+        with urlopen(url, timeout=60) as answer:
             document: dict[str, object] = json.load(answer)
     except (URLError, ConnectionError):
         return {}

@@ -219,7 +219,7 @@ def test_a_running_command_ends_with_its_entry_or_with_the_module(how, tmp_path)
     async def test(instance, client):
         note = tmp_path / "pid"
         await create(client, command=f"echo $$ > {note}; sleep 77", args={"interval": 0.1}, repeat=1)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not note.exists() or not note.read_text():
                 await trio.sleep(0.02)
         pid = int(note.read_text())
@@ -229,7 +229,7 @@ def test_a_running_command_ends_with_its_entry_or_with_the_module(how, tmp_path)
             ] == "Running"
         else:
             await instance.remove("cron")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while Path(f"/proc/{pid}").exists():
                 await trio.sleep(0.02)
 

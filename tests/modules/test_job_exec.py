@@ -257,7 +257,7 @@ def test_much_output_is_kept_whole_while_the_command_is_held_back():
 
 async def started_with(client, text, job):
     """Wait until a job has written ``text``."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while True:
             await trio.sleep(0.02)
             try:

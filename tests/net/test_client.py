@@ -38,7 +38,7 @@ def fake(tmp_path: Path) -> Iterator[FakeBroker]:
 
 @pytest.fixture
 def client(fake: FakeBroker) -> Iterator[Client]:
-    with Client.connect(fake.uri, timeout=5) as connected:
+    with Client.connect(fake.uri, timeout=60) as connected:
         yield connected
 
 
@@ -208,7 +208,7 @@ def test_closing_a_stream_early_cancels_it_and_drops_the_rest(fake: FakeBroker, 
 
 def test_an_unread_stream_may_outlive_its_client(fake: FakeBroker) -> None:
     fake.answers = {"a.b": [{"n": 1}, OPEN]}
-    with Client.connect(fake.uri, timeout=5) as client:
+    with Client.connect(fake.uri, timeout=60) as client:
         stream: Any = client.stream("a.b", cancel="a.b-cancel")
         next(stream)
     stream.close()
@@ -218,7 +218,7 @@ def test_a_timeout_abandons_the_request_and_a_late_answer_is_dropped(fake: FakeB
     gate = threading.Event()
 
     def late(_request: Message) -> dict[str, bool]:
-        gate.wait(5)
+        gate.wait(60)
         return {"late": True}
 
     fake.answers = {"a.b": late, "a.c": {"prompt": True}}
@@ -268,14 +268,14 @@ def test_a_full_socket_does_not_block_both_ends(fake: FakeBroker, client: Client
 def test_the_handshake_errno_is_named(peer: Peer) -> None:
     peer.says(bytes([EPERM]))
     with pytest.raises(Refused, match=r"refuses this user: Operation not permitted \(EPERM\)") as caught:
-        Client.connect(peer.uri, timeout=5)
+        Client.connect(peer.uri, timeout=60)
     assert caught.value.errno == EPERM
 
 
 def test_a_peer_that_closes_before_the_handshake_is_lost(peer: Peer) -> None:
     peer.says()
     with pytest.raises(Lost, match="closed the connection"):
-        Client.connect(peer.uri, timeout=5)
+        Client.connect(peer.uri, timeout=60)
 
 
 def test_a_peer_that_never_shakes_hands_times_out(peer: Peer) -> None:
@@ -286,7 +286,7 @@ def test_a_peer_that_never_shakes_hands_times_out(peer: Peer) -> None:
 
 def test_a_connection_lost_while_waiting_is_lost(peer: Peer) -> None:
     peer.says(b"\0")
-    client = Client.connect(peer.uri, timeout=5)
+    client = Client.connect(peer.uri, timeout=60)
     with pytest.raises(Lost) as caught:
         client.rpc("a.b")
     assert caught.value.errno is not None
@@ -305,7 +305,7 @@ def test_a_connection_lost_while_waiting_is_lost(peer: Peer) -> None:
 )
 def test_garbage_is_a_bad_peer(peer: Peer, garbage: bytes) -> None:
     peer.says(b"\0", garbage, then_close=False)
-    client = Client.connect(peer.uri, timeout=5)
+    client = Client.connect(peer.uri, timeout=60)
     with pytest.raises(BadPeer, match="not a broker's protocol"):
         client.recv()
     assert client.is_closed
@@ -315,7 +315,7 @@ def test_an_answer_nobody_asked_for_is_a_bad_peer(peer: Peer) -> None:
     peer.says(b"\0", bytes.fromhex(
         "1200eeff00000026000f6576656e742e737562736372696265148e010209ffffffff000000010000000000000001"
     ), then_close=False)  # fmt: skip
-    client = Client.connect(peer.uri, timeout=5)
+    client = Client.connect(peer.uri, timeout=60)
     with pytest.raises(BadPeer, match="answers matchtag 1, which asks nothing"):
         client.recv()
 
@@ -323,7 +323,7 @@ def test_an_answer_nobody_asked_for_is_a_bad_peer(peer: Peer) -> None:
 def test_messages_split_at_every_byte_come_whole(peer: Peer) -> None:
     events = [encode(Message(EVENT, topic=f"t.{n}", data={"n": n}, seq=n)) for n in range(5)]
     peer.says(b"\0", *[bytes([byte]) for event in events for byte in event], then_close=False)
-    with Client.connect(peer.uri, timeout=5) as client:
+    with Client.connect(peer.uri, timeout=60) as client:
         assert [client.recv_event().payload["n"] for _ in range(5)] == list(range(5))
 
 
@@ -368,7 +368,7 @@ def test_connect_succeeds_when_the_socket_appears_meanwhile(
     monkeypatch.setattr(
         client_module.time, "sleep", lambda _s: Peer(path).says(b"\0") if not path.exists() else None
     )
-    Client.connect(f"local://{path}", timeout=5).close()
+    Client.connect(f"local://{path}", timeout=60).close()
 
 
 def test_errors_no_retry_can_cure_are_told_at_once(tmp_path: Path, pauses: list[float]) -> None:
@@ -381,7 +381,7 @@ def test_errors_no_retry_can_cure_are_told_at_once(tmp_path: Path, pauses: list[
 def test_a_request_to_a_reset_connection_is_lost() -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(b"\0")
-    client = Client(ours, "local:///test", timeout=5)
+    client = Client(ours, "local:///test", timeout=60)
     theirs.close()
     with pytest.raises(Lost) as caught:
         client.publish("x")
@@ -391,7 +391,7 @@ def test_a_request_to_a_reset_connection_is_lost() -> None:
 def test_a_client_may_answer_requests_it_serves() -> None:
     ours, theirs = socket.socketpair()
     theirs.sendall(b"\0")
-    client = Client(ours, "local:///test", timeout=5)
+    client = Client(ours, "local:///test", timeout=60)
     request = Message(1, topic="mine.hello", matchtag=4, flags=FLAG_ROUTE, routes=("abc",))
     theirs.sendall(encode(request))
     received = client.recv()
@@ -429,7 +429,7 @@ def test_recv_within_gives_up_without_ending_the_request(fake: FakeBroker, clien
     gate = threading.Event()
 
     def late(_request: Message) -> dict[str, bool]:
-        gate.wait(5)
+        gate.wait(60)
         return {"late": True}
 
     fake.answers = {"a.b": late}

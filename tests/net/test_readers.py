@@ -16,7 +16,7 @@ from brokersim.net import readers as readers_file
 from brokersim.net.readers import Readers
 from brokersim.reactor.clock import RealClock, VirtualClock
 
-_LIMIT_S = 20.0
+_LIMIT_S = 60.0
 
 
 class Turns(trio.abc.Instrument):

@@ -341,7 +341,7 @@ def detached(tmp_path):
             "except StartError as error: raise SystemExit(f'StartError: {error}')\n"
             "print(made.uri, made.pid)\n"
         )
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise StartError(done.stderr)
         uri, pid = done.stdout.split()

@@ -27,7 +27,7 @@ async def test_an_idle_watcher_that_a_task_starts_wakes_a_reactor_that_waits() -
     reactor = Reactor()
     runner = Runner(reactor, RealClock())
     spinner = Probe(reactor, "spinner")
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             await nursery.start(runner.run)
             await trio.testing.wait_all_tasks_blocked()

@@ -44,7 +44,7 @@ class Served:
 
         self._thread = threading.Thread(target=trio.run, args=(main,), daemon=True)
         self._thread.start()
-        self._token = told.get(timeout=30)
+        self._token = told.get(timeout=120)
         self.address = self._server.http_address
 
     def interval(self, lines: bytes) -> None:

@@ -13,7 +13,7 @@ from brokersim.statsd_server.udp import UdpSink, parse_address
 def listener():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
-        server.settimeout(5)
+        server.settimeout(60)
         yield server
 
 
@@ -49,7 +49,7 @@ def test_a_listener_that_comes_back_gets_packets_again(listener):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
-        again.settimeout(5)
+        again.settimeout(60)
         assert sink.send(b"found")
         assert again.recv(100) == b"found"
     sink.close()

@@ -29,7 +29,7 @@ from tests.cli.fake_broker import SILENCE, FakeBroker, InTurn
 from tests.cli.test_live import HELLO, started
 from tests.cli.top.test_command import listed, mod, status
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 Script = Callable[["Driver"], Awaitable[None]]
 
 
