@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from brokersim.brokermod import Handle, Message
+from brokersim.brokermod import Handle, Message, errnums
 
 #: Called with each whole line, newline included.
 OnLine: TypeAlias = Callable[[str], object]
@@ -102,7 +102,13 @@ class Follower(_Follower):
         super().__init__(handle, wish, on_line, on_end, on_past)
 
     def _take(self, response: Message) -> None:
-        *lines, self._part = (self._part + value_bytes(response.payload)).split(b"\n")
+        value = value_bytes(response.payload)
+        if not value and self._on_past is None:
+            # Nothing is never appended: somebody put an empty log in the place of one, and no line may ever come.
+            self.drop()
+            self._on_end(errnums.EINVAL)
+            return
+        *lines, self._part = (self._part + value).split(b"\n")
         for line in lines:
             self._on_line(f"{line.decode(errors='replace')}\n")
             if self.is_done:

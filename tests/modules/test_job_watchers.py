@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from brokersim.protocol.updates import apply_updates
-from tests.modules.job_harness import END, JOB_MODULES, in_instance, jobspec, log_of, outcome, submit
+from tests.modules.job_harness import END, JOB_MODULES, in_instance, jobspec, log_of, outcome, stream, submit
 
 ORDER = ["NEW", "DEPEND", "PRIORITY", "SCHED", "RUN", "CLEANUP", "INACTIVE"]
 
@@ -158,6 +158,16 @@ def test_a_guest_is_told_that_a_log_makes_no_sense():
         return said
 
     assert in_instance(test) == [(errnums.EPROTO, "error parsing eventlog")] * 4
+
+
+@pytest.mark.parametrize("flags", [0, 1])
+def test_an_empty_log_is_none_and_does_not_keep_its_readers_waiting(flags):
+    async def test(_instance, client):
+        put = {"key": jobid.job_kvspath(7, "eventlog"), "flags": 0, "dirent": treeobj.val(b"")}
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [put]})
+        return await stream(client, "job-info.eventlog-watch", {"id": 7, "path": "eventlog", "flags": flags})
+
+    assert in_instance(test) == ([], errnums.EINVAL)
 
 
 PATHS = st.lists(st.tuples(st.sampled_from(["a", "b", "a.x", "a.y", "c.d.e"]), st.integers()), max_size=8)
