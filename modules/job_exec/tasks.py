@@ -70,7 +70,7 @@ class Tasks:
             cwd=working_directory(plan.cwd) or "", per_node=plan.per_node,
         )  # fmt: skip
         self._names = names
-        self._templates = {name: value for name, value in self._environment.items() if "{{" in value}
+        self._templates = _templates(self._environment, jobspec)
         self._outputs = Outputs(plan.output, names)
         try:
             redirects = self._outputs.open()
@@ -134,19 +134,35 @@ class Tasks:
         drop_tmpdir(self._tmpdir)
 
 
-def _check_options(jobspec: Mapping[str, Any]) -> None:
-    """Raises ShellDied for a shell option that changes what runs and cannot be had here: no plugins, no terminals."""
+def _options(jobspec: Mapping[str, Any]) -> Mapping[str, Any]:
     options: Any = jobspec
     for key in ("attributes", "system", "shell", "options"):
         options = options.get(key) if isinstance(options, Mapping) else None
+    return options if isinstance(options, Mapping) else {}
+
+
+def _templates(environment: Mapping[str, str], jobspec: Mapping[str, Any]) -> dict[str, str]:
+    """The variables with tags: in the environment, or put beside it by Flux's commands (option ``env-expand``)."""
+    beside = _options(jobspec).get("env-expand")
+    more = beside.items() if isinstance(beside, Mapping) else ()
+    return {
+        name: value
+        for name, value in (*environment.items(), *more)
+        if isinstance(value, str) and "{{" in value
+    }
+
+
+def _check_options(jobspec: Mapping[str, Any]) -> None:
+    """Raises ShellDied for a shell option that changes what runs and cannot be had here: no plugins, no terminals."""
+    options = _options(jobspec)
     for name in ("initrc", "userrc"):
-        path = options.get(name) if isinstance(options, Mapping) else None
+        path = options.get(name)
         if path is not None:
             why = (
                 "shell plugins are not run here" if os.path.exists(str(path)) else "No such file or directory"
             )
             raise ShellDied(f"shell option {name}: {path}: {why}", 1 << 8, [])
-    if isinstance(options, Mapping) and options.get("pty"):
+    if options.get("pty"):
         raise ShellDied("shell option pty: tasks have no terminal here", 1 << 8, [])
 
 

@@ -76,9 +76,10 @@ def test_tags_in_arguments_and_variables_stand_for_what_the_job_and_its_tasks_ar
     """As flux-core's shell: tags that are not known stay as they are."""
     (rundir := tmp_path / "run").mkdir()
     shown = "{{name}} {{size}} {{taskid}}/{{task.index}} {{no}}"
-    spec = real("sh", "-c", 'cat {{tmpdir}}/f; echo "$1" "$OWN"', "x", shown,
+    spec = real("sh", "-c", 'cat {{tmpdir}}/f; echo "$1" "$OWN-$MORE"', "x", shown,
                 files={"f": {"mode": REGULAR, "encoding": "utf-8", "data": "text "}},
-                environment={"OWN": "{{nnodes}}-{{node.id}}-{{task.rank}}", "PATH": "/usr/bin:/bin"})  # fmt: skip
+                environment={"OWN": "{{nnodes}}-{{node.id}}", "PATH": "/usr/bin:/bin"},
+                shell={"options": {"env-expand": {"MORE": "{{task.rank}}", "BAD": 5}}})  # fmt: skip
     spec["resources"][0]["count"] = 2
     answer, events = ended(spec, rundir)
     assert answer["success"]
