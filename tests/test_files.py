@@ -14,9 +14,6 @@ import pytest
 
 from brokersim import files
 
-ENDLESS = Path("/dev/zero")
-FULL = Path("/dev/full")
-
 
 def refused(call: Callable[..., Any], *args: Any, **named: Any) -> OSError:
     with pytest.raises(OSError) as caught:
@@ -32,12 +29,18 @@ def test_a_file_is_read_up_to_the_bound_and_not_one_byte_beyond(tmp_path: Path) 
     assert (error.errno, error.filename) == (errno.EFBIG, str(path))
 
 
-def test_a_device_without_an_end_is_left_at_the_bound() -> None:
-    error = refused(files.read_bytes, ENDLESS, 3 << 20)
-    assert str(error.strerror) == "more than 3 MiB, which is the most that is read"
+def test_what_has_no_size_is_left_at_the_bound(tmp_path: Path) -> None:
+    """As /dev/zero is; that itself is read in tests/cli/test_paths.py, where memory has a bound."""
+    path = tmp_path / "large"
+    path.write_bytes(b"x" * (5 << 20))
+    with path.open("rb") as file:
+        error = refused(files.read_all, file, path, 3 << 20)
+        assert str(error.strerror) == "more than 3 MiB, which is the most that is read"
+        assert len(file.read()) == 1 << 20
 
 
-def test_a_hole_is_refused_by_its_size_and_not_read(tmp_path: Path) -> None:
+def test_a_hole_is_refused_by_its_size_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "read_all", None)
     path = tmp_path / "hole"
     path.touch()
     os.truncate(path, 1 << 40)
@@ -132,13 +135,19 @@ def test_a_written_file_keeps_its_rights_and_a_link_stays_a_link(tmp_path: Path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_device_is_written_into_and_never_replaced(tmp_path: Path) -> None:
-    link = tmp_path / "null"
-    link.symlink_to(os.devnull)
-    files.write_file(link, b"gone")
-    assert stat.S_ISCHR(link.stat().st_mode)
-    assert refused(files.write_file, FULL, b"x").errno == errno.ENOSPC
-    assert stat.S_ISCHR(FULL.stat().st_mode)
+def test_what_is_no_file_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    """A pipe of our own: of a device of the machine's, which root could replace, nothing may be tried here."""
+    path, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(path)
+    link.symlink_to(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_file(link, b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(link.stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "loop", "no folder", "below a file", "name too long"])
