@@ -15,10 +15,12 @@ TESTS = Path(__file__).resolve().parents[2]
 TASKS = {
     "schema for configuration": "test_an_error_of_a_configuration_has_its_place"
     " test_an_invalid_configuration_is_refused_whole_and_the_old_one_runs_on"
-    " test_whatever_a_record_is_made_of_it_is_taken_or_every_fault_has_a_pointer",
+    " test_whatever_a_record_is_made_of_it_is_taken_or_every_fault_has_a_pointer"
+    " test_what_the_schema_refuses_is_refused test_all_that_is_wrong_is_told_at_once_each_by_its_pointer",
     "file overrides registry": "test_the_matrix test_a_file_may_win_and_explain_says_which",
     "streamline startup": "test_all_a_rank_has_is_one_request_and_one_commit",
-    "more host info": "test_all_a_rank_has_is_one_request_and_one_commit",
+    "more host info": "test_all_a_rank_has_is_one_request_and_one_commit"
+    " test_processors_their_cores_and_threads_and_what_else_a_tree_says",
     "disk metrics": "test_what_is_sent_is_what_was_counted_or_a_reset"
     " test_a_disk_that_comes_back_under_its_numbers_was_not_busy_all_the_time"
     " test_a_line_of_diskstats_has_4_11_15_or_17_columns test_what_a_disk_did_between_two_readings"
@@ -28,7 +30,9 @@ TASKS = {
     "NUMATop": "test_what_is_in_the_files test_a_kernel_without_nodes_says_so"
     " test_of_a_process_what_it_has_on_each_node_or_that_it_is_not_ours",
     "better reporting": "test_reports_come_after_every_third_run test_what_is_held_is_reported_when_it_comes_of_age"
-    " test_only_what_moved_is_sent_if_that_is_wanted test_what_was_held_when_a_measurement_ends_is_not_lost",
+    " test_only_what_moved_is_sent_if_that_is_wanted test_what_was_held_when_a_measurement_ends_is_not_lost"
+    " test_each_sink_is_told_at_its_own_times_and_its_numbers_have_no_holes"
+    " test_what_waits_is_reported_when_it_is_too_much",
     "command": "test_output_becomes_metrics_through_rexec"
     " test_several_expressions_make_one_reading_or_one_a_match_in_order_of_place"
     " test_those_that_misbehave_are_contained_and_their_siblings_never_notice",
@@ -37,7 +41,7 @@ TASKS = {
     " test_the_line_of_the_specification test_long_output_has_performance_data_behind_its_second_bar"
     " test_a_plugin_has_a_state_whatever_it_does test_any_other_end_is_unknown_with_its_reason",
     "refactor Proc": "test_files_are_read_whole_however_long_and_from_any_root"
-    " test_a_recorded_tree_is_read_like_this_machine",
+    " test_a_recorded_tree_is_read_like_this_machine test_files_of_the_kernel_are_opened_in_one_place",
     "transient network failures": "test_what_waits_is_what_a_plain_list_has"
     " test_over_lives_that_end_well_or_by_kill_what_was_spooled_comes"
     " test_samples_of_all_ranks_come_to_the_registry_each_once_and_outlive_it"
