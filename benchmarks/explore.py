@@ -1,18 +1,21 @@
 """How fast plans are run, and how soon planted bugs are found: seconds of one core, steps left after shrinking.
 
     python benchmarks/explore.py [--examples N] [--json] [--planted [--seconds S] [--tests] [--bug TEXT]]
-        [--clean [-j N]]
+        [--clean [-j N]] [--off]
 
 Without either: examples a second by family at sizes 1 and 2, which must stay 50 or more on an idle core (jobs: 20, each
 takes a thousand messages), and what broke, which must be nothing. --clean: 15,000 examples of all families at sizes 1
 to 4, which must break nothing either. --planted: each bug of tests/explore/planted.py, from seed 0 for at most S s, as
 rows of the table in docs/explore.md; with --tests also which test of that module, in tests/modules, fails by it.
+--off: instructions of an exchange (benchmarks/exchange.py) where nobody explores, against a copy whose reactor knows no
+schedule and no gate; counted by valgrind, so that a busy machine does not matter, in some ten minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +36,14 @@ from tests.explore.planted import PLANTED, Planted, find, plant
 _ROOT = Path(__file__).resolve().parent.parent
 #: Seconds after which tests hang that take some ten.
 _TESTS_HANG = 600.0
+#: Exchanges of the two runs whose difference is counted.
+_EXCHANGES = (500, 6500)
+#: What makes a reactor one that nobody can put a gate or a schedule in front of.
+_WITHOUT = {
+    "self._push_inside = self._queue if self._gate is None else self._ask_gate": "self._push_inside = self.fifo.append",
+    "        if self.schedule is not None:\n            gone += self.schedule.withdraw(actor)\n": "",
+    "        kept = 0 if self.schedule is None else self.schedule.kept_for(actor)\n": "        kept = 0\n",
+}
 
 
 def rates(name: str, examples: int) -> tuple[float, str]:
@@ -132,6 +143,45 @@ def clean(given: argparse.Namespace) -> int:
     return max(report.finish(given), broken)
 
 
+def off(given: argparse.Namespace) -> int:
+    """What the hooks cost an exchange while nobody uses them; 1 if that is more than a hundredth."""
+    report = _measure.begin("explore-off", given, exchanges=_EXCHANGES[1] - _EXCHANGES[0])
+    counts = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, changes in (("with", {}), ("without", _WITHOUT)):
+            copy = Path(folder, name)
+            shutil.copytree(_ROOT / "src", copy / "src")
+            shutil.copytree(_ROOT / "modules", copy / "modules")
+            path = copy / "src" / "brokersim" / "reactor" / "loop.py"
+            text = path.read_text()
+            for was, now in changes.items():
+                assert text.count(was) == 1, f"{path.name} has changed: {was!r}"
+                text = text.replace(was, now)
+            path.write_text(text)
+            # The first of three only compiles; of the others the difference is free of what starting costs.
+            _, few, many = (instructions(copy / "src", count) for count in (1, *_EXCHANGES))
+            counts[name] = (many - few) / (_EXCHANGES[1] - _EXCHANGES[0])
+            report.figures.append(
+                _measure.Figure(name=f"an exchange {name} hooks", unit="instructions", values=[counts[name]])
+            )
+    ratio = counts["with"] / counts["without"]
+    report.gates.append(_measure.Gate(what="an exchange with / without hooks", ratio=ratio, limit=1.01))
+    return max(report.finish(given), int(ratio > 1.01))
+
+
+def instructions(source: Path, exchanges: int) -> int:
+    """Of a process that does so many exchanges, from its start to its end."""
+    call = f"brokersim.run(exchange.exchange, {exchanges}, 64, 'virtual', [], clock='virtual')"
+    counting = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"]
+    path = f"{source}{os.pathsep}{_ROOT / 'benchmarks'}"
+    command = [*counting, sys.executable, "-c", f"import brokersim, exchange; {call}"]
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
+    assert found is not None, done.stderr
+    return int(found[1].replace(",", ""))
+
+
 def main() -> int:
     parser = _measure.parser(__doc__, repeats=1)
     parser.add_argument("--planted", action="store_true", help="search the planted bugs instead")
@@ -144,8 +194,11 @@ def main() -> int:
     parser.add_argument("--clean", action="store_true", help="15,000 examples of everything, or --examples")
     parser.add_argument("-j", "--jobs", type=_measure.positive, default=2, help="with --clean: processes")
     parser.add_argument("--seconds", type=float, default=60.0, help="with --planted: for each at most")
+    parser.add_argument("--off", action="store_true", help="instructions of an exchange without exploring")
     parser.add_argument("--examples", type=_measure.positive, help="of each family [200]")
     given = parser.parse_args()
+    if given.off:
+        return off(given)
     if given.clean:
         return clean(given)
     given.examples = given.examples or 200

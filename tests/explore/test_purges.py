@@ -26,6 +26,8 @@ from brokersim.explore.world import Asked
 def test_a_purge_leaves_as_many_as_it_was_told_to(gone, left, ends, is_fine):
     step = Step(id=2, op="jobs.purge", args={"left": left})
     purge = Asked(step, "job-manager.purge", {}, cast(Any, None), 1, 0.0, told=5.0, value={"count": gone})
-    world: Any = SimpleNamespace(acked=lambda op: [purge] if op == "jobs.purge" else [])
+    job = Asked(Step(id=1, op="jobs.submit"), "job-ingest.submit", {}, cast(Any, None), 0, 0.0)
+    asked = [job] * (len(ends) + max(gone, 1))  # whether they were told so or not
+    world: Any = SimpleNamespace(acked=lambda op: [purge] if op == "jobs.purge" else [], asked=asked)
     logs = {job: [{"name": "clean", "timestamp": end, "context": {}}] for job, end in enumerate(ends)}
-    assert (_too_few(world, len(ends) + max(gone, 1), logs) == []) == is_fine
+    assert (_too_few(world, logs) == []) == is_fine

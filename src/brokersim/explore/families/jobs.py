@@ -318,14 +318,16 @@ async def _check(world: World) -> list[str]:
         for read in world.of("jobs.read")
         if read.errnum == ENOENT and not world.of("jobs.purge")
     ]
-    broken += _too_few(world, len(jobs), logs)
+    broken += _too_few(world, logs)
     broken += joblogs.judge(world, jobs, logs)
     return broken + await cores.judge(world, jobs, logs)
 
 
-def _too_few(world: World, jobs: int, logs: Mapping[int, Log]) -> list[str]:
+def _too_few(world: World, logs: Mapping[int, Log]) -> list[str]:
     """A purge leaves as many as it was told to, of those that had ended by then: others may have forgotten some."""
     broken = []
+    # Those of whom the answer got lost, too.
+    jobs = sum(asked.topic == "job-ingest.submit" for asked in world.asked)
     for purge in world.acked("jobs.purge"):
         ends = [joblogs.when(log, "clean") for log in logs.values()]
         ended = jobs - len(logs) + sum(end is not None and end <= purge.told for end in ends)
@@ -373,7 +375,8 @@ JOBS = Family(
     ),
     topics=(
         "job-ingest.submit", "job-manager.submit", "sched.alloc", "sched.free", "sched.cancel", "job-exec.start",
-        "kvs.commit", "job-manager.raise", "job-exception",
+        # Thrice: each of five modules does something else when one of its commits fails.
+        "kvs.commit", "kvs.commit", "kvs.commit", "job-manager.raise", "job-exception",
     ),
     draws={
         "submit": _submit, "queue": _queue, "cancel": one, "urgency": _urgency, "kill": one, "after": _after,
