@@ -12,7 +12,7 @@ from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, ra
 from . import keys, stat, store
 from .answers import Reply
 from .member import Member
-from .messages import Create, Follow, Gather, Named, ShowKey
+from .messages import Create, Follow, Gather, Named, Outcomes, ShowKey
 from .outlets import Outlets
 from .root import Course, Root
 from .stat import Row
@@ -40,6 +40,15 @@ class Asked(BrokerModule):
             {"definition": to_builtins(one.stat.definition), "epoch": one.epoch} for one in self._courses()
         ]
         self.handle.respond(msg, {"stats": stats})
+
+    @request_handler("outcomes")
+    def outcomes(self, msg: Message) -> None:
+        """For a rank that keeps what it sent, and has not heard what became of it."""
+        wish = msg.unpack(Outcomes)
+        records = [record for one in self._courses() if one.stat.name == wish.name for record in one.records]
+        names = ("name", "uid", "ok", "truncated")
+        ended = [{name: record[name] for name in names} for record in records if record["uid"] in wish.uids]
+        self.handle.respond(msg, {"ended": ended})
 
     def _courses(self) -> list[Course]:
         return [] if self._root is None else list(self._root.courses.values())

@@ -13,6 +13,7 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums, ranks
 
 from .collection import Collection, Counts, Parent
 from .merge import key_of
+from .messages import Ended
 from .outside import HandleOutside
 from .stat import Rows, Stat
 from .table import Clock, Table, observations
@@ -230,6 +231,10 @@ class Member:
     def _cut(self, held: Held, collection: Collection) -> None:
         order = collection.order
         self._take_back(held, order.uid)
+        if held.snapshots and self._handle.rank:
+            # The event that tells of them comes before the next order, unless it was lost on its way.
+            wish = {"name": order.name, "uids": [*held.snapshots]}
+            self._handle.request(f"{self._handle.name}.outcomes", wish, self._told_late, nodeid=0)
         rows: Rows = held.table.cut()
         held.epoch = order.epoch
         if held.watch is not None:
@@ -244,6 +249,14 @@ class Member:
             held.carry(rows)
         else:
             collection.give_own(rows, self._clock.time(), is_fresh, True)
+
+    def _told_late(self, response: Message, _arg: object) -> None:
+        try:
+            ended = [] if response.errnum else response.unpack(Ended).ended
+        except (RequestError, TypeError):
+            return  # it is asked again with the next collection
+        for one in ended:
+            self.done(one.name, one.uid, one.ok, one.truncated)
 
     def _take_back(self, held: Held, uid: str) -> None:
         """What was kept for a rank 0 that is gone comes back: of its collections nobody will tell any more."""

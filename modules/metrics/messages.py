@@ -99,6 +99,19 @@ class Done(msgspec.Struct):
             to_set(ranks)
 
 
+class Outcomes(msgspec.Struct):
+    """metrics.outcomes: these collections, as far as rank 0 knows, have ended how?"""
+
+    name: str
+    uids: list[str]
+
+
+class Ended(msgspec.Struct):
+    """The answer to metrics.outcomes: of each that has ended, what its metrics.done said."""
+
+    ended: list[Done]
+
+
 class Handover(msgspec.Struct):
     """metrics.handover."""
 

@@ -23,6 +23,10 @@ FAULTS = st.fixed_dictionaries(
 )
 
 
+#: Seconds a message takes from rank to rank.
+LATENCY = 0.001
+
+
 def played(
     fault: dict[str, Any], fanout: int, start: float, retain: bool
 ) -> tuple[Counter[str], Counter[str], list[Any]]:
@@ -74,3 +78,30 @@ def test_the_death_of_a_rank_is_named_and_the_others_go_on(rank):
     assert {record["departed"] for record in records[2:]} == {below}
     assert all(emitted[key] <= observed[key] for key in emitted)
     assert records[-1]["ok"] == {1: "0,2,5-6", 3: "0-2,4-6"}[rank]
+
+
+@pytest.mark.parametrize(("rank", "hops"), [(1, 1), (1, 2), (5, 2)])
+def test_what_a_rank_keeps_comes_back_where_the_end_of_its_collection_was_lost_too(rank, hops):
+    """Frames, and the event that says that they are missing: the rank asks when it is collected from again."""
+
+    async def body(one: Cluster) -> Any:
+        await one.create(epoch=4.0, timeout=3.0, retain=True)
+        told = one.follow()
+        handle, course = one.module().handle, one.module()._root.courses["t"]
+        for at in range(40):
+            for each in range(7):
+                one.observe(each, "s", "k", 1)
+            await one.instance.sleep(0.5)
+            if at == 22:  # limits of silence are known by then: a second
+                due = course.began + 12.0 + (hops - 0.5) * LATENCY
+                await one.instance.sleep(due - handle.now())
+                fault = {"kind": "drop", "rank": rank, "seconds": 2.0, "topic": "metrics.*"}
+                one.client.request("overlay.fault", fault, lambda *_: None)
+        await one.instance.sleep(20.0)
+        emitted = sum(value["sum"] for what, value in told if what == "row")
+        kept = [held.kept for each in range(7) for held in one.module(each)._member.stats.values()]
+        return emitted, kept, [value["missing"] for what, value in told if what == "record"]
+
+    emitted, kept, missing = cluster(body, 7, 2, latency=LATENCY)
+    assert any(missing)
+    assert (emitted, kept) == (40 * 7, [0] * 7)
