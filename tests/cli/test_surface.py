@@ -31,9 +31,11 @@ LISTS = {
     "jobtap list",
     "runs list",
     "runs show",
+    "probe explain",
     "probe list",
     "probe read",
     "probe status",
+    "registry data",
     "registry list",
 }
 
@@ -72,8 +74,8 @@ def test_the_commands_are_those_promised() -> None:
         "jobtap": "load remove list query",
         "metrics": "add list collect show log rm observe",
         "overlay": "status trace fault",
-        "registry": "list get put rm watch shell serve",
-        "probe": "list read schedule status add rm on off restart run-now validate",
+        "registry": "list get put rm watch data shell serve",
+        "probe": "list read record schedule status add rm on off restart run-now validate schema explain",
         "flux": "instrument load",
     }
     expected = {f"{group} {name}".strip() for group, names in promised.items() for name in names.split()}

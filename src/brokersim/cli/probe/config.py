@@ -45,7 +45,7 @@ def checked_file(file: Path) -> Any:
 )
 @pass_session
 def schema(session: Session) -> None:
-    """Print what a file of measurements may be, as JSON Schema."""
+    """Print what a file may be, as JSON Schema."""
     found = probe_module().schema()
     if session.json:
         session.emit(found)
@@ -66,7 +66,10 @@ def schema(session: Session) -> None:
 @click.argument("key")
 @pass_session
 def explain(session: Session, rank: int | None, key: str) -> None:
-    """Show what each layer says of a key of the configuration, the strongest first, and which one stands."""
+    """Show where a key of the configuration comes from.
+
+    What each layer says of it, the strongest first, and which one stands.
+    """
     how: Explain = told
     answer = session.rpc("probe.explain", {"key": key}, rank=rank, explain=how)
     if session.json:

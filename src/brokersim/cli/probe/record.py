@@ -30,7 +30,7 @@ DEFAULT: Final = ("cpu", "mem", "net", "disk", "pressure", "numa")
 @click.argument("words", metavar="[PROBE [KEY=VALUE]...]...", nargs=-1)
 @pass_session
 def record(session: Session, folder: Path, words: tuple[str, ...]) -> None:
-    """Keep the files of /proc and /sys that probes read, as they are now.
+    """Keep what probes read of this machine, as it is now.
 
     Without PROBE: those of cpu, mem, net, disk, pressure and numa that this machine has.
     """

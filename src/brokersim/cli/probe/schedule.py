@@ -45,7 +45,7 @@ def parse_moment(text: str) -> float:
 @click.argument("spec", nargs=-1, required=True)
 @pass_session
 def schedule(session: Session, now: float | None, count: int, seed: int, spec: tuple[str, ...]) -> None:
-    """Print the ticks of a schedule: seconds since the epoch and the time of day.
+    """Print the ticks of a schedule, in seconds and as times.
 
     SPEC is a time (10s), levels (10s for 1m every 1h), a cron expression, KIND KEY=VALUE..., or JSON. Kinds: every,
     onetime, windows, nested, cron, random, adaptive, avoid.

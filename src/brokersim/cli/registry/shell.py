@@ -193,7 +193,7 @@ class Shell(cmd.Cmd):
     **examples(
         ("brokersim registry shell services s0", "edit a record; help lists the words"),
         ("brokersim registry shell --file probes.json", "edit a file"),
-        ("brokersim registry shell --url http://127.0.0.1:8128 --token-file t services s0", "over HTTP"),
+        ("brokersim registry shell --url http://h:8128 services s0", "over HTTP"),
         ("echo 'set /status \"OFF\"\nput' | brokersim registry shell services s0", "from a script"),
     ),
 )
