@@ -136,6 +136,12 @@ def check(dependencies: Iterable[tuple[str, str]], find: Callable[[int], Job | N
                 raise ValueError(why)
 
 
+def named(dependencies: Iterable[tuple[str, str]], find: Callable[[int], Job | None]) -> dict[str, Job]:
+    """Jobs that checked dependencies name: one that has ended may be forgotten before another is held for it."""
+    schemes = [(scheme, value) for scheme, value in dependencies if scheme not in (SINGLETON, BEGIN_TIME)]
+    return {value: other for scheme, value in schemes if (other := find(_id(scheme, value))) is not None}
+
+
 def _id(scheme: str, value: str) -> int:
     try:
         return jobid.decode(value)

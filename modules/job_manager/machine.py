@@ -22,7 +22,7 @@ from brokersim.brokermod import (
 )
 
 from .batch import CommitBatch, append_op
-from .dependencies import BEGIN_TIME, DEPRECATED, SINGLETON, Dependencies, Verdict, shown
+from .dependencies import BEGIN_TIME, DEPRECATED, SINGLETON, Dependencies, Verdict, named, shown
 from .hooks import JobHooks
 from .job import Job
 from .journal import Journal
@@ -103,11 +103,11 @@ class JobMachine:
         context = {"userid": job.userid, "urgency": job.urgency, "flags": job.flags, "version": 1}
         self.post(job, "submit", context, timestamp=t_submit)
         # As flux-core: nothing more happens to a job before its first event is in the KVS.
-        self.batch.when_committed(partial(self._validate, job))
+        self.batch.when_committed(partial(self._validate, job, named(job.facts.dependencies, self.jobs.get)))
 
-    def _validate(self, job: Job) -> None:
+    def _validate(self, job: Job, others: dict[str, Job]) -> None:
         if job.state is State.NEW:  # not if an exception came first
-            self._hold_for_dependencies(job)
+            self._hold_for_dependencies(job, others)
             self.post(job, "validate")
             self._settle()
 
@@ -262,7 +262,7 @@ class JobMachine:
 
     # -- dependencies
 
-    def _hold_for_dependencies(self, job: Job) -> None:
+    def _hold_for_dependencies(self, job: Job, others: dict[str, Job]) -> None:
         for scheme, value in job.facts.dependencies:
             if scheme == SINGLETON:
                 if self.dependencies.is_held(job):
@@ -278,8 +278,7 @@ class JobMachine:
                     wait, self._begin, Verdict(job=job, description=description, met=True)
                 )
                 continue
-            other = self.jobs.get(jobid.decode(value))
-            verdict = self.dependencies.add(job, scheme, other, description) if other is not None else None
+            verdict = self.dependencies.add(job, scheme, others[value], description)
             if verdict is not None:
                 self._verdicts.append(verdict)
 

@@ -170,3 +170,20 @@ def test_purged_jobs_are_no_longer_counted_as_inactive():
         return purged["count"], (await client.call("job-manager.stats-get"))["inactive_jobs"]
 
     assert in_instance(test) == (2, 1)
+
+
+@pytest.mark.parametrize("scheme", ["afterany", "afterok", "afterstart"])
+def test_a_job_whose_other_is_forgotten_while_its_first_event_is_written_does_not_wait_for_ever(scheme):
+    async def test(_instance, client):
+        other = await submit(client, running(1))
+        await outcome(client, other)
+        taken = []
+        spec = waiting(scheme, jobid.encode(other))
+        client.request("job-ingest.submit", {"J": envelope(spec)}, lambda answer, _: taken.append(answer))
+        await client.sleep(0.015)  # of the twenty milliseconds that two windows are open
+        wish = {"age_limit": -1.0, "num_limit": 0, "batch": 10, "force": True}
+        assert (await client.call("job-manager.purge", wish))["count"] == 1 and not taken
+        await client.sleep(1.0)
+        return (await outcome(client, taken[0].payload["id"]))["success"]
+
+    assert in_instance(test)
