@@ -26,7 +26,7 @@ class Due(Protocol):
 
 
 class Ticker:
-    """Calls ``tick()`` of each at its time, in the order in which they began to wait for it."""
+    """Calls ``tick()`` of each at its time, in the order in which they first began to wait for it."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle

@@ -55,14 +55,14 @@ def test_one_of_ours_is_read_in_a_process_of_its_own_as_it_is_in_the_loop(tmp_pa
 MISBEHAVING = {
     "hangs": (
         "read line; trap '' TERM; sleep 60; sleep 60",
-        "no answer within 0.3 s, two processes within 60 s",
+        "no answer within 1.5 s, two processes within 60 s",
     ),
     "forks": (
         "read line; sleep 61 & sleep 61 & sleep 61",
-        "no answer within 0.3 s, two processes within 60 s",
+        "no answer within 1.5 s, two processes within 60 s",
     ),
-    "deaf": ("exec <&-; sleep 62", "no answer within 0.3 s, two processes within 60 s"),
-    "silent": ("exec >&-; sleep 62", "no answer within 0.3 s, two processes within 60 s"),
+    "deaf": ("exec <&-; sleep 62", "no answer within 1.5 s, two processes within 60 s"),
+    "silent": ("exec >&-; sleep 62", "no answer within 1.5 s, two processes within 60 s"),
     "floods": (
         "read line; head -c 3000000 /dev/zero | tr '\\0' x; sleep 60",
         "it printed a line of more than",
@@ -79,7 +79,7 @@ def test_those_that_misbehave_end_alone_and_are_told(tmp_path):
     records = {"good": shell(ANSWERS, timeout=20)}
     for kind, (script, _) in MISBEHAVING.items():
         whole = f": {marker}; read line; echo '{{\"n\": 1}}'; {script}"
-        records[kind] = shell(whole, timeout=0.3)
+        records[kind] = shell(whole, timeout=1.5)  # on a busy machine a shell starts in half a second
     told = {}
 
     def enough(found):
