@@ -61,7 +61,7 @@ def load(session: Session, blobref: str) -> None:
 @pass_session
 def store(session: Session, file: BinaryIO) -> None:
     """Store a file, or stdin, as one blob."""
-    data = files.read_all(file, file.name)
+    data = files.read_all(file, getattr(file, "name", "standard input"))
     blobref = from_digest(session.rpc("content.store", data, raw=True))
     if session.json:
         session.emit({"blobref": blobref, "size_bytes": len(data)})
