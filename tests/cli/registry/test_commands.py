@@ -125,6 +125,13 @@ def test_interrupting_drops_the_line_and_twice_leaves(monkeypatch, tmp_path):
     assert editor.desk.document == {"a": 2, "b": 3} and json.loads(path.read_text()) == {"a": 1}
 
 
+def test_a_quote_that_does_not_end_is_the_lines_fault(run, tmp_path):
+    (tmp_path / "probes.json").write_text("{}")
+    found = run("registry", "shell", "--file", str(tmp_path / "probes.json"), stdin=b'mkdir "a\n')
+    assert (found.code, "itself is at fault" in found.err) == (1, False)
+    assert 'mkdir "a: no closing quotation' in found.err
+
+
 def test_neither_a_record_nor_a_file_is_a_usage_error(run):
     result = run("registry", "shell", "services")
     assert result.code == 2 and "COLLECTION and ID, or --file" in result.err

@@ -50,6 +50,14 @@ def test_what_cannot_be_is_told_and_changes_nothing(act, says):
     assert here.document == DOCUMENT and not here.is_changed
 
 
+def test_a_place_in_a_list_is_a_number_of_it():
+    here = Desk({"l": [1, [2]]})
+    assert (here.at(("l", "0")), here.at(("l", "1", "0"))) == (1, 2)
+    for key in ("2", "-1", "x"):
+        with pytest.raises(Wrong, match=f"there is no /l/{key}"):
+            here.at(("l", key))
+
+
 def test_mkdir_p_makes_all_of_the_way_and_is_no_mistake_twice():
     here = desk()
     here.make("a/b/c", True)

@@ -124,7 +124,10 @@ class Shell(cmd.Cmd):
 
     def do_mkdir(self, line: str) -> None:
         """mkdir [-p] PATH -- an empty object; -p: with those it lies in, and none is no mistake"""
-        words = shlex.split(line)
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            raise Wrong(f"mkdir {line}: {str(error).lower()}") from None
         with_parents = words[:1] == ["-p"]
         paths = words[1:] if with_parents else words
         if len(paths) != 1:
