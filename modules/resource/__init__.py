@@ -26,6 +26,8 @@ from .messages import Cancel, ConfigReload, DrainArgs, Expiration, Reload, WaitU
 from .topology import topology
 
 R_KEY: Final = "resource.R"
+#: The same, as this module put it there: R that differs from it is somebody's wish and goes before settings.
+MADE_KEY: Final = "resource.R-made"
 #: Arguments of flux-core's module that ask for what is never done here: comparing R with hardware, cutting the log.
 KNOWN_ARGS: Final = frozenset({"noverify", "notruncate", "monitor-force-up"})
 
@@ -33,7 +35,9 @@ KNOWN_ARGS: Final = frozenset({"noverify", "notruncate", "monitor-force-up"})
 class ResourceModule(BrokerModule):
     """The nodes of the instance (RFC 28). All are simulated and up; a drained one gets no more jobs.
 
-    R is what the KVS has as ``resource.R``, else the configuration's ``resource.config``, else the instance's.
+    R is what somebody put into the KVS as ``resource.R``, else the configuration's ``resource.config``, else the
+    instance's. In real time it stands there in any case, where Flux's commands look for it (`flux top`); under a
+    virtual clock the first root stays the empty one.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
@@ -71,7 +75,8 @@ class ResourceModule(BrokerModule):
         if self.handle.rank:
             return
         stored = await self._stored(R_KEY)
-        if stored:
+        is_made = not stored or stored == await self._stored(MADE_KEY)
+        if not is_made:
             try:
                 self._define(msgspec.json.decode(stored))
             except (ValueError, msgspec.DecodeError) as error:
@@ -84,6 +89,19 @@ class ResourceModule(BrokerModule):
             raise RequestError(errnums.EINVAL, f"{self._log.KEY} in the KVS: {error}") from None
         self._undrain_excluded()
         self._log.begin(self._r, ranks.format_ranks(self._there()), self._drained.nodelist(self._there()))
+        if is_made and self.handle.attr_get("clock") != "virtual":
+            await self._show(stored)
+
+    async def _show(self, before: bytes) -> None:
+        made = msgspec.json.encode(self._r)
+        if made == before:
+            return
+        ops = [{"key": key, "flags": 0, "dirent": treeobj.val(made)} for key in (R_KEY, MADE_KEY)]
+        try:
+            await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+        except RequestError as error:
+            if error.errno != errnums.ENOSYS:
+                self.log.error(f"{R_KEY} is not in the KVS: {error}")
 
     async def _stored(self, key: str) -> bytes:
         try:

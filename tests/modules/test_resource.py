@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from brokersim.brokermod import RequestError, treeobj
+from brokersim.brokermod import RequestError, errnums, treeobj
 from modules.resource.inventory import check_r, configured_r, simulated_r
 from tests.modules.job_harness import attributes, in_instance, jobspec, outcome, submit
 
@@ -80,6 +80,44 @@ def test_r_in_the_kvs_is_what_the_module_has_when_it_is_loaded_again_and_jobs_ge
     assert (fat["ranks"], fat["nodelist"]) == ("3", "big")
     assert (spread["ranks"], spread["nodelist"]) == ("[0-1,3]", "fake[0-1],big")
     assert online == "0-1,3"
+
+
+async def looked_up(client, key):
+    try:
+        answer = await client.call("kvs.lookup", {"key": key, "namespace": "primary", "flags": 0})
+    except RequestError as error:
+        return error.errno
+    return json.loads(treeobj.val_bytes(answer["val"]))
+
+
+@pytest.mark.parametrize(("clock", "shown"), [("real", True), ("virtual", False)])
+def test_r_stands_in_the_kvs_from_the_start_in_real_time_only(clock, shown):
+    async def test(_instance, client):
+        version = (await client.call("kvs.getroot", {"namespace": "primary"}))["rootseq"]
+        return await looked_up(client, "resource.R"), await client.call("resource.get"), version
+
+    in_kvs, r, version = in_instance(test, clock=clock)
+    assert (in_kvs, version) == ((r, 1) if shown else (errnums.ENOENT, 0))
+
+
+def test_r_that_nobody_put_there_follows_the_settings_of_the_next_life_and_a_wish_does_not(tmp_path):
+    async def cores(_instance, client):
+        r = await client.call("resource.get")
+        assert await looked_up(client, "resource.R") == r
+        return r["execution"]["R_lite"][0]["children"]["core"]
+
+    async def wish(instance, client):
+        await reload_with(instance, client, R)
+        return await cores(instance, client)
+
+    lives = [("1x4", cores), ("1x2", cores), ("1x2", wish), ("1x8", cores)]
+    kept = {"clock": "real", "state_dir": tmp_path}
+    assert [in_instance(test, resources=asked, **kept) for asked, test in lives] == [
+        "0-3",
+        "0-1",
+        "0-1",
+        "0-1",
+    ]
 
 
 def test_drained_nodes_are_drained_in_the_next_life_of_the_module():
