@@ -60,7 +60,7 @@ def test_an_instance_is_counted_the_same_twice():
         )
         async with aggregator.running(), instance.running():
             for rank in (0, 1):
-                instance.module(rank, "kvs").handle.mask = 0x1000
+                instance.module(rank, "kvs").handle.set_mask(0x1000)
             await trio.sleep(3.5)
         return flushes.seen
 

@@ -245,7 +245,7 @@ def test_real_time_lists_what_varies_and_compares_the_rest(check, tmp_path):
         (("--clock", "never", "--", "true"), "error: not a clock: 'never'"),
         (
             ("--record", "no/such/base.toml", "-m", "none", "--", "true"),
-            "error: no/such/base.toml: cannot be written",
+            "error: invalid value for '--record': no/such/base.toml: No such file or directory",
         ),
     ],
 )

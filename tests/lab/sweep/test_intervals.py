@@ -526,7 +526,7 @@ def test_the_command_prints_front_advice_and_whose_figures_they_are(
         (("--launcher", "flux"), "--launcher flux needs --db"),
         (("--shard", "0/2"), "--shard needs --db"),
         (("--shard", "2/2", "--db", "x.db"), "not a shard: '2/2'"),
-        (("--db", "nowhere/run.db"), "cannot be used as a run file"),
+        (("--db", "nowhere/run.db"), "nowhere/run.db: No such file or directory"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(

@@ -15,10 +15,14 @@ from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.base import Random, Schedule, Span
 
-#: ``package.module:function``.
-NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 #: Ticks in a row that have passed already: more of them are a mistake that would hold whoever asks.
 PAST_MAX: Final = 10_000
+
+
+def is_name(text: str) -> bool:
+    """``package.module:function``."""
+    return _NAME.fullmatch(text) is not None
 
 
 def load(name: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from brokersim.protocol.schedules.avoid import Avoid
 from brokersim.protocol.schedules.base import Schedule
 from brokersim.protocol.schedules.calendar import Cron
 from brokersim.protocol.schedules.every import Every, Onetime
-from brokersim.protocol.schedules.named import NAME, Named
+from brokersim.protocol.schedules.named import Named, is_name
 from brokersim.protocol.schedules.nested import Nested, check_depth, parse_words
 from brokersim.protocol.schedules.random import RandomGaps
 from brokersim.protocol.schedules.windows import Daily, Windows
@@ -65,7 +65,7 @@ def parse_schedule(text: str, depth: int = 1) -> Schedule:
     if text.startswith("["):
         return Nested(spec=_json(text))
     words = text.split()
-    if words and (words[0] in KINDS or NAME.fullmatch(words[0])) and (len(words) == 1 or "=" in words[1]):
+    if words and (words[0] in KINDS or is_name(words[0])) and (len(words) == 1 or "=" in words[1]):
         return _made(words[0], _pairs(text), depth)
     if words[:1] == ["cron"]:
         return Cron(expr=" ".join(words[1:]))
@@ -84,7 +84,7 @@ def to_spec(schedule: Schedule) -> JsonObject:
 
 
 def _made(kind: object, params: JsonView, depth: int) -> Schedule:
-    if isinstance(kind, str) and NAME.fullmatch(kind):
+    if isinstance(kind, str) and is_name(kind):
         return Named(function=kind, written=params)
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(
