@@ -13,7 +13,7 @@ import trio
 
 from brokersim import program
 from brokersim.cli import main as main_module
-from brokersim.cli.errors import explain
+from brokersim.cli.errors import explain, text_of
 from brokersim.net.client import Unreachable
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOENT, ENOSYS, EPERM, RequestError
 from tests.cli.conftest import Run
@@ -312,3 +312,24 @@ def test_verbose_shows_requests_and_quiet_silences_talk(fake: FakeBroker, run: R
 
 def test_main_is_what_the_console_script_calls() -> None:
     assert main_module.main(["--version"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out/index.html"),
+            "out/index.html: No space left on device",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", b"out/\xff"),
+            "out/\udcff: No space left on device",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("no reason"), "no reason"),
+        (RequestError(errno.ENOENT, "no such key"), str(RequestError(errno.ENOENT, "no such key"))),
+        (ValueError("not a number"), "not a number"),
+    ],
+)
+def test_an_error_of_the_system_is_its_path_and_what_is_wrong(error: Exception, text: str) -> None:
+    assert text_of(error) == text

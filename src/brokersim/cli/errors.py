@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -121,8 +122,15 @@ def _protocol(error: ProtocolError, _command: str) -> CommandError:
 
 
 def _system(error: OSError, _command: str) -> CommandError:
-    where = f"{error.filename}: " if error.filename else "cannot write or read: "
-    return CommandError(f"{where}{error.strerror or error}")
+    where = "" if error.filename else "cannot write or read: "
+    return CommandError(f"{where}{text_of(error)}")
+
+
+def text_of(error: BaseException) -> str:
+    """An error in words: of the system's the path and what is wrong, without its number and quotes."""
+    if isinstance(error, OSError) and error.strerror and type(error).__str__ is OSError.__str__:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 _Told = Callable[..., CommandError]

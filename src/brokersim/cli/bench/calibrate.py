@@ -10,7 +10,7 @@ from brokersim import files
 from brokersim.cli.bench.made import failures
 from brokersim.cli.bench.output import progress
 from brokersim.cli.command import Command, examples, list_options, pass_session
-from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.errors import FAILED, CommandError, text_of, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FILE
 
@@ -44,7 +44,7 @@ def calibrate(session: Session, given: str | None, out: Path | None, reps: int) 
     try:
         found = measure(find_flux(given), reps, say)
     except failures() as error:
-        raise CommandError(str(error), code=FAILED) from None
+        raise CommandError(text_of(error), code=FAILED) from None
     finally:
         say("")
     if out is not None:

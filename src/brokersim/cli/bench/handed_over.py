@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from brokersim.cli.bench.output import progress
 from brokersim.cli.command import Given
-from brokersim.cli.errors import FAILED, CommandError
+from brokersim.cli.errors import FAILED, CommandError, text_of
 from brokersim.cli.session import Session
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def hand_over(
             elements = tuple(range(count))
         job = arrays.hand_over(job, elements, given["submit"])
     except (arrays.ArrayError, LaunchError, OSError) as error:
-        raise CommandError(str(error), code=FAILED) from None
+        raise CommandError(text_of(error), code=FAILED) from None
     engine = ENGINES[job.launcher]
     if given["submit"]:
         own = {at: job.ids[at] for at in elements}

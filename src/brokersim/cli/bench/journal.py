@@ -14,7 +14,7 @@ from brokersim.cli.bench.handed_over import awaited, hand_over, launcher_options
 from brokersim.cli.bench.made import failures
 from brokersim.cli.bench.output import FORMATS, mark, print_kept, progress, ran_on
 from brokersim.cli.command import Command, Given, examples, list_options, pass_session
-from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.errors import FAILED, CommandError, text_of, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FOLDER
 from brokersim.protocol.decoded import JsonObject
@@ -114,7 +114,7 @@ def _run(
             job.remove()
         return found, files
     except failures() as error:
-        raise CommandError(str(error), code=FAILED) from None
+        raise CommandError(text_of(error), code=FAILED) from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None
     finally:
@@ -153,7 +153,7 @@ def _hand_out(session: Session, chosen: list[str], names: tuple[str, ...], given
             total=len(left(chosen, out)), measured=None,
         )  # fmt: skip
     except failures() as error:
-        raise CommandError(str(error), code=FAILED) from None
+        raise CommandError(text_of(error), code=FAILED) from None
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim bench journal -h") from None
 

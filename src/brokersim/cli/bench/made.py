@@ -26,7 +26,7 @@ from brokersim.cli.bench.handed_over import (
 )
 from brokersim.cli.bench.output import FORMATS, print_outcome, progress
 from brokersim.cli.command import Command, Given, examples, list_options, pass_session, setting
-from brokersim.cli.errors import FAILED, CommandError, usage_error
+from brokersim.cli.errors import FAILED, CommandError, text_of, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FILE, OUT_FOLDER, Parsed
 from brokersim.lab.experiments.experiment import (
@@ -186,7 +186,7 @@ def _conduct(session: Session, experiment: Experiment[Any], given: Given) -> int
     except OrderError as error:
         raise usage_error(str(error), attempt=f"brokersim bench {experiment.name} -h") from None
     except failures(RequestError) as error:
-        raise CommandError(str(error), code=FAILED) from None
+        raise CommandError(text_of(error), code=FAILED) from None
     finally:
         say("")
     if session.json:
