@@ -59,7 +59,7 @@ class Foreign:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        paths = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        paths = files.files_of(path, ".json") if path.is_dir() else [path]
         found = {file.stem: _document(file) for file in paths}
     except OSError as error:
         raise ValueError(f"schemas={path}: {error.strerror}") from None

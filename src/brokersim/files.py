@@ -50,6 +50,15 @@ def read_unless(path: Path | str, start: bytes, most: int | None = None) -> byte
         return None if found == start else found + read_all(file, path, most)
 
 
+def files_of(folder: Path | str, suffix: str) -> list[Path]:
+    """What is in a folder and is called ``*SUFFIX``, by name; what begins with a dot is somebody's own.
+
+    Raises OSError, where ``Path.glob`` finds nothing in a folder that it may not read.
+    """
+    names = [name for name in os.listdir(folder) if name.endswith(suffix) and name[:1] != "."]
+    return [Path(folder, name) for name in sorted(names)]
+
+
 def read_all(file: IO[bytes], name: Path | str, most: int | None = None) -> bytes:
     """What is left of an open file; of what unpacks itself, ``most`` is counted unpacked. Raises OSError."""
     found = bytearray()

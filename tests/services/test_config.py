@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,18 @@ def test_a_folder_s_files_are_merged_and_what_is_none_is_named(tmp_path: Path) -
     for name, text in (("y.json", "not an object, but list"), ("no.toml", "No such file or directory")):
         with pytest.raises(ValueError, match=f"configuration {tmp_path / name}: {text}"):
             read_path(tmp_path / name)
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    assert read_path(tmp_path) == {}
+    monkeypatch.setattr("brokersim.files.os.listdir", refuse)
+    with pytest.raises(ValueError, match=f"configuration {tmp_path}: Permission denied"):
+        read_path(tmp_path)
 
 
 def told(instance: Instance) -> list[str]:

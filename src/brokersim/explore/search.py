@@ -204,7 +204,7 @@ def read_corpus(folder: Path) -> list[Plan]:
     """The plans kept in a folder, by name. Raises RequestError for one that is none, OSError."""
     if not folder.is_dir():
         return []
-    return [from_json(files.read_bytes(path), str(path)) for path in sorted(folder.glob("*.json"))]
+    return [from_json(files.read_bytes(path), str(path)) for path in files.files_of(folder, ".json")]
 
 
 def keep(find: Find, folder: Path) -> Path:

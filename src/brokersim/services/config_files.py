@@ -15,7 +15,10 @@ def read_path(path: Path) -> JsonObject:
 
     Raises ValueError that names the file and what is wrong.
     """
-    paths = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    try:
+        paths = files.files_of(path, ".toml") if path.is_dir() else [path]
+    except OSError as error:
+        raise ValueError(f"configuration {path}: {error.strerror}") from None
     merged: JsonObject = {}
     for file in paths:
         try:
