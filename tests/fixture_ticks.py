@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+
 
 def bursts(params, now, random):
     """``count`` ticks a second apart, then ``rest`` seconds of nothing, for ever."""
@@ -53,3 +56,14 @@ def draws(params, now, random):
 
 
 NUMBER = 5
+
+
+def one_for_ever(params, now, random):
+    """The same tick, and no end."""
+    return itertools.repeat(now + 0.5)
+
+
+def leaves(params, now, random):
+    """Would end whoever asks."""
+    yield now + 0.3
+    sys.exit(3)

@@ -193,3 +193,92 @@ def test_an_output_is_emptied_or_gone_on_with(tmp_path: Path) -> None:
         os.write(number, b"1")
         os.close(number)
         assert path.read_bytes() == left
+
+
+def test_a_pipe_by_its_descriptor_is_written_into() -> None:
+    read, write = os.pipe()
+    files.check_output(f"/dev/fd/{write}")
+    files.write_file(f"/dev/fd/{write}", "told")
+    os.close(write)
+    with open(read, "rb") as file:
+        assert file.read() == b"told"
+
+
+def test_a_name_with_a_nul_is_no_name(tmp_path: Path) -> None:
+    path = f"{tmp_path}/a\0b"
+    for call in (files.check_output, files.open_input, lambda name: files.write_file(name, b"x")):
+        error = refused(call, path)
+        assert (error.errno, error.filename) == (errno.EINVAL, path)
+
+
+def test_what_is_secret_is_secret_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    seen: list[int] = []
+
+    def write(file: Any) -> None:
+        file.write(b"new")
+        (beside,) = (one for one in tmp_path.iterdir() if one != path)
+        seen.append(stat.S_IMODE(beside.stat().st_mode))
+
+    files.replace_file(path, write)
+    assert (seen, stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == ([0o600], 0o600, b"new")
+
+
+def test_who_write_one_name_at_once_each_write_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    errors: list[BaseException] = []
+
+    def write(text: bytes) -> None:
+        try:
+            for _ in range(20):
+                files.write_file(path, text * 1000)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in (b"a", b"b", b"c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == [] and path.read_bytes() in (b"a" * 1000, b"b" * 1000, b"c" * 1000)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_somebodys_link_beside_it_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brokersim.files.secrets.token_hex", lambda _: "0")
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / ".out.0").symlink_to(tmp_path / "victim")
+    assert refused(files.write_file, tmp_path / "out", b"x").errno == errno.EEXIST
+    assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+def test_a_file_that_one_may_not_write_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    monkeypatch.setattr("brokersim.files.os.access", lambda one, _: Path(one) != path)
+    for call in (files.check_output, lambda name: files.write_file(name, b"new")):
+        assert refused(call, path).errno == errno.EACCES
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("refuses", ["open", "fchmod"])
+def test_a_file_that_cannot_be_replaced_is_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    """In a folder that takes no other file; or somebody else's, who stays its owner."""
+    path = tmp_path / "out"
+    path.write_bytes(b"old and long")
+    number = path.stat().st_ino
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(f"brokersim.files.os.{refuses}", refuse)
+    files.write_file(path, b"new")
+    monkeypatch.undo()
+    assert (path.read_bytes(), path.stat().st_ino) == (b"new", number)
+    assert list(tmp_path.iterdir()) == [path]

@@ -62,6 +62,8 @@ class Mapped:
             file = File(path, _hashed(path, min(chunksize or CHUNK_MAX, CHUNK_MAX)))
         except OSError as error:
             raise RequestError(error.errno or errnums.EIO, f"{path}: {error.strerror}") from None
+        except ValueError as error:  # no name of a file: a NUL is in it
+            raise RequestError(errnums.EINVAL, f"{path!r:.80}: {error}") from None
         if not file.parts:
             raise RequestError(errnums.EINVAL, f"{path}: not suitable for mapping")
         self._files.setdefault(tag, []).append(file)

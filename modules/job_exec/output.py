@@ -88,6 +88,8 @@ def _target(stream: str, option: Any, default: Target) -> Target:
         raise ValueError(f"shell option output.{stream} must be type kvs, or type file and a path")
     buffering = option.get("buffer")
     kept = buffering.get("type", "line") if isinstance(buffering, Mapping) else None
+    if kept is not None and not isinstance(kept, str):
+        raise ValueError(f"shell option output.{stream}.buffer.type must be a text, such as line or none")
     return Target(
         path=path if kind == "file" else None,
         label=bool(option.get("label")),

@@ -129,6 +129,7 @@ class JobRun:
 
     def _disarm(self) -> None:
         self._unlimit()
+        self._limits = None  # a limit that is changed from now on limits nothing
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()

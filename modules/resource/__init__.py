@@ -75,15 +75,15 @@ class ResourceModule(BrokerModule):
         if self.handle.rank:
             return
         stored = await self._stored(R_KEY)
-        is_made = not stored or stored == await self._stored(MADE_KEY)
-        if not is_made:
+        is_made = stored == b"" or (stored is not None and stored == await self._stored(MADE_KEY))
+        if stored and not is_made:
             try:
                 self._define(msgspec.json.decode(stored))
             except (ValueError, msgspec.DecodeError) as error:
                 self.log.error(f"{R_KEY}: {error}; it is not used")
         self._exclude(self.handle.conf_get("resource.exclude") or "")
         try:
-            for event in self._log.restore(await self._stored(self._log.KEY)):
+            for event in self._log.restore(await self._stored(self._log.KEY) or b""):
                 self._replay(event)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"{self._log.KEY} in the KVS: {error}") from None
@@ -92,7 +92,7 @@ class ResourceModule(BrokerModule):
         if is_made and self.handle.attr_get("clock") != "virtual":
             await self._show(stored)
 
-    async def _show(self, before: bytes) -> None:
+    async def _show(self, before: bytes | None) -> None:
         made = msgspec.json.encode(self._r)
         if made == before:
             return
@@ -103,13 +103,15 @@ class ResourceModule(BrokerModule):
             if error.errno != errnums.ENOSYS:
                 self.log.error(f"{R_KEY} is not in the KVS: {error}")
 
-    async def _stored(self, key: str) -> bytes:
+    async def _stored(self, key: str) -> bytes | None:
+        """What the KVS has, ``b""`` for nothing; None, and it is said, for what is no value."""
         try:
             answer = await self.handle.call("kvs.lookup", {"key": key, "namespace": "primary", "flags": 0})
         except RequestError as error:
             if error.errno in (errnums.ENOENT, errnums.ENOSYS):
                 return b""
-            raise
+            self.log.error(f"{key} in the KVS is not used: {error}")
+            return None
         return treeobj.val_bytes(answer["val"])
 
     def _replay(self, event: dict[str, Any]) -> None:
@@ -302,6 +304,8 @@ class ResourceModule(BrokerModule):
     def expiration_update(self, msg: Message) -> None:
         """A new end of all resources, in seconds since the epoch; the scheduler is told."""
         expiration = msg.unpack(Expiration).expiration
+        if expiration < 0:
+            raise RequestError(errnums.EINVAL, f"an expiration is no less than 0, not {expiration:g}")
         execution = {**self._r["execution"], "expiration": expiration}
         self._r = {**self._r, "execution": execution}
         if self._scheduler is not None:

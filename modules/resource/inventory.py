@@ -12,6 +12,8 @@ from brokersim.brokermod import Resources, hostlist, ranks
 
 #: More nodes than an instance can simulate.
 NODES_MAX: Final = 1_000_000
+#: Numbers of cores and gpus of a node end below this.
+IDS_MAX: Final = 1_000_000
 
 
 def check_r(r: Any) -> tuple[str, ...]:
@@ -21,6 +23,11 @@ def check_r(r: Any) -> tuple[str, ...]:
         found = sorted(
             rank for entry in execution["R_lite"] for rank in ranks.parse_ranks(entry["rank"], NODES_MAX)
         )
+        for entry in execution["R_lite"]:
+            for ids in entry["children"].values():
+                ranks.parse_ranks(str(ids), IDS_MAX) if str(ids) else ()
+        for ids in execution.get("properties", {}).values():
+            ranks.parse_ranks(ids, NODES_MAX)
         names = [host for text in execution.get("nodelist", ()) for host in hostlist.expand(text)]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not R version 1: {error!r}") from None

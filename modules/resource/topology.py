@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 
 from brokersim.brokermod import ranks
 
-_IDS_MAX: Final = 1_000_000
+from .inventory import IDS_MAX
+
 #: Bus of the first gpu: those below are a machine's own devices.
 _FIRST_BUS: Final = 0x10
 
@@ -16,7 +17,7 @@ _FIRST_BUS: Final = 0x10
 def topology(r: Mapping[str, Any], rank: int) -> str:
     """The node of a rank in R. Raises ValueError if R has no such rank."""
     for entry in r["execution"]["R_lite"]:
-        if rank in ranks.parse_ranks(entry["rank"], _IDS_MAX):
+        if rank in ranks.parse_ranks(entry["rank"], IDS_MAX):
             children = entry["children"]
             return _xml(_ids(children.get("core", "")), _ids(children.get("gpu", "")))
     raise ValueError(f"R has no rank {rank}")
@@ -58,4 +59,4 @@ def _bitmap(ids: Sequence[int]) -> str:
 
 
 def _ids(text: Any) -> list[int]:
-    return ranks.parse_ranks(str(text), _IDS_MAX) if str(text) else []
+    return ranks.parse_ranks(str(text), IDS_MAX) if str(text) else []

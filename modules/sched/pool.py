@@ -97,9 +97,14 @@ class Pool:
             f"there are {count} nodes of {largest[0]} cores and {largest[1]} gpus{such}"
         )
 
+    @property
+    def _everything(self) -> int:
+        """All nodes there are: a scheduler may have been given fewer than the instance has."""
+        return (1 << len(self._all)) - 1
+
     def take_down(self, nodes: str) -> None:
         """Nodes, as an idset, that may not be given out now. Raises ValueError."""
-        self._down |= _mask(nodes)
+        self._down |= _mask(nodes) & self._everything
 
     def bring_up(self, nodes: str) -> None:
         """Nodes that may again. Raises ValueError."""
@@ -107,7 +112,7 @@ class Pool:
 
     def only_up(self, nodes: str) -> None:
         """All others are down. Raises ValueError."""
-        self._down = ((1 << len(self._all)) - 1) & ~_mask(nodes)
+        self._down = self._everything & ~_mask(nodes)
 
     def allocate(self, request: Request) -> Allocation | None:
         """Take what is asked, or nothing: None when it isn't free now."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,36 +118,65 @@ def replace_file(path: Path | str, write: Callable[[BinaryIO], object]) -> None:
     under: it is written into. Raises OSError; of our own under ``path``, whatever the file beside it is called.
     """
     with _blamed(path):
-        target = Path(os.path.realpath(path))
-        mode = _mode(path)
-        if mode is None or stat.S_ISREG(mode):
-            _replace(target, mode, write)
+        status = _status(path)
+        if status is None or stat.S_ISREG(status.st_mode):
+            _replace(Path(os.path.realpath(path)), status, write)
             return
-        with open(target, "wb") as file:  # of a folder the error says that it is one
+        with open(path, "wb") as file:  # of a folder the error says that it is one
             write(file)
 
 
-def _mode(path: Path | str) -> int | None:
+def _status(path: Path | str) -> os.stat_result | None:
     """None if nothing is there. Raises OSError, for a link that leads to itself, too."""
     try:
-        return os.stat(path).st_mode
+        return os.stat(path)
     except FileNotFoundError:
         return None
 
 
-def _replace(target: Path, mode: int | None, write: Callable[[BinaryIO], object]) -> None:
-    beside = target.with_name(f".{target.name[:_NAME]}.{os.getpid()}")
+def _replace(target: Path, status: os.stat_result | None, write: Callable[[BinaryIO], object]) -> None:
+    if status is not None:
+        _check_writable(target)
+    # A name of its own for each that writes; made by us, or not used: what is there may be somebody's link.
+    beside = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(6)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with open(beside, "wb") as file:
+        number = os.open(beside, flags, 0o666 if status is None else 0o600)
+    except PermissionError:
+        if status is None:
+            raise
+        with open(target, "wb") as file:  # one that may be written, in a folder that takes no other
+            write(file)
+        return
+    try:
+        with open(number, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())  # or its new name may be on the disk before it
-        if mode is not None:
-            os.chmod(beside, stat.S_IMODE(mode))
-        os.replace(beside, target)
+            if status is None or _takes_after(number, status):
+                os.fsync(number)  # or its new name may be on the disk before it
+                os.replace(beside, target)
+                return
+        shutil.copyfile(beside, target)  # somebody else's, who is to keep it
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+def _check_writable(path: Path | str) -> None:
+    if not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _takes_after(number: int, status: os.stat_result) -> bool:
+    """Give an open file owner, group and rights of another; False if that is not for us to do."""
+    try:
+        ours = os.fstat(number)
+        if (ours.st_uid, ours.st_gid) != (status.st_uid, status.st_gid):
+            os.fchown(number, status.st_uid, status.st_gid)
+        os.fchmod(number, stat.S_IMODE(status.st_mode))
+    except PermissionError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -154,15 +185,19 @@ def _blamed(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    except ValueError as error:  # a NUL in it
+        raise OSError(errno.EINVAL, str(error), str(path)) from None
 
 
 def check_output(path: Path | str) -> None:
     """Raises OSError if nothing can be written there: to be said before the work, not behind it. Makes nothing."""
     with _blamed(path):
-        mode = _mode(path)
-        if mode is None or stat.S_ISREG(mode):
+        status = _status(path)
+        if status is None:
             _check_takes_files(Path(os.path.realpath(path)).parent)
-        elif stat.S_ISDIR(mode):
+        elif stat.S_ISREG(status.st_mode):
+            _check_writable(path)
+        elif stat.S_ISDIR(status.st_mode):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
 
 
@@ -170,8 +205,8 @@ def check_folder(path: Path | str) -> None:
     """The same of a folder, which may have to be made, with those above it."""
     with _blamed(path):
         there = Path(os.path.realpath(path))
-        _mode(path)
-        while _mode(there) is None:
+        _status(path)
+        while _status(there) is None:
             there = there.parent
         _check_takes_files(there)
 

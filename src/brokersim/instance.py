@@ -285,8 +285,8 @@ class Instance(Whole):
         limit = self.settings.watchdog
         with watchdog(self.reactor, limit, self._tell_held) if limit else nullcontext():
             async with trio.open_nursery() as nursery:
-                await nursery.start(self.runner.run)
-                try:
+                try:  # from here on: who is interrupted in the start would wait for a loop that nobody ends
+                    await nursery.start(self.runner.run)
                     async with trio.open_nursery() as tasks:
                         self.background.nursery = tasks
                         try:

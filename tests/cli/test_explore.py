@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,32 @@ def test_a_find_is_told_in_fifteen_lines_kept_and_replayed(run):
     assert again.code == 1 and lines[0] in again.out and "racing.add" in again.out
     assert run("explore", RACING, "--replay", path, "--trace").out == again.out
     assert run("explore", RACING, "--json", "--examples", "1").json["find"]["seed"] is None
+
+
+def test_a_find_is_replayed_by_itself_and_stands_in_nobody_elses_way(run, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(Path(RACING).read_text())
+    words = ("--size", "1", "--model", "none")
+    found = run("explore", str(path), *words)
+    replay = next(line for line in found.out.splitlines() if line.startswith("replay: ")).split()[2:]
+    again = run(*(word for word in replay if word != str(path)))
+    assert again.code == 1 and found.out.splitlines()[0] in again.out
+    other = run("explore", "--only", "events", "--examples", "3", *words)
+    assert (other.code, "1 of 1 plans are of other modules" in other.err) == (0, True)
+    path.unlink()
+    assert run("explore", "--only", "events", "--examples", "3", *words).code == 0
+    gone = run(*(word for word in replay if word != str(path)))
+    assert (gone.code, "itself is at fault" in gone.err) == (2, False)
+
+
+def test_a_find_that_cannot_be_kept_is_told_all_the_same(run, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "explore-plans")
+
+    monkeypatch.setattr("brokersim.explore.search.keep", refuse)
+    found = run("explore", RACING, "--size", "1", "--model", "none")
+    assert found.code == 1 and "✗ always: adds_up" in found.out
+    assert "the plan is not kept: explore-plans: No space left on device" in found.err
 
 
 def test_a_clean_run_says_how_much_was_seen(run):

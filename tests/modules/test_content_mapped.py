@@ -130,3 +130,17 @@ def test_every_rank_loads_a_mapped_blob_and_only_the_first_maps(tmp_path):
         ["content may only be mmapped on rank 0", "content can only be mmapped on rank 0"],
         errnums.ENOENT,
     )
+
+
+def test_a_path_that_is_none_is_refused_and_the_store_goes_on(tmp_path):
+    async def main():
+        async with open_instance(modules=("content-cache", "content-sqlite")) as instance:
+            client = instance.client()
+            wish = {"path": f"{tmp_path}/x\0y", "chunksize": 0, "tag": "t"}
+            with pytest.raises(RequestError, match="embedded null byte") as caught:
+                await client.call("content.mmap-add", wish)
+            client.close()
+            return caught.value.errno, [one.name for one in instance.modules(0)]
+
+    number, modules = run(main)
+    assert number == errnums.EINVAL and "content-cache" in modules

@@ -88,3 +88,20 @@ def test_a_pipe_as_a_jobs_file_is_refused_and_holds_nobody(tmp_path: Any, option
         return await outcome(client, job)
 
     assert "a pipe, whose other end could hold the broker; give a file" in in_instance(test)["errstr"]
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ({"stdout": {"type": "file", "path": "/nowhere/a\0b"}}, "embedded null byte"),
+        ({"stdout": {"type": "kvs", "buffer": {"type": 5}}}, "buffer.type must be a text"),
+    ],
+)
+def test_an_output_that_is_none_costs_its_job_and_no_other(output: Any, why: str) -> None:
+    async def test(_instance: Any, client: Any) -> Any:
+        spec = real("true", shell={"options": {"output": output}})
+        ends = [await outcome(client, await submit(client, one)) for one in (spec, real("true"))]
+        return [end["success"] for end in ends], ends[0]["errstr"]
+
+    ends, told_ = in_instance(test, clock="real", jobs="real")
+    assert ends == [False, True] and why in told_

@@ -25,6 +25,10 @@ R = {
 }
 
 
+def lite(entry):
+    return {"version": 1, "execution": {"R_lite": [entry], "nodelist": ["a"]}}
+
+
 def test_hosts_stand_at_their_ranks_and_what_is_no_r_is_named():
     assert check_r(R) == ("fake0", "fake1", "", "big")
     for broken, says in (
@@ -33,6 +37,12 @@ def test_hosts_stand_at_their_ranks_and_what_is_no_r_is_named():
         ({"version": 1, "execution": {"R_lite": [], "nodelist": []}}, "at least one node"),
         ({"version": 1, "execution": {**R["execution"], "nodelist": ["a"]}}, "names 1 hosts for 3 nodes"),
         ({"version": 1, "execution": {"R_lite": [{"rank": "x"}], "nodelist": []}}, "not a set of ranks"),
+        (lite({"rank": "0"}), "children"),
+        (lite({"rank": "0", "children": 5}), "values"),
+        (lite({"rank": "0", "children": {"core": "x"}}), "not a set of ranks"),
+        (lite({"rank": "0", "children": {"core": "0-99999999999"}}), "99999999999"),
+        ({**R, "execution": {**R["execution"], "properties": {"x": "zz"}}}, "not a set of ranks"),
+        ({**R, "execution": {**R["execution"], "properties": ["x"]}}, "items|values"),
     ):
         with pytest.raises(ValueError, match=says):
             check_r(broken)
@@ -118,6 +128,34 @@ def test_r_that_nobody_put_there_follows_the_settings_of_the_next_life_and_a_wis
         "0-1",
         "0-1",
     ]
+
+
+@pytest.mark.parametrize("key", ["resource.R", "resource.R-made", "resource.eventlog"])
+def test_a_folder_where_r_would_be_is_told_and_stops_no_start(tmp_path, key):
+    async def make(_instance, client):
+        ops = [
+            {"key": key, "flags": 0, "dirent": None},
+            {"key": f"{key}.x", "flags": 0, "dirent": treeobj.val(b"1")},
+        ]
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+
+    async def look(instance, client):
+        nodes = (await client.call("resource.get"))["execution"]["R_lite"]
+        log = instance.broker(0).log.lines()
+        return nodes[0]["children"]["core"], any(f"{key} in the KVS is not used" in line for line in log)
+
+    kept = {"clock": "real", "state_dir": tmp_path, "resources": "1x3"}
+    in_instance(make, **kept)
+    assert in_instance(look, **kept) == ("0-2", True)
+
+
+def test_an_expiration_is_no_less_than_nothing():
+    async def test(_instance, client):
+        await client.call("resource.expiration-update", {"expiration": 0})
+        with pytest.raises(RequestError, match="no less than 0"):
+            await client.call("resource.expiration-update", {"expiration": -1})
+
+    in_instance(test)
 
 
 def test_drained_nodes_are_drained_in_the_next_life_of_the_module():

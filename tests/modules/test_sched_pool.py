@@ -226,3 +226,11 @@ def test_a_duration_that_is_none_is_no_limit():
         duration_of(spec)
         for spec in ({}, {"attributes": None}, {"attributes": {"system": {"duration": "x"}}})
     ] == [0, 0, 0]
+
+
+def test_nodes_that_a_scheduler_was_not_given_are_no_business_of_it():
+    pool = Pool(Resources(nodes=2, cores=4))
+    pool.take_down("1-3")
+    assert pool.down_r() == pool.to_r({1: pool._all[1]})
+    pool.bring_up("1-3")
+    assert not pool.down_r()["execution"]["R_lite"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
-from brokersim.brokermod import Handle
+from brokersim.brokermod import Handle, files
 
 from ..contract import COUNTER
 from ..sending.gaps import Gap
@@ -35,7 +36,12 @@ class Prometheus(Sink):
         self._path = str(config["path"]).replace("{rank}", str(handle.rank))
         self._newest: dict[str, Sample] = {}
         self._written = -PERIOD
-        self._write(page({}))
+        try:
+            files.check_output(
+                self._path
+            )  # nothing is written yet: the rest of the configuration may be refused
+        except OSError as error:
+            raise Down(f"{self._path}: {error.strerror}") from None
 
     async def send(self, samples: Sequence[Sample], gaps: Sequence[Gap]) -> None:
         rest = self._written + PERIOD - self.handle.now()
@@ -49,12 +55,16 @@ class Prometheus(Sink):
         self._write(page(self._newest))
 
     def _write(self, data: bytes) -> None:
-        beside = f"{self._path}.{os.getpid()}"
+        beside = (
+            f"{self._path}.{os.getpid()}"  # not by `files`: that waits for the disk, and this is the loop
+        )
         try:
             with open(beside, "wb") as file:
                 file.write(data)
             os.replace(beside, self._path)
         except OSError as error:
+            with suppress(OSError):
+                os.unlink(beside)
             raise Down(f"{self._path}: {error.strerror}") from None
 
 

@@ -169,13 +169,21 @@ static int counter_begin(Counter *self, PyObject *key, int64_t value)
         return PyErr_Occurred() ? -1 : 0;
     int there = PyDict_Contains(self->cells, text);
     int64_t now;
-    if (there || !counter_now(self, &now))
+    if (there)
         return there < 0 ? -1 : 0;
+    Py_INCREF(text); /* what tells the time is somebody's code, and might clear `known` */
+    if (!counter_now(self, &now)) {
+        Py_DECREF(text);
+        return 0;
+    }
     Cell *cell = cell_of((PyTypeObject *)self->kind, now, 1, value);
-    if (cell == NULL)
+    if (cell == NULL) {
+        Py_DECREF(text);
         return -1;
+    }
     int done = PyDict_SetItem(self->cells, text, (PyObject *)cell) < 0
                || PyDict_SetItem(self->by_given, key, (PyObject *)cell) < 0 ? -1 : 1;
+    Py_DECREF(text);
     Py_DECREF(cell);
     return done;
 }

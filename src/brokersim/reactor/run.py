@@ -184,6 +184,8 @@ class Runner:
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Drain, fire timers, park; until ``stop``. Shielded: who is cancelled outside still unloads in good order."""
+        # Who is broken off before this says that it runs stays our parent, and would wait for what is shielded.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._task = trio.lowlevel.current_task()
         self._pid = os.getpid()
         instrument = _TaskWatch(self)

@@ -71,7 +71,8 @@ def test_a_tick_that_passed_during_a_run_is_dropped_or_run_at_once(tmp_path, ove
 @pytest.mark.parametrize(
     ("name", "says"),
     [("falls", "ticks are numbers that never fall"), ("words", "says 'noon' after"), ("breaks", "out of ticks"),
-     ("behind", "ticks in a row that have passed")],
+     ("behind", "ticks in a row that have passed"), ("one_for_ever", "ticks in a row"),
+     ("leaves", "would end the process")],
 )  # fmt: skip
 def test_one_that_says_what_is_no_tick_has_failed_and_says_why(tmp_path, name, says):
     async def main():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from modules.probe.contract import Field, Reading
 from modules.probe.sending.series import Sample, to_series
-from modules.probe.sinks.prometheus import page
+from modules.probe.sinks.base import Down
+from modules.probe.sinks.prometheus import Prometheus, page
 from tests.modules.probe.harness import lined, probing, run
 
 
@@ -82,3 +84,26 @@ def test_a_folder_that_is_not_there_is_told_at_once(tmp_path):
                 return error.text
 
     assert "/sinks/prometheus: " in run(main) and "No such file" in run(main)
+
+
+def test_a_configuration_that_is_refused_writes_no_page(tmp_path):
+    path = tmp_path / "x.prom"
+    path.write_text("probe_n 1\n")
+    sinks = {"prometheus": {"path": str(path)}, "lines": {"path": str(tmp_path / "no" / "x.jsonl")}}
+
+    async def main():
+        async with probing() as (_, client):
+            with pytest.raises(OSError):
+                await client.call("probe.reload", {"config": {"sinks": sinks}})
+
+    run(main)
+    assert path.read_text() == "probe_n 1\n"
+
+
+def test_a_folder_in_the_pages_place_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "x.prom").mkdir()
+    sink = Prometheus.__new__(Prometheus)
+    sink._path = str(tmp_path / "x.prom")
+    with pytest.raises(Down):
+        sink._write(b"")
+    assert os.listdir(tmp_path) == ["x.prom"]

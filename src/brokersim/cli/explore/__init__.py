@@ -11,7 +11,7 @@ import click
 
 from brokersim import files
 from brokersim.cli.command import Command, Given, examples, pass_session
-from brokersim.cli.errors import FAILED, FINE, usage_error
+from brokersim.cli.errors import FAILED, FINE, CommandError, text_of, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FILE, OUT_FOLDER
 from brokersim.protocol.errnums import RequestError
@@ -73,15 +73,30 @@ def explore(session: Session, /, **given: Any) -> int:
         seeds: Any = itertools.count(given["seed"])
         if given["seconds"] is None or given["number"] is not None:
             seeds = range(given["seed"], given["seed"] + (given["number"] or _EXAMPLES))
-        report = search(
-            space, authors, seeds, corpus=read_corpus(corpus), seconds=given["seconds"], jobs=given["jobs"]
-        )
+        kept = read_corpus(corpus)
+        plans = [
+            plan for plan in kept if plan.own == space.own and space.families.keys() >= set(plan.families)
+        ]
+        if len(plans) < len(kept):
+            session.say(
+                f"{corpus}: {len(kept) - len(plans)} of {len(kept)} plans are of other modules: passed over"
+            )
+        report = search(space, authors, seeds, corpus=plans, seconds=given["seconds"], jobs=given["jobs"])
     except RequestError as error:
         raise usage_error(error.text) from None
-    path = keep(report.find, corpus) if report.find is not None else None
+    path, failure = None, None
+    if report.find is not None:
+        path = corpus / report.find.name
+        try:
+            keep(report.find, corpus)
+        except OSError as error:
+            failure = CommandError(f"the plan is not kept: {text_of(error)}", code=FAILED)
     if report.find is not None and given["film"] is not None:
         _write_film(given["film"], report.find.plan, run_plan(report.find.plan, authors(), keeps_trace=True))
-    return _tell(session, report, given, path)
+    code = _tell(session, report, given, path)
+    if failure is not None:
+        raise failure
+    return code
 
 
 def _tell(session: Session, report: Report, given: Given, path: Path | None) -> int:
@@ -103,6 +118,10 @@ def _replay(session: Session, given: Given, space: Any, authors: Any) -> int:
     from brokersim.explore.run import run_plan
 
     plan = _plan(given["replay"], space)
+    if plan.own and not given["modules"]:
+        from brokersim.explore.modules import author_of
+
+        authors = partial(author_of, plan.own, tuple(given["module_path"]))
     outcome = run_plan(plan, authors(), keeps_trace=True)
     if given["film"] is not None:
         _write_film(given["film"], plan, outcome)

@@ -16,7 +16,8 @@ from brokersim.protocol.quoting import quoted
 from brokersim.protocol.schedules.base import Random, Schedule, Span
 
 _NAME: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-#: Ticks in a row that have passed already: more of them are a mistake that would hold whoever asks.
+#: Ticks in a row that have passed already, or that come to no millisecond: more of them are a mistake that would hold
+#: whoever asks.
 PAST_MAX: Final = 10_000
 
 
@@ -30,7 +31,7 @@ def load(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{name}: {error}") from None
     if not callable(found):
         raise ValueError(f"{name} is no function")
@@ -49,6 +50,8 @@ class Said:
         self._last = -math.inf
         self._now = now
         self._past = 0
+        #: The last tick that was a millisecond behind the one before.
+        self._mark = -math.inf
         self._is_begun = False
 
     def __iter__(self) -> Iterator[Span]:
@@ -56,7 +59,13 @@ class Said:
 
     def __next__(self) -> Span:
         self._is_begun = True
-        return self._checked(next(self._ticks)), math.inf
+        return self._checked(self._asked(next, self._ticks)), math.inf
+
+    def _asked(self, ask: Callable[..., object], *args: object) -> object:
+        try:
+            return ask(*args)
+        except SystemExit as error:
+            raise ValueError(f"{self._name} would end the process: {error}") from None
 
     @property
     def hears(self) -> bool:
@@ -67,8 +76,10 @@ class Said:
         """What a run read, how long it took (s), whether it went well: the next tick, inf for none any more."""
         self._now = now
         try:
+            said = reading, duration, ok
+            ticks = self._ticks
             return self._checked(
-                self._ticks.send((reading, duration, ok)) if self._is_begun else next(self._ticks)
+                self._asked(ticks.send, said) if self._is_begun else self._asked(next, ticks)
             )
         except StopIteration:
             return math.inf
@@ -80,9 +91,12 @@ class Said:
                 f"{self._name} says {quoted(tick)} after {self._last:g}: ticks are numbers that never fall"
             )
         self._last = at = float(tick)  # type: ignore[arg-type]
-        self._past = self._past + 1 if at < self._now else 0
+        if at < self._now or at < self._mark + 1e-3:
+            self._past += 1
+        else:
+            self._past, self._mark = 0, at
         if self._past > PAST_MAX:
-            raise ValueError(f"{self._name} says {PAST_MAX} ticks in a row that have passed")
+            raise ValueError(f"{self._name} says {PAST_MAX} ticks in a row that have passed or are one")
         return at
 
 
