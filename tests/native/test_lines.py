@@ -385,6 +385,16 @@ def welcoming(most=9):
     return taker
 
 
+@pytest.mark.parametrize("most", [2**63 - 1, -(2**63)])
+def test_a_sum_that_does_not_fit_is_the_sum(most):
+    step = 1 if most > 0 else -1
+    for keyed in (BEST, PYTHON):
+        table, more = keyed.numbers(), keyed.numbers()
+        table[b"k"], more[b"k"] = step, most
+        keyed.add_all(table, more)
+        assert table[b"k"] == most + step
+
+
 def test_newcomers_are_welcomed_once():
     taker = welcoming()
     with pytest.raises(RuntimeError):

@@ -368,8 +368,13 @@ static inline int added(Numbers *self, uint32_t row, int is_real, int64_t whole,
 {
     Value *value = &self->values[row];
     if (self->tags[row] == WHOLE) {
-        if (!is_real)
-            return !__builtin_add_overflow(value->whole, whole, &value->whole);
+        if (!is_real) {
+            int64_t sum; /* not in place: what does not fit is Python's to add, to what was there */
+            if (__builtin_add_overflow(value->whole, whole, &sum))
+                return 0;
+            value->whole = sum;
+            return 1;
+        }
         value->real = (double)value->whole + real;
         self->tags[row] = REAL;
         return 1;
