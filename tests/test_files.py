@@ -282,3 +282,10 @@ def test_a_file_that_cannot_be_replaced_is_written_into(
     monkeypatch.undo()
     assert (path.read_bytes(), path.stat().st_ino) == (b"new", number)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_of_a_folder_are_by_name_without_somebodys_own(tmp_path: Path) -> None:
+    for name in ("b.toml", "a.toml", ".#a.toml", "c.txt"):
+        (tmp_path / name).touch()
+    assert files.files_of(tmp_path, ".toml") == [tmp_path / "a.toml", tmp_path / "b.toml"]
+    assert refused(files.files_of, tmp_path / "none", ".toml").errno == errno.ENOENT

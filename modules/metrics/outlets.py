@@ -39,6 +39,13 @@ def _to_file(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     return write
 
 
+def _check_file(path: str) -> None:
+    try:
+        files.check_output(path)
+    except OSError as error:
+        raise ValueError(f"sink file={path}: {error.strerror}") from None
+
+
 def _to_event(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     return lambda lines: handle.publish(str(wish["event"]), {"lines": lines})
 
@@ -160,7 +167,9 @@ class Sink(Taker):
             self.written += len(lines)
         except (OSError, ValueError) as error:
             self.dropped += len(lines)
-            self.error = str(error)
+            if str(error) != self.error:  # once, not for each epoch
+                self.error = str(error)
+                self._handle.log(4, f"sink {self.name} takes nothing: {error}; its rows are dropped")
         self._is_waiting = bool(self._queue)
         if self._is_waiting:
             self._handle.call_later(0.0, self.flush, _AT_ONCE)
@@ -211,6 +220,8 @@ class Outlets:
                 raise ValueError(
                     f"no sink {quoted(wish)}; give one of {', '.join(SINKS)} with where to, such as file=PATH"
                 )
+            if "file" in wish:
+                _check_file(where)
             if "rundb" in wish:
                 _to_run_database(self._handle, wish, self._shelf)
             if "statsd" in wish:

@@ -8,11 +8,13 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
 
 from brokersim.brokermod import RequestError, errnums, jobid
+from modules.job_exec.run import JobRun
 from tests.modules.job_harness import (
     attributes,
     in_instance,
@@ -576,3 +578,34 @@ def test_a_shell_that_is_to_be_verbose_says_what_it_runs_and_has_its_log_before_
     assert output[1]["context"] == {"rank": 0, "level": 6, "message": "1 node(s), 1 task(s): true"}
     [init] = [event for event in log if event["name"] == "shell.init"]
     assert output[0]["timestamp"] <= init["timestamp"]
+
+
+class Clock:
+    """Keeps timers that nobody fires."""
+
+    def __init__(self):
+        self.live = []
+
+    def time(self):
+        return 100.0
+
+    def call_later(self, delay, fn, *args):
+        timer = SimpleNamespace(delay=delay, cancel=lambda: self.live.remove(timer))
+        self.live.append(timer)
+        return timer
+
+
+def test_a_time_limit_that_changes_limits_who_runs_and_nobody_before_or_after():
+    run = JobRun.__new__(JobRun)
+    clock = Clock()
+    run.plan, run._handle = SimpleNamespace(is_limited=True, warning=None), clock
+    run._limits, run._left, run._timers = None, None, []
+    run.expire_at(105.0)
+    assert clock.live == []
+    run._limit()
+    assert [timer.delay for timer in clock.live] == [5.0]
+    run.expire_at(109.0)
+    assert [timer.delay for timer in clock.live] == [9.0]
+    run._disarm()
+    run.expire_at(120.0)
+    assert clock.live == []

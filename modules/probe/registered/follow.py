@@ -11,7 +11,7 @@ from brokersim.brokermod import BrokerLogger, Handle, RequestError, check_nestin
 
 from ..config import Config, read_file, to_config
 from ..works import Works
-from .layers import MODES, explained, laid
+from .layers import ABSENT, MODES, at, explained, laid
 from .node import node, records
 
 _ARGUMENTS: Final = ("file", "registry", "merge", "set")
@@ -90,7 +90,18 @@ class Follower:
                 )
 
     def explain(self, key: str) -> list[dict[str, Any]]:
-        return explained(self.mode, self._layers, key)
+        """Each layer's value of a key, the strongest first: that is what was added or set while the module runs."""
+        rows = explained(self.mode, self._layers, key)
+        probes, _, rest = key.strip("/").partition("/")
+        name, _, inner = rest.partition("/")
+        running = self._works.config.measurements.get(name) if probes == "probes" else None
+        laid_down = self._laid().measurements.get(name)
+        if running is None or (laid_down is not None and laid_down.written == running.written):
+            return rows
+        value = at(running.record, inner.split("/"))
+        is_set = value is not ABSENT
+        own = {"layer": "added", "is_set": is_set, "value": value if is_set else None, "wins": is_set}
+        return [own, *({**row, "wins": row["wins"] and not is_set} for row in rows)]
 
     async def _fetch(self) -> bool:
         wish = {"collection": "services", "id": self.service}

@@ -19,7 +19,7 @@ _ORDER: Final[dict[str, tuple[str, ...]]] = {
     "file-wins": ("defaults", "registry", "file", "command line"),
     "file-only": ("defaults", "file", "command line"),
 }
-_ABSENT: Final = object()
+ABSENT: Final = object()
 #: The layer of what is built in, and what that says of the whole.
 BUILT_IN: Final = "defaults"
 CONFIG: Final[Mapping[str, Any]] = {"status": ON, "merge": MODES[0]}
@@ -48,15 +48,15 @@ def explained(mode: str, layers: Mapping[str, Mapping[str, Any]], key: str) -> l
     if path[0] == "probes" and len(path) > 2:  # a key of a measurement
         own, path = MEASUREMENT, path[2:]
         ways.append((" (probe_defaults)", ["probe_defaults", *path]))
-    found = [(f"{name}{where}", _at(layers.get(name) or {}, way)) for where, way in ways for name in names]
+    found = [(f"{name}{where}", at(layers.get(name) or {}, way)) for where, way in ways for name in names]
     # What is built in is replaced whole, but for reporting, which is laid under key by key.
-    tops = (_at(layers.get(name) or {}, way[: len(way) - len(path) + 1]) for _, way in ways for name in names)
-    is_replaced = path[0] != "reporting" and any(top is not _ABSENT for top in tops)
-    found.append((BUILT_IN, _ABSENT if is_replaced else _at(own, path)))
+    tops = (at(layers.get(name) or {}, way[: len(way) - len(path) + 1]) for _, way in ways for name in names)
+    is_replaced = path[0] != "reporting" and any(top is not ABSENT for top in tops)
+    found.append((BUILT_IN, ABSENT if is_replaced else at(own, path)))
     rows: list[dict[str, Any]] = []
     is_open = True
     for name, value in found:
-        is_set = value is not _ABSENT
+        is_set = value is not ABSENT
         rows.append(
             {"layer": name, "is_set": is_set, "value": value if is_set else None, "wins": is_set and is_open}
         )
@@ -65,12 +65,13 @@ def explained(mode: str, layers: Mapping[str, Mapping[str, Any]], key: str) -> l
     return rows
 
 
-def _at(value: Any, path: list[str]) -> Any:
+def at(value: Any, path: list[str]) -> Any:
+    """What stands behind a way of keys, ``ABSENT`` where nothing does."""
     for key in filter(None, path):
         if value is None:
             return None  # what is above it was taken away, and it with that
         if not isinstance(value, Mapping) or key not in value:
-            return _ABSENT
+            return ABSENT
         value = value[key]
     return value
 

@@ -121,6 +121,24 @@ def test_a_check_of_a_file_asks_no_broker(
     assert (checked, fake.topics) == ([("kvs", ("a=1",))], [])
 
 
+def test_a_file_that_only_imports_from_here_is_told_both_ways_to_flux(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "hello.py"
+    path.write_text(
+        "from brokersim.brokermod import BrokerModule, request_handler\n\n\n"
+        "class Hello(BrokerModule):\n"
+        "    @request_handler('info')\n"
+        "    def info(self, msg):\n"
+        "        self.handle.respond(msg, {})\n"
+    )
+    refused = run("module", "load", "--check", str(path))
+    assert refused.code == 1
+    assert f"flux.brokermod, which is here too; or: brokersim flux load {path}" in refused.err
+    path.write_text(path.read_text().replace("brokersim.brokermod", "flux.brokermod"))
+    assert run("module", "load", "--check", str(path)).code == 0
+    path.write_text(path.read_text() + "import brokersim.brokermod\nimport flux.nosuch\n")
+    assert "say what is in the way" in run("module", "load", "--check", str(path)).err
+
+
 def test_load_as_a_process_and_by_fluxs_loader(fake: FakeBroker, run: Run) -> None:
     fake.answers["module.load"] = None
     assert run("module", "load", "--exec", "kvs").code == 0

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from brokersim.protocol.errnums import ENOENT, RequestError
+from brokersim.protocol.errnums import ENOENT, ENOSYS, RequestError
 from tests.cli.conftest import Run
-from tests.cli.fake_broker import FakeBroker
+from tests.cli.fake_broker import FakeBroker, InTurn
 
 STATUS: dict[str, Any] = {
     "name": "load", "probe": "cpu", "status": "ON", "state": "WAIT", "reason": "", "cost": 0.0012,
@@ -50,6 +50,28 @@ def test_on_off_and_the_rest_ask_for_one_thing_each(probes: FakeBroker, run: Run
         assert run("probe", command, "load").code == 0
     assert [one["record"] for one in probes.asked("probe.set")] == [{"status": "ON"}, {"status": "OFF"}]
     assert probes.asked("probe.remove") == probes.asked("probe.restart") == [{"name": "load"}]
+
+
+def test_of_several_ranks_all_have_the_module_or_nothing_is_changed(probes: FakeBroker, run: Run) -> None:
+    probes.answers["probe.list"] = InTurn({"probes": []}, RequestError(ENOSYS))
+    refused = run("probe", "add", "load", "cpu", "--every", "1s", "-r", "0-1")
+    assert refused.err == (
+        "error: the module probe is not loaded on rank 1 (ENOSYS)\n  try:  brokersim module load -r 1 probe\n"
+    )
+    assert probes.asked("probe.add") == []
+    probes.answers["probe.list"] = {"probes": []}
+    assert run("probe", "add", "load", "cpu", "--every", "1s", "-r", "0-1").code == 0
+    assert probes.nodeids("probe.add") == [0, 1]
+
+
+def test_a_key_that_no_layer_knows_is_told_with_the_form_of_one(probes: FakeBroker, run: Run) -> None:
+    layer = {"layer": "file", "is_set": False, "value": None, "wins": False}
+    probes.answers["probe.explain"] = {"merge": "file-wins", "layers": [layer]}
+    for form in ((), ("--json",)):
+        refused = run("probe", "explain", "probes.load.schedule", *form)
+        assert (refused.code, "probes/NAME/schedule" in refused.err, refused.out) == (1, True, "")
+    probes.answers["probe.explain"]["layers"] = [{**layer, "is_set": True, "value": 3, "wins": True}]
+    assert run("probe", "explain", "merge").out.splitlines()[1].split() == ["file", "3", "stands"]
 
 
 def test_all_ranks_are_asked_one_by_one(probes: FakeBroker, run: Run) -> None:

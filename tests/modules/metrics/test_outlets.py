@@ -160,3 +160,23 @@ def test_a_prefix_that_no_server_takes_is_refused_when_the_stat_is_made():
         assert caught.value.errno == EINVAL
 
     cluster(body, size=1)
+
+
+def test_a_file_that_cannot_be_written_is_refused_when_a_stat_is_made_and_told_once_later(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    async def body(one):
+        with pytest.raises(RequestError, match=r"sink file=.*no/x: No such file") as caught:
+            await one.create(sinks=[{"file": str(tmp_path / "no" / "x")}])
+        assert caught.value.errno == EINVAL
+        await one.create(sinks=[{"file": str(folder / "x")}])
+        folder.rmdir()
+        for _ in range(3):
+            one.observe(1, "s", "a", 7)
+            await one.gather("t")
+            await one.instance.sleep(0.1)
+        return [line for line in one.instance.broker(0).log.lines() if "takes nothing" in line]
+
+    said = cluster(body)
+    assert len(said) == 1 and "No such file" in said[0]

@@ -148,6 +148,28 @@ def test_a_file_may_win_and_explain_says_which(tmp_path):
     followed(act)
 
 
+def test_what_was_added_while_it_runs_stands_over_all_layers(tmp_path):
+    path = tmp_path / "probes.json"
+    path.write_text(json.dumps({"probes": {"a": DUMMY, "b": DUMMY}}))
+
+    async def act(instance, client):
+        await instance.load("probe", f"file={path}")
+
+        async def stands(key):
+            rows = (await client.call("probe.explain", {"key": key}))["layers"]
+            return [(row["layer"], row["value"]) for row in rows if row["wins"]][:1]
+
+        await client.call("probe.add", {"name": "c", "record": {**DUMMY, "schedule": "7s"}})
+        await client.call("probe.set", {"name": "a", "record": {"schedule": "9s"}})
+        assert await stands("probes/c/schedule") == [("added", "7s")]
+        assert await stands("probes/a/schedule") == [("added", "9s")]
+        assert await stands("probes/b/schedule") == [("file", "1s")]
+        assert (await stands("probes/c/overlap"))[0][0] == "defaults"
+        assert await stands("nosuch/thing") == []
+
+    followed(act)
+
+
 def test_all_a_rank_has_is_one_request_and_one_commit(tmp_path):
     path = tmp_path / "probes.json"
     path.write_text(json.dumps({"probes": {f"m{n}": {**DUMMY, "probe": "ping"} for n in range(20)}}))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import attrs
 
 from brokersim.cli.errors import CommandError
 from brokersim.cli.session import Session
 from brokersim.fluxapi.check import Check, check
+
+#: What stands in the way of a file that is written for this program, and else for both.
+_OWN: Final = "import brokersim.brokermod"
 
 
 def show_check(session: Session, path: str, args: tuple[str, ...]) -> None:
@@ -32,9 +36,15 @@ def show_check(session: Session, path: str, args: tuple[str, ...]) -> None:
         ]
         raise CommandError(
             f"{path} would not run {' nor '.join(where)}",
-            hint="" if session.json else "the lines 'not here' and 'not in Flux' say what is in the way",
+            hint="" if session.json else _hint(found, path),
             code=1,
         )
+
+
+def _hint(found: Check, path: str) -> str:
+    if not found.not_here and set(found.not_in_flux) == {_OWN}:
+        return f"import it from flux.brokermod, which is here too; or: brokersim flux load {path}"
+    return "the lines 'not here' and 'not in Flux' say what is in the way"
 
 
 def _lines(found: Check) -> list[tuple[str, str]]:

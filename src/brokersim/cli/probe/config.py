@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
-from brokersim.cli.errors import usage_error
+from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.probe.measurements import told
 from brokersim.cli.probe.read import probe_module
 from brokersim.cli.session import Explain, Session
@@ -72,6 +72,12 @@ def explain(session: Session, rank: int | None, key: str) -> None:
     """
     how: Explain = told
     answer = session.rpc("probe.explain", {"key": key}, rank=rank, explain=how)
+    if not any(layer["is_set"] for layer in answer["layers"]):
+        raise CommandError(
+            f"no layer says anything of {key!r}",
+            hint="keys are such as merge, sinks/NAME/type, probes/NAME/schedule",
+            attempt="brokersim probe status",
+        )
     if session.json:
         session.emit(answer)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ import click
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
-from brokersim.cli.session import Explain, Session
+from brokersim.cli.session import Session
 from brokersim.cli.types import ASSIGNMENT, DURATION, RANKS, Parsed
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
@@ -24,9 +25,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 _ranks = click.option("-r", "--ranks", type=RANKS, metavar="RANKS", help="on these ranks, or all  [here]")
 
 
-def told(error: RequestError) -> CommandError | None:
+def told(error: RequestError, rank: int | None = None) -> CommandError | None:
     if error.errno == ENOSYS:
-        return answered(error, "the module probe is not loaded", attempt="brokersim module load probe")
+        there, where = ("", "") if rank is None else (f" on rank {rank}", f" -r {rank}")
+        return answered(
+            error, f"the module probe is not loaded{there}", attempt=f"brokersim module load{where} probe"
+        )
     if error.errno in (ENOENT, EEXIST):
         return answered(error, error.text, attempt="brokersim probe status")
     return None
@@ -34,9 +38,15 @@ def told(error: RequestError) -> CommandError | None:
 
 def ask(session: Session, ranks: str | None, topic: str, payload: JsonObject) -> list[Any]:
     """The answers of these ranks, or of the one the command is connected to."""
-    explain: Explain = told
     where = [None] if ranks is None else session.ranks(ranks)
-    return [session.rpc(topic, payload, rank=rank, explain=explain) for rank in where]
+    return [session.rpc(topic, payload, rank=rank, explain=partial(told, rank=rank)) for rank in where]
+
+
+def _change(session: Session, ranks: str | None, topic: str, payload: JsonObject) -> list[Any]:
+    """As ``ask``; of several ranks all have the module, or nothing is changed on any."""
+    if ranks is not None and len(session.ranks(ranks)) > 1:
+        ask(session, ranks, "probe.list", {})
+    return ask(session, ranks, topic, payload)
 
 
 def _interval(text: str) -> float:
@@ -94,7 +104,7 @@ def add(
     record["reporting"] = {key: value for key, value in reporting.items() if value is not None}
     if limit is not None:
         record["timeout"] = limit
-    _tell(session, ask(session, ranks, "probe.add", {"name": name, "record": record}))
+    _tell(session, _change(session, ranks, "probe.add", {"name": name, "record": record}))
 
 
 def _tell(session: Session, answers: list[Any]) -> None:
@@ -112,7 +122,7 @@ def _acting(name: str, topic: str, summary: str, payload: JsonObject) -> click.C
     @click.argument("measurement", metavar="NAME")
     @pass_session
     def act(session: Session, ranks: str | None, measurement: str) -> None:
-        _tell(session, ask(session, ranks, topic, {"name": measurement, **payload}))
+        _tell(session, _change(session, ranks, topic, {"name": measurement, **payload}))
 
     return act
 
