@@ -35,9 +35,8 @@ def read_bytes(path: Path | str, most: int | None = None) -> bytes:
     """All of a file, a pipe or a device that ends within ``most`` bytes. Raises OSError."""
     with open(path, "rb") as file:
         status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_size > (
-            most or INPUT_MAX
-        ):  # a hole of 2 TB costs nothing to make
+        is_longer = status.st_size > (most or INPUT_MAX)
+        if stat.S_ISREG(status.st_mode) and is_longer:  # a hole of 2 TB costs nothing to make
             raise too_large(path, most)
         return read_all(file, path, most)
 

@@ -36,10 +36,8 @@ class Prometheus(Sink):
         self._path = str(config["path"]).replace("{rank}", str(handle.rank))
         self._newest: dict[str, Sample] = {}
         self._written = -PERIOD
-        try:
-            files.check_output(
-                self._path
-            )  # nothing is written yet: the rest of the configuration may be refused
+        try:  # nothing is written yet: the rest of the configuration may be refused
+            files.check_output(self._path)
         except OSError as error:
             raise Down(f"{self._path}: {error.strerror}") from None
 
