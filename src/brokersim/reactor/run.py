@@ -9,7 +9,8 @@ A loop that spins never lets the queue be empty, so neither may wait for that (`
 
 **Virtual time** moves only at quiescence: trio asks its clock how long to sleep exactly when no task can run, and our
 clock asks ``_quiescent``. There, in this order: posts are admitted, sorted by (number of the task, order within it);
-what is due now fires; else time jumps to the reactor's next timer or trio's next deadline, whichever is earlier. Trio
+what is due now fires; else time jumps to the reactor's next timer or trio's next deadline, whichever is earlier, at
+the same instant to the deadline: what tasks do there comes before what timers do. Trio
 runs the tasks of one batch in a random order: so numbers and not arrival make the order of posts, which is what makes
 equal seeds equal runs.
 
@@ -365,7 +366,8 @@ class Runner:
         self._look_again = _LOOK_AGAIN / 2
         if due is None and deadline == math.inf:
             return self._deadlock()
-        if due is None or due > deadline:
+        # Tasks of that very instant first: in one batch of trio's with them, the loop's place would be chance.
+        if due is None or due >= deadline:
             self.reactor.now = clock.now = math.ceil(deadline)
             return 0.0
         self.reactor.now = clock.now = max(clock.now, due)
