@@ -26,13 +26,14 @@ TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Loudly, because a test that is skipped for want of a peer looks like a test that passed.
 skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
-.PHONY: help completions venv run test quick torture lint bench docs docs-check docs-venv site-sources peers apt npm interop pins clean distclean
+.PHONY: help completions venv run test quick hunt torture lint bench docs docs-check docs-venv site-sources peers apt npm interop pins clean distclean
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
 	@echo "make run    what each kind of hook costs here: eight rounds in turns, one sentence and five rows"
 	@echo "make test   lint, the test suite, the wire fuzz test at length, the site's links; own environments"
 	@echo "make quick  lint, and the tests of what changed against main"
+	@echo "make hunt   the tests of properties on examples nobody has seen (make test draws the same ones in every run)"
 	@echo "make torture  100,000 hostile inputs a port, 100 kills, 2,000 power cuts; takes an hour"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  every benchmark, each with a baseline in the same run; one table"
@@ -47,6 +48,7 @@ venv: $(RUN_VENV)
 run: venv
 	$(RUN_CMD)
 
+test: export BROKERSIM_EXAMPLES ?= same
 test:
 	$(check_python)
 	@# mypy has one core to itself, and so has what is fetched: side by side they take half as long.
@@ -68,6 +70,9 @@ lint: $(TEST_VENV)
 
 quick: lint
 	@tests=$$($(BIN)/python tests/changed.py); if [ -n "$$tests" ]; then $(BIN)/pytest -q $$tests; fi
+
+hunt: $(TEST_VENV)
+	BROKERSIM_EXAMPLES=new $(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup -m hypothesis
 
 torture: $(TEST_VENV)
 	BROKERSIM_FUZZ_INPUTS=100000 $(BIN)/pytest -q tests/net/test_hostile.py tests/statsd_server/test_hostile.py \

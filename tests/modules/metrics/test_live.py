@@ -409,7 +409,10 @@ def test_an_instance_that_ends_tells_its_last_epoch(tmp_path):
 
 def test_a_broken_sink_is_counted_and_keeps_nobody_waiting(tmp_path):
     async def body(one: Cluster) -> None:
-        await one.create(sinks=[{"file": str(tmp_path / "nosuch" / "x")}, {"event": "my.rows"}])
+        (tmp_path / "here").mkdir()
+        await one.create(sinks=[{"file": str(tmp_path / "here" / "x")}, {"event": "my.rows"}])
+        # It could be written when it was asked for: only then is it taken.
+        (tmp_path / "here").rename(tmp_path / "gone")
         await one.client.call("event.subscribe", {"topic": "my.rows"})
         one.observe(1, "s", "a", 1)
         rows, _ = await one.gather()
