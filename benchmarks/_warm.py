@@ -68,13 +68,19 @@ class Warm:
     """A pytest plugin: after the tests have run once, it tries the changes it is given.
 
     ``tell(number, caught)`` hears what became of each: True, False, or None where no test calls the function and none
-    that starts a process notices. ``package`` is the folder that is changed.
+    that starts a process notices. ``package`` is the folder that is changed, or ``modules`` beside it.
     """
 
     def __init__(
-        self, package: Path, changes: list[Change], tell: Callable[[int, bool | None], object], until: float
+        self,
+        package: Path,
+        modules: Path,
+        changes: list[Change],
+        tell: Callable[[int, bool | None], object],
+        until: float,
     ) -> None:
         self._package = package
+        self._modules = modules
         self._changes = changes
         self._tell = tell
         self._until = until
@@ -93,7 +99,7 @@ class Warm:
         self._caches = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
         gc.collect()
         gc.freeze()  # a fork that collects would copy all of it
-        elsewhere = Elsewhere(self._package)
+        elsewhere = Elsewhere(self._package, self._modules)
         try:
             for number, change in enumerate(self._changes):
                 if time.monotonic() > self._until:
@@ -187,10 +193,14 @@ def _chosen(tests: list[_Test], change: Change) -> Iterator[_Test]:
 
 
 class Elsewhere:
-    """What processes that are started import from: links to the files of the package, and one changed file."""
+    """What processes that are started import from: links to the files of the package, and one changed file.
 
-    def __init__(self, package: Path) -> None:
+    The shipped modules are inside the package there, as when it is installed.
+    """
+
+    def __init__(self, package: Path, modules: Path) -> None:
         self._package = package
+        self._modules = modules
         self._folder = Path(tempfile.mkdtemp())
         self._changes = 0
 
@@ -200,9 +210,15 @@ class Elsewhere:
     @contextmanager
     def changed(self, path: Path, text: str) -> Iterator[None]:
         if not self._changes:
-            shutil.copytree(self._package, self._folder / self._package.name, copy_function=os.symlink)
+            copy = self._folder / self._package.name
+            shutil.copytree(self._package, copy, copy_function=os.symlink)
+            if self._modules.is_dir():
+                shutil.copytree(self._modules, copy / "modules", copy_function=os.symlink)
         self._changes += 1
-        place = self._folder / self._package.name / path.relative_to(self._package)
+        root, within = (
+            (self._modules, "modules") if path.is_relative_to(self._modules) else (self._package, "")
+        )
+        place = self._folder / self._package.name / within / path.relative_to(root)
         place.unlink()
         place.write_text(text, encoding="utf-8")
         os.utime(

@@ -1,4 +1,4 @@
-"""How many small changes to decisions and bounds of src do its tests miss? A table by room.
+"""How many small changes to decisions and bounds of src and modules do their tests miss? A table by room.
 
     python -m benchmarks.mutants_src [--room NAME] [--count N] [--minutes M] [--seed S] [--show] [--markdown]
 
@@ -31,6 +31,7 @@ import attrs
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "brokersim"
+MODULES = ROOT / "modules"
 #: Rooms whose tests are not (only) in the folder called like them.
 TESTS = {
     "(top)": ("tests/instance", "tests/host/test_life.py", "tests/services", "tests/net/test_serve.py"),
@@ -75,6 +76,25 @@ TESTS = {
         *(f"tests/fluxcompat/test_socket_{what}.py" for what in ("exec", "services", "roles")),
     ),
     "testing": ("tests/kit",),
+    **{
+        f"modules/{module}": tuple(f"tests/modules/test_{what}*.py" for what in names.split())
+        for module, names in {
+            "content_cache": "content",
+            "content_files": "content",
+            "content_sqlite": "content",
+            "cron": "cron",
+            "heartbeat": "heartbeat",
+            "job_exec": "job",
+            "job_info": "job",
+            "job_ingest": "job",
+            "job_list": "job",
+            "job_manager": "job sched_protocol",
+            "kvs": "kvs",
+            "kvs_watch": "kvs",
+            "resource": "resource sched",
+            "sched": "sched",
+        }.items()
+    },
 }
 #: Folders whose folders are rooms: the tests of all of them take too long to be learnt together.
 _OF_ROOMS = (["cli"], ["lab"])
@@ -98,12 +118,15 @@ class Place:
 
     @property
     def room(self) -> str:
+        if self.path.is_relative_to(MODULES):
+            return f"modules/{self.path.relative_to(MODULES).parts[0]}"
         *folders, _ = self.path.relative_to(SOURCE).parts
         return "/".join(folders[: 2 if folders[:1] in _OF_ROOMS else 1]) or "(top)"
 
     def __str__(self) -> str:
         text = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
-        return f"{self.path.relative_to(SOURCE)}:{self.line}: {self.what}: {text}"
+        root = ROOT if self.path.is_relative_to(MODULES) else SOURCE
+        return f"{self.path.relative_to(root)}:{self.line}: {self.what}: {text}"
 
     @property
     def where(self) -> tuple[tuple[str, int], ...]:
@@ -213,7 +236,7 @@ def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
     where = [
         str(path) for pattern in TESTS.get(room, (f"tests/{room}",)) for path in sorted(ROOT.glob(pattern))
     ]
-    asked = pytest.main([*words, *where], plugins=[Warm(SOURCE, changes, tell, until)])
+    asked = pytest.main([*words, *where], plugins=[Warm(SOURCE, MODULES, changes, tell, until)])
     return 0 if asked in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 1
 
 
@@ -221,7 +244,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--room", help="of this folder of src/brokersim only")
+    parser.add_argument("--room", help="of this folder of src/brokersim only, or modules/NAME")
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -230,7 +253,9 @@ def main() -> int:
     options = parser.parse_args()
     if not os.environ.get(_APART):
         _go_apart()
-    every = [place for path in sorted(SOURCE.rglob("*.py")) for place in places(path)]
+    every = [
+        place for root in (SOURCE, MODULES) for path in sorted(root.rglob("*.py")) for place in places(path)
+    ]
     every = [place for place in every if options.room in (None, place.room)]
     sample = random.Random(options.seed).sample(every, min(options.count, len(every)))
     until = time.monotonic() + 60 * options.minutes

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 import brokersim
 from benchmarks import mutants_src
+from benchmarks._warm import Elsewhere
 from benchmarks.mutants_src import places
 from benchmarks.soak import Row, growth, soak
 
@@ -52,7 +54,7 @@ mutants_src.SOURCE = Path.cwd() / "pack"
 found = list(mutants_src.places(Path.cwd() / "pack/x.py"))
 changes = [Change(place.where, place.code, place.text) for place in found]
 told = []
-warm = Warm(mutants_src.SOURCE, changes, lambda *one: told.append(one), 1e9)
+warm = Warm(mutants_src.SOURCE, mutants_src.MODULES, changes, lambda *one: told.append(one), 1e9)
 pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_x.py"], plugins=[warm])
 for number, caught in told:
     print(caught, found[number], file=sys.stderr)
@@ -138,6 +140,33 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
         "True x.py:21: bound moved: return n < 5",
     ], done.stdout
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_module_is_a_room_and_lies_inside_the_package_for_processes_as_when_it_is_installed(
+    tmp_path, monkeypatch
+):
+    package, modules = tmp_path / "pack", tmp_path / "modules"
+    (modules / "m").mkdir(parents=True)
+    package.mkdir()
+    (package / "__init__.py").touch()
+    changed = modules / "m/__init__.py"
+    changed.write_text(SOURCE)
+    monkeypatch.setattr(mutants_src, "MODULES", modules)
+    first = next(places(changed))
+    assert first.room == "modules/m"
+    elsewhere = Elsewhere(package, modules)
+    with elsewhere.changed(changed, first.text()):
+        seen = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "pack/modules/m/__init__.py"
+        assert seen.read_text() == first.text()
+    assert seen.read_text() == SOURCE
+    elsewhere.remove()
+
+
+def test_each_module_has_tests_for_its_mutants():
+    for module in (one.name for one in mutants_src.MODULES.iterdir() if any(one.glob("*.py"))):
+        room = f"modules/{module}"
+        patterns = mutants_src.TESTS.get(room, (f"tests/{room}",))
+        assert all(list(mutants_src.ROOT.glob(pattern)) for pattern in patterns), room
 
 
 def test_mutants_run_apart_from_all_other_processes_or_not_at_all(tmp_path):
