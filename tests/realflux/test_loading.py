@@ -56,6 +56,9 @@ def test_a_shipped_module_and_a_file_get_their_names(tmp_path: Path):
     own.touch()
     assert loading.plan(str(own)) == loading.Plan(path=own, name="my")
     assert loading.plan(str(own), "other").name == "other"
+    like = tmp_path / "kvs.py"  # called as one that does not serve there, and another
+    like.touch()
+    assert loading.plan(str(like)) == loading.Plan(path=like, name="kvs")
 
 
 def test_the_commands_are_flux_s_own(fake: Flux):
@@ -69,6 +72,11 @@ def test_the_commands_are_flux_s_own(fake: Flux):
         "exec -r all flux module remove -f sched-simple",
         f"exec -r all {load}",
     ]
+
+
+def test_what_is_not_loaded_there_is_not_removed(fake: Flux):
+    assert loading.load(fake, loading.plan("heartbeat"), "0", replace=True) == []
+    assert not [call for call in calls(fake) if "remove" in call]
 
 
 def test_what_flux_says_is_told(fake: Flux):

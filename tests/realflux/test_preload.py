@@ -10,12 +10,24 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.realflux import preload
 from brokersim.realflux.place import Flux, NoFlux, find_flux
-from brokersim.realflux.preload import Reached, Turns, build, read_reached, settings, told
+from brokersim.realflux.preload import (
+    QUIET,
+    Reached,
+    Turns,
+    Watch,
+    build,
+    loaded,
+    read_reached,
+    settings,
+    told,
+)
 from tests.realflux.peer import needs_flux
 
 NONE = Flux(command=Path("/nowhere/bin/flux"), version="flux-core 0")
@@ -70,6 +82,80 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (tmp_path / "flux").chmod(0o755)
     with pytest.raises(NoFlux, match="is no Flux"):
         find_flux()
+
+
+#: A compiler that writes down what it was asked, and refuses if so named.
+COMPILER = """\
+#!/bin/sh
+echo "$@" > "$(dirname "$0")/asked"
+case "$0" in *bad) echo "hooks.c:1: error" >&2; exit 1 ;; esac
+"""
+
+
+def test_the_library_is_built_against_the_headers_and_for_the_library_of_that_flux(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flux = Flux(command=tmp_path / "bin/flux", version="flux-core 9")
+    for name in ("good", "bad"):
+        (tmp_path / name).write_text(COMPILER)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "include/flux").mkdir(parents=True)
+    (tmp_path / "include/flux/core.h").touch()
+    monkeypatch.setenv("CC", f"{tmp_path}/good -g")
+    assert build(flux, tmp_path / "h.so") == tmp_path / "h.so"
+    asked = (tmp_path / "asked").read_text()
+    assert f"-I{tmp_path}/include " in asked and '-DFLUX_LIBRARY="libflux-core.so.2"' in asked
+    assert asked.startswith("-g ") and f"-o {tmp_path}/h.so" in asked
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/libflux-core.so.3").touch()
+    build(flux, tmp_path / "h.so")
+    assert '-DFLUX_LIBRARY="libflux-core.so.3"' in (tmp_path / "asked").read_text()
+    monkeypatch.setenv("CC", f"{tmp_path}/bad")
+    with pytest.raises(NoFlux, match=r"bad does not compile hooks.c for flux-core 9: hooks.c:1: error"):
+        build(flux, tmp_path / "h.so")
+
+
+class Ticks:
+    """An event that is never set; waiting for it moves a clock, and what is due by then is written."""
+
+    def __init__(self, report: Path, due: dict[float, str]) -> None:
+        self.now = 0.0
+        self._report = report
+        self._due = due
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        for at in [at for at in self._due if at <= self.now]:
+            with self._report.open("a") as file:
+                file.write(self._due.pop(at))
+        return self.now > 60
+
+
+def test_the_watch_looks_once_no_module_was_reached_for_a_while_and_keeps_those_that_were_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ticks = Ticks(tmp_path / "reached", {2.0: "+ 0 kvs\n", 4.0: "= local:///a\n", 5.0: "+ 0 cron\n"})
+    looked = []
+
+    def loaded(uris: tuple[str, ...]) -> dict[int, set[str]]:
+        looked.append((ticks.now, uris))
+        return {0: {"kvs", "cron", "mine"}, 1: {"other"}}
+
+    monkeypatch.setattr(preload, "time", SimpleNamespace(monotonic=lambda: ticks.now))
+    monkeypatch.setattr(preload, "loaded", loaded)
+    watch = Watch(tmp_path / "reached", end=ticks)
+    watch.run()
+    # Nothing had been reached for 1.5 s before the address was known: that is when it looks, not before.
+    assert looked == [(4.0, ("local:///a",))]
+    assert watch.missed == {0: {"cron", "mine"}, 1: {"other"}}
+    ticks = Ticks(tmp_path / "later", {1.0: "= local:///a\n+ 0 kvs\n", 2.0: "+ 0 cron\n"})
+    looked.clear()
+    Watch(tmp_path / "later", end=ticks).run()
+    assert looked == [(2.0 + QUIET, ("local:///a",))]
+
+
+def test_brokers_that_are_gone_are_left_out(tmp_path: Path) -> None:
+    assert loaded([f"local://{tmp_path}/none", "no address"]) == {}
 
 
 def test_the_packet_has_the_names_and_the_order_of_ours() -> None:

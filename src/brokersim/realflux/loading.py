@@ -57,7 +57,7 @@ def plan(file: str, name: str | None = None) -> Plan:
     """What loading a file, or a shipped module by name, takes. Raises CannotLoad, RequestError(ENOENT)."""
     path = Loader().find(file)
     found = default_name(path)
-    if path.parent == shipped_folder() or path.parent.parent == shipped_folder():
+    if path.parent.parent == shipped_folder():
         if found in WHY_NOT:
             raise CannotLoad(f"{found} does not serve in a Flux: {WHY_NOT[found]}")
         return Plan(path=path, name=name or found, replaces=SERVES.get(found, ()))
