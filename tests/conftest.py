@@ -30,8 +30,8 @@ sys.dont_write_bytecode = False
 PROFILE_VARIABLE = "BROKERSIM_HYPOTHESIS_PROFILE"
 
 # No deadline: two cores are shared by the workers, so one slow example says nothing about the code.
-# `make test` draws the same examples in every run: what is red is then red for what was changed. Each other run draws new
-# ones, and `make hunt` is for nothing else.
+# `make test` draws the same examples in every run: what is red is then red for what was changed. Each other run draws
+# new ones, and `make hunt` is for nothing else.
 SAME_EXAMPLES = os.environ.get("BROKERSIM_EXAMPLES") == "same"
 settings.register_profile("dev", max_examples=50, deadline=None, derandomize=SAME_EXAMPLES, print_blob=True)
 # 10,000: the number the wire codec's promise is stated with (no bytes raise anything but its one error).
