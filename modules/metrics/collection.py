@@ -90,6 +90,8 @@ class Collection:
         self._merge = Merge(stat.merge_all)
         self._out: Rows = []
         self._links: dict[int, Link] = {}
+        #: Links of which so many frames came that they may be let send more.
+        self._due: set[Link] = set()
         self._began = outside.now()
         self._deadline: Any = None
 
@@ -193,6 +195,8 @@ class Collection:
             self._counts.foreign += 1
             return
         link.unmerged += 1
+        if link.unmerged >= CREDIT // 2:
+            self._due.add(link)
         if tally is not None:
             link.close(DONE)
             self._merge.end(link.rank)
@@ -270,6 +274,8 @@ class Collection:
         """Send what can be sent."""
         while not self.is_over and self._parent.credit > 0:
             self._merge_some()
+            if not self._out and not self._merge.is_over:
+                return  # as at most frames of most children: another is waited for
             count, size = self._frame_size()
             if count < len(self._out):
                 self._parent.send(self._cut(count), size, None)
@@ -311,8 +317,13 @@ class Collection:
 
     def _thank(self) -> None:
         """A child all of whose rows are merged may send as many more frames, told two at a time: half its credit."""
-        for link in self._links.values():
-            if link.unmerged >= CREDIT // 2 and link.state == LIVE and not self._merge.has_left(link.rank):
+        if not self._due:
+            return
+        for link in [one for one in self._links.values() if one in self._due]:
+            if link.state != LIVE:
+                self._due.remove(link)
+            elif not self._merge.has_left(link.rank):
+                self._due.remove(link)
                 self._outside.grant(link.rank, self.order.uid, link.unmerged)
                 link.unmerged = 0
 

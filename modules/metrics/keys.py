@@ -19,6 +19,10 @@ Key = str | Mapping[str, Any]
 KEY_MAX = 1000
 #: Where keys go for which a table has no room left.
 OVERFLOW = '{"overflow":true}'
+#: Canonical texts of keys that are texts. Those of one epoch mostly come again in the next, and on other ranks of this
+#: process too: so there is one for all. Whoever finds the text of a key that it takes as it is puts it here.
+TEXTS: dict[str, str] = {}
+_TEXTS_MAX = 1 << 18
 _encode = msgspec.json.Encoder(order="sorted").encode
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -40,6 +44,17 @@ def canonical(key: Key) -> str:
     if len(encoded) > KEY_MAX:
         raise BadKey(f"a key of {len(encoded)} bytes; {KEY_MAX} are the most")
     return encoded.decode()
+
+
+def known(key: str) -> str:
+    """``canonical`` of a text, which is looked up first."""
+    text = TEXTS.get(key)
+    if text is None:
+        text = canonical(key)
+        if len(TEXTS) >= _TEXTS_MAX:
+            TEXTS.clear()
+        TEXTS[key] = text
+    return text
 
 
 def parsed(text: str) -> dict[str, Any]:

@@ -88,10 +88,14 @@ class Merge:
         self._merge = merge
         self._own = Source()
         self._sources: dict[int, Source] = {OWN: self._own}
+        #: Sources that have not ended; of these, those that gave nothing yet. Asked at each frame of each child.
+        self._live = self._silent = 1
 
     def add(self, rank: int) -> None:
         """One more source; before anything was taken."""
         self._sources[rank] = Source()
+        self._live += 1
+        self._silent += 1
         self._sources = dict(sorted(self._sources.items()))
 
     def give(self, rank: int, rows: Rows, keys: list[str] | None = None) -> None:
@@ -109,11 +113,17 @@ class Merge:
             if any(map(ge, shown, shown[1:])):
                 before, key = next((a, b) for a, b in pairwise(shown) if a >= b)
                 raise ValueError(f"rank {rank} sent key {key} behind {before}: rows ascend")
+            if source.shown is None and not source.is_over:
+                self._silent -= 1
         source.give(rows, keys)
 
     def end(self, rank: int) -> None:
         """No more comes of a source."""
-        self._sources[rank].is_over = True
+        source = self._sources[rank]
+        if not source.is_over:
+            source.is_over = True
+            self._live -= 1
+            self._silent -= source.shown is None
 
     def shown(self, rank: int) -> str | None:
         """The last key a source gave."""
@@ -126,18 +136,19 @@ class Merge:
     @property
     def is_over(self) -> bool:
         """All sources have ended, all rows are taken."""
-        return all(source.is_over and not source.has_left for source in self._sources.values())
+        return not self._live and not any(source.has_left for source in self._sources.values())
 
     def take(self, most: int) -> Rows:
         """Merged rows that no source can add to any more, ascending, ``most`` of each source; none when all are out."""
         if len(self._sources) == 1 and self._own.is_over:  # a leaf, as most ranks are
             return self._own.first(most)
-        live = [source.shown for source in self._sources.values() if not source.is_over]
-        if None in live:
+        if self._silent:
             return []
-        ends = [*live, *(source.nth(most) for source in self._sources.values())]
+        live = [source.shown for source in self._sources.values() if not source.is_over]
+        filled = [source for source in self._sources.values() if source.has_left]
+        ends = [*live, *(source.nth(most) for source in filled)]
         bound = min((end for end in ends if end is not None), default=None)
-        taken = [source.take(bound) for source in self._sources.values() if source.has_left]
+        taken = [source.take(bound) for source in filled]
         parts = [part for part in taken if part[0]]
         if len(parts) < 2:
             return parts[0][1] if parts else []

@@ -50,8 +50,6 @@ class Tap:
         self.cells: dict[str, Cell] = {}
         #: The same cells by keys as they are given: a text costs one look-up then.
         self._by_given: dict[Any, Cell] = {}
-        #: Canonical texts of plain keys: those of one epoch mostly come again in the next.
-        self._known: dict[str, str] = {}
         self.watch: Callable[[str, Cell, Any], object] | None = None
 
     def observe(self, key: keys.Key, value: Any = 1) -> None:
@@ -80,19 +78,14 @@ class Tap:
         if not can_be_counted(value):
             self.refused += 1
             return
-        text = self._known.get(key) if type(key) is str else None
+        text = self._text(key, value)
         if text is None:
-            text = self._text(key, value)
-            if text is None:
-                return
+            return
         if type(value) is bool:
             value = int(value)
         cell = self.cells.get(text) or self._new(text)
         if self._is_plain and type(key) is str:
             self._by_given[key] = cell
-            if len(self._known) >= self._max_keys:
-                self._known.clear()
-            self._known[key] = text
         if isinstance(value, str):
             cell.add_text(value, self._texts, self._reactor.now)
         else:
@@ -103,7 +96,7 @@ class Tap:
     def _text(self, key: keys.Key, value: Any) -> str | None:
         """The text of the key it counts under, None if it does not count. A filter that raises is used no more."""
         try:
-            text = keys.canonical(key)
+            text = keys.known(key) if type(key) is str else keys.canonical(key)
         except keys.BadKey:
             self.refused += 1
             return None
@@ -156,6 +149,8 @@ class SumTap(Tap):
     def __init__(self, stream: Stream, origin: Origin, clock: Clock, max_keys: int) -> None:
         super().__init__(stream, origin, clock, max_keys)
         self._kind = sum_cells()
+        #: Texts of keys that need not be judged.
+        self._known: Mapping[str, str] = keys.TEXTS if self._is_plain else {}
         self._counter: sums.Counter | None = None
         if sums.is_compiled:
             self._counter = sums.Counter(
@@ -202,7 +197,7 @@ class SumTap(Tap):
         self.listener()(key, value)
 
     def _first(self, key: keys.Key, value: Any) -> None:
-        """The first of a key in its epoch. Mostly one of the last epoch's comes again, with a whole number."""
+        """The first of a key in its epoch. Mostly its text is known, and it is a whole number."""
         text = self._known.get(key) if type(key) is str else None
         usual = text is not None and text not in self.cells and len(self.cells) < self._max_keys
         if usual and type(value) is int and -INT_MAX < value < INT_MAX and self.watch is None:

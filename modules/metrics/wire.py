@@ -66,7 +66,8 @@ class Tally:
         cut = [*self.cut, *other.cut]
         self.cut = [min(cut), max(cut)] if cut else []
         for name in _COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            if count := getattr(other, name):
+                setattr(self, name, getattr(self, name) + count)
 
     def to_dict(self) -> dict[str, Any]:
         """Only what there is: a frame of a healthy tree stays short."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -140,3 +141,29 @@ def test_a_limit_begins_with_the_budget_has_a_floor_and_doubles():
     limit.sample(10.0)
     assert limit.seconds(300.0) == limit.learnt
     assert shown(ONE, []) == {}
+
+
+def calls_to_wait_for(children: int) -> int:
+    """Functions called for one child's rows while another's are not there yet."""
+    merge = merge_with([row("a", 1)])
+    for rank in range(children):
+        merge.add(rank)
+    count = 0
+
+    def called(_frame: object, _event: str, _arg: object) -> None:
+        nonlocal count
+        count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        merge.give(0, [row("a", 1)])
+        rows, is_over = merge.take(9), merge.is_over
+    finally:
+        sys.setprofile(before)
+    assert (rows, is_over) == ([], False)
+    return count
+
+
+def test_a_frame_of_one_child_does_not_look_at_all_others():
+    assert calls_to_wait_for(children=2) == calls_to_wait_for(children=500)

@@ -268,3 +268,22 @@ def test_who_listens_goes_on_with_the_next_epoch():
     listen("a", 10)
     assert [one.finish(row)["sum"] for row in first] == [1]
     assert [one.finish(row)["sum"] for row in held.swap()] == [10]
+
+
+def test_texts_of_keys_are_kept_for_all_tables_and_not_without_end(monkeypatch):
+    monkeypatch.setattr(keys, "TEXTS", {})
+    monkeypatch.setattr(keys, "_TEXTS_MAX", 3)
+    one = stat()
+    held, other = table(one), table(one)
+    for key in "abcd":
+        held.taps[0].listener()(key, 1)
+    assert keys.TEXTS == {"d": '{"str":"d"}'}
+    other.taps[0].listener()("d", 2)
+    assert other.swap()[0][0] is held.swap()[3][0] is keys.TEXTS["d"]
+
+
+def test_a_filter_sees_also_keys_whose_text_another_stat_has_found():
+    table(stat()).taps[0].listener()("seen", 1)
+    held = table(stat(where={"str": "other"}))
+    held.taps[0].listener()("seen", 1)
+    assert held.swap() == []
