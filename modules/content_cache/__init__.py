@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,8 @@ from .write_back import BACKING, WriteBack
 #: Seconds after which what is stored again goes further down again: well below the time in which a store without a
 #: file lets go what no root leads to (content-sqlite).
 STORED_FOR: Final = 200.0
+#: Rank 0's word to the other caches that garbage is collected below.
+COLLECTED: Final = "content.collected"
 #: The attribute that names the backing store.
 BACKING_MODULE: Final = "content.backing-module"
 
@@ -70,6 +73,8 @@ class ContentCache(BrokerModule):
         # Under a name that carries no rank one rank may set gauges: the one that holds everything.
         self._tells_gauges = not h.rank or "{rank}" in (h.attr_get("stats.prefix") or "{rank}")
         self._mapped = Mapped()
+        #: What was stored up to then may be let go further down; none is, until somebody collects garbage there.
+        self._stored_after = -math.inf
         self._backing: Message | None = None
         #: What blobs are written to, by the start's word or since the first came; another store would not have them.
         self._backing_name: str | None = h.attr_get(BACKING_MODULE)
@@ -166,9 +171,29 @@ class ContentCache(BrokerModule):
 
     def _must_go_again(self, entry: Entry, blob: blobref.Blob) -> bool:
         """The store further down may have let it go since no root led to it, or may let it go and must not."""
-        if not blob.is_rooted:
-            return not entry.is_pinned
-        return not entry.is_dirty and self._stores.clock() - entry.stored_at > STORED_FOR
+        if not blob.is_rooted and not entry.is_pinned:
+            return True
+        if entry.is_dirty:
+            return False
+        if entry.stored_at <= self._stored_after:
+            return True
+        return blob.is_rooted and self._stores.clock() - entry.stored_at > STORED_FOR
+
+    @request_handler("content.store-anew", prefix=False)
+    def store_anew(self, msg: Message) -> None:
+        """Somebody collects garbage in the backing store: what is stored here from now on goes there again."""
+        self._forget_stored()
+        self.handle.publish(COLLECTED)
+        self.handle.respond(msg)
+
+    @event_handler(COLLECTED, prefix=False)
+    def collected(self, msg: Message) -> None:
+        """The same, for the caches above."""
+        if self.handle.rank:
+            self._forget_stored()
+
+    def _forget_stored(self) -> None:
+        self._stored_after = self._stores.clock()
 
     @request_handler("content.flush", prefix=False)
     def flush(self, msg: Message) -> None:

@@ -14,6 +14,7 @@ from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, blo
 
 from .batches import Batches, Waiting
 from .collector import Collector
+from .gc import Garbage
 from .mark import Mark
 from .memory import MemoryStore
 from .options import Options, options
@@ -55,6 +56,7 @@ class ContentSqlite(BrokerModule):
         #: Writing failed the last time.
         self._fails = False
         store = self._store
+        self._garbage = Garbage(h, store)
         self._collector = Collector(h, store, self.log.debug) if isinstance(store, MemoryStore) else None
         try:
             h.service_register(SERVICE)
@@ -124,6 +126,18 @@ class ContentSqlite(BrokerModule):
         request = msg.unpack(CheckpointPut)
         self._write(partial(self._store.checkpoint_put, request.value))
         self.handle.respond(msg)
+
+    @request_handler(f"{SERVICE}.gc-info", prefix=False)
+    def gc_info(self, msg: Message) -> None:
+        self._garbage.info(msg)
+
+    @request_handler(f"{SERVICE}.mark", prefix=False)
+    def mark(self, msg: Message) -> None:
+        self._garbage.mark(msg)
+
+    @request_handler(f"{SERVICE}.sweep", prefix=False)
+    def sweep(self, msg: Message) -> None:
+        self._garbage.sweep(msg)
 
     def _due(self) -> None:
         self._timer = None

@@ -61,6 +61,8 @@ class Batches(ABC):
         self.failure: RequestError | None = None
         self.writes = 0
         self.checkpoints_max = CHECKPOINTS_MAX
+        #: Number of the newest checkpoint: what is written now is not older than that, whoever collects garbage.
+        self.epoch = 0
 
     # -- the place: each of these raises RequestError for a fault of it
 
@@ -87,6 +89,29 @@ class Batches(ABC):
     @abstractmethod
     def _size(self) -> int:
         """Bytes that all of it takes."""
+
+    @abstractmethod
+    def _count(self) -> int:
+        """Blobs that were written."""
+
+    @abstractmethod
+    def _last_row(self) -> int:
+        """The highest number that a blob kept whole has; numbers grow in the order of writing."""
+
+    @abstractmethod
+    def _older(self, epoch: int) -> int:
+        """How many blobs were written, or marked, before an epoch only."""
+
+    @abstractmethod
+    def _mark(self, epoch: int, digests: list[bytes]) -> int:
+        """Make blobs as young as that; how many of them there are."""
+
+    @abstractmethod
+    def _sweep(self, epoch: int, first: int, last: int, count: int) -> tuple[list[bytes], int]:
+        """Drop older blobs, as many as ``count``: any difference, and what is kept whole under first < number <= last.
+
+        Differences that stay are made whole if what they differ from goes. What went, and the number reached.
+        """
 
     # -- blobs
 
@@ -189,6 +214,7 @@ class Batches(ABC):
         text = msgspec.json.encode(value).decode()
         self.flush()
         self._put_checkpoint(text, self.checkpoints_max)
+        self.epoch = self._checkpoints()[0][0]
         self.writes += 1
 
     def checkpoints(self) -> list[dict[str, Any]]:
@@ -203,6 +229,34 @@ class Batches(ABC):
                 errnums.EIO, f"{self.path}: checkpoint {number} is damaged: not JSON"
             ) from None
 
+    # -- collecting garbage: who does it marks what can be reached, then sweeps what is older than a checkpoint
+
+    def high_water(self) -> int:
+        """The highest number of a blob now: a sweep up to there ends, whatever is stored meanwhile."""
+        self.flush()
+        return self._last_row()
+
+    def older(self, epoch: int) -> int:
+        """How many blobs a sweep below an epoch would drop."""
+        self.flush()
+        return self._older(epoch)
+
+    def mark(self, epoch: int, digests: list[bytes]) -> int:
+        """Keep blobs from any sweep up to an epoch; how many of them are here. None ever gets older by it."""
+        self.flush()
+        return self._mark(epoch, digests)
+
+    def sweep(self, epoch: int, first: int, last: int, count: int) -> tuple[int, int]:
+        """Drop at most ``count`` blobs older than an epoch with numbers in first < number <= last.
+
+        How many went, and the number from which to go on.
+        """
+        self.flush()
+        gone, reached = self._sweep(epoch, first, last, count)
+        for digest in gone:
+            self._steps.pop(digest, None)
+        return len(gone), reached
+
     # -- the whole
 
     def close(self) -> None:
@@ -210,11 +264,13 @@ class Batches(ABC):
         self.flush()
 
     def statistics(self) -> dict[str, Any]:
-        """Size of all that was written in bytes, blobs waiting, how often was written, and the checkpoints.
+        """Blobs and bytes that were written, the epoch, blobs waiting, how often was written, and the checkpoints.
 
         ``dbfile_size`` is the file's; where there is none, what one would hold of blobs and differences.
         """
         return {
+            "object_count": self._count(),
+            "current_epoch": self.epoch,
             "dbfile_size": self._size(),
             "pending": self.pending,
             "writes": self.writes,

@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Callable
 from functools import partial
+from itertools import chain, islice
 from typing import Final
 
 from brokersim.brokermod import RequestError, blobref, errnums
@@ -39,6 +40,12 @@ class MemoryStore(Batches):
         self._objects: dict[bytes, bytes | blobref.Blob] = {}
         self._patches: dict[bytes, blobref.Patch] = {}
         self._kept: list[tuple[int, str]] = []
+        #: Epochs of blobs; those that are not here are of the first, as all are where nobody makes checkpoints.
+        self.epoch = 0
+        self._epochs: dict[bytes, int] = {}
+        #: Numbers of blobs and the reverse, given when somebody collects garbage.
+        self._rows: dict[int, bytes] = {}
+        self._numbers: dict[bytes, int] = {}
         self._bytes = 0
         self._is_full = False
         #: Blobs that came as no part of a tree; those no root led to when that was looked at last; new ones since.
@@ -61,6 +68,8 @@ class MemoryStore(Batches):
         if self._is_full and not blobs.keys() <= self._objects.keys() | self._patches.keys():
             raise RequestError(errnums.ENOSPC, f"{self.path}: database or disk is full")
         self._unreached.difference_update(blobs)
+        if self.epoch or self._epochs:
+            self._epochs.update(dict.fromkeys(blobs, self.epoch))
         for digest, data in blobs.items():
             if isinstance(data, bytes) or data.patch is None:
                 if digest not in self._objects:
@@ -130,13 +139,59 @@ class MemoryStore(Batches):
                     goes.discard(base)
                     base = self._patches[base].base if base in self._patches else None
         for digest in goes:
-            self._bytes -= len(self._objects.pop(digest, b""))
-            gone = self._patches.pop(digest, None)
-            self._bytes -= len(gone.inserted) if gone is not None else 0
+            self._drop(digest)
             self._steps.pop(digest, None)
         self._unreached = (self._objects.keys() | self._patches.keys()) - reached - self._pinned
         self.new = 0
         return len(goes)
+
+    def _drop(self, digest: bytes) -> None:
+        self._bytes -= len(self._objects.pop(digest, b""))
+        gone = self._patches.pop(digest, None)
+        self._bytes -= len(gone.inserted) if gone is not None else 0
+        self._epochs.pop(digest, None)
+        number = self._numbers.pop(digest, None)
+        if number is not None:
+            del self._rows[number]
+
+    # -- collecting garbage by order of somebody who marks
+
+    def _count(self) -> int:
+        return len(self)
+
+    def _last_row(self) -> int:
+        numbers = self._numbers
+        last = next(reversed(self._rows), 0)  # SQLite uses the highest again that are free
+        for digest in chain(self._objects, self._patches):
+            if digest not in numbers:
+                last += 1
+                numbers[digest] = last
+                self._rows[last] = digest
+        return last
+
+    def _older(self, epoch: int) -> int:
+        ages = self._epochs
+        return sum(ages.get(digest, 0) < epoch for digest in self._objects.keys() | self._patches.keys())
+
+    def _mark(self, epoch: int, digests: list[bytes]) -> int:
+        ages, here = self._epochs, [one for one in digests if one in self._objects or one in self._patches]
+        for digest in here:
+            ages[digest] = max(ages.get(digest, 0), epoch)
+        return len(here)
+
+    def _sweep(self, epoch: int, first: int, last: int, count: int) -> tuple[list[bytes], int]:
+        rows, ages = self._rows, self._epochs
+        found = (number for number in range(first + 1, last + 1) if number in rows)
+        numbers = list(islice((one for one in found if ages.get(rows[one], 0) < epoch), count))
+        doomed = [rows[number] for number in numbers]
+        gone = set(doomed)
+        for digest in [one for one, patch in self._patches.items() if patch.base in gone and one not in gone]:
+            self.made_whole(digest)
+        for digest in doomed:
+            self._drop(digest)
+        self._pinned -= gone
+        self._unreached -= gone
+        return doomed, numbers[-1] if len(numbers) == count else last
 
 
 _find_refs = re.compile(rb"sha1-([0-9a-f]{40})").findall

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Callable
+from hashlib import sha1
 from typing import Any, Final, TypeVar
 
 from brokersim.brokermod import RequestError, blobref, errnums
 
+from . import sweeping
 from .batches import ROW_OVERHEAD, Batches, Waiting
 
 T = TypeVar("T")
@@ -19,9 +21,9 @@ JOURNAL_MODES: Final = ("WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF")
 SYNCHRONOUS: Final = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 _TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB)",
-    "CREATE TABLE IF NOT EXISTS patches"
-    "(hash BLOB PRIMARY KEY, size INT, base BLOB, at INT, removed INT, inserted BLOB) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT DEFAULT 0)",
+    "CREATE TABLE IF NOT EXISTS patches(hash BLOB PRIMARY KEY, size INT, base BLOB, at INT, removed INT, "
+    "inserted BLOB, epoch INT DEFAULT 0) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, value TEXT)",
 )
 #: Where the one checkpoint lay before there were several; what is there moves.
@@ -30,6 +32,16 @@ _MOVE: Final = (
     "INSERT INTO checkpt_v2(value) SELECT value FROM checkpt WHERE key = 'kvs-primary'",
     "DROP TABLE checkpt",
 )
+#: Stored again, a blob is as young as if it were new.
+_PUT_WHOLE: Final = (
+    "INSERT INTO objects(hash, size, object, epoch) VALUES(?, ?, ?, ?) "
+    "ON CONFLICT(hash) DO UPDATE SET epoch = excluded.epoch"
+)
+_PUT_PATCH: Final = (
+    "INSERT INTO patches(hash, size, base, at, removed, inserted, epoch) VALUES(?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT(hash) DO UPDATE SET epoch = excluded.epoch"
+)
+_PUT_MADE_WHOLE: Final = f"{_PUT_WHOLE.removesuffix('excluded.epoch')}max(epoch, excluded.epoch)"
 _ERRNUMS: Final = {
     sqlite3.SQLITE_FULL: errnums.ENOSPC,
     sqlite3.SQLITE_TOOBIG: errnums.EFBIG,
@@ -75,6 +87,7 @@ class BlobStore(Batches):
             self._db.close()
             raise
         super().__init__(path, self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - ROW_OVERHEAD, pending)
+        self.epoch = self._one("SELECT max(id) FROM checkpt_v2")[0] or 0
 
     def _prepare(self, journal_mode: str, synchronous: str) -> None:
         run = self._db.execute
@@ -88,6 +101,7 @@ class BlobStore(Batches):
             run(table)
         for step in _MOVE if run(_OLD_TABLE).fetchone() else ():
             run(step)
+        sweeping.add_epochs(self._db)
         run("COMMIT")
 
     # -- blobs
@@ -98,15 +112,16 @@ class BlobStore(Batches):
     def _insert(self, blobs: dict[bytes, Waiting]) -> None:
         # In the order of the index: neighbours fall on the same page.
         rows = sorted(blobs.items())
-        whole = [(digest, len(data), data) for digest, data in rows if isinstance(data, bytes)]
-        self._db.executemany("INSERT OR IGNORE INTO objects(hash, size, object) VALUES(?, ?, ?)", whole)
+        epoch = self.epoch
+        whole = [(digest, len(data), data, epoch) for digest, data in rows if isinstance(data, bytes)]
+        self._db.executemany(_PUT_WHOLE, whole)
         patches = [
-            (digest, len(data), *data.patch)
+            (digest, len(data), *data.patch, epoch)
             for digest, data in rows
             if not isinstance(data, bytes) and data.patch is not None
         ]
         if patches:
-            self._db.executemany("INSERT OR IGNORE INTO patches VALUES(?, ?, ?, ?, ?, ?)", patches)
+            self._db.executemany(_PUT_PATCH, patches)
 
     def _whole(self, digest: bytes) -> bytes | None:
         row = self._one("SELECT object FROM objects WHERE hash = ?", digest)
@@ -143,6 +158,39 @@ class BlobStore(Batches):
         query = "SELECT id, value FROM checkpt_v2 ORDER BY id DESC"
         return self._guard(lambda: self._db.execute(query).fetchall())
 
+    # -- collecting garbage
+
+    def _count(self) -> int:
+        return self._number(sweeping.COUNT)
+
+    def _last_row(self) -> int:
+        return self._number("SELECT max(rowid) FROM objects")
+
+    def _older(self, epoch: int) -> int:
+        return self._number(sweeping.OLDER, epoch)
+
+    def _mark(self, epoch: int, digests: list[bytes]) -> int:
+        return self._write(lambda: sweeping.mark(self._db, epoch, digests))
+
+    def _sweep(self, epoch: int, first: int, last: int, count: int) -> tuple[list[bytes], int]:
+        return self._write(lambda: sweeping.sweep(self._db, epoch, first, last, count, self._make_whole))
+
+    def _make_whole(self, digest: bytes) -> None:
+        """What a difference leads to goes; a damaged one stays as it is."""
+        data = self._stored(digest)
+        if sha1(data).digest() != digest:
+            return
+        (epoch,) = self._one("SELECT epoch FROM patches WHERE hash = ?", digest)
+        self._db.execute(_PUT_MADE_WHOLE, (digest, len(data), data, epoch))
+        self._db.execute("DELETE FROM patches WHERE hash = ?", (digest,))
+        if digest in self._steps:
+            self._steps[digest] = 0
+
+    def _number(self, query: str, *values: Any) -> int:
+        """What a query counts; 0 if there is nothing."""
+        found: int | None = self._one(query, *values)[0]
+        return found or 0
+
     # -- the file
 
     def look_over(self) -> str:
@@ -176,15 +224,16 @@ class BlobStore(Batches):
     def _one(self, query: str, *values: Any) -> Any:
         return self._guard(lambda: self._db.execute(query, values).fetchone())
 
-    def _write(self, change: Callable[[], object]) -> None:
+    def _write(self, change: Callable[[], T]) -> T:
         """One transaction, whole or not at all."""
-        self._guard(lambda: self._transact(change))
+        return self._guard(lambda: self._transact(change))
 
-    def _transact(self, change: Callable[[], object]) -> None:
+    def _transact(self, change: Callable[[], T]) -> T:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            change()
+            made = change()
             self._db.execute("COMMIT")
+            return made
         except sqlite3.Error:
             # Some errors have rolled back by themselves; a second rollback would hide the first error.
             if self._db.in_transaction:

@@ -50,6 +50,8 @@ class Kvs(BrokerModule):
         self._opcounts = OpCounts()
         self._rank = h.rank
         self._transactions = 0
+        #: Who is answered when the commits have ended that were on their way when it asked.
+        self._endings: list[tuple[Message, set[str]]] = []
         #: Namespaces in which a commit can start.
         self._ready: dict[str, Namespace] = {}
         self._cache = ObjectCache()
@@ -139,6 +141,8 @@ class Kvs(BrokerModule):
 
     def _free(self, namespace: Namespace) -> None:
         """No commit of the namespace is on its way: the next one may start, if there is one."""
+        if self._endings:
+            self._commit_ended(namespace)
         if namespace.queue and not namespace.busy:
             self._ready[namespace.name] = namespace
             self._watchers.ready()
@@ -246,6 +250,29 @@ class Kvs(BrokerModule):
         """Forget the cached objects: what is used again comes from content again."""
         self._cache.clear()
         self.handle.respond(msg)
+
+    @request_handler("store-anew")
+    def store_anew(self, msg: Message) -> None:
+        """Somebody collects garbage in the content store: commits from now on store what they lead to, known or not.
+
+        Answered when no earlier commit is under way: its root can be asked for then.
+        """
+        self._cache.forget_stored()
+        busy = {one.name for one in self._namespaces if one.busy}
+        if busy:
+            self._endings.append((msg, busy))
+        else:
+            self.handle.respond(msg)
+
+    def _commit_ended(self, namespace: Namespace) -> None:
+        if namespace.busy:
+            return
+        for ending in self._endings.copy():
+            msg, busy = ending
+            busy.discard(namespace.name)
+            if not busy:
+                self._endings.remove(ending)
+                self.handle.respond(msg)
 
     @request_handler("disconnect")
     def disconnect(self, msg: Message) -> None:

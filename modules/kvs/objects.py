@@ -102,13 +102,15 @@ class ObjectCache:
     What versions of a large directory share counts once, for the newest.
     """
 
-    __slots__ = ("_epoch", "_objects", "_size", "_size_limit")
+    __slots__ = ("_epoch", "_objects", "_size", "_size_limit", "_stores_empty")
 
     def __init__(self, size_limit: int = SIZE_LIMIT) -> None:
         self._objects: OrderedDict[str, StoredObject] = OrderedDict()
         self._size_limit = size_limit
         self._size = 0
         self._epoch = 0
+        #: The empty directory, which nobody misses who commits, is stored for who walks the tree in the content store.
+        self._stores_empty = False
 
     def get(self, ref: str) -> StoredObject | None:
         """The object, now the most recently used, or None."""
@@ -126,7 +128,7 @@ class ObjectCache:
         """
         found = self._objects.get(ref)
         if found is None:
-            return ref == treeobj.EMPTY_DIR_REF
+            return ref == treeobj.EMPTY_DIR_REF and not self._stores_empty
         return self._epoch - found.stored < AGE_LIMIT
 
     def put(self, ref: str, found: StoredObject) -> None:
@@ -179,6 +181,12 @@ class ObjectCache:
         oldest_kept = self._epoch - AGE_LIMIT
         while self._objects and next(iter(self._objects.values())).epoch < oldest_kept:
             self._drop_oldest()
+
+    def forget_stored(self) -> None:
+        """What went to the content store may be let go there now: it goes again, also the empty directory."""
+        self._stores_empty = True
+        for found in self._objects.values():
+            found.stored = self._epoch - AGE_LIMIT
 
     def clear(self) -> None:
         """Drop everything; what is used again is loaded again."""

@@ -32,6 +32,15 @@ def outcome(action: Callable[..., Any], *args: Any) -> Any:
         return error.errno
 
 
+def swept(store: Any, epoch: int, count: int) -> int:
+    """How many went below an epoch, so many at a time."""
+    at, last, gone = 0, store.high_water(), 0
+    while at < last:
+        went, at = store.sweep(epoch, at, last, count)
+        gone += went
+    return gone
+
+
 class MemoryAgainstFile(RuleBasedStateMachine):
     """Both are told the same; what they answer, and what waits, must be the same."""
 
@@ -89,8 +98,24 @@ class MemoryAgainstFile(RuleBasedStateMachine):
     def checkpoints(self):
         self.both("checkpoints")
 
+    @rule(data=st.data(), epoch=st.integers(0, 5))
+    def mark(self, data, epoch):
+        blobs = data.draw(st.lists(st.sampled_from(self.blobs), unique=True, max_size=5))
+        self.both("mark", epoch, [digest_of(blob) for blob in blobs])
+
+    @rule(epoch=st.integers(0, 5), count=st.integers(1, 3))
+    def sweep(self, epoch, count):
+        """Whole, a few at a time: the same goes from both, and what differed from it can still be read."""
+        older = self.both("older", epoch)
+        gone = {swept(store, epoch, count) for store in (self.file, self.memory)}
+        assert gone == {older}
+        assert self.both("older", epoch) == 0
+        left = [blob for blob in self.blobs[1:] if self.both("load", digest_of(blob)) == blob]
+        self.blobs = [self.blobs[0], *left]
+
     @invariant()
     def the_same_waits(self):
+        assert self.file.epoch == self.memory.epoch
         for figure in ("pending", "writes", "is_batch_full", "failure"):
             assert getattr(self.file, figure) == getattr(self.memory, figure)
 
@@ -111,11 +136,25 @@ def test_the_longest_blob_is_that_of_a_file(tmp_path):
 def test_its_size_is_that_of_what_was_written():
     store = MemoryStore()
     store.store(b"x" * 100)
-    assert store.statistics() == {"dbfile_size": 0, "pending": 1, "writes": 0, "checkpoints": []}
+    assert store.statistics() == {
+        "object_count": 0,
+        "current_epoch": 0,
+        "dbfile_size": 0,
+        "pending": 1,
+        "writes": 0,
+        "checkpoints": [],
+    }
     for _ in range(2):
         store.store(b"x" * 100)
         store.flush()
-    assert store.statistics() == {"dbfile_size": 100, "pending": 0, "writes": 2, "checkpoints": []}
+    assert store.statistics() == {
+        "object_count": 1,
+        "current_epoch": 0,
+        "dbfile_size": 100,
+        "pending": 0,
+        "writes": 2,
+        "checkpoints": [],
+    }
 
 
 def test_told_to_stop_growing_it_is_full_for_what_is_new_and_loses_nothing():

@@ -435,3 +435,32 @@ def test_a_difference_whose_ground_is_gone_or_changed_is_damaged(store, damage):
     store.flush()
     store._db.execute(damage)
     assert errnum(store.load, blobs[-1].digest) == EIO
+
+
+def test_a_file_of_before_has_rows_as_old_as_can_be_and_takes_what_is_written_without_an_age(tmp_path):
+    path = tmp_path / "content.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB)")
+        db.execute("INSERT INTO objects VALUES(?, 3, ?)", (digest_of(b"old"), b"old"))
+    store = BlobStore(str(path))
+    store.checkpoint_put({})
+    store.store(b"new")
+    assert (store.older(1), store.older(2)) == (1, 2)
+    store.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO objects(hash, size, object) VALUES(?, 3, ?)", (digest_of(b"odd"), b"odd"))
+    store = BlobStore(str(path))
+    assert (store.epoch, store.older(1)) == (1, 2)
+    store.close()
+
+
+def test_a_damaged_difference_stays_damaged_when_what_it_differs_from_goes(store):
+    """It is not made whole as something else."""
+    blobs = versions(3)
+    for blob in blobs:
+        store.store(blob)
+    store.mark(1, [blobs[2].digest])
+    store._db.execute("UPDATE patches SET inserted = x'00'")
+    assert store.sweep(1, 0, store.high_water(), 100)[0] == 2
+    assert errnum(store.load, blobs[2].digest) == EIO
+    assert rows(store, "patches") == 1
