@@ -32,13 +32,13 @@ import attrs
 import pytest
 
 #: Seconds of tests (as they took without a change) that are run against one mutant.
-ENOUGH = 12.0
+ENOUGH = 30.0
 #: CPU seconds a mutant may take beyond some times of that: what hangs is caught.
 PATIENCE = 6.0
 #: Bytes it may grow by.
 ROOM_TO_GROW = 2 << 30
 #: A test that takes longer is left out.
-TOO_LONG = 6.0
+TOO_LONG = 15.0
 _NOT_PUT = 3
 
 #: A function by its file and the line where it begins, decorators included.

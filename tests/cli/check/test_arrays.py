@@ -142,6 +142,15 @@ def test_what_is_left_of_an_array_that_was_given_up_counts_for_no_other(
     done = run(*PLAIN, "--seeds", "0-2", "--parts", "laws", "--launcher", "slurm", *TRUE)
     assert done.code == 0 and "--array=0-1 " in done.out, done.err
     assert not Path("laws.part").exists()
+    assert "--timeout" not in done.out
+
+
+def test_elements_have_no_limit_where_none_was_given(run: Run, engine: Engine) -> None:
+    asked = (*PLAIN, "--seeds", "0-2", "--parts", "laws", "--launcher", "slurm")
+    endless = run(*asked, "--timeout", "infinity", *TRUE)
+    assert endless.code == 0 and "--timeout" not in Path("laws.sh").read_text(), endless.err
+    assert run(*asked, "--timeout", "9s", *TRUE).code == 0
+    assert "--timeout 9s" in Path("laws.sh").read_text()
 
 
 def test_a_launcher_needs_a_file_for_the_runs(run: Run, engine: Engine) -> None:

@@ -8,10 +8,13 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
+from brokersim.cli.check.output import to_nagios
+from brokersim.kit.verdict import Compared
 from brokersim.testing import modules
 from tests.cli.conftest import Run
 
@@ -194,6 +197,8 @@ def test_a_broken_law_is_told_and_can_be_relaxed_with_a_reason(check, tmp_path):
     assert code == 1
     assert "✗ law answered (L3): every request is answered exactly once [1]" in out
     assert "double.0 answered double.ask" in out and out.endswith("✓ 8 laws kept\n2 failures\n")
+    laws = json.loads(check("--json", *run)[1])["laws"]
+    assert [(law["name"], law["number"]) for law in laws] == [("answered", "L3"), ("responses", None)]
     assert check("--laws", "links,L8", *run)[0] == 0
     assert check("--relax", "answered=it is double", "--relax", "responses=it is double", *run)[0] == 0
     assert check("--record", "base.toml", *run)[0] == 1 and not (tmp_path / "base.toml").exists()
@@ -256,6 +261,37 @@ def test_wrong_use_is_told_in_three_lines_and_exits_2(check, tmp_path, args, tex
     code, out, err = check(*args)
     assert (code, err.startswith(text), len(err.splitlines()) <= 3) == (2, True, True), err
     assert "✗" not in out
+
+
+def test_what_does_not_start_is_told_with_the_start_that_shows_it(check):
+    err = check("-m", "nosuch", "--", "echo", "well")[2]
+    assert "brokersim start -- echo well " in err
+
+
+def test_only_an_option_of_checks_own_asks_for_nagios_words(check):
+    code, out, err = check("--runs", "0", "--", "true", "--nagios")
+    assert (code, out) == (2, "") and "invalid value for '--runs'" in err
+    code, out, _ = check("--nagios", "--runs", "0")
+    assert (code, out.startswith("BROKERSIM UNKNOWN - ")) == (3, True)
+
+
+def test_three_counters_that_differ_are_named_to_nagios_and_the_others_counted():
+    def told(count: int) -> str:
+        differing = [Compared(name=f"kvs.0.c{at}", expected=4, got=6, percent=0.0) for at in range(count)]
+        verdict = SimpleNamespace(
+            compared=[*differing, object()], differing=differing, violations=(), cost=None, is_costly=False
+        )
+        one = SimpleNamespace(verdict=verdict, run=SimpleNamespace(code=0))
+        checked = SimpleNamespace(
+            shown=one, judged=(one,), bad=(one,), plan=SimpleNamespace(laws=("a",)), state="CRITICAL"
+        )
+        return to_nagios(checked)
+
+    named = "BROKERSIM CRITICAL - 1 counters and 1 laws well" + "".join(
+        f", kvs.0.c{at} 6 instead of 4" for at in range(3)
+    )
+    assert told(3) == named
+    assert told(5) == f"{named}, 2 counters more differ"
 
 
 def test_a_new_baseline_is_written_from_an_old_one_only_if_all_is_well(check, recorded, tmp_path):

@@ -27,6 +27,7 @@ from brokersim.lab.measure.listener import (
     peak_rate,
 )
 from brokersim.lab.result import Result
+from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
 from brokersim.routing.sink import MemorySink
 
@@ -152,16 +153,22 @@ def test_the_peak_is_the_busiest_window() -> None:
     assert peak_rate([(0.0, 8), (0.2, 8), (0.26, 8), (9.0, 8)], window=0.25) == 16 / 0.25
 
 
+#: The kvs module's counters, in the order in which they are sent.
+KVS = "\n".join(f"flux.kvs.0.{name}:{at}|g" for at, name in enumerate(COUNTER_NAMES)).encode()
+
+
 def test_the_listener_counts_counter_packets_apart_from_other_metrics() -> None:
     with Listener() as listener, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         host, port = listener.address.split(":")
         for packet in (
-            b"flux.kvs.0.request_tx:1|g\nflux.kvs.0.request_rx:2|g",
+            KVS,
+            KVS.replace(b"kvs", b"cron"),
             b"flux.content-cache.load:1|ms",
         ):
             sender.sendto(packet, (host, int(port)))
-        assert listener.settle() == 1
-    assert [lines for _, lines in listener.packets] == [2]
+        assert listener.settle() == 2
+    assert [lines for _, lines in listener.packets] == [8, 8]
+    assert [counts for _, counts in listener.kvs] == [tuple(range(8))]
     assert listener.others == 1
     assert is_counters(b"flux.a.0.request_tx:1|g")
     assert not is_counters(b"flux.a.0.request_rx:1|g")

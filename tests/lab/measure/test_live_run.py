@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,15 @@ def test_rounds_stand_one_behind_the_other(live: LiveRun) -> None:
     row = found.to_row()
     assert row["wall_s"] == sum(found.walls) / 2
     assert row["packets"] == round(found.packets / 2)
+
+
+@pytest.mark.parametrize(("said", "code"), [("nothing of an address", 0), ("local:///gone 7", 1)])
+def test_an_instance_that_did_not_start_is_told_with_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, code: int
+) -> None:
+    stub = tmp_path / "python"
+    stub.write_text(f"#!/bin/sh\necho '{said}'\necho no room >&2\nexit {code}\n")
+    stub.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stub))
+    with pytest.raises(RuntimeError, match="the instance did not start: no room"):
+        LiveRun(HookTask(hook="none", load=load_of("bulk", 1, 0.0)))

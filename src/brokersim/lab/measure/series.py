@@ -96,8 +96,6 @@ def distance(truth: Steps, points: Points, horizon: int, shift: int = 0) -> Dist
     times, values, at, count = truth.times, truth.values, 0, len(truth.times)
     for start, end, shown in held(points, horizon, shift):
         span += end - start
-        while at + 1 < count and times[at + 1] <= start:
-            at += 1
         # Inline, because this loop is nearly all of the time a sweep takes.
         while start < end:
             stop = end if at + 1 == count else min(end, times[at + 1])
