@@ -37,7 +37,7 @@ TESTS = {
     "(top)": ("tests/instance", "tests/host/test_life.py", "tests/services", "tests/net/test_serve.py"),
     "cli": ("tests/cli/test_*.py",),
     "cli/explore": ("tests/cli/test_explore.py",),
-    "cli/quick": ("tests/cli/test_quick.py", "tests/cli/test_harmless.py"),
+    "cli/quick": ("tests/cli/test_completing.py", "tests/cli/test_quick.py", "tests/cli/test_harmless.py"),
     "fluxapi": ("tests/fluxcompat",),
     "cli/kvs": ("tests/cli/kvs", "tests/cli/test_quick.py"),
     "cli/module": ("tests/cli/module", "tests/cli/test_quick.py"),

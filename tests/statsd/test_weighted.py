@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from brokersim.statsd import Aggregator
 from brokersim.statsd.config import AggregatorConfig
-from brokersim.statsd.store import MAX_COPIES
+from brokersim.statsd.stored.timers import MAX_COPIES
 
 WEIGHTED = AggregatorConfig(weighted_timers=True, percentiles=(50, 90, -10))
 TIMINGS = st.lists(st.tuples(st.integers(0, 99), st.sampled_from([1, 2, 4, 10, 50])), min_size=1, max_size=30)

@@ -29,7 +29,7 @@ from brokersim.statsd.numbers import Number
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packets_of_lines, plain_lines
 from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, TIMERS, Sample
 from brokersim.statsd.shown import Shown
-from brokersim.statsd.store import Store
+from brokersim.statsd.stored.store import Store
 
 if TYPE_CHECKING:
     from brokersim.native._lines import Datagrams, Reader
@@ -184,7 +184,7 @@ class Aggregator:
     def _feed_plain(self, plain: PlainLines, sender_of: SenderOf, t: float) -> None:
         """One loop on purpose: a call per line would double its cost. Takes in what is about known keys."""
         store = self._store
-        counts, gauges, timings = store.counts, store.gauges, store.timings.by_key
+        counts, gauges, timings = store.counts, store.gauges, store.timers.samples.by_key
         keys, _, numbers, types = plain
         if types[0] == types[-1] == b"g" and self._take_gauges(plain):
             return
@@ -238,7 +238,7 @@ class Aggregator:
             return sender
 
         store = self._store
-        counts, gauges, timings, memo = store.counts, store.gauges, store.timings.by_key, self._memo
+        counts, gauges, timings, memo = store.counts, store.gauges, store.timers.samples.by_key, self._memo
         for line in lines:
             try:
                 key, field = line.split(b":")
@@ -277,9 +277,9 @@ class Aggregator:
 
     def _fold_if_due(self) -> None:
         if self._until_fold < 0:
-            self._store.fold_long()
+            self._store.timers.fold_long()
             # Looking through many keys must not cost more than what they were sent.
-            self._until_fold = max(_FOLD_EVERY, len(self._store.timings))
+            self._until_fold = max(_FOLD_EVERY, len(self._store.timers.samples))
 
     def feed_lines(self, lines: list[bytes], sender: str | None = None, t: float = 0.0) -> None:
         """Takes in lines that came by a stream: no packet is counted."""
@@ -367,7 +367,7 @@ class Aggregator:
             seconds=self.config.flush,
             counters=store.counters(),
             gauges=store.gauge_values(),
-            timers=store.timers(),
+            timers=store.timer_intervals(),
             sets=store.set_sizes(),
             packets=packets,
             metrics=metrics,
@@ -452,7 +452,7 @@ class Aggregator:
             bad_lines=intake.bad_lines,
             bad_by_reason=dict(intake.bad_by_reason),
             cut_packets=intake.cut_packets,
-            keys={kind: self._store.count_of(kind) for kind in KINDS},
+            keys={kind: len(self._store.register.known[kind]) for kind in KINDS},
             expired_keys=self._store.expired,
             refused_keys=self._store.refused,
             flushes=self._flushes,
@@ -464,7 +464,7 @@ class Aggregator:
 
     def cardinality(self) -> Cardinality:
         """Who makes the series. Looks at every key: 0.6 s for a million where it is compiled."""
-        return self._store.cardinality()
+        return self._store.register.cardinality()
 
     def bad_lines(self) -> tuple[BadLine, ...]:
         """The last bad lines, oldest first."""
@@ -477,27 +477,27 @@ class Aggregator:
     def table(self, kind: str) -> dict[str, Number | list[float]]:
         """What every key of `counters`, `gauges`, `timers` or `sets` holds in the running interval."""
         store, text = self._store, self.dialect.text
-        return {text(key): store.current(kind, key) for key in store.keys(kind)}
+        return {text(key): store.current(kind, key) for key in list(store.register.known[kind])}
 
     def lookup(self, key: str) -> KeyInfo | None:
         """What is known of one key, or None."""
-        raw = self._store.key_of(key)
-        kinds = tuple(kind for kind in KINDS if self._store.knows(kind, raw))
+        raw = self._store.register.key_of(key)
+        kinds = tuple(kind for kind in KINDS if self._store.register.knows(kind, raw))
         if not kinds:
             return None
         return KeyInfo(
             key=key,
             kinds=kinds,
             values={kind: self._store.current(kind, raw) for kind in kinds},
-            first_sender=self._store.first_sender(raw),
-            is_disabled=self._store.is_disabled(raw),
+            first_sender=self._store.register.first_sender(raw),
+            is_disabled=self._store.register.is_disabled(raw),
         )
 
     def delete(self, kind: str, pattern: str) -> list[str]:
         """Deletes a key, or with `prefix.*` all that begin with `prefix.`; the names that went."""
         wanted = pattern[:-1] if pattern.endswith(".*") else None
         text = self.dialect.text
-        names = {text(key): key for key in self._store.keys(kind)}
+        names = {text(key): key for key in self._store.register.known[kind]}
         gone = [name for name in names if (name.startswith(wanted) if wanted else name == pattern)]
         for name in gone:
             self._store.delete(kind, names[name])
@@ -505,5 +505,5 @@ class Aggregator:
 
     def disable(self, key: str) -> bool:
         """The key is not shown until it is written again; it keeps its value. False if there is no such key."""
-        raw = self._store.key_of(key)
+        raw = self._store.register.key_of(key)
         return sum(self._store.disable(kind, raw) for kind in KINDS) > 0
