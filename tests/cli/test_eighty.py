@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,16 @@ def test_a_list_of_long_names_fits(name: str, fake: FakeBroker, run: Run) -> Non
     words, answers = LISTS[name]
     fake.answers.update(answers)
     result = run(*name.split(), *words, "--color=never")
-    assert (result.code, result.err) == (0, "")
+    assert result.code == 0
+    told = re.fullmatch(
+        r"(?:no room for (.+): a wider terminal, --tsv and --json show (?:it|them)\n)?", result.err
+    )
+    assert told is not None, result.err
+    whole = run(*name.split(), *words, "--tsv")
+    assert (whole.code, whole.err) == (0, "")
+    for title in whole.out.splitlines()[0].split("\t"):  # a column is there, or it is said that it is not
+        is_told = title in (told[1] or "").split(", ")
+        assert is_told != (title in re.split(r"  +", result.out.replace("\n", "  "))), title
     lines = result.out.splitlines()
     assert len(lines) >= 2
     assert max(map(len, lines)) <= 80

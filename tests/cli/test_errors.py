@@ -71,6 +71,38 @@ def test_2_for_wrong_use_and_nothing_is_sent(
     assert fake.topics == []
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("registry", "get", "nodes"), "brokersim registry list nodes shows what there is"),
+        (("module", "remove"), "brokersim module list shows what there is"),
+        (("module", "debug"), "brokersim module list shows what there is"),
+        (("kvs", "get"), "brokersim kvs ls shows what there is"),
+        (("runs", "show"), "brokersim runs list shows what there is"),
+        (("getattr",), "brokersim lsattr shows what there is"),
+    ],
+)
+def test_a_missing_name_is_told_with_what_lists_the_names(
+    words: tuple[str, ...], hint: str, fake: FakeBroker, run: Run
+) -> None:
+    result = run(*words)
+    assert (result.code, result.err.splitlines()[1]) == (2, f"  hint: {hint}")
+
+
+@pytest.mark.parametrize("words", [("registry", "put", "nodes"), ("probe", "add"), ("kvs", "mkdir")])
+def test_no_list_is_named_for_what_is_not_there_yet(
+    words: tuple[str, ...], fake: FakeBroker, run: Run
+) -> None:
+    result = run(*words)
+    assert (result.code, "hint:" in result.err) == (2, False)
+
+
+def test_choices_that_are_missing_are_told_in_one_line(fake: FakeBroker, run: Run) -> None:
+    lines = run("registry", "list").err.splitlines()
+    assert lines[0].endswith("Choose from: nodes, services, measurements, metadata")
+    assert len(lines) == 2
+
+
 def test_3_without_an_instance(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("BROKERSIM_URI", "FLUX_URI"):
         monkeypatch.delenv(name, raising=False)

@@ -55,6 +55,29 @@ def test_stop_returns_when_the_instance_is_gone(fake: FakeBroker, run: Run) -> N
     assert run("--timeout", "5s", "stop", "--json").json == {"uri": fake.uri, "stopped": True}
 
 
+@pytest.mark.parametrize("by", ["uri", "path"])
+def test_stop_takes_the_instance_as_its_argument(
+    by: str, fake: FakeBroker, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BROKERSIM_URI")
+
+    def stop(_request: Any) -> None:
+        threading.Timer(0.05, fake.drop_clients).start()
+
+    fake.answers["broker.stop"] = stop
+    path = fake.uri.removeprefix("local://")
+    given = (
+        fake.uri if by == "uri" else str(Path(path).parent)
+    )  # the folder, as of an instance that is listed
+    assert run("--timeout", "5s", "stop", given, "--json").json == {"uri": fake.uri, "stopped": True}
+
+
+def test_stop_asks_nobody_where_two_instances_are_named(fake: FakeBroker, run: Run) -> None:
+    refused = run("-u", "dev", "stop", fake.uri)
+    assert (refused.code, fake.topics) == (2, [])
+    assert f"{fake.uri!r} and -u 'dev' name two instances" in refused.err
+
+
 def test_stop_waits_no_longer_than_its_timeout(fake: FakeBroker, run: Run) -> None:
     fake.answers["broker.stop"] = None
     assert run("stop", "--timeout", "50ms").code == 124

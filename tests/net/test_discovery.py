@@ -76,6 +76,19 @@ def test_the_option_wins_then_BROKERSIM_URI_then_FLUX_URI(sockets: Sockets, envi
     assert find_uri(None, environ) == "local:///f/local-0"
 
 
+def test_a_path_is_of_a_socket_or_of_an_instances_folder(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    alive = sockets.make("alive")
+    path = alive.removeprefix("local://")
+    monkeypatch.chdir(sockets.root)
+    for given in (path, os.path.dirname(path), "./alive", "alive/local-0", f"{path}/../../alive/"):
+        assert find_uri(given, {}) == alive
+    assert find_uri(path.replace("local-0", "local-3"), {}) == alive.replace("local-0", "local-3")
+    with pytest.raises(ValueError, match="a Unix socket allows 107"):
+        find_uri(f"{tmp_path}/{'x' * 107}", {})
+
+
 def test_an_empty_variable_counts_as_unset(sockets: Sockets, environ: dict[str, str]) -> None:
     uri = sockets.make("alive")
     assert find_uri(None, environ | {"BROKERSIM_URI": ""}) == uri
@@ -131,9 +144,7 @@ def test_a_file_where_a_socket_should_be_is_passed_over(sockets: Sockets, enviro
         find_uri(None, environ)
 
 
-@pytest.mark.parametrize(
-    "uri", ["ssh://host/x", "/run/local-0", "local://relative", "local://", "tcp://1.2.3.4"]
-)
+@pytest.mark.parametrize("uri", ["ssh://host/x", "local://relative", "local://", "tcp://1.2.3.4"])
 def test_what_is_no_local_address_is_refused(uri: str) -> None:
     with pytest.raises(ValueError, match="give local:///absolute/path"):
         find_uri(uri, {})

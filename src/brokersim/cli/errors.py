@@ -110,11 +110,46 @@ def _timeout(_error: TimeoutError, _command: str) -> CommandError:
     return CommandError("--timeout ran out before the answer came", code=TIMED_OUT)
 
 
+#: What lists the things that an argument names: by a command's group, or itself, and the argument.
+_LISTED: Final = {
+    ("registry", "ident"): "registry list {collection}",
+    ("module", "name"): "module list",
+    ("module", "names"): "module list",
+    ("cron", "ids"): "cron list",
+    ("job", "job_id"): "job list -a",
+    ("jobtap", "glob"): "jobtap list",
+    ("jobtap", "name"): "jobtap list",
+    ("getattr", "name"): "lsattr",
+    ("setattr", "name"): "lsattr",
+    ("runs", "name"): "runs list",
+    ("runs", "names"): "runs list",
+    ("report", "runs"): "runs list",
+    ("probe", "probe"): "probe list",
+    ("probe", "measurement"): "probe status",
+    ("metrics", "name"): "metrics list",
+    ("metrics", "names"): "metrics list",
+    ("kvs", "key"): "kvs ls",
+    ("kvs", "keys"): "kvs ls",
+}
+#: Commands whose argument names what is not there yet.
+_MAKING: Final = frozenset({"add", "mkdir", "put"})
+
+
 def _usage(error: click.ClickException, command: str) -> CommandError:
-    text = error.format_message().rstrip(".")
+    text = " ".join(error.format_message().split()).rstrip(".")  # click lists choices a line each
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else command
-    return usage_error(f"{text[:1].lower()}{text[1:]}", attempt=f"{path} --help")
+    hint = _what_there_is(error) if isinstance(error, click.MissingParameter) else ""
+    return usage_error(f"{text[:1].lower()}{text[1:]}", hint=hint, attempt=f"{path} --help")
+
+
+def _what_there_is(error: click.MissingParameter) -> str:
+    """The command that lists what a missing argument may name; ``""`` if none does."""
+    if error.ctx is None or error.param is None or error.param.name is None:
+        return ""
+    _, *path = error.ctx.command_path.split()
+    listed = _LISTED.get((path[0], error.param.name), "") if path and path[-1] not in _MAKING else ""
+    return f"brokersim {listed.format_map(error.ctx.params)} shows what there is" if listed else ""
 
 
 def _protocol(error: ProtocolError, _command: str) -> CommandError:

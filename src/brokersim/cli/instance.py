@@ -7,7 +7,7 @@ import platform
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
-from brokersim.cli.errors import CommandError
+from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.told import status_line, uptime_line
 from brokersim.native.engine import engine
@@ -39,11 +39,23 @@ def status(session: Session) -> None:
 @click.command(
     "stop",
     cls=Command,
-    **examples(("brokersim stop", "and wait until it has"), ("brokersim stop --timeout 5s", "")),
+    **examples(
+        ("brokersim stop", "the only one, and wait until it has"),
+        ("brokersim stop dev", "by the name that brokersim ps shows"),
+        ("brokersim stop --timeout 5s", ""),
+    ),
 )
+@click.argument("instance", metavar="[NAME|URI|PATH]", required=False)
 @pass_session
-def stop(session: Session) -> None:
-    """Stop the instance: clients first, then modules, then brokers. Returns when it is gone."""
+def stop(session: Session, instance: str | None) -> None:
+    """Stop the instance: clients first, then modules, then brokers. Returns when it is gone.
+
+    NAME, URI or PATH says which, as the option -u does for any command.
+    """
+    if instance is not None:
+        if session.uri not in (None, instance):
+            raise usage_error(f"stop: {instance!r} and -u {session.uri!r} name two instances; give one")
+        session.uri = instance
     uri = session.client.uri
     session.rpc("broker.stop")
     _wait_for_end(session)

@@ -15,6 +15,7 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.runs import complete_run, runs_folder
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
+from brokersim.protocol.counting import counted
 
 if TYPE_CHECKING:
     from brokersim.lab.result import Result
@@ -151,6 +152,8 @@ def _differ(
         ratio = "" if one.ratio is None else f" ({one.ratio:.4g} times)"
         session.say(f"{one.row}: {one.figure} {one.base:.6g} → {one.this:.6g}{ratio}")
     total = sum(len(one.figures) for one in found)
-    session.say(f"{len(beyond):,} of {total:,} figures differ by more than {tolerance:.3g} of the base")
+    session.say(
+        f"{len(beyond):,} of {counted(total, 'figure')} differ by more than {tolerance:.3g} of the base"
+    )
     sys.stderr.flush()
     return FAILED if gate and not all(one.is_within(tolerance) for one in found) else None

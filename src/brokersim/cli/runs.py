@@ -15,6 +15,7 @@ from brokersim.cli.command import Command, Group, examples, list_options, pass_s
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FILE
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonView
 
 if TYPE_CHECKING:
@@ -172,17 +173,11 @@ def export(
     except ExportError as error:
         raise CommandError(str(error), code=FAILED) from None
     if output is not None:
-        told = {
-            "file": str(output),
-            "what": chosen,
-            "format": form,
-            "rows": rows,
-            "bytes": output.stat().st_size,
-        }
+        size = output.stat().st_size
         if session.json:
-            session.emit(told)
+            session.emit({"file": str(output), "what": chosen, "format": form, "rows": rows, "bytes": size})
         else:
-            session.say(f"{output}: {rows:,} rows of {chosen}, {told['bytes']:,} bytes")
+            session.say(f"{output}: {counted(rows, 'row')} of {chosen}, {counted(size, 'byte')}")
 
 
 def _export(write: Callable[[Any, Any, Any], int], rows: object, found: Result, output: Path | None) -> int:

@@ -184,14 +184,16 @@ class Session:
     ) -> None:
         """A list as aligned columns, or as ``--tsv``; ``-n`` leaves the titles away.
 
-        On a terminal that is too narrow the columns of ``drop`` go, first named first, until the rest fits; what is
-        still too wide is folded.
+        On a terminal that is too narrow the columns of ``drop`` go, first named first, until the rest fits, and a
+        line of talk says which; what is still too wide is folded.
         """
         from brokersim.cli.table import laid_out
 
-        text = laid_out(titles, rows, drop, tsv=self.tsv, header=self.header, width=self.width)
+        text, missing = laid_out(titles, rows, drop, tsv=self.tsv, header=self.header, width=self.width)
         if text:
             self.out(text)
+        if missing:
+            self.say(missing)
 
     # --- stderr: talk
 

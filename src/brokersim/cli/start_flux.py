@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from brokersim.cli.command import Given
 from brokersim.cli.errors import usage_error
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.hostlist import expand
 from brokersim.services.config_files import read_path
@@ -58,7 +59,9 @@ def _hosts(text: str, size: int | None) -> str:
     except ValueError as error:
         raise usage_error(f"--test-hosts: {error}") from None
     if count != (size or 1):
-        raise usage_error(f"--test-hosts has {count} hosts for {size or 1} brokers; give one for each")
+        raise usage_error(
+            f"--test-hosts has {counted(count, 'host')} for {size or 1} brokers; give one for each"
+        )
     return text
 
 

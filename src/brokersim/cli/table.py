@@ -26,18 +26,27 @@ def laid_out(
     tsv: bool,
     header: bool,
     width: int | None,
-) -> str:
-    """The table as it is printed: aligned columns, or tab-separated; fitted into ``width`` characters if given.
+) -> tuple[str, str]:
+    """The table as it is printed, and what is to be told of columns that it had no room for (``""`` if of none).
 
-    Columns of ``drop`` go, first named first, until the rest fits; what is still too wide is folded.
+    It is aligned columns, or tab-separated; fitted into ``width`` characters if given. Columns of ``drop`` go, first
+    named first, until the rest fits; what is still too wide is folded.
     """
     cells = [[cell(one) for one in row] for row in rows]
     if not tsv:
         cells = [[in_a_line(one) for one in row] for row in cells]
     if width is None or tsv:
-        return render(titles, cells, tsv, header)
-    titles, cells = fitting(titles, cells, width, drop)
-    return folded(titles, cells, width, header)
+        return render(titles, cells, tsv, header), ""
+    kept, cells = fitting(titles, cells, width, drop)
+    missing = [title for title in titles if title not in kept]
+    return folded(kept, cells, width, header), left_out(missing, "--tsv and --json show")
+
+
+def left_out(titles: Line, ways: str) -> str:
+    """The line about columns that a terminal is too narrow for, and how to see them; ``""`` if there are none."""
+    if not titles:
+        return ""
+    return f"no room for {', '.join(titles)}: a wider terminal, {ways} {'it' if len(titles) == 1 else 'them'}"
 
 
 def terminal_width() -> int | None:

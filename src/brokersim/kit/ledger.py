@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from brokersim.kit.conversations import Conversations
 from brokersim.kit.deliveries import Deliveries
+from brokersim.protocol.counting import counted
 from brokersim.protocol.message import COUNTER_NAMES, FLAG_PRIVATE, ROLE_OWNER, TYPE_NAMES, Message
 from brokersim.reactor.loop import NS
 from brokersim.routing.link import Link, Receive
@@ -65,7 +66,8 @@ class Sums:
         if total != submitted or min(states.values()) < 0:
             shown = " ".join(f"{name} {count}" for name, count in states.items() if count)
             self.complaints.append(
-                f"{actor.name}.{actor.broker.rank} at {when:.6f} s: {submitted} jobs submitted, but {total} in the"
+                f"{actor.name}.{actor.broker.rank} at {when:.6f} s: "
+                f"{counted(submitted, 'job')} submitted, but {total} in the"
                 f" states: {shown}"
             )
 

@@ -11,6 +11,7 @@ from brokersim.kit.baseline import Baseline
 from brokersim.kit.checked_run import CheckedRun
 from brokersim.kit.cost import Cost, CostBound, cost
 from brokersim.kit.laws import Violation
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 _TOPICS = 8
@@ -188,5 +189,7 @@ def _notes(got: Baseline, expected: Baseline) -> tuple[str, ...]:
     if got.command != expected.command:
         notes.append(f"command: {' '.join(expected.command)!r} in the baseline")
     if expected.varying:
-        notes.append(f"{len(expected.varying)} counters vary from run to run and are not compared")
+        notes.append(
+            f"not compared, for they vary from run to run: {counted(len(expected.varying), 'counter')}"
+        )
     return tuple(notes)

@@ -21,6 +21,7 @@ from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_prof
 from brokersim.lab.result import Result, Say, silent
 from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.sweep import RunFileError, cores
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.version import VERSION
 
@@ -207,7 +208,7 @@ def carry_out_share(wanted: Order, share: Share, say: Say = silent) -> str:
                 one_of(wanted.experiment, wanted.plan, rep, say, workers, Parts(file))
                 file.write(_mark(rep), True)
     share.mark(whole).touch()
-    return f"{share.path(whole)}: {len(mine)} of {wanted.reps} runs"
+    return f"{share.path(whole)}: {len(mine)} of {counted(wanted.reps, 'run')}"
 
 
 def take_over(wanted: Order, share: Path) -> None:

@@ -17,7 +17,9 @@ def socket_path(uri: str) -> str:
     """The path in ``local:///path``. Raises ValueError for another scheme, a relative or a too long path."""
     path = uri.removeprefix(SCHEME)
     if path == uri or not path.startswith("/"):
-        raise ValueError(f"not a socket address: {uri!r}; give local:///absolute/path/local-0 or a name")
+        raise ValueError(
+            f"not a socket address: {uri!r}; give local:///absolute/path/local-0, a path or a name"
+        )
     size = len(os.fsencode(path))
     if size > MAX_PATH:
         raise ValueError(f"socket path of {size} bytes, a Unix socket allows {MAX_PATH}: {path}")

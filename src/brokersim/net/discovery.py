@@ -13,6 +13,8 @@ from pathlib import Path
 from brokersim.host.trust import distrust_folder
 from brokersim.net.address import ENVIRONMENT, SCHEME, socket_path
 
+#: Rank 0's socket in an instance's folder.
+_FIRST = "local-0"
 #: Sockets of ranks, and one that was being made (`connector.bind`).
 _SOCKET = re.compile(r"(local-|\.)\d+")
 #: What ``start --name`` takes: it becomes a folder's name, and stands where an address may.
@@ -31,11 +33,13 @@ class NoInstance(Exception):
 def find_uri(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Whom to talk to: ``explicit``, else BROKERSIM_URI, else FLUX_URI, else this user's only live instance.
 
-    ``explicit`` is an address or a name that `brokersim ps` shows. Raises NoInstance if none lives, several do, or
-    none has that name; ValueError if what was given is neither an address nor a name.
+    ``explicit`` is an address, a name that `brokersim ps` shows, or the path of a socket or of an instance's folder.
+    Raises NoInstance if none lives, several do, or none has that name; ValueError if what was given is none of these.
     """
     if explicit and NAME.fullmatch(explicit):
         return _named(explicit, environ)
+    if explicit and "/" in explicit and "://" not in explicit:
+        return _at(explicit)
     for uri in (explicit, *(environ.get(name) for name in ENVIRONMENT)):
         if uri:
             socket_path(uri)
@@ -68,6 +72,14 @@ def _named(name: str, environ: Mapping[str, str]) -> str:
         hint=f"these run: {' '.join(map(name_of, alive))}",
         attempt="brokersim ps",
     )
+
+
+def _at(path: str) -> str:
+    """The address of a socket, or of rank 0's socket in a folder, by path. Raises ValueError if it is too long."""
+    whole = os.path.abspath(path)
+    uri = f"{SCHEME}{os.path.join(whole, _FIRST) if os.path.isdir(whole) else whole}"
+    socket_path(uri)
+    return uri
 
 
 def _none() -> NoInstance:
@@ -106,7 +118,7 @@ def candidate_sockets(environ: Mapping[str, str] = os.environ) -> Iterator[Path]
         except OSError:
             continue
         for instance in instances:
-            path = instance / "local-0"
+            path = instance / _FIRST
             if is_own_socket(path):
                 yield path
 

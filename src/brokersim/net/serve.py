@@ -26,6 +26,7 @@ from brokersim.net.last_resort import LastResort, note_slow_end
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
 from brokersim.program import name_attributes, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.resources import Resources
@@ -275,7 +276,8 @@ async def _run_command(served: _Served) -> int:
         command = (_shell(),)
         modules = len(instance.modules(0))
         print(
-            f"brokersim {instance.broker(0).attributes.get('version')} · size {instance.size} · {modules} modules"
+            f"brokersim {instance.broker(0).attributes.get('version')} · size {instance.size} · "
+            f"{counted(modules, 'module')}"
             f" · seed {instance.seed} · 'exit' stops it",
             file=sys.stderr,
         )

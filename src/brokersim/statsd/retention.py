@@ -10,6 +10,8 @@ from itertools import pairwise
 
 import attrs
 
+from brokersim.protocol.counting import counted
+
 # whisper takes the beginning of any of these words, in small letters; of two that begin alike the first.
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800, "years": 31_536_000}
 _PART = re.compile(r"(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})([A-Za-z]*)")
@@ -128,7 +130,7 @@ def _size(archives: list[Archive]) -> int:
 
 def _kept(archives: list[Archive]) -> str:
     points = sum(archive.points for archive in archives)
-    return f"{points:,} points, {_size(archives) / 1e6:.2f} MB a series"
+    return f"{counted(points, 'point')}, {_size(archives) / 1e6:.2f} MB a series"
 
 
 def _thinned(finest: Archive, flush: float | None) -> str:

@@ -21,6 +21,7 @@ from brokersim.explore.author import Author, integers, keys, merged_families, on
 from brokersim.explore.draw import Space
 from brokersim.explore.faults import MODELS
 from brokersim.explore.search import Find, keep, read_corpus, search
+from brokersim.protocol.counting import counted
 
 __all__ = ["Explored", "explore", "integers", "keys", "one_of", "values"]
 #: Messages shown of a find.
@@ -91,8 +92,8 @@ def _text(find: Find, path: Path, examples: int) -> str:
     plan = find.plan
     lines = [
         *find.broken[:3],
-        f"found by example {examples}, shrunk from {find.weight} steps and faults to {plan.weight} in {find.runs}"
-        " runs:",
+        f"found by example {examples}, shrunk from {counted(find.weight, 'step')} and faults to {plan.weight} "
+        f"in {counted(find.runs, 'run')}:",
         *(f"  {item.what} {getattr(item, 'args', '') or ''} on rank {item.rank}" for item in plan.items),
         "the last messages:",
         *(f"  {line}" for line in find.trace[-_SHOWN:]),

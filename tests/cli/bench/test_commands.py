@@ -42,7 +42,7 @@ def test_an_experiment_says_what_was_found_then_a_table_one_line_of_checks_and_w
     assert sentence.endswith(".")
     assert max(map(len, sentence.splitlines())) <= 80
     assert len(table.splitlines()) > 1
-    assert re.match(r"\d+ of \d+ checks agree", checks)
+    assert re.match(r"\d+ of \d+ checks? agrees?", checks)
     assert "not Flux: compare order and ratios" in done.err
     assert f"{CLOCKS.get(experiment, 'virtual clock (costs journal-2021)')}, seed 0" in done.err
 
@@ -170,7 +170,7 @@ def test_disagreement_is_marked_and_both_figures_stand_under_it() -> None:
 
 def test_what_differs_is_named_in_one_line() -> None:
     good, bad = (Check(id=name, sentence=name, ok=name == "J1") for name in ("J1", "J2"))
-    assert agreement([good]) == "1 of 1 checks agree (-v lists them)"
+    assert agreement([good]) == "1 of 1 check agrees (-v lists them)"
     assert agreement([good, bad]) == "1 of 2 checks agree, 1 differs: J2 (-v says what and why)"
 
 

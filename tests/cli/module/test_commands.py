@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from brokersim.cli.module.trace import Latencies, Summary
-from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, RequestError
-from brokersim.protocol.message import NODEID_ANY
+from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, ETIMEDOUT, RequestError
+from brokersim.protocol.message import NODEID_ANY, Message
 from tests.cli.conftest import Run
 from tests.cli.fake_broker import OPEN, FakeBroker, InTurn
 
@@ -82,6 +83,74 @@ def test_remove(fake: FakeBroker, run: Run) -> None:
     assert run("module", "remove", "kvs") == (0, "", "")
     assert run("module", "remove", "--cancel", "kvs", "--json").json == {"removed": "kvs"}
     assert fake.asked("module.remove") == [{"name": "kvs", "cancel": False}, {"name": "kvs", "cancel": True}]
+
+
+def _by_rank(*loaded: tuple[str, ...]) -> Callable[[Message], Any]:
+    """module.list as each rank answers it."""
+
+    def answer(request: Message) -> Any:
+        names = loaded[request.nodeid]
+        return {"mods": [{"name": name, "services": [name], "path": f"/m/{name}"} for name in names]}
+
+    return answer
+
+
+def test_load_on_several_ranks_is_taken_back_where_one_refuses(fake: FakeBroker, run: Run) -> None:
+    names = [{"kvs"}, {"kvs"}, {"kvs", "hello"}, {"kvs"}]
+
+    def load(request: Message) -> Any:
+        if request.nodeid == 2:
+            return RequestError(EEXIST, "module 'hello' is already loaded on rank 2; give it another name")
+        names[request.nodeid].add("hello")
+        return None
+
+    def remove(request: Message) -> None:
+        names[request.nodeid].remove(request.payload["name"])
+
+    fake.answers |= {
+        "module.list": lambda request: _by_rank(*map(tuple, names))(request),
+        "module.load": load,
+        "module.remove": remove,
+    }
+    refused = run("module", "load", "-r", "all", "hello")
+    assert (refused.code, refused.out) == (4, "")
+    assert (
+        refused.err.splitlines()[1]
+        == "  hint: rank 2 refused; removed again from ranks 0-1; nothing is changed"
+    )
+    assert names == [{"kvs"}, {"kvs"}, {"kvs", "hello"}, {"kvs"}]
+    fake.answers["module.remove"] = RequestError(ETIMEDOUT)
+    assert "; still loaded on ranks 0-1\n" in run("module", "load", "-r", "all", "hello").err
+
+
+def test_load_on_several_ranks_says_nothing_where_all_take_it(fake: FakeBroker, run: Run) -> None:
+    fake.answers |= {"module.list": _by_rank((), (), (), ()), "module.load": None}
+    assert run("module", "load", "-r", "all", "hello") == (0, "", "")
+    assert fake.nodeids("module.load") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("what", ["remove", "reload"])
+def test_a_change_on_several_ranks_is_made_on_none_if_one_lacks_the_module(
+    what: str, fake: FakeBroker, run: Run
+) -> None:
+    fake.answers |= {
+        "module.list": _by_rank(("hello",), (), ("hello",), ()), "module.remove": None, "module.load": None,
+    }  # fmt: skip
+    refused = run("module", what, "-r", "all", "hello")
+    first = refused.err.splitlines()[0]
+    assert (refused.code, first) == (
+        4, f"error: no module 'hello' on ranks 1,3; nothing is {what.removesuffix('e')}ed (ENOENT)",
+    )  # fmt: skip
+    assert fake.asked("module.remove") == []
+    assert run("module", what, "-r", "0,2", "hello").code == 0
+    assert fake.nodeids("module.remove") == [0, 2]
+
+
+def test_a_mask_is_changed_on_all_ranks_or_on_none(fake: FakeBroker, run: Run) -> None:
+    fake.answers["kvs.debug"] = lambda one: RequestError(ENOSYS) if one.nodeid == 2 else {"flags": 0}
+    refused = run("module", "debug", "-s", "0x1000", "-r", "all", "kvs")
+    assert refused.err.startswith("error: no module 'kvs' on rank 2 (ENOSYS)")
+    assert [one["flags"] for one in fake.asked("kvs.debug")] == [0, 0, 0]
 
 
 def test_remove_of_a_module_that_is_not_loaded(fake: FakeBroker, run: Run) -> None:
@@ -388,6 +457,14 @@ def test_what_is_wrong_with_a_trace_is_told(fake: FakeBroker, run: Run) -> None:
         assert refused.code == 4 and "topic_glob is no text" in refused.err
     fake.answers["module.trace"] = RequestError(ENOSYS)
     assert run("module", "trace", "--summary", "50ms").err.startswith("error: ")
+
+
+def test_a_trace_of_a_module_that_is_not_there_says_that_it_waits(fake: FakeBroker, run: Run) -> None:
+    fake.answers["module.trace"] = []
+    said = "no module 'kv' is loaded here (a similar one is loaded: kvs); waiting for one\n"
+    assert run("module", "trace", "kv") == (0, "", said)
+    assert run("module", "trace", "kvs", "broker") == (0, "", "")
+    assert run("-q", "module", "trace", "kv") == (0, "", "")
 
 
 def test_trace_prints_seconds_or_differences(fake: FakeBroker, run: Run) -> None:

@@ -56,6 +56,33 @@ def test_no_time_between_two_readings_is_no_reading_of_shares(run: Run, tree: Pa
     assert "nothing to read" in result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("1",), "the probe comes first: brokersim probe read process pid=1"),
+        (("pid=1",), "the probe comes first: brokersim probe read process pid=1"),
+        (("devices=sda",), "the probe comes first: brokersim probe read disk devices=sda"),
+        (("process", "1"), "is pid=1 meant?"),
+        (("net", "eth0"), "its keys: interfaces"),
+        (("mem", "x"), "its keys: none"),
+    ],
+)
+def test_what_is_no_probe_or_no_setting_is_told_with_what_would_be(
+    words: tuple[str, ...], hint: str, run: Run
+) -> None:
+    result = run("probe", "read", *words)
+    assert (result.code, result.err.splitlines()[1]) == (2, f"  hint: {hint}")
+
+
+def test_no_probe_takes_a_key_that_none_has(run: Run) -> None:
+    assert "hint:" not in run("probe", "read", "nosuch=1").err
+
+
+def test_what_nothing_fits_is_told_with_what_was_asked_for(run: Run) -> None:
+    result = run("probe", "read", "process", "pid=4194305", "--over", "1ms")  # above what Linux gives
+    assert (result.code, result.err) == (1, "error: probe process: nothing to read that fits pid=4194305\n")
+
+
 @pytest.mark.parametrize("probe", ["cpu", "mem", "net", "disk", "process"])
 def test_this_machine_can_be_read(run: Run, probe: str) -> None:
     result = run("--json", "probe", "read", probe)

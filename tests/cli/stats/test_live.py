@@ -69,7 +69,7 @@ def command(*words: str, stdout: Any = subprocess.PIPE) -> Iterator[subprocess.P
 def test_send_packs_lines_into_one_packet(run: Run, server: socket.socket):
     result = run("stats", "send", "-t", address(server), "a:1|c", "b:2|g\nc:3|ms")
     assert (result.code, result.out) == (0, "")
-    assert result.err == f"3 lines in 1 packets to udp://{address(server)}\n"
+    assert result.err == f"3 lines in 1 packet to udp://{address(server)}\n"
     assert server.recv(2000) == b"a:1|c\nb:2|g\nc:3|ms"
 
 
@@ -96,7 +96,7 @@ def test_send_to_a_port_nobody_has_exits_3(run: Run):
     result = run("stats", "send", "-t", f"127.0.0.1:{free_port()}", "a:1|c")
     assert result.code == 3
     assert (
-        "Connection refused (1 times)\n  hint: nobody listens there\n  try:  brokersim stats serve -l"
+        "Connection refused (1 time)\n  hint: nobody listens there\n  try:  brokersim stats serve -l"
         in result.err
     )
 

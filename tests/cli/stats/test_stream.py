@@ -69,7 +69,7 @@ def test_replay_shows_what_the_aggregator_flushes(run: Run, tmp_path: Path, case
 def test_replay_as_a_table_and_its_summary_apart(run: Run, week7: str):
     result = run("stats", "replay", "--dialect", "brubeck", "--flush", "10s", "--tsv", week7)
     assert result.out == "t_s\tName\tValue\n10\tk\t1\n10\trun\t-15\n10\tnew\t-10000\n"
-    assert result.err == "1 flushes of 4 packets, 1 bad lines\n"
+    assert result.err == "1 flush of 4 packets, 1 bad line\n"
 
 
 def test_two_dialects_that_differ_exit_1_and_say_where(run: Run, tmp_path: Path):
@@ -77,7 +77,7 @@ def test_two_dialects_that_differ_exit_1_and_say_where(run: Run, tmp_path: Path)
     both = ("--dialect", "statsd", "--dialect", "strict")
     result = run("stats", "replay", *both, name)
     assert (result.code, result.out) == (1, "t_s  Key  etsy  strict\n  1  k|c     3  -\n")
-    assert result.err == "etsy and strict: 1 differences in 1 packets\n"
+    assert result.err == "etsy and strict: 1 difference in 1 packet\n"
     assert run("stats", "replay", *both, "--json", name).json == {
         "dialects": ["etsy", "strict"],
         "differences": [{"t": 1.0, "key": "k", "type": "c", "values": [3, None]}],
@@ -126,7 +126,7 @@ def test_lint_names_file_line_and_code_and_exits_1(run: Run, week7: str):
 
 def test_lint_of_a_sound_stream_is_silent_and_exits_0(run: Run, tmp_path: Path):
     result = run("stats", "lint", write(tmp_path / "a", (0.0, "k:1|c")))
-    assert result == (0, "", "0 findings in 1 lines\n")
+    assert result == (0, "", "0 findings in 1 line\n")
 
 
 def test_lint_as_JSON(run: Run, week7: str):
@@ -162,7 +162,7 @@ def test_fix_rewrites_the_file_and_tells_what_is_left(run: Run, week7: str):
     result = run("stats", "lint", "--fix", week7)
     assert result.code == 1
     assert "S101" not in result.out
-    assert "rewritten, 1 packets mended" in result.err
+    assert "rewritten, 1 packet mended" in result.err
     assert json.loads(Path(week7).read_text().splitlines()[1]) == {"t": 1.5, "data": "run:+0|g"}
     before = Path(week7).read_bytes()
     assert "rewritten" not in run("stats", "lint", "--fix", week7).err

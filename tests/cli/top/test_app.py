@@ -165,10 +165,22 @@ def test_every_size_shows_names_rates_and_masks_and_nothing_wraps(size: tuple[in
         await driver.until(lambda: isinstance(driver.app.screen, Help))
         text = driver.text
         assert all(word in text for word in ("PgUp", "gauges", "hook", "filter", "sort", "messages", "quit"))
+        assert ("no room for " in text) == (size[0] < 120)
+        assert ("p50 ms" in text.partition("no room for ")[2]) == (size[0] < 120)
         await driver.press("x")
         await driver.until(lambda: not isinstance(driver.app.screen, Help))
 
     drive(uri, script, size)
+
+
+def test_before_the_first_look_it_says_that_one_is_on_its_way(fake: FakeBroker) -> None:
+    fake.answers["module.list"] = SILENCE
+
+    async def script(driver: Driver) -> None:
+        await driver.until_seen("the first look is on its way")
+        assert "filter" not in driver.text.partition("? keys")[0]
+
+    drive(fake.uri, script)
 
 
 def test_the_screen_follows_a_terminal_that_is_resized(uri: str) -> None:

@@ -275,6 +275,7 @@ def test_plain_redraws_a_terminal_and_leaves_the_last_view(busy: FakeBroker) -> 
     assert plain.count("messages/s") >= 3, "the first look, and two intervals"
     assert "messages/s 10.0" in plain
     assert max(map(len, plain.splitlines())) <= 60
+    assert "no room for" in plain, "not every column fits, and that is said"
 
 
 def test_without_textual_it_says_in_one_line_how_to_get_the_keys(busy: FakeBroker) -> None:

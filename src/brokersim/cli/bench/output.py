@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from brokersim.cli.session import Session
 from brokersim.lab.result import CLOCKS, merged
 from brokersim.lab.show.tables import text
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonView
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def agreement(checks: Sequence[Check]) -> str:
     """``15 of 17 checks agree, 2 differ: J5, L7 (-v says what and why)``."""
     each = merged(checks)
     apart = [check.id for check in each if not check.ok]
-    agree = f"{len(each) - len(apart)} of {len(each)} checks agree"
+    agree = f"{len(each) - len(apart)} of {counted(len(each), 'check')} agree{'s' if len(each) == 1 else ''}"
     if not apart:
         return f"{agree} (-v lists them)"
     return f"{agree}, {len(apart)} differ{'s' if len(apart) == 1 else ''}: {', '.join(apart)} (-v says what and why)"
@@ -143,7 +144,8 @@ def print_differences(session: Session, differences: Sequence[Difference] | None
     if differences is None:
         return
     session.out(
-        f"\nagainst {base}: " + (f"{len(differences)} differences" if differences else "no difference")
+        f"\nagainst {base}: "
+        + (f"{counted(len(differences), 'difference')}" if differences else "no difference")
     )
     if differences:
         session.table(

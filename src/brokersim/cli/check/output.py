@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from brokersim.kit.check import Checked, Judged
 from brokersim.kit.laws import LAWS, Violation
 from brokersim.kit.verdict import Compared
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 #: States of a Nagios check: exit codes by name.
@@ -25,7 +26,7 @@ def to_text(checked: Checked) -> list[str]:
     for one in checked.bad or checked.judged[:1]:
         lines += [f"{one.point}{_ended(one)}:", *(f"  {line}" for line in _run_text(one, laws))]
     well = count - len(checked.bad)
-    return [*lines, f"{'✗' if checked.bad else '✓'} {well:,} of {count:,} runs well"]
+    return [*lines, f"{'✗' if checked.bad else '✓'} {well:,} of {counted(count, 'run')} well"]
 
 
 def _ended(one: Judged) -> str:
@@ -155,13 +156,14 @@ def to_nagios(checked: Checked) -> str:
     parts = [f"the command ended with {code}"] if code else []
     if len(checked.judged) > 1:
         well = len(checked.judged) - len(checked.bad)
-        parts = [f"{well} of {len(checked.judged)} runs well", f"{checked.shown.point}", *parts]
+        parts = [f"{well} of {counted(len(checked.judged), 'run')} well", f"{checked.shown.point}", *parts]
     parts += [
-        f"{len(verdict.compared) - len(verdict.differing)} counters and {laws - len(verdict.violations)} laws well"
+        f"{counted(len(verdict.compared) - len(verdict.differing), 'counter')} and "
+        f"{counted(laws - len(verdict.violations), 'law')} well"
     ]
     parts += [f"{one.name} {one.got:g} instead of {one.expected:g}" for one in verdict.differing[:3]]
     parts += [f"law {violation.law.name} broken" for violation in verdict.violations]
     parts += [str(verdict.cost)] if verdict.cost is not None and verdict.is_costly else []
     if len(verdict.differing) > 3:
-        parts.append(f"{len(verdict.differing) - 3} counters more differ")
+        parts.append(f"and {counted(len(verdict.differing) - 3, 'counter')} more")
     return f"BROKERSIM {checked.state} - {', '.join(parts)}"

@@ -16,6 +16,7 @@ from brokersim.cli.bench.handed_over import WHO, hand_over, rebuilt
 from brokersim.cli.command import Given
 from brokersim.cli.errors import FAILED, TIMED_OUT, CommandError, usage_error
 from brokersim.cli.session import Session
+from brokersim.protocol.counting import counted
 
 if TYPE_CHECKING:
     from brokersim.kit.check_plan import CheckPlan
@@ -74,7 +75,7 @@ def _run_share(session: Session, plan: CheckPlan, place: Path, text: str) -> Non
         raise usage_error(str(error)) from None
     with told(plan):
         count = carry_out_share(plan, place, share, session.timeout)
-    session.say(f"{share.path(place)}: {count} of {len(plan.points)} runs")
+    session.say(f"{share.path(place)}: {count} of {counted(len(plan.points), 'run')}")
 
 
 @contextmanager

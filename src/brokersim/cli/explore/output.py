@@ -9,6 +9,7 @@ from typing import Any
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import Outcome
 from brokersim.explore.search import Find, Report
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 #: Lines of a find at most: sentences, steps and messages have their shares.
@@ -26,7 +27,7 @@ def find_lines(find: Find, path: Path) -> list[str]:
     plan = find.plan
     lines.append(
         f"  {plan.size} rank{'s' if plan.size > 1 else ''}, hand-overs up to {plan.spread:g} s late; shrunk from"
-        f" {find.weight} steps and faults in {find.runs} runs:"
+        f" {counted(find.weight, 'step')} and faults in {counted(find.runs, 'run')}:"
     )
     items = [*map(_step, plan.steps), *map(_fault, plan.faults)]
     lines += items[:_ITEMS]
@@ -117,7 +118,7 @@ def replay_lines(outcome: Outcome, shows_trace: bool) -> list[str]:
     """What broke again, or nothing."""
     lines = list(map(str, outcome.trace)) if shows_trace else []
     lines += [f"✗ {sentence}" for sentence in outcome.broken] or ["✓ nothing broke"]
-    return [*lines, f"{outcome.messages:,} messages, digest {outcome.digest[:16]}"]
+    return [*lines, f"{counted(outcome.messages, 'message')}, digest {outcome.digest[:16]}"]
 
 
 def replay_json(plan: Plan, outcome: Outcome, shows_trace: bool) -> JsonObject:

@@ -17,6 +17,7 @@ from brokersim.cli.session import Session
 from brokersim.lab.load.swf import SwfError, read_swf
 from brokersim.lab.load.workloads import PlannedJob, WorkloadError, from_swf
 from brokersim.net.instance_clock import InstanceClock
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.jobspec import build, sign
 
@@ -71,7 +72,7 @@ def swf(
     if session.json:
         session.emit({"jobs": found.jobs, "refused": dict(refused)})
     for reason, count in refused.items():
-        session.say(f"refused: {count:,} jobs: {reason}")
+        session.say(f"refused: {counted(count, 'job')}: {reason}")
     failed = report_failures(session, found.outcomes) if wait else None
     return FAILED if refused else failed
 

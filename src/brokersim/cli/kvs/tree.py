@@ -23,6 +23,7 @@ from brokersim.cli.kvs import (
 )
 from brokersim.cli.session import Session
 from brokersim.protocol import treeobj
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 Entry = JsonObject
@@ -163,5 +164,5 @@ def _check_unlink(session: Session, key: str, namespace: str, recursive: bool, f
         return
     count = len(read_dir(session, key, namespace))
     if count:
-        things = "1 entry" if count == 1 else f"{count} entries"
+        things = counted(count, "entry")
         session.fail(f"key {key!r} is a directory with {things}", attempt=f"brokersim kvs unlink -R {key}")

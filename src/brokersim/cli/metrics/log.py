@@ -8,6 +8,7 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.metrics import words
 from brokersim.cli.metrics.asking import explain
 from brokersim.cli.session import Session
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 
@@ -57,8 +58,8 @@ def _line(record: JsonObject) -> str:
     """``2026-01-01 00:15:00  epoch 3  12 rows  16 ranks  2 ms`` and who is not in it."""
     took = (record["completed"] - record["requested"]) * 1e3
     parts = [
-        words.clock(record["requested"]), f"epoch {record['epoch']}", words.counted(record["rows"], "row"),
-        words.counted(words.ranks_of(record["ok"]), "rank"), f"{took:.3g} ms",
+        words.clock(record["requested"]), f"epoch {record['epoch']}", counted(record["rows"], "row"),
+        counted(words.ranks_of(record["ok"]), "rank"), f"{took:.3g} ms",
     ]  # fmt: skip
     counts = [
         f"{record[name]} {name}"

@@ -86,11 +86,6 @@ def ranks_of(text: str) -> int:
     return len(parse_ranks(text, 1 << 20)) if text else 0
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def table(rows: list[JsonObject]) -> tuple[list[str], list[list[object]]]:
     """Titles and cells: the fields of keys, how many observations, what each reducer tells."""
     flat = [_flat(row) for row in rows]

@@ -11,6 +11,7 @@ import click
 
 from brokersim.cli.command import RUNS_COMMAND, Group, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered, similar, usage_error
+from brokersim.cli.module.several import load_on_all, need_on_all, where
 from brokersim.cli.quick.offers import addressable, word_offers
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.told import MODULE_DROP, MODULE_TITLES, module_row
@@ -151,7 +152,7 @@ def load(
     path: str,
     args: tuple[str, ...],
 ) -> None:
-    """Load a module and wait until it runs."""
+    """Load a module and wait until it runs: on all of several ranks, or on none."""
     if loader is not None and not as_process:
         raise usage_error(
             "--loader chooses what runs a process of its own",
@@ -166,14 +167,13 @@ def load(
     request: JsonObject = {"path": resolve(path), "args": list(args), "exec": as_process}
     request |= {key: value for key, value in (("name", name), ("loader", loader)) if value is not None}
     shown = name or path
-    for rank in _where(session, ranks):
-        session.rpc("module.load", request, rank=rank, explain=_explain_load(shown))
+    load_on_all(
+        session,
+        where(session, ranks),
+        lambda rank: session.rpc("module.load", request, rank=rank, explain=_explain_load(shown)),
+    )
     if session.json:
         session.emit({"loaded": shown, "path": request["path"]})
-
-
-def _where(session: Session, ranks: str | None) -> list[int | None]:
-    return [None] if ranks is None else list(session.ranks(ranks))
 
 
 def resolve(path: str) -> str:
@@ -226,7 +226,10 @@ def _explain_load(shown: str) -> Explain:
 @pass_session
 def remove(session: Session, force: bool, cancel: bool, ranks: str | None, name: str) -> None:
     """Unload a module and wait until it is gone."""
-    for rank in _where(session, ranks):
+    there = where(session, ranks)
+    if not force:
+        need_on_all(session, there, name, "removed")
+    for rank in there:
         _remove(session, name, rank, cancel, force)
     if session.json:
         session.emit({"removed": name})
@@ -256,18 +259,26 @@ def reload(
     session: Session, force: bool, cancel: bool, ranks: str | None, name: str, args: tuple[str, ...]
 ) -> None:
     """Remove a module and load it again from where it came."""
-    for rank in _where(session, ranks):
+    there = where(session, ranks)
+    if not force:
+        need_on_all(session, there, _name_of(name), "reloaded")
+    for rank in there:
         _reload(session, name, rank, cancel, force, args)
     if session.json:
         session.emit({"reloaded": name})
 
 
+def _name_of(name: str) -> str:
+    """What the module of a file is called, or of whatever was given."""
+    path = resolve(name)
+    return Path(path).name.partition(".")[0] if "/" in path else name
+
+
 def _reload(
     session: Session, name: str, rank: int | None, cancel: bool, force: bool, args: Sequence[str]
 ) -> None:
-    path = resolve(name)
+    path, wanted = resolve(name), _name_of(name)
     is_file = "/" in path
-    wanted = Path(path).name.partition(".")[0] if is_file else name
     mods = session.rpc("module.list", rank=rank)["mods"]
     before: JsonObject = next((mod for mod in mods if mod["name"] == wanted), {})
     if not is_file:

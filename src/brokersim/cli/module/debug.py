@@ -5,13 +5,17 @@ from __future__ import annotations
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
-from brokersim.cli.errors import CommandError, answered
+from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.mask import MASK_BITS
 from brokersim.cli.module import complete_module, explain_module
+from brokersim.cli.module.several import where
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import MASK, RANKS, Parsed, complete_hook
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, RequestError
+
+#: Setting no bit is how a mask is asked for.
+_ASK = ("setbit", 0)
 
 
 def _hook(text: str) -> str:
@@ -64,11 +68,16 @@ def debug(
         return
     operations = _operations(setbit, clearbit, set_, clear)
     if not names:
-        raise click.UsageError("missing argument 'NAME...'")
-    where: list[int | None] = [None]
-    if everywhere or ranks is not None:
-        where = list(session.ranks("all" if everywhere or ranks is None else ranks))
-    rows = [_apply(session, name, rank, operations, hook) for rank in where for name in names]
+        raise usage_error(
+            "missing argument 'NAME...'",
+            hint="brokersim module list shows what there is",
+            attempt="brokersim module debug --help",
+        )
+    there = [(rank, name) for rank in where(session, "all" if everywhere else ranks) for name in names]
+    if len(there) > 1 and (operations != [_ASK] or hook is not None):
+        for rank, name in there:  # all of them are there, or nothing is changed
+            _apply(session, name, rank, [_ASK], None)
+    rows = [_apply(session, name, rank, operations, hook) for rank, name in there]
     _show(session, rows)
 
 
@@ -89,7 +98,7 @@ def _operations(
     operations = [(op, flags) for op, flags in asked if flags is not None]
     if len(operations) > 1 and operations[0][0] in ("clr", "set"):
         raise click.UsageError("--set and --clear give the whole mask; they go with no other change")
-    return operations or [("setbit", 0)]
+    return operations or [_ASK]
 
 
 def _apply(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,7 +12,8 @@ import click
 import msgspec
 
 from brokersim.cli.command import Command, examples, pass_session
-from brokersim.cli.module import complete_module
+from brokersim.cli.errors import similar
+from brokersim.cli.module import complete_module, loaded
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol.decoded import JsonObject
@@ -178,6 +179,7 @@ def trace(
 ) -> None:
     """Print the messages of modules as they come; rx is received by the module, tx sent by it."""
     request = {"typemask": typemask, "topic_glob": topic, "names": list(names), "full": full}
+    _say_missing(session, names)
     if summary is not None:
         _tables(session, request, summary, count)
         return
@@ -191,6 +193,23 @@ def trace(
             session.out(line.format(entry, took))
         if seen == count:
             return
+
+
+def _say_missing(session: Session, names: Sequence[str]) -> None:
+    """A module that is not loaded may be later, so it is waited for, as Flux does; but nobody should wonder why."""
+    if not names or session.quiet:
+        return
+    from brokersim.routing.trace import (
+        NO_MODULES,
+    )  # it brings attrs, and other commands share what stands here
+
+    mods = loaded(session)
+    there = [*(mod["name"] for mod in mods), *NO_MODULES]
+    for name in names:
+        if mods and name not in there:
+            near = similar(name, there, "one is loaded")
+            hint = f" ({near})" if near else ""
+            session.say(f"no module {name!r} is loaded here{hint}; waiting for one")
 
 
 def _tables(session: Session, request: JsonObject, period: float, count: int | None) -> None:

@@ -14,6 +14,7 @@ from brokersim.cli.probe.measurements import told
 from brokersim.cli.probe.read import probe_module
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import RANK
+from brokersim.protocol.counting import counted
 
 
 @click.command("validate", cls=Command, **examples(("brokersim probe validate probes.toml", "")))
@@ -26,7 +27,7 @@ def validate(session: Session, file: Path) -> None:
     if session.json:
         session.emit({"measurements": names, "sinks": list(config.sinks)})
     else:
-        session.out(f"{file}: {len(names)} measurements")
+        session.out(f"{file}: {counted(len(names), 'measurement')}")
 
 
 def checked_file(file: Path) -> Any:

@@ -13,7 +13,7 @@ from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, answered, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Session
-from brokersim.cli.types import ASSIGNMENT, DURATION, RANKS, Parsed
+from brokersim.cli.types import DURATION, RANKS, Parsed
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
@@ -82,16 +82,16 @@ def _check_schedule(text: str) -> str:
 )
 @click.argument("name")
 @click.argument("probe")
-@click.argument("config", metavar="[KEY=VALUE]...", nargs=-1, type=ASSIGNMENT)
+@click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
 @pass_session
 def add(
     session: Session, /, ranks: str | None, every: float | None, schedule: str | None, sinks: tuple[str, ...],
-    every_n: int | None, limit: float | None, name: str, probe: str, config: tuple[tuple[str, str], ...],
+    every_n: int | None, limit: float | None, name: str, probe: str, words: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Add a measurement: PROBE read on a schedule, under NAME."""
     if (every is None) == (schedule is None):
         raise usage_error("give either --every or --schedule", attempt="brokersim probe add --help")
-    record: JsonObject = {"probe": probe, "config": to_config(config)}
+    record: JsonObject = {"probe": probe, "config": to_config(probe, words)}
     try:
         record["schedule"] = to_spec(parse_schedule(schedule or f"{every!r}s"))
     except ValueError as error:

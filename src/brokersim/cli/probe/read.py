@@ -11,7 +11,7 @@ import msgspec
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session, nodeid_of
-from brokersim.cli.types import ASSIGNMENT, DURATION, RANK
+from brokersim.cli.types import DURATION, RANK
 from brokersim.net.discovery import NoInstance
 from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import ENOSYS, RequestError
@@ -26,10 +26,19 @@ def probe_module() -> Any:
     return sys.modules[loader.load(loader.find("probe")).cls.__module__]
 
 
-def to_config(pairs: tuple[tuple[str, str], ...]) -> JsonObject:
-    """``key=value`` of a command line: JSON where it is, else text."""
+def to_config(probe: str, words: tuple[str, ...]) -> JsonObject:
+    """``key=value`` of a command line: JSON where it is, else text. Raises CommandError that names the probe's keys."""
     config: JsonObject = {}
-    for key, text in pairs:
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not (key and equals):
+            known = getattr(probe_module().PROBES.get(probe), "options", {})
+            guess = f"pid={word}" if word.isdecimal() and "pid" in known else ""
+            raise usage_error(
+                f"probe {probe}: {word!r:.40} is no KEY=VALUE",
+                hint=f"is {guess} meant?" if guess else f"its keys: {' '.join(known) or 'none'}",
+                attempt="brokersim probe list",
+            )
         try:
             config[key] = msgspec.json.decode(text)
         except msgspec.DecodeError:
@@ -52,7 +61,7 @@ def to_config(pairs: tuple[tuple[str, str], ...]) -> JsonObject:
 @click.option("--root", default="/", metavar="DIR", help="read a recorded tree, not this machine")
 @click.option("--over", type=DURATION, metavar="FSD", help="read again after this time")
 @click.argument("probe")
-@click.argument("config", metavar="[KEY=VALUE]...", nargs=-1, type=ASSIGNMENT)
+@click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
 @pass_session
 def read(
     session: Session,
@@ -60,31 +69,44 @@ def read(
     root: str,
     over: float | None,
     probe: str,
-    config: tuple[tuple[str, str], ...],
+    words: tuple[str, ...],
 ) -> None:
     """Print one reading of a probe; nothing has to run for it.
 
     Probes: see brokersim probe list.
     """
     package = probe_module()
+    config = to_config(probe, words)
     try:
-        package.checked(probe, to_config(config))
+        package.checked(probe, config)
     except ValueError as error:
-        raise usage_error(str(error), attempt="brokersim probe list") from None
+        hint = _which_takes(package, probe)
+        raise usage_error(str(error), hint=hint, attempt="brokersim probe list") from None
     if rank is not None:
-        found = session.rpc("probe.read", {"probe": probe, "config": to_config(config)}, rank=rank)[
-            "readings"
-        ]
+        found = session.rpc("probe.read", {"probe": probe, "config": config}, rank=rank)["readings"]
     else:
-        found = _here(session, package, probe, to_config(config), root, over)
+        found = _here(session, package, probe, config, root, over)
     if session.json:
         session.emit({"probe": probe, "readings": found})
     elif not found:
+        given = " ".join(words)
         raise CommandError(
-            f"probe {probe}: nothing to read", hint="a second reading may have more: --over 1s"
+            f"probe {probe}: nothing to read{f' that fits {given}' if given else ''}",
+            hint="" if over else "a second reading may have more: --over 1s",
         )
     else:
         _show(session, package.find(probe).fields, found)
+
+
+def _which_takes(package: Any, word: str) -> str:
+    """Of a setting, or of a process's number, where the name of a probe belongs: the probes that take it."""
+    key, equals, value = word.partition("=") if "=" in word else ("pid", "=", word)
+    if not (key and equals) or (key == "pid" and not value.isdecimal()):
+        return ""
+    probes = [name for name, one in sorted(package.PROBES.items()) if key in one.options]
+    if key == "pid":
+        probes.sort(key="process".__ne__)  # the first one thinks of
+    return f"the probe comes first: brokersim probe read {probes[0]} {key}={value}" if probes else ""
 
 
 def _here(

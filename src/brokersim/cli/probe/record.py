@@ -11,7 +11,8 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Session
-from brokersim.cli.types import OUT_FOLDER, parse_assignment
+from brokersim.cli.types import OUT_FOLDER
+from brokersim.protocol.counting import counted
 from brokersim.protocol.errnums import ENOSYS, RequestError
 
 #: What is kept unless probes are named: all that reads the machine and needs no more said.
@@ -47,22 +48,22 @@ def record(session: Session, folder: Path, words: tuple[str, ...]) -> None:
         session.emit({"folder": str(folder), "files": kept})
     else:
         session.out(
-            f"{folder}: {sum(kept.values())} files of {', '.join(name for name in kept if kept[name])}"
+            f"{folder}: {counted(sum(kept.values()), 'file')} of {', '.join(name for name in kept if kept[name])}"
         )
 
 
 def _wanted(package: Any, words: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
     """Probes, each with the keys that stand behind it. Raises CommandError."""
-    found: list[tuple[str, list[tuple[str, str]]]] = []
+    found: list[tuple[str, list[str]]] = []
     try:
         for word in words or DEFAULT:
             if "=" not in word:
                 found.append((word, []))
             elif found:
-                found[-1][1].append(parse_assignment(word))
+                found[-1][1].append(word)
             else:
                 raise ValueError(f"{word} belongs behind a probe")
-        return [(name, package.checked(name, to_config(tuple(pairs)))) for name, pairs in found]
+        return [(name, package.checked(name, to_config(name, tuple(given)))) for name, given in found]
     except ValueError as error:
         raise usage_error(str(error), attempt="brokersim probe list") from None
 

@@ -82,6 +82,8 @@ class Asking:
         from brokersim.cli.table import laid_out, terminal_width
 
         tsv, header = "tsv" in self.options, "no_header" not in self.options
-        text = laid_out(titles, rows, drop, tsv=tsv, header=header, width=terminal_width())
+        text, missing = laid_out(titles, rows, drop, tsv=tsv, header=header, width=terminal_width())
         if text:
             self.out(text)
+        if missing:
+            self.say(missing)

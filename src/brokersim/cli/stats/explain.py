@@ -10,6 +10,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, read, shown, to_document
 from brokersim.cli.types import DURATION
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.numbers import format_number
 from brokersim.statsd.recorded.explain import Contribution
@@ -56,7 +57,8 @@ def explain(session: Session, dialect: str, flush: float, at: float | None, seri
     session.table(("Packet", "t_s", "Flush", "Line", "Effect", "Before", "After"), map(_row, found))
     packets = len({each.packet for each in found})
     session.say(
-        f"{len(found):,} lines of {packets:,} packets, of {len(recording.records):,} packets in {file}"
+        f"{counted(len(found), 'line')} of {counted(packets, 'packet')}, "
+        f"of {counted(len(recording.records), 'packet')} in {file}"
     )
 
 

@@ -11,6 +11,7 @@ from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, Writer, read, rewrite, shown, to_document
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.recorded.lint import Finding
 from brokersim.statsd.recorded.lint import fix as fixed
@@ -56,7 +57,7 @@ def lint(session: Session, /, file: str, fix: bool, **given: Any) -> int | None:
         tell = session.say if fix and file == STANDARD else session.out
         for finding in found:
             tell("\n".join(_to_text(finding, recording)))
-        session.say(f"{len(found):,} finding{'' if len(found) == 1 else 's'} in {lines:,} lines")
+        session.say(f"{counted(len(found), 'finding')} in {counted(lines, 'line')}")
     return FAILED if found else None
 
 
@@ -74,7 +75,7 @@ def _fix(session: Session, recording: Recording) -> Recording:
         except OSError as error:
             raise usage_error(f"{recording.name}: cannot be rewritten: {error.strerror}") from None
         changed = len(set(records) - set(recording.records))
-        session.say(f"{recording.name}: rewritten, {changed:,} packets mended")
+        session.say(f"{recording.name}: rewritten, {counted(changed, 'packet')} mended")
     return recording._replace(records=records, lines=list(range(1, len(records) + 1)))
 
 

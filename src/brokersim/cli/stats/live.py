@@ -15,6 +15,7 @@ from brokersim.cli.stats.recording import shown
 from brokersim.cli.stats.wire import Receiver
 from brokersim.net.client import Unreachable
 from brokersim.net.discovery import NoInstance
+from brokersim.protocol.counting import counted
 from brokersim.statsd_server.settings import ServeError, parse_host_port
 
 #: Where `stats serve` has its HTTP unless told otherwise: beside statsd's own two ports, 8125 and 8126.
@@ -115,7 +116,9 @@ def _streamed(session: Session, where: str, sock: socket.socket, rest: bytes, pa
         try:
             for kind, data in events(_rows(sock, rest, pause)):
                 if kind == "gap":
-                    session.say(f"warning: {data['dropped']} lines missed: read faster, or choose with -f")
+                    session.say(
+                        f"warning: {counted(data['dropped'], 'line')} missed: read faster, or choose with -f"
+                    )
                 elif kind == "line":
                     # What is no UTF-8 comes as \xNN and stays so: no dialect of ours has such names.
                     yield Line(float(data["t"]), str(data["line"]).encode(), data.get("sender"))

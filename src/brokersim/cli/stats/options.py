@@ -12,6 +12,7 @@ from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import Recording
 from brokersim.cli.types import DURATION, Parsed
+from brokersim.protocol.counting import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,5 +57,5 @@ def wrong_use() -> Iterator[None]:
 def warn_if_cut(session: Session, recording: Recording) -> None:
     if recording.is_cut:
         session.say(
-            f"warning: {recording.name}: its gzip data breaks off; {len(recording.records):,} packets were read"
+            f"warning: {recording.name}: its gzip data breaks off behind {counted(len(recording.records), 'packet')}"
         )

@@ -16,6 +16,7 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import STANDARD, SYNC_SECONDS, Writer, check_new, to_document
 from brokersim.cli.stats.wire import DEFAULT_TARGET, Receiver, Sender
 from brokersim.cli.types import DURATION
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 
@@ -126,11 +127,15 @@ class Recorder:
 def _tell(session: Session, told: JsonObject) -> None:
     if session.json:
         session.write(to_document(told))
-    session.say(f"{told['packets']:,} packets, {told['bytes']:,} bytes in {told['elapsed_s']:.1f} s")
+    session.say(
+        f"{counted(told['packets'], 'packet')}, {counted(told['bytes'], 'byte')} in {told['elapsed_s']:.1f} s"
+    )
     if told["dropped"]:
-        session.say(f"warning: the kernel dropped {told['dropped']:,} packets: the receive buffer was full")
+        session.say(
+            f"warning: the kernel dropped {counted(told['dropped'], 'packet')}: the receive buffer was full"
+        )
     if told["not_forwarded"]:
-        session.say(f"warning: {told['not_forwarded']:,} packets could not be sent on")
+        session.say(f"warning: {counted(told['not_forwarded'], 'packet')} could not be sent on")
 
 
 class _Ended(Exception):

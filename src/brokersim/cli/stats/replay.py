@@ -16,6 +16,7 @@ from brokersim.cli.stats.options import DIALECT, DIALECT_NAMES, flush_option, wa
 from brokersim.cli.stats.recording import read, to_document
 from brokersim.cli.stats.wire import Sender
 from brokersim.cli.types import Parsed
+from brokersim.protocol.counting import counted
 from brokersim.statsd.recorded.stream import Record
 
 #: Shorter waits than this cost more than they are exact.
@@ -102,7 +103,9 @@ def _flushes(session: Session, records: list[Record], dialect: str, flush: float
     ]
     session.table(("t_s", "Name", "Value"), rows)
     bad = sum(each.bad_lines for each in flushes)
-    session.say(f"{len(flushes):,} flushes of {len(records):,} packets, {bad:,} bad lines")
+    session.say(
+        f"{counted(len(flushes), 'flush')} of {counted(len(records), 'packet')}, {counted(bad, 'bad line')}"
+    )
 
 
 def _compare(session: Session, records: list[Record], dialects: tuple[str, ...], flush: float) -> int | None:
@@ -130,7 +133,9 @@ def _compare(session: Session, records: list[Record], dialects: tuple[str, ...],
         ]
         if rows:
             session.table(("t_s", "Key", one, other), rows)
-        session.say(f"{one} and {other}: {len(found):,} differences in {len(records):,} packets")
+        session.say(
+            f"{one} and {other}: {counted(len(found), 'difference')} in {counted(len(records), 'packet')}"
+        )
     return FAILED if found else None
 
 
@@ -158,7 +163,8 @@ def _send(session: Session, records: list[Record], target: str, speed: float) ->
             session.write(to_document(told))
         else:
             session.say(
-                f"{sender.packets:,} packets, {sender.bytes:,} bytes in {player.elapsed:.1f} s to {sender.target}; "
+                f"{counted(sender.packets, 'packet')}, {counted(sender.bytes, 'byte')} "
+                f"in {player.elapsed:.1f} s to {sender.target}; "
                 f"the latest {player.latest * 1000:.1f} ms behind its time"
             )
     sender.check()

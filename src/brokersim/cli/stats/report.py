@@ -9,6 +9,7 @@ import trio
 
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import to_document
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.recorded.replay import ReplayFlush
@@ -63,7 +64,8 @@ def tell_end(session: Session, end: ServerStatistics) -> None:
     health = end.health
     ceiling = "" if end.ceiling is None else f"; this process could take {end.ceiling:,.0f} metrics/s"
     session.say(
-        f"{health.packets:,} packets, {health.metrics:,} metrics, {health.flushes:,} flushes in {end.uptime_s:.1f} s"
+        f"{counted(health.packets, 'packet')}, {counted(health.metrics, 'metric')}, "
+        f"{counted(health.flushes, 'flush')} in {end.uptime_s:.1f} s"
         f"{ceiling}"
     )
     for count, what in _losses(end):

@@ -12,6 +12,7 @@ from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import shown, to_document
 from brokersim.cli.stats.wire import Sender, default_target
+from brokersim.protocol.counting import counted
 
 
 @click.command(
@@ -54,7 +55,9 @@ def send(session: Session, target: str | None, force: bool, lines: tuple[str, ..
         session.write(to_document(told))
     sender.check()
     if not session.json:
-        session.say(f"{len(given):,} lines in {sender.packets:,} packets to {sender.target}")
+        session.say(
+            f"{counted(len(given), 'line')} in {counted(sender.packets, 'packet')} to {sender.target}"
+        )
 
 
 def _lines(arguments: tuple[str, ...]) -> list[bytes]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError, usage_error
+from brokersim.protocol.counting import counted
 from brokersim.statsd.aggregator import SenderOf
 from brokersim.statsd.plain import Packet
 from brokersim.statsd_server.settings import RECEIVE_BUFFER, ServeError, parse_listen
@@ -68,7 +69,9 @@ class Sender:
         """Raises CommandError (exit code 3) if anything did not go."""
         if not self.failed:
             return
-        reasons = ", ".join(f"{reason} ({times:,} times)" for reason, times in self.failed.most_common())
+        reasons = ", ".join(
+            f"{reason} ({counted(times, 'time')})" for reason, times in self.failed.most_common()
+        )
         nobody = os.strerror(errno.ECONNREFUSED) in self.failed
         raise CommandError(
             f"{self.target}: {reasons}",

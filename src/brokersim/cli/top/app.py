@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import attrs
@@ -18,7 +19,7 @@ from brokersim.cli.top.feed import Done, Feed, Looked, Over, Silent, Trace, Trac
 from brokersim.cli.top.plain import Watch, blocks_for
 from brokersim.cli.top.rates import SORTS, Change, Row, View, arrange
 from brokersim.cli.top.read import Reader, next_hook
-from brokersim.cli.top.table import BAD, BOLD, DIM, MSGCOUNT, NOTE, Line, detail, instance_lines
+from brokersim.cli.top.table import BAD, BOLD, DIM, MSGCOUNT, NOTE, Line, detail, grid, instance_lines
 from brokersim.cli.top.widgets import Messages, Modules, Pane
 
 #: Seconds for which the last line says what a key did.
@@ -42,11 +43,17 @@ KEYS: Final = (
 
 
 class Help(ModalScreen[None]):
-    """The keys. Any key closes it."""
+    """The keys, and which columns have no room. Any key closes it."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__()
+        self._missing = missing
 
     def compose(self) -> ComposeResult:
         pane = Pane(id="keys")
         pane.lines = [[(f"{key:<8} ", BOLD), (text, "")] for key, text in KEYS]
+        if self._missing:
+            pane.lines = [*pane.lines, [("no room for ", DIM), (", ".join(self._missing), "")]]
         yield pane
 
     def on_key(self, event: events.Key) -> None:
@@ -292,7 +299,7 @@ class TopApp(App[BaseException | None]):
         self.run_worker(lambda: trace.run(self.post_message), thread=True, group="trace")
 
     def action_keys(self) -> None:
-        self.push_screen(Help())
+        self.push_screen(Help(grid(self.size.width, self._rows()).missing))
 
     def action_leave(self) -> None:
         self._leave(None)

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from brokersim.cli.session import Session
+from brokersim.cli.table import left_out
 from brokersim.cli.top.rates import ASCII_BLOCKS, BLOCKS, Look, Row, View, arrange, compare, document
 from brokersim.cli.top.read import Reader
 from brokersim.cli.top.table import Line, block, grid, harmless_line, instance_lines, module_line, titles
@@ -161,6 +162,8 @@ def screen_lines(view: View, watch: Watch, width: int, height: int, blocks: str)
     lines += [module_line(row, columns) for row in shown]
     if len(shown) < len(rows):
         lines.append([(f"and {len(rows) - len(shown)} more", "dim")])
+    elif columns.missing and len(shown) < room:
+        lines.append([(left_out(columns.missing, "--json shows"), "dim")])
     return lines
 
 

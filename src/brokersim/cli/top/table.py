@@ -12,6 +12,7 @@ from brokersim.cli.harmless import written
 from brokersim.cli.module.trace import TYPES, size_text
 from brokersim.cli.told import elapsed
 from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Cost, Look, Module, Row, View, sparkline
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonView
 
 Line = list[tuple[str, str]]
@@ -125,6 +126,11 @@ class Grid(NamedTuple):
     widths: dict[str, int]
     gap: int
 
+    @property
+    def missing(self) -> list[str]:
+        """Titles of the columns there is no room for."""
+        return [column.title for key, column in COLUMNS.items() if key not in self.widths]
+
 
 def grid(width: int | None, rows: Sequence[Row] = ()) -> Grid:
     """The columns that fit; all of them, and whole names, without a width."""
@@ -212,7 +218,7 @@ def _stats(look: Look, width: int) -> Line:
     facts = [
         (
             name,
-            f"{one['rows']} rows" + (f", not {one['absent']}" if one["absent"] else ""),
+            counted(one["rows"], "row") + (f", not {one['absent']}" if one["absent"] else ""),
             BAD if one["absent"] else PLAIN,
         )
         for name, one in look.stats.items()

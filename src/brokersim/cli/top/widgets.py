@@ -49,6 +49,8 @@ class Modules(Widget, can_focus=True):
         super().__init__(id=id)
         self.rows: Sequence[Row] = ()
         self.sort = "rank"
+        #: Where there is no row to show.
+        self._why_empty = "the first look is on its way"
         self._key: Key | None = None
         self._at = 0
         self._top = 0
@@ -56,6 +58,7 @@ class Modules(Widget, can_focus=True):
     def show(self, rows: Sequence[Row], sort: str) -> None:
         """From now on these."""
         self.rows, self.sort = rows, sort
+        self._why_empty = "no module is like the filter"
         at = next((at for at, row in enumerate(rows) if row.module.key == self._key), self._at)
         self._go(at)
 
@@ -94,7 +97,7 @@ class Modules(Widget, can_focus=True):
         for at, row in enumerate(shown, start=self._top):
             line = module_line(row, columns)
             lines.append(_reversed(line, self.size.width) if at == self._at else line)
-        return to_text(lines if self.rows else [*lines, [("no module is like the filter", DIM)]])
+        return to_text(lines if self.rows else [*lines, [(self._why_empty, DIM)]])
 
 
 def _reversed(line: Line, width: int) -> Line:

@@ -16,6 +16,7 @@ from brokersim.explore.run import Outcome
 from brokersim.kit.ledger import Line
 from brokersim.lab.show.page import style
 from brokersim.protocol import topology
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 #: Messages of one page at most, the last ones: 2 MB.
@@ -49,10 +50,10 @@ def _sentences(outcome: Outcome) -> str:
 
 
 def _what(plan: Plan, outcome: Outcome) -> str:
-    ranks = f"{plan.size} ranks" if plan.size > 1 else "1 rank"
     return (
-        f"{ranks}, hand-overs up to {plan.spread:g} s late, {len(plan.steps)} steps and {len(plan.faults)} faults, "
-        f"{outcome.messages:,} messages. Space plays, the arrow keys step."
+        f"{counted(plan.size, 'rank')}, hand-overs up to {plan.spread:g} s late, {counted(len(plan.steps), 'step')} "
+        f"and {counted(len(plan.faults), 'fault')}, {counted(outcome.messages, 'message')}. "
+        f"Space plays, the arrow keys step."
     )
 
 

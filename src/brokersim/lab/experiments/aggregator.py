@@ -16,6 +16,7 @@ from brokersim.lab.experiments.experiment import DURATION, WORDS, Experiment, Nu
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Bars, BarSet, Chart, Curve, Panel, named
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.statsd.packet import MAX_PACKET
@@ -53,7 +54,7 @@ def aggregator(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     floods = []
     for dialect in plan.dialects:
         for sender in SENDERS:
-            say(f"{dialect}: {plan.lines:,} lines from a sender that is {sender}")
+            say(f"{dialect}: {counted(plan.lines, 'line')} from a sender that is {sender}")
             one = partial(flood, dialect, sender, plan.lines, plan.flush)
             floods.append(parts.once(f"{dialect}, {sender}", one))
     limited, free = traps.creates(plan.limit), traps.creates(None)

@@ -14,6 +14,7 @@ from brokersim.lab.measure.masked import LINES, MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel, Node
 
@@ -44,7 +45,7 @@ def decay(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "checks"}``: a row a model and block, with jobs and metrics a second."""
     found = {}
     for model in plan.models:
-        say(f"model {model}, {plan.jobs} jobs")
+        say(f"model {model}, {counted(plan.jobs, 'job')}")
         found[model] = parts.once(model, partial(run, _observe, plan, model, clock="virtual"))
     rows = [_row(model, at, one) for model, blocks in found.items() for at, one in enumerate(blocks)]
     return result("decay", plan, [_check(plan, model, rows) for model in found], runs=rows)

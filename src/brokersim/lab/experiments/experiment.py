@@ -15,6 +15,7 @@ from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Result, Row, Say, silent
 from brokersim.lab.show.chart import Chart
 from brokersim.lab.sweep.arrays import Share
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import parse_duration
 
@@ -305,5 +306,5 @@ def one_of(experiment: Experiment[Any], plan: Any, rep: int, say: Say, workers: 
 
 def _agreed(same: tuple[Any, ...]) -> Any:
     agree = sum(one.ok for one in same)
-    told = f"{same[0].ours} ({agree} of {len(same)} runs agree)"
+    told = f"{same[0].ours} ({agree} of {counted(len(same), 'run')} agree)"
     return attrs.evolve(same[0], ok=agree == len(same), ours=told)

@@ -38,6 +38,7 @@ from brokersim.lab.sweep.plan_file import (
     to_toml,
 )
 from brokersim.lab.sweep.sweep import RunFile, left_of, part_of, rows_in_order, sweep
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: A simulated error is the law's within this share, and three standard errors of its draws.
@@ -134,7 +135,9 @@ def _facts(combinations: Sequence[Combination], file: RunFile, say: Say) -> Json
     known: JsonObject | None = file.noted(key)
     if known is None:
         first = streams[0]
-        say(f"{first.workload}, {first.jobs} jobs: the true curves, and what {len(streams)} streams send")
+        say(
+            f"{first.workload}, {counted(first.jobs, 'job')}: the true curves, and what {len(streams)} streams send"
+        )
         subject = subject_of(first.workload, first.jobs, first.seed)
         shown = [
             {"id": at, "emission": stream.emission, "period": stream.period, **attrs.asdict(store)}

@@ -19,6 +19,7 @@ from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import BANDS as SHADES
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.aggregator import Aggregator
@@ -109,7 +110,7 @@ def latency(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """
     runs = []
     for timing in plan.timings:
-        say(f"timing={timing}, {plan.jobs} jobs")
+        say(f"timing={timing}, {counted(plan.jobs, 'job')}")
         runs.append(parts.once(timing, partial(run, _observe, plan, timing, clock=plan.clock)))
     by_timing = {found.timing: found for found in runs}
     return result(

@@ -16,6 +16,7 @@ from brokersim.lab.measure.masked import MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
@@ -47,7 +48,7 @@ class Plan:
 
 def modules(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Returns ``{"meta", "runs", "series", "checks"}``: a row a module with its counters per job; metrics/s each."""
-    say(f"{plan.jobs} jobs, hook {plan.hook}")
+    say(f"{counted(plan.jobs, 'job')}, hook {plan.hook}")
     found = parts.once("jobs", partial(run, _observe, plan, clock="virtual"))
     return result(
         "modules",
@@ -124,7 +125,7 @@ def _packets(found: MaskedRun) -> list[Check]:
             id="L1",
             sentence="at most one packet an iteration",
             ok=not over,
-            ours=f"{len(found.packets):,} packets for {received:,} messages"
+            ours=f"{counted(len(found.packets), 'packet')} for {counted(received, 'message')}"
             + (f"; more in {over}" if over else ""),
             journal="1.00 to 1.17 packets a message in kvs",
         )

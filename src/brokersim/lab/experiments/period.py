@@ -19,6 +19,7 @@ from brokersim.lab.load.bulk import STATES, Points, Transition, Truth, bulk_jobs
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, truth_curve
 from brokersim.program import open_instance, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.client import StatsClient
@@ -113,7 +114,7 @@ class ClientRun:
 
 def period(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Run the jobs once and each client on them. Returns ``{"meta", "runs", "series", "truth", "checks"}``."""
-    say(f"{plan.batches} x {plan.jobs} jobs")
+    say(f"{plan.batches} x {counted(plan.jobs, 'job')}")
     truth = parts.once("jobs", partial(run, _jobs, plan, clock=plan.clock))
     runs = [
         client_run(truth.transitions, length, fix, plan.flush)

@@ -32,6 +32,7 @@ from brokersim.lab.measure.slots import SlotRecorder, to_figures
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Cells, Chart, Curve, Panel, held_until, named, truth_curve
 from brokersim.program import open_instance, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
 from brokersim.reactor.cost import CostModel
@@ -87,7 +88,9 @@ def resolution(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
         raise ValueError(f"no retention is left: {refused[0]['reason']}; {refused[0]['hint']}")
     runs = []
     for timer in plan.timers:
-        say(f"timer {format_duration(timer)}, {plan.batches} x {plan.jobs} jobs on {plan.size} brokers")
+        say(
+            f"timer {format_duration(timer)}, {plan.batches} x {counted(plan.jobs, 'job')} on {plan.size} brokers"
+        )
         runs.append(parts.once(f"timer {timer!r}", partial(run, _observe, plan, timer, clock=plan.clock)))
     horizon = horizon_of(runs, plan.flushes, kept)
     shown = {(one.timer, flush): flushed(one, flush, horizon) for one, flush in product(runs, plan.flushes)}

@@ -18,6 +18,7 @@ from brokersim.lab.load.bulk import STATES, Points, Truth, bulk_jobs_inside, rea
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
 from brokersim.program import open_instance, run
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.cost import CostModel
 
@@ -96,7 +97,7 @@ def states(plan: Plan, say: Say = silent, parts: Parts = NOWHERE) -> Result:
     """Run both forms. Returns ``{"meta", "runs", "series", "truth", "checks"}``; series are [[s, count], …]."""
     runs = []
     for form in FORMS:
-        say(f"state-counts form={form}, {plan.jobs} jobs")
+        say(f"state-counts form={form}, {counted(plan.jobs, 'job')}")
         runs.append(parts.once(form, partial(run, states_run, plan, form, clock=plan.clock)))
     return result(
         "states",

@@ -19,6 +19,7 @@ from brokersim.lab.load.trace_replay import replay
 from brokersim.lab.load.workload_run import payload_of, replay_inside, run_inside
 from brokersim.lab.load.workloads import Workload, WorkloadError, parse_workload
 from brokersim.net.client import Client
+from brokersim.protocol.counting import counted
 from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _submit(client: Client, workload: Workload, done: Callable[[int], object]) -
 
 def _accepted(refused: list[tuple[str, int]]) -> None:
     for reason, count in refused:
-        raise RuntimeError(f"{count} jobs were refused: {reason}")
+        raise RuntimeError(f"{counted(count, 'job')} refused: {reason}")
 
 
 def _complete(unanswered: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from brokersim.lab.load.swf import DONE, FAILED, SwfJob, SwfLog, read_swf
+from brokersim.protocol.counting import counted
 from brokersim.protocol.duration import parse_duration
 
 KINDS = ("serial", "bulk", "burst[:JOBS@PAUSE]", "decay[:JOBS_PER_S]", "swf:FILE", "trace:FILE")
@@ -64,7 +65,7 @@ class Workload:
         """One line for people."""
         rest = "".join(f", {count:,} left out: {reason}" for reason, count in self.left_out.items())
         when = "one after the other" if self.is_serial else f"submitted over {self.span:,.6g} s"
-        return f"{self.name}: {len(self.jobs):,} jobs, {when}, up to {self.widest:,} cores{rest}"
+        return f"{self.name}: {counted(len(self.jobs), 'job')}, {when}, up to {counted(self.widest, 'core')}{rest}"
 
 
 # -- generators

@@ -22,6 +22,7 @@ from brokersim.host.instrument import MSGCOUNT
 from brokersim.lab.measure.listener import Listener
 from brokersim.lab.measure.profiles import Profile
 from brokersim.net.client import Client
+from brokersim.protocol.counting import counted
 from brokersim.realflux.place import Flux
 from brokersim.realflux.preload import build, read_reached, settings
 from brokersim.realflux.started import started
@@ -65,7 +66,7 @@ class Calibration:
         )
         return (
             f"brokersim bench calibrate: {self.version}, C modules, {self.cores} cores, "
-            f"{len(self.rounds[FIELDS[0]])} rounds: {spread}"
+            f"{counted(len(self.rounds[FIELDS[0]]), 'round')}: {spread}"
         )
 
     def to_toml(self) -> str:

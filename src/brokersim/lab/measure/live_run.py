@@ -17,6 +17,7 @@ from brokersim.host.instrument import MSGCOUNT
 from brokersim.lab.measure.hook_run import HookRun, HookTask, ModuleFigures
 from brokersim.lab.measure.listener import Listener, peak_rate
 from brokersim.net.client import Client
+from brokersim.protocol.counting import counted
 
 Say = Callable[[str], object]
 #: Client commands a run starts with, as a person would type them.
@@ -60,7 +61,7 @@ class LiveRun:
         self._mask("setbit")
         cpu, start = _cpu_s(self._client), time.monotonic()
         load = self._task.load
-        load.run_through(self.uri, lambda n: say(f"{self._task.hook}: {n} of {load.count} jobs"))
+        load.run_through(self.uri, lambda n: say(f"{self._task.hook}: {n} of {counted(load.count, 'job')}"))
         end = time.monotonic()
         self._walls.append(end - start)
         self._cpus.append(_cpu_s(self._client) - cpu)

@@ -13,6 +13,7 @@ from brokersim.lab.experiments.registry import ALL, experiment
 from brokersim.lab.result import Result, agreement
 from brokersim.lab.show.chart import BANDS, COLOURS, Chart, Curve, Panel, Points, truth_curve
 from brokersim.lab.show.charts_cost import cost_chart
+from brokersim.protocol.counting import counted
 
 #: Panels of one picture of a run database; a page has the others under a fold.
 PANELS = 30
@@ -44,7 +45,7 @@ def _verdict(found: Result) -> str:
     if name in ALL:
         return experiment(name).verdict(found)
     if name == "run":
-        return f"{len(found.series):,} series were recorded, {_samples(found):,} samples."
+        return f"Recorded: {counted(len(found.series), 'series')}, {counted(_samples(found), 'sample')}."
     return agreement(found.checks) if found.checks else ""
 
 

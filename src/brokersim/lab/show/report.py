@@ -21,6 +21,7 @@ from brokersim.lab.show.charts import charts, verdict
 from brokersim.lab.show.page import script, style
 from brokersim.lab.show.page_data import PageData
 from brokersim.lab.show.tables import columns, note, ran_on, settings, tables, text
+from brokersim.protocol.counting import counted
 
 #: Rows shown of one table: more is for `runs export`.
 MOST_ROWS = 2000
@@ -181,7 +182,9 @@ def _figures(found: Comparison) -> str:
     apart = found.farthest()
     same = len(found.figures) - len(apart)
     rows = [{**one.to_row(), "ratio": None if one.ratio is None else f"{one.ratio:.4g}"} for one in apart]
-    parts = [f"<p>{len(apart):,} figures differ, {same:,} are the same.</p>"]
+    parts = [
+        f"<p>{counted(len(apart), 'figure')} differ{'s' if len(apart) == 1 else ''}, {same:,} are the same.</p>"
+    ]
     if rows:
         parts.append(f'<div class="wide">{_bare(rows[:MOST_DIFFERENCES])}</div>')
     if len(rows) > MOST_DIFFERENCES:
@@ -202,7 +205,7 @@ def _mark(ok: bool) -> str:
 def _fold(title: str, rows: Sequence[Row]) -> str:
     more = f"<p>{len(rows) - MOST_ROWS:,} more rows are in the result.</p>" if len(rows) > MOST_ROWS else ""
     return (
-        f"<details><summary>{html.escape(title)} ({len(rows):,} rows)</summary>"
+        f"<details><summary>{html.escape(title)} ({counted(len(rows), 'row')})</summary>"
         f"{_table(rows[:MOST_ROWS])}{more}</details>"
     )
 

@@ -8,6 +8,7 @@ from brokersim.lab.keep.compare import Comparison, compare
 from brokersim.lab.result import Check, Result, Row
 from brokersim.lab.show.charts import verdict
 from brokersim.lab.show.tables import columns, curve_parts, note, ran_on, settings, tables, text
+from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 
 MOST_ROWS = 200
@@ -47,7 +48,7 @@ def _section(found: Result, base: Result | None) -> Iterator[str]:
     for name, rows in tables(found):
         yield from (f"## {name}", "", *table(rows[:MOST_ROWS]), "")
         if len(rows) > MOST_ROWS:
-            yield from (f"{len(rows) - MOST_ROWS:,} more rows: brokersim runs export", "")
+            yield from (f"{counted(len(rows) - MOST_ROWS, 'more row')}: brokersim runs export", "")
     rows = [{"setting": key, "value": value} for key, value in settings(found)]
     yield from ("## what was run", "", *table(rows), "")
 
@@ -76,7 +77,11 @@ def comparison(found: Comparison) -> Iterator[str]:
         rows = [{"setting": key, "base": was, "this": now} for key, was, now in found.settings]
         yield from ("", *table(rows), "")
     apart = found.farthest()
-    yield from (f"{len(apart):,} figures differ, {len(found.figures) - len(apart):,} are the same.", "")
+    yield from (
+        f"{counted(len(apart), 'figure')} differ{'s' if len(apart) == 1 else ''}, "
+        f"{len(found.figures) - len(apart):,} are the same.",
+        "",
+    )
     if apart:
         yield from (*table([one.to_row() for one in apart[:MOST_DIFFERENCES]]), "")
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from brokersim.lab.keep.parts import NOWHERE, Parts
+from brokersim.protocol.counting import counted
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -86,7 +87,7 @@ def spread_jobs(
 
     def tell(done: Sequence[int]) -> None:
         counts = dict(zip(left, done, strict=True))
-        say(", ".join(f"{name} {counts.get(name, jobs)}" for name in items) + f" of {jobs} jobs")
+        say(", ".join(f"{name} {counts.get(name, jobs)}" for name in items) + f" of {counted(jobs, 'job')}")
 
     if jobs * len(left) < _WORTH_A_PROCESS:
         workers = 1

@@ -19,7 +19,7 @@ _TIMER_FIELDS = ("lower", "mean", "median", "upper_90", "upper")
 
 def console_lines(flush: Flush) -> Iterator[str]:
     """A heading, then a line for every key that has something to say; idle counters, timers and sets are left out."""
-    bad = f", {format_number(flush.bad_lines)} bad lines" if flush.bad_lines else ""
+    bad = f", {_count(flush.bad_lines, 'bad line')}" if flush.bad_lines else ""
     yield f"{clock_text(flush.t)}  {_count(flush.packets, 'packet')}, {_count(flush.metrics, 'metric')}{bad}"
     for key, count in flush.counters.items():
         if count:
