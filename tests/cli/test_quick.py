@@ -49,6 +49,8 @@ LEFT = [
     "ping -c 2 -b kvs",
     "-u nowhere kvs get a", "-u local:///nowhere kvs get a", "--uri=kvs status", "--timeout 5s getattr size",
     "--color=always getattr size", "modul list", "-- getattr size", "getattr -x", "kvs mkdir", "kvs mkdir full",
+    "kvs get -N '' a", "kvs get -N -x a",
+    "kvs get --namespace= a", "ping -c 1 ٣!kvs", "ping -c ٣ kvs", "ping -c 1 9999999999!kvs", "ping -c '' kvs",
     "module stats", "module stats nobody", "module stats -p rx.gone kvs", "module stats -p word.x kvs",
     "module stats -c kvs", "module stats -s 2 -p rx.request kvs", "module remove", "module remove nobody",
     "module remove -f nobody", "setattr size", "setattr fixed 1", "lsattr x",

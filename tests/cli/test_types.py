@@ -62,6 +62,10 @@ def test_targets() -> None:
     assert parse_target("kvs") == Target("kvs", None)
     assert parse_target("4!kvs") == Target("kvs", 4)
     assert parse_target("4") == Target("broker", 4)
+    assert parse_target("4294967293!kvs") == Target("kvs", 0xFFFFFFFD)
+    for beyond in ("4294967294!kvs", "4294967294", "9" * 5000):
+        with pytest.raises(ValueError, match=r"^not a rank: .*the largest there can be is 4294967293$"):
+            parse_target(beyond)
     assert parse_target("any!kvs") == Target("kvs", None)
 
 

@@ -101,6 +101,8 @@ class Target(NamedTuple):
         return shown_target(self.service, self.rank)
 
 
+#: A nodeid is 32 bits; the two above it are any rank and the next one up.
+_RANK_MAX: Final = 0xFFFFFFFD
 _TARGET: Final = re.compile(r"(?:(?P<rank>\d{1,10}|all|any)!)?(?P<service>[^\s!]+)", re.ASCII)
 
 
@@ -126,9 +128,15 @@ def parse_target(text: str) -> Target:
     if match is None or match["rank"] == "all":
         raise ValueError(f"not a target: {text!r}; give SERVICE, RANK!SERVICE or RANK (kvs, 4!kvs, 4)")
     if match["rank"] is None and match["service"].isdecimal():
-        return Target("broker", int(match["service"]))
+        return Target("broker", _rank(match["service"]))
     rank = match["rank"]
-    return Target(match["service"], None if rank in (None, "any") else int(rank))
+    return Target(match["service"], None if rank in (None, "any") else _rank(rank))
+
+
+def _rank(text: str) -> int:
+    if len(text) > len(str(_RANK_MAX)) or int(text) > _RANK_MAX:
+        raise ValueError(f"not a rank: {text}; the largest there can be is {_RANK_MAX}")
+    return int(text)
 
 
 def parse_object(text: str) -> JsonObject:
@@ -172,4 +180,4 @@ ASSIGNMENT = Parsed("key=value", parse_assignment)
 BLOBREF = Parsed("blobref", parse_blobref)
 OUT_FILE = Output()
 OUT_FOLDER = Output(is_folder=True)
-RANK = click.IntRange(min=0, max=0xFFFFFFFD)
+RANK = click.IntRange(min=0, max=_RANK_MAX)

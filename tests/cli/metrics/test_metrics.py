@@ -140,6 +140,8 @@ def test_what_the_module_refuses_is_told_in_its_words(fake: FakeBroker, run: Run
         4,
         "error: stat t is there already\n  try:  brokersim metrics list\n",
     )
+    fake.answers["metrics.create"] = RequestError(EEXIST)
+    assert run("metrics", "add", "t", "stream=x").err.startswith(f"error: {RequestError(EEXIST)}\n")
 
 
 def test_collect_prints_keys_and_results(served: FakeBroker, run: Run) -> None:

@@ -24,7 +24,21 @@ from brokersim.cli.top.rates import (
     sparkline,
 )
 from brokersim.cli.top.read import to_look
-from brokersim.cli.top.table import block, detail, grid, instance_lines, module_line, number, titles
+from brokersim.cli.top.table import (
+    BAD,
+    BOLD,
+    COLUMNS,
+    DIM,
+    ON,
+    PLAIN,
+    block,
+    detail,
+    grid,
+    instance_lines,
+    module_line,
+    number,
+    titles,
+)
 
 KINDS = ("request", "response", "event", "control")
 RANKS = st.integers(0, 3)
@@ -263,6 +277,21 @@ def test_names_of_shipped_modules_are_whole_at_80_columns() -> None:
     shown = [Row(module=Module(rank=999, name=name)) for name in names]
     columns = grid(80, shown)
     assert all(name in text(module_line(row, columns)) for name, row in zip(names, shown, strict=True))
+
+
+def styles(**facts: Any) -> dict[str, str]:
+    row = Row(module=Module(rank=0, name="kvs", **facts))
+    return {key: COLUMNS[key].cell(row)[1] for key in ("state", "wait", "open", "mask", "hook")}
+
+
+def test_what_waits_and_what_sends_gauges_stands_out() -> None:
+    assert styles(waiting=0, open=0, mask=0x2000) == {
+        "state": PLAIN, "wait": PLAIN, "open": PLAIN, "mask": PLAIN, "hook": DIM,
+    }  # fmt: skip
+    assert styles(status=2, waiting=1, open=1, mask=0x1000) == {
+        "state": BAD, "wait": BOLD, "open": BOLD, "mask": ON, "hook": PLAIN,
+    }  # fmt: skip
+    assert set(styles(open=None, mask=None).values()) == {PLAIN, DIM}
 
 
 def test_a_view_as_text() -> None:

@@ -105,8 +105,6 @@ def _read(words: list[str]) -> _Line:
         if word.startswith("-"):
             _take_option(line, word, left)
         elif "commands" in line.command:
-            if all(word != name for name, _ in line.command["commands"]):
-                raise Aside
             path = f"{path} {word}".strip()
             line.command = _row(table, path)
             line.before.update(line.given)

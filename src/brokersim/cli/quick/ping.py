@@ -11,7 +11,8 @@ from brokersim.protocol.lean import NODEID_ANY
 
 #: Characters of a service's name that need no second look.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-_RANK_DIGITS = 10
+#: Any number of so many digits fits where a rank is sent; one of more has its second look.
+_RANK_DIGITS = 9
 _INTERVAL = 1.0
 
 
