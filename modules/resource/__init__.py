@@ -21,13 +21,15 @@ from brokersim.brokermod import (
 
 from .drainset import DrainSet
 from .inventory import check_r, configured_r, present, simulated_r
-from .log import ResourceLog
+from .log import ResourceLog, define_event
 from .messages import Cancel, ConfigReload, DrainArgs, Expiration, Reload, WaitUp
 from .topology import topology
 
 R_KEY: Final = "resource.R"
 #: The same, as this module put it there: R that differs from it is somebody's wish and goes before settings.
 MADE_KEY: Final = "resource.R-made"
+#: Flag of a commit: with a checkpoint.
+SYNC: Final = 4
 #: Arguments of flux-core's module that ask for what is never done here: comparing R with hardware, cutting the log.
 KNOWN_ARGS: Final = frozenset({"noverify", "notruncate", "monitor-force-up"})
 
@@ -36,8 +38,8 @@ class ResourceModule(BrokerModule):
     """The nodes of the instance (RFC 28). All are simulated and up; a drained one gets no more jobs.
 
     R is what somebody put into the KVS as ``resource.R``, else the configuration's ``resource.config``, else the
-    instance's. In real time it stands there in any case, where Flux's commands look for it (`flux top`); under a
-    virtual clock the first root stays the empty one.
+    instance's. In real time it stands there in any case, where Flux's commands look for it (`flux top`), the log tells
+    where it is from, and a checkpoint has both (`flux fsck`); under a virtual clock the first root stays the empty one.
     """
 
     def __init__(self, h: Handle, *args: str) -> None:
@@ -74,11 +76,12 @@ class ResourceModule(BrokerModule):
         """Read what the KVS has of an earlier life: R and which nodes were drained."""
         if self.handle.rank:
             return
-        stored = await self._stored(R_KEY)
+        stored, method = await self._stored(R_KEY), "configuration"
         is_made = stored == b"" or (stored is not None and stored == await self._stored(MADE_KEY))
         if stored and not is_made:
             try:
                 self._define(msgspec.json.decode(stored))
+                method = "kvs"
             except (ValueError, msgspec.DecodeError) as error:
                 self.log.error(f"{R_KEY}: {error}; it is not used")
         self._exclude(self.handle.conf_get("resource.exclude") or "")
@@ -88,20 +91,25 @@ class ResourceModule(BrokerModule):
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"{self._log.KEY} in the KVS: {error}") from None
         self._undrain_excluded()
-        self._log.begin(self._r, ranks.format_ranks(self._there()), self._drained.nodelist(self._there()))
-        if is_made and self.handle.attr_get("clock") != "virtual":
-            await self._show(stored)
+        there = self._there()
+        defined = self._log.begin(self._r, ranks.format_ranks(there), self._drained.nodelist(there), method)
+        if self.handle.attr_get("clock") != "virtual":
+            await self._show(stored if is_made else None, is_made, defined)
 
-    async def _show(self, before: bytes | None) -> None:
+    async def _show(self, before: bytes | None, is_made: bool, defined: dict[str, Any]) -> None:
+        """Put R into the KVS, if it is not somebody else's that is there, and the line of the log that tells of it."""
         made = msgspec.json.encode(self._r)
-        if made == before:
-            return
-        ops = [{"key": key, "flags": 0, "dirent": treeobj.val(made)} for key in (R_KEY, MADE_KEY)]
-        try:
-            await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
-        except RequestError as error:
-            if error.errno != errnums.ENOSYS:
-                self.log.error(f"{R_KEY} is not in the KVS: {error}")
+        keys = (R_KEY, MADE_KEY) if is_made and made != before else ()
+        ops = [{"key": key, "flags": 0, "dirent": treeobj.val(made)} for key in keys]
+        for flags in (SYNC, 0):  # without a backing store there is no checkpoint
+            try:
+                wish = {"namespace": "primary", "flags": flags, "ops": [*ops, defined]}
+                await self.handle.call("kvs.commit", wish)
+                return
+            except RequestError as error:
+                if error.errno != errnums.ENOSYS:
+                    self.log.error(f"{R_KEY} is not in the KVS: {error}")
+                    return
 
     async def _stored(self, key: str) -> bytes | None:
         """What the KVS has, ``b""`` for nothing; None, and it is said, for what is no value."""
@@ -295,9 +303,11 @@ class ResourceModule(BrokerModule):
         if self._scheduler is not None:
             raise RequestError(errno.EBUSY, "resources are busy (unload scheduler?)")
         put = {"key": R_KEY, "flags": 0, "dirent": treeobj.val(msgspec.json.encode(r))}
-        await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [put]})
+        event = define_event(self.handle.time(), "reload")
+        ops = [put, self._log.operation(event)]
+        await self.handle.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
         self._define(r)
-        self._log.define(self.handle.time(), "reload", r)
+        self._log.define(event, r)
         self.handle.respond(msg)
 
     @request_handler("expiration-update")

@@ -13,9 +13,15 @@ Event: TypeAlias = dict[str, Any]
 #: Events remembered; older ones stand in the KVS only.
 EVENTS_MAX: Final = 100_000
 _APPEND: Final = 32
+_DEFINE: Final = "resource-define"
 _BATCH: Final = 100
 #: Seconds between two events of one moment.
 _APART: Final = 1e-6
+
+
+def define_event(now: float, method: str) -> Event:
+    """The resources are known, by whose word."""
+    return {"timestamp": now, "name": _DEFINE, "context": {"method": method}}
 
 
 class ResourceLog:
@@ -37,31 +43,40 @@ class ResourceLog:
             event = msgspec.json.decode(line)
             if not isinstance(event, dict) or not {"timestamp", "name"} <= event.keys():
                 raise ValueError(f"line {number} is no event with a timestamp and a name: {line[:60]!r}")
-            self._events.append(event)
+            if event["name"] != _DEFINE:  # what the resources were in an earlier life
+                self._events.append(event)
         return list(self._events)
 
-    def begin(self, r: dict[str, Any], online: str, nodelist: str) -> None:
-        """A new life, which is not kept: which nodes there are, then that they are there, the first one first."""
+    def begin(self, r: dict[str, Any], online: str, nodelist: str, method: str) -> dict[str, Any]:
+        """A new life: which nodes there are, then that they are there, the first one first.
+
+        What of it is kept, where somebody keeps it: the operation of a commit that tells where R is from.
+        """
         now = self._handle.time()
         first, *rest = ranks.parse_ranks(online, EVENTS_MAX)
         self._add({"timestamp": now, "name": "restart", "context": {
             "ranks": online, "online": "", "nodelist": nodelist}})  # fmt: skip
         self._add({"timestamp": now, "name": "online", "context": {"idset": str(first)}})
-        self.define(now, "configuration", r)
+        event = define_event(now, method)
+        self.define(event, r)
         if rest:
             self._add({"timestamp": now, "name": "online", "context": {"idset": ranks.format_ranks(rest)}})
+        return self.operation(event)
 
-    def define(self, now: float, method: str, r: dict[str, Any]) -> None:
+    def define(self, event: Event, r: dict[str, Any]) -> None:
         """The resources are others."""
         self._r = r
-        self._add({"timestamp": now, "name": "resource-define", "context": {"method": method}})
+        self._add(event)
+
+    def operation(self, event: Event) -> dict[str, Any]:
+        """What a commit does that keeps an event."""
+        line = msgspec.json.encode(event) + b"\n"
+        return {"key": self.KEY, "flags": _APPEND, "dirent": treeobj.val(line)}
 
     def post(self, now: float, name: str, context: dict[str, Any], msg: Message | None = None) -> None:
         """An event that is kept; ``msg`` is answered when it is."""
         event = {"timestamp": now, "name": name, "context": context}
-        line = msgspec.json.encode(event) + b"\n"
-        operation = {"key": self.KEY, "flags": _APPEND, "dirent": treeobj.val(line)}
-        commit = {"namespace": "primary", "flags": 0, "ops": [operation]}
+        commit = {"namespace": "primary", "flags": 0, "ops": [self.operation(event)]}
         self._handle.request("kvs.commit", commit, self._posted, (msg, event))
 
     def _posted(self, response: Message, arg: tuple[Message | None, Event]) -> None:
@@ -96,7 +111,7 @@ class ResourceLog:
         """R goes out with the event that defines it, which so stands alone."""
         batch: list[Event] = []
         for event in self._events:
-            if event["name"] == "resource-define":
+            if event["name"] == _DEFINE:
                 yield batch
                 yield [event]
                 batch = []
@@ -110,7 +125,7 @@ class ResourceLog:
     def _send(self, msg: Message, events: list[Event]) -> None:
         if not events:
             return
-        defines = events[0]["name"] == "resource-define"
+        defines = events[0]["name"] == _DEFINE
         self._handle.respond(msg, {"events": events, **({"R": self._r} if defines else {})})
 
     def leave(self, sender: str) -> None:

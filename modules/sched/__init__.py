@@ -259,6 +259,8 @@ class Sched(BrokerModule):
         if end:
             self._ends[job.jobid] = end
         r = self._pool.to_r(allocation, start, end)
+        if self._pool.scheduling is not None:
+            r["scheduling"] = self._pool.scheduling
         dirent = treeobj.val(msgspec.json.encode(r))
         ops = [{"key": jobid.job_kvspath(job.jobid, "R"), "flags": 0, "dirent": dirent}]
         commit = {"namespace": "primary", "flags": 0, "ops": ops}

@@ -27,7 +27,7 @@ class Pool:
     """
 
     __slots__ = ("_alike", "_all", "_allowed", "_cores", "_down", "_gpus", "_kinds", "_text", "_whole", "cores",
-                 "free_cores", "free_gpus", "nodes")  # fmt: skip
+                 "free_cores", "free_gpus", "nodes", "scheduling")  # fmt: skip
 
     def __init__(self, shape: Resources) -> None:
         everything = ((1 << shape.cores) - 1, (1 << shape.gpus) - 1)
@@ -43,6 +43,7 @@ class Pool:
         pool = cls.__new__(cls)
         size = max(there) + 1
         pool._begin([there.get(node, (0, 0)) for node in range(size)], nodes_of(r, sorted(there)))
+        pool.scheduling = r.get("scheduling")
         return pool
 
     def _begin(self, everything: list[tuple[int, int]], nodes: Nodes) -> None:
@@ -62,6 +63,8 @@ class Pool:
         self._text: dict[int, str] = {}
         #: What nodes are called and which have which properties.
         self.nodes = nodes
+        #: What the R of all holds for other schedulers, opaque here; each job's has it too.
+        self.scheduling: Any = None
         self.free_cores = self.cores = sum(cores.bit_count() for cores in self._cores)
         self.free_gpus = sum(gpus.bit_count() for gpus in self._gpus)
 

@@ -15,7 +15,6 @@ from tests.fluxcompat.record_answers import ANSWERS, REQUESTS, ask, empty_root
 #: What is otherwise here, by topic and payload, and why.
 OTHERWISE = {
     "kvs.lookup {'namespace': 'primary', 'flags': 0, 'key': ''}": "errnum 22 with a text, where Flux finds no key",
-    "content.checkpoint-get {}": "Flux's own jobs module leaves one at the start",
     "log.stats-get None": "no lines are counted by where they came from",
 }
 

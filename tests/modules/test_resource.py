@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from brokersim.brokermod import RequestError, errnums, treeobj
+from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from modules.resource.inventory import check_r, configured_r, simulated_r
 from tests.modules.job_harness import attributes, in_instance, jobspec, outcome, submit
 
@@ -100,14 +100,70 @@ async def looked_up(client, key):
     return json.loads(treeobj.val_bytes(answer["val"]))
 
 
+def test_what_r_holds_for_schedulers_goes_on_to_each_job_also_when_resources_came_back():
+    async def test(instance, client):
+        await reload_with(instance, client, R | {"scheduling": {"graph": [1]}})
+        found = []
+        for _ in range(2):
+            job = await submit(client, jobspec(cores=1))
+            r = await looked_up(client, jobid.job_kvspath(job, "R"))
+            found.append(r["scheduling"])
+        return found, (await client.call("sched.resource-status"))["all"].keys()
+
+    assert in_instance(test) == ([{"graph": [1]}] * 2, {"version", "execution"})
+
+
 @pytest.mark.parametrize(("clock", "shown"), [("real", True), ("virtual", False)])
 def test_r_stands_in_the_kvs_from_the_start_in_real_time_only(clock, shown):
     async def test(_instance, client):
-        version = (await client.call("kvs.getroot", {"namespace": "primary"}))["rootseq"]
-        return await looked_up(client, "resource.R"), await client.call("resource.get"), version
+        root = await client.call("kvs.getroot", {"namespace": "primary"})
+        kept = (await client.call("content-sqlite.stats-get"))["checkpoints"]
+        assert [one["value"]["rootref"] for one in kept] == [root["rootref"]] * shown
+        log = await looked_up(client, "resource.eventlog")
+        if shown:
+            log = [log["name"], log["context"]]
+        return await looked_up(client, "resource.R"), log, await client.call("resource.get"), root["rootseq"]
 
-    in_kvs, r, version = in_instance(test, clock=clock)
-    assert (in_kvs, version) == ((r, 1) if shown else (errnums.ENOENT, 0))
+    in_kvs, log, r, version = in_instance(test, clock=clock)
+    told = ["resource-define", {"method": "configuration"}]
+    assert (in_kvs, log, version) == ((r, told, 1) if shown else (errnums.ENOENT, errnums.ENOENT, 0))
+
+
+def test_the_kvs_tells_of_each_life_where_its_resources_were_from_and_the_journal_of_this_one(tmp_path):
+    async def wish(instance, client):
+        await reload_with(instance, client, R)
+        return await define_methods(instance, client)
+
+    kept = {"clock": "real", "state_dir": tmp_path}
+    assert [in_instance(test, **kept) for test in (define_methods, wish, define_methods)] == [
+        (["configuration"], ["configuration"]),
+        (["configuration", "configuration", "kvs"], ["kvs"]),
+        (["configuration", "configuration", "kvs", "kvs"], ["kvs"]),
+    ]
+
+
+async def define_methods(instance, client):
+    """The methods that the log in the KVS and the journal tell of."""
+    answer = await client.call("kvs.lookup", {"namespace": "primary", "key": "resource.eventlog", "flags": 0})
+    kept = [json.loads(line) for line in treeobj.val_bytes(answer["val"]).splitlines()]
+    told = []
+    client.stream("resource.journal", None, lambda response, _: told.extend(response.data["events"]))
+    await client.call("resource.get")
+    return tuple(
+        [one["context"]["method"] for one in log if one["name"] == "resource-define"] for log in (kept, told)
+    )
+
+
+def test_without_a_backing_store_r_is_in_the_kvs_and_there_is_no_checkpoint():
+    async def test(instance, client):
+        await instance.remove("resource")
+        await instance.remove("content-sqlite")
+        ops = [{"key": "resource", "flags": 0, "dirent": None}]
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+        await instance.load("resource")
+        return await looked_up(client, "resource.R") == await client.call("resource.get")
+
+    assert in_instance(test, clock="real")
 
 
 def test_r_that_nobody_put_there_follows_the_settings_of_the_next_life_and_a_wish_does_not(tmp_path):
