@@ -6,7 +6,8 @@ import attrs
 
 from brokersim.brokermod import JobRecord, eventlog
 
-#: Submit flags (RFC 16): the job may be waited for by ``job-manager.wait`` without naming it.
+#: Submit flags (RFC 16): the job's log tells of the requests to the scheduler and the execution service; the job may be
+#: waited for by ``job-manager.wait`` without naming it.
 FLAG_DEBUG = 2
 FLAG_WAITABLE = 4
 

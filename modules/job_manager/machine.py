@@ -24,7 +24,7 @@ from brokersim.brokermod import (
 from .batch import CommitBatch, append_op
 from .dependencies import BEGIN_TIME, DEPRECATED, SINGLETON, Dependencies, Verdict, named, shown
 from .hooks import JobHooks
-from .job import Job
+from .job import FLAG_DEBUG, Job
 from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
 from .queues import Queues
@@ -233,6 +233,8 @@ class JobMachine:
             "jobspec": job.jobspec,
         }
         self._handle.stream("sched.alloc", wish, self._alloc_answer, job)
+        if job.flags & FLAG_DEBUG:
+            self.post(job, "debug.alloc-request")
 
     def _run(self, job: Job) -> None:
         if job.start_pending or not self.exec_service:
@@ -240,6 +242,8 @@ class JobMachine:
         job.start_pending = True
         order = {"id": job.id, "userid": job.userid, "jobspec": job.jobspec, "reattach": False, "R": job.R}
         self._handle.stream(f"{self.exec_service}.start", order, self._start_answer, job)
+        if job.flags & FLAG_DEBUG:
+            self.post(job, "debug.start-request")
 
     def _clean_up(self, job: Job) -> None:
         if job.alloc_pending:

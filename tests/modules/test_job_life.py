@@ -40,6 +40,22 @@ def test_a_job_passes_every_state_and_leaves_the_logs_flux_leaves():
     ]
 
 
+def test_the_log_of_a_job_with_flag_debug_tells_what_was_asked_for_it_also_before_it_is_answered():
+    async def test(instance, client):
+        await client.call("module.debug", {"name": "sched", "defer": True})
+        job = await submit(client, flags=2)
+        stuck = []
+        asked = {"id": job, "path": "eventlog", "flags": 0}
+        client.stream("job-info.eventlog-watch", asked, lambda response, _: stuck.append(response.data))
+        await instance.sleep(10)
+        last = stuck[-1]["event"]
+        await client.call("module.debug", {"name": "sched", "defer": False})
+        return "debug.alloc-request" in last, await names_of(client, job)
+
+    asked = [*LIFE[:4], "debug.alloc-request", "alloc", "debug.start-request", *LIFE[5:]]
+    assert in_instance(test) == (True, asked)
+
+
 def test_starting_is_delivered_after_shell_init_but_bears_an_earlier_time():
     async def test(_instance, client):
         job = await submit(client)
