@@ -1,8 +1,9 @@
 """Knows how to try many small changes of code against its tests in one warm process. Not which changes.
 
-pytest collects once and runs each test once, noting which functions it calls. A change is then tried in a fork: the new
-code is put into the function objects that are there, and the tests that call the function run, quickest first, until
-one fails. So a mutant costs the tests that can notice it and a fork, no import and no collection.
+pytest collects once and runs each test once, as many as there is time for, noting which functions it calls. A change is
+then tried in a fork: the new code is put into the function objects that are there, and the tests that call the function
+run, quickest first, until one fails. So a mutant costs the tests that can notice it and a fork, no import and no
+collection.
 
 A function that no test calls in its own process may run in one that a test starts. Then the change is put into a tree
 of links to the package, which those processes import from (``PYTHONPATH``), and the tests that start any are run.
@@ -93,7 +94,7 @@ class Warm:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         files = {place[0] for change in self._changes for place in change.where}
-        tests = [test for item in session.items if (test := self._first_run(item, files))]
+        tests = list(self._learnt(session.items, files))
         gc.unfreeze()  # what is frozen is not listed
         functions = _functions(files)
         self._caches = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
@@ -108,6 +109,16 @@ class Warm:
         finally:
             elsewhere.remove()
         return True
+
+    def _learnt(self, items: list[pytest.Item], files: set[str]) -> Iterator[_Test]:
+        """Each test as it ran once, those called like a changed file first, for half of the time there is."""
+        stems = {Path(file).stem.strip("_") for file in files}
+        half = (time.monotonic() + self._until) / 2
+        for item in sorted(items, key=lambda item: item.path.stem.removeprefix("test_") not in stems):
+            if time.monotonic() > half:
+                return
+            if test := self._first_run(item, files):
+                yield test
 
     def _verdict(
         self, change: Change, functions: Functions, tests: list[_Test], elsewhere: Elsewhere
