@@ -225,7 +225,7 @@ def test_a_timeout_abandons_the_request_and_a_late_answer_is_dropped(fake: FakeB
     with Client.connect(fake.uri, timeout=0.05) as client:
         with pytest.raises(TimeoutError, match="no answer in time"):
             client.rpc("a.b")
-        client.timeout = 5
+        client.limits.timeout = 5
         gate.set()
         assert client.rpc("a.c") == {"prompt": True}
         assert client.outstanding == 0

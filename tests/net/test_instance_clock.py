@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from brokersim.net import instance_clock
+from brokersim.net import bounded_socket, instance_clock
+from brokersim.net.bounded_socket import Limits
 from brokersim.net.instance_clock import InstanceClock
 from brokersim.protocol.errnums import ENOENT, RequestError
 from brokersim.protocol.message import RESPONSE, Message
@@ -30,7 +31,7 @@ class Peer:
 
     def __init__(self, machine: Machine, clock: str | None, uptime: float = 7.0) -> None:
         self.machine, self.clock, self.uptime = machine, clock, uptime
-        self.deadline: float | None = None
+        self.limits = Limits()
         self.waits: list[float] = []
         self.abandoned: list[int] = []
         self.coming: list[Message] = []
@@ -52,8 +53,8 @@ class Peer:
     def recv(self) -> Message:
         if self.coming:
             return self.coming.pop(0)
-        assert self.deadline is not None
-        self.machine.at = self.deadline
+        assert self.limits.deadline is not None
+        self.machine.at = self.limits.deadline
         raise TimeoutError
 
     def abandon(self, matchtag: int) -> None:
@@ -63,7 +64,8 @@ class Peer:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    monkeypatch.setattr(instance_clock, "time", made)
+    for module in (instance_clock, bounded_socket):
+        monkeypatch.setattr(module, "time", made)
     return made
 
 
@@ -86,7 +88,7 @@ def test_real_time_is_slept_by_the_machines_clock_as_fast_as_the_instance_runs(
 def test_a_sleep_ends_at_the_deadline(machine: Machine) -> None:
     peer = Peer(machine, "real")
     clock = clock_of(peer)
-    peer.deadline = 55.0
+    peer.limits.deadline = 55.0
     clock.sleep_until(5.0)
     with pytest.raises(TimeoutError):
         clock.sleep_until(20.0)
@@ -112,7 +114,7 @@ def test_what_comes_before_the_time_is_taken_in(machine: Machine, kind: str) -> 
     peer.coming = [message("a"), message("b")]
     taken: list[str] = []
     clock.receive_until(10.0, lambda one: taken.append(one.topic))
-    assert (taken, clock.now(), peer.deadline) == (["a", "b"], 10.0, None)
+    assert (taken, clock.now(), peer.limits.deadline) == (["a", "b"], 10.0, None)
 
 
 @pytest.mark.parametrize("kind", ["real", "virtual"])
@@ -131,7 +133,7 @@ def test_it_is_enough_when_it_is(machine: Machine, kind: str) -> None:
 def test_the_deadline_of_all_ends_listening(machine: Machine) -> None:
     peer = Peer(machine, "real")
     clock = clock_of(peer)
-    peer.deadline = 53.0
+    peer.limits.deadline = 53.0
     with pytest.raises(TimeoutError):
         clock.receive_until(10.0, lambda one: None)
-    assert peer.deadline == 53.0
+    assert peer.limits.deadline == 53.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import time
 from collections import deque
@@ -17,6 +16,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from brokersim.net.address import socket_path
+from brokersim.net.bounded_socket import BoundedSocket, Limits, Lost, Unreachable
+from brokersim.net.matchtags import AWAITED, UNASKED, Matchtags
 from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import ENODATA, ProtocolError, RequestError, errname, strerror
 from brokersim.protocol.message import (
@@ -24,7 +25,6 @@ from brokersim.protocol.message import (
     FLAG_NORESPONSE,
     FLAG_ROUTE,
     FLAG_STREAMING,
-    MATCHTAG_NONE,
     NODEID_ANY,
     REQUEST,
     RESPONSE,
@@ -40,24 +40,12 @@ RETRY_VARIABLE: Final = "FLUX_LOCAL_CONNECTOR_RETRY_COUNT"
 _READ_SIZE: Final = 256 * 1024
 # Not there yet, left behind by a killed instance, or its backlog is full: worth another try.
 _WORTH_RETRYING: Final = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
-# What a matchtag in use waits for.
-_ONE, _STREAM, _NOBODY = range(3)
 
-
-class Unreachable(ConnectionError):
-    """No connection to the instance: not there, refused, or lost. ``errno`` may be None."""
-
-    def __init__(self, text: str, errnum: int | None = None) -> None:
-        super().__init__(text)
-        self.errno = errnum
+__all__ = ["BadPeer", "Client", "Lost", "Refused", "Unreachable"]
 
 
 class Refused(Unreachable):
     """The instance answered the handshake with an errnum: it does not serve this user."""
-
-
-class Lost(Unreachable):
-    """The instance closed the connection."""
 
 
 class BadPeer(Unreachable):
@@ -67,9 +55,9 @@ class BadPeer(Unreachable):
 class Client:
     """One connection to a broker. ``with Client.connect(uri) as client: client.rpc("kvs.getroot", {...})``.
 
-    Every wait ends after ``timeout`` seconds and no later than ``deadline`` (seconds of time.monotonic),
-    each None for no limit, with TimeoutError. A failed RPC raises RequestError; trouble with the connection
-    raises Unreachable (Refused, Lost, BadPeer). Not for use from two threads at once.
+    Every wait ends within ``limits``, with TimeoutError: after ``timeout`` seconds and no later than ``deadline``
+    (seconds of time.monotonic), each None for no limit. A failed RPC raises RequestError; trouble with the
+    connection raises Unreachable (Refused, Lost, BadPeer). Not for use from two threads at once.
     """
 
     def __init__(
@@ -82,16 +70,11 @@ class Client:
         self, connection: socket.socket, uri: str, timeout: float | None, deadline: float | None
     ) -> None:
         self.uri = uri
-        self.timeout = timeout
-        self.deadline = deadline
-        self._socket = connection
-        connection.setblocking(False)
-        self._readable = select.poll()
-        self._readable.register(connection, select.POLLIN)
+        self.limits = Limits(timeout, deadline)
+        self._socket = BoundedSocket(connection, uri, self.limits)
         self._decoder = FrameDecoder()
         self._inbox: deque[Message] = deque()
-        self._tags: dict[int, int] = {}
-        self._free: list[int] = []
+        self._tags = Matchtags()
         #: Topics asked on this connection before we had it, and the bytes that came for each.
         self._heard: deque[tuple[str, bytes]] = deque()
 
@@ -175,7 +158,7 @@ class Client:
                     return
                 yield _answer(response, raw)
         finally:
-            if self._tags.get(tag) == _STREAM and not self.is_closed:
+            if self._tags.is_stream(tag) and not self.is_closed:
                 self.abandon(tag)
                 if cancel is not None:
                     self.send_request(cancel, {"matchtag": tag}, flags=FLAG_NORESPONSE)
@@ -199,7 +182,7 @@ class Client:
         frames: list[bytes] = []
         try:
             for payload in payloads:
-                tags.append(self._allot(flags))
+                tags.append(self._tags.allot(flags))
                 if self._heard:
                     self._hear(topic)
                     continue
@@ -208,7 +191,7 @@ class Client:
                 )
         except (RequestError, ProtocolError):
             for tag in tags:
-                self._release(tag)  # nothing was sent, so nothing will come
+                self._tags.release(tag)  # nothing was sent, so nothing will come
             raise
         self._send(b"".join(frames))
         return tags
@@ -225,32 +208,24 @@ class Client:
 
     def recv_within(self, matchtag: int, seconds: float) -> Message | None:
         """The next response with this matchtag; None if ``seconds`` pass without one. The request stays open."""
-        limit = self.deadline
-        until = time.monotonic() + seconds
-        self.deadline = until if limit is None else min(until, limit)
-        try:
+        with self.limits.until(time.monotonic() + seconds):
             return self._take(lambda message: message.type == RESPONSE and message.matchtag == matchtag)
-        except TimeoutError:
-            if limit is not None and time.monotonic() >= limit:
-                raise
-            return None
-        finally:
-            self.deadline = limit
+        return None
 
     def abandon(self, matchtag: int) -> None:
         """Forgets a request: what still comes for it is dropped, its matchtag reused after the last of it."""
         waiting = [one for one in self._inbox if one.type == RESPONSE and one.matchtag == matchtag]
         for message in waiting:
             self._inbox.remove(message)
-        if any(self._is_last(message) for message in waiting):
-            self._release(matchtag)
-        elif matchtag in self._tags:
-            self._tags[matchtag] = _NOBODY
+        if any(self._tags.is_last(message) for message in waiting):
+            self._tags.release(matchtag)
+        else:
+            self._tags.give_up(matchtag)
 
     @property
     def outstanding(self) -> int:
         """Requests whose last response has not been received."""
-        return sum(waiting != _NOBODY for waiting in self._tags.values())
+        return self._tags.outstanding
 
     # --- events and everything else
 
@@ -287,7 +262,7 @@ class Client:
     @property
     def is_closed(self) -> bool:
         """Closed from here, or lost."""
-        return self._socket.fileno() < 0
+        return self._socket.is_closed
 
     def __enter__(self) -> Self:
         return self
@@ -304,7 +279,7 @@ class Client:
     # --- inside
 
     def _handshake(self) -> None:
-        answer = self._read(1)
+        answer = self._socket.read(1)
         if answer != b"\0":
             self._socket.close()
             errnum = answer[0]
@@ -320,15 +295,15 @@ class Client:
                 message = inbox[at]
                 if wanted(message):
                     del inbox[at]
-                    if message.type == RESPONSE and self._is_last(message):
-                        self._release(message.matchtag)
+                    if message.type == RESPONSE and self._tags.is_last(message):
+                        self._tags.release(message.matchtag)
                     return message
             seen = len(inbox)
             self._receive()
 
     def _receive(self) -> None:
         """Waits for bytes and files the messages they complete."""
-        self._take_in(self._read(_READ_SIZE))
+        self._take_in(self._socket.read(_READ_SIZE))
 
     def _hear(self, topic: str) -> None:
         asked, data = self._heard.popleft()
@@ -346,79 +321,18 @@ class Client:
         if message.type != RESPONSE:
             self._inbox.append(message)
             return
-        waiting = self._tags.get(message.matchtag)
-        if waiting is None:
+        what = self._tags.arrives(message)
+        if what == UNASKED:
             self._bad(f"{message.topic!r} answers matchtag {message.matchtag}, which asks nothing")
-        elif waiting != _NOBODY:
+        elif what == AWAITED:
             self._inbox.append(message)
-        elif message.errnum or not message.flags & FLAG_STREAMING:
-            self._release(message.matchtag)
-
-    def _is_last(self, response: Message) -> bool:
-        return self._tags.get(response.matchtag) != _STREAM or response.errnum != 0
 
     def _bad(self, text: str) -> None:
         self._socket.close()
         raise BadPeer(f"{self.uri}: not a broker's protocol: {text}", errno.EPROTO) from None
 
-    def _read(self, size: int) -> bytes:
-        # Poll first: an empty socket is the usual case, and asking is cheaper than a BlockingIOError.
-        self._wait(self._readable)
-        try:
-            data = self._socket.recv(size)
-        except OSError as error:
-            raise self._lost(error) from None
-        if not data:
-            raise self._lost()
-        return data
-
     def _send(self, data: bytes) -> None:
-        while data:
-            try:
-                data = data[self._socket.send(data, socket.MSG_NOSIGNAL) :]
-            except BlockingIOError:
-                if self._wait(self._either()) & select.POLLIN:
-                    self._receive()
-            except OSError as error:
-                raise self._lost(error) from None
-
-    def _lost(self, error: OSError | None = None) -> Lost:
-        self._socket.close()
-        # Whatever the system calls it (EPIPE, too): callers must not mistake it for their own broken pipe.
-        why = "the instance closed the connection" if error is None else f"connection lost: {error.strerror}"
-        return Lost(f"{self.uri}: {why}", errno.ECONNRESET)
-
-    def _either(self) -> select.poll:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN | select.POLLOUT)
-        return poll
-
-    def _wait(self, poll: select.poll) -> int:
-        """What the socket is ready for. Raises TimeoutError."""
-        if self.is_closed:
-            raise Lost(f"{self.uri}: the connection is closed", errno.ECONNRESET)
-        seconds = self._patience()
-        for _, ready in poll.poll(None if seconds is None else max(0.0, seconds) * 1000):
-            return ready
-        raise TimeoutError(errno.ETIMEDOUT, f"{self.uri}: no answer in time")
-
-    def _patience(self) -> float | None:
-        if self.deadline is None:
-            return self.timeout
-        left = self.deadline - time.monotonic()
-        return left if self.timeout is None else min(left, self.timeout)
-
-    def _allot(self, flags: int) -> int:
-        if flags & FLAG_NORESPONSE:
-            return MATCHTAG_NONE
-        # Freed tags are used again first, as upstream does; so they stay small and dense.
-        tag = self._free.pop() if self._free else len(self._tags) + 1
-        self._tags[tag] = _STREAM if flags & FLAG_STREAMING else _ONE
-        return tag
-
-    def _release(self, tag: int) -> None:
-        if self._tags.pop(tag, None) is not None:
-            self._free.append(tag)
+        self._socket.send(data, self._receive)
 
 
 def _answer(response: Message, raw: bool) -> Json:

@@ -42,7 +42,7 @@ class InstanceClock:
         if self._kind.is_virtual:
             self._reached = self._wait(self._zero + when)
             return
-        until, limit = self._real(when), self._client.deadline
+        until, limit = self._real(when), self._client.limits.deadline
         time.sleep(max(0.0, min(until, until if limit is None else limit) - time.monotonic()))
         if limit is not None and limit < until:
             raise TimeoutError
@@ -54,16 +54,9 @@ class InstanceClock:
         if self._kind.is_virtual:
             self._receive_virtual(when, take, is_enough)
             return
-        client, limit, until = self._client, self._client.deadline, self._real(when)
-        client.deadline = until if limit is None else min(until, limit)
-        try:
+        with self._client.limits.until(self._real(when)):
             while not is_enough():
-                take(client.recv())
-        except TimeoutError:
-            if limit is not None and time.monotonic() >= limit:
-                raise
-        finally:
-            client.deadline = limit
+                take(self._client.recv())
 
     def _receive_virtual(
         self, when: float, take: Callable[[Message], object], is_enough: Callable[[], bool]
