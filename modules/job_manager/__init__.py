@@ -25,6 +25,7 @@ from brokersim.brokermod import (
 from .dependencies import check
 from .job import Job
 from .jobtap import Jobtap
+from .lifetime import Lifetime
 from .machine import USERID_UNKNOWN, JobMachine
 from .messages import (
     Entry,
@@ -69,6 +70,7 @@ class JobManager(JobQueries, Purging, QueueService):
         self._waiters = Waiters(h)
         self._machine = JobMachine(h, self.log, self._ended, Queues(rules_in(h.conf_get())))
         self._updating = Updating()
+        self._lifetime = Lifetime(h)
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
         self.limit(limits_in(h.conf_get()))
 
@@ -76,6 +78,7 @@ class JobManager(JobQueries, Purging, QueueService):
         """Read what an earlier life left, then take jobs."""
         await self.restore_queues()
         self._restore(await read_jobs(self.handle, self.log))
+        self._lifetime.follow()
         self.handle.request("sched.renew")
         self.handle.request("job-exec.renew")
         self.handle.request("job-list.renew")
@@ -141,7 +144,7 @@ class JobManager(JobQueries, Purging, QueueService):
             return f"job {entry.id} exists already"
         try:
             facts = entry.facts()
-            refusal = self._machine.queues.refusal(facts)
+            refusal = self._machine.queues.refusal(facts) or self._lifetime.refusal(facts.duration)
             if refusal:
                 return refusal
             check(facts.dependencies, self._machine.jobs.get)

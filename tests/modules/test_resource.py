@@ -113,6 +113,35 @@ def test_what_r_holds_for_schedulers_goes_on_to_each_job_also_when_resources_cam
     assert in_instance(test) == ([{"graph": [1]}] * 2, {"version", "execution"})
 
 
+def test_a_job_that_would_outlast_the_resources_is_refused_once_r_in_the_kvs_tells_their_end():
+    async def put(client, r):
+        ops = [{"key": "resource.R", "flags": 0, "dirent": treeobj.val(r)}]
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+        await client.call("kvs-watch.stats-get")  # behind what it has sent
+
+    async def refused(client, seconds):
+        try:
+            await submit(client, jobspec(duration=seconds))
+        except RequestError as error:
+            return error.text.replace("59.", "x.").partition("x.")[0]
+        return ""
+
+    async def test(instance, client):
+        r = await client.call("resource.get")
+        ends = r["execution"] | {"expiration": client.time() + 60}
+        told = [await refused(client, 3600)]
+        for put_there in (json.dumps(r | {"execution": ends}).encode(), b"none"):
+            await put(client, put_there)
+            told += [await refused(client, seconds) for seconds in (0, 30, 3600)]
+        await put(client, json.dumps(r | {"execution": ends | {"expiration": 1.0}}).encode())
+        log = [line for line in instance.broker(0).log.lines() if "duration-validator" in line]
+        return [*told, await refused(client, 1)], len(log)
+
+    late = "job duration (1h) exceeds remaining instance lifetime ("
+    over = "job duration (1s) exceeds remaining instance lifetime (0s)"
+    assert in_instance(test, clock="real") == (["", "", "", late, "", "", late, over], 3)
+
+
 @pytest.mark.parametrize(("clock", "shown"), [("real", True), ("virtual", False)])
 def test_r_stands_in_the_kvs_from_the_start_in_real_time_only(clock, shown):
     async def test(_instance, client):
