@@ -68,6 +68,7 @@ class _Test:
 class Warm:
     """A pytest plugin: after the tests have run once, it tries the changes it is given.
 
+    Where there was no time to run all of them, a change that none of those calls is not tried: nothing is known of it.
     ``tell(number, caught)`` hears what became of each: True, False, or None where no test calls the function and none
     that starts a process notices. ``package`` is the folder that is changed, or ``modules`` beside it.
     """
@@ -86,6 +87,7 @@ class Warm:
         self._tell = tell
         self._until = until
         self._has_failed = False
+        self._has_learnt_all = True
         self._caches: list[functools._lru_cache_wrapper[Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -105,7 +107,8 @@ class Warm:
             for number, change in enumerate(self._changes):
                 if time.monotonic() > self._until:
                     break
-                self._tell(number, self._verdict(change, functions, tests, elsewhere))
+                if self._has_learnt_all or any(not test.called.isdisjoint(change.where) for test in tests):
+                    self._tell(number, self._verdict(change, functions, tests, elsewhere))
         finally:
             elsewhere.remove()
         return True
@@ -116,6 +119,7 @@ class Warm:
         half = (time.monotonic() + self._until) / 2
         for item in sorted(items, key=lambda item: item.path.stem.removeprefix("test_") not in stems):
             if time.monotonic() > half:
+                self._has_learnt_all = False
                 return
             if test := self._first_run(item, files):
                 yield test

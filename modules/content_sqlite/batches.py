@@ -214,7 +214,7 @@ class Batches(ABC):
         text = msgspec.json.encode(value).decode()
         self.flush()
         self._put_checkpoint(text, self.checkpoints_max)
-        self.epoch = self._checkpoints()[0][0]
+        self.epoch = next((number for number, _ in self._checkpoints()), self.epoch)
         self.writes += 1
 
     def checkpoints(self) -> list[dict[str, Any]]:

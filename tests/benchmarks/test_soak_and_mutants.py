@@ -142,6 +142,23 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_what_there_was_no_time_to_learn_of_is_not_tried(tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/__init__.py").touch()
+    (tmp_path / "pack/x.py").write_text(CHANGED)
+    (tmp_path / "test_x.py").write_text(CALLED)
+    paths = os.pathsep.join([str(mutants_src.ROOT), str(tmp_path)])
+    # Half of the time is up behind the second of the four tests.
+    clock = "moments = iter([0, 1, 1])\n_warm.time = SimpleNamespace(monotonic=lambda: next(moments, 6))\n"
+    code = "from types import SimpleNamespace\n" + TRIED.replace("told = []", f"{clock}told = []")
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("1e9)", "10)")], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    tried = {line.split()[1] for line in done.stderr.splitlines()}
+    assert tried == {"x.py:6:", "x.py:8:"}, done.stderr
+
+
 def test_a_module_is_a_room_and_lies_inside_the_package_for_processes_as_when_it_is_installed(
     tmp_path, monkeypatch
 ):

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from brokersim.host.course import FINALIZING, RUNNING
-from brokersim.kit.faults import databases
+from brokersim.kit.databases import databases
 from brokersim.kit.restarts import crash, end_all, ranks_below, restart
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import Message
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from brokersim.explore.disk import Disk
     from brokersim.explore.plan import PlannedFault
     from brokersim.explore.world import World
-    from brokersim.kit.faults import Fault
+    from brokersim.kit.fault import Fault
     from brokersim.routing.link import Link, Receive
 
 End = Callable[[], object]

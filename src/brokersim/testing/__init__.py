@@ -22,7 +22,7 @@ from brokersim.testing import modules
 if TYPE_CHECKING:
     from brokersim.kit.deltas import Deltas, Difference, Partial, partial
     from brokersim.kit.expect import Range, approx, at_least, at_most, between
-    from brokersim.kit.faults import Fault, Hit
+    from brokersim.kit.fault import Fault, Hit
     from brokersim.kit.laws import LAWS, Law, LawViolation, Violation
     from brokersim.kit.ledger import Ledger, Line
     from brokersim.testing import strategies
@@ -46,7 +46,7 @@ __all__ = [
 _HOMES = {
     "kit.deltas": ("Deltas", "Difference", "Partial", "partial"),
     "kit.expect": ("Range", "approx", "at_least", "at_most", "between"),
-    "kit.faults": ("Fault", "Hit"),
+    "kit.fault": ("Fault", "Hit"),
     "kit.laws": ("LAWS", "Law", "LawViolation", "Violation"),
     "kit.ledger": ("Ledger", "Line"),
     "testing.broker": ("Broker", "Impatient", "opened"),

@@ -12,7 +12,7 @@ import trio
 
 from brokersim.instance import Instance
 from brokersim.kit.deltas import Deltas
-from brokersim.kit.faults import Fault
+from brokersim.kit.fault import Fault
 from brokersim.kit.keys import parse_key
 from brokersim.kit.laws import LawViolation, Relaxation, parse_relaxations
 from brokersim.kit.ledger import Line, Party

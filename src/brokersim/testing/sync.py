@@ -13,7 +13,7 @@ import outcome
 import trio
 import trio.testing
 
-from brokersim.kit.faults import Fault
+from brokersim.kit.fault import Fault
 from brokersim.protocol.decoded import JsonObject
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.testing.broker import Broker, opened
