@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +12,11 @@ import msgspec
 
 from brokersim.brokermod import check_nesting, files
 
+from .faults import Gathered
 from .plan import OFF, ON, Measurement, merged, to_measurement
+from .sending.reporting import check_known
+from .sinks import check_sink
 
-#: Faults that are told in one answer.
-FAULTS_MAX: Final = 20
 _KEYS: Final = ("name", "status", "ttl", "merge", "sinks", "probe_defaults", "probes", "labels")
 
 
@@ -32,56 +32,58 @@ class Config:
 
 
 def to_config(given: Any, is_virtual: bool = False) -> Config:
-    """Raises ValueError with the JSON pointer of what is wrong, and what would be right."""
+    """Raises Faults, each with the JSON pointer of what is wrong and what would be right.
+
+    Whoever mends a file wants to know all of them at once.
+    """
     check_nesting(given, "a configuration")
     if not isinstance(given, Mapping):
         raise ValueError(f"a configuration is an object with probes, not {given!r:.60}")
-    for key in given:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1)
-            raise ValueError(f"/{key} is no key{f'; is {near[0]} meant?' if near else ''}")
-    if given.get("status", ON) not in (ON, OFF):
-        raise ValueError(f"/status must be ON or OFF, not {given['status']!r:.40}")
-    objects = {key: _object(given, key) for key in ("sinks", "probe_defaults", "probes", "labels")}
+    found = Gathered()
+    found.of(check_known, given, _KEYS, "/")
+    found.of(_check_status, given)
+    objects = {
+        key: found.of(_object, given, key, otherwise={})
+        for key in ("sinks", "probe_defaults", "probes", "labels")
+    }
+    sinks = {name: found.of(_sink, name, record) for name, record in objects["sinks"].items()}
     defaults = objects["probe_defaults"]
-    sinks = {name: _object(objects["sinks"], name, "/sinks") for name in objects["sinks"]}
+    read = [
+        found.of(_measurement, name, record, defaults, sinks, is_virtual)
+        for name, record in objects["probes"].items()
+    ]
+    measurements = {one.name: one for one in read if one is not None}
+    found.of(check_labels, measurements)
+    found.tell()
     return Config(
         is_off=given.get("status") == OFF,
         sinks=sinks,
         defaults=dict(defaults),
-        measurements=_measurements(objects["probes"], defaults, sinks, is_virtual),
+        measurements=measurements,
         labels={key: str(value) for key, value in objects["labels"].items()},
     )
 
 
-class Faults(ValueError):
-    """All that is wrong with the measurements of a configuration."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults[:FAULTS_MAX]))
-        self.faults = faults
+def _check_status(given: Mapping[str, Any]) -> None:
+    if given.get("status", ON) not in (ON, OFF):
+        raise ValueError(f"/status must be ON or OFF, not {given['status']!r:.40}")
 
 
-def _measurements(
-    probes: Mapping[str, Any], defaults: Mapping[str, Any], sinks: Mapping[str, Any], is_virtual: bool
-) -> dict[str, Measurement]:
-    """Raises Faults: whoever mends a file wants to know all of them at once."""
-    found: dict[str, Measurement] = {}
-    faults: list[str] = []
-    for name, record in probes.items():
-        try:
-            if not isinstance(record, Mapping):
-                raise ValueError(f"/probes/{name} must be an object, not {record!r:.60}")
-            one = to_measurement(name, merged(defaults, record), is_virtual)
-            check_sinks(one, sinks)
-        except ValueError as error:
-            faults.append(str(error))
-        else:
-            found[name] = one
-    if not faults:
-        check_labels(found)
-        return found
-    raise Faults(faults)
+def _sink(name: str, record: Any) -> dict[str, Any]:
+    """A sink's record. Raises ValueError."""
+    found = _object({name: record}, name, "/sinks")
+    check_sink(name, found)
+    return found
+
+
+def _measurement(
+    name: str, record: Any, defaults: Mapping[str, Any], sinks: Mapping[str, Any], is_virtual: bool
+) -> Measurement:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"/probes/{name} must be an object, not {record!r:.60}")
+    one = to_measurement(name, merged(defaults, record), is_virtual)
+    check_sinks(one, sinks)
+    return one
 
 
 def check_labels(measurements: Mapping[str, Measurement]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from brokersim.brokermod import blobref, schedules
 
+from .faults import Faults, Gathered, faults_of
 from .overlap import POLICIES, SKIP
 from .probes import checked, find
 from .sending.reporting import Reporting, check_known, to_reporting, to_seconds
@@ -36,6 +37,12 @@ DEFAULTS: Final[dict[str, Any]] = {
 #: What makes it another measurement; the rest can change while it runs.
 _IDENTITY: Final = ("probe", "config", "isolation", "resources", "hold_clock")
 _PLAN: Final = ("schedule", "reporting", "timeout", "labels", "overlap", "jitter", "restart")
+_CHOICES: Final = {
+    "overlap": POLICIES,
+    "restart": ("on-failure", "never"),
+    "status": (ON, OFF),
+    "isolation": (INLINE, PROCESS),
+}
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
 _NO_CONFIG: Final[Mapping[str, Any]] = MappingProxyType({})
 Frozen = TypeVar("Frozen", schedules.Schedule, Reporting, bytes)
@@ -114,11 +121,11 @@ def _copy(value: Any) -> Any:
 
 
 def to_measurement(name: str, record: Mapping[str, Any], is_virtual: bool = False) -> Measurement:
-    """From a record of the configuration. Raises ValueError with the place and what would be right."""
+    """From a record of the configuration. Raises Faults, each with the place and what would be right."""
     try:
         return _measurement(name, record, is_virtual)
     except ValueError as error:
-        raise ValueError(placed(f"/probes/{name}", str(error))) from None
+        raise Faults([placed(f"/probes/{name}", one) for one in faults_of(error)]) from None
 
 
 #: How a fault begins that says which key it is about, and what it begins with where that is told in words.
@@ -143,35 +150,30 @@ def placed(pointer: str, text: str) -> str:
 
 def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Measurement:
     given = {key: value for key, value in record.items() if key not in SERVER_KEYS or key == "status"}
-    check_known(given, DEFAULTS, "")
+    found = Gathered()
+    found.of(check_known, given, DEFAULTS, "")
     full = {**DEFAULTS, **_copy(given)}
-    probe = find(str(full["probe"]))
-    config = checked(full["probe"], full.get("config") or {})
-    _choice(full, "overlap", POLICIES)
-    _choice(full, "restart", ("on-failure", "never"))
-    _choice(full, "status", (ON, OFF))
-    _choice(full, "isolation", (INLINE, PROCESS))
-    if full["isolation"] == PROCESS and (why := probe.inline_only(config)):
-        raise ValueError(f"isolation must be {INLINE} for probe {full['probe']!r}: {why}")
-    is_real = probe.reads_machine or full["isolation"] == PROCESS
-    if is_virtual and is_real and not full["hold_clock"]:
-        text = "reads this machine, which has no virtual time; use replay, or hold_clock: true"
-        raise ValueError(f"probe {full['probe']!r} {text}")
+    config = found.of(_read_by, full, is_virtual)
+    for key, known in _CHOICES.items():
+        found.of(_choice, full, key, known)
     if not isinstance(full["labels"], Mapping):
-        raise ValueError(f"labels must be an object, not {full['labels']!r:.40}")
-    schedule = _shared(_scheduled(full))
-    timeout = to_seconds(full.get("timeout"), "timeout")
+        found.faults.append(f"labels must be an object, not {full['labels']!r:.40}")
+    schedule = found.of(_scheduled, full)
+    timeout = found.of(to_seconds, full.get("timeout"), "timeout")
+    jitter = found.of(to_seconds, full["jitter"], "jitter") or 0.0
+    reporting = found.of(to_reporting, full["reporting"])
+    found.tell()
     return Measurement(
         name=name,
         label=part(name),
         probe=full["probe"],
         config=config or _NO_CONFIG,
-        schedule=schedule,
+        schedule=_shared(schedule),
         timeout=min(getattr(schedule, "every", TIMEOUT), TIMEOUT) if timeout is None else timeout,
         overlap=full["overlap"],
-        jitter=to_seconds(full["jitter"], "jitter") or 0.0,
+        jitter=jitter,
         restart=full["restart"],
-        reporting=_shared(to_reporting(full["reporting"])),
+        reporting=_shared(reporting),
         hold_clock=bool(full["hold_clock"]),
         is_isolated=full["isolation"] == PROCESS,
         status=full["status"],
@@ -179,6 +181,19 @@ def _measurement(name: str, record: Mapping[str, Any], is_virtual: bool) -> Meas
         identity=intern(content_hash({key: full.get(key) for key in _IDENTITY})),
         plan=intern(content_hash({key: full.get(key) for key in _PLAN})),
     )
+
+
+def _read_by(full: Mapping[str, Any], is_virtual: bool) -> dict[str, Any]:
+    """The configuration of the probe that is read. Raises ValueError."""
+    probe = find(str(full["probe"]))
+    config = checked(full["probe"], full.get("config") or {})
+    if full["isolation"] == PROCESS and (why := probe.inline_only(config)):
+        raise ValueError(f"isolation must be {INLINE} for probe {full['probe']!r}: {why}")
+    is_real = probe.reads_machine or full["isolation"] == PROCESS
+    if is_virtual and is_real and not full["hold_clock"]:
+        text = "reads this machine, which has no virtual time; use replay, or hold_clock: true"
+        raise ValueError(f"probe {full['probe']!r} {text}")
+    return config
 
 
 @lru_cache(maxsize=1024)

@@ -52,14 +52,15 @@ from brokersim.protocol.quoting import quoted
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.topic import check_glob
 from brokersim.routing import logring
+from brokersim.statsd import exposition
 
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
     "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
-    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "files", "hostlist", "is_own_event",
-    "job_facts", "job_states", "jobid", "policy", "process", "quoted", "ranks", "request_handler", "schedules", "sums",
-    "treeobj", "trio_task", "updates",
+    "check_nesting", "duration", "errnums", "event_handler", "eventlog", "exposition", "files", "hostlist",
+    "is_own_event", "job_facts", "job_states", "jobid", "policy", "process", "quoted", "ranks",
+    "request_handler", "schedules", "sums", "treeobj", "trio_task", "updates",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..contract import Probe
+from ..faults import Gathered
 from .command import Command, Nagios
 from .cpu import Cpu
 from .disk import Disk
@@ -53,23 +54,27 @@ def made(name: str, is_isolated: bool) -> Probe:
 
 
 def checked(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A probe's configuration as it is used. Raises ValueError that names the key and what would be right."""
+    """A probe's configuration as it is used. Raises ValueError that names the keys and what would be right."""
     probe = find(name)
     fine: dict[str, Any] = {}
     if not isinstance(config, Mapping):
         raise ValueError(f"probe {name}: config must be an object, not {config!r:.40}")
+    found = Gathered()
     for key, value in config.items():
-        if key not in probe.options:
-            raise ValueError(f"probe {name}: no key {key!r:.40}{_near(key, probe.options)}")
-        fine[key] = _typed(name, key, value, probe.options[key])
-    for key in probe.required:
-        if key not in fine:
-            raise ValueError(f"probe {name}: {key} is missing")
+        fine[key] = found.of(_option, probe, name, key, value)
+    found.faults += [f"probe {name}: {key} is missing" for key in probe.required if key not in fine]
+    found.tell()
     try:
         probe.check(fine)
     except ValueError as error:
         raise ValueError(f"probe {name}: {error}") from None
     return fine
+
+
+def _option(probe: type[Probe], name: str, key: str, value: Any) -> Any:
+    if key not in probe.options:
+        raise ValueError(f"probe {name}: no key {key!r:.40}{_near(key, probe.options)}")
+    return _typed(name, key, value, probe.options[key])
 
 
 def _typed(name: str, key: str, value: Any, default: Any) -> Any:

@@ -12,8 +12,8 @@ from .. import parse
 from ..answers import FIELDS, RESERVED
 from ..contract import COUNTER, GAUGE, STATE, Context, Field, Probe
 from ..execution import Ended, Wish, words
-from ..expand import expand
 from ..perfdata import Item, parse_output, state_of
+from .expand import expand
 
 
 class Failed(Exception):

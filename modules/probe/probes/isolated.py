@@ -11,8 +11,8 @@ import msgspec
 
 from ..contract import Context, Junk, Probe
 from ..execution import Wish, words
-from ..expand import expand
 from ..worker import Worker, WorkerGone
+from .expand import expand
 
 #: Seconds that a process may take until it can answer: an interpreter and its imports, on a busy machine.
 START_MAX: Final = 30.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
 import attrs
 
 from brokersim.brokermod import duration
+
+from ..faults import Faults, Gathered
 
 COUNTERS: Final = ("raw", "delta", "rate")
 #: Bytes that wait for a report at most: what is never reported would gather without end.
@@ -52,7 +54,9 @@ def to_reporting(given: Any) -> Reporting:
         return _one(given, "reporting")
     if not isinstance(given, list) or not given:
         raise ValueError(f"reporting must be an object, or a list of such, not {given!r:.40}")
-    parts = [_one(one, f"reporting/{number}") for number, one in enumerate(given)]
+    found = Gathered()
+    parts = [found.of(_one, one, f"reporting/{number}") for number, one in enumerate(given)]
+    found.tell()
     taken: dict[str, int] = {}
     for number, part in enumerate(parts):
         for sink in part.sinks:
@@ -65,27 +69,43 @@ def to_reporting(given: Any) -> Reporting:
 def _one(given: Any, where: str) -> Reporting:
     if not isinstance(given, Mapping):
         raise ValueError(f"{where} must be an object, not {given!r:.40}")
-    check_known(given, DEFAULTS, f"{where}/")
+    found = Gathered()
+    found.of(check_known, given, DEFAULTS, f"{where}/")
     full = {**DEFAULTS, **given}
-    if full["counters"] not in COUNTERS:
-        raise ValueError(f"{where}/counters must be {' or '.join(COUNTERS)}, not {full['counters']!r:.40}")
+    found.of(_check_counters, full, where)
     for key, unit in (("every_n", "runs"), ("max_bytes", "bytes")):
-        if type(full[key]) is not int or full[key] < 1:
-            raise ValueError(f"{where}/{key} must be 1 or more {unit}, not {full[key]!r:.40}")
-    sinks = full["sinks"].split(",") if isinstance(full["sinks"], str) else full["sinks"]
-    if not isinstance(sinks, list | tuple) or not all(isinstance(sink, str) for sink in sinks):
-        raise ValueError(f"{where}/sinks must be a list of names, not {sinks!r:.40}")
-    band, is_relative = _deadband(full["on_change"], where)
+        found.of(_check_count, full, key, unit, where)
+    sinks = found.of(_names, full["sinks"], where)
+    band, is_relative = found.of(_deadband, full["on_change"], where, otherwise=(None, False))
+    max_age = found.of(to_seconds, full["max_age"], f"{where}/max_age")
+    found.tell()
     return Reporting(
-        sinks=tuple(sinks),
+        sinks=sinks,
         every_n=full["every_n"],
-        max_age=to_seconds(full["max_age"], f"{where}/max_age"),
+        max_age=max_age,
         max_bytes=full["max_bytes"],
         on_change=band,
         is_relative=is_relative,
         on_stop=bool(full["on_stop"]),
         counters=full["counters"],
     )
+
+
+def _check_counters(full: Mapping[str, Any], where: str) -> None:
+    if full["counters"] not in COUNTERS:
+        raise ValueError(f"{where}/counters must be {' or '.join(COUNTERS)}, not {full['counters']!r:.40}")
+
+
+def _check_count(full: Mapping[str, Any], key: str, unit: str, where: str) -> None:
+    if type(full[key]) is not int or full[key] < 1:
+        raise ValueError(f"{where}/{key} must be 1 or more {unit}, not {full[key]!r:.40}")
+
+
+def _names(given: Any, where: str) -> tuple[str, ...]:
+    sinks = given.split(",") if isinstance(given, str) else given
+    if not isinstance(sinks, list | tuple) or not all(isinstance(sink, str) for sink in sinks):
+        raise ValueError(f"{where}/sinks must be a list of names, not {sinks!r:.40}")
+    return tuple(sinks)
 
 
 def _deadband(given: Any, where: str) -> tuple[float | None, bool]:
@@ -120,9 +140,12 @@ def to_seconds(given: Any, key: str) -> float | None:
     return number
 
 
-def check_known(given: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
-    """Raises ValueError for a key that nobody knows, and names the nearest."""
+def check_known(given: Iterable[str], known: Collection[str], where: str) -> None:
+    """Raises Faults for keys that nobody knows, each with the nearest one."""
+    faults = []
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            raise ValueError(f"{where}{key} is no key{f'; is {near[0]} meant?' if near else ''}")
+            faults.append(f"{where}{key} is no key{f'; is {near[0]} meant?' if near else ''}")
+    if faults:
+        raise Faults(faults)

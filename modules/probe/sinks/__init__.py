@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from brokersim.brokermod import Handle
 
+from ..faults import Gathered
 from ..sending.bounds import MAX_BYTES, MAX_SAMPLES, Bounds
 from ..sending.spool import SPOOL_MAX
 from .base import Down, Partly, Refused, Sink
@@ -19,7 +20,7 @@ from .registry import Registry
 from .rundb import RunDatabaseSink
 from .statsd import Statsd
 
-__all__ = ["SINKS", "Down", "Partly", "Refused", "Sink", "to_sink"]
+__all__ = ["SINKS", "Down", "Partly", "Refused", "Sink", "check_sink", "to_sink"]
 
 SINKS: Final[dict[str, type[Sink]]] = {
     "lines": LineFile,
@@ -33,30 +34,54 @@ SINKS: Final[dict[str, type[Sink]]] = {
 _QUEUE: Final = {"max_samples": int, "max_bytes": int, "drop": str, "spool": str, "spool_max": int}
 
 
+def check_sink(name: str, record: Mapping[str, Any]) -> None:
+    """Could a sink be of this record, on any machine? Raises Faults, each with the place and what would be right."""
+    given = dict(record)
+    kind = given.pop("type", name)
+    found = Gathered()
+    found.of(to_bounds, name, given.pop("queue", {}), 0)
+    cls = found.of(_kind, name, kind)
+    for key in given if cls is not None else ():
+        found.of(_check_option, name, kind, key, given[key])
+    if not found.faults:
+        found.of(_check_whole, name, cls, given)
+    found.tell()
+
+
 def to_sink(name: str, record: Mapping[str, Any], handle: Handle) -> tuple[Sink, Bounds]:
     """A sink, and what its queue is to be. Raises ValueError with the place and what would be right, OSError if it
     cannot begin."""
+    check_sink(name, record)
     given = dict(record)
-    kind = given.pop("type", name)
+    cls = _kind(name, given.pop("type", name))
     bounds = to_bounds(name, given.pop("queue", {}), handle.rank)
+    try:
+        return cls(handle, {**cls.options, **given}), bounds
+    except (ValueError, Down) as error:
+        raise ValueError(f"/sinks/{name}: {error}") from None
+
+
+def _kind(name: str, kind: Any) -> type[Sink]:
     if not isinstance(kind, str) or kind not in SINKS:
         near = difflib.get_close_matches(str(kind), SINKS, n=1)
         hint = f"; is {near[0]} meant?" if near else f"; there are {', '.join(SINKS)}"
         raise ValueError(f"/sinks/{name}: no sink {kind!r:.40}{hint}")
-    cls = SINKS[kind]
-    for key in given:
-        if key not in cls.options:
-            raise ValueError(
-                f"/sinks/{name}: {key} is no key of {kind}; it has {', '.join(cls.options) or 'none'}"
-            )
-        if type(given[key]) is not type(cls.options[key]):
-            like = type(cls.options[key]).__name__
-            raise ValueError(f"/sinks/{name}/{key} must be a {like}, not {given[key]!r:.40}")
+    return SINKS[kind]
+
+
+def _check_option(name: str, kind: str, key: str, value: Any) -> None:
+    options = SINKS[kind].options
+    if key not in options:
+        raise ValueError(f"/sinks/{name}: {key} is no key of {kind}; it has {', '.join(options) or 'none'}")
+    if type(value) is not type(options[key]):
+        raise ValueError(f"/sinks/{name}/{key} must be a {type(options[key]).__name__}, not {value!r:.40}")
+
+
+def _check_whole(name: str, cls: type[Sink], given: Mapping[str, Any]) -> None:
     try:
-        sink = cls(handle, {**cls.options, **given})
-    except (ValueError, Down) as error:
+        cls.check({**cls.options, **given})
+    except ValueError as error:
         raise ValueError(f"/sinks/{name}: {error}") from None
-    return sink, bounds
 
 
 def to_bounds(name: str, given: Any, rank: int) -> Bounds:

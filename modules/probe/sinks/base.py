@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from brokersim.brokermod import Handle
@@ -47,6 +47,10 @@ class Sink:
     def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
         self.handle = handle
         self.config = config
+
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
+        """Is there all that it needs, whichever machine it is on? Raises ValueError."""
 
     def describe(self, series: Series) -> None:
         """A series comes for the first time; its first sample follows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -21,10 +21,13 @@ class LineFile(Sink):
 
     options: ClassVar[dict[str, Any]] = {"path": ""}
 
-    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
-        super().__init__(handle, config)
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
         if not config["path"]:
             raise ValueError("lines needs a path")
+
+    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
+        super().__init__(handle, config)
         self._path = str(config["path"]).replace("{rank}", str(handle.rank))
         self._open()
         self._described: list[dict[str, Any]] = []

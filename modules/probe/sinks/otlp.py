@@ -35,16 +35,18 @@ class Otlp(Sink):
     options: ClassVar[dict[str, Any]] = {"path": "", "url": "", "headers": {}}
     has_text = False
 
-    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
-        super().__init__(handle, config)
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
         if bool(config["path"]) == bool(config["url"]):
             raise ValueError("otlp needs a path or a url")
+        if config["url"] and not str(config["url"]).startswith(("http://", "https://")):
+            raise ValueError(f"url must begin with http:// or https://, not {config['url']!r:.60}")
+
+    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
+        super().__init__(handle, config)
         self._file = LineFile(handle, {"path": config["path"]}) if config["path"] else None
-        if self._file is None:
-            if not str(config["url"]).startswith(("http://", "https://")):
-                raise ValueError(f"url must begin with http:// or https://, not {config['url']!r:.60}")
-            if (handle.attr_get("clock") or "").startswith("virtual"):
-                raise ValueError("url is of this machine, which has no virtual time; give a path")
+        if self._file is None and (handle.attr_get("clock") or "").startswith("virtual"):
+            raise ValueError("url is of this machine, which has no virtual time; give a path")
         self._worker: Worker | None = None
         #: By series when (ns) its last sample was: where the next one's growth begins.
         self._before: dict[str, int] = {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final
 
-from brokersim.brokermod import Handle, files
+from brokersim.brokermod import Handle, exposition, files
 
 from ..contract import COUNTER
 from ..sending.gaps import Gap
@@ -29,10 +29,13 @@ class Prometheus(Sink):
     options: ClassVar[dict[str, Any]] = {"path": ""}
     has_text = False
 
-    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
-        super().__init__(handle, config)
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
         if not config["path"]:
             raise ValueError("prometheus needs a path, such as /var/lib/node_exporter/probe-{rank}.prom")
+
+    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
+        super().__init__(handle, config)
         self._path = str(config["path"]).replace("{rank}", str(handle.rank))
         self._newest: dict[str, Sample] = {}
         self._written = -PERIOD
@@ -68,28 +71,30 @@ class Prometheus(Sink):
 
 def page(newest: Mapping[str, Sample]) -> bytes:
     """Families by name, their series in order."""
-    families: dict[tuple[str, str], list[str]] = {}
+    families: dict[str, list[str]] = {}
+    headings: dict[str, str] = {}
     for one in newest.values():
-        kind = "counter" if one.series.kind == COUNTER and one.series.form == "raw" else "gauge"
-        family = families.setdefault((_name(one.series, kind), kind), [])
-        value = one.value if type(one.value) is int else repr(float(one.value))
-        family.append(f"{_name(one.series, kind)}{{{_labels(one.series)}}} {value}\n")
-    lines = (
-        f"# TYPE {name} {kind}\n{''.join(sorted(found))}" for (name, kind), found in sorted(families.items())
-    )
-    return "".join(lines).encode()
+        series = one.series
+        is_counter = series.kind == COUNTER and series.form == "raw"
+        family = exposition.family(series.metric, series.field.unit, is_counter)
+        value = (
+            one.value if type(one.value) is int and family.divisor == 1 else float(one.value) / family.divisor
+        )
+        families.setdefault(family.name, []).append(
+            f"{family.name}{{{_labels(series, family.unit)}}} {value!r}\n"
+        )
+        heading = exposition.heading(family, series.metric)
+        # Of several metrics that are written alike the same one is named, whichever was read first.
+        headings[family.name] = min(heading, headings.get(family.name, heading))
+    return "".join(
+        headings[name] + "".join(sorted(found)) for name, found in sorted(families.items())
+    ).encode()
 
 
-def _name(series: Series, kind: str) -> str:
-    """A counter's ends in ``_total``, so no gauge and counter of one metric are one family."""
-    name = f"probe_{_FOREIGN.sub('_', series.metric)}"
-    return f"{name}_total" if kind == "counter" else name
-
-
-def _labels(series: Series) -> str:
+def _labels(series: Series, unit: str) -> str:
     own = {"subject": series.subject, "measurement": series.measurement}
-    if series.field.unit != "1":
-        own["unit"] = series.field.unit
+    if unit != "1":
+        own["unit"] = unit
     if series.form != "raw":
         own["form"] = series.form
     labels = {_FOREIGN.sub("_", key): value for key, value in {**own, **series.attributes}.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,10 +21,13 @@ class RunDatabaseSink(Sink):
     options: ClassVar[dict[str, Any]] = {"path": ""}
     has_text = False
 
-    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
-        super().__init__(handle, config)
+    @classmethod
+    def check(cls, config: Mapping[str, Any]) -> None:
         if not config["path"]:
             raise ValueError("rundb needs a path")
+
+    def __init__(self, handle: Handle, config: dict[str, Any]) -> None:
+        super().__init__(handle, config)
         path = Path(str(config["path"]).replace("{rank}", str(handle.rank)))
         self._database = RunDatabase(
             path, {"source": "measured", "module": handle.name, "rank": str(handle.rank)}

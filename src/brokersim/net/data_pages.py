@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from brokersim.protocol.decoded import Json
-from brokersim.statsd_server.outputs.openmetrics import CLASSIC_TYPE, label_name, metric_name, sample_line
+from brokersim.statsd import exposition
+from brokersim.statsd_server.outputs.openmetrics import CLASSIC_TYPE, label_name, sample_line
 
 __all__ = ["CLASSIC_TYPE", "to_payload", "to_stored", "to_text"]
 
 _LIMIT: Final = re.compile(r"\d{1,9}", re.ASCII)
-_PREFIX: Final = "probe_"
 
 
 def to_payload(mid: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -61,23 +61,21 @@ def to_stored(body: Json) -> dict[str, Any]:
 
 def to_text(latest: Iterable[Mapping[str, Any]]) -> bytes:
     """The newest number of each series as Prometheus reads it: labels are subject, measurement and attributes."""
-    families: dict[tuple[str, str], list[str]] = {}
-    kinds: dict[str, str] = {}
+    families: dict[str, list[str]] = {}
+    headings: dict[str, str] = {}
     for one in latest:
         if isinstance(one["value"], str):
             continue  # a state is a text, which there has no place for
-        kind = "counter" if one["kind"] == "counter" and one["form"] == "raw" else "gauge"
-        name = _PREFIX + metric_name(one["metric"])
-        if kinds.setdefault(name, kind) != kind:
-            name = f"{name}_{kind}"  # of two kinds under one name the later has its own
-            kinds[name] = kind
-        line = sample_line(name, sorted(_labels(one).items()), one["value"]).removesuffix("\n")
-        families.setdefault((name, kind), []).append(f"{line} {round(one['ts'] * 1000)}\n")
-    parts = (f"# TYPE {name} {kind}\n{''.join(lines)}" for (name, kind), lines in sorted(families.items()))
-    return "".join(parts).encode()
+        is_counter = one["kind"] == "counter" and one["form"] == "raw"
+        family = exposition.family(one["metric"], one["unit"], is_counter)
+        value = one["value"] / family.divisor if family.divisor > 1 else one["value"]
+        line = sample_line(family.name, sorted(_labels(one, family.unit).items()), value).removesuffix("\n")
+        families.setdefault(family.name, []).append(f"{line} {round(one['ts'] * 1000)}\n")
+        heading = exposition.heading(family, one["metric"])
+        headings[family.name] = min(heading, headings.get(family.name, heading))
+    return "".join(headings[name] + "".join(lines) for name, lines in sorted(families.items())).encode()
 
 
-def _labels(one: Mapping[str, Any]) -> dict[str, str]:
-    unit = one["unit"] if one["unit"] != "1" else ""
-    own = {"subject": one["subject"], "measurement": one["measurement"], "unit": unit}
+def _labels(one: Mapping[str, Any], unit: str) -> dict[str, str]:
+    own = {"subject": one["subject"], "measurement": one["measurement"], "unit": unit if unit != "1" else ""}
     return {label_name(key): value for key, value in {**own, **one["attributes"]}.items() if value}

@@ -144,6 +144,14 @@ def test_a_file_is_validated_with_the_place_of_its_error(run: Run, tmp_path: Pat
     result = run("probe", "validate", str(file))
     assert result.code == 2
     assert f"{file}: /probes/a/reporting/sinks: no sink 'nowhere'" in result.err
+    file.write_text('nme = 1\n[probes.a]\nprobe = "cpux"\n[probes.b]\nprobe = "mem"\njitter = "x"\n')
+    lines = run("probe", "validate", str(file)).err.splitlines()
+    assert len(lines) == 3
+    assert (
+        "/nme is no key; is name meant?" in lines[0]
+        and "no probe 'cpux'" in lines[1]
+        and "/jitter" in lines[2]
+    )
     file.write_text("[probes\n")
     assert f"{file}: " in run("probe", "validate", str(file)).err
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.probe.expand import expand
 from modules.probe.perfdata import Item, Range, parse_output, parse_perfdata, parse_range, state_of
+from modules.probe.probes.expand import expand
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from brokersim.net.data_pages import to_text
 from modules.probe.contract import Field, Reading
+from modules.probe.probes import PROBES
 from modules.probe.sending.series import Sample, to_series
 from modules.probe.sinks.base import Down
 from modules.probe.sinks.prometheus import Prometheus, page
@@ -43,6 +47,45 @@ def test_what_prometheus_reads_on_it():
         ("probe_1_odd_name", tuple(sorted(odd.items()))): 0.25,
     }
     assert "# TYPE probe_disk_io_total counter\n" in text and "# TYPE probe_disk_io gauge\n" in text
+
+
+def every_series():
+    """Of each probe each metric in each form, and what a probe of somebody else may call his."""
+    own = [
+        ("m", "runs_total", Field()),
+        ("m", "a.sum", Field()),
+        ("m", "a_sum", Field()),
+        ("m", "t_ms", Field(unit="ms")),
+    ]
+    there = [(name, metric, field) for name, one in PROBES.items() for metric, field in one.fields.items()]
+    for name, metric, field in own + there:
+        for form in ("raw", "delta"):
+            yield to_series(
+                name, Reading(subject="node/0", metrics={metric: 1}), metric, field, "node/0", form
+            )
+
+
+@pytest.mark.parametrize("of", ["the sink", "the registry"])
+def test_promtool_finds_nothing_wrong(of):
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("no promtool: run `make peers` (it needs apt-get and root)")
+    if of == "the sink":
+        text = page({one.mid: Sample(one, 10**9, 1, 1, False) for one in every_series()})
+    else:
+        text = to_text(
+            {"value": 1, "kind": one.kind, "form": one.form, "metric": one.metric, "ts": 1.0, "subject": one.subject,
+             "measurement": one.measurement, "unit": one.field.unit, "attributes": {**one.attributes, "f": one.form}}
+            for one in every_series()
+        )  # fmt: skip
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
+
+
+def test_milliseconds_are_told_in_seconds():
+    field = Field(kind="counter", unit="ms")
+    text = page({"a": sampled("io_ms", field, 1500)}).decode()
+    assert 'probe_io_seconds_total{measurement="m",subject="node/0",unit="s"} 1.5\n' in text
+    assert text.startswith("# HELP probe_io_seconds_total io_ms, counted by its source\n")
 
 
 def test_the_page_is_written_once_a_second_and_has_what_is_read_still(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from modules.probe.config import Faults, to_config
+from modules.probe.config import to_config
+from modules.probe.faults import FAULTS_MAX, Faults
 from modules.probe.plan import DEFAULTS
 from modules.probe.probes import PROBES
 from modules.probe.schema import schema
@@ -97,3 +98,33 @@ def test_all_that_is_wrong_is_told_at_once_each_by_its_pointer():
         "/probes/a/probe:", "/probes/b/jitter", "/probes/c/schedule:", "/probes/d", "/probes/e/config:",
         "/probes/f/reporting/0/every_n",
     ]  # fmt: skip
+
+
+def test_a_wrong_key_hides_no_other_fault():
+    given = {
+        "probs": {}, "status": "MAYBE", "labels": [],
+        "sinks": {"l": {"type": "lines", "pth": "x", "queue": {"drop": "all"}}, "p": {"type": "prometheus"}, "s": 3},
+        "probe_defaults": {"overlap": "never"},
+        "probes": {
+            "a": {"prob": "cpu", "probe": "cpu", "config": {"cor": 1, "per_core": "x"}, "jitter": "soon"},
+            "b": {"probe": "dummy", "schedule": {"type": "x"}, "overlap": "skip",
+                  "reporting": {"every": 1, "every_n": 0, "max_age": -1}},
+            "c": {"probe": "mem", "overlap": "skip", "reporting": {"sinks": ["nowhere"]}},
+        },
+    }  # fmt: skip
+    with pytest.raises(Faults) as caught:
+        to_config(given)
+    assert [" ".join(fault.split(" ")[:3]) for fault in caught.value.faults] == [
+        "/probs is no", "/status must be", "/labels must be", "/sinks/l/queue/drop must be", "/sinks/l: pth is",
+        "/sinks/p: prometheus needs", "/sinks/s must be", "/probes/a/prob is no", "/probes/a/config: probe cpu:",
+        "/probes/a/config: probe cpu:", "/probes/a/overlap must be", "/probes/a/jitter must be",
+        "/probes/b/schedule: no schedule", "/probes/b/reporting/every is no", "/probes/b/reporting/every_n must be",
+        "/probes/b/reporting/max_age must be", "/probes/c/reporting/sinks: no sink",
+    ]  # fmt: skip
+
+
+def test_of_very_many_faults_a_sentence_has_some_and_says_how_many_more():
+    with pytest.raises(Faults) as caught:
+        to_config({"probes": {f"m{n}": {"probe": "nosuch"} for n in range(FAULTS_MAX + 5)}})
+    assert len(caught.value.faults) == FAULTS_MAX + 5
+    assert str(caught.value).endswith("; and 5 more")
