@@ -26,9 +26,12 @@ SOURCES = ("src", "modules", "pyproject.toml", "hatch_build.py", "README.md", "L
 def build(what: str, out: Path, source: Path, **environment: str) -> str:
     """Builds one artefact (`wheel`, `wheel:editable`, `sdist`) of the tree `source` into `out`; what it told."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", what, "-d", str(out)]
+    # What is compiled here is looked at and never run: without optimising that takes a quarter of the time.
     environment = {
-        name: value for name, value in os.environ.items() if name != "BROKERSIM_PURE"
-    } | environment
+        **{name: value for name, value in os.environ.items() if name != "BROKERSIM_PURE"},
+        "CFLAGS": "-O0 -g0",
+        **environment,
+    }
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stderr

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -38,61 +38,10 @@ def test_every_name_of_the_door_is_there_and_others_are_not():
         brokersim.testing.nothing  # noqa: B018
 
 
-SAMPLE = '''
-"""What a user writes, with every fixture annotated."""
-
-import pytest
-
-from brokersim.reactor.clock import VirtualClock
-from brokersim.testing import Broker, Instances, StatsSink, StatsUdp, SyncBroker, at_most, modules, partial, run
-
-
-@pytest.mark.brokersim(size=2, mask={"kvs": 0x1000})
-async def test_all(broker: Broker, stats_sink: StatsSink, virtual_clock: VirtualClock) -> None:
-    await broker.load(modules.SLOW, "seconds=1")
-    with broker.deltas("kvs", "slow") as d, broker.expect_metrics({"flux.kvs.*": None}) as seen:
-        answer: dict[str, int] = await broker.rpc("slow.ask", {"a": 1})
-    assert d == partial({"kvs.0.request_rx": at_most(1)}) and d.topics >= {"slow.0.request_rx:slow.ask": 1}
-    assert answer["a"] == 1 and seen.values and virtual_clock.current_time() >= 1.0
-    fault = broker.fault("drop", topic="kvs.getroot", count=1)
-    print(fault.hits[0].time, fault.report(), broker.trace("kvs")[0].topic)
-    value: float = await stats_sink.wait("flux.kvs.0.event_rx", ge=2)
-    count: int = await broker.wait_counter("kvs.0.request_rx", ge=1)
-    print(value + count, broker.counters("kvs")["request_rx"])
-
-
-async def test_instances(instance: Instances, stats_udp: StatsUdp) -> None:
-    async with instance(size=4) as broker:
-        await broker.rpc("kvs.getroot", nodeid=3)
-    print(stats_udp.address, stats_udp.lines)
-
-
-def test_sync(instance: Instances) -> None:
-    with instance() as broker:
-        plain: SyncBroker = broker
-        plain.advance(1)
-
-
-def test_alone() -> None:
-    async def body(broker: Broker) -> int:
-        return broker.instance.size
-
-    assert run(body, size=2) == 2
-'''
-
-
-@pytest.mark.slow
-def test_a_users_test_file_is_typed_throughout(tmp_path):
-    (tmp_path / "test_sample.py").write_text(SAMPLE)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "test_sample.py"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**_environment(), "MYPYPATH": ""},
-    )  # fmt: skip
-    assert done.stdout == "Success: no issues found in 1 source file\n", done.stdout + done.stderr
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "MYPY_CACHE_DIR": str(Path(__file__).parents[2] / ".mypy_cache" / "sample")}
+def test_what_a_user_writes_is_typed_throughout_by_lint():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert "tests/kit/test_typed.py" in project["tool"]["mypy"]["files"]
+    assert project["tool"]["mypy"]["strict"] is True
 
 
 # -- without fixtures

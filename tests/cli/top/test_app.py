@@ -50,7 +50,11 @@ class Driver:
             await self.pilot.pause(0.01)
 
     async def until_seen(self, *texts: str) -> None:
-        await self.until(lambda: all(text in self.text for text in texts))
+        def are_seen() -> bool:
+            shown = self.text
+            return all(text in shown for text in texts)
+
+        await self.until(are_seen)
 
     async def go_to(self, rank: int, name: str) -> None:
         """The cursor to a module, by keys."""
