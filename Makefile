@@ -5,8 +5,8 @@ PYTHON ?= python3
 RUN_CMD ?= .venv/bin/brokersim bench watchers --workload bulk --jobs 15 --reps 8 --clock real
 # Such as --gate (a missed ratio is an error), --json, or names of single benchmarks.
 BENCH_OPTIONS ?=
-# 2: the smallest machine the suite has to be comfortable on has two cores.
-TEST_WORKERS ?= 2
+# One more than the smallest machine has cores: a test that waits for a peer's next second leaves its core to another.
+TEST_WORKERS ?= 3
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -26,7 +26,7 @@ TEST_PIP := $(BIN)/python -m pip install $(PIP_OPTIONS)
 # Loudly, because a test that is skipped for want of a peer looks like a test that passed.
 skipping = echo "SKIPPING: $(1): the tests that talk to it will be skipped"
 
-.PHONY: help completions venv run test quick hunt torture lint bench docs docs-check docs-venv site-sources peers apt npm interop pins clean distclean
+.PHONY: help completions venv run test fuzz pure site quick hunt torture lint bench docs docs-check docs-venv site-sources peers apt npm interop pins clean distclean
 
 help:
 	@echo "make venv   .venv with the brokersim command and what it needs to run, nothing else"
@@ -54,9 +54,17 @@ test:
 	@# mypy has one core to itself, and so has what is fetched: side by side they take half as long.
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint peers docs-venv
 	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup
-	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q -n $(TEST_WORKERS) tests/protocol/test_wire_fuzz.py
-	@# What is compiled is left out: the rooms that have a C twin once more, on the Python it is the twin of.
-	BROKERSIM_PURE=1 $(BIN)/pytest -q -n $(TEST_WORKERS) tests/reactor tests/routing tests/host
+	@# Two of these at a time and each in one process: workers would begin longer than they run.
+	@$(MAKE) --no-print-directory -j2 --output-sync=target fuzz pure site
+
+fuzz: $(TEST_VENV)
+	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q tests/protocol/test_wire_fuzz.py
+
+# What is compiled is left out: the rooms that have a C twin once more, on the Python it is the twin of.
+pure: $(TEST_VENV)
+	BROKERSIM_PURE=1 $(BIN)/pytest -q tests/reactor tests/routing tests/host
+
+site:
 	@if $(MAKE) --no-print-directory .venv-docs/.stamp; then $(MAKE) --no-print-directory docs-check; \
 	    else echo "SKIPPING: what the site is made with cannot be installed: the site is not checked"; fi
 
