@@ -327,7 +327,7 @@ class ContentCache(BrokerModule):
 def _fault(response: Message, blob: blobref.Blob, entry: Entry) -> RequestError | None:
     """What is wrong with the answer to a load, if anything."""
     if response.errnum:
-        return RequestError(response.errnum, response.payload_str or "")
+        return response.error()
     if blob.digest != entry.digest:
         return RequestError(
             errnums.EIO, f"blob {blobref.from_digest(entry.digest)} came back with another hash"

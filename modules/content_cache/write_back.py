@@ -107,7 +107,7 @@ class WriteBack:
             entry.stores = None
 
     def _failed(self, response: Message, entry: Entry) -> None:
-        error = RequestError(response.errnum, response.payload_str or "")
+        error = response.error()
         if error.errno != self._errnum:  # once, not for each of a thousand entries
             self._errnum = error.errno or errnums.EIO
             self._handle.log(

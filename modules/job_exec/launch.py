@@ -50,7 +50,7 @@ class Launch:
         if response.errnum:
             self._is_over = True
             is_fault = response.errnum != errnums.ENODATA
-            self._wake(RequestError(response.errnum, response.payload_str or "") if is_fault else None)
+            self._wake(response.error() if is_fault else None)
         elif response.payload["type"] == "started":
             self._wake(None)
 

@@ -86,7 +86,7 @@ class Committer:
 
     def _stored(self, response: Message, commit: Commit) -> None:
         if response.errnum and commit.error is None:
-            commit.error = _error_of(response)
+            commit.error = response.error()
         commit.unanswered -= 1
         if commit.unanswered:
             return
@@ -104,7 +104,7 @@ class Committer:
     def _flushed(self, response: Message, commit: Commit) -> None:
         namespace = commit.namespace
         if response.errnum:
-            self._failed(_error_of(response), commit)
+            self._failed(response.error(), commit)
         elif namespace.name == PRIMARY:
             value = checkpoint(self._handle.name, commit.rootref, namespace.rootseq + 1, self._handle.time())
             request = {"value": value}
@@ -114,7 +114,7 @@ class Committer:
 
     def _checkpointed(self, response: Message, commit: Commit) -> None:
         if response.errnum:
-            self._failed(_error_of(response), commit)
+            self._failed(response.error(), commit)
         else:
             self._finish(commit)
 
@@ -157,7 +157,3 @@ class Committer:
         else:
             namespace.put_back(commit.transactions)
         self._free(namespace)
-
-
-def _error_of(response: Message) -> RequestError:
-    return RequestError(response.errnum, response.payload_str or "")

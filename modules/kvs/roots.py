@@ -141,7 +141,7 @@ class Roots:
             return  # removed while the answer was on its way
         if response.errnum:
             self._handle.event_unsubscribe(self._events(name))
-            self.namespaces.refuse(name, RequestError(response.errnum, response.payload_str or ""))
+            self.namespaces.refuse(name, response.error())
             return
         root = response.unpack(Root)
         namespace = Namespace(

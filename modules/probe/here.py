@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from brokersim.brokermod import NODEID_ANY, Handle, Message, RequestError
+from brokersim.brokermod import NODEID_ANY, Handle, Message
 
 from .contract import Asks
 from .execution import Ended, Execution, Wish
@@ -91,7 +91,7 @@ class Here(Asks):
 
     def _answered(self, response: Message, number: int) -> None:
         if response.errnum:
-            self._over(number, RequestError(response.errnum, response.payload_str or ""))
+            self._over(number, response.error())
         else:
             self._over(number, response.data)
 

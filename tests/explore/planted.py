@@ -32,7 +32,7 @@ PLANTED = (
     ),
     Planted(
         "a commit acknowledged though storing failed", "kvs/committer.py",
-        "        if response.errnum and commit.error is None:\n            commit.error = _error_of(response)\n", "",
+        "        if response.errnum and commit.error is None:\n            commit.error = response.error()\n", "",
         ("kvs",),
     ),
     Planted(

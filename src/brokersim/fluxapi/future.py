@@ -9,7 +9,6 @@ from typing import Any, Self
 from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.host.future import Future as Inner
 from brokersim.protocol.decoded import Json
-from brokersim.protocol.errnums import RequestError
 
 
 class Future:
@@ -30,7 +29,7 @@ class Future:
         response = self.inner.latest
         if response is None or not response.errnum:
             return None
-        return RequestError(response.errnum, response.payload_str or "").strerror
+        return response.error().strerror
 
     def get_flux(self) -> FluxHandle | None:
         return self.flux_handle

@@ -12,7 +12,6 @@ from brokersim.fluxapi.endpoint import FluxHandle
 from brokersim.fluxapi.payload import to_data, to_text
 from brokersim.protocol import message as wire
 from brokersim.protocol.decoded import Json
-from brokersim.protocol.errnums import RequestError
 
 __all__ = ["Message", "MessageWatcher", "msg_typestr"]
 
@@ -101,7 +100,7 @@ class Message:
     def decode(self) -> tuple[int, str, str | None]:
         """Type, topic and payload text. Raises OSError if it is an error response."""
         if self.inner.type == wire.RESPONSE and self.inner.errnum:
-            raise RequestError(self.inner.errnum, self.inner.payload_str or "")
+            raise self.inner.error()
         return self.type, self.topic, self.payload_str
 
 

@@ -152,7 +152,7 @@ class FarBroker(Home):
         self._observers.flush()
         answer = self.far.ask(self.handle, topic, payload, timeout, nodeid)
         if answer.errnum:
-            raise RequestError(answer.errnum, answer.payload_str or "")
+            raise answer.error()
         return None if answer.data is None else answer.payload
 
     def identity(self, name: str, serial: int) -> str:

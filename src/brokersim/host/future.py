@@ -8,7 +8,6 @@ from functools import partial
 
 from brokersim.host.blocking import wait_for_answer
 from brokersim.host.callee import Callee
-from brokersim.host.waits import error_of
 from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import EINVAL, ETIMEDOUT, RequestError
 from brokersim.protocol.message import FLAG_STREAMING, RESPONSE, Message, decode_json
@@ -92,7 +91,7 @@ class Future:
         self.wait_for()
         response = self._responses[0]
         if response.errnum:
-            raise error_of(response)
+            raise response.error()
         return response
 
     @property
@@ -104,7 +103,7 @@ class Future:
         """Raises RequestError if the answer in hand is an error."""
         response = self.latest
         if response is not None and response.errnum:
-            raise error_of(response)
+            raise response.error()
 
     def cancel_by(self, topic: str) -> None:
         """Ask for the end of the stream by its matchtag, as kvs-watch and job-info take it."""

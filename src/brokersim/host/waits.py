@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import NODEID_ANY, Message
 from brokersim.reactor.actor import Timer
 from brokersim.reactor.step import Resume, Wait
@@ -43,14 +42,9 @@ class Call(Wait):
 
 def _answered(response: Message, resume: Resume) -> None:
     if response.errnum:
-        resume(None, error_of(response))
+        resume(None, response.error())
     else:
         resume(response.data, None)
-
-
-def error_of(response: Message) -> RequestError:
-    """The RequestError an error response stands for."""
-    return RequestError(response.errnum, response.payload_str or "")
 
 
 class Sleep(Wait):

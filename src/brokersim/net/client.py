@@ -337,7 +337,7 @@ class Client:
 
 def _answer(response: Message, raw: bool) -> Json:
     if response.errnum:
-        raise RequestError(response.errnum, response.payload_str or "")
+        raise response.error()
     if raw:
         return response.data or b""
     return None if response.data is None else response.payload

@@ -132,6 +132,10 @@ class Message(msgspec.Struct, gc=False, eq=False):
             return decode_json(self.topic, bytes(data), self.type)
         return decode_json(self.topic, data.encode(), self.type) if isinstance(data, str) else data
 
+    def error(self) -> RequestError:
+        """What a response that failed tells whoever asked: its errnum, and the text that came with it."""
+        return RequestError(self.errnum, self.payload_str or "")
+
     @property
     def payload_str(self) -> str | None:
         """The payload as text without its NUL, ``None`` if there is none; undecodable bytes are replaced."""

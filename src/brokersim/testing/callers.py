@@ -80,7 +80,7 @@ class HandleCaller:
                 elif response.errnum == ENODATA:
                     done(None)
                 else:
-                    done(RequestError(response.errnum, response.payload_str or ""))
+                    done(response.error())
 
             self._handle.stream(topic, payload, answered, None, nodeid)
 
@@ -158,7 +158,7 @@ class SocketCaller:
 def _data(response: Message) -> object:
     """What the same answer would be in process: a JSON object, bytes, or None. Raises RequestError."""
     if response.errnum:
-        raise RequestError(response.errnum, response.payload_str or "")
+        raise response.error()
     data = response.data
     if isinstance(data, bytes) and data.startswith(b"{") and data.endswith(b"\0"):
         return decode_json(response.topic, data)

@@ -55,7 +55,7 @@ class Submission:
     def _accept(self) -> None:
         response = self._session.client.recv_response(self._waiting.popleft())
         if response.errnum:
-            self._refused(RequestError(response.errnum, response.payload_str or ""))
+            self._refused(response.error())
             self._bar.submitted()
             self._bar.done()
             return
@@ -72,7 +72,7 @@ class Submission:
     def _collect(self) -> None:
         response = self._session.client.recv_response(self._awaited.popleft())
         if response.errnum:
-            error = RequestError(response.errnum, response.payload_str or "")
+            error = response.error()
             raise self._session.told(error, "job-manager.wait")
         self.outcomes.append(response.payload)
         self._bar.done()

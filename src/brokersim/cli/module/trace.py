@@ -17,7 +17,7 @@ from brokersim.cli.module import complete_module, loaded
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, Parsed
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import ENODATA, RequestError, errname
+from brokersim.protocol.errnums import ENODATA, errname
 
 #: Type on the wire: its name, arrow and colour. The same colours wherever messages are shown.
 TYPES: Final = {
@@ -253,5 +253,5 @@ def _with_ticks(session: Session, request: JsonObject, period: float) -> Iterato
         if response.errnum == ENODATA:
             return
         if response.errnum:
-            raise session.told(RequestError(response.errnum, response.payload_str or ""), "module.trace")
+            raise session.told(response.error(), "module.trace")
         yield response.payload

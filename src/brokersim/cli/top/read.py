@@ -15,7 +15,7 @@ from brokersim.cli.session import Session, nodeid_of
 from brokersim.cli.top.rates import Cost, Look, Module
 from brokersim.net.client import Client, Unreachable
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
-from brokersim.protocol.errnums import ENODATA, RequestError
+from brokersim.protocol.errnums import ENODATA
 from brokersim.protocol.message import FLAG_STREAMING, Message
 
 #: Seconds after which a rank that has not answered counts as missing from the look.
@@ -89,7 +89,7 @@ class Reader:
         if response is None:
             raise TimeoutError(f"{topic}: no answer within {self.patience:g} s")
         if response.errnum:
-            raise RequestError(response.errnum, response.payload_str or "")
+            raise response.error()
         return response.payload
 
     def set_bits(self, rank: int, name: str, bits: int, on: bool) -> int:
@@ -188,7 +188,7 @@ class Follower:
             if response.errnum == ENODATA:
                 return None
             if response.errnum:
-                raise RequestError(response.errnum, response.payload_str or "")
+                raise response.error()
             found.append(response.payload)
             response = self._client.recv_within(self._tag, 0.0) if len(found) < most else None
         return found

@@ -48,7 +48,7 @@ async def bulk_jobs_inside(instance: Instance, jobs: int, run_time: float) -> No
 
 
 def _error(response: Message) -> RequestError | None:
-    return RequestError(response.errnum, response.payload_str or "") if response.errnum else None
+    return response.error() if response.errnum else None
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from brokersim.net.client import Client
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError
+from brokersim.protocol.errnums import ENODATA, ENOENT
 from brokersim.protocol.jobspec import build, sign
 from brokersim.protocol.message import FLAG_STREAMING, Message
 
@@ -55,7 +55,7 @@ def _follow(client: Client, tag: int) -> None:
         if response.errnum in (ENODATA, ENOENT):
             return
         if response.errnum:
-            raise RequestError(response.errnum, response.payload_str or "")
+            raise response.error()
 
 
 async def serial_jobs_inside(
@@ -96,7 +96,7 @@ class _Driver:
 
     def _submitted(self, response: Message, _: None) -> None:
         if response.errnum:
-            self._done(RequestError(response.errnum, response.payload_str or ""))
+            self._done(response.error())
             return
         self._open = len(LOGS)
         for log in LOGS:
@@ -106,7 +106,7 @@ class _Driver:
         if not response.errnum:
             return
         if response.errnum != ENODATA:
-            self._done(RequestError(response.errnum, response.payload_str or ""))
+            self._done(response.error())
             return
         self._open -= 1
         if not self._open:

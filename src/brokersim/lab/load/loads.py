@@ -20,7 +20,6 @@ from brokersim.lab.load.workload_run import payload_of, replay_inside, run_insid
 from brokersim.lab.load.workloads import Workload, WorkloadError, parse_workload
 from brokersim.net.client import Client
 from brokersim.protocol.counting import counted
-from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
@@ -96,7 +95,7 @@ def _submit(client: Client, workload: Workload, done: Callable[[int], object]) -
     for tag in tags:
         answer = client.recv_response(tag)
         if answer.errnum:
-            raise RequestError(answer.errnum, answer.payload_str or "")
+            raise answer.error()
     client.rpc("job-manager.drain")
 
 

@@ -98,7 +98,7 @@ class _Submitter:
 
     def _drained(self, response: Message, _: object) -> None:
         assert self._done is not None
-        self._done(RequestError(response.errnum, response.payload_str or "") if response.errnum else None)
+        self._done(response.error() if response.errnum else None)
 
 
 async def _until(instance: Instance, due: int) -> None:

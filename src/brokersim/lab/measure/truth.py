@@ -22,7 +22,6 @@ from brokersim.lab.measure.series import US
 from brokersim.program import open_instance, run
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
-from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.message import COUNTER_NAMES, Message
 from brokersim.protocol.settings import check_hook
 from brokersim.reactor.cost import CostModel
@@ -260,7 +259,7 @@ async def _submit(instance: Instance, jobs: int, draw: random.Random) -> None:
             nonlocal left
             left -= 1
             if response.errnum:
-                done(RequestError(response.errnum, response.payload_str or ""))
+                done(response.error())
             elif not left:
                 done(None)
 
