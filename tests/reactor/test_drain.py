@@ -94,7 +94,7 @@ def test_a_response_ends_the_request_it_answers_and_is_given_its_argument(reacto
 
 
 def listening(reactor: Reactor, how: str) -> Probe:
-    """An actor on each of the paths of a message: the shortest, with hooks, and traced, which takes whole turns."""
+    """An actor on each of the paths of a message: the shortest, with hooks, and traced, which is one with hooks."""
     actor = Probe(reactor)
     if how != "bare":
         actor.hooks("check")
@@ -212,8 +212,7 @@ def test_a_refusal_by_an_event_handler_has_nobody_to_answer_and_fails_the_actor(
 
     reactor.push(Message(EVENT, "news", dst=actor, handler=refuse))
     reactor.drain()
-    # In a whole turn it may have been a watcher's: no message is named.
-    assert actor.errors == ["RequestError at -" if how == "traced" else "RequestError at news"]
+    assert actor.errors == ["RequestError at news"]
 
 
 # -- purge and flood

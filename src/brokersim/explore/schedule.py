@@ -92,6 +92,9 @@ class SeededSchedule(Schedule):
             self._hand_over(message)
             return
         lane.number += 1
+        if not lane.held and not self._spread:
+            self._hand_over(message)
+            return
         reactor = self._reactor
         when = max(reactor.now + self.delay(lane.key, lane.number), lane.last)
         if when <= reactor.now and not lane.held:

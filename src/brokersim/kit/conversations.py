@@ -77,39 +77,43 @@ class Conversations:
         if wants_answer(request):
             self.open[asker.uuid, request.matchtag] = Asked(asker, request, when)
 
-    def received(self, server: Any, request: Message) -> None:
+    def received(self, server: Any, request: Message, _when: float) -> None:
         """A request was handed to who serves it."""
         if wants_answer(request):
-            self._requests[server.uuid] = self._requests.get(server.uuid, 0) + 1
+            uuid = server.uuid
+            self._requests[uuid] = self._requests.get(uuid, 0) + 1
 
-    def answered(self, server: Any, response: Message) -> None:
+    def answered(self, server: Any, response: Message, _when: float) -> None:
         """A response was sent."""
         tag = (response.dst.uuid, response.matchtag)
         asked = self.open.get(tag)
+        is_last = is_final(response)
         if asked is None:
             if tag not in self.excused:
                 self.surplus.append(
                     f"{server.name}.{server.broker.rank} answered {response.topic} (matchtag {tag[1]}) once more"
                     " than it was asked"
                 )
-        elif is_final(response):
+        elif is_last:
             del self.open[tag]
             self.sent[tag] = asked
         else:
             asked.parts += 1
-        if is_final(response):
+        if is_last:
             self._count_answer(server, response, tag)
 
     def _count_answer(self, server: Any, response: Message, tag: Tag) -> None:
-        count = self._answers[server.uuid] = self._answers.get(server.uuid, 0) + 1
+        uuid = server.uuid
+        count = self._answers[uuid] = self._answers.get(uuid, 0) + 1
+        wanted = self._requests.get(uuid, 0)
         # The broker also answers for services that are not there, whose requests nobody was handed.
-        if count > self._requests.get(server.uuid, 0) and server.name != "broker" and tag not in self.excused:
+        if count > wanted and server.name != "broker" and tag not in self.excused:
             self.excess.append(
                 f"{server.name}.{server.broker.rank} has sent {count} responses to "
-                f"{self._requests.get(server.uuid, 0)} requests; the last was to {response.topic}"
+                f"{wanted} requests; the last was to {response.topic}"
             )
 
-    def delivered(self, asker: Any, response: Message) -> None:
+    def delivered(self, asker: Any, response: Message, _when: float) -> None:
         """A response was handed to who asked."""
         tag = (asker.uuid, response.matchtag)
         if is_final(response) and self.sent.pop(tag, None) is None and tag not in self.excused:

@@ -67,7 +67,7 @@ class Deliveries:
                 found = self._subscribers[endpoint.uuid] = _Subscriber(endpoint)
             found.due.append((event.seq, event.topic))
 
-    def delivered(self, endpoint: Any, event: Message) -> None:
+    def delivered(self, endpoint: Any, event: Message, _when: float = 0.0) -> None:
         """An endpoint was given an event."""
         item = (event.seq, event.topic)
         found = self._subscribers.get(endpoint.uuid)

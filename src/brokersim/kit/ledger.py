@@ -5,15 +5,17 @@ It doesn't know what is right: `laws` does. It is a trace on every rank and a ta
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from brokersim.kit.conversations import Conversations
 from brokersim.kit.deliveries import Deliveries
 from brokersim.protocol.counting import counted
-from brokersim.protocol.message import COUNTER_NAMES, FLAG_PRIVATE, ROLE_OWNER, TYPE_NAMES, Message
+from brokersim.protocol.message import COUNTER_NAMES, EVENT, FLAG_PRIVATE, ROLE_OWNER, TYPE_NAMES, Message
 from brokersim.reactor.loop import NS
 from brokersim.routing.link import Link, Receive
 from brokersim.routing.sink import MemorySink
@@ -77,7 +79,11 @@ class Ledger:
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
-        self.tallies: dict[Party, Tally] = {}
+        self._reactor = instance.reactor
+        self._tallies: dict[Party, Tally] = {}
+        #: Messages that stand in them, and at how many the next ones must, before the first is kept no more.
+        self._counted = 0
+        self._count_at = KEPT // 2
         self.conversations = Conversations()
         self.deliveries = Deliveries(instance.broker(0).sequence)
         self.sums = Sums()
@@ -91,12 +97,13 @@ class Ledger:
         self.unseen: dict[str, None] = {}
         #: Messages sent and handed out, all told.
         self.moves = 0
-        #: What else is told of a message, by its counter; of requests sent also when.
-        self._books: tuple[Callable[[Any, Message], object] | None, ...] = (
-            None, self.conversations.received, self.conversations.answered, self.conversations.delivered, None,
-            self.deliveries.delivered, None, None,
+        #: What else is told of a message, by its counter, and when (s).
+        self._books: tuple[Callable[[Any, Message, float], object] | None, ...] = (
+            self.conversations.asked, self.conversations.received, self.conversations.answered,
+            self.conversations.delivered, None, self.deliveries.delivered, None, None,
         )  # fmt: skip
         self.kept: deque[Line] = deque(maxlen=KEPT)
+        self._keep = self.kept.append
         #: Asked before a message goes over a link; True keeps the message (a fault).
         self.fault: Callable[[Link, int, Receive, Message], bool] | None = None
         #: Told of error responses sent, by errnum (a fault counts what it caused).
@@ -127,34 +134,47 @@ class Ledger:
 
     def record(self, direction: str, actor: Any, message: Message) -> None:
         """A message was sent by an endpoint (``tx``), or is handed to it (``rx``)."""
-        kind = message.type
+        # Called twice a message of a test: half of what an example costs beyond what its modules do.
+        kind, topic, errnum = message.type, message.topic, message.errnum
         counter = kind if direction == "rx" else kind - 1
-        rank, name = actor.broker.rank, actor.name
-        when = actor.reactor.now / NS
-        tally = self.tallies.get((rank, name))
-        if tally is None:
-            tally = self.tallies[rank, name] = {}
-        entry = (counter, message.topic)
-        tally[entry] = tally.get(entry, 0) + 1
-        number = message.seq if kind == 5 else message.matchtag
-        line = _line((when, rank, name, counter, message.topic, message.errnum, number))
-        self.kept.append(line)
-        self.moves += 1
-        if message.errnum in self.on_error and direction == "tx":
-            self.on_error[message.errnum](line)
+        name = actor.name
+        when = self._reactor.now / NS
+        number = message.seq if kind == EVENT else message.matchtag
+        line = _line((when, actor.broker.rank, name, counter, topic, errnum, number))
+        self._keep(line)
+        self.moves = moves = self.moves + 1
+        if moves >= self._count_at:
+            self._count()
+        if errnum and errnum in self.on_error and direction == "tx":
+            self.on_error[errnum](line)
         book = self._books[counter]
-        if counter == 0:
-            self.conversations.asked(actor, message, when)
-        elif book is not None:
-            book(actor, message)
-        if getattr(actor, "body", None) is not None:
-            if name not in self._watched:
-                self._watched[name] = self._watch_of(actor.body)
-            watch = self._watched[name]
+        if book is not None:
+            book(actor, message, when)
+        watch = self._watched.get(name, _UNKNOWN)
+        if watch is not None and getattr(actor, "body", None) is not None:
+            if watch is _UNKNOWN:
+                watch = self._watched[name] = self._watch_of(actor.body)
             if watch is not None:
                 watch(actor, when)
         if self._waiting:
             self.moved()
+
+    @property
+    def tallies(self) -> dict[Party, Tally]:
+        """What each party has sent and been handed so far, by counter and topic."""
+        self._count()
+        return self._tallies
+
+    def _count(self) -> None:
+        """Add up what was kept since the last time, all at once: that costs a third of doing it one by one."""
+        fresh = islice(self.kept, len(self.kept) - (self.moves - self._counted), None)
+        for (rank, name, counter, topic), more in Counter(map(_COUNTED, fresh)).items():
+            tally = self._tallies.get((rank, name))
+            if tally is None:
+                tally = self._tallies[rank, name] = {}
+            tally[counter, topic] = tally.get((counter, topic), 0) + more
+        self._counted = self.moves
+        self._count_at = self.moves + KEPT // 2
 
     def _watch_of(self, body: object) -> Callable[[Any, float], object] | None:
         if hasattr(body, "accounts"):
@@ -248,5 +268,12 @@ def _has_states(body: object) -> bool:
     return isinstance(found.get("states"), dict) and "submitted" in found
 
 
+def _not_known(_actor: object, _when: float) -> None:
+    """In the place of what watches a module that has not been looked at."""
+
+
+_UNKNOWN: Final = _not_known
+#: What of a line is counted: rank, name, counter and topic.
+_COUNTED: Final = itemgetter(1, 2, 3, 4)
 #: Makes a line of a tuple: the generated constructor costs as much as all else that is done with it.
 _line: Callable[[tuple[Any, ...]], Line] = partial(tuple.__new__, Line)

@@ -287,8 +287,8 @@ static int judge(PyObject *loop)
         || get_int(loop, l_started, &started) < 0)
         return -1;
     int blocks = nonblocking == 0, traced = FIELD(actor, a_tracer) != Py_None;
-    set(loop, l_is_plain, blocks && !fresh && !queued && !traced ? Py_True : Py_False);
-    set(loop, l_is_settled, blocks && started > 0 ? Py_True : Py_False);
+    set(loop, l_is_plain, blocks && !fresh && !queued ? Py_True : Py_False);
+    set(loop, l_is_settled, blocks && (started > 0 || traced) ? Py_True : Py_False);
     return 0;
 }
 

@@ -284,7 +284,7 @@ static int free_turn(PyObject *self, PyObject *popleft, Turn *turn)
             turn->in_hand = 0;
             if (call_hook(loop, l_check, str_check) == 0) {
                 turn->in_hand = 1;
-                if (count(dst, type) == 0 && hand_on(dst, message, type, loop) == 0) {
+                if (hand(dst, message, type) == 0 && hand_on(dst, message, type, loop) == 0) {
                     result = 0;
                     if (FIELD(dst, a_loop) == loop) { /* neither ended nor blocked in its handler */
                         turn->in_hand = 0;

@@ -415,16 +415,16 @@ class Reactor:
                         if loop.check is not None:
                             in_hand = None
                             loop.check()
-                    in_hand = message
-                    kind = message.type
-                    dst.counts[kind] += 1
+                    in_hand, kind = message, message.type
+                    if loop is None:
+                        dst.counts[kind] += 1
+                    else:
+                        dst.handed(message)
                     if kind != response:
                         message.handler(message)  # type: ignore[misc]
                     else:
-                        if message.flags and message.flags & FLAG_STREAMING and not message.errnum:
-                            found = dst.pending.get(message.matchtag)
-                        else:
-                            found = dst.pending.pop(message.matchtag, None)
+                        stays = message.flags and message.flags & FLAG_STREAMING and not message.errnum
+                        found = (dst.pending.get if stays else dst.pending.pop)(message.matchtag, None)
                         if found is None:
                             dst.stray_response(message)
                         else:

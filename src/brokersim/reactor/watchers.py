@@ -160,11 +160,11 @@ class ModuleLoop(Loop):
 
     def _judge(self) -> None:
         blocks = not self.nonblocking
-        self.is_plain = blocks and not (self._fresh or self.spin_queued or self.actor.tracer is not None)
-        self.is_settled = blocks and self._started > 0
+        self.is_plain = blocks and not (self._fresh or self.spin_queued)
+        self.is_settled = blocks and (self._started > 0 or self.actor.tracer is not None)
 
     def trace(self) -> None:
-        """The actor's tracer was set or taken away: the drain's own path knows no tracers."""
+        """The actor's tracer was set or taken away: of an actor without a loop the drain tells nobody."""
         if self.actor.tracer is not None:
             self.attach()
         self._judge()

@@ -88,7 +88,9 @@ class Endpoint(Actor):
     @property
     def uuid(self) -> str:
         """Its identity, as messages' routes have it."""
-        self._identity = found = self.identity()
+        found = self._identity
+        if type(found) is not str:
+            self._identity = found = self.identity()
         return found
 
     # -- sending
@@ -229,7 +231,7 @@ class Endpoint(Actor):
         self.broker.publish(event)
 
     def set_tracer(self, tracer: Tracer | None) -> None:
-        """Tell every message to ``tracer``; the shortest path of the loop knows no tracers."""
+        """Tell every message to ``tracer``; who is to be told has a loop, beside which the shortest path leads."""
         self.tracer = tracer
         if tracer is not None or self.own_loop is not None:
             self.module_loop().trace()
