@@ -248,8 +248,10 @@ class JobMachine:
     def _clean_up(self, job: Job) -> None:
         if job.alloc_pending:
             self.cancel_alloc(job)
-        elif job.start_pending:
-            pass  # the final release is still to come
+            self._alloc_over(job)  # it need not wait for a scheduler that is slow to answer
+            self._forget_annotations(job, of_user=True)
+        if job.state is not State.CLEANUP or job.start_pending:
+            pass  # the event above has led on; or the final release is still to come
         elif job.has_resources:
             self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})
             self.post(job, "free")
@@ -349,6 +351,10 @@ class JobMachine:
                 self._annotate(job, answer.annotations)
             self._alloc_over(job)
             self._allocated(job, answer)
+        elif answer.type != ALLOC_ANNOTATE:
+            self._handle.forget(response)
+            if answer.type == ALLOC_SUCCESS and job.R is None:  # it was ended before the scheduler heard of it
+                self._handle.request("sched.free", {"id": job.id, "R": answer.R, "final": True})
 
     def _annotate(self, job: Job, more: dict[str, Any]) -> None:
         self.post(job, "annotations", {"annotations": job.annotated(more)}, keep=False)

@@ -56,6 +56,20 @@ def test_the_log_of_a_job_with_flag_debug_tells_what_was_asked_for_it_also_befor
     assert in_instance(test) == (True, asked)
 
 
+def test_a_cancelled_job_does_not_wait_for_a_scheduler_that_is_slow_and_what_that_gives_it_comes_back():
+    async def test(instance, client):
+        await client.call("module.debug", {"name": "sched", "defer": True})
+        job = await submit(client, jobspec(cores=4))
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        ended = await names_of(client, job)
+        await client.call("module.debug", {"name": "sched", "defer": False})
+        after = await submit(client, jobspec(cores=4))
+        return ended, (await outcome(client, after))["success"]
+
+    ended, success = in_instance(test)
+    assert (ended, success) == ([*LIFE[:4], "exception", "clean"], True)
+
+
 def test_starting_is_delivered_after_shell_init_but_bears_an_earlier_time():
     async def test(_instance, client):
         job = await submit(client)
