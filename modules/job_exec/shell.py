@@ -126,7 +126,11 @@ class Shell:
         self._handle.service_register(self.service)
         self._is_served = True
         self._send_outposts()
-        await self.logs.append(INPUT, self.logs.event("header", INPUT_HEADER))
+        opening = [self.logs.event("header", INPUT_HEADER)]
+        if self._plan.stdin is not None:
+            source = {"stream": "stdin", "rank": "all", "path": self._plan.stdin}
+            opening.append(self.logs.event("redirect", source))
+        await self.logs.append(INPUT, *opening)
         self._admit_early(None)
         where = {"service": self.service, "leader-rank": self._handle.rank}
         more = (self.logs.event(name, context) for name, context in lines)

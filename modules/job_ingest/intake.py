@@ -21,6 +21,7 @@ from brokersim.brokermod import (
 
 from .checks import Checks
 from .fluid import FluidGenerator
+from .hosts import hosts_named, missing
 
 ROLE_OWNER: Final = 1
 #: Submit flag (RFC 16): the instance's own checks are left out.
@@ -118,7 +119,25 @@ class Intake:
             self.refused += 1
             raise RequestError(errnums.EINVAL, str(error)) from None
         candidate = Candidate(msg=msg, id=entry["id"], entry=entry)
-        if self.checks.asks_scheduler and not wish.flags & FLAG_NOVALIDATE:
+        if wish.flags & FLAG_NOVALIDATE or not self.checks.is_enabled:
+            self._take(candidate)
+        elif hosts := hosts_named(entry["jobspec"]):
+            self._handle.request("resource.get", None, self._hosts_told, (candidate, hosts))
+        else:
+            self._ask_scheduler(candidate)
+
+    def _hosts_told(self, response: Message, asked: tuple[Candidate, list[str]]) -> None:
+        candidate, hosts = asked
+        lost = "" if response.errnum else missing(hosts, response.payload)
+        if lost:
+            text = f"host constraint contains invalid hosts: host {lost!r} not found"
+            self._refuse([candidate], errnums.EPERM, text)
+        else:
+            self._ask_scheduler(candidate)
+
+    def _ask_scheduler(self, candidate: Candidate) -> None:
+        if self.checks.asks_scheduler:
+            entry = candidate.entry
             jobinfo = {name: entry[name] for name in ("jobspec", "userid", "urgency", "flags")}
             self._handle.request("feasibility.check", jobinfo, self._judged, candidate)
         else:

@@ -50,7 +50,7 @@ from .queue_service import QueueService, rules_in
 from .queues import Queues
 from .restart import Restored, read_jobs
 from .roles import ROLE_OWNER, check_owner
-from .updating import Updating
+from .updating import PARTS, Updating
 from .waiters import Waiters
 
 
@@ -338,8 +338,12 @@ class JobManager(JobQueries, Purging, QueueService):
         wish = msg.unpack(JobtapAll)
         if wish.query_only:
             names = [one["name"] for one in self._jobtap.to_list()]
-            self.handle.respond(msg, {"plugins": [*self._updating.loaded, *names]})
+            self.handle.respond(msg, {"plugins": [*self._updating.names(), *names]})
             return
+        for name in {wish.remove, wish.load}.intersection(PARTS):
+            raise RequestError(
+                errnums.ENOTSUP, f"plugin {name!r} is a part of job-manager here: it stays as it is"
+            )
         if wish.remove and wish.remove != "all":
             known = wish.remove in self._updating.NAMES
             if not (self._updating.remove(wish.remove) if known else self._jobtap.remove(wish.remove)):
@@ -379,7 +383,8 @@ class JobManager(JobQueries, Purging, QueueService):
     @request_handler("job-manager.jobtap-query", prefix=False)
     def jobtap_query(self, msg: Message) -> None:
         """What one plugin says of itself."""
-        self.handle.respond(msg, self._jobtap.query(msg.unpack(JobtapName).name))
+        name = msg.unpack(JobtapName).name
+        self.handle.respond(msg, self._updating.query(name) or self._jobtap.query(name))
 
 
 def _check_exception(wish: Raise | RaiseAll) -> None:

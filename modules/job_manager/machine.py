@@ -353,7 +353,9 @@ class JobMachine:
             self._allocated(job, answer)
         elif answer.type != ALLOC_ANNOTATE:
             self._handle.forget(response)
-            if answer.type == ALLOC_SUCCESS and job.R is None:  # it was ended before the scheduler heard of it
+            if (
+                answer.type == ALLOC_SUCCESS and job.R is None
+            ):  # it was ended before the scheduler heard of it
                 self._handle.request("sched.free", {"id": job.id, "R": answer.R, "final": True})
 
     def _annotate(self, job: Job, more: dict[str, Any]) -> None:

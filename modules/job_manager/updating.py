@@ -21,6 +21,11 @@ CONSTRAINTS: Final = "attributes.system.constraints"
 #: Which plugin allows the update of a path.
 _PLUGINS: Final = {DURATION: ".update-duration", QUEUE: ".update-queue"}
 _SETTING: Final = "owner-allow-any"
+#: flux-core's other built-in plugins, which are parts of the job manager here.
+PARTS: Final = (
+    ".priority-default", ".limit-job-size", ".limit-duration", ".dependency-after", ".dependency-singleton",
+    ".begin-time", ".validate-duration", ".history", ".post-event",
+)  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)
@@ -61,6 +66,14 @@ class Updating:
         self.loaded.append(name)
         if known:
             self._owner_may_all = bool(value)
+
+    def names(self) -> list[str]:
+        """All that are built in."""
+        return [*PARTS, *self.loaded]
+
+    def query(self, name: str) -> dict[str, Any] | None:
+        """What is to be said of one that is built in; None if it is not."""
+        return {"name": name, "path": "builtin"} if name in PARTS or name in self.loaded else None
 
     def remove(self, name: str) -> bool:
         """Was it there?"""

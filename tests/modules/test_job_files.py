@@ -37,8 +37,19 @@ def test_relative_paths_of_input_and_output_are_meant_where_the_tasks_are(tmp_pa
         "input": {"stdin": {"type": "file", "path": "in"}},
         "output": {"stdout": {"type": "file", "path": "out.{{name}}"}},
     }
-    answer, events = ended(real("cat", cwd=str(tmp_path), shell={"options": options}))
+    spec = real("cat", cwd=str(tmp_path), shell={"options": options})
+
+    async def test(_instance, client):
+        job = await submit(client, spec)
+        logs = [await log_of(client, job, f"guest.{name}") for name in ("output", "input")]
+        return await outcome(client, job), *logs
+
+    answer, events, given = in_instance(test)
     assert answer["success"] and (tmp_path / "out.cat").read_text() == "hello\n"
+    assert [(event["name"], event["context"].get("path")) for event in given] == [
+        ("header", None),
+        ("redirect", "in"),
+    ]
     [redirect] = [event["context"]["path"] for event in events if event["name"] == "redirect" and
                   event["context"]["stream"] == "stdout"]  # fmt: skip
     assert redirect == "out.cat"

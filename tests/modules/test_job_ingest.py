@@ -142,6 +142,29 @@ def test_what_can_never_run_is_no_job_where_the_scheduler_is_asked_first():
     assert [text[:21] for text in told[1]] == ["unsatisfiable request"] * 2 + [""]
 
 
+def test_a_constraint_by_hosts_that_are_not_there_is_refused_at_once_unless_jobspecs_are_not_validated():
+    async def told(client, constraints, **more):
+        try:
+            await submit(client, jobspec(constraints=constraints), **more)
+        except RequestError as error:
+            return error.errno, error.text
+        return "taken"
+
+    async def test(instance, client):
+        inner = {"and": [{"not": [{"hostlist": ["sim[1-2]"]}]}, {"properties": ["x"]}]}
+        found = [await told(client, {"hostlist": ["sim0", "sim[1-3]"]}), await told(client, inner)]
+        found += [await told(client, {"or": [inner, {"hostlist": ["sim[3-9]"]}]})]
+        found += [await told(client, {"hostlist": ["far"]}, flags=8)]
+        await instance.remove("job-ingest")
+        await instance.load("job-ingest", "disable-validator")
+        return [*found, await told(client, {"hostlist": ["far"]})]
+
+    def lost(host):
+        return errnums.EPERM, f"host constraint contains invalid hosts: host {host!r} not found"
+
+    assert in_instance(test, resources="3x4") == [lost("sim3"), "taken", lost("sim3"), "taken", "taken"]
+
+
 def test_jobs_of_a_size_must_be_instances_where_that_is_asked_for():
     async def test(_instance, client):
         await client.call("module.remove", NAME)

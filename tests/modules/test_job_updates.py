@@ -147,6 +147,27 @@ def test_without_its_plugin_no_queue_is_updated():
     )
 
 
+def test_what_is_built_in_is_listed_and_told_of_and_what_is_a_part_of_the_module_stays():
+    async def test(client):
+        listed = (await client.call("job-manager.jobtap", {"query_only": True}))["plugins"]
+        told = [await client.call("job-manager.jobtap-query", {"name": name}) for name in listed]
+        said = [
+            await refused(client.call("job-manager.jobtap", {what: ".limit-duration"}))
+            for what in ("load", "remove")
+        ]
+        await client.call("job-manager.jobtap", {"remove": "all"})
+        return listed, told, said, (await client.call("job-manager.jobtap", {"query_only": True}))["plugins"]
+
+    listed, told, said, left = in_queues(test)
+    assert (len(listed), left) == (11, listed)
+    assert told == [{"name": name, "path": "builtin"} for name in listed]
+    assert (
+        said
+        == [(errnums.ENOTSUP, "plugin '.limit-duration' is a part of job-manager here: it stays as it is")]
+        * 2
+    )
+
+
 def test_the_scheduler_is_asked_anew_for_a_job_that_waits_and_gives_it_the_new_duration():
     async def test(_instance, client):
         first, job = [await submit(client, jobspec(slots=4, duration=10)) for _ in range(2)]
