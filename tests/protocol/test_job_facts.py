@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.protocol.job_facts import check_jobspec, decode_jobspec, unwrap
+from brokersim.protocol.job_facts import check_jobspec, decode_jobspec, per_resource, unwrap
 from modules.job_exec.plan import environment_of, to_plan
 from tests.modules.job_harness import envelope, jobspec, real
 
@@ -174,3 +174,17 @@ def test_attributes_that_cannot_be_used_are_named(system, says):
 def test_an_environment_that_cannot_be_given_is_named():
     with pytest.raises(ValueError, match="environment must be"):
         environment_of(real("x", environment={"A=B": "c"}))
+
+
+def asking(found):
+    return {"attributes": {"system": {"shell": {"options": {"per-resource": found}}}}}
+
+
+def test_tasks_by_resource_are_a_type_and_a_count_or_not_asked_for():
+    assert per_resource(asking({"type": "core"})) == ("core", 1)
+    assert per_resource(asking({"type": "node", "count": 2})) == ("node", 2)
+    for nothing in ({}, {"attributes": 3}, asking(None), asking(5), asking([])):
+        assert per_resource(nothing) is None
+    for wrong in ({}, {"type": "gpu"}, {"type": "core", "count": 0}, {"type": "core", "count": True}):
+        with pytest.raises(ValueError, match="a type, node or core, and a count of 1 or more"):
+            per_resource(asking(wrong))

@@ -107,11 +107,9 @@ def per_resource(jobspec: JsonView) -> tuple[str, int] | None:
     """Tasks by resource (``type`` node or core, ``count``), if a jobspec asks for its tasks so. Raises ValueError."""
     found: Json = jobspec
     for key in ("attributes", "system", "shell", "options", "per-resource"):
-        found = found.get(key) if _is_object(found) else None
-        if found is None:
+        found = found.get(key)
+        if not _is_object(found):
             return None
-    if not _is_object(found):
-        return None
     kind, count = found.get("type"), found.get("count", 1)
     sound = kind in ("node", "core") and type(count) is int and count > 0
     _require(sound, "shell option per-resource has a type, node or core, and a count of 1 or more")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from brokersim import open_instance, run
 from brokersim.lab.load.bulk import STATES, Transition, Truth, bulk_jobs_inside, read_truth, thinned
+from brokersim.lab.load.jobs import serial_jobs_inside
 from brokersim.protocol.errnums import RequestError
 
 
@@ -80,6 +81,22 @@ def test_all_jobs_run_and_the_history_has_seven_transitions_each() -> None:
         "INACTIVE": 9
     }
     assert truth.peaks()["RUN"] == 4
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_jobs_one_after_the_other_or_at_once_are_all_over_when_it_returns(jobs: int) -> None:
+    async def main() -> tuple[list[int], int]:
+        told: list[int] = []
+        async with open_instance(modules=(*MODULES, "kvs-watch", "job-info")) as instance:
+            client = instance.client()
+            await client.call("job-manager.jobtap-load", {"path": "state-history"})
+            await serial_jobs_inside(instance, jobs, 0.5, told.append)
+            await bulk_jobs_inside(instance, jobs, 0.5)
+            truth = await read_truth(client, 0.0)
+            client.close()
+            return told, sum(entered == "INACTIVE" for _, _, entered in truth.transitions)
+
+    assert run(main) == (list(range(jobs + 1)), 2 * jobs)
 
 
 def test_a_submission_that_is_refused_is_raised() -> None:

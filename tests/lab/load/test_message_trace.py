@@ -127,6 +127,15 @@ def test_answers_are_the_same_but_for_what_is_new_in_every_run(then: Any, now: A
     assert (found.median_then_s, found.median_now_s) == (1.0, 0.25)
 
 
+def test_what_was_said_otherwise_is_told_as_it_was_and_as_it_is() -> None:
+    def told(then: tuple[int, Any], now: tuple[int, Any]) -> tuple[str, str]:
+        (one,) = compared(then, now).differently
+        return one.then, one.now
+
+    assert told((0, {"a": 1}), (ENODATA, None)) == ("{'a': 1}", "end of stream")
+    assert told((2, None), (0, {"a": "x" * 200})) == ("ENOENT", f"{{'a': '{'x' * 112}…")
+
+
 def test_a_request_that_names_a_new_id_waits_for_it_and_names_todays() -> None:
     trace = parse_trace(
         [

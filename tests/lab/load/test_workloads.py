@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from brokersim.lab.load.workloads import (
     serial,
 )
 from brokersim.program import open_instance, run
+from brokersim.protocol.errnums import RequestError
 
 LOG = """\
 ; MaxProcs: 8
@@ -153,6 +155,22 @@ def test_jobs_of_a_log_are_submitted_at_their_times_and_run_as_long_as_they_did(
     assert new == pytest.approx([0, 4, 10], abs=0.05)
     assert ran == pytest.approx([0, 4, 10], abs=0.2)
     assert ended == pytest.approx([2, 8, 11], abs=0.3)
+
+
+def test_refused_jobs_are_counted_by_what_was_said_and_a_drain_that_fails_is_raised() -> None:
+    async def main(refuse: tuple[str, dict[str, Any]]) -> Submitted:
+        async with open_instance(clock="virtual", seed=0, resources="1x4") as instance:
+            client = instance.client()
+            await client.call(*refuse)
+            client.close()
+            return await run_inside(instance, burst(2, 0.1, size=2, pause=0.0))
+
+    closed = ("job-manager.queue-enable", {"enable": False, "reason": "closed"})
+    found = run(main, closed, clock="virtual")
+    (said,) = found.refused
+    assert (found.accepted, found.refused[said]) == (0, 2) and "closed" in said
+    with pytest.raises(RequestError, match="No service matching"):
+        run(main, ("module.remove", {"name": "job-manager"}), clock="virtual")
 
 
 def test_a_burst_comes_in_its_bursts() -> None:
