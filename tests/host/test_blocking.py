@@ -225,6 +225,41 @@ def test_modules_that_wait_for_each_other_are_named(tmp_path: Path, length: int)
     live(body, *paths)
 
 
+def test_a_request_that_nobody_waits_for_breaks_no_circle(tmp_path: Path) -> None:
+    first = write(
+        tmp_path, "first",
+        """
+        @request_handler("go")
+        def go(self, msg):
+            self.handle.rpc("second.ask").then(lambda future: self.handle.respond(msg, future.get()))
+        @request_handler("back")
+        def back(self, msg):
+            def noted(future):
+                self.noted = future.get()
+            self.handle.rpc("second.note").then(noted)
+            self.handle.respond(msg, {"well": True})
+        @request_handler("told")
+        def told(self, msg): self.handle.respond(msg, self.noted)
+        """,
+    )  # fmt: skip
+    second = write(
+        tmp_path, "second",
+        """
+        @request_handler("ask")
+        def ask(self, msg): self.handle.respond(msg, self.handle.rpc("first.back").get())
+        @request_handler("note")
+        def note(self, msg): self.handle.respond(msg, {"noted": True})
+        """,
+    )  # fmt: skip
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        assert await client.call("first.go") == {"well": True}
+        assert await client.call("first.told") == {"noted": True}
+
+    live(body, first, second)
+
+
 def test_waits_nest_over_modules_and_ranks(tmp_path: Path) -> None:
     nested = write(
         tmp_path, "nested",

@@ -67,6 +67,20 @@ def test_every_value_a_handle_asks_of_its_home_is_there(broker: FarBroker, port:
     assert [name for name in get_type_hints(port) if not hasattr(there, name)] == []
 
 
+def test_a_question_of_its_own_that_is_refused_raises_what_the_broker_said(
+    broker: FarBroker, handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {
+        "a": Message(RESPONSE, "a", {"v": 1}),
+        "b": Message(RESPONSE, "b", errnum=ENOTSUP, data=b"not so"),
+    }
+    monkeypatch.setattr(broker.far, "ask", lambda handle, topic, *_: answers[topic])
+    assert broker.ask("a", None) == {"v": 1}
+    with pytest.raises(RequestError, match=r"^not so$") as caught:
+        broker.ask("b", None)
+    assert caught.value.errno == ENOTSUP
+
+
 def test_the_clock_of_a_process_is_real_so_holding_it_holds_nothing(handle: Handle) -> None:
     with handle.hold_clock() as held:
         assert held is None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from brokersim.host import observers
 from brokersim.host.far import FarBroker
 from brokersim.host.handle import Handle
 from brokersim.host.observers import BATCH_MAX, CHANGED, RECHECK, TOPIC
@@ -103,6 +104,25 @@ def test_what_nobody_counts_costs_no_message_until_stats_change(rig: Rig) -> Non
     rig.observe("s", "k", 2)
     rig.end_turn()
     assert rig.batches() == [[("s", "k", 2)]]
+
+
+def test_so_many_streams_that_nobody_counts_are_remembered_and_no_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observers, "_STREAMS_MAX", 2)
+
+    def is_sent(stream: str) -> bool:
+        rig.pass_by(RECHECK)  # what is sent is asked about
+        rig.observe(stream, "k", 1)
+        rig.end_turn()
+        sent = rig.sent()
+        for request in (one for one in sent if not one.is_noresponse):
+            rig.answer(request, counted=[])
+        return bool(sent)
+
+    assert [is_sent(stream) for stream in "ababab"] == [True, True, False, False, False, False]
+    assert [is_sent(stream) for stream in "abcabc"] == [False, False, True, False, False, False]
+    assert [is_sent(stream) for stream in "dabc"] == [True, True, True, True]
 
 
 def test_what_is_counted_is_sent_and_asked_about_now_and_then(rig: Rig) -> None:

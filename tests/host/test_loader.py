@@ -74,3 +74,21 @@ def test_a_module_in_c_needs_flux(tmp_path: Path):
     path.touch()
     with pytest.raises(NeedsFlux, match=f"{path} is a module in C"):
         Loader().load(path)
+
+
+MODULE = "from brokersim.brokermod import BrokerModule, request_handler\n"
+MODULE += "class M(BrokerModule):\n    @request_handler('a')\n    def a(self, msg): pass\n"
+
+
+def test_a_module_may_wait_if_a_file_of_its_own_says_rpc_and_no_other_does(tmp_path: Path):
+    (tmp_path / "beside.py").write_text("x.rpc(1)\n")
+    (tmp_path / "single.py").write_text(MODULE)
+    assert not Loader().load(tmp_path / "single.py").may_block
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(MODULE)
+    assert not Loader().load(folder / "__init__.py").may_block
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/__init__.py").write_text(MODULE)
+    (tmp_path / "two/part.py").write_text("x.rpc(1)\n")
+    assert Loader().load(tmp_path / "two/__init__.py").may_block
