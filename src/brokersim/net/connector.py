@@ -47,7 +47,9 @@ from brokersim.services.service import check_service_name
 
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
-_READ = 1 << 16
+#: Bytes of a read. While anything is queued it is the second (15 submissions of jobs), so that who sends thousands at
+#: once keeps another's ping waiting for a few of them. A frame longer than that is read as fast as ever.
+_READ, READ_SHARE = 1 << 16, 1 << 13
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: The name by which the connector answers for itself.
@@ -235,7 +237,7 @@ class Connection(Endpoint):
         if len(self.reactor.fifo) > QUEUE_AT:
             return  # it is read on when others had their turn: requests without answers fill no output, but memory
         try:
-            data = self._socket.recv(_READ)
+            data = self._socket.recv(self._at_most())
         except BlockingIOError:
             return
         except OSError:
@@ -250,6 +252,11 @@ class Connection(Endpoint):
             if self.outbox.size > PAUSE_AT:
                 self._connector.readers.drop(self._fd)
                 self._nursery.start_soon(self._pause)
+
+    def _at_most(self) -> int:
+        """Bytes of the next read."""
+        is_shared = self.reactor.fifo and self._decoder.pending < READ_SHARE
+        return READ_SHARE if is_shared else _READ
 
     def _take(self, data: bytes) -> bool:
         """Queue the messages that are complete; False if one is none, and the client lost."""

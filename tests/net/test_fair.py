@@ -1,0 +1,73 @@
+"""A client that floods an instance keeps another waiting for a share of its messages, not for all of them."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+import trio
+
+import brokersim
+from brokersim.protocol.message import FLAG_NORESPONSE, REQUEST, Message
+from brokersim.protocol.wire import encode
+from tests.net.live_socket import Live, serve
+
+FLOOD, BEHIND_EACH = 1500, 20
+
+
+def test_a_ping_beside_a_flood_waits_for_a_few_of_its_requests_and_what_they_bring(tmp_path: Path) -> None:
+    waits: list[int] = []
+
+    async def body(live: Live) -> None:
+        flooder, other = await live.peer(), await live.peer()
+        chain = live.instance.broker(0).module("chain").body
+        # As long as a submission of a job.
+        one = encode(
+            Message(REQUEST, "chain.step", {"left": BEHIND_EACH, "pad": "x" * 500}, 0x08 | FLAG_NORESPONSE)
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flooder.send, one * FLOOD)
+            await live.until(lambda: chain.steps)
+            while chain.ended < FLOOD:
+                before = chain.steps
+                assert (await other.ask("chain.ping")).errnum == 0
+                waits.append(chain.steps - before)
+        assert chain.steps == FLOOD * (BEHIND_EACH + 1)
+
+    serve(tmp_path, body, "chain")
+    # Read by 64 KiB it would be 3,300 and more, of the 31,500 there are.
+    assert max(waits) < 2000
+    assert len(waits) > 20
+
+
+@pytest.mark.parametrize("size", [1 << 14, 1 << 18])
+def test_a_long_frame_is_read_as_fast_as_ever_whatever_waits(tmp_path: Path, size: int) -> None:
+    reads: list[int] = []
+
+    async def body(live: Live) -> None:
+        peer = await live.peer()
+        (connection,) = live.connector.connections
+        plain = type(connection)._take
+
+        def take(self: object, data: bytes) -> bool:
+            reads.append(len(data))
+            return plain(connection, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(connection), "_take", take)
+            live.instance.client().request("chain.step", {"left": 100_000})
+            assert (await peer.ask("chain.ping", {"pad": "x" * size})).errnum == 0
+
+    serve(tmp_path, body, "chain")
+    assert len(reads) <= 4 + size // (1 << 14)
+
+
+@pytest.mark.parametrize(("clock", "young"), [("virtual", 100_000), ("real", 10_000)])
+def test_a_collection_in_real_time_is_short_since_clients_wait_for_it(clock: str, young: int) -> None:
+    async def main() -> int:
+        return gc.get_threshold()[0]
+
+    before = gc.get_threshold()
+    assert brokersim.run(main, clock=clock) == young
+    assert gc.get_threshold() == before
