@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from brokersim.brokermod import BrokerModule, Handle, Message, RequestError, errnums, request_handler
+
+if TYPE_CHECKING:
+    from brokersim.explore.author import Author
 
 
 class Tickets(BrokerModule):
@@ -21,3 +26,13 @@ class Tickets(BrokerModule):
         await self.handle.call("attr.get", {"name": "size"})
         self.left -= 1
         self.handle.respond(msg, {"number": self.left})
+
+
+def explore(world: Author) -> None:
+    """For `brokersim explore tickets.py`: clients buy, and never is more sold than there was."""
+    world.may("tickets.buy")
+
+    @world.always
+    def stock(broker: Any) -> None:
+        left = broker.module("tickets").left
+        assert left >= 0, f"{left} tickets are left"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.explore.planted import PLANTED, plant
 
 RACING = str(Path(__file__).parent.parent / "explore" / "racing.py")
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +84,8 @@ def test_a_seed_is_replayed(run):
         (["--only", "kv"], "--only: no family 'kv'; there are kvs, watch"),
         (["--size", "3-1"], "--size '3-1': give a number of ranks"),
         (["--size", "many"], "--size 'many'"),
+        (["--seconds", "0"], "give more than 0, such as 90s or 2m, not '0'"),
+        (["--seconds", "2x"], "not a duration: '2x'"),
         (["--replay", "nowhere.json"], "no plan 'nowhere.json': No such file or directory"),
         (["./nowhere.py"], "nowhere.py"),
         (["--replay", RACING], "is no plan: "),
@@ -89,6 +94,11 @@ def test_a_seed_is_replayed(run):
 def test_what_cannot_be_meant_is_exit_code_2(run, args, says):
     done = run("explore", *args)
     assert done.code == 2 and says in done.err, done.err
+
+
+def test_how_long_may_be_said_in_any_unit(run):
+    done = run("explore", "--only", "events", "--seconds", "1ms", "--json")
+    assert done.code == 0 and done.json["examples"] == 1
 
 
 def test_families_are_meant_by_their_modules_too(run):
@@ -101,3 +111,20 @@ def test_a_changed_copy_of_a_shipped_module_is_explored(run, tmp_path):
     bug = next(bug for bug in PLANTED if bug.name == "a namespace removed under who waits in it")
     done = run("explore", "-M", str(plant(bug, tmp_path)), "--only", "kvs", "--size", "1")
     assert done.code == 1 and "where there is none any more" in done.out
+
+
+def test_what_the_page_says_one_can_type_says_what_the_page_says(tmp_path, monkeypatch, run):
+    page = (ROOT / "docs" / "explore.md").read_text()
+    command, *shown = re.findall(r"```\n\$ brokersim (.*?)```", page, re.DOTALL)[0].splitlines()
+    shutil.copytree(ROOT / "examples" / "explore", tmp_path / "examples" / "explore")
+    monkeypatch.chdir(tmp_path)
+    told = run(*command.split())
+    assert told.code == 1
+    assert [_timeless(line) for line in told.out.splitlines()] == [_timeless(line) for line in shown]
+    replay = next(line for line in shown if line.startswith("replay: brokersim "))
+    again = run(*replay.split()[2:])
+    assert again.code == 1 and shown[0] in again.out.splitlines()
+
+
+def _timeless(line: str) -> str:
+    return re.sub(r"\d+ a second", "some a second", line)

@@ -13,7 +13,8 @@ from brokersim import files
 from brokersim.cli.command import Command, Given, examples, pass_session
 from brokersim.cli.errors import FAILED, FINE, CommandError, text_of, usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.types import OUT_FILE, OUT_FOLDER
+from brokersim.cli.types import OUT_FILE, OUT_FOLDER, Parsed
+from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
 
 if TYPE_CHECKING:
@@ -28,11 +29,19 @@ _NOT_REPRODUCIBLE: Final = 3
 _EXAMPLES: Final = 2000
 
 
+def _span(text: str) -> float:
+    """Seconds of a duration that is not over at once. Raises ValueError."""
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError(f"no time to search in; give more than 0, such as 90s or 2m, not {text!r}")
+    return seconds
+
+
 @click.command(
     "explore",
     cls=Command,
     **examples(
-        ("brokersim explore --only kvs,watch --seconds 60", "a minute of two families"),
+        ("brokersim explore --only kvs,watch --seconds 1m", "a minute of two families"),
         ("brokersim explore ./mymod.py", "a module of yours"),
         ("brokersim explore --replay PLAN --film x.html", "a find, as a page"),
     ),
@@ -42,7 +51,7 @@ _EXAMPLES: Final = 2000
     "--examples", "number", type=click.IntRange(1), metavar="N", help=f"how many plans  [{_EXAMPLES:,}]"
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), metavar="S", help="or for how long, of real time"
+    "--seconds", type=Parsed("fsd", _span), metavar="FSD", help="or for how long, of real time: 90, 90s, 2m"
 )
 @click.option("--seed", default=0, metavar="N", help="of the first plan; the next ones follow  [0]")
 @click.option("--size", default="1-4", metavar="N[-N]", help="ranks  [1-4]")

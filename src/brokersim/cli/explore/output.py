@@ -70,7 +70,7 @@ def report_lines(report: Report, model: str) -> list[str]:
     """How much was seen, and what was not."""
     hits = ", ".join(f"{kind} {count}" for kind, count in sorted(report.hits.items())) or "none"
     lines = [
-        f"{report.examples:,} examples, {report.rate:.0f} a second; faults that hit: {hits}",
+        f"{counted(report.examples, 'example')}, {report.rate:.0f} a second; faults that hit: {hits}",
         f"{len(report.seen):,} (module, topic, outcome), {report.new_at_the_end} of them new in the last fifth",
     ]
     idle = report.idle(model)
