@@ -274,6 +274,12 @@ def test_two_contexts_on_one_socket_share_nothing(wire: Wire):
 # --- off, closed, refused
 
 
+def test_a_flush_of_nothing_is_none(wire: Wire):
+    client = StatsClient(wire.send, prefix="flux.0", dialect="strict")
+    client.flush()
+    assert (client.statistics().flushes, wire.packets) == (0, [])
+
+
 def test_switching_off_sends_what_is_queued_and_then_nothing(wire: Wire):
     client = StatsClient(wire.send, start_timer=wire.start_timer, dialect="strict")
     client.inc("a")

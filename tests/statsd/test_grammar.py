@@ -172,6 +172,13 @@ def test_histograms_and_distributions_may_be_below_zero_and_timings_not():
     assert (flush.values["timers.d.lower"], flush.values["timers.d.sum"]) == (-3, -9)
 
 
+def test_a_timing_may_be_as_large_as_its_sum_of_squares_can_still_be_told():
+    aggregator = Aggregator()
+    aggregator.feed(b"t:1e150|ms\nh:-1e150|h\nt:1.0000000000000002e150|ms\nh:-1.0000000000000002e150|h")
+    flush = aggregator.flush(1.0)
+    assert (flush.samples, flush.bad_lines) == ({"t": [1e150], "h": [-1e150]}, 2)
+
+
 def test_a_value_with_a_time_is_shown_at_that_time_and_counted_in_the_total():
     aggregator = Aggregator()
     aggregator.feed(b"n:2:3|c|T1656581400|@0.5|#a:b\nn:4|c|T1656581400|@0.5|#a:b\nn:1|c|T1656581401|#a:b")
@@ -396,5 +403,15 @@ def test_a_name_that_may_be_sent_reaches_every_dialect_as_it_is(name: str):
             continue
         aggregator = Aggregator(dialect)
         aggregator.feed(f"{name}:3|g".encode())
-        gauges = aggregator.flush(1.0).gauges
-        assert gauges == {name: 3} or (dialect == "etsy" and name == "__proto__")
+        # Node statsd keeps what is called so on no object of its own, and finds nothing wrong with the line.
+        is_lost = dialect == "etsy" and name == "__proto__"
+        flush = aggregator.flush(1.0)
+        assert (flush.gauges, flush.bad_lines) == ({} if is_lost else {name: 3}, 0)
+
+
+@pytest.mark.parametrize("kind", ["g", "c"])
+def test_what_is_called_like_every_objects_prototype_is_lost_in_etsy_without_a_word(kind: str):
+    aggregator = Aggregator("etsy")
+    aggregator.feed(f"__proto__:3|{kind}".encode())
+    flush = aggregator.flush(1.0)
+    assert (flush.gauges, flush.counters.get("__proto__"), flush.bad_lines) == ({}, None, 0)

@@ -58,6 +58,7 @@ WHOLE = re.compile(r"\b(\d+)\.0\b")
 @example([b"known:1|g\na:3|g\nknown:2|g", b"b:4|g"], "strict")
 @example([b"known:1|g\nnew:3|g\nknown:2|g"], "etsy")
 @example([b"a:0|c"], "collectd")
+@example([b"known:7|g\na:7|g", b"known:2|g\na:5|c\n" * 300], "strict")
 @example([b"known:7|g", b"known:1.5|c", b"known:2.5|g"], "collectd")
 @pytest.mark.parametrize("keyed", TABLES, ids=lambda keyed: type(keyed).__name__)
 def test_packets_taken_in_at_once_do_what_they_do_one_by_one(
