@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ KEYS: dict[str, set[str]] = {
 DIFFERENCES = {"unused_ns", "cleared_ns", "unchanged_ns", "emitting_ns"}
 
 
+@cache
 def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(FOLDER / f"{name}.py"), *options],
@@ -77,7 +79,7 @@ def test_prints_one_document_with_its_keys_figures_gates_and_circumstances(name:
 
 def test_a_serial_job_makes_the_hundreds_of_messages_it_makes_in_flux() -> None:
     # 541 tx + rx counts on flux-core 0.88 with its client's; here each message is counted once, where it is received.
-    found = json.loads(run("jobs", "--json", "--jobs", "3", "--serial", "4").stdout)
+    found = json.loads(run("jobs", "--json", "--repeats", "1", *TINY["jobs"]).stdout)
     assert 200 < found["serial_messages_per_job"] < 800
 
 

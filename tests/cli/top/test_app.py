@@ -30,6 +30,9 @@ from tests.cli.test_live import HELLO, started
 from tests.cli.top.test_command import listed, mod, status
 
 TIMEOUT = 60.0
+#: Seconds between two states of the screen, and between looks at it: to draw it costs more than to wait for it, and a
+#: key is not done with while something is drawn.
+INTERVAL, LOOK = 0.2, 0.03
 Script = Callable[["Driver"], Awaitable[None]]
 
 
@@ -47,7 +50,7 @@ class Driver:
         end = time.monotonic() + TIMEOUT
         while not is_so():
             assert time.monotonic() < end, f"it did not come about; there is\n{self.text}"
-            await self.pilot.pause(0.01)
+            await self.pilot.pause(LOOK)
 
     async def until_seen(self, *texts: str) -> None:
         def are_seen() -> bool:
@@ -84,7 +87,7 @@ def drive(
     uri: str,
     script: Script,
     size: tuple[int, int] = (120, 35),
-    interval: float = 0.05,
+    interval: float = INTERVAL,
     count: int | None = None,
     watch: Watch | None = None,
 ) -> TopApp:

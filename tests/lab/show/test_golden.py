@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from brokersim.cli.main import main
 from brokersim.lab.result import Result
 from brokersim.lab.show.plots import draw, to_svg
 from brokersim.lab.show.report import page
@@ -85,25 +86,31 @@ def test_pictures_are_those_kept() -> None:
     assert pictures() == kept["svg"]
 
 
-def test_a_seed_gives_the_same_bytes_in_processes_that_hash_differently(tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_bytes_in_a_process_that_hashes_differently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib")
-    script = (
-        "from brokersim.cli.main import main\n"
-        "main('bench decay --jobs 4 --blocks 2 --seed 3 --out out --plot svg'.split())\n"
-        "main('report out -o page.html'.split())\n"
-        "main('report out --format md -o t.md'.split())\n"
+    commands = (
+        "bench decay --jobs 4 --blocks 2 --seed 3 --out out --plot svg",
+        "report out -o page.html",
+        "report out --format md -o t.md",
     )
-    written = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
+    script = f"from brokersim.cli.main import main\nfor line in {commands}: main(line.split())"
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
         folder.mkdir()
-        subprocess.run(
-            [sys.executable, "-c", script], cwd=folder, check=True, capture_output=True, timeout=60,
-            env={**os.environ, "PYTHONHASHSEED": seed},
-        )  # fmt: skip
-        written.append(
-            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        )
+    other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    subprocess.run(
+        [sys.executable, "-c", script], cwd=there, check=True, capture_output=True, timeout=60,
+        env={**os.environ, "PYTHONHASHSEED": other},
+    )  # fmt: skip
+    monkeypatch.chdir(here)
+    for line in commands:
+        main(line.split())
+    written = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (here, there)
+    ]
     assert set(map(str, written[0])) == {"out/result.json", "out/decay.svg", "page.html", "t.md"}
     assert written[0] == written[1]
 

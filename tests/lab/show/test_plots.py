@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ def results() -> dict[str, Result]:
     return {name: make() for name, make in MAKE.items()}
 
 
+@pytest.fixture(scope="module")
+def drawn(results: dict[str, Result]) -> Callable[[str], dict[str, Any]]:
+    """The pictures of an experiment by their names, drawn once; they are looked at and not changed."""
+    return cache(lambda experiment: dict(draw(results[experiment])))
+
+
 def texts(figure: Any) -> list[str]:
     from matplotlib.text import Text
 
@@ -64,11 +70,11 @@ def texts(figure: Any) -> list[str]:
 
 @pytest.mark.parametrize("experiment", MAKE)
 def test_every_picture_says_whose_figures_it_shows_and_labels_its_axes(
-    results: dict[str, Result], experiment: str
+    drawn: Callable[[str], dict[str, Any]], experiment: str
 ) -> None:
-    pictures = draw(results[experiment])
-    assert [name for name, _ in pictures] == PICTURES[experiment]
-    for name, figure in pictures:
+    pictures = drawn(experiment)
+    assert list(pictures) == PICTURES[experiment]
+    for name, figure in pictures.items():
         said = texts(figure)
         assert any("not Flux" in text and "seed 0" in text and "virtual clock" in text for text in said), name
         drawn = [axes for axes in figure.axes if axes.axison]
@@ -80,25 +86,22 @@ def test_every_picture_says_whose_figures_it_shows_and_labels_its_axes(
 
 
 def test_an_svg_is_the_same_to_the_byte_and_has_no_date(results: dict[str, Result]) -> None:
-    first, second = (
-        [hashlib.sha256(to_svg(figure).encode()).hexdigest() for _, figure in draw(results["latency"])]
-        for _ in range(2)
-    )
+    first, second = ([to_svg(figure) for _, figure in draw(results["decay"])] for _ in range(2))
     assert first == second
-    svg = to_svg(draw(results["decay"])[0][1])
+    svg = first[-1]
     assert "<dc:date>" not in svg
     assert svg.count("<svg") == 1
 
 
-def test_the_truth_is_dashed_beside_the_gauges(results: dict[str, Result]) -> None:
-    figure = dict(draw(results["states"]))["states"]
+def test_the_truth_is_dashed_beside_the_gauges(drawn: Callable[[str], dict[str, Any]]) -> None:
+    figure = drawn("states")["states"]
     lines = {line.get_label(): line for line in figure.axes[3].lines}
     assert lines["truth"].is_dashed()
     assert not lines["gauges, with job.new"].is_dashed()
 
 
-def test_overhead_shows_the_journals_values_as_ticks(results: dict[str, Result]) -> None:
-    figure = dict(draw(results["overhead"]))["overhead"]
+def test_overhead_shows_the_journals_values_as_ticks(drawn: Callable[[str], dict[str, Any]]) -> None:
+    figure = drawn("overhead")["overhead"]
     (ticks,) = [one for one in figure.axes[0].collections if "journal" in str(one.get_label())]
     heights = [round(segment[0][1], 3) for segment in ticks.get_segments()]
     assert heights == [1.002, 1.119, 1.154, 1.658]
@@ -168,13 +171,9 @@ def test_watchers_are_drawn_with_a_bar_a_hook() -> None:
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["none", "check"]
 
 
-@pytest.mark.parametrize(("kind", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
-def test_pictures_are_written_under_their_names(
-    results: dict[str, Result], tmp_path: Path, kind: str, magic: bytes
-) -> None:
-    paths = write_plots(results["decay"], tmp_path, kind)
-    assert [path.name for path in paths] == [f"decay.{kind}"]
-    assert paths[0].read_bytes().startswith(magic)
+def test_pictures_are_written_under_their_names(results: dict[str, Result], tmp_path: Path) -> None:
+    (path,) = write_plots(results["decay"], tmp_path, "svg")
+    assert (path.name, path.read_bytes()[:5]) == ("decay.svg", b"<?xml")
 
 
 @pytest.mark.parametrize("wrong", [{}, {"experiment": "never"}, {"experiment": None}])
@@ -183,11 +182,12 @@ def test_a_result_without_pictures_is_told(wrong: dict[str, Any]) -> None:
         draw(Result(meta=wrong))
 
 
-@pytest.mark.parametrize("dpi", [50, 160])
+@pytest.mark.parametrize("dpi", [50, 120])
 def test_a_png_is_as_many_pixels_wide_as_asked_for(
     results: dict[str, Result], tmp_path: Path, dpi: int
 ) -> None:
     (path,) = write_plots(results["decay"], tmp_path, "png", dpi=dpi)
+    assert (path.name, path.read_bytes()[:4]) == ("decay.png", b"\x89PNG")
     assert int.from_bytes(path.read_bytes()[16:20], "big") == 9 * dpi
 
 
