@@ -243,8 +243,16 @@ def task_exit(task: int, status: int) -> dict[str, Any]:
 
 
 def payload_of(envelope: str) -> dict[str, Any]:
-    """The jobspec in J (HEADER.PAYLOAD.SIGNATURE), which was checked when it was taken in."""
-    jobspec: dict[str, Any] = msgspec.json.decode(base64.b64decode(envelope.split(".")[1]))
+    """The jobspec in J (HEADER.PAYLOAD.SIGNATURE). It was checked when it was taken in, but anyone may have changed it.
+
+    Raises RequestError(EINVAL).
+    """
+    try:
+        jobspec = msgspec.json.decode(base64.b64decode(envelope.split(".")[1]))
+    except (ValueError, IndexError, msgspec.DecodeError, RecursionError) as error:
+        raise RequestError(errnums.EINVAL, f"J in the KVS is not what was submitted: {error}") from None
+    if not isinstance(jobspec, dict):
+        raise RequestError(errnums.EINVAL, "J in the KVS is not what was submitted: no object")
     return jobspec
 
 

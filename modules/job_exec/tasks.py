@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from brokersim.brokermod import Handle, files
+from brokersim.brokermod import Handle, files, job_facts
 
 from .commands import ELSEWHERE, Commands, Write, working_directory
 from .environment import drop_tmpdir, make_tmpdir, task_environment
@@ -54,6 +54,10 @@ class Tasks:
         """Open what has to be open: lines for the output log; brokers' ``addresses`` by rank. Raises ShellDied."""
         plan = self._plan
         self._addresses = addresses
+        try:
+            job_facts.check_jobspec(jobspec)  # anyone may have changed J since it was submitted
+        except ValueError as error:
+            raise ShellDied(f"shell_init: {error}", 1 << 8, []) from None
         _check_options(jobspec)
         try:
             self._tmpdir = make_tmpdir(self._handle, self._job)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from brokersim.brokermod import RequestError, errnums, jobid
+from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from modules.job_exec.run import JobRun
 from tests.modules.job_harness import (
     attributes,
@@ -237,6 +237,32 @@ def test_a_task_finds_the_job_in_its_environment_and_the_records_do_not_keep_tha
     job, output, kept = in_instance(test)
     assert output == f"{jobid.encode(job)} job-{job} x\n"
     assert "environment" not in kept, "the environment is in J alone"
+
+
+@pytest.mark.parametrize("kind", [real, jobspec])
+def test_a_job_whose_signed_jobspec_was_changed_in_the_kvs_fails_alone(kind):
+    async def test(_instance, client):
+        failed = []
+        for damaged in (
+            b"",
+            b"a.b.c",
+            b"a.!!.c",
+            *(f"a.{base64.b64encode(one).decode()}.c".encode() for one in ODD),
+        ):
+            job = await submit(client, kind("true"), urgency=0)
+            put = {"key": jobid.job_kvspath(job, "J"), "flags": 0, "dirent": treeobj.val(damaged)}
+            await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": [put]})
+            await client.call("job-manager.urgency", {"id": job, "urgency": 16})
+            failed.append((await outcome(client, job))["success"])
+        return failed, (await outcome(client, await submit(client, kind("true"))))["success"]
+
+    failed, after = in_instance(test)
+    assert (failed[:4], after) == ([False] * 4, True)
+    assert failed[4:] == ([False] * 2 if kind is real else [True] * 2), "a simulated job needs nothing of it"
+
+
+#: What is no jobspec though it is JSON.
+ODD = (b"[]", b"{}", b'{"version": 1, "attributes": {"system": 5}}')
 
 
 def test_output_that_is_no_text_is_kept_as_base64():
