@@ -49,7 +49,7 @@ def test_status_json_is_the_answer(fake: FakeBroker, run: Run) -> None:
 
 def test_stop_returns_when_the_instance_is_gone(fake: FakeBroker, run: Run) -> None:
     def stop(_request: Any) -> None:
-        threading.Timer(0.05, fake.drop_clients).start()
+        threading.Timer(0.05, fake.close).start()
 
     fake.answers["broker.stop"] = stop
     assert run("--timeout", "5s", "stop", "--json").json == {"uri": fake.uri, "stopped": True}
@@ -62,7 +62,7 @@ def test_stop_takes_the_instance_as_its_argument(
     monkeypatch.delenv("BROKERSIM_URI")
 
     def stop(_request: Any) -> None:
-        threading.Timer(0.05, fake.drop_clients).start()
+        threading.Timer(0.05, fake.close).start()
 
     fake.answers["broker.stop"] = stop
     path = fake.uri.removeprefix("local://")
@@ -81,6 +81,30 @@ def test_stop_asks_nobody_where_two_instances_are_named(fake: FakeBroker, run: R
 def test_stop_waits_no_longer_than_its_timeout(fake: FakeBroker, run: Run) -> None:
     fake.answers["broker.stop"] = None
     assert run("stop", "--timeout", "50ms").code == 124
+
+
+def test_stop_waits_for_the_modules_which_end_after_the_clients_and_before_the_socket(
+    fake: FakeBroker, run: Run
+) -> None:
+    gone = threading.Event()
+
+    def end() -> None:
+        gone.set()
+        fake.close()
+
+    def stop(_request: Any) -> None:
+        threading.Timer(0.02, fake.drop_clients).start()
+        threading.Timer(0.2, end).start()
+
+    fake.answers["broker.stop"] = stop
+    assert run("--timeout", "20s", "stop").code == 0
+    assert gone.is_set()
+
+
+def test_stop_tells_who_is_still_there_when_its_timeout_is_over(fake: FakeBroker, run: Run) -> None:
+    fake.answers["broker.stop"] = lambda _request: threading.Timer(0.02, fake.drop_clients).start()
+    late = run("stop", "--timeout", "200ms")
+    assert (late.code, "is still there: its modules have not ended yet" in late.err) == (124, True)
 
 
 def test_uptime(fake: FakeBroker, run: Run) -> None:

@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,6 +113,18 @@ def detached(tmp_path: Path) -> Iterator[Detached]:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def here(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs commands in process where `detached` has its instances, and no other instance is found."""
+    for name in [name for name in os.environ if name.startswith(("BROKERSIM_", "FLUX_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it remembers TMPDIR
+    monkeypatch.chdir(tmp_path)
+    return run
 
 
 @pytest.fixture
@@ -459,17 +472,19 @@ def test_a_shell_inside_and_the_first_minutes(short_tmp: Path) -> None:
     assert done.stderr == "brokersim 0.1.0 · size 1 · 2 modules · seed 7 · 'exit' stops it\n"
 
 
-def test_detached_found_without_a_name_and_stopped(tmp_path: Path, detached: Detached) -> None:
+def test_detached_found_without_a_name_and_stopped(here: Run, detached: Detached) -> None:
     uri, _ = detached("-s", "2")
-    assert brokersim(tmp_path, "getattr", "size").stdout == "2\n"
-    assert brokersim(tmp_path, "stop").returncode == 0
+    assert here("getattr", "size").out == "2\n"
+    assert here("stop").code == 0
     assert not Path(uri.removeprefix("local://")).exists()
-    gone = brokersim(tmp_path, "status")
-    assert gone.returncode == 3
-    assert "no instance of yours is running" in gone.stderr
+    gone = here("status")
+    assert gone.code == 3
+    assert "no instance of yours is running" in gone.err
 
 
-def test_a_killed_instance_leaves_a_socket_that_is_taken_for_dead(tmp_path: Path, detached: Detached) -> None:
+def test_a_killed_instance_leaves_a_socket_that_is_taken_for_dead(
+    tmp_path: Path, here: Run, detached: Detached
+) -> None:
     uri, pid = detached()
     with Client.connect(uri, timeout=TIMEOUT) as client:
         os.kill(pid, signal.SIGKILL)
@@ -477,17 +492,17 @@ def test_a_killed_instance_leaves_a_socket_that_is_taken_for_dead(tmp_path: Path
             client.recv()
     folder = Path(uri.removeprefix("local://")).parent
     assert folder.exists()
-    assert brokersim(tmp_path, "status").returncode == 3
+    assert here("status").code == 3
     assert brokersim(tmp_path, "start", "-m", "none", "--", "true").returncode == 0
     assert not folder.exists(), "the next start removes it"
 
 
-def test_two_instances_must_be_told_apart(tmp_path: Path, detached: Detached) -> None:
+def test_two_instances_must_be_told_apart(here: Run, detached: Detached) -> None:
     uris = [detached()[0], detached()[0]]
-    unsure = brokersim(tmp_path, "status")
-    assert (unsure.returncode, "2 instances of yours are running" in unsure.stderr) == (3, True)
+    unsure = here("status")
+    assert (unsure.code, "2 instances of yours are running" in unsure.err) == (3, True)
     for uri in uris:
-        assert brokersim(tmp_path, "-u", uri, "stop").returncode == 0
+        assert here("-u", uri, "stop").code == 0
 
 
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
@@ -546,11 +561,11 @@ def test_an_instance_that_ends_under_a_client_is_exit_3(tmp_path: Path, detached
 
 
 def test_ps_lists_what_runs_by_name_and_a_name_stands_for_the_address(
-    detached: Detached, tmp_path: Path
+    detached: Detached, here: Run, tmp_path: Path
 ) -> None:
     first, pid = detached("--name", "dev")
     second, _ = detached("-s", "2", "--clock", "virtual")
-    rows = {row["name"]: row for row in json.loads(brokersim(tmp_path, "ps", "--json").stdout)}
+    rows = {row["name"]: row for row in here("ps", "--json").json}
     assert rows["dev"] == {
         "name": "dev",
         "uri": first,
@@ -562,26 +577,26 @@ def test_ps_lists_what_runs_by_name_and_a_name_stands_for_the_address(
     }
     (other,) = set(rows) - {"dev"}
     assert (rows[other]["uri"], rows[other]["size"], rows[other]["clock"]) == (second, 2, "virtual")
-    assert brokersim(tmp_path, "-u", "dev", "getattr", "local-uri").stdout == f"{first}\n"
-    unnamed = brokersim(tmp_path, "status")
-    assert (unnamed.returncode, "2 instances of yours are running" in unnamed.stderr) == (3, True)
-    assert "brokersim ps" in unnamed.stderr
-    wrong = brokersim(tmp_path, "-u", "nobody", "status")
-    assert (wrong.returncode, "no instance of yours is called 'nobody'" in wrong.stderr) == (3, True)
+    assert here("-u", "dev", "getattr", "local-uri").out == f"{first}\n"
+    unnamed = here("status")
+    assert (unnamed.code, "2 instances of yours are running" in unnamed.err) == (3, True)
+    assert "brokersim ps" in unnamed.err
+    wrong = here("-u", "nobody", "status")
+    assert (wrong.code, "no instance of yours is called 'nobody'" in wrong.err) == (3, True)
     taken = brokersim(tmp_path, "start", "-d", "--name", "dev")
     assert (taken.returncode, "'dev' is running already" in taken.stderr) == (1, True)
-    assert brokersim(tmp_path, "-u", "dev", "stop").returncode == 0
-    assert [row["name"] for row in json.loads(brokersim(tmp_path, "ps", "--json").stdout)] == [other]
+    assert here("-u", "dev", "stop").code == 0
+    assert [row["name"] for row in here("ps", "--json").json] == [other]
 
 
-def test_ps_names_an_instance_that_does_not_answer_and_is_not_held_up(tmp_path: Path) -> None:
+def test_ps_names_an_instance_that_does_not_answer_and_is_not_held_up(here: Run, tmp_path: Path) -> None:
     folder = tmp_path / "brokersim" / "stuck"
     folder.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "local-0"))
         listener.listen()
-        done = brokersim(tmp_path, "ps")
-    assert done.stdout.splitlines()[1].split() == [
+        done = here("ps")
+    assert done.out.splitlines()[1].split() == [
         *("stuck", "-", "-", "no", "answer", "-", "-"),
         f"local://{folder}/local-0",
     ]
@@ -592,14 +607,14 @@ def test_ps_shows_the_command_inside(short_tmp: Path, uri: str) -> None:
     assert [row["command"] for row in rows if row["uri"] == uri] == ["sh -c 'echo $BROKERSIM_URI; read x'"]
 
 
-def test_a_detached_start_tells_in_json(detached: Detached, tmp_path: Path) -> None:
+def test_a_detached_start_tells_in_json(detached: Detached, here: Run, tmp_path: Path) -> None:
     done = brokersim(tmp_path, "start", "-d", "-m", "none", "--name", "one", "--json")
     told = json.loads(done.stdout)
     assert (told["name"], told["size"], told["uri"].endswith("/one/local-0")) == ("one", 1, True)
-    assert brokersim(tmp_path, "-u", told["uri"], "stop").returncode == 0
+    assert here("-u", told["uri"], "stop").code == 0
 
 
-def test_stop_ends_an_instance_whose_time_stands_still(detached: Detached, tmp_path: Path) -> None:
+def test_stop_ends_an_instance_whose_time_stands_still(detached: Detached, here: Run) -> None:
     """Under the virtual clock what a client's request put off "until this turn is over" needs no time to pass."""
     uri, _ = detached("--clock", "virtual")
-    assert brokersim(tmp_path, "-u", uri, "--timeout", "10s", "stop").returncode == 0
+    assert here("-u", uri, "--timeout", "10s", "stop").code == 0

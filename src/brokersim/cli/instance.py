@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import platform
+import time
+from pathlib import Path
 
 import click
 
 from brokersim.cli.command import Command, examples, pass_session
-from brokersim.cli.errors import CommandError, usage_error
+from brokersim.cli.errors import TIMED_OUT, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.told import status_line, uptime_line
 from brokersim.native.engine import engine
+from brokersim.net.address import socket_path
 from brokersim.net.client import Lost, Unreachable
-from brokersim.net.discovery import NoInstance
+from brokersim.net.discovery import NoInstance, is_alive
 from brokersim.version import VERSION
 
+#: Seconds between two looks whether an instance that let its clients go is gone.
+_LOOK = 0.005
 PROTOCOL = "RFC 3 version 1, flux-core local connector"
 
 
@@ -64,11 +69,16 @@ def stop(session: Session, instance: str | None) -> None:
 
 
 def _wait_for_end(session: Session) -> None:
+    """Its clients are let go first, its modules end after them, and its socket goes last."""
     try:
         while True:
             session.client.recv()
     except Lost:
-        return
+        path = Path(socket_path(session.client.uri))
+    while is_alive(path):
+        if session.deadline is not None and time.monotonic() >= session.deadline:
+            raise CommandError(f"{path} is still there: its modules have not ended yet", code=TIMED_OUT)
+        time.sleep(_LOOK)
 
 
 @click.command(
