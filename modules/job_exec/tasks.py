@@ -168,6 +168,10 @@ def _check_options(jobspec: Mapping[str, Any]) -> None:
             raise ShellDied(f"shell option {name}: {path}: {why}", 1 << 8, [])
     if options.get("pty"):
         raise ShellDied("shell option pty: tasks have no terminal here", 1 << 8, [])
+    taskmap = options.get("taskmap")
+    if isinstance(taskmap, Mapping) and (taskmap.get("scheme"), taskmap.get("value") or "") != ("block", ""):
+        asked = f"{taskmap.get('scheme')}:{taskmap.get('value') or ''}".rstrip(":")
+        raise ShellDied(f"shell option taskmap: {asked:.80}: tasks lie in blocks here", 1 << 8, [])
 
 
 def log_line(level: int, text: str) -> tuple[str, dict[str, Any]]:

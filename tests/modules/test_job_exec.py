@@ -576,7 +576,15 @@ def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
         ({"pty": {"interactive": 1}}, "shell option pty: tasks have no terminal here"),
         ({"initrc": "/no/such"}, "shell option initrc: /no/such: No such file or directory"),
         ({"userrc": "/dev/null"}, "shell option userrc: /dev/null: shell plugins are not run here"),
-        ({"pty": 0, "verbose": 0}, ""),
+        (
+            {"taskmap": {"scheme": "cyclic", "value": ""}},
+            "shell option taskmap: cyclic: tasks lie in blocks here",
+        ),
+        (
+            {"taskmap": {"scheme": "block", "value": "2"}},
+            "shell option taskmap: block:2: tasks lie in blocks here",
+        ),
+        ({"taskmap": {"scheme": "block", "value": ""}, "pty": 0, "verbose": 0}, ""),
     ],
 )
 def test_a_shell_option_that_cannot_be_had_ends_the_job_in_words(options, says):
