@@ -73,8 +73,9 @@ class Commands:
         self._lines: list[dict[str, object]] = []
         self._backlog = 0
         self._moved = trio.Event()
-        #: Wait status of the first task that ended, None while all run.
+        #: Wait status of the first task that ended, None while all run; told when others still run.
         self.first: tuple[int, int] | None = None
+        self.on_first: Callable[[int, int], object] = lambda task, status: None
 
     async def run(self, began: Callable[[], Awaitable[None]]) -> int:
         """Run all to their end; the job's wait status. ``began()`` is awaited when all are started.
@@ -156,9 +157,11 @@ class Commands:
             self._failure = NotStarted(text, process.failure_status(error))
             self._wake()
             return
+        self._statuses.append(status)
         if self.first is None:
             self.first = (rank, task_status(status))
-        self._statuses.append(status)
+            if len(self._commands) > 1:
+                self.on_first(*self.first)
         self._wake()
 
     async def _room(self) -> None:

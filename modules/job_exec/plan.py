@@ -15,6 +15,8 @@ from .output import OutputPlan, to_output
 
 #: More nodes than an instance can simulate.
 NODES_MAX: Final = 1_000_000
+#: Seconds that tasks have when the first has ended (flux-core's).
+EXIT_TIMEOUT: Final = 30.0
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +52,10 @@ class RunPlan:
     is_verbose: bool = False
     #: Signal and seconds: it is sent so long before the time limit (shell option ``signal``).
     warning: tuple[int, float] | None = None
+    #: When the first task has ended: seconds the others have yet, None for as long as they like (option
+    #: ``exit-timeout``), and whether they end with it if it failed (``exit-on-error``).
+    exit_timeout: float | None = None
+    exit_on_error: bool = False
 
     @property
     def per_node(self) -> int:
@@ -105,6 +111,8 @@ def to_plan(
         name=_name(task["command"], system),
         warning=_warning(shell.get("signal", 0)) if is_real else None,
         is_verbose=bool(shell.get("verbose")),
+        exit_timeout=_exit_timeout(shell.get("exit-timeout", EXIT_TIMEOUT)) if is_real else None,
+        exit_on_error=bool(shell.get("exit-on-error")),
     )
 
 
@@ -166,6 +174,15 @@ def _cwd(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or "\0" in value):
         raise ValueError(f"cwd must be a string without NUL, not {value!r:.40}")
     return value
+
+
+def _exit_timeout(option: Any) -> float | None:
+    if str(option).lower() == "none":
+        return None
+    try:
+        return _seconds({"exit-timeout": option}, "exit-timeout")
+    except ValueError as error:
+        raise ValueError(f"shell option exit-timeout: {error}") from None
 
 
 def environment_of(jobspec: Mapping[str, Any]) -> dict[str, str] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums
+from brokersim.brokermod import Handle, Message, RequestError, duration, errnums
 
 from .commands import Commands, NotStarted, job_status
 from .guest import EVENTLOG, OUTPUT, GuestRecords, data_context
@@ -52,6 +53,8 @@ class JobRun:
         #: Seconds it may run from then on; None: as long as it likes.
         self._left: float | None = self.plan.limit or None
         self._killed_by = 0
+        #: The job's wait status when it was ended for one task.
+        self._given_up: int | None = None
         self._is_running = False
         self._is_doomed = False
 
@@ -273,6 +276,7 @@ class JobRun:
 
     async def _run_commands(self, tasks: Tasks) -> int:
         commands = tasks.commands(self._write, self._stdin)
+        commands.on_first = self._first_ended
         if self._killed_by:
             await self._shell.begin()
             return job_status(self._killed_by)
@@ -281,9 +285,28 @@ class JobRun:
         if self._inputs_on_the_way:
             commands.let_time_pass()
         try:
-            return await commands.run(self._shell.begin)
+            status = await commands.run(self._shell.begin)
+            return status if self._given_up is None else self._given_up
         finally:
             self._commands = None
+
+    def _first_ended(self, task: int, status: int) -> None:
+        """One of several tasks has ended, the others should soon (flux-core's shell plugin ``doom``)."""
+        if self.plan.exit_on_error and status:
+            self._give_up(task, status, "failed", "and exit-on-error is set")
+        elif self.plan.exit_timeout is not None:
+            timeout = self.plan.exit_timeout
+            why = f"and exit-timeout={duration.format_duration(timeout)} has expired"
+            self._later(timeout, self._give_up, task, status, "exited", why)
+
+    def _give_up(self, task: int, status: int, did: str, why: str) -> None:
+        signum, name = status & 0x7F, os.path.basename(self.plan.command[0])
+        how = signal.strsignal(signum) if signum else f"Exit {status >> 8}"
+        note = f"{name}: task rank {task} on host {os.uname().nodename} {did} ({how}) {why}"
+        self._handle.spawn(self._shell.say([log_line(FATAL, note)]))
+        self._fail(note)
+        self._given_up = job_status(status)
+        self._end_by(self._settings.term_signal)
 
     def _warn(self, signum: int, timeleft: float) -> None:
         text = f"signal: job will expire in {timeleft:.1f}s, sending {signal.Signals(signum).name} to job"

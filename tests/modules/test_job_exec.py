@@ -239,6 +239,57 @@ def test_a_task_finds_the_job_in_its_environment_and_the_records_do_not_keep_tha
     assert "environment" not in kept, "the environment is in J alone"
 
 
+@pytest.mark.parametrize(
+    ("options", "first", "says"),
+    [
+        ({"exit-on-error": 1}, "exit 3", "failed (Exit 3) and exit-on-error is set"),
+        (
+            {"exit-on-error": 1, "exit-timeout": "none"},
+            "kill -9 $$",
+            "failed (Killed) and exit-on-error is set",
+        ),
+        ({"exit-timeout": "20ms"}, "exit 3", "exited (Exit 3) and exit-timeout=20ms has expired"),
+        (
+            {"exit-on-error": 1, "exit-timeout": 0.02},
+            "true",
+            "exited (Exit 0) and exit-timeout=20ms has expired",
+        ),
+    ],
+)
+def test_when_one_task_has_ended_the_others_are_ended_as_the_shell_options_say(options, first, says):
+    async def test(_instance, client):
+        tasks = f"test $FLUX_TASK_RANK = 1 || exec sleep 1000; {first}"
+        job = await submit(client, real("sh", "-c", tasks, slots=2, shell={"options": options}))
+        ended = await outcome(client, job)
+        logged = [
+            one["context"]["message"]
+            for one in await log_of(client, job, "guest.output")
+            if one["name"] == "log"
+        ]
+        [finish] = [one["context"]["status"] for one in await log_of(client, job) if one["name"] == "finish"]
+        return ended["success"], ended["errstr"], logged, finish
+
+    note = f"sh: task rank 1 on host {os.uname().nodename} {says}"
+    success, errstr, logged, status = in_instance(test, clock="real")
+    assert (success, logged) == (False, [note]) and errstr.endswith(note)
+    assert status == {"exit 3": 3 << 8, "true": 0, "kill -9 $$": 137 << 8}[first], (
+        "not that of who was killed for it"
+    )
+
+
+def test_tasks_that_end_in_time_or_alone_have_nothing_to_fear_and_a_timeout_that_is_none_is_refused():
+    async def test(_instance, client):
+        specs = [
+            real("sh", "-c", "exit 3", shell={"options": {"exit-on-error": 1, "exit-timeout": 0}}),
+            real("true", slots=2, shell={"options": {"exit-on-error": 1}}),
+            real("true", shell={"options": {"exit-timeout": "soon"}}),
+        ]
+        return [(await outcome(client, await submit(client, spec)))["errstr"] for spec in specs]
+
+    alone, both, odd = in_instance(test)
+    assert (alone, both) == ("task(s) exited with exit code 3", "") and "exit-timeout" in odd
+
+
 @pytest.mark.parametrize("kind", [real, jobspec])
 def test_a_job_whose_signed_jobspec_was_changed_in_the_kvs_fails_alone(kind):
     async def test(_instance, client):
