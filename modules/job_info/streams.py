@@ -9,7 +9,8 @@ import msgspec
 
 from brokersim.brokermod import Handle, Message, RequestError, errnums, eventlog, jobid, updates
 
-from .follow import FLAG_SENTINEL, FLAG_WAITCREATE, Follower, OnLine, OwnFollower, value_bytes
+from .copies import Copy
+from .follow import FLAG_SENTINEL, FLAG_WAITCREATE, Follower, OnLine, OwnFollower
 
 GUEST = "guest."
 PRIMARY = "primary"
@@ -63,7 +64,7 @@ class LogStream:
         self._path = wish.path
         self._has_own = wish.guest
         self._flags = wish.flags
-        self._following: list[Follower | OwnFollower] = []
+        self._following: list[Copy | Follower | OwnFollower] = []
         self._lines = 0
         self._owes_sentinel = bool(wish.flags & FLAG_SENTINEL)
         #: What a guest log that is not in the copy ends the stream with.
@@ -214,17 +215,13 @@ class LogStream:
 
     def _read_copy(self) -> None:
         self._unfollow()
-        wish = {"key": record_key(self._job, self._path), "namespace": PRIMARY, "flags": 0}
-        self._handle.request("kvs.lookup", wish, self._copy)
+        key = record_key(self._job, self._path)
+        self._following.append(Copy(self._handle, key, self._lines, self._send, self._copied))
 
-    def _copy(self, response: Message, _arg: None) -> None:
-        if self.is_done:
+    def _copied(self, errnum: int) -> None:
+        if errnum:
+            self.finish(self._missing if errnum == errnums.ENOENT else errnum)
             return
-        if response.errnum:
-            self.finish(self._missing if response.errnum == errnums.ENOENT else response.errnum)
-            return
-        for line in eventlog.split_lines(value_bytes(response.payload))[self._lines :]:
-            self._send(line)
         self._sentinel()
         self.finish(errnums.ENODATA)
 

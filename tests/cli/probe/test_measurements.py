@@ -54,9 +54,10 @@ def test_on_off_and_the_rest_ask_for_one_thing_each(probes: FakeBroker, run: Run
 
 def test_of_several_ranks_all_have_the_module_or_nothing_is_changed(probes: FakeBroker, run: Run) -> None:
     probes.answers["probe.list"] = InTurn({"probes": []}, RequestError(ENOSYS))
-    refused = run("probe", "add", "load", "cpu", "--every", "1s", "-r", "0-1")
+    refused = run("probe", "add", "load", "cpu", "--every", "1s", "-r", "0-3")
     assert refused.err == (
-        "error: the module probe is not loaded on rank 1 (ENOSYS)\n  try:  brokersim module load -r 1 probe\n"
+        "error: the module probe is not loaded on ranks 1-3; nothing is changed (ENOSYS)\n"
+        "  try:  brokersim module load -r 1-3 probe\n"
     )
     assert probes.asked("probe.add") == []
     probes.answers["probe.list"] = {"probes": []}

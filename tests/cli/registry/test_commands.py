@@ -63,6 +63,14 @@ def test_what_is_wrong_is_told_with_what_to_type_next(kept, run, number, text, s
     assert result.code == 4 and says in result.err and len(result.err.splitlines()) <= 3
 
 
+def test_a_record_that_is_not_there_is_told_with_the_list_of_its_own_collection(kept, run):
+    kept.answers["registry.get"] = kept.answers["registry.delete"] = RequestError(
+        ENOENT, "no record 'n1' in nodes"
+    )
+    for words in (("get", "nodes", "n1"), ("rm", "nodes", "n1"), ("shell", "nodes", "n1")):
+        assert run("registry", *words).err.endswith("  try:  brokersim registry list nodes\n"), words
+
+
 def typed(run, lines, *args):
     return run("registry", "shell", *args, stdin=lines.encode())
 

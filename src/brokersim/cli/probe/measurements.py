@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import click
 
 from brokersim.cli.command import Command, examples, list_options, pass_session
-from brokersim.cli.errors import CommandError, answered, usage_error
+from brokersim.cli.errors import ANSWERED, CommandError, answered, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Session
 from brokersim.cli.types import DURATION, RANKS, Parsed
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import EEXIST, ENOENT, ENOSYS, RequestError
+from brokersim.protocol.ranks import format_ranks
 from brokersim.protocol.schedules import parse_schedule, to_spec
 from brokersim.protocol.schedules.base import EVERY_MIN
 
@@ -44,9 +45,28 @@ def ask(session: Session, ranks: str | None, topic: str, payload: JsonObject) ->
 
 def _change(session: Session, ranks: str | None, topic: str, payload: JsonObject) -> list[Any]:
     """As ``ask``; of several ranks all have the module, or nothing is changed on any."""
-    if ranks is not None and len(session.ranks(ranks)) > 1:
-        ask(session, ranks, "probe.list", {})
+    where = [] if ranks is None else session.ranks(ranks)
+    if len(where) > 1:
+        lacking = [rank for rank in where if not _has_probe(session, rank)]
+        if lacking:
+            ranks = format_ranks(lacking)
+            there = f"rank{'' if len(lacking) == 1 else 's'} {ranks}"
+            raise CommandError(
+                f"the module probe is not loaded on {there}; nothing is changed (ENOSYS)",
+                attempt=f"brokersim module load -r {ranks} probe",
+                code=ANSWERED,
+            )
     return ask(session, ranks, topic, payload)
+
+
+def _has_probe(session: Session, rank: int) -> bool:
+    try:
+        session.client.rpc("probe.list", {}, rank)
+    except RequestError as error:
+        if error.errno != ENOSYS:
+            raise
+        return False
+    return True
 
 
 def _interval(text: str) -> float:

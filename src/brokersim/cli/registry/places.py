@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
@@ -78,7 +79,14 @@ class Record(Place):
         self._version = 0
 
     def read(self) -> JsonObject:
-        return self._kept(self._session.rpc("registry.get", self._where, rank=0, explain=explain)["record"])
+        return self._kept(
+            self._session.rpc(
+                "registry.get",
+                self._where,
+                rank=0,
+                explain=partial(explain, collection=self._where["collection"]),
+            )["record"]
+        )
 
     def write(self, document: JsonObject) -> JsonObject:
         payload = {**self._where, "record": document, "if_version": self._version}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 import msgspec
 
@@ -20,12 +22,12 @@ _collection = click.argument(
 )
 
 
-def explain(error: RequestError) -> CommandError | None:
+def explain(error: RequestError, collection: str = "services") -> CommandError | None:
     """What to type next where the registry cannot answer."""
     if error.errno == ENOSYS:
         return answered(error, "the module registry is not loaded", attempt="brokersim module load registry")
     if error.errno == ENOENT:
-        return answered(error, error.text, attempt="brokersim registry list services")
+        return answered(error, error.text, attempt=f"brokersim registry list {collection}")
     return None
 
 
@@ -82,7 +84,10 @@ def _emit(session: Session, record: object) -> None:
 def get(session: Session, /, version: int | None, collection: str, ident: str) -> None:
     """Print a record as JSON."""
     wish = {"collection": collection, "id": ident, "version": version}
-    _emit(session, session.rpc("registry.get", wish, rank=0, explain=explain)["record"])
+    _emit(
+        session,
+        session.rpc("registry.get", wish, rank=0, explain=partial(explain, collection=collection))["record"],
+    )
 
 
 @click.command(
@@ -113,7 +118,9 @@ def put(session: Session, /, if_version: int | None, collection: str, ident: str
 def rm(session: Session, /, collection: str, ident: str) -> None:
     """Delete a record."""
     wish = {"collection": collection, "id": ident, "if_version": None}
-    [gone] = session.rpc("registry.delete", wish, rank=0, explain=explain)["records"]
+    [gone] = session.rpc("registry.delete", wish, rank=0, explain=partial(explain, collection=collection))[
+        "records"
+    ]
     if session.json:
         session.emit(gone)
 
