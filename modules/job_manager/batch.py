@@ -19,11 +19,6 @@ def append_op(key: str, line: bytes) -> dict[str, Any]:
     return {"key": key, "flags": APPEND, "dirent": treeobj.val(line)}
 
 
-def put_op(key: str, value: bytes) -> dict[str, Any]:
-    """The KVS operation that sets a key."""
-    return {"key": key, "flags": 0, "dirent": treeobj.val(value)}
-
-
 class CommitBatch:
     """Collects operations for 10 ms from the first and commits them to the primary namespace at once.
 

@@ -27,11 +27,6 @@ class ProcFS:
         #: Files that are read again and again stay open: to open one costs more than to read it.
         self._open: dict[str, int] | None = None
 
-    @property
-    def is_this_machine(self) -> bool:
-        """Not a recorded tree."""
-        return self._root == "/"
-
     def read(self, path: str) -> bytes:
         """The bytes of a file now. Raises OSError."""
         fd = os.open(self._root + path, os.O_RDONLY | os.O_CLOEXEC)

@@ -42,8 +42,6 @@ _FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
 _SPREADS = (0.0, 2e-6, 20e-6, 100e-6, 1e-3)
 _LATENCIES = (50e-6, 50e-6, 0.0, 1e-3)
-#: What ends what has been promised: losing it by a crash is no find.
-_BY_RELOAD_ONLY = ("reload",)
 
 
 @attrs.frozen(kw_only=True)

@@ -20,7 +20,6 @@ from brokersim.reactor.loop import Reactor
 from brokersim.reactor.step import ModuleUnloaded
 
 INIT, RUNNING, FINALIZING, EXITED = range(4)
-STATE_LETTERS = "IRFX"
 #: Seconds a module may take to become ready, and to stop, unless attributes say otherwise.
 LOAD_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0

@@ -24,7 +24,6 @@ ENOTSUP = 95
 ECONNRESET = 104
 ETIMEDOUT = 110
 EHOSTUNREACH = 113
-EALREADY = 114
 
 
 class ProtocolError(Exception):

@@ -49,11 +49,6 @@ def height(fanout: int, size: int) -> int:
     return depth(size - 1, fanout)
 
 
-def is_descendant(rank: int, ancestor: int, fanout: int) -> bool:
-    """Whether ``ancestor`` is on the way from ``rank`` to the root; a rank is not its own descendant."""
-    return rank != ancestor and _hop_below(rank, ancestor, fanout) is not None
-
-
 def next_hop(rank: int, target: int, fanout: int, size: int) -> int:
     """The neighbour of ``rank`` that is one hop nearer to ``target``; ``rank`` itself when they are equal.
 

@@ -13,7 +13,6 @@ from brokersim.statsd.sample import BadLineError
 
 # Stands in a key for what would be taken for a separator there; no line may hold it.
 _HELD = b"\x1f"
-_HELD_TEXT = "\x1f"
 _PLAIN = re.compile(rb"[A-Za-z0-9_.=\-]+")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _BRACKET = re.compile(rb"[\[\]]")

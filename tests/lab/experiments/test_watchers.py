@@ -162,7 +162,7 @@ def test_the_listener_counts_counter_packets_apart_from_other_metrics() -> None:
         host, port = listener.address.split(":")
         for packet in (
             KVS,
-            KVS.replace(b"kvs", b"cron"),
+            KVS.replace(b"kvs", b"cron").replace(b":7|g", b":8|g"),
             b"flux.content-cache.load:1|ms",
         ):
             sender.sendto(packet, (host, int(port)))

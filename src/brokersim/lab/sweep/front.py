@@ -64,7 +64,7 @@ def _combined(group: list[Row]) -> Row:
     row |= {"missed": list(dict.fromkeys(name for each in group for name in each["missed"]))}
     row |= {
         "series": {name: _mean([each["series"].get(name) for each in group]) for name in group[0]["series"]},
-        "timers": group[0]["timers"] if len(group) == 1 else _timers(group),
+        "timers": _timers(group),
     }
     return row
 

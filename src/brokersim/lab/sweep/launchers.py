@@ -235,13 +235,11 @@ _ENDED: Final = {
 }  # fmt: skip
 #: The variable that names an element's script to it.
 _SCRIPT: Final = "BROKERSIM_ELEMENT"
-#: Words of an engine's command that give a time limit: then none is measured.
-TIME_OPTIONS: Final = ("-t", "--time", "--time-limit")
 ENGINES: Final[dict[str, Engine]] = {"flux": Flux(), "slurm": Slurm()}
 
 
 def has_time_limit(more: Sequence[str]) -> bool:
-    """Whether a person has given one."""
+    """Whether a person has given one among an engine's options: then none is measured."""
     return any(re.fullmatch(r"-t.*|--time(-limit)?(=.*)?", word) for word in more)
 
 
