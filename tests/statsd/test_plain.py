@@ -98,6 +98,15 @@ def test_a_line_knows_its_packet():
     assert [packets_of_lines(packets)(line) for line in range(5)] == [0, 0, 2, 3, 3]
 
 
+@pytest.mark.parametrize("keyed", TABLES, ids=lambda keyed: type(keyed).__name__)
+def test_a_long_packet_of_known_gauges_and_a_counter_is_not_taken_for_gauges_alone(keyed: Keyed):
+    aggregator = Aggregator("strict", keyed=keyed)
+    aggregator.feed(b"a:1|g\nb:1|g")
+    aggregator.feed(b"a:2|g\nb:5|c\n" * 400)
+    flush = aggregator.flush(1.0)
+    assert (flush.gauges, flush.counters) == ({"a": 2, "b": 1}, {"b": 2000})
+
+
 @pytest.mark.parametrize(
     ("known", "line", "reason"),
     [(b"a:1|g\nb:1|g", b"new:1|g", "too_many_keys"), (b"a/b:1|g", b"a-b:1|g", "same_name")],
