@@ -116,6 +116,12 @@ def test_submit_progress_forced_without_a_terminal_is_one_line(jobs: Jobs, run: 
     assert run("job", "submit", "--cc=1-2", "true").err == ""
 
 
+def test_a_wait_that_is_refused_is_told(fake: FakeBroker, jobs: Jobs, run: Run) -> None:
+    fake.answers["job-manager.wait"] = RequestError(EINVAL, "job is gone")
+    result = run("job", "submit", "--wait", "true")
+    assert result.code != 0 and "job is gone (EINVAL)" in result.err
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -345,6 +351,12 @@ def test_run_of_a_job_that_never_starts_is_1_and_says_why(fake: FakeBroker, jobs
     trouble = event("exception", type="alloc", severity=0, note="unsatisfiable request")
     fake.answers["job-info.eventlog-watch"] = watch([], event("submit"), trouble, event("clean"))
     assert run("job", "run", "true") == (1, "", "ƒ3PVFXvJb: alloc: unsatisfiable request\n")
+
+
+def test_an_exception_that_is_none_to_end_a_job_is_no_trouble(fake: FakeBroker, jobs: Jobs, run: Run) -> None:
+    note = event("exception", type="note", severity=1, note="slow")
+    fake.answers["job-info.eventlog-watch"] = watch([], event("start"), note, event("finish", status=0))
+    assert run("job", "run", "true") == (0, "", "")
 
 
 def test_run_interrupted_cancels_the_job(fake: FakeBroker, jobs: Jobs, run: Run) -> None:

@@ -38,6 +38,7 @@ def test_a_setting_without_value_is_a_usage_error(fake: FakeBroker, run: Run) ->
 def test_list_is_a_table_and_query_is_json(fake: FakeBroker, run: Run) -> None:
     fake.answers["job-manager.jobtap-list"] = {"plugins": [{"name": "a", "calls": 7, "path": "/x/a.py"}]}
     fake.answers["job-manager.jobtap-query"] = {"name": "a", "path": "/x/a.py", "sent": 3}
+    assert run("jobtap", "list", "--json").json == [{"name": "a", "calls": 7, "path": "/x/a.py"}]
     assert run("jobtap", "list", "--tsv", "-n").out == "a\t7\t/x/a.py\n"
     assert run("jobtap", "query", "a").json == {"name": "a", "path": "/x/a.py", "sent": 3}
 
