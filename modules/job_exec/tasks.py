@@ -168,6 +168,9 @@ def _check_options(jobspec: Mapping[str, Any]) -> None:
             raise ShellDied(f"shell option {name}: {path}: {why}", 1 << 8, [])
     if options.get("pty"):
         raise ShellDied("shell option pty: tasks have no terminal here", 1 << 8, [])
+    if options.get("stage-in"):
+        why = "archives are not staged here; the job may run `flux archive extract`"
+        raise ShellDied(f"shell option stage-in: {why}", 1 << 8, [])
     taskmap = options.get("taskmap")
     if isinstance(taskmap, Mapping) and (taskmap.get("scheme"), taskmap.get("value") or "") != ("block", ""):
         asked = f"{taskmap.get('scheme')}:{taskmap.get('value') or ''}".rstrip(":")
