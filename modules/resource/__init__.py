@@ -76,7 +76,8 @@ class ResourceModule(BrokerModule):
         """Read what the KVS has of an earlier life: R and which nodes were drained."""
         if self.handle.rank:
             return
-        stored, method = await self._stored(R_KEY), "configuration"
+        stored = await self._stored(R_KEY)
+        method = "configuration" if self.handle.conf_get("resource.config") else "dynamic-discovery"
         is_made = stored == b"" or (stored is not None and stored == await self._stored(MADE_KEY))
         if stored and not is_made:
             try:

@@ -628,6 +628,10 @@ def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
         ({"initrc": "/no/such"}, "shell option initrc: /no/such: No such file or directory"),
         ({"userrc": "/dev/null"}, "shell option userrc: /dev/null: shell plugins are not run here"),
         (
+            {"stage-in": 1},
+            "shell option stage-in: archives are not staged here; the job may run `flux archive extract`",
+        ),
+        (
             {"taskmap": {"scheme": "cyclic", "value": ""}},
             "shell option taskmap: cyclic: tasks lie in blocks here",
         ),

@@ -10,6 +10,8 @@ from brokersim.brokermod import RequestError, errnums, jobid, treeobj
 from modules.resource.inventory import check_r, configured_r, simulated_r
 from tests.modules.job_harness import attributes, in_instance, jobspec, outcome, submit
 
+#: What the log says of nodes that nobody configured.
+FOUND = "dynamic-discovery"
 R = {
     "version": 1,
     "execution": {
@@ -154,7 +156,7 @@ def test_r_stands_in_the_kvs_from_the_start_in_real_time_only(clock, shown):
         return await looked_up(client, "resource.R"), log, await client.call("resource.get"), root["rootseq"]
 
     in_kvs, log, r, version = in_instance(test, clock=clock)
-    told = ["resource-define", {"method": "configuration"}]
+    told = ["resource-define", {"method": FOUND}]
     assert (in_kvs, log, version) == ((r, told, 1) if shown else (errnums.ENOENT, errnums.ENOENT, 0))
 
 
@@ -165,9 +167,9 @@ def test_the_kvs_tells_of_each_life_where_its_resources_were_from_and_the_journa
 
     kept = {"clock": "real", "state_dir": tmp_path}
     assert [in_instance(test, **kept) for test in (define_methods, wish, define_methods)] == [
-        (["configuration"], ["configuration"]),
-        (["configuration", "configuration", "kvs"], ["kvs"]),
-        (["configuration", "configuration", "kvs", "kvs"], ["kvs"]),
+        ([FOUND], [FOUND]),
+        ([FOUND, FOUND, "kvs"], ["kvs"]),
+        ([FOUND, FOUND, "kvs", "kvs"], ["kvs"]),
     ]
 
 
@@ -274,6 +276,17 @@ def test_other_resources_are_loaded_from_a_file_while_no_scheduler_has_them(tmp_
         return (await client.call("resource.sched-status"))["all"]["execution"]["nodelist"]
 
     assert in_instance(test) == ["fake[0-1],big"]
+
+
+def test_the_journal_tells_that_resources_were_configured():
+    async def test(_instance, client):
+        told = []
+        client.stream("resource.journal", None, lambda response, _: told.extend(response.data["events"]))
+        await client.call("resource.get")
+        return [one["context"]["method"] for one in told if one["name"] == "resource-define"]
+
+    conf = {"resource": {"config": [{"hosts": "n0", "cores": "0-3"}]}}
+    assert in_instance(test, conf=conf) == ["configuration"]
 
 
 def test_excluded_nodes_are_not_given_out():
