@@ -28,6 +28,11 @@ from .topology import topology
 R_KEY: Final = "resource.R"
 #: The same, as this module put it there: R that differs from it is somebody's wish and goes before settings.
 MADE_KEY: Final = "resource.R-made"
+#: Keys of table ``resource``; of these only config and exclude mean anything where nodes are simulated.
+KNOWN_KEYS: Final = frozenset({
+    "path", "scheduling", "config", "verify", "exclude", "norestrict", "noverify", "no-update-watch", "rediscover",
+    "journal-max", "history",
+})  # fmt: skip
 #: Flag of a commit: with a checkpoint.
 SYNC: Final = 4
 #: Arguments of flux-core's module that ask for what is never done here: comparing R with hardware, cutting the log.
@@ -51,6 +56,8 @@ class ResourceModule(BrokerModule):
                     errnums.EINVAL, f"module {self.name!r}: unknown argument {arg!r}; there are {known}"
                 )
         self._scheduler: Message | None = None
+        #: The scheduler is told nothing more.
+        self._is_mute = False
         self._log = ResourceLog(h)
         self._excluded: list[int] = []
         try:
@@ -226,6 +233,12 @@ class ResourceModule(BrokerModule):
         self._scheduler = msg
         self.handle.respond(msg, {"resources": self._r, "up": ranks.format_ranks(self._up())})
 
+    @request_handler("acquire-mute")
+    def acquire_mute(self, msg: Message) -> None:
+        """The scheduler is told of no changes from now on, as while an instance goes down."""
+        self._is_mute = True
+        self.handle.respond(msg)
+
     @request_handler("acquire-cancel")
     def acquire_cancel(self, msg: Message) -> None:
         """The scheduler gives the resources back; not answered."""
@@ -247,7 +260,7 @@ class ResourceModule(BrokerModule):
         now = self._up()
         down, up = sorted(set(before).difference(now)), sorted(set(now).difference(before))
         change = {name: ranks.format_ranks(ids) for name, ids in (("down", down), ("up", up)) if ids}
-        if self._scheduler is not None and change:
+        if self._scheduler is not None and change and not self._is_mute:
             self.handle.respond(self._scheduler, change)
 
     # -- draining
@@ -314,6 +327,8 @@ class ResourceModule(BrokerModule):
     @request_handler("expiration-update")
     def expiration_update(self, msg: Message) -> None:
         """A new end of all resources, in seconds since the epoch; the scheduler is told."""
+        if self.handle.rank:
+            raise RequestError(errnums.ENOSYS, "resource.expiration-update is only available on rank 0")
         expiration = msg.unpack(Expiration).expiration
         if expiration < 0:
             raise RequestError(errnums.EINVAL, f"an expiration is no less than 0, not {expiration:g}")
@@ -325,8 +340,18 @@ class ResourceModule(BrokerModule):
 
     @request_handler("config-reload")
     def config_reload(self, msg: Message) -> None:
-        """A new configuration: ``resource.exclude`` counts at once, the rest when the module is loaded again."""
+        """A new configuration: ``resource.exclude`` counts at once, the rest when the module is loaded again.
+
+        Raises RequestError(EINVAL).
+        """
         conf = msg.unpack(ConfigReload).resource
+        unknown = sorted(conf.keys() - KNOWN_KEYS)
+        if unknown:
+            known = ", ".join(sorted(KNOWN_KEYS))
+            text = (
+                f"error parsing [resource] configuration: unknown key {unknown[0]!r:.40}; there are {known}"
+            )
+            raise RequestError(errnums.EINVAL, text)
         before = self._up()
         self._exclude(str(conf.get("exclude") or ""))
         self._undrain_excluded()

@@ -289,6 +289,36 @@ def test_the_journal_tells_that_resources_were_configured():
     assert in_instance(test, conf=conf) == ["configuration"]
 
 
+def test_a_table_resource_with_an_unknown_key_is_refused():
+    async def test(_instance, client):
+        await client.call("config.load", {"resource": {"noverify": True}})
+        with pytest.raises(RequestError, match="unknown key 'foo'") as refused:
+            await client.call("config.load", {"resource": {"foo": 42}})
+        return refused.value.errno
+
+    assert in_instance(test) == errnums.EINVAL
+
+
+def test_an_expiration_is_taken_on_rank_0_only():
+    async def test(_instance, client):
+        await client.call("module.load", {"path": "resource", "args": []}, nodeid=1)
+        with pytest.raises(RequestError, match="only available on rank 0") as refused:
+            await client.call("resource.expiration-update", {"expiration": 5}, nodeid=1)
+        return refused.value.errno
+
+    assert in_instance(test, size=2) == errnums.ENOSYS
+
+
+def test_a_muted_scheduler_is_told_of_no_changes():
+    async def test(_instance, client):
+        await client.call("resource.acquire-mute")
+        await client.call("resource.drain", {"targets": "0", "reason": "late"})
+        job = await submit(client, jobspec(nodes=2))
+        return (await outcome(client, job))["success"], (await client.call("resource.status"))["drain"].keys()
+
+    assert in_instance(test, resources="2x1") == (True, {"0"})
+
+
 def test_excluded_nodes_are_not_given_out():
     async def test(_instance, client):
         job = await submit(client, jobspec(nodes=2))
