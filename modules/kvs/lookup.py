@@ -21,6 +21,8 @@ TREEOBJ: Final = 16
 #: WATCH, WAITCREATE, WATCH_FULL, WATCH_UNIQ, WATCH_APPEND, STREAM: flags of a watch, not of a lookup.
 WATCH_FLAGS: Final = 4 | 8 | 64 | 128 | 256 | 512
 MAX_LINKS: Final = 10
+#: Bytes of a value in an answer: in base64 they are a third more, and a frame has 64 MiB.
+VALUE_MAX: Final = 47 << 20
 """Deepest nesting of symlinks, as in Flux."""
 #: Links one lookup may follow in all: ten levels of paths full of links would otherwise multiply.
 MAX_LINKS_IN_ALL: Final = 1000
@@ -67,8 +69,15 @@ def at_hand(
 
 
 def _joined(get: Callable[[str], StoredObject | None], refs: list[str]) -> treeobj.TreeObj | None:
-    blobs = [get(ref) for ref in refs]
-    return None if None in blobs else treeobj.val(b"".join([blob.raw for blob in blobs if blob is not None]))
+    blobs = [blob for ref in refs if (blob := get(ref)) is not None]
+    if len(blobs) < len(refs) or _is_too_much(blobs):
+        return None
+    return treeobj.val(b"".join([blob.raw for blob in blobs]))
+
+
+def _is_too_much(blobs: list[StoredObject]) -> bool:
+    """More than an answer may hold? One object alone never is: a commit brought it, in a message."""
+    return len(blobs) > 1 and sum(len(blob.blob) for blob in blobs) > VALUE_MAX
 
 
 def answer_for(flags: int) -> Answer:
@@ -192,6 +201,15 @@ def _value(walk: Walk, entry: treeobj.TreeObj) -> Steps[treeobj.TreeObj]:
     if kind != "valref":
         raise RequestError(errnums.EISDIR)
     blobs = yield from walk.load_all(entry["data"])
+    if _is_too_much(
+        blobs
+    ):  # said before it is made: five copies of it would be, and nobody could be sent one
+        size = sum(len(blob.blob) for blob in blobs)
+        raise RequestError(
+            errnums.EFBIG,
+            f"a value of {size:,} bytes in {len(blobs):,} objects: an answer holds {VALUE_MAX:,}; "
+            "ask for what it is made of (treeobj), or watch it with the flag for streams",
+        )
     return treeobj.val(b"".join(blob.raw for blob in blobs))
 
 
