@@ -19,8 +19,11 @@ def task_environment(
     """The jobspec's environment and what flux-core's shell adds; without one the broker's own. Raises ValueError."""
     asked = environment_of(jobspec)
     uri = handle.attr_get("local-uri")
+    own = os.environ if asked is None else asked
     return {
-        **(os.environ if asked is None else asked),
+        **own,
+        # It may be that of the machine from which the job was submitted.
+        **({"HOSTNAME": os.uname().nodename} if "HOSTNAME" in own else {}),
         **({"FLUX_URI": uri, "BROKERSIM_URI": uri} if uri else {}),
         **({"FLUX_JOB_TMPDIR": tmpdir} if tmpdir else {}),
         "FLUX_KVS_NAMESPACE": f"job-{job}",

@@ -228,14 +228,15 @@ def test_standard_output_is_told_line_by_line_and_standard_error_at_once():
 
 def test_a_task_finds_the_job_in_its_environment_and_the_records_do_not_keep_that():
     async def test(_instance, client):
-        spec = real("sh", "-c", "echo $FLUX_JOB_ID $FLUX_KVS_NAMESPACE $SECRET", environment={"SECRET": "x"})
+        words = "$FLUX_JOB_ID $FLUX_KVS_NAMESPACE $SECRET $HOSTNAME"
+        spec = real("sh", "-c", f"echo {words}", environment={"SECRET": "x", "HOSTNAME": "of.login.node"})
         job = await submit(client, spec)
         await outcome(client, job)
         kept = await client.call("job-info.lookup", {"id": job, "keys": ["jobspec"], "flags": 0})
         return job, output_of(await log_of(client, job, "guest.output")), kept["jobspec"]
 
     job, output, kept = in_instance(test)
-    assert output == f"{jobid.encode(job)} job-{job} x\n"
+    assert output == f"{jobid.encode(job)} job-{job} x {os.uname().nodename}\n"
     assert "environment" not in kept, "the environment is in J alone"
 
 
