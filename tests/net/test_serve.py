@@ -122,6 +122,24 @@ def test_what_cannot_start_says_why_and_leaves_nothing(runtime, what):
     assert not left.exists() or list(left.iterdir()) == []
 
 
+class Failing:
+    """Watches an instance, and has it fail when its command has begun."""
+
+    def begin(self, instance: Any) -> None:
+        self.instance = instance
+
+    def ready(self) -> None:
+        self.instance.fail("module runtime failure: one")
+
+    async def end(self) -> None:
+        """The command is ended with the instance."""
+
+
+def test_an_instance_that_fails_ends_its_command_and_says_why():
+    with pytest.raises(StartError, match="^module runtime failure: one$"):
+        run_instance(StartOptions(command=("sleep", "100"), modules=()), Failing())
+
+
 def test_a_path_too_long_for_a_socket_says_the_limit(tmp_path):
     with pytest.raises(StartError, match=r"longer than a Unix socket allows \(107 bytes\)"):
         shell("exit 0", run_dir=tmp_path / ("x" * 100))
