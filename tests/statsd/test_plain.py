@@ -102,9 +102,9 @@ def test_a_line_knows_its_packet():
 def test_a_long_packet_of_known_gauges_and_a_counter_is_not_taken_for_gauges_alone(keyed: Keyed):
     aggregator = Aggregator("strict", keyed=keyed)
     aggregator.feed(b"a:1|g\nb:1|g")
-    aggregator.feed(b"a:2|g\nb:5|c\n" * 400)
+    aggregator.feed(b"a:2|g\nb:5|c\n" * 400 + b"a:3|g")  # it begins and ends with one
     flush = aggregator.flush(1.0)
-    assert (flush.gauges, flush.counters) == ({"a": 2, "b": 1}, {"b": 2000})
+    assert (flush.gauges, flush.counters) == ({"a": 3, "b": 1}, {"b": 2000})
 
 
 @pytest.mark.parametrize(
