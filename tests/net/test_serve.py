@@ -136,7 +136,7 @@ class Failing:
 
 
 def test_an_instance_that_fails_ends_its_command_and_says_why():
-    with pytest.raises(StartError, match="^module runtime failure: one$"):
+    with pytest.raises(StartError, match=r"^module runtime failure: one$"):
         run_instance(StartOptions(command=("sleep", "100"), modules=()), Failing())
 
 
