@@ -69,6 +69,29 @@ def ask(theirs: socket.socket, count: int) -> None:
         assert theirs.recv(100) == b"x"
 
 
+def test_what_is_due_comes_though_there_is_always_more_to_read(pairs):
+    """Timers of modules among it: what a flood brings is to be handled while it goes on."""
+    calls = 0
+
+    async def body(readers: Readers) -> None:
+        ours, theirs = pairs()
+
+        def leave() -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 200_000:
+                readers.drop(ours.fileno())  # it would never end
+
+        await trio.testing.wait_all_tasks_blocked()
+        readers.add(ours.fileno(), leave)
+        theirs.sendall(b"x")
+        await trio.sleep(0.001)
+        readers.drop(ours.fileno())
+
+    run(body)
+    assert 0 < calls < 200_000
+
+
 def test_trio_makes_no_turn_for_what_is_read_while_it_sleeps(pairs):
     async def body(readers: Readers) -> None:
         ours, theirs = pairs()

@@ -47,9 +47,9 @@ from brokersim.services.service import check_service_name
 
 #: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
 QUEUE_AT = 10_000
-#: Bytes of a read. While anything is queued it is the second (15 submissions of jobs), so that who sends thousands at
-#: once keeps another's ping waiting for a few of them. A frame longer than that is read as fast as ever.
-_READ, READ_SHARE = 1 << 16, 1 << 13
+#: Bytes of a read: 15 submissions of jobs, so that who sends thousands at once keeps another's ping waiting for a few
+#: of them. What is left of a frame that is longer is read by more.
+READ_SHARE, _READ = 1 << 13, 1 << 16
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: The name by which the connector answers for itself.
@@ -237,7 +237,7 @@ class Connection(Endpoint):
         if len(self.reactor.fifo) > QUEUE_AT:
             return  # it is read on when others had their turn: requests without answers fill no output, but memory
         try:
-            data = self._socket.recv(self._at_most())
+            data = self._socket.recv(READ_SHARE if self._decoder.pending < READ_SHARE else _READ)
         except BlockingIOError:
             return
         except OSError:
@@ -252,11 +252,6 @@ class Connection(Endpoint):
             if self.outbox.size > PAUSE_AT:
                 self._connector.readers.drop(self._fd)
                 self._nursery.start_soon(self._pause)
-
-    def _at_most(self) -> int:
-        """Bytes of the next read."""
-        is_shared = self.reactor.fifo and self._decoder.pending < READ_SHARE
-        return READ_SHARE if is_shared else _READ
 
     def _take(self, data: bytes) -> bool:
         """Queue the messages that are complete; False if one is none, and the client lost."""

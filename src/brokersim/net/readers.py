@@ -100,9 +100,10 @@ class Readers(trio.abc.Instrument):
         self._has_looked = True
         poll, calls = self._epoll.poll, self._calls
         deadline = inside.next_deadline()
-        until = time.monotonic() + min(seconds, _LONGEST)
+        seconds = min(seconds, _LONGEST)
+        until = time.monotonic() + seconds
         while True:
-            events = poll(min(seconds, _LONGEST), _MANY)
+            events = poll(seconds, _MANY)
             if not events:
                 return 0.0
             is_ours = True
@@ -114,7 +115,9 @@ class Readers(trio.abc.Instrument):
                     call()
             if not is_ours or inside.runnable or inside.next_deadline() != deadline:
                 return 0.0
-            seconds = max(0.0, until - time.monotonic())
+            seconds = until - time.monotonic()
+            if seconds <= 0:
+                return 0.0  # there may be more to read, without end: what trio is due for comes first
 
 
 class _Trio:
