@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks import _measure
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 TINY: dict[str, tuple[str, ...]] = {
@@ -120,17 +124,33 @@ def test_processes_are_started_as_by_a_user_whose_python_keeps_what_it_compiles(
     assert subprocess.run([sys.executable, str(script)], env=environment, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
-def test_a_size_that_counts_nothing_is_refused_by_name(text: str) -> None:
-    result = run("wire", "--frames", text)
+def test_a_size_that_counts_nothing_is_refused_by_name() -> None:
+    result = run("wire", "--frames", "0")
     assert result.returncode == 2
-    assert "--frames" in result.stderr and "is not a whole number" in result.stderr
+    assert "--frames" in result.stderr and "'0' is not a whole number from 1 on" in result.stderr
 
 
-def test_all_in_one_run_gives_a_member_each_and_one_table() -> None:
-    document = json.loads(run("run_all", "--json", "--repeats", "1", "wire").stdout)
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", ""])
+def test_what_counts_nothing_is_no_size(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is not a whole number from 1 on$"):
+        _measure.positive(text)
+
+
+def test_all_in_one_run_gives_a_member_each_and_one_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    run_all = importlib.import_module("run_all")
+    monkeypatch.setattr(run_all, "WAYS", {"wire": ("wire", *TINY["wire"])})
+
+    def printed(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["run_all.py", *words, "--repeats", "1", "wire"])
+        assert run_all.main() == 0
+        return capsys.readouterr().out
+
+    document = json.loads(printed("--json"))
     assert document["wire"]["encode_140_ns"] > 0
-    table = run("run_all", "--repeats", "1", "wire").stdout
+    table = printed()
     assert "encode, 140 B" in table and "gate: plain / brokersim" in table
 
 
