@@ -184,3 +184,13 @@ def test_an_instance_that_cannot_be_started_anew_is_a_find_and_one_that_cannot_s
     assert run_plan(plan).broken == ("start: the instance cannot be started anew: no root",)
     with pytest.raises(RequestError, match="no root"):
         run_plan(plan)
+
+
+def test_a_fault_that_hit_once_counts_once_however_often_one_looks():
+    step = Step(id=0, op="jobs.submit", at=0.0, args={"cores": 1, "duration": 0.2, "urgency": 16})
+    fault = PlannedFault(
+        kind="fail", to="kvs.commit", on=("job-manager.submit", 0, 1), seconds=0.02, errnum=EIO
+    )
+    # The commit is tried again a second later: until then nothing is at rest, and it is looked at four times.
+    outcome = run_plan(Plan(families=("jobs",), steps=(step,), faults=(fault,)))
+    assert outcome.hits == {"fail": 1} and outcome.broken == ()

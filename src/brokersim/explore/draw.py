@@ -37,6 +37,9 @@ _LIMITED = 0.2
 _ON_DISK = 0.2
 #: One plan in so many has all modules that its families use.
 _FULL = 4
+#: Seconds of a fault of messages in the place of hardly any: commits come in windows of 10 ms, and its count says how
+#: many it hits.
+_WINDOWS = {0.0: 0.02, 1e-4: 0.5}
 #: Faults at most.
 _FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
@@ -197,7 +200,7 @@ def _fault(
     if not topics:
         return None
     return PlannedFault(
-        kind=kind, rank=rng.choice((0, rank)), to=rng.choice(topics), seconds=max(seconds, 1e-3),
+        kind=kind, rank=rng.choice((0, rank)), to=rng.choice(topics), seconds=_WINDOWS.get(seconds, seconds),
         errnum=rng.choice((EIO, ENOSPC)), count=rng.choice((1, 1, 2, 5)), delay=rng.choice((1e-4, 1e-2)),
         **moment,
     )  # fmt: skip

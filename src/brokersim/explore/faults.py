@@ -88,9 +88,12 @@ class Trouble:
         while self._open:
             self._end(next(iter(self._open)))
         self.world.witness.faults.release()
-        for fault in self._begun:
+        begun, self._begun = self._begun, []
+        for fault in begun:
             if fault.hits:
                 self.hit(fault.kind)
+            else:
+                self._begun.append(fault)  # messages that it would hit may be sent yet
 
     def hit(self, kind: str) -> None:
         self.hits[kind] = self.hits.get(kind, 0) + 1

@@ -35,9 +35,15 @@ def _do_store(world: World, step: Step) -> None:
     world.ask(step, "content.store", _data(**step.args))
 
 
+def _do_both(world: World, step: Step) -> None:
+    """Two clients with the same blob at one time."""
+    _do_store(world, step)
+    _do_store(world, step)
+
+
 def _do_load(world: World, step: Step) -> None:
     """Load the blob, or, as long as nobody stored that one, the last that was: else most would find none."""
-    stored = [asked.payload for asked in world.of("content.store")]
+    stored = [asked.payload for asked in world.asked if asked.topic == "content.store"]
     data = _data(**step.args)
     if stored and data not in stored:
         data = stored[-1]
@@ -76,7 +82,7 @@ async def _check(world: World) -> list[str]:
     for asked in world.acked("content.load"):
         if bytes(asked.value) != world.kept["loads"][asked.step.id]:
             broken.append(f"content: {asked.step} was answered with {len(asked.value)} other bytes")
-    for asked in world.acked("content.store"):
+    for asked in (*world.acked("content.store"), *world.acked("content.both")):
         data = _data(**asked.step.args)
         digest = hashlib.sha1(data).digest()
         if bytes(asked.value) != digest:
@@ -159,9 +165,18 @@ CONTENT = Family(
         "content-backing.load",
         "content.flush",
     ),
-    draws={"store": _store, "load": _load, "drop": _drop, "flush": _drop, "beat": _drop, "leave": _leave},
+    draws={
+        "store": _store,
+        "both": _store,
+        "load": _load,
+        "drop": _drop,
+        "flush": _drop,
+        "beat": _drop,
+        "leave": _leave,
+    },
     does={
         "store": _do_store,
+        "both": _do_both,
         "load": _do_load,
         "drop": _do_drop,
         "flush": _do_flush,
@@ -169,11 +184,12 @@ CONTENT = Family(
         "leave": _do_leave,
     },
     check=_check,
-    fair={"store": (), "load": (ENOENT,), "drop": (), "flush": ()},
+    fair={"store": (), "both": (), "load": (ENOENT,), "drop": (), "flush": ()},
     themes=(
         ("store", "load", "drop"),
         ("store", "flush"),
         ("store", "load"),
+        ("both", "load"),
         ("store", "flush", "leave"),
         ("store", "beat", "drop", "load"),
     ),

@@ -28,6 +28,8 @@ _WRITTEN = 1.0
 _LONG = 3.0
 #: Attempts to kill a job that does not run yet, and seconds between two.
 _KILLS, _KILL_AGAIN = 20, 0.02
+#: Cores of three jobs, of four that there are: the last would have its own if the one before it did not wait.
+_QUEUES = ((2, 3, 1), (2, 3, 1), (4, 3, 1), (4, 1, 2), (2, 2, 2), (4, 4, 1))
 #: How long a node is drained (s).
 _AWAY = (0.05, 1.0, 2.0)
 #: Seconds within which what is asked of a job later than its step has been asked.
@@ -52,10 +54,10 @@ def _submit(rng: random.Random, _: int) -> JsonObject:
 
 
 def _queue(rng: random.Random, _: int) -> JsonObject:
-    """One that runs, and two behind it, of which one may have to wait."""
+    """One that runs, and two behind it, of which one may have to wait, be it for the other."""
     return {
-        "cores": [rng.choice((2, 4)), rng.choice((1, 2, 3)), rng.choice((1, 1, 2))],
-        "durations": [rng.choice((0.2, 1.0)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
+        "cores": [*rng.choice(_QUEUES)],
+        "durations": [rng.choice((0.2, _LONG)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
     }
 
 
@@ -68,7 +70,7 @@ def _none(_rng: random.Random, _: int) -> JsonObject:
 
 
 def one(rng: random.Random, _: int) -> JsonObject:
-    return {"which": rng.randrange(4), "later": rng.choice((0.0, 0.0, 0.001, 0.05))}
+    return {"which": rng.randrange(4), "later": rng.choice((0.0, 0.001, 0.05, 0.05))}
 
 
 def _leave(rng: random.Random, _: int) -> JsonObject:
@@ -397,7 +399,7 @@ JOBS = Family(
         ("submit",), ("submit", "cancel"), ("submit", "urgency"), ("submit", "kill", "cancel"), ("submit", "after"),
         ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain"), ("submit", "drain", "wait"),
         ("submit", "purge"),
-        ("submit", "away"), ("queue",), ("queue", "cancel"), ("queue", "urgency"),
+        ("submit", "away"), ("queue",), ("queue", "cancel"), ("queue", "cancel"), ("queue", "urgency"),
     ),
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
     spare=("content-sqlite",),
