@@ -416,7 +416,7 @@ case(
     "probes", "_finer", "P1",
     lambda: probes._finer(measured(slow=0.3, fast=0.03)), lambda: probes._finer(measured(slow=0.03, fast=0.3)),
 )  # fmt: skip
-case("probes", "_cheap", "P2", lambda: probes._cheap(costing(0.005)), lambda: probes._cheap(costing(0.02)))
+case("probes", "_cheap", "P2", lambda: probes._cheap(costing(-0.02)), lambda: probes._cheap(costing(0.02)))
 
 
 # -- resolution
