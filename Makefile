@@ -54,11 +54,11 @@ test:
 	@# mypy has one core to itself, and so has what is fetched: side by side they take half as long.
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint peers docs-venv
 	$(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup
-	@# Two of these at a time and each in one process: workers would begin longer than they run.
+	@# Two of these at a time: fuzz takes longest and is shared out, for the others workers would begin longer than run.
 	@$(MAKE) --no-print-directory -j2 --output-sync=target fuzz pure site
 
 fuzz: $(TEST_VENV)
-	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q tests/protocol/test_wire_fuzz.py
+	BROKERSIM_HYPOTHESIS_PROFILE=slow $(BIN)/pytest -q -n $(TEST_WORKERS) tests/protocol/test_wire_fuzz.py
 
 # What is compiled is left out: the rooms that have a C twin once more, on the Python it is the twin of.
 pure: $(TEST_VENV)
