@@ -13,6 +13,8 @@ from brokersim.protocol.message import FLAG_NORESPONSE, FLAG_STREAMING, Message
 CLIENTS = ("client", "connector")
 #: Streams a module keeps open for as long as it lives: that it is open says that it is well.
 LIFELONG = frozenset({"resource.acquire", "job-manager.events-journal"})
+#: The same of one module: it follows R in the KVS.
+LIFELONG_OF = frozenset({("job-manager", "kvs-watch.lookup")})
 #: A conversation: the identity of who asked, and the matchtag.
 Tag = tuple[str, int]
 
@@ -134,6 +136,7 @@ class Conversations:
             if asked.is_stream
             and asked.who not in CLIENTS
             and asked.topic not in LIFELONG
+            and (asked.who, asked.topic) not in LIFELONG_OF
             and _is_held(asked)
         ]
         return streams + [(asked, "its answer was sent and not received") for asked in self._here(self.sent)]
