@@ -95,8 +95,8 @@ def caught(bug: Planted) -> str:
     """The first test of the module, by name, that fails with the bug in a copy of the checkout; or that none does."""
     with tempfile.TemporaryDirectory() as text:
         copy = Path(text)
-        for name in ("src", "modules"):
-            shutil.copytree(_ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("src", "modules"):  # with what is compiled: the tests would compile all of it each time
+            shutil.copytree(_ROOT / name, copy / name)
         for name in ("tests", "examples", "benchmarks", "docs", "pyproject.toml", "README.md"):
             (copy / name).symlink_to(_ROOT / name)
         shutil.rmtree(copy / "modules" / bug.file.partition("/")[0])
