@@ -6,13 +6,21 @@ import pytest
 
 from brokersim import open_instance, run
 from brokersim.brokermod import RequestError, errnums
-from modules.heartbeat.period import heartbeat_period
+from modules.heartbeat.period import Table, heartbeat_period, in_table
 
 
 def test_the_argument_beats_the_attribute_and_the_default_is_two_seconds():
     assert heartbeat_period((), None) == 2.0
     assert heartbeat_period((), "500ms") == 0.5
     assert heartbeat_period(("period=1m",), "500ms") == 60.0
+
+
+def test_a_timeout_may_be_two_periods_and_no_less_and_a_warning_comes_after_one_beat_or_more():
+    table = {"period": "5s", "timeout": "10s", "warn_thresh": 1}
+    assert in_table({"heartbeat": table}, 2.0) == Table(period=5.0, timeout=10.0, warn_thresh=1)
+    for wrong, says in (({"timeout": "9.9s"}, "must be >= 2"), ({"warn_thresh": 0}, "must be positive")):
+        with pytest.raises(ValueError, match=says):
+            in_table({"heartbeat": {**table, **wrong}}, 2.0)
 
 
 @pytest.mark.parametrize(
