@@ -287,11 +287,11 @@ def test_three_counters_that_differ_are_named_to_nagios_and_the_others_counted()
         )
         return to_nagios(checked)
 
-    named = "BROKERSIM CRITICAL - 1 counters and 1 laws well" + "".join(
+    named = "BROKERSIM CRITICAL - 1 counter and 1 law well" + "".join(
         f", kvs.0.c{at} 6 instead of 4" for at in range(3)
     )
     assert told(3) == named
-    assert told(5) == f"{named}, 2 counters more differ"
+    assert told(5) == f"{named}, and 2 counters more"
 
 
 def test_a_new_baseline_is_written_from_an_old_one_only_if_all_is_well(check, recorded, tmp_path):
