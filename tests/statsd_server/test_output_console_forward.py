@@ -23,7 +23,7 @@ from tests.statsd_server.harness import flush_of, sender_to, serving, tcp_addres
 def test_a_flush_reads_as_a_heading_and_a_line_for_every_key_with_something_to_say():
     flush = flush_of(12.5, packets=[b"c:3|c\nidle:0|c\ng:-0|g\nt:1|ms\nt:3|ms\ns:a|s\nbad"])
     assert list(console_lines(flush)) == [
-        "12.500 s  1 packet, 7 metrics, 1 bad lines",
+        "12.500 s  1 packet, 7 metrics, 1 bad line",
         "  counter c  3  3/s",
         "  gauge   g  0",
         "  timer   t  2  lower 1  mean 2  median 2  upper_90 3  upper 3",
