@@ -1,4 +1,4 @@
-"""Knows how a log that grows no more is read: object by object, as it was appended; not who asked for it."""
+"""Knows how a log that grows no more is read: a long one object by object, as it was appended; not who asked for it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,43 @@ from .follow import OnEnd, OnLine, value_bytes
 
 #: Flag of kvs.lookup: what a value is made of is wanted, not the value.
 _TREEOBJ = 16
+#: Bytes of a log that is read in one answer, as Flux reads all: nearly every log there is.
+WHOLE_MAX = 1 << 20
 
 
 class Copy:
     """A key of the primary namespace, but for its first lines; ``on_end`` is told 0 at the end, or what was wrong.
 
-    Never as one value: the output of a job may be 100 MiB, of which an answer would be made four times over, in calls
-    that hold the whole broker for seconds.
+    A long one never as one value: the output of a job may be 100 MiB, of which an answer would be made four times over,
+    in calls that hold the whole broker for seconds.
     """
 
-    __slots__ = ("_handle", "_known", "_on_end", "_on_line", "_part", "_refs", "is_done")
+    __slots__ = ("_handle", "_key", "_known", "_on_end", "_on_line", "_part", "_refs", "is_done")
 
     def __init__(self, handle: Handle, key: str, known: int, on_line: OnLine, on_end: OnEnd) -> None:
         """``known``: so many lines need not be told."""
         self._handle = handle
+        self._key = key
         self._known = known
         self._on_line = on_line
         self._on_end = on_end
         self._part = b""
         self._refs: deque[str] = deque()
         self.is_done = False
-        wish = {"key": key, "namespace": "primary", "flags": _TREEOBJ}
-        handle.request("kvs.lookup", wish, self._found)
+        self._look_up(0)
 
     def drop(self) -> None:
         """Stop without a word."""
         self.is_done = True
 
+    def _look_up(self, flags: int) -> None:
+        wish = {"key": self._key, "namespace": "primary", "flags": flags, "value_max": WHOLE_MAX}
+        self._handle.request("kvs.lookup", wish, self._found)
+
     def _found(self, response: Message, _arg: None) -> None:
+        if response.errnum == errnums.EFBIG and not self.is_done:
+            self._look_up(_TREEOBJ)
+            return
         if self._is_bad(response):
             return
         entry = response.payload["val"]

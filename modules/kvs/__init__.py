@@ -35,6 +35,7 @@ from .opcounts import OpCounts
 from .options import options
 from .roots import Roots
 from .runner import Runner
+from .steps import Steps, View
 from .watchers import CommitWatchers
 
 #: An owner that means the instance's own, as a number and as it is stored in 32 bits.
@@ -95,16 +96,20 @@ class Kvs(BrokerModule):
         self._walk_as_guest(namespace.rootref, msg, request)
 
     def _walk_as_guest(self, rootref: str, msg: Message, request: LookupRequest) -> None:
-        steps = look_up(GuestView(self._runner), request.namespace, rootref, request.key, request.flags)
+        steps = self._steps(GuestView(self._runner), rootref, request)
         self._runner.run(guarded(steps, self._namespaces, msg), self._found, self._roots.refuse, msg)
 
     def _look_up(self, rootref: str, msg: Message, request: LookupRequest) -> None:
-        found = at_hand(self._cache.get, rootref, request.key, request.flags)
+        found = at_hand(self._cache.get, rootref, request.key, request.flags, request.value_max)
         if found is not None:
             self.handle.respond(msg, {"val": found})
             return
-        steps = look_up(self._runner, request.namespace, rootref, request.key, request.flags)
+        steps = self._steps(self._runner, rootref, request)
         self._runner.run(steps, self._found, self._roots.refuse, msg)
+
+    @staticmethod
+    def _steps(view: View, rootref: str, request: LookupRequest) -> Steps[treeobj.TreeObj]:
+        return look_up(view, request.namespace, rootref, request.key, request.flags, request.value_max)
 
     def _found(self, value: treeobj.TreeObj, msg: Message) -> None:
         self.handle.respond(msg, {"val": value})

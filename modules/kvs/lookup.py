@@ -20,34 +20,36 @@ READLINK: Final = 2
 TREEOBJ: Final = 16
 #: WATCH, WAITCREATE, WATCH_FULL, WATCH_UNIQ, WATCH_APPEND, STREAM: flags of a watch, not of a lookup.
 WATCH_FLAGS: Final = 4 | 8 | 64 | 128 | 256 | 512
-MAX_LINKS: Final = 10
 #: Bytes of a value in an answer: in base64 they are a third more, and a frame has 64 MiB.
 VALUE_MAX: Final = 47 << 20
-"""Deepest nesting of symlinks, as in Flux."""
+#: Deepest nesting of symlinks, as in Flux.
+MAX_LINKS: Final = 10
 #: Links one lookup may follow in all: ten levels of paths full of links would otherwise multiply.
 MAX_LINKS_IN_ALL: Final = 1000
 
 Answer = Callable[["Walk", treeobj.TreeObj], Steps[treeobj.TreeObj]]
 
 
-def look_up(view: View, namespace: str, rootref: str, key: str, flags: int) -> Steps[treeobj.TreeObj]:
-    """The tree object a lookup answers with.
+def look_up(
+    view: View, namespace: str, rootref: str, key: str, flags: int, value_max: int = VALUE_MAX
+) -> Steps[treeobj.TreeObj]:
+    """The tree object a lookup answers with; of a value in several objects at most ``value_max`` bytes.
 
     Raises RequestError: ENOENT no such key, or a value in the middle of the path; EISDIR a directory without
     READDIR or TREEOBJ; ENOTDIR READDIR on anything else; EINVAL READLINK on anything but a symlink, flags that
     exclude each other, an empty key; ELOOP symlinks nested deeper than MAX_LINKS; ENOTSUP a link into a
-    namespace that does not exist, or flags of a watch.
+    namespace that does not exist, or flags of a watch; EFBIG a longer value.
     """
     answer = answer_for(flags)
     names = keys.split(key)
-    walk = Walk(view)
+    walk = Walk(view, value_max)
     follow_last = not flags & (READLINK | TREEOBJ)
     _namespace, _rootref, entry = yield from walk.find(namespace, rootref, names, follow_last)
     return (yield from answer(walk, entry))
 
 
 def at_hand(
-    get: Callable[[str], StoredObject | None], rootref: str, key: str, flags: int
+    get: Callable[[str], StoredObject | None], rootref: str, key: str, flags: int, value_max: int = VALUE_MAX
 ) -> treeobj.TreeObj | None:
     """The answer of a look-up that needs nothing: no link on its way, all objects here, as most have. None: see there.
 
@@ -65,19 +67,21 @@ def at_hand(
         entry = found.known_entries.get(name)
     if entry is None or flags or entry["type"] == "val":
         return entry
-    return _joined(get, entry["data"]) if entry["type"] == "valref" else None
+    return _joined(get, entry["data"], value_max) if entry["type"] == "valref" else None
 
 
-def _joined(get: Callable[[str], StoredObject | None], refs: list[str]) -> treeobj.TreeObj | None:
+def _joined(
+    get: Callable[[str], StoredObject | None], refs: list[str], value_max: int
+) -> treeobj.TreeObj | None:
     blobs = [blob for ref in refs if (blob := get(ref)) is not None]
-    if len(blobs) < len(refs) or _is_too_much(blobs):
+    if len(blobs) < len(refs) or _is_longer(blobs, value_max):
         return None
     return treeobj.val(b"".join([blob.raw for blob in blobs]))
 
 
-def _is_too_much(blobs: list[StoredObject]) -> bool:
-    """More than an answer may hold? One object alone never is: a commit brought it, in a message."""
-    return len(blobs) > 1 and sum(len(blob.blob) for blob in blobs) > VALUE_MAX
+def _is_longer(blobs: list[StoredObject], value_max: int) -> bool:
+    """One object alone never is: a commit brought it, in a message."""
+    return len(blobs) > 1 and sum(len(blob.blob) for blob in blobs) > value_max
 
 
 def answer_for(flags: int) -> Answer:
@@ -97,10 +101,11 @@ def answer_for(flags: int) -> Answer:
 class Walk:
     """One walk from a root to an entry; counts the links it follows."""
 
-    __slots__ = ("_links", "view")
+    __slots__ = ("_links", "value_max", "view")
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, value_max: int) -> None:
         self.view = view
+        self.value_max = value_max
         self._links = 0
 
     def find(
@@ -201,13 +206,12 @@ def _value(walk: Walk, entry: treeobj.TreeObj) -> Steps[treeobj.TreeObj]:
     if kind != "valref":
         raise RequestError(errnums.EISDIR)
     blobs = yield from walk.load_all(entry["data"])
-    if _is_too_much(
-        blobs
-    ):  # said before it is made: five copies of it would be, and nobody could be sent one
+    if _is_longer(blobs, walk.value_max):
+        # Said before it is made: five copies of it would be, and nobody could be sent one.
         size = sum(len(blob.blob) for blob in blobs)
         raise RequestError(
             errnums.EFBIG,
-            f"a value of {size:,} bytes in {len(blobs):,} objects: an answer holds {VALUE_MAX:,}; "
+            f"a value of {size:,} bytes in {len(blobs):,} objects: an answer holds {walk.value_max:,}; "
             "ask for what it is made of (treeobj), or watch it with the flag for streams",
         )
     return treeobj.val(b"".join(blob.raw for blob in blobs))

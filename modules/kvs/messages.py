@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from brokersim.brokermod import RequestError, blobref, errnums, treeobj
 
+from .lookup import VALUE_MAX
 from .transaction import Op
 
 PRIMARY: Final = "primary"
@@ -22,6 +23,8 @@ class LookupRequest(msgspec.Struct):
     namespace: str = ""
     rootref: str | None = None
     rootdir: dict[str, Any] | None = None
+    #: Ours: bytes of a value in several objects at most; who can read it object by object wants no longer ones whole.
+    value_max: Annotated[int, msgspec.Meta(ge=0, le=VALUE_MAX)] = VALUE_MAX
 
     def root_given(self) -> str | None:
         """The root the lookup brings along. Raises RequestError(EINVAL) if it is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import msgspec
 import pytest
 
 from brokersim.protocol import treeobj
@@ -20,8 +21,9 @@ from brokersim.protocol.errnums import (
     RequestError,
 )
 from brokersim.protocol.wire import MAX_FRAME
-from modules.kvs import keys, lookup
-from modules.kvs.lookup import MAX_LINKS, READDIR, READLINK, TREEOBJ, WATCH_FLAGS
+from modules.kvs import keys
+from modules.kvs.lookup import MAX_LINKS, READDIR, READLINK, TREEOBJ, VALUE_MAX, WATCH_FLAGS
+from modules.kvs.messages import LookupRequest
 from modules.kvs.objects import StoredObject
 from tests.modules.test_kvs_steps import Store, append, link, mkdir, put
 
@@ -72,25 +74,29 @@ def test_appended_value_is_the_concatenation(store):
 
 
 def test_a_value_that_no_answer_could_hold_is_refused_before_it_is_made(store, monkeypatch):
-    monkeypatch.setattr(lookup, "VALUE_MAX", 201)
     store.commit(append("d.big", b"!"))
-    assert store.value("d.big") == b"b" * 200 + b"!"
+    assert treeobj.val_bytes(store.lookup("d.big", value_max=201)) == b"b" * 200 + b"!"
     store.commit(append("d.big", b"?"))
     monkeypatch.setattr(treeobj, "val", None)
     with pytest.raises(RequestError) as caught:
-        store.lookup("d.big")
+        store.lookup("d.big", value_max=201)
     assert caught.value.errno == EFBIG
     assert caught.value.text.startswith("a value of 202 bytes in 3 objects: an answer holds 201; ask for")
     assert len(store.lookup("d.big", TREEOBJ)["data"]) == 3
 
 
-def test_a_value_of_one_object_is_given_whatever_its_size(store, monkeypatch):
-    monkeypatch.setattr(lookup, "VALUE_MAX", 10)
-    assert store.value("d.big") == b"b" * 200
+def test_a_value_of_one_object_is_given_whatever_its_size(store):
+    assert treeobj.val_bytes(store.lookup("d.big", value_max=10)) == b"b" * 200
+
+
+def test_nobody_asks_for_more_than_an_answer_holds():
+    for wrong in (-1, VALUE_MAX + 1):
+        with pytest.raises(msgspec.ValidationError, match="value_max"):
+            msgspec.convert({"key": "a", "value_max": wrong}, LookupRequest)
 
 
 def test_the_largest_value_fits_a_frame():
-    assert (lookup.VALUE_MAX + 2) // 3 * 4 + 4096 < MAX_FRAME
+    assert (VALUE_MAX + 2) // 3 * 4 + 4096 < MAX_FRAME
 
 
 def test_readdir_gives_the_entries_of_a_directory(store):

@@ -10,6 +10,7 @@ from brokersim.protocol import treeobj
 from brokersim.protocol.blobref import as_blob, blobref
 from brokersim.protocol.errnums import ENOENT, RequestError
 from modules.kvs import lookup, transaction
+from modules.kvs.lookup import VALUE_MAX
 from modules.kvs.objects import StoredObject
 from modules.kvs.steps import OBJECTS, ROOTS
 
@@ -67,10 +68,12 @@ class Store:
         self.roots[namespace] = outcome.rootref
         return len(outcome.objects)
 
-    def lookup(self, key: str, flags: int = 0, namespace: str = "primary") -> treeobj.TreeObj:
+    def lookup(
+        self, key: str, flags: int = 0, namespace: str = "primary", value_max: int = VALUE_MAX
+    ) -> treeobj.TreeObj:
         root = self.roots[namespace]
-        at_hand = lookup.at_hand(self.get, root, key, flags)
-        found = self.run(lookup.look_up(self, namespace, root, key, flags))
+        at_hand = lookup.at_hand(self.get, root, key, flags, value_max)
+        found = self.run(lookup.look_up(self, namespace, root, key, flags, value_max))
         assert at_hand in (None, found)
         return dict(found)
 
