@@ -6,7 +6,7 @@ again has to be stored again, so kvs and the content caches forget that it is he
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -22,28 +22,32 @@ WINDOW_MAX: Final = 1_000_000
 _HOLDERS: Final = ("content.store-anew", "kvs.store-anew")
 
 
+#: What a column holds.
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
 class Info(msgspec.Struct):
     """content-backing.gc-info."""
 
-    epoch: int
+    epoch: Number
     get_count: bool = False
 
 
 class Mark(msgspec.Struct):
     """content-backing.mark: blobrefs."""
 
-    epoch: int
+    epoch: Number
     hashes: list[str]
 
 
 class Sweep(msgspec.Struct):
     """content-backing.sweep."""
 
-    epoch: int
-    cursor: int
-    high_water: int
-    delete_cap: int
-    window: int
+    epoch: Number
+    cursor: Number
+    high_water: Number
+    delete_cap: Number
+    window: Number
 
 
 class Garbage:

@@ -234,7 +234,7 @@ class BlobStore(Batches):
             made = change()
             self._db.execute("COMMIT")
             return made
-        except sqlite3.Error:
+        except (sqlite3.Error, RequestError):
             # Some errors have rolled back by themselves; a second rollback would hide the first error.
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

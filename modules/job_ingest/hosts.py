@@ -8,33 +8,33 @@ from typing import Any
 from brokersim.brokermod import hostlist
 
 
-def hosts_named(jobspec: dict[str, Any]) -> list[str]:
-    """The hosts of all ``hostlist`` constraints (RFC 31), also of those that exclude them, in order."""
-    constraints = ((jobspec.get("attributes") or {}).get("system") or {}).get("constraints")
-    return list(_walk(constraints)) if constraints else []
+def lists_named(jobspec: dict[str, Any]) -> list[str]:
+    """What all ``hostlist`` constraints (RFC 31) hold, also of those that exclude hosts, in order.
+
+    What is no constraint names none: whoever matches them (the scheduler) tells what is wrong with it.
+    """
+    found: Any = jobspec
+    for key in ("attributes", "system", "constraints"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return list(_walk(found))
 
 
 def _walk(constraint: Any) -> Iterator[str]:
     for operator, values in constraint.items() if isinstance(constraint, dict) else ():
+        if not isinstance(values, list):
+            continue
         if operator in ("and", "or", "not"):
             for inner in values:
                 yield from _walk(inner)
         elif operator == "hostlist":
-            for text in values:
-                yield from _expanded(text)
+            yield from (text for text in values if isinstance(text, str))
 
 
-def _expanded(text: Any) -> list[str]:
-    try:
-        return hostlist.expand(text)
-    except (ValueError, TypeError):
-        return []  # the scheduler tells what is wrong with it
-
-
-def missing(hosts: Iterable[str], r: Any) -> str:
-    """The first host that an R has not, ``""`` if it has all or is none."""
+def missing(lists: Iterable[str], r: Any) -> str:
+    """The first host of these lists that an R has not, ``""`` if it has all up to a list that is none, or is no R."""
     try:
         there = {name for text in r["execution"].get("nodelist", ()) for name in hostlist.expand(text)}
+        named = (name for text in lists for name in hostlist.expand(text))
+        return next((name for name in named if name not in there), "")
     except (KeyError, TypeError, ValueError):
         return ""
-    return next((host for host in hosts if host not in there), "")

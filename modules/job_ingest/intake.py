@@ -21,7 +21,7 @@ from brokersim.brokermod import (
 
 from .checks import Checks
 from .fluid import FluidGenerator
-from .hosts import hosts_named, missing
+from .hosts import lists_named, missing
 
 ROLE_OWNER: Final = 1
 #: Submit flag (RFC 16): the instance's own checks are left out.
@@ -121,14 +121,14 @@ class Intake:
         candidate = Candidate(msg=msg, id=entry["id"], entry=entry)
         if wish.flags & FLAG_NOVALIDATE or not self.checks.is_enabled:
             self._take(candidate)
-        elif hosts := hosts_named(entry["jobspec"]):
-            self._handle.request("resource.get", None, self._hosts_told, (candidate, hosts))
+        elif lists := lists_named(entry["jobspec"]):
+            self._handle.request("resource.get", None, self._hosts_told, (candidate, lists))
         else:
             self._ask_scheduler(candidate)
 
     def _hosts_told(self, response: Message, asked: tuple[Candidate, list[str]]) -> None:
-        candidate, hosts = asked
-        lost = "" if response.errnum else missing(hosts, response.payload)
+        candidate, lists = asked
+        lost = "" if response.errnum else missing(lists, response.payload)
         if lost:
             text = f"host constraint contains invalid hosts: host {lost!r} not found"
             self._refuse([candidate], errnums.EPERM, text)
@@ -246,8 +246,9 @@ class Intake:
 
 def _redact(jobspec: dict[str, Any]) -> None:
     """The environment can be large and hold secrets: as in flux-core it stays in J, where the shell finds it."""
-    system = (jobspec.get("attributes") or {}).get("system")
-    if system:
+    attributes = jobspec.get("attributes")
+    system = attributes.get("system") if isinstance(attributes, dict) else None
+    if isinstance(system, dict):
         system.pop("environment", None)
 
 

@@ -152,6 +152,14 @@ def test_it_needs_no_kvs_and_no_cache_that_holds_anything():
     ("method", "payload", "errnum", "text"),
     [
         ("gc-info", {}, EPROTO, "epoch"),
+        ("gc-info", {"epoch": 1 << 63, "get_count": True}, EPROTO, r"\$.epoch"),
+        ("mark", {"epoch": 1 << 63, "hashes": [f"sha1-{'0' * 40}"]}, EPROTO, r"\$.epoch"),
+        (
+            "sweep",
+            {"epoch": -1, "cursor": 1 << 70, "high_water": 1 << 71, "delete_cap": 1, "window": 1},
+            EPROTO,
+            r"\$.cursor",
+        ),
         ("mark", {"epoch": 1, "hashes": ["x"]}, EPROTO, "'x'"),
         ("mark", {"epoch": 1, "hashes": [f"sha1-{'0' * 40}"] * 16385}, EINVAL, "exceeds limit of 16384"),
         (
@@ -168,9 +176,10 @@ def test_it_needs_no_kvs_and_no_cache_that_holds_anything():
         ),
     ],
 )
-def test_wrong_requests_are_refused(method, payload, errnum, text):
+def test_wrong_requests_are_refused(method, payload, errnum, text, tmp_path):
     async def main():
-        async with brokersim.open_instance(modules=KVS[:2], clock="virtual", seed=1) as instance:
+        attrs = {"statedir": str(tmp_path)}
+        async with brokersim.open_instance(modules=KVS[:2], attrs=attrs, clock="virtual", seed=1) as instance:
             await instance.client().call(f"content-backing.{method}", payload)
 
     with pytest.raises(RequestError, match=text) as caught:

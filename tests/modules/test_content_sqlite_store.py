@@ -464,3 +464,21 @@ def test_a_damaged_difference_stays_damaged_when_what_it_differs_from_goes(store
     assert store.sweep(1, 0, store.high_water(), 100)[0] == 2
     assert errnum(store.load, blobs[2].digest) == EIO
     assert rows(store, "patches") == 1
+
+
+def test_a_sweep_that_cannot_read_a_difference_changes_nothing_and_the_store_goes_on(store):
+    blobs = versions(2)
+    for blob in blobs:
+        store.store(blob)
+    store.mark(1, [blobs[1].digest])
+
+    def deny(action, table, column, *_where):
+        denied = (action, table, column) == (sqlite3.SQLITE_READ, "patches", "inserted")
+        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
+
+    store._db.set_authorizer(deny)
+    assert errnum(store.sweep, 1, 0, store.high_water(), 100) == EIO
+    store._db.set_authorizer(None)
+    store.store(b"next")
+    store.flush()
+    assert [store.load(blob.digest) for blob in blobs] == [bytes(blob) for blob in blobs]

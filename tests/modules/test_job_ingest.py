@@ -165,6 +165,31 @@ def test_a_constraint_by_hosts_that_are_not_there_is_refused_at_once_unless_jobs
     assert in_instance(test, resources="3x4") == [lost("sim3"), "taken", lost("sim3"), "taken", "taken"]
 
 
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        5,
+        {"hostlist": 5},
+        {"hostlist": "far"},
+        {"hostlist": [5, "far["]},
+        {"and": 5},
+        {"or": [5]},
+        {"not": {}},
+    ],
+)
+def test_a_constraint_that_is_none_is_the_schedulers_to_refuse(constraints):
+    async def test(instance, client):
+        found = await outcome(client, await submit(client, jobspec(constraints=constraints)))
+        await instance.remove("job-ingest")
+        any_version = "validator-plugins=jobspec", "validator-args=--require-version=any"
+        await instance.load("job-ingest", *any_version)
+        odd = [{**jobspec(), "version": 2, "attributes": part} for part in ([1], {"system": constraints})]
+        return found["success"], await refusals(client, *odd, jobspec())
+
+    success, (*odd, sound) = in_instance(test)
+    assert not success and sound == "" and all("version must be 1" in text for text in odd)
+
+
 def test_jobs_of_a_size_must_be_instances_where_that_is_asked_for():
     async def test(_instance, client):
         await client.call("module.remove", NAME)
