@@ -507,7 +507,7 @@ def test_two_instances_must_be_told_apart(here: Run, detached: Detached) -> None
 
 def test_a_command_that_cannot_be_run(tmp_path: Path) -> None:
     done = brokersim(tmp_path, "start", "-m", "none", "--", "./no-such-command")
-    assert done.returncode != 0
+    assert done.returncode == 127
     assert done.stderr.startswith("error: cannot run './no-such-command': No such file or directory")
     assert "Traceback" not in done.stderr
 

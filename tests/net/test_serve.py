@@ -122,6 +122,25 @@ def test_what_cannot_start_says_why_and_leaves_nothing(runtime, what):
     assert not left.exists() or list(left.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "code", "hint"),
+    [
+        (0o755, 126, "its first line names no program to read it, such as #!/bin/sh"),
+        (0o644, 126, ""),
+        (None, 127, ""),
+    ],
+    ids=["no first line", "no program", "not there"],
+)
+def test_a_command_that_cannot_be_run_ends_as_in_a_shell(tmp_path, mode, code, hint):
+    script = tmp_path / "test.sh"
+    if mode is not None:
+        script.write_text("exit 0\n")
+        script.chmod(mode)
+    with pytest.raises(StartError) as caught:
+        start(str(script))
+    assert (caught.value.code, caught.value.hint) == (code, hint)
+
+
 class Failing:
     """Watches an instance, and has it fail when its command has begun."""
 

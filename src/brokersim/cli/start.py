@@ -14,7 +14,7 @@ import msgspec
 
 from brokersim.cli.command import RUNS_COMMAND, Command, Given, examples, pass_session
 from brokersim.cli.config import Config, load_for
-from brokersim.cli.errors import FAILED, FINE, CommandError, usage_error
+from brokersim.cli.errors import FINE, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.start_flux import as_here, config_files
 from brokersim.cli.trusted import warnings
@@ -96,7 +96,7 @@ def start(session: Session, /, **given: Any) -> int:
             session.out(f"{made.uri}  pid {made.pid}  size {made.size}")
         return FINE
     except StartError as error:
-        raise CommandError(str(error), code=FAILED) from None
+        raise CommandError(str(error), hint=error.hint, code=error.code) from None
 
 
 def options_from(given: Given, config: Config) -> StartOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shlex
@@ -48,7 +49,12 @@ def _tell(text: str) -> None:
 
 
 class StartError(Exception):
-    """The instance cannot start, for a reason a person can mend."""
+    """The instance cannot start, for a reason a person can mend; ``code`` is what its process ends with."""
+
+    def __init__(self, what: str, *, hint: str = "", code: int = 1) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.code = code
 
 
 class Watch(Protocol):
@@ -285,13 +291,25 @@ async def _run_command(served: _Served) -> int:
     try:
         process = await trio.lowlevel.open_process(list(command), env=environment, stdout=stdout)
     except OSError as error:
-        raise StartError(f"cannot run {command[0]!r}: {error.strerror}") from None
+        raise _not_run(command[0], error) from None
     served.last.before_end(process.kill)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_with_instance, instance, process, command[0])
         code = await process.wait()
         nursery.cancel_scope.cancel()
     return code if code >= 0 else 128 - code
+
+
+def _not_run(name: str, error: OSError) -> StartError:
+    """It ends as a shell and Flux do: 127 for what is not there, 126 for what is there and is no program."""
+    # A shell would go on and read the file itself; nobody else does.
+    hint = (
+        "its first line names no program to read it, such as #!/bin/sh"
+        if error.errno == errno.ENOEXEC
+        else ""
+    )
+    code = 127 if isinstance(error, FileNotFoundError) else 126
+    return StartError(f"cannot run {name!r}: {error.strerror}", hint=hint, code=code)
 
 
 def _path_with_us() -> str:

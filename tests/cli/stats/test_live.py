@@ -361,7 +361,7 @@ def test_a_server_flushes_what_is_sent_serves_pages_and_flushes_last_on_SIGTERM(
         "event": "flush", "values": {"k": 2, "g": 5}, "bad_lines": 1, "packets": 1,
     }  # fmt: skip
     assert (end["event"], end["kernel_drops"], end["health"]["metrics"]) == ("end", 0, 2)
-    assert "warning: 1 bad lines: " in err
+    assert "warning: 1 bad line: " in err
 
 
 def test_tail_shows_what_a_running_server_receives():

@@ -99,5 +99,6 @@ def told(plan: CheckPlan) -> Iterator[None]:
         command = " ".join(plan.options.command or ())
         raise usage_error(
             str(error),
+            hint=error.hint,
             attempt=f"brokersim start -- {command}        (what does not start there is not checked)",
         ) from None

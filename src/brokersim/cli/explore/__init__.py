@@ -88,7 +88,7 @@ def explore(session: Session, /, **given: Any) -> int:
         ]
         if len(plans) < len(kept):
             session.say(
-                f"{corpus}: {len(kept) - len(plans)} of {len(kept)} plans are of other modules: passed over"
+                f"{corpus}: plans of other modules, passed over: {len(kept) - len(plans)} of {len(kept)}"
             )
         report = search(space, authors, seeds, corpus=plans, seconds=given["seconds"], jobs=given["jobs"])
     except RequestError as error:

@@ -18,6 +18,9 @@ from brokersim.statsd_server.outputs.base import QueuedOutput
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.version import VERSION
 
+#: What outputs count in, as it is named of one.
+_ONE = {"flushes": "flush", "lines": "line", "packets": "packet"}
+
 
 class FlushLines(QueuedOutput):
     """An output: each flush as `stats replay --json` shows it, one a line. A reader that hangs holds nobody up."""
@@ -68,9 +71,9 @@ def tell_end(session: Session, end: ServerStatistics) -> None:
         f"{counted(health.flushes, 'flush')} in {end.uptime_s:.1f} s"
         f"{ceiling}"
     )
-    for count, what in _losses(end):
+    for count, noun, what in _losses(end):
         if count:
-            session.say(f"warning: {count:,} {what}")
+            session.say(f"warning: {counted(count, noun)}{what}")
 
 
 def _plain(end: ServerStatistics) -> JsonObject:
@@ -78,15 +81,15 @@ def _plain(end: ServerStatistics) -> JsonObject:
     return dict(plain)
 
 
-def _losses(end: ServerStatistics) -> Iterator[tuple[int, str]]:
-    """What was lost, and why."""
-    yield end.kernel_drops, "packets dropped by the kernel: the receive buffer was full"
+def _losses(end: ServerStatistics) -> Iterator[tuple[int, str, str]]:
+    """How much was lost, of what, as it is named of one, and why."""
+    yield end.kernel_drops, "packet", " dropped by the kernel: the receive buffer was full"
     for reason, count in sorted(end.bad_by_reason.items()):
-        yield count, f"bad lines: {reason.replace('_', ' ')}"
-    yield end.health.cut_packets, "packets cut: longer than the dialect takes"
-    yield end.health.refused_keys, "new keys refused: the limit on keys was reached"
-    yield end.health.dropped_creates, "values kept out by the limit on new series"
-    yield end.flush.skipped, "flushes skipped: the one before took too long"
+        yield count, "bad line", f": {reason.replace('_', ' ')}"
+    yield end.health.cut_packets, "packet", " cut: longer than the dialect takes"
+    yield end.health.refused_keys, "new key", " refused: the limit on keys was reached"
+    yield end.health.dropped_creates, "value", " kept out by the limit on new series"
+    yield end.flush.skipped, "flush", " skipped: the one before took too long"
     for output in end.outputs:
         error = f" ({output.last_error})" if output.last_error else ""
-        yield output.dropped, f"{output.unit} not delivered to {output.target}{error}"
+        yield output.dropped, _ONE[output.unit], f" not delivered to {output.target}{error}"
