@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any, Final, Protocol
@@ -234,7 +234,7 @@ def _at(args: Mapping[str, Any], _is_utc: bool) -> Once:
 
 def _number(args: Mapping[str, Any], key: str, default: float | None) -> float:
     value = args.get(key, default)
-    if type(value) not in (int, float) or not 0 <= value < math.inf:
+    if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{key} must be a number of seconds, 0 or more, not {value!r:.40}")
     return float(value)
 

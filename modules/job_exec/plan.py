@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from .output import OutputPlan, to_output
 NODES_MAX: Final = 1_000_000
 #: Seconds that tasks have when the first has ended (flux-core's).
 EXIT_TIMEOUT: Final = 30.0
+_ENDLESS: Final = ("none", "inf", "infinity")
 
 
 @attrs.frozen(kw_only=True)
@@ -135,7 +137,7 @@ def _seconds(table: Mapping[str, Any], key: str) -> float:
     value = table.get(key, 0.0)
     if isinstance(value, str):
         value = duration.parse_duration(value)
-    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+    if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{key} must be a duration of 0 or more, not {value!r:.40}")
     return float(value)
 
@@ -177,7 +179,7 @@ def _cwd(value: Any) -> str | None:
 
 
 def _exit_timeout(option: Any) -> float | None:
-    if str(option).lower() == "none":
+    if str(option).lower() in _ENDLESS:
         return None
     try:
         return _seconds({"exit-timeout": option}, "exit-timeout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias
@@ -141,7 +142,7 @@ def select(
     ended = reversed(jobs.inactive.values()) if since <= 0 else _ended_since(jobs, since)
     every = chain(active, ended)
     found = (job for job in (_at_most(every, tries) if tries else every) if test(job))
-    return islice(found, max_entries) if max_entries > 0 else found
+    return islice(found, max_entries) if 0 < max_entries < sys.maxsize else found
 
 
 def _at_most(jobs: Iterable[JobRecord], tries: int) -> Iterable[JobRecord]:

@@ -106,6 +106,7 @@ def test_one_moment_comes_once_and_a_passed_one_is_now():
     [
         ("hourly", {}, "unknown type 'hourly'; there are interval, event, datetime, at"),
         ("interval", {}, "interval must be a number of seconds"),
+        ("interval", {"interval": 10**400}, "interval must be a number of seconds"),
         ("interval", {"interval": 0}, "or 0 with an after, not 0"),
         ("interval", {"interval": "10s"}, "not '10s'"),
         ("interval", {"interval": 1, "after": -1}, "after must be a number"),

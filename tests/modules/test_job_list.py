@@ -140,3 +140,12 @@ def test_attributes_that_are_none_are_refused(attrs, errno, says):
         return refused.value.errno
 
     assert in_instance(test) == errno
+
+
+def test_more_entries_than_there_can_be_are_all():
+    async def test(_instance, client):
+        job = await submit(client)
+        answer = await client.call("job-list.list", {"max_entries": 1 << 63, "attrs": []})
+        return [one["id"] for one in answer["jobs"]] == [job]
+
+    assert in_instance(test)

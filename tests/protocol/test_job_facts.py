@@ -91,6 +91,7 @@ def test_resources_stand_in_each_other_five_deep_at_most():
         (broken(resources=[SLOT, SLOT]), "more than one slot"),
         (broken(attributes=[]), "attributes must be an object"),
         (broken(attributes={"system": {"duration": -1}}), "duration must be a number of seconds"),
+        (broken(attributes={"system": {"duration": 10**400}}), "duration must be a number of seconds"),
         (broken(attributes={"system": {"duration": "1h"}}), "duration must be a number of seconds"),
         (
             broken(attributes={"system": {"dependencies": [{"scheme": "aftre"}]}}),
@@ -148,6 +149,7 @@ def test_a_real_command_is_run_where_and_as_asked_for():
     assert (plan.is_real, plan.command, plan.limit) == (True, ("sleep", "1"), 3)
     assert plan.cwd == "/"
     assert environment_of(real("sleep", environment={"A": "b"})) == {"A": "b"}
+    assert to_plan(real("sleep", shell={"options": {"exit-timeout": "inf"}})).exit_timeout is None
     assert not to_plan(real("sleep", exec={"test": {}})).is_real, "as in Flux an empty object is enough"
 
 
@@ -155,6 +157,7 @@ def test_a_real_command_is_run_where_and_as_asked_for():
     ("system", "says"),
     [
         ({"exec": {"test": {"run_duration": "soon"}}}, "not a duration: 'soon'"),
+        ({"exec": {"test": {"run_duration": 10**400}}}, "run_duration must be a duration"),
         ({"exec": {"test": {"wait_status": -1}}}, "wait_status must be 0 to 65535"),
         ({"exec": {"test": {"mock_exception": "later"}}}, "mock_exception must be init or run"),
         ({"brokersim": {"output_rate": 1e9}}, "output_rate must be 0 to 1000"),

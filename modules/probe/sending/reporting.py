@@ -133,7 +133,7 @@ def to_seconds(given: Any, key: str) -> float | None:
     )
     try:
         number = read()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         number = -1.0
     if not 0 <= number < float("inf"):
         raise ValueError(f"{key} must be a time such as 10 or 10s, not {given!r:.40}")

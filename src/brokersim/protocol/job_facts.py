@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeGuard
 
@@ -228,7 +229,7 @@ def _own_name(system: JsonView) -> str | None:
 
 def _duration(system: JsonView) -> float:
     duration = system.get("duration", 0)
-    if type(duration) not in (int, float) or not 0 <= duration < float("inf"):
+    if type(duration) not in (int, float) or not 0 <= duration <= sys.float_info.max:
         what = f"must be a number of seconds, 0 or more, not {duration!r:.40}"
         raise ValueError(f"jobspec: attributes.system.duration {what}")
     return float(duration)

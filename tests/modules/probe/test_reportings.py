@@ -93,6 +93,7 @@ def test_reportings_are_changed_in_place_and_what_waited_is_sent_as_it_was_meant
         ([{"sinks": ["a"]}, {"sinks": ["b", "a"]}], "reporting/1/sinks: a is in reporting/0, too"),
         ([{}, {"every_n": 0, "sinks": []}], "reporting/1/every_n must be 1 or more runs"),
         ({"max_bytes": 0}, "reporting/max_bytes must be 1 or more bytes"),
+        ({"max_age": 10**400}, "reporting/max_age must be a time"),
         ([{}, 5], "reporting/1 must be an object"),
     ],
 )

@@ -230,6 +230,8 @@ def test_exponential_gaps_far_from_their_mean_take_no_redrawing():
         ({"type": "every", "params": {"every": 0}}, "every must be a time of 1 ms or more"),
         ({"type": "every", "params": {"every": -1}}, "every must be a time of 1 ms or more"),
         ({"type": "every", "params": {"every": math.inf}}, "every must be a time of 1 ms or more"),
+        ({"type": "every", "params": {"every": 10**400}}, "every must be a time of 1 ms or more"),
+        ({"type": "every", "params": {"every": 1, "start": 10**400}}, "start must be seconds since the epoch"),
         ({"type": "every", "params": {"every": True}}, "every must be a time of 1 ms or more"),
         ({"type": "every", "params": {}}, "every is missing"),
         ({"type": "every", "params": {"evry": 1}}, "no parameter 'evry'; is every meant?"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -136,19 +137,19 @@ def seconds_or_none(value: object, name: str) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, str):
-        try:
+    try:
+        if isinstance(value, str):
             return parse_duration(value)
-        except ValueError:
-            return None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):  # a whole number may be larger than any other
+        return None
 
 
 def moment(value: object, name: str) -> float | None:
     """A moment: seconds since the epoch, or ISO 8601 with its offset; None stays None. Raises ValueError."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     if isinstance(value, str):
         try:
