@@ -78,6 +78,12 @@ def test_stop_asks_nobody_where_two_instances_are_named(fake: FakeBroker, run: R
     assert f"{fake.uri!r} and -u 'dev' name two instances" in refused.err
 
 
+def test_stop_takes_no_empty_name_for_the_instance_at_hand(fake: FakeBroker, run: Run) -> None:
+    refused = run("stop", "")
+    assert (refused.code, fake.topics) == (2, [])
+    assert "'' names no instance" in refused.err
+
+
 def test_stop_waits_no_longer_than_its_timeout(fake: FakeBroker, run: Run) -> None:
     fake.answers["broker.stop"] = None
     assert run("stop", "--timeout", "50ms").code == 124

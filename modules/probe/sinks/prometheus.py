@@ -80,9 +80,7 @@ def page(newest: Mapping[str, Sample]) -> bytes:
         value = (
             one.value if type(one.value) is int and family.divisor == 1 else float(one.value) / family.divisor
         )
-        families.setdefault(family.name, []).append(
-            f"{family.name}{{{_labels(series, family.unit)}}} {value!r}\n"
-        )
+        families.setdefault(family.name, []).append(f"{family.name}{{{_labels(series, family)}}} {value!r}\n")
         heading = exposition.heading(family, series.metric)
         # Of several metrics that are written alike the same one is named, whichever was read first.
         headings[family.name] = min(heading, headings.get(family.name, heading))
@@ -91,10 +89,8 @@ def page(newest: Mapping[str, Sample]) -> bytes:
     ).encode()
 
 
-def _labels(series: Series, unit: str) -> str:
-    own = {"subject": series.subject, "measurement": series.measurement}
-    if unit != "1":
-        own["unit"] = unit
+def _labels(series: Series, family: exposition.Family) -> str:
+    own = {"subject": series.subject, "measurement": series.measurement, **family.own_labels()}
     if series.form != "raw":
         own["form"] = series.form
     labels = {_FOREIGN.sub("_", key): value for key, value in {**own, **series.attributes}.items()}

@@ -58,6 +58,8 @@ def stop(session: Session, instance: str | None) -> None:
     NAME, URI or PATH says which, as the option -u does for any command.
     """
     if instance is not None:
+        if not instance:  # an unset variable of a script, which did not mean the one it runs in
+            raise usage_error("stop: '' names no instance; give a name, an address, a path or no argument")
         if session.uri not in (None, instance):
             raise usage_error(f"stop: {instance!r} and -u {session.uri!r} name two instances; give one")
         session.uri = instance

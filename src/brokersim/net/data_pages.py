@@ -69,13 +69,13 @@ def to_text(latest: Iterable[Mapping[str, Any]]) -> bytes:
         is_counter = one["kind"] == "counter" and one["form"] == "raw"
         family = exposition.family(one["metric"], one["unit"], is_counter)
         value = one["value"] / family.divisor if family.divisor > 1 else one["value"]
-        line = sample_line(family.name, sorted(_labels(one, family.unit).items()), value).removesuffix("\n")
+        line = sample_line(family.name, sorted(_labels(one, family).items()), value).removesuffix("\n")
         families.setdefault(family.name, []).append(f"{line} {round(one['ts'] * 1000)}\n")
         heading = exposition.heading(family, one["metric"])
         headings[family.name] = min(heading, headings.get(family.name, heading))
     return "".join(headings[name] + "".join(lines) for name, lines in sorted(families.items())).encode()
 
 
-def _labels(one: Mapping[str, Any], unit: str) -> dict[str, str]:
-    own = {"subject": one["subject"], "measurement": one["measurement"], "unit": unit if unit != "1" else ""}
+def _labels(one: Mapping[str, Any], family: exposition.Family) -> dict[str, str]:
+    own = {"subject": one["subject"], "measurement": one["measurement"], **family.own_labels()}
     return {label_name(key): value for key, value in {**own, **one["attributes"]}.items() if value}

@@ -17,12 +17,21 @@ _MS: Final = "_ms"
 
 
 class Family(NamedTuple):
-    """Name and type of what a sample belongs to, the unit it is told in, and what its value is divided by for that."""
+    """Name and type of what a sample belongs to, the unit it is told in, and what its value is divided by for that.
+
+    ``of`` is the ending a gauge may not have: a label then, or ``a`` and ``a_count`` of one source would be one series.
+    """
 
     name: str
     kind: str
     unit: str
     divisor: int
+    of: str = ""
+
+    def own_labels(self) -> dict[str, str]:
+        """What its name does not tell."""
+        told = {"unit": self.unit if self.unit != "1" else "", "of": self.of}
+        return {key: value for key, value in told.items() if value}
 
 
 def family(metric: str, unit: str, is_counter: bool) -> Family:
@@ -32,7 +41,9 @@ def family(metric: str, unit: str, is_counter: bool) -> Family:
         name, unit, divisor = f"{name.removesuffix(_MS)}_seconds", "s", 1000
     if is_counter:
         return Family(f"{name.removesuffix('_total')}_total", "counter", unit, divisor)
-    return Family(_OF_OTHERS.sub("", name), "gauge", unit, divisor)
+    ending = _OF_OTHERS.search(name)
+    of = "" if ending is None else ending[0].removeprefix("_")
+    return Family(_OF_OTHERS.sub("", name), "gauge", unit, divisor, of)
 
 
 def heading(one: Family, metric: str) -> str:

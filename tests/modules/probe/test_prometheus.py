@@ -81,6 +81,17 @@ def test_promtool_finds_nothing_wrong(of):
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
 
 
+def test_gauges_that_differ_by_what_a_gauge_may_not_end_in_are_two_series():
+    found = [sampled(metric, Field(), at) for at, metric in enumerate(("wait", "wait_sum", "wait.count"))]
+    text = page({one.series.mid: one for one in found}).decode()
+    own = {"subject": "node/0", "measurement": "m"}
+    assert read(text) == {
+        ("probe_wait", tuple(sorted(own.items()))): 0,
+        ("probe_wait", tuple(sorted({**own, "of": "sum"}.items()))): 1,
+        ("probe_wait", tuple(sorted({**own, "of": "count"}.items()))): 2,
+    }
+
+
 def test_milliseconds_are_told_in_seconds():
     field = Field(kind="counter", unit="ms")
     text = page({"a": sampled("io_ms", field, 1500)}).decode()
