@@ -275,8 +275,18 @@ class Instance(Whole):
             return  # ended by a fault, which is being told
         for rank in reversed(range(self.size)):
             for module in reversed(self.modules(rank)):
-                if module.status <= FINALIZING:
-                    await self._in_reactor(module.stop)
+                if module.status <= FINALIZING and not await self._has_stopped(module):
+                    return
+
+    async def _has_stopped(self, module: Loaded) -> bool:
+        """Has it stopped? Not if a fault, or a ^C, ended the loop meanwhile, which is being told."""
+        try:
+            await self._in_reactor(module.stop)
+        except RequestError:
+            if self.runner.is_running:
+                raise
+            return False
+        return True
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Instance]:

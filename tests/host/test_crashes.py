@@ -407,6 +407,25 @@ def test_the_terminals_interrupt_ends_the_program_whatever_runs(tmp_path: Any) -
     assert "KeyboardInterrupt" in repr(caught.value)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_ends_the_loop_in_the_middle_of_the_end_is_all_that_is_raised(
+    error: type[BaseException],
+) -> None:
+    """And not, beside it, that nobody is left to answer: ^C would come out as a group that has a fault in it."""
+
+    def raises() -> None:
+        raise error
+
+    async def body(instance: Instance) -> None:
+        await instance.load("heartbeat")
+        instance.runner.post(raises)
+
+    with pytest.raises(BaseException) as caught:
+        live(body)
+    told = caught.value
+    assert isinstance(told, error) or (isinstance(told, BaseExceptionGroup) and told.split(error)[1] is None)
+
+
 @pytest.mark.parametrize("method", ["sync", "step", "task", "timer", "watcher", "blocking"])
 def test_sys_exit_in_a_callback_ends_its_module_and_not_the_instance(tmp_path: Any, method: str) -> None:
     path = write(tmp_path, "exiting", EXITING)

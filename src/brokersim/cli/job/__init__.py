@@ -45,7 +45,7 @@ _RESULT_SHORT: Final = {"COMPLETED": "CD", "FAILED": "F", "CANCELED": "CA", "TIM
     lazy=_LAZY,
     **examples(
         ("brokersim job run hostname", "its output, its exit code"),
-        ("brokersim job submit --cc=1-100 -t 1ms --wait hostname", "a hundred, to the end"),
+        ("brokersim job submit --cc=1-100 -t 1ms --wait hostname", "100 simulated jobs"),
         ("brokersim job list -a", "all, those that are done too"),
     ),
 )

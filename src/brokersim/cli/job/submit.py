@@ -22,17 +22,25 @@ from brokersim.protocol import jobid
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.jobspec import build, sign
+from brokersim.protocol.quoting import quoted
 from brokersim.protocol.ranks import check_ranks
 
 _MAX_COPIES: Final = 10_000_000
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _no_numbers(text: str) -> ValueError:
+    return ValueError(f"not a set of numbers: {quoted(text)}; give 1-100 or 0,4")
+
+
 def _copies(text: str) -> list[int]:
     """``1-100``, ``0,4``: the values that stand for {cc}, one job each."""
-    check_ranks(text)
+    try:
+        check_ranks(text)
+    except ValueError:  # its words are of ranks
+        raise _no_numbers(text) from None
     if text == "all":
-        raise ValueError("not a set of numbers: 'all'; give 1-100 or 0,4")
+        raise _no_numbers(text)
     copies: list[int] = []
     for part in text.strip("[] ").split(","):
         first, _, last = part.partition("-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import inf
 from typing import Any
 
 import click
@@ -11,9 +12,10 @@ import msgspec
 from brokersim.cli.command import Command, examples, list_options, pass_session
 from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session, nodeid_of
-from brokersim.cli.types import DURATION, RANK
+from brokersim.cli.types import RANK, Parsed
 from brokersim.net.discovery import NoInstance
 from brokersim.protocol.decoded import Json, JsonObject
+from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import ENOSYS, RequestError
 from brokersim.protocol.message import NODEID_ANY
 
@@ -46,6 +48,13 @@ def to_config(probe: str, words: tuple[str, ...]) -> JsonObject:
     return config
 
 
+def _over(text: str) -> float:
+    over = parse_duration(text)
+    if not 0 < over < inf:
+        raise ValueError(f"{text} is no time between two readings; give more than 0, such as 1s")
+    return over
+
+
 @click.command(
     "read",
     cls=Command,
@@ -59,7 +68,7 @@ def to_config(probe: str, words: tuple[str, ...]) -> JsonObject:
 @list_options
 @click.option("-r", "--rank", type=RANK, help="have the module probe read there  [here]")
 @click.option("--root", default="/", metavar="DIR", help="read a recorded tree, not this machine")
-@click.option("--over", type=DURATION, metavar="FSD", help="read again after this time")
+@click.option("--over", type=Parsed("fsd", _over), metavar="FSD", help="read again after this time")
 @click.argument("probe")
 @click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
 @pass_session

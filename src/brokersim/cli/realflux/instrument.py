@@ -29,9 +29,9 @@ _NOT_FOUND = 127
     cls=Command,
     context_settings=RUNS_COMMAND,
     **examples(
-        ("brokersim flux instrument -- flux start", "a shell in an instance with hooks"),
-        ("brokersim flux instrument --hook idle -- flux start -s 4 CMD", "four brokers, another hook"),
-        ("brokersim flux instrument --library hooks.so", "for a system: what its unit needs"),
+        ("brokersim flux instrument --stats 127.0.0.1:8125 -- flux start", "a shell in it"),
+        ("brokersim flux instrument --stats 127.0.0.1:8125 --hook idle -- flux start", ""),
+        ("brokersim flux instrument --stats 127.0.0.1:8125 --library hooks.so", "for a system's unit"),
     ),
 )
 @click.option("--hook", default="prepare", metavar="KIND", shell_complete=complete_hook,
@@ -59,7 +59,10 @@ def instrument(
 
     where = stats or os.environ.get("FLUX_FRIPP_STATSD") or ""
     if not where.rpartition(":")[0]:
-        raise usage_error("nowhere to send to: give --stats HOST:PORT, or set FLUX_FRIPP_STATSD")
+        raise usage_error(
+            "nowhere to send to: give --stats HOST:PORT, or set FLUX_FRIPP_STATSD",
+            attempt="brokersim flux instrument --stats 127.0.0.1:8125 …",
+        )
     if bool(command) == (library is not None):
         raise usage_error(
             "give a command that starts Flux, or --library FILE", attempt="brokersim flux instrument -h"
