@@ -14,7 +14,7 @@ from brokersim.cli.told import elapsed
 from brokersim.native.engine import engine
 from brokersim.version import VERSION
 from tests.cli.conftest import Run
-from tests.cli.fake_broker import FakeBroker
+from tests.cli.fake_broker import SILENCE, FakeBroker
 
 STATUS = {
     "size": 8, "online": 8, "uptime": 720.0, "modules": 8, "messages": 104512, "clock": "real", "seed": 7,
@@ -50,6 +50,15 @@ def test_status_json_is_the_answer(fake: FakeBroker, run: Run) -> None:
 def test_stop_returns_when_the_instance_is_gone(fake: FakeBroker, run: Run) -> None:
     def stop(_request: Any) -> None:
         threading.Timer(0.05, fake.close).start()
+
+    fake.answers["broker.stop"] = stop
+    assert run("--timeout", "5s", "stop", "--json").json == {"uri": fake.uri, "stopped": True}
+
+
+def test_stop_of_an_instance_that_somebody_else_stops_meanwhile(fake: FakeBroker, run: Run) -> None:
+    def stop(_request: Any) -> type[SILENCE]:
+        threading.Timer(0.01, fake.close).start()
+        return SILENCE
 
     fake.answers["broker.stop"] = stop
     assert run("--timeout", "5s", "stop", "--json").json == {"uri": fake.uri, "stopped": True}

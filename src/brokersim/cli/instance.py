@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -64,7 +65,8 @@ def stop(session: Session, instance: str | None) -> None:
             raise usage_error(f"stop: {instance!r} and -u {session.uri!r} name two instances; give one")
         session.uri = instance
     uri = session.client.uri
-    session.rpc("broker.stop")
+    with suppress(Lost):  # somebody else has stopped it
+        session.rpc("broker.stop")
     _wait_for_end(session)
     if session.json:
         session.emit({"uri": uri, "stopped": True})
