@@ -46,7 +46,7 @@ class Lifetime:
             return  # nobody watches keys here, or no longer
         try:
             r = msgspec.json.decode(treeobj.val_bytes(response.payload["val"]), type=_R)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             self._handle.log(_DEBUG, "duration-validator: resource.R in the KVS is none")
             return
         if not math.isclose(r.execution.expiration, self._end, rel_tol=0, abs_tol=_SAME):

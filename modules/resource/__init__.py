@@ -90,7 +90,7 @@ class ResourceModule(BrokerModule):
             try:
                 self._define(msgspec.json.decode(stored))
                 method = "kvs"
-            except (ValueError, msgspec.DecodeError) as error:
+            except (ValueError, msgspec.DecodeError, RecursionError) as error:
                 self.log.error(f"{R_KEY}: {error}; it is not used")
         self._exclude(self.handle.conf_get("resource.exclude") or "")
         try:
@@ -312,7 +312,7 @@ class ResourceModule(BrokerModule):
         try:
             r = msgspec.json.decode(files.read_bytes(wish.path))
             check_r(r)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RequestError(errnums.EINVAL, f"{wish.path}: {error}") from None
         if self._scheduler is not None:
             raise RequestError(errno.EBUSY, "resources are busy (unload scheduler?)")

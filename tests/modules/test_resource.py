@@ -144,6 +144,26 @@ def test_a_job_that_would_outlast_the_resources_is_refused_once_r_in_the_kvs_tel
     assert in_instance(test, clock="real") == (["", "", "", late, "", "", late, over], 3)
 
 
+def test_r_that_nests_too_deep_to_be_read_is_used_by_nobody_and_ends_no_module(tmp_path):
+    deep = b'{"execution":{},"scheduling":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    path = tmp_path / "R"
+    path.write_bytes(deep)
+
+    async def test(instance, client):
+        ops = [{"key": "resource.R", "flags": 0, "dirent": treeobj.val(deep)}]
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+        await client.call("kvs-watch.stats-get")  # behind what it has sent
+        await submit(client)
+        for name in ("sched", "resource"):
+            await instance.remove(name)
+        await instance.load("resource")
+        with pytest.raises(RequestError, match="recursion"):
+            await client.call("resource.reload", {"path": str(path), "xml": False, "force": False})
+        return (await client.call("resource.get"))["version"]
+
+    assert in_instance(test, clock="real") == 1
+
+
 @pytest.mark.parametrize(("clock", "shown"), [("real", True), ("virtual", False)])
 def test_r_stands_in_the_kvs_from_the_start_in_real_time_only(clock, shown):
     async def test(_instance, client):
