@@ -15,7 +15,7 @@ from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.runs import complete_run, runs_folder
 from brokersim.cli.session import Session
 from brokersim.cli.types import Parsed
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 if TYPE_CHECKING:
     from brokersim.lab.result import Result

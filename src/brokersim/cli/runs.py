@@ -15,8 +15,8 @@ from brokersim.cli.command import Command, Group, examples, list_options, pass_s
 from brokersim.cli.errors import FAILED, CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FILE
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonView
+from brokersim.protocol.plurals import counted
 
 if TYPE_CHECKING:
     from brokersim.lab.result import Result

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from brokersim.cli.command import Given
 from brokersim.cli.errors import usage_error
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.hostlist import expand
+from brokersim.protocol.plurals import counted
 from brokersim.services.config_files import read_path
 
 #: Attributes by which Flux is told what has an option here.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from brokersim.kit.conversations import Conversations
 from brokersim.kit.deliveries import Deliveries
-from brokersim.protocol.counting import counted
 from brokersim.protocol.message import COUNTER_NAMES, EVENT, FLAG_PRIVATE, ROLE_OWNER, TYPE_NAMES, Message
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.loop import NS
 from brokersim.routing.link import Link, Receive
 from brokersim.routing.sink import MemorySink

@@ -11,8 +11,8 @@ from brokersim.kit.baseline import Baseline
 from brokersim.kit.checked_run import CheckedRun
 from brokersim.kit.cost import Cost, CostBound, cost
 from brokersim.kit.laws import Violation
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 _TOPICS = 8
 

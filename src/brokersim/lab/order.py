@@ -21,8 +21,8 @@ from brokersim.lab.measure.profiles import DEFAULT, PROFILES, Profile, read_prof
 from brokersim.lab.result import Result, Say, silent
 from brokersim.lab.sweep.arrays import Share
 from brokersim.lab.sweep.sweep import RunFileError, cores
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.version import VERSION
 
 

@@ -27,9 +27,9 @@ from brokersim.net.last_resort import LastResort, note_slow_end
 from brokersim.net.module_process import ModuleProcesses
 from brokersim.net.options import StartOptions
 from brokersim.program import name_attributes, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
+from brokersim.protocol.plurals import counted
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.cost import CostModel

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import attrs
 
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 # whisper takes the beginning of any of these words, in small letters; of two that begin alike the first.
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800, "years": 31_536_000}

@@ -21,7 +21,7 @@ from brokersim.explore.author import Author, integers, keys, merged_families, on
 from brokersim.explore.draw import Space
 from brokersim.explore.faults import MODELS
 from brokersim.explore.search import Find, keep, read_corpus, search
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 __all__ = ["Explored", "explore", "integers", "keys", "one_of", "values"]
 #: Messages shown of a find.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from brokersim.cli.session import Session
 from brokersim.lab.result import CLOCKS, merged
 from brokersim.lab.show.tables import text
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonView
+from brokersim.protocol.plurals import counted
 
 if TYPE_CHECKING:
     from brokersim.lab.experiments.experiment import Column, Experiment

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 from brokersim.kit.check import Checked, Judged
 from brokersim.kit.laws import LAWS, Violation
 from brokersim.kit.verdict import Compared
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 #: States of a Nagios check: exit codes by name.
 NAGIOS: Final = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}

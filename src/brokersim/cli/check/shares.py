@@ -16,7 +16,7 @@ from brokersim.cli.bench.handed_over import WHO, hand_over, rebuilt
 from brokersim.cli.command import Given
 from brokersim.cli.errors import FAILED, TIMED_OUT, CommandError, usage_error
 from brokersim.cli.session import Session
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 if TYPE_CHECKING:
     from brokersim.kit.check_plan import CheckPlan

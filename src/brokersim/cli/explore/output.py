@@ -9,8 +9,8 @@ from typing import Any
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import Outcome
 from brokersim.explore.search import Find, Report
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 #: Lines of a find at most: sentences, steps and messages have their shares.
 _SENTENCES, _ITEMS, _MESSAGES = 2, 6, 4

@@ -17,9 +17,9 @@ from brokersim.cli.session import Session
 from brokersim.lab.load.swf import SwfError, read_swf
 from brokersim.lab.load.workloads import PlannedJob, WorkloadError, from_swf
 from brokersim.net.instance_clock import InstanceClock
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.jobspec import build, sign
+from brokersim.protocol.plurals import counted
 
 
 @click.command(

@@ -23,8 +23,8 @@ from brokersim.cli.kvs import (
 )
 from brokersim.cli.session import Session
 from brokersim.protocol import treeobj
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 Entry = JsonObject
 

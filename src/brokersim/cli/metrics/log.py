@@ -8,8 +8,8 @@ from brokersim.cli.command import Command, examples, pass_session
 from brokersim.cli.metrics import words
 from brokersim.cli.metrics.asking import explain
 from brokersim.cli.session import Session
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 
 @click.command(

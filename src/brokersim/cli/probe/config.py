@@ -14,7 +14,7 @@ from brokersim.cli.probe.measurements import told
 from brokersim.cli.probe.read import probe_module
 from brokersim.cli.session import Explain, Session
 from brokersim.cli.types import RANK
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 
 @click.command("validate", cls=Command, **examples(("brokersim probe validate probes.toml", "")))

@@ -12,8 +12,8 @@ from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.probe.read import probe_module, to_config
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FOLDER
-from brokersim.protocol.counting import counted
 from brokersim.protocol.errnums import ENOSYS, RequestError
+from brokersim.protocol.plurals import counted
 
 #: What is kept unless probes are named: all that reads the machine and needs no more said.
 DEFAULT: Final = ("cpu", "mem", "net", "disk", "pressure", "numa")

@@ -10,8 +10,8 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, read, shown, to_document
 from brokersim.cli.types import DURATION
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.statsd.numbers import format_number
 from brokersim.statsd.recorded.explain import Contribution
 from brokersim.statsd.recorded.explain import explain as explained

@@ -11,8 +11,8 @@ from brokersim.cli.errors import FAILED, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.options import dialect_option, flush_option, warn_if_cut, wrong_use
 from brokersim.cli.stats.recording import STANDARD, Recording, Writer, read, rewrite, shown, to_document
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.statsd.recorded.lint import Finding
 from brokersim.statsd.recorded.lint import fix as fixed
 from brokersim.statsd.recorded.lint import lint as linted

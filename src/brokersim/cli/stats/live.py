@@ -15,7 +15,7 @@ from brokersim.cli.stats.recording import shown
 from brokersim.cli.stats.wire import Receiver
 from brokersim.net.client import Unreachable
 from brokersim.net.discovery import NoInstance
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 from brokersim.statsd_server.settings import ServeError, parse_host_port
 
 #: Where `stats serve` has its HTTP unless told otherwise: beside statsd's own two ports, 8125 and 8126.

@@ -12,7 +12,7 @@ from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import Recording
 from brokersim.cli.types import DURATION, Parsed
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,8 +16,8 @@ from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import STANDARD, SYNC_SECONDS, Writer, check_new, to_document
 from brokersim.cli.stats.wire import DEFAULT_TARGET, Receiver, Sender
 from brokersim.cli.types import DURATION
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 
 @click.command(

@@ -16,7 +16,7 @@ from brokersim.cli.stats.options import DIALECT, DIALECT_NAMES, flush_option, wa
 from brokersim.cli.stats.recording import read, to_document
 from brokersim.cli.stats.wire import Sender
 from brokersim.cli.types import Parsed
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 from brokersim.statsd.recorded.stream import Record
 
 #: Shorter waits than this cost more than they are exact.

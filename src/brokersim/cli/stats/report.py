@@ -9,8 +9,8 @@ import trio
 
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import to_document
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.recorded.replay import ReplayFlush
 from brokersim.statsd_server.health import ServerStatistics, to_plain

@@ -12,7 +12,7 @@ from brokersim.cli.errors import usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import shown, to_document
 from brokersim.cli.stats.wire import Sender, default_target
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 
 @click.command(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError, usage_error
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 from brokersim.statsd.aggregator import SenderOf
 from brokersim.statsd.plain import Packet
 from brokersim.statsd_server.settings import RECEIVE_BUFFER, ServeError, parse_listen

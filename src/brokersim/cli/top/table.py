@@ -12,8 +12,8 @@ from brokersim.cli.harmless import written
 from brokersim.cli.module.trace import TYPES, size_text
 from brokersim.cli.told import elapsed
 from brokersim.cli.top.rates import BLOCKS, CLEARED, NEW, RESTARTED, Cost, Look, Module, Row, View, sparkline
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonView
+from brokersim.protocol.plurals import counted
 
 Line = list[tuple[str, str]]
 

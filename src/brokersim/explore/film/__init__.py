@@ -16,8 +16,8 @@ from brokersim.explore.run import Outcome
 from brokersim.kit.ledger import Line
 from brokersim.lab.show.page import style
 from brokersim.protocol import topology
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 #: Messages of one page at most, the last ones: 2 MB.
 MOST: Final = 20_000

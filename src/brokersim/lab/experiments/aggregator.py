@@ -16,9 +16,9 @@ from brokersim.lab.experiments.experiment import DURATION, WORDS, Experiment, Nu
 from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Bars, BarSet, Chart, Curve, Panel, named
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.protocol.plurals import counted
 from brokersim.statsd.packet import MAX_PACKET
 
 if TYPE_CHECKING:

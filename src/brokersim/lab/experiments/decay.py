@@ -14,8 +14,8 @@ from brokersim.lab.measure.masked import LINES, MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Row, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel
 from brokersim.program import open_instance, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.cost import CostModel, Node
 
 MODELS = ("none", "linear", "store")

@@ -15,9 +15,9 @@ from brokersim.lab.keep.parts import NOWHERE, Parts
 from brokersim.lab.result import Result, Row, Say, silent
 from brokersim.lab.show.chart import Chart
 from brokersim.lab.sweep.arrays import Share
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject, JsonView
 from brokersim.protocol.duration import parse_duration
+from brokersim.protocol.plurals import counted
 
 PRESETS = ("small", "journal")
 P = TypeVar("P")

@@ -38,8 +38,8 @@ from brokersim.lab.sweep.plan_file import (
     to_toml,
 )
 from brokersim.lab.sweep.sweep import RunFile, left_of, part_of, rows_in_order, sweep
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.plurals import counted
 
 #: A simulated error is the law's within this share, and three standard errors of its draws.
 AGREES_WITHIN = 0.03

@@ -19,8 +19,8 @@ from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import BANDS as SHADES
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig

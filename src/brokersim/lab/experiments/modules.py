@@ -16,9 +16,9 @@ from brokersim.lab.measure.masked import MaskedRun, observe, set_masks
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Bars, BarSet, Chart, Curve, Panel
 from brokersim.program import open_instance, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.message import COUNTER_NAMES
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.cost import CostModel
 
 #: kvs per serial job in flux-core 0.88, and in the journal (2021).

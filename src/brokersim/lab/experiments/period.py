@@ -19,8 +19,8 @@ from brokersim.lab.load.bulk import STATES, Points, Transition, Truth, bulk_jobs
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, held_until, truth_curve
 from brokersim.program import open_instance, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.client import StatsClient
 

@@ -32,9 +32,9 @@ from brokersim.lab.measure.slots import SlotRecorder, to_figures
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, TIME, Cells, Chart, Curve, Panel, held_until, named, truth_curve
 from brokersim.program import open_instance, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import format_duration
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.cost import CostModel
 from brokersim.statsd.retention import explain_retention
 

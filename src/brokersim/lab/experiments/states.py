@@ -18,8 +18,8 @@ from brokersim.lab.load.bulk import STATES, Points, Truth, bulk_jobs_inside, rea
 from brokersim.lab.result import Check, Result, Say, result, silent
 from brokersim.lab.show.chart import COLOURS, Chart, Curve, Panel, last_time, truth_curve
 from brokersim.program import open_instance, run
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 from brokersim.reactor.cost import CostModel
 
 PREFIX = "flux.job-states"

@@ -19,7 +19,7 @@ from brokersim.lab.load.trace_replay import replay
 from brokersim.lab.load.workload_run import payload_of, replay_inside, run_inside
 from brokersim.lab.load.workloads import Workload, WorkloadError, parse_workload
 from brokersim.net.client import Client
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance

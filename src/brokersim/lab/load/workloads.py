@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 
 from brokersim.lab.load.swf import DONE, FAILED, SwfJob, SwfLog, read_swf
-from brokersim.protocol.counting import counted
 from brokersim.protocol.duration import parse_duration
+from brokersim.protocol.plurals import counted
 
 KINDS = ("serial", "bulk", "burst[:JOBS@PAUSE]", "decay[:JOBS_PER_S]", "swf:FILE", "trace:FILE")
 #: Jobs of a burst and seconds between two.

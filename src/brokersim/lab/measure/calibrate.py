@@ -22,7 +22,7 @@ from brokersim.host.instrument import MSGCOUNT
 from brokersim.lab.measure.listener import Listener
 from brokersim.lab.measure.profiles import Profile
 from brokersim.net.client import Client
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 from brokersim.realflux.place import Flux
 from brokersim.realflux.preload import build, read_reached, settings
 from brokersim.realflux.started import started

@@ -17,7 +17,7 @@ from brokersim.host.instrument import MSGCOUNT
 from brokersim.lab.measure.hook_run import HookRun, HookTask, ModuleFigures
 from brokersim.lab.measure.listener import Listener, peak_rate
 from brokersim.net.client import Client
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 Say = Callable[[str], object]
 #: Client commands a run starts with, as a person would type them.

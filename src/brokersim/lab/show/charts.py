@@ -13,7 +13,7 @@ from brokersim.lab.experiments.registry import ALL, experiment
 from brokersim.lab.result import Result, agreement
 from brokersim.lab.show.chart import BANDS, COLOURS, Chart, Curve, Panel, Points, truth_curve
 from brokersim.lab.show.charts_cost import cost_chart
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 #: Panels of one picture of a run database; a page has the others under a fold.
 PANELS = 30

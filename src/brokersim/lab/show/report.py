@@ -21,7 +21,7 @@ from brokersim.lab.show.charts import charts, verdict
 from brokersim.lab.show.page import script, style
 from brokersim.lab.show.page_data import PageData
 from brokersim.lab.show.tables import columns, note, ran_on, settings, tables, text
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 #: Rows shown of one table: more is for `runs export`.
 MOST_ROWS = 2000

@@ -8,8 +8,8 @@ from brokersim.lab.keep.compare import Comparison, compare
 from brokersim.lab.result import Check, Result, Row
 from brokersim.lab.show.charts import verdict
 from brokersim.lab.show.tables import columns, curve_parts, note, ran_on, settings, tables, text
-from brokersim.protocol.counting import counted
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.plurals import counted
 
 MOST_ROWS = 200
 MOST_DIFFERENCES = 50

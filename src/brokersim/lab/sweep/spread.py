@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from brokersim.lab.keep.parts import NOWHERE, Parts
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import brokersim
-from brokersim.protocol.counting import counted
+from brokersim.protocol.plurals import counted
 
 
 @pytest.mark.parametrize(
