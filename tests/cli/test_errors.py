@@ -100,6 +100,17 @@ def test_no_list_is_named_for_what_is_not_there_yet(
     assert (result.code, "hint:" in result.err) == (2, False)
 
 
+@pytest.mark.parametrize(
+    ("line", "attempt"),
+    [
+        ("k:1", "quote the |, or add --force to send it all the same"),
+        ("k:1|q", "add --force to send it all the same"),
+    ],
+)
+def test_a_bar_that_is_there_needs_no_quotes(line: str, attempt: str, run: Run) -> None:
+    assert run("stats", "send", line).err.splitlines()[2] == f"  try:  {attempt}"
+
+
 def test_choices_that_are_missing_are_told_in_one_line(fake: FakeBroker, run: Run) -> None:
     lines = run("registry", "list").err.splitlines()
     assert lines[0].endswith("Choose from: nodes, services, measurements, metadata")

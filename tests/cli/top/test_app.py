@@ -210,7 +210,7 @@ def test_a_list_longer_than_the_screen_scrolls_with_the_cursor(fake: FakeBroker)
     fake.answers |= {"module.list": answer, "broker.status": status(1.0, 1)}
 
     async def script(driver: Driver) -> None:
-        await driver.until_seen("mod000")
+        await driver.until_seen("mod000", "t messages  400 rows")
         await driver.press("end")
         assert driver.selected == (3, "mod099")
         await driver.until_seen("mod099")

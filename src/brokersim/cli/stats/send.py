@@ -91,6 +91,6 @@ def _checked(lines: list[bytes], force: bool) -> list[bytes]:
             raise usage_error(
                 f"{shown(line)[:80]!r} is no statsd line: {reason.replace('_', ' ')}",
                 hint="a line is NAME:VALUE|TYPE, such as k:1|c, k:5|g, k:3.2|ms",
-                attempt="quote the |, or add --force to send it all the same",
+                attempt=f"{'' if b'|' in line else 'quote the |, or '}add --force to send it all the same",
             )
     return lines

@@ -193,6 +193,9 @@ class TopApp(App[BaseException | None]):
     def _hints(self, width: int) -> Line:
         hints = "? keys  q quit  space 0x1000  h hook  / filter  s sort  t messages"
         chosen = "" if self.glob in ("", "*") else f"  filter {self.glob}"
+        rows = len(self.modules.rows)
+        if rows > self.modules.room:
+            chosen += f"  {rows:,} rows"
         room = width - len(chosen)
         words = hints.split("  ")
         while words and len("  ".join(words)) > room:
