@@ -219,5 +219,5 @@ def decoded(key: str, raw: bytes) -> Any:
     """The JSON value of a record. Raises RequestError(EPROTO)."""
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RequestError(errnums.EPROTO, f"{key} is not JSON") from None

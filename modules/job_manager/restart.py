@@ -45,7 +45,7 @@ async def read_jobs(handle: Handle, log: Log) -> Restored:
     for job in found:
         try:
             jobs.append(await _read_job(handle, job))
-        except (RequestError, ValueError) as error:
+        except (RequestError, ValueError, RecursionError) as error:
             log.error(f"job {jobid.encode(job)} is not restored: {error}")
     return Restored(jobs=tuple(jobs), largest=found[-1] if found else -1)
 

@@ -94,7 +94,7 @@ def as_json(data: bytes, metrics: Mapping[str, str]) -> dict[str, Any]:
     """Metrics by JSON pointers; what is not there is partial. Raises ValueError for what is no JSON."""
     try:
         document = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"its output is no JSON: {error}") from None
     found: dict[str, Any] = {}
     partial = []

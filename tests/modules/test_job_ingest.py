@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from brokersim.brokermod import RequestError, errnums, jobid
@@ -304,3 +305,12 @@ def test_whoever_takes_the_jobs_may_say_nothing_or_nonsense(tmp_path, answer, fa
     modules = ("content-cache", "content-sqlite", "kvs", str(file))
     found = in_instance(test, modules=modules)
     assert found == errnums.EPROTO if fails else jobid.split(found)[0] > 1_000_000
+
+
+def test_a_jobspec_that_nests_too_deep_for_those_who_read_it_later_is_refused():
+    deep = msgspec.json.encode(jobspec(deep="")).replace(b'""', b"[" * 900 + b"]" * 900)
+
+    async def test(_instance, client):
+        return await refusals(client, deep, jobspec())
+
+    assert in_instance(test) == ["jobspec nests objects and lists at most 64 deep", ""]

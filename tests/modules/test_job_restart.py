@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brokersim import open_instance, run
+from brokersim.brokermod import RequestError, jobid, treeobj
 from tests.modules.job_harness import JOB_MODULES, attributes, in_instance, jobspec, names_of, outcome, submit
 
 
@@ -101,3 +102,21 @@ def test_a_bad_argument_fails_the_load_with_one_clear_line(module):
             await instance.load(module, "colour=red")
 
     in_instance(test)
+
+
+def test_a_record_that_nests_too_deep_to_be_read_ends_neither_who_is_asked_for_it_nor_a_restart():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=1000))
+        await instance.sleep(0.1)
+        deep = treeobj.val(b"[" * 5000 + b"]" * 5000)
+        ops = [
+            {"key": f"{jobid.job_kvspath(job)}.{key}", "flags": 0, "dirent": deep} for key in ("R", "jobspec")
+        ]
+        await client.call("kvs.commit", {"namespace": "primary", "flags": 0, "ops": ops})
+        with pytest.raises(RequestError, match="R is not JSON"):
+            await client.call("job-info.lookup", {"id": job, "keys": ["R"], "flags": 1})
+        await instance.remove("job-manager")
+        await instance.load("job-manager")
+        return [line for line in instance.broker(0).log.lines() if "is not restored" in line]
+
+    assert len(in_instance(test)) == 1

@@ -11,6 +11,7 @@ import attrs
 import msgspec
 
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
+from brokersim.protocol.nesting import check_nesting
 
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
 SIZE_MAX: Final = 1 << 20
@@ -67,6 +68,7 @@ def decode_jobspec(payload: bytes) -> JsonObject:
         raise ValueError(f"jobspec is not JSON: {error}") from None
     if not isinstance(jobspec, dict):
         raise ValueError("jobspec must be a JSON object")
+    check_nesting(jobspec, "jobspec")  # others read it deeper in their stacks, as a restart does
     return jobspec
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from modules.probe.answers import readings
 from modules.probe.contract import Junk
+from modules.probe.parse import as_json
 from modules.probe.pointer import at_pointer
 from modules.probe.probes.cpu import MODES, NONE, parse_loadavg, parse_stat, shares
 from modules.probe.probes.disk import derived, parse_diskstats
@@ -221,3 +222,8 @@ def test_pointers():
     for pointer in ("/rx", "/tx/a~1b/7", "/tx/a~1b/x", "/tx/a~1b/0/z"):
         with pytest.raises(LookupError):
             at_pointer(document, pointer)
+
+
+def test_output_that_nests_too_deep_is_no_json():
+    with pytest.raises(ValueError, match="no JSON"):
+        as_json(b"[" * 5000 + b"]" * 5000, {})
