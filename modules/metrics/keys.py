@@ -23,6 +23,8 @@ OVERFLOW = '{"overflow":true}'
 #: process too: so there is one for all. Whoever finds the text of a key that it takes as it is puts it here.
 TEXTS: dict[str, str] = {}
 _TEXTS_MAX = 1 << 18
+#: Characters of a key whose text is kept: all that are make 120 MB at most, and few are longer.
+_KEPT_MAX = 128
 _encode = msgspec.json.Encoder(order="sorted").encode
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -51,9 +53,10 @@ def known(key: str) -> str:
     text = TEXTS.get(key)
     if text is None:
         text = canonical(key)
-        if len(TEXTS) >= _TEXTS_MAX:
-            TEXTS.clear()
-        TEXTS[key] = text
+        if len(key) <= _KEPT_MAX:
+            if len(TEXTS) >= _TEXTS_MAX:
+                TEXTS.clear()
+            TEXTS[key] = text
     return text
 
 

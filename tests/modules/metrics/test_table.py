@@ -278,6 +278,9 @@ def test_texts_of_keys_are_kept_for_all_tables_and_not_without_end(monkeypatch):
     for key in "abcd":
         held.taps[0].listener()(key, 1)
     assert keys.TEXTS == {"d": '{"str":"d"}'}
+    one_long = "l" * 129  # of such ones so many would be half a gigabyte
+    held.taps[0].listener()(one_long, 1)
+    assert one_long not in keys.TEXTS
     other.taps[0].listener()("d", 2)
     assert other.swap()[0][0] is held.swap()[3][0] is keys.TEXTS["d"]
 
