@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from brokersim.net.options import DEFAULT_MODULES, StartOptions
+from brokersim.net.serve import StartError
 from tests.cli.conftest import Run
 
 
@@ -26,10 +27,6 @@ class Started:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
-
-
-class StartError(Exception):
-    pass
 
 
 DETACHED = types.SimpleNamespace(name="x", uri="local:///x/local-0", pid=7, size=1)

@@ -92,8 +92,8 @@ LATER = (
     ),
     Planted(
         "a drain that nobody is told of", "resource/__init__.py",
-        "        if self._scheduler is not None and change:\n",
-        '        if self._scheduler is not None and "up" in change:\n', ("jobs",),
+        "        if self._scheduler is not None and change and not",
+        '        if self._scheduler is not None and "up" in change and not', ("jobs",),
     ),
     Planted(
         "a scheduler that went, told on", "resource/__init__.py",
