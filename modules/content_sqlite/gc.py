@@ -20,28 +20,29 @@ DELETE_MAX: Final = 10_000
 WINDOW_MAX: Final = 1_000_000
 #: Who keeps in mind what was stored. The cache first: what kvs has under way ends before it answers.
 _HOLDERS: Final = ("content.store-anew", "kvs.store-anew")
-
-
 #: What a column holds.
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
 class Info(msgspec.Struct):
-    """content-backing.gc-info."""
+    """content-backing.gc-info: with the number of blobs older than an epoch, which costs a look at all of them."""
 
     epoch: Number
     get_count: bool = False
 
 
 class Mark(msgspec.Struct):
-    """content-backing.mark: blobrefs."""
+    """content-backing.mark: blobrefs that are as young as an epoch from now on."""
 
     epoch: Number
     hashes: list[str]
 
 
 class Sweep(msgspec.Struct):
-    """content-backing.sweep."""
+    """content-backing.sweep: blobs older than an epoch, numbers ``cursor`` < number <= ``high_water``.
+
+    ``delete_cap`` blobs at most go, ``window`` numbers at most are looked at: the answer says where to go on.
+    """
 
     epoch: Number
     cursor: Number
@@ -88,6 +89,7 @@ class Garbage:
             self._handle.respond(msg, found)
 
     def mark(self, msg: Message) -> None:
+        """Answered with how many of the blobs there are; EINVAL for too many, EPROTO for what is no blobref."""
         wish = msg.unpack(Mark)
         if len(wish.hashes) > MARK_MAX:
             text = f"mark request of {len(wish.hashes)} hashes exceeds limit of {MARK_MAX}"
@@ -99,6 +101,7 @@ class Garbage:
         self._handle.respond(msg, {"marked": self._store.mark(wish.epoch, digests)})
 
     def sweep(self, msg: Message) -> None:
+        """Answered with how many blobs went and the number to go on from; EINVAL for limits that allow none."""
         wish = msg.unpack(Sweep)
         if min(wish.cursor, wish.high_water) < 0 or min(wish.delete_cap, wish.window) < 1:
             raise RequestError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Callable
-from hashlib import sha1
 from typing import Any, Final, TypeVar
 
 from brokersim.brokermod import RequestError, blobref, errnums
@@ -178,7 +177,7 @@ class BlobStore(Batches):
     def _make_whole(self, digest: bytes) -> None:
         """What a difference leads to goes; a damaged one stays as it is."""
         data = self._stored(digest)
-        if sha1(data).digest() != digest:
+        if blobref.as_blob(data).digest != digest:
             return
         (epoch,) = self._one("SELECT epoch FROM patches WHERE hash = ?", digest)
         self._db.execute(_PUT_MADE_WHOLE, (digest, len(data), data, epoch))

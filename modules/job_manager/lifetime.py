@@ -54,13 +54,13 @@ class Lifetime:
             self._handle.log(_DEBUG, f"duration-validator: updated expiration to {self._end:.2f}")
 
     def refusal(self, seconds: float) -> str:
-        """Why a job of that duration cannot be, ``""`` if it can; one without end may always."""
+        """Why a job of that duration (s) cannot be, ``""`` if it can; one without end may always."""
         if not seconds or self._end <= 0:
             return ""
-        left = max(0.0, round(self._end - self._handle.time(), 2))
+        left = self._end - self._handle.time()
         if seconds <= left:
             return ""
-        asked = duration.format_duration(seconds)
-        return (
-            f"job duration ({asked}) exceeds remaining instance lifetime ({duration.format_duration(left)})"
-        )
+        if left < 0:
+            return "duration exceeds instance lifetime"
+        asked = duration.round_duration(seconds)
+        return f"job duration ({asked}) exceeds remaining instance lifetime ({duration.round_duration(left)})"

@@ -251,8 +251,8 @@ class JobMachine:
             self._alloc_over(job)  # it need not wait for a scheduler that is slow to answer
             self._forget_annotations(job, of_user=True)
         if job.state is not State.CLEANUP or job.start_pending:
-            pass  # the event above has led on; or the final release is still to come
-        elif job.has_resources:
+            return  # the event above has led on; or the final release is still to come
+        if job.has_resources:
             self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})
             self.post(job, "free")
         else:
@@ -353,9 +353,8 @@ class JobMachine:
             self._allocated(job, answer)
         elif answer.type != ALLOC_ANNOTATE:
             self._handle.forget(response)
-            if (
-                answer.type == ALLOC_SUCCESS and job.R is None
-            ):  # it was ended before the scheduler heard of it
+            if answer.type == ALLOC_SUCCESS and job.R is None:
+                # It was ended before the scheduler heard of it.
                 self._handle.request("sched.free", {"id": job.id, "R": answer.R, "final": True})
 
     def _annotate(self, job: Job, more: dict[str, Any]) -> None:

@@ -16,6 +16,11 @@ NODES_MAX: Final = 1_000_000
 IDS_MAX: Final = 1_000_000
 
 
+def ids_of(text: Any) -> list[int]:
+    """The numbers of a node's cores or gpus in R, ``""`` for none. Raises ValueError."""
+    return ranks.parse_ranks(str(text), IDS_MAX) if str(text) else []
+
+
 def check_r(r: Any) -> tuple[str, ...]:
     """The hosts of R version 1 by rank; ranks without a node are "". Raises ValueError that says what is wrong."""
     try:
@@ -25,7 +30,7 @@ def check_r(r: Any) -> tuple[str, ...]:
         )
         for entry in execution["R_lite"]:
             for ids in entry["children"].values():
-                ranks.parse_ranks(str(ids), IDS_MAX) if str(ids) else ()
+                ids_of(ids)
         for ids in execution.get("properties", {}).values():
             ranks.parse_ranks(ids, NODES_MAX)
         names = [host for text in execution.get("nodelist", ()) for host in hostlist.expand(text)]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from brokersim.brokermod import ranks
 
-from .inventory import IDS_MAX
+from .inventory import IDS_MAX, ids_of
 
 #: Bus of the first gpu: those below are a machine's own devices.
 _FIRST_BUS: Final = 0x10
@@ -19,7 +19,7 @@ def topology(r: Mapping[str, Any], rank: int) -> str:
     for entry in r["execution"]["R_lite"]:
         if rank in ranks.parse_ranks(entry["rank"], IDS_MAX):
             children = entry["children"]
-            return _xml(_ids(children.get("core", "")), _ids(children.get("gpu", "")))
+            return _xml(ids_of(children.get("core", "")), ids_of(children.get("gpu", "")))
     raise ValueError(f"R has no rank {rank}")
 
 
@@ -56,7 +56,3 @@ def _bitmap(ids: Sequence[int]) -> str:
     value = sum(1 << one for one in ids)
     words = [value >> shift & 0xFFFFFFFF for shift in range(0, max(value.bit_length(), 1), 32)]
     return ",".join(f"0x{word:08x}" for word in reversed(words))
-
-
-def _ids(text: Any) -> list[int]:
-    return ranks.parse_ranks(str(text), IDS_MAX) if str(text) else []

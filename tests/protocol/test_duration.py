@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from brokersim.protocol.duration import format_duration, parse_duration
+from brokersim.protocol.duration import format_duration, parse_duration, round_duration
 
 SECONDS = {
     "": Fraction(1),
@@ -86,3 +86,19 @@ def test_durations_are_written_in_the_longest_unit_that_stays_short() -> None:
 def test_what_is_no_duration_is_not_written(seconds: float) -> None:
     with pytest.raises(ValueError, match=f"a duration is 0 or more seconds, not {seconds}"):
         format_duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0s"), (0.0123, "12ms"), (0.1, "0.1s"), (1.0, "1s"), (58.03, "58s"), (59.96, "60s"), (90.0, "1.5m"),
+     (3599.0, "60m"), (3600.0, "1h"), (86399.0, "24h"), (270_000.0, "3.1d"), (8_640_000.0, "1e+02d"),
+     (math.inf, "infinity")],
+)  # fmt: skip
+def test_durations_for_a_person_have_two_digits_as_flux_core_has_them(seconds: float, text: str) -> None:
+    assert round_duration(seconds) == text
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.nan])
+def test_what_is_no_duration_is_not_rounded(seconds: float) -> None:
+    with pytest.raises(ValueError, match="0 or more seconds"):
+        round_duration(seconds)

@@ -56,9 +56,8 @@ class Prometheus(Sink):
         self._write(page(self._newest))
 
     def _write(self, data: bytes) -> None:
-        beside = (
-            f"{self._path}.{os.getpid()}"  # not by `files`: that waits for the disk, and this is the loop
-        )
+        # Not by `files`: that waits for the disk, and this is the loop.
+        beside = f"{self._path}.{os.getpid()}"
         try:
             with open(beside, "wb") as file:
                 file.write(data)

@@ -53,6 +53,21 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.0f}s" if seconds < 1e15 and seconds == int(seconds) else f"{float(seconds)!r}s"
 
 
+def round_duration(seconds: float) -> str:
+    """Text for a person, of two digits as flux-core rounds them: ``58s``, ``1.5h``, ``3.1d``; ``50ms`` below 0.1 s.
+
+    Raises ValueError below 0.
+    """
+    if not seconds >= 0:
+        raise ValueError(f"a duration is 0 or more seconds, not {seconds}")
+    if math.isinf(seconds):
+        return _INFINITY[0]
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.2g}ms"
+    suffix = next((one for one in "dhm" if seconds >= UNITS[one]), "s")
+    return f"{seconds / UNITS[suffix]:.2g}{suffix}"
+
+
 def _units_for(seconds: float) -> list[str]:
     """Suffixes that leave a number of 1 or more; below a second, ms."""
     if 0 < seconds < 1:
