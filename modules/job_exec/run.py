@@ -20,6 +20,9 @@ from .stdin import Io, Stdin
 from .tasks import FATAL, INFO, NOTICE, Lines, ShellDied, Tasks, log_line
 
 ROLE_OWNER = 1
+#: Seconds in which tasks that end together are all seen to have ended, one process after the other: where the others
+#: have no time, they have this (flux-core's shell sees them at once, and with exit-timeout=0 two of ``true`` are well).
+TOGETHER = 0.1
 
 
 class JobRun:
@@ -297,7 +300,7 @@ class JobRun:
         elif self.plan.exit_timeout is not None:
             timeout = self.plan.exit_timeout
             why = f"and exit-timeout={duration.format_duration(timeout)} has expired"
-            self._later(timeout, self._give_up, task, status, "exited", why)
+            self._later(max(timeout, TOGETHER), self._give_up, task, status, "exited", why)
 
     def _give_up(self, task: int, status: int, did: str, why: str) -> None:
         signum, name = status & 0x7F, os.path.basename(self.plan.command[0])

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from brokersim.brokermod import RequestError, errnums, jobid, treeobj
-from modules.job_exec.run import JobRun
+from modules.job_exec.run import TOGETHER, JobRun
 from tests.modules.job_harness import (
     attributes,
     in_instance,
@@ -276,6 +276,18 @@ def test_when_one_task_has_ended_the_others_are_ended_as_the_shell_options_say(o
     assert status == {"exit 3": 3 << 8, "true": 0, "kill -9 $$": 137 << 8}[first], (
         "not that of who was killed for it"
     )
+
+
+@pytest.mark.parametrize(("timeout", "left"), [(0.0, TOGETHER), (30.0, 30.0)])
+def test_tasks_that_end_together_are_not_killed_for_one_another(timeout, left):
+    timers = []
+    run = SimpleNamespace(
+        plan=SimpleNamespace(exit_on_error=False, exit_timeout=timeout),
+        _give_up=None,
+        _later=lambda seconds, *what: timers.append((seconds, what[-1])),
+    )
+    JobRun._first_ended(run, 0, 0)
+    assert timers == [(left, f"and exit-timeout={timeout:g}s has expired")]
 
 
 def test_tasks_that_end_in_time_or_alone_have_nothing_to_fear_and_a_timeout_that_is_none_is_refused():
