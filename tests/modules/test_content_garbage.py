@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 import brokersim
-from brokersim.protocol import blobref
-from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
+from brokersim.protocol import blobref, treeobj
+from brokersim.protocol.errnums import EINVAL, EIO, ENOENT, ENOSYS, EPROTO, RequestError
+from modules.content_sqlite.gc import WINDOW_MAX, Garbage
 
 KVS = ("content-cache", "content-sqlite", "kvs")
 #: A value that is a blob of its own.
@@ -205,3 +209,81 @@ def test_one_request_drops_no_more_than_it_may():
             return await client.call("content-backing.sweep", wish)
 
     assert brokersim.run(main, clock="virtual")["deleted"] == 10_000
+
+
+def test_a_tree_that_is_empty_again_is_stored_for_who_looks_for_what_it_leads_to():
+    async def main():
+        async with brokersim.open_instance(modules=KVS, clock="virtual", seed=1) as instance:
+            client = instance.client()
+            await commit(client, "a", value=LONG)
+            await client.call("content.store", treeobj.encode(treeobj.directory()))
+            await client.call("content.flush")
+            root = await commit(client, "b", value=LONG, flags=SYNC)
+            info = await client.call("content-backing.gc-info", {"epoch": 1})
+            wish = {"epoch": info["current_epoch"], "hashes": await tree_below(client, root)}
+            await client.call("content-backing.mark", wish)
+            assert await sweep(client, info)
+            root = await commit(client, "a", "b")
+            assert root == treeobj.EMPTY_DIR_REF
+            await client.call("content.flush")
+            await client.call("content.dropcache")
+            assert len(await tree_below(client, root)) == 1
+
+    brokersim.run(main)
+
+
+class Asked:
+    """The handle of a module and its store, which note what they are asked for."""
+
+    def __init__(self) -> None:
+        self.epoch = 3
+        self.requests: list[tuple[str, Any, Any]] = []
+        self.answers: list[Any] = []
+        self.swept: list[tuple[int, ...]] = []
+
+    def request(self, topic: str, _payload: None, told: Any, arg: Any) -> None:
+        self.requests.append((topic, told, arg))
+
+    def respond(self, _msg: Any, payload: Any) -> None:
+        self.answers.append(payload)
+
+    def respond_error(self, _msg: Any, errnum: int, text: str) -> None:
+        self.answers.append((errnum, text))
+
+    def high_water(self) -> int:
+        return 9
+
+    def sweep(self, *wish: int) -> tuple[int, int]:
+        self.swept.append(wish)
+        return 0, wish[2]
+
+
+def ask(payload: dict[str, Any]) -> Any:
+    return SimpleNamespace(unpack=partial(msgspec.convert, payload))
+
+
+@pytest.mark.parametrize(
+    ("errnums", "answer"),
+    [
+        ((0, 0), {"current_epoch": 3, "high_water": 9}),
+        ((ENOSYS, ENOSYS), {"current_epoch": 3, "high_water": 9}),
+        ((EIO,), (EIO, "why")),
+        ((0, EIO), (EIO, "why")),
+    ],
+)
+def test_nothing_is_collected_while_somebody_may_still_take_what_goes_for_stored(errnums, answer):
+    asked = Asked()
+    Garbage(asked, asked).info(ask({"epoch": 3}))
+    for errnum in errnums:
+        [(_, told, arg)] = asked.requests
+        asked.requests.clear()
+        told(SimpleNamespace(errnum=errnum, payload_str="why"), arg)
+    assert (asked.answers, asked.requests) == ([answer], [])
+
+
+def test_one_request_looks_at_no_more_numbers_than_it_may():
+    asked = Asked()
+    wish = {"epoch": 3, "cursor": 7, "high_water": 1 << 40, "delete_cap": 1, "window": 1 << 40}
+    Garbage(asked, asked).sweep(ask(wish))
+    assert asked.swept == [(3, 7, 7 + WINDOW_MAX, 1)]
+    assert asked.answers == [{"deleted": 0, "cursor": 7 + WINDOW_MAX}]

@@ -81,6 +81,11 @@ def test_who_has_gone_is_told_nothing_and_nothing_more_is_asked() -> None:
         store.answer()
     assert (lines, ends, store.asked) == (["one\n"], [], [])
 
+    store = Store({"type": "valref", "data": [blobref.blobref(blob)]}, [blob])
+    Copy(store, "k", 0, lines.append, ends.append).drop()  # type: ignore[arg-type]
+    store.answer()  # that it is too long
+    assert (lines, ends, store.asked) == (["one\n"], [], [])
+
 
 @pytest.mark.parametrize("lines", [3, 120_000])
 def test_the_output_of_a_job_that_is_over_is_one_answer_or_if_it_is_long_an_object_each(lines: int) -> None:

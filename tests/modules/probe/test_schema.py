@@ -128,3 +128,4 @@ def test_of_very_many_faults_a_sentence_has_some_and_says_how_many_more():
         to_config({"probes": {f"m{n}": {"probe": "nosuch"} for n in range(FAULTS_MAX + 5)}})
     assert len(caught.value.faults) == FAULTS_MAX + 5
     assert str(caught.value).endswith("; and 5 more")
+    assert str(caught.value).count("no probe 'nosuch'") == FAULTS_MAX
