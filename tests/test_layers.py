@@ -148,7 +148,7 @@ def upward_imports(tree: Path) -> list[str]:
 
 #: A message is counted, and told to a tracer, by `Actor.sent` and `Actor.handed`. The two sends that nearly all
 #: are, and the drain, have their lines written out: a call each would cost a twelfth of an exchange. A property test
-#: holds them to the same (tests/reactor/test_plurals.py).
+#: holds them to the same (tests/reactor/test_counting.py).
 COUNTING = re.compile(r"\bcounts\[[^\]]*\] [+-]?= |\btracer\(")
 COUNTED_IN = {
     "src/brokersim/reactor/actor.py": 6,

@@ -2,7 +2,7 @@
 
 "Plain" is a turn without idle watchers, timers and descriptors, as nearly all are. The drain has these lines
 written out (`Reactor._drain_free`): three calls a message would cost a fifth of an exchange.
-tests/reactor/test_plurals.py holds both to the same.
+tests/reactor/test_counting.py holds both to the same.
 """
 
 from __future__ import annotations
