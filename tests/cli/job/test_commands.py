@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from brokersim.cli.job import progress as progress_module
+from brokersim.cli.job import submit
 from brokersim.cli.job.submission import WINDOW, Submission
 from brokersim.cli.job.submit import _copies
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
@@ -357,6 +358,17 @@ def test_an_exception_that_is_none_to_end_a_job_is_no_trouble(fake: FakeBroker, 
     note = event("exception", type="note", severity=1, note="slow")
     fake.answers["job-info.eventlog-watch"] = watch([], event("start"), note, event("finish", status=0))
     assert run("job", "run", "true") == (0, "", "")
+
+
+def test_run_interrupted_before_anything_is_followed_cancels_the_job(
+    fake: FakeBroker, jobs: Jobs, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_uri: str, _job: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submit, "forward_stdin", interrupt)
+    assert run("--timeout", "5s", "job", "run", "true").code == 130
+    assert fake.asked("job-manager.raise") == [{"id": FIRST, "type": "cancel", "severity": 0}]
 
 
 def test_run_interrupted_cancels_the_job(fake: FakeBroker, jobs: Jobs, run: Run) -> None:

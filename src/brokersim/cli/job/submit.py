@@ -182,9 +182,9 @@ def run(session: Session, /, **wishes: Any) -> int:
         job_id: int = session.client.rpc("job-ingest.submit", payload)["id"]
     except RequestError as error:
         raise answered(error, f"the job was refused: {error}") from None
-    if wish.may_run:
-        forward_stdin(session.client.uri, job_id)
     try:
+        if wish.may_run:
+            forward_stdin(session.client.uri, job_id)
         return _attach(session, job_id)
     except KeyboardInterrupt:
         session.client.rpc("job-manager.raise", {"id": job_id, "type": "cancel", "severity": 0})
