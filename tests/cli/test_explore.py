@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from brokersim.explore import search
 from tests.explore.planted import PLANTED, plant
 
 RACING = str(Path(__file__).parent.parent / "explore" / "racing.py")
@@ -70,6 +71,57 @@ def test_a_clean_run_says_how_much_was_seen(run):
     assert done.out.startswith("10 examples, ")
     document = run("explore", "--only", "events", "--examples", "5", "--json").json
     assert (document["ok"], document["examples"], document["find"]) == (True, 5, None)
+
+
+def interrupted_at(monkeypatch, number: int) -> None:
+    """The ``number``-th plan (from 1) is broken off by a ^C."""
+    runs = []
+
+    def run_plan(*args, **more):
+        runs.append(args)
+        if len(runs) == number:
+            raise BaseExceptionGroup("nursery", [KeyboardInterrupt()])
+        return run_one(*args, **more)
+
+    run_one = search.run_plan
+    monkeypatch.setattr(search, "run_plan", run_plan)
+
+
+def test_a_search_that_is_broken_off_tells_what_it_has_searched(run, monkeypatch):
+    interrupted_at(monkeypatch, 4)
+    done = run("explore", "--only", "events", "--size", "1")
+    first, second = done.out.splitlines()[:2]
+    assert (done.code, first) == (130, "broken off, all clean; until then:")
+    assert second.startswith("3 examples, ") and "warning" not in done.out
+    interrupted_at(monkeypatch, 1)
+    done = run("explore", "--only", "events", "--json")
+    assert (done.code, done.json["examples"], done.json["broken_off"]) == (130, 0, True)
+
+
+def test_a_find_whose_shrinking_is_broken_off_is_told_and_kept(run, monkeypatch):
+    interrupted_at(monkeypatch, 6)
+    done = run("explore", RACING, "--size", "1", "--model", "none", "--film", "x.html")
+    lines = done.out.splitlines()
+    assert done.code == 130 and lines[0].startswith("✗ always: adds_up (line ")
+    assert "; not shrunk, as it was broken off: " in lines[1]
+    assert "broken off; until then:" in lines and Path("x.html").exists()
+    [path] = Path("explore-plans").iterdir()
+    assert run("explore", RACING, "--replay", str(path)).code == 1
+
+
+def test_what_is_not_an_interrupt_is_not_taken_for_one(run, monkeypatch):
+    def run_plan(*_args, **_more):
+        raise BaseExceptionGroup("nursery", [KeyboardInterrupt(), ValueError("ours")])
+
+    monkeypatch.setattr(search, "run_plan", run_plan)
+    with pytest.raises(BaseExceptionGroup, match="nursery"):
+        run("explore", "--only", "events", "--size", "1")
+
+
+def test_where_the_film_is_is_said(run):
+    done = run("explore", "--only", "events", "--replay", "3", "--film", "x.html")
+    assert (done.code, done.err) == (0, "x.html: a page that plays this plan\n")
+    assert '<h1 class="held">✓ nothing broke</h1>' in Path("x.html").read_text()
 
 
 def test_a_seed_is_replayed(run):

@@ -77,6 +77,9 @@ def test_in_a_browser_it_steps_plays_and_marks_what_broke(browser, outcome, tmp_
     assert browser.errors == [] and browser.fetched == [path.as_uri()]
     assert run("document.documentElement.scrollWidth") == width
     assert run("document.querySelectorAll('#tree .rank').length") == 2
+    # One rank beside the other or not: nothing is drawn larger than a page's text.
+    assert run("document.querySelector('#tree .rank').getBoundingClientRect().width") <= 1.25 * 190
+    assert run("getComputedStyle(document.querySelector('h1')).color") == "rgb(176, 58, 0)"
     # It begins with the first step, and clicks show its request leave.
     at = outcome.moments[1].place + 2
     assert run("document.getElementById('slider').value") == str(at)

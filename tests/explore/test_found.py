@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from brokersim.explore.plan import Plan, Step
+import pytest
+
+from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import run_plan
 
 
@@ -19,3 +21,13 @@ def test_a_commit_that_was_merged_with_one_that_cannot_be_is_done_at_once():
     outcome = run_plan(Plan(families=("kvs",), order=2, spread=1e-4, steps=steps))
     assert outcome.broken == ()
     assert ("kvs.clash", "kvs.commit", 95) in outcome.seen
+
+
+@pytest.mark.parametrize("kind", ["reload", "kill"])
+def test_what_ends_a_module_does_not_end_the_start_of_its_rank(kind):
+    """A rank that was being started anew waited for a module that a fault ended then, and started no more behind it."""
+    crash = PlannedFault(kind="crash", rank=1, at=0.00915)
+    meanwhile = PlannedFault(kind=kind, rank=1, to="kvs", at=0.00916)
+    plan = Plan(families=("watch",), size=2, order=3, spread=1e-4, faults=(crash, meanwhile))
+    outcome = run_plan(plan)
+    assert (outcome.broken, outcome.hits) == ((), {"crash": 1})

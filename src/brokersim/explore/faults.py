@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from brokersim.host.course import FINALIZING, RUNNING
+from brokersim.host.course import FINALIZING, RUNNING, Loaded
 from brokersim.kit.databases import databases
 from brokersim.kit.restarts import crash, end_all, ranks_below, restart
 from brokersim.protocol.errnums import RequestError
@@ -186,6 +186,8 @@ class Trouble:
     def kill(self, planned: PlannedFault) -> End | None:
         name, rank = str(planned.to), planned.rank
         module = self.instance.module(rank, name)
+        if self._is_in_start(module):
+            return None
         self.world.disturbed[rank, name] = None
         self.hit("kill")
         module.crashed(RuntimeError("killed on purpose"), None)
@@ -194,13 +196,17 @@ class Trouble:
     def reload(self, planned: PlannedFault) -> End | None:
         name, rank = str(planned.to), planned.rank
         module = self.instance.module(rank, name)
-        if module.status >= FINALIZING:
+        if module.status >= FINALIZING or self._is_in_start(module):
             return None
         self.world.disturbed[rank, name] = None
         self.hit("reload")
         load = partial(self._load, rank, name, str(module.path), self.instance.broker(rank))
         module.stop(lambda _: self.instance.reactor.call_later(planned.seconds, load))
         return None
+
+    def _is_in_start(self, module: Loaded) -> bool:
+        """Its rank is being started anew and waits for it: ended now, it would end the start, as in Flux, for good."""
+        return module.life.is_awaited and module.handle.broker.rank in self.world.were_down
 
     def _load(self, rank: int, name: str, path: str, broker: object) -> None:
         """Load a module again, as often as that takes; a rank that was started anew does it itself."""

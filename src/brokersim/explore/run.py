@@ -209,7 +209,7 @@ class _Example:
     def _do(self, step: Step) -> None:
         if step.rank in self._world.down:
             return  # there is no client on a rank that is not there
-        self._world.note("step", f"step {step.id}: {step.op} {step.args or ''}", step.rank)
+        self._world.note("step", _told(step), step.rank)
         family, _, verb = step.op.partition(".")
         self._families[family].does[verb](self._world, step)
 
@@ -374,6 +374,10 @@ def _slack(plan: Plan) -> float:
     """Seconds: a dozen hops, each as late as one may be, over links as slow as the plan makes them."""
     slow = max([0.0, *(fault.delay for fault in plan.faults if fault.kind == "slow")])
     return 12 * (plan.latency + LONGEST * plan.spread + slow) + 1e-3
+
+
+def _told(step: Step) -> str:
+    return " ".join([f"step {step.id}: {step.op}", *(f"{name}={value}" for name, value in step.args.items())])
 
 
 def _call_all(calls: list[Call]) -> None:

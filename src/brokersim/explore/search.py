@@ -52,6 +52,8 @@ class Find:
     seed: int | None
     #: It did not break again: that is the explorer's fault.
     is_flaky: bool = False
+    #: A ^C came before it was looked at once more and shrunk.
+    is_as_found: bool = False
 
     @property
     def name(self) -> str:
@@ -71,6 +73,8 @@ class Report:
     #: How many triples were known at each example, for whether it still sees new things.
     known: list[int] = attrs.field(factory=list)
     find: Find | None = None
+    #: A ^C ended it: what was searched until then was, and is told.
+    is_broken_off: bool = False
 
     @property
     def rate(self) -> float:
@@ -123,18 +127,27 @@ def search(
     jobs: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
-    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` of ``clock`` are over; ``jobs`` at a time."""
+    """Run plans until one breaks, ``seeds`` are used up or ``seconds`` of ``clock`` are over; ``jobs`` at a time.
+
+    A ^C ends it, too: what it did until then is what it returns.
+    """
     report = Report()
     began = clock()
-    with few_collections(), closing(_outcomes(plans(space, seeds, corpus), authors, jobs)) as outcomes:
-        for seed, plan, outcome in outcomes:
-            report.add(outcome)
-            report.seconds = clock() - began
-            if outcome.broken:
-                report.find = examine(plan, authors, seed, outcome.broken[0], report.seconds)
-                break
-            if seconds is not None and report.seconds >= seconds:
-                break
+    try:
+        with few_collections(), closing(_outcomes(plans(space, seeds, corpus), authors, jobs)) as outcomes:
+            for seed, plan, outcome in outcomes:
+                report.add(outcome)
+                report.seconds = clock() - began
+                if outcome.broken:
+                    report.find = _as_found(plan, seed, outcome, report.seconds)
+                    report.find = examine(plan, authors, seed, outcome.broken[0], report.seconds)
+                    break
+                if seconds is not None and report.seconds >= seconds:
+                    break
+    except (KeyboardInterrupt, BaseExceptionGroup) as error:
+        if isinstance(error, BaseExceptionGroup) and error.split(KeyboardInterrupt)[1] is not None:
+            raise
+        report.is_broken_off = True
     return report
 
 
@@ -197,6 +210,13 @@ def examine(plan: Plan, authors: Authors, seed: int | None, sentence: str, secon
     return Find(
         plan=smaller, broken=broken, trace=tuple(map(str, outcome.trace)), weight=plan.weight, runs=runs,
         seconds=seconds, seed=seed, is_flaky=is_flaky,
+    )  # fmt: skip
+
+
+def _as_found(plan: Plan, seed: int | None, outcome: Outcome, seconds: float) -> Find:
+    return Find(
+        plan=plan, broken=outcome.broken, trace=(), weight=plan.weight, runs=0, seconds=seconds, seed=seed,
+        is_as_found=True,
     )  # fmt: skip
 
 

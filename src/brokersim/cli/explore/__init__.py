@@ -11,7 +11,7 @@ import click
 
 from brokersim import files
 from brokersim.cli.command import Command, Given, examples, pass_session
-from brokersim.cli.errors import FAILED, FINE, CommandError, text_of, usage_error
+from brokersim.cli.errors import FAILED, FINE, INTERRUPTED, CommandError, text_of, usage_error
 from brokersim.cli.session import Session
 from brokersim.cli.types import OUT_FILE, OUT_FOLDER, Parsed
 from brokersim.protocol.duration import parse_duration
@@ -69,7 +69,7 @@ def _span(text: str) -> float:
 @pass_session
 def explore(session: Session, /, **given: Any) -> int:
     """Run seeded plans of requests and faults until a law breaks; shrink that.
-    Exit code 1: something broke; 3: it did, but not again.
+    Exit code 1: something broke; 3: it did, but not again. A ^C tells what was searched.
     """
     from brokersim.explore.run import run_plan
     from brokersim.explore.search import CORPUS, keep, read_corpus, search
@@ -101,7 +101,8 @@ def explore(session: Session, /, **given: Any) -> int:
         except OSError as error:
             failure = CommandError(f"the plan is not kept: {text_of(error)}", code=FAILED)
     if report.find is not None and given["film"] is not None:
-        _write_film(given["film"], report.find.plan, run_plan(report.find.plan, authors(), keeps_trace=True))
+        outcome = run_plan(report.find.plan, authors(), keeps_trace=True)
+        _write_film(session, given["film"], report.find.plan, outcome)
     code = _tell(session, report, given, path)
     if failure is not None:
         raise failure
@@ -117,6 +118,8 @@ def _tell(session: Session, report: Report, given: Given, path: Path | None) -> 
         lines = output.find_lines(report.find, path) if report.find and path else []
         for line in (*lines, *output.report_lines(report, given["model"])):
             session.out(line)
+    if report.is_broken_off:
+        return INTERRUPTED
     if report.find is None:
         return FINE
     return _NOT_REPRODUCIBLE if report.find.is_flaky else FAILED
@@ -133,7 +136,7 @@ def _replay(session: Session, given: Given, space: Any, authors: Any) -> int:
         authors = partial(author_of, plan.own, tuple(given["module_path"]))
     outcome = run_plan(plan, authors(), keeps_trace=True)
     if given["film"] is not None:
-        _write_film(given["film"], plan, outcome)
+        _write_film(session, given["film"], plan, outcome)
     if session.json:
         session.emit(output.replay_json(plan, outcome, given["shows_trace"]))
     else:
@@ -142,7 +145,7 @@ def _replay(session: Session, given: Given, space: Any, authors: Any) -> int:
     return FAILED if outcome.broken else FINE
 
 
-def _write_film(path: Path, plan: Plan, outcome: Outcome) -> None:
+def _write_film(session: Session, path: Path, plan: Plan, outcome: Outcome) -> None:
     from brokersim.explore.film import page
 
     try:
@@ -151,6 +154,7 @@ def _write_film(path: Path, plan: Plan, outcome: Outcome) -> None:
         raise usage_error(
             f"--film {path}: {error.strerror}", hint="give a file that can be written"
         ) from None
+    session.say(f"{path}: a page that plays this plan")
 
 
 def _plan(wanted: str, space: Any) -> Plan:

@@ -25,10 +25,11 @@ def find_lines(find: Find, path: Path) -> list[str]:
         ]
     lines = [f"✗ {sentence}" for sentence in find.broken[:_SENTENCES]]
     plan = find.plan
-    lines.append(
-        f"  {plan.size} rank{'s' if plan.size > 1 else ''}, hand-overs up to {plan.spread:g} s late; shrunk from"
-        f" {counted(find.weight, 'step')} and faults in {counted(find.runs, 'run')}:"
-    )
+    how = f"shrunk from {counted(find.weight, 'step')} and faults in {counted(find.runs, 'run')}"
+    if find.is_as_found:
+        how = f"not shrunk, as it was broken off: {counted(find.weight, 'step')} and faults"
+    ranks = counted(plan.size, "rank")
+    lines.append(f"  {ranks}, hand-overs up to {plan.spread:g} s late; {how}:")
     items = [*map(_step, plan.steps), *map(_fault, plan.faults)]
     lines += items[:_ITEMS]
     if len(items) > _ITEMS:
@@ -69,11 +70,15 @@ def _short(value: object) -> str:
 def report_lines(report: Report, model: str) -> list[str]:
     """How much was seen, and what was not."""
     hits = ", ".join(f"{kind} {count}" for kind, count in sorted(report.hits.items())) or "none"
-    lines = [
+    clean = ", all clean" if report.find is None and report.examples else ""
+    lines = [f"broken off{clean}; until then:"] if report.is_broken_off else []
+    lines += [
         f"{counted(report.examples, 'example')}, {report.rate:.0f} a second; faults that hit: {hits}",
         f"{len(report.seen):,} (module, topic, outcome), {report.new_at_the_end} of them new in the last fifth",
     ]
     idle = report.idle(model)
+    if report.is_broken_off:
+        return lines  # too few to wonder what they did not do
     if idle and report.find is None:
         lines.append(f"warning: never hit: {', '.join(idle)}")
     if report.refused():
@@ -86,6 +91,7 @@ def to_json(report: Report, model: str, path: Path | None) -> JsonObject:
     find = report.find
     return {
         "ok": find is None,
+        "broken_off": report.is_broken_off,
         "examples": report.examples,
         "examples_per_second": round(report.rate, 1),
         "hits": dict(sorted(report.hits.items())),

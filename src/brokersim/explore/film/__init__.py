@@ -26,13 +26,14 @@ _EVENT: Final = 5
 
 def page(plan: Plan, outcome: Outcome) -> str:
     """The page as text. The outcome must have its trace."""
-    title = f"brokersim explore: {outcome.broken[0] if outcome.broken else 'nothing broke'}"
+    verdict = f"✗ {outcome.broken[0]}" if outcome.broken else "✓ nothing broke"
+    title = html.escape(f"{verdict} (brokersim explore)")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{style()}{_text('film.css')}</style>\n</head>\n<body>\n"
-        f"<h1>{html.escape(title)}</h1>\n{_sentences(outcome)}"
+        f"<title>{title}</title>\n<style>\n{style()}{_text('film.css')}</style>\n</head>\n<body>\n"
+        f'<h1 class="{"broken" if outcome.broken else "held"}">{html.escape(verdict)}</h1>\n{_sentences(outcome)}'
         f'<p class="quiet">{html.escape(_what(plan, outcome))}</p>\n'
         f"{_text('film.html')}"
         f'<script type="application/json" id="data">{_data(plan, outcome)}</script>\n'
@@ -50,10 +51,10 @@ def _sentences(outcome: Outcome) -> str:
 
 
 def _what(plan: Plan, outcome: Outcome) -> str:
+    asked = f"{counted(len(plan.steps), 'step')} and {counted(len(plan.faults), 'fault')}"
     return (
-        f"{counted(plan.size, 'rank')}, hand-overs up to {plan.spread:g} s late, {counted(len(plan.steps), 'step')} "
-        f"and {counted(len(plan.faults), 'fault')}, {counted(outcome.messages, 'message')}. "
-        f"Space plays, the arrow keys step."
+        f"brokersim explore: {counted(plan.size, 'rank')}, hand-overs up to {plan.spread:g} s late, {asked}, "
+        f"{counted(outcome.messages, 'message')}. Space plays, the arrow keys step."
     )
 
 

@@ -6,7 +6,7 @@ const { parents, lines, senders, moments } = data;
 const $ = id => document.getElementById(id);
 const KINDS = ["request", "response", "event", "control"];
 const SVG = "http://www.w3.org/2000/svg";
-const ROW = 18, WIDTH = 190, GAP = 46;
+const ROW = 18, WIDTH = 190, GAP = 46, LARGEST = 1.25;
 
 // --- the tree: a box for each rank, in it a row for each party
 
@@ -36,6 +36,7 @@ const tops = levels.map(level => {
   return here;
 });
 tree.setAttribute("viewBox", `0 0 ${width} ${top - 40}`);
+tree.style.maxWidth = `${width * LARGEST}px`;  // one rank alone is no poster
 const place = rank => {
   const level = levels[depth(rank)];
   return [(width * (level.indexOf(rank) + 0.5)) / level.length - WIDTH / 2, tops[depth(rank)]];
