@@ -193,11 +193,13 @@ class JobExec(BrokerModule):
     @request_handler("renew")
     def renew(self, msg: Message) -> None:
         """A new job manager is there: end what the old one started and say hello (ours, not answered)."""
-        self.disconnect(msg)
+        for run in list(self._runs.values()):
+            run.doom()
         self._hello()
 
     @request_handler("disconnect")
     def disconnect(self, msg: Message) -> None:
-        """The job manager went, and with it everyone who could be told how its jobs end."""
+        """Whoever started jobs went, and with it everyone who could be told how they end; others end nothing."""
         for run in list(self._runs.values()):
-            run.doom()
+            if run.started_by == msg.sender:
+                run.doom()

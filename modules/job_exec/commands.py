@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -24,8 +24,8 @@ _SIGNAL: Final = 0x7F
 #: Linux has signals 1 to 64.
 SIGNALS: Final = 65
 
-#: Writes output events given as contexts, in one commit.
-Write = Callable[[list[dict[str, object]]], Awaitable[None]]
+#: Writes events to the output log, given as names and contexts, in one commit.
+Write = Callable[[list[tuple[str, dict[str, Any]]]], Awaitable[None]]
 
 
 class NotStarted(Exception):
@@ -48,6 +48,7 @@ class Commands:
         write: Write,
         stdin: Stdin,
         outputs: Outputs,
+        channels: Sequence[process.Channel | None],
     ) -> None:
         self._write = write
         self._hold = process.ClockHold(handle.hold_clock)
@@ -62,6 +63,7 @@ class Commands:
                 under_shell=True,
                 on_start=self._started,
                 on_taken=partial(stdin.taken, rank),
+                channel=channels[rank],
             )
             for rank in range(plan.ntasks)
         ]
@@ -70,7 +72,7 @@ class Commands:
         self._up = 0
         self._failure: NotStarted | None = None
         self._statuses: list[int] = []
-        self._lines: list[dict[str, object]] = []
+        self._lines: list[tuple[str, dict[str, Any]]] = []
         self._backlog = 0
         self._moved = trio.Event()
         #: Wait status of the first task that ended, None while all run; told when others still run.
@@ -118,6 +120,11 @@ class Commands:
         for command in self._commands:
             command.kill(signum)
 
+    def note(self, line: tuple[str, dict[str, Any]]) -> None:
+        """A line of the shell's own, among those of the commands. What comes when all have ended is lost."""
+        self._lines.append(line)
+        self._wake()
+
     def let_time_pass(self) -> None:
         """Something is on its way to or from the KVS, which may need time (links, modelled costs)."""
         self._under_way += 1
@@ -144,8 +151,8 @@ class Commands:
     async def _one(self, rank: int, command: process.Command) -> None:
         def take(stream: str, data: bytes) -> None:
             for context in self._outputs.take(stream, rank, data):
-                self._lines.append(context)
-                self._backlog += _size(context)
+                self._lines.append(("data", context))
+                self._backlog += len(context["data"])
             self._wake()
 
         try:
@@ -189,7 +196,7 @@ class Commands:
                 self.let_time_pass()
                 await self._write(lines)
                 self.hold_time()
-                self._backlog -= sum(map(_size, lines))
+                self._backlog -= sum(len(context.get("data", "")) for _, context in lines)
                 self._wake()
             elif len(self._statuses) == len(self._commands):
                 return
@@ -212,7 +219,3 @@ def task_status(status: int) -> int:
 def working_directory(cwd: str | None) -> str | None:
     """The directory asked for, or another one if nobody can be there."""
     return cwd if cwd is None or (os.access(cwd, os.X_OK) and os.path.isdir(cwd)) else ELSEWHERE
-
-
-def _size(context: dict[str, object]) -> int:
-    return len(str(context["data"]))

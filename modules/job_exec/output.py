@@ -16,6 +16,7 @@ import attrs
 from brokersim.brokermod import files, jobid, ranks
 
 from .guest import data_context
+from .taskmap import ALONE, TaskMap
 
 STREAMS: Final = ("stdout", "stderr")
 #: Bytes of a stream in a log, unless ``output.limit`` says otherwise, and at most. Flux's own default is its most, as
@@ -106,8 +107,8 @@ class Names:
     ntasks: int
     nnodes: int
     tmpdir: str = ""
-    #: Tasks of each node: a task's index is its place among them.
-    per_node: int = 1
+    #: The node of each task: its index is its place among those of its node.
+    taskmap: TaskMap = ALONE
     #: Where the tasks are: files whose path is relative are there.
     cwd: str = ""
 
@@ -121,11 +122,11 @@ class Names:
         kind, _, form = tag.removeprefix("job").partition(".")
         if kind == "id" or tag == "jobid":
             return _ID_FORMS[form](self.job) if form in _ID_FORMS else None
-        node, place = divmod(task or 0, self.per_node)
+        node = self.taskmap.nodes[task or 0]
         if task is not None and tag in ("taskid", "task.id", "task.rank"):
             return str(task)
         if task is not None and tag in ("task.index", "task.localid"):
-            return str(place)
+            return str(self.taskmap.place_of(task))
         return {
             "name": self.name, "nnodes": str(self.nnodes), "ntasks": str(self.ntasks), "size": str(self.ntasks),
             "node.id": str(node), "node.rank": str(node), "node.name": socket.gethostname(), "tmpdir": self.tmpdir,

@@ -13,6 +13,7 @@ import attrs
 from brokersim.brokermod import duration, job_facts, ranks
 
 from .output import OutputPlan, to_output
+from .taskmap import ALONE, TaskMap, evenly, rearranged
 
 #: More nodes than an instance can simulate.
 NODES_MAX: Final = 1_000_000
@@ -50,23 +51,22 @@ class RunPlan:
     stdin: str | None = None
     output: OutputPlan = attrs.field(factory=OutputPlan)
     name: str = ""
-    #: The shell says what it does, in the job's output.
-    is_verbose: bool = False
+    #: The shell says what it does, in the job's output: 1 its course, 2 what tasks ask of it, too.
+    verbose: int = 0
     #: Signal and seconds: it is sent so long before the time limit (shell option ``signal``).
     warning: tuple[int, float] | None = None
     #: When the first task has ended: seconds the others have yet, None for as long as they like (option
     #: ``exit-timeout``), and whether they end with it if it failed (``exit-on-error``).
     exit_timeout: float | None = None
     exit_on_error: bool = False
-
-    @property
-    def per_node(self) -> int:
-        """Tasks of each node, the last one's may be fewer."""
-        return -(-self.ntasks // self.nnodes)
+    #: Where its tasks are; a simulated job has none.
+    taskmap: TaskMap = ALONE
+    #: Why they cannot be where they were wanted.
+    map_fault: str = ""
 
     def rank_of(self, task: int) -> int:
         """The rank whose node a task belongs to."""
-        return self.ranks[min(task // self.per_node, len(self.ranks) - 1)]
+        return self.ranks[min(self.taskmap.nodes[task], len(self.ranks) - 1)]
 
     @property
     def stdin_file(self) -> str | None:
@@ -94,10 +94,14 @@ def to_plan(
     is_real = not asks and bool(ours.get("exec", not simulate))
     there = job_facts.counts_in(r) if r else {"node": 0, "core": 0}
     per = job_facts.per_resource(jobspec)
+    ntasks = there[per[0]] * per[1] if per and r else _ntasks(task["count"], jobspec["resources"])
+    where, fault = _taskmap(r, ntasks, per, shell.get("taskmap"), system) if is_real else (ALONE, "")
     return RunPlan(
         command=_command(task["command"]),
-        ntasks=there[per[0]] * per[1] if per and r else _ntasks(task["count"], jobspec["resources"]),
+        ntasks=ntasks,
         nnodes=max(1, there["node"]),
+        taskmap=where,
+        map_fault=fault,
         ranks=_ranks(r) if r and is_real else (0,),
         is_real=is_real,
         is_stand_in=not is_real and not asks and "exec" not in ours,
@@ -112,7 +116,7 @@ def to_plan(
         output=to_output(_mapping(shell, "output")),
         name=_name(task["command"], system),
         warning=_warning(shell.get("signal", 0)) if is_real else None,
-        is_verbose=bool(shell.get("verbose")),
+        verbose=_verbose(shell.get("verbose")),
         exit_timeout=_exit_timeout(shell.get("exit-timeout", EXIT_TIMEOUT)) if is_real else None,
         exit_on_error=bool(shell.get("exit-on-error")),
     )
@@ -121,6 +125,27 @@ def to_plan(
 def _ranks(r: Mapping[str, Any]) -> tuple[int, ...]:
     entries = r["execution"]["R_lite"]
     return tuple(rank for entry in entries for rank in ranks.parse_ranks(entry["rank"], NODES_MAX))
+
+
+def _taskmap(
+    r: Mapping[str, Any] | None,
+    ntasks: int,
+    per: tuple[str, int] | None,
+    option: Any,
+    system: Mapping[str, Any],
+) -> tuple[TaskMap, str]:
+    """Where the tasks are, and why not where the option wants them. That ends the job once its shell is there."""
+    if not r:
+        return TaskMap((0,) * ntasks), ""
+    usual = evenly(r, ntasks, per)
+    try:
+        return rearranged(usual, option, r, _cwd(system.get("cwd")) or ""), ""
+    except ValueError as error:
+        return usual, str(error)
+
+
+def _verbose(option: Any) -> int:
+    return option if type(option) is int else int(bool(option))
 
 
 def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:

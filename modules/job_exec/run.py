@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from brokersim.brokermod import Handle, Message, RequestError, duration, errnums
 
 from .commands import Commands, NotStarted, job_status
-from .guest import EVENTLOG, OUTPUT, GuestRecords, data_context
+from .guest import EVENTLOG, GuestRecords, data_context
 from .launch import Launch
 from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
 from .stdin import Io, Stdin
-from .tasks import FATAL, INFO, NOTICE, Lines, ShellDied, Tasks, log_line
+from .tasks import FATAL, INFO, NOTICE, TRACE, Lines, ShellDied, Tasks, log_line
 
 ROLE_OWNER = 1
 #: Seconds in which tasks that end together are all seen to have ended, one process after the other: where the others
@@ -82,6 +81,11 @@ class JobRun:
     def service(self) -> str:
         """The name its shell serves."""
         return self._shell.service
+
+    @property
+    def started_by(self) -> Any:
+        """Who is told how it ends."""
+        return self._msg.sender
 
     # -- what others want of it
 
@@ -187,7 +191,7 @@ class JobRun:
                 return False
         elif self.plan.is_stand_in:
             lines = [("data", data_context("stderr", 0, self._stand_in_note()))]
-        if self.plan.is_verbose:
+        if self.plan.verbose > 0:
             tasks = f"{self.plan.nnodes} node(s), {self.plan.ntasks} task(s): {self.plan.command[0]}"
             lines = [log_line(INFO, tasks), *lines]
         await self._shell.come_up(lines)
@@ -273,13 +277,16 @@ class JobRun:
                 return
             line += 1
             try:
-                await self._write([data_context("stdout", 0, b"line %d\n" % line)])
+                await self._shell.say([("data", data_context("stdout", 0, b"line %d\n" % line))])
             except RequestError as error:
                 self._handle.log(4, f"job {self.id}: output line {line} not written: {error}")
 
     async def _run_commands(self, tasks: Tasks) -> int:
-        commands = tasks.commands(self._write, self._stdin)
+        commands = tasks.commands(self._shell.say, self._stdin)
         commands.on_first = self._first_ended
+        if tasks.pmi is not None:
+            tasks.pmi.on_abort, tasks.pmi.on_fault = self._aborted, self._misunderstood
+            tasks.pmi.on_line = self._trace if self.plan.verbose > 1 else None
         if self._killed_by:
             await self._shell.begin()
             return job_status(self._killed_by)
@@ -311,6 +318,21 @@ class JobRun:
         self._given_up = job_status(status)
         self._end_by(self._settings.term_signal)
 
+    def _aborted(self, why: str) -> None:
+        self._fail(f"PMI_Abort: {why}")
+        self._end_by(self._settings.term_signal)
+
+    def _misunderstood(self, why: str) -> None:
+        note = f"PMI-1 wire protocol error: {why}"
+        self._handle.spawn(self._shell.say([log_line(FATAL, note)]))
+        self._fail(note)
+        self._given_up = 1 << 8
+        self._end_by(self._settings.term_signal)
+
+    def _trace(self, task: int, who: str, line: str) -> None:
+        if self._commands is not None:
+            self._commands.note(log_line(TRACE, f"pmi-simple: {task}: {who}: {line}"))
+
     def _warn(self, signum: int, timeleft: float) -> None:
         text = f"signal: job will expire in {timeleft:.1f}s, sending {signal.Signals(signum).name} to job"
         self._handle.spawn(self._shell.say([log_line(NOTICE, text)]))
@@ -321,10 +343,6 @@ class JobRun:
         self._end_by(signal.SIGALRM)
 
     # -- saying so
-
-    async def _write(self, contexts: list[dict[str, Any]]) -> None:
-        logs = self._shell.logs
-        await logs.append(OUTPUT, *map(partial(logs.event, "data"), contexts))
 
     def _answer(self, kind: str, data: dict[str, Any]) -> None:
         self._handle.respond(self._msg, {"id": self.id, "type": kind, "data": data})

@@ -149,8 +149,10 @@ class Shell:
 
     async def begin(self) -> None:
         """All tasks run: say so, and hand them what comes as input."""
-        taskmap = {"version": 1, "map": [[0, self._plan.nnodes, self._plan.per_node, 1]]}
-        await self._event("shell.start", {"taskmap": taskmap})
+        plan = self._plan
+        # A simulated job has no tasks that lie anywhere.
+        usual = {"version": 1, "map": [[0, plan.nnodes, -(-plan.ntasks // plan.nnodes), 1]]}
+        await self._event("shell.start", {"taskmap": plan.taskmap.to_json() if plan.is_real else usual})
         if self._plan.is_real:
             # Under the virtual clock time stands still as soon as a real command runs: by now whoever waits for
             # shell.init before it sends input has been told, since the log of that input is followed.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from brokersim.brokermod import Handle, files, job_facts
+from brokersim.brokermod import Handle, files, job_facts, jobid
 
 from .commands import ELSEWHERE, Commands, Write, working_directory
 from .environment import drop_tmpdir, make_tmpdir, task_environment
 from .files import extract
 from .output import Names, Outputs
 from .plan import RunPlan, files_of
+from .pmi import VALUE_MAX, Pmi, PmiPlan, to_pmi
+from .pmi_tasks import PmiTasks
 from .stdin import Stdin
 
-INFO, NOTICE, ERROR, FATAL = 6, 5, 3, 0
+TRACE, INFO, NOTICE, ERROR, FATAL = 7, 6, 5, 3, 0
 #: Lines for the job's output log: event name and context.
 Lines = list[tuple[str, dict[str, Any]]]
 
@@ -34,7 +37,7 @@ class Tasks:
 
     __slots__ = (
         "_addresses", "_commands", "_environment", "_handle", "_job", "_names", "_outputs", "_plan", "_templates",
-        "_tmpdir",
+        "_tmpdir", "pmi",
     )  # fmt: skip
 
     def __init__(self, handle: Handle, plan: RunPlan, job: int) -> None:
@@ -49,6 +52,8 @@ class Tasks:
         self._addresses: Mapping[int, str] = {}
         self._outputs: Outputs | None = None
         self._commands: Commands | None = None
+        #: By which the tasks find each other; None where they did not want it.
+        self.pmi: PmiTasks | None = None
 
     def prepare(self, jobspec: Mapping[str, Any], addresses: Mapping[int, str]) -> Lines:
         """Open what has to be open: lines for the output log; brokers' ``addresses`` by rank. Raises ShellDied."""
@@ -59,7 +64,11 @@ class Tasks:
         except ValueError as error:
             raise ShellDied(f"shell_init: {error}", 1 << 8, []) from None
         _check_options(jobspec)
+        if plan.map_fault:
+            raise ShellDied(plan.map_fault, 1 << 8, [])
         try:
+            wire = to_pmi(_options(jobspec))
+            self.pmi = self._to_pmi(wire) if wire.is_on else None
             self._tmpdir = make_tmpdir(self._handle, self._job)
             self._environment = task_environment(self._handle, plan, jobspec, self._job, self._tmpdir)
             files = files_of(jobspec)
@@ -71,7 +80,7 @@ class Tasks:
         self._check_input()
         names = Names(
             job=self._job, name=plan.name, ntasks=plan.ntasks, nnodes=plan.nnodes, tmpdir=self._tmpdir,
-            cwd=working_directory(plan.cwd) or "", per_node=plan.per_node,
+            cwd=working_directory(plan.cwd) or "", taskmap=plan.taskmap,
         )  # fmt: skip
         self._names = names
         self._templates = _templates(self._environment, jobspec)
@@ -110,8 +119,24 @@ class Tasks:
         tasks, render = range(self._plan.ntasks), self._names.render
         words = [[render(word, task) for word in self._plan.command] for task in tasks]
         environments = [self._environment_of(task, render) for task in tasks]
-        self._commands = Commands(self._handle, self._plan, words, environments, write, stdin, self._outputs)
+        channels = self.pmi.channels if self.pmi is not None else [None] * self._plan.ntasks
+        self._commands = Commands(
+            self._handle, self._plan, words, environments, write, stdin, self._outputs, channels
+        )
         return self._commands
+
+    def _to_pmi(self, plan: PmiPlan) -> PmiTasks:
+        run, level = self._plan, self._handle.attr_get("instance-level")
+        given = {"flux.instance-level": str(int(level) + 1)} if level else {}
+        if plan.has_map:
+            whole, short = json.dumps(run.taskmap.to_json(), separators=(",", ":")), run.taskmap.to_pmi()
+            # What is longer than a value may be is left out: who looks for it does without.
+            given |= {
+                key: value
+                for key, value in (("flux.taskmap", whole), ("PMI_process_mapping", short))
+                if len(value) < VALUE_MAX
+            }
+        return PmiTasks(Pmi(jobid.encode(self._job), run.taskmap.nodes, given), run.ntasks)
 
     def _environment_of(self, task: int, render: Callable[[str, int], str]) -> dict[str, str]:
         uri = self._addresses.get(self._plan.rank_of(task))
@@ -119,8 +144,9 @@ class Tasks:
             **self._environment,
             **{name: render(value, task) for name, value in self._templates.items()},
             **({"FLUX_URI": uri, "BROKERSIM_URI": uri} if uri else {}),
+            **({"PMI_RANK": str(task), "PMI_SIZE": str(self._plan.ntasks)} if self.pmi is not None else {}),
             "FLUX_TASK_RANK": str(task),
-            "FLUX_TASK_LOCAL_ID": str(task % self._plan.per_node),
+            "FLUX_TASK_LOCAL_ID": str(self._plan.taskmap.place_of(task)),
         }
 
     def ends(self) -> list[tuple[str, int]]:
@@ -171,10 +197,6 @@ def _check_options(jobspec: Mapping[str, Any]) -> None:
     if options.get("stage-in"):
         why = "archives are not staged here; the job may run `flux archive extract`"
         raise ShellDied(f"shell option stage-in: {why}", 1 << 8, [])
-    taskmap = options.get("taskmap")
-    if isinstance(taskmap, Mapping) and (taskmap.get("scheme"), taskmap.get("value") or "") != ("block", ""):
-        asked = f"{taskmap.get('scheme')}:{taskmap.get('value') or ''}".rstrip(":")
-        raise ShellDied(f"shell option taskmap: {asked:.80}: tasks lie in blocks here", 1 << 8, [])
 
 
 def log_line(level: int, text: str) -> tuple[str, dict[str, Any]]:

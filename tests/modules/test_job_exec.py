@@ -479,6 +479,19 @@ def test_a_real_command_beyond_its_time_limit_gets_a_timeout_exception():
     assert (answer["status"], result) == (128 + signal.SIGALRM << 8, 8)
 
 
+def test_a_client_that_asked_the_service_and_leaves_ends_no_job():
+    async def test(instance, client):
+        job = await submit(client, jobspec(duration=10.0))
+        await client.sleep(1.0)
+        other = instance.client()
+        running = (await other.call("job-exec.stats-get"))["running"]
+        other.close()
+        return running, await outcome(client, job)
+
+    running, answer = in_instance(test)
+    assert (running, answer["success"], answer["errstr"]) == (1, True, "")
+
+
 def is_gone(pid):
     """It has ended; whoever inherited it may not have asked for its status yet."""
     try:
@@ -645,12 +658,12 @@ def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
             "shell option stage-in: archives are not staged here; the job may run `flux archive extract`",
         ),
         (
-            {"taskmap": {"scheme": "cyclic", "value": ""}},
-            "shell option taskmap: cyclic: tasks lie in blocks here",
+            {"taskmap": {"scheme": "reverse", "value": ""}},
+            "shell option taskmap: reverse; there are block, cyclic[:N], manual:MAP and hostfile:FILE",
         ),
         (
             {"taskmap": {"scheme": "block", "value": "2"}},
-            "shell option taskmap: block:2: tasks lie in blocks here",
+            "shell option taskmap: block:2; there are block, cyclic[:N], manual:MAP and hostfile:FILE",
         ),
         ({"taskmap": {"scheme": "block", "value": ""}, "pty": 0, "verbose": 0}, ""),
     ],

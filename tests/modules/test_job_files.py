@@ -9,6 +9,7 @@ import stat
 import pytest
 
 from modules.job_exec.output import Names
+from modules.job_exec.taskmap import TaskMap
 from tests.modules.job_harness import in_instance, log_of, outcome, real, submit
 
 REGULAR = stat.S_IFREG | 0o640
@@ -100,7 +101,7 @@ def test_tags_in_arguments_and_variables_stand_for_what_the_job_and_its_tasks_ar
 
 
 def test_each_node_has_its_own_tags():
-    names = Names(job=1, name="n", ntasks=4, nnodes=2, per_node=2)
+    names = Names(job=1, name="n", ntasks=4, nnodes=2, taskmap=TaskMap((0, 0, 1, 1)))
     assert [names.render("{{taskid}} {{node.id}}.{{task.localid}}", task) for task in range(4)] == [
         "0 0.0",
         "1 0.1",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +34,8 @@ _SHELL: Final = (
     "sh",
 )
 _HERE: Final = b"."
+#: Numbers that no shell between uses for its own: the one above takes 9, others from 10 on.
+_CHANNELS_FROM: Final = 20
 
 
 class ClockHold:
@@ -110,6 +114,70 @@ class Input:
         return True
 
 
+class Channel:
+    """A pair of sockets between a command and us: the command finds the number of its end in the variable ``name``.
+
+    What it writes goes to ``on_data``, ``b""`` when it has closed its end.
+    """
+
+    __slots__ = ("_far", "_input", "_near", "_on_data", "name")
+
+    def __init__(self, name: str, on_data: Callable[[bytes], Any]) -> None:
+        self.name = name
+        self._on_data = on_data
+        self._near: socket.socket | None = None
+        self._far = -1
+        self._input = Input(_ignore)
+
+    def open(self) -> int:
+        """Make both ends; the command's."""
+        self._near, far = socket.socketpair()
+        self._near.setblocking(False)
+        with far:
+            self._far = fcntl.fcntl(far, fcntl.F_DUPFD_CLOEXEC, _CHANNELS_FROM)
+        return self._far
+
+    def started(self) -> None:
+        """The command has its end, or never will."""
+        if self._far >= 0:
+            os.close(self._far)
+            self._far = -1
+
+    def close(self) -> None:
+        """Nobody reads or writes any more."""
+        self.started()
+        if self._near is not None:
+            self._near.close()
+
+    def send(self, data: bytes) -> None:
+        """For the command to read."""
+        self._input.add(data)
+
+    async def run(self) -> None:
+        """Carry what comes and goes until the command has closed its end."""
+        assert self._near is not None, "open comes first"
+        async with trio.open_nursery() as nursery:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(self._near.dup()))
+            nursery.start_soon(self._input.pump, stream)
+            while self.drain():
+                await trio.lowlevel.wait_readable(self._near)
+            nursery.cancel_scope.cancel()
+
+    def drain(self) -> bool:
+        """Take what has come; False when nothing will any more."""
+        assert self._near is not None, "open comes first"
+        while True:
+            try:
+                data = self._near.recv(CHUNK)
+            except BlockingIOError:
+                return True
+            except OSError:
+                data = b""
+            self._on_data(data)
+            if not data:
+                return False
+
+
 class Command:
     """One run of one command, in a session of its own. ``stdin``: a path, or None for what ``input`` is given.
 
@@ -129,8 +197,10 @@ class Command:
         on_start: Callable[[int], Any] | None = None,
         on_exit: Callable[[int], Any] | None = None,
         on_taken: Callable[[int], Any] | None = None,
+        channel: Channel | None = None,
     ) -> None:
         self.words = words
+        self._channel = channel
         self._cwd = cwd
         self._environment = environment
         self._stdin = stdin
@@ -159,13 +229,19 @@ class Command:
             if not self._under_shell:
                 self._come_up(process.pid)
             async with trio.open_nursery() as nursery:
+                if self._channel is not None:
+                    nursery.start_soon(self._channel.run)
                 async with trio.open_nursery() as reading:
                     reading.start_soon(self._read, process.stdout, "stdout", on_output, room)
                     reading.start_soon(self._read, process.stderr, "stderr", on_output, room)
                     await self._ended(process)
                     nursery.start_soon(self._leave, reading.cancel_scope)
+                if self._channel is not None:
+                    self._channel.drain()
                 nursery.cancel_scope.cancel()
         finally:
+            if self._channel is not None:
+                self._channel.close()
             self._kill_group(signal.SIGKILL)
             with trio.CancelScope(shield=True):
                 await process.wait()
@@ -223,6 +299,11 @@ class Command:
         if self._under_shell:
             _check_startable(self.words[0], self._cwd, self._environment)
         stdin = None if self._stdin is None else files.open_input(self._stdin)
+        channel, environment = self._channel, self._environment
+        ends: tuple[int, ...] = ()
+        if channel is not None:
+            ends = (channel.open(),)
+            environment = {**(os.environ if environment is None else environment), channel.name: str(ends[0])}
         try:
             return await trio.lowlevel.open_process(
                 [*(_SHELL if self._under_shell else ()), *self.words],
@@ -230,10 +311,17 @@ class Command:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=self._cwd,
-                env=None if self._environment is None else dict(self._environment),
+                env=None if environment is None else dict(environment),
                 start_new_session=True,
+                pass_fds=ends,
             )
+        except OSError:
+            if channel is not None:
+                channel.close()
+            raise
         finally:
+            if channel is not None:
+                channel.started()
             if stdin is not None:
                 os.close(stdin)
 
