@@ -20,6 +20,8 @@ from typing import IO, BinaryIO, Final, Protocol
 INPUT_MAX: Final = 512 << 20
 #: Bytes of one line of it: our longest, a record of a message's trace with its payload, stay below.
 LINE_MAX: Final = 64 << 20
+#: How every SQLite file begins.
+SQLITE: Final = b"SQLite format 3\0"
 _CHUNK: Final = 1 << 20
 #: Letters of a name that one for the file beside it is made of: the longest name has 255 bytes.
 _NAME: Final = 40

@@ -76,6 +76,10 @@ def test_event_pub_sends_one_event_message(fake: FakeBroker, run: Run) -> None:
     assert fake.topics.count("event.publish") == 0
 
 
+def test_event_pub_in_json_says_what_was_published(fake: FakeBroker, run: Run) -> None:
+    assert run("event", "pub", "--json", "a.b").json == {"published": "a.b"}
+
+
 def test_event_pub_raw_is_text(fake: FakeBroker, run: Run) -> None:
     run("event", "pub", "-r", "a.b", "some text")
     assert wait_for_events(fake, run)[0].raw == b"some text\0"

@@ -75,7 +75,7 @@ def test_the_newest_run_comes_first(folder: Path, run: Run) -> None:
 
 def test_a_folder_without_runs_says_how_to_make_one(tmp_path: Path, run: Run) -> None:
     done = run("runs", "list", "--dir", str(tmp_path))
-    assert (done.code, done.out.strip()) == (0, "ID  EXPERIMENT  CLOCK  SEED  ROWS  AGREE  BYTES  WRITTEN")
+    assert (done.code, done.out.strip()) == (0, "ID  Experiment  Clock  Seed  Rows  Agree  Bytes  Written")
     assert "no runs in" in done.err
     assert "brokersim bench states --out" in done.err
     assert run("runs", "list", "--dir", str(tmp_path / "never")).code == 2

@@ -37,6 +37,25 @@ def test_folders_before_the_shipped_one_win_and_those_behind_it_do_not(tmp_path:
     assert caught.value.errno == ENOENT
 
 
+def test_the_error_for_a_name_that_is_none_names_a_similar_module(tmp_path: Path):
+    (tmp_path / "packed").mkdir()
+    for name in ("hello.py", "packed/__init__.py", "shared.so.1", "notes.txt", "__init__.py"):
+        (tmp_path / name).touch()
+    loader = Loader([tmp_path, tmp_path / "absent"])
+    for name, near in {
+        "kvz": "kvs",
+        "conten": "content",
+        "helo": "hello",
+        "paked": "packed",
+        "share": "shared",
+    }.items():
+        with pytest.raises(RequestError, match=f"; a similar one is there: {near}$"):
+            loader.find(name)
+    for name in ("notes", "__init_", "zzz"):
+        with pytest.raises(RequestError, match=r"; give a path with a / for your file$"):
+            loader.find(name)
+
+
 def test_shared_objects_are_found_by_name_with_or_without_a_version(tmp_path: Path):
     for name in ("plain.so", "versioned.so.0.0.0", "versioned.so.txt", "star.so"):
         (tmp_path / name).touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import brokersim
-from brokersim.protocol.plurals import counted
+from brokersim.protocol.plurals import counted, one_of
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ from brokersim.protocol.plurals import counted
 )
 def test_one_is_one_thing_and_others_are_several(number: int, noun: str, text: str) -> None:
     assert counted(number, noun) == text
+
+
+@pytest.mark.parametrize(
+    "noun", ["line", "packet", "flush", "entry", "day", "series", "message", "box", "time"]
+)
+def test_what_is_named_as_several_can_be_counted_as_one(noun: str) -> None:
+    _, several = counted(2, noun).split()
+    assert one_of(several) == noun
 
 
 #: A count as it stands in a text for people, and behind it a word that is right of several alone.

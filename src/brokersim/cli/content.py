@@ -114,7 +114,7 @@ def _show_latency(session: Session, answer: JsonObject) -> None:
     if session.json:
         session.emit(found)
         return
-    titles = ("", "count", "mean ms", "p50 ms", "p99 ms", "max ms", "most in flight")
+    titles = ("", "Count", "Mean ms", "p50 ms", "p99 ms", "Max ms", "Most in flight")
     session.table(titles, [(name, *map(_rounded, figures.values())) for name, figures in found.items()])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -136,11 +136,33 @@ _MAKING: Final = frozenset({"add", "mkdir", "put"})
 
 
 def _usage(error: click.ClickException, command: str) -> CommandError:
-    text = " ".join(error.format_message().split()).rstrip(".")  # click lists choices a line each
+    text = _in_words(error)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else command
     hint = _what_there_is(error) if isinstance(error, click.MissingParameter) else ""
     return usage_error(f"{text[:1].lower()}{text[1:]}", hint=hint, attempt=f"{path} --help")
+
+
+def _in_words(error: click.ClickException) -> str:
+    """click's sentence; of what is no number, or one out of bounds, in the words files and requests are told in."""
+    param = error.param if isinstance(error, click.BadParameter) else None
+    value = error.message.rpartition(" is not ")[0]
+    if param is not None and value:
+        whole = isinstance(param.type, click.types.IntParamType)
+        if whole or isinstance(param.type, click.types.FloatParamType):
+            told = f"{value} is no {'whole ' if whole else ''}number{_bounds(param.type)}"
+            error = click.BadParameter(told, getattr(error, "ctx", None), param)
+    return " ".join(error.format_message().split()).rstrip(".")  # click lists choices a line each
+
+
+def _bounds(kind: click.ParamType[Any]) -> str:
+    """`` of 1 or more``, `` from 1 to 256``, `` above 0``; ``""`` if any number will do."""
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if least is None:
+        return "" if most is None else f" of {most:,} or less"
+    if getattr(kind, "min_open", False):
+        return f" above {least:,}" if most is None else f" above {least:,} and up to {most:,}"
+    return f" of {least:,} or more" if most is None else f" from {least:,} to {most:,}"
 
 
 def _what_there_is(error: click.MissingParameter) -> str:

@@ -42,6 +42,8 @@ def pub(
     if not synchronous:
         session.trace(topic, data)
         session.client.send(Message(EVENT, topic=topic, data=data, flags=FLAG_ROUTE | flags))
+        if session.json:
+            session.emit({"published": topic})
         return
     request: JsonObject = {"topic": topic, "flags": flags}
     encoded = encode_payload(data)

@@ -74,9 +74,9 @@ def list_(session: Session, folder: Path | None) -> None:
         return
     if waiting:
         rows = [(one.id, one.experiment, one.state, one.standing) for one in waiting]
-        session.table(("ARRAY JOB", "EXPERIMENT", "STATE", "STANDING"), rows)
+        session.table(("Array job", "Experiment", "State", "Standing"), rows)
         session.out("")
-    titles = ("ID", "EXPERIMENT", "CLOCK", "SEED", "ROWS", "AGREE", "BYTES", "WRITTEN")
+    titles = ("ID", "Experiment", "Clock", "Seed", "Rows", "Agree", "Bytes", "Written")
     session.table(
         titles,
         [
@@ -92,7 +92,7 @@ def list_(session: Session, folder: Path | None) -> None:
             )
             for run in found
         ],
-        drop=("BYTES", "CLOCK", "ROWS", "SEED"),
+        drop=("Bytes", "Clock", "Rows", "Seed"),
     )
     if not found and not waiting:
         session.say(f"no runs in {where}; make one with: brokersim bench states --out runs/states")

@@ -72,7 +72,7 @@ def _print_version(context: click.Context, _param: click.Parameter, wanted: bool
 
 @click.group(cls=_Main, lazy=_LAZY)
 @setting("-u", "--uri", field="uri", metavar="URI")
-@setting("-c", "--config", field="config", metavar="FILE", type=click.Path())
+@setting("-c", "--config", field="config", metavar="FILE", type=click.Path(exists=True, dir_okay=False))
 @setting("--json", field="json", is_flag=True)
 @setting("--color", field="color", type=COLOR)
 @setting("-q", "--quiet", field="quiet", is_flag=True)

@@ -32,8 +32,8 @@ Probes      probe read|add|status|schedule   registry list|get|put|rm|watch|shel
 Options: -u URI|NAME  -c FILE  --json  --color[=WHEN]  -q  -v  --timeout FSD  --debug  --version  -h
 Each command has its own: brokersim COMMAND -h"""
 
-PS_TITLES = ("NAME", "PID", "SIZE", "AGE", "CLOCK", "COMMAND", "ADDRESS")
-PS_DROP = ("ADDRESS", "CLOCK", "SIZE")
+PS_TITLES = ("Name", "PID", "Size", "Age", "Clock", "Command", "Address")
+PS_DROP = ("Address", "Clock", "Size")
 MODULE_TITLES = ("Module", "Idle", "S", "Sendq", "Recvq", "Service", "Mask", "Hooks p/c/i")
 #: Columns a narrow terminal does without, first named first.
 MODULE_DROP = ("Hooks p/c/i", "Sendq", "Recvq", "Idle")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib.util
 import itertools
@@ -22,7 +23,7 @@ from importlib.machinery import (
 )
 from pathlib import Path
 from types import FrameType
-from typing import Never
+from typing import Any, Never
 
 import attrs
 
@@ -102,10 +103,11 @@ class Loader:
                 if found is not None:
                     return found
         looked = ", ".join(str(folder) for folder in self._folders)
+        near = _similar(name, self._folders)
         raise RequestError(
             ENOENT,
             f"no module {quoted(name)} (module not found in search path); looked in {looked}; "
-            "give a path with a / for your file",
+            + (f"a similar one is there: {near}" if near else "give a path with a / for your file"),
         )
 
     def load(self, path: Path) -> ModuleCode:
@@ -126,6 +128,12 @@ class Loader:
         return code
 
 
+def shipped_package(name: str) -> Any:
+    """A shipped module as a package to call, for what its rules are needed for where it is not loaded."""
+    loader = Loader()
+    return sys.modules[loader.load(loader.find(name)).cls.__module__]
+
+
 def _in_folder(folder: Path, stem: str, name: str = "") -> Path | None:
     for candidate in (f"{folder / stem}/__init__.py", f"{folder / stem}.py", f"{folder / name}.py"):
         found = _file_at(candidate) if candidate != f"{folder}.py" else None
@@ -143,6 +151,21 @@ def _shipped(stem: str) -> Path | None:
         if found is not None:
             _found[stem] = found
     return found
+
+
+def _similar(name: str, folders: Sequence[Path]) -> str:
+    """The name of a module in these folders that is most like this one; ``""`` if none is."""
+    import difflib  # most names are found
+
+    found = list(FLUX_NAMES)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            files = [_file_at(str(entry)) for entry in folder.iterdir() if not entry.name.startswith("_")]
+            found += [
+                default_name(one) for one in files if one and (one.suffix == ".py" or is_shared_object(one))
+            ]
+    near = difflib.get_close_matches(name, found, n=1)
+    return near[0] if near else ""
 
 
 def _version(path: Path) -> int:

@@ -11,6 +11,16 @@ def counted(number: float, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else _many(noun)}"
 
 
+def one_of(several: str) -> str:
+    """The noun as it is of one, from what it is of several: ``line`` of ``lines``, ``flush``, ``entry``, ``series``."""
+    if several.endswith("series"):
+        return several
+    if several.endswith("ies"):
+        return f"{several[:-3]}y"
+    hissing = several.endswith(tuple(f"{end}es" for end in _HISSING))
+    return several.removesuffix("es" if hissing else "s")
+
+
 def _many(noun: str) -> str:
     if noun.endswith("series"):
         return noun

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from brokersim.protocol.plurals import counted, one_of
 from brokersim.statsd.aggregator import Aggregator, SenderOf
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.cardinality import Cardinality
@@ -461,7 +462,9 @@ class _Outputs:
         for each in self.statistics():
             if each.dropped:
                 why = f" ({each.last_error})" if each.last_error else ""
-                self._log(f"output {each.name}: {each.dropped} {each.unit} were not delivered{why}")
+                lost = counted(each.dropped, one_of(each.unit))
+                were = "was" if each.dropped == 1 else "were"
+                self._log(f"output {each.name}: {lost} {were} not delivered{why}")
 
     async def _run(self, name: str) -> None:
         try:

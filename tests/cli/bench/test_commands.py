@@ -151,13 +151,13 @@ def test_the_period_takes_a_list_and_one_fix(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("states", "--jobs", "0"), "0 is not in the range"),
+        (("states", "--jobs", "0"), "0 is no whole number of"),
         (("states", "--timer", "0s"), "timer"),
         (("idle", "--seconds", "1s"), "seconds"),
         (("idle", "--background-job", "-1"), "-1"),
         (("period", "--periods", "soon"), "soon"),
         (("period", "--fix", "all,none"), "all,none"),
-        (("decay", "--blocks", "1"), "1 is not in the range"),
+        (("decay", "--blocks", "1"), "1 is no whole number of"),
         (("latency", "--timing", "both,aux"), "both,aux"),
         (("overhead", "--clock", "sun"), "sun"),
     ],

@@ -54,7 +54,7 @@ def test_without_a_baseline_the_gate_asks_for_the_checks(run: Run) -> None:
         (("--launcher", "flux"), "needs --db RUN.db or --out DIR"),
         (("--full", "--preset", "small"), "give one of --full and --preset small"),
         (("--clock", "real"), "decay has a meaning under the virtual clock only"),
-        (("--reps", "0"), "0 is not in the range"),
+        (("--reps", "0"), "0 is no whole number of"),
     ],
 )
 def test_options_that_cannot_be_are_refused_in_a_line(

@@ -82,6 +82,16 @@ def test_add_loads_the_module_on_every_rank_where_nobody_serves_it(fake: FakeBro
     assert fake.nodeids("module.load") == [0, 1, 2, 3]
 
 
+def test_what_is_no_stat_is_refused_before_the_module_is_loaded(fake: FakeBroker, run: Run) -> None:
+    fake.answers["metrics.create"] = RequestError(ENOSYS)
+    result = run("metrics", "add", "t", "stream=x", "apply=summ")
+    assert (result.code, result.err.splitlines()[0]) == (
+        2,
+        "error: stat t: no reducer 'summ'; did you mean sum?",
+    )
+    assert "module.load" not in fake.topics
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from brokersim.cli.errors import CommandError
+from brokersim.cli.module.several import load_on_all
 from brokersim.cli.module.trace import Latencies, Summary
+from brokersim.cli.session import Session
 from brokersim.protocol.errnums import ECONNRESET, EEXIST, EINVAL, ENOENT, ENOSYS, ETIMEDOUT, RequestError
 from brokersim.protocol.message import NODEID_ANY, Message
 from tests.cli.conftest import Run
@@ -26,7 +29,7 @@ def test_list(fake: FakeBroker, run: Run) -> None:
 
 def test_list_on_several_ranks_with_paths(fake: FakeBroker, run: Run) -> None:
     lines = run("module", "list", "-l", "-r", "0,2", "--tsv").out.splitlines()
-    assert lines[0] == "Rank\tModule\tIdle\tS\tSendq\tRecvq\tService\tMask\tHooks p/c/i\tPid\tPath"
+    assert lines[0] == "Rank\tModule\tIdle\tS\tSendq\tRecvq\tService\tMask\tHooks p/c/i\tPID\tPath"
     assert lines[1] == "0\tkvs\t0\tR\t0\t2\t-\t0x1000\t4211/4211/0\t-\t/m/kvs"
     assert [line.split("\t")[0] for line in lines[1:]] == ["0", "0", "0", "2", "2", "2"]
     assert fake.nodeids("module.list") == [0, 2]
@@ -121,6 +124,57 @@ def test_load_on_several_ranks_is_taken_back_where_one_refuses(fake: FakeBroker,
     assert names == [{"kvs"}, {"kvs"}, {"kvs", "hello"}, {"kvs"}]
     fake.answers["module.remove"] = RequestError(ETIMEDOUT)
     assert "; still loaded on ranks 0-1\n" in run("module", "load", "-r", "all", "hello").err
+
+
+class _Ranks(Session):
+    """Lists as each rank answers with them; ``silent``: who is asked to remove does not answer in time."""
+
+    def __init__(self, silent: bool = False) -> None:
+        super().__init__()
+        self.names: dict[int, set[str]] = {rank: set() for rank in range(4)}
+        self.silent = silent
+
+    def rpc(self, topic: str, payload: Any = None, *, rank: int | None = None, **_: Any) -> Any:
+        assert rank is not None
+        if topic == "module.list":
+            return {"mods": [{"name": name} for name in self.names[rank]]}
+        assert topic == "module.remove"
+        if self.silent:
+            raise TimeoutError
+        self.names[rank].remove(payload["name"])
+
+    def told_of(self, failing: int, error: Exception) -> list[str]:
+        """What is told when this rank fails so to load a module."""
+
+        def load(rank: int | None) -> None:
+            assert rank is not None
+            if rank == failing:
+                raise error
+            self.names[rank].add("hello")
+
+        with pytest.raises(CommandError) as caught:
+            load_on_all(self, range(4), load)
+        return caught.value.lines()
+
+
+def test_a_load_on_several_ranks_that_runs_out_of_time_tells_where_it_is() -> None:
+    ranks = _Ranks()
+    assert ranks.told_of(2, TimeoutError()) == [
+        "error: --timeout ran out before rank 2 answered",
+        "  hint: loaded on ranks 0-1 already; rank 2 may yet load it",
+        "  try:  brokersim module list -r all",
+    ]
+    assert ranks.names[1] == {"hello"}, "there is no time left to take it back"
+    assert _Ranks().told_of(0, TimeoutError())[1] == "  hint: rank 0 may yet load it"
+
+
+def test_what_cannot_be_taken_back_in_time_is_told() -> None:
+    told = _Ranks(silent=True).told_of(2, CommandError("no"))
+    assert told == ["error: no", "  hint: rank 2 refused; still loaded on ranks 0-1"]
+    assert (
+        _Ranks().told_of(1, CommandError("no"))[1]
+        == "  hint: rank 1 refused; removed again from rank 0; nothing is changed"
+    )
 
 
 def test_load_on_several_ranks_says_nothing_where_all_take_it(fake: FakeBroker, run: Run) -> None:

@@ -36,7 +36,7 @@ def test_list_shows_the_columns_that_records_have_and_asks_for_what_was_said(kep
         "registry", "list", "services", "--filter", '{"state":"alive"}', "--sort", "-ts", "--limit", "5"
     )
     assert (result.code, result.err) == (0, "")
-    assert result.out.split() == ["Id", "Version", "Name", "State", "s0", "3", "s0", "alive"]
+    assert result.out.split() == ["ID", "Version", "Name", "State", "s0", "3", "s0", "alive"]
     assert kept.asked("registry.list") == [
         {"collection": "services", "filter": {"state": "alive"}, "sort": "-ts", "limit": 5}
     ]

@@ -38,7 +38,7 @@ def test_what_series_there_are(kept, run):
     result = run("registry", "data")
     assert result.code == 0
     assert [line.split() for line in result.out.splitlines()] == [
-        ["Id", "Measurement", "Subject", "Metric", "Value", "Unit"],
+        ["ID", "Measurement", "Subject", "Metric", "Value", "Unit"],
         ["sha1-aaaa1111", "m", "node/0", "x", "1.25", "By"],
         ["sha1-aaaa2222", "m", "node/0", "y", "user", "gone", "By"],
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +190,19 @@ def test_lint_of_a_file_that_is_no_stream_stops_at_once_and_says_so(run: Run, tm
     found = run("stats", "lint", str(tmp_path / "page.md"))
     assert (found.code, found.out) == (2, "")
     assert "page.md: no statsd stream: none of its first" in found.err
+
+
+@pytest.mark.parametrize("command", ["lint", "replay", "explain"])
+def test_a_database_is_told_from_a_stream_whatever_its_pages_hold(command: str, run: Run, tmp_path: Path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.db")) as database, database:
+        database.execute("create table lines (line text)")
+        database.executemany("insert into lines values (?)", [("\nflux.kvs.0.request_rx:5|g\n",)] * 50)
+    found = run("stats", command, *(("run",) if command == "explain" else ()), str(tmp_path / "a.db"))
+    assert (found.code, found.out) == (2, "")
+    assert found.err.splitlines() == [
+        f"error: {tmp_path}/a.db is a database, no recording of packets",
+        f"  try:  brokersim runs show {tmp_path}/a.db, or a file of: brokersim stats record out.jsonl",
+    ]
 
 
 def test_lint_reads_a_stream_with_a_mark_of_its_editor_and_one_wrong_line_before_it(run: Run, tmp_path: Path):

@@ -134,7 +134,7 @@ def test_real_time_runs_an_instance_a_socket_and_a_udp_port_in_rounds(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--jobs", "0"], "0 is not in the range"),
+        (["--jobs", "0"], "0 is no whole number of"),
         (["--hooks", "none,never"], "not a hook: 'never'"),
         (["--clock", "x"], "'x'"),
     ],

@@ -94,7 +94,7 @@ def list_(session: Session, /) -> None:
         session.emit(answer["plugins"])
         return
     session.table(
-        ("name", "calls", "path"), [(one["name"], one["calls"], one["path"]) for one in answer["plugins"]]
+        ("Name", "Calls", "Path"), [(one["name"], one["calls"], one["path"]) for one in answer["plugins"]]
     )
 
 

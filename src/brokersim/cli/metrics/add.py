@@ -150,12 +150,23 @@ def _create(session: Session, definition: JsonObject) -> JsonObject:
     except RequestError as error:
         if error.errno != ENOSYS:
             raise _told(error) from None
+        _check(definition)
         _load(session)
         try:
             answer = session.client.rpc("metrics.create", payload, 0)
         except RequestError as again:
             raise _told(again) from None
     return answer
+
+
+def _check(definition: JsonObject) -> None:
+    """By the module's own rules, before it is loaded on rank after rank for nothing. Raises CommandError."""
+    from brokersim.host.loader import shipped_package  # imports the module's own package
+
+    try:
+        shipped_package("metrics").stat.read(definition)
+    except ValueError as error:
+        raise usage_error(str(error), attempt="brokersim metrics add --help") from None
 
 
 def _told(error: RequestError) -> CommandError:

@@ -110,7 +110,7 @@ def _show(session: Session, answers: Sequence[tuple[int | None, JsonObject]], lo
         for rank, answer in answers
         for mod in answer["mods"]
     ]
-    titles = [*(["Rank"] if several else []), *MODULE_TITLES, *(["Pid", "Path"] if long else [])]
+    titles = [*(["Rank"] if several else []), *MODULE_TITLES, *(["PID", "Path"] if long else [])]
     session.table(titles, rows, drop=MODULE_DROP)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from brokersim.cli.errors import CommandError
+from brokersim.cli.errors import CommandError, usage_error
 from brokersim.cli.session import Session
 from brokersim.fluxapi.check import Check, check
 
@@ -20,7 +20,7 @@ def show_check(session: Session, path: str, args: tuple[str, ...]) -> None:
     try:
         found = check(Path(path), args)
     except OSError as error:
-        raise CommandError(f"cannot check {path}: {error.strerror}") from None
+        raise usage_error(f"cannot check {path}: {error.strerror}") from None
     except (SyntaxError, UnicodeDecodeError) as error:
         raise CommandError(f"cannot check {path}: {error}") from None
     if session.json:

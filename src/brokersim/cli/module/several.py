@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from brokersim.cli.errors import ANSWERED, CommandError
+from brokersim.cli.errors import ANSWERED, TIMED_OUT, CommandError
 from brokersim.cli.session import Session
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.ranks import format_ranks
@@ -30,6 +30,8 @@ def load_on_all(session: Session, ranks: Sequence[Rank], load: Callable[[Rank], 
             done.append(rank)
     except CommandError as error:
         raise _taken_back(session, error, ranks[len(done)], {one: before[one] for one in done}) from None
+    except TimeoutError:
+        raise _broken_off(ranks[len(done)], done) from None
 
 
 def _taken_back(
@@ -41,15 +43,26 @@ def _taken_back(
         try:
             for name in _names(session, rank) - names:
                 session.rpc("module.remove", {"name": name}, rank=rank)
-        except CommandError:
+        except (CommandError, TimeoutError):
             left.append(rank)
     told = [f"rank {refused} refused"]
-    if before:
-        told.append(f"removed again from {_shown(rank for rank in before if rank not in left)}")
+    if freed := [rank for rank in before if rank not in left]:
+        told.append(f"removed again from {_shown(freed)}")
     if left:
         told.append(f"still loaded on {_shown(left)}")
     hint = "; ".join([*told, "nothing is changed"] if not left else told)
     return CommandError(error.what, hint=hint, attempt=error.attempt, code=error.code)
+
+
+def _broken_off(waited: Rank, done: Sequence[Rank]) -> CommandError:
+    """``--timeout`` leaves no time to take back what had been loaded: it is told where that is."""
+    loaded = f"loaded on {_shown(done)} already; " if done else ""
+    return CommandError(
+        f"--timeout ran out before {_shown([waited])} answered",
+        hint=f"{loaded}{_shown([waited])} may yet load it",
+        attempt="brokersim module list -r all",
+        code=TIMED_OUT,
+    )
 
 
 def need_on_all(session: Session, ranks: Sequence[Rank], name: str, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import inf
 from typing import Any
 
@@ -22,10 +21,9 @@ from brokersim.protocol.message import NODEID_ANY
 
 def probe_module() -> Any:
     """The shipped module, as a package to call: what reads is written once."""
-    from brokersim.host.loader import Loader
+    from brokersim.host.loader import shipped_package
 
-    loader = Loader()
-    return sys.modules[loader.load(loader.find("probe")).cls.__module__]
+    return shipped_package("probe")
 
 
 def to_config(probe: str, words: tuple[str, ...]) -> JsonObject:

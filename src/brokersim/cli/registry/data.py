@@ -87,7 +87,7 @@ def _list(session: Session, latest: list[JsonObject]) -> None:
         ]
         for one in latest
     ]
-    session.table(("Id", "Measurement", "Subject", "Metric", "Value", "Unit"), rows, drop=("Unit", "Subject"))
+    session.table(("ID", "Measurement", "Subject", "Metric", "Value", "Unit"), rows, drop=("Unit", "Subject"))
 
 
 def _named(begin: str, latest: list[JsonObject]) -> str:

@@ -15,7 +15,7 @@ from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENOENT, ENOSYS, RequestError
 
 #: Shown of a record in a table, where it has them.
-_TITLES = ("Id", "Version", "Name", "Probe", "Metric", "Subject", "State")
+_TITLES = ("ID", "Version", "Name", "Probe", "Metric", "Subject", "State")
 _KEYS = ("id", "version", "name", "probe", "metric", "subject", "state")
 _collection = click.argument(
     "collection", type=click.Choice(("nodes", "services", "measurements", "metadata"))

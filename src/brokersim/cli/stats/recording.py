@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import os
+import shlex
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -57,6 +58,11 @@ def read(name: str, *, plain: bool = False) -> Recording:
         data, is_cut = _unpacked(_bytes(name), name)
     except OSError as error:
         raise usage_error(f"{name}: {error.strerror or error}") from None
+    if data.startswith(files.SQLITE):
+        raise usage_error(
+            f"{name} is a database, no recording of packets",
+            attempt=f"brokersim runs show {shlex.quote(name)}, or a file of: brokersim stats record out.jsonl",
+        )
     data = data.removeprefix(codecs.BOM_UTF8)
     if plain and not data.lstrip().startswith(b"{"):
         return _plain(name, data)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from brokersim import files
-from brokersim.lab.keep.rundb_reader import MAGIC, RESULT
+from brokersim.lab.keep.rundb_reader import RESULT
 from brokersim.lab.result import Result
 from brokersim.lab.sweep.sweep import APPLICATION, RunFileError
 from brokersim.statsd_server.outputs.rundb import TRUTH, VALUE, RunDatabase, RunDatabaseError, read_meta
@@ -74,7 +74,7 @@ def _curves(tree: Any, name: str) -> Iterator[tuple[str, Sequence[Sequence[float
 def read_kept(path: Path) -> Result:
     """The result in a run database, or in a ``result.json`` or its folder. Raises KeptError, OSError."""
     file = path / "result.json" if path.is_dir() else path
-    text = files.read_unless(file, MAGIC)
+    text = files.read_unless(file, files.SQLITE)
     if text is None:
         text = _from_database(file)
     try:

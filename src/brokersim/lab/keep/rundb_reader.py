@@ -29,8 +29,6 @@ from brokersim.statsd_server.outputs.rundb import (
     read_series,
 )
 
-#: How every SQLite file begins.
-MAGIC = b"SQLite format 3\0"
 #: Application id of a sweep's file: rows by combination (lab/sweep/sweep.py).
 SWEEP = 0x62726B73
 #: Where a result is kept in a run database's table of facts.

@@ -17,7 +17,7 @@ import attrs
 import msgspec
 
 from brokersim import files
-from brokersim.lab.keep.rundb_reader import MAGIC, describe_database
+from brokersim.lab.keep.rundb_reader import describe_database
 from brokersim.lab.sweep.arrays import SUFFIX, ArrayError, ArrayJob, look, read
 from brokersim.lab.sweep.launchers import LaunchError
 from brokersim.protocol.decoded import JsonObject
@@ -130,8 +130,8 @@ def describe(path: Path, folder: Path) -> Run | None:
     """What a list says about a file; None if it is no run."""
     try:
         with path.open("rb") as file:
-            start = file.read(len(MAGIC))
-        found = _database(path) if start == MAGIC else _result(path)
+            start = file.read(len(files.SQLITE))
+        found = _database(path) if start == files.SQLITE else _result(path)
     except (OSError, msgspec.MsgspecError, RunDatabaseError, UnicodeDecodeError):
         return None
     meta = found.pop("meta")

@@ -14,7 +14,7 @@ import msgspec
 
 from brokersim import files
 from brokersim.lab.keep.compare import Comparison, compare, overlaid
-from brokersim.lab.keep.rundb_reader import MAGIC, read_database
+from brokersim.lab.keep.rundb_reader import read_database
 from brokersim.lab.result import Check, Result, Row
 from brokersim.lab.show.chart import Chart
 from brokersim.lab.show.charts import charts, verdict
@@ -41,7 +41,7 @@ def read_result(path: Path) -> Result:
             raise ReportError(
                 f"{path.parent} has no result.json; make one with: brokersim bench states --out DIR"
             )
-    text = files.read_unless(path, MAGIC)
+    text = files.read_unless(path, files.SQLITE)
     if text is None:
         return read_database(path)
     try:
