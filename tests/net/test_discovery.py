@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from brokersim.net.address import socket_path
-from brokersim.net.discovery import NoInstance, find_uri, is_alive
+from brokersim.net.discovery import NoInstance, find_uri, is_alive, is_own_socket
 
 
 class Sockets:
@@ -65,6 +65,24 @@ def test_instances_behind_a_link_or_in_a_folder_open_to_others_are_not_found(
     (tmp_path / "linked" / "brokersim").symlink_to(sockets.root)
     with pytest.raises(NoInstance):
         find_uri(None, {"XDG_RUNTIME_DIR": str(tmp_path / "linked")})
+
+
+def test_a_socket_that_is_a_link_or_anothers_is_not_found(
+    sockets: Sockets, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = Sockets(tmp_path / "theirs")
+    behind = Path(theirs.make("theirs").removeprefix("local://"))
+    try:
+        (sockets.root / "forged").mkdir(parents=True)
+        (sockets.root / "forged" / "local-0").symlink_to(behind)
+        with pytest.raises(NoInstance):
+            find_uri(None, environ)
+        assert is_own_socket(behind)
+        another = os.getuid() + 1
+        monkeypatch.setattr(os, "getuid", lambda: another)
+        assert not is_own_socket(behind)
+    finally:
+        theirs.close()
 
 
 def test_the_option_wins_then_BROKERSIM_URI_then_FLUX_URI(sockets: Sockets, environ: dict[str, str]) -> None:

@@ -209,21 +209,25 @@ def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
 
 def test_the_sweep_deletes_nothing_that_is_no_dead_socket_of_ours(runtime, tmp_path):
     parent = runtime / "brokersim"
-    for name in ("with-file", "of-links", "empty"):
+    for name in ("with-file", "of-links", "empty", "of-another-name", "alive"):
         (parent / name).mkdir(parents=True)
     (parent / "open").mkdir(mode=0o777)
     (parent / "open").chmod(0o777)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (parent / "link").symlink_to(elsewhere)
-    for path in (parent / "with-file" / "local-0", elsewhere / "local-0", parent / "open" / "local-0"):
+    dead_ones = ("with-file/local-0", "open/local-0", "of-another-name/mine", "alive/local-1")
+    for path in (elsewhere / "local-0", *(parent / name for name in dead_ones)):
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
     (parent / "with-file" / "thesis.txt").write_text("years of work")
     (parent / "of-links" / "local-0").symlink_to(elsewhere / "local-0")
-    before = sorted(runtime.rglob("*")) + sorted(elsewhere.iterdir())
-    assert shell("exit 0") == 0
-    assert sorted(runtime.rglob("*")) + sorted(elsewhere.iterdir()) == before
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(parent / "alive" / "local-0"))
+        alive.listen()
+        before = sorted(runtime.rglob("*")) + sorted(elsewhere.iterdir())
+        assert shell("exit 0") == 0
+        assert sorted(runtime.rglob("*")) + sorted(elsewhere.iterdir()) == before
 
 
 def test_a_pre_made_folder_for_the_sockets_is_refused_with_a_way_out(runtime, tmp_path, monkeypatch):
@@ -248,6 +252,11 @@ def test_a_pre_made_folder_for_the_sockets_is_refused_with_a_way_out(runtime, tm
     assert shell("exit 0", run_dir=tmp_path / "mine") == 0
     made.chmod(0o700)
     assert shell("exit 0") == 0
+    another = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: another)
+    made.rename(tmp_path / f"brokersim-{os.getuid()}")
+    with pytest.raises(StartError, match=f"brokersim-{os.getuid()} belongs to "):
+        shell("exit 0")
 
 
 # -- what will not end

@@ -17,6 +17,7 @@ from brokersim.statsd.config import AggregatorConfig, ConfigError
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.packet import pack
+from tests.statsd.statsd_options import config_of
 
 DIALECT = st.sampled_from(DIALECTS)
 GOOD_LINES = st.one_of(
@@ -321,7 +322,7 @@ def test_settings_that_cannot_be_are_refused_with_their_name_and_value():
 
 
 def test_statsds_own_options_are_understood():
-    config = AggregatorConfig.from_statsd(
+    config = config_of(
         {
             "flushInterval": 250, "percentThreshold": [50, -10], "deleteIdleStats": True, "deleteSets": False,
             "gaugesMaxTTL": 4, "graphite": {"legacyNamespace": True, "globalPrefix": "x"}, "port": 8125,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from brokersim.statsd.aggregator import Aggregator
-from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.flushed import Flush
+from tests.statsd.statsd_options import config_of
 
 CASES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent.parent / "data" / "statsd_cases.json").read_text(encoding="utf-8")
@@ -91,7 +91,7 @@ def _agrees(shown: dict[str, Any], name: str, wanted: Any, tolerance: float) -> 
 
 
 def _flushes(case: dict[str, Any], dialect: str) -> list[Flush]:
-    aggregator = Aggregator(dialect, AggregatorConfig.from_statsd(case["config"] or {}))
+    aggregator = Aggregator(dialect, config_of(case["config"] or {}))
     flushes = []
     for number, lines in enumerate(_phases(case), start=1):
         for line in lines:

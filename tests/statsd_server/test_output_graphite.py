@@ -13,7 +13,7 @@ import trio
 from brokersim.statsd import Aggregator
 from brokersim.statsd.numbers import format_number
 from brokersim.statsd_server.outputs.graphite import Graphite
-from brokersim.statsd_server.outputs.line_texts import LineTexts, graphite_block
+from brokersim.statsd_server.outputs.line_texts import LineTexts
 from tests.statsd_server.harness import flush_of, serving, until
 
 
@@ -220,7 +220,7 @@ async def test_every_line_has_three_words_whatever_the_keys(carbon):
     for key in ("plain", "tab\tin", "cr\rin", "wide\u3000blank", "line\u2028end", "nul\0", "é"):
         aggregator.feed(f"{key}:1|g".encode())
     flush = aggregator.flush(5.0)
-    block = graphite_block(attrs.evolve(flush, values={**flush.values, "a b\nc": 1, "none": math.nan}))
+    block = LineTexts().block(attrs.evolve(flush, values={**flush.values, "a b\nc": 1, "none": math.nan}))
     lines = block.data.decode().split("\n")
     assert lines.pop() == ""
     assert len(lines) == block.lines
@@ -233,7 +233,7 @@ async def test_every_line_has_three_words_whatever_the_keys(carbon):
 def test_values_with_a_time_are_written_at_it():
     aggregator = Aggregator()
     aggregator.feed(b"n:3|c|T1656581400\ng:1|g")
-    block = graphite_block(attrs.evolve(aggregator.flush(9.0), self_values={}))
+    block = LineTexts().block(attrs.evolve(aggregator.flush(9.0), self_values={}))
     assert sorted(block.data.decode().splitlines()) == [
         "stats.counters.n.count 0 9", "stats.counters.n.count 3 1656581400", "stats.counters.n.rate 0 9",
         "stats.counters.n.rate 3 1656581400", "stats.gauges.g 1 9",

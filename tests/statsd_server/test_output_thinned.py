@@ -7,7 +7,7 @@ from brokersim.statsd.slots import Slots, parse_retention
 from brokersim.statsd_server.outputs import thinned
 from brokersim.statsd_server.outputs.console import Console
 from brokersim.statsd_server.outputs.graphite import Graphite
-from brokersim.statsd_server.outputs.line_texts import graphite_block
+from brokersim.statsd_server.outputs.line_texts import LineTexts
 from brokersim.statsd_server.outputs.thinned import Thinned
 from tests.statsd_server.harness import Kept, flush_of
 
@@ -36,7 +36,7 @@ def test_graphite_gets_a_line_a_slot_at_the_instant_whisper_gives_it_and_never_m
         block = 0
         for t in range(160):
             flush = flush_of(round(8 + t / 10, 6), packets=[b"k:%d|g" % t])
-            block = graphite_block(flush).lines
+            block = LineTexts().block(flush).lines
             output.offer(flush)
         output.close()
         assert output.statistics().queued == lines * block, retention

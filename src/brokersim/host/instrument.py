@@ -17,12 +17,8 @@ from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.sink import CountSink, NullSink, Sink
 from brokersim.statsd.packet import GaugeBlock
 
-#: Debug bits with a meaning for every module.
+#: The debug bit with a meaning for every module: emit the eight message counters as gauges.
 MSGCOUNT = 0x1000
-BITS = {
-    MSGCOUNT: ("msgcount", "emit the eight message counters as gauges"),
-    0x2000: ("timing", "emit timings of single operations"),
-}
 
 
 @twin

@@ -1,12 +1,10 @@
-"""How an aggregator is set up, in its own words and in statsd's.
+"""How an aggregator is set up.
 
 Knows nothing of what the settings do.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -68,50 +66,3 @@ class AggregatorConfig:
     # Exact is the cheapest way up to here, and `upper_90`, `sum_90` and `std` need every sample.
     timer_cap: int = attrs.field(default=20_000, validator=_at_least(1))
     bad_ring: int = attrs.field(default=256, validator=_at_least(1))
-
-    @classmethod
-    def from_statsd(cls, options: Mapping[str, Any], **others: object) -> AggregatorConfig:
-        """From statsd's own option names, `graphite` nested as there; options that set no value here are ignored."""
-        settings: dict[str, Any] = dict(others)
-        flat = {**options, **options.get("graphite", {})}
-        for option, (name, convert) in _STATSD_OPTIONS.items():
-            if option in flat:
-                settings[name] = convert(flat[option])
-        settings.update(_time_to_lives(options))
-        return cls(**settings)
-
-
-def _as_tuple(value: Any) -> tuple[float, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _as_histogram(value: Any) -> tuple[tuple[str, tuple[float, ...]], ...]:
-    return tuple(
-        (each.get("metric", ""), tuple(math.inf if bin_ == "inf" else float(bin_) for bin_ in each["bins"]))
-        for each in value
-    )
-
-
-_STATSD_OPTIONS: dict[str, tuple[str, Any]] = {
-    "flushInterval": ("flush", lambda milliseconds: milliseconds / 1000),
-    "percentThreshold": ("percentiles", _as_tuple),
-    "prefixStats": ("prefix_stats", str),
-    "legacyNamespace": ("legacy_namespace", bool),
-    "globalPrefix": ("global_prefix", str),
-    "prefixCounter": ("prefix_counter", str),
-    "prefixTimer": ("prefix_timer", str),
-    "prefixGauge": ("prefix_gauge", str),
-    "prefixSet": ("prefix_set", str),
-    "globalSuffix": ("global_suffix", lambda suffix: suffix or ""),
-    "flush_counts": ("flush_counts", bool),
-    "histogram": ("histogram", _as_histogram),
-    "calculatedTimerMetrics": ("calculated", frozenset),
-}
-
-
-def _time_to_lives(options: Mapping[str, Any]) -> dict[str, int]:
-    """`deleteIdleStats` switches the four others on; each can be overridden. Gauges live `gaugesMaxTTL` flushes."""
-    idle = options.get("deleteIdleStats", False)
-    lives = {"Counters": ("counter_ttl", 1), "Timers": ("timer_ttl", 1), "Sets": ("set_ttl", 1)}
-    lives["Gauges"] = ("gauge_ttl", options.get("gaugesMaxTTL", 1))
-    return {name: flushes for kind, (name, flushes) in lives.items() if options.get(f"delete{kind}", idle)}

@@ -113,11 +113,6 @@ class LineTexts:
         return piece.table.lines(into, before, behind, b" %d\n" % seconds, piece.divisor, path_of)
 
 
-def graphite_block(flush: Flush) -> Block:
-    """A flush as lines."""
-    return LineTexts().block(flush)
-
-
 def _lines(prefix: str, values: Mapping[str, Number], seconds: int) -> list[str]:
     """NaN and infinity are left out: carbon drops them."""
     return [
