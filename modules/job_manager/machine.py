@@ -32,7 +32,6 @@ from .window import Window, urgent_first
 
 #: Seconds between two events that came at one instant of real time.
 TICK = 1e-6
-#: Types of a sched.alloc response (RFC 27).
 DURATION = "attributes.system.duration"
 #: FLUX_USERID_UNKNOWN: nobody's exception; among requests it stands for all users.
 USERID_UNKNOWN = 0xFFFFFFFF
@@ -41,6 +40,7 @@ NOT_RETIMED = (
 )
 #: What an observation of a state goes by, made once: an enum's `name` is a descriptor.
 _KEYS: Final = {state: {"state": state.name} for state in State}
+#: Types of a sched.alloc response (RFC 27).
 ALLOC_SUCCESS, ALLOC_ANNOTATE, ALLOC_DENY, ALLOC_CANCEL = range(4)
 
 
@@ -57,7 +57,12 @@ class Log(Protocol):
 
 
 class JobMachine:
-    """Drives every job from submit to clean. Each event is applied, batched for the KVS, published, acted upon."""
+    """Drives every job from submit to clean. Each event is applied, batched for the KVS, published, acted upon.
+
+    Nothing but an event changes a job. `post` applies one and then has `act` do what the job's state asks for, which
+    most often is to post the next: so one call takes a job as far as it gets without an answer from somebody else.
+    What is asked is marked on the job (``alloc_pending``, ``start_pending``); who acts on it again asks nothing twice.
+    """
 
     __slots__ = (
         "_actions", "_handle", "_is_real", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service",

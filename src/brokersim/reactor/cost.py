@@ -194,6 +194,7 @@ class Node:
         self._schedule()
 
 
+#: What a station is in service for: an item; a turn of its loop without one; packets of either, behind it.
 _DISPATCH, _SPIN, _TAIL = "dispatch", "spin", "tail"
 
 

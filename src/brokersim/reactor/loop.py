@@ -224,7 +224,7 @@ class Reactor:
         self._arrivals[when].append((receive, message))
 
     def _arrive(self, when: int) -> None:
-        """An instant (ns) has come. What is not in yet stays in the table, the next as the last: none is moved."""
+        """An instant (ns) has come. What is not in yet stays in the table, under -1 and back to front: no shift."""
         arrivals = self._arrivals[-1] = self._arrivals.pop(when)[::-1]
         while arrivals:
             receive, message = arrivals.pop()

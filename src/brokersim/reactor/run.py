@@ -45,6 +45,8 @@ BURST = 1024
 #: Real seconds between two looks at whether outside clients have come to rest: soon at first, then seldom, because
 #: looking takes the processor from a client that needs it to come to rest.
 _LOOK_AGAIN, _LOOK_SELDOM = 0.0002, 0.01
+#: Behind every task in the order of posts.
+_LAST = 1 << 62
 _FORKED = b"brokersim: a module has forked and let the child go on as a second broker; the child is ended\n"
 _ENDED = "the instance has ended: nobody is left to answer"
 
@@ -121,7 +123,7 @@ class Runner:
     def post_abandon(self, wait: Wait) -> None:
         """A cancelled task's wait is abandoned by the reactor, not by the task that was cancelled."""
         self._post_seq += 1
-        self._posts.append((1 << 62, self._post_seq, wait.abandon))
+        self._posts.append((_LAST, self._post_seq, wait.abandon))
         self.reactor.free_until = -1
         if not self.is_virtual:
             self.wake()

@@ -263,9 +263,8 @@ class Rank(Neighbour):
         queued = self.reactor.purge(endpoint)
         for message in queued:
             if message.type == REQUEST:
-                message.dst = (
-                    None  # whoever it reaches now answers it, and nobody does when this one has gone
-                )
+                # Whoever it reaches now answers it, and nobody does when this one has gone.
+                message.dst = None
                 self.route_request(message)
             else:
                 self.reactor.push(message)
@@ -287,7 +286,7 @@ class Rank(Neighbour):
     def _send_disconnects(self, gone: Endpoint) -> None:
         for service, nodeid, upstream in gone.called or ():
             message = Message(
-                REQUEST, f"{service}.disconnect", None, 0x04 | upstream, nodeid=nodeid,
+                REQUEST, f"{service}.disconnect", None, FLAG_NORESPONSE | upstream, nodeid=nodeid,
                 userid=gone.userid, rolemask=gone.rolemask, routes=(gone.uuid,), src=gone,
             )  # fmt: skip
             self.route_request(message)

@@ -202,7 +202,7 @@ class Aggregator:
                 # A timing is a float however it was written.
                 timings[key].append(number + 0.0)
                 continue
-            at = len(types) - length_hint(left) - 1
+            at = len(types) - length_hint(left) - 1  # counted from what is left: known lines cost no count
             self._take_other(plain, at, sender_of, t)
         self._note_lines(len(types))
 
@@ -249,7 +249,7 @@ class Aggregator:
             if letter == _LETTER_G:
                 digits = field[:-2]
                 if key in gauges and digits.isdigit() and field[-2] == _BAR and len(digits) < _PLAIN_DIGITS:
-                    gauges[key] = digits
+                    gauges[key] = digits  # read as a number when it is shown: most are written again before
                     continue
             elif letter == _LETTER_C:
                 if field in memo and key in counts:

@@ -58,11 +58,11 @@ def test_hooks_that_take_many_times_as_long_have_charts_of_their_own() -> None:
             kvs={"prepare": {"request_tx": POINTS}, "idle": {"request_tx": long}},
         )
     )
-    assert [(chart.name, [panel.title for panel in chart.panels]) for chart in drawn] == [
-        ("watchers-metrics", ["prepare"]),
-        ("watchers-metrics-idle", ["idle"]),
-        ("watchers-kvs", ["prepare"]),
-        ("watchers-kvs-idle", ["idle"]),
+    assert [(chart.name, chart.title, [panel.title for panel in chart.panels]) for chart in drawn] == [
+        ("watchers-metrics", "Metrics per second", ["prepare"]),
+        ("watchers-metrics-idle", "Metrics per second, idle", ["idle"]),
+        ("watchers-kvs", "kvs: counters over time", ["prepare"]),
+        ("watchers-kvs-idle", "kvs: counters over time, idle", ["idle"]),
     ]
 
 

@@ -24,7 +24,7 @@ from brokersim.lab.experiments.period import period
 from brokersim.lab.experiments.states import Plan as StatesPlan
 from brokersim.lab.experiments.states import states
 from brokersim.lab.result import Result
-from brokersim.lab.show.chart import Chart, Dot, Dots, DotSet
+from brokersim.lab.show.chart import Bars, BarSet, Chart, Curve, Dot, Dots, DotSet, Panel
 from brokersim.lab.show.charts import charts
 from brokersim.lab.show.charts_intervals import _plotted
 from brokersim.lab.show.plots import PlotError, draw, draw_chart, to_svg, write_plots
@@ -198,6 +198,73 @@ def test_a_curve_that_is_mostly_0_is_drawn_on_the_floor_of_a_logarithmic_axis() 
     (line,) = figure.axes[0].lines
     assert len(line.get_xdata()) == 20
     assert min(line.get_ydata()) == figure.axes[0].get_ylim()[0] == 200.0
+
+
+def axes_of(*panels: Any) -> Any:
+    """A chart of those panels, drawn: the axes of the first."""
+    chart = Chart(name="x", title="x", panels=panels, height=2.0)
+    return draw_chart(Result(meta={"experiment": "run"}), chart).axes[0]
+
+
+def curves(*values: list[float], **options: Any) -> Panel:
+    """Curves of those values, a second from one to the next."""
+    drawn = [
+        Curve(label=f"curve {number}", points=list(enumerate(each)), colour="#000000", **options)
+        for number, each in enumerate(values)
+    ]
+    return Panel(title="x", x="x", y="y", curves=tuple(drawn))
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([0, 10], (0, 10.5)),
+        ([5, 10], (0, 10.5)),
+        ([-10, 0], (-10.5, 0.5)),
+        ([-10, 10], (-11, 11)),
+        ([0, 0], (0, 1)),
+    ],
+)
+def test_an_axis_has_0_in_sight_and_room_where_values_end(
+    values: list[float], limits: tuple[float, float]
+) -> None:
+    assert axes_of(curves(values)).get_ylim() == pytest.approx(limits)
+
+
+def test_nothing_recorded_is_said_and_has_neither_ticks_nor_a_legend() -> None:
+    nothing, two = curves(), curves([1, 2])
+    axes = axes_of(nothing, two)
+    assert "nothing recorded" in texts(axes)
+    assert (list(axes.get_xticks()), list(axes.get_yticks()), axes.get_legend()) == ([], [], None)
+    assert [text.get_text() for text in axes_of(two, nothing).get_legend().get_texts()] == ["curve 0"]
+
+
+def test_an_area_is_filled_and_a_few_points_get_a_dot_each_and_dots_have_no_line() -> None:
+    filled = axes_of(curves([1, 2], area=True))
+    assert (len(filled.collections), len(filled.lines)) == (1, 0)
+    (few,) = axes_of(curves([1.0] * 60, marker=True)).lines
+    (many,) = axes_of(curves([1.0] * 61, marker=True)).lines
+    (dots,) = axes_of(curves([1, 2], dots=True)).lines
+    assert [line.get_marker() for line in (few, many, dots)] == [".", "None", "o"]
+    assert (dots.get_linestyle(), few.get_linestyle()) == ("None", "-")
+
+
+def test_a_bar_of_nothing_has_no_height_and_marks_lie_across_the_bars_that_have_one() -> None:
+    sets = (
+        BarSet(
+            label="ours",
+            values=(3.0, None),
+            colours=("#111111", "#222222"),
+            low=(2.0, None),
+            high=(4.0, None),
+        ),
+        BarSet(label="theirs", values=(None, 5.0), colours=("#000000",), is_mark=True),
+    )
+    axes = axes_of(Bars(title="x", y="y", groups=("a", "b"), sets=sets))
+    assert [bar.get_height() for bar in axes.patches] == [3, 0]
+    assert [bar.get_facecolor()[0] for bar in axes.patches] == pytest.approx([0x11 / 255, 0x22 / 255])
+    ends = [each.get_segments()[0].ravel().tolist() for each in axes.collections]
+    assert ends == [[0, 2, 0, 4], pytest.approx([0.58, 5, 1.42, 5])]
 
 
 def test_a_legend_of_many_names_lies_on_no_title() -> None:
