@@ -368,7 +368,7 @@ def test_the_runner_forgets_the_tasks_that_ended():
         for _ in range(50):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(task)
-        assert len(runner._task_numbers) < 5
+        assert len(runner.posts._numbers) < 5
 
     virtual(main)
 

@@ -38,6 +38,8 @@ from brokersim.protocol.errnums import EDEADLK, EHOSTUNREACH, RequestError
 from brokersim.reactor import standstill
 from brokersim.reactor.clock import RealClock, VirtualClock
 from brokersim.reactor.loop import BUDGET, NS, Reactor
+from brokersim.reactor.posts import LAST, Posts
+from brokersim.reactor.standstill import Instant
 from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
@@ -45,8 +47,6 @@ BURST = 1024
 #: Real seconds between two looks at whether outside clients have come to rest: soon at first, then seldom, because
 #: looking takes the processor from a client that needs it to come to rest.
 _LOOK_AGAIN, _LOOK_SELDOM = 0.0002, 0.01
-#: Behind every task in the order of posts.
-_LAST = 1 << 62
 _FORKED = b"brokersim: a module has forked and let the child go on as a second broker; the child is ended\n"
 _ENDED = "the instance has ended: nobody is left to answer"
 
@@ -70,15 +70,11 @@ class Runner:
         self._has_ended = False
         #: Who runs it: a child that a callback forked is not.
         self._pid = -1
-        self._posts: list[tuple[int, int, Callable[[], object]]] = []
-        self._post_seq = 0
-        self._task_numbers: dict[trio.lowlevel.Task, int] = {}
-        self._last_number = 0
+        self.posts = Posts()
         self._waits: dict[_TaskWait, None] = {}
         self._hold = 0
-        #: An instant, and the turns for timers that were made at it.
-        self._instant = -1
-        self._turns = 0
+        #: Turns for timers at one instant.
+        self._turns = Instant()
         #: Virtual time up to which no trio task can become runnable by itself (ns).
         self._solo_until = -1.0
         #: Virtual time with outside clients: may time move? They need it only while they wait for an answer.
@@ -93,9 +89,10 @@ class Runner:
     def post(self, fn: Callable[[], object]) -> None:
         """Have the reactor call ``fn`` soon; the only way in for a trio task."""
         # In real time posts go in as they come, so tasks need no numbers.
-        number = self.number(trio.lowlevel.current_task()) if self.is_virtual else 0
-        self._post_seq += 1
-        self._posts.append((number, self._post_seq, fn))
+        self._post(self.posts.number(trio.lowlevel.current_task()) if self.is_virtual else 0, fn)
+
+    def _post(self, number: int, fn: Callable[[], object]) -> None:
+        self.posts.add(number, fn)
         self.reactor.free_until = -1
         if not self.is_virtual:
             self.wake()
@@ -108,25 +105,9 @@ class Runner:
         assert isinstance(self.clock, VirtualClock)
         self.clock.now = when
 
-    def number(self, task: trio.lowlevel.Task) -> int:
-        """A task's place in the order of posts: its place in the order of spawning."""
-        number = self._task_numbers.get(task)
-        if number is None:
-            self._last_number += 1
-            number = self._task_numbers[task] = self._last_number
-        return number
-
-    def forget(self, task: trio.lowlevel.Task) -> None:
-        """The task has ended."""
-        self._task_numbers.pop(task, None)
-
     def post_abandon(self, wait: Wait) -> None:
         """A cancelled task's wait is abandoned by the reactor, not by the task that was cancelled."""
-        self._post_seq += 1
-        self._posts.append((_LAST, self._post_seq, wait.abandon))
-        self.reactor.free_until = -1
-        if not self.is_virtual:
-            self.wake()
+        self._post(LAST, wait.abandon)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -216,7 +197,7 @@ class Runner:
         reactor.now = clock.now_ns()
         if reactor.fifo:
             reactor.drain()
-            self._end_if_forked()
+            _end_if_forked(self._pid)
             self.flush()
             if not self.is_virtual:
                 self._keep_up()
@@ -225,20 +206,20 @@ class Runner:
                 # Outside clients may come in between; tasks of ours wait for the end of the instant.
                 await self._yield()
             return
-        if self._posts and not self.is_virtual:
+        if self.posts.waiting and not self.is_virtual:
             self._admit()
             return
         due = reactor.next_due()
         if due is not None and due <= reactor.now:
             reactor.fire_due()
-            self._end_if_forked()
+            _end_if_forked(self._pid)
             self.flush()
             self._watch_instant(1)
             return
         if (
             due is not None
             and due < self._solo_until
-            and not self._posts
+            and not self.posts.waiting
             and not self._hold
             and self._is_waited_for()
             and self.is_settled()
@@ -249,19 +230,13 @@ class Runner:
             await self._yield()
             return
         await self._park(due)
-        if self._posts:
+        if self.posts.waiting:
             self._admit()
-
-    def _end_if_forked(self) -> None:
-        """A callback forked and came back twice: the child has our sockets, would answer with us, and clean up."""
-        if os.getpid() != self._pid:
-            os.write(2, _FORKED)
-            os._exit(1)
 
     def _keep_up(self) -> None:
         """In real time posts and timers do not wait for an empty FIFO: a loop that spins never lets it be."""
         reactor = self.reactor
-        if self._posts:
+        if self.posts.waiting:
             self._admit()
         for _ in range(BUDGET):
             due = reactor.next_due()
@@ -278,10 +253,10 @@ class Runner:
                 return
             # What is due at this very instant comes first: a task that was resumed finds the instant complete.
             if due > reactor.now:
-                if due >= self._solo_until or self._posts or self._hold:
+                if due >= self._solo_until or self.posts.waiting or self._hold:
                     return
                 clock.now = reactor.now = due
-            if not (self._posts or self._hold):
+            if not (self.posts.waiting or self._hold):
                 reactor.free_until = self._solo_until
             reactor.fire_due()
             reactor.free_until = -1
@@ -295,11 +270,9 @@ class Runner:
 
     def _watch_instant(self, turns: int) -> None:
         """Timers that fall due at the instant they are set keep virtual time from ever moving."""
-        if self._instant != self.reactor.now:
-            self._instant, self._turns = self.reactor.now, 0
-        self._turns += turns
-        if self._turns >= standstill.TIMER_LIVELOCK and self.is_virtual:
-            self._turns = 0
+        now = self.reactor.now
+        if self._turns.count(now, turns) >= standstill.TIMER_LIVELOCK and self.is_virtual:
+            self._turns.reset(now)
             self.reactor.end_timer_livelock()
 
     async def _yield(self) -> None:
@@ -327,12 +300,9 @@ class Runner:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _admit(self) -> None:
-        posts, self._posts = self._posts, []
         self.reactor.now = self.clock.now_ns()
-        if self.is_virtual:
-            posts.sort(key=lambda post: post[:2])
         with self.inside():
-            for _, _, fn in posts:
+            for fn in self.posts.take(in_order=self.is_virtual):
                 fn()
 
     @contextmanager
@@ -352,7 +322,7 @@ class Runner:
             sleep = clock.jump(deadline)
             self.reactor.now = clock.now
             return sleep
-        if self._posts or self._stopping:
+        if self.posts.waiting or self._stopping:
             self.wake()
             return 0.0
         due = self.reactor.next_due()
@@ -409,13 +379,13 @@ class _TaskWatch(trio.abc.Instrument):
         self._runner = runner
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
-        self._runner.number(task)
+        self._runner.posts.number(task)
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
         self._runner.task_scheduled(task)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
-        self._runner.forget(task)
+        self._runner.posts.forget(task)
 
 
 class _TaskWait:
@@ -450,3 +420,10 @@ class _TaskWait:
 
 def _outcome(value: object, error: BaseException | None) -> Any:
     return outcome.Value(value) if error is None else outcome.Error(error)
+
+
+def _end_if_forked(pid: int) -> None:
+    """A callback forked and came back twice: the child has our sockets, would answer with us, and clean up."""
+    if os.getpid() != pid:
+        os.write(2, _FORKED)
+        os._exit(1)
