@@ -57,8 +57,17 @@ def test_a_line_without_an_end_and_lines_without_end_are_refused(
         lines = files.lines_of(file, path)
         assert next(lines) == b"one\n"
         assert refused(next, lines).strerror == "line 2 has no end within 1 MiB"
+
+
+def test_lines_are_read_up_to_the_bound_and_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntwo\n")
     with path.open("rb") as file:
-        assert refused(list, files.lines_of(file, path, 3)).errno == errno.EFBIG
+        assert list(files.lines_of(file, path, 8)) == [b"one\n", b"two\n"]
+    with path.open("rb") as file:
+        lines = files.lines_of(file, path, 7)
+        assert next(lines) == b"one\n"
+        assert refused(next, lines).errno == errno.EFBIG
 
 
 def test_a_pipe_gives_what_it_has_once_and_a_database_is_not_read_at_all(tmp_path: Path) -> None:

@@ -138,6 +138,19 @@ def test_half_frames_of_many_clients_are_bounded_together_and_the_silent_go_firs
     serve(tmp_path, body)
 
 
+def test_who_goes_in_the_middle_of_a_frame_leaves_its_room_to_others(tmp_path):
+    async def body(live: Live) -> None:
+        peer = await live.peer()
+        await peer.send(frame("content.store", b"x" * 1000)[:500])
+        (connection,) = live.connector.connections
+        await live.until(lambda: connection in live.connector.unfinished)
+        await peer.close()
+        await live.until(lambda: not live.connector.connections)
+        assert connection not in live.connector.unfinished
+
+    serve(tmp_path, body)
+
+
 def test_one_client_may_have_a_frame_as_long_as_frames_may_be():
     class Client:
         def lose(self, why: str) -> None:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from brokersim.cli.top.rates import (
     BLOCKS,
     SORTS,
     Change,
+    Cost,
     Look,
     Module,
     Row,
@@ -292,6 +294,49 @@ def test_what_waits_and_what_sends_gauges_stands_out() -> None:
         "state": BAD, "wait": BOLD, "open": BOLD, "mask": ON, "hook": PLAIN,
     }  # fmt: skip
     assert set(styles(open=None, mask=None).values()) == {PLAIN, DIM}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [(0, "0"), (9_999, "9999"), (10_000, "10k"), (999_999, "999k"), (1_000_000, "1M"), (12_345_678, "12M")],
+)
+def test_what_waits_is_told_in_four_characters_as_far_as_it_goes(waiting: int, told: str) -> None:
+    row = Row(module=Module(rank=0, name="kvs", waiting=waiting))
+    assert COLUMNS["wait"].cell(row)[0].strip() == told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.0004, "0"), (0.0005, "0.001"), (9.9994, "9.999"), (9.9996, "10.0"), (999.94, "999.9"), (999.96, "1,000"),
+     (99_999.4, "99,999"), (99_999.6, "100k"), (999_499.0, "999k"), (999_501.0, "1.0M"), (1e9, "1e+09")],
+)  # fmt: skip
+def test_a_figure_that_would_be_rounded_to_a_character_more_is_told_as_the_next_larger_are(
+    value: float, told: str
+) -> None:
+    assert number(value) == told
+
+
+def test_as_many_facts_are_told_as_fit_to_the_last_character() -> None:
+    look = Look(size=3, clock="real", jobs={"RUN": 2}, missing=(1, 2, 3, 4), costs={0: Cost(cpu=0.5)})
+    view = compare(None, look)
+    whole = [text(line) for line in instance_lines(view, [], 200)]
+    assert whole[:3] == [
+        "size 3  no answer from 1,2,3,… (4)  up -  clock real",
+        "jobs depend 0  sched 0  run 2  cleanup 0  inactive 0",
+        "cost 0: 50.0% cpu",
+    ]
+    shorter = ["size 3  no answer from 1,2,3,… (4)  up -", "jobs sched 0  run 2  inactive 0", "cost "]
+    for at, (line, less) in enumerate(zip(whole, shorter, strict=False)):
+        assert text(instance_lines(view, [], len(line))[at]) == line
+        assert text(instance_lines(view, [], len(line) - 1)[at]) == less
+    three = compare(None, attrs.evolve(look, missing=(1, 2, 3)))
+    assert text(instance_lines(three, [], 200)[0]).startswith("size 3  no answer from 1,2,3  up")
+
+
+@pytest.mark.parametrize(("width", "has_peak"), [(59, False), (60, True)])
+def test_where_there_is_room_the_peak_is_told_behind_the_curve(width: int, has_peak: bool) -> None:
+    line = text(instance_lines(compare(None, Look()), [1.0, None, 7.0], width)[-1])
+    assert ("peak 7.000" in line, len(line) <= width) == (has_peak, True)
 
 
 def test_a_view_as_text() -> None:
