@@ -133,6 +133,16 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_beside_it(tmp_path
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    monkeypatch.setattr("brokersim.files.os.fsync", lambda number: done.append(os.fstat(number).st_size))
+    monkeypatch.setattr("brokersim.files.os.replace", lambda _, name: done.append(name))
+    files.write_file(tmp_path / "a", "four")
+    assert done == [4, tmp_path / "a"]
+
+
 def test_a_written_file_keeps_its_rights_and_a_link_stays_a_link(tmp_path: Path) -> None:
     path, link = tmp_path / "a", tmp_path / "link"
     path.write_text("before")

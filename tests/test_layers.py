@@ -354,6 +354,13 @@ def test_the_project_keeps_the_rule(rule):
     assert rule(ROOT) == []
 
 
+def test_the_table_of_floors_in_the_documents_is_this_one():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", page, re.MULTILINE)
+    told = {name: int(floor) for floor, names in rows for name in re.findall(r"`(\w+)/`", names)}
+    assert told == FLOORS
+
+
 def test_one_file_of_the_reactor_awaits_trio_and_one_is_its_clock():
     reactor = ROOT / "src" / "brokersim" / "reactor"
     found = {

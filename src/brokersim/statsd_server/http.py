@@ -90,10 +90,12 @@ class HttpServer:
     ) -> None:
         self._routes = dict(routes)
         self._on_error = on_error
+        #: Faults of ours, and newcomers for whom there was no room to be told of.
+        self.errors = 0
         self._allow_hosts = frozenset(host.lower() for host in allow_hosts)
         self._methods = frozenset(methods)
         self._body_max = body_max
-        self._doorway = Doorway("http", on_error, _FULL)
+        self._doorway = Doorway("http", self._note_error, _FULL)
         self._seats = Seats(MAX_CLIENTS)
 
     async def serve(self, sock: socket.socket) -> None:
@@ -134,8 +136,12 @@ class HttpServer:
             answer = handler(request)
             return await _whole(answer if isinstance(answer, Response) else await answer)
         except Exception as error:
-            self._on_error(f"http: {path}: {error!r}")
+            self._note_error(f"http: {path}: {error!r}")
             return text_response("500 internal error; the server's log has it", 500)
+
+    def _note_error(self, line: str) -> None:
+        self.errors += 1
+        self._on_error(line)
 
     def _possible(self) -> str:
         known = sorted(self._methods)

@@ -14,34 +14,28 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from brokersim.protocol.plurals import counted, one_of
 from brokersim.statsd.aggregator import Aggregator, SenderOf
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.cardinality import Cardinality
 from brokersim.statsd.flushed import BadLine, Flush
-from brokersim.statsd.held import Held
 from brokersim.statsd.plain import Packet
-from brokersim.statsd.slots import Slots
 from brokersim.statsd_server.flush_clock import FlushGrid, TimeAxis, lead_of
 from brokersim.statsd_server.flush_gauge import FlushGauge
 from brokersim.statsd_server.health import (
     FlushStatistics,
-    OutputStatistics,
     ServerStatistics,
     with_own_values,
 )
 from brokersim.statsd_server.http import HttpServer
 from brokersim.statsd_server.management import Management
-from brokersim.statsd_server.outputs import Output, PacketOutput, open_output, thinned
-from brokersim.statsd_server.outputs.forward import Forward
-from brokersim.statsd_server.outputs.graphite import Graphite
+from brokersim.statsd_server.outputs import Output
+from brokersim.statsd_server.outputs.all import Outputs, open_outputs, stores
+from brokersim.statsd_server.outputs.keeping import Keeping
 from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage
-from brokersim.statsd_server.outputs.rundb import RunDatabaseOutput
 from brokersim.statsd_server.pages import StatsdPages
 from brokersim.statsd_server.ports import Running
 from brokersim.statsd_server.settings import (
     RECEIVE_BUFFER,
-    ServeError,
     ServeSettings,
     parse_host_port,
     parse_listen,
@@ -59,8 +53,6 @@ _TURNS_BEFORE_FLUSH = 64
 _DRAIN_BEFORE_FLUSH = 0.25
 #: Lines told of faults of ours: whoever finds one can send it at any rate.
 _MAX_FAULTS = 100
-#: Seconds between two times that what is held is written down: 200,000 gauges take 50 ms.
-HOLD_S = 10.0
 #: Seconds between two counts of who makes the series.
 CARDINALITY_S = 5.0
 
@@ -109,14 +101,13 @@ class StatsdServer(Running):
         self._sockets: list[DatagramSocket] = []
         self._stopping = trio.Event()
         self._gauge = FlushGauge()
-        self._http_errors = 0
         self._faults = 0
-        self._keepers: list[RunDatabaseOutput] = []
-        self._held_t = -HOLD_S
+        self._keeping = Keeping(self.aggregator)
         self._is_ending = False
         self._cardinality: tuple[float, int, Cardinality | None] = (0.0, 0, None)
         self._given_outputs = tuple(outputs)
-        self._outputs = _Outputs(outputs, self._log)
+        self._outputs = Outputs(outputs, self._log)
+        self._http = HttpServer(StatsdPages(self).routes(), self._log, settings.allow_hosts)
 
     # In
 
@@ -191,7 +182,7 @@ class StatsdServer(Running):
         self._gauge.note_flush(self.statistics(), began, lag)
         flush = self._with_health(flush, t)
         self.last_flush = flush
-        self._hold(flush)
+        self._keeping.hold(flush.t, is_last=self._is_ending)
         self.openmetrics.offer(flush)
         self._outputs.offer(flush)
         self.wiretap.flush(flush)
@@ -289,43 +280,10 @@ class StatsdServer(Running):
                     self._outputs.close(self.settings.grace_s)
 
     def _open_outputs(self) -> None:
-        # Files last: a start that fails for another reason leaves none behind that would be in the way of the next.
-        urls = sorted(self.settings.outputs, key=lambda url: url.startswith("db:"))
-        inline = self._wall is None
-        keeps = self.settings.keeps
-        goes_on = self.settings.goes_on
-        opened = [open_output(url, inline=inline, keeps=keeps, goes_on=goes_on) for url in urls]
-        self._keepers = [output for output in opened if isinstance(output, RunDatabaseOutput) and goes_on]
-        self._take_up()
-        for output in opened:
-            if isinstance(output, Forward) and output.leads_to(self.addresses):
-                raise ServeError(
-                    f"output {output.target} is this server itself; what came in would never end"
-                )
-        for output in opened:
-            if isinstance(output, Graphite):
-                output.warn = self._log
-        stores = [thinned(output, keeps, self._slots) for output in opened]
-        self._outputs = _Outputs([*self._given_outputs, *stores], self._log)
-
-    def _take_up(self) -> None:
-        """Gauges and totals of the server that wrote to a run database before."""
-        for keeper in self._keepers:
-            held = Held.from_bytes(keeper.held) if keeper.held is not None else None
-            if held is not None and (taken := self.aggregator.take_up(held)):
-                self._log(f"{keeper.target}: {taken:,} gauges and totals taken up from the run before")
-
-    def _hold(self, flush: Flush) -> None:
-        """Now and then, what is held goes with a flush: a crash costs the last seconds of it, an end nothing."""
-        due = flush.t - self._held_t >= HOLD_S or self._is_ending
-        if self._keepers and due:
-            self._held_t = flush.t
-            held = self.aggregator.held().to_bytes()
-            for keeper in self._keepers:
-                keeper.held = held
-
-    def _slots(self, step_us: int) -> Slots:
-        return Slots(step_us, self.settings.dialect, self.settings.config)
+        opened = open_outputs(self.settings, self.addresses, inline=self._wall is None, log=self._log)
+        self._keeping = Keeping(self.aggregator, opened if self.settings.goes_on else ())
+        self._keeping.take_up(self._log)
+        self._outputs = Outputs([*self._given_outputs, *stores(self.settings, opened)], self._log)
 
     def _bind(self, closing: ExitStack) -> list[tuple[Callable[[Any], Awaitable[None]], Any]]:
         """Every socket there is to be, and who serves it."""
@@ -345,28 +303,11 @@ class StatsdServer(Running):
                 if kind == "udp" and self.udp_address is None:
                     self.udp_address = sock.getsockname()[:2]
         self.addresses = tuple(addresses)
-        http = HttpServer(StatsdPages(self).routes(), self._note_http_error, self.settings.allow_hosts)
-        self.http_address = self._bind_tcp("http", self.settings.http, http.serve, closing, services)
-        self.management_address = self._bind_tcp(
+        self.http_address = _bind_tcp("http", self.settings.http, self._http.serve, closing, services)
+        self.management_address = _bind_tcp(
             "management", self.settings.management, Management(self).serve, closing, services
         )
         return services
-
-    def _bind_tcp(
-        self,
-        what: str,
-        address: str | None,
-        serve: Callable[[Any], Awaitable[None]],
-        closing: ExitStack,
-        services: Any,
-    ) -> str | None:
-        if address is None:
-            return None
-        sockets = listen_tcp(*parse_host_port(address, what), what)
-        for sock in sockets:
-            closing.callback(sock.close)
-            services.append((serve, sock))
-        return address_text("tcp", sockets[0]).removeprefix("tcp://")
 
     def note_fault(self, line: str) -> None:
         """A fault that is nobody's to mend but ours, or a lack of descriptors: told, 100 times at most."""
@@ -377,10 +318,6 @@ class StatsdServer(Running):
     def _note_lost(self, sender: str | None, error: Exception) -> None:
         """What came in can not have been foreseen: no datagram or line may end more than itself."""
         self.note_fault(f"statsd: what {sender or 'somebody'} sent is lost by a fault of ours: {error!r}")
-
-    def _note_http_error(self, line: str) -> None:
-        self._http_errors += 1
-        self._log(line)
 
     # Health
 
@@ -421,7 +358,7 @@ class StatsdServer(Running):
             outputs=self._outputs.statistics(),
             taps=len(self.wiretap),
             taps_dropped=self.wiretap.dropped,
-            http_errors=self._http_errors,
+            http_errors=self._http.errors,
             metrics_per_s=gauge.metrics_per_s,
             bad_lines_per_s=gauge.bad_lines_per_s,
         )
@@ -439,67 +376,17 @@ async def serve(
     await StatsdServer(settings, outputs=outputs, wall=wall, log=log).run(task_status=task_status)
 
 
-class _Outputs:
-    """The outputs of a server under names of their own; one that breaks is put aside, the others go on."""
-
-    def __init__(self, outputs: Sequence[Output], log: Callable[[str], None]) -> None:
-        self._log = log
-        self._life = trio.CancelScope(shield=True)
-        self._outputs: dict[str, Output] = {}
-        self._broken: dict[str, str] = {}
-        self._missed: Counter[str] = Counter()
-        for output in outputs:
-            same = sum(name.partition("-")[0] == output.name for name in self._outputs)
-            self._outputs[f"{output.name}-{same + 1}" if same else output.name] = output
-        self.copies = [each.packet for each in outputs if isinstance(each, PacketOutput)]
-
-    async def run(self) -> None:
-        """Delivers until `close` and its grace; who is cancelled outside still delivers the last flush."""
-        with self._life:
-            async with trio.open_nursery() as nursery:
-                for name in self._outputs:
-                    nursery.start_soon(self._run, name)
-        for each in self.statistics():
-            if each.dropped:
-                why = f" ({each.last_error})" if each.last_error else ""
-                lost = counted(each.dropped, one_of(each.unit))
-                were = "was" if each.dropped == 1 else "were"
-                self._log(f"output {each.name}: {lost} {were} not delivered{why}")
-
-    async def _run(self, name: str) -> None:
-        try:
-            await self._outputs[name].run()
-        except Exception as error:
-            self._put_aside(name, error)
-
-    def _put_aside(self, name: str, error: Exception) -> None:
-        if name not in self._broken:
-            self._broken[name] = f"{type(error).__name__}: {error}"
-            self._log(f"output {name} broke and gets nothing more: {self._broken[name]}")
-
-    def offer(self, flush: Flush) -> None:
-        for name, output in self._outputs.items():
-            if name in self._broken:
-                self._missed[name] += 1
-                continue
-            try:
-                output.offer(flush)
-            except Exception as error:
-                self._put_aside(name, error)
-                self._missed[name] += 1
-
-    def close(self, grace_s: float) -> None:
-        self.copies = []
-        for output in self._outputs.values():
-            output.close()
-        self._life.deadline = trio.current_time() + grace_s
-
-    def statistics(self) -> tuple[OutputStatistics, ...]:
-        return tuple(self._told(name, output) for name, output in self._outputs.items())
-
-    def _told(self, name: str, output: Output) -> OutputStatistics:
-        told = attrs.evolve(output.statistics(), name=name)
-        if name not in self._broken:
-            return told
-        missed = told.dropped + self._missed[name]
-        return attrs.evolve(told, state="failed", last_error=self._broken[name], dropped=missed)
+def _bind_tcp(
+    what: str,
+    address: str | None,
+    serve: Callable[[Any], Awaitable[None]],
+    closing: ExitStack,
+    services: Any,
+) -> str | None:
+    if address is None:
+        return None
+    sockets = listen_tcp(*parse_host_port(address, what), what)
+    for sock in sockets:
+        closing.callback(sock.close)
+        services.append((serve, sock))
+    return address_text("tcp", sockets[0]).removeprefix("tcp://")
