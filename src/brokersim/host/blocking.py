@@ -14,7 +14,7 @@ from typing import Any, Final
 from greenlet import getcurrent, greenlet
 
 from brokersim.protocol.errnums import EDEADLK, ETIMEDOUT, RequestError
-from brokersim.protocol.message import REQUEST, Message
+from brokersim.protocol.message import REQUEST, RESPONSE, Message
 from brokersim.reactor.actor import Loop, Then, Timer
 from brokersim.reactor.step import ModuleUnloaded
 from brokersim.reactor.turn import answered
@@ -284,7 +284,7 @@ def wait_for_answer(
     """
     tag = request.matchtag
     while not is_ready():
-        _block(handle, request, lambda message: message.type == 3 and message.matchtag == tag, timeout)
+        _block(handle, request, lambda message: message.type == RESPONSE and message.matchtag == tag, timeout)
 
 
 def wait_for_message(handle: Endpoint, wanted: Callable[[Message], bool]) -> Message:

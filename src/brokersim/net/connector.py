@@ -180,7 +180,7 @@ def bind(path: Path) -> socket.socket:
 
 def _remove_stale(path: Path) -> None:
     if not path.is_socket():
-        raise OSError(98, "a file that is no socket is in the way")
+        raise OSError(errno.EADDRINUSE, "a file that is no socket is in the way")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -190,7 +190,7 @@ def _remove_stale(path: Path) -> None:
             return
         except BlockingIOError:
             pass  # too busy to take us, but alive
-    raise OSError(98, "a live instance listens there already")
+    raise OSError(errno.EADDRINUSE, "a live instance listens there already")
 
 
 class Connection(Endpoint):

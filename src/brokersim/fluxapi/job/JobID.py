@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any, Final, Self
 
@@ -22,14 +23,14 @@ def id_parse(jobid_str: str) -> int:
     try:
         return jobid.decode(jobid_str)
     except ValueError as error:
-        raise OSError(22, str(error)) from None
+        raise OSError(errno.EINVAL, str(error)) from None
 
 
 def id_encode(jobid: int, encoding: str = "f58") -> str:
     """A spelling of a job id. Raises OSError for one that is not known here."""
     encode = _ENCODINGS.get(encoding)
     if encode is None:
-        raise OSError(71, f"job id encoding {encoding!r} is not supported; there are {', '.join(_ENCODINGS)}")
+        raise OSError(errno.EPROTO, f"job id encoding {encoding!r} is not supported; there are {', '.join(_ENCODINGS)}")
     return encode(int(jobid))
 
 
