@@ -30,7 +30,9 @@ def id_encode(jobid: int, encoding: str = "f58") -> str:
     """A spelling of a job id. Raises OSError for one that is not known here."""
     encode = _ENCODINGS.get(encoding)
     if encode is None:
-        raise OSError(errno.EPROTO, f"job id encoding {encoding!r} is not supported; there are {', '.join(_ENCODINGS)}")
+        raise OSError(
+            errno.EPROTO, f"job id encoding {encoding!r} is not supported; there are {', '.join(_ENCODINGS)}"
+        )
     return encode(int(jobid))
 
 
