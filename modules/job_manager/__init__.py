@@ -23,6 +23,7 @@ from brokersim.brokermod import (
 )
 
 from .dependencies import check
+from .housekeeping import setting_in
 from .job import Job
 from .jobtap import Jobtap
 from .lifetime import Lifetime
@@ -73,6 +74,7 @@ class JobManager(JobQueries, Purging, QueueService):
         self._lifetime = Lifetime(h)
         self._jobtap = Jobtap(h, self.log, self._machine.hooks, self._machine.jobs)
         self.limit(limits_in(h.conf_get()))
+        self._machine.housekeeping.configure(setting_in(h.conf_get()))
 
     async def ready(self) -> None:
         """Read what an earlier life left, then take jobs."""
@@ -115,8 +117,7 @@ class JobManager(JobQueries, Purging, QueueService):
             "eventlog_commits": machine.batch.commits,
             "max_jobid": max(0, machine.jobs.largest),
             "journal": {"listeners": len(machine.journal)},
-            # Nothing is tidied up between jobs: their nodes are simulated.
-            "housekeeping": {"running": {}, "config": {"release-after": -1.0, "command": ""}},
+            "housekeeping": machine.housekeeping.stats(),
         }
 
     def listed_figures(self) -> dict[str, object]:
@@ -125,8 +126,9 @@ class JobManager(JobQueries, Purging, QueueService):
 
     @request_handler("config-reload")
     def config_reload(self, msg: Message) -> None:
-        """New queues and limits. Raises RequestError(EINVAL)."""
-        rules, limits = rules_in(msg.payload), limits_in(msg.payload)
+        """New queues, limits, housekeeping. Raises RequestError(EINVAL)."""
+        rules, limits, tidying = rules_in(msg.payload), limits_in(msg.payload), setting_in(msg.payload)
+        self._machine.housekeeping.configure(tidying)
         self._machine.queues.configure(rules)
         self.limit(limits)
         self.handle.respond(msg)
@@ -261,15 +263,9 @@ class JobManager(JobQueries, Purging, QueueService):
         """A scheduler comes up: the jobs that hold resources, then the end of the stream."""
         if not msg.is_streaming:
             raise RequestError(errnums.EPROTO, "job-manager.sched-hello must be a streaming request")
-        for job in self._machine.jobs.active.values():
-            if job.has_resources:
-                hello = {
-                    "id": job.id,
-                    "priority": job.priority,
-                    "userid": job.userid,
-                    "t_submit": job.t_submit,
-                }
-                self.handle.respond(msg, {**hello, "R": job.R})
+        for job, r in self._machine.held():
+            hello = {"id": job.id, "priority": job.priority, "userid": job.userid, "t_submit": job.t_submit}
+            self.handle.respond(msg, {**hello, "R": r})
         self.handle.respond_error(msg, errnums.ENODATA)
 
     @request_handler("job-manager.sched-ready", prefix=False)

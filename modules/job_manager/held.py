@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, Final
 
 from brokersim.brokermod import hostlist, ranks
 
-_IDS_MAX: Final = 1_000_000
+#: More ranks than any instance has.
+RANKS_MAX: Final = 1_000_000
+
+
+def hosts_of(r: Mapping[str, Any]) -> dict[int, str]:
+    """The host of each rank in R."""
+    execution = r["execution"]
+    there = sorted(
+        {rank for entry in execution["R_lite"] for rank in ranks.parse_ranks(str(entry["rank"]), RANKS_MAX)}
+    )
+    names = [name for text in execution.get("nodelist", ()) for name in hostlist.expand(text)]
+    return {rank: names[at] if at < len(names) else f"rank{rank}" for at, rank in enumerate(there)}
+
+
+def only(r: Mapping[str, Any], wanted: Set[int]) -> dict[str, Any]:
+    """What R has on these ranks."""
+    execution, hosts, lite = r["execution"], hosts_of(r), []
+    for entry in execution["R_lite"]:
+        mine = set(wanted).intersection(ranks.parse_ranks(str(entry["rank"]), RANKS_MAX))
+        if mine:
+            lite.append({**entry, "rank": ranks.format_ranks(mine)})
+    nodelist = [hostlist.compress([hosts[rank] for rank in sorted(wanted & hosts.keys())])]
+    return {**r, "execution": {**execution, "R_lite": lite, "nodelist": nodelist}}
 
 
 def joined(rs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -15,18 +37,14 @@ def joined(rs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     hosts: dict[int, str] = {}
     ids: dict[int, dict[str, set[int]]] = {}
     for r in rs:
-        execution = r["execution"]
-        there = set()
-        for entry in execution["R_lite"]:
-            for rank in ranks.parse_ranks(str(entry["rank"]), _IDS_MAX):
-                there.add(rank)
+        for entry in r["execution"]["R_lite"]:
+            for rank in ranks.parse_ranks(str(entry["rank"]), RANKS_MAX):
                 mine = ids.setdefault(rank, {})
                 for kind, text in entry["children"].items():
                     mine.setdefault(kind, set()).update(
-                        ranks.parse_ranks(str(text), _IDS_MAX) if text else ()
+                        ranks.parse_ranks(str(text), RANKS_MAX) if text else ()
                     )
-        names = [name for text in execution.get("nodelist", ()) for name in hostlist.expand(text)]
-        hosts.update(zip(sorted(there), names, strict=False))
+        hosts.update(hosts_of(r))
     groups: dict[tuple[tuple[str, str], ...], list[int]] = {}
     for rank, kinds in sorted(ids.items()):
         children = tuple(sorted((kind, ranks.format_ranks(found)) for kind, found in kinds.items() if found))
@@ -34,6 +52,6 @@ def joined(rs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     lite = [
         {"rank": ranks.format_ranks(group), "children": dict(children)} for children, group in groups.items()
     ]
-    nodelist = [hostlist.compress([hosts.get(rank, f"rank{rank}") for rank in sorted(ids)])]
+    nodelist = [hostlist.compress([hosts[rank] for rank in sorted(ids)])]
     execution = {"R_lite": lite, "starttime": 0.0, "expiration": 0.0, "nodelist": nodelist}
     return {"version": 1, "execution": execution}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from brokersim.brokermod import (
     Handle,
@@ -24,6 +24,7 @@ from brokersim.brokermod import (
 from .batch import CommitBatch, append_op
 from .dependencies import BEGIN_TIME, DEPRECATED, SINGLETON, Dependencies, Verdict, named, shown
 from .hooks import JobHooks
+from .housekeeping import Housekeeping, Log
 from .job import FLAG_DEBUG, Job
 from .journal import Journal
 from .messages import AllocAnswer, StartAnswer
@@ -50,12 +51,6 @@ def expiration(job: Job, duration: float) -> float:
     return start + duration if duration else 0.0
 
 
-class Log(Protocol):
-    """Where the machine complains."""
-
-    def error(self, text: str) -> object: ...
-
-
 class JobMachine:
     """Drives every job from submit to clean. Each event is applied, batched for the KVS, published, acted upon.
 
@@ -66,7 +61,7 @@ class JobMachine:
 
     __slots__ = (
         "_actions", "_handle", "_is_real", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service",
-        "hooks", "jobs", "journal", "on_inactive", "queues", "sched_ready", "window",
+        "hooks", "housekeeping", "jobs", "journal", "on_inactive", "queues", "sched_ready", "window",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +72,7 @@ class JobMachine:
         self.jobs = JobTable[Job]()
         self.batch = CommitBatch(handle, log.error)
         self.hooks = JobHooks()
+        self.housekeeping = Housekeeping(handle, log)
         self.journal = Journal(handle)
         self.queues = queues
         self.dependencies = Dependencies(self.jobs.active)
@@ -258,7 +254,7 @@ class JobMachine:
         if job.state is not State.CLEANUP or job.start_pending:
             return  # the event above has led on; or the final release is still to come
         if job.has_resources:
-            self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})
+            self.housekeeping.take(job)
             self.post(job, "free")
         else:
             self.post(job, "clean")
@@ -442,6 +438,13 @@ class JobMachine:
             self.raise_exception(job, "exec", 0, note, 0)
         else:
             self.act(job)
+
+    def held(self) -> Iterator[tuple[Job, dict[str, Any]]]:
+        """Jobs with resources, those that are over and being tidied up behind included, and R of what they hold."""
+        for job in self.jobs.active.values():
+            if job.has_resources and job.R is not None:
+                yield job, job.R
+        yield from self.housekeeping.held()
 
     # -- switches
 

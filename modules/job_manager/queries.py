@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import msgspec
@@ -61,10 +60,8 @@ class JobQueries(BrokerModule):
 
     @request_handler("job-manager.resource-status", prefix=False, allow_guest=True)
     def resource_status(self, msg: Message) -> None:
-        """What jobs have."""
-        active = self._machine.jobs.active.values()
-        held = [job.R for job in active if job.R is not None and job.has_resources]
-        self.handle.respond(msg, {"allocated": joined(held)})
+        """What jobs have, those included that are over but not tidied up behind."""
+        self.handle.respond(msg, {"allocated": joined(r for _, r in self._machine.held())})
 
     @request_handler("job-manager.getinfo", prefix=False, allow_guest=True)
     def getinfo(self, msg: Message) -> None:
@@ -142,10 +139,8 @@ class JobQueries(BrokerModule):
 
     @request_handler("job-manager.housekeeping-kill", prefix=False)
     def housekeeping_kill(self, msg: Message) -> None:
-        """A signal for what tidies up behind jobs: nothing does here, so there is nothing to find."""
-        wish = msg.unpack(HousekeepingKill)
-        if not 0 < wish.signum < signal.NSIG:
-            raise RequestError(errnums.EINVAL, f"signal {wish.signum} is none: give 1 to {signal.NSIG - 1}")
+        """A signal for what tidies up behind jobs."""
+        self._machine.housekeeping.kill(msg.unpack(HousekeepingKill))
         self.handle.respond(msg)
 
     @request_handler("job-manager.memo", prefix=False, allow_guest=True)

@@ -424,7 +424,7 @@ async def log_of_active(client, job):
     return [msgspec.json.decode(line) for line in answer["eventlog"].splitlines()]
 
 
-def test_before_any_job_the_largest_id_is_0_and_nothing_keeps_house():
+def test_before_any_job_the_largest_id_is_0_and_nobody_keeps_house():
     async def test(_instance, client):
         largest = [(await client.call(f"job-manager.{one}"))["max_jobid"] for one in ("stats-get", "getinfo")]
         await client.call("job-manager.housekeeping-kill", {"signum": 15})
