@@ -16,10 +16,12 @@ from brokersim.brokermod import (
     errnums,
     event_handler,
     jobid,
+    ranks,
     request_handler,
 )
 
 from .launch import PROGRAM, Launch
+from .plan import NODES_MAX
 from .run import JobRun
 from .settings import to_settings
 
@@ -49,6 +51,21 @@ class Expiration(msgspec.Struct, gc=False):
 
     id: int
     expiration: float
+
+
+class Override(msgspec.Struct, gc=False):
+    """Payload of job-exec.override: ``start`` or ``finish`` for a job that waits to be told."""
+
+    event: str
+    jobid: int
+    status: int = 0
+
+
+class CriticalRanks(msgspec.Struct, gc=False):
+    """Payload of job-exec.critical-ranks: the nodes of a job without which it cannot go on."""
+
+    id: int
+    ranks: str
 
 
 class JobException(msgspec.Struct, gc=False):
@@ -168,6 +185,33 @@ class JobExec(BrokerModule):
             raise RequestError(errnums.ENOENT, f"job {wish.id} is not under execution")
         run.expire_at(wish.expiration)
         self.log.debug(f"updated expiration of {jobid.encode(wish.id)} to {wish.expiration:.2f}")
+        self.handle.respond(msg)
+
+    def _own_run(self, msg: Message, job: int) -> JobRun:
+        """A job under execution, if it is the sender's. Raises RequestError: ENOENT, EPERM."""
+        run = self._runs.get(job)
+        if run is None:
+            raise RequestError(errnums.ENOENT, "Job not found")
+        if msg.userid != run.userid:
+            raise RequestError(errnums.EPERM, "Permission denied")
+        return run
+
+    @request_handler("override", allow_guest=True)
+    def override(self, msg: Message) -> None:
+        """A simulated job with ``exec.test.override`` begins, or ends. Raises RequestError."""
+        wish = msg.unpack(Override)
+        self._own_run(msg, wish.jobid).override(wish.event, wish.status)
+        self.handle.respond(msg)
+
+    @request_handler("critical-ranks", allow_guest=True)
+    def critical_ranks(self, msg: Message) -> None:
+        """Which nodes a job cannot do without; all are here, since one shell serves them. Raises RequestError."""
+        wish = msg.unpack(CriticalRanks)
+        self._own_run(msg, wish.id)
+        try:
+            ranks.parse_ranks(wish.ranks, NODES_MAX)
+        except ValueError as error:
+            raise RequestError(errnums.EINVAL, str(error)) from None
         self.handle.respond(msg)
 
     @request_handler("*.stdin", prefix=False, allow_guest=True)

@@ -66,17 +66,27 @@ def to_output(options: Mapping[str, Any]) -> OutputPlan:
     stdout = _target("stdout", out, Target())
     stderr = _target("stderr", err, attrs.evolve(stdout, is_buffered=False))
     return OutputPlan(
-        stdout=stdout, stderr=stderr, append=mode == "append", limit=_limit(options.get("limit", LIMIT))
+        stdout=stdout,
+        stderr=stderr,
+        append=mode == "append",
+        limit=to_size("output.limit", options.get("limit", LIMIT), LIMIT_MAX),
     )
 
 
-def _limit(option: Any) -> int:
-    """Bytes, or a text such as 50M."""
+def to_size(name: str, option: Any, most: int) -> int:
+    """Bytes, or a text such as 50M. Raises ValueError that names the option."""
     found = _SIZE.fullmatch(str(option)) if isinstance(option, str | int) and option is not True else None
     size = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
-    if not 1 <= size <= LIMIT_MAX:
-        raise ValueError(f"shell option output.limit={option!r:.40}; give bytes, up to 1G, such as 50M")
+    if not 1 <= size <= most:
+        top = in_units(most)
+        raise ValueError(f"shell option {name}={option!r:.40}; give bytes, up to {top}, such as 5M")
     return int(size)
+
+
+def in_units(size: int) -> str:
+    """As flux-core writes a size: 1K for 1024."""
+    unit, factor = max((one for one in _UNITS.items() if one[1] <= size), key=lambda one: one[1])
+    return f"{size / factor:.8g}{unit.upper()}"
 
 
 def _target(stream: str, option: Any, default: Target) -> Target:

@@ -12,13 +12,16 @@ import attrs
 
 from brokersim.brokermod import duration, job_facts, ranks
 
-from .output import OutputPlan, to_output
+from .output import OutputPlan, to_output, to_size
 from .taskmap import ALONE, TaskMap, evenly, rearranged
 
 #: More nodes than an instance can simulate.
 NODES_MAX: Final = 1_000_000
 #: Seconds that tasks have when the first has ended (flux-core's).
 EXIT_TIMEOUT: Final = 30.0
+#: Bytes of standard input that go through the KVS, unless ``input.limit`` says otherwise, and at most (flux-core's).
+INPUT_LIMIT: Final = 10 << 20
+INPUT_LIMIT_MAX: Final = 32 << 20
 _ENDLESS: Final = ("none", "inf", "infinity")
 
 
@@ -44,11 +47,15 @@ class RunPlan:
     #: It has a time limit, or may be given one; the others run as long as they would take.
     is_limited: bool = True
     wait_status: int = 0
+    #: It begins when it is told to (option ``override``), and ends so, too, unless it has a ``run_time``.
+    is_override: bool = False
     exception_at: str = ""
     output_rate: float = 0.0
     cwd: str | None = None
     #: A file to read standard input from; None: from whoever attaches (service ``stdin``).
     stdin: str | None = None
+    #: Bytes of it, if it comes from whoever attaches.
+    stdin_limit: int = INPUT_LIMIT
     output: OutputPlan = attrs.field(factory=OutputPlan)
     name: str = ""
     #: The shell says what it does, in the job's output: 1 its course, 2 what tasks ask of it, too.
@@ -109,10 +116,12 @@ def to_plan(
         limit=limit if is_real or "run_duration" in test else 0.0,
         is_limited=is_real or "run_duration" in test,
         wait_status=_status(test.get("wait_status", 0)),
+        is_override=bool(test.get("override")),
         exception_at=_phase(test.get("mock_exception", "")),
         output_rate=_rate(ours.get("output_rate", 0)),
         cwd=_cwd(system.get("cwd")),
         stdin=_stdin(system),
+        stdin_limit=_stdin_limit(_mapping(shell, "input")),
         output=to_output(_mapping(shell, "output")),
         name=_name(task["command"], system),
         warning=_warning(shell.get("signal", 0)) if is_real else None,
@@ -238,6 +247,13 @@ def _stdin(system: Mapping[str, Any]) -> str | None:
     if kind != "file" or not isinstance(path, str) or not path or "\0" in path:
         raise ValueError("shell.options.input.stdin must be type service, or type file and a path")
     return path
+
+
+def _stdin_limit(options: Mapping[str, Any]) -> int:
+    timeout = options.get("batch-timeout", 0.5)  # each piece is written as it comes
+    if type(timeout) not in (int, float) or not 0 <= timeout <= sys.float_info.max:
+        raise ValueError(f"invalid input.batch-timeout option: {timeout!r:.40}; give seconds")
+    return to_size("input.limit", options.get("limit", INPUT_LIMIT), INPUT_LIMIT_MAX)
 
 
 def _is_variable(name: Any, text: Any) -> bool:

@@ -12,6 +12,7 @@ from brokersim.brokermod import Handle, Message, RequestError, duration, errnums
 from .commands import Commands, NotStarted, job_status
 from .guest import EVENTLOG, GuestRecords, data_context
 from .launch import Launch
+from .output import in_units
 from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
@@ -22,6 +23,13 @@ ROLE_OWNER = 1
 #: Seconds in which tasks that end together are all seen to have ended, one process after the other: where the others
 #: have no time, they have this (flux-core's shell sees them at once, and with exit-timeout=0 two of ``true`` are well).
 TOGETHER = 0.1
+
+
+#: What is said of more input than a job takes (flux-core's words).
+TOO_MUCH = (
+    "stdin exceeds {} limit. Try file input (flux submit --input=FILE) or redirect input to your command to avoid "
+    "the KVS for large amounts of input"
+)
 
 
 class JobRun:
@@ -46,6 +54,7 @@ class JobRun:
         self._commands: Commands | None = None
         self._stdin = Stdin(self.plan.ntasks)
         self._inputs_on_the_way = 0
+        self._input_left = self.plan.stdin_limit
         self._shell.on_input = self._input_arrived
         self._shell.on_request = self.take_input
         self._finish: Callable[[int], object] | None = None
@@ -55,6 +64,8 @@ class JobRun:
         #: Seconds it may run from then on; None: as long as it likes.
         self._left: float | None = self.plan.limit or None
         self._killed_by = 0
+        #: Lets it begin, while it waits for that.
+        self._order: Callable[[Any], object] | None = None
         #: The job's wait status when it was ended for one task.
         self._given_up: int | None = None
         self._is_running = False
@@ -106,7 +117,12 @@ class JobRun:
         """A piece of standard input, from the job's user only: answered when it is in its log. Raises RequestError."""
         if not msg.rolemask & ROLE_OWNER and msg.userid != self.userid:
             raise RequestError(errnums.EPERM, "guests can only send input to their own jobs")
-        context = self._stdin.accept(msg.unpack(Io))
+        io = msg.unpack(Io)
+        context = self._stdin.accept(io)
+        self._input_left -= len(io.bytes())
+        if self._input_left < 0:
+            self._die(TOO_MUCH.format(in_units(self.plan.stdin_limit)))
+            raise RequestError(errnums.EFBIG, TOO_MUCH.format(in_units(self.plan.stdin_limit)))
         self._inputs_on_the_way += 1
         if self._inputs_on_the_way == 1 and self._commands is not None:
             self._commands.let_time_pass()
@@ -125,6 +141,26 @@ class JobRun:
         self._inputs_on_the_way -= 1
         if not self._inputs_on_the_way and self._commands is not None:
             self._commands.hold_time()
+
+    def override(self, event: str, status: int) -> None:
+        """A simulated job that waits to be told begins, or ends with a wait status. Raises RequestError(EINVAL)."""
+        if not self.plan.is_override:
+            raise RequestError(errnums.EINVAL, "Job not in exec override mode")
+        order = self._order
+        if event == "start":
+            if order is None:
+                raise RequestError(errnums.EINVAL, "Job already running")
+            self._order = None
+            order(None)
+        elif event == "finish":
+            if order is not None or self._finish is None:
+                raise RequestError(errnums.EINVAL, "Job not running")
+            self._finish_with(status)
+        else:
+            raise RequestError(errnums.EINVAL, "Invalid event")
+
+    def _wait_for_order(self, done: Callable[[Any], object]) -> None:
+        self._order = done
 
     def _end_by(self, signum: int) -> None:
         self.kill(signum)
@@ -174,6 +210,10 @@ class JobRun:
         if self.plan.exception_at == "init":
             self._fail("mock initialization exception generated")
             return False
+        if self.plan.is_override:
+            await self._handle.occurrence(self._wait_for_order)
+            if self._killed_by:
+                return False
         starting = self._guest.event("starting")
         await self.launch.start()
         self._answer("start", {})
@@ -257,11 +297,15 @@ class JobRun:
     def _begin(self, done: Callable[[int], object]) -> None:
         self._finish = done
         self._is_running = True
-        self._later(self.plan.run_time, self._finish_with, self.plan.wait_status)
+        if self.plan.run_time or not self.plan.is_override:
+            self._later(self.plan.run_time, self._finish_with, self.plan.wait_status)
 
     def _finish_with(self, status: int) -> None:
         if self._finish is None:
             self._killed_by = status
+            order, self._order = self._order, None
+            if order is not None:
+                order(None)
             return
         if self._is_running:
             self._is_running = False
@@ -323,7 +367,12 @@ class JobRun:
         self._end_by(self._settings.term_signal)
 
     def _misunderstood(self, why: str) -> None:
-        note = f"PMI-1 wire protocol error: {why}"
+        self._die(f"PMI-1 wire protocol error: {why}")
+
+    def _die(self, note: str) -> None:
+        """The shell cannot go on."""
+        if self._given_up is not None:
+            return
         self._handle.spawn(self._shell.say([log_line(FATAL, note)]))
         self._fail(note)
         self._given_up = 1 << 8

@@ -18,7 +18,11 @@ _KINDS: Final = ("simulated", "real")
 METHOD: Final = "bulk-exec"
 #: Read by flux-core for parts that are not here; they are checked, shown and have no effect.
 _WITHOUT_EFFECT: Final = {"job-shell": "default_job_shell", "imp": "flux_imp_path", "service": "exec_service"}
-_KNOWN: Final = ("kill-timeout", "term-signal", "kill-signal", "method", *_WITHOUT_EFFECT)
+_KNOWN: Final = (
+    "kill-timeout", "term-signal", "kill-signal", "method", "shell-exit-timeout", *_WITHOUT_EFFECT,
+)  # fmt: skip
+#: Seconds that the other nodes' shells have when one has ended (flux-core's): one shell serves all nodes here.
+SHELL_EXIT_TIMEOUT: Final = 30.0
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +37,9 @@ class Settings:
     term_signal: Signals = signal.SIGTERM
     kill_signal: Signals = signal.SIGKILL
     #: What is shown of settings without effect.
-    shown: Mapping[str, str] = {"default_job_shell": "flux-shell", "exec_service": "rexec"}
+    shown: Mapping[str, str | float] = {
+        "default_job_shell": "flux-shell", "exec_service": "rexec", "shell_exit_timeout": SHELL_EXIT_TIMEOUT,
+    }  # fmt: skip
 
     def to_dict(self) -> dict[str, object]:
         """As flux-core's stats have it."""
@@ -64,11 +70,17 @@ def to_settings(args: Sequence[str], attribute: str | None, conf: Any = None) ->
             raise ValueError(f"unknown argument {arg!r}; there are {known} and jobs=simulated or real")
     if found.get("method", METHOD) != METHOD:
         raise ValueError(f"unknown exec.method {found['method']!r:.40}; there is {METHOD}")
-    shown = {name: found[key] for key, name in _WITHOUT_EFFECT.items() if key in found}
+    shown: dict[str, str | float] = {
+        name: found[key] for key, name in _WITHOUT_EFFECT.items() if key in found
+    }
+    if (text := found.get("shell-exit-timeout")) is not None:
+        shown["shell_exit_timeout"] = 0.0 if text == "none" else _seconds("shell-exit-timeout", text)
     usual = Settings(simulate=kind == "simulated")
     return attrs.evolve(
         usual,
-        kill_timeout=_seconds(found["kill-timeout"]) if "kill-timeout" in found else KILL_TIMEOUT,
+        kill_timeout=_seconds("kill-timeout", found["kill-timeout"])
+        if "kill-timeout" in found
+        else KILL_TIMEOUT,
         term_signal=_signal("term-signal", found, usual.term_signal),
         kill_signal=_signal("kill-signal", found, usual.kill_signal),
         shown={**usual.shown, **shown},
@@ -85,11 +97,11 @@ def _table(conf: Any) -> dict[str, str]:
     return {key: table[key] for key in _KNOWN if key in table}
 
 
-def _seconds(text: str) -> float:
+def _seconds(key: str, text: str) -> float:
     try:
         return duration.parse_duration(text)
     except ValueError as error:
-        raise ValueError(f"invalid kill-timeout: {text:.40}: {error}") from None
+        raise ValueError(f"invalid {key}: {text:.40}: {error}") from None
 
 
 def _signal(key: str, found: Mapping[str, str], usual: Signals) -> Signals:

@@ -415,7 +415,13 @@ def test_arguments_come_before_the_configuration_and_both_are_shown():
 
         found = [await shown()]
         table = {
-            "exec": {"kill-timeout": "30s", "kill-signal": "SIGINT", "imp": "/an/imp", "service": "sdexec"}
+            "exec": {
+                "kill-timeout": "30s",
+                "kill-signal": "SIGINT",
+                "imp": "/an/imp",
+                "service": "sdexec",
+                "shell-exit-timeout": "1m",
+            }
         }
         await client.call("config.load", table)
         found.append(await shown())
@@ -425,8 +431,8 @@ def test_arguments_come_before_the_configuration_and_both_are_shown():
         await client.call("config.load", {})
         return [*found, await shown()]
 
-    ours = {"default_job_shell": "/a/shell", "exec_service": "rexec"}
-    given = {"flux_imp_path": "/an/imp", "exec_service": "sdexec"}
+    ours = {"default_job_shell": "/a/shell", "exec_service": "rexec", "shell_exit_timeout": 30.0}
+    given = {"shell_exit_timeout": 60.0, "flux_imp_path": "/an/imp", "exec_service": "sdexec"}
     assert in_instance(test) == [
         ["bulk-exec", 5.0, "SIGTERM", "SIGKILL", {**ours, "default_job_shell": "flux-shell"}],
         ["bulk-exec", 30.0, "SIGTERM", "SIGINT", {"default_job_shell": "flux-shell", **given}],

@@ -153,7 +153,9 @@ def test_a_node_that_is_done_goes_back_before_the_others_if_that_is_wanted(tmp_p
 
     async def test(instance, client):
         command = ["/bin/sh", "-c", slow]
-        await client.call("config.load", table(command=command, **({"release_after": after} if after else {})))
+        await client.call(
+            "config.load", table(command=command, **({"release_after": after} if after else {}))
+        )
         job = await submit(client, spec())
         await outcome(client, job)
 

@@ -1,0 +1,141 @@
+"""Simulated jobs that begin and end when they are told to (``exec.test.override``), and what a job takes of input."""
+
+from __future__ import annotations
+
+import pytest
+
+from brokersim.brokermod import RequestError, errnums
+from modules.job_exec.plan import to_plan
+from tests.modules.job_harness import in_instance, jobspec, log_of, names_of, outcome, real, submit
+
+
+def told(**test):
+    """A job that waits to be told."""
+    return jobspec(duration=0, exec={"test": {"override": 1, **test}})
+
+
+async def refusal(client, topic, payload):
+    """(errnum, text) of a request that is refused."""
+    with pytest.raises(RequestError) as caught:
+        await client.call(topic, payload)
+    return caught.value.errno, str(caught.value)
+
+
+async def say(client, job, event, **more):
+    await client.call("job-exec.override", {"jobid": job, "event": event, **more})
+
+
+def test_a_job_begins_and_ends_when_it_is_told_to():
+    async def test(_instance, client):
+        job = await submit(client, told())
+        await client.sleep(50.0)
+        early = await refusal(client, "job-exec.override", {"jobid": job, "event": "finish"})
+        before = (await client.call("job-list.list-id", {"id": job, "attrs": ["t_run", "state"]}))["job"]
+        await say(client, job, "start")
+        await client.sleep(50.0)
+        late = await refusal(client, "job-exec.override", {"jobid": job, "event": "start"})
+        odd = await refusal(client, "job-exec.override", {"jobid": job, "event": "foo"})
+        await say(client, job, "finish", status=256)
+        answer = await outcome(client, job)
+        names = await names_of(client, job)
+        return early, late, odd, before["state"], answer["status"], names
+
+    early, late, odd, state, status, names = in_instance(test)
+    assert early == (errnums.EINVAL, "Job not running")
+    assert late == (errnums.EINVAL, "Job already running")
+    assert odd == (errnums.EINVAL, "Invalid event")
+    assert (state, status) == (16, 256)
+    assert names[-6:] == ["alloc", "start", "finish", "release", "free", "clean"]
+
+
+def test_a_run_duration_ends_it_once_it_has_begun():
+    async def test(_instance, client):
+        job = await submit(client, told(run_duration="2s"))
+        await client.sleep(50.0)
+        await say(client, job, "start")
+        await outcome(client, job)
+        log = {event["name"]: event["timestamp"] for event in await log_of(client, job)}
+        return log["finish"] - log["start"]
+
+    assert 2.0 <= in_instance(test) < 2.1
+
+
+def test_one_that_was_never_told_can_be_cancelled():
+    async def test(_instance, client):
+        job = await submit(client, told())
+        await client.sleep(1.0)
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        await outcome(client, job)
+        return await names_of(client, job)
+
+    names = in_instance(test)
+    assert "start" not in names and names[-1] == "clean"
+
+
+def test_no_other_job_and_nobody_elses_is_told_anything():
+    async def test(_instance, client):
+        job = await submit(client, jobspec(duration=10.0))
+        await client.sleep(1.0)
+        plain = await refusal(client, "job-exec.override", {"jobid": job, "event": "start"})
+        unknown = await refusal(client, "job-exec.override", {"jobid": 1234, "event": "start"})
+        nothing = await refusal(client, "job-exec.override", {})
+        wish = {"id": job, "ranks": "foo"}
+        ranks = await refusal(client, "job-exec.critical-ranks", wish)
+        nobody = await refusal(client, "job-exec.critical-ranks", {**wish, "id": 1234})
+        await client.call("job-exec.critical-ranks", {"id": job, "ranks": "0-1"})
+        return plain, unknown, nothing[0], ranks[0], nobody[0]
+
+    assert in_instance(test) == (
+        (errnums.EINVAL, "Job not in exec override mode"),
+        (errnums.ENOENT, "Job not found"),
+        errnums.EPROTO,
+        errnums.EINVAL,
+        errnums.ENOENT,
+    )
+
+
+def test_more_input_than_a_job_takes_ends_it():
+    async def test(_instance, client):
+        job = await submit(client, real("cat", shell={"options": {"input": {"limit": "1K"}}}))
+        while "shell.start" not in await exec_names(client, job):
+            await client.sleep(0.01)
+        answer = await client.call(
+            "job-info.lookup", {"id": job, "keys": ["guest.exec.eventlog"], "flags": 0}
+        )
+        service = answer["guest.exec.eventlog"].split('"service":"')[1].split('"')[0]
+        piece = {"stream": "stdin", "rank": "all", "data": "x" * 600}
+        await client.call(f"{service}.stdin", piece)
+        errno, _ = await refusal(client, f"{service}.stdin", piece)
+        result = await outcome(client, job)
+        raised = [event["context"] for event in await log_of(client, job) if event["name"] == "exception"]
+        return errno, result["status"], raised[0]["note"]
+
+    errno, status, note = in_instance(test, clock="real")
+    assert (errno, status) == (errnums.EFBIG, 1 << 8)
+    assert note.startswith("stdin exceeds 1K limit. Try file input (flux submit --input=FILE)")
+
+
+async def exec_names(client, job):
+    try:
+        answer = await client.call(
+            "job-info.lookup", {"id": job, "keys": ["guest.exec.eventlog"], "flags": 0}
+        )
+    except RequestError:
+        return ""
+    return answer["guest.exec.eventlog"]
+
+
+@pytest.mark.parametrize(
+    ("option", "limit"), [({}, 10 << 20), ({"limit": "32M"}, 32 << 20), ({"limit": 1024}, 1024)]
+)
+def test_a_limit_of_input_is_bytes_or_a_text(option, limit):
+    assert to_plan(real("cat", shell={"options": {"input": option}})).stdin_limit == limit
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"limit": one} for one in ("foo", "0", 0, -1, "33M", "1G", 34603008)] + [{"batch-timeout": "foo"}],
+)
+def test_a_limit_that_is_none_is_refused(option):
+    with pytest.raises(ValueError, match=r"input\."):
+        to_plan(real("cat", shell={"options": {"input": option}}))
