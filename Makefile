@@ -13,6 +13,9 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
+# Images of containers set it. pytest rewrites all of its plugins before it reads a conftest.py: hypothesis alone has 150
+# files, and what may not be kept is compiled by each worker, and by each run, anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 RUN_VENV := .venv/.stamp
 TEST_VENV := .venv-test/.stamp

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.costs import Costs
+from tests.effort import SAME, examples
 from tests.sharing import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
 __all__ = [
@@ -30,16 +31,15 @@ sys.dont_write_bytecode = False
 PROFILE_VARIABLE = "BROKERSIM_HYPOTHESIS_PROFILE"
 
 # No deadline: two cores are shared by the workers, so one slow example says nothing about the code.
-# `make test` draws the same examples in every run: what is red is then red for what was changed. Each other run draws
-# new ones, and `make hunt` is for nothing else.
-SAME_EXAMPLES = os.environ.get("BROKERSIM_EXAMPLES") == "same"
-settings.register_profile("dev", max_examples=50, deadline=None, derandomize=SAME_EXAMPLES, print_blob=True)
+# `make test` draws the same examples in every run, and fewer: what is red is then red for what was changed. Each other
+# run draws new ones, and `make hunt` is for nothing else.
+settings.register_profile("dev", max_examples=examples(50), deadline=None, derandomize=SAME, print_blob=True)
 # 10,000: the number the wire codec's promise is stated with (no bytes raise anything but its one error).
 settings.register_profile(
     "slow",
     max_examples=10_000,
     deadline=None,
-    derandomize=SAME_EXAMPLES,
+    derandomize=SAME,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

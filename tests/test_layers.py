@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -64,16 +65,34 @@ PACKAGE_HOST = re.compile(r"--(extra-)?(index-url|find-links)|\b(pypi|pythonhost
 # --- reading
 
 
+class Sized(NamedTuple):
+    """A function and how many lines it has, or a class and how many methods it offers."""
+
+    line: int
+    name: str
+    size: int
+    is_class: bool
+
+
 @cache
-def nodes_of(path: Path) -> list[ast.AST]:
-    """Imports and constants of a file; each file is read once for all rules."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path)))
-    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom | ast.Constant)]
+def read(path: Path) -> tuple[list[ast.AST], list[Sized]]:
+    """Imports and constants of a file, and its functions and classes; each file is parsed once for all rules."""
+    nodes: list[ast.AST] = []
+    sized: list[Sized] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Constant):
+            nodes.append(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            sized.append(Sized(node.lineno, node.name, length, is_class=False))
+        elif isinstance(node, ast.ClassDef):
+            sized.append(Sized(node.lineno, node.name, offered(node), is_class=True))
+    return nodes, sized
 
 
 def imports_of(path: Path, package: str) -> Iterator[tuple[int, str]]:
     """(line, absolute name) of all that `path` imports; its relative imports start from `package`."""
-    for node in nodes_of(path):
+    for node in read(path)[0]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -231,7 +250,7 @@ def upward_names(tree: Path) -> list[str]:
     package = tree / "src" / "brokersim"
     for path in sorted(package.rglob("*.py")):
         floor = floor_of_file(path, tree)
-        for node in nodes_of(path):
+        for node in read(path)[0]:
             if floor is None or not isinstance(node, ast.Constant) or not isinstance(node.value, str):
                 continue
             name = node.value
@@ -309,23 +328,16 @@ def too_large(tree: Path) -> list[str]:
     """Rooms, files and functions beyond what one sees at a glance, and classes with too many doors."""
     found, wide = [], []
     for path in [*sorted((tree / "src").rglob("*.py")), *sorted((tree / "modules").rglob("*.py"))]:
-        name, text = path.relative_to(tree), path.read_text(encoding="utf-8")
-        lines = text.count("\n")
+        name, lines = path.relative_to(tree), path.read_bytes().count(b"\n")
         if lines > FILE:
             found.append(f"{name}: {lines} lines are more than {FILE}")
         if path.name == "__init__.py" and (files := len([*path.parent.glob("*.py")])) > ROOM:
             found.append(f"{name.parent}: {files} files are more than {ROOM}")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or 0) - node.lineno + 1
-                if length > FUNCTION:
-                    found.append(
-                        f"{name}:{node.lineno}: {node.name} has {length} lines, more than {FUNCTION}"
-                    )
-            elif isinstance(node, ast.ClassDef) and offered(node) > METHODS:
-                wide.append(
-                    f"{name}:{node.lineno}: {node.name} offers {offered(node)} methods, more than {METHODS}"
-                )
+        for line, what, size, is_class in read(path)[1]:
+            if is_class and size > METHODS:
+                wide.append(f"{name}:{line}: {what} offers {size} methods, more than {METHODS}")
+            elif not is_class and size > FUNCTION:
+                found.append(f"{name}:{line}: {what} has {size} lines, more than {FUNCTION}")
     return found + (wide if len(wide) > WIDE_CLASSES else [])
 
 

@@ -84,7 +84,7 @@ def _json(text: str) -> dict[str, Any] | None:
         return None
     try:
         payload = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"event payload is not JSON: {error}") from None
     if not isinstance(payload, dict):
         raise ValueError("event payload must be a JSON object")

@@ -128,5 +128,5 @@ def read_file(path: Path) -> Any:
         raise ValueError(f"{path}: {error.strerror}") from None
     try:
         return msgspec.json.decode(data) if path.suffix == ".json" else tomllib.loads(data.decode())
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None

@@ -10,6 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from tests.effort import examples
 from tests.fluxcompat.minimal_client import PRIVATE, REQUEST, RESPONSE, MinimalClient, build
 
 ENOENT, EEXIST, EINVAL, ENOSYS = 2, 17, 22, 38
@@ -195,5 +196,6 @@ def test_any_sequence_of_events_and_services_reaches_whom_it_should(uri: str) ->
         Phase.generate,
     )  # not shrunk: what is lost would be waited for each time
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=15, stateful_step_count=30, deadline=None, phases=found)
+        machine,
+        settings=settings(max_examples=examples(15), stateful_step_count=30, deadline=None, phases=found),
     )

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.effort import examples
 from tests.fluxcompat.kvs_model import READDIR, READLINK, TREEOBJ, Failed, Tree, names
 from tests.fluxcompat.minimal_client import NORESPONSE, STREAMING, MinimalClient
 
@@ -242,7 +243,8 @@ def test_any_sequence_of_requests_leaves_the_roots_the_model_has(uri: str) -> No
     # Not shrunk: a request that is never answered would be waited for in each attempt.
     found = (Phase.explicit, Phase.reuse, Phase.generate)
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=20, stateful_step_count=30, deadline=None, phases=found)
+        machine,
+        settings=settings(max_examples=examples(20), stateful_step_count=30, deadline=None, phases=found),
     )
 
 

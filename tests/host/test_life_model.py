@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from brokersim.instance import Instance
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS
+from tests.effort import examples
 from tests.host.live import live, refused, write
 
 SIZE, FANOUT = 4, 2
@@ -45,7 +46,7 @@ def server_of(loaded: set[int], rank: int) -> int | None:
 
 
 @given(_steps)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_every_request_is_answered_once_by_the_nearest_living_module(tmp_path_factory, steps):
     path = write(tmp_path_factory.getbasetemp(), "svc", SOURCE)
 

@@ -15,6 +15,7 @@ import brokersim.testing
 from brokersim.protocol.errnums import RequestError
 from brokersim.testing import Impatient, LawViolation, modules, run, strategies
 from brokersim.testing.options import TestOptions
+from tests.effort import examples
 from tests.modules.job_harness import envelope
 
 ROOT = {"namespace": "primary", "flags": 0}
@@ -70,7 +71,7 @@ def test_run_without_room_for_a_broker_only_gives_the_clock():
 # -- strategies: what they draw, real modules take
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(ops=st.lists(strategies.kvs_ops(), min_size=1, max_size=4), size=st.integers(1, 3), data=st.data())
 def test_drawn_commits_are_taken_or_refused_and_answered_once(ops, size, data):
     rank = data.draw(strategies.ranks(size))
@@ -86,7 +87,7 @@ def test_drawn_commits_are_taken_or_refused_and_answered_once(ops, size, data):
     run(commit, size=size)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(spec=strategies.jobspecs(max_slots=5), blob=strategies.blobs(), payload=strategies.json_objects())
 def test_drawn_jobs_blobs_and_payloads_are_taken(spec, blob, payload):
     async def use(broker):
@@ -99,7 +100,7 @@ def test_drawn_jobs_blobs_and_payloads_are_taken(spec, blob, payload):
     run(use, resources="1x4")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(fault=strategies.faults(), name=strategies.module_names(), mask=strategies.masks())
 def test_drawn_faults_hit_or_not_and_are_excused(fault, name, mask):
     kind, settings_ = fault

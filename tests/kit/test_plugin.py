@@ -114,6 +114,8 @@ def run(pytester):
         if kept is not None:
             pytester.mkdir("counters").joinpath("test_it.toml").write_text(kept)
         others = () if "asyncio_mode=auto" in args else ("-p", "no:asyncio")
+        if "inline_snapshot" not in text:  # it looks for files of its own as each run begins and ends
+            others += ("-p", "no:inline_snapshot")
         return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:pytester", *others, *args)
 
     return run

@@ -16,6 +16,7 @@ from brokersim.protocol import blobref
 from brokersim.protocol.errnums import ENOENT, RequestError
 from modules.content_sqlite.collector import Reach
 from modules.content_sqlite.memory import MemoryStore
+from tests.effort import examples
 
 KVS = ("content-cache", "content-sqlite", "kvs", "heartbeat")
 
@@ -106,7 +107,7 @@ class AgainstGraph(RuleBasedStateMachine):
 
 
 TestAgainstGraph = AgainstGraph.TestCase
-TestAgainstGraph.settings = settings(max_examples=25, stateful_step_count=25)
+TestAgainstGraph.settings = settings(max_examples=examples(25), stateful_step_count=25)
 
 
 def eager(instance: Any) -> MemoryStore:

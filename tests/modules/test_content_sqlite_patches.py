@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from brokersim.protocol.blobref import Patch
 from modules.content_sqlite import patches as patches_file
 from modules.content_sqlite.patches import patched
+from tests.effort import examples
 
 PIECE = 8
 steps = st.lists(st.tuples(st.integers(0, 100), st.integers(0, 40), st.binary(max_size=20)), max_size=20)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=100), steps)
 def test_pieces_come_to_the_same_as_the_whole(whole, steps):
     before, patches_file._PIECE = patches_file._PIECE, PIECE

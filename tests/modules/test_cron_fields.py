@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modules.cron.fields import UNITS, to_fields
+from tests.effort import examples
 
 START = 1_767_225_600  # 2026-01-01T00:00:00Z, a Thursday
 
@@ -26,7 +27,7 @@ def brute(args, now, limit):
     return None
 
 
-@settings(max_examples=12)  # each looks at a day of seconds
+@settings(max_examples=examples(12))  # each looks at a day of seconds
 @given(
     st.fixed_dictionaries(
         {}, optional={unit: st.integers(*UNITS[unit]) for unit in ("second", "minute", "hour")}

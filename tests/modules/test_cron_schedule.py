@@ -209,6 +209,7 @@ def test_a_command_is_a_shell_command_an_event_or_a_message():
         ("event:", None, "'' is no topic"),
         ("event:t {", None, "payload is not JSON"),
         ("event:t [1]", None, "payload must be a JSON object"),
+        ("event:t " + "[" * 100_000, None, "payload is not JSON: maximum recursion depth"),
         ("x", {"topic": "two words"}, "is no topic"),
         ("x", {"topic": "t", "type": "signal"}, "type must be event or request"),
         ("x", {"topic": "t", "payload": 3}, "payload must be a JSON object"),

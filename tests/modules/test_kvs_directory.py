@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from brokersim.protocol import blobref, treeobj
 from modules.kvs import directory as directory_file
 from modules.kvs.directory import LARGE, Changes, Directory
+from tests.effort import examples
 
 # Few names and values, by number: drawing a hundred texts an example would take most of the test.
 NAMES = [f"{number:x}" for number in range(0, 900, 3)] + ["", "ä", '"', "\u2028", "z\U0001f600"]
@@ -59,7 +60,7 @@ def follow(size: int, steps: list[dict[str, Any]]) -> None:
             assert directory.get(name) == model.get(name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(sizes, changes)
 def test_each_version_is_what_encoding_it_whole_gives_and_its_patch_makes_it_of_the_one_before(
     size: int, steps: list[dict[str, Any]]
@@ -83,7 +84,7 @@ several = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(sizes, several)
 def test_the_same_with_runs_and_groups_that_split_and_vanish_all_the_time(
     size: int, steps: list[dict[str, Any]]

@@ -30,6 +30,7 @@ from brokersim.protocol.errnums import (
 )
 from brokersim.protocol.message import COUNTER_NAMES
 from brokersim.reactor.cost import CostModel
+from tests.effort import examples
 
 SYNC = 4
 STORAGE = ("content-cache", "content-sqlite", "kvs")
@@ -670,7 +671,7 @@ def test_two_kvs_under_two_names_are_two_stores():
     live(body)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.integers(0, 2**32), st.booleans())
 def test_many_clients_on_many_ranks_read_what_they_wrote_whatever_is_merged_or_dropped(seed, tiny):
     """Each client puts to and appends to keys of its own, in directories they share; answers come in any order."""

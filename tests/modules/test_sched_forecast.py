@@ -12,6 +12,7 @@ from modules.sched.options import forecast_option
 from modules.sched.pool import Pool
 from modules.sched.queue import Waiting
 from modules.sched.request import Request
+from tests.effort import examples
 from tests.modules.job_harness import attributes, in_instance, jobspec, outcome, submit
 
 FAIL_ALLOC, REASON, DENY_EXPIRATION = 1, 2, 4
@@ -43,7 +44,7 @@ def test_a_job_that_should_have_ended_long_ago_ends_now():
     assert told("1x4", [(90, 4)], [(1, 5)], now=100.0) == [100]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.tuples(st.integers(101, 120), st.integers(1, 4)), max_size=3),
     st.lists(st.tuples(st.integers(1, 8), st.integers(1, 20)), max_size=5),

@@ -18,6 +18,7 @@ from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.keyed import BEST, PYTHON, Lists
 from brokersim.statsd.numbers import format_number
 from brokersim.statsd_server.outputs.line_texts import LineTexts
+from tests.effort import examples
 
 _lines = pytest.importorskip("brokersim.native._lines", reason="not compiled here")
 pytestmark = pytest.mark.skipif(BEST is PYTHON, reason="BROKERSIM_PURE is set, or sources are newer")
@@ -82,7 +83,7 @@ CONFIGS = [
 ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.lists(PACKETS, max_size=5), min_size=1, max_size=4),
     st.sampled_from(DIALECTS),
@@ -119,7 +120,7 @@ FORMED = st.builds(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.lists(FORMED, min_size=8, max_size=40), min_size=2, max_size=3),
     st.sampled_from(["strict", "etsy", "brubeck"]),
@@ -240,7 +241,7 @@ class NumbersAreADict(RuleBasedStateMachine):
 
 
 TestNumbers = NumbersAreADict.TestCase
-TestNumbers.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestNumbers.settings = settings(max_examples=examples(40), stateful_step_count=20, deadline=None)
 
 
 @given(

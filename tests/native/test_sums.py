@@ -19,6 +19,7 @@ from brokersim.protocol.message import Message
 from modules.metrics.cells import sum_cells
 from modules.metrics.merge import OWN, Merge
 from modules.metrics.wire import FRAME_MAX
+from tests.effort import examples
 from tests.modules.metrics.rig import stat, table
 
 pytestmark = pytest.mark.skipif(not sums.is_compiled, reason="not compiled here, or BROKERSIM_PURE is set")
@@ -45,7 +46,7 @@ def kept(rows: list[list[object]]) -> sums.Sums:
     return found
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(rows=TABLES, start=st.integers(-15, 15), stop=st.integers(-15, 15))
 def test_rows_are_a_sequence_of_the_rows_they_were_read_from(rows, start, stop):
     found = kept(rows)
@@ -65,7 +66,7 @@ def test_rows_are_a_sequence_of_the_rows_they_were_read_from(rows, start, stop):
 
 
 @given(parts=st.lists(TABLES, max_size=5))
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @example(parts=[[row("a", 1, 5, 6, BOUND - 1)], [row("a", 1, 2, 9, 1)]])
 @example(parts=[[row("a", 1, 5, 6, BOUND - 1)], [row("a", 1, 2, 9, 1)], [row("a", 1, 2, 9, -7)]])
 @example(parts=[[row(key, 1, 0, 0, 1) for key in keys] for keys in ("abc", "abcd", "ab", "xyz")])
@@ -90,7 +91,7 @@ def test_rows_of_equal_keys_become_what_python_makes_of_them(parts):
 
 
 @given(parts=st.lists(TABLES, min_size=1, max_size=4), data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_merge_is_the_same_of_lists_of_what_C_keeps_and_of_both(parts, data):
     def taken(read):
         merge = Merge(stat().merge_all)
@@ -114,7 +115,7 @@ def test_a_merge_is_the_same_of_lists_of_what_C_keeps_and_of_both(parts, data):
     assert taken(lambda at, rows: kept(rows) if at % 2 else rows) == lists
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(rows=TABLES.filter(bool), most=st.integers(0, 400))
 @example(rows=[row('"\\\n\t\x01\x7fé€😀', -1, -(10**18), 10**18, 1 - BOUND)], most=0)
 @example(
@@ -165,7 +166,7 @@ OBSERVED = st.lists(
 
 
 @given(epochs=st.lists(OBSERVED, max_size=4), most=st.integers(1, 6), data=st.data())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_observations_become_the_same_rows_in_C_as_in_python(epochs, most, data):
     def rows(is_compiled: bool):
         sums.is_compiled = is_compiled

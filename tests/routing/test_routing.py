@@ -12,6 +12,7 @@ from brokersim.instance import Instance
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, EPERM, RequestError
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, REQUEST, ROLE_USER, Message
 from brokersim.routing.endpoint import Endpoint
+from tests.effort import examples
 from tests.host.live import live, refused
 
 HOP = 50e-6
@@ -84,7 +85,7 @@ def model(size: int, fanout: int, serving: set[int], rank: int, to: int | str) -
 
 
 @given(trees())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_the_nearest_ancestor_that_has_the_service_answers(tree):
     async def main() -> None:
         async with brokersim.open_instance(size=tree["size"], fanout=tree["fanout"], modules=[]) as instance:

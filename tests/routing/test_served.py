@@ -13,6 +13,7 @@ from brokersim.protocol.errnums import EHOSTUNREACH, ENODATA, ENOENT
 from brokersim.protocol.message import NODEID_ANY, Message
 from brokersim.reactor.actor import Actor
 from brokersim.routing.endpoint import Endpoint
+from tests.effort import examples
 from tests.host.live import live
 
 SERVERS = 3
@@ -51,7 +52,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @example(steps=[("ask", 0, 0, NODEID_ANY), ("leave", 0), ("answer", 0)])
 @given(steps=steps)
 def test_of_one_that_goes_each_open_request_is_answered_once_and_no_other(steps):

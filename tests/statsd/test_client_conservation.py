@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.client import StatsClient
+from tests.effort import examples
 from tests.statsd.reference import ReferenceServer
 
 SMALL = st.integers(-50, 50)
@@ -166,7 +167,7 @@ class Conservation(RuleBasedStateMachine):
 
 
 TestConservation = Conservation.TestCase
-TestConservation.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestConservation.settings = settings(max_examples=examples(150), stateful_step_count=30, deadline=None)
 
 CALLS = st.lists(
     st.one_of(

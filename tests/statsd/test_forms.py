@@ -10,6 +10,7 @@ from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import open_dialect
 from brokersim.statsd.keyed import BEST, PYTHON, Keyed
+from tests.effort import examples
 
 HEADS = st.sampled_from(
     [b"a", b"b/c d", b"t;x=y", b"_e{1,1}", b"toString", b"constructor", b"statsd.x", b"k|#q", b"", b"a\0"]
@@ -36,7 +37,7 @@ def judging(dialect: str, config: AggregatorConfig) -> Aggregator:
 
 
 @pytest.mark.parametrize("keyed", TABLES, ids=lambda keyed: type(keyed).__name__)
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.lists(LINES, max_size=8), max_size=4),
     st.sampled_from(["strict", "etsy"]),

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from brokersim.statsd.law import US, Age, Chain
+from tests.effort import examples
 
 #: The table of the study: E|A| in s by flush, retention and (emission, client).
 MEASURED = [
@@ -127,7 +128,7 @@ def unevenness(chain: Chain) -> float:
 
 
 @given(chain=chains, phases=st.tuples(*[st.floats(0, 0.99)] * 3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @example(Chain(emission=1.0, client=1.0, flush=0.1, retention=0.1), (0.25, 0.0, 0.0))
 @example(Chain(emission=1.0, client=1.0, flush=0.3, retention=0.7), (0.01, 0.0, 0.0))
 @example(Chain(emission=0.5, client=0.3, flush=1.0, retention=1.0), (0.9, 0.9, 0.9))

@@ -13,6 +13,7 @@ from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.keyed import BEST, PYTHON, Keyed
 from brokersim.statsd.plain import packets_of_lines, plain_lines
+from tests.effort import examples
 
 KEYS = st.sampled_from(
     [b"a", b"b", b"flux.kvs.0.request_rx", b"known", b"t.x", b"new", b"a;b=c", b"statsd.x", b"n" * 901]
@@ -50,7 +51,7 @@ TABLES = [PYTHON] if BEST is PYTHON else [PYTHON, BEST]
 WHOLE = re.compile(r"\b(\d+)\.0\b")
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(st.lists(PACKETS, min_size=1, max_size=12), st.sampled_from(DIALECTS))
 @example([b"known\n5|g:other:6|g"], "strict")
 @example([b"known:1|g", b"\n", b"known:2|g"], "brubeck")

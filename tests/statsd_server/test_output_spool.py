@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from brokersim.statsd_server.outputs.spool import Block, Spool
+from tests.effort import examples
 
 LIMIT = 10
 
@@ -71,7 +72,7 @@ class Deliveries(RuleBasedStateMachine):
 
 
 TestDeliveries = Deliveries.TestCase
-TestDeliveries.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestDeliveries.settings = settings(max_examples=examples(80), stateful_step_count=30, deadline=None)
 
 
 def block(name: str, lines: int = 1) -> Block:

@@ -32,7 +32,7 @@ class Lasting(Probe):
         """What a line says. Raises Junk."""
         try:
             return msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise Junk(f"{line[:60].decode(errors='replace')!r} is no JSON: {error}") from None
 
     def read(self) -> Any:

@@ -72,6 +72,6 @@ def _lines(path: Path) -> list[Any]:
         if line.strip():
             try:
                 found.append(msgspec.json.decode(line))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise ValueError(f"{path}:{number}: {error}") from None
     return found

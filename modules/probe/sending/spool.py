@@ -77,7 +77,7 @@ class Spool:
             elif document["mid"] not in self._series:
                 raise ValueError("of a series that is not described")
             return document
-        except (msgspec.DecodeError, TypeError, ValueError, KeyError) as error:
+        except (msgspec.DecodeError, TypeError, ValueError, KeyError, RecursionError) as error:
             raise ValueError(f"{self.path}:{number}: no spool of ours ({error})") from None
 
     # -- in

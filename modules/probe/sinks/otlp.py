@@ -113,7 +113,7 @@ class Otlp(Sink):
 def _json(text: str) -> Document:
     try:
         found = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -72,14 +72,16 @@ def page(newest: Mapping[str, Sample]) -> bytes:
     """Families by name, their series in order."""
     families: dict[str, list[str]] = {}
     headings: dict[str, str] = {}
-    for one in newest.values():
+    written = exposition.Page()
+    for one in sorted(newest.values(), key=lambda one: one.series.metric):
         series = one.series
         is_counter = series.kind == COUNTER and series.form == "raw"
         family = exposition.family(series.metric, series.field.unit, is_counter)
         value = (
             one.value if type(one.value) is int and family.divisor == 1 else float(one.value) / family.divisor
         )
-        families.setdefault(family.name, []).append(f"{family.name}{{{_labels(series, family)}}} {value!r}\n")
+        labels = written.own(family.name, _labels(series, family), series.metric)
+        families.setdefault(family.name, []).append(f"{family.name}{{{_shown(labels)}}} {value!r}\n")
         heading = exposition.heading(family, series.metric)
         # Of several metrics that are written alike the same one is named, whichever was read first.
         headings[family.name] = min(heading, headings.get(family.name, heading))
@@ -88,9 +90,12 @@ def page(newest: Mapping[str, Sample]) -> bytes:
     ).encode()
 
 
-def _labels(series: Series, family: exposition.Family) -> str:
+def _labels(series: Series, family: exposition.Family) -> dict[str, str]:
     own = {"subject": series.subject, "measurement": series.measurement, **family.own_labels()}
     if series.form != "raw":
         own["form"] = series.form
-    labels = {_FOREIGN.sub("_", key): value for key, value in {**own, **series.attributes}.items()}
+    return {_FOREIGN.sub("_", key): value for key, value in {**own, **series.attributes}.items()}
+
+
+def _shown(labels: Mapping[str, str]) -> str:
     return ",".join(f'{key}="{value.translate(_ESCAPES)}"' for key, value in sorted(labels.items()))

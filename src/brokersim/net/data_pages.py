@@ -63,13 +63,15 @@ def to_text(latest: Iterable[Mapping[str, Any]]) -> bytes:
     """The newest number of each series as Prometheus reads it: labels are subject, measurement and attributes."""
     families: dict[str, list[str]] = {}
     headings: dict[str, str] = {}
-    for one in latest:
+    written = exposition.Page()
+    for one in sorted(latest, key=lambda one: str(one["metric"])):
         if isinstance(one["value"], str):
             continue  # a state is a text, which there has no place for
         is_counter = one["kind"] == "counter" and one["form"] == "raw"
         family = exposition.family(one["metric"], one["unit"], is_counter)
         value = one["value"] / family.divisor if family.divisor > 1 else one["value"]
-        line = sample_line(family.name, sorted(_labels(one, family).items()), value).removesuffix("\n")
+        labels = written.own(family.name, _labels(one, family), one["metric"])
+        line = sample_line(family.name, sorted(labels.items()), value).removesuffix("\n")
         families.setdefault(family.name, []).append(f"{line} {round(one['ts'] * 1000)}\n")
         heading = exposition.heading(family, one["metric"])
         headings[family.name] = min(heading, headings.get(family.name, heading))
@@ -78,4 +80,6 @@ def to_text(latest: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _labels(one: Mapping[str, Any], family: exposition.Family) -> dict[str, str]:
     own = {"subject": one["subject"], "measurement": one["measurement"], **family.own_labels()}
+    if one["form"] != "raw":
+        own["form"] = one["form"]
     return {label_name(key): value for key, value in {**own, **one["attributes"]}.items() if value}

@@ -46,6 +46,28 @@ def family(metric: str, unit: str, is_counter: bool) -> Family:
     return Family(_OF_OTHERS.sub("", name), "gauge", unit, divisor, of)
 
 
+class Page:
+    """What is written on a page: each series by name and labels of its own. They come in the order of their metrics.
+
+    ``a.b`` and ``a_b`` of one source are written alike: the later has a label ``metric``, with what it is called.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+
+    def own(self, family: str, labels: dict[str, str], metric: str) -> dict[str, str]:
+        """The labels, with one more if another metric's series has just these."""
+        found = labels if self._take(family, labels) else {**labels, "metric": metric}
+        self._take(family, found)
+        return found
+
+    def _take(self, family: str, labels: dict[str, str]) -> bool:
+        key = (family, tuple(sorted(labels.items())))
+        is_free = key not in self._taken
+        self._taken.add(key)
+        return is_free
+
+
 def heading(one: Family, metric: str) -> str:
     """The two lines above a family's samples; ``metric`` is what it was called before."""
     what = "counted by its source" if one.kind == "counter" else "as it was read last"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
 from modules.metrics.expression import Expression
 from modules.metrics.stat import read
+from tests.effort import examples
 from tests.modules.metrics.live import Cluster, cluster
 
 STREAMS = {"s": ("sum", "average"), "a.b": ("sum",)}
@@ -104,7 +105,7 @@ EXPRESSIONS = st.recursive(
 )
 @example("1 / 5e-324", {"sum": 0.0, "average": 0.0, "n": 0.0})
 @example("s.sum / s.average", {"sum": 1.0, "average": 2.2250738585e-313, "n": 0.0})
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_an_expression_is_what_Python_makes_of_it(text, terms):
     plain = text.replace("a.b.sum", "sum").replace("s.", "")
     try:
@@ -155,7 +156,7 @@ DEFINITIONS = st.fixed_dictionaries(
 
 
 @given(definition=DEFINITIONS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_definition_is_a_stat_or_a_ValueError(definition):
     told = ""
     try:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modules.metrics.limits import Limit
 from modules.metrics.merge import OWN, Merge
+from tests.effort import examples
 from tests.modules.metrics.rig import shown, stat
 
 ONE = stat()
@@ -36,7 +37,7 @@ tables = st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9)
 
 
 @given(tables=tables, data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 def test_any_order_of_arrival_gives_each_key_once_with_its_whole_sum(tables, data):
     own, *others = ([row(key, value) for key, value in sorted(one.items())] for one in tables)
     merge = merge_with(own)

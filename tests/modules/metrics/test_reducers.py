@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modules.metrics.reducers import REDUCERS, Origin, Reducer, reducer
 from modules.metrics.reducers.base import STATE_MAX, TOO_LARGE
+from tests.effort import examples
 
 NUMBERS = st.one_of(
     st.integers(-(2**70), 2**70),
@@ -77,7 +78,7 @@ def close(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize(("name", "params"), PARAMS)
 @given(parts=st.lists(st.lists(TEXTS, max_size=8), min_size=1, max_size=6), seed=st.integers(0, 1000))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 def test_any_tree_of_merges_gives_the_same_answer(name, params, parts, seed):
     one = reducer(name, params)
     if not one.takes_text:
@@ -140,7 +141,7 @@ def test_one_more_observation_is_a_merge_with_it_alone(name, params, values):
 
 
 @given(parts=st.lists(st.lists(st.floats(-1e150, 1e150), max_size=20), min_size=2, max_size=5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_a_sum_of_floats_is_exact_whatever_the_order(parts):
     one = reducer("sum", {})
     whole = Rank(one, 0).state([value for part in parts for value in part])
@@ -166,7 +167,7 @@ def test_a_sum_of_integers_is_exact_beyond_64_bits():
 
 
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=300), st.integers(0, 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_quantiles_are_within_alpha_of_the_value_at_their_rank(values, sign):
     values = [-value if sign else value for value in values]
     one = reducer("quantile", {})
@@ -190,7 +191,7 @@ def test_quantiles_with_too_many_bins_keep_the_upper_end_and_say_so():
 @given(
     parts=st.lists(st.lists(st.integers(0, 30), max_size=40), min_size=1, max_size=6), seed=st.integers(0, 99)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_the_most_frequent_are_bounded_from_both_sides_for_any_tree(parts, seed):
     one = reducer("topk", {"topk_size": 8})
     true = Tally(value for part in parts for value in part)

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from brokersim.protocol.errnums import EINVAL, RequestError
 from modules.probe.answers import readings
-from modules.probe.config import to_config
+from modules.probe.config import read_file, to_config
 from modules.probe.contract import Junk
 from modules.probe.plan import DEFAULTS, to_measurement
-from modules.probe.probes import PROBES
+from modules.probe.probes import PROBES, replay
+from modules.probe.probes.isolated import Lasting
+from modules.probe.sinks import otlp
+from tests.effort import examples
 from tests.modules.probe.harness import every, lined, probing, run, samples
 
 PLAIN = st.one_of(
@@ -71,7 +74,7 @@ def refusal(make: Callable[..., object], *args: object) -> str:
 
 
 @given(record=RECORDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_record_is_a_measurement_or_a_ValueError(record):
     told = refusal(to_measurement, "m", record)
     assert not told or (told.startswith("/probes/m") and len(told) < 2000)
@@ -82,7 +85,7 @@ def test_a_record_is_a_measurement_or_a_ValueError(record):
     "sinks": JSON | st.dictionaries(st.sampled_from(["statsd", "lines", "x"]), JSON, max_size=2), "labels": JSON,
     "status": JSON,
 }))  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_configuration_is_one_or_a_ValueError(document):
     told = refusal(to_config, document)
     assert not told or told.startswith("/")
@@ -99,7 +102,7 @@ ANSWERS = st.recursive(
 
 
 @given(answer=ANSWERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_an_answer_is_readings_or_junk(answer):
     try:
         found = readings(answer, "node/0")
@@ -117,6 +120,29 @@ def test_an_answer_nested_without_end_is_junk():
     with pytest.raises(Junk, match="at most 4 lists"):
         readings(nested(900, {"v": 1}), "node/0")
     assert readings(nested(4, {"v": 1}), "node/0")[0].metrics == {"v": 1}
+
+
+#: Deeper than a decoder goes down: it raises RecursionError, which is no error of decoding.
+BOTTOMLESS = b"[" * 100_000
+
+
+def test_a_file_that_nests_without_end_is_refused_with_its_name_and_line(tmp_path):
+    lines, config = tmp_path / "lines.jsonl", tmp_path / "probes.json"
+    lines.write_bytes(b'{"n": 1}\n' + BOTTOMLESS)
+    config.write_bytes(BOTTOMLESS)
+    assert refusal(replay._lines, lines).startswith(f"{lines}:2: maximum recursion depth")
+    assert refusal(read_file, config).startswith(f"{config}: maximum recursion depth")
+    config.with_suffix(".toml").write_bytes(b"a = " + BOTTOMLESS)
+    assert refusal(read_file, config.with_suffix(".toml")).startswith(f"{config.with_suffix('.toml')}: ")
+
+
+def test_a_program_whose_answer_nests_without_end_answers_junk():
+    with pytest.raises(Junk, match="is no JSON: maximum recursion depth"):
+        Lasting.answer(object.__new__(Lasting), BOTTOMLESS)
+
+
+def test_a_receiver_whose_answer_nests_without_end_says_nothing():
+    assert otlp._json(BOTTOMLESS.decode()) == {}
 
 
 @pytest.mark.parametrize("levels", [70, 900])

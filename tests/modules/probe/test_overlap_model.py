@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.modules.probe.harness import lined, probing, run, samples
 
 
@@ -84,7 +85,7 @@ def measured(tmp_path, policy, every, window, duration):
 
 
 @pytest.mark.parametrize("policy", MODELS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(every=st.integers(1, 6), ticks=st.integers(1, 9), rest=st.integers(0, 5), duration=st.integers(1, 20))
 def test_runs_start_when_the_words_say_at_any_read_time(
     tmp_path_factory, policy, every, ticks, rest, duration

@@ -65,6 +65,14 @@ def every_series():
             )
 
 
+def registered(one):
+    """A series as the registry hands its newest number to its page."""
+    return {
+        "value": 1, "kind": one.kind, "form": one.form, "metric": one.metric, "ts": 1.0, "subject": one.subject,
+        "measurement": one.measurement, "unit": one.field.unit, "attributes": one.attributes,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("of", ["the sink", "the registry"])
 def test_promtool_finds_nothing_wrong(of):
     if (promtool := shutil.which("promtool")) is None:
@@ -72,11 +80,7 @@ def test_promtool_finds_nothing_wrong(of):
     if of == "the sink":
         text = page({one.mid: Sample(one, 10**9, 1, 1, False) for one in every_series()})
     else:
-        text = to_text(
-            {"value": 1, "kind": one.kind, "form": one.form, "metric": one.metric, "ts": 1.0, "subject": one.subject,
-             "measurement": one.measurement, "unit": one.field.unit, "attributes": {**one.attributes, "f": one.form}}
-            for one in every_series()
-        )  # fmt: skip
+        text = to_text(map(registered, every_series()))
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", "")
 
@@ -90,6 +94,22 @@ def test_gauges_that_differ_by_what_a_gauge_may_not_end_in_are_two_series():
         ("probe_wait", tuple(sorted({**own, "of": "sum"}.items()))): 1,
         ("probe_wait", tuple(sorted({**own, "of": "count"}.items()))): 2,
     }
+
+
+@pytest.mark.parametrize("of", ["the sink", "the registry"])
+def test_each_series_is_one_on_the_page_in_whatever_order_they_come(of):
+    series = list(every_series())
+    pages = {
+        page({str(at): Sample(one, 10**9, 1, 1, False) for at, one in enumerate(found)})
+        if of == "the sink"
+        else b"".join(sorted(to_text(map(registered, found)).splitlines(keepends=True)))
+        for found in (series, series[::-1])
+    }
+    (text,) = pages
+    samples = [line.rpartition("}")[0] for line in text.decode().splitlines() if not line.startswith("#")]
+    assert len(set(samples)) == len(samples) == len(series)
+    alike = [line for line in samples if line.startswith("probe_a{") and 'form="' not in line]
+    assert sorted('metric="a_sum"' in line for line in alike) == [False, True]
 
 
 def test_milliseconds_are_told_in_seconds():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from modules.probe.sending.outqueue import SAMPLE_SIZE, Bounds, OutQueue
 from modules.probe.sending.spool import Spool
+from tests.effort import examples
 from tests.modules.probe.test_spool import SERIES, sample, told
 
 STEPS = st.lists(
@@ -74,7 +75,7 @@ LIVES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(LIVES)
 def test_over_lives_that_end_well_or_by_kill_what_was_spooled_comes(tmp_path_factory, lives):
     """Each life puts some in and sends some batches. After kill -9 what was taken out may come twice; none is lost."""

@@ -18,6 +18,7 @@ from modules.probe.sending import spool as spool_file
 from modules.probe.sending.outqueue import OutQueue
 from modules.probe.sending.series import Sample, Series
 from modules.probe.sending.spool import Spool
+from tests.effort import examples
 from tests.modules.probe.harness import documents, every, lined, probing, run, samples
 
 SERIES = [
@@ -101,7 +102,7 @@ class Queue(RuleBasedStateMachine):
 
 
 TestQueue = Queue.TestCase
-TestQueue.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestQueue.settings = settings(max_examples=examples(40), stateful_step_count=30, deadline=None)
 
 
 def test_a_spool_has_what_it_was_given_in_the_next_life(tmp_path: Path) -> None:

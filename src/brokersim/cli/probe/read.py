@@ -41,7 +41,7 @@ def to_config(probe: str, words: tuple[str, ...]) -> JsonObject:
             )
         try:
             config[key] = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             config[key] = text
     return config
 
