@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import syslog
 from collections import deque
 
 from brokersim.brokermod import NODEID_ANY, NODEID_UPSTREAM, Handle, Message, RequestError, errnums
@@ -93,7 +94,7 @@ class WriteBack:
     def _succeeded(self, entry: Entry, now: float) -> None:
         if self._errnum:
             self._errnum = 0
-            self._handle.log(_INFO, f"{self._service}.store works again")
+            self._handle.log(syslog.LOG_INFO, f"{self._service}.store works again")
         if entry.went_rooted and entry.is_pinned:
             if self._queue is None:
                 self._queue = deque()
@@ -111,7 +112,8 @@ class WriteBack:
         if error.errno != self._errnum:  # once, not for each of a thousand entries
             self._errnum = error.errno or errnums.EIO
             self._handle.log(
-                _ERR, f"{self._service}.store fails: {error}; {self._cache.dirty} entries stay dirty"
+                syslog.LOG_ERR,
+                f"{self._service}.store fails: {error}; {self._cache.dirty} entries stay dirty",
             )
         if self._handle.rank:
             self._give_up(entry, error)
@@ -173,6 +175,3 @@ class WriteBack:
         for entry in self._cache.dirty_entries():
             await self._handle.call(f"{self._service}.store", entry.blob, self._nodeid)
         await self._handle.call(f"{self._service}.flush", None, self._nodeid)
-
-
-_ERR, _INFO = 3, 6

@@ -6,6 +6,7 @@ that are used there: they ask their parent once, and from then on events move th
 
 from __future__ import annotations
 
+import syslog
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,7 +21,6 @@ from .namespaces import Namespace, Namespaces, unknown_namespace
 Act = Callable[[Namespace, Message, Any], None]
 #: Errors of a checkpoint that mean there is none: nothing stored yet, or nowhere to store it.
 _NO_CHECKPOINT: Final = (errnums.ENOENT, errnums.ENOSYS)
-_WARNING: Final = 4
 #: Seconds between two looks at whether commits under way have ended, and looks: a second, of the ten a stop may take.
 _FINISH_LOOK, _FINISH_LOOKS = 0.0005, 2000
 
@@ -200,7 +200,7 @@ class Roots:
                 # One that leads nowhere must not be replaced by an empty store: better not to start.
                 if not self._handle.attr_get("content.recover") or not kept[1:]:
                     raise RequestError(errnums.EIO, f"{text}; restore or change the statedir") from None
-                self._handle.log(_WARNING, f"recovering: {text}; going back to the one before")
+                self._handle.log(syslog.LOG_WARNING, f"recovering: {text}; going back to the one before")
                 kept = kept[1:]
 
     async def _root_of(self, checkpoints: list[dict[str, Any]]) -> Root | None:
@@ -216,7 +216,9 @@ class Roots:
         try:
             await self._handle.call("content.store", treeobj.encode(treeobj.directory()))
         except RequestError as error:
-            self._handle.log(3, f"cannot store the empty root directory: {error}; is content-cache loaded?")
+            self._handle.log(
+                syslog.LOG_ERR, f"cannot store the empty root directory: {error}; is content-cache loaded?"
+            )
 
     async def leave_checkpoint(self) -> None:
         """At the end: where the primary namespace is, so that the next start has its data."""
@@ -242,4 +244,4 @@ class Roots:
             if not (namespace.busy or namespace.queue):
                 return
             await self._handle.sleep(_FINISH_LOOK)
-        self._handle.log(3, "commits under way did not end, and are in no checkpoint")
+        self._handle.log(syslog.LOG_ERR, "commits under way did not end, and are in no checkpoint")

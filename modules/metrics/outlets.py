@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import syslog
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def _to_event(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
 def _to_log(handle: Handle, wish: Mapping[str, Any], shelf: Shelf) -> Write:
     def write(lines: list[dict[str, Any]]) -> None:
         for line in lines:
-            handle.log(6, f"metrics: {msgspec.json.encode(line).decode()}")
+            handle.log(syslog.LOG_INFO, f"metrics: {msgspec.json.encode(line).decode()}")
 
     return write
 
@@ -169,7 +170,9 @@ class Sink(Taker):
             self.dropped += len(lines)
             if str(error) != self.error:  # once, not for each epoch
                 self.error = str(error)
-                self._handle.log(4, f"sink {self.name} takes nothing: {error}; its rows are dropped")
+                self._handle.log(
+                    syslog.LOG_WARNING, f"sink {self.name} takes nothing: {error}; its rows are dropped"
+                )
         self._is_waiting = bool(self._queue)
         if self._is_waiting:
             self._handle.call_later(0.0, self.flush, _AT_ONCE)

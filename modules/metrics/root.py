@@ -6,6 +6,7 @@ Not how rows are merged (collection), nor where they go (outlets).
 from __future__ import annotations
 
 import math
+import syslog
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -323,7 +324,7 @@ class Root:
         self._handle.publish(f"{self._handle.name}.crossed", crossing)
         key = " ".join(f"{name}={value}" for name, value in crossing["key"].items())
         text = f"{course.stat.name}: {key}: {crossing['value']:g} has reached {crossing['level']:g}"
-        self._handle.log(5, text)
+        self._handle.log(syslog.LOG_NOTICE, text)
         for taker in takers:
             taker.crossed(course.stat, crossing)
 
