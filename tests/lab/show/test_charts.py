@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import pytest
 
 from brokersim.lab.keep.export import parts
 from brokersim.lab.result import Result
+from brokersim.lab.show.chart import COLOURS, HOOKS, held_until, hook_colour, last_time, named, quarters
 from brokersim.lab.show.charts import charts
 from brokersim.lab.show.report_text import without_curves
 from brokersim.lab.show.tables import tables
@@ -26,6 +28,36 @@ CHAIN = "timer 100ms, flush 1s, retention {}"
 
 def found(experiment: str, **parts_: Any) -> Result:
     return Result(meta={"experiment": experiment, "plan": {"size": 8, "cores": 12}}, parts=parts_)
+
+
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        (1.9, [[0.0, 1.0], [2.0, 3.0]]),
+        (2.0, [[0.0, 1.0], [2.0, 3.0]]),
+        (2.5, [[0.0, 1.0], [2.0, 3.0], (2.5, 3.0)]),
+    ],
+)
+def test_a_last_value_holds_until_the_end_of_the_run(end: float, kept: list[Any]) -> None:
+    assert list(held_until(POINTS, end)) == kept
+    assert list(held_until([], end)) == []
+
+
+def test_a_box_has_its_quarters_between_neighbours() -> None:
+    assert quarters([]) == (0, 0, 0, 0, 0)
+    assert quarters([7.0]) == (7, 7, 7, 7, 7)
+    assert quarters([4.0, 0.0, 2.0, 1.0, 3.0]) == pytest.approx((0.2, 1, 2, 3, 3.8))
+
+
+def test_a_hook_has_its_colour_whatever_its_period_and_answers_are_dashed() -> None:
+    assert hook_colour("timer:0.5s") == hook_colour("timer") == HOOKS["timer"]
+    assert hook_colour("of nobody") == COLOURS[3]
+    curves = named({"response_tx": POINTS, "request_rx": POINTS}, step=False)
+    assert [(one.dash, one.colour, one.marker, one.step) for one in curves] == [
+        ("6 4", COLOURS[0], True, False), ("", COLOURS[1], True, False),
+    ]  # fmt: skip
+    assert last_time({"a": POINTS, "b": [], "c": [[9.0, 0.0]]}) == 9
+    assert last_time({"b": []}) == 0
 
 
 def test_each_hook_has_a_panel_with_its_metrics_and_kvs_its_counters_with_answers_dashed() -> None:

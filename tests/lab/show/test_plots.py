@@ -24,7 +24,7 @@ from brokersim.lab.experiments.period import period
 from brokersim.lab.experiments.states import Plan as StatesPlan
 from brokersim.lab.experiments.states import states
 from brokersim.lab.result import Result
-from brokersim.lab.show.chart import Bars, BarSet, Chart, Curve, Dot, Dots, DotSet, Panel
+from brokersim.lab.show.chart import Bars, BarSet, Cells, Chart, Curve, Dot, Dots, DotSet, Level, Panel
 from brokersim.lab.show.charts import charts
 from brokersim.lab.show.charts_intervals import _plotted
 from brokersim.lab.show.plots import PlotError, draw, draw_chart, to_svg, write_plots
@@ -265,6 +265,73 @@ def test_a_bar_of_nothing_has_no_height_and_marks_lie_across_the_bars_that_have_
     assert [bar.get_facecolor()[0] for bar in axes.patches] == pytest.approx([0x11 / 255, 0x22 / 255])
     ends = [each.get_segments()[0].ravel().tolist() for each in axes.collections]
     assert ends == [[0, 2, 0, 4], pytest.approx([0.58, 5, 1.42, 5])]
+
+
+def test_a_cell_that_is_dark_has_white_figures_and_one_of_nothing_a_dash() -> None:
+    cells = Cells(
+        title="x",
+        x="x",
+        y="y",
+        columns=("a", "b"),
+        rows=("c", "d"),
+        values=((6.0, 6.1), (None, 0.5)),
+        most=10,
+    )
+    axes = axes_of(cells)
+    assert [(text.get_text(), text.get_color()) for text in axes.texts] == [
+        ("6", "black"), ("6.1", "white"), ("–", "black"), ("0.5", "black"),
+    ]  # fmt: skip
+    assert axes.get_ylim() == (2, 0)  # the first row is the upper one
+
+
+def test_dots_have_their_names_and_intervals_where_both_ends_are_known_and_a_line_if_they_are_one() -> None:
+    dots = (Dot(x=1, y=2, name="p", low=1.0, high=3.0), Dot(x=10, y=4, name="q", low=1.0))
+    plain = DotSet(label="plain", dots=dots, colour="#111111")
+    joined = DotSet(label="joined", dots=dots, colour="#222222", line=True, is_named=True, shape="diamond")
+    axes = axes_of(Dots(title="x", x="x", y="y", sets=(plain,)))
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[1, 3]]
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylim()[0], texts(axes).count("p")) == (
+        "linear", "linear", 0, 0,
+    )  # fmt: skip
+    axes = axes_of(Dots(title="x", x="x", y="y", sets=(joined,), log=True, log_x=True))
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[1, 3], [2, 4]]
+    assert (axes.get_xscale(), axes.get_yscale(), texts(axes).count("p")) == ("log", "log", 1)
+    assert axes.collections[0].get_facecolor().tolist() == []  # hollow
+
+
+def test_a_level_is_a_line_or_a_band_with_its_name_at_its_upper_end() -> None:
+    levels = (Level(y=2.0, label="line"), Level(y=3.0, to=5.0, label="band"))
+    axes = axes_of(Dots(title="x", x="x", y="y", sets=(), levels=levels))
+    assert [line.get_ydata() for line in axes.lines] == [[2, 2]]
+    assert [(text.get_text(), text.xy[1]) for text in axes.texts] == [("line", 2), ("band", 5)]
+    assert len(axes.patches) == 1
+
+
+def test_a_title_is_cut_at_the_front_to_what_fits_and_a_note_stands_in_the_panel() -> None:
+    whole, cut = (Panel(title="t" * size, x="x", y="y", curves=(), note="noted") for size in (150, 151))
+    axes = axes_of(whole)
+    assert (axes.get_title(loc="left"), "noted" in texts(axes)) == ("t" * 150, True)
+    assert axes_of(cut).get_title(loc="left") == "…" + "t" * 149
+    assert "noted" not in texts(axes_of(curves([1.0])))
+
+
+def test_bars_of_ratios_grow_from_their_base_and_a_logarithmic_axis_holds_them_all() -> None:
+    bars = BarSet(label="x", values=(0.5, 8.0), colours=("#000000",), texts=("half", "eight"))
+    axes = axes_of(Bars(title="x", y="y", groups=("a", "b"), sets=(bars,), log=True, base=1.0))
+    assert [(bar.get_y(), bar.get_height()) for bar in axes.patches] == [(1, -0.5), (1, 7)]
+    assert [text.xy[1] for text in axes.texts] == [1, 8]
+    low, high = axes.get_ylim()
+    assert (low, axes.get_yscale()) == (0.5, "log") and 8 < high < 16
+
+
+@pytest.mark.parametrize(("names", "columns"), [(5, 5), (6, 1)])
+def test_a_legend_of_all_panels_is_a_line_of_names_as_far_as_they_fit(names: int, columns: int) -> None:
+    both = curves(*[[1.0, 2.0]] * names)
+    chart = Chart(name="x", title="x", panels=(both, both), height=2.0)
+    (legend,) = draw_chart(Result(meta={"experiment": "run"}), chart).legends
+    assert (len(legend.get_texts()), legend._ncols) == (names, columns)
+    alone = Chart(name="x", title="x", panels=(curves([1.0]),), height=2.0)
+    assert draw_chart(Result(meta={"experiment": "run"}), alone).legends == []
 
 
 def test_a_legend_of_many_names_lies_on_no_title() -> None:
