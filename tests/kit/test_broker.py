@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokersim.protocol.errnums import EHOSTUNREACH, RequestError
+from brokersim.protocol.errnums import EHOSTUNREACH, ENOENT, RequestError
 from brokersim.testing import Impatient, at_least, modules, with_broker
 from tests.modules.job_harness import envelope, jobspec
 
@@ -88,3 +88,63 @@ async def test_deltas_of_a_module_that_is_not_there_name_those_that_are(broker):
 def test_a_mask_for_a_module_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="mask: no module 'kv' is loaded"):
         with_broker(None, mask={"kv": 1})
+
+
+@pytest.mark.parametrize("transport", ["memory", "unix"])
+def test_a_stream_is_its_answers_if_it_ends_well_and_is_waited_for_no_longer_than_asked(transport):
+    async def test(broker):
+        assert await broker.stream("log.dmesg", {"follow": False})
+        with pytest.raises(RequestError) as caught:
+            await broker.stream("job-info.eventlog-watch", {"id": 1, "path": "eventlog", "flags": 0})
+        assert caught.value.errno == ENOENT
+        broker.relax("pending", "who waited has given up")
+        broker.relax("answered", "who waited has given up")
+        with pytest.raises(Impatient, match=r"no end of the stream log\.dmesg within 2 s"):
+            await broker.stream("log.dmesg", {"follow": True}, timeout=2)
+        assert await broker.rpc("kvs.getroot", ROOT)
+
+    with_broker(test, transport=transport)
+
+
+def test_a_snapshot_is_kept_by_test_and_so_only_with_pytest():
+    async def test(broker):
+        with pytest.raises(RuntimeError, match="snapshots need pytest"):
+            broker.snapshot()
+
+    with_broker(test)
+
+
+async def test_an_event_that_is_waited_for_is_the_next_and_stays(broker):
+    await broker.subscribe("mine")
+    for topic in ("mine.first", "mine.other"):
+        await broker.publish(topic)
+        await broker.settle()
+    with pytest.raises(Impatient, match=r"no event mine\.first\* within 1 s"):
+        await broker.wait_event("mine.first", timeout=1)  # that was before
+    await broker.publish("mine.first", {"n": 2})
+    assert (await broker.wait_event("mine.first")).payload == {"n": 2}
+    assert [event.topic for event in broker.events] == ["mine.first", "mine.other", "mine.first"]
+
+
+async def test_a_job_is_waited_for_in_a_state_that_there_is_and_no_longer_than_asked(broker):
+    job = (await broker.rpc("job-ingest.submit", {"J": envelope(jobspec(duration=100))}))["id"]
+    with pytest.raises(ValueError, match="no state 'DONE'; the states of a job are NEW, DEPEND"):
+        await broker.wait_job(job, "DONE")
+    await broker.wait_job(job, "RUN")
+    began = broker.instance.reactor.now
+    with pytest.raises(Impatient, match="is RUN, waited for INACTIVE until"):
+        await broker.wait_job(job, timeout=5)
+    assert broker.instance.reactor.now - began == 5_000_000_000
+    with pytest.raises(RequestError) as caught:
+        await broker.wait_job(99)
+    assert caught.value.errno == ENOENT
+    await broker.wait_job(job, timeout=200)
+
+
+@pytest.mark.brokersim(size=2)
+async def test_deltas_are_of_a_module_on_every_rank_or_on_one(broker):
+    with broker.deltas("kvs") as both, broker.deltas("kvs.1") as one:
+        for rank in (0, 1, 1):
+            await broker.rpc("kvs.getroot", ROOT, nodeid=rank)
+        await broker.settle()
+    assert (both["kvs.0.request_rx"], both["kvs.1.request_rx"], one["request_rx"]) == (1, 2, 2)
