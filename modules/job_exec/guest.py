@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from brokersim.brokermod import Handle, jobid, treeobj
+from brokersim.brokermod import Handle, RequestError, jobid, treeobj
 
 APPEND = 32
 TREEOBJ = 16
@@ -71,12 +71,22 @@ class GuestRecords(GuestLogs):
         await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": link})
 
     async def keep(self) -> None:
-        """Put a copy of all records in place of the link, and remove the namespace. Raises RequestError."""
+        """Put a copy of all records in place of the link, and remove the namespace. Raises RequestError.
+
+        It goes with or without its copy: whoever follows a log in it would wait for ever for more.
+        """
         look = {"key": ".", "namespace": self._namespace, "flags": TREEOBJ}
-        root = await self._handle.call("kvs.lookup", look)
-        await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": root["val"]})
-        await self._handle.call("kvs.namespace-remove", {"namespace": self._namespace}, nodeid=0)
+        try:
+            root = await self._handle.call("kvs.lookup", look)
+            await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": root["val"]})
+        except RequestError:
+            await self._remove()
+            raise
+        await self._remove()
+
+    async def _remove(self) -> None:
         self.exists = False
+        await self._handle.call("kvs.namespace-remove", {"namespace": self._namespace}, nodeid=0)
 
 
 def data_context(stream: str, rank: int, data: bytes) -> dict[str, Any]:

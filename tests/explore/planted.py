@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.explore.planted_anew import ANEW
 from tests.explore.planted_later import LATER
 from tests.explore.planting import Planted, find, plant
 
@@ -309,7 +310,7 @@ PLANTED = (
     Planted(
         "one served at each turn", "sched/__init__.py",
         "        while (job := self._queue.first()) is not None:",
-        "        if (job := self._queue.first()) is not None:",
+        "        for job in filter(None, [self._queue.first()]):",
         ("jobs",),
     ),
     Planted(
@@ -409,4 +410,5 @@ PLANTED = (
         ("jobs",),
     ),
     *LATER,
+    *ANEW,
 )  # fmt: skip

@@ -31,17 +31,6 @@ LATER = (
         "        for _seq, request in flushes or ():\n            self._handle.respond(request)\n", ("content",),
     ),
     Planted(
-        "a cancelled request behind which nobody is looked at", "sched/__init__.py",
-        '            self.handle.respond(waiting.tag, {"id": waiting.jobid, "type": CANCEL})\n'
-        "            self._serve()\n",
-        '            self.handle.respond(waiting.tag, {"id": waiting.jobid, "type": CANCEL})\n', ("jobs",),
-    ),
-    Planted(
-        "requests that survive their job manager", "sched/__init__.py",
-        "self._queue.drop(lambda job: job.tag.sender == msg.sender)",
-        "self._queue.drop(lambda job: job.tag.sender != msg.sender)", ("jobs",),
-    ),
-    Planted(
         "cores taken back, and nobody looked at", "sched/__init__.py",
         '            self.handle.respond(msg, {"id": given.id})\n        self._serve()\n',
         '            self.handle.respond(msg, {"id": given.id})\n', ("jobs",),

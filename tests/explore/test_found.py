@@ -6,6 +6,7 @@ import pytest
 
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import run_plan
+from brokersim.protocol.errnums import EIO, ENOSPC
 
 
 def _step(number: int, op: str, key: str, at: float) -> Step:
@@ -31,3 +32,26 @@ def test_what_ends_a_module_does_not_end_the_start_of_its_rank(kind):
     plan = Plan(families=("watch",), size=2, order=3, spread=1e-4, faults=(crash, meanwhile))
     outcome = run_plan(plan)
     assert (outcome.broken, outcome.hits) == ((), {"crash": 1})
+
+
+def test_who_follows_a_log_of_a_job_is_told_its_end_though_the_records_were_not_kept():
+    """job-exec left the job's namespace behind when their copy could not be written: nothing ever ended there."""
+    job = {"cores": 1, "duration": 3.0, "urgency": 1}
+    follow = {"which": 0, "later": 0.0, "path": "guest.exec.eventlog"}
+    steps = (
+        Step(id=3, op="records.kill", at=0.0, args={"which": 1, "later": 0.05}),
+        Step(id=4, op="records.submit", at=0.0, args=job),
+        Step(id=5, op="records.follow", at=0.0, args=follow),
+    )
+    fault = PlannedFault(kind="fail", to="kvs.commit", on=("job-exec.start", 0, 3), errnum=ENOSPC)
+    outcome = run_plan(Plan(families=("records",), order=1, steps=steps, faults=(fault,)))
+    assert (outcome.broken, outcome.hits) == ((), {"fail": 1})
+
+
+def test_a_fault_that_begins_with_the_last_messages_is_over_before_anybody_judges():
+    """An anchor was reached as all came to rest, and what judged was refused."""
+    anchor = ("kvs.namespace-primary-setroot", 0, 1)
+    look = PlannedFault(kind="fail", rank=1, to="kvs.lookup", on=anchor, errnum=EIO, seconds=0.5)
+    put = Step(id=0, op="kvs.sync", at=0.0, args={"key": "p1", "value": "<0>"})
+    plan = Plan(families=("kvs",), size=2, order=1, spread=1e-3, steps=(put,), faults=(look,))
+    assert run_plan(plan).broken == ()

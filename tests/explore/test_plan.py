@@ -41,6 +41,16 @@ def test_the_model_flux_has_no_fault_that_no_flux_has():
     assert not kinds & {"drop", "duplicate", "reorder", "delay", "disconnect"}
 
 
+def test_what_a_family_names_fails_right_behind_its_anchor():
+    """Whose commit fails is chance among five modules: what it is about says whose."""
+    space = Space(families=FAMILIES, wanted=("jobs",))
+    drawn = [fault for seed in range(2000) for fault in draw(space, seed).faults if fault.kind == "fail"]
+    pairs = {(fault.on[0], fault.to) for fault in drawn if fault.on is not None and not fault.rank}
+    assert pairs >= set(FAMILIES["jobs"].failures)
+    behind = sum(fault.to == "kvs.commit" and bool(fault.on) for fault in drawn)
+    assert behind > 0.4 * len(drawn)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

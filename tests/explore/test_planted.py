@@ -11,9 +11,11 @@ QUICK = {
     0: (0, "kvs: "),
     2: (24, "kvs: "),
     4: (104, "answered: "),
-    5: (161, "content: "),
-    8: (0, "crash: "),
+    5: (20, "content: "),
+    8: (0, "jobs: "),
     15: (143, "jobs: "),
+    71: (144, "content: the flush of step "),
+    84: (2, "kvs: "),
 }
 
 

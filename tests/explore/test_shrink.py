@@ -44,6 +44,19 @@ def test_fields_become_plainer_where_that_still_breaks():
     )
 
 
+def test_who_waits_for_the_sixth_of_something_waits_for_an_earlier_one_of_less():
+    wait = Step(id=9, op="kvs.wait", at=0.0, args={"version": 6, "space": "primary"})
+    plan = plan_of(7)
+
+    def breaks(one):
+        """The wait is for a version that has come, and not for the first."""
+        waits = [step.args["version"] for step in one.steps if step.id == 9]
+        return bool(waits) and 2 <= waits[0] < len(one.steps)
+
+    smallest, _ = shrink(plan.replace(steps=(*plan.steps, wait)), breaks)
+    assert len(smallest.steps) == 3 and smallest.steps[-1].args == {"version": 2, "space": "primary"}
+
+
 def test_the_order_stays_where_it_matters():
     smallest, _ = shrink(plan_of(3, order=77), lambda one: one.order == 77)
     assert smallest.order == 77

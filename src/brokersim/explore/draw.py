@@ -40,6 +40,8 @@ _FULL = 4
 #: Seconds of a fault of messages in the place of hardly any: commits come in windows of 10 ms, and its count says how
 #: many it hits.
 _WINDOWS = {0.0: 0.02, 1e-4: 0.5}
+#: How many of the requests that fail are those that a family names (`Family.failures`).
+_BEHIND = 0.5
 #: Faults at most.
 _FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
@@ -199,8 +201,13 @@ def _fault(
     topics = [topic for name in plan.families for topic in space.families[name].topics]
     if not topics:
         return None
+    to, rank = rng.choice(topics), rng.choice((0, rank))
+    behind = [pair for name in plan.families for pair in space.families[name].failures]
+    if kind == "fail" and behind and rng.random() < _BEHIND:
+        (anchor, to), rank = rng.choice(behind), 0
+        moment = {"on": (anchor, 0, rng.choice((1, 1, 2, 3)))}
     return PlannedFault(
-        kind=kind, rank=rng.choice((0, rank)), to=rng.choice(topics), seconds=_WINDOWS.get(seconds, seconds),
+        kind=kind, rank=rank, to=to, seconds=_WINDOWS.get(seconds, seconds),
         errnum=rng.choice((EIO, ENOSPC)), count=rng.choice((1, 1, 2, 5)), delay=rng.choice((1e-4, 1e-2)),
         **moment,
     )  # fmt: skip

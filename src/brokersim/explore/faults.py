@@ -83,6 +83,11 @@ class Trouble:
             self.world.note("end", f"{planned.kind} ends", planned.rank)
             end()
 
+    @property
+    def is_open(self) -> bool:
+        """Some have begun and not ended."""
+        return bool(self._open)
+
     def heal(self) -> None:
         """End all of them."""
         while self._open:

@@ -157,7 +157,8 @@ class _Example:
                 await self._judge()
                 outcome = self._outcome(keeps_trace)
             if not self._plan.has_disk:
-                instance.runner.post(partial(end_all, instance))  # nothing is judged of an end in good order
+                # Nothing is judged of an end in good order, and nobody reads a log of it.
+                instance.runner.post(partial(end_all, instance, is_told=False))
         return outcome
 
     async def _play(self, instance: Instance) -> None:
@@ -175,6 +176,11 @@ class _Example:
         self._trouble.heal()
         await self._come_to_rest()
         schedule.end()
+        if (
+            self._trouble.is_open
+        ):  # an anchor began it as the last messages came: it is over before anybody judges
+            self._trouble.heal()
+            await self._come_to_rest()
 
     # -- what happens
 

@@ -153,12 +153,17 @@ def search(
 
 @contextmanager
 def few_collections() -> Iterator[None]:
-    """Look for garbage seldom: an example leaves some thousand objects, and the usual limits look at them ten times."""
+    """Look for garbage seldom, and not among what was imported: an example leaves some thousand objects.
+
+    The usual limits look at them ten times, and each tenth time at the hundred thousand of all modules.
+    """
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECT)
+    gc.freeze()
     try:
         yield
     finally:
+        gc.unfreeze()
         gc.set_threshold(*before)
 
 

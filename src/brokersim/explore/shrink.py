@@ -135,6 +135,8 @@ def _changes(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
     for at in range(len(plan.steps)):
         yield lambda one, at=at: _step(one, at, at=0.0, on=None)  # type: ignore[misc]
         yield lambda one, at=at: _step(one, at, rank=0)  # type: ignore[misc]
+        yield lambda one, at=at: _less(one, at, lambda _: 1)  # type: ignore[misc]
+        yield lambda one, at=at: _less(one, at, lambda value: value - 1)  # type: ignore[misc]
     for at in range(len(plan.faults)):
         yield lambda one, at=at: _fault(one, at, seconds=0.0)  # type: ignore[misc]
         yield lambda one, at=at: _fault(one, at, count=1)  # type: ignore[misc]
@@ -153,6 +155,15 @@ def _step(plan: Plan, number: int, **changes: object) -> Plan:
     if number < len(steps):
         steps[number] = msgspec.structs.replace(steps[number], **changes)
     return plan.replace(steps=tuple(steps))
+
+
+def _less(plan: Plan, number: int, less_than: Callable[[int], int]) -> Plan:
+    """With less of whatever a step says a whole number of: who waits for version 6 needs six commits before it."""
+    if number >= len(plan.steps):
+        return plan
+    args = plan.steps[number].args
+    less = {name: less_than(value) for name, value in args.items() if type(value) is int and value > 1}
+    return _step(plan, number, args={**args, **less})
 
 
 def _fault(plan: Plan, number: int, **changes: object) -> Plan:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from brokersim.host.handle import Handle
+from brokersim.host.life import Module
 from brokersim.protocol.errnums import ECONNRESET, RequestError
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.protocol.topology import parent, subtree
@@ -60,16 +61,19 @@ def restart(ledger: Ledger, rank: int) -> None:
         instance.background.start(partial(_boot, instance, instance.broker(one)))
 
 
-def end_all(instance: Instance) -> None:
-    """All that is on any rank is gone, the deepest first."""
+def end_all(instance: Instance, *, is_told: bool = True) -> None:
+    """All that is on any rank is gone, the deepest first; not ``is_told``: no log has to say so."""
     for rank in ranks_below(instance, 0):
-        _end(instance, instance.broker(rank))
+        _end(instance, instance.broker(rank), is_told=is_told)
 
 
-def _end(instance: Instance, broker: Broker) -> None:
+def _end(instance: Instance, broker: Broker, *, is_told: bool = True) -> None:
     """All that is on a rank is gone; harmless when it is."""
     for module in instance.modules(broker.rank):
-        module.crashed(_KILLED, None)
+        if is_told:
+            module.crashed(_KILLED, None)
+        else:
+            cast(Module, module).end(ECONNRESET, "")  # one in this process, as all under a virtual clock
     for endpoint in list(broker.endpoints):
         gone = list(endpoint.pending.items())
         endpoint.pending.clear()

@@ -56,7 +56,16 @@ def _do_drop(world: World, step: Step) -> None:
 
 
 def _do_flush(world: World, step: Step) -> None:
-    world.ask(step, "content.flush")
+    """Whoever is told that it is done may rely on the backing store: what was stored before is there at once."""
+
+    def look(flush: Asked) -> None:
+        for asked in world.asked if flush.is_acked and 0 not in world.down else ():
+            stored = asked.topic == "content.store" and asked.is_acked and asked.life == flush.life
+            if stored and (asked.answered or 0) < flush.sent:
+                kept = Step(id=step.id, op="content.kept", rank=0)
+                world.ask(kept, "content-backing.load", bytes(asked.value))
+
+    world.ask(step, "content.flush", then=look)
 
 
 def _leave(rng: random.Random, _: int) -> JsonObject:
@@ -101,7 +110,18 @@ async def _check(world: World) -> list[str]:
                 broken.append(
                     f"content: what step {asked.step.id} stored is not what rank {rank} has at rest"
                 )
-    return broken + await clean(world)
+    return broken + _unkept(world) + await clean(world)
+
+
+def _unkept(world: World) -> list[str]:
+    """What a flush was to write and did not, as long as nobody ended who writes it or has it."""
+    if {(0, "content-cache"), (0, "content-sqlite")} & world.disturbed.keys() or world.life:
+        return []
+    return [
+        f"content: the flush of step {asked.step.id} was acknowledged, and {asked.payload.hex()} was not written"
+        for asked in world.of("content.kept")
+        if asked.errnum == ENOENT
+    ]
 
 
 def _must_be_there(world: World, store: Asked) -> bool:
@@ -193,6 +213,7 @@ CONTENT = Family(
         ("store", "flush", "leave"),
         ("store", "beat", "drop", "load"),
     ),
+    failures=(("content.store", "content-backing.store"), ("content.flush", "content-backing.store")),
     survives=True,
     lossy=("content-cache.0",),
 )

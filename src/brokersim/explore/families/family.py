@@ -46,6 +46,9 @@ class Family:
     never: tuple[str, ...] = ()
     #: Operations that have to meet for something to go wrong; one plan in two has those of one theme alone.
     themes: tuple[tuple[str, ...], ...] = ()
+    #: (anchor, topic): half of its requests that fail are of the topic, right behind an anchor on rank 0. Where many
+    #: ask for the same, such as commits, that says whose fails.
+    failures: tuple[tuple[str, str], ...] = ()
     begin: Callable[[World], object] = _nothing
     end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.

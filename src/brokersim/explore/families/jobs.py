@@ -57,7 +57,7 @@ def _queue(rng: random.Random, _: int) -> JsonObject:
     """One that runs, and two behind it, of which one may have to wait, be it for the other."""
     return {
         "cores": [*rng.choice(_QUEUES)],
-        "durations": [rng.choice((0.2, _LONG)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
+        "durations": [rng.choice((0.2, _LONG, _LONG)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
     }
 
 
@@ -400,6 +400,11 @@ JOBS = Family(
         ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain"), ("submit", "drain", "wait"),
         ("submit", "purge"),
         ("submit", "away"), ("queue",), ("queue", "cancel"), ("queue", "cancel"), ("queue", "urgency"),
+    ),
+    # A commit of job-ingest, of job-manager, of sched, of job-exec, and job-manager's last.
+    failures=tuple(
+        (topic, "kvs.commit")
+        for topic in ("job-ingest.submit", "job-manager.submit", "sched.alloc", "job-exec.start", "sched.free")
     ),
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
     spare=("content-sqlite",),

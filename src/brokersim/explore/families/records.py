@@ -175,6 +175,7 @@ RECORDS = Family(
     check=_check,
     fair={"list": (), **{verb: jobs.JOBS.fair[verb] for verb in _JOBS}},
     themes=(("submit", "follow"), ("submit", "list", "cancel"), ("submit", "journal"), ("follow", "submit", "kill")),
+    failures=jobs.JOBS.failures,
     lossy=jobs.JOBS.lossy,
     most=jobs.JOBS.most,
 )  # fmt: skip
