@@ -15,6 +15,7 @@ from brokersim.brokermod import Handle, RequestError, process
 from .output import Outputs
 from .plan import RunPlan
 from .stdin import Stdin
+from .terminals import Terminals
 
 #: Output not written to the KVS yet; beyond it the commands have to wait.
 BACKLOG_MAX: Final = 1 << 20
@@ -49,7 +50,10 @@ class Commands:
         stdin: Stdin,
         outputs: Outputs,
         channels: Sequence[process.Channel | None],
+        terminals: Terminals,
     ) -> None:
+        self._terminals = terminals
+        terminals.on_output = partial(self._take, "stdout")
         self._write = write
         self._hold = process.ClockHold(handle.hold_clock)
         self._stdin = stdin
@@ -64,6 +68,7 @@ class Commands:
                 on_start=self._started,
                 on_taken=partial(stdin.taken, rank),
                 channel=channels[rank],
+                terminal=terminals.of(rank),
             )
             for rank in range(plan.ntasks)
         ]
@@ -149,14 +154,8 @@ class Commands:
         self._wake()
 
     async def _one(self, rank: int, command: process.Command) -> None:
-        def take(stream: str, data: bytes) -> None:
-            for context in self._outputs.take(stream, rank, data):
-                self._lines.append(("data", context))
-                self._backlog += len(context["data"])
-            self._wake()
-
         try:
-            status = await command.run(take, self._room)
+            status = await command.run(lambda stream, data: self._take(stream, rank, data), self._room)
         except OSError as error:
             where = f"task {rank} (host {os.uname().nodename})"
             why = os.strerror(error.errno or errno.ENOENT)
@@ -164,11 +163,20 @@ class Commands:
             self._failure = NotStarted(text, process.failure_status(error))
             self._wake()
             return
+        if self._terminals.of(rank) is not None:
+            self._take("stdout", rank, b"")  # no stream of its own tells its end
+            self._terminals.ended(rank, task_status(status))
         self._statuses.append(status)
         if self.first is None:
             self.first = (rank, task_status(status))
             if len(self._commands) > 1:
                 self.on_first(*self.first)
+        self._wake()
+
+    def _take(self, stream: str, rank: int, data: bytes) -> None:
+        for context in self._outputs.take(stream, rank, data):
+            self._lines.append(("data", context))
+            self._backlog += len(context["data"])
         self._wake()
 
     async def _room(self) -> None:

@@ -14,6 +14,7 @@ from brokersim.brokermod import duration, job_facts, ranks
 
 from .output import OutputPlan, to_output, to_size
 from .taskmap import ALONE, TaskMap, evenly, rearranged
+from .terminals import NO_TERMINALS, PtyPlan, to_pty
 
 #: More nodes than an instance can simulate.
 NODES_MAX: Final = 1_000_000
@@ -68,6 +69,8 @@ class RunPlan:
     exit_on_error: bool = False
     #: Where its tasks are; a simulated job has none.
     taskmap: TaskMap = ALONE
+    #: Which of them have terminals.
+    pty: PtyPlan = NO_TERMINALS
     #: Why they cannot be where they were wanted.
     map_fault: str = ""
 
@@ -109,6 +112,7 @@ def to_plan(
         nnodes=max(1, there["node"]),
         taskmap=where,
         map_fault=fault,
+        pty=to_pty(shell.get("pty"), ntasks) if is_real else NO_TERMINALS,
         ranks=_ranks(r) if r and is_real else (0,),
         is_real=is_real,
         is_stand_in=not is_real and not asks and "exec" not in ours,

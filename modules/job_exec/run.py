@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from brokersim.brokermod import Handle, Message, RequestError, duration, errnums
@@ -18,6 +19,7 @@ from .settings import Settings
 from .shell import Shell
 from .stdin import Io, Stdin
 from .tasks import FATAL, INFO, NOTICE, TRACE, Lines, ShellDied, Tasks, log_line
+from .terminals import Terminals
 
 ROLE_OWNER = 1
 #: Seconds in which tasks that end together are all seen to have ended, one process after the other: where the others
@@ -57,6 +59,8 @@ class JobRun:
         self._input_left = self.plan.stdin_limit
         self._shell.on_input = self._input_arrived
         self._shell.on_request = self.take_input
+        if self._tasks is not None:
+            self._shell.on_terminal = partial(self._look, self._tasks.terminals)
         self._finish: Callable[[int], object] | None = None
         self._timers: list[Any] = []
         #: Those of its time limit, which may be set anew; None: it has not begun to run.
@@ -132,6 +136,9 @@ class JobRun:
             self._input_settled()
             raise
         self._shell.handle.respond(msg)
+
+    def _look(self, terminals: Terminals, msg: Message) -> None:
+        terminals.ask(self._shell.handle, msg, self.userid)
 
     def _input_arrived(self, io: Io) -> None:
         self._stdin.deliver(io)

@@ -37,7 +37,7 @@ class Shell:
 
     __slots__ = (
         "_early", "_handle", "_inside", "_is_served", "_job", "_module", "_outposts", "_own", "_plan", "_streams",
-        "_userid", "_watched", "logs", "on_input", "on_request", "pids", "service",
+        "_userid", "_watched", "logs", "on_input", "on_request", "on_terminal", "pids", "service",
     )  # fmt: skip
 
     def __init__(self, handle: Handle, plan: RunPlan, job: int, userid: int) -> None:
@@ -62,6 +62,8 @@ class Shell:
         self.on_input: Callable[[Io], object] = _ignore
         #: Answers a request with a piece of input.
         self.on_request: Callable[[Message], Awaitable[None]] = _refuse
+        #: Answers a request to a terminal.
+        self.on_terminal: Callable[[Message], object] = _no_session
         #: The processes of its tasks; a simulated job has none.
         self.pids: Callable[[], list[int]] = list
 
@@ -76,6 +78,11 @@ class Shell:
         if self._plan.stdin is not None:  # it reads a file, so nobody else's
             raise RequestError(errnums.ENOSYS, f"Unknown service method '{msg.topic}'")
         await self.on_request(msg)
+
+    @request_handler("*.terminus.*", prefix=False)
+    def terminus(self, msg: Message) -> None:
+        """A task's terminal: looking at it, typing. Raises RequestError."""
+        self.on_terminal(msg)
 
     @request_handler("*.rexec.*", prefix=False)
     def ask_inside(self, msg: Message) -> None:
@@ -136,7 +143,7 @@ class Shell:
         more = (self.logs.event(name, context) for name, context in lines)
         # Before the event that says the shell is there: whoever has seen that finds the log.
         await self.logs.append(OUTPUT, self.logs.event("header", self._header()), *more)
-        await self._event("shell.init", {**where, "size": self._plan.nnodes})
+        await self._event("shell.init", {**where, "size": self._plan.nnodes, **self._plan.pty.init_context})
 
     def _send_outposts(self) -> None:
         here, size = self._handle.rank, self._handle.size
@@ -216,6 +223,7 @@ class Shell:
             self._handle.service_unregister(self.service)
         self._admit_early(RequestError(errnums.ENOSYS, f"{self.service} has gone"))
         self.on_input, self.on_request, self.pids, self._inside = _ignore, _refuse, list, None
+        self.on_terminal = _no_session
         outposts, self._outposts = self._outposts, ()
         for outpost in outposts:
             outpost.leave()
@@ -264,3 +272,7 @@ def _ignore(*_: object) -> None:
 
 async def _refuse(_: Message) -> None:
     raise RequestError(errnums.ENOSYS, "the job's shell has gone")
+
+
+def _no_session(_: Message) -> None:
+    raise RequestError(errnums.ENOSYS, "No such session")

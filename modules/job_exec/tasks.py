@@ -17,6 +17,7 @@ from .plan import RunPlan, files_of
 from .pmi import VALUE_MAX, Pmi, PmiPlan, to_pmi
 from .pmi_tasks import PmiTasks
 from .stdin import Stdin
+from .terminals import Terminals
 
 TRACE, INFO, NOTICE, ERROR, FATAL = 7, 6, 5, 3, 0
 #: Lines for the job's output log: event name and context.
@@ -37,7 +38,7 @@ class Tasks:
 
     __slots__ = (
         "_addresses", "_commands", "_environment", "_handle", "_job", "_names", "_outputs", "_plan", "_templates",
-        "_tmpdir", "pmi",
+        "_tmpdir", "pmi", "terminals",
     )  # fmt: skip
 
     def __init__(self, handle: Handle, plan: RunPlan, job: int) -> None:
@@ -52,6 +53,7 @@ class Tasks:
         self._addresses: Mapping[int, str] = {}
         self._outputs: Outputs | None = None
         self._commands: Commands | None = None
+        self.terminals = Terminals(plan.pty)
         #: By which the tasks find each other; None where they did not want it.
         self.pmi: PmiTasks | None = None
 
@@ -121,7 +123,15 @@ class Tasks:
         environments = [self._environment_of(task, render) for task in tasks]
         channels = self.pmi.channels if self.pmi is not None else [None] * self._plan.ntasks
         self._commands = Commands(
-            self._handle, self._plan, words, environments, write, stdin, self._outputs, channels
+            self._handle,
+            self._plan,
+            words,
+            environments,
+            write,
+            stdin,
+            self._outputs,
+            channels,
+            self.terminals,
         )
         return self._commands
 
@@ -145,6 +155,7 @@ class Tasks:
             **{name: render(value, task) for name, value in self._templates.items()},
             **({"FLUX_URI": uri, "BROKERSIM_URI": uri} if uri else {}),
             **({"PMI_RANK": str(task), "PMI_SIZE": str(self._plan.ntasks)} if self.pmi is not None else {}),
+            **({"FLUX_TERMINUS_SESSION": "0"} if self.terminals.of(task) is not None else {}),
             "FLUX_TASK_RANK": str(task),
             "FLUX_TASK_LOCAL_ID": str(self._plan.taskmap.place_of(task)),
         }
@@ -183,7 +194,7 @@ def _templates(environment: Mapping[str, str], jobspec: Mapping[str, Any]) -> di
 
 
 def _check_options(jobspec: Mapping[str, Any]) -> None:
-    """Raises ShellDied for a shell option that changes what runs and cannot be had here: no plugins, no terminals."""
+    """Raises ShellDied for a shell option that changes what runs and cannot be had here: no plugins."""
     options = _options(jobspec)
     for name in ("initrc", "userrc"):
         path = options.get(name)
@@ -192,8 +203,6 @@ def _check_options(jobspec: Mapping[str, Any]) -> None:
                 "shell plugins are not run here" if os.path.exists(str(path)) else "No such file or directory"
             )
             raise ShellDied(f"shell option {name}: {path}: {why}", 1 << 8, [])
-    if options.get("pty"):
-        raise ShellDied("shell option pty: tasks have no terminal here", 1 << 8, [])
     if options.get("stage-in"):
         why = "archives are not staged here; the job may run `flux archive extract`"
         raise ShellDied(f"shell option stage-in: {why}", 1 << 8, [])

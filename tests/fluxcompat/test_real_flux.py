@@ -224,6 +224,11 @@ def test_a_real_command_has_input_output_and_an_exit_code(uri: str) -> None:
     assert "err" in done.stderr
 
 
+def test_a_real_flux_comes_up_inside_a_job_and_offers_its_address(uri: str) -> None:
+    assert flux(uri, "run", FLUX or "flux", "start", "flux", "getattr", "instance-level") == "1\n"
+    assert "uri=" in flux(uri, "job", "eventlog", flux(uri, "job", "last").strip())
+
+
 def test_a_node_is_drained_and_undrained(uri: str) -> None:
     flux(uri, "resource", "drain", "0", "fans")
     assert "fans" in flux(uri, "resource", "drain")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 
 from brokersim.host import command as command_module
-from brokersim.host.command import Command
+from brokersim.host.command import Channel, Command, Terminal
 
 
 def run(words: list[str], *signals: int, seen: Path | None = None) -> tuple[int, bytes, list[int]]:
@@ -92,3 +93,100 @@ def test_who_has_left_the_group_and_holds_the_pipes_is_not_waited_for_once_force
     os.kill(int(pid), signal.SIGKILL)
     assert last == b"last"
     assert sorted(stream for stream, data in output if not data) == ["stderr", "stdout"]
+
+
+def on_a_terminal(
+    words: list[str], typed: bytes = b"", *, is_read: bool = True, signum: int = 0
+) -> tuple[int, bytes]:
+    """(status, what was shown) of a command with a terminal; who types or kills waits for the first thing shown."""
+    shown: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        if not shown and typed:
+            terminal.send(typed)
+        if not shown and signum:
+            command.kill(signum)
+        shown.append(data)
+
+    async def room() -> None:
+        pass
+
+    terminal = Terminal(take, is_read=is_read)
+    command = Command(words, None, None, under_shell=True, terminal=terminal)
+
+    async def main() -> int:
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                if not is_read:
+                    nursery.start_soon(look_later, terminal)
+                return await command.run(lambda stream, data: None, room)
+
+    return trio.run(main), b"".join(shown)
+
+
+async def look_later(terminal: Terminal) -> None:
+    """Somebody looks when the command is most likely over."""
+    await trio.sleep(0.1)
+    terminal.let_go()
+
+
+def test_a_command_with_a_terminal_has_it_for_all_its_streams() -> None:
+    assert on_a_terminal(["sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size; exit 3"]) == (
+        3 << 8,
+        b"25 80\r\n",
+    )
+
+
+def test_what_was_shown_before_somebody_looks_is_not_lost_with_the_command() -> None:
+    assert on_a_terminal(["echo", "out"], is_read=False) == (0, b"out\r\n")
+
+
+def test_what_is_typed_is_read_and_an_interrupt_ends_the_command() -> None:
+    assert on_a_terminal(["sh", "-c", "echo up; read -r word; exit $word"], b"7\n")[0] == 7 << 8
+    assert on_a_terminal(["sh", "-c", "echo up; exec sleep 60"], b"\x03")[0] == 130 << 8
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, 137)])
+def test_a_signal_ends_a_command_with_a_terminal(signum: int, code: int) -> None:
+    assert on_a_terminal(["sh", "-c", "echo up; exec sleep 60"], signum=signum)[0] == code << 8
+
+
+def test_a_terminal_of_no_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 to 65535 rows and columns, not 0 and 80"):
+        Terminal(lambda _: None).resize(0, 80)
+
+
+def test_a_command_writes_to_its_channel_and_reads_from_it() -> None:
+    def take(data: bytes) -> None:
+        heard.append(data)
+        if data == b"ask\n":
+            channel.send(b"5\n")
+
+    async def room() -> None:
+        pass
+
+    heard: list[bytes] = []
+    channel = Channel("OWN_FD", take)
+    program = "import os; fd = int(os.environ['OWN_FD']); os.write(fd, b'ask\\n'); exit(int(os.read(fd, 9)))"
+    command = Command([sys.executable, "-c", program], None, None, under_shell=True, channel=channel)
+
+    async def main() -> int:
+        with trio.fail_after(20):
+            return await command.run(lambda stream, data: None, room)
+
+    assert trio.run(main) == 5 << 8
+    assert heard[0] == b"ask\n"
+
+
+def test_a_command_that_is_not_there_leaves_no_terminal_and_no_channel_open() -> None:
+    def numbers() -> set[str]:
+        return set(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        for more in ({"terminal": Terminal(lambda _: None)}, {"channel": Channel("FD", lambda _: None)}):
+            with pytest.raises(OSError):
+                await Command(["/bin/true"], "/nowhere", None, **more).run(lambda *_: None, None)  # type: ignore[arg-type]
+
+    before = numbers()
+    trio.run(main)
+    assert numbers() <= before

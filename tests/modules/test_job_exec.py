@@ -656,7 +656,6 @@ def test_a_task_that_is_killed_is_so_and_its_shell_says_nothing():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"pty": {"interactive": 1}}, "shell option pty: tasks have no terminal here"),
         ({"initrc": "/no/such"}, "shell option initrc: /no/such: No such file or directory"),
         ({"userrc": "/dev/null"}, "shell option userrc: /dev/null: shell plugins are not run here"),
         (

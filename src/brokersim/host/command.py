@@ -8,10 +8,13 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
+import termios
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -34,6 +37,16 @@ _SHELL: Final = (
     "sh",
 )
 _HERE: Final = b"."
+#: The same for a command with a terminal, which the shell's session gets for its own. It stays when the command has
+#: ended, until its input is closed: with it the terminal is hung up, and what nobody had read yet would be lost.
+_TERMINAL_SHELL: Final = (
+    "/bin/sh",
+    "-c",
+    'trap : HUP INT QUIT USR1 USR2 ALRM TERM; exec 9<>"$0" 2>/dev/null; '
+    '(printf .; exec "$@" <&9 >&9 2>&9 9>&-); code=$?; exec 9>&-; printf .; read -r _; exit $code',
+)
+#: Lines and columns of a terminal that nobody looks at.
+_SIZE: Final = (25, 80)
 #: Numbers that no shell between uses for its own: the one above takes 9, others from 10 on.
 _CHANNELS_FROM: Final = 20
 
@@ -178,6 +191,86 @@ class Channel:
                 return False
 
 
+class Terminal:
+    """A terminal that a command has for its three streams. What it shows goes to ``on_data``.
+
+    ``is_read`` false: nothing is read before ``let_go``, and so long the end of the command does not count.
+    """
+
+    __slots__ = ("_far", "_go", "_input", "_near", "_on_data", "_size")
+
+    def __init__(self, on_data: Callable[[bytes], Any], *, is_read: bool = True) -> None:
+        self._size = _SIZE
+        self._on_data = on_data
+        self._near = self._far = -1
+        self._go = trio.Event()
+        self._input = Input(_ignore)
+        if is_read:
+            self._go.set()
+
+    def open(self) -> str:
+        """Make it; the path of the command's side."""
+        self._near, self._far = os.openpty()
+        os.set_blocking(self._near, False)
+        self.resize(*self._size)
+        return os.ttyname(self._far)
+
+    def close(self) -> None:
+        """Nobody reads or writes any more."""
+        for number in {self._near, self._far} - {-1}:
+            os.close(number)
+        self._near = self._far = -1
+
+    def let_go(self) -> None:
+        """From now on it is read."""
+        self._go.set()
+
+    def send(self, data: bytes) -> None:
+        """What is typed."""
+        self._input.add(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """It is as large as this now. Raises ValueError for sizes that none has."""
+        if not (0 < rows < 1 << 16 and 0 < columns < 1 << 16):
+            raise ValueError(f"a terminal has 1 to 65535 rows and columns, not {rows} and {columns}")
+        self._size = rows, columns
+        if self._near >= 0:
+            fcntl.ioctl(self._near, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    async def run(self, process: trio.Process, came_up: Callable[[], Any]) -> None:
+        """Carry what is shown and typed until the command has ended and all it showed is read."""
+        assert process.stdout is not None and process.stdin is not None, "pipes to the shell between"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._show)
+            nursery.start_soon(self._type)
+            if await process.stdout.receive_some(1):
+                came_up()
+                await process.stdout.receive_some(1)
+            await self._go.wait()
+            self._drain()
+            nursery.cancel_scope.cancel()
+        await process.stdin.aclose()
+
+    async def _show(self) -> None:
+        await self._go.wait()
+        while self._drain():
+            await trio.lowlevel.wait_readable(self._near)
+
+    def _drain(self) -> bool:
+        """Take what is there; False when nothing will come any more."""
+        while True:
+            try:
+                data = os.read(self._near, CHUNK)
+            except BlockingIOError:
+                return True
+            except OSError:  # EIO: nobody has its other side
+                return False
+            self._on_data(data)
+
+    async def _type(self) -> None:
+        await self._input.pump(trio.lowlevel.FdStream(os.dup(self._near)))
+
+
 class Command:
     """One run of one command, in a session of its own. ``stdin``: a path, or None for what ``input`` is given.
 
@@ -198,8 +291,10 @@ class Command:
         on_exit: Callable[[int], Any] | None = None,
         on_taken: Callable[[int], Any] | None = None,
         channel: Channel | None = None,
+        terminal: Terminal | None = None,
     ) -> None:
         self.words = words
+        self._terminal = terminal
         self._channel = channel
         self._cwd = cwd
         self._environment = environment
@@ -232,16 +327,20 @@ class Command:
                 if self._channel is not None:
                     nursery.start_soon(self._channel.run)
                 async with trio.open_nursery() as reading:
-                    reading.start_soon(self._read, process.stdout, "stdout", on_output, room)
-                    reading.start_soon(self._read, process.stderr, "stderr", on_output, room)
+                    if self._terminal is None:
+                        reading.start_soon(self._read, process.stdout, "stdout", on_output, room)
+                        reading.start_soon(self._read, process.stderr, "stderr", on_output, room)
+                    else:
+                        reading.start_soon(self._terminal.run, process, partial(self._come_up, process.pid))
                     await self._ended(process)
                     nursery.start_soon(self._leave, reading.cancel_scope)
                 if self._channel is not None:
                     self._channel.drain()
                 nursery.cancel_scope.cancel()
         finally:
-            if self._channel is not None:
-                self._channel.close()
+            for fitting in (self._channel, self._terminal):
+                if fitting is not None:
+                    fitting.close()
             self._kill_group(signal.SIGKILL)
             with trio.CancelScope(shield=True):
                 await process.wait()
@@ -249,7 +348,7 @@ class Command:
 
     async def _ended(self, process: trio.Process) -> None:
         async with trio.open_nursery() as pumping:
-            if process.stdin is not None:
+            if process.stdin is not None and self._terminal is None:
                 pumping.start_soon(self.input.pump, process.stdin)
             await process.wait()
             pumping.cancel_scope.cancel()
@@ -281,6 +380,8 @@ class Command:
         """Send a signal to the whole group; harmless when it is gone, kept when it isn't there yet."""
         if signum == signal.SIGKILL:
             self._forced.set()
+        if self._terminal is not None:
+            self._terminal.let_go()  # whoever ends it does not wait for somebody to look
         if self._process is None or not self._is_up:
             self._waiting_signal = signum
         elif self._under_shell and signum == signal.SIGKILL:
@@ -304,9 +405,12 @@ class Command:
         if channel is not None:
             ends = (channel.open(),)
             environment = {**(os.environ if environment is None else environment), channel.name: str(ends[0])}
+        between: tuple[str, ...] = _SHELL if self._under_shell else ()
+        if self._terminal is not None:
+            between = (*_TERMINAL_SHELL, self._terminal.open())
         try:
             return await trio.lowlevel.open_process(
-                [*(_SHELL if self._under_shell else ()), *self.words],
+                [*between, *self.words],
                 stdin=subprocess.PIPE if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -316,8 +420,9 @@ class Command:
                 pass_fds=ends,
             )
         except OSError:
-            if channel is not None:
-                channel.close()
+            for fitting in (channel, self._terminal):
+                if fitting is not None:
+                    fitting.close()
             raise
         finally:
             if channel is not None:
