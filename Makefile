@@ -84,6 +84,7 @@ quick: lint
 
 hunt: $(TEST_VENV)
 	BROKERSIM_EXAMPLES=new $(BIN)/pytest -q -n $(TEST_WORKERS) --dist loadgroup -m hypothesis
+	@BROKERSIM_EXAMPLES=new $(MAKE) --no-print-directory fuzz
 
 torture: $(TEST_VENV)
 	BROKERSIM_FUZZ_INPUTS=100000 $(BIN)/pytest -q tests/net/test_hostile.py tests/statsd_server/test_hostile.py \

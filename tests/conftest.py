@@ -34,10 +34,11 @@ PROFILE_VARIABLE = "BROKERSIM_HYPOTHESIS_PROFILE"
 # `make test` draws the same examples in every run, and fewer: what is red is then red for what was changed. Each other
 # run draws new ones, and `make hunt` is for nothing else.
 settings.register_profile("dev", max_examples=examples(50), deadline=None, derandomize=SAME, print_blob=True)
-# 10,000: the number the wire codec's promise is stated with (no bytes raise anything but its one error).
+# 10,000: the number the wire codec's promise is stated with (no bytes raise anything but its one error); `make hunt`
+# draws as many new ones.
 settings.register_profile(
     "slow",
-    max_examples=10_000,
+    max_examples=examples(10_000),
     deadline=None,
     derandomize=SAME,
     print_blob=True,
