@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import open_dialect
+from brokersim.statsd.forms import plain_value
 from brokersim.statsd.keyed import BEST, PYTHON, Keyed
+from brokersim.statsd.sample import GAUGES
 from tests.effort import examples
 
 HEADS = st.sampled_from(
@@ -74,3 +76,22 @@ def test_forms_without_end_cost_no_memory_without_end():
         aggregator.feed(b"k:1|c|#t:%d" % (number % 5))
     assert len(aggregator._forms) <= 8192
     assert aggregator.flush(1.0).counters["k;t=0"] == 1800
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (b"12", 12),
+        (b"-12", -12),
+        (b"12.0", 12.0),
+        (b"1" * 18, int("1" * 18)),
+        (b"1" * 19, None),
+        (b"1e3", None),
+        (b"", None),
+    ],
+)
+def test_a_plain_number_is_whole_if_it_was_written_so_and_none_is_longer_than_others_read(
+    field: bytes, value: float | None
+):
+    found = plain_value(GAUGES, field)
+    assert (found, type(found)) == (value, type(value))
