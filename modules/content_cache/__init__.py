@@ -27,6 +27,7 @@ from .settings import settings
 from .timing import TIMINGS, emitter, timing_clock
 from .write_back import BACKING, WriteBack
 
+_Blob: Final = blobref.Blob
 #: Seconds after which what is stored again goes further down again: well below the time in which a store without a
 #: file lets go what no root leads to (content-sqlite).
 STORED_FOR: Final = 200.0
@@ -78,6 +79,8 @@ class ContentCache(BrokerModule):
         self._backing: Message | None = None
         #: What blobs are written to, by the start's word or since the first came; another store would not have them.
         self._backing_name: str | None = h.attr_get(BACKING_MODULE)
+        #: It is over rank 0's, and what is stored here is answered when that has it.
+        self._is_above = h.rank > 0
         self._source, self._nodeid = ("content", NODEID_UPSTREAM) if h.rank else (BACKING, NODEID_ANY)
         if not h.rank:
             # A backing store that is there already (this module was reloaded) registers again.
@@ -131,12 +134,11 @@ class ContentCache(BrokerModule):
     @request_handler("content.store", prefix=False)
     def store(self, msg: Message) -> None:
         data = msg.data
-        is_blob = type(data) is blobref.Blob  # as nearly all are that a kvs in this process stores
-        size = data.size if is_blob else len(msg.raw)
-        if size > self._size_limit:
-            text = f"blob of {size} bytes, the limit (content.blob-size-limit) is {self._size_limit}"
-            raise RequestError(errnums.EFBIG, text)
-        blob: blobref.Blob = data if is_blob else blobref.as_blob(msg.raw)
+        if (
+            type(data) is not _Blob or data.size > self._size_limit
+        ):  # nearly all are that a kvs in this process stores
+            data = self._to_blob(msg)
+        blob: blobref.Blob = data
         digest = blob.digest
         entry = self._cache.find(digest)
         if entry is None:
@@ -144,13 +146,21 @@ class ContentCache(BrokerModule):
             entry = self._cache.create_dirty(blob)
         else:
             is_new = self._store_again(entry, blob)
-        if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:
+        if self._is_above and entry.is_dirty:
             entry.stores = entry.stores or []
             entry.stores.append(msg)
         else:
             self.handle.respond(msg, digest)
         if is_new:
             self._write_back.add(entry)
+
+    def _to_blob(self, msg: Message) -> blobref.Blob:
+        """What is to be stored, hashed. Raises RequestError(EFBIG) if it is too long."""
+        data = msg.data if type(msg.data) is _Blob else msg.raw
+        if len(data) > self._size_limit:
+            text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {self._size_limit}"
+            raise RequestError(errnums.EFBIG, text)
+        return blobref.as_blob(data)
 
     def _store_again(self, entry: Entry, blob: blobref.Blob) -> bool:
         """Somebody stores what there is an entry for; whether it has become dirty by that."""

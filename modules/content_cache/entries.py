@@ -31,15 +31,15 @@ class Entry(msgspec.Struct, eq=False):
     is_valid: bool = False
     is_dirty: bool = False
     lastused: int = 0
+    #: Place in the order in which entries became dirty.
+    seq: int = 0
+    #: It went further down as a blob that nobody may let go; and what is on its way there went as part of a tree.
+    is_pinned: bool = False
+    went_rooted: bool = False
     load_started: float = 0.0
     store_started: float = 0.0
     #: When it went further down last, as far as this cache knows (s).
     stored_at: float = -math.inf
-    #: It went there as a blob that nobody may let go; and what is on its way went as part of a tree.
-    is_pinned: bool = False
-    went_rooted: bool = False
-    #: Place in the order in which entries became dirty.
-    seq: int = 0
     #: Requests that wait for its data, and for its being stored.
     loads: list[Any] | None = None
     stores: list[Any] | None = None
@@ -58,7 +58,6 @@ class BlobCache:
         "purge_target_size",
         "size",
         "size_max",
-        "valid",
     )
 
     def __init__(
@@ -75,9 +74,8 @@ class BlobCache:
         self.size_max = max(SIZE_MAX, purge_target_size)
         #: Heartbeats so far.
         self.epoch = 0
-        #: Bytes and count of the valid entries.
+        #: Bytes of the valid entries.
         self.size = 0
-        self.valid = 0
 
     def find(self, digest: bytes) -> Entry | None:
         """The entry, used just now, or None."""
@@ -91,11 +89,10 @@ class BlobCache:
     def create_dirty(self, blob: blobref.Blob) -> Entry:
         """A new entry with its data from above: valid and dirty."""
         digest = blob.digest
-        self._seq += 1
-        entry = Entry(digest, blob, True, True, self.epoch, seq=self._seq, is_pinned=not blob.is_rooted)
+        self._seq = seq = self._seq + 1
+        entry = Entry(digest, blob, True, True, self.epoch, seq, not blob.is_rooted)
         self._entries[digest] = self._dirty[digest] = entry
         self.size += blob.size
-        self.valid += 1
         return entry
 
     def create(self, digest: bytes) -> Entry:
@@ -109,7 +106,6 @@ class BlobCache:
         entry.is_valid = True
         self._clean[entry.digest] = entry
         self.size += blob.size
-        self.valid += 1
         if self.size > self.size_max:
             self._shrink()
 
@@ -121,7 +117,6 @@ class BlobCache:
         entry.is_valid = entry.is_dirty = True
         self._dirty[entry.digest] = entry
         self.size += blob.size
-        self.valid += 1
 
     def soil(self, entry: Entry) -> None:
         """A clean entry has to be stored again."""
@@ -149,7 +144,6 @@ class BlobCache:
         if entry.is_valid:
             del (self._dirty if entry.is_dirty else self._clean)[entry.digest]
             self.size -= entry.blob.size
-            self.valid -= 1
 
     def purge(self) -> int:
         """A heartbeat has passed: drop old clean entries while above the target size; how many went."""
@@ -189,6 +183,10 @@ class BlobCache:
     @property
     def count(self) -> int:
         return len(self._entries)
+
+    @property
+    def valid(self) -> int:
+        return len(self._dirty) + len(self._clean)
 
     @property
     def dirty(self) -> int:

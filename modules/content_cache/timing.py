@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from math import floor, log2
 from typing import Any, Final
@@ -11,6 +12,8 @@ from brokersim.brokermod import Handle
 
 #: Buckets of a summary per doubling of the duration: its quantiles are right to 1/32 of a doubling, 2.2 %.
 BUCKETS: Final = 16
+#: Durations that wait to be summed up: one by one each takes a call, and many are equal under the virtual clock.
+_FRESH_MAX: Final = 128
 _SHORTEST_MS: Final = 1e-6
 _ZERO: Final = floor(log2(_SHORTEST_MS) * BUCKETS)
 
@@ -18,42 +21,50 @@ _ZERO: Final = floor(log2(_SHORTEST_MS) * BUCKETS)
 class Latency:
     """Running summary of durations in ms, in bounded memory."""
 
-    __slots__ = ("_buckets", "_sum", "count", "max")
+    __slots__ = ("_buckets", "_count", "_fresh", "_max", "_sum")
 
     def __init__(self) -> None:
-        self._buckets: dict[int, int] = {}
+        self._buckets: Counter[int] = Counter()
+        #: Not summed up yet.
+        self._fresh: list[float] = []
         self._sum = 0.0
-        self.count = 0
-        self.max = 0.0
+        self._count = 0
+        self._max = 0.0
 
     def add(self, ms: float) -> None:
         """One more took ``ms``."""
-        self.count += 1
-        self._sum += ms
-        if ms > self.max:
-            self.max = ms
-        bucket = floor(log2(ms) * BUCKETS) if ms > _SHORTEST_MS else _ZERO
-        buckets = self._buckets
-        buckets[bucket] = buckets[bucket] + 1 if bucket in buckets else 1
+        fresh = self._fresh
+        fresh.append(ms)
+        if len(fresh) >= _FRESH_MAX:
+            self._sum_up()
 
-    def quantile(self, share: float) -> float:
+    def _sum_up(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        self._count += len(fresh)
+        self._sum = sum(fresh, self._sum)
+        self._max = max(self._max, max(fresh, default=0.0))
+        for ms, count in Counter(fresh).items():
+            self._buckets[floor(log2(ms) * BUCKETS) if ms > _SHORTEST_MS else _ZERO] += count
+
+    def _quantile(self, share: float) -> float:
         """The duration, in ms, that ``share`` of them did not exceed; 0.0 if there were none."""
-        wanted = share * self.count
+        wanted = share * self._count
         seen = 0
         for bucket in sorted(self._buckets):
             seen += self._buckets[bucket]
             if seen >= wanted:
-                return 0.0 if bucket == _ZERO else min(self.max, 2.0 ** ((bucket + 0.5) / BUCKETS))
+                return 0.0 if bucket == _ZERO else min(self._max, 2.0 ** ((bucket + 0.5) / BUCKETS))
         return 0.0
 
     def statistics(self) -> dict[str, float]:
         """Count, mean, median, 99th percentile and maximum, in ms."""
+        self._sum_up()
         return {
-            "count": self.count,
-            "mean": self._sum / self.count if self.count else 0.0,
-            "p50": self.quantile(0.5),
-            "p99": self.quantile(0.99),
-            "max": self.max,
+            "count": self._count,
+            "mean": self._sum / self._count if self._count else 0.0,
+            "p50": self._quantile(0.5),
+            "p99": self._quantile(0.99),
+            "max": self._max,
         }
 
 
@@ -75,9 +86,9 @@ class Timing:
 
     def begin(self) -> float:
         """An operation starts; when, in seconds of the clock."""
-        self.in_flight += 1
-        if self.in_flight > self.in_flight_max:
-            self.in_flight_max = self.in_flight
+        self.in_flight = count = self.in_flight + 1
+        if count > self.in_flight_max:
+            self.in_flight_max = count
         return self.clock()
 
     def end(self, start: float) -> float:

@@ -19,6 +19,7 @@ from brokersim.brokermod import RequestError, blobref, errnums
 
 from .patches import patched
 
+_Blob: Final = blobref.Blob
 #: Blobs in memory at which they are written at once: 4 ms for blobs of 1 KiB, and no gain beyond it.
 BATCH_ROWS: Final = 1000
 #: The same in bytes, so that large blobs do not pile up.
@@ -117,24 +118,24 @@ class Batches(ABC):
 
     def store(self, data: bytes | blobref.Blob) -> bytes:
         """Keep a blob; its digest. Durable after ``flush``; refused while writing fails."""
-        blob = data if type(data) is blobref.Blob else blobref.as_blob(data)
-        digest = blob.digest
-        if blob.size > self._longest:
-            raise RequestError(
-                errnums.EFBIG, f"blob of {blob.size} bytes, the limit of SQLite is {self._longest}"
-            )
+        blob = data if type(data) is _Blob else blobref.as_blob(data)
+        digest, size, pending = blob.digest, blob.size, self._pending
+        if size > self._longest:
+            raise RequestError(errnums.EFBIG, f"blob of {size} bytes, the limit of SQLite is {self._longest}")
         if self.failure is not None:
             raise RequestError(self.failure.errno or errnums.EIO, self.failure.text)
-        if digest not in self._pending:
-            if type(blob.source) is bytes and blob.patch is None:
+        if digest not in pending:
+            source = blob.source
+            if type(source) is bytes and blob.patch is None:
                 # Nothing that grows is held as bytes, so nothing will differ from it.
-                self._pending[digest] = blob.source
-                self._pending_bytes += blob.size
+                pending[digest] = source
             else:
-                kept = self._pending[digest] = self._shortest(blob)
-                patch = kept.patch if isinstance(kept, blobref.Blob) else None
-                self._pending_bytes += len(kept) if patch is None else len(patch.inserted)
-            self.is_batch_full = len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
+                kept = pending[digest] = self._shortest(blob)
+                patch = kept.patch if isinstance(kept, _Blob) else None
+                size = len(kept) if patch is None else len(patch.inserted)
+            self._pending_bytes = size = self._pending_bytes + size
+            if size >= BATCH_BYTES or len(pending) >= BATCH_ROWS:
+                self.is_batch_full = True
         return digest
 
     def _shortest(self, blob: blobref.Blob) -> Waiting:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from brokersim.brokermod import Handle, Message, blobref, errnums
+from brokersim.brokermod import Handle, Message, blobref, errnums, treeobj
 
-from .follow import OnEnd, OnLine, value_bytes
+from .follow import OnEnd, OnLine
 
 #: Flag of kvs.lookup: what a value is made of is wanted, not the value.
 _TREEOBJ = 16
@@ -51,7 +51,7 @@ class Copy:
             return
         entry = response.payload["val"]
         if entry["type"] == "val":
-            self._take(value_bytes(response.payload))
+            self._take(treeobj.val_bytes(entry))
         elif entry["type"] == "valref":
             self._refs.extend(entry["data"])
         else:

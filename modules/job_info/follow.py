@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from brokersim.brokermod import Handle, Message, errnums
+from brokersim.brokermod import Handle, Message, errnums, treeobj
 
 #: Called with each whole line, newline included.
 OnLine: TypeAlias = Callable[[str], object]
@@ -22,11 +21,6 @@ _WATCH_APPEND: Final = 4 | 256
 _WAITCREATE: Final = 8
 #: An empty response comes behind what there was at the start.
 _SENTINEL: Final = 1024
-
-
-def value_bytes(answer: dict[str, Any]) -> bytes:
-    """The value in an answer of the KVS."""
-    return binascii.a2b_base64(answer["val"]["data"])
 
 
 class _Follower:
@@ -102,7 +96,7 @@ class Follower(_Follower):
         super().__init__(handle, wish, on_line, on_end, on_past)
 
     def _take(self, response: Message) -> None:
-        value = value_bytes(response.payload)
+        value = treeobj.val_bytes(response.payload["val"])
         if not value and self._on_past is None:
             # Nothing is never appended: somebody put an empty log in the place of one, and no line may ever come.
             self.drop()

@@ -6,9 +6,19 @@ from typing import Any, Protocol
 
 import msgspec
 
-from brokersim.brokermod import Handle, Message, OpenStreams, RequestError, errnums, eventlog, jobid, updates
+from brokersim.brokermod import (
+    Handle,
+    Message,
+    OpenStreams,
+    RequestError,
+    errnums,
+    eventlog,
+    jobid,
+    treeobj,
+    updates,
+)
 
-from .follow import FLAG_SENTINEL, FLAG_WAITCREATE, value_bytes
+from .follow import FLAG_SENTINEL, FLAG_WAITCREATE
 from .streams import PRIMARY, LogStream, UpdateStream, Watch, record_key
 
 #: Lookup flags: decode values that are JSON; give jobspec and R with the updates of the eventlog applied.
@@ -125,19 +135,20 @@ class JobInfo:
             if error.errno != errnums.ENOENT:
                 raise
             return decoded(key, raw)  # its first events are still in their 10 ms window: no updates yet
-        return self._applied(key, decoded(key, raw), log)
+        return self._applied(key, decoded(key, raw), log)[0]
 
-    def _applied(self, key: str, value: Any, log: bytes) -> Any:
-        """With the updates of the log. Raises RequestError(EPROTO)."""
+    def _applied(self, key: str, value: Any, log: bytes) -> tuple[Any, list[eventlog.Event]]:
+        """With the updates of the log, and its events. Raises RequestError(EPROTO)."""
         try:
-            return updates.apply_updates(key, value, eventlog.decode_log(log))
+            events = eventlog.decode_log(log)
+            return updates.apply_updates(key, value, events), events
         except ValueError as error:
             raise RequestError(errnums.EPROTO, str(error)) from None
 
     async def _value(self, job: int, key: str) -> bytes:
         look = {"key": record_key(job, key), "namespace": PRIMARY, "flags": 0}
         try:
-            return value_bytes(await self._handle.call("kvs.lookup", look))
+            return treeobj.val_bytes((await self._handle.call("kvs.lookup", look))["val"])
         except RequestError as error:
             why = "key not found" if error.errno == errnums.ENOENT else error.text
             text = f"job {jobid.encode(job)}: {key:.80}: {why}"
@@ -165,9 +176,9 @@ class JobInfo:
         """The record with all updates so far, and the events so far."""
         look = {"id": wish.id, "keys": [wish.key, "eventlog"], "flags": 0}
         found = await self._handle.call(f"{self._handle.name}.lookup", look)
-        log = found["eventlog"].encode()
-        value = self._applied(wish.key, decoded(wish.key, found[wish.key].encode()), log)
-        return value, eventlog.decode_log(log)
+        return self._applied(
+            wish.key, decoded(wish.key, found[wish.key].encode()), found["eventlog"].encode()
+        )
 
     # -- streams
 

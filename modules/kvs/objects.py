@@ -142,20 +142,23 @@ class ObjectCache:
         """Keep what went to the content store from here, in one form: entries can give a directory's bytes again."""
         kept, epoch = self._objects, self._epoch
         for ref, found in objects.items():
+            entries = found.known_entries
             if ref in kept:
                 self._size -= kept.pop(ref).size
-            elif type(found.known_entries) is Directory and (patch := found.before) is not None:
+            elif type(entries) is Directory and (patch := found.before) is not None:
                 self._share(patch)
             blob = found.stored_form
             size = (found.blob if blob is None else blob).size
-            found.size = size = COUNTED_MAX if size > COUNTED_MAX else size
+            if size > COUNTED_MAX:
+                size = COUNTED_MAX
+            found.size = size
             found.stored = found.epoch = epoch
-            if found.known_entries is not None:
+            if entries is not None:
                 found.stored_form = None
             kept[ref] = found
             self._size += size
-            while self._size > self._size_limit:
-                self._drop_oldest()
+        while self._size > self._size_limit:
+            self._drop_oldest()
 
     def _add(self, ref: str, found: StoredObject) -> None:
         found.epoch = self._epoch

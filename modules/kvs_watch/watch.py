@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections import deque
 from collections.abc import Callable
 
@@ -90,14 +89,17 @@ class Watch:
 
     def _answered(self, response: Message, slot: _Slot) -> None:
         slot.response = response
-        while self._slots and self._slots[0].response is not None:
-            first = self._slots.popleft()
-            assert first.response is not None
+        slots = self._slots
+        while slots and (found := slots[0].response) is not None:
+            first = slots.popleft()
             if first.is_sentinel:
                 self._handle.respond(self.msg)
                 continue
             try:
-                (self._send_blob if first.is_blob else self._heed)(first.response)
+                if first.is_blob:
+                    self._send_blob(found)
+                else:
+                    self._heed(found)
             except RequestError as error:
                 self.finish(error.errno or errnums.EIO, error.text)
 
@@ -141,8 +143,7 @@ class Watch:
         if response.errnum:
             self.finish(response.errnum, response.payload_str or "")
             return
-        data = binascii.b2a_base64(response.raw, newline=False).decode()
-        self._send({"ver": treeobj.VERSION, "type": "val", "data": data})
+        self._send(treeobj.val(response.raw))
 
     def _send(self, value: treeobj.TreeObj) -> None:
         self.has_answered = True

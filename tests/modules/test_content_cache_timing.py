@@ -91,6 +91,17 @@ def test_summary_of_nothing_and_of_nothing_but_zeros_is_zero():
     assert latency.statistics() == {"count": 3, "mean": 0.0, "p50": 0.0, "p99": 0.0, "max": 0.0}
 
 
+def test_durations_that_wait_to_be_summed_up_are_few_and_a_look_changes_nothing():
+    often, once = Latency(), Latency()
+    for number in range(10_000):
+        often.add(number % 7 / 4)
+        once.add(number % 7 / 4)
+        assert len(once._fresh) < 128
+        if not number % 100:
+            often.statistics()
+    assert often.statistics() == once.statistics() == once.statistics()
+
+
 def test_the_most_operations_under_way_at_once_are_counted():
     timing = Timing(lambda: 0.0, lambda _ms: None)
     starts = [timing.begin() for _ in range(3)]

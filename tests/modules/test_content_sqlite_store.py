@@ -134,6 +134,15 @@ def test_a_batch_is_full_by_rows_or_by_bytes(store):
     assert store.is_batch_full
 
 
+def test_blobs_of_any_length_are_bytes_when_they_are_read_back(store):
+    blobs = [bytes(size) for size in (0, 1, 4095, 4096, 4097)]
+    digests = [store.store(blob) for blob in blobs]
+    store.flush()
+    assert [store.load(digest) for digest in digests] == blobs
+    kept = store._db.execute("SELECT hash, typeof(hash), object, typeof(object) FROM objects").fetchall()
+    assert sorted(kept) == sorted((digest_of(blob), "blob", blob, "blob") for blob in blobs)
+
+
 def test_a_blob_stored_twice_is_one_row(store):
     store.store(b"x")
     store.flush()

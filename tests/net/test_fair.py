@@ -9,6 +9,8 @@ import pytest
 import trio
 
 import brokersim
+from brokersim.net.connector import READ_SHARE
+from brokersim.net.module_process import ModuleProcess
 from brokersim.protocol.message import FLAG_NORESPONSE, REQUEST, Message
 from brokersim.protocol.wire import encode
 from tests.net.live_socket import Live, serve
@@ -63,6 +65,47 @@ def test_a_long_frame_is_read_as_fast_as_ever(tmp_path: Path, size: int) -> None
 
     serve(tmp_path, body, "chain")
     assert len(reads) <= 4 + size // (1 << 14)
+
+
+SHOWER = """\
+import gc, socket
+from brokersim.protocol.message import FLAG_NORESPONSE, REQUEST, Message
+from brokersim.protocol.wire import encode
+from flux.brokermod import BrokerModule, request_handler
+
+class Shower(BrokerModule):
+    @request_handler("pour")
+    def pour(self, msg):
+        wire = next(one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0)
+        drop = Message(REQUEST, "shower.drop", {"pad": "x" * msg.payload["size"]}, FLAG_NORESPONSE)
+        wire.sendall(encode(drop) * msg.payload["drops"])
+        self.handle.respond(msg)
+"""
+
+
+@pytest.mark.parametrize(("drops", "size", "reads_more"), [(3000, 20, False), (10, 30_000, True)])
+def test_a_module_in_a_process_is_read_in_pieces_as_small_unless_its_frames_are_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drops: int, size: int, reads_more: bool
+) -> None:
+    (tmp_path / "shower.py").write_text(SHOWER)
+    reads: list[int] = []
+    plain = ModuleProcess._take
+
+    def take(self: ModuleProcess, data: bytes) -> None:
+        reads.append(len(data))
+        plain(self, data)
+
+    monkeypatch.setattr(ModuleProcess, "_take", take)
+
+    async def main() -> None:
+        with trio.fail_after(60):
+            async with brokersim.open_instance(modules=(), clock="real") as instance:
+                await instance.load(f"{tmp_path}/shower.py", as_process=True)
+                await instance.client().call("shower.pour", {"drops": drops, "size": size})
+
+    brokersim.run(main, clock="real")
+    assert max(reads) >= READ_SHARE
+    assert (max(reads) > READ_SHARE) == reads_more
 
 
 @pytest.mark.parametrize(("clock", "young"), [("virtual", 100_000), ("real", 10_000)])

@@ -53,6 +53,26 @@ def test_a_val_holds_its_bytes_as_base64(data: bytes) -> None:
     assert treeobj.val_bytes(obj) == data
 
 
+@given(st.binary(max_size=3000), st.booleans())
+def test_what_a_val_holds_is_the_same_whether_its_text_was_made_here_or_comes_from_afar(
+    data: bytes, is_ours: bool
+) -> None:
+    obj = treeobj.val(bytearray(data))
+    if not is_ours:
+        treeobj._made.clear()
+    assert treeobj.val_bytes(obj) == treeobj.check_held(obj) == data
+    assert type(treeobj.val_bytes(obj)) is bytes
+
+
+def test_of_values_made_here_few_and_short_ones_are_remembered() -> None:
+    treeobj._made.clear()
+    for number in range(1000):
+        treeobj.val(number.to_bytes(2, "big") * 700)
+        treeobj.val(number.to_bytes(2, "big") * 800)
+        assert len(treeobj._made) <= 256
+    assert 0 < sum(map(len, treeobj._made)) < 256 * 2048
+
+
 @given(strategies.treeobjs)
 def test_what_the_constructors_make_passes_the_check_as_the_same_object(obj: treeobj.TreeObj) -> None:
     assert treeobj.check(obj) is obj

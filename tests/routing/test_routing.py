@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import brokersim
 from brokersim.instance import Instance
 from brokersim.protocol.errnums import EHOSTUNREACH, ENOSYS, EPERM, RequestError
-from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, REQUEST, ROLE_USER, Message
+from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, REQUEST, ROLE_OWNER, ROLE_USER, Message
 from brokersim.routing.endpoint import Endpoint
 from tests.effort import examples
 from tests.host.live import live, refused
@@ -336,5 +336,22 @@ def test_who_speaks_for_a_guest_is_denied_what_it_may_itself_and_keeps_its_own_w
         )
         assert (echo.payload["userid"], echo.payload["rolemask"]) == (4242, ROLE_USER)
         assert (await client.call("kinds.ping", {}))["userid"] == client.userid
+
+    live(body, "kinds")
+
+
+def test_who_speaks_for_an_owner_takes_the_way_it_knows(monkeypatch):
+    looked_for = []
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        owner = Message(REQUEST, userid=4242, rolemask=ROLE_OWNER)
+        await client.call("kinds.ping", {})
+        monkeypatch.setattr(Endpoint, "dispatch_request", lambda _, message: looked_for.append(message.topic))
+        echo = await client.occurrence(
+            lambda done: client.request("kinds.ping", {}, lambda answer, _: done(answer), cred=owner)
+        )
+        assert (echo.payload["userid"], echo.payload["rolemask"]) == (4242, ROLE_OWNER)
+        assert looked_for == []
 
     live(body, "kinds")

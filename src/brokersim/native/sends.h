@@ -109,7 +109,12 @@ static int redirect(PyObject *message, PyObject *nodeid, PyObject *cred)
             return wrong_type(cred, "a message to speak for");
         set(message, m_userid, FIELD(cred, m_userid));
         set(message, m_rolemask, FIELD(cred, m_rolemask));
-        is_usual = 0; /* remembered for our own roles; the others have to be checked */
+        PyObject *roles = have(cred, m_rolemask);
+        long bits = roles == NULL ? -1 : number(roles);
+        if (failed(bits))
+            return -1;
+        if (!(bits & ROLE_OWNER))
+            is_usual = 0; /* remembered for an owner; others' roles have to be checked */
     }
     return is_usual;
 }

@@ -23,6 +23,7 @@ import trio
 
 from brokersim.host.loader import is_shared_object
 from brokersim.host.remote import RemoteModule
+from brokersim.net.connector import READ_SHARE
 from brokersim.net.outbox import DROP_ALWAYS, DROP_AT, FULL_AT, PAUSE_AT, STALL, Outbox
 from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
@@ -249,7 +250,7 @@ class ModuleProcess:
     def _receive(self) -> bytes | None:
         """Bytes; none at the end, ``None`` if there are none now."""
         try:
-            return self._socket.recv(_READ)
+            return self._socket.recv(READ_SHARE if self._decoder.pending < READ_SHARE else _READ)
         except BlockingIOError:
             return None
         except OSError:

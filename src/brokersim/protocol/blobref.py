@@ -7,7 +7,6 @@ little at the price of what is new in it. On the wire, and for whoever asks, it 
 from __future__ import annotations
 
 import binascii
-import re
 import struct
 from collections.abc import Callable, Sequence
 from hashlib import sha1
@@ -20,7 +19,7 @@ from brokersim.protocol.quoting import quoted
 PREFIX: Final = "sha1-"
 #: Bytes of a raw digest: what content.store answers and content.load asks for.
 DIGEST_SIZE: Final = 20
-_match = re.compile(r"sha1-[0-9a-f]{40}").fullmatch
+_LENGTH: Final = len(PREFIX) + 2 * DIGEST_SIZE
 
 
 def blobref(data: bytes) -> str:
@@ -30,10 +29,21 @@ def blobref(data: bytes) -> str:
 
 def digest(ref: str) -> bytes:
     """The 20 raw bytes a blobref stands for. Raises ValueError if it is no blobref."""
-    # unhexlify alone would take capitals too, and a blob with two names would be two blobs.
-    if is_blobref(ref):
-        return binascii.unhexlify(ref[len(PREFIX) :])
-    raise ValueError(f"not a blobref: {quoted(ref)}; it must be {PREFIX!r} and 40 lower-case hex digits")
+    raw = _digest(ref)
+    if raw is None:
+        raise ValueError(f"not a blobref: {quoted(ref)}; it must be {PREFIX!r} and 40 lower-case hex digits")
+    return raw
+
+
+def _digest(ref: str) -> bytes | None:
+    if len(ref) != _LENGTH:
+        return None
+    try:
+        raw = binascii.unhexlify(ref[len(PREFIX) :])
+    except ValueError:
+        return None
+    # And back: capitals would be taken, too, and a blob with two names would be two blobs. A third of a pattern's cost.
+    return raw if PREFIX + raw.hex() == ref else None
 
 
 def from_digest(raw: bytes) -> str:
@@ -45,7 +55,7 @@ def from_digest(raw: bytes) -> str:
 
 def is_blobref(value: object) -> bool:
     """Whether a value is a well-formed blobref; whether the blob exists is the content service's to say."""
-    return isinstance(value, str) and _match(value) is not None
+    return isinstance(value, str) and _digest(value) is not None
 
 
 #: Of one difference among several: where in the base, so many bytes become so many others.

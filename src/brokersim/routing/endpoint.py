@@ -138,7 +138,8 @@ class Endpoint(Actor):
             dst = None  # remembered is only where a topic leads from here
         if cred is not None:
             message.userid, message.rolemask = cred.userid, cred.rolemask
-            dst = None  # remembered for our own roles; the others have to be checked
+            if not cred.rolemask & ROLE_OWNER:
+                dst = None  # remembered for an owner; others' roles have to be checked
         if self.tracer is not None:
             self.tracer("tx", self, message)
         if dst is not None:
