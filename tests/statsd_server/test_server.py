@@ -10,6 +10,7 @@ import socket
 import time
 from types import SimpleNamespace
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -32,6 +33,29 @@ async def test_flushes_come_at_whole_multiples_of_the_interval(autojump_clock):
     async with serving(kept, listen=(), flush_s=0.1):
         await trio.sleep(0.5)
     assert kept.times == [0.3, 0.4, 0.5, 0.6, 0.7, 0.8], "the last, unfinished interval has its own instant"
+
+
+class Losing(Kept):
+    """An output that says at the end that it lost so many."""
+
+    def __init__(self, dropped: int, unit: str) -> None:
+        super().__init__()
+        self.lost = {"dropped": dropped, "unit": unit}
+
+    def statistics(self):
+        return attrs.evolve(super().statistics(), **self.lost)
+
+
+async def test_what_an_output_lost_is_told_at_the_end_as_many_as_it_is():
+    logged: list[str] = []
+    losing = Losing(1, "lines"), Losing(1, "flushes"), Losing(2000, "packets"), Losing(0, "lines")
+    async with serving(*losing, listen=(), log=logged.append):
+        pass
+    assert logged == [
+        "output kept: 1 line was not delivered",
+        "output kept-2: 1 flush was not delivered",
+        "output kept-3: 2,000 packets were not delivered",
+    ]
 
 
 async def test_a_hundred_flushes_a_second_do_not_drift(autojump_clock):

@@ -92,7 +92,7 @@ def test_where_nothing_is_above_the_noise_nothing_is_said_to_differ() -> None:
     same = [row(hook, (1.0, 1.0), (2.0, 2.0)) for hook in ("none", "check", "idle")]
     told = sentence(same, "real")
     assert told.startswith(
-        "In this program idle costs nothing measurable CPU beside no hook, check nothing measurable."
+        "In this program idle costs nothing measurable in CPU beside no hook, check nothing measurable."
     )
     assert "Wall time added: nothing measurable under idle, check (equal rounds differ by ±3%)." in told
 

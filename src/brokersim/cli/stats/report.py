@@ -10,16 +10,13 @@ import trio
 from brokersim.cli.session import Session
 from brokersim.cli.stats.recording import to_document
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.plurals import counted
+from brokersim.protocol.plurals import counted, one_of
 from brokersim.statsd.flushed import Flush
 from brokersim.statsd.recorded.replay import ReplayFlush
 from brokersim.statsd_server.health import ServerStatistics, to_plain
 from brokersim.statsd_server.outputs.base import QueuedOutput
 from brokersim.statsd_server.server import StatsdServer
 from brokersim.version import VERSION
-
-#: What outputs count in, as it is named of one.
-_ONE = {"flushes": "flush", "lines": "line", "packets": "packet"}
 
 
 class FlushLines(QueuedOutput):
@@ -92,4 +89,4 @@ def _losses(end: ServerStatistics) -> Iterator[tuple[int, str, str]]:
     yield end.flush.skipped, "flush", " skipped: the one before took too long"
     for output in end.outputs:
         error = f" ({output.last_error})" if output.last_error else ""
-        yield output.dropped, _ONE[output.unit], f" not delivered to {output.target}{error}"
+        yield output.dropped, one_of(output.unit), f" not delivered to {output.target}{error}"

@@ -68,7 +68,8 @@ def costs(runs: Sequence[Row], clock: str) -> tuple[dict[str, Times], dict[str, 
 def _told(found: Mapping[str, Times], what: str) -> str:
     """``idle costs 8.0 times the CPU of no hook, check 1.5 times, prepare 1.4 times, timer:1s nothing measurable``."""
     (first, cost), *others = [(hook, _of(found[hook])) for hook in _in_order(found)]
-    beside = f" the {what} of no hook" if cost.endswith("times") else f" {what} beside no hook"
+    beside = f"{' in' if found[first].is_noise else ''} {what} beside no hook"
+    beside = f" the {what} of no hook" if cost.endswith("times") else beside
     return ", ".join([f"{first} costs {cost}{beside}", *(f"{hook} {cost}" for hook, cost in others)])
 
 
