@@ -18,6 +18,7 @@ from brokersim.fluxapi.resource import (
     ResourceSet,
     Rv1Pool,
 )
+from brokersim.fluxapi.resource.request import DEPTH_MAX, Shape
 from brokersim.fluxapi.resource.ResourcePool import _pool_class_from_uri
 from brokersim.fluxapi.resource.Rv1Pool import ResourceRequest
 from brokersim.fluxapi.resource.TreePool import TreePool
@@ -69,8 +70,66 @@ def test_a_count_that_is_none_is_refused(said: Any) -> None:
 
 
 def test_a_count_of_too_many_numbers_is_refused() -> None:
-    with pytest.raises(ValueError, match="too large"):
-        ResourceCount.from_count_spec("1-999999:2")
+    assert ResourceCount.from_count_spec("1-131071:2").min == 1  # 65,536 of them
+    for said in ("1-131073:2", "1-999999:2"):
+        with pytest.raises(ValueError, match="too large"):
+            ResourceCount.from_count_spec(said)
+
+
+@pytest.mark.parametrize(
+    "said", ["2-8:1:*", "1-8:3:^", {"min": 2, "max": 8, "operand": 0}, {"min": 2, "max": 8, "operand": -1}]
+)
+def test_steps_that_lead_no_further_are_told_as_that(said: Any) -> None:
+    with pytest.raises(ValueError, match="no further"):
+        ResourceCount.from_count_spec(said)
+
+
+def test_once_as_many_is_the_same() -> None:
+    count = ResourceCount.from_count_spec("1,3")
+    assert count.scaled(1) is count
+    assert repr(count.scaled(2)).startswith("ResourceCount(2, 6, values=")
+    assert repr(ResourceCount(1, None)) == "ResourceCount(1, None)"
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A jobspec whose core is so many vertices down."""
+    resources: dict[str, Any] = {"type": "core", "count": 1}
+    for _ in range(depth - 2):
+        resources = {"type": "box", "count": 1, "with": [resources]}
+    return {"version": 9999, "resources": [{"type": "slot", "count": 1, "label": "x", "with": [resources]}]}
+
+
+def test_resources_are_nested_so_deep_and_no_deeper() -> None:
+    assert Shape.of(nested(DEPTH_MAX)).core == 1
+    with pytest.raises(ValueError, match=f"exceed the maximum depth of {DEPTH_MAX}"):
+        Shape.of(nested(DEPTH_MAX + 1))
+
+
+def test_a_jobspec_says_what_it_lacks_and_one_that_is_no_v1_needs_no_duration() -> None:
+    assert Shape.of(nested(2)).duration == 0
+    timed = nested(2) | {"attributes": {"system": {"duration": 5, "constraints": {"ranks": ["0"]}}}}
+    assert (Shape.of(timed).duration, Shape.of(timed).constraint) == (5, {"ranks": ["0"]})
+    assert Shape.of(timed | {"version": 1}).duration == 5
+    for attributes, lacks in (({}, "system"), ({"system": {}}, "duration")):
+        with pytest.raises(ValueError, match=f"getting duration: Object item not found: {lacks}"):
+            Shape.of(nested(2) | {"version": 1, "attributes": attributes})
+    no_core = nested(2)
+    no_core["resources"][0]["with"] = [{"type": "gpu", "count": 2}]
+    assert Shape.of(no_core).gpu == 2
+    with pytest.raises(ValueError, match="Unable to determine slot size"):
+        ResourceRequest.from_jobspec(no_core)
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "inner", "container"),
+    [(True, [], "socket"), (False, [], None), (True, [{"type": "core"}], None)],
+)
+def test_a_container_is_of_a_kind_of_its_own_exclusive_and_without_anything_in_it(
+    exclusive: bool, inner: list[dict[str, Any]], container: str | None
+) -> None:
+    spec = nested(2)
+    spec["resources"][0]["with"].append({"type": "socket", "exclusive": exclusive, "with": inner})
+    assert Shape.of(spec).container == container
 
 
 units = st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=10)

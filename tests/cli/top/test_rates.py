@@ -40,6 +40,7 @@ from brokersim.cli.top.table import (
     module_line,
     number,
     titles,
+    trace_line,
 )
 
 KINDS = ("request", "response", "event", "control")
@@ -331,6 +332,33 @@ def test_as_many_facts_are_told_as_fit_to_the_last_character() -> None:
         assert text(instance_lines(view, [], len(line) - 1)[at]) == less
     three = compare(None, attrs.evolve(look, missing=(1, 2, 3)))
     assert text(instance_lines(three, [], 200)[0]).startswith("size 3  no answer from 1,2,3  up")
+
+
+def test_what_is_sorted_by_what_runs_and_what_is_missing_stand_out() -> None:
+    columns = grid(None)
+    for sort in ("name", "rx"):
+        marked = [part.strip() for part, style in titles(columns, sort) if style == "bold reverse"]
+        assert marked == [COLUMNS[sort].title]
+    assert ("2", BOLD) in instance_lines(compare(None, Look(jobs={"SCHED": 3, "RUN": 2})), [], 100)[1]
+    assert ("0", BOLD) not in instance_lines(compare(None, Look(jobs={"RUN": 0})), [], 100)[1]
+    assert ("3", BOLD) not in instance_lines(compare(None, Look(jobs={"SCHED": 3})), [], 100)[1]
+    stats = {"all": {"rows": 1, "absent": ""}, "some": {"rows": 2, "absent": "3"}}
+    line = instance_lines(compare(None, Look(stats=stats)), [], 100)[-1]
+    assert ("1 row", PLAIN) in line and ("2 rows, not 3", BAD) in line
+
+
+def test_what_is_not_told_of_a_module_or_of_an_instance_makes_no_figure() -> None:
+    half = Row(module=Module(rank=0, name="kvs", rx={"request": 1}))
+    assert text(detail(half, 80)) == "0!kvs "
+    for before, after in ((None, 3.0), (1.0, None)):
+        view = compare(Look(uptime=before, messages=1), Look(uptime=after, messages=5))
+        assert (view.interval, view.messages) == (None, None)
+
+
+def test_a_traced_response_has_its_latency_behind_it() -> None:
+    entry = {"type": 2, "prefix": "rx", "topic": "a.b", "payload_size": 3, "errnum": 0}
+    told = text(trace_line(entry, 0.5, None))
+    assert text(trace_line(entry, 0.5, 0.0123)) == f"{told}  +12.3 ms"
 
 
 @pytest.mark.parametrize(("width", "has_peak"), [(59, False), (60, True)])
