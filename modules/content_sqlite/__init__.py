@@ -43,7 +43,8 @@ class ContentSqlite(BrokerModule):
 
     def __init__(self, h: Handle, *args: str) -> None:
         super().__init__(h, *args)
-        statedir = h.attr_get("statedir")
+        # What goes with the instance needs no disk.
+        statedir = h.attr_get("statedir") if h.attr_get("statedir-cleanup") != "1" else None
         self._options = options(h, args, is_kept=statedir is not None)
         if h.rank:
             raise RequestError(

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from brokersim.net.options import DEFAULT_MODULES, StartOptions
-from brokersim.net.serve import StartError
+from brokersim.net.options import DEFAULT_MODULES, StartError, StartOptions
 from tests.cli.conftest import Run
 
 
@@ -307,6 +306,24 @@ def test_what_flux_start_calls_otherwise_means_the_same(started: Started, run: R
     }  # fmt: skip
 
 
+def test_what_only_fluxs_own_kind_of_start_needs_is_taken_and_its_run_directory_heeded(
+    started: Started, run: Run, tmp_path: Path
+) -> None:
+    modes = "--test-exit-mode=leader --test-start-mode=all --test-pmi-clique=none --test-exit-timeout=5s"
+    words = f"-s2 {modes} --test-rundir={tmp_path} --test-rundir-cleanup -S broker.rc2_none"
+    assert run("start", *shlex.split(words), "true").code == 0
+    options = started.options
+    assert options is not None and options.run_dir == tmp_path
+    assert options.attrs == {"rundir-cleanup": "1", "broker.rc2_none": "1"}
+
+
+def test_who_loads_modules_by_a_script_of_its_own_has_no_others(started: Started, run: Run) -> None:
+    assert run("start", "-S", "broker.rc1_path=", "true").code == 0
+    assert started.options is not None and started.options.modules == ()
+    assert run("start", "-S", "broker.rc1_path=", "-m", "kvs", "true").code == 0
+    assert started.options.modules == ("kvs",)
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -314,6 +331,15 @@ def test_what_flux_start_calls_otherwise_means_the_same(started: Started, run: R
         ("--test-hosts=a,b", "--test-hosts has 2 hosts for 1 brokers; give one for each"),
         ("--test-hosts=a[", "--test-hosts: "),
         ("--config-path=none.toml", "configuration none.toml: No such file or directory"),
+        ("--test-rundir=/ x", "--test-rundir needs --test-size"),
+        ("-s1 --test-rundir=/none x", "--test-rundir: /none: No such file or directory"),
+        ("-s1 --test-rundir=/dev/null x", "--test-rundir: /dev/null: not a directory"),
+        ("--test-rundir-cleanup x", "--test-rundir-cleanup needs --test-size"),
+        ("-s1 --test-exit-mode=bad x", "--test-exit-mode=bad: give any or leader"),
+        ("-s1 --test-start-mode=bad x", "--test-start-mode=bad: give all or leader"),
+        ("-s1 --test-pmi-clique=bad x", "--test-pmi-clique=bad: give single or none"),
+        ("-s1 --test-exit-timeout=-1 x", "--test-exit-timeout: not a duration"),
+        ("-S broker.rc2_nothing", "'broker.rc2_nothing' is no KEY=VALUE"),
         ("-S size=3", "attribute 'size' may not be set at the start"),
         ("-S nosuch=3", "attribute 'nosuch' is unknown"),
         ("-S log-level=8", "attribute 'log-level' is '8'; it must be a whole number from -1 to 7"),

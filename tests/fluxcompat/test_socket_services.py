@@ -101,7 +101,7 @@ def test_errnums_and_texts_of_what_is_not_there(client: MinimalClient) -> None:
     [
         ("shutdown.start", 38),
         ("kvs.fence", 38),
-        ("sdexec.exec", 38), ("overlay.disconnect-subtree", 38), ("state-machine.monitor", 38),
+        ("sdexec.exec", 38), ("overlay.disconnect-subtree", 38), ("overlay.monitor", 38),
         ("resource.topo-put", 38),
     ],
 )  # fmt: skip

@@ -218,6 +218,46 @@ def test_a_guests_claims_are_overwritten(tmp_path):
     serve(tmp_path, body, "kinds")
 
 
+def test_root_is_the_owner_too_where_the_table_access_says_so(tmp_path, monkeypatch):
+    async def body(live: Live) -> None:
+        broker = live.instance.broker(0)
+        owner, broker.owner = broker.owner, 4242
+        monkeypatch.setattr(connector_file, "_UCRED", Credentials(uid=0))
+        assert (await live.peer()).hello == b"\1"
+        live.instance.conf = {"access": {"allow-root-owner": True}}
+        answer = await (await live.peer()).ask("kinds.guests")
+        assert answer.payload == {"userid": 0, "rolemask": 5}
+        monkeypatch.setattr(connector_file, "_UCRED", Credentials(uid=7))
+        assert (await live.peer()).hello == b"\1"
+        broker.owner = owner
+
+    serve(tmp_path, body, "kinds")
+
+
+class Credentials:
+    """Whoever connects is this user."""
+
+    size = 12
+
+    def __init__(self, uid: int) -> None:
+        self._uid = uid
+
+    def unpack(self, _: bytes) -> tuple[int, int, int]:
+        return 1, self._uid, self._uid
+
+
+def test_debug_bits_of_the_connector_are_for_the_next_client_only(tmp_path):
+    async def body(live: Live) -> None:
+        first = await live.peer()
+        await first.ask("connector-local.debug", {"op": "set", "flags": 1})
+        assert [(await live.peer()).hello for _ in range(2)] == [b"\1", b"\0"]
+        await first.ask("connector-local.debug", {"op": "set", "flags": 4})
+        seen = [(await (await live.peer()).ask("kinds.guests")).payload for _ in range(2)]
+        assert seen == [{"userid": 0xFFFFFFFF, "rolemask": 6}, {"userid": os.getuid(), "rolemask": 5}]
+
+    serve(tmp_path, body, "kinds")
+
+
 # -- the connector's own topics
 
 
@@ -628,7 +668,8 @@ def test_an_event_that_cannot_be_sent_is_logged_and_the_subscriber_stays(tmp_pat
         event = await peer.receive()
         assert event is not None
         assert event.topic == "good"
-        assert len(live.instance.broker(0).log.lines()) == 2
+        lines = live.instance.broker(0).log.lines()
+        assert len([line for line in lines if "cannot be sent" in line]) == 2
 
     serve(tmp_path, body)
 

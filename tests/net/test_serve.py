@@ -7,7 +7,6 @@ import re
 import select
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -17,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from brokersim.net import serve
+from brokersim.net import run_folder, serve
 from brokersim.net.client import Client
 from brokersim.net.discovery import is_alive
 from brokersim.net.last_resort import HELD, LastResort
-from brokersim.net.options import StartOptions
-from brokersim.net.serve import StartError, run_instance
+from brokersim.net.options import StartError, StartOptions
+from brokersim.net.serve import run_instance
 from brokersim.reactor.actor import Actor
 from brokersim.reactor.loop import Reactor
 
@@ -80,11 +79,60 @@ def test_the_socket_lies_in_a_folder_only_this_user_may_enter_and_both_go_at_the
     assert list((runtime / "brokersim").iterdir()) == []
 
 
-def test_a_chosen_run_directory_stays_without_its_sockets(tmp_path):
-    chosen = tmp_path / "mine"
-    assert shell("exit 0", run_dir=chosen, size=3) == 0
-    assert stat.S_IMODE(chosen.stat().st_mode) == 0o700
+@pytest.mark.parametrize(
+    ("is_there", "cleanup", "stays"),
+    [(True, None, True), (False, None, False), (True, "1", False), (False, "0", True)],
+)
+def test_a_chosen_run_directory_goes_if_it_was_made_for_the_instance_or_the_attribute_says_so(
+    tmp_path, is_there, cleanup, stays
+):
+    chosen, out = tmp_path / "mine", tmp_path / "out"
+    if is_there:
+        chosen.mkdir(mode=0o700)
+    attributes = {} if cleanup is None else {"rundir-cleanup": cleanup}
+    text = f"stat -c %a {chosen} >{out}; brokersim getattr rundir-cleanup >>{out}"
+    assert shell(text, run_dir=chosen, size=3, attrs=attributes) == 0
+    assert out.read_text() == ("700\n0\n" if stays else "700\n1\n")
+    assert chosen.exists() == stays
+    assert not stays or list(chosen.iterdir()) == []
+
+
+def test_in_a_run_directory_where_all_may_write_the_instance_has_one_of_its_own(tmp_path):
+    chosen, out = tmp_path / "tmp", tmp_path / "out"
+    chosen.mkdir()
+    chosen.chmod(0o1777)
+    assert shell(f"brokersim getattr rundir >{out}", run_dir=chosen) == 0
+    assert Path(out.read_text().strip()).parent == chosen
     assert list(chosen.iterdir()) == []
+
+
+@pytest.mark.parametrize("cleanup", [None, "1"])
+def test_a_state_directory_that_was_named_stays_unless_the_attribute_says_otherwise(tmp_path, cleanup):
+    chosen = tmp_path / "state"
+    attributes = {} if cleanup is None else {"statedir-cleanup": cleanup}
+    assert shell(f"touch {chosen}/kept", state_dir=chosen, attrs=attributes) == 0
+    assert (chosen / "kept").exists() == (cleanup is None)
+
+
+def test_state_that_nobody_asked_to_be_kept_lies_beside_the_sockets_and_goes_with_them(tmp_path, runtime):
+    out = tmp_path / "out"
+    assert (
+        shell(
+            f"brokersim getattr statedir >{out}; touch $(cat {out})/x",
+            modules=("content-cache", "content-sqlite"),
+        )
+        == 0
+    )
+    state = Path(out.read_text().strip())
+    assert (state.name, state.parent.parent) == ("state", runtime / "brokersim")
+    assert list((runtime / "brokersim").iterdir()) == []
+
+
+def test_a_run_directory_its_owner_may_not_use_is_refused(tmp_path):
+    chosen = tmp_path / "mine"
+    chosen.mkdir(mode=0o500)
+    with pytest.raises(StartError, match="does not have owner=rwx permissions"):
+        shell("exit 0", run_dir=chosen)
 
 
 def test_a_module_of_the_users_own_is_loaded(tmp_path):
@@ -101,7 +149,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown module": ({"modules": ("nosuch",)}, "module 'nosuch' on rank 0: no module 'nosuch'"),
     "run directory under a file": ({"run_dir": Path("/dev/null/x")}, "run directory /dev/null/x: Not a directory"),
     "run directory not writable": ({"run_dir": Path("/proc/x")}, "run directory /proc/x: "),
-    "socket not writable": ({"run_dir": Path("/proc")}, "socket /proc/local-0: "),
+    "run directory not its owner's": ({"run_dir": Path("/proc")}, "run directory /proc does not have owner=rwx"),
     "state directory under a file": (
         {"state_dir": Path("/dev/null/x")}, "state directory /dev/null/x: Not a directory"
     ),
@@ -197,7 +245,7 @@ def test_a_run_directory_of_a_killed_instance_is_taken_over(tmp_path):
 def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
     parent = runtime / "brokersim"
     for name in ("dead", "alive"):
-        (parent / name).mkdir(parents=True)
+        (parent / name / "state").mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(parent / "dead" / "local-0"))
     with socket.socket(socket.AF_UNIX) as alive:
@@ -205,6 +253,17 @@ def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
         alive.listen()
         assert shell("exit 0") == 0
         assert [folder.name for folder in parent.iterdir()] == ["alive"]
+        assert (parent / "alive" / "state").exists()
+
+
+def test_what_modules_of_a_killed_instance_kept_is_not_swept(runtime):
+    state = runtime / "brokersim" / "dead" / "state"
+    state.mkdir(parents=True)
+    (state / "kept").write_text("by a module")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(state.parent / "local-0"))
+    assert shell("exit 0") == 0
+    assert (state / "kept").exists()
 
 
 def test_the_sweep_deletes_nothing_that_is_no_dead_socket_of_ours(runtime, tmp_path):
@@ -382,7 +441,7 @@ def detached(tmp_path):
         text = (
             "from pathlib import Path, PosixPath\n"
             "from brokersim.net.options import StartOptions\n"
-            "from brokersim.net.serve import detach, StartError\n"
+            "from brokersim.net.options import StartError\nfrom brokersim.net.serve import detach\n"
             f"try: made = detach(StartOptions(detach=True, {arguments}))\n"
             "except StartError as error: raise SystemExit(f'StartError: {error}')\n"
             "print(made.uri, made.pid)\n"
@@ -468,5 +527,5 @@ def test_what_an_instance_is_there_for_is_its_command_or_a_shell(options, shown,
 
 def test_a_name_in_use_is_told_apart_from_what_a_killed_start_left(tmp_path, monkeypatch):
     for is_there, words in ((True, "is running already"), (False, "is in the way")):
-        monkeypatch.setattr(serve, "is_alive", lambda path, is_there=is_there: is_there)
-        assert words in serve._taken("x", tmp_path)
+        monkeypatch.setattr(run_folder, "is_alive", lambda path, is_there=is_there: is_there)
+        assert words in run_folder._taken("x", tmp_path)

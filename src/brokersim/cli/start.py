@@ -16,11 +16,12 @@ from brokersim.cli.command import RUNS_COMMAND, Command, Given, examples, pass_s
 from brokersim.cli.config import Config, load_for
 from brokersim.cli.errors import FINE, CommandError, usage_error
 from brokersim.cli.session import Session
-from brokersim.cli.start_flux import as_here, config_files
+from brokersim.cli.start_flux import as_here, config_files, flux_options
 from brokersim.cli.trusted import warnings
-from brokersim.cli.types import ASSIGNMENT, complete_clock, complete_hook
-from brokersim.net.options import DEFAULT_MODULES, StartOptions
+from brokersim.cli.types import ASSIGNMENT, ATTRIBUTE, complete_clock, complete_hook
+from brokersim.net.options import DEFAULT_MODULES, StartError, StartOptions
 from brokersim.protocol.decoded import Json, JsonObject
+from brokersim.routing.attributes import RC1
 
 _STATS_VARIABLE: Final = "FLUX_FRIPP_STATSD"
 _SEED_VARIABLE: Final = "BROKERSIM_SEED"
@@ -58,10 +59,11 @@ PROBE: Final = "probe"
 @click.option("--probes", metavar="FILE", help="measure what this file says, on all ranks")
 @click.option("--jobs", metavar="KIND", help="simulated or real  [real; virtual clock simulated]")
 @click.option(
-    "-S", "--setattr", "attributes", multiple=True, type=ASSIGNMENT, metavar="A=V", help="broker attribute"
+    "-S", "--setattr", "attributes", multiple=True, type=ATTRIBUTE, metavar="A=V", help="broker attribute"
 )
 @click.option("-o", "--broker-opts", "broker_options", multiple=True, metavar="OPT", hidden=True)
 @click.option("--test-hosts", "hosts", metavar="HOSTS", hidden=True)
+@flux_options
 @click.option("--config-path", "config_path", metavar="PATH", help="TOML file or folder of the instance")
 @click.option("--conf", multiple=True, type=ASSIGNMENT, metavar="K=V", hidden=True)
 @click.option("--statedir", "state_dir", metavar="DIR", help="keep content there  [in memory]")
@@ -83,7 +85,7 @@ def start(session: Session, /, **given: Any) -> int:
     if options.spins:
         session.say("warning: hook idle under a real clock: the modules will spin and use a whole core")
     # Late: this brings in trio, which no other command needs.
-    from brokersim.net.serve import StartError, detach, run_instance
+    from brokersim.net.serve import detach, run_instance
 
     sys.stdout.flush()
     try:
@@ -182,7 +184,9 @@ def _fanout(text: str | None) -> int | None:
 
 
 def _backed_by(attributes: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The modules of a start that says where blobs are kept; None: the usual ones."""
+    """The modules of a start that says where blobs are kept, or loads them by a script; None: the usual ones."""
+    if RC1 in attributes:
+        return ()
     usual, backing = "content-sqlite", attributes.get("content.backing-module")
     if backing in (None, usual):
         return None

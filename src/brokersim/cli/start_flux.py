@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+import click
 
 from brokersim.cli.command import Given
 from brokersim.cli.errors import usage_error
 from brokersim.protocol.decoded import JsonObject
+from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.hostlist import expand
 from brokersim.protocol.plurals import counted
 from brokersim.services.config_files import read_path
@@ -20,6 +24,48 @@ _FOLDERS: Final = {"statedir": "state_dir", "rundir": "run_dir"}
 _CONFIG_VARIABLE: Final = "FLUX_CONF_DIR"
 #: What makes one word a line for the shell.
 _SHELL: Final = re.compile(r"[\s|&;<>()$`\\\"'*?\[\]#~{}!]")
+
+
+#: Options of flux-start(1) that only its own kind of start has a use for: they are checked, since scripts give them.
+_CHOICES: Final = {
+    "exit-mode": r"any|leader",
+    "start-mode": r"all|leader",
+    "pmi-clique": r"single|none|per-broker|\[.*\]",
+}
+
+
+def flux_options(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives the command those options, hidden, as ``test_NAME``."""
+    for name in _CHOICES:
+        start = click.option(f"--test-{name}", metavar="MODE", hidden=True)(start)
+    start = click.option("--test-exit-timeout", metavar="FSD", hidden=True)(start)
+    start = click.option("--test-rundir", metavar="DIR", hidden=True)(start)
+    return click.option("--test-rundir-cleanup", is_flag=True, hidden=True)(start)
+
+
+def _take_test_options(here: dict[str, Any]) -> None:
+    """Check them, and heed the one that names a run directory. Raises CommandError."""
+    given = {name: here.pop(name) for name in list(here) if name.startswith("test_")}
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        if value and here["size"] is None:
+            raise usage_error(f"{option} needs --test-size")
+        pattern = _CHOICES.get(option.removeprefix("--test-"))
+        if value and pattern and not re.fullmatch(pattern, value):
+            raise usage_error(f"{option}={value}: give {pattern.replace('|', ' or ').replace(chr(92), '')}")
+    timeout, folder = given["test_exit_timeout"], given["test_rundir"]
+    if timeout is not None:
+        try:
+            parse_duration(timeout)
+        except ValueError as error:
+            raise usage_error(f"--test-exit-timeout: {error}") from None
+    if folder is not None:
+        if not os.path.isdir(folder):
+            why = "not a directory" if os.path.exists(folder) else "No such file or directory"
+            raise usage_error(f"--test-rundir: {folder}: {why}")
+        here["run_dir"] = folder
+    if given["test_rundir_cleanup"]:
+        here["attributes"] += (("rundir-cleanup", "1"),)
 
 
 def as_here(given: Given) -> dict[str, Any]:
@@ -38,6 +84,7 @@ def as_here(given: Given) -> dict[str, Any]:
     if given["hosts"] is not None:
         here["attributes"] += (("hostlist", _hosts(given["hosts"], given["size"])),)
     here["command"] = _command(given["command"])
+    _take_test_options(here)
     return here
 
 

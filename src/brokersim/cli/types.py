@@ -18,6 +18,7 @@ from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.jobid import decode as decode_jobid
 from brokersim.protocol.ranks import check_ranks
+from brokersim.routing.attributes import FLAGS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -158,6 +159,11 @@ def parse_assignment(text: str) -> tuple[str, str]:
     return key, value
 
 
+def parse_attribute(text: str) -> tuple[str, str]:
+    """``KEY=VALUE``, or the name alone of one that only has to be there. Raises ValueError."""
+    return (text, "1") if text in FLAGS else parse_assignment(text)
+
+
 def parse_blobref(text: str) -> str:
     """A blobref. Raises ValueError."""
     from brokersim.protocol.blobref import digest
@@ -177,6 +183,7 @@ TARGET = Parsed("target", parse_target)
 JOBID = Parsed("id", decode_jobid)
 OBJECT = Parsed("json", parse_object)
 ASSIGNMENT = Parsed("key=value", parse_assignment)
+ATTRIBUTE = Parsed("key=value", parse_attribute)
 BLOBREF = Parsed("blobref", parse_blobref)
 OUT_FILE = Output()
 OUT_FOLDER = Output(is_folder=True)

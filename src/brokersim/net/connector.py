@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from brokersim.host.methods import message_counts
@@ -41,6 +42,7 @@ from brokersim.reactor.interrupts import pass_on
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
 from brokersim.routing.wire_peer import WirePeer
+from brokersim.services.access import WHO, Access
 from brokersim.services.broker import Broker
 from brokersim.services.endpoint import BrokerEndpoint
 from brokersim.services.service import check_service_name
@@ -53,7 +55,9 @@ READ_SHARE, _READ = 1 << 13, 1 << 16
 _BACKLOG = 128
 _UCRED = struct.Struct("3i")
 #: The name by which the connector answers for itself.
-_NAME = "connector-local"
+_NAME = WHO
+#: Debug bits of it: the next client is refused, the next owner is taken for an unknown guest (flux-core's).
+_REFUSE_ONE, _LOWER_ONE = 1, 4
 #: Streams that only look on, and commands, which are real: a client waiting for them does not make virtual time move.
 _OBSERVED = frozenset({"log.dmesg", "module.trace", "rexec.exec", "rexec.wait"})
 
@@ -90,6 +94,7 @@ class Connector:
             broker = self.instance.broker(rank)
             broker.attributes.fix("local-uri", f"local://{path}")
             BrokerEndpoint(broker, {f"{_NAME}.stats-get": (self._stats, True)}, (_NAME,), _NAME)
+        self._access(self.instance.broker(0)).log(self.instance.broker(0))
         if self.instance.runner.is_virtual:
             self.instance.runner.may_jump = self.is_waited_for
             self.instance.runner.is_settled = self.repose.is_settled
@@ -98,7 +103,8 @@ class Connector:
         """Who is connected to this rank (flux-core's keys, as far as there is something to say)."""
         here = [one for one in self.connections if one.broker is server.broker]
         clients = [{"uuid": one.uuid, "userid": one.userid, "rxbacklog": len(one.outbox)} for one in here]
-        access = {"allow_guest_user": self._allows_guests(server.broker), "allow_root_owner": False}
+        found = self._access(server.broker)
+        access = {"allow_guest_user": found.guests, "allow_root_owner": found.root}
         server.respond(request, {"server": {"clients": clients}, **access, **message_counts(server.counts)})
 
     def is_waited_for(self) -> bool:
@@ -125,7 +131,9 @@ class Connector:
 
     def _admit(self, nursery: trio.Nursery, broker: Broker, client: socket.socket) -> None:
         pid, uid, _ = _UCRED.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-        allowed = uid == broker.owner or self._allows_guests(broker)
+        access = self._access(broker)
+        is_owner = uid == broker.owner or (uid == 0 and access.root)
+        allowed = (is_owner or access.guests) and not _takes_bit(broker, _REFUSE_ONE)
         try:
             client.send(b"\0" if allowed else bytes([EPERM]))
         except OSError:
@@ -133,15 +141,21 @@ class Connector:
         if not allowed:
             client.close()
             return
-        self.connections[Connection(self, broker, client, uid, nursery)] = None
+        if is_owner and _takes_bit(broker, _LOWER_ONE):
+            uid, is_owner = USERID_UNKNOWN, False
+        rolemask = (ROLE_OWNER if is_owner else ROLE_USER) | ROLE_LOCAL
+        self.connections[Connection(self, broker, client, uid, rolemask, nursery)] = None
         if self.moved is not None:
             self.repose.add(client, pid)
 
-    def _allows_guests(self, broker: Broker) -> bool:
-        """By the attribute, or by the configuration as in Flux."""
-        access = self.instance.conf.get("access")
-        is_in_conf = isinstance(access, dict) and access.get("allow-guest-user") is True
-        return is_in_conf or broker.attributes.get("access.allow-guest-user") == "true"
+    def _access(self, broker: Broker) -> Access:
+        """Who is let in, by the attribute, or by the configuration as in Flux."""
+        try:
+            access = Access.of(self.instance.conf)
+        except ValueError:
+            access = Access()
+        is_wished = broker.attributes.get("access.allow-guest-user") == "true"
+        return attrs.evolve(access, guests=True) if is_wished else access
 
     def close(self) -> None:
         """Close the sockets and take their files away."""
@@ -149,6 +163,15 @@ class Connector:
             listener.close()
             path.unlink(missing_ok=True)
         self._listeners.clear()
+
+
+def _takes_bit(broker: Broker, bit: int) -> bool:
+    """Whether a debug bit of the connector is set, which is for one client only."""
+    door = broker.service(_NAME)
+    if not isinstance(door, BrokerEndpoint) or not door.mask & bit:
+        return False
+    door.set_mask(door.mask & ~bit)
+    return True
 
 
 def bind(path: Path) -> socket.socket:
@@ -210,11 +233,17 @@ class Connection(Endpoint):
     broker: Broker
 
     def __init__(
-        self, connector: Connector, broker: Broker, client: socket.socket, uid: int, nursery: trio.Nursery
+        self,
+        connector: Connector,
+        broker: Broker,
+        client: socket.socket,
+        uid: int,
+        rolemask: int,
+        nursery: trio.Nursery,
     ) -> None:
         super().__init__(broker, "connector", connector.instance.uuid(broker.rank, "connector"))
         self.userid = uid
-        self.rolemask = ROLE_OWNER | ROLE_LOCAL if uid == broker.owner else ROLE_USER | ROLE_LOCAL
+        self.rolemask = rolemask
         self._connector = connector
         self._socket = client
         self._fd = client.fileno()

@@ -23,6 +23,15 @@ DEFAULT_MODULES = (
 MAX_SIZE = 65536
 
 
+class StartError(Exception):
+    """The instance cannot start, for a reason a person can mend; ``code`` is what its process ends with."""
+
+    def __init__(self, what: str, *, hint: str = "", code: int = 1) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.code = code
+
+
 def check_clock(text: str) -> str:
     """``real``, ``virtual`` or ``real*N``. Raises ValueError that says so."""
     ClockKind.parse(text)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shlex
-import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import attrs
 import trio
 
-from brokersim.host.trust import distrust_folder
 from brokersim.instance import Instance
-from brokersim.net.address import MAX_PATH, SCHEME, socket_path
+from brokersim.net.address import SCHEME, socket_path
 from brokersim.net.connector import Connector
-from brokersim.net.discovery import instance_folders, is_alive, name_of, sweep
+from brokersim.net.discovery import name_of
 from brokersim.net.last_resort import LastResort, note_slow_end
+from brokersim.net.log_outlets import log_outlets
 from brokersim.net.module_process import ModuleProcesses
-from brokersim.net.options import StartOptions
+from brokersim.net.options import StartError, StartOptions
+from brokersim.net.phases import NO_PROGRAM, BadQuorum, Phases
+from brokersim.net.run_folder import Folders, folders
 from brokersim.program import name_attributes, run
 from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.errnums import RequestError
@@ -34,7 +35,9 @@ from brokersim.protocol.resources import Resources
 from brokersim.protocol.settings import ClockKind
 from brokersim.reactor.cost import CostModel
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
+from brokersim.services.access import Access
 from brokersim.services.composition import Settings
+from brokersim.services.scripts import PROGRAM, environment_of, how_it_ended, log_end, without
 from brokersim.statsd_server.target import TargetError, statistics_target, stats_attributes, stats_environment
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -46,15 +49,6 @@ _GRACE = 5.0
 
 def _tell(text: str) -> None:
     print(f"brokersim: {text}", file=sys.stderr, flush=True)
-
-
-class StartError(Exception):
-    """The instance cannot start, for a reason a person can mend; ``code`` is what its process ends with."""
-
-    def __init__(self, what: str, *, hint: str = "", code: int = 1) -> None:
-        super().__init__(what)
-        self.hint = hint
-        self.code = code
 
 
 class Watch(Protocol):
@@ -75,19 +69,17 @@ def run_instance(options: StartOptions, watch: Watch | None = None) -> int:
 
     With a command, that is the command's. One in the background is `detach`'s.
     """
-    with _run_folder(options) as folder:
-        return run(_serve, options, folder, None, watch, clock=options.clock)
+    with folders(options) as places:
+        return run(_serve, options, places, None, watch, clock=options.clock)
 
 
 def settings_of(options: StartOptions) -> Settings:
-    """The instance's settings. Raises StartError for a state directory that cannot be used."""
+    """The instance's settings. Raises StartError for a handler timeout, or a table of access, that is none."""
     kind = ClockKind.parse(options.clock)
-    state = options.state_dir
-    if state is not None:
-        try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StartError(f"state directory {state}: {error.strerror}") from None
+    try:
+        Access.of(options.conf)
+    except ValueError as error:
+        raise StartError(str(error)) from None
     return Settings(
         size=options.size,
         fanout=options.fanout,
@@ -101,7 +93,7 @@ def settings_of(options: StartOptions) -> Settings:
         watchdog=_handler_timeout(options.attrs),
         resources=Resources.parse(options.resources),
         jobs=options.jobs,
-        state_dir=None if state is None else state.resolve(),
+        state_dir=None if options.state_dir is None else options.state_dir.resolve(),
         attributes={**name_attributes(options.stats), **options.attrs},
         conf=options.conf,
     )
@@ -121,7 +113,9 @@ def _handler_timeout(attributes: dict[str, str]) -> float:
         raise StartError(f"attribute broker.handler-timeout: {error}") from None
 
 
-async def _serve(options: StartOptions, folder: Path, ready: int | None, watch: Watch | None = None) -> int:
+async def _serve(
+    options: StartOptions, places: Folders, ready: int | None, watch: Watch | None = None
+) -> int:
     instances: list[Instance] = []
 
     def log(text: str) -> None:
@@ -138,19 +132,23 @@ async def _serve(options: StartOptions, folder: Path, ready: int | None, watch: 
                 instances.append(Instance(settings_of(options), sink, processes))
             except RequestError as error:
                 raise StartError(error.text) from None
-            return await _serve_instance(options, instances[0], folder, ready, watch)
+            return await _serve_instance(options, instances[0], places, ready, watch)
     except TargetError as error:
         raise StartError(str(error)) from None
 
 
 async def _serve_instance(
-    options: StartOptions, instance: Instance, folder: Path, ready: int | None, watch: Watch | None
+    options: StartOptions, instance: Instance, places: Folders, ready: int | None, watch: Watch | None
 ) -> int:
-    connector = Connector(instance, folder)
+    connector = Connector(instance, places.run.path)
     last = LastResort(instance.reactor, instance.settings.watchdog or HANDLER_TIMEOUT, _tell)
-    served = _Served(options, instance, connector, ready, watch, last)
+    try:
+        phases = Phases(instance, lambda broker: {**environment_of(broker), **_ours(instance)})
+    except BadQuorum as error:
+        raise StartError(str(error)) from None
+    served = _Served(options, instance, connector, ready, watch, last, phases)
     fixed = {
-        "rundir": str(folder),
+        **places.attributes(),
         "brokersim.command": _command_line(options),
         **stats_attributes(instance.sink),
     }
@@ -165,12 +163,22 @@ async def _serve_instance(
         raise StartError(str(error.strerror)) from None
     last.before_end(connector.close)
     try:
-        with last.watching():
+        with last.watching(), _outlets(instance):
             return await _run_with_signals(served)
     except RequestError as error:
         raise StartError(error.text) from None
     finally:
         connector.close()
+
+
+@contextmanager
+def _outlets(instance: Instance) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(log_outlets(instance))
+        except OSError as error:
+            raise StartError(f"attribute log-filename: {error.filename}: {error.strerror}") from None
+        yield
 
 
 @attrs.frozen
@@ -183,6 +191,7 @@ class _Served:
     ready: int | None
     watch: Watch | None
     last: LastResort
+    phases: Phases
 
 
 @attrs.define
@@ -208,7 +217,7 @@ async def _run_with_signals(served: _Served) -> int:
         served.last.listening(signal.SIGTERM, signal.SIGHUP),
     ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, signals, served.instance, boot)
+            nursery.start_soon(_stop_on_signal, signals, served, boot)
             try:
                 with boot.scope:
                     code = await _run_until_end(served, boot)
@@ -230,33 +239,49 @@ def _shell() -> str:
 
 
 async def _run_until_end(served: _Served, boot: _Boot) -> int:
-    instance, connector, watch = served.instance, served.connector, served.watch
+    instance, connector, phases = served.instance, served.connector, served.phases
     code = 0
     failure: StartError | None = None
     async with instance.running(), trio.open_nursery() as nursery:
         await _signals_heard()
         boot.is_over = True
         nursery.start_soon(connector.serve)
-        if served.ready is not None:
-            os.write(served.ready, f"{connector.uri}\n".encode())
-            os.close(served.ready)
-        elif served.options.command is not None or not served.options.detach:
+        event = "rc1-fail"
+        if await phases.rise(nursery):
             try:
-                if watch is not None:
-                    watch.ready()
-                code = await _run_command(served)
-                if watch is not None:
-                    await watch.end()
+                event, code = await _run_program(served)
             except StartError as error:
-                failure = error  # raised outside the nursery, which would wrap it in a group
-            instance.stop()
-        await instance.stopped.wait()
+                failure, event = (
+                    error,
+                    "rc2-fail",
+                )  # raised outside the nursery, which would wrap it in a group
+        failed = await phases.fall(event)
+        instance.stop()
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
     if instance.failure is not None:
         raise StartError(instance.failure)
-    return code
+    if served.ready is not None and event == "rc1-fail":
+        raise StartError(f"rc1 ended with exit code {failed}; the log of a start in the foreground says why")
+    return code or failed
+
+
+async def _run_program(served: _Served) -> tuple[str, int]:
+    """Run what the instance is there for, or wait until it is stopped; why it ends, and the exit code."""
+    watch, instance = served.watch, served.instance
+    if served.ready is not None:
+        os.write(served.ready, f"{served.connector.uri}\n".encode())
+        os.close(served.ready)
+    if served.ready is not None or instance.broker(0).attributes.get(NO_PROGRAM) is not None:
+        await instance.stopped.wait()
+        return "shutdown", 0
+    if watch is not None:
+        watch.ready()
+    code = await _run_command(served)
+    if watch is not None:
+        await watch.end()
+    return "rc2-fail" if code else "rc2-success", code
 
 
 async def _signals_heard() -> None:
@@ -270,13 +295,7 @@ async def _signals_heard() -> None:
 async def _run_command(served: _Served) -> int:
     """Run the command, or a shell, and return its exit code; it is ended when the instance is."""
     instance, uri = served.instance, served.connector.uri
-    environment = {
-        **os.environ,
-        "BROKERSIM_URI": uri,
-        "FLUX_URI": uri,
-        "PATH": _path_with_us(),
-        **stats_environment(instance.sink),
-    }
+    environment = {**without(os.environ), "BROKERSIM_URI": uri, "FLUX_URI": uri, **_ours(instance)}
     command = served.options.command
     if command is None:
         command = (_shell(),)
@@ -288,6 +307,7 @@ async def _run_command(served: _Served) -> int:
             file=sys.stderr,
         )
     stdout = None if served.watch is None else 2
+    began = time.monotonic()
     try:
         process = await trio.lowlevel.open_process(list(command), env=environment, stdout=stdout)
     except OSError as error:
@@ -297,7 +317,19 @@ async def _run_command(served: _Served) -> int:
         nursery.start_soon(_end_with_instance, instance, process, command[0])
         code = await process.wait()
         nursery.cancel_scope.cancel()
-    return code if code >= 0 else 128 - code
+    words, code = how_it_ended(-code if code < 0 else code << 8)
+    log_end(instance.broker(0), PROGRAM, _shown(command), words, code, time.monotonic() - began)
+    return code
+
+
+def _shown(command: tuple[str, ...]) -> str:
+    """A command as the log has it: without the shell that reads it."""
+    return " ".join(command[2:] if len(command) > 2 and command[:2] == (_shell(), "-c") else command)
+
+
+def _ours(instance: Instance) -> dict[str, str]:
+    """What every process of an instance finds in its environment."""
+    return {"PATH": _path_with_us(), **stats_environment(instance.sink)}
 
 
 def _not_run(name: str, error: OSError) -> StartError:
@@ -321,9 +353,9 @@ def _path_with_us() -> str:
 
 async def _end_with_instance(instance: Instance, process: trio.Process, name: str) -> None:
     await instance.stopped.wait()
-    # A shell ignores SIGTERM; what ignores both is killed, by a clock that runs in virtual time too.
-    process.terminate()
+    # SIGHUP is Flux's, and what a shell heeds; what ignores both is killed, by a clock that runs in virtual time too.
     process.send_signal(signal.SIGHUP)
+    process.terminate()
     timers = [threading.Timer(_GRACE, process.kill), note_slow_end(process.pid, name, _GRACE, _tell)]
     for timer in timers:
         timer.start()
@@ -334,85 +366,15 @@ async def _end_with_instance(instance: Instance, process: trio.Process, name: st
             timer.cancel()
 
 
-async def _stop_on_signal(signals: AsyncIterator[int], instance: Instance, boot: _Boot) -> None:
+async def _stop_on_signal(signals: AsyncIterator[int], served: _Served, boot: _Boot) -> None:
+    instance = served.instance
     async for number in signals:
         if not boot.is_over:
             boot.end(number)
         # The terminal sends ^C to the command inside as well; it decides whether that ends it.
         elif number != signal.SIGINT or instance.stopped.is_set():
             instance.stop()
-
-
-@contextmanager
-def _run_folder(options: StartOptions) -> Iterator[Path]:
-    """The folder of the sockets, mode 0700; one made here is removed at the end."""
-    chosen = options.run_dir
-    if chosen is not None:
-        with _chosen_folder(chosen.resolve(), options.size) as folder:
-            yield folder
-        return
-    folder = _new_folder(options.name)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _chosen_folder(folder: Path, size: int) -> Iterator[Path]:
-    """The folder that was asked for; one made here stays, but for an instance that could not start."""
-    longest = folder / f"local-{size - 1}"
-    if len(os.fsencode(longest)) > MAX_PATH:
-        raise StartError(f"socket path {longest} is longer than a Unix socket allows ({MAX_PATH} bytes)")
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartError(f"run directory {folder}: {error.strerror}") from None
-    try:
-        yield folder
-    except StartError:
-        if is_new:
-            with suppress(OSError):  # it is used by somebody else by now
-                folder.rmdir()
-        raise
-
-
-def _new_folder(name: str | None) -> Path:
-    """A new folder for one instance, called ``name`` or drawn. Raises StartError, also for a name that is taken."""
-    failures: list[str] = []
-    for parent in instance_folders():
-        try:
-            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            reason = distrust_folder(parent)
-            if not reason:
-                return _folder_in(parent, name)
-        except OSError as error:
-            reason = f"{parent}: {error.strerror}"
-        failures.append(reason)
-    raise StartError(
-        f"no folder for the sockets: {'; '.join(failures)}; give one of your own with --rundir or XDG_RUNTIME_DIR"
-    )
-
-
-def _folder_in(parent: Path, name: str | None) -> Path:
-    sweep(parent)
-    folder = parent / (name or f"i{secrets.token_hex(3)}")
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if name is not None:
-            raise StartError(_taken(name, folder)) from None
-        raise
-    return folder
-
-
-def _taken(name: str, folder: Path) -> str:
-    if is_alive(folder / "local-0"):
-        return f"an instance called {name!r} is running already; brokersim ps lists yours"
-    return (
-        f"{folder} is in the way: instance {name!r} is starting, or was killed while it did; remove it then"
-    )
+            served.phases.interrupt()
 
 
 @attrs.frozen(kw_only=True)
@@ -448,8 +410,8 @@ def detach(options: StartOptions) -> Detached:
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        with _run_folder(options) as folder:
-            code = run(_serve, attrs.evolve(options, command=None), folder, writer, clock=options.clock)
+        with folders(options) as places:
+            code = run(_serve, attrs.evolve(options, command=None), places, writer, clock=options.clock)
     except StartError as error:
         os.write(writer, f"\n{error}".encode())
     except Exception as error:

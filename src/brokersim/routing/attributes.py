@@ -76,6 +76,11 @@ _OURS: Final[Mapping[str, int]] = {
 KNOWN: Final = {**_FLUX, **_OURS}
 _GLOBS: Final = tuple(name for name in KNOWN if name.endswith("*"))
 
+#: Command lines that are run before the program and behind it; with the first one nothing else loads modules.
+RC1: Final = "broker.rc1_path"
+RC3: Final = "broker.rc3_path"
+#: Those that mean something by being there.
+FLAGS: Final = frozenset({"broker.rc2_none", "broker.rc2_pgrp", "broker.recovery-mode", "broker.sd-notify"})
 #: Those by which ranks differ.
 OWN: Final = frozenset({"rank", "hostname", "tbon.level", "tbon.descendants", "tbon.parent"})
 #: What they are unless a start says otherwise, where nothing here makes another value true.

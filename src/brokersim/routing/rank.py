@@ -271,10 +271,15 @@ class Rank(Neighbour):
 
     def write_log(self, level: int, name: str, text: str) -> None:
         """Append a line of the broker's own to this rank's log, and to those above it, as modules' lines are."""
-        line = format_line(level, self.instance.wall_time(), self.rank, name, text)
-        self.log.append(line)
+        line = self.write_local_log(level, name, text)
         if self.rank:
             self.endpoint.request("log.append", line.encode(), nodeid=self.rank, flags=FLAG_UPSTREAM)
+
+    def write_local_log(self, level: int, name: str, text: str) -> str:
+        """Append a line to the log of this rank alone."""
+        line = format_line(level, self.instance.wall_time(), self.rank, name, text)
+        self.log.append(line)
+        return line
 
     def _changed(self) -> None:
         """Services or handlers changed: what was remembered of them is void."""

@@ -13,6 +13,7 @@ from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError, errname
 from brokersim.protocol.message import Message
 from brokersim.protocol.policy import to_rules
 from brokersim.routing import logring
+from brokersim.services.access import WHO, Access
 from brokersim.services.config_files import read_path
 from brokersim.services.endpoint import BrokerEndpoint, Table
 
@@ -56,21 +57,23 @@ def _start(server: BrokerEndpoint, request: Message, conf: JsonObject) -> None:
         raise RequestError(EINVAL, "configuration can only be changed on rank 0")
     try:
         to_rules(conf)
+        access = Access.of(conf)
     except ValueError as error:
         raise RequestError(EINVAL, str(error)) from None
     if conf == server.broker.instance.conf:
         server.respond(request)
     else:
-        Change(server, request, conf).go_on()
+        Change(server, request, conf, access).go_on()
 
 
 class Change:
     """One new configuration on its way through the modules of rank 0, one after the other."""
 
-    def __init__(self, server: BrokerEndpoint, request: Message, conf: JsonObject) -> None:
+    def __init__(self, server: BrokerEndpoint, request: Message, conf: JsonObject, access: Access) -> None:
         self._server = server
         self._request = request
         self._conf = conf
+        self._access = access
         self._left = [module.name for module in server.broker.instance.modules(0)]
         self._took: list[str] = []
 
@@ -97,6 +100,8 @@ class Change:
         server = self._server
         instance = server.broker.instance
         instance.conf = self._conf
+        if server.broker.service(WHO) is not None:
+            self._access.log(server.broker)
         for rank in range(instance.size):
             here = instance.broker(rank).service("config")
             assert isinstance(here, BrokerEndpoint)

@@ -18,6 +18,7 @@ from brokersim.protocol.ranks import format_ranks, parse_ranks
 from brokersim.routing import logring
 from brokersim.services.attr import NameArgs
 from brokersim.services.endpoint import BrokerEndpoint, Table
+from brokersim.services.stages import own_stages
 
 ONLINE: Final = "broker.online"
 #: What may be done to a member: flux-core's words.
@@ -41,11 +42,20 @@ class Groups:
         self.joined: dict[str, Message] = {}
         self.members: dict[str, set[int]] = {}
         self.followers: list[tuple[Message, str]] = []
+        if server.rank == 0:
+            own_stages(server.broker).on_online = partial(self._tell, ONLINE)
 
     def idset(self, name: str) -> str:
         """The members as of now."""
-        members = range(self._server.size) if name == ONLINE else self.members.get(name, ())
-        return format_ranks(sorted(members))
+        if name != ONLINE:
+            return format_ranks(sorted(self.members.get(name, ())))
+        online = own_stages(self._server.broker.instance.broker(0)).online
+        return format_ranks(range(self._server.size) if online is None else sorted(online))
+
+    def _tell(self, name: str) -> None:
+        for request, wanted in list(self.followers):
+            if wanted == name:
+                self._server.respond(request, {"members": self.idset(name)})
 
     def change(self, name: str, what: str) -> None:
         """This rank is a member from now on, or no more."""
@@ -66,9 +76,7 @@ class Groups:
                 _CHANGES[what](members, parse_ranks(ranks, self._server.size))
             if not members:
                 del self.members[name]
-            for request, wanted in list(self.followers):
-                if wanted == name:
-                    self._server.respond(request, {"members": self.idset(name)})
+            self._tell(name)
 
 
 def get(server: BrokerEndpoint, request: Message) -> None:

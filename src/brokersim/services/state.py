@@ -1,4 +1,4 @@
-"""Knows what is asked of the instance as a whole: its state, its status, its clock and its end."""
+"""Knows what is asked of the instance as a whole: its status, its clock and its end. How far it is: stages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ class WaitArgs(msgspec.Struct):
     """Payload of broker.wait: seconds of the instance's clock, as ``uptime`` of broker.status counts them."""
 
     until: float
-
-
-def state(server: BrokerEndpoint, request: Message) -> None:
-    """Whoever can ask finds the instance in state ``run``; ``duration`` is seconds since its start."""
-    server.respond(request, {"state": "run", "duration": server.now()})
 
 
 def status(server: BrokerEndpoint, request: Message) -> None:
@@ -63,7 +58,6 @@ def stop(server: BrokerEndpoint, request: Message) -> None:
 
 #: ``broker.*`` is ours.
 TABLE: Table = {
-    "state-machine.get": (state, True),
     "broker.status": (status, True),
     "broker.wait": (wait, True),
     "broker.stop": (stop, False),

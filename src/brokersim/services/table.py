@@ -9,12 +9,15 @@ from brokersim.services import (
     config,
     environment,
     event,
+    flux_paths,
     groups,
     log,
     module,
     overlay,
     rexec,
+    scripts,
     service,
+    stages,
     state,
 )
 from brokersim.services.broker import Broker
@@ -22,7 +25,7 @@ from brokersim.services.endpoint import BrokerEndpoint, Table
 
 TABLE: Table = {
     topic: entry
-    for part in (attr, environment, event, log, module, service, state)
+    for part in (attr, environment, event, flux_paths, log, module, scripts, service, stages, state)
     for topic, entry in part.TABLE.items()
 }
 #: Their service names, each once.

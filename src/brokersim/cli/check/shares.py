@@ -84,7 +84,7 @@ def told(plan: CheckPlan) -> Iterator[None]:
     from brokersim.kit.check_plan import CheckError
     from brokersim.kit.checked_run import Overtime
     from brokersim.lab.keep.parts import PartsError
-    from brokersim.net.serve import StartError
+    from brokersim.net.options import StartError
 
     try:
         yield

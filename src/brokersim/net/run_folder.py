@@ -1,0 +1,165 @@
+"""Knows the folders of an instance that serves: where its sockets lie, where its state; who makes and removes them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import attrs
+
+from brokersim.host.trust import distrust_folder
+from brokersim.net.address import MAX_PATH
+from brokersim.net.discovery import STATE, instance_folders, is_alive, sweep
+from brokersim.net.options import StartError, StartOptions
+from brokersim.protocol.settings import ClockKind
+
+
+@attrs.frozen
+class Folder:
+    """A folder, whether it was made for this instance, and whether it goes with it."""
+
+    path: Path
+    is_new: bool
+    goes: bool
+
+    @property
+    def cleanup(self) -> str:
+        """As the attribute ``…-cleanup`` has it."""
+        return "1" if self.goes else "0"
+
+
+@attrs.frozen
+class Folders:
+    """Where the sockets lie, and where state does: nowhere under a virtual clock, unless asked for."""
+
+    run: Folder
+    state: Folder | None
+
+    def attributes(self) -> dict[str, str]:
+        """As the ranks' attributes tell of them."""
+        told = {"rundir": str(self.run.path), "rundir-cleanup": self.run.cleanup}
+        if self.state is not None:
+            told |= {"statedir": str(self.state.path), "statedir-cleanup": self.state.cleanup}
+        return told
+
+
+@contextmanager
+def folders(options: StartOptions) -> Iterator[Folders]:
+    """The folders of an instance, mode 0700; those made here are removed at the end, unless it was told otherwise."""
+    made: list[Folder] = []
+    try:
+        run = _run(options)
+        made.append(run)
+        _check_length(run.path, options.size)
+        state = _state(options, run.path)
+        if state is not None:
+            made.append(state)
+        yield Folders(run, state)
+    except StartError:
+        for folder in reversed(made):
+            with suppress(OSError):  # it is used by somebody else by now
+                if folder.is_new:
+                    folder.path.rmdir()
+        raise
+    finally:
+        for folder in reversed(made):
+            if folder.goes:
+                shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _run(options: StartOptions) -> Folder:
+    """The one that was named: made, and removed in the end, if it is not there; if all may write in it, one in it."""
+    path = options.run_dir
+    if path is None:
+        return _made(options, "rundir", _new_folder(options.name))
+    path = path.resolve()
+    try:
+        if path.is_dir() and path.stat().st_mode & stat.S_ISVTX:
+            return _made(options, "rundir", Path(tempfile.mkdtemp(prefix="flux-", dir=path)))
+        is_new = _make(path)
+    except OSError as error:
+        raise StartError(f"run directory {path}: {error.strerror}") from None
+    if path.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        raise StartError(f"run directory {path} does not have owner=rwx permissions")
+    return Folder(path, is_new=is_new, goes=_is_wanted(options.attrs, "rundir-cleanup", is_new))
+
+
+def _state(options: StartOptions, run: Path) -> Folder | None:
+    """The one that was named stays, whoever made it: what was to be kept is there. Else one for this life only."""
+    path = options.state_dir
+    if path is None:
+        if ClockKind.parse(options.clock).is_virtual:
+            return None
+        path = run / STATE
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        return _made(options, "statedir", path)
+    try:
+        is_new = _make(path)
+    except OSError as error:
+        raise StartError(f"state directory {path}: {error.strerror}") from None
+    return Folder(path.resolve(), is_new=is_new, goes=_is_wanted(options.attrs, "statedir-cleanup", False))
+
+
+def _make(path: Path) -> bool:
+    """Make it unless it is there; whether it had to be made. Raises OSError."""
+    is_new = not path.exists()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return is_new
+
+
+def _made(options: StartOptions, name: str, path: Path) -> Folder:
+    return Folder(path, is_new=True, goes=_is_wanted(options.attrs, f"{name}-cleanup", True))
+
+
+def _is_wanted(attributes: Mapping[str, str], name: str, default: bool) -> bool:
+    return attributes[name] != "0" if name in attributes else default
+
+
+def _check_length(folder: Path, size: int) -> None:
+    longest = folder / f"local-{size - 1}"
+    if len(os.fsencode(longest)) > MAX_PATH:
+        raise StartError(f"socket path {longest} is longer than a Unix socket allows ({MAX_PATH} bytes)")
+
+
+def _new_folder(name: str | None) -> Path:
+    """A new folder for one instance, called ``name`` or drawn. Raises StartError, also for a name that is taken."""
+    failures: list[str] = []
+    for parent in instance_folders():
+        try:
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            reason = distrust_folder(parent)
+            if not reason:
+                return _folder_in(parent, name)
+        except OSError as error:
+            reason = f"{parent}: {error.strerror}"
+        failures.append(reason)
+    raise StartError(
+        f"no folder for the sockets: {'; '.join(failures)}; give one of your own with --rundir or XDG_RUNTIME_DIR"
+    )
+
+
+def _folder_in(parent: Path, name: str | None) -> Path:
+    sweep(parent)
+    folder = parent / (name or f"i{secrets.token_hex(3)}")
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if name is not None:
+            raise StartError(_taken(name, folder)) from None
+        raise
+    return folder
+
+
+def _taken(name: str, folder: Path) -> str:
+    if is_alive(folder / "local-0"):
+        return f"an instance called {name!r} is running already; brokersim ps lists yours"
+    return (
+        f"{folder} is in the way: instance {name!r} is starting, or was killed while it did; remove it then"
+    )
