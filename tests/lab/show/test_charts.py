@@ -9,8 +9,19 @@ import pytest
 
 from brokersim.lab.keep.export import parts
 from brokersim.lab.result import Result
-from brokersim.lab.show.chart import COLOURS, HOOKS, held_until, hook_colour, last_time, named, quarters
+from brokersim.lab.show.chart import (
+    COLOURS,
+    HOOKS,
+    Bars,
+    Curve,
+    held_until,
+    hook_colour,
+    last_time,
+    named,
+    quarters,
+)
 from brokersim.lab.show.charts import charts
+from brokersim.lab.show.charts_watchers import _added, _paces
 from brokersim.lab.show.report_text import without_curves
 from brokersim.lab.show.tables import tables
 
@@ -174,3 +185,35 @@ def test_the_traps_have_a_panel_for_each_form() -> None:
         "new series: no limit",
     ]
     assert drawn["aggregator-rates"].panels[0].y == "received (lines/s)"
+
+
+@pytest.mark.parametrize(
+    ("hook", "overhead", "told"),
+    [("check", 0.0432, "+4.3%"), ("idle", 0.999, "+99.9%"), ("idle", 1.0, "×2"), ("idle", 30.2, "×31"),
+     ("idle", None, ""), ("none", 0.0, ""), ("check", -0.01, "-1.0%")],
+)  # fmt: skip
+def test_what_a_hook_adds_is_a_percentage_until_it_is_twice_as_much(
+    hook: str, overhead: float | None, told: str
+) -> None:
+    assert _added({"hook": hook, "overhead": overhead}) == told
+
+
+def test_runs_of_up_to_three_times_the_shortest_share_a_chart() -> None:
+    ran = {
+        hook: (Curve(label="x", points=[[end, 0.0]], colour="#000000"),)
+        for hook, end in (("a", 1.0), ("b", 3.0), ("c", 3.1))
+    }
+    assert _paces(ran) == (("a", "b"), ("c",))
+    assert _paces({}) == ((), ())
+
+
+def test_a_bar_a_hook_has_its_times_of_none_and_its_peak_and_no_bar_where_nothing_is_known() -> None:
+    runs = [
+        {"hook": "none", "overhead": 0.0, "metrics_per_s_peak": 0},
+        {"hook": "check", "overhead": 0.5, "metrics_per_s_peak": 7.0},
+        {"hook": "idle", "overhead": None, "metrics_per_s_peak": None},
+    ]
+    wall, peak = charts(found("watchers", runs=runs, series={}, kvs={}))[0].panels
+    assert isinstance(wall, Bars) and isinstance(peak, Bars)
+    assert wall.sets[0].values == (1.0, 1.5, None)
+    assert peak.sets[0].values == (None, 7.0, None)

@@ -92,6 +92,9 @@ def test_curves_that_cannot_be_told_apart_are_left_out_and_counted() -> None:
     cost, _ = cost_of(run_of(**many, **{"flux.kvs.0.request_rx": [(0.0, 1), (1.0, 2)]})).curve_panels
     assert cost.labels[0] == "broker, rank 10" and len(cost.labels) == 8
     assert cost.note == "3 lower ones left out"
+    few = {name: points for name, points in many.items() if name.split(".")[2] not in "012"}
+    cost, _ = cost_of(run_of(**few, **{"flux.kvs.0.request_rx": [(0.0, 1), (1.0, 2)]})).curve_panels
+    assert (len(cost.labels), cost.note) == (8, "")
 
 
 def test_the_rate_of_a_counter_that_was_reset_is_unknown_up_to_there() -> None:
