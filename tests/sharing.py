@@ -2,7 +2,7 @@
 
 By file, because what a file's tests share (an instance, a finished run) is then made once and not in every worker, and
 because xdist's own share, a test at a time, looks through all tests that are done after each. Dearest first, because a
-long file that begins last leaves the other cores idle.
+long file that begins last leaves the other cores idle: those beside the folders are collected last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ FIRST = (
     "tests/lab/show/test_every_page_in_a_browser.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/kit/test_plugin.py",
+    "tests/test_readme.py",
     "tests/cli/top/test_app.py",
     "tests/lab/sweep/test_intervals.py",
     "tests/lab/measure/test_homes.py",
@@ -29,6 +30,9 @@ FIRST = (
     "tests/explore/test_clean.py",
     "tests/kit/test_example.py",
     "tests/cli/bench/test_commands.py",
+    "tests/test_layers.py",
+    "tests/net/test_module_process.py",
+    "tests/net/test_serve.py",
     "tests/kit/test_door.py",
     "tests/cli/bench/test_arrays.py",
     "tests/lab/experiments/test_resolution.py",
@@ -39,6 +43,12 @@ FIRST = (
     "tests/cli/test_live_workloads.py",
     "tests/lab/show/test_golden.py",
     "tests/test_packaging.py",
+    "tests/native/test_lines.py",
+    "tests/lab/experiments/test_costs.py",
+    "tests/lab/show/test_pages_in_a_browser.py",
+    "tests/kit/test_docs.py",
+    "tests/test_measures.py",
+    "tests/test_patterns.py",
 )
 
 
