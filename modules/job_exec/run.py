@@ -126,7 +126,8 @@ class JobRun:
         self._input_left -= len(io.bytes())
         if self._input_left < 0:
             self._die(TOO_MUCH.format(in_units(self.plan.stdin_limit)))
-            raise RequestError(errnums.EFBIG, TOO_MUCH.format(in_units(self.plan.stdin_limit)))
+            self._shell.handle.respond(msg)  # as in flux-core: whoever sent it learns of it by the job's exception
+            return
         self._inputs_on_the_way += 1
         if self._inputs_on_the_way == 1 and self._commands is not None:
             self._commands.let_time_pass()
@@ -138,7 +139,7 @@ class JobRun:
         self._shell.handle.respond(msg)
 
     def _look(self, terminals: Terminals, msg: Message) -> None:
-        terminals.ask(self._shell.handle, msg, self.userid)
+        terminals.ask(self._shell.handle, msg, self.userid, self._shell.pids())
 
     def _input_arrived(self, io: Io) -> None:
         self._stdin.deliver(io)

@@ -53,7 +53,7 @@ class Tasks:
         self._addresses: Mapping[int, str] = {}
         self._outputs: Outputs | None = None
         self._commands: Commands | None = None
-        self.terminals = Terminals(plan.pty)
+        self.terminals = Terminals(plan.pty, handle.time())
         #: By which the tasks find each other; None where they did not want it.
         self.pmi: PmiTasks | None = None
 

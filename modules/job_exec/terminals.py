@@ -84,12 +84,13 @@ class Wish(msgspec.Struct):
 class Session:
     """The terminal of one task, and who looks at it."""
 
-    __slots__ = ("_clients", "_handle", "_is_captured", "_on_output", "terminal")
+    __slots__ = ("_clients", "_handle", "_is_captured", "_is_over", "_on_output", "terminal")
 
     def __init__(self, on_output: Callable[[bytes], object], *, is_captured: bool, is_awaited: bool) -> None:
         #: Requests of those that look, by sender, and whether they are shown what there is.
         self._clients: dict[str, tuple[Message, bool]] = {}
         self._handle: Handle | None = None
+        self._is_over = False
         self._on_output = on_output
         self._is_captured = is_captured
         self.terminal = process.Terminal(self._shown, is_read=not is_awaited)
@@ -142,8 +143,16 @@ class Session:
         if request is not None:
             _end(handle, request, "Client requested detach", 0)
 
+    def to_dict(self, task: int, pid: int, begun: float) -> dict[str, Any]:
+        """As a list of sessions has it."""
+        return {
+            "id": task, "name": f"task{task}", "clients": len(self._clients), "pid": pid,
+            "exited": int(self._is_over), "ctime": begun,
+        }  # fmt: skip
+
     def end(self, status: int) -> None:
         """The task has ended with this wait status."""
+        self._is_over = True
         clients, self._clients = self._clients, {}
         for request, _ in clients.values():
             if self._handle is not None:
@@ -153,9 +162,10 @@ class Session:
 class Terminals:
     """The terminals of one job; requests come from its user only."""
 
-    __slots__ = ("_sessions", "on_output")
+    __slots__ = ("_begun", "_sessions", "on_output")
 
-    def __init__(self, plan: PtyPlan) -> None:
+    def __init__(self, plan: PtyPlan, begun: float) -> None:
+        self._begun = begun
         #: Given what a task shows, where that is output, too.
         self.on_output: Callable[[int, bytes], object] = _ignore
         self._sessions = {
@@ -175,9 +185,20 @@ class Terminals:
         session = self._sessions.get(task)
         return session.terminal if session is not None else None
 
-    def ask(self, handle: Handle, msg: Message, userid: int) -> None:
-        """A request to ``SERVICE.terminus.TASK`` of a job of this user. Raises RequestError: ENOSYS, EPERM, EPROTO."""
-        name = msg.topic.rpartition(".")[2]
+    def ask(self, handle: Handle, msg: Message, userid: int, pids: list[int]) -> None:
+        """A request to ``SERVICE.terminus.TASK`` of a job of this user, or for the ``list``; ``pids`` of all tasks.
+
+        Raises RequestError: ENOSYS, EPERM, EPROTO.
+        """
+        service, _, name = msg.topic.rpartition(".")
+        if name == "list" and msg.userid == userid:
+            sessions = [
+                session.to_dict(task, pids[task] if task < len(pids) else 0, self._begun)
+                for task, session in sorted(self._sessions.items())
+            ]
+            server = {"service": service, "rank": handle.rank, "ctime": self._begun}
+            handle.respond(msg, {"sessions": sessions, "server": server})
+            return
         session = self._sessions.get(int(name)) if name.isdecimal() and len(name) < 10 else None
         if session is None:
             raise RequestError(errnums.ENOSYS, "No such session")

@@ -183,6 +183,7 @@ def test_a_looker_leaves_is_resized_and_is_told_what_cannot_be():
         )
         looker = await looking_at(client, job)
         looker.attach()
+        listed = await client.call(f"{looker.topic[:-1]}list", {})
         refused = [
             await refusal(looker, "attach"),
             await refusal(looker, "resize", winsize={"rows": 0, "cols": 7}),
@@ -201,8 +202,12 @@ def test_a_looker_leaves_is_resized_and_is_told_what_cannot_be():
         refused.append(await refusal(nowhere, "resize"))
         await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
         await outcome(client, job)
-        return refused, left
+        return refused, left, listed
 
-    refused, left = in_instance(test, clock="real")
+    refused, left, listed = in_instance(test, clock="real")
     assert refused == [errnums.EEXIST, errnums.EINVAL, errnums.EINVAL, *[errnums.EPROTO] * 3, errnums.ENOSYS]
     assert left == (0, END)
+    assert listed["server"]["rank"] == 0 and listed["server"]["service"].endswith(".terminus")
+    assert [(one["id"], one["name"], one["exited"], one["clients"]) for one in listed["sessions"]] == [
+        (0, "task0", 0, 1)
+    ]
