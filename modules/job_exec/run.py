@@ -126,7 +126,8 @@ class JobRun:
         self._input_left -= len(io.bytes())
         if self._input_left < 0:
             self._die(TOO_MUCH.format(in_units(self.plan.stdin_limit)))
-            self._shell.handle.respond(msg)  # as in flux-core: whoever sent it learns of it by the job's exception
+            # As in flux-core: whoever sent it learns of it by the job's exception.
+            self._shell.handle.respond(msg)
             return
         self._inputs_on_the_way += 1
         if self._inputs_on_the_way == 1 and self._commands is not None:
