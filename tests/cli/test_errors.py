@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import trio
 
@@ -388,3 +389,28 @@ def test_main_is_what_the_console_script_calls() -> None:
 )
 def test_an_error_of_the_system_is_its_path_and_what_is_wrong(error: Exception, text: str) -> None:
     assert text_of(error) == text
+
+
+def test_a_wrong_use_is_told_with_the_help_of_the_command_it_was_of() -> None:
+    context = click.Context(click.Command("ping"), info_name="brokersim ping")
+    for error, attempt in (
+        (click.UsageError("No such thing.", ctx=context), "brokersim ping --help"),
+        (click.UsageError("No such thing."), "brokersim job --help"),
+    ):
+        told = explain(error, "brokersim job")
+        assert told is not None
+        assert (told.what, told.attempt, told.hint) == ("no such thing", attempt, "")
+
+
+@pytest.mark.parametrize("command", ["kvs get", "kvs put"])
+def test_what_is_missing_is_told_with_what_lists_it_unless_it_is_made(command: str) -> None:
+    noun, verb = command.split()
+    keys = click.Argument(["keys"])
+    outer = click.Context(click.Group("brokersim"), info_name="brokersim")
+    context = click.Context(click.Command(verb), info_name=command, parent=outer)
+    for one, param, hint in (
+        (context, keys, "brokersim kvs ls shows what there is"), (None, keys, ""), (context, None, ""),
+    ):  # fmt: skip
+        told = explain(click.MissingParameter("x", one, param, param_hint="KEYS", param_type="argument"))
+        assert told is not None
+        assert told.hint == (hint if verb == "get" else ""), noun

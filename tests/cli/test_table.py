@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokersim.cli.table import fitting, folded, render
+from brokersim.cli.table import cell, fitting, folded, left_out, render
 
 TITLES = ("NAME", "SIZE", "COMMAND", "ADDRESS")
 ROWS = [["dev", "1", "./test.sh", "local:///run/dev/local-0"], ["b", "12", "-", "local:///run/b/local-0"]]
@@ -53,7 +53,7 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_is_lost(
     text = folded(titles, rows, width)
     assert all(len(line) <= width for line in text.splitlines())
     letters = sorted("".join(text.split()))
-    for one in {letter for row in rows for cell in row for letter in "".join(cell.split())}:
+    for one in {letter for row in rows for each in row for letter in "".join(each.split())}:
         assert letters.count(one) >= sum("".join(row).count(one) for row in rows)
 
 
@@ -79,3 +79,21 @@ def test_a_table_of_too_many_columns_continues_below_with_its_names() -> None:
         "module  counter_2  counter_3",
         "kvs             3          4",
     ]
+
+
+def test_a_cell_of_nothing_is_a_dash_and_a_number_has_no_more_digits_than_it_needs() -> None:
+    assert [cell(value) for value in (None, "", 0, 0.0, 2.50, "x", False)] == [
+        "-",
+        "-",
+        "0",
+        "0",
+        "2.5",
+        "x",
+        "False",
+    ]
+
+
+def test_columns_there_is_no_room_for_are_named_with_a_way_to_see_them() -> None:
+    assert left_out([], "--json shows") == ""
+    assert left_out(["a"], "--json shows") == "no room for a: a wider terminal, --json shows it"
+    assert left_out(["a", "b"], "--json shows") == "no room for a, b: a wider terminal, --json shows them"
