@@ -62,9 +62,9 @@ PLANTED = (
         '            self.handle.respond(waiting.tag, {"id": waiting.jobid, "type": CANCEL})\n', "", ("jobs",),
     ),
     Planted(
-        "cores freed that nobody is told of", "job_manager/machine.py",
-        '            self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})\n', "",
-        ("jobs",),
+        "cores freed that nobody is told of", "job_manager/housekeeping.py",
+        '            self._handle.request("sched.free", {"id": job.id, "R": job.R, "final": True})\n',
+        "            pass\n", ("jobs",),
     ),
     Planted(
         "a cron entry that does not stop", "cron/__init__.py",
@@ -132,7 +132,7 @@ PLANTED = (
     ),
     Planted(
         "a store answered before it is further down", "content_cache/__init__.py",
-        "        if self._nodeid == NODEID_UPSTREAM and entry.is_dirty:\n",
+        "        if self._is_above and entry.is_dirty:\n",
         "        if False:\n",
         ("content",),
     ),

@@ -55,3 +55,15 @@ def test_a_fault_that_begins_with_the_last_messages_is_over_before_anybody_judge
     put = Step(id=0, op="kvs.sync", at=0.0, args={"key": "p1", "value": "<0>"})
     plan = Plan(families=("kvs",), size=2, order=1, spread=1e-3, steps=(put,), faults=(look,))
     assert run_plan(plan).broken == ()
+
+
+def test_who_follows_a_log_that_a_power_cut_took_waits_and_that_is_no_fault():
+    """A job that was lost with an instance is none in the next: who waits for its log is no module's fault."""
+    job = {"cores": 1, "duration": 0.2, "urgency": 0}
+    follow = {"which": 0, "later": 0.05, "path": "eventlog"}
+    steps = (
+        Step(id=0, op="records.submit", at=0.0, args=job), Step(id=1, op="records.follow", at=1.5, args=follow),
+    )  # fmt: skip
+    cut = PlannedFault(kind="power-cut", at=1.0)
+    outcome = run_plan(Plan(families=("records",), has_disk=True, steps=steps, faults=(cut,)))
+    assert (outcome.broken, outcome.hits) == ((), {"power-cut": 1})

@@ -51,6 +51,15 @@ def test_what_a_family_names_fails_right_behind_its_anchor():
     assert behind > 0.4 * len(drawn)
 
 
+def test_what_a_family_names_is_loaded_anew_right_behind_its_anchor():
+    space = Space(families=FAMILIES, wanted=("jobs",))
+    drawn = [fault for seed in range(2000) for fault in draw(space, seed).faults if fault.kind == "reload"]
+    pairs = {(fault.on[0], fault.to) for fault in drawn if fault.on is not None and not fault.rank}
+    assert pairs >= set(FAMILIES["jobs"].reloads)
+    named = sum(bool(fault.on) and (fault.on[0], fault.to) in FAMILIES["jobs"].reloads for fault in drawn)
+    assert named > 0.4 * len(drawn)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

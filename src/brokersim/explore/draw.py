@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 import attrs
+from msgspec.structs import replace
 
 from brokersim.explore.author import names_of
 from brokersim.explore.families import OF_MODULES
@@ -190,10 +191,7 @@ def _fault(
             kind=kind, rank=rank, seconds=seconds, delay=rng.choice((1e-4, 1e-3, 0.1)), **moment
         )
     if kind in ("kill", "reload"):
-        module = _module(rng, plan, space, kind, rank)
-        if module is None:
-            return None
-        return PlannedFault(kind=kind, rank=rank, to=module, seconds=seconds, **moment)
+        return _ended(rng, plan, space, PlannedFault(kind=kind, rank=rank, seconds=seconds, **moment))
     if kind == "disk-full":
         if not {"content-sqlite"} & set(modules_of(plan, dict(space.families))):
             return None
@@ -211,6 +209,22 @@ def _fault(
         errnum=rng.choice((EIO, ENOSPC)), count=rng.choice((1, 1, 2, 5)), delay=rng.choice((1e-4, 1e-2)),
         **moment,
     )  # fmt: skip
+
+
+def _ended(rng: random.Random, plan: Plan, space: Space, fault: PlannedFault) -> PlannedFault | None:
+    """A module that ends or is loaded anew, maybe one that a family names, right behind its anchor."""
+    loaded = modules_of(plan, dict(space.families))
+    behind = [
+        (anchor, module)
+        for name in plan.families
+        for anchor, module in space.families[name].reloads
+        if module in loaded
+    ]
+    if fault.kind == "reload" and behind and rng.random() < _BEHIND:
+        anchor, module = rng.choice(behind)
+        return replace(fault, rank=0, to=module, at=None, on=(anchor, 0, rng.choice((1, 1, 2, 3))))
+    module_there = _module(rng, plan, space, fault.kind, fault.rank)
+    return None if module_there is None else replace(fault, to=module_there)
 
 
 def _module(rng: random.Random, plan: Plan, space: Space, kind: str, rank: int) -> str | None:

@@ -49,6 +49,8 @@ class Family:
     #: (anchor, topic): half of its requests that fail are of the topic, right behind an anchor on rank 0. Where many
     #: ask for the same, such as commits, that says whose fails.
     failures: tuple[tuple[str, str], ...] = ()
+    #: (anchor, module): the same of modules of rank 0 that are loaded anew, or end: in the middle of what they owe.
+    reloads: tuple[tuple[str, str], ...] = ()
     begin: Callable[[World], object] = _nothing
     end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.

@@ -406,6 +406,12 @@ JOBS = Family(
         (topic, "kvs.commit")
         for topic in ("job-ingest.submit", "job-manager.submit", "sched.alloc", "job-exec.start", "sched.free")
     ),
+    # While they owe an answer, a start, or what they were told.
+    reloads=(
+        ("sched.alloc", "job-manager"), ("sched.alloc", "sched"), ("sched.alloc", "resource"),
+        ("job-exec.start", "job-exec"), ("job-exec.start", "job-manager"), ("sched.free", "sched"),
+        ("job-manager.submit", "job-ingest"), ("job-manager.submit", "job-manager"),
+    ),
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
     spare=("content-sqlite",),
     kept_by_spare=("kvs.0", "content-cache.0"),

@@ -11,7 +11,7 @@ from brokersim.explore.families import joblogs, jobs
 from brokersim.explore.families.family import Family
 from brokersim.explore.families.joblogs import Log, succeeded, when
 from brokersim.explore.plan import Step
-from brokersim.explore.world import Asked, World
+from brokersim.explore.world import Asked, Client, World
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError
 from brokersim.protocol.job_states import State as JobState
@@ -28,6 +28,10 @@ def _follow(rng: random.Random, number: int) -> JsonObject:
     return {**jobs.one(rng, number), "path": rng.choice((_MAIN, _MAIN, _GUEST))}
 
 
+def _unfollow(rng: random.Random, number: int) -> JsonObject:
+    return {**_follow(rng, number), "after": rng.choice((0.0, 0.01, 0.1))}
+
+
 def _list(rng: random.Random, number: int) -> JsonObject:
     return {**jobs.one(rng, number), "state": int(rng.choice(_STATES))}
 
@@ -37,11 +41,41 @@ def _none(_rng: random.Random, _: int) -> JsonObject:
 
 
 def _do_follow(world: World, step: Step) -> None:
+    jobs.with_job(
+        world, step, lambda job: _follow_log(world, step, job, step.args["path"], world.client(step))
+    )
+
+
+def _follow_log(world: World, step: Step, job: int, path: str, client: Client) -> Asked:
+    """A job of an earlier life may have got lost with it, and whoever follows its log then waits for good."""
+    payload = {"id": job, "path": path, "flags": _WAITCREATE}
+    return world.ask(
+        step,
+        "job-info.eventlog-watch",
+        payload,
+        flags=FLAG_STREAMING,
+        client=client,
+        may_wait=bool(world.life),
+    )
+
+
+def _do_unfollow(world: World, step: Step) -> None:
+    """One client follows both logs of a job, and gives one of them up: the other goes on."""
+
     def ask(job: int) -> None:
-        payload = {"id": job, "path": step.args["path"], "flags": _WAITCREATE}
-        world.ask(step, "job-info.eventlog-watch", payload, flags=FLAG_STREAMING)
+        client = world.client(step)
+        paths = (_MAIN, _GUEST) if step.args["path"] == _MAIN else (_GUEST, _MAIN)
+        both = [_follow_log(world, step, job, path, client) for path in paths]
+        world.instance.reactor.call_later(step.args["after"], _give_up, world, both[0])
 
     jobs.with_job(world, step, ask)
+
+
+def _give_up(world: World, follow: Asked) -> None:
+    if follow.client.is_open and follow.answered is None:
+        world.kept.setdefault("given up", []).append(follow)
+        cancel = {"matchtag": follow.matchtag}
+        follow.client.request("job-info.eventlog-watch-cancel", cancel)
 
 
 def _do_list(world: World, step: Step) -> None:
@@ -74,6 +108,8 @@ async def _check(world: World) -> list[str]:
         broken += _judge_listed(f"at rest job {job}", listed["job"], logs[job])
     for asked in world.asked:
         judge = _JUDGES.get(asked.topic)
+        if asked in world.kept.get("given up", ()):
+            continue
         if judge is not None and asked.client.is_open and (found := judge(asked, logs)):
             broken.append(f"records: {asked} {found}")
     return broken
@@ -165,17 +201,22 @@ RECORDS = Family(
     modules=(*jobs.JOBS.modules, "job-list"),
     topics=("job-info.eventlog-watch", "kvs-watch.lookup", "job-list.list-id", "kvs.commit", "job-manager.submit"),
     draws={
-        "follow": _follow, "list": _list, "journal": _none, **{verb: jobs.JOBS.draws[verb] for verb in _JOBS},
+        "follow": _follow, "unfollow": _unfollow, "list": _list, "journal": _none,
+        **{verb: jobs.JOBS.draws[verb] for verb in _JOBS},
     },
     does={
-        "follow": _do_follow, "list": _do_list, "journal": _do_journal,
+        "follow": _do_follow, "unfollow": _do_unfollow, "list": _do_list, "journal": _do_journal,
         **{verb: jobs.JOBS.does[verb] for verb in _JOBS},
     },
     end=jobs.release,
     check=_check,
     fair={"list": (), **{verb: jobs.JOBS.fair[verb] for verb in _JOBS}},
-    themes=(("submit", "follow"), ("submit", "list", "cancel"), ("submit", "journal"), ("follow", "submit", "kill")),
+    themes=(
+        ("submit", "follow"), ("submit", "follow", "unfollow"), ("submit", "list", "cancel"), ("submit", "journal"),
+        ("follow", "submit", "kill"),
+    ),
     failures=jobs.JOBS.failures,
+    reloads=jobs.JOBS.reloads,
     lossy=jobs.JOBS.lossy,
     most=jobs.JOBS.most,
 )  # fmt: skip
