@@ -50,7 +50,7 @@ def test_stats_and_latency(fake: FakeBroker, run: Run) -> None:
     fake.answers["content-cache.stats-get"] = {"load": figures, "store": {**figures, "count": 40}}
     assert run("content", "stats", "--json").json["load"] == figures
     assert run("content", "stats", "--latency").out == (
-        "       count  mean ms  p50 ms  p99 ms  max ms  most in flight\n"
+        "       Count  Mean ms  p50 ms  p99 ms  Max ms  Most in flight\n"
         "load       3    0.500   0.250   2.000   2.500               2\n"
         "store     40    0.500   0.250   2.000   2.500               2\n"
     )

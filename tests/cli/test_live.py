@@ -233,10 +233,10 @@ def test_module_list_shows_what_runs(live: Run) -> None:
         "job-ingest", "job-list", "job-info", "sched", "job-exec",
     ]  # fmt: skip
     assert all(mod["status"] == 1 for mod in mods)
-    names = [
+    rows = [
         line.split("\t")[:2] for line in live("module", "list", "-r", "2", "--tsv", "-n").out.splitlines()
     ]
-    assert ["kvs", "0"] in names or ["kvs", "1"] in names
+    assert dict(rows)["kvs"].isdecimal(), "seconds it has been idle, however busy the machine is"
 
 
 def test_module_life(live: Run, hello: Path) -> None:

@@ -127,7 +127,7 @@ def test_idle_under_a_real_clock_warns(started: Started, run: Run) -> None:
     ("words", "text"),
     [
         (("-s", "0"), "size must be 1 to 65536, not 0"),
-        (("-s", "x"), "'x' is not a valid integer"),
+        (("-s", "x"), "'x' is no whole number"),
         (("-k", "x"), "not a fan-out: 'x'; give K or kary:K"),
         (("-k", "0"), "fanout must be 1 to 65536, not 0"),
         (("--clock", "fast"), "not a clock: 'fast'; give real, virtual or real*N"),
@@ -271,8 +271,11 @@ def test_a_wrong_file_is_told_with_line_and_key(
     assert result.err.startswith(f"error: {told}")
 
 
-def test_a_missing_file_is_told(started: Started, run: Run) -> None:
-    assert run("-c", "none.toml", "start") == (2, "", "error: none.toml: No such file or directory\n")
+def test_a_missing_file_is_told(started: Started, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run("-c", "none.toml", "start")
+    assert (found.code, found.out) == (2, "") and "File 'none.toml' does not exist\n" in found.err
+    monkeypatch.setenv("BROKERSIM_CONFIG", "none.toml")
+    assert run("start") == (2, "", "error: none.toml: No such file or directory\n")
 
 
 @pytest.mark.parametrize(
