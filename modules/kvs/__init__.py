@@ -212,7 +212,7 @@ class Kvs(BrokerModule):
         owner = self._roots.owner if request.owner in _NO_OWNER else request.owner
         namespace = Namespace(name=name, owner=owner, flags=request.flags, rootref=request.rootref, rootseq=0)
         self._namespaces.add(namespace)
-        self.handle.publish(f"{self.name}.namespace-{name}-created", namespace.root())
+        self.handle.publish(f"{self.name}.namespace-{name}-created", namespace.root(), private=True)
         self.handle.respond(msg)
 
     @request_handler("namespace-remove")
@@ -226,7 +226,7 @@ class Kvs(BrokerModule):
         removed = self._namespaces.get(name)
         if removed is not None:  # else what is wanted is so already
             self._roots.remove(name)
-            self.handle.publish(f"{self.name}.namespace-{name}-removed", removed.root())
+            self.handle.publish(f"{self.name}.namespace-{name}-removed", removed.root(), private=True)
         self.handle.respond(msg)
 
     def _forward(self, msg: Message) -> None:

@@ -145,6 +145,7 @@ class Committer:
                 "keys": {op.key: None for part in commit.transactions for op in part.ops},
                 "owner": namespace.owner,
             },
+            private=True,  # its keys are nobody's business but the owner's
         )
 
     def _failed(self, error: RequestError, commit: Commit) -> None:

@@ -234,6 +234,23 @@ def test_root_is_the_owner_too_where_the_table_access_says_so(tmp_path, monkeypa
     serve(tmp_path, body, "kinds")
 
 
+def test_events_of_the_kvs_tell_a_guest_nothing_of_keys_and_namespaces(tmp_path):
+    async def body(live: Live) -> None:
+        owner = await live.peer()
+        await owner.ask("connector-local.debug", {"op": "set", "flags": 4})
+        guest = await live.peer()
+        await guest.ask("event.subscribe", {"topic": ""})
+        await owner.ask("kvs.namespace-create", {"namespace": "n", "owner": os.getuid(), "flags": 0})
+        put = {"key": "secret", "flags": 0, "dirent": {"ver": 1, "type": "val", "data": ""}}
+        await owner.ask("kvs.commit", {"namespace": "n", "flags": 0, "ops": [put]})
+        await owner.ask("kvs.namespace-remove", {"namespace": "n"})
+        await owner.ask("event.publish", {"topic": "last", "flags": 0})
+        event = await guest.receive()
+        assert event is not None and event.topic == "last"
+
+    serve(tmp_path, body, "content-cache", "kvs")
+
+
 class Credentials:
     """Whoever connects is this user."""
 
