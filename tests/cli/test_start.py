@@ -342,6 +342,7 @@ def test_who_loads_modules_by_a_script_of_its_own_has_no_others(started: Started
         ("-s1 --test-start-mode=bad x", "--test-start-mode=bad: give all or leader"),
         ("-s1 --test-pmi-clique=bad x", "--test-pmi-clique=bad: give single or none"),
         ("-s1 --test-exit-timeout=-1 x", "--test-exit-timeout: not a duration"),
+        ("-S broker.boot-method=unknown", "attribute 'broker.boot-method' is 'unknown'; it must be single, "),
         ("-S broker.rc2_nothing", "'broker.rc2_nothing' is no KEY=VALUE"),
         ("-S size=3", "attribute 'size' may not be set at the start"),
         ("-S nosuch=3", "attribute 'nosuch' is unknown"),

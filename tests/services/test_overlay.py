@@ -56,6 +56,8 @@ async def test_a_cut_rank_is_unreachable_for_those_who_wait_and_those_who_ask_un
     assert await ask() == EHOSTUNREACH
     health = await broker.rpc("overlay.health", nodeid=0)
     assert (health["status"], health["children"][0]["status"]) == ("degraded", "lost")
+    stats = await broker.rpc("overlay.stats-get", nodeid=0)
+    assert [stats[key] for key in ("child-count", "child-connected", "parent-count")] == [2, 1, 0]
     await broker.advance(2)
     assert answers[0]["what"] == {"link": 1, "request broker.ping": 1}
     assert await ask() == 0

@@ -129,6 +129,10 @@ _CHECKS: Final[Mapping[str, Check]] = {
         _SEVERITY,
     ),
     "log-stderr-mode": ("leader or local", lambda text: text in ("leader", "local")),
+    "broker.boot-method": (
+        "single, simple, pmix, config or a libpmi, though ranks here find each other by themselves",
+        lambda text: text in ("single", "simple", "pmix", "config") or text.startswith("libpmi"),
+    ),
     "log-filename": ("the path of a file", bool),
     "content.hash": ("sha1, the only hash here", lambda text: text == "sha1"),
     "access.allow-guest-user": ("true or false", lambda text: text in ("true", "false")),

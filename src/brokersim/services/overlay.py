@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from brokersim.host.methods import message_counts
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ENOENT, EPROTO, RequestError
 from brokersim.protocol.message import Message
@@ -261,6 +262,17 @@ def health(server: BrokerEndpoint, request: Message) -> None:
     )
 
 
+def stats(server: BrokerEndpoint, request: Message) -> None:
+    """The message counters, and how many neighbours there are (keys of flux-core, those that say something here)."""
+    below = server.broker.children
+    told = {
+        "child-count": len(below),
+        "child-connected": sum(link.is_up for link in below),
+        "parent-count": int(server.broker.parent is not None),
+    }
+    server.respond(request, {**message_counts(server.counts), **told})
+
+
 class RankArgs(msgspec.Struct):
     rank: int
 
@@ -279,6 +291,7 @@ def _subtree(rank: int, fanout: int, size: int) -> JsonObject:
 
 TABLE: Table = {
     "overlay.health": (health, True),
+    "overlay.stats-get": (stats, True),
     "overlay.topology": (topology, True),
     "overlay.trace": (trace, False),
     "overlay.fault": (fault, False),

@@ -26,8 +26,8 @@ def add(server: BrokerEndpoint, request: Message) -> None:
 def check_service_name(name: str, request: Message) -> None:
     """Raises RequestError(EPERM): a guest's service must be named for its user, ``4242-NAME`` (flux-core's rule)."""
     if not request.rolemask & ROLE_OWNER and not name.startswith(f"{request.userid}-"):
-        text = f"Operation not permitted: service {name!r}: a guest may only register names that begin with {request.userid}-"
-        raise RequestError(EPERM, text)
+        text = f"service {name!r}: a guest may only register names that begin with {request.userid}-"
+        raise RequestError(EPERM, f"Operation not permitted: {text}")
 
 
 def remove(server: BrokerEndpoint, request: Message) -> None:
