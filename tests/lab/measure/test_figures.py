@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from brokersim.lab.measure import figures as measured
 from brokersim.lab.measure.figures import (
     COSTS,
     FIRST,
@@ -105,3 +106,16 @@ def test_a_flux_that_was_measured_now_stands_in_place_of_the_recorded_one() -> N
     now = figures("flux-core 0.99.0")
     assert real_of("rpc", [figures(), now]) == now
     assert [one for one in one_table([now]) if one.is_flux and one.work == "rpc"] == [now]
+
+
+def test_a_time_is_in_the_unit_it_is_told_in_and_a_difference_is_the_same_to_its_bound() -> None:
+    assert [measured._time(seconds) for seconds in (None, 0.000999, 0.001, 1.5)] == [
+        "–",
+        "999 µs",
+        "1 ms",
+        "1.5e+03 ms",
+    ]
+    share, most = measured.SAME_SHARE, measured.SAME
+    for work, there, slack in ((measured.JOB, 20.0, 20.0 * share), ("another", 0.0, most)):
+        assert measured._is_same(work, there + slack, there)
+        assert not measured._is_same(work, there + slack * 1.01, there)
