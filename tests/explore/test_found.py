@@ -67,3 +67,13 @@ def test_who_follows_a_log_that_a_power_cut_took_waits_and_that_is_no_fault():
     cut = PlannedFault(kind="power-cut", at=1.0)
     outcome = run_plan(Plan(families=("records",), has_disk=True, steps=steps, faults=(cut,)))
     assert (outcome.broken, outcome.hits) == ((), {"power-cut": 1})
+
+
+def test_a_job_that_never_could_run_may_be_forgotten_before_it_would_have_ended():
+    """A purge came before its last events were written, which then stand alone, as of any job that is over."""
+    job = {"cores": 5, "duration": 0.2, "urgency": 31}
+    purge = {"which": 1, "later": 0.001, "left": 0}
+    steps = (
+        Step(id=0, op="jobs.submit", at=0.0, args=job), Step(id=1, op="jobs.purge", at=0.0, args=purge),
+    )  # fmt: skip
+    assert run_plan(Plan(families=("jobs",), order=1, steps=steps)).broken == ()

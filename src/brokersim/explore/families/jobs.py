@@ -30,6 +30,8 @@ _LONG = 3.0
 _KILLS, _KILL_AGAIN = 20, 0.02
 #: Cores of three jobs, of four that there are: the last would have its own if the one before it did not wait.
 _QUEUES = ((2, 3, 1), (2, 3, 1), (4, 3, 1), (4, 1, 2), (2, 2, 2), (4, 4, 1))
+#: What there is in all.
+_CORES = 4
 #: How long a node is drained (s).
 _AWAY = (0.05, 1.0, 2.0)
 #: Seconds within which what is asked of a job later than its step has been asked.
@@ -342,7 +344,9 @@ def _too_few(world: World, logs: Mapping[int, Log]) -> list[str]:
 def _may_be_purged(world: World, asked: Asked) -> bool:
     """Somebody let inactive jobs be forgotten when it may have been over."""
     ends = [one.when for one in world.of("jobs.cancel") + world.of("jobs.kill")]
-    least = min([asked.when + asked.step.args.get("duration", 0.0), *ends])
+    args = asked.step.args
+    runs = args.get("duration", 0.0) if args.get("cores", 1) <= _CORES else 0.0  # else it is refused at once
+    least = min([asked.when + runs, *ends])
     return any(purge.answered is None or purge.said >= least for purge in world.of("jobs.purge"))
 
 
