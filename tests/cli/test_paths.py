@@ -88,6 +88,7 @@ ELSEWHERE: Final = {
     "explore --module-path": "click's own: a folder that is there",
     "start --statedir": "tests/modules/test_content_sqlite_mark.py",
     "start --rundir": "tests/net/test_serve.py",
+    "start --test-rundir": "tests/cli/test_start.py",
     "stop instance": "a socket: tests/cli/test_instance.py",
     "metrics add --sink": "tests/modules/metrics",
     "module reload name": "tests/cli/module: the broker reads it",
