@@ -69,7 +69,7 @@ def _span(text: str) -> float:
 @pass_session
 def explore(session: Session, /, **given: Any) -> int:
     """Run seeded plans of requests and faults until a law breaks; shrink that.
-    Exit code 1: something broke; 3: it did, but not again. A ^C tells what was searched.
+    Exit code 1: something broke; 3: did so once; ^C: tells what was searched.
     """
     from brokersim.explore.run import run_plan
     from brokersim.explore.search import CORPUS, keep, read_corpus, search
