@@ -183,7 +183,7 @@ class JobExec(BrokerModule):
         run = self._runs.get(wish.id)
         if run is None:
             raise RequestError(errnums.ENOENT, f"job {wish.id} is not under execution")
-        run.expire_at(wish.expiration)
+        run.limit.expire_at(wish.expiration)
         self.log.debug(f"updated expiration of {jobid.encode(wish.id)} to {wish.expiration:.2f}")
         self.handle.respond(msg)
 
@@ -220,7 +220,7 @@ class JobExec(BrokerModule):
         run = self._shells.get(msg.topic.rpartition(".")[0])
         if run is None:
             raise RequestError(errnums.ENOSYS, f"No service matching {msg.topic} is registered")
-        await run.take_input(msg)
+        await run.intake.take(msg)
 
     @event_handler("job-exception", prefix=False)
     def exception(self, msg: Message) -> None:

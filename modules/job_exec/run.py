@@ -12,26 +12,18 @@ from brokersim.brokermod import Handle, Message, RequestError, duration, errnums
 
 from .commands import Commands, NotStarted, job_status
 from .guest import EVENTLOG, GuestRecords, data_context
+from .intake import Intake
 from .launch import Launch
-from .output import in_units
+from .limit import TimeLimit
 from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
-from .stdin import Io, Stdin
+from .stdin import Stdin
 from .tasks import FATAL, INFO, NOTICE, TRACE, Lines, ShellDied, Tasks, log_line
-from .terminals import Terminals
 
-ROLE_OWNER = 1
 #: Seconds in which tasks that end together are all seen to have ended, one process after the other: where the others
 #: have no time, they have this (flux-core's shell sees them at once, and with exit-timeout=0 two of ``true`` are well).
 TOGETHER = 0.1
-
-
-#: What is said of more input than a job takes (flux-core's words).
-TOO_MUCH = (
-    "stdin exceeds {} limit. Try file input (flux submit --input=FILE) or redirect input to your command to avoid "
-    "the KVS for large amounts of input"
-)
 
 
 class JobRun:
@@ -55,18 +47,13 @@ class JobRun:
         self._tasks = Tasks(handle, self.plan, order.id) if self.plan.is_real else None
         self._commands: Commands | None = None
         self._stdin = Stdin(self.plan.ntasks)
-        self._inputs_on_the_way = 0
-        self._input_left = self.plan.stdin_limit
-        self._shell.on_input = self._input_arrived
-        self._shell.on_request = self.take_input
+        self.intake = Intake(self._shell, self._stdin, order.userid, self.plan.stdin_limit, self._die)
         if self._tasks is not None:
-            self._shell.on_terminal = partial(self._look, self._tasks.terminals)
+            shell, terminals = self._shell, self._tasks.terminals
+            shell.on_terminal = lambda msg: terminals.ask(shell.handle, msg, self.userid, shell.pids())
         self._finish: Callable[[int], object] | None = None
         self._timers: list[Any] = []
-        #: Those of its time limit, which may be set anew; None: it has not begun to run.
-        self._limits: list[Any] | None = None
-        #: Seconds it may run from then on; None: as long as it likes.
-        self._left: float | None = self.plan.limit or None
+        self.limit = self._to_limit()
         self._killed_by = 0
         #: Lets it begin, while it waits for that.
         self._order: Callable[[Any], object] | None = None
@@ -85,7 +72,7 @@ class JobRun:
             self._fail(f"execution: {error}")
         finally:
             self._disarm()
-            self._stdin.detach()
+            self.intake.leave()
             self._shell.leave()
             self.launch.drop()
             if self._tasks is not None:
@@ -116,40 +103,6 @@ class JobRun:
             self._commands.kill(signum)
         elif signum not in (signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH):
             self._finish_with(signum)
-
-    async def take_input(self, msg: Message) -> None:
-        """A piece of standard input, from the job's user only: answered when it is in its log. Raises RequestError."""
-        if not msg.rolemask & ROLE_OWNER and msg.userid != self.userid:
-            raise RequestError(errnums.EPERM, "guests can only send input to their own jobs")
-        io = msg.unpack(Io)
-        context = self._stdin.accept(io)
-        self._input_left -= len(io.bytes())
-        if self._input_left < 0:
-            self._die(TOO_MUCH.format(in_units(self.plan.stdin_limit)))
-            # As in flux-core: whoever sent it learns of it by the job's exception.
-            self._shell.handle.respond(msg)
-            return
-        self._inputs_on_the_way += 1
-        if self._inputs_on_the_way == 1 and self._commands is not None:
-            self._commands.let_time_pass()
-        try:
-            await self._shell.keep_input(context)
-        except RequestError:
-            self._input_settled()
-            raise
-        self._shell.handle.respond(msg)
-
-    def _look(self, terminals: Terminals, msg: Message) -> None:
-        terminals.ask(self._shell.handle, msg, self.userid, self._shell.pids())
-
-    def _input_arrived(self, io: Io) -> None:
-        self._stdin.deliver(io)
-        self._input_settled()
-
-    def _input_settled(self) -> None:
-        self._inputs_on_the_way -= 1
-        if not self._inputs_on_the_way and self._commands is not None:
-            self._commands.hold_time()
 
     def override(self, event: str, status: int) -> None:
         """A simulated job that waits to be told begins, or ends with a wait status. Raises RequestError(EINVAL)."""
@@ -183,34 +136,10 @@ class JobRun:
         self._timers.append(self._handle.call_later(seconds, fn, *args))
 
     def _disarm(self) -> None:
-        self._unlimit()
-        self._limits = None  # a limit that is changed from now on limits nothing
+        self.limit.end()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-
-    def expire_at(self, expiration: float) -> None:
-        """Its time limit is another now: seconds since the epoch, 0.0 is none."""
-        if not self.plan.is_limited:
-            return
-        self._left = expiration - self._handle.time() if expiration else None
-        if self._limits is not None:
-            self._limit()
-
-    def _limit(self) -> None:
-        self._unlimit()
-        left, later = self._left, self._handle.call_later
-        if left is None:
-            return
-        self._limits = [later(max(0.0, left), self._expire)]
-        if self.plan.warning is not None:
-            signum, timeleft = self.plan.warning
-            self._limits.append(later(max(0.0, left - timeleft), self._warn, signum, timeleft))
-
-    def _unlimit(self) -> None:
-        for timer in self._limits or ():
-            timer.cancel()
-        self._limits = []
 
     # -- the course
 
@@ -232,35 +161,25 @@ class JobRun:
         lines: Lines = []
         if self._tasks is not None:
             try:
-                lines = self._tasks.prepare(jobspec, await self._addresses())
+                lines = self._tasks.prepare(jobspec, await self._shell.addresses())
             except ShellDied as error:
                 await self._shell.say(error.lines)
                 self._fail(str(error))
                 await self._end(error.status)
                 return False
         elif self.plan.is_stand_in:
-            lines = [("data", data_context("stderr", 0, self._stand_in_note()))]
+            lines = [("data", data_context("stderr", 0, _stand_in_note(self.plan.name, self._handle)))]
         if self.plan.verbose > 0:
             tasks = f"{self.plan.nnodes} node(s), {self.plan.ntasks} task(s): {self.plan.command[0]}"
             lines = [log_line(INFO, tasks), *lines]
         await self._shell.come_up(lines)
         return True
 
-    async def _addresses(self) -> dict[int, str]:
-        try:
-            return await self._shell.addresses()
-        except RequestError:  # an instance without sockets: nobody is reached anyway
-            return {}
-
-    def _stand_in_note(self) -> bytes:
-        why = "--jobs simulated" if self._handle.attr_get("clock") != "virtual" else "virtual clock"
-        return f"brokersim: {self.plan.name} is simulated ({why}); start --jobs real runs commands\n".encode()
-
     async def _execute(self) -> None:
         if self.plan.exception_at == "run":
             self._fail("mock run exception generated")
             self._killed_by = signal.SIGTERM
-        self._limit()
+        self.limit.begin()
         try:
             status = await (self._simulate() if self._tasks is None else self._run_commands(self._tasks))
         except NotStarted as error:
@@ -345,13 +264,13 @@ class JobRun:
             return job_status(self._killed_by)
         self._commands = commands
         self._shell.pids = lambda: commands.pids
-        if self._inputs_on_the_way:
-            commands.let_time_pass()
+        self.intake.serve(commands)
         try:
             status = await commands.run(self._shell.begin)
             return status if self._given_up is None else self._given_up
         finally:
             self._commands = None
+            self.intake.serve(None)
 
     def _first_ended(self, task: int, status: int) -> None:
         """One of several tasks has ended, the others should soon (flux-core's shell plugin ``doom``)."""
@@ -391,6 +310,13 @@ class JobRun:
         if self._commands is not None:
             self._commands.note(log_line(TRACE, f"pmi-simple: {task}: {who}: {line}"))
 
+    def _to_limit(self) -> TimeLimit:
+        signum, timeleft = self.plan.warning or (0, None)
+        return TimeLimit(
+            self._handle, self.plan.limit, self._expire, is_held=self.plan.is_limited,
+            warned_before=timeleft, on_warning=partial(self._warn, signum),
+        )  # fmt: skip
+
     def _warn(self, signum: int, timeleft: float) -> None:
         text = f"signal: job will expire in {timeleft:.1f}s, sending {signal.Signals(signum).name} to job"
         self._handle.spawn(self._shell.say([log_line(NOTICE, text)]))
@@ -408,3 +334,8 @@ class JobRun:
     def _fail(self, note: str, kind: str = "exec") -> None:
         self._is_doomed = True
         self._answer("exception", {"severity": 0, "type": kind, "note": note})
+
+
+def _stand_in_note(name: str, handle: Handle) -> bytes:
+    why = "--jobs simulated" if handle.attr_get("clock") != "virtual" else "virtual clock"
+    return f"brokersim: {name} is simulated ({why}); start --jobs real runs commands\n".encode()

@@ -123,7 +123,10 @@ class Shell:
         found = {}
         for rank in self._plan.ranks:
             if rank != here and rank < size:
-                answer = await self._handle.call("attr.get", {"name": "local-uri"}, nodeid=rank)
+                try:
+                    answer = await self._handle.call("attr.get", {"name": "local-uri"}, nodeid=rank)
+                except RequestError:  # an instance without sockets: nobody is reached anyway
+                    return {}
                 found[rank] = answer["value"]
         return found
 

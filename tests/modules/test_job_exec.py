@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from brokersim.brokermod import RequestError, errnums, jobid, treeobj
+from modules.job_exec.limit import TimeLimit
 from modules.job_exec.run import TOGETHER, JobRun
 from tests.modules.job_harness import (
     attributes,
@@ -55,7 +56,17 @@ def test_a_real_command_leaves_its_output_and_exit_code(clock):
 
 def test_an_ended_job_leaves_nothing_for_the_collector():
     def kept():
-        kinds = ("JobRun", "Shell", "Stdin", "UpdateStream", "LogStream", "Follower", "Stepper")
+        kinds = (
+            "JobRun",
+            "Shell",
+            "Stdin",
+            "Intake",
+            "TimeLimit",
+            "UpdateStream",
+            "LogStream",
+            "Follower",
+            "Stepper",
+        )
         return Counter(type(one).__name__ for one in gc.get_objects() if type(one).__name__ in kinds)
 
     async def test(_instance, client):
@@ -716,16 +727,25 @@ class Clock:
 
 
 def test_a_time_limit_that_changes_limits_who_runs_and_nobody_before_or_after():
-    run = JobRun.__new__(JobRun)
     clock = Clock()
-    run.plan, run._handle = SimpleNamespace(is_limited=True, warning=None), clock
-    run._limits, run._left, run._timers = None, None, []
-    run.expire_at(105.0)
+    limit = TimeLimit(clock, 0.0, lambda: None)
+    limit.expire_at(105.0)
     assert clock.live == []
-    run._limit()
+    limit.begin()
     assert [timer.delay for timer in clock.live] == [5.0]
-    run.expire_at(109.0)
+    limit.expire_at(109.0)
     assert [timer.delay for timer in clock.live] == [9.0]
-    run._disarm()
-    run.expire_at(120.0)
+    limit.expire_at(0.0)
     assert clock.live == []
+    limit.expire_at(109.0)
+    limit.end()
+    limit.expire_at(120.0)
+    assert clock.live == []
+
+
+def test_a_time_limit_is_warned_of_so_long_before_and_one_that_is_not_held_never_changes():
+    clock = Clock()
+    limit = TimeLimit(clock, 60.0, lambda: None, is_held=False, warned_before=10.0)
+    limit.begin()
+    limit.expire_at(500.0)
+    assert [timer.delay for timer in clock.live] == [60.0, 50.0]
