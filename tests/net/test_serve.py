@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,9 @@ import pytest
 
 from brokersim.net import run_folder, serve
 from brokersim.net.client import Client
-from brokersim.net.discovery import is_alive
-from brokersim.net.last_resort import HELD, LastResort
+from brokersim.net.last_resort import HELD
 from brokersim.net.options import StartError, StartOptions
 from brokersim.net.serve import run_instance
-from brokersim.reactor.actor import Actor
-from brokersim.reactor.loop import Reactor
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -128,6 +124,18 @@ def test_state_that_nobody_asked_to_be_kept_lies_beside_the_sockets_and_goes_wit
     assert list((runtime / "brokersim").iterdir()) == []
 
 
+def test_a_folder_called_state_that_was_in_the_run_directory_is_nobodys_to_remove(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "thesis.txt").write_text("years of work")
+    assert shell("exit 0", run_dir=tmp_path) == 0
+    assert (tmp_path / "state" / "thesis.txt").exists()
+    (tmp_path / "state" / "thesis.txt").unlink()
+    (tmp_path / "state").rmdir()
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(StartError, match=r"state directory .*/state: File exists"):
+        shell("exit 0", run_dir=tmp_path)
+
+
 def test_a_run_directory_its_owner_may_not_use_is_refused(tmp_path):
     chosen = tmp_path / "mine"
     chosen.mkdir(mode=0o500)
@@ -223,15 +231,25 @@ def test_a_start_that_fails_leaves_no_run_directory_that_it_made(tmp_path, is_th
     assert chosen.exists() == is_there
 
 
-def test_a_run_directory_of_a_live_instance_is_refused_and_the_instance_unharmed(tmp_path):
+@pytest.mark.parametrize("attrs", [{}, {"rundir-cleanup": "1"}])
+def test_a_run_directory_of_a_live_instance_is_refused_and_the_instance_unharmed(tmp_path, attrs):
     chosen = tmp_path / "mine"
-    chosen.mkdir()
+    (chosen / "state").mkdir(parents=True)
+    (chosen / "state" / "kept").write_text("by a module of it")
     with socket.socket(socket.AF_UNIX) as alive:
         alive.bind(str(chosen / "local-0"))
         alive.listen()
         with pytest.raises(StartError, match="a live instance listens there already"):
-            shell("exit 0", run_dir=chosen)
+            shell("exit 0", run_dir=chosen, attrs=attrs)
         assert (chosen / "local-0").is_socket()
+        assert (chosen / "state" / "kept").exists()
+
+
+def test_a_state_directory_a_start_was_refused_with_stays_whatever_was_to_become_of_it(tmp_path):
+    (tmp_path / "kept").write_text("by another instance")
+    with pytest.raises(StartError, match="such-module"):
+        shell("exit 0", state_dir=tmp_path, attrs={"statedir-cleanup": "1"}, modules=("such-module",))
+    assert (tmp_path / "kept").exists()
 
 
 def test_a_run_directory_of_a_killed_instance_is_taken_over(tmp_path):
@@ -246,6 +264,7 @@ def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
     parent = runtime / "brokersim"
     for name in ("dead", "alive"):
         (parent / name / "state").mkdir(parents=True)
+        (parent / name / "jobtmp-0-ƒA").mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(parent / "dead" / "local-0"))
     with socket.socket(socket.AF_UNIX) as alive:
@@ -254,10 +273,12 @@ def test_what_killed_instances_left_is_swept_and_what_lives_is_not(runtime):
         assert shell("exit 0") == 0
         assert [folder.name for folder in parent.iterdir()] == ["alive"]
         assert (parent / "alive" / "state").exists()
+        assert (parent / "alive" / "jobtmp-0-ƒA").exists()
 
 
-def test_what_modules_of_a_killed_instance_kept_is_not_swept(runtime):
-    state = runtime / "brokersim" / "dead" / "state"
+@pytest.mark.parametrize("folder", ["state", "jobtmp-0-ƒA"])
+def test_what_modules_or_jobs_of_a_killed_instance_kept_is_not_swept(runtime, folder):
+    state = runtime / "brokersim" / "dead" / folder
     state.mkdir(parents=True)
     (state / "kept").write_text("by a module")
     with socket.socket(socket.AF_UNIX) as dead:
@@ -378,19 +399,7 @@ def test_a_handler_that_lets_go_of_nothing_is_named_and_TERM_ends_the_process(
         process.terminate()
         assert "\nbrokersim: ended by force: module 'holding' has held" in f"\n{process.stderr.read()}"
         assert process.wait(20) == HELD
-    assert not [path for path in runtime.rglob("local-*") if is_alive(path)]
-
-
-def test_a_loop_that_is_only_busy_is_nobodys_hold(tmp_path):
-    said: list[str] = []
-    reactor = Reactor()
-    last = LastResort(reactor, 0.01, said.append)
-    with last.watching():
-        for _ in range(200):
-            reactor.batches += 1
-            reactor.current = Actor()
-            threading.Event().wait(0.001)
-    assert said == []
+    assert list((runtime / "brokersim").iterdir()) == [], "its name may be given again"
 
 
 def test_TERM_stops_an_instance_in_good_order_while_the_last_resort_listens(detached, runtime):

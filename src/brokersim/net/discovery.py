@@ -17,6 +17,8 @@ from brokersim.net.address import ENVIRONMENT, SCHEME, socket_path
 _FIRST = "local-0"
 #: Where an instance's modules keep what goes with it, in its folder.
 STATE = "state"
+#: How folders of its jobs begin, there as well.
+JOB_FOLDER = "jobtmp-"
 #: Sockets of ranks, and one that was being made (`connector.bind`).
 _SOCKET = re.compile(r"(local-|\.)\d+")
 #: What ``start --name`` takes: it becomes a folder's name, and stands where an address may.
@@ -142,15 +144,16 @@ def sweep(parent: Path) -> None:
     for folder in parent.iterdir():
         if distrust_folder(folder):
             continue
-        left = [path for path in folder.iterdir() if path.name != STATE]
+        found = list(folder.iterdir())
+        inner = [path for path in found if path.name == STATE or path.name.startswith(JOB_FOLDER)]
+        left = [path for path in found if path not in inner]
         is_ours = left and all(_SOCKET.fullmatch(path.name) and is_own_socket(path) for path in left)
         if is_ours and not any(is_alive(path) for path in left):
             for path in left:
                 path.unlink(missing_ok=True)
-            with suppress(OSError):  # there is no state, or there is something in it
-                (folder / STATE).rmdir()
-            with suppress(OSError):
-                folder.rmdir()
+            for path in (*inner, folder):
+                with suppress(OSError):  # there is something in it
+                    path.rmdir()
 
 
 def is_alive(path: Path) -> bool:

@@ -33,6 +33,11 @@ class Folder:
         """As the attribute ``…-cleanup`` has it."""
         return "1" if self.goes else "0"
 
+    def remove(self) -> None:
+        """With all that is in it, if it goes with the instance."""
+        if self.goes:
+            shutil.rmtree(self.path, ignore_errors=True)
+
 
 @attrs.frozen
 class Folders:
@@ -48,6 +53,12 @@ class Folders:
             told |= {"statedir": str(self.state.path), "statedir-cleanup": self.state.cleanup}
         return told
 
+    def remove(self) -> None:
+        """What goes with the instance, when there is no time for its end in good order."""
+        for folder in (self.state, self.run):
+            if folder is not None:
+                folder.remove()
+
 
 @contextmanager
 def folders(options: StartOptions) -> Iterator[Folders]:
@@ -62,15 +73,15 @@ def folders(options: StartOptions) -> Iterator[Folders]:
             made.append(state)
         yield Folders(run, state)
     except StartError:
+        # What was there before may be a live instance's, which is why this one was refused.
+        made = [folder for folder in made if folder.is_new]
         for folder in reversed(made):
             with suppress(OSError):  # it is used by somebody else by now
-                if folder.is_new:
-                    folder.path.rmdir()
+                folder.path.rmdir()
         raise
     finally:
         for folder in reversed(made):
-            if folder.goes:
-                shutil.rmtree(folder.path, ignore_errors=True)
+            folder.remove()
 
 
 def _run(options: StartOptions) -> Folder:
@@ -92,19 +103,18 @@ def _run(options: StartOptions) -> Folder:
 
 def _state(options: StartOptions, run: Path) -> Folder | None:
     """The one that was named stays, whoever made it: what was to be kept is there. Else one for this life only."""
-    path = options.state_dir
+    path, is_kept = options.state_dir, True
     if path is None:
         if ClockKind.parse(options.clock).is_virtual:
             return None
-        path = run / STATE
-        with suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        return _made(options, "statedir", path)
+        path, is_kept = run / STATE, False
     try:
         is_new = _make(path)
     except OSError as error:
         raise StartError(f"state directory {path}: {error.strerror}") from None
-    return Folder(path.resolve(), is_new=is_new, goes=_is_wanted(options.attrs, "statedir-cleanup", False))
+    # One that is there in a run directory may be anybody's: it is used, and stays.
+    goes = _is_wanted(options.attrs, "statedir-cleanup", is_new and not is_kept)
+    return Folder(path.resolve(), is_new=is_new, goes=goes)
 
 
 def _make(path: Path) -> bool:
@@ -161,5 +171,6 @@ def _taken(name: str, folder: Path) -> str:
     if is_alive(folder / "local-0"):
         return f"an instance called {name!r} is running already; brokersim ps lists yours"
     return (
-        f"{folder} is in the way: instance {name!r} is starting, or was killed while it did; remove it then"
+        f"{folder} is in the way: instance {name!r} is starting, or was killed and left something in it;"
+        " remove it then"
     )

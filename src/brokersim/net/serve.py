@@ -162,6 +162,7 @@ async def _serve_instance(
     except OSError as error:
         raise StartError(str(error.strerror)) from None
     last.before_end(connector.close)
+    last.before_end(places.remove)
     try:
         with last.watching(), _outlets(instance):
             return await _run_with_signals(served)
