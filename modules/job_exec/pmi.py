@@ -119,7 +119,7 @@ class Pmi:
         return f"cmd=maxes rc=0 kvsname_max={NAME_MAX} keylen_max={KEY_MAX} vallen_max={VALUE_MAX}"
 
     def _abort(self, _task: int, line: str) -> str:
-        raise Aborted(_text(line, "error_msg") or "aborted")
+        raise Aborted(shown(_text(line, "error_msg") or "aborted"))
 
     def _finalize(self, _task: int, _line: str) -> str:
         return "cmd=finalize_ack rc=0"
@@ -196,9 +196,14 @@ def _text(line: str, key: str) -> str | None:
 
 def _number(line: str, key: str) -> int:
     word = _word(line, key) or ""
-    if not word.isdecimal():
+    if not word.isdecimal() or len(word) > 9:
         raise ProtocolError(f"{line!r:.80}: {key} is no number")
     return int(word)
+
+
+def shown(line: str) -> str:
+    """For a log, which has text only: bytes that are none are replaced."""
+    return line.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class Lines:

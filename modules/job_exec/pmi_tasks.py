@@ -8,9 +8,11 @@ from typing import Final
 
 from brokersim.brokermod import process
 
-from .pmi import Aborted, Lines, Pmi, ProtocolError
+from .pmi import Aborted, Lines, Pmi, ProtocolError, shown
 
 VARIABLE: Final = "PMI_FD"
+#: Bytes of answers that a task has not read yet. It waits for one before it asks again, so that is far too many.
+_UNREAD_MAX: Final = 1 << 20
 
 
 class PmiTasks:
@@ -34,6 +36,8 @@ class PmiTasks:
                 self._trace(task, "C", line)
                 for one, answer in self._pmi.ask(task, line):
                     self._trace(one, "S", answer)
+                    if self.channels[one].pending > _UNREAD_MAX:
+                        raise ProtocolError("a task does not read its answers")
                     self.channels[one].send(answer.encode(errors="surrogateescape") + b"\n")
         except Aborted as error:
             self._end(self.on_abort, str(error))
@@ -42,7 +46,7 @@ class PmiTasks:
 
     def _trace(self, task: int, who: str, line: str) -> None:
         if self.on_line is not None:
-            self.on_line(task, who, line)
+            self.on_line(task, who, shown(line))
 
     def _end(self, tell: Callable[[str], object], text: str) -> None:
         # Of tasks that are ended for the first one's sake the rest of what they say does not matter.

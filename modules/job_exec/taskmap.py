@@ -120,7 +120,7 @@ def rearranged(usual: TaskMap, option: Any, r: Mapping[str, Any], cwd: str) -> T
 
 
 def _cyclic(usual: TaskMap, value: str) -> TaskMap:
-    if value and not (value.isdecimal() and int(value)):
+    if value and not (value.isdecimal() and len(value) < 20 and int(value)):
         raise ValueError(f"shell option taskmap: invalid cyclic stride: {value:.40}")
     stride = int(value or 1)
     left = {node: usual.nodes.count(node) for node in sorted(set(usual.nodes))}
@@ -137,11 +137,12 @@ def _manual(usual: TaskMap, value: str) -> TaskMap:
         found = json.loads(value)
         blocks = found["map"] if isinstance(found, dict) else found
         sizes = [[number for number in block if type(number) is int and number >= 0] for block in blocks]
+        # Counted before it is written out.
+        total = sum(nnodes * count * times for _, nnodes, count, times in sizes)
         nodes = [
             node
-            # What is multiplied is bounded before it is written out.
             for start, nnodes, count, times in sizes
-            if nnodes * count * times <= len(usual.nodes)
+            if total == len(usual.nodes) and nnodes * count  # what has no task may be repeated without end
             for _ in range(times)
             for node in range(start, start + nnodes)
             for _ in range(count)

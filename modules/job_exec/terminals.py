@@ -18,6 +18,10 @@ from brokersim.brokermod import Handle, Message, RequestError, errnums, process,
 
 #: What may be asked for: a look, typing, or both.
 _MODES: Final = ("ro", "wo", "rw")
+#: More tasks than a machine has for one job: what is named is counted before it is written out.
+_TASKS_MAX: Final = 1 << 16
+#: Bytes typed that a task has not read yet.
+_TYPED_MAX: Final = 1 << 20
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +57,7 @@ def to_pty(option: Any, ntasks: int) -> PtyPlan:
     try:
         everyone = frozenset(range(ntasks))
         tasks = (
-            everyone if wanted == "all" else everyone.intersection(ranks.parse_ranks(str(wanted), 1 << 24))
+            everyone if wanted == "all" else everyone.intersection(ranks.parse_ranks(str(wanted), _TASKS_MAX))
         )
     except ValueError as error:
         raise ValueError(f"invalid shell pty option: ranks: {error}") from None
@@ -111,7 +115,7 @@ class Session:
         if wish.type == "resize":
             self._resize(wish)
         elif wish.type == "data":
-            self.terminal.send(_bytes(wish))
+            self._type(_bytes(wish))
         elif wish.type == "detach":
             self._leave(handle, msg.sender)
         else:
@@ -119,11 +123,18 @@ class Session:
         if not msg.is_noresponse:
             handle.respond(msg)
 
+    def _type(self, data: bytes) -> None:
+        if self.terminal.pending + len(data) > _TYPED_MAX:
+            raise RequestError(errnums.ENOSPC, "the task has not read what was typed before")
+        self.terminal.send(data)
+
     def _attach(self, handle: Handle, msg: Message, wish: Wish) -> None:
         if msg.sender in self._clients:
             raise RequestError(errnums.EEXIST, "you look at this terminal already")
         if wish.mode not in _MODES or not msg.is_streaming:
             raise RequestError(errnums.EPROTO, "attach is a stream, in mode ro, wo or rw")
+        if self._is_over:
+            raise RequestError(errnums.ENOENT, "the task of this terminal has ended")
         if wish.mode == "rw":
             self._resize(wish)
         self._clients[msg.sender] = msg, "r" in wish.mode

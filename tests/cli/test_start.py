@@ -330,6 +330,8 @@ def test_who_loads_modules_by_a_script_of_its_own_has_no_others(started: Started
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        ("-S rundir= x", "rundir is empty; give the path of a folder"),
+        ("--statedir '' x", "statedir is empty; give the path of a folder"),
         ("-o-x", "broker option '-x' is not known here; give -SNAME=VALUE or -cPATH"),
         ("--test-hosts=a,b", "--test-hosts has 2 hosts for 1 brokers; give one for each"),
         ("--test-hosts=a[", "--test-hosts: "),

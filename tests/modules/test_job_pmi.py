@@ -88,6 +88,7 @@ def test_an_abort_says_why_if_it_is_told():
         "cmd=",
         "cmd=nonsense",
         "cmd=init pmi_version=x",
+        f"cmd=init pmi_version={'1' * 5000} pmi_subversion=1",
         "cmd=put key=k value=v",
         "cmd=put kvsname=f1 key=k",
     ],
@@ -214,6 +215,25 @@ def test_a_task_that_aborts_ends_the_job():
 def test_a_task_that_speaks_another_language_ends_the_job():
     answer, _text, notes = ended(NONSENSE, clock="real")
     assert answer["note"] == notes[-1] == "PMI-1 wire protocol error: 'hello' is no request"
+
+
+def test_bytes_that_are_no_text_are_replaced_where_a_log_has_them():
+    abort = ABORT.replace("=enough", "=\\xff").replace('b"cmd=abort', 'b"cmd=abort')
+    answer, _text, notes = ended(abort, clock="real", shell={"options": {"verbose": 2}})
+    assert answer["note"] == "PMI_Abort: \ufffd"
+    assert "pmi-simple: 0: C: cmd=abort exitcode=3 error_msg=\ufffd" in notes
+
+
+def test_a_task_that_does_not_read_its_answers_ends_the_job():
+    never = (
+        TALK
+        + """
+while True:
+    pipe.write(b"cmd=get_maxes\\n" * 100)
+"""
+    )
+    answer, _text, _notes = ended(never, slots=1, clock="real")
+    assert answer["note"] == "PMI-1 wire protocol error: a task does not read its answers"
 
 
 def test_with_verbose_2_the_log_has_what_is_said():

@@ -84,9 +84,13 @@ def test_an_option_deals_them_out_in_turns_or_by_hand(tmp_path):
     [
         ("cyclic", "0", "invalid cyclic stride: 0"),
         ("cyclic", "foo", "invalid cyclic stride: foo"),
+        ("cyclic", "9" * 5000, "invalid cyclic stride: 99"),
         ("manual", "[]", "does not fit this job: it has 16 tasks on 4 nodes"),
         ("manual", "[[1,3,4,1]]", "does not fit"),
         ("manual", "[[0,1,1000000000,1000000000]]", "does not fit"),
+        ("manual", "[[0,0,1,1000000000000]]", "does not fit"),
+        ("manual", "[[0,4,4,1],[0,0,1,1000000000000],[0,1000000000000,0,1],[0,4,4,1]]", "does not fit"),
+        ("manual", "[" + "[0,4,4,1]," * 99999 + "[0,4,4,1]]", "does not fit"),
         ("manual", "{}", "is no taskmap"),
         ("manual", "[[1]]", "is no taskmap"),
         ("block", "oops", "block:oops; there are block, cyclic"),
@@ -97,6 +101,11 @@ def test_an_option_that_does_not_fit_is_refused_in_words(scheme, value, why):
     with pytest.raises(ValueError, match="shell option taskmap: ") as caught:
         as_wanted(scheme, value)
     assert why in str(caught.value)
+
+
+def test_blocks_without_tasks_add_none_however_often_they_are_repeated():
+    value = "[[0,0,1,1000000000000],[0,1000000000000,0,1000000000000],[0,4,4,1]]"
+    assert as_wanted("manual", value) == [[0, 4, 4, 1]]
 
 
 def test_hosts_that_are_not_the_jobs_are_named(tmp_path):

@@ -32,7 +32,9 @@ def test_an_option_says_which_tasks_have_one_and_who_sees_it(option, plan):
     assert to_pty(option, 2) == plan
 
 
-@pytest.mark.parametrize("option", [{"foo": 1}, {"ranks": "x"}, {"capture": "x"}, {"interactive": [1]}])
+@pytest.mark.parametrize(
+    "option", [{"foo": 1}, {"ranks": "x"}, {"ranks": "0-16777215"}, {"capture": "x"}, {"interactive": [1]}]
+)
 def test_an_option_that_is_none_is_refused(option):
     with pytest.raises(ValueError, match="invalid shell pty option"):
         to_pty(option, 2)
@@ -190,6 +192,7 @@ def test_a_looker_leaves_is_resized_and_is_told_what_cannot_be():
             await refusal(looker, "data", data="?", encoding="base64"),
             await refusal(looker, "data", data="x", encoding="y"),
             await refusal(looker, "dance"),
+            await refusal(looker, "data", data="x" * (1 << 20) + "y"),
         ]
         await looker.say("resize", winsize={"rows": 4, "cols": 7})
         await looker.say("data", data="\n")
@@ -204,9 +207,32 @@ def test_a_looker_leaves_is_resized_and_is_told_what_cannot_be():
         return refused, left, listed
 
     refused, left, listed = in_instance(test, clock="real")
-    assert refused == [errnums.EEXIST, errnums.EINVAL, errnums.EINVAL, *[errnums.EPROTO] * 3, errnums.ENOSYS]
+    assert refused == [
+        errnums.EEXIST,
+        errnums.EINVAL,
+        errnums.EINVAL,
+        *[errnums.EPROTO] * 3,
+        errnums.ENOSPC,
+        errnums.ENOSYS,
+    ]
     assert left == (0, END)
     assert listed["server"]["rank"] == 0 and listed["server"]["service"].endswith(".terminus")
     assert [(one["id"], one["name"], one["exited"], one["clients"]) for one in listed["sessions"]] == [
         (0, "task0", 0, 1)
     ]
+
+
+def test_a_terminal_whose_task_has_ended_is_looked_at_no_more():
+    async def test(_instance, client):
+        program = "[ $FLUX_TASK_RANK = 0 ] || exec sleep 60"
+        job = await submit(client, on_a_terminal("sh", "-c", program, slots=2, pty=INTERACTIVE))
+        first, second = await looking_at(client, job), await looking_at(client, job)
+        first.attach()
+        await first.until(lambda: first.errnum is not None)
+        second.attach()
+        await second.until(lambda: second.errnum is not None)
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        await outcome(client, job)
+        return second.errnum
+
+    assert in_instance(test, clock="real") == errnums.ENOENT

@@ -157,7 +157,7 @@ def test_a_quorum_of_less_lets_the_program_begin_without_those_that_are_late():
     assert '"0"' in Path("out").read_text()
 
 
-@pytest.mark.parametrize("quorum", ["9-10", "99", "-1", "x", ""])
+@pytest.mark.parametrize("quorum", ["9-10", "99", "-1", "x", "", "9" * 5000])
 def test_a_quorum_that_is_none_is_refused(quorum):
     with pytest.raises(StartError, match="Error parsing broker\\.quorum attribute"):
         start("true", attrs={"broker.quorum": quorum})
@@ -167,6 +167,23 @@ def test_a_quorum_that_is_none_is_refused(quorum):
 def test_a_quorum_in_the_old_way_is_taken_with_a_word(quorum, size, means, capfd):
     assert start("true", size=size, attrs={"broker.quorum": quorum}) == 0
     assert f"broker.quorum is now a size - assuming {means}" in capfd.readouterr().err
+
+
+def test_a_quorum_that_is_never_reached_is_waited_for_until_somebody_stops_the_instance(capfd):
+    stop = f"trap '' HUP; echo oops >&2; kill -TERM {os.getpid()}; exit 7"
+    failing = f"case $FLUX_URI in *local-1) {stop};; esac"
+    assert start("touch ran", size=2, attrs={"broker.rc1_path": failing}) == 1
+    assert not Path("ran").exists()
+    assert "broker.info[0]: quorum-fail: quorum->shutdown" in log()
+    assert "broker.err[1]: rc1.0: oops" in capfd.readouterr().err
+
+
+def test_a_warning_after_no_time_is_none():
+    attributes = {
+        "broker.quorum-warn": "0", "broker.shutdown-warn": "0", "broker.rc1_path": "true", "broker.rc3_path": "true",
+    }  # fmt: skip
+    assert start("true", size=2, attrs=attributes) == 0
+    assert not [line for line in log() if "delayed" in line]
 
 
 def test_a_signal_ends_the_program_then_its_cleanup_in_the_time_it_has():

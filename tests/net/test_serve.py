@@ -136,6 +136,12 @@ def test_a_folder_called_state_that_was_in_the_run_directory_is_nobodys_to_remov
         shell("exit 0", run_dir=tmp_path)
 
 
+def test_a_state_directory_that_was_named_stays_in_a_run_directory_that_would_go(tmp_path):
+    chosen = tmp_path / "mine"
+    assert shell(f"touch {chosen}/kept/here", run_dir=chosen, state_dir=chosen / "kept") == 0
+    assert [path.name for path in chosen.rglob("*")] == ["kept", "here"]
+
+
 def test_a_run_directory_its_owner_may_not_use_is_refused(tmp_path):
     chosen = tmp_path / "mine"
     chosen.mkdir(mode=0o500)

@@ -71,7 +71,9 @@ def test_the_flags_of_a_name_say_when_it_may_be_set():
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("log-ring-size", ("0", "8"), ("", "-1", "4xx", "1.5")),
+        ("log-ring-size", ("0", "8"), ("", "-1", "4xx", "1.5", "9" * 5000)),
+        ("broker.exit-norestart", ("0", "255"), ("256", "x")),
+        ("broker.exit-restart", ("0", "255"), ("256", "x")),
         ("log-syslog-enable", ("0", "1"), ("2", "", "true")),
         ("log-stderr-level", ("-1", "0", "7"), ("8", "-2", "5xx")),
         ("log-stderr-mode", ("leader", "local"), ("", "wrong")),

@@ -79,6 +79,9 @@ def as_here(given: Given) -> dict[str, Any]:
             here["config_path"] = value
         elif name in TOPO and here["fanout"] is None:
             here["fanout"] = value
+    for name, key in _FOLDERS.items():
+        if here[key] is not None and not str(here[key]):
+            raise usage_error(f"{name} is empty; give the path of a folder")
     mine = (*_FOLDERS, "config.path", *TOPO)
     here["attributes"] = tuple((name, value) for name, value in attributes if name not in mine)
     if given["hosts"] is not None:

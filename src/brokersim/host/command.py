@@ -162,6 +162,11 @@ class Channel:
         if self._near is not None:
             self._near.close()
 
+    @property
+    def pending(self) -> int:
+        """Bytes it has not read yet."""
+        return self._input.pending
+
     def send(self, data: bytes) -> None:
         """For the command to read."""
         self._input.add(data)
@@ -224,6 +229,11 @@ class Terminal:
     def let_go(self) -> None:
         """From now on it is read."""
         self._go.set()
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were typed and not read yet."""
+        return self._input.pending
 
     def send(self, data: bytes) -> None:
         """What is typed."""

@@ -80,8 +80,10 @@ class Phases:
         if text in old and text != str(size):
             self._warning = f"warning: broker.quorum is now a size - assuming {old[text]}"
             return old[text]
-        if not text.isdecimal() or not 1 <= int(text) <= size:
-            raise BadQuorum(f"Error parsing broker.quorum attribute: {text!r} is no number from 1 to {size}")
+        if not text.isdecimal() or len(text) > len(str(size)) or not 1 <= int(text) <= size:
+            raise BadQuorum(
+                f"Error parsing broker.quorum attribute: {text!r:.40} is no number from 1 to {size}"
+            )
         return int(text)
 
     def _log(self, level: int, text: str) -> None:
@@ -90,6 +92,10 @@ class Phases:
     def _seconds(self, attribute: str) -> float:
         text = self._attributes.get(attribute)
         return math.inf if text in (None, "none") else parse_duration(text)
+
+    def _period(self, attribute: str) -> float:
+        """As often a word is to be said; 0 is never, as in Flux."""
+        return self._seconds(attribute) or math.inf
 
     # -- up
 
@@ -102,13 +108,28 @@ class Phases:
         if not await self._init(0, "parent-none", "sync-none"):
             return False
         await self._wait_for_quorum()
+        if not self._has_quorum.is_set():
+            self.code = self.code or 1
+            self._stages(0).enter("quorum-fail", "shutdown")
+            return False
         self._stages(0).enter("quorum-full", "run")
         self._runs.set()
         return True
 
     async def _wait_for_quorum(self) -> None:
+        """Until it is there, or the instance is stopped."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_up, nursery.cancel_scope)
+            await self._watch_quorum()
+            nursery.cancel_scope.cancel()
+
+    async def _give_up(self, scope: trio.CancelScope) -> None:
+        await self._instance.stopped.wait()
+        scope.cancel()
+
+    async def _watch_quorum(self) -> None:
         if self._are_apart:
-            with trio.move_on_after(self._seconds("broker.quorum-warn")) as scope:
+            with trio.move_on_after(self._period("broker.quorum-warn")) as scope:
                 await self._has_quorum.wait()
             if scope.cancelled_caught:
                 missing = set(self._ranks) - (self._stages(0).online or set())
@@ -207,7 +228,7 @@ class Phases:
     async def _warn(self, scope: trio.CancelScope) -> None:
         with scope:
             while True:
-                await trio.sleep(self._seconds("broker.shutdown-warn"))
+                await trio.sleep(self._period("broker.shutdown-warn"))
                 late = {rank for rank in self._instance.broker(0).below if not self._gone[rank].is_set()}
                 peers = counted(len(late), "peer")
                 self._log(logring.ERR, f"shutdown delayed: waiting for {peers}: {self._who(late)}")

@@ -71,6 +71,8 @@ def folders(options: StartOptions) -> Iterator[Folders]:
         state = _state(options, run.path)
         if state is not None:
             made.append(state)
+            if options.state_dir is not None and not state.goes and state.path.is_relative_to(run.path):
+                run = made[0] = attrs.evolve(run, goes=False)  # what was to be kept is in it
         yield Folders(run, state)
     except StartError:
         # What was there before may be a live instance's, which is why this one was refused.

@@ -105,7 +105,7 @@ def _whole(low: int, high: int | None = None) -> Check:
         digits = text.removeprefix("-")
         if not (digits.isascii() and digits.isdecimal()):
             return False
-        return low <= int(text) and (high is None or int(text) <= high)
+        return len(digits) < 20 and low <= int(text) and (high is None or int(text) <= high)
 
     return f"a whole number from {low}" + (f" to {high}" if high is not None else ""), is_one
 
@@ -134,6 +134,7 @@ _CHECKS: Final[Mapping[str, Check]] = {
         lambda text: text in ("single", "simple", "pmix", "config") or text.startswith("libpmi"),
     ),
     "log-filename": ("the path of a file", bool),
+    **dict.fromkeys(("broker.exit-norestart", "broker.exit-restart"), _whole(0, 255)),
     "content.hash": ("sha1, the only hash here", lambda text: text == "sha1"),
     "access.allow-guest-user": ("true or false", lambda text: text in ("true", "false")),
     **dict.fromkeys(

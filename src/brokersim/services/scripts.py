@@ -99,7 +99,7 @@ class Scripts:
         level = logring.ERR if stream == "stderr" else logring.INFO
         for line in lines[stream].feed(data):
             if line:
-                self._broker.write_local_log(level, "broker", f"{name}: {line.decode(errors='replace')}")
+                self._broker.write_log(level, "broker", f"{name}: {line.decode(errors='replace')}")
 
 
 async def _room() -> None:
@@ -120,7 +120,7 @@ def log_end(broker: Broker, name: str, line: str, words: str, code: int, seconds
     What a program means by its exit code is nobody's error, and whoever started the instance sees it anyway.
     """
     level = logring.ERR if code and name != PROGRAM else logring.INFO
-    broker.write_local_log(level, "broker", f"{name}: {line} {words} (rc={code}) {seconds:.1f}s")
+    broker.write_log(level, "broker", f"{name}: {line} {words} (rc={code}) {seconds:.1f}s")
 
 
 def without(variables: Mapping[str, str], globs: Iterable[str] = OF_THE_JOB_AROUND) -> dict[str, str]:
