@@ -198,3 +198,21 @@ def test_an_instance_without_a_program_runs_until_it_is_stopped():
     assert start("touch ran", attrs=attributes) == 0
     assert not Path("ran").exists()
     assert "broker.info[0]: shutdown: run->cleanup" in log()
+
+
+@pytest.mark.parametrize("script", ["rc1", "rc3"])
+def test_a_ctrl_c_ends_a_script_that_hangs(script):
+    """The terminal's goes to brokersim and the program in it; a script hears of none by itself."""
+    hanging = f"kill -INT {os.getpid()}; sleep 100"
+    assert start("true", attrs={f"broker.{script}_path": hanging}) == 128 + signal.SIGHUP
+
+
+def test_a_ctrl_c_while_the_program_runs_is_the_programs_and_ends_nothing_behind_it():
+    assert start(f"kill -INT {os.getpid()}; exit 7", attrs={"broker.rc3_path": "sleep 0.1; touch over"}) == 7
+    assert Path("over").exists()
+
+
+def test_a_ctrl_c_ends_an_instance_that_runs_nothing():
+    # In a session of its own: what is left of a script's goes with the script.
+    waiting = f"setsid sh -c '{ASK} state-machine.wait; kill -INT {os.getpid()}' >/dev/null 2>&1 &"
+    assert start("true", attrs={"broker.rc2_none": "1", "broker.rc1_path": waiting}) == 0

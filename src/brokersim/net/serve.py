@@ -197,11 +197,12 @@ class _Served:
 
 @attrs.define
 class _Boot:
-    """Modules are being loaded; ``by`` is the signal that ended it."""
+    """Modules are being loaded; ``by`` is the signal that ended it. Later, whether the program inside runs."""
 
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     is_over: bool = False
     by: int = 0
+    has_program: bool = False
 
     def end(self, by: int) -> None:
         self.by = by
@@ -250,7 +251,7 @@ async def _run_until_end(served: _Served, boot: _Boot) -> int:
         event = "rc1-fail"
         if await phases.rise(nursery):
             try:
-                event, code = await _run_program(served)
+                event, code = await _run_program(served, boot)
             except StartError as error:
                 failure, event = (
                     error,
@@ -268,7 +269,7 @@ async def _run_until_end(served: _Served, boot: _Boot) -> int:
     return code or failed
 
 
-async def _run_program(served: _Served) -> tuple[str, int]:
+async def _run_program(served: _Served, boot: _Boot) -> tuple[str, int]:
     """Run what the instance is there for, or wait until it is stopped; why it ends, and the exit code."""
     watch, instance = served.watch, served.instance
     if served.ready is not None:
@@ -279,7 +280,10 @@ async def _run_program(served: _Served) -> tuple[str, int]:
         return "shutdown", 0
     if watch is not None:
         watch.ready()
+    boot.has_program = True
     code = await _run_command(served)
+    await _signals_heard()  # a ^C that ended it is not one for what follows
+    boot.has_program = False
     if watch is not None:
         await watch.end()
     return "rc2-fail" if code else "rc2-success", code
@@ -372,8 +376,8 @@ async def _stop_on_signal(signals: AsyncIterator[int], served: _Served, boot: _B
     async for number in signals:
         if not boot.is_over:
             boot.end(number)
-        # The terminal sends ^C to the command inside as well; it decides whether that ends it.
-        elif number != signal.SIGINT or instance.stopped.is_set():
+        # The terminal sends ^C to the command inside as well; it decides whether that ends it. Scripts get none.
+        elif number != signal.SIGINT or not boot.has_program or instance.stopped.is_set():
             instance.stop()
             served.phases.interrupt()
 
