@@ -213,6 +213,7 @@ def test_a_ctrl_c_while_the_program_runs_is_the_programs_and_ends_nothing_behind
 
 
 def test_a_ctrl_c_ends_an_instance_that_runs_nothing():
-    # In a session of its own: what is left of a script's goes with the script.
-    waiting = f"setsid sh -c '{ASK} state-machine.wait; kill -INT {os.getpid()}' >/dev/null 2>&1 &"
+    later = f"touch up; {ASK} state-machine.wait; kill -INT {os.getpid()}"
+    # In a session of its own by the time the script ends: what is left of a script's goes with it.
+    waiting = f"setsid -f sh -c '{later}' >/dev/null 2>&1; until [ -e up ]; do sleep 0.01; done"
     assert start("true", attrs={"broker.rc2_none": "1", "broker.rc1_path": waiting}) == 0
