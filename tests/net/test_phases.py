@@ -208,7 +208,8 @@ def test_a_ctrl_c_ends_a_script_that_hangs(script):
 
 
 def test_a_ctrl_c_while_the_program_runs_is_the_programs_and_ends_nothing_behind_it():
-    assert start(f"kill -INT {os.getpid()}; exit 7", attrs={"broker.rc3_path": "sleep 0.1; touch over"}) == 7
+    text = f"kill -INT {os.getpid()}; {ASK} state-machine.get; exit 7"
+    assert start(text, attrs={"broker.rc3_path": "touch over"}) == 7
     assert Path("over").exists()
 
 
