@@ -74,6 +74,7 @@ class JobException(msgspec.Struct, gc=False):
     id: int
     type: str = ""
     severity: int = 0
+    wait_status: int | None = None
 
 
 class JobExec(BrokerModule):
@@ -232,7 +233,7 @@ class JobExec(BrokerModule):
             return
         run = self._runs.get(raised.id)
         if run is not None and raised.severity == 0:
-            run.doom()
+            run.doom(raised.wait_status)
 
     @request_handler("renew")
     def renew(self, msg: Message) -> None:

@@ -65,7 +65,7 @@ class Commands:
                 environments[rank],
                 stdin=plan.stdin_file,
                 under_shell=True,
-                on_start=self._started,
+                on_start=partial(self._started, rank),
                 on_taken=partial(stdin.taken, rank),
                 channel=channels[rank],
                 terminal=terminals.of(rank),
@@ -149,7 +149,8 @@ class Commands:
 
     # -- one command
 
-    def _started(self, _pid: int) -> None:
+    def _started(self, rank: int, _pid: int) -> None:
+        self._terminals.started(rank)
         self._up += 1
         self._wake()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -30,9 +31,9 @@ _ENDLESS: Final = ("none", "inf", "infinity")
 class RunPlan:
     """How one job is run. Durations in seconds.
 
-    Simulated jobs take ``run_time`` (0: none) and end with wait status ``wait_status``; ``exception_at`` (init or
-    run) makes them fail there. Real ones run ``command`` ``ntasks`` times. ``limit`` ends either (0: none).
-    ``output_rate`` lines a second are written to the job's output while it runs.
+    Simulated jobs take ``run_time`` (0: none, infinite: until they are ended) and end with wait status ``wait_status``;
+    ``exception_at`` (init or run) makes them fail there. Real ones run ``command`` ``ntasks`` times.
+    ``output_rate`` lines a second are written to the job's output while it runs. ``limit`` ends either (0: none).
     """
 
     command: tuple[str, ...]
@@ -116,7 +117,7 @@ def to_plan(
         ranks=_ranks(r) if r and is_real else (0,),
         is_real=is_real,
         is_stand_in=not is_real and not asks and "exec" not in ours,
-        run_time=_seconds(test, "run_duration") if "run_duration" in test else limit,
+        run_time=_run_time(system, test, limit) if asks else limit,
         limit=limit if is_real or "run_duration" in test else 0.0,
         is_limited=is_real or "run_duration" in test,
         wait_status=_status(test.get("wait_status", 0)),
@@ -178,6 +179,20 @@ def _seconds(table: Mapping[str, Any], key: str) -> float:
     if type(value) not in (int, float) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{key} must be a duration of 0 or more, not {value!r:.40}")
     return float(value)
+
+
+def _run_time(system: Mapping[str, Any], test: Mapping[str, Any], limit: float) -> float:
+    """Of a job that asks to be simulated, as flux-core's testexec: 0 is until it is ended, no limit at all no time.
+
+    A number is refused, as there: ``--setattr=...run_duration=5`` has to be ``5s`` on both.
+    """
+    if "run_duration" in test:
+        if not isinstance(test["run_duration"], str):
+            raise ValueError(
+                f"run_duration must be a duration with its unit, not {test['run_duration']!r:.40}"
+            )
+        return _seconds(test, "run_duration") or math.inf
+    return limit or (math.inf if "duration" in system else 0.0)
 
 
 def _status(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -91,10 +92,14 @@ class JobRun:
 
     # -- what others want of it
 
-    def doom(self) -> None:
-        """A fatal exception was raised: end it, by one signal first and another after the kill timeout."""
+    def doom(self, task_status: int | None = None) -> None:
+        """A fatal exception was raised: end it, by one signal first and another after the kill timeout.
+
+        ``task_status``: the wait status whoever raised it gives the job, whatever its tasks end with.
+        """
         if not self._is_doomed:
             self._is_doomed = True
+            self._given_up = None if task_status is None else job_status(task_status & 0xFFFF)
             self._end_by(self._settings.term_signal)
 
     def kill(self, signum: int) -> None:
@@ -187,6 +192,10 @@ class JobRun:
             self._fail(str(error))
             status = error.status
         self._disarm()
+        if self._given_up is not None:
+            status = self._given_up
+        elif self._is_doomed and not status:  # it took its signal well, and failed all the same
+            status = 1 << 8
         await self._end(status)
 
     async def _end(self, status: int) -> None:
@@ -225,7 +234,7 @@ class JobRun:
     def _begin(self, done: Callable[[int], object]) -> None:
         self._finish = done
         self._is_running = True
-        if self.plan.run_time or not self.plan.is_override:
+        if self.plan.run_time < math.inf:
             self._later(self.plan.run_time, self._finish_with, self.plan.wait_status)
 
     def _finish_with(self, status: int) -> None:
@@ -266,8 +275,7 @@ class JobRun:
         self._shell.pids = lambda: commands.pids
         self.intake.serve(commands)
         try:
-            status = await commands.run(self._shell.begin)
-            return status if self._given_up is None else self._given_up
+            return await commands.run(self._shell.begin)
         finally:
             self._commands = None
             self.intake.serve(None)

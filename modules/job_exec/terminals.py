@@ -88,18 +88,33 @@ class Wish(msgspec.Struct):
 class Session:
     """The terminal of one task, and who looks at it."""
 
-    __slots__ = ("_clients", "_handle", "_is_captured", "_is_over", "_on_output", "terminal")
+    __slots__ = ("_clients", "_handle", "_is_captured", "_is_over", "_is_up", "_on_output", "terminal")
 
     def __init__(self, on_output: Callable[[bytes], object], *, is_captured: bool, is_awaited: bool) -> None:
         #: Requests of those that look, by sender, and whether they are shown what there is.
         self._clients: dict[str, tuple[Message, bool]] = {}
         self._handle: Handle | None = None
+        self._is_up = False
         self._is_over = False
         self._on_output = on_output
         self._is_captured = is_captured
         self.terminal = process.Terminal(self._shown, is_read=not is_awaited)
 
+    def started(self) -> None:
+        """The task runs. Before that nobody is let in, so that one who would look at a command that cannot be started
+        is refused, and looks for the reason in the job's output and status (flux-core's `job attach` does).
+        """
+        if not self._is_up:
+            self._is_up = True
+            for request, _ in self._clients.values():
+                self._welcome(request)
+
+    def _welcome(self, request: Message) -> None:
+        if self._handle is not None:
+            self._handle.respond(request, {"type": "attach"})
+
     def _shown(self, data: bytes) -> None:
+        self.started()
         if self._is_captured:
             self._on_output(data)
         for request, reads in self._clients.values():
@@ -138,7 +153,8 @@ class Session:
         if wish.mode == "rw":
             self._resize(wish)
         self._clients[msg.sender] = msg, "r" in wish.mode
-        handle.respond(msg, {"type": "attach"})
+        if self._is_up:
+            self._welcome(msg)
         if "r" in wish.mode:
             self.terminal.let_go()
 
@@ -216,6 +232,12 @@ class Terminals:
         if msg.userid != userid:
             raise RequestError(errnums.EPERM, "a terminal is its job's user's only")
         session.ask(handle, msg, msg.unpack(Wish))
+
+    def started(self, task: int) -> None:
+        """A task runs."""
+        session = self._sessions.get(task)
+        if session is not None:
+            session.started()
 
     def ended(self, task: int, status: int) -> None:
         """A task has ended with this wait status."""

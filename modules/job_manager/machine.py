@@ -197,11 +197,10 @@ class JobMachine:
         self, job: Job, kind: str, severity: int, note: str, userid: int, wait_status: int | None = None
     ) -> None:
         """Post an exception; severity 0 ends the job. The execution service hears of it by an event."""
-        context = {"type": kind, "severity": severity, "note": note, "userid": userid}
-        if wait_status is not None:
-            context["wait_status"] = wait_status
+        given = {} if wait_status is None or wait_status < 0 else {"wait_status": wait_status}
+        context = {"type": kind, "severity": severity, "note": note, "userid": userid, **given}
         self.post(job, "exception", context)
-        self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity})
+        self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity, **given})
 
     def act(self, job: Job) -> None:
         """Do what the job's state asks for; doing it again does nothing."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from brokersim.brokermod import RequestError, errnums
+from brokersim.protocol.jobspec import build
 from modules.job_exec.plan import to_plan
 from tests.modules.job_harness import in_instance, jobspec, log_of, names_of, outcome, real, submit
 
@@ -58,6 +61,83 @@ def test_a_run_duration_ends_it_once_it_has_begun():
         return log["finish"] - log["start"]
 
     assert 2.0 <= in_instance(test) < 2.1
+
+
+@pytest.mark.parametrize("test_keys", [{"run_duration": "0"}, {"run_duration": "0."}, {}])
+def test_a_run_duration_or_a_limit_of_0_is_until_it_is_ended(test_keys):
+    async def test(_instance, client):
+        job = await submit(client, jobspec(duration=0, exec={"test": test_keys}))
+        await client.sleep(1e6)
+        before = (await client.call("job-list.list-id", {"id": job, "attrs": ["state"]}))["job"]
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        return before["state"], (await outcome(client, job))["status"]
+
+    assert in_instance(test) == (16, 15)
+
+
+def test_one_without_any_time_is_over_at_once():
+    async def test(_instance, client):
+        spec = jobspec(exec={"test": {}})
+        del spec["attributes"]["system"]["duration"]
+        jobs = [await submit(client, spec), await submit(client, build(["true"], run_time=0.0))]
+        return [await time_run(client, job) < 0.1 for job in jobs]
+
+    assert in_instance(test) == [True, True]
+
+
+async def time_run(client, job):
+    await outcome(client, job)
+    log = {event["name"]: event["timestamp"] for event in await log_of(client, job)}
+    return log["finish"] - log["start"]
+
+
+def test_a_run_duration_that_is_a_number_ends_it_as_in_flux():
+    async def test(_instance, client):
+        return await outcome(client, await submit(client, jobspec(exec={"test": {"run_duration": 0.01}})))
+
+    assert "run_duration must be a duration with its unit, not 0.01" in in_instance(test)["errstr"]
+
+
+@pytest.mark.parametrize(
+    ("given", "status"), [(11, 35584), (0x0300, 0x0300), (0, 0), (-1, 15), (0x10000 + 256, 256)]
+)
+def test_the_wait_status_of_an_exception_is_the_jobs(given, status):
+    async def test(_instance, client):
+        job = await submit(client, jobspec(duration=0, exec={"test": {"run_duration": "30s"}}))
+        await client.sleep(1.0)
+        wish = {"id": job, "type": "test", "severity": 0, "wait_status": given}
+        await client.call("job-manager.raise", wish)
+        await client.call("job-manager.raise", {**wish, "wait_status": 512})
+        return await status_of(client, job)
+
+    assert in_instance(test) == status
+
+
+def test_a_command_that_ends_well_when_its_job_is_cancelled_has_failed():
+    async def test(_instance, client):
+        spec = real("sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done")
+        job = await submit(client, spec)
+        await client.occurrence(partial(once_it_says, client, job))
+        await client.call("job-manager.raise", {"id": job, "type": "cancel", "severity": 0})
+        return (await status_of(client, job)), await outcome(client, job)
+
+    status, answer = in_instance(test, clock="real")
+    assert status == 256
+    assert answer["errstr"].startswith("Fatal exception type=cancel")
+
+
+def once_it_says(client, job, done):
+    def answered(response, _arg):
+        if not response.errnum and '"data"' in response.payload["event"]:
+            done(None)
+
+    client.stream("job-info.eventlog-watch", {"id": job, "path": "guest.output", "flags": 1}, answered)
+
+
+async def status_of(client, job):
+    await outcome(client, job)
+    (finish,) = (event for event in await log_of(client, job) if event["name"] == "finish")
+    return finish["context"]["status"]
 
 
 def test_one_that_was_never_told_can_be_cancelled():

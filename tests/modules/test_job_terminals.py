@@ -88,6 +88,7 @@ class Looker:
         self.topic = topic
         self.seen = b""
         self.exit = None
+        self.was_let_in = False
         self.errnum = None
         self._moved = trio.Event()
 
@@ -98,6 +99,8 @@ class Looker:
     def _answered(self, response, _arg):
         if response.errnum:
             self.errnum = response.errnum
+        elif response.payload["type"] == "attach":
+            self.was_let_in = True
         elif response.payload["type"] == "data":
             data = response.payload["data"]
             self.seen += base64.b64decode(data) if "encoding" in response.payload else data.encode()
@@ -144,6 +147,7 @@ def test_one_that_looks_sees_what_was_shown_before_types_and_hears_of_the_end():
         return looker, await outcome(client, job), await text_of(client, job)
 
     looker, answer, text = in_instance(test, clock="real")
+    assert looker.was_let_in
     assert looker.seen == b"word\r\n10 33\r\ngot word\r\n\0"
     assert (looker.exit, looker.errnum, answer["status"], text) == (5 << 8, END, 5 << 8, "")
 
@@ -160,6 +164,17 @@ def test_a_task_that_has_ended_waits_for_somebody_to_look():
         return state, looker.seen, await text_of(client, job)
 
     assert in_instance(test, clock="real") == (16, b"hi\r\n", "hi\r\n")
+
+
+def test_nobody_is_let_in_to_look_at_a_command_that_cannot_be_started():
+    async def test(_instance, client):
+        job = await submit(client, on_a_terminal("/no/such/command", pty=INTERACTIVE))
+        looker = await looking_at(client, job)
+        looker.attach()
+        await looker.until(lambda: looker.errnum is not None)
+        return looker.was_let_in, (await outcome(client, job))["status"]
+
+    assert in_instance(test, clock="real") == (False, 127 << 8)
 
 
 def test_a_job_that_is_cancelled_waits_for_nobody_to_look():

@@ -13,6 +13,9 @@ from brokersim.protocol.duration import format_duration
 
 #: Run time given to a job that is only simulated because it is replayed, in seconds: short, but not nothing.
 REPLAY_RUN_TIME: Final = 0.001
+#: The run duration of a job that takes no time: 0 would be until it is ended (flux-core), and a tenth of a nanosecond
+#: is none on a clock of nanoseconds.
+AT_ONCE: Final = "1e-10s"
 
 
 def build(
@@ -47,7 +50,7 @@ def build(
     if real:
         system["brokersim"] = {"exec": True}
     elif run_time is not None:
-        system["exec"] = {"test": {"run_duration": format_duration(run_time)}}
+        system["exec"] = {"test": {"run_duration": format_duration(run_time) if run_time else AT_ONCE}}
     if output_rate is not None:
         system.setdefault("brokersim", {})["output_rate"] = output_rate
     if stdin is not None:
