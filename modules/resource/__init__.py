@@ -20,7 +20,7 @@ from brokersim.brokermod import (
 )
 
 from .drainset import DrainSet
-from .inventory import check_r, configured_r, present, simulated_r
+from .inventory import check_r, configured_r, present, simulated_r, without
 from .log import ResourceLog, define_event
 from .messages import Cancel, ConfigReload, DrainArgs, Expiration, Reload, WaitUp
 from .topology import topology
@@ -56,6 +56,8 @@ class ResourceModule(BrokerModule):
                     errnums.EINVAL, f"module {self.name!r}: unknown argument {arg!r}; there are {known}"
                 )
         self._scheduler: Message | None = None
+        #: The ranks it does not know: those excluded when it took the resources (as in flux-core).
+        self._withheld: list[int] = []
         #: The scheduler is told nothing more.
         self._is_mute = False
         self._log = ResourceLog(h)
@@ -230,8 +232,10 @@ class ResourceModule(BrokerModule):
             raise RequestError(errnums.EPROTO, "resource.acquire must be a streaming request")
         if self._scheduler is not None:
             raise RequestError(errno.EBUSY, "resource.acquire: a scheduler has the resources already")
-        self._scheduler = msg
-        self.handle.respond(msg, {"resources": self._r, "up": ranks.format_ranks(self._up())})
+        self._scheduler, self._withheld = msg, self._excluded
+        self.handle.respond(
+            msg, {"resources": without(self._r, self._withheld), "up": ranks.format_ranks(self._up())}
+        )
 
     @request_handler("acquire-mute")
     def acquire_mute(self, msg: Message) -> None:
@@ -258,7 +262,8 @@ class ResourceModule(BrokerModule):
     def _tell(self, before: list[int]) -> None:
         """Tell the scheduler which nodes came and went since ``before``."""
         now = self._up()
-        down, up = sorted(set(before).difference(now)), sorted(set(now).difference(before))
+        down = sorted(set(before).difference(now, self._withheld))
+        up = sorted(set(now).difference(before, self._withheld))
         change = {name: ranks.format_ranks(ids) for name, ids in (("down", down), ("up", up)) if ids}
         if self._scheduler is not None and change and not self._is_mute:
             self.handle.respond(self._scheduler, change)

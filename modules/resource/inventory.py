@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -97,6 +97,25 @@ def configured_r(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name, having in properties.items()
         }
     return {"version": 1, "execution": execution}
+
+
+def without(r: dict[str, Any], ranks_out: Collection[int]) -> dict[str, Any]:
+    """R but for the nodes of these ranks, which may be all there are."""
+    if not ranks_out:
+        return r
+
+    def left(ids: str) -> str:
+        return ranks.format_ranks(sorted(set(ranks.parse_ranks(ids, NODES_MAX)).difference(ranks_out)))
+
+    hosts = [host for rank, host in enumerate(check_r(r)) if host and rank not in ranks_out]
+    execution = dict(r["execution"])
+    entries = [{**entry, "rank": left(entry["rank"])} for entry in execution["R_lite"]]
+    execution["R_lite"] = [entry for entry in entries if entry["rank"]]
+    execution["nodelist"] = [hostlist.compress(hosts)] if hosts else []
+    if "properties" in execution:
+        properties = {name: left(ids) for name, ids in execution["properties"].items()}
+        execution["properties"] = {name: ids for name, ids in properties.items() if ids}
+    return {**r, "execution": execution}
 
 
 def present(hosts: Sequence[str]) -> list[int]:

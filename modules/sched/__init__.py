@@ -38,6 +38,8 @@ from .request import to_request
 
 #: Seconds between two looks for a resource module that went while its resources were in use.
 ACQUIRE_AGAIN = 1.0
+#: Why a job ends whose resources a new scheduler has not (flux-core's words).
+LOST = "failed to reallocate R for running job"
 #: Seconds from a job that has to wait until it is told why, or for how long: many at once are told once.
 FORECAST = 0.1
 #: What flux-core's scheduler is called: whoever asks for its figures or sets its bits says so.
@@ -115,6 +117,7 @@ class Sched(BrokerModule):
         for job, held in list(self._held.items()):  # told by a hello that came first
             if not self._pool.hold(held):
                 del self._held[job]
+                self._lost(job)
 
     # -- joining the job manager
 
@@ -148,7 +151,17 @@ class Sched(BrokerModule):
             if end:
                 self._ends[job] = end
         else:
-            self.log.error(f"hello: job {job}: its resources are not free")
+            self._lost(job)
+
+    def _lost(self, job: int) -> None:
+        """A job runs on what is not there to be given out, or is somebody else's: it has to end, as in flux-core."""
+        self.log.error(f"hello: job {job}: its resources are not free")
+        wish = {"id": job, "type": "scheduler-restart", "severity": 0, "note": LOST}
+        self.handle.request("job-manager.raise", wish, self._raised)
+
+    def _raised(self, response: Message, _arg: None = None) -> None:
+        if response.errnum:
+            self.log.error(f"job-manager.raise: {response.payload_str or errnums.strerror(response.errnum)}")
 
     @request_handler("sched.renew", prefix=False)
     def renew(self, msg: Message) -> None:

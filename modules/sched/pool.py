@@ -38,10 +38,8 @@ class Pool:
     def of(cls, r: Any) -> Pool:
         """The pool of what an R has; a rank it leaves out has nothing. Raises ValueError if it isn't R version 1."""
         there = from_r(r)
-        if not there:
-            raise ValueError("R has no node")
         pool = cls.__new__(cls)
-        size = max(there) + 1
+        size = max(there, default=-1) + 1
         pool._begin([there.get(node, (0, 0)) for node in range(size)], nodes_of(r, sorted(there)))
         pool.scheduling = r.get("scheduling")
         return pool
@@ -396,4 +394,4 @@ def nodes_of(r: Any, there: Sequence[int]) -> Nodes:
     if len(names) != len(there):
         raise ValueError(f"R names {len(names)} hosts for {len(there)} nodes")
     named = dict(zip(there, names, strict=True))
-    return Nodes(tuple(named.get(rank, "") for rank in range(there[-1] + 1)), properties)
+    return Nodes(tuple(named.get(rank, "") for rank in range(there[-1] + 1 if there else 0)), properties)

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from brokersim.brokermod import RequestError, errnums, jobid, treeobj
-from modules.resource.inventory import check_r, configured_r, simulated_r
+from brokersim.brokermod import RequestError, Resources, errnums, jobid, treeobj
+from modules.resource.inventory import check_r, configured_r, simulated_r, without
 from tests.modules.job_harness import attributes, in_instance, jobspec, outcome, submit
 
 #: What the log says of nodes that nobody configured.
@@ -349,6 +349,60 @@ def test_excluded_nodes_are_not_given_out():
 
     conf = {"resource": {"exclude": "0-1"}}
     assert in_instance(test, resources="4x1", conf=conf) == ("[2-3]", "0-1")
+
+
+async def anew(instance, client, exclude):
+    """The scheduler and the resources are loaded anew, with these nodes excluded."""
+    await instance.remove("sched")
+    await instance.remove("resource")
+    await client.call("config.load", {"resource": {"exclude": exclude}} if exclude else {})
+    await instance.load("resource")
+    await instance.load("sched")
+    await instance.sleep(1)
+
+
+@pytest.mark.parametrize("exclude", ["0", "0-1"])
+def test_a_job_ends_whose_node_is_excluded_when_a_scheduler_comes_and_later_ones_run(exclude):
+    async def test(instance, client):
+        job = await submit(client, jobspec(nodes=1, duration=1e6))
+        await instance.sleep(1)
+        await anew(instance, client, exclude)
+        answer = await outcome(client, job)
+        held = (await client.call("sched.stats-get"))["cores"]["allocated"]
+        there = await client.call("resource.sched-status")
+        await anew(instance, client, "")
+        return answer["errstr"], held, there, (await outcome(client, await submit(client, jobspec(nodes=2))))
+
+    why, held, there, last = in_instance(test, resources="2x1")
+    assert why == "Fatal exception type=scheduler-restart failed to reallocate R for running job"
+    assert (held, last["success"]) == (0, True)
+    assert [entry["rank"] for entry in there["all"]["execution"]["R_lite"]] == ["1"] * (exclude == "0")
+
+
+def test_a_scheduler_knows_nothing_of_what_was_excluded_when_it_came_whatever_comes_later():
+    async def test(_instance, client):
+        told = []
+        await client.call("module.remove", {"name": "sched"})
+        client.stream("resource.acquire", None, lambda response, _: told.append(response.payload))
+        await client.call("config.load", {"resource": {"exclude": "3"}})
+        await client.call("config.load", {})
+        await client.call("resource.drain", {"targets": "0"})
+        await client.call("resource.status")
+        return told
+
+    first, *changes = in_instance(test, resources="4x1", conf={"resource": {"exclude": "1"}})
+    assert ([entry["rank"] for entry in first["resources"]["execution"]["R_lite"]], first["up"]) == (
+        ["0,2-3"], "0,2-3",
+    )  # fmt: skip
+    assert first["resources"]["execution"]["nodelist"] == ["sim[0,2-3]"]
+    assert changes == [{"down": "3"}, {"up": "3"}, {"down": "0"}]
+
+
+def test_properties_of_excluded_nodes_go_with_them():
+    r = Resources.parse("2x1").to_r()
+    r["execution"]["properties"] = {"big": "0", "all": "0-1"}
+    assert without(r, [0])["execution"]["properties"] == {"all": "1"}
+    assert without(r, []) is r
 
 
 def test_a_module_argument_that_is_none_is_named():
