@@ -5,6 +5,7 @@ Source: flux-core's ``job-manager.housekeeping`` (its configuration, log lines a
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Iterator, Mapping, Set
@@ -95,9 +96,10 @@ def _command(words: Any, imp: Any) -> tuple[str, ...]:
 
 def _release(text: Any) -> float:
     try:
-        return NEVER if text is None else duration.parse_duration(text)
+        seconds = NEVER if text is None else duration.parse_duration(text)
     except (ValueError, TypeError, AttributeError):
         raise RequestError(errnums.EINVAL, f"{_TABLE}.release-after FSD parse error") from None
+    return NEVER if math.isinf(seconds) else seconds
 
 
 class Tidying:

@@ -21,6 +21,7 @@ def table(**keys):
         ({}, Setting()),
         (table(command=["/bin/true", "x"]), Setting(command=("/bin/true", "x"))),
         (table(command=["a"], release_after="0"), Setting(command=("a",), release_after=0.0)),
+        (table(command=["a"], release_after="infinity"), Setting(command=("a",), release_after=NEVER)),
         (table(command=["a"], release_after="1m"), Setting(command=("a",), release_after=60.0)),
         ({**table(), "exec": {"imp": "/imp"}}, Setting(command=("/imp", "run", "housekeeping"))),
         (table(command=["a"], use_systemd_unit=True), Setting(command=("a",), is_deprecated=True)),

@@ -193,6 +193,14 @@ def test_a_signal_ends_the_program_then_its_cleanup_in_the_time_it_has():
     assert "broker.err[0]: cleanup.0: sleep 100 Hangup (rc=129)" in log()
 
 
+@pytest.mark.parametrize("which", ["broker.rc1_path", "broker.rc3_path"])
+def test_a_ctrl_c_means_the_script_that_runs_and_the_second_kills_one_that_ignores_it(which):
+    # A program and not the builtin: a shell that does nothing else would keep who is to hear it from running.
+    stubborn = f"trap '' HUP; until [ -e /nowhere ]; do /bin/kill -INT {os.getpid()}; done"
+    assert start("true", attrs={which: stubborn}) == 128 + signal.SIGKILL
+    assert any(line.endswith("Killed (rc=137)") for line in log())
+
+
 def test_an_instance_without_a_program_runs_until_it_is_stopped():
     attributes = {"broker.rc2_none": "1", "broker.rc1_path": f"{ASK} broker.stop"}
     assert start("touch ran", attrs=attributes) == 0

@@ -72,10 +72,11 @@ class Scripts:
         return code
 
     def abort(self) -> None:
-        """End what runs by SIGHUP, and leave out the rest."""
+        """End what runs by SIGHUP, asked again by SIGKILL, and leave out the rest."""
+        signum = signal.SIGKILL if self._is_aborted else signal.SIGHUP
         self._is_aborted = True
         if self._running is not None:
-            self._running.kill(signal.SIGHUP)
+            self._running.kill(signum)
 
     async def _run_line(self, name: str, line: str, environment: Mapping[str, str]) -> int:
         lines = {stream: Lines(True) for stream in ("stdout", "stderr")}
