@@ -134,11 +134,9 @@ class ContentCache(BrokerModule):
     @request_handler("content.store", prefix=False)
     def store(self, msg: Message) -> None:
         data = msg.data
-        if (
-            type(data) is not _Blob or data.size > self._size_limit
-        ):  # nearly all are that a kvs in this process stores
-            data = self._to_blob(msg)
-        blob: blobref.Blob = data
+        # Nearly all are what a kvs in this process has hashed, and short enough.
+        is_sound = type(data) is _Blob and data.size <= self._size_limit
+        blob: blobref.Blob = data if is_sound else self._to_blob(msg)
         digest = blob.digest
         entry = self._cache.find(digest)
         if entry is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from brokersim import open_instance, run
 from brokersim.protocol.errnums import EINVAL, EPROTO, RequestError
@@ -51,8 +53,32 @@ def test_the_installed_flux_is_asked_once_a_key(asked, tmp_path):
 
 def test_a_key_that_is_none_is_named_and_so_is_any_where_there_is_no_flux(asked, tmp_path):
     assert asked({"keys": ["confdir"]}) == [(EINVAL, "confdir: invalid key")]
-    put_flux(tmp_path)
-    assert asked({"keys": ["confdir", "nosuch", "x"]}) == [(EINVAL, "nosuch: invalid key")]
+    said = put_flux(tmp_path)
+    assert asked({"keys": ["confdir", "rundir"]}) == [(EINVAL, "rundir: invalid key")]
+    said.unlink()
+    assert asked({"keys": ["confdir", "nosuch"]}, {"keys": ["x" * 1000]}) == [
+        (EINVAL, "nosuch: invalid key"),
+        (EINVAL, f"{'x' * 60}: invalid key"),
+    ]
+    assert not said.exists()
+
+
+@pytest.mark.parametrize("key", ["confdir", "rundir"])
+def test_many_who_ask_at_once_cost_one_process_whatever_it_says(tmp_path, monkeypatch, key):
+    said = put_flux(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    async def main() -> None:
+        async with open_instance(modules=()) as instance, trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(ask, instance.client())
+
+    async def ask(client: Any) -> None:
+        with suppress(RequestError):
+            await client.call("broker.conf-builtin", {"keys": [key]})
+
+    run(main)
+    assert said.read_text() == f"{key}\n"
 
 
 def test_keys_are_a_list(asked):

@@ -176,9 +176,8 @@ class _Example:
         self._trouble.heal()
         await self._come_to_rest()
         schedule.end()
-        if (
-            self._trouble.is_open
-        ):  # an anchor began it as the last messages came: it is over before anybody judges
+        if self._trouble.is_open:
+            # An anchor began it as the last messages came: it is over before anybody judges.
             self._trouble.heal()
             await self._come_to_rest()
 
