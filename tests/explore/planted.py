@@ -373,7 +373,7 @@ PLANTED = (
     ),
     Planted(
         "a fatal exception that job-exec does not hear", "job_manager/machine.py",
-        '        self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity})\n',
+        '        self._handle.publish("job-exception", {"id": job.id, "type": kind, "severity": severity, **given})\n',
         "",
         ("jobs",),
     ),

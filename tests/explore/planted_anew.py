@@ -50,7 +50,8 @@ ANEW = (
     ),
     Planted(
         "cores told of before the resources came, given again", "sched/__init__.py",
-        "            if not self._pool.hold(held):\n                del self._held[job]\n",
+        "            if not self._pool.hold(held):\n"
+        "                del self._held[job]\n                self._lost(job)\n",
         "            pass\n", ("jobs",),
     ),
     Planted(
