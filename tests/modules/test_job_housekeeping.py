@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from brokersim.brokermod import RequestError, errnums, jobid
+from brokersim.reactor import run as runs
 from modules.job_manager.held import only
 from modules.job_manager.housekeeping import NEVER, Setting, setting_in
 from tests.modules.job_harness import in_instance, jobspec, outcome, submit
@@ -206,3 +207,21 @@ def test_without_a_command_nothing_runs_and_the_statistics_say_so():
         return (await client.call("job-manager.stats-get"))["housekeeping"]
 
     assert in_instance(test) == {"running": {}, "config": {"release-after": NEVER, "command": ""}}
+
+
+def test_a_command_that_says_much_is_read_as_the_broker_hears_of_it(monkeypatch):
+    monkeypatch.setattr(runs, "QUEUE_AT", 500)
+    longest = 0
+
+    async def test(instance, client):
+        nonlocal longest
+        await outcome(client, await submit(client, spec(1)))
+        while await running(client):
+            longest = max(longest, len(instance.reactor.fifo))
+            await client.sleep(0.0)
+        return await lines_of(client)
+
+    lines = with_housekeeping(test, nodes=1, command=["seq", "100000"])
+    assert ": 100000" in lines[-2]
+    # A few pieces of output, of 64 KiB with some 11,000 lines each, above the bound; without it nearly all there are.
+    assert longest < 40_000

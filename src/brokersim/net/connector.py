@@ -39,6 +39,7 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.reactor.interrupts import pass_on
+from brokersim.reactor.run import QUEUE_AT
 from brokersim.routing.endpoint import Endpoint, Handler, Method
 from brokersim.routing.logring import ERR, WARNING
 from brokersim.routing.wire_peer import WirePeer
@@ -47,8 +48,6 @@ from brokersim.services.broker import Broker
 from brokersim.services.endpoint import BrokerEndpoint
 from brokersim.services.service import check_service_name
 
-#: Messages queued in the process at which clients are not read any further: ten full reads of small requests.
-QUEUE_AT = 10_000
 #: Bytes of a read: 15 submissions of jobs, so that who sends thousands at once keeps another's ping waiting for a few
 #: of them. What is left of a frame that is longer is read by more.
 READ_SHARE, _READ = 1 << 13, 1 << 16

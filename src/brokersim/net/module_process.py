@@ -29,6 +29,7 @@ from brokersim.protocol.errnums import ENOENT, ProtocolError, RequestError
 from brokersim.protocol.message import Message
 from brokersim.protocol.wire import FrameDecoder, encode
 from brokersim.reactor.clock import RealClock
+from brokersim.reactor.run import room
 from brokersim.routing import logring
 from brokersim.services.broker import Broker
 from brokersim.services.environment import variables_of
@@ -36,8 +37,6 @@ from brokersim.services.environment import variables_of
 URI_VARIABLE: Final = "FLUX_MODULE_URI"
 #: Clock seconds a real second, for a module's timers when the instance's clock is scaled.
 SPEED_VARIABLE: Final = "BROKERSIM_CLOCK_SPEED"
-#: Messages queued in the broker at which a process is not read any further, so that a flood stays with its sender.
-QUEUE_AT = 10_000
 _READ = 1 << 16
 _LINE_MAX = 1 << 13
 #: Reads at most of what a process left behind: its socket's buffer holds far less.
@@ -241,8 +240,7 @@ class ModuleProcess:
                 return
             if data:
                 self._take(data)
-            while len(self._runner.reactor.fifo) > QUEUE_AT:
-                await trio.lowlevel.checkpoint()
+            await room(self._runner.reactor)
             outbox = self._outbox
             if outbox.size > PAUSE_AT and not await outbox.room_before(PAUSE_AT, STALL):
                 self._lose(f"it left {outbox.size} bytes unread and asks for more")

@@ -71,7 +71,11 @@ def folders(options: StartOptions) -> Iterator[Folders]:
         state = _state(options, run.path)
         if state is not None:
             made.append(state)
-            if options.state_dir is not None and not state.goes and state.path.is_relative_to(run.path.resolve()):
+            if (
+                options.state_dir is not None
+                and not state.goes
+                and state.path.is_relative_to(run.path.resolve())
+            ):
                 run = made[0] = attrs.evolve(run, goes=False)  # what was to be kept is in it
         yield Folders(run, state)
     except StartError:

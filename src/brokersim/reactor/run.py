@@ -44,6 +44,8 @@ from brokersim.reactor.step import Wait
 
 #: Jumps of virtual time between two looks at trio's other tasks.
 BURST = 1024
+#: Messages queued at which nothing is read any further that makes more: a flood stays with its sender.
+QUEUE_AT = 10_000
 #: Real seconds between two looks at whether outside clients have come to rest: soon at first, then seldom, because
 #: looking takes the processor from a client that needs it to come to rest.
 _LOOK_AGAIN, _LOOK_SELDOM = 0.0002, 0.01
@@ -416,6 +418,12 @@ class _TaskWait:
         self._task = None
         self._runner.post_abandon(self._wait)
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+async def room(reactor: Reactor) -> None:
+    """Wait while `QUEUE_AT` messages are queued: for tasks that read what makes more."""
+    while len(reactor.fifo) > QUEUE_AT:
+        await trio.lowlevel.checkpoint()
 
 
 def _outcome(value: object, error: BaseException | None) -> Any:

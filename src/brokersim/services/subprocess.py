@@ -22,6 +22,7 @@ from brokersim.host.command import Command
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ENODATA, EPROTO, RequestError, strerror
 from brokersim.protocol.message import Message
+from brokersim.reactor.run import room
 from brokersim.routing import logring
 from brokersim.services.endpoint import BrokerEndpoint
 from brokersim.services.environment import variables_of
@@ -170,6 +171,7 @@ class Subprocess:
 
     async def _room(self) -> None:
         await self.request.src.room()
+        await room(self.server.broker.reactor)
 
     def _end(self, errnum: int, text: str) -> None:
         server = self.server
