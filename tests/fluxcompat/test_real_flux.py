@@ -225,7 +225,7 @@ def test_a_real_command_has_input_output_and_an_exit_code(uri: str) -> None:
 
 
 def test_a_real_flux_comes_up_inside_a_job_and_offers_its_address(uri: str) -> None:
-    assert flux(uri, "run", FLUX or "flux", "start", "flux", "getattr", "instance-level") == "1\n"
+    assert flux(uri, "run", REAL, FLUX or "flux", "start", "flux", "getattr", "instance-level") == "1\n"
     assert "uri=" in flux(uri, "job", "eventlog", flux(uri, "job", "last").strip())
 
 
