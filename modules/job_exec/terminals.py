@@ -217,8 +217,10 @@ class Terminals:
 
         Raises RequestError: ENOSYS, EPERM, EPROTO.
         """
+        if msg.userid != userid:
+            raise RequestError(errnums.EPERM, "a terminal is its job's user's only")
         service, _, name = msg.topic.rpartition(".")
-        if name == "list" and msg.userid == userid:
+        if name == "list":
             sessions = [
                 session.to_dict(task, pids[task] if task < len(pids) else 0, self._begun)
                 for task, session in sorted(self._sessions.items())
@@ -229,8 +231,6 @@ class Terminals:
         session = self._sessions.get(int(name)) if name.isdecimal() and len(name) < 10 else None
         if session is None:
             raise RequestError(errnums.ENOSYS, "No such session")
-        if msg.userid != userid:
-            raise RequestError(errnums.EPERM, "a terminal is its job's user's only")
         session.ask(handle, msg, msg.unpack(Wish))
 
     def started(self, task: int) -> None:

@@ -8,7 +8,8 @@ import pytest
 import trio
 
 from brokersim.brokermod import RequestError, errnums
-from modules.job_exec.terminals import NO_TERMINALS, PtyPlan, to_pty
+from brokersim.protocol.message import REQUEST, Message
+from modules.job_exec.terminals import NO_TERMINALS, PtyPlan, Terminals, to_pty
 from tests.modules.job_harness import END, in_instance, log_of, outcome, real, submit
 
 BOTH = frozenset({0, 1})
@@ -251,3 +252,12 @@ def test_a_terminal_whose_task_has_ended_is_looked_at_no_more():
         return second.errnum
 
     assert in_instance(test, clock="real") == errnums.ENOENT
+
+
+@pytest.mark.parametrize("name", ["0", "list", "7"])
+def test_a_terminal_is_its_jobs_users_only(name):
+    terminals = Terminals(to_pty(1, 1), 0.0)
+    asked = Message(REQUEST, topic=f"1-shell-f1.terminus.{name}", userid=7)
+    with pytest.raises(RequestError) as caught:
+        terminals.ask(None, asked, 8, [])
+    assert caught.value.errno == errnums.EPERM
