@@ -386,6 +386,7 @@ def test_a_scheduler_knows_nothing_of_what_was_excluded_when_it_came_whatever_co
         client.stream("resource.acquire", None, lambda response, _: told.append(response.payload))
         await client.call("config.load", {"resource": {"exclude": "3"}})
         await client.call("config.load", {})
+        await client.call("resource.drain", {"targets": "1"})
         await client.call("resource.drain", {"targets": "0"})
         await client.call("resource.status")
         return told

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from typing import Any
 
 import pytest
@@ -50,6 +52,22 @@ def test_local_mode_shows_each_ranks_own_lines_with_their_level_and_without_time
     logged(size=2, log_stderr_mode="local", log_stderr_level="3")
     err = capfd.readouterr().err.splitlines()
     assert err == [f"<{n}>me.{w}[{rank}]: level {n}" for rank in (0, 1) for n, w in ((2, "crit"), (3, "err"))]
+
+
+class Gone:
+    """Standard error whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+
+def test_nobody_who_reads_standard_error_ends_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Gone())
+    logged(log_filename=str(tmp_path / "log"))
+    assert len((tmp_path / "log").read_text().splitlines()) == 4
 
 
 def test_a_file_has_all_lines_of_rank_0(tmp_path):
