@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from brokersim.brokermod import RequestError, errnums
 from brokersim.protocol.jobspec import build
+from modules.job_exec import JobExec
 from modules.job_exec.plan import to_plan
 from tests.modules.job_harness import in_instance, jobspec, log_of, names_of, outcome, real, submit
 
@@ -219,3 +221,11 @@ def test_a_limit_of_input_is_bytes_or_a_text(option, limit):
 def test_a_limit_that_is_none_is_refused(option):
     with pytest.raises(ValueError, match=r"input\."):
         to_plan(real("cat", shell={"options": {"input": option}}))
+
+
+def test_a_job_is_begun_and_ended_by_its_user_only():
+    there = SimpleNamespace(_runs={1: SimpleNamespace(userid=8)})
+    with pytest.raises(RequestError) as caught:
+        JobExec._own_run(there, SimpleNamespace(userid=7), 1)
+    assert caught.value.errno == errnums.EPERM
+    assert JobExec._own_run(there, SimpleNamespace(userid=8), 1) is there._runs[1]

@@ -201,6 +201,13 @@ def test_a_ctrl_c_means_the_script_that_runs_and_the_second_kills_one_that_ignor
     assert any(line.endswith("Killed (rc=137)") for line in log())
 
 
+def test_a_script_that_is_ended_has_failed_also_if_it_says_it_has_not():
+    polite = f"trap 'exit 0' HUP; until [ -e /nowhere ]; do /bin/kill -INT {os.getpid()}; /bin/sleep 1; done"
+    assert start("touch ran", attrs={"broker.rc1_path": polite}) == 1
+    assert not Path("ran").exists()
+    assert any(line.endswith("aborted after exit with rc=0 (rc=1)") for line in log())
+
+
 def test_an_instance_without_a_program_runs_until_it_is_stopped():
     attributes = {"broker.rc2_none": "1", "broker.rc1_path": f"{ASK} broker.stop"}
     assert start("touch ran", attrs=attributes) == 0
