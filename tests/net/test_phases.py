@@ -6,11 +6,14 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from brokersim.net.last_resort import LastResort
 from brokersim.net.options import StartError, StartOptions
 from brokersim.net.serve import run_instance
 
@@ -195,14 +198,15 @@ def test_a_signal_ends_the_program_then_its_cleanup_in_the_time_it_has():
 
 @pytest.mark.parametrize("which", ["broker.rc1_path", "broker.rc3_path"])
 def test_a_ctrl_c_means_the_script_that_runs_and_the_second_kills_one_that_ignores_it(which):
-    # A program and not the builtin: a shell that does nothing else would keep who is to hear it from running.
-    stubborn = f"trap '' HUP; until [ -e /nowhere ]; do /bin/kill -INT {os.getpid()}; done"
+    # Two and no more, each when the one before was acted on: one too many would be the next test's.
+    again = f"kill -INT {os.getpid()}"
+    stubborn = f"trap 'heard=1' HUP; {again}; until [ $heard ]; do sleep 0.01; done; {again}; sleep 100"
     assert start("true", attrs={which: stubborn}) == 128 + signal.SIGKILL
     assert any(line.endswith("Killed (rc=137)") for line in log())
 
 
 def test_a_script_that_is_ended_has_failed_also_if_it_says_it_has_not():
-    polite = f"trap 'exit 0' HUP; until [ -e /nowhere ]; do /bin/kill -INT {os.getpid()}; /bin/sleep 1; done"
+    polite = f"trap 'exit 0' HUP; kill -INT {os.getpid()}; while true; do sleep 0.01; done"
     assert start("touch ran", attrs={"broker.rc1_path": polite}) == 1
     assert not Path("ran").exists()
     assert any(line.endswith("aborted after exit with rc=0 (rc=1)") for line in log())
@@ -233,3 +237,23 @@ def test_a_ctrl_c_ends_an_instance_that_runs_nothing():
     # In a session of its own by the time the script ends: what is left of a script's goes with it.
     waiting = f"setsid -f sh -c '{later}' >/dev/null 2>&1; until [ -e up ]; do sleep 0.01; done"
     assert start("true", attrs={"broker.rc2_none": "1", "broker.rc1_path": waiting}) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_as_the_instance_ends_asks_for_what_is_there_already(number, monkeypatch):
+    heard: list[int] = []
+
+    @contextmanager
+    def listening(_: LastResort, *__: int) -> Iterator[None]:
+        yield
+        signal.raise_signal(number)  # nobody takes it any more, and the receiver is still there
+
+    monkeypatch.setattr(LastResort, "listening", listening)
+    before = signal.signal(number, lambda *_: heard.append(number))
+    try:
+        assert start("exit 3") == 3
+        assert heard == []
+        signal.raise_signal(number)
+        assert heard == [number]
+    finally:
+        signal.signal(number, before)

@@ -69,8 +69,18 @@ def run_instance(options: StartOptions, watch: Watch | None = None) -> int:
 
     With a command, that is the command's. One in the background is `detach`'s.
     """
-    with folders(options) as places:
+    with _handlers_as_before(), folders(options) as places:
         return run(_serve, options, places, None, watch, clock=options.clock)
+
+
+@contextmanager
+def _handlers_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def settings_of(options: StartOptions) -> Settings:
@@ -214,6 +224,8 @@ async def _run_with_signals(served: _Served) -> int:
     code = 0
     failure: Exception | None = None
     boot = _Boot()
+    for number in _SIGNALS:
+        signal.signal(number, _is_spent)  # until the receiver is there, and behind it
     with (
         trio.open_signal_receiver(*_SIGNALS) as signals,
         served.last.listening(signal.SIGTERM, signal.SIGHUP),
@@ -229,6 +241,13 @@ async def _run_with_signals(served: _Served) -> int:
     if failure is not None:
         raise failure
     return 128 + boot.by if boot.by else code
+
+
+def _is_spent(*_: object) -> None:
+    """Nobody hears a signal that comes as the receiver is left: it asks for an end that is there already.
+
+    trio raises it once more: a third ^C would interrupt whoever called, a second TERM leave the folders behind.
+    """
 
 
 def _command_line(options: StartOptions) -> str:
