@@ -162,6 +162,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "a folder as command": ({"command": ("/",)}, "cannot run '/': Permission denied"),
     "unknown module": ({"modules": ("nosuch",)}, "module 'nosuch' on rank 0: no module 'nosuch'"),
     "run directory under a file": ({"run_dir": Path("/dev/null/x")}, "run directory /dev/null/x: Not a directory"),
+    "run directory in none": ({"run_dir": Path("none/x")}, "/none/x: No such file or directory"),
     "run directory not writable": ({"run_dir": Path("/proc/x")}, "run directory /proc/x: "),
     "run directory not its owner's": ({"run_dir": Path("/proc")}, "run directory /proc does not have owner=rwx"),
     "state directory under a file": (

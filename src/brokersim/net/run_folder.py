@@ -99,7 +99,7 @@ def _run(options: StartOptions) -> Folder:
     try:
         if path.is_dir() and path.stat().st_mode & stat.S_ISVTX:
             return _made(options, "rundir", Path(tempfile.mkdtemp(prefix="flux-", dir=path)))
-        is_new = _make(path)
+        is_new = _make(path, parents=False)  # folders above it would outlive it
     except OSError as error:
         raise StartError(f"run directory {path}: {error.strerror}") from None
     if path.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:
@@ -115,7 +115,7 @@ def _state(options: StartOptions, run: Path) -> Folder | None:
             return None
         path, is_kept = run / STATE, False
     try:
-        is_new = _make(path)
+        is_new = _make(path, parents=True)
     except OSError as error:
         raise StartError(f"state directory {path}: {error.strerror}") from None
     # One that is there in a run directory may be anybody's: it is used, and stays.
@@ -123,10 +123,10 @@ def _state(options: StartOptions, run: Path) -> Folder | None:
     return Folder(path.resolve(), is_new=is_new, goes=goes)
 
 
-def _make(path: Path) -> bool:
+def _make(path: Path, *, parents: bool) -> bool:
     """Make it unless it is there; whether it had to be made. Raises OSError."""
     is_new = not path.exists()
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, parents=parents, exist_ok=True)
     return is_new
 
 
