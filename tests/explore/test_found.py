@@ -6,7 +6,7 @@ import pytest
 
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import run_plan
-from brokersim.protocol.errnums import EIO, ENOSPC
+from brokersim.protocol.errnums import EIO, ENOENT, ENOSPC
 
 
 def _step(number: int, op: str, key: str, at: float) -> Step:
@@ -77,3 +77,15 @@ def test_a_job_that_never_could_run_may_be_forgotten_before_it_would_have_ended(
         Step(id=0, op="jobs.submit", at=0.0, args=job), Step(id=1, op="jobs.purge", at=0.0, args=purge),
     )  # fmt: skip
     assert run_plan(Plan(families=("jobs",), order=1, steps=steps)).broken == ()
+
+
+def test_what_was_acknowledged_before_a_power_cut_and_not_synced_need_not_be_there_for_who_asks_later():
+    """A get of the life after it was held against what an earlier life had said."""
+    steps = (
+        Step(id=5, op="kvs.put", at=0.0, args={"key": "u1", "value": "<5>"}),
+        Step(id=11, op="kvs.get", at=1.5, args={"key": "u1"}),
+    )
+    cut = PlannedFault(kind="power-cut", at=1.0)
+    outcome = run_plan(Plan(families=("kvs",), order=1, has_disk=True, steps=steps, faults=(cut,)))
+    assert (outcome.broken, outcome.hits) == ((), {"power-cut": 1})
+    assert ("kvs.get", "kvs.lookup", ENOENT) in outcome.seen

@@ -134,7 +134,9 @@ def _judge_get(world: World, get: Asked) -> str:
     value = None if found is None else base64.b64decode(found["data"]).decode()
     writes = _of_key(world, key)
     seen = [
-        one for one in writes if one.is_acked and one.step.rank == rank and (one.answered or 0) < get.sent
+        one
+        for one in kept_of(world, writes)  # of an earlier life what was not synced may be lost
+        if one.step.rank == rank and (one.answered or 0) < get.sent
     ]
     for before in seen:
         writers = [one for one in writes if one.step.args.get("value") == value and one.sent < get.answered]
