@@ -89,3 +89,18 @@ def test_what_was_acknowledged_before_a_power_cut_and_not_synced_need_not_be_the
     outcome = run_plan(Plan(families=("kvs",), order=1, has_disk=True, steps=steps, faults=(cut,)))
     assert (outcome.broken, outcome.hits) == ((), {"power-cut": 1})
     assert ("kvs.get", "kvs.lookup", ENOENT) in outcome.seen
+
+
+def test_a_job_that_the_scheduler_refused_has_ended_early_and_may_be_forgotten():
+    """Requests to the scheduler failed, which ends a job; a purge that was told to leave one forgot the first of two."""
+    job = {"cores": 1, "duration": 3.0, "urgency": 1}
+    steps = (
+        Step(id=0, op="jobs.submit", at=0.0, args=job),
+        Step(id=1, op="jobs.purge", at=0.0, args={"which": 1, "later": 0.05, "left": 1}),
+        Step(id=2, op="jobs.submit", at=0.0, args=job),
+    )
+    modules = "content-cache kvs kvs-watch resource job-manager job-ingest job-info sched job-exec"
+    refused = PlannedFault(kind="fail", to="sched.alloc", at=0.006132, count=5, errnum=EIO, seconds=0.5)
+    plan = Plan(families=("jobs",), modules=tuple(modules.split()), order=1, steps=steps, faults=(refused,))
+    outcome = run_plan(plan)
+    assert (outcome.broken, outcome.hits) == ((), {"fail": 1})

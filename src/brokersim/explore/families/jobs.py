@@ -345,7 +345,9 @@ def _may_be_purged(world: World, asked: Asked) -> bool:
     """Somebody let inactive jobs be forgotten when it may have been over."""
     ends = [one.when for one in world.of("jobs.cancel") + world.of("jobs.kill")]
     args = asked.step.args
-    runs = args.get("duration", 0.0) if args.get("cores", 1) <= _CORES else 0.0  # else it is refused at once
+    # One is refused at once, one ends early by what was made to fail, or by who ran it and went.
+    is_whole = args.get("cores", 1) <= _CORES and not (world.failing or world.disturbed)
+    runs = args.get("duration", 0.0) if is_whole else 0.0
     least = min([asked.when + runs, *ends])
     return any(purge.answered is None or purge.said >= least for purge in world.of("jobs.purge"))
 
