@@ -25,7 +25,7 @@ SERVICE: Final = "content-backing"
 NAME: Final = "content-sqlite"
 #: Seconds a blob waits in memory for company, at most.
 BATCH_WAIT: Final = 0.01
-#: Seconds between attempts to write while writing fails.
+#: Seconds between attempts to write while writing fails; a store that comes tries it, too, each BATCH_WAIT at most.
 RETRY_WAIT: Final = 1.0
 
 
@@ -56,6 +56,7 @@ class ContentSqlite(BrokerModule):
         self._timer: Any = h.call_later(BATCH_WAIT, self._due) if self._store.pending else None
         #: Writing failed the last time.
         self._fails = False
+        self._failed_at = 0.0
         store = self._store
         self._garbage = Garbage(h, store)
         self._collector = Collector(h, store, self.log.debug) if isinstance(store, MemoryStore) else None
@@ -97,6 +98,8 @@ class ContentSqlite(BrokerModule):
     @request_handler(f"{SERVICE}.store", prefix=False)
     def store(self, msg: Message) -> None:
         data, store = msg.data, self._store
+        if self._fails:
+            self._try_again()
         self.handle.respond(msg, store.store(data if type(data) is blobref.Blob else msg.raw))
         if store.is_batch_full:
             self._write_batch()
@@ -140,6 +143,11 @@ class ContentSqlite(BrokerModule):
     def sweep(self, msg: Message) -> None:
         self._garbage.sweep(msg)
 
+    def _try_again(self) -> None:
+        """What kept it from writing may be over: who comes first after that is not refused for what has been."""
+        if self.handle.now() - self._failed_at >= BATCH_WAIT:
+            self._write_batch()
+
     def _due(self) -> None:
         self._timer = None
         self._write_batch()
@@ -159,6 +167,7 @@ class ContentSqlite(BrokerModule):
         try:
             write()
         except RequestError as error:
+            self._failed_at = self.handle.now()
             if not self._fails:
                 self._fails = True
                 self.log.error(f"{error}; {self._store.pending} blobs wait in memory")

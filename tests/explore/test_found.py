@@ -92,7 +92,7 @@ def test_what_was_acknowledged_before_a_power_cut_and_not_synced_need_not_be_the
 
 
 def test_a_job_that_the_scheduler_refused_has_ended_early_and_may_be_forgotten():
-    """Requests to the scheduler failed, which ends a job; a purge that was told to leave one forgot the first of two."""
+    """Requests to the scheduler failed, which ends a job; a purge that was to leave one forgot the first of two."""
     job = {"cores": 1, "duration": 3.0, "urgency": 1}
     steps = (
         Step(id=0, op="jobs.submit", at=0.0, args=job),
@@ -104,3 +104,15 @@ def test_a_job_that_the_scheduler_refused_has_ended_early_and_may_be_forgotten()
     plan = Plan(families=("jobs",), modules=tuple(modules.split()), order=1, steps=steps, faults=(refused,))
     outcome = run_plan(plan)
     assert (outcome.broken, outcome.hits) == ((), {"fail": 1})
+
+
+def test_a_disk_that_was_full_for_a_write_nobody_waited_for_is_why_one_is_refused():
+    """A batch could not be written, and who stored next was refused; the explorer saw a refusal without a reason."""
+    steps = (
+        Step(id=5, op="kvs.put", at=1.0, args={"key": "u1", "value": "<5>"}),
+        Step(id=2, op="kvs.sync", at=1.015, args={"key": "d.u2", "value": "<2>"}),
+    )
+    full = PlannedFault(kind="disk-full", at=1.0, seconds=0.0125)
+    outcome = run_plan(Plan(families=("kvs",), order=1, steps=steps, faults=(full,)))
+    assert outcome.broken == ()
+    assert ("kvs.sync", "kvs.commit", ENOSPC) in outcome.seen

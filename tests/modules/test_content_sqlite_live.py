@@ -135,6 +135,35 @@ def test_a_full_disk_is_told_to_who_flushes_and_loses_nothing(tmp_path):
     live(body, state_dir=tmp_path)
 
 
+def test_who_comes_first_after_a_full_disk_is_not_refused_for_what_has_been(tmp_path):
+    """It was refused until the next attempt that the clock made, up to a second later."""
+
+    async def body(instance: Instance) -> None:
+        client = instance.client()
+        database(instance).execute("PRAGMA max_page_count=5")
+        await client.call("content.store", b"x" * 90_000)
+        assert await errnum(client.call("content.flush")) == ENOSPC
+        await instance.sleep(0.1)  # the clock's own attempt comes in a second
+        assert await errnum(client.call("content-backing.store", b"")) == ENOSPC
+        attempts = 0
+
+        def count(statement: str) -> None:
+            nonlocal attempts
+            attempts += statement.startswith("BEGIN")
+
+        database(instance).set_trace_callback(count)
+        for number in range(100):  # at one instant
+            assert await errnum(client.call("content-backing.store", b"%d" % number)) == ENOSPC
+        assert attempts <= 1
+        database(instance).execute("PRAGMA max_page_count=1000000")
+        await instance.sleep(0.02)
+        await client.call("content-backing.store", b"the first after it")
+        await client.call("content.flush")
+        assert await pending(instance) == 0
+
+    live(body, state_dir=tmp_path)
+
+
 def test_a_damaged_blob_is_EIO_with_a_line_in_the_log(tmp_path):
     async def body(instance: Instance) -> None:
         client = instance.client()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 
@@ -55,6 +55,10 @@ class Asked:
 
     def __str__(self) -> str:
         return f"{self.topic} {self.payload} of step {self.step.id} on rank {self.step.rank}"
+
+
+#: Faults that hit what is written, for whomever it is.
+_OF_DISKS: Final = ("fill-disk", "fail-disk")
 
 
 class Client(Handle):
@@ -197,8 +201,8 @@ class World:
 
     @property
     def failing(self) -> bool:
-        """Some requests were made to fail, or a disk was."""
-        return any(fault.hits for fault in self.witness.faults.all)
+        """Some requests were made to fail, or a disk was, whoever waited for what it refused."""
+        return any(fault.hits or fault.kind in _OF_DISKS for fault in self.witness.faults.all)
 
     def acked(self, op: str) -> list[Asked]:
         """The requests of an operation that were answered well, in the order they were sent."""
