@@ -70,6 +70,15 @@ class GuestRecords(GuestLogs):
         link = treeobj.symlink(".", self._namespace)
         await self._commit(PRIMARY, {"key": self._link, "flags": 0, "dirent": link})
 
+    async def adopt(self) -> None:
+        """Go on where one who made the namespace and went has left it, if it is there still. Raises RequestError."""
+        try:
+            await self._handle.call("kvs.getroot", {"namespace": self._namespace}, nodeid=0)
+        except RequestError:
+            return  # all of it is kept
+        self.exists = True
+        await self.append(EVENTLOG, self.event("reattach"), self.event("done"))
+
     async def keep(self) -> None:
         """Put a copy of all records in place of the link, and remove the namespace. Raises RequestError.
 

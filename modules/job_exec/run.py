@@ -40,6 +40,8 @@ class JobRun:
         self._msg = msg
         self.id: int = order.id
         self.userid: int = order.userid
+        #: Another began it, and went.
+        self._is_left: bool = order.reattach
         self._settings = settings
         self.plan: RunPlan = to_plan(order.jobspec, order.R, simulate=settings.simulate)
         self._guest = GuestRecords(handle, order.id, order.userid)
@@ -66,9 +68,13 @@ class JobRun:
     async def go(self) -> None:
         """The whole course. What fails becomes an exception of the job; its resources are released whatever comes."""
         try:
-            await self._guest.create()
-            if await self._start():
-                await self._execute()
+            if self._is_left:
+                self._fail("reattach to running job is not implemented: Function not implemented")
+                await self._guest.adopt()
+            else:
+                await self._guest.create()
+                if await self._start():
+                    await self._execute()
         except RequestError as error:
             self._fail(f"execution: {error}")
         finally:

@@ -288,7 +288,7 @@ class JobManager(JobQueries, Purging, QueueService):
         if any(job.start_pending for job in self._machine.jobs.active.values()):
             raise RequestError(errnums.EINVAL, f"jobs are running under {self._machine.exec_service}")
         self.handle.respond(msg)
-        self._machine.exec_service = service
+        self._machine.exec_service, self._machine.exec_sender = service, msg.sender
         self._machine.act_on(State.RUN)
 
     @request_handler("job-manager.events-journal", prefix=False)
@@ -322,8 +322,9 @@ class JobManager(JobQueries, Purging, QueueService):
 
     @request_handler("job-manager.disconnect", prefix=False, allow_guest=True)
     def disconnect(self, msg: Message) -> None:
-        """A client went: it waits for nothing any more."""
+        """A client went: it waits for nothing any more, and executes nothing."""
         self._machine.journal.leave(msg.sender)
+        self._machine.leave(msg.sender)
         self._waiters.leave(msg.sender)
 
     # -- plugins

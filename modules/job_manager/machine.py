@@ -36,6 +36,8 @@ TICK = 1e-6
 DURATION = "attributes.system.duration"
 #: FLUX_USERID_UNKNOWN: nobody's exception; among requests it stands for all users.
 USERID_UNKNOWN = 0xFFFFFFFF
+#: Why the log of a job with flag ``debug`` says that its start was lost, if not by who executed it going.
+NO_START: Final = "start response error"
 NOT_RETIMED = (
     "failed to send expiration update to exec system: job termination may not coincide with expiration"
 )
@@ -60,8 +62,8 @@ class JobMachine:
     """
 
     __slots__ = (
-        "_actions", "_handle", "_is_real", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_service",
-        "hooks", "housekeeping", "jobs", "journal", "on_inactive", "queues", "sched_ready", "window",
+        "_actions", "_handle", "_is_real", "_log", "_settling", "_verdicts", "batch", "dependencies", "exec_sender",
+        "exec_service", "hooks", "housekeeping", "jobs", "journal", "on_inactive", "queues", "sched_ready", "window",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +81,7 @@ class JobMachine:
         self.on_inactive = on_inactive
         self.sched_ready = False
         self.window = Window(self.jobs.active)
-        self.exec_service = ""
+        self.exec_service = self.exec_sender = ""
         self._is_real = handle.attr_get("clock") != "virtual"
         self._verdicts: deque[Verdict] = deque()
         self._settling = False
@@ -240,7 +242,13 @@ class JobMachine:
         if job.start_pending or not self.exec_service:
             return
         job.start_pending = True
-        order = {"id": job.id, "userid": job.userid, "jobspec": job.jobspec, "reattach": False, "R": job.R}
+        order = {
+            "id": job.id,
+            "userid": job.userid,
+            "jobspec": job.jobspec,
+            "reattach": _has_started(job),
+            "R": job.R,
+        }
         self._handle.stream(f"{self.exec_service}.start", order, self._start_answer, job)
         if job.flags & FLAG_DEBUG:
             self.post(job, "debug.start-request")
@@ -423,20 +431,35 @@ class JobMachine:
             self.post(job, kind, {"ranks": str(data["ranks"]), "final": final})
         elif kind == "start":
             self.post(job, kind)
+        elif kind == "reattached" and job.flags & FLAG_DEBUG:
+            self.post(job, "debug.exec-reattach-finish")
 
     def _start_ended(self, response: Message, job: Job) -> None:
         if not job.start_pending:
             return
         job.start_pending = False
-        started = any(event["name"] == "start" for event in job.events or ())
-        if response.errnum == errnums.ENOSYS and not started and job.state is State.RUN:
-            self.exec_service = ""  # nobody executes now; started when one says hello
-            return
-        if job.state is State.RUN:
+        if response.errnum in (errnums.ENOSYS, errnums.EHOSTUNREACH):
+            self.exec_service = ""  # those that run are taken over by the next that says hello
+            self._lost(job, "disconnect" if response.errnum == errnums.EHOSTUNREACH else NO_START)
+        elif job.state is State.RUN:
             note = f"execution service: {response.payload_str or errnums.strerror(response.errnum)}"
             self.raise_exception(job, "exec", 0, note, 0)
         else:
             self.act(job)
+
+    def leave(self, sender: str) -> None:
+        """A client went. If that executes jobs, it tells no more of them: they wait for the next that does."""
+        if self.exec_service and sender == self.exec_sender:
+            self.exec_service = ""
+            for job in [one for one in self.jobs.active.values() if one.start_pending]:
+                job.start_pending = False
+                self._lost(job, "disconnect")
+
+    def _lost(self, job: Job, note: str) -> None:
+        if job.flags & FLAG_DEBUG:
+            self.post(job, "debug.start-lost", {"note": note})
+        if job.state is not State.RUN:
+            self.act(job)  # it is over, whoever says so
 
     def held(self) -> Iterator[tuple[Job, dict[str, Any]]]:
         """Jobs with resources, those that are over and being tidied up behind included, and R of what they hold."""
@@ -462,3 +485,7 @@ class JobMachine:
                 self.act(job)
             else:
                 self.cancel_alloc(job)
+
+
+def _has_started(job: Job) -> bool:
+    return any(event["name"] == "start" for event in job.events or ())

@@ -116,3 +116,16 @@ def test_a_disk_that_was_full_for_a_write_nobody_waited_for_is_why_one_is_refuse
     outcome = run_plan(Plan(families=("kvs",), order=1, steps=steps, faults=(full,)))
     assert outcome.broken == ()
     assert ("kvs.sync", "kvs.commit", ENOSPC) in outcome.seen
+
+
+def test_an_entry_goes_on_that_was_started_from_afar_as_somebody_near_stopped_it():
+    """The start was sent first and came last: the entry fired, and the stop was held to be the last word."""
+    repeated = {"type": "interval", "schedule": {"interval": 3.0}, "repeat": 0}
+    steps = (
+        Step(id=0, op="cron.create", at=0.0, args=repeated),
+        Step(id=1, op="cron.stop", at=1.0, args={"which": 0}),
+        Step(id=2, op="cron.start", at=2.0, rank=1, args={"which": 0}),
+        Step(id=3, op="cron.start", at=2.0, args={"which": 0}),
+        Step(id=4, op="cron.stop", at=2.0, args={"which": 0}),
+    )
+    assert run_plan(Plan(families=("cron",), size=2, order=1, steps=steps)).broken == ()

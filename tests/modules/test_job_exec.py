@@ -517,12 +517,13 @@ def is_gone(pid):
         return True
 
 
-def test_unloading_the_service_kills_its_commands_and_ends_their_jobs(tmp_path):
+def test_unloading_the_service_kills_its_commands_and_the_next_ends_their_jobs(tmp_path):
     async def test(instance, client):
         note = tmp_path / "pid"
         job = await submit(client, real("sh", "-c", f"echo $$ > {note}; echo up; sleep 100"))
         await started_with(client, "up", job)
         await instance.remove("job-exec")
+        await instance.load("job-exec")
         return await outcome(client, job), int(note.read_text())
 
     answer, pid = in_instance(test, clock="real")

@@ -190,7 +190,9 @@ def _judge_stop(world: World, created: Asked, heard: list[float]) -> list[str]:
     changes = [asked for asked in world.asked if asked.topic in ("cron.stop", "cron.start")]
     ours = [asked for asked in changes if asked.payload["id"] == number]
     for stop in ours:
-        is_last = not any(one.topic == "cron.start" and one.sent > stop.sent - 1 for one in ours)
+        # One that was sent before may come later.
+        starts = [one.answered for one in ours if one.topic == "cron.start"]
+        is_last = all(answered is not None and answered < stop.sent for answered in starts)
         late = [when for when in heard if when > stop.when + _SOON]
         if stop.topic == "cron.stop" and stop.is_acked and is_last and len(late) > 1:
             return [
