@@ -10,6 +10,7 @@ from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, ENOENT, RequestError
+from brokersim.protocol.message import Message
 
 #: Seconds after a deletion within which what was published before may be heard: longer than hand-overs take.
 _SOON = 0.3
@@ -21,6 +22,14 @@ _CHANGES = ("cron.stop", "cron.start", "cron.delete")
 
 
 def _create(rng: random.Random, number: int) -> JsonObject:
+    return {
+        **_when(rng),
+        "asks": rng.choice(("", "", "", "", "cron.list", "cron.nosuch")),
+        "most": rng.choice((0, 2)),
+    }
+
+
+def _when(rng: random.Random) -> JsonObject:
     if rng.random() < 0.3:
         schedule: JsonObject = {"topic": "cue", "nth": rng.choice((0, 2)), "after": rng.choice((0, 1))}
         return {"type": "event", "schedule": schedule, "repeat": rng.choice((0, 0, 2))}
@@ -49,8 +58,15 @@ def _begin(world: World) -> None:
     """Whoever listens to what entries publish, on rank 0, hears it at once."""
     broker = world.instance.broker(0)
     ticks: list[tuple[float, str]] = world.kept.setdefault("ticks", [])
+    torn: list[str] = world.kept.setdefault("torn", [])
     listener = world.client(Step(id=-2, op="cron.listen"))
-    listener.heard = lambda event: ticks.append((world.now, event.topic))
+
+    def heard(event: Message) -> None:
+        ticks.append((world.now, event.topic))
+        if event.topic != "cue" and event.data != {"of": event.topic}:
+            torn.append(event.topic)
+
+    listener.heard = heard
     broker.subscribe("tick.", listener)
     broker.subscribe("cue", listener)
 
@@ -60,9 +76,12 @@ def _do_create(world: World, step: Step) -> None:
     schedule = args["schedule"]
     if args["type"] == "at":
         schedule = {"time": client.time() + schedule["after"]}
+    topic = f"tick.{step.id}"
+    if asks := args.get("asks"):
+        schedule = {**schedule, "message": {"topic": asks, "payload": {}}}
     payload = {
-        "type": args["type"], "name": f"e{step.id}", "args": schedule, "command": f"event:tick.{step.id}",
-        "repeat": args["repeat"],
+        "type": args["type"], "name": f"e{step.id}", "args": schedule, "command": f'event:{topic} {{"of": "{topic}"}}',
+        "repeat": args["repeat"], "stop-on-failure": args.get("most", 0),
     }  # fmt: skip
     world.ask(step, "cron.create", payload, client=client)
 
@@ -134,9 +153,14 @@ async def _check(world: World) -> list[str]:
     except RequestError as error:
         return [f"cron: its entries cannot be listed at rest: {error}"]
     ticks: list[tuple[float, str]] = world.kept["ticks"]
-    broken = []
+    broken = [
+        f"cron: {topic} was published without its payload" for topic in dict.fromkeys(world.kept["torn"])
+    ]
     for created in world.acked("cron.create"):
         number = created.value["id"]
+        if created.step.args.get("asks"):
+            broken += _judge_asks(world, created, entries.get(number))
+            continue
         heard = [when for when, topic in ticks if topic == f"tick.{created.step.id}"]
         deleted = _done(world, "cron.delete", number)
         was_asked = any(
@@ -149,6 +173,25 @@ async def _check(world: World) -> list[str]:
         broken += _judge_restart(world, created, entries.get(number), heard)
         broken += _judge_times(world, created, entries.get(number), heard)
     return broken
+
+
+def _judge_asks(world: World, created: Asked, entry: JsonObject | None) -> list[str]:
+    """One that asks succeeds if it is answered well, fails else, and stops after as many failures as it may have."""
+    if entry is None or world.failing:
+        return []
+    args, stats = created.step.args, entry["stats"]
+    name = f"cron: entry {entry['id']} (step {created.step.id})"
+    under_way = stats["total"] - stats["success"] - stats["failure"]
+    if not 0 <= under_way <= 1:
+        return [f"{name} ran {stats['total']} times, of which {under_way} have no end"]
+    wrong = "success" if args["asks"] == "cron.nosuch" else "failure"
+    if stats[wrong]:
+        return [f"{name} asks {args['asks']}, and that was a {wrong} {stats[wrong]} times"]
+    if args["most"] and stats["failcount"] >= args["most"] and not entry["stopped"]:
+        return [f"{name} failed {stats['failcount']} times and goes on, where {args['most']} end it"]
+    if args["most"] and stats["failcount"] > args["most"]:
+        return [f"{name} failed {stats['failcount']} times, where {args['most']} end it"]
+    return []
 
 
 def _done(world: World, topic: str, number: int) -> Asked | None:
