@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.explore.planted_anew import ANEW
+from tests.explore.planted_fresh import FRESH
 from tests.explore.planted_later import LATER
 from tests.explore.planting import Planted, find, plant
 
@@ -411,4 +412,5 @@ PLANTED = (
     ),
     *LATER,
     *ANEW,
+    *FRESH,
 )  # fmt: skip

@@ -310,6 +310,8 @@ class _Example:
         """Laws that need not hold after what has been, and why."""
         if is_lossy:
             yield from dict.fromkeys(("answered", "pending"), "messages got lost").items()
+        if (LOSSY | {"delay"}) & self._trouble.hits.keys():
+            yield "events", "one may have been lost, or come late"
         if (0, "kvs") in self._world.disturbed:
             yield "kvs-events", "an event was on its way to one that was loaded anew"
         is_counted = not any(name == "metrics" for _, name in self._world.disturbed)

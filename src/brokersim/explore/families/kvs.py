@@ -40,6 +40,10 @@ def _append(rng: random.Random, number: int) -> JsonObject:
     return {"key": rng.choice(APPEND_KEYS), "value": _token(rng, number)}
 
 
+def _pair(rng: random.Random, number: int) -> JsonObject:
+    return {"key": rng.choice(APPEND_KEYS), "value": f"<{number}"}
+
+
 def _get(rng: random.Random, _: int) -> JsonObject:
     return {"key": rng.choice((*PUT_KEYS, *UNLINK_KEYS, *APPEND_KEYS, TREE_KEY))}
 
@@ -85,6 +89,16 @@ def _do_unlink(world: World, step: Step) -> None:
 
 def _do_append(world: World, step: Step) -> None:
     _commit(world, step, _op(step.args["key"], step.args["value"], _APPEND))
+
+
+def _do_pair(world: World, step: Step) -> None:
+    """Two appends of one client, which waits for no answer."""
+    client, key = world.client(step), step.args["key"]
+    for part in ("a>", "b>"):
+        args = {"key": key, "value": step.args["value"] + part}
+        half = Step(id=step.id, op=step.op, rank=step.rank, args=args)
+        payload = {"namespace": "primary", "flags": 0, "ops": [_op(key, args["value"], _APPEND)]}
+        world.ask(half, "kvs.commit", payload, client=client)
 
 
 def _do_get(world: World, step: Step) -> None:
@@ -161,8 +175,12 @@ def _judge_log(writes: list[Asked], kept: list[Asked], value: str | None) -> str
     for first in kept:
         for second in kept:
             a, b = first.step.args["value"].rstrip("."), second.step.args["value"].rstrip(".")
-            if first.answered is not None and first.answered < second.sent and text.index(a) > text.index(b):
+            if first.answered is None or text.index(a) < text.index(b):
+                continue
+            if first.answered < second.sent:
                 return f"{short(b)} stands before {short(a)}, which was acknowledged before it was sent"
+            if first.client is second.client and first.sent < second.sent:
+                return f"{short(b)} stands before {short(a)}, which the same client sent before it"
     return ""
 
 
@@ -174,17 +192,22 @@ KVS = Family(
         "content-backing.store", "content-backing.load", "content.flush", "content.checkpoint-put",
     ),
     draws={
-        "put": _put, "append": _append, "unlink": _unlink, "get": _get, "sync": _put, "clash": _clash, **spaces.DRAWS,
+        "put": _put, "append": _append, "pair": _pair, "unlink": _unlink, "get": _get, "sync": _put, "clash": _clash,
+        **spaces.DRAWS,
     },
     does={
-        "put": _do_put, "append": _do_append, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync,
+        "put": _do_put, "append": _do_append, "pair": _do_pair, "unlink": _do_unlink, "get": _do_get, "sync": _do_sync,
         "clash": _do_clash, **spaces.DOES,
     },
     check=check,
-    fair={"put": (), "append": (), "unlink": (), "get": (ENOENT,), "sync": (), "clash": (ENOTSUP,), **spaces.FAIR},
+    fair={
+        "put": (), "append": (), "pair": (), "unlink": (), "get": (ENOENT,), "sync": (), "clash": (ENOTSUP,),
+        **spaces.FAIR,
+    },
     never=("clash",),
     themes=(
-        ("put", "append", "clash"), ("put", "sync", "unlink", "get"), ("append", "sync"), ("put", "get"),
+        ("put", "append", "clash"), ("pair", "clash"), ("put", "sync", "unlink", "get"),
+        ("append", "sync"), ("put", "get"),
         ("put", "append", "wait", "leave"), ("create", "remove", "fill", "wait"), ("fill", "wait", "leave"),
     ),
     survives=True,
