@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from brokersim.brokermod import (
     blobref,
     errnums,
     event_handler,
+    pass_on,
     request_handler,
 )
 
@@ -136,7 +138,7 @@ class ContentCache(BrokerModule):
         data = msg.data
         # Nearly all are what a kvs in this process has hashed, and short enough.
         is_sound = type(data) is _Blob and data.size <= self._size_limit
-        blob: blobref.Blob = data if is_sound else self._to_blob(msg)
+        blob: blobref.Blob = data if is_sound else _to_blob(msg, self._size_limit)
         digest = blob.digest
         entry = self._cache.find(digest)
         if entry is None:
@@ -151,14 +153,6 @@ class ContentCache(BrokerModule):
             self.handle.respond(msg, digest)
         if is_new:
             self._write_back.add(entry)
-
-    def _to_blob(self, msg: Message) -> blobref.Blob:
-        """What is to be stored, hashed. Raises RequestError(EFBIG) if it is too long."""
-        data = msg.data if type(msg.data) is _Blob else msg.raw
-        if len(data) > self._size_limit:
-            text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {self._size_limit}"
-            raise RequestError(errnums.EFBIG, text)
-        return blobref.as_blob(data)
 
     def _store_again(self, entry: Entry, blob: blobref.Blob) -> bool:
         """Somebody stores what there is an entry for; whether it has become dirty by that."""
@@ -190,7 +184,7 @@ class ContentCache(BrokerModule):
     @request_handler("content.store-anew", prefix=False)
     def store_anew(self, msg: Message) -> None:
         """Somebody collects garbage in the backing store: what is stored here from now on goes there again."""
-        self._forget_stored()
+        self._stored_after = self._stores.clock()
         self.handle.publish(COLLECTED)
         self.handle.respond(msg)
 
@@ -198,10 +192,7 @@ class ContentCache(BrokerModule):
     def collected(self, msg: Message) -> None:
         """The same, for the caches above."""
         if self.handle.rank:
-            self._forget_stored()
-
-    def _forget_stored(self) -> None:
-        self._stored_after = self._stores.clock()
+            self._stored_after = self._stores.clock()
 
     @request_handler("content.flush", prefix=False)
     def flush(self, msg: Message) -> None:
@@ -239,7 +230,8 @@ class ContentCache(BrokerModule):
     def mmap_add(self, msg: Message) -> None:
         """A file stands in for its blobs until its tag is removed. Raises RequestError."""
         wish = msg.unpack(FileRequest)
-        self._check_root("content may only be mmapped on rank 0")
+        if self.handle.rank:
+            raise RequestError(errnums.EINVAL, "content may only be mmapped on rank 0")
         self._mapped.add(wish.path, wish.chunksize, wish.tag)
         self.handle.respond(msg)
 
@@ -247,13 +239,10 @@ class ContentCache(BrokerModule):
     def mmap_remove(self, msg: Message) -> None:
         """Files that are mapped under a tag are no longer."""
         wish = msg.unpack(TagRequest)
-        self._check_root("content can only be mmapped on rank 0")
+        if self.handle.rank:
+            raise RequestError(errnums.EINVAL, "content can only be mmapped on rank 0")
         self._mapped.remove(wish.tag)
         self.handle.respond(msg)
-
-    def _check_root(self, refusal: str) -> None:
-        if self.handle.rank:
-            raise RequestError(errnums.EINVAL, refusal)
 
     @request_handler("content.unregister-backing", prefix=False)
     def unregister_backing(self, msg: Message) -> None:
@@ -277,13 +266,9 @@ class ContentCache(BrokerModule):
     def _pass_on(self, method: str, msg: Message) -> None:
         if not self._write_back.is_open:
             raise RequestError(errnums.ENOSYS, "no backing store is registered; load content-sqlite")
-        self.handle.request(f"{self._source}.{method}", msg.data, self._passed_on, msg, self._nodeid)
-
-    def _passed_on(self, response: Message, msg: Message) -> None:
-        if response.errnum:
-            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
-        else:
-            self.handle.respond(msg, response.data)
+        self.handle.request(
+            f"{self._source}.{method}", msg.data, partial(pass_on, self.handle), msg, self._nodeid
+        )
 
     @request_handler("content.disconnect", prefix=False)
     def disconnect(self, msg: Message) -> None:
@@ -330,6 +315,15 @@ class ContentCache(BrokerModule):
             await self._write_back.drain()
         except RequestError as error:
             self.log.error(f"{self._cache.dirty} dirty entries are lost: {error}")
+
+
+def _to_blob(msg: Message, limit: int) -> blobref.Blob:
+    """What is to be stored, hashed. Raises RequestError(EFBIG) if it is too long."""
+    data = msg.data if type(msg.data) is _Blob else msg.raw
+    if len(data) > limit:
+        text = f"blob of {len(data)} bytes, the limit (content.blob-size-limit) is {limit}"
+        raise RequestError(errnums.EFBIG, text)
+    return blobref.as_blob(data)
 
 
 def _fault(response: Message, blob: blobref.Blob, entry: Entry) -> RequestError | None:

@@ -9,7 +9,7 @@ not take too many steps: else a directory that grows would be kept whole at each
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections.abc import Callable
 from hashlib import sha1
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +17,7 @@ import msgspec
 
 from brokersim.brokermod import RequestError, blobref, errnums
 
+from .chains import CHAIN_MAX, Chains
 from .patches import patched
 
 _Blob: Final = blobref.Blob
@@ -24,17 +25,6 @@ _Blob: Final = blobref.Blob
 BATCH_ROWS: Final = 1000
 #: The same in bytes, so that large blobs do not pile up.
 BATCH_BYTES: Final = 8 * 1024 * 1024
-#: Bytes a blob may need beyond its own, generously.
-ROW_OVERHEAD: Final = 1024
-#: Differences on one another, at most: reading the last of them takes as many look-ups, of 5 µs each. Of a large blob
-#: one more for each so many bytes: else a folder of a million keys would be kept whole, 50 MB, at every 500th change.
-STEPS_MAX: Final = 500
-STEP_BYTES: Final = 16 * 1024
-#: The longest row that any blob may have: SQLite takes no more than 1 GB.
-_CHAIN_MAX: Final = STEPS_MAX + 1_000_000_000 // STEP_BYTES
-#: Blobs whose place in such a row is remembered: the versions of all directories that are being written.
-CHAINS_MAX: Final = 4096
-
 #: Checkpoints kept, unless told otherwise (flux-core 0.88).
 CHECKPOINTS_MAX: Final = 5
 
@@ -45,8 +35,17 @@ Waiting: TypeAlias = bytes | blobref.Blob
 class Batches(ABC):
     """Blobs by SHA-1 digest and the last checkpoints, on their way to where they are kept."""
 
-    def __init__(self, path: str, longest: int, pending: dict[bytes, Waiting] | None = None) -> None:
-        """``pending`` holds what a predecessor that crashed acknowledged and did not write."""
+    def __init__(
+        self,
+        path: str,
+        longest: int,
+        pending: dict[bytes, Waiting] | None = None,
+        as_whole: Callable[[blobref.Blob], Waiting] = bytes,
+    ) -> None:
+        """``pending`` holds what a predecessor that crashed acknowledged and did not write.
+
+        ``as_whole`` makes what is kept of a blob that is no difference: its bytes, or one without a patch.
+        """
         #: Names the place in errors.
         self.path = path
         #: One blob too long would hold up its whole batch for ever, so it must not get in.
@@ -56,8 +55,8 @@ class Batches(ABC):
         self._pending_bytes = sum(map(len, self._pending.values()))
         #: Enough is waiting to be written at once.
         self.is_batch_full = len(self._pending) >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES
-        #: Differences between a blob and the next that was kept whole; the least recently stored go first.
-        self._steps: OrderedDict[bytes, int] = OrderedDict()
+        self._as_whole = as_whole
+        self._chains = Chains()
         #: Why the last batch could not be written, if it could not.
         self.failure: RequestError | None = None
         self.writes = 0
@@ -130,33 +129,13 @@ class Batches(ABC):
                 # Nothing that grows is held as bytes, so nothing will differ from it.
                 pending[digest] = source
             else:
-                kept = pending[digest] = self._shortest(blob)
+                kept = pending[digest] = blob if self._chains.add(blob) else self._as_whole(blob)
                 patch = kept.patch if isinstance(kept, _Blob) else None
                 size = len(kept) if patch is None else len(patch.inserted)
             self._pending_bytes = size = self._pending_bytes + size
             if size >= BATCH_BYTES or len(pending) >= BATCH_ROWS:
                 self.is_batch_full = True
         return digest
-
-    def _shortest(self, blob: blobref.Blob) -> Waiting:
-        """Itself, to be kept as a difference, if that is shorter and what it differs from is known to be here."""
-        patch = blob.patch
-        before = self._steps.get(patch.base) if patch is not None else None
-        is_patched = (
-            patch is not None
-            and before is not None
-            and before < STEPS_MAX + len(blob) // STEP_BYTES
-            and len(patch.inserted) + ROW_OVERHEAD < len(blob)
-        )
-        if blob.digest not in self._steps:
-            self._steps[blob.digest] = before + 1 if before is not None and is_patched else 0
-            if len(self._steps) > CHAINS_MAX:
-                self._steps.popitem(last=False)
-        return blob if is_patched else self._as_whole(blob)
-
-    def _as_whole(self, blob: blobref.Blob) -> Waiting:
-        """What is kept of a blob that is no difference: its bytes, or one without a patch that can make them."""
-        return bytes(blob)
 
     @property
     def pending(self) -> int:
@@ -184,7 +163,7 @@ class Batches(ABC):
             patch = self._patch(base)
             if patch is None and not patches:
                 raise RequestError(errnums.ENOENT)
-            if patch is None or len(patches) > _CHAIN_MAX:
+            if patch is None or len(patches) > CHAIN_MAX:
                 return b""  # what it differs from is gone: damaged, as its hash will tell
             patches.append(patch)
             base = patch.base
@@ -220,15 +199,9 @@ class Batches(ABC):
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """All that are kept, ``id`` and ``value``, the newest first. Raises RequestError(EIO): one is damaged."""
-        return [{"id": number, "value": self._decoded(number, text)} for number, text in self._checkpoints()]
-
-    def _decoded(self, number: int, text: Any) -> Any:
-        try:
-            return msgspec.json.decode(text)
-        except (msgspec.DecodeError, TypeError):
-            raise RequestError(
-                errnums.EIO, f"{self.path}: checkpoint {number} is damaged: not JSON"
-            ) from None
+        return [
+            {"id": number, "value": _decoded(text, self.path, number)} for number, text in self._checkpoints()
+        ]
 
     # -- collecting garbage: who does it marks what can be reached, then sweeps what is older than a checkpoint
 
@@ -255,7 +228,7 @@ class Batches(ABC):
         self.flush()
         gone, reached = self._sweep(epoch, first, last, count)
         for digest in gone:
-            self._steps.pop(digest, None)
+            self._chains.forget(digest)
         return len(gone), reached
 
     # -- the whole
@@ -277,3 +250,10 @@ class Batches(ABC):
             "writes": self.writes,
             "checkpoints": self.checkpoints(),
         }
+
+
+def _decoded(text: Any, path: str, number: int) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, TypeError):
+        raise RequestError(errnums.EIO, f"{path}: checkpoint {number} is damaged: not JSON") from None

@@ -15,7 +15,8 @@ from typing import Final
 
 from brokersim.brokermod import RequestError, blobref, errnums
 
-from .batches import ROW_OVERHEAD, Batches, Waiting
+from .batches import Batches, Waiting
+from .chains import ROW_OVERHEAD, Chains
 
 #: Bytes above which a whole blob that is a version of something is not written out: its versions share what did not
 #: change, so that it costs next to nothing while a copy of its bytes would be all of it.
@@ -28,7 +29,7 @@ class MemoryStore(Batches):
     """Blobs and checkpoints in dicts, as they would be in the tables of a file."""
 
     def __init__(self) -> None:
-        super().__init__(":memory:", LONGEST)
+        super().__init__(":memory:", LONGEST, as_whole=_as_whole)
         self.truncate()
 
     def truncate(self) -> None:
@@ -36,7 +37,7 @@ class MemoryStore(Batches):
         self._pending.clear()
         self._pending_bytes = 0
         self.is_batch_full = False
-        self._steps.clear()
+        self._chains = Chains()
         self._objects: dict[bytes, bytes | blobref.Blob] = {}
         self._patches: dict[bytes, blobref.Patch] = {}
         self._kept: list[tuple[int, str]] = []
@@ -81,11 +82,6 @@ class MemoryStore(Batches):
                 self._bytes += len(data.patch.inserted)
                 self.new += 1
 
-    def _as_whole(self, blob: blobref.Blob) -> Waiting:
-        if isinstance(blob.source, bytes) or blob.size < SHARED_MIN:
-            return bytes(blob)
-        return blobref.Blob(blob.digest, blob.size, blob.source)
-
     def _whole(self, digest: bytes) -> bytes | None:
         kept = self._objects.get(digest)
         return None if kept is None else bytes(kept)
@@ -122,8 +118,7 @@ class MemoryStore(Batches):
                 data = self._objects[digest] = self._stored(digest)
                 self._bytes += len(data)
             self._bytes -= len(self._patches.pop(digest).inserted)
-            if digest in self._steps:
-                self._steps[digest] = 0
+            self._chains.made_whole(digest)
         return bytes(self._objects.get(digest, b""))
 
     def let_go(self, reached: set[bytes]) -> int:
@@ -140,7 +135,7 @@ class MemoryStore(Batches):
                     base = self._patches[base].base if base in self._patches else None
         for digest in goes:
             self._drop(digest)
-            self._steps.pop(digest, None)
+            self._chains.forget(digest)
         self._unreached = (self._objects.keys() | self._patches.keys()) - reached - self._pinned
         self.new = 0
         return len(goes)
@@ -192,6 +187,12 @@ class MemoryStore(Batches):
         self._pinned -= gone
         self._unreached -= gone
         return doomed, numbers[-1] if len(numbers) == count else last
+
+
+def _as_whole(blob: blobref.Blob) -> Waiting:
+    if isinstance(blob.source, bytes) or blob.size < SHARED_MIN:
+        return bytes(blob)
+    return blobref.Blob(blob.digest, blob.size, blob.source)
 
 
 _find_refs = re.compile(rb"sha1-([0-9a-f]{40})").findall

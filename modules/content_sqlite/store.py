@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 from brokersim.brokermod import RequestError, blobref, errnums
 
 from . import sweeping
-from .batches import ROW_OVERHEAD, Batches, Waiting
+from .batches import Batches, Waiting
+from .chains import ROW_OVERHEAD
 
 T = TypeVar("T")
 #: Pages of 4 KiB the log may have before it is merged into the file. Hashes are random, so the same pages of
@@ -189,8 +190,7 @@ class BlobStore(Batches):
         (epoch,) = self._one("SELECT epoch FROM patches WHERE hash = ?", digest)
         self._db.execute(_PUT_MADE_WHOLE, (digest, len(data), data, epoch))
         self._db.execute("DELETE FROM patches WHERE hash = ?", (digest,))
-        if digest in self._steps:
-            self._steps[digest] = 0
+        self._chains.made_whole(digest)
 
     def _number(self, query: str, *values: Any) -> int:
         """What a query counts; 0 if there is nothing."""

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, Final
 
-from brokersim.brokermod import Handle, Message, RequestError, request_handler
+from brokersim.brokermod import Handle, Message, RequestError, pass_on, request_handler
 
 #: Seconds from SIGTERM to SIGKILL for what still runs when the job's tasks have ended.
 GRACE: Final = 5.0
@@ -72,7 +72,7 @@ class Inside:
         if response.errnum:
             del self._running[run.theirs.sender, run.theirs.matchtag]
             self._pids.discard(run.pid)
-            self._pass_on(response, run.theirs)
+            pass_on(self._handle, response, run.theirs)
             if not self._running and self._idle is not None:
                 self._idle(None)
             return
@@ -81,7 +81,7 @@ class Inside:
             self._pids.add(run.pid)
             if run.has_left:
                 self._kill(run.pid, signal.SIGKILL)
-        self._pass_on(response, run.theirs)
+        pass_on(self._handle, response, run.theirs)
 
     def _answered(self, response: Message, msg: Message) -> None:
         if not response.errnum:
@@ -91,13 +91,7 @@ class Inside:
                 procs = [one for one in response.payload["procs"] if one["pid"] in self._pids]
                 self._handle.respond(msg, {**response.payload, "procs": procs})
                 return
-        self._pass_on(response, msg)
-
-    def _pass_on(self, response: Message, msg: Message) -> None:
-        if response.errnum:
-            self._handle.respond_error(msg, response.errnum, response.payload_str or "")
-        else:
-            self._handle.respond(msg, response.data)
+        pass_on(self._handle, response, msg)
 
     def _left(self, sender: str) -> None:
         """Who asked has gone: what runs for it is killed, as rexec itself does."""

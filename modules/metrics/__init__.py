@@ -9,13 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from brokersim.brokermod import Handle, Message, RequestError, errnums, event_handler, quoted, request_handler
+from brokersim.brokermod import (
+    BrokerLogger,
+    Handle,
+    Message,
+    RequestError,
+    errnums,
+    event_handler,
+    quoted,
+    request_handler,
+)
 
 from . import keys, stat, store, values
 from .asked import Asked
 from .counters import STREAM, Counters
 from .jobs import STREAM as JOBS
 from .jobs import JobStates
+from .leaving import end_epochs, hand_over
 from .member import Member
 from .messages import (
     ClusterCollect,
@@ -31,16 +41,12 @@ from .messages import (
 )
 from .outlets import Outlets
 from .outside import HandleOutside, Tree
-from .root import Root, Taker
-from .stat import Rows, Stat
+from .root import Root
+from .stat import Stat
 from .wire import Order
 from .zeek import Script
 
-#: Seconds that the last epochs may take at unload.
-_LAST_EPOCH = 5.0
 T = TypeVar("T")
-#: Rows of one request when a rank goes.
-_HANDOVER = 50
 
 
 class Metrics(Asked):
@@ -153,23 +159,13 @@ class Metrics(Asked):
     @event_handler("define")
     def defined(self, msg: Message) -> None:
         """A stat is new or gone, on all ranks."""
-        told = self._heard(msg, Define)
+        told = _heard(self.log, msg, Define)
         if not self.handle.rank or told is None:
             return
         if told.remove:
             self._member.drop(told.remove)
         elif told.definition is not None:
             self._define(told.definition, is_fresh=False)
-
-    def _heard(self, msg: Message, schema: type[T]) -> T | None:
-        """An event's payload. Whoever owns the instance may publish any: one that is none of ours is logged."""
-        try:
-            return msg.unpack(schema)
-        except RequestError as error:
-            self.log.error(f"event not understood, ignored: {error.text}")
-        except TypeError as error:
-            self.log.error(f"event not understood, ignored: {error}")
-        return None
 
     @request_handler("collect")
     def collect(self, msg: Message) -> None:
@@ -193,7 +189,7 @@ class Metrics(Asked):
     @event_handler("done")
     def done(self, msg: Message) -> None:
         """A collection has ended, with these ranks in it."""
-        told = self._heard(msg, Done)
+        told = _heard(self.log, msg, Done)
         if self.handle.rank and told is not None:
             self._member.done(told.name, told.uid, told.ok, told.truncated)
 
@@ -206,13 +202,13 @@ class Metrics(Asked):
     @event_handler("cluster_collect")
     def cluster_collect(self, msg: Message) -> None:
         """The script of 2011: the manager asks all workers."""
-        if self.handle.rank and self._heard(msg, ClusterCollect) is not None:
+        if self.handle.rank and _heard(self.log, msg, ClusterCollect) is not None:
             self._script.collect(msg.payload)
 
     @event_handler("cluster_results")
     def cluster_results(self, msg: Message) -> None:
         """The script of 2011: a worker's next entries."""
-        if not self.handle.rank and self._heard(msg, ClusterResults) is not None:
+        if not self.handle.rank and _heard(self.log, msg, ClusterResults) is not None:
             self._script.results(msg.payload)
 
     @request_handler("handover")
@@ -240,7 +236,7 @@ class Metrics(Asked):
     @event_handler("slack")
     def slack(self, msg: Message) -> None:
         """Rank 0 shares out anew what ranks may hold back of a key."""
-        told = self._heard(msg, Slack)
+        told = _heard(self.log, msg, Slack)
         if self.handle.rank and told is not None:
             self._member.slack(told.name, told.epoch, told.key, told.slack, told.level)
 
@@ -281,62 +277,18 @@ class Metrics(Asked):
     async def teardown(self) -> None:
         """What was counted goes to the rank above; rank 0 ends the epochs that have a period, and tells them."""
         if self._root is not None:
-            await self._end_epochs(self._root)
+            await end_epochs(self.handle, self._root)
             self._outlets.close()
         else:
-            await self._hand_over()
-
-    async def _hand_over(self) -> None:
-        self._member.leave()
-        for held in self._member.stats.values():
-            rows = held.table.swap()
-            for at in range(0, len(rows), _HANDOVER):
-                part = {"name": held.stat.name, "hash": held.stat.hash, "rows": rows[at : at + _HANDOVER]}
-                try:
-                    assert self.handle.parent is not None
-                    await self.handle.call(f"{self.name}.handover", part, self.handle.parent)
-                except RequestError as error:
-                    self.log.warning(f"{len(rows) - at} rows of stat {held.stat.name} are lost: {error}")
-                    held.carry(rows[at:])  # gone with this module, and not unheard of
-                    break
-
-    async def _end_epochs(self, root: Root) -> None:
-        """Whoever sent rows has them no more: collections under way end too, in time or with what they have."""
-        courses = [one for one in root.courses.values() if one.stat.definition.epoch or one.open is not None]
-        left = len(courses)
-
-        def begin(done: Callable[[Any], None]) -> None:
-            def give_up() -> None:
-                for course in courses:
-                    if course.open is not None:
-                        course.open.expire()
-                done(None)
-
-            limit = self.handle.call_later(_LAST_EPOCH, give_up)
-
-            def ended() -> None:
-                nonlocal left
-                left -= 1
-                if not left and limit.is_active:
-                    limit.cancel()
-                    done(None)
-
-            for course in courses:
-                if course.stat.definition.epoch:
-                    root.end_epoch(course, [_Told(ended)])
-                else:
-                    course.takers.append(_Told(ended))
-
-        if courses:
-            await self.handle.occurrence(begin)
+            await hand_over(self.handle, self.name, self.log, self._member)
 
 
-class _Told(Taker):
-    def __init__(self, told: Callable[[], object]) -> None:
-        self._told = told
-
-    def rows(self, stat: Stat, rows: Rows) -> None:
-        """Its takers have them."""
-
-    def end(self, stat: Stat, record: dict[str, Any]) -> None:
-        self._told()
+def _heard(log: BrokerLogger, msg: Message, schema: type[T]) -> T | None:
+    """An event's payload. Whoever owns the instance may publish any: one that is none of ours is logged."""
+    try:
+        return msg.unpack(schema)
+    except RequestError as error:
+        log.error(f"event not understood, ignored: {error.text}")
+    except TypeError as error:
+        log.error(f"event not understood, ignored: {error}")
+    return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, ranks, request_handler
+from brokersim.brokermod import BrokerModule, Message, RequestError, errnums, pass_on, ranks, request_handler
 
 from . import keys, stat, store
 from .answers import Reply
@@ -187,15 +187,9 @@ class Asked(BrokerModule):
 
     def _hand_on(self, msg: Message) -> None:
         if msg.is_streaming:
-            self.handle.stream(msg.topic, msg.data, self._answered, msg, 0)
+            self.handle.stream(msg.topic, msg.data, partial(pass_on, self.handle), msg, 0)
         else:
-            self.handle.request(msg.topic, msg.data, self._answered, msg, 0)
-
-    def _answered(self, response: Message, msg: Message) -> None:
-        if response.errnum:
-            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
-        else:
-            self.handle.respond(msg, response.data)
+            self.handle.request(msg.topic, msg.data, partial(pass_on, self.handle), msg, 0)
 
 
 def _listed(course: Course) -> dict[str, Any]:

@@ -189,7 +189,7 @@ class Collection:
             return
         try:
             tally = Tally.from_dict(frame.tally) if frame.done else None
-            self._merge.give(link.rank, *self._read(frame.rows))
+            self._merge.give(link.rank, *_read(self.stat, frame.rows))
         except (ValueError, TypeError, IndexError, AttributeError):
             self.tally.foreign += 1
             self._counts.foreign += 1
@@ -202,13 +202,6 @@ class Collection:
             self._merge.end(link.rank)
             self.tally.add(tally)
 
-    def _read(self, rows: Any) -> tuple[Rows, list[str] | None]:
-        """The rows of a frame, with their keys if they are known to ascend: those that C can keep."""
-        if sums.is_sums(rows):
-            return (rows, rows.keys) if self.stat.is_one_sum else (list(rows), None)
-        read = None if not sums.is_compiled or not self.stat.is_one_sum else sums.Sums.read(rows)
-        return (rows, None) if read is None else (read, read.keys)
-
     def _take_late(self, link: Link, frame: Frame) -> None:
         """Rows of a child that was given up: they count in the next epoch, unless they come back by themselves."""
         self.tally.late += 1
@@ -220,14 +213,13 @@ class Collection:
         ):
             self._carry(frame.rows)
         if frame.done:
-            self._let_go(link)
+            link.request = None
         else:
             self._outside.grant(link.rank, self.order.uid, 1)
 
     def _refused(self, link: Link, errnum: int) -> None:
         """ENODATA ends every stream. The module is not there, the rank is not there, the child gave up: go on."""
-        if link.request is not None:
-            self._let_go(link)
+        link.request = None
         if link.state != LIVE:
             return
         if errnum == errnums.ENOSYS:
@@ -276,7 +268,7 @@ class Collection:
             self._merge_some()
             if not self._out and not self._merge.is_over:
                 return  # as at most frames of most children: another is waited for
-            count, size = self._frame_size()
+            count, size = self._next_frame()
             if count < len(self._out):
                 self._parent.send(self._cut(count), size, None)
             elif self._merge.is_over:
@@ -291,25 +283,14 @@ class Collection:
             self._out = joined(self._out, rows)
         self._thank()
 
-    def _frame_size(self) -> tuple[int, int]:
+    def _next_frame(self) -> tuple[int, int]:
         """Rows of the next frame, as many as are in a group and fit, at least one; and their bytes as JSON."""
         group = self._out[: self.stat.definition.group]
         if not self._parent.is_wire or (
             self.stat.is_small and len(self._out) == len(group) and not self._merge.is_over
         ):
             return len(group), 0  # nobody measures it, or there is room for more
-        if sums.is_sums(group):
-            return group.fit(FRAME_MAX)
-        size = len(msgspec.json.encode(group))
-        if size <= FRAME_MAX:
-            return len(group), size
-        count, size = 0, 2
-        for row in group:
-            more = len(msgspec.json.encode(row)) + 1
-            if count and size + more > FRAME_MAX:
-                break
-            count, size = count + 1, size + more
-        return count, size
+        return _fitting(group)
 
     def _cut(self, size: int) -> Rows:
         rows, self._out = self._out[:size], self._out[size:]
@@ -359,7 +340,28 @@ class Collection:
         for link in self._links.values():
             if link.request is not None:
                 self._outside.forget(link.request)
-                self._let_go(link)
+                link.request = None
 
-    def _let_go(self, link: Link) -> None:
-        link.request = None
+
+def _read(stat: Stat, rows: Any) -> tuple[Rows, list[str] | None]:
+    """The rows of a frame, with their keys if they are known to ascend: those that C can keep."""
+    if sums.is_sums(rows):
+        return (rows, rows.keys) if stat.is_one_sum else (list(rows), None)
+    read = None if not sums.is_compiled or not stat.is_one_sum else sums.Sums.read(rows)
+    return (rows, None) if read is None else (read, read.keys)
+
+
+def _fitting(group: Rows) -> tuple[int, int]:
+    """So many of these rows fit into a frame, at least one; and their bytes as JSON."""
+    if sums.is_sums(group):
+        return group.fit(FRAME_MAX)
+    size = len(msgspec.json.encode(group))
+    if size <= FRAME_MAX:
+        return len(group), size
+    count, size = 0, 2
+    for row in group:
+        more = len(msgspec.json.encode(row)) + 1
+        if count and size + more > FRAME_MAX:
+            break
+        count, size = count + 1, size + more
+    return count, size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     files,
+    pass_on,
     ranks,
     request_handler,
     treeobj,
@@ -195,13 +197,7 @@ class ResourceModule(BrokerModule):
     @request_handler("sched-status", allow_guest=True)
     def sched_status(self, msg: Message) -> None:
         """What the scheduler knows of the resources."""
-        self.handle.request("sched.resource-status", None, self._pass_on, msg)
-
-    def _pass_on(self, response: Message, msg: Message) -> None:
-        if response.errnum:
-            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
-        else:
-            self.handle.respond(msg, response.payload)
+        self.handle.request("sched.resource-status", None, partial(pass_on, self.handle), msg)
 
     @request_handler("get")
     def get(self, msg: Message) -> None:

@@ -59,7 +59,7 @@ __all__ = [
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
     "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
     "check_nesting", "duration", "errnums", "event_handler", "eventlog", "exposition", "files", "hostlist",
-    "is_own_event", "job_facts", "job_states", "jobid", "policy", "process", "quoted", "ranks",
+    "is_own_event", "job_facts", "job_states", "jobid", "pass_on", "policy", "process", "quoted", "ranks",
     "request_handler", "schedules", "sums", "treeobj", "trio_task", "updates",
 ]  # fmt: skip
 
@@ -93,6 +93,14 @@ def _marker(topic: str, prefix: bool, is_event: bool, allow_guest: bool) -> Call
         return method
 
     return mark
+
+
+def pass_on(handle: Handle, response: Message, request: Message) -> None:
+    """Answer a request as another, made on its behalf, was answered: ``partial(pass_on, handle)`` continues that."""
+    if response.errnum:
+        handle.respond_error(request, response.errnum, response.payload_str or "")
+    else:
+        handle.respond(request, response.data)
 
 
 def trio_task(method: F) -> F:

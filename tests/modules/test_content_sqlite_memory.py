@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 import brokersim
 from brokersim.protocol import blobref
 from brokersim.protocol.errnums import EFBIG, ENOENT, ENOSPC, RequestError
-from modules.content_sqlite import batches
+from modules.content_sqlite import chains
 from modules.content_sqlite.memory import LONGEST, SHARED_MIN, MemoryStore
 from modules.content_sqlite.store import BlobStore
 
@@ -210,10 +210,10 @@ def test_a_large_version_kept_whole_is_not_copied_but_made_when_it_is_read():
 
 
 def test_a_large_blob_may_be_more_differences_away_from_one_that_is_kept_whole(monkeypatch):
-    monkeypatch.setattr(batches, "STEPS_MAX", 2)
+    monkeypatch.setattr(chains, "STEPS_MAX", 2)
     kept = {}
     for size in (100, 3):
-        store, data = MemoryStore(), bytearray(b"x" * size * batches.STEP_BYTES)
+        store, data = MemoryStore(), bytearray(b"x" * size * chains.STEP_BYTES)
         blob = blobref.Blob(digest_of(data), len(data), bytes(data).__bytes__)
         store.store(blob)
         for number in range(10):

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from brokersim.protocol import blobref
 from brokersim.protocol.errnums import EFBIG, EIO, ENOENT, ENOSPC, RequestError
-from modules.content_sqlite.batches import BATCH_BYTES, BATCH_ROWS, STEPS_MAX
+from modules.content_sqlite.batches import BATCH_BYTES, BATCH_ROWS
+from modules.content_sqlite.chains import STEPS_MAX
 from modules.content_sqlite.store import BlobStore, fault
 
 
