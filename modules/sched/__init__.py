@@ -32,9 +32,10 @@ from .messages import (
     Prioritize,
 )
 from .options import duration_of, forecast_option, limit_option, shape_option
-from .pool import Allocation, Pool, from_r
+from .pool import Pool
 from .queue import JobQueue, Waiting
 from .request import to_request
+from .written import Allocation, from_r
 
 #: Seconds between two looks for a resource module that went while its resources were in use.
 ACQUIRE_AGAIN = 1.0
@@ -127,7 +128,7 @@ class Sched(BrokerModule):
     def _hello_answer(self, response: Message, _arg: None = None) -> None:
         if response.errnum == errnums.ENODATA:
             mode = {"mode": "limited", "limit": self._limit} if self._limit else {"mode": "unlimited"}
-            self.handle.request("job-manager.sched-ready", mode, self._ready_answer)
+            self.handle.request("job-manager.sched-ready", mode, self._logged)
             self.log.debug(f"ready: queue-depth={self._limit or 'unlimited'}")
         elif response.errnum == errnums.ENOSYS:
             self.log.debug("no job-manager yet; it will say hello when it is loaded")
@@ -136,9 +137,9 @@ class Sched(BrokerModule):
         else:
             self._keep(response.payload["id"], response.payload.get("R"))
 
-    def _ready_answer(self, response: Message, _arg: None = None) -> None:
+    def _logged(self, response: Message, _arg: None = None) -> None:
         if response.errnum:
-            self.log.error(f"job-manager.sched-ready: {errnums.strerror(response.errnum)}")
+            self.log.error(f"{response.topic}: {response.payload_str or errnums.strerror(response.errnum)}")
 
     def _keep(self, job: int, r: Any) -> None:
         try:
@@ -157,11 +158,7 @@ class Sched(BrokerModule):
         """A job runs on what is not there to be given out, or is somebody else's: it has to end, as in flux-core."""
         self.log.error(f"hello: job {job}: its resources are not free")
         wish = {"id": job, "type": "scheduler-restart", "severity": 0, "note": LOST}
-        self.handle.request("job-manager.raise", wish, self._raised)
-
-    def _raised(self, response: Message, _arg: None = None) -> None:
-        if response.errnum:
-            self.log.error(f"job-manager.raise: {response.payload_str or errnums.strerror(response.errnum)}")
+        self.handle.request("job-manager.raise", wish, self._logged)
 
     @request_handler("sched.renew", prefix=False)
     def renew(self, msg: Message) -> None:
@@ -201,7 +198,7 @@ class Sched(BrokerModule):
         held = self._held.get(given.id)
         if held is None:
             raise RequestError(errnums.ENOENT, f"sched.free: job {given.id} holds nothing")
-        self._pool.free(self._released(given, held))
+        self._pool.free(_released(given, held))
         if given.final:
             del self._held[given.id]
             self._ends.pop(given.id, None)
@@ -239,15 +236,6 @@ class Sched(BrokerModule):
             self._forecast_soon()
         self.handle.respond(msg)
 
-    def _released(self, given: Free, held: Allocation) -> Allocation:
-        if given.final or given.R is None:
-            return dict(held)
-        try:
-            named = from_r(given.R)
-        except ValueError as error:
-            raise RequestError(errnums.EPROTO, f"sched.free: {error}") from None
-        return {node: held.pop(node) for node in named if node in held}
-
     def _serve(self) -> None:
         is_denied = self.debug_test(DEBUG_FAIL_ALLOC)
         while (job := self._queue.first()) is not None:
@@ -261,7 +249,7 @@ class Sched(BrokerModule):
                 return
             self._queue.remove(job.jobid)
             self._held[job.jobid] = allocation
-            self._peak = max(self._peak, self._cores_held())
+            self._peak = max(self._peak, self._pool.cores_held)
             self._commit(job, allocation)
 
     # -- a success
@@ -271,13 +259,13 @@ class Sched(BrokerModule):
         end = start + job.duration if job.duration else 0.0
         if end:
             self._ends[job.jobid] = end
-        r = self._pool.to_r(allocation, start, end)
+        r = self._pool.written.to_r(allocation, start, end)
         if self._pool.scheduling is not None:
             r["scheduling"] = self._pool.scheduling
         dirent = treeobj.val(msgspec.json.encode(r))
         ops = [{"key": jobid.job_kvspath(job.jobid, "R"), "flags": 0, "dirent": dirent}]
         commit = {"namespace": "primary", "flags": 0, "ops": ops}
-        summary = self._pool.summary(allocation)
+        summary = self._pool.written.summary(allocation)
         self.handle.request("kvs.commit", commit, self._committed, (job, r, summary))
 
     def _committed(self, response: Message, arg: tuple[Waiting, dict[str, Any], str]) -> None:
@@ -303,7 +291,7 @@ class Sched(BrokerModule):
         self._forecast_timer = None
         if self.debug_test(DEBUG_REASON):
             for ahead, job in enumerate(self._queue.ahead()):
-                self._tell(job, {"reason_pending": "insufficient resources", "jobs_ahead": ahead})
+                _tell(self.handle, job, {"reason_pending": "insufficient resources", "jobs_ahead": ahead})
             return
         jobs = self._queue.ahead(DEPTH)
         if not self._ends and not any(job.told for job in jobs):
@@ -311,14 +299,7 @@ class Sched(BrokerModule):
         running = ((self._ends.get(job, 0.0), held) for job, held in self._held.items())
         starts = estimates(self._pool, running, jobs, self.handle.time())
         for job, start in zip(jobs, starts, strict=True):
-            self._tell(job, {"t_estimate": start})
-
-    def _tell(self, job: Waiting, what: dict[str, Any]) -> None:
-        """Annotate a job with what it has not been told yet; a null takes back."""
-        news = {key: value for key, value in what.items() if (job.told or {}).get(key) != value}
-        if news:
-            job.told = {**(job.told or {}), **news}
-            self.handle.respond(job.tag, {"id": job.jobid, "type": ANNOTATE, "annotations": {"sched": news}})
+            _tell(self.handle, job, {"t_estimate": start})
 
     def _give_back(self, job: int) -> None:
         self._ends.pop(job, None)
@@ -338,7 +319,9 @@ class Sched(BrokerModule):
     @request_handler("sched.resource-status", prefix=False, allow_guest=True)
     def resource_status(self, msg: Message) -> None:
         """R of all resources, of those that are down (drained), and of those allocated."""
-        self.handle.respond(msg, self._status())
+        pool = self._pool
+        answer = {"all": pool.all_r(), "down": pool.down_r(), "allocated": pool.allocated_r()}
+        self.handle.respond(msg, answer)
 
     @request_handler("feasibility.check", prefix=False, allow_guest=True)
     def feasibility(self, msg: Message) -> None:
@@ -355,12 +338,28 @@ class Sched(BrokerModule):
     def stats(self) -> dict[str, object]:
         """Cores: all, held now, held at most; jobs: holding, waiting."""
         return {
-            "cores": {"all": self._pool.cores, "allocated": self._cores_held(), "allocated_max": self._peak},
+            "cores": {
+                "all": self._pool.cores,
+                "allocated": self._pool.cores_held,
+                "allocated_max": self._peak,
+            },
             "jobs": {"allocated": len(self._held), "waiting": len(self._queue)},
         }
 
-    def _cores_held(self) -> int:
-        return self._pool.cores - self._pool.free_cores
 
-    def _status(self) -> dict[str, Any]:
-        return {"all": self._pool.all_r(), "down": self._pool.down_r(), "allocated": self._pool.allocated_r()}
+def _released(given: Free, held: Allocation) -> Allocation:
+    if given.final or given.R is None:
+        return dict(held)
+    try:
+        named = from_r(given.R)
+    except ValueError as error:
+        raise RequestError(errnums.EPROTO, f"sched.free: {error}") from None
+    return {node: held.pop(node) for node in named if node in held}
+
+
+def _tell(handle: Handle, job: Waiting, what: dict[str, Any]) -> None:
+    """Annotate a job with what it has not been told yet; a null takes back."""
+    news = {key: value for key, value in what.items() if (job.told or {}).get(key) != value}
+    if news:
+        job.told = {**(job.told or {}), **news}
+        handle.respond(job.tag, {"id": job.jobid, "type": ANNOTATE, "annotations": {"sched": news}})

@@ -6,8 +6,9 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from .pool import Allocation, Pool
+from .pool import Pool
 from .queue import Waiting
+from .written import Allocation
 
 #: So many jobs of the queue's head get an estimate: flux-core's schedulers see no more at once.
 DEPTH: Final = 8

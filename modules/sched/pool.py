@@ -1,19 +1,16 @@
-"""Knows which cores and gpus of N nodes are free, and what R says about some of them; not jobs or their order."""
+"""Knows which cores and gpus of N nodes are free, by node; not jobs or their order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from brokersim.brokermod import Resources, hostlist, ranks
+from brokersim.brokermod import Resources, ranks
 
 from .constraint import Nodes, matching
 from .request import Request
-
-#: Node → (mask of cores, mask of gpus): what one job holds.
-Allocation: TypeAlias = dict[int, tuple[int, int]]
-
+from .written import Allocation, Written, from_r, mask_of, nodes_of
 
 #: Constraints of which the nodes are remembered: a few users' habits; each takes a bit a node.
 CONSTRAINTS_MAX: Final = 256
@@ -26,8 +23,9 @@ class Pool:
     there is beside it.
     """
 
-    __slots__ = ("_alike", "_all", "_allowed", "_cores", "_down", "_gpus", "_kinds", "_text", "_whole", "cores",
-                 "free_cores", "free_gpus", "nodes", "scheduling")  # fmt: skip
+    __slots__ = ("_alike", "_all", "_allowed", "_cores", "_down", "_gpus", "_kinds", "_whole", "cores",
+                 "free_cores", "free_gpus", "nodes", "scheduling",
+                 "written")  # fmt: skip
 
     def __init__(self, shape: Resources) -> None:
         everything = ((1 << shape.cores) - 1, (1 << shape.gpus) - 1)
@@ -58,9 +56,9 @@ class Pool:
         self._down = 0
         #: By a constraint's text, the nodes it allows.
         self._allowed: dict[str, int] = {}
-        self._text: dict[int, str] = {}
         #: What nodes are called and which have which properties.
         self.nodes = nodes
+        self.written = Written(nodes)
         #: What the R of all holds for other schedulers, opaque here; each job's has it too.
         self.scheduling: Any = None
         self.free_cores = self.cores = sum(cores.bit_count() for cores in self._cores)
@@ -99,21 +97,26 @@ class Pool:
         )
 
     @property
+    def cores_held(self) -> int:
+        """Cores that jobs have."""
+        return self.cores - self.free_cores
+
+    @property
     def _everything(self) -> int:
         """All nodes there are: a scheduler may have been given fewer than the instance has."""
         return (1 << len(self._all)) - 1
 
     def take_down(self, nodes: str) -> None:
         """Nodes, as an idset, that may not be given out now. Raises ValueError."""
-        self._down |= _mask(nodes) & self._everything
+        self._down |= mask_of(nodes) & self._everything
 
     def bring_up(self, nodes: str) -> None:
         """Nodes that may again. Raises ValueError."""
-        self._down &= ~_mask(nodes)
+        self._down &= ~mask_of(nodes)
 
     def only_up(self, nodes: str) -> None:
         """All others are down. Raises ValueError."""
-        self._down = self._everything & ~_mask(nodes)
+        self._down = self._everything & ~mask_of(nodes)
 
     def allocate(self, request: Request) -> Allocation | None:
         """Take what is asked, or nothing: None when it isn't free now."""
@@ -142,6 +145,24 @@ class Pool:
         for node, held in allocation.items():
             self._mark(node, *held)
         return True
+
+    # -- R (RFC 20)
+
+    def all_r(self) -> dict[str, Any]:
+        """R of every node there is."""
+        return self.written.to_r({node: held for node, held in enumerate(self._all) if held[0]})
+
+    def down_r(self) -> dict[str, Any]:
+        """R of the nodes that may not be given out."""
+        return self.written.to_r({node: self._all[node] for node in ranks.bits(self._down)})
+
+    def allocated_r(self) -> dict[str, Any]:
+        """R of what jobs hold now."""
+        held = {
+            node: (cores & ~self._cores[node], gpus & ~self._gpus[node])
+            for node, (cores, gpus) in enumerate(self._all)
+        }
+        return self.written.to_r({node: masks for node, masks in held.items() if masks != (0, 0)})
 
     # -- choosing
 
@@ -227,113 +248,6 @@ class Pool:
     def _mark(self, node: int, cores: int, gpus: int) -> None:
         self._now_free(node, self._cores[node] & ~cores, self._gpus[node] & ~gpus)
 
-    # -- R (RFC 20)
-
-    def to_r(self, allocation: Allocation, starttime: float = 0.0, expiration: float = 0.0) -> dict[str, Any]:
-        """R version 1 of an allocation; times in seconds since the epoch, 0 for none."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for node, held in allocation.items():
-            groups.setdefault(held, []).append(node)
-        return {
-            "version": 1,
-            "execution": {
-                "R_lite": [self._entry(nodes, held) for held, nodes in groups.items()],
-                "starttime": starttime,
-                "expiration": expiration,
-                "nodelist": self._nodelist(allocation),
-                **self._properties(allocation),
-            },
-        }
-
-    def _nodelist(self, allocation: Allocation) -> list[str]:
-        names = [self.nodes.hosts[node] for node in sorted(allocation)]
-        return [hostlist.compress(names)] if names else []
-
-    def _properties(self, allocation: Allocation) -> dict[str, Any]:
-        shown = {
-            name: ranks.format_ranks(mine)
-            for name, having in self.nodes.properties.items()
-            if (mine := having.intersection(allocation))  # by way of the allocation, not of all that have it
-        }
-        return {"properties": shown} if shown else {}
-
-    def all_r(self) -> dict[str, Any]:
-        """R of every node there is."""
-        return self.to_r({node: held for node, held in enumerate(self._all) if held[0]})
-
-    def down_r(self) -> dict[str, Any]:
-        """R of the nodes that may not be given out."""
-        return self.to_r({node: self._all[node] for node in ranks.bits(self._down)})
-
-    def allocated_r(self) -> dict[str, Any]:
-        """R of what jobs hold now."""
-        held = {
-            node: (cores & ~self._cores[node], gpus & ~self._gpus[node])
-            for node, (cores, gpus) in enumerate(self._all)
-        }
-        return self.to_r({node: masks for node, masks in held.items() if masks != (0, 0)})
-
-    def summary(self, allocation: Allocation) -> str:
-        """``rank0/core0``: one part a node, as flux-core's annotations have it; ``rank[0-3]/core[0-1]``."""
-        groups: dict[int, list[int]] = {}
-        for node, (cores, _) in allocation.items():
-            groups.setdefault(cores, []).append(node)
-        return ",".join(
-            f"rank{_bracket(ranks.format_ranks(nodes))}/core{_bracket(self._ids(mask))}"
-            for mask, nodes in groups.items()
-        )
-
-    def _entry(self, nodes: list[int], held: tuple[int, int]) -> dict[str, Any]:
-        cores, gpus = held
-        children = {"core": self._ids(cores)}
-        if gpus:
-            children["gpu"] = self._ids(gpus)
-        return {"rank": str(nodes[0]) if len(nodes) == 1 else ranks.format_ranks(nodes), "children": children}
-
-    def _ids(self, mask: int) -> str:
-        text = self._text.get(mask)
-        if text is None:
-            if len(self._text) >= 1024:  # every mask a small node can have, and a bound for a big one
-                self._text.clear()
-            text = self._text[mask] = ranks.format_ranks(
-                bit for bit in range(mask.bit_length()) if mask >> bit & 1
-            )
-        return text
-
-
-def from_r(r: Any) -> Allocation:
-    """The allocation an R describes. Raises ValueError if it isn't R version 1."""
-    try:
-        entries = r["execution"]["R_lite"]
-        return {
-            node: (_mask(entry["children"].get("core", "")), _mask(entry["children"].get("gpu", "")))
-            for entry in entries
-            for node in members(entry["rank"])
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not R version 1: {error}") from None
-
-
-def members(text: str) -> Iterable[int]:
-    """The ids of an idset as R has them. Raises ValueError."""
-    for first, last in _spans(text):
-        yield from range(first, last + 1)
-
-
-def _spans(text: str) -> Iterable[tuple[int, int]]:
-    for part in text.split(",") if text else ():
-        first, _, last = part.partition("-")
-        if len(first) > 7 or len(last) > 7:
-            raise ValueError(f"id {part!r:.40} is too large")
-        yield int(first), int(last or first)
-
-
-def _mask(text: str) -> int:
-    mask = 0
-    for first, last in _spans(text):
-        mask |= (1 << max(0, last + 1 - first)) - 1 << first
-    return mask
-
 
 def _slots(free: tuple[int, int], request: Request) -> int:
     """How many slots there are on a node with so many free cores and gpus."""
@@ -375,23 +289,3 @@ def _bits(nodes: Iterable[int], size: int) -> int:
     for node in nodes:
         found[node >> 3] |= 1 << (node & 7)
     return int.from_bytes(found, "little")
-
-
-def _bracket(ids: str) -> str:
-    return f"[{ids}]" if "-" in ids or "," in ids else ids
-
-
-def nodes_of(r: Any, there: Sequence[int]) -> Nodes:
-    """Hosts and properties of an R that has these ranks. Raises ValueError if it does not name as many hosts."""
-    try:
-        execution = r["execution"]
-        names = [host for text in execution.get("nodelist", ()) for host in hostlist.expand(text)]
-        properties = {
-            name: frozenset(members(ids)) for name, ids in (execution.get("properties") or {}).items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"not R version 1: {error}") from None
-    if len(names) != len(there):
-        raise ValueError(f"R names {len(names)} hosts for {len(there)} nodes")
-    named = dict(zip(there, names, strict=True))
-    return Nodes(tuple(named.get(rank, "") for rank in range(there[-1] + 1 if there else 0)), properties)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from brokersim.brokermod import Resources
 from modules.sched.constraint import Nodes, matching
-from modules.sched.pool import CONSTRAINTS_MAX, Pool, nodes_of
+from modules.sched.pool import CONSTRAINTS_MAX, Pool
 from modules.sched.request import Request
+from modules.sched.written import nodes_of
 
 CONSTRAINTS = st.sampled_from(
     [None, {"properties": ["odd"]}, {"not": [{"properties": ["odd"]}]}, {"ranks": ["0-2"]}, {"ranks": ["9"]}]
@@ -184,8 +185,8 @@ def cost(nodes, request):
         pool.impossible(request)
         held = pool.allocate(request)
         if held is not None:
-            pool.to_r(held)
-            pool.summary(held)
+            pool.written.to_r(held)
+            pool.written.summary(held)
             pool.free(held)
 
     job()  # a constraint is read once

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from brokersim.brokermod import Resources
 from modules.sched.options import duration_of, shape_option
-from modules.sched.pool import Pool, from_r
+from modules.sched.pool import Pool
 from modules.sched.queue import JobQueue, Waiting
 from modules.sched.request import Request, to_request
+from modules.sched.written import from_r
 
 SHAPES = st.builds(Resources, nodes=st.integers(1, 5), cores=st.integers(1, 6), gpus=st.integers(0, 3))
 REQUESTS = st.builds(
@@ -111,7 +112,7 @@ def test_R_says_what_was_allocated_and_can_be_read_back(shape, request):
     allocation = pool.allocate(request)
     if allocation is None:
         return
-    again = from_r(pool.to_r(allocation))
+    again = from_r(pool.written.to_r(allocation))
     assert again == allocation
     assert Pool(shape).hold(again)
     assert not pool.hold(again), "what is held cannot be held again"
@@ -120,7 +121,7 @@ def test_R_says_what_was_allocated_and_can_be_read_back(shape, request):
 def test_R_has_the_form_flux_writes():
     pool = Pool(Resources(nodes=4, cores=2))
     allocation = pool.allocate(Request(nodes=0, slots=5, cores=1, gpus=0))
-    assert pool.to_r(allocation, 1.0, 61.0) == {
+    assert pool.written.to_r(allocation, 1.0, 61.0) == {
         "version": 1,
         "execution": {
             "R_lite": [
@@ -132,7 +133,7 @@ def test_R_has_the_form_flux_writes():
             "nodelist": ["sim[0-2]"],
         },
     }
-    assert pool.summary(allocation) == "rank[0-1]/core[0-1],rank2/core0"
+    assert pool.written.summary(allocation) == "rank[0-1]/core[0-1],rank2/core0"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +232,6 @@ def test_a_duration_that_is_none_is_no_limit():
 def test_nodes_that_a_scheduler_was_not_given_are_no_business_of_it():
     pool = Pool(Resources(nodes=2, cores=4))
     pool.take_down("1-3")
-    assert pool.down_r() == pool.to_r({1: pool._all[1]})
+    assert pool.down_r() == pool.written.to_r({1: pool._all[1]})
     pool.bring_up("1-3")
     assert not pool.down_r()["execution"]["R_lite"]
