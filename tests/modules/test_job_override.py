@@ -176,7 +176,11 @@ def test_no_other_job_and_nobody_elses_is_told_anything():
     )
 
 
-def test_more_input_than_a_job_takes_ends_it():
+@pytest.mark.parametrize(
+    ("size", "status", "says"),
+    [(512, 0, ""), (513, 1 << 8, "stdin exceeds 1K limit. Try file input (flux submit --input=FILE)")],
+)
+def test_more_input_than_a_job_takes_ends_it(size, status, says):
     async def test(_instance, client):
         job = await submit(client, real("cat", shell={"options": {"input": {"limit": "1K"}}}))
         while "shell.start" not in await exec_names(client, job):
@@ -185,16 +189,18 @@ def test_more_input_than_a_job_takes_ends_it():
             "job-info.lookup", {"id": job, "keys": ["guest.exec.eventlog"], "flags": 0}
         )
         service = answer["guest.exec.eventlog"].split('"service":"')[1].split('"')[0]
-        piece = {"stream": "stdin", "rank": "all", "data": "x" * 600}
+        piece = {"stream": "stdin", "rank": "all", "data": "x" * size}
         await client.call(f"{service}.stdin", piece)
         await client.call(f"{service}.stdin", piece)
+        if not status:
+            await client.call(f"{service}.stdin", {"stream": "stdin", "rank": "all", "eof": True})
         result = await outcome(client, job)
         raised = [event["context"] for event in await log_of(client, job) if event["name"] == "exception"]
-        return result["status"], raised[0]["note"]
+        return result["status"], "".join(one["note"] for one in raised)
 
-    status, note = in_instance(test, clock="real")
-    assert status == 1 << 8
-    assert note.startswith("stdin exceeds 1K limit. Try file input (flux submit --input=FILE)")
+    ended, note = in_instance(test, clock="real")
+    assert ended == status
+    assert note.startswith(says) and bool(note) == bool(says)
 
 
 async def exec_names(client, job):

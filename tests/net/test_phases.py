@@ -193,6 +193,14 @@ def test_a_warning_after_no_time_is_none():
     assert not [line for line in log() if "delayed" in line]
 
 
+@pytest.mark.parametrize(("program", "code"), [("true", 1), ("exit 3", 3)])
+def test_ranks_that_do_not_end_in_time_are_left_and_the_exit_code_tells_if_nothing_else_does(program, code):
+    hanging = "case $FLUX_URI in *local-1) exec sleep 100;; esac"
+    attributes = {"broker.rc3_path": hanging, "broker.shutdown-timeout": "10ms"}
+    assert start(program, size=2, attrs=attributes) == code
+    assert "broker.err[0]: shutdown timeout" in log()
+
+
 def test_a_signal_ends_the_program_then_its_cleanup_in_the_time_it_has():
     push = 'echo \'{"name": "cleanup", "commands": ["sleep 100"]}\' | ' + ASK + " runat.push -"
     text = f"{push}; kill -TERM {os.getpid()}; exec sleep 100"

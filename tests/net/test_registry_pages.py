@@ -116,10 +116,12 @@ def test_what_is_wrong_is_told_with_its_place_and_nothing_is_written(tmp_path):
             ("POST", "/v1/nodes", b"{", 400), ("GET", "/v1/nowhere", None, 404), ("GET", "/v1/nodes/x", None, 404),
             ("GET", "/v1/nodes?limit=x", None, 400), ("GET", "/v1/nodes?lim=1", None, 400),
             ("GET", "/v1/nodes?filter={", None, 400), ("PUT", "/v1/nodes", {}, 405), ("GET", "/v1/a/b/c/d", None, 404),
+            ("GET", "/v1/nodes/x/what", None, 404),
             ("POST", "/v1/nodes", b"x" * (BODY_MAX + 1), 413), ("PUT", "/v1/nodes/x", b"[" * 10**5, 428),
             ("GET", "/v1/schemas/x", None, 404), ("TRACE", "/v1/nodes", None, 405),
         ]:  # fmt: skip
             assert (await web(method, path, body))[0] == wanted, (method, path)
+        assert "nothing is at" in (await web("GET", "/v1/nodes/x/what"))[2]["error"]
         assert (await web("PUT", "/v1/nodes/x", b"[" * 10**5, If_Match="*"))[0] == 400
         assert (await web("PUT", "/v1/nodes/x", {}, If_Match="W/x"))[0] == 400
 
@@ -132,7 +134,8 @@ def test_what_is_wrong_is_told_with_its_place_and_nothing_is_written(tmp_path):
 def test_only_who_has_the_token_writes_and_everybody_reads(tmp_path, token, given, status):
     async def act(web, _):
         assert (await web("GET", "/v1/nodes"))[0] == 200
-        assert (await web("POST", "/v1/nodes", {}))[0] == status
+        refused, headers, _ = await web("POST", "/v1/nodes", {})
+        assert (refused, headers.get("WWW-Authenticate")) == (status, "Bearer" if status == 401 else None)
 
     trio.run(served(act, token, given), tmp_path)
 
