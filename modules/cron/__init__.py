@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,11 +19,11 @@ from brokersim.brokermod import (
     request_handler,
 )
 
-from .action import Action, Ask, Publish, ShellCommand, to_action
+from .action import to_action
 from .awaited import Awaited
-from .command import ShellRun, Told
-from .entry import HISTORY_MAX, Entry, Task
+from .entry import HISTORY_MAX, Entry
 from .options import SyncOption, sync_option
+from .running import Running
 from .schedule import OnEvent, to_schedule
 
 HEARTBEAT = "heartbeat.pulse"
@@ -84,17 +82,12 @@ class Cron(BrokerModule):
         self._entries: dict[int, Entry] = {}
         self._awaited = Awaited()
         self._timers: dict[int, Any] = {}
-        self._runs: dict[int, ShellRun] = {}
+        self._running = Running(h, self.log, self._disarm)
         #: Runs that wait for the sync event, by entry; the first to come due is the first to begin.
         self._waiting: dict[int, Entry] = {}
         self._next_id = 1
         self._is_utc = (h.attr_get("clock") or "").startswith("virtual")
         self._drift = h.time() - h.now()
-        self._do: dict[type[Action], Callable[[Entry, Any], None]] = {
-            ShellCommand: self._run_command,
-            Publish: self._publish,
-            Ask: self._ask,
-        }
 
     async def ready(self) -> None:
         """Subscribe to what is needed, instead of to everything ``event`` could match."""
@@ -105,12 +98,11 @@ class Cron(BrokerModule):
 
     def teardown(self) -> None:
         """End what still runs."""
-        for run in self._runs.values():
-            run.kill(signal.SIGKILL)
+        self._running.end()
 
     def stats(self) -> dict[str, object]:
         """Entries, and how many of them have a task running."""
-        return {"entries": len(self._entries), "running": len(self._runs)}
+        return {"entries": len(self._entries), "running": len(self._running)}
 
     # -- requests
 
@@ -186,9 +178,8 @@ class Cron(BrokerModule):
         wish = msg.unpack(EntryId)
         entry = self._entry(wish.id)
         answer = entry.to_dict()
-        run = self._runs.get(entry.id)
-        if wish.kill and run is not None:
-            run.kill(signal.SIGTERM)
+        if wish.kill:
+            self._running.kill(entry)
         if not entry.stopped:
             entry.stop()
         self._disarm(entry)
@@ -309,74 +300,9 @@ class Cron(BrokerModule):
             entry.deferred += 1
             self._waiting[entry.id] = entry
         else:
-            self._begin(entry)
+            self._running.begin(entry)
 
     def _release(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for entry in waiting.values():
-            self._begin(entry)
-
-    # -- running
-
-    def _begin(self, entry: Entry) -> None:
-        entry.began(self.handle.time())
-        self._do[type(entry.action)](entry, entry.action)
-
-    def _ended(self, entry: Entry, status: int, note: str) -> None:
-        was_stopped = entry.stopped
-        entry.ended(self.handle.time(), status, note)
-        entry.due_since = 0.0
-        if status:
-            self.log.error(f'cron-{entry.id}: "{entry.command}": Failed: {note}')
-        if entry.stopped and not was_stopped:
-            self._disarm(entry)
-            self.log.error(f"cron-{entry.id}: exceeded failure limit of {entry.stop_on_failure}. stopping")
-
-    def _publish(self, entry: Entry, action: Publish) -> None:
-        self.handle.publish(action.topic, action.payload)
-        self._ended(entry, 0, "")
-
-    def _ask(self, entry: Entry, action: Ask) -> None:
-        self.handle.request(action.topic, action.payload, self._answered, entry)
-
-    def _answered(self, response: Message, entry: Entry) -> None:
-        note = errnums.errname(response.errnum) if response.errnum else ""
-        self._ended(entry, 1 << 8 if response.errnum else 0, note)
-
-    def _run_command(self, entry: Entry, action: ShellCommand) -> None:
-        if entry.rank >= self.handle.size:
-            assert entry.task is not None
-            entry.task.errnum = errnums.EHOSTUNREACH
-            self._ended(entry, 1 << 8, f"No route to rank {entry.rank}")
-            return
-        assert entry.task is not None
-        told = Told(
-            on_pid=partial(self._runs_now, entry.task),
-            on_line=partial(self._output, entry),
-            on_end=partial(self._command_ended, entry, entry.task),
-        )
-        self._runs[entry.id] = ShellRun(self.handle, action, entry.rank, entry.timeout, told)
-
-    def _command_ended(self, entry: Entry, task: Task, status: int, errnum: int) -> None:
-        run = self._runs.pop(entry.id)
-        if errnum:
-            status, note, task.errnum = 127 << 8, errnums.strerror(errnum), errnum
-        else:
-            note, task.is_timed_out = _note(status, run.timed_out), run.timed_out
-        self._ended(entry, status, note)
-
-    def _runs_now(self, task: Task, pid: int) -> None:
-        task.pid, task.running = pid, self.handle.time()
-
-    def _output(self, entry: Entry, stream: str, line: str) -> None:
-        write = self.log.error if stream == "stderr" else self.log.info
-        write(f'cron-{entry.id}[{entry.name}]: rank={entry.rank}: command="{entry.command}": "{line}"')
-
-
-def _note(status: int, timed_out: bool) -> str:
-    if timed_out:
-        return "Timeout"
-    signum = status & 0x7F
-    if signum:
-        return f"Killed by signal {signum}"
-    return f"Exit {status >> 8}" if status else ""
+            self._running.begin(entry)

@@ -201,7 +201,7 @@ class JobExec(BrokerModule):
     def override(self, msg: Message) -> None:
         """A simulated job with ``exec.test.override`` begins, or ends. Raises RequestError."""
         wish = msg.unpack(Override)
-        self._own_run(msg, wish.jobid).override(wish.event, wish.status)
+        self._own_run(msg, wish.jobid).simulated.override(wish.event, wish.status)
         self.handle.respond(msg)
 
     @request_handler("critical-ranks", allow_guest=True)

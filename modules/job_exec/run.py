@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from brokersim.brokermod import Handle, Message, RequestError, duration, errnums
+from brokersim.brokermod import Handle, Message, RequestError, duration
 
 from .commands import Commands, NotStarted, job_status
 from .guest import EVENTLOG, GuestRecords, data_context
@@ -19,6 +18,7 @@ from .limit import TimeLimit
 from .plan import RunPlan, to_plan
 from .settings import Settings
 from .shell import Shell
+from .simulated import Simulated
 from .stdin import Stdin
 from .tasks import FATAL, INFO, NOTICE, TRACE, Lines, ShellDied, Tasks, log_line
 
@@ -54,15 +54,11 @@ class JobRun:
         if self._tasks is not None:
             shell, terminals = self._shell, self._tasks.terminals
             shell.on_terminal = lambda msg: terminals.ask(shell.handle, msg, self.userid, shell.pids())
-        self._finish: Callable[[int], object] | None = None
         self._timers: list[Any] = []
         self.limit = self._to_limit()
-        self._killed_by = 0
-        #: Lets it begin, while it waits for that.
-        self._order: Callable[[Any], object] | None = None
+        self.simulated = Simulated(handle, self.plan, self._shell, self._stdin, order.id)
         #: The job's wait status when it was ended for one task.
         self._given_up: int | None = None
-        self._is_running = False
         self._is_doomed = False
 
     async def go(self) -> None:
@@ -113,27 +109,7 @@ class JobRun:
         if self._commands is not None:
             self._commands.kill(signum)
         elif signum not in (signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH):
-            self._finish_with(signum)
-
-    def override(self, event: str, status: int) -> None:
-        """A simulated job that waits to be told begins, or ends with a wait status. Raises RequestError(EINVAL)."""
-        if not self.plan.is_override:
-            raise RequestError(errnums.EINVAL, "Job not in exec override mode")
-        order = self._order
-        if event == "start":
-            if order is None:
-                raise RequestError(errnums.EINVAL, "Job already running")
-            self._order = None
-            order(None)
-        elif event == "finish":
-            if order is not None or self._finish is None:
-                raise RequestError(errnums.EINVAL, "Job not running")
-            self._finish_with(status)
-        else:
-            raise RequestError(errnums.EINVAL, "Invalid event")
-
-    def _wait_for_order(self, done: Callable[[Any], object]) -> None:
-        self._order = done
+            self.simulated.finish(signum)
 
     def _end_by(self, signum: int) -> None:
         self.kill(signum)
@@ -148,6 +124,7 @@ class JobRun:
 
     def _disarm(self) -> None:
         self.limit.end()
+        self.simulated.end()
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -160,8 +137,8 @@ class JobRun:
             self._fail("mock initialization exception generated")
             return False
         if self.plan.is_override:
-            await self._handle.occurrence(self._wait_for_order)
-            if self._killed_by:
+            await self.simulated.told_to_begin()
+            if self.simulated.killed_by:
                 return False
         starting = self._guest.event("starting")
         await self.launch.start()
@@ -189,10 +166,10 @@ class JobRun:
     async def _execute(self) -> None:
         if self.plan.exception_at == "run":
             self._fail("mock run exception generated")
-            self._killed_by = signal.SIGTERM
+            self.simulated.killed_by = signal.SIGTERM
         self.limit.begin()
         try:
-            status = await (self._simulate() if self._tasks is None else self._run_commands(self._tasks))
+            status = await (self.simulated.run() if self._tasks is None else self._run_commands(self._tasks))
         except NotStarted as error:
             await self._shell.say([log_line(FATAL, str(error))])
             self._fail(str(error))
@@ -227,56 +204,15 @@ class JobRun:
 
     # -- running
 
-    async def _simulate(self) -> int:
-        await self._shell.begin()
-        self._stdin.attach(lambda task, data, _is_end: self._stdin.taken(task, len(data)))
-        if self._killed_by:
-            return self._killed_by
-        if self.plan.output_rate:
-            self._shell.handle.spawn(self._chatter())
-        status: int = await self._handle.occurrence(self._begin)
-        return status
-
-    def _begin(self, done: Callable[[int], object]) -> None:
-        self._finish = done
-        self._is_running = True
-        if self.plan.run_time < math.inf:
-            self._later(self.plan.run_time, self._finish_with, self.plan.wait_status)
-
-    def _finish_with(self, status: int) -> None:
-        if self._finish is None:
-            self._killed_by = status
-            order, self._order = self._order, None
-            if order is not None:
-                order(None)
-            return
-        if self._is_running:
-            self._is_running = False
-            self._finish(status)
-
-    async def _chatter(self) -> None:
-        """Lines at a steady rate: the job the journal's instance ran while it was called at rest."""
-        period = 1.0 / self.plan.output_rate
-        line = 0
-        while True:
-            await self._shell.handle.sleep(period)
-            if not self._is_running:
-                return
-            line += 1
-            try:
-                await self._shell.say([("data", data_context("stdout", 0, b"line %d\n" % line))])
-            except RequestError as error:
-                self._handle.log(4, f"job {self.id}: output line {line} not written: {error}")
-
     async def _run_commands(self, tasks: Tasks) -> int:
         commands = tasks.commands(self._shell.say, self._stdin)
         commands.on_first = self._first_ended
         if tasks.pmi is not None:
             tasks.pmi.on_abort, tasks.pmi.on_fault = self._aborted, self._misunderstood
             tasks.pmi.on_line = self._trace if self.plan.verbose > 1 else None
-        if self._killed_by:
+        if self.simulated.killed_by:
             await self._shell.begin()
-            return job_status(self._killed_by)
+            return job_status(self.simulated.killed_by)
         self._commands = commands
         self._shell.pids = lambda: commands.pids
         self.intake.serve(commands)

@@ -403,11 +403,11 @@ PLANTED = (
         ("jobs",),
     ),
     Planted(
-        "a doomed job that runs on", "job_exec/run.py",
-        "        if self._killed_by:\n"
-        "            return self._killed_by\n"
-        "        if self.plan.output_rate",
-        "        if self.plan.output_rate",
+        "a doomed job that runs on", "job_exec/simulated.py",
+        "        if self.killed_by:\n"
+        "            return self.killed_by\n"
+        "        if self._plan.output_rate",
+        "        if self._plan.output_rate",
         ("jobs",),
     ),
     *LATER,

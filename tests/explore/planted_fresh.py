@@ -47,11 +47,11 @@ FRESH = (
         "        for entry in list(self._cache.dirty_entries())[1:]:", ("content",),
     ),
     Planted(
-        "an event without its payload", "cron/__init__.py",
-        "self.handle.publish(action.topic, action.payload)", "self.handle.publish(action.topic, None)", ("cron",),
+        "an event without its payload", "cron/running.py",
+        "self._handle.publish(action.topic, action.payload)", "self._handle.publish(action.topic, None)", ("cron",),
     ),
     Planted(
-        "a request that failed, taken for done", "cron/__init__.py",
+        "a request that failed, taken for done", "cron/running.py",
         "self._ended(entry, 1 << 8 if response.errnum else 0, note)", "self._ended(entry, 0, note)", ("cron",),
     ),
     Planted(

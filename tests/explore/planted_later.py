@@ -37,8 +37,8 @@ LATER = (
     ),
     Planted(
         "of those that wait for sync the first alone", "cron/__init__.py",
-        "        for entry in waiting.values():\n            self._begin(entry)\n",
-        "        for entry in list(waiting.values())[:1]:\n            self._begin(entry)\n", ("cron",),
+        "        for entry in waiting.values():\n            self._running.begin(entry)\n",
+        "        for entry in list(waiting.values())[:1]:\n            self._running.begin(entry)\n", ("cron",),
     ),
     Planted(
         "an entry that counts from before its start", "cron/entry.py",
