@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from brokersim.brokermod import (
@@ -12,13 +13,13 @@ from brokersim.brokermod import (
     RequestError,
     errnums,
     event_handler,
+    pass_on,
     request_handler,
-    treeobj,
 )
 
-from .access import ROLE_OWNER, GuestView, guarded, permit, permit_ops
+from .access import ROLE_OWNER, permit, permit_ops
 from .committer import Committer
-from .lookup import at_hand, look_up
+from .endings import Endings
 from .messages import (
     PRIMARY,
     CommitRequest,
@@ -33,9 +34,9 @@ from .namespaces import NO_MERGE, Namespace, Transaction, new_transaction
 from .objects import ObjectCache
 from .opcounts import OpCounts
 from .options import options
+from .reading import Reading
 from .roots import Roots
 from .runner import Runner
-from .steps import Steps, View
 from .watchers import CommitWatchers
 
 #: An owner that means the instance's own, as a number and as it is stored in 32 bits.
@@ -51,17 +52,15 @@ class Kvs(BrokerModule):
         self._opcounts = OpCounts()
         self._rank = h.rank
         self._transactions = 0
-        #: Who is answered when the commits have ended that were on their way when it asked.
-        self._endings: list[tuple[Message, set[str]]] = []
-        #: Namespaces in which a commit can start.
-        self._ready: dict[str, Namespace] = {}
+        self._endings = Endings(h)
         self._cache = ObjectCache()
         self._roots = Roots(h)
         self._namespaces = self._roots.namespaces
         self._runner = Runner(h, self._cache, self._namespaces, self._roots.follow)
+        self._reading = Reading(h, self._cache, self._roots, self._runner)
         if h.rank == 0:
             self._committer = Committer(h, self._cache, self._runner, self._roots, self._free)
-            self._watchers = CommitWatchers(h, self._start_commits)
+            self._watchers = CommitWatchers(h, self._committer.start)
 
     async def ready(self) -> None:
         """Rank 0 has its root before it is RUNNING; the others ask for theirs and serve when they have it."""
@@ -76,43 +75,7 @@ class Kvs(BrokerModule):
 
     @request_handler("lookup", allow_guest=True)
     def lookup(self, msg: Message) -> None:
-        request = msg.unpack(LookupRequest)
-        rootref = request.root_given()
-        if not msg.rolemask & ROLE_OWNER:
-            if rootref is not None:
-                self._walk_as_guest(rootref, msg, request)  # who has it was given it
-            else:
-                self._roots.within(request.namespace, msg, self._look_as_guest, request)
-        elif rootref is None:
-            self._roots.within(request.namespace, msg, self._look_in, request)
-        else:
-            self._look_up(rootref, msg, request)
-
-    def _look_in(self, namespace: Namespace, msg: Message, request: LookupRequest) -> None:
-        self._look_up(namespace.rootref, msg, request)
-
-    def _look_as_guest(self, namespace: Namespace, msg: Message, request: LookupRequest) -> None:
-        permit(namespace, msg)
-        self._walk_as_guest(namespace.rootref, msg, request)
-
-    def _walk_as_guest(self, rootref: str, msg: Message, request: LookupRequest) -> None:
-        steps = self._steps(GuestView(self._runner), rootref, request)
-        self._runner.run(guarded(steps, self._namespaces, msg), self._found, self._roots.refuse, msg)
-
-    def _look_up(self, rootref: str, msg: Message, request: LookupRequest) -> None:
-        found = at_hand(self._cache.get, rootref, request.key, request.flags, request.value_max)
-        if found is not None:
-            self.handle.respond(msg, {"val": found})
-            return
-        steps = self._steps(self._runner, rootref, request)
-        self._runner.run(steps, self._found, self._roots.refuse, msg)
-
-    @staticmethod
-    def _steps(view: View, rootref: str, request: LookupRequest) -> Steps[treeobj.TreeObj]:
-        return look_up(view, request.namespace, rootref, request.key, request.flags, request.value_max)
-
-    def _found(self, value: treeobj.TreeObj, msg: Message) -> None:
-        self.handle.respond(msg, {"val": value})
+        self._reading.look(msg, msg.unpack(LookupRequest))
 
     # -- commits
 
@@ -147,16 +110,9 @@ class Kvs(BrokerModule):
     def _free(self, namespace: Namespace) -> None:
         """No commit of the namespace is on its way: the next one may start, if there is one."""
         if self._endings:
-            self._commit_ended(namespace)
+            self._endings.ended(namespace)
         if namespace.queue and not namespace.busy:
-            self._ready[namespace.name] = namespace
-            self._watchers.ready()
-
-    def _start_commits(self) -> None:
-        ready, self._ready = self._ready, {}
-        for namespace in ready.values():
-            if namespace.ready:
-                self._committer.start(namespace)
+            self._watchers.ready(namespace)
 
     def _committed_upstream(self, response: Message, msg: Message) -> None:
         """The answer says where the root is, so what was committed here can be read here at once."""
@@ -164,18 +120,14 @@ class Kvs(BrokerModule):
             root = response.unpack(Root)
             root.namespace = msg.payload.get("namespace", PRIMARY)
             self._roots.move_to(root)
-        self._forwarded(response, msg)
+        pass_on(self.handle, response, msg)
 
     # -- roots and namespaces
 
     @request_handler("getroot", allow_guest=True)
     def getroot(self, msg: Message) -> None:
         request = msg.unpack(NamespaceRequest)
-        self._roots.within(request.namespace, msg, self._answer_root, request)
-
-    def _answer_root(self, namespace: Namespace, msg: Message, _request: NamespaceRequest) -> None:
-        permit(namespace, msg)
-        self.handle.respond(msg, namespace.root())
+        self._roots.within(request.namespace, msg, self._roots.answer, request)
 
     @request_handler("wait-version", allow_guest=True)
     def wait_version(self, msg: Message) -> None:
@@ -230,13 +182,7 @@ class Kvs(BrokerModule):
         self.handle.respond(msg)
 
     def _forward(self, msg: Message) -> None:
-        self.handle.request(msg.topic, msg.data, self._forwarded, msg, NODEID_UPSTREAM)
-
-    def _forwarded(self, response: Message, msg: Message) -> None:
-        if response.errnum:
-            self.handle.respond_error(msg, response.errnum, response.payload_str or "")
-        else:
-            self.handle.respond(msg, response.data)
+        self.handle.request(msg.topic, msg.data, partial(pass_on, self.handle), msg, NODEID_UPSTREAM)
 
     @event_handler("namespace-*")
     def namespace_event(self, msg: Message) -> None:
@@ -263,21 +209,7 @@ class Kvs(BrokerModule):
         Answered when no earlier commit is under way: its root can be asked for then.
         """
         self._cache.forget_stored()
-        busy = {one.name for one in self._namespaces if one.busy}
-        if busy:
-            self._endings.append((msg, busy))
-        else:
-            self.handle.respond(msg)
-
-    def _commit_ended(self, namespace: Namespace) -> None:
-        if namespace.busy:
-            return
-        for ending in self._endings.copy():
-            msg, busy = ending
-            busy.discard(namespace.name)
-            if not busy:
-                self._endings.remove(ending)
-                self.handle.respond(msg)
+        self._endings.wait(msg, {one.name for one in self._namespaces if one.busy})
 
     @request_handler("disconnect")
     def disconnect(self, msg: Message) -> None:

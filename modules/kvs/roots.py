@@ -108,6 +108,11 @@ class Roots:
             for request in namespace.dismiss():
                 self.refuse(RequestError(errnums.ENOSYS), request)
 
+    def answer(self, namespace: Namespace, msg: Message, _request: object) -> None:
+        """Where the root is. Raises RequestError(EPERM)."""
+        permit(namespace, msg)
+        self._handle.respond(msg, namespace.root())
+
     def await_version(self, namespace: Namespace, msg: Message, request: VersionRequest) -> None:
         """Answer once the namespace has reached a version. Raises RequestError(EPERM)."""
         permit(namespace, msg)

@@ -12,31 +12,36 @@ from typing import Any
 
 from brokersim.brokermod import Handle
 
+from .namespaces import Namespace
+
 
 class CommitWatchers:
-    """Calls ``commit()`` from the check watcher of the iteration after the one that called ``ready()``."""
+    """Calls ``commit(namespace)`` from the check watcher of the iteration after the one that called ``ready()``."""
 
-    __slots__ = ("_armed", "_check", "_commit", "_idle", "_prepare")
+    __slots__ = ("_check", "_commit", "_idle", "_prepare", "_ready")
 
-    def __init__(self, handle: Handle, commit: Callable[[], None]) -> None:
+    def __init__(self, handle: Handle, commit: Callable[[Namespace], object]) -> None:
         self._commit = commit
-        self._armed = False
+        #: Namespaces in which a commit can start, by name.
+        self._ready: dict[str, Namespace] = {}
         self._idle = handle.idle_watcher_create(None)
         self._prepare = handle.prepare_watcher_create(self._on_prepare)
         self._check = handle.check_watcher_create(self._on_check)
 
-    def ready(self) -> None:
-        """A transaction waits and no commit of its namespace is on its way."""
-        if not self._armed:
-            self._armed = True
+    def ready(self, namespace: Namespace) -> None:
+        """A transaction waits and no commit of the namespace is on its way."""
+        if not self._ready:
             self._prepare.start()
             self._check.start()
+        self._ready[namespace.name] = namespace
 
     def _on_prepare(self, *_: Any) -> None:
         self._idle.start()
 
     def _on_check(self, *_: Any) -> None:
-        self._armed = False
         for watcher in (self._idle, self._prepare, self._check):
             watcher.stop()
-        self._commit()
+        ready, self._ready = self._ready, {}
+        for namespace in ready.values():
+            if namespace.ready:
+                self._commit(namespace)
