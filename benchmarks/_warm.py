@@ -158,7 +158,8 @@ class Warm:
         seconds = _spent() - started
         if self._has_failed or seconds > TOO_LONG:
             return None
-        ours = {(code.co_filename, code.co_firstlineno) for code in called if code.co_filename in files}
+        seen = tuple(called)  # a thread that a test left behind may be adding to it
+        ours = {(code.co_filename, code.co_firstlineno) for code in seen if code.co_filename in files}
         return _Test(item, seconds, frozenset(ours), starts)
 
     def _run(self, item: pytest.Item) -> None:

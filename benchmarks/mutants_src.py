@@ -1,6 +1,6 @@
 """How many small changes to decisions and bounds of src and modules do their tests miss? A table by room.
 
-    python -m benchmarks.mutants_src [--room NAME] [--count N] [--minutes M] [--seed S] [--show] [--markdown]
+    python -m benchmarks.mutants_src [--room NAME] [--count N] [--minutes M] [--seed S] [--jobs N] [--show] [--markdown]
 
 Each mutant changes one place: a condition is negated, `<` becomes `<=`, `and` becomes `or`, a guard's body is left out.
 The tests of its room that call the function run, those called like its file first, until one fails (caught) or all
@@ -18,6 +18,7 @@ import copy
 import json
 import os
 import random
+import selectors
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType
+from typing import IO
 
 import attrs
 
@@ -198,22 +200,55 @@ def _change(node: ast.AST, what: str) -> None:
         node.test = test
 
 
-def try_room(
-    room: str, sample: list[Place], tell: Callable[[int, bool | None], object], until: float
-) -> None:
-    """Try the mutants of one room, in a process of its own: what one room's tests leave behind is no other's."""
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(read)
-        os._exit(_worker(room, sample, write, until))
-    os.close(write)
-    with os.fdopen(read) as lines:
-        for line in lines:
-            number, caught = json.loads(line)
-            tell(number, caught)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-        raise SystemExit(f"the tests of {room} could not be run")
+@attrs.define
+class Room:
+    """The mutants of one room, tried in a process of its own: what one room's tests leave behind is no other's."""
+
+    name: str
+    sample: list[Place]
+    process: int
+    told: IO[str]
+
+    @classmethod
+    def start(cls, name: str, sample: list[Place], until: float) -> Room:
+        read, write = os.pipe()
+        process = os.fork()
+        if not process:
+            os.close(read)
+            os._exit(_worker(name, sample, write, until))
+        os.close(write)
+        return cls(name, sample, process, os.fdopen(read))
+
+    def end(self) -> bool:
+        """Whether its tests could be run."""
+        self.told.close()
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1]) == 0
+
+
+def try_rooms(
+    rooms: dict[str, list[Place]], jobs: int, until: float, tell: Callable[[Place, bool | None], object]
+) -> list[str]:
+    """Try all mutants, so many rooms at a time, the fullest first; the rooms whose tests could not be run."""
+    waiting = sorted(rooms, key=lambda room: len(rooms[room]))
+    failed = []
+    with selectors.DefaultSelector() as running:
+        while waiting or running.get_map():
+            while waiting and len(running.get_map()) < jobs:
+                name = waiting.pop()
+                room = Room.start(name, rooms[name], until)
+                running.register(room.told, selectors.EVENT_READ, room)
+            for key, _ in running.select():
+                room = key.data
+                line = room.told.readline()
+                if line:
+                    number, caught = json.loads(line)
+                    tell(room.sample[number], caught)
+                    continue
+                running.unregister(room.told)
+                print(f"{room.name}: done, {len(waiting)} rooms wait", file=sys.stderr, flush=True)
+                if not room.end():
+                    failed.append(room.name)
+    return failed
 
 
 def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
@@ -248,6 +283,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="rooms at a time")
     parser.add_argument("--show", action="store_true", help="name each that survives")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
@@ -260,17 +296,20 @@ def main() -> int:
     sample = random.Random(options.seed).sample(every, min(options.count, len(every)))
     until = time.monotonic() + 60 * options.minutes
     counted: Counter[tuple[str, bool | None]] = Counter()
-    for room in sorted({place.room for place in sample}):
-        mine = [place for place in sample if place.room == room]
 
-        def tell(number: int, caught: bool | None, mine: list[Place] = mine, room: str = room) -> None:
-            counted[room, caught] += 1
-            if options.show and not caught:
-                print(f"{'not reached' if caught is None else 'survived'}: {mine[number]}", flush=True)
+    def tell(place: Place, caught: bool | None) -> None:
+        counted[place.room, caught] += 1
+        if options.show and not caught:
+            print(f"{'not reached' if caught is None else 'survived'}: {place}", flush=True)
 
-        try_room(room, mine, tell, until)
+    rooms: dict[str, list[Place]] = {}
+    for place in sample:
+        rooms.setdefault(place.room, []).append(place)
+    failed = try_rooms(rooms, options.jobs, until, tell)
     _print(counted, len(every), options.markdown)
-    return 0
+    if failed:
+        print(f"mutants_src: the tests of {', '.join(failed)} could not be run", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _go_apart() -> None:
