@@ -49,6 +49,7 @@ TESTS = {
         "tests/net/test_module_process.py",
         "tests/fluxcompat/test_process_protocol.py",
         "tests/fluxcompat/test_module_api.py",
+        "tests/fluxcompat/test_scheduler_api.py",
         "tests/statsd_server/test_output_rundb.py",
     ),
     "net": ("tests/net", "tests/statsd_server/test_hostile.py"),
@@ -98,6 +99,8 @@ TESTS = {
         }.items()
     },
 }
+#: What guests may do is asked over a socket.
+TESTS["modules/job_exec"] += ("tests/fluxcompat/test_socket_run.py",)
 #: Folders whose folders are rooms: the tests of all of them take too long to be learnt together.
 _OF_ROOMS = (["cli"], ["lab"])
 #: Set where the processes of a run are apart from all others.

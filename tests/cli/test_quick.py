@@ -320,6 +320,12 @@ def test_masks_are_not_what_else_python_takes_for_numbers(text: str) -> None:
         parse_mask(text)
 
 
+def test_a_mask_has_32_bits_at_most() -> None:
+    assert parse_mask("0xffffffff") == 2**32 - 1
+    with pytest.raises(ValueError, match="has more than 32 bits"):
+        parse_mask("0x100000000")
+
+
 def test_masks_in_each_base() -> None:
     assert [parse_mask(text) for text in ("0", "010", "10", "0x10", "0XfF", "0x1000+timing")] == [
         0, 8, 10, 16, 255, 0x3000,

@@ -64,6 +64,13 @@ def test_what_is_no_limit_is_refused_by_name(option: Any) -> None:
         to_output({"limit": option})
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("option", ["file", 5, ["kvs"]])
+def test_where_a_stream_goes_is_an_object_or_is_refused_by_name(stream: str, option: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^shell option output\.{stream} must be an object$"):
+        to_output({stream: option})
+
+
 def test_a_job_that_writes_more_than_its_limit_ends_well_and_its_log_says_what_is_missing() -> None:
     async def test(_instance: Any, client: Any) -> Any:
         options = {"shell": {"options": {"output": {"limit": "1k"}}}}

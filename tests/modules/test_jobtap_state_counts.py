@@ -144,3 +144,11 @@ def test_the_history_has_every_transition_with_its_time() -> None:
         assert [t for t, _, _ in history] == sorted(t for t, _, _ in history)
 
     in_instance(test)
+
+
+def test_absolute_counts_by_a_timer_need_a_period() -> None:
+    async def test(instance: Any, client: Any) -> None:
+        with pytest.raises(RequestError, match="style=absolute needs a period above 0"):
+            await run_jobs(client, 0, period=0)
+
+    in_instance(test, stats="mem:")

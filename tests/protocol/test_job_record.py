@@ -47,3 +47,14 @@ def test_annotations_of_an_allocation_join_those_a_job_has_and_a_null_takes_one_
     context = {} if said is None else {"annotations": said}
     job.apply({"timestamp": 1.0, "name": "alloc", "context": context})
     assert (job.has_resources, job.annotations) == (True, after)
+
+
+def test_a_memo_is_shown_as_an_annotation_of_the_user_beside_the_others_until_a_null_takes_it_away():
+    job = JobRecord(id=1, facts=FACTS, jobspec=None, state=State.SCHED, annotations={"sched": {"why": "x"}})
+    job.apply({"timestamp": 1.0, "name": "memo", "context": {"note": "mine"}})
+    assert job.annotations == {"sched": {"why": "x"}, "user": {"note": "mine"}}
+    job.apply({"timestamp": 2.0, "name": "memo", "context": {"note": None}})
+    assert job.annotations == {"sched": {"why": "x"}}
+    job.annotations = None
+    job.apply({"timestamp": 3.0, "name": "memo", "context": {"note": None}})
+    assert job.annotations is None

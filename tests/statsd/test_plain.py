@@ -12,7 +12,7 @@ from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.keyed import BEST, PYTHON, Keyed
-from brokersim.statsd.plain import packets_of_lines, plain_lines
+from brokersim.statsd.plain import joined_lines, packets_of_lines, plain_lines
 from tests.effort import examples
 
 KEYS = st.sampled_from(
@@ -122,3 +122,8 @@ def test_a_new_name_in_columns_is_refused_for_what_refuses_it_alone(
     bad = aggregator.bad_lines()[0]
     assert (bad.reason, bad.line, bad.sender) == (reason, line, "sender 0")
     assert sum(aggregator.statistics().keys.values()) == known.count(b":") + (reason == "same_name")
+
+
+@pytest.mark.parametrize("packets", [(b"a", b"b"), (b"a\n", b"b"), (b"a", b"b\n"), (b"a\n", b"b\n")])
+def test_a_newline_at_the_end_of_a_packet_makes_no_empty_line(packets):
+    assert joined_lines(packets) == b"a\nb"

@@ -15,7 +15,7 @@ from brokersim.statsd.client import StatsClient
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.creates import CreateLimit, Unstored
 from brokersim.statsd.recorded.explain import explain
-from brokersim.statsd.recorded.lint import fix, lint
+from brokersim.statsd.recorded.lint import CODES, fix, lint
 from brokersim.statsd.recorded.replay import compare, replay
 from brokersim.statsd.recorded.stream import StreamError, intervals, records_from_json
 from brokersim.statsd.retention import explain_retention
@@ -225,6 +225,7 @@ def test_a_finding_is_told_once_and_counted():
     (finding,) = lint(stream("k:x|c", "k:y|c", "j:1|c", "k:z|c"))
     assert (finding.code, finding.packet, finding.t, finding.times) == ("S107", 1, 0.5, 3)
     assert "bad_number" in finding.text
+    assert finding.hint == CODES["S107"][1]
 
 
 def test_lint_names_series_that_never_arrived_and_those_carbon_would_not_create():
@@ -297,6 +298,7 @@ def test_a_retention_that_can_be_kept_has_its_points_and_its_size():
     report = explain_retention("1s:1d")
     assert (report.ok, report.bytes, report.archives[0].points) == (True, 16 + 12 + 86_400 * 12, 86_400)
     assert "one gauge in 6" in explain_retention("60s:1d", flush=10).hint
+    assert explain_retention("60s:1d", flush=60).hint == explain_retention("60s:1d").hint == ""
     assert explain_retention("60:1440").archives == explain_retention("1m:1d").archives
 
 

@@ -91,9 +91,6 @@ class OutQueue:
             if self.spool.count:  # it has older ones: none may overtake them
                 self._drop(sample, "spool")
                 return
-        if self.drop_newest and self._is_full(size_of(sample)):
-            self._drop(sample, "full")
-            return
         self._samples.append(sample)
         self.size += size_of(sample)
         self._make_room()
@@ -138,9 +135,8 @@ class OutQueue:
             self.dropped["spool"] += self.spool.lost
             self.spool.lost = 0
 
-    def _is_full(self, more: int) -> bool:
-        most = self.max_samples - (1 if more else 0)
-        return len(self._samples) > most or self.size + more > self.max_bytes
+    def _is_too_much(self) -> bool:
+        return len(self._samples) > self.max_samples or self.size > self.max_bytes
 
     def drop_oldest(self, reason: str) -> None:
         """The oldest that waits is given up."""
@@ -148,7 +144,7 @@ class OutQueue:
 
     def _make_room(self) -> None:
         """Those that are too many go, from the end that is wanted."""
-        while self._is_full(0):
+        while self._is_too_much():
             self._give_up(self._samples.pop() if self.drop_newest else self._samples.popleft(), "full")
 
     def _give_up(self, sample: Sample, reason: str) -> None:

@@ -114,6 +114,8 @@ case(
     "aggregator", "_series", "J2 b",
     lambda: series(creates(PART, FULL), creates(FULL, FULL)),
     lambda: series(creates(PART, PART), creates(FULL, FULL)),
+    lambda: series(creates(PART, FULL), creates(PART, PART)),
+    lambda: series(creates(FULL, FULL), creates(FULL, FULL)),
 )  # fmt: skip
 case(
     "aggregator", "_sinks", "J14",
@@ -226,6 +228,7 @@ case(
     "idle", "_stores", "L5",
     lambda: idle._stores(PLAN, idle_run(), "x"), lambda: idle._stores(PLAN, idle_run(kvs__request_tx=2), "x"),
     lambda: idle._stores(PLAN, idle_run(content_sqlite__request_rx=2), "x"),
+    lambda: idle._stores(PLAN, idle_run(kvs__request_tx=2, content_sqlite__request_rx=2), "x"),
 )  # fmt: skip
 case(
     "idle", "_single", "J9",
@@ -363,13 +366,21 @@ def client(length: float = 1.0, fix: str = "none", lines: bytes = b"", **ends: f
     return period.ClientRun(period=length, fix=fix, packets=[(1.0, lines)] if lines else [], shown=shown)
 
 
-def lives(jobs: int, leave_out: int = 0) -> Truth:
+def lives(jobs: int, leave_out: int = 0, twice: bool = False) -> Truth:
     moves = [
         (number + at / 10, STATES[at - 1] if at else None, state)
         for number in range(jobs)
         for at, state in enumerate(STATES)
     ]
+    if twice:  # as many transitions, of fewer jobs
+        moves += [(t + 1.0, STATES[-1], STATES[-1]) for t, *_ in moves]
     return Truth(transitions=tuple(moves[: len(moves) - leave_out]))
+
+
+def swapped(jobs: int) -> Truth:
+    """A job leaves a state before it is in it."""
+    first, second, third, *rest = lives(jobs).transitions
+    return Truth(transitions=(first, third, second, *rest))
 
 
 TWO = period.Plan(jobs=1, batches=2)
@@ -537,6 +548,7 @@ case(
     "states", "_sum", "L8",
     lambda: states._sum(form(), PAIR), lambda: states._sum(form(lives(2, leave_out=1)), PAIR),
     lambda: states._sum(form(lives(3)), PAIR),
+    lambda: states._sum(form(swapped(2)), PAIR), lambda: states._sum(form(lives(1, twice=True)), PAIR),
 )  # fmt: skip
 case(
     "states", "_mirrors", "J13 a",
@@ -552,6 +564,7 @@ case(
     "states", "_unseen", "J13 c",
     lambda: states._unseen(form()), lambda: states._unseen(form(DEPEND=(0.0, 1.0))),
     lambda: states._unseen(form(PRIORITY=(0.0, 1.0))),
+    lambda: states._unseen(form(Truth(transitions=()))),
 )  # fmt: skip
 case(
     "states", "_sinks", "J14 a",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.probe.answers import readings
-from modules.probe.contract import Junk
+from modules.probe.contract import Context, Junk
 from modules.probe.parse import as_json
 from modules.probe.pointer import at_pointer
-from modules.probe.probes.cpu import MODES, NONE, parse_loadavg, parse_stat, shares
-from modules.probe.probes.disk import derived, parse_diskstats
+from modules.probe.probes.cpu import MODES, NONE, Cpu, parse_loadavg, parse_stat, shares
+from modules.probe.probes.disk import _max_rate, derived, parse_diskstats
 from modules.probe.probes.mem import parse_meminfo
 from modules.probe.probes.net import parse_dev, parse_snmp, parse_speed
 from modules.probe.probes.pressure import parse_pressure
 from modules.probe.probes.process import PAGE
 from modules.probe.probes.process import parse_stat as parse_process
+from modules.probe.procfs import ProcFS
 
 # -- cpu
 
@@ -129,7 +132,28 @@ def test_a_speed_that_is_not_known_is_none(data, speed):
     assert parse_speed(data) == speed
 
 
+@pytest.mark.parametrize(("first", "shown"), [("boot", 0.25), ("baseline", None)])
+def test_the_first_reading_of_the_processors_is_a_baseline_or_with_first_boot_what_was_since_boot(
+    tmp_path, first, shown
+):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_bytes(b"cpu 25 0 0 75 0 0 0 0 0 0\n")
+    (tmp_path / "proc/loadavg").write_bytes(b"0.5 0.25 0.125 1/2 3\n")
+    probe = Cpu()
+    probe.open(
+        Context(
+            ask=SimpleNamespace(rank=0), procfs=ProcFS(tmp_path), config={"per_core": False, "first": first}
+        )
+    )
+    found = probe.read()
+    assert (found and next(iter(found.values()))["user"]) == shown
+
+
 # -- disk
+
+
+def test_a_device_is_busy_no_longer_than_all_of_a_second_and_its_requests_may_each_wait_that_long():
+    assert (_max_rate("io_ms"), _max_rate("read_ms"), _max_rate("reads")) == (2_000.0, 10_000_000.0, math.inf)
 
 
 def test_a_line_of_diskstats_has_4_11_15_or_17_columns():

@@ -112,7 +112,7 @@ def _series(limited: traps.Creates, free: traps.Creates) -> list[Check]:
     first = traps.FLUSH
     partial = limited.partial(first)
     shown = ", ".join(f"{name} {n} of {len(COUNTER_NAMES)}" for name, n in partial.items())
-    healed, at_once = limited.complete_at() or 0.0, free.complete_at() or 0.0
+    healed, at_once = limited.complete_at(), free.complete_at()
     return [
         Check(
             id="J2 a",
@@ -126,7 +126,7 @@ def _series(limited: traps.Creates, free: traps.Creates) -> list[Check]:
             sentence="it heals by itself, a token at a time",
             ok=healed is not None and at_once is not None and healed > at_once,
             ours=f"all there after {healed:g} s, without a limit after {at_once:g} s"
-            if healed and at_once
+            if healed is not None and at_once is not None
             else "never",
             journal="gone after a rebuild",
         ),
