@@ -22,7 +22,9 @@ from brokersim.brokermod import (
 )
 
 from .drainset import DrainSet
-from .inventory import check_r, configured_r, present, simulated_r, without
+from .holder import Holder
+from .inventory import check_r, configured_r, present, simulated_r
+from .kept import commit, stored
 from .log import ResourceLog, define_event
 from .messages import Cancel, ConfigReload, DrainArgs, Expiration, Reload, WaitUp
 from .topology import topology
@@ -35,8 +37,6 @@ KNOWN_KEYS: Final = frozenset({
     "path", "scheduling", "config", "verify", "exclude", "norestrict", "noverify", "no-update-watch", "rediscover",
     "journal-max", "history",
 })  # fmt: skip
-#: Flag of a commit: with a checkpoint.
-SYNC: Final = 4
 #: Arguments of flux-core's module that ask for what is never done here: comparing R with hardware, cutting the log.
 KNOWN_ARGS: Final = frozenset({"noverify", "notruncate", "monitor-force-up"})
 
@@ -57,24 +57,15 @@ class ResourceModule(BrokerModule):
                 raise RequestError(
                     errnums.EINVAL, f"module {self.name!r}: unknown argument {arg!r}; there are {known}"
                 )
-        self._scheduler: Message | None = None
-        #: The ranks it does not know: those excluded when it took the resources (as in flux-core).
-        self._withheld: list[int] = []
-        #: The scheduler is told nothing more.
-        self._is_mute = False
+        self._holder = Holder(h)
         self._log = ResourceLog(h)
         self._excluded: list[int] = []
         try:
-            self._define(self._own_r())
+            entries, asked = h.conf_get("resource.config"), h.attr_get
+            own = configured_r(entries) if entries else None
+            self._define(own or simulated_r(asked("resources"), asked("hostlist"), asked("clock")))
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"module {self.name!r}: {error}") from None
-
-    def _own_r(self) -> dict[str, Any]:
-        entries = self.handle.conf_get("resource.config")
-        if entries:
-            return configured_r(entries)
-        asked = self.handle.attr_get
-        return simulated_r(asked("resources"), asked("hostlist"), asked("clock"))
 
     def _define(self, r: dict[str, Any]) -> None:
         self._hosts = check_r(r)
@@ -87,52 +78,32 @@ class ResourceModule(BrokerModule):
         """Read what the KVS has of an earlier life: R and which nodes were drained."""
         if self.handle.rank:
             return
-        stored = await self._stored(R_KEY)
+        found = await stored(self.handle, self.log, R_KEY)
         method = "configuration" if self.handle.conf_get("resource.config") else "dynamic-discovery"
-        is_made = stored == b"" or (stored is not None and stored == await self._stored(MADE_KEY))
-        if stored and not is_made:
+        is_made = found == b"" or (
+            found is not None and found == await stored(self.handle, self.log, MADE_KEY)
+        )
+        if found and not is_made:
             try:
-                self._define(msgspec.json.decode(stored))
+                self._define(msgspec.json.decode(found))
                 method = "kvs"
             except (ValueError, msgspec.DecodeError, RecursionError) as error:
                 self.log.error(f"{R_KEY}: {error}; it is not used")
-        self._exclude(self.handle.conf_get("resource.exclude") or "")
+        excluded = self.handle.conf_get("resource.exclude")
+        self._excluded = self._drained.targets(excluded) if excluded else []
         try:
-            for event in self._log.restore(await self._stored(self._log.KEY) or b""):
+            for event in self._log.restore(await stored(self.handle, self.log, self._log.KEY) or b""):
                 self._replay(event)
         except ValueError as error:
             raise RequestError(errnums.EINVAL, f"{self._log.KEY} in the KVS: {error}") from None
         self._undrain_excluded()
-        there = self._there()
+        there = present(self._hosts)
         defined = self._log.begin(self._r, ranks.format_ranks(there), self._drained.nodelist(there), method)
         if self.handle.attr_get("clock") != "virtual":
-            await self._show(stored if is_made else None, is_made, defined)
-
-    async def _show(self, before: bytes | None, is_made: bool, defined: dict[str, Any]) -> None:
-        """Put R into the KVS, if it is not somebody else's that is there, and the line of the log that tells of it."""
-        made = msgspec.json.encode(self._r)
-        keys = (R_KEY, MADE_KEY) if is_made and made != before else ()
-        ops = [{"key": key, "flags": 0, "dirent": treeobj.val(made)} for key in keys]
-        for flags in (SYNC, 0):  # without a backing store there is no checkpoint
-            try:
-                wish = {"namespace": "primary", "flags": flags, "ops": [*ops, defined]}
-                await self.handle.call("kvs.commit", wish)
-                return
-            except RequestError as error:
-                if error.errno != errnums.ENOSYS:
-                    self.log.error(f"{R_KEY} is not in the KVS: {error}")
-                    return
-
-    async def _stored(self, key: str) -> bytes | None:
-        """What the KVS has, ``b""`` for nothing; None, and it is said, for what is no value."""
-        try:
-            answer = await self.handle.call("kvs.lookup", {"key": key, "namespace": "primary", "flags": 0})
-        except RequestError as error:
-            if error.errno in (errnums.ENOENT, errnums.ENOSYS):
-                return b""
-            self.log.error(f"{key} in the KVS is not used: {error}")
-            return None
-        return treeobj.val_bytes(answer["val"])
+            made = msgspec.json.encode(self._r)
+            keys = (R_KEY, MADE_KEY) if is_made and made != found else ()
+            ops = [{"key": key, "flags": 0, "dirent": treeobj.val(made)} for key in keys]
+            await commit(self.handle, self.log, [*ops, defined])
 
     def _replay(self, event: dict[str, Any]) -> None:
         """A node is known again by its host; one that is not there now is passed over. Raises ValueError."""
@@ -152,9 +123,6 @@ class ResourceModule(BrokerModule):
         except (RequestError, ValueError, TypeError):
             self.log.debug(f"event {event['name']} of another inventory is not replayed")
 
-    def _exclude(self, text: str) -> None:
-        self._excluded = self._drained.targets(text) if text else []
-
     def _undrain_excluded(self) -> None:
         """What is excluded is not drained, and will not be when it comes back."""
         both = sorted(set(self._excluded).intersection(self._drained.nodes()))
@@ -164,30 +132,23 @@ class ResourceModule(BrokerModule):
             context = {"idset": ids, "nodelist": nodes, "overwrite": 0, "reason": "configured for exclusion"}
             self._log.post(self.handle.time(), "undrain", context)
 
-    def _there(self) -> list[int]:
-        return present(self._hosts)
-
     def _up(self) -> list[int]:
-        return sorted(set(self._there()).difference(self._drained.nodes(), self._excluded))
+        return sorted(set(present(self._hosts)).difference(self._drained.nodes(), self._excluded))
 
     def stats(self) -> dict[str, object]:
         """How many nodes there are and may be used."""
-        return {"nodes": len(self._there()), "up": len(self._up())}
-
-    def _rank_0_only(self) -> None:
-        if self.handle.rank:
-            raise RequestError(errnums.EPROTO, "this RPC only works on rank 0")
+        return {"nodes": len(present(self._hosts)), "up": len(self._up())}
 
     # -- what there is
 
     @request_handler("status", allow_guest=True)
     def status(self, msg: Message) -> None:
         """All resources, and which of their nodes are drained, since when and why; none is ever offline here."""
-        self._rank_0_only()
+        _rank_0_only(self.handle)
         answer = {
             "R": self._r,
             "drain": self._drained.to_dict(),
-            "online": ranks.format_ranks(self._there()),
+            "online": ranks.format_ranks(present(self._hosts)),
             "offline": "",
             "exclude": ranks.format_ranks(self._excluded),
             "torpid": "",
@@ -207,13 +168,13 @@ class ResourceModule(BrokerModule):
     @request_handler("topo-get", allow_guest=True)
     def topo_get(self, msg: Message) -> None:
         """How a node looks inside, as hwloc's XML: the first one's, which the others are like."""
-        self._topology = self._topology or topology(self._r, self._there()[0])
+        self._topology = self._topology or topology(self._r, present(self._hosts)[0])
         self.handle.respond(msg, self._topology)
 
     @request_handler("monitor-waitup")
     def waitup(self, msg: Message) -> None:
         """Answered when so many brokers are up: all are."""
-        self._rank_0_only()
+        _rank_0_only(self.handle)
         if not 0 <= msg.unpack(WaitUp).up <= self.handle.size:
             raise RequestError(errnums.EPROTO, "up value is out of range")
         self.handle.respond(msg)
@@ -223,67 +184,50 @@ class ResourceModule(BrokerModule):
     @request_handler("acquire")
     def acquire(self, msg: Message) -> None:
         """A scheduler takes the resources: R and who is ``up``, then what went ``down`` and ``up`` (RFC 28)."""
-        self._rank_0_only()
+        _rank_0_only(self.handle)
         if not msg.is_streaming:
             raise RequestError(errnums.EPROTO, "resource.acquire must be a streaming request")
-        if self._scheduler is not None:
+        if self._holder.is_there:
             raise RequestError(errno.EBUSY, "resource.acquire: a scheduler has the resources already")
-        self._scheduler, self._withheld = msg, self._excluded
-        self.handle.respond(
-            msg, {"resources": without(self._r, self._withheld), "up": ranks.format_ranks(self._up())}
-        )
+        self._holder.take(msg, self._r, self._up(), self._excluded)
 
     @request_handler("acquire-mute")
     def acquire_mute(self, msg: Message) -> None:
         """The scheduler is told of no changes from now on, as while an instance goes down."""
-        self._is_mute = True
+        self._holder.is_mute = True
         self.handle.respond(msg)
 
     @request_handler("acquire-cancel")
     def acquire_cancel(self, msg: Message) -> None:
         """The scheduler gives the resources back; not answered."""
-        wish = msg.unpack(Cancel)
-        held = self._scheduler
-        if held is not None and (held.sender, held.matchtag) == (msg.sender, wish.matchtag):
-            self._scheduler = None
-            self.handle.respond_error(held, errnums.ENODATA)
+        self._holder.give_back(msg.sender, msg.unpack(Cancel).matchtag)
 
     @request_handler("disconnect", allow_guest=True)
     def disconnect(self, msg: Message) -> None:
         """A client went, maybe the scheduler."""
-        if self._scheduler is not None and self._scheduler.sender == msg.sender:
-            self._scheduler = None
+        self._holder.leave(msg.sender)
         self._log.leave(msg.sender)
-
-    def _tell(self, before: list[int]) -> None:
-        """Tell the scheduler which nodes came and went since ``before``."""
-        now = self._up()
-        down = sorted(set(before).difference(now, self._withheld))
-        up = sorted(set(now).difference(before, self._withheld))
-        change = {name: ranks.format_ranks(ids) for name, ids in (("down", down), ("up", up)) if ids}
-        if self._scheduler is not None and change and not self._is_mute:
-            self.handle.respond(self._scheduler, change)
 
     # -- draining
 
     @request_handler("drain")
     def drain(self, msg: Message) -> None:
         """No more jobs for these nodes; what they run goes on."""
-        self._rank_0_only()
+        _rank_0_only(self.handle)
         args = msg.unpack(DrainArgs)
         targets, before, now = self._targets(args.targets), self._up(), self.handle.time()
         self._drained.drain(targets, now, args.reason, args.mode, self._excluded)
-        self._tell(before)
+        self._holder.tell_change(before, self._up())
         self._post(msg, "drain", targets, args, now)
 
     @request_handler("undrain")
     def undrain(self, msg: Message) -> None:
         """They may be used again."""
-        self._rank_0_only()
+        _rank_0_only(self.handle)
         args = msg.unpack(DrainArgs)
         targets, before = self._targets(args.targets), self._up()
         self._drained.undrain(targets, args.mode)
-        self._tell(before)
+        self._holder.tell_change(before, self._up())
         self._post(msg, "undrain", targets, args, self.handle.time())
 
     def _targets(self, text: str) -> list[int]:
@@ -315,7 +259,7 @@ class ResourceModule(BrokerModule):
             check_r(r)
         except (OSError, ValueError, RecursionError) as error:
             raise RequestError(errnums.EINVAL, f"{wish.path}: {error}") from None
-        if self._scheduler is not None:
+        if self._holder.is_there:
             raise RequestError(errno.EBUSY, "resources are busy (unload scheduler?)")
         put = {"key": R_KEY, "flags": 0, "dirent": treeobj.val(msgspec.json.encode(r))}
         event = define_event(self.handle.time(), "reload")
@@ -335,8 +279,7 @@ class ResourceModule(BrokerModule):
             raise RequestError(errnums.EINVAL, f"an expiration is no less than 0, not {expiration:g}")
         execution = {**self._r["execution"], "expiration": expiration}
         self._r = {**self._r, "execution": execution}
-        if self._scheduler is not None:
-            self.handle.respond(self._scheduler, {"expiration": expiration})
+        self._holder.tell({"expiration": expiration})
         self._log.post(self.handle.time(), "resource-update", {"expiration": expiration}, msg)
 
     @request_handler("config-reload")
@@ -354,9 +297,10 @@ class ResourceModule(BrokerModule):
             )
             raise RequestError(errnums.EINVAL, text)
         before = self._up()
-        self._exclude(str(conf.get("exclude") or ""))
+        excluded = str(conf.get("exclude") or "")
+        self._excluded = self._drained.targets(excluded) if excluded else []
         self._undrain_excluded()
-        self._tell(before)
+        self._holder.tell_change(before, self._up())
         self.handle.respond(msg)
 
     # -- the log
@@ -372,3 +316,8 @@ class ResourceModule(BrokerModule):
     def journal_cancel(self, msg: Message) -> None:
         """End such a stream; not answered itself."""
         self._log.cancel(msg.sender, msg.unpack(Cancel).matchtag)
+
+
+def _rank_0_only(handle: Handle) -> None:
+    if handle.rank:
+        raise RequestError(errnums.EPROTO, "this RPC only works on rank 0")

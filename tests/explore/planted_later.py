@@ -80,13 +80,13 @@ LATER = (
         "            self.finish(errnums.ENODATA)\n        elif errnum == errnums.ENOENT:\n", ("records",),
     ),
     Planted(
-        "a drain that nobody is told of", "resource/__init__.py",
+        "a drain that nobody is told of", "resource/holder.py",
         "        if self._scheduler is not None and change and not",
         '        if self._scheduler is not None and "up" in change and not', ("jobs",),
     ),
     Planted(
-        "a scheduler that went, told on", "resource/__init__.py",
-        "        if self._scheduler is not None and self._scheduler.sender == msg.sender:\n"
+        "a scheduler that went, told on", "resource/holder.py",
+        "        if self._scheduler is not None and self._scheduler.sender == sender:\n"
         "            self._scheduler = None\n", "", ("jobs",),
     ),
 )  # fmt: skip
