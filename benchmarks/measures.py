@@ -19,6 +19,7 @@ from pathlib import Path
 import attrs
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "brokersim"
+MODULES = SOURCE.parent.parent / "modules"
 _LAYOUT = {
     tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING
 }  # fmt: skip
