@@ -106,9 +106,12 @@ class Loaded(Living, Protocol):
 
     __slots__ = ()
 
-    path: Path
     life: Life
     handle: Handle
+
+    @property
+    def path(self) -> Path:
+        """The file its code is in."""
 
     @property
     def status(self) -> int:

@@ -6,6 +6,7 @@ How far it is and how its code runs is in course; where its file is, in loader.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from brokersim.host.course import (
     FINALIZING,
@@ -35,7 +36,7 @@ class Module(Loaded, Staged):
     """
 
     __slots__ = (
-        "_forget", "_said_ready", "args", "broker", "code", "handle", "life", "name", "path",
+        "_forget", "_said_ready", "args", "broker", "code", "handle", "life", "name",
     )  # fmt: skip
 
     methods = METHODS
@@ -53,7 +54,6 @@ class Module(Loaded, Staged):
         self.broker = broker
         self.name = name
         self.code = code
-        self.path = code.path
         self.args = args
         self.life = Life(broker.reactor, loaded)
         self._forget = forget
@@ -63,6 +63,11 @@ class Module(Loaded, Staged):
         if node is not None:
             handle.station = Station(node, handle)
         self._welcome()
+
+    @property
+    def path(self) -> Path:
+        """The file its code is in."""
+        return self.code.path
 
     def _welcome(self) -> None:
         """The loader's first message, counted like any other (flux-core 0.88)."""

@@ -78,7 +78,7 @@ class RemoteModule(Loaded):
         """``start(self)`` starts the process, which from then on tells what it says and what becomes of it."""
         self.broker = broker
         self.name = name
-        self.path = path
+        self._path = path
         self.args = args
         self.loader = loader
         self.life = Life(broker.reactor, loaded)
@@ -101,6 +101,11 @@ class RemoteModule(Loaded):
         self._welcome()
         self.life.limit(self._seconds("broker.module-load-timeout", LOAD_TIMEOUT), self._load_timed_out)
         self._look_again()
+
+    @property
+    def path(self) -> Path:
+        """The file its code is in."""
+        return self._path
 
     @property
     def pid(self) -> int:
