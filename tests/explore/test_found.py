@@ -112,7 +112,7 @@ def test_a_disk_that_was_full_for_a_write_nobody_waited_for_is_why_one_is_refuse
         Step(id=5, op="kvs.put", at=1.0, args={"key": "u1", "value": "<5>"}),
         Step(id=2, op="kvs.sync", at=1.015, args={"key": "d.u2", "value": "<2>"}),
     )
-    full = PlannedFault(kind="disk-full", at=1.0, seconds=0.0125)
+    full = PlannedFault(kind="fill-disk", at=1.0, seconds=0.0125)
     outcome = run_plan(Plan(families=("kvs",), order=1, steps=steps, faults=(full,)))
     assert outcome.broken == ()
     assert ("kvs.sync", "kvs.commit", ENOSPC) in outcome.seen

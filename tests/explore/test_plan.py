@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from brokersim.explore.draw import Space, draw
 from brokersim.explore.families import FAMILIES
 from brokersim.explore.faults import KINDS, MODELS
-from brokersim.explore.plan import Plan, Step, from_json
+from brokersim.explore.plan import Plan, PlannedFault, Step, from_json
+from brokersim.explore.run import run_plan
 from brokersim.protocol.errnums import EINVAL, RequestError
 
 SPACE = Space(families=FAMILIES, wanted=tuple(FAMILIES), model="hostile")
@@ -82,3 +83,27 @@ def test_what_is_no_plan_is_refused(text, says):
 
 def test_weight_counts_steps_and_faults():
     assert Plan(steps=(Step(id=1, op="kvs.get", at=0.0),)).weight == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (Plan(families=("kvz",)), "the plan has family 'kvz'; there are "),
+        (
+            Plan(families=("kvs",), steps=(Step(id=0, op="kvz.put", at=0.0),)),
+            "the plan has family 'kvz'; there are ",
+        ),
+        (
+            Plan(families=("kvs",), steps=(Step(id=0, op="kvs.putt", at=0.0),)),
+            "the plan has operation 'putt'; there are ",
+        ),
+        (
+            Plan(families=("kvs",), faults=(PlannedFault(kind="disk-full", at=0.0),)),
+            "the plan has fault 'disk-full'; ",
+        ),
+    ],
+)
+def test_what_a_plan_names_and_nobody_knows_is_no_find(plan, says):
+    with pytest.raises(RequestError, match=says) as caught:
+        run_plan(plan)
+    assert caught.value.errno == EINVAL

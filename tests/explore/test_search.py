@@ -73,7 +73,7 @@ def test_shipped_modules_pass_and_faults_hit():
 
 def test_a_search_tells_which_kinds_never_hit():
     report = search(Space(families=FAMILIES, wanted=("events",), sizes=(1, 1)), lambda: None, range(3))
-    assert "disk-full" in report.idle("flux") and "slow" in report.idle("flux")
+    assert "fill-disk" in report.idle("flux") and "slow" in report.idle("flux")
 
 
 def test_a_plan_runs_the_same_ten_times_in_fresh_processes():

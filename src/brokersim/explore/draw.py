@@ -192,7 +192,7 @@ def _fault(
         )
     if kind in ("kill", "reload"):
         return _ended(rng, plan, space, PlannedFault(kind=kind, rank=rank, seconds=seconds, **moment))
-    if kind == "disk-full":
+    if kind == "fill-disk":
         if not {"content-sqlite"} & set(modules_of(plan, dict(space.families))):
             return None
         return PlannedFault(kind=kind, seconds=seconds, **moment)

@@ -234,7 +234,7 @@ class Trouble:
             planned, "fail", topic=planned.to, rank=planned.rank, errnum=planned.errnum, count=planned.count
         )
 
-    def disk_full(self, planned: PlannedFault) -> End | None:
+    def fill_disk(self, planned: PlannedFault) -> End | None:
         return self._message_fault(planned, "fill-disk") if self._has_database() else None
 
     def disk_error(self, planned: PlannedFault) -> End | None:
@@ -269,7 +269,7 @@ FLUX: Final[dict[str, _Begin]] = {
     "kill": Trouble.kill,
     "reload": Trouble.reload,
     "fail": Trouble.fail,
-    "disk-full": Trouble.disk_full,
+    "fill-disk": Trouble.fill_disk,
     "disk-error": Trouble.disk_error,
     "power-cut": Trouble.power_cut,
     "lost-sync": Trouble.lost_sync,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import trio
 from brokersim.explore.author import Author, merged_families
 from brokersim.explore.disk import Disk, SyncTrace
 from brokersim.explore.families.family import Family
-from brokersim.explore.faults import LOSSY, Trouble
+from brokersim.explore.faults import KINDS, LOSSY, Trouble
 from brokersim.explore.plan import Plan, Step
 from brokersim.explore.schedule import LONGEST, SeededSchedule
 from brokersim.explore.world import Moment, World
@@ -30,7 +30,7 @@ from brokersim.kit.laws import Relaxation
 from brokersim.kit.ledger import Line
 from brokersim.kit.restarts import end_all
 from brokersim.kit.witness import Witness
-from brokersim.protocol.errnums import RequestError, errname
+from brokersim.protocol.errnums import EINVAL, RequestError, errname
 from brokersim.reactor.clock import VirtualClock
 from brokersim.reactor.loop import NS
 from brokersim.services.composition import DEFAULT_MODULES, RANK0_MODULES
@@ -82,14 +82,18 @@ def modules_of(plan: Plan, families: dict[str, Family]) -> tuple[str, ...]:
 
 
 def run_plan(plan: Plan, author: Author | None = None, *, keeps_trace: bool = False) -> Outcome:
-    """Run a plan from beginning to end, in virtual time. Raises RequestError if its instance cannot start."""
+    """Run a plan from beginning to end, in virtual time.
+
+    Raises RequestError if its instance cannot start, or nobody knows what is in it (EINVAL).
+    """
+    families = merged_families(author)
+    _check_words(plan, families)
     with ExitStack() as stack:
         state_dir = None
         if plan.has_disk:
             state_dir = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="brokersim-", dir=_MEMORY))
             )
-        families = merged_families(author)
         options = merged(
             {
                 "size": plan.size,
@@ -104,6 +108,21 @@ def run_plan(plan: Plan, author: Author | None = None, *, keeps_trace: bool = Fa
         )
         example = _Example(plan, families, author or Author(), options)
         return trio.run(partial(example.run, keeps_trace), clock=VirtualClock())
+
+
+def _check_words(plan: Plan, families: Mapping[str, Family]) -> None:
+    """Plans are kept in files, and written by hand."""
+    words: list[tuple[str, str, Collection[str]]] = [("family", name, families) for name in plan.families]
+    words += [("fault", fault.kind, KINDS) for fault in plan.faults]
+    for step in plan.steps:
+        name, _, verb = step.op.partition(".")
+        words += [
+            ("family", name, families),
+            ("operation", verb, families[name].does if name in families else {}),
+        ]
+    for what, word, known in words:
+        if word not in known:
+            raise RequestError(EINVAL, f"the plan has {what} {word!r:.40}; there are {', '.join(known)}")
 
 
 class _Example:

@@ -90,9 +90,7 @@ class Report:
 
     def idle(self, model: str) -> list[str]:
         """Kinds of faults that never hit anything."""
-        names = {"fill-disk": "disk-full"}
-        hit = {names.get(kind, kind) for kind in self.hits}
-        return [kind for kind in MODELS[model] if kind not in hit]
+        return [kind for kind in MODELS[model] if kind not in self.hits]
 
     def refused(self) -> list[str]:
         """Operations that were asked for and never done: what they should try was not tried. A stream ends so, too."""
