@@ -134,10 +134,10 @@ def test_it_begins_when_the_commits_have_ended_that_were_on_their_way():
                 )
             await instance.sleep(1)
             kvs: Any = instance.module(0, "kvs").handle.body
-            return ended, kvs._endings
+            return ended, len(kvs._endings)
 
     ended, left = brokersim.run(main, clock="virtual")
-    assert (ended, left) == ([("commit", 0), ("begun", 0), ("begun too", 0)], [])
+    assert (ended, left) == ([("commit", 0), ("begun", 0), ("begun too", 0)], 0)
 
 
 def test_it_needs_no_kvs_and_no_cache_that_holds_anything():
