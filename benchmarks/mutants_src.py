@@ -31,6 +31,8 @@ from typing import IO
 
 import attrs
 
+from benchmarks._measure import positive
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "brokersim"
 MODULES = ROOT / "modules"
@@ -283,10 +285,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--room", help="of this folder of src/brokersim only, or modules/NAME")
-    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--count", type=positive, default=400)
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="rooms at a time")
+    parser.add_argument("--jobs", type=positive, default=1, help="rooms at a time")
     parser.add_argument("--show", action="store_true", help="name each that survives")
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()

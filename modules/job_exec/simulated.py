@@ -28,7 +28,7 @@ class Simulated:
         self._stdin = stdin
         self._job = job
         self._timer: Any = None
-        #: What ended it before it began: a signal, or a wait status.
+        #: What ended it before it began: a signal, or a wait status. Of a job that runs commands, too.
         self.killed_by = 0
         #: Lets it begin, while it waits for that.
         self._order: Callable[[Any], object] | None = None

@@ -448,12 +448,9 @@ class JobMachine:
             self.act(job)
 
     def leave(self, sender: str) -> None:
-        """A client went. If that executes jobs, it tells no more of them: they wait for the next that does."""
-        if self.exec_service and sender == self.exec_sender:
+        """A client went. If it executes jobs, the next wait for another that does; of those it ran its broker tells."""
+        if sender == self.exec_sender:
             self.exec_service = ""
-            for job in [one for one in self.jobs.active.values() if one.start_pending]:
-                job.start_pending = False
-                self._lost(job, "disconnect")
 
     def _lost(self, job: Job, note: str) -> None:
         if job.flags & FLAG_DEBUG:

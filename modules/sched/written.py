@@ -106,6 +106,7 @@ def _spans(text: str) -> Iterable[tuple[int, int]]:
 
 
 def mask_of(text: str) -> int:
+    """The ids of an idset as a mask, a bit each. Raises ValueError."""
     mask = 0
     for first, last in _spans(text):
         mask |= (1 << max(0, last + 1 - first)) - 1 << first

@@ -42,6 +42,29 @@ def test_each_mutant_of_a_decision_or_bound_changes_one_place(tmp_path, monkeypa
     assert {place.room for place in found} == {"(top)"}
 
 
+def test_a_room_whose_tests_cannot_be_run_is_told_and_the_others_are_tried(monkeypatch):
+    def worker(room: str, sample: list[int], write: int, _until: float) -> int:
+        for number in range(len(sample)):
+            os.write(write, f"[{number}, true]\n".encode())
+        return 1 if room == "broken" else 0
+
+    monkeypatch.setattr(mutants_src, "_worker", worker)
+    told: list[tuple[int, bool | None]] = []
+    rooms = {"a": [1, 2, 3], "broken": [4], "b": [5, 6]}
+    failed = mutants_src.try_rooms(rooms, 2, 0.0, lambda place, caught: told.append((place, caught)))
+    assert failed == ["broken"]
+    assert sorted(told) == [(place, True) for place in range(1, 7)]
+
+
+@pytest.mark.parametrize("words", [("--jobs", "0"), ("--count", "-1")])
+def test_no_rooms_at_a_time_and_no_mutants_are_refused(words):
+    command = [sys.executable, "-m", "benchmarks.mutants_src", *words]
+    done = subprocess.run(
+        command, cwd=mutants_src.ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2 and "is not a whole number from 1 on" in done.stderr
+
+
 TRIED = """
 import sys
 from pathlib import Path

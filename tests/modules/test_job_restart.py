@@ -99,6 +99,7 @@ def test_nobody_is_asked_to_start_a_job_once_who_did_so_has_gone_and_a_client_th
         await another.call("job-manager.stats-get")
         another.close()
         fine = await outcome(client, ran), await names_of(client, ran)
+        assert (await outcome(client, await submit(client)))["success"]  # who starts jobs is still known
         await instance.remove("job-exec")
         job = await submit(client, jobspec(), **debug)
         await instance.sleep(1)
