@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import median, pstdev
 
 import pytest
 
@@ -90,6 +90,21 @@ def ages(points: dict[int, float], retention: float, start: float) -> list[float
     return found
 
 
+def drift(found: list[float], flush: float) -> float:
+    """How far (s) the flushes of a chain wandered: the spread of ages around the middle one, modulo the flush.
+
+    A flush due right before a slot's end that a busy machine sends right behind it is in the next slot: what the slot
+    keeps is one flush older, and the phase is the same.
+    """
+    middle = median(found)
+    return pstdev([(age - middle + flush / 2) % flush for age in found])
+
+
+def test_a_flush_on_the_other_side_of_a_slots_end_is_no_drift() -> None:
+    assert drift([-1.3375, -1.3378, -0.3375], 1) < 0.001
+    assert drift([-1.3, -1.05, -0.8], 1) > 0.2
+
+
 def test_real_chains_are_as_old_as_one_phase_of_the_law(tmp_path: Path) -> None:
     names = [*CHAINS, "aligned"]
     chains = CHAINS | {"aligned": CHAINS["slow store"]}
@@ -111,10 +126,10 @@ def test_real_chains_are_as_old_as_one_phase_of_the_law(tmp_path: Path) -> None:
     for name, chain in chains.items():
         corners = [age.mean for age in chain.corners]
         assert len(found[name]) >= 3, name
-        assert min(corners) - 0.05 <= fmean(found[name]) <= max(corners) + LATE, (name, found[name])
+        assert min(corners) - 0.05 <= median(found[name]) <= max(corners) + LATE, (name, found[name])
     # Locked: at the middle of a slot the age is the same in each; over all phases it would differ by the flush's.
     for name in ("fast", "slow store", "aligned"):
-        assert pstdev(found[name]) < chains[name].flush / 12**0.5, (name, found[name])
+        assert drift(found[name], chains[name].flush) < chains[name].flush / 24**0.5, (name, found[name])
     # With flushes right before the slots' ends what they keep is newest: no luck is left.
     aligned = chains["aligned"].aligned.mean
-    assert fmean(found["aligned"]) == pytest.approx(aligned + 0.05, abs=0.1 + LATE), found["aligned"]
+    assert median(found["aligned"]) == pytest.approx(aligned + 0.05, abs=0.1 + LATE), found["aligned"]
