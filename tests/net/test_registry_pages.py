@@ -197,6 +197,10 @@ def test_what_is_wrong_with_samples_is_told(tmp_path):
         for method, path, body, wanted, says in [
             ("GET", "/v1/data/sha1-0", None, 404, "no series 'sha1-0' here"),
             ("GET", "/v1/data/x/y", None, 404, "nothing is at /v1/data/x/y"),
+            ("GET", "/v1/data/x/history", None, 404, "nothing is at /v1/data/x/history"),
+            ("GET", "/v1/schemas/node/what", None, 404, "nothing is at /v1/schemas/node/what"),
+            ("GET", "/v1/schemas/node/history", None, 404, "nothing is at /v1/schemas/node/history"),
+            ("GET", "/v1/nodes/x/history/1", None, 404, "nothing is at /v1/nodes/x/history/1"),
             (
                 "GET",
                 "/v1/data/x?from=soon",

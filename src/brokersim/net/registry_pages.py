@@ -80,35 +80,38 @@ class RegistryPages:
         raise Refused(405, f"{request.method} {request.path} is not possible")
 
     async def _read(self, parts: list[str], query: Mapping[str, str]) -> Response:
-        if parts[0] == "schemas":
-            schemas = (await self._bridge.ask("registry.schemas", {}))["schemas"]
-            if len(parts) == 1:
-                return _json(schemas)
-            if parts[1] not in schemas:
-                raise Refused(404, f"no schema {parts[1]!r}; there are {', '.join(schemas)}")
-            return _json(schemas[parts[1]])
-        if parts[0] == "data":
-            return await self._data(parts[1:], query)
-        if len(parts) == 1:
-            return _listed(await self._bridge.ask("registry.list", {"collection": parts[0], **_wish(query)}))
-        if len(parts) == 2 and parts[1] == "watch":
-            payload = {"collection": parts[0], "filter": _filter(query)}
-            return Response(body=_events(self._bridge.watch(payload)), content_type="text/event-stream")
-        wish = {"collection": parts[0], "id": parts[1]}
-        if len(parts) == 3 and parts[2] == "history":
-            return _json((await self._bridge.ask("registry.history", wish))["records"])
-        if len(parts) != 2:
-            raise Refused(404, f"nothing is at /v1/{'/'.join(parts)}")
-        if "version" in query:
-            wish["version"] = _number("version", query["version"])  # type: ignore[assignment]
-        return _one((await self._bridge.ask("registry.get", wish))["record"])
+        match parts:
+            case ["schemas"]:
+                return _json(await self._schemas())
+            case ["schemas", name]:
+                schemas = await self._schemas()
+                if name not in schemas:
+                    raise Refused(404, f"no schema {name!r}; there are {', '.join(schemas)}")
+                return _json(schemas[name])
+            case ["data"]:
+                return _json((await self._bridge.ask("registry.latest", {}))["series"])
+            case ["data", series]:
+                return _json(await self._bridge.ask("registry.data", _right(to_payload, series, query)))
+            case [collection]:
+                wish = {"collection": collection, **_wish(query)}
+                return _listed(await self._bridge.ask("registry.list", wish))
+            case [collection, "watch"]:
+                changes = self._bridge.watch({"collection": collection, "filter": _filter(query)})
+                return Response(body=_events(changes), content_type="text/event-stream")
+            case [collection, ident, "history"] if collection not in ("schemas", "data"):
+                wish = {"collection": collection, "id": ident}
+                return _json((await self._bridge.ask("registry.history", wish))["records"])
+            case [collection, ident]:
+                wish = {"collection": collection, "id": ident}
+                if "version" in query:
+                    wish["version"] = _number("version", query["version"])
+                return _one((await self._bridge.ask("registry.get", wish))["record"])
+            case _:
+                raise Refused(404, f"nothing is at /v1/{'/'.join(parts)}")
 
-    async def _data(self, parts: list[str], query: Mapping[str, str]) -> Response:
-        if not parts:
-            return _json((await self._bridge.ask("registry.latest", {}))["series"])
-        if len(parts) > 1:
-            raise Refused(404, f"nothing is at /v1/data/{'/'.join(parts)}")
-        return _json(await self._bridge.ask("registry.data", _right(to_payload, parts[0], query)))
+    async def _schemas(self) -> Mapping[str, Json]:
+        schemas: Mapping[str, Json] = (await self._bridge.ask("registry.schemas", {}))["schemas"]
+        return schemas
 
     async def _metrics(self, method: str) -> Response:
         if method not in ("GET", "HEAD"):
