@@ -29,6 +29,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import outcome
@@ -50,6 +51,7 @@ QUEUE_AT = 10_000
 #: looking takes the processor from a client that needs it to come to rest.
 _LOOK_AGAIN, _LOOK_SELDOM = 0.0002, 0.01
 _FORKED = b"brokersim: a module has forked and let the child go on as a second broker; the child is ended\n"
+_FOR_EVER = "nothing is queued or due any more: this would wait for ever"
 _ENDED = "the instance has ended: nobody is left to answer"
 
 
@@ -73,7 +75,7 @@ class Runner:
         #: Who runs it: a child that a callback forked is not.
         self._pid = -1
         self.posts = Posts()
-        self._waits: dict[_TaskWait, None] = {}
+        self._waits = _TaskWaits()
         self._hold = 0
         #: Turns for timers at one instant.
         self._turns = Instant()
@@ -106,10 +108,6 @@ class Runner:
         """The reactor has moved virtual time by itself (ns)."""
         assert isinstance(self.clock, VirtualClock)
         self.clock.now = when
-
-    def post_abandon(self, wait: Wait) -> None:
-        """A cancelled task's wait is abandoned by the reactor, not by the task that was cancelled."""
-        self._post(LAST, wait.abandon)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -154,13 +152,9 @@ class Runner:
         """Await a reactor wait from a trio task: cancellable, the answer dropped if cancelled."""
         if self._stopping or self._has_ended:
             raise RequestError(EHOSTUNREACH, _ENDED)
-        pending = _TaskWait(trio.lowlevel.current_task(), wait, self)
-        self._waits[pending] = None
-        try:
+        with self._waits.one(wait, abandon=partial(self._post, LAST)) as pending:
             self.post(pending.begin)
             return await trio.lowlevel.wait_task_rescheduled(pending.abort)
-        finally:
-            self._waits.pop(pending, None)
 
     @property
     def is_running(self) -> bool:
@@ -190,8 +184,7 @@ class Runner:
             if isinstance(self.clock, VirtualClock):
                 self.clock.quiescent = self.clock.jump
                 trio.lowlevel.remove_instrument(instrument)
-            for wait in list(self._waits):
-                wait.resume(None, RequestError(EHOSTUNREACH, _ENDED))
+            self._waits.fail(EHOSTUNREACH, _ENDED)
             self.reactor.discard()
 
     async def _turn(self) -> None:
@@ -339,7 +332,8 @@ class Runner:
             return self._look_again
         self._look_again = _LOOK_AGAIN / 2
         if due is None and deadline == math.inf:
-            return self._deadlock()
+            # Nothing can ever happen again by itself: whoever waits in a task waits for ever, so say so.
+            return 0.0 if self.may_jump is None and self._waits.fail(EDEADLK, _FOR_EVER) else math.inf
         # Tasks of that very instant first: in one batch of trio's with them, the loop's place would be chance.
         if due is None or due >= deadline:
             self.reactor.now = clock.now = math.ceil(deadline)
@@ -352,16 +346,6 @@ class Runner:
     def _is_waited_for(self) -> bool:
         """With outside clients about, time moves only while a task or a client waits for an answer."""
         return self.may_jump is None or bool(self._waits) or self.may_jump()
-
-    def _deadlock(self) -> float:
-        """Nothing can ever happen again by itself: whoever waits in a task waits for ever, so say so."""
-        if self.may_jump is not None or not self._waits:
-            return math.inf
-        for wait in list(self._waits):
-            wait.resume(
-                None, RequestError(EDEADLK, "nothing is queued or due any more: this would wait for ever")
-            )
-        return 0.0
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
         """A trio task was made runnable: time may not jump past it."""
@@ -393,12 +377,14 @@ class _TaskWatch(trio.abc.Instrument):
 class _TaskWait:
     """One trio task's wait for the reactor; ends once, by the answer or by cancellation."""
 
-    __slots__ = ("_runner", "_task", "_wait")
+    __slots__ = ("_abandon", "_task", "_wait")
 
-    def __init__(self, task: trio.lowlevel.Task, wait: Wait, runner: Runner) -> None:
+    def __init__(
+        self, task: trio.lowlevel.Task, wait: Wait, abandon: Callable[[Callable[[], object]], object]
+    ) -> None:
         self._task: trio.lowlevel.Task | None = task
         self._wait = wait
-        self._runner = runner
+        self._abandon = abandon
 
     def begin(self) -> None:
         if self._task is None:
@@ -415,9 +401,36 @@ class _TaskWait:
         trio.lowlevel.reschedule(task, _outcome(value, error))
 
     def abort(self, _: object) -> trio.lowlevel.Abort:
+        # The wait is abandoned by the reactor, not by the task that was cancelled.
         self._task = None
-        self._runner.post_abandon(self._wait)
+        self._abandon(self._wait.abandon)
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+class _TaskWaits:
+    """All waits of trio tasks that have not ended, in the order they began."""
+
+    def __init__(self) -> None:
+        self._open: dict[_TaskWait, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextmanager
+    def one(self, wait: Wait, *, abandon: Callable[[Callable[[], object]], object]) -> Iterator[_TaskWait]:
+        """A wait of the task that asks; ``abandon`` has the reactor call how it is given up."""
+        pending = _TaskWait(trio.lowlevel.current_task(), wait, abandon)
+        self._open[pending] = None
+        try:
+            yield pending
+        finally:
+            del self._open[pending]
+
+    def fail(self, errnum: int, text: str) -> bool:
+        """Nobody will ever answer: end every wait with that. False if there was none."""
+        for pending in list(self._open):
+            pending.resume(None, RequestError(errnum, text))
+        return bool(self._open)
 
 
 async def room(reactor: Reactor) -> None:
