@@ -98,7 +98,7 @@ class Flooded:
 async def test_a_flood_puts_a_flush_off_by_a_quarter_of_an_interval_and_a_turn(mock_clock):
     server = StatsdServer(ServeSettings(listen=(), flush_s=1.0), wall=None)
     flooded = Flooded(mock_clock, 0.1)
-    server._sockets.append(flooded)
+    server.incoming.sockets.append(flooded)
     server.flush_now()
     assert (flooded.turns, trio.current_time()) == (3, pytest.approx(0.3))
 

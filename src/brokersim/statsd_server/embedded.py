@@ -32,7 +32,7 @@ class EmbeddedAggregator:
         # The fast form where it is our own: many timings in a line, totals as they are.
         self.dialect = receiver_name(settings.dialect)
         self.server = StatsdServer(settings, wall=wall, log=log)
-        self._feed = self.server.feed
+        self._feed = self.server.incoming.feed
         self._is_closed = False
 
     @property

@@ -9,16 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import attrs
 import trio
 
-from brokersim.statsd.aggregator import Aggregator, SenderOf
+from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.cardinality import Cardinality
 from brokersim.statsd.flushed import BadLine, Flush
-from brokersim.statsd.plain import Packet
 from brokersim.statsd_server.flush_clock import FlushGrid, TimeAxis, lead_of
 from brokersim.statsd_server.flush_gauge import FlushGauge
 from brokersim.statsd_server.health import (
@@ -27,6 +27,7 @@ from brokersim.statsd_server.health import (
     with_own_values,
 )
 from brokersim.statsd_server.http import HttpServer
+from brokersim.statsd_server.incoming import Incoming
 from brokersim.statsd_server.management import Management
 from brokersim.statsd_server.outputs import Output
 from brokersim.statsd_server.outputs.all import Outputs, open_outputs, stores
@@ -35,7 +36,6 @@ from brokersim.statsd_server.outputs.openmetrics import OpenMetricsPage
 from brokersim.statsd_server.pages import StatsdPages
 from brokersim.statsd_server.ports import Running
 from brokersim.statsd_server.settings import (
-    RECEIVE_BUFFER,
     ServeSettings,
     parse_host_port,
     parse_listen,
@@ -44,12 +44,8 @@ from brokersim.statsd_server.sockets import DatagramSocket, address_text, bind, 
 from brokersim.statsd_server.streams import LineStreams
 from brokersim.statsd_server.wiretap import Wiretap
 
-if TYPE_CHECKING:
-    from brokersim.native._lines import Datagrams
-
-#: Turns of each socket right before a flush: what arrived before it belongs to it, but a flood must not put it off.
-_TURNS_BEFORE_FLUSH = 64
-#: And no longer than this share of an interval: turns of nothing but new names take fifty times as long as others.
+#: Share of an interval for what waits right before its flush: turns of nothing but new names take fifty times as long
+#: as others.
 _DRAIN_BEFORE_FLUSH = 0.25
 #: Lines told of faults of ours: whoever finds one can send it at any rate.
 _MAX_FAULTS = 100
@@ -90,77 +86,33 @@ class StatsdServer(Running):
         self._log = log or (lambda line: None)
         self._axis: TimeAxis | None = None
         self._grid = FlushGrid(settings.flush_s, lead_of(settings.flush_s) if settings.is_aligned else 0.0)
+        self._gauge = FlushGauge()
+        self.incoming = Incoming(self.aggregator, self.wiretap, self._gauge, self.now, self.note_fault)
         self._streams = LineStreams(
-            self._feed_lines,
+            self.incoming.feed_lines,
             self.now,
             limit=settings.tcp_clients,
             stall_s=settings.tcp_stall_s,
             kept=settings.aggregator.bad_ring,
             on_error=self.note_fault,
         )
-        self._sockets: list[DatagramSocket] = []
         self._stopping = trio.Event()
-        self._gauge = FlushGauge()
         self._faults = 0
         self._keeping = Keeping(self.aggregator)
         self._is_ending = False
         self._cardinality: tuple[float, int, Cardinality | None] = (0.0, 0, None)
         self._given_outputs = tuple(outputs)
         self._outputs = Outputs(outputs, self._log)
+        self.incoming.copies = self._outputs.copies
         self._http = HttpServer(StatsdPages(self).routes(), self._log, settings.allow_hosts)
-
-    # In
 
     def feed(self, datagram: bytes, sender: str | None = None) -> None:
         """Takes in a packet from within the process."""
-        t = self.now()
-        try:
-            self.aggregator.feed(datagram, sender, t)
-        except Exception as error:
-            self._note_lost(sender, error)
-        if self._is_watched:
-            self._copy(datagram, sender, t)
+        self.incoming.feed(datagram, sender)
 
     def take(self, batch: Batch, sender: str | None = None) -> None:
         """Takes in a client's tables, without the way over text unless somebody watches lines."""
-        if self._is_watched:
-            for line in batch.lines():
-                self._copy(line, sender, self.now())
-        self.aggregator.take(batch, sender, self.now())
-
-    @property
-    def _is_watched(self) -> bool:
-        return self.wiretap.is_watching_lines or bool(self._outputs.copies)
-
-    def _take_packets(self, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
-        try:
-            self.aggregator.feed_all(packets, sender_of, t)
-        except Exception as error:
-            self._note_lost(sender_of(0), error)
-        if self._is_watched:
-            for index, packet in enumerate(packets):
-                self._copy(bytes(packet), sender_of(index), t)
-
-    def _take_datagrams(self, datagrams: Datagrams, sender_of: SenderOf, t: float) -> None:
-        try:
-            self.aggregator.feed_datagrams(datagrams, sender_of, t)
-        except Exception as error:
-            self._note_lost(sender_of(0), error)
-
-    def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
-        try:
-            self.aggregator.feed_lines(lines, sender, t)
-        except Exception as error:
-            self._note_lost(sender, error)
-        if self._is_watched:
-            for line in filter(None, lines):
-                self._copy(line, sender, t)
-
-    def _copy(self, datagram: bytes, sender: str | None, t: float) -> None:
-        for copy in self._outputs.copies:
-            copy(datagram)
-        if self.wiretap.is_watching_lines:
-            self.wiretap.packet(datagram, sender, t)
+        self.incoming.take(batch, sender)
 
     # Time
 
@@ -173,9 +125,7 @@ class StatsdServer(Running):
         return self._flush(self.now())
 
     def _flush(self, t: float) -> Flush:
-        until = trio.current_time() + self.settings.flush_s * _DRAIN_BEFORE_FLUSH
-        for sock in self._sockets:
-            self._drain_all(sock, until)
+        self.incoming.drain(trio.current_time() + self.settings.flush_s * _DRAIN_BEFORE_FLUSH)
         began = trio.current_time()
         lag = max(0.0, self.now() - t)
         flush = self.aggregator.flush(t)
@@ -211,38 +161,6 @@ class StatsdServer(Running):
             self._flush_whatever_comes()
             axis.follow()
             self._grid.advance(axis.now())
-
-    # Sockets
-
-    async def _receive(self, sock: DatagramSocket) -> None:
-        """A turn at a time, so that others get theirs; an empty socket is left alone for a moment.
-
-        Waking up costs as much as a hundred packets: at 40,000 packets a second and 40 ms there are 1600 a time.
-        """
-        # What gathers has to fit: a smaller buffer than was asked for is looked at more often.
-        gather = self.settings.gather_s * min(1.0, sock.granted / RECEIVE_BUFFER)
-        while True:
-            read = self._drain(sock)
-            if sock.has_more:
-                await trio.lowlevel.checkpoint()
-            elif read and gather:
-                await trio.sleep(gather)
-            else:
-                await trio.lowlevel.wait_readable(sock.socket)
-
-    def _drain(self, sock: DatagramSocket) -> int:
-        began = time.perf_counter_ns()
-        # Who watches, or reads in Python, needs packets as objects.
-        direct = self.aggregator.takes_datagrams and not self._is_watched
-        read = sock.drain(self._take_packets, self.now(), self._take_datagrams if direct else None)
-        self._gauge.note_turn(read, time.perf_counter_ns() - began)
-        return read
-
-    def _drain_all(self, sock: DatagramSocket, until: float) -> None:
-        for _ in range(_TURNS_BEFORE_FLUSH):
-            self._drain(sock)
-            if not sock.has_more or trio.current_time() >= until:
-                return
 
     # Life
 
@@ -284,10 +202,12 @@ class StatsdServer(Running):
         self._keeping = Keeping(self.aggregator, opened if self.settings.goes_on else ())
         self._keeping.take_up(self._log)
         self._outputs = Outputs([*self._given_outputs, *stores(self.settings, opened)], self._log)
+        self.incoming.copies = self._outputs.copies
 
     def _bind(self, closing: ExitStack) -> list[tuple[Callable[[Any], Awaitable[None]], Any]]:
         """Every socket there is to be, and who serves it."""
         services: list[tuple[Callable[[Any], Awaitable[None]], Any]] = []
+        receive = partial(self.incoming.receive, gather_s=self.settings.gather_s)
         addresses: list[str] = []
         for text in self.settings.listen:
             for kind, sock in bind(parse_listen(text)):
@@ -298,8 +218,8 @@ class StatsdServer(Running):
                     continue
                 received = DatagramSocket(kind, sock, self.settings.receive_buffer)
                 closing.callback(received.close)
-                self._sockets.append(received)
-                services.append((self._receive, received))
+                self.incoming.sockets.append(received)
+                services.append((receive, received))
                 if kind == "udp" and self.udp_address is None:
                     self.udp_address = sock.getsockname()[:2]
         self.addresses = tuple(addresses)
@@ -314,10 +234,6 @@ class StatsdServer(Running):
         self._faults += 1
         if self._faults <= _MAX_FAULTS:
             self._log(line)
-
-    def _note_lost(self, sender: str | None, error: Exception) -> None:
-        """What came in can not have been foreseen: no datagram or line may end more than itself."""
-        self.note_fault(f"statsd: what {sender or 'somebody'} sent is lost by a fault of ours: {error!r}")
 
     # Health
 
@@ -336,7 +252,7 @@ class StatsdServer(Running):
 
     def statistics(self) -> ServerStatistics:
         health = self.aggregator.statistics()
-        sockets = tuple(sock.statistics() for sock in self._sockets)
+        sockets = tuple(sock.statistics() for sock in self.incoming.sockets)
         by_reason = Counter(health.bad_by_reason) + self._streams.bad_by_reason
         gauge = self._gauge
         return ServerStatistics(

@@ -92,7 +92,7 @@ class Outputs:
                 self._missed[name] += 1
 
     def close(self, grace_s: float) -> None:
-        self.copies = []
+        self.copies.clear()
         for output in self._outputs.values():
             output.close()
         self._life.deadline = trio.current_time() + grace_s
