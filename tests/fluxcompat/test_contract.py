@@ -139,6 +139,8 @@ def ours(name: str) -> Any:
 def our_parameters(found: Any) -> list[tuple[str, Any]]:
     if isinstance(found, property):
         found = found.fget
+    elif inspect.isdatadescriptor(found):
+        return [("self", ...)]
     if isinstance(found, (classmethod, staticmethod)):
         found = found.__func__
     signs = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}

@@ -160,6 +160,14 @@ def test_sets_of_resources_are_joined_and_parted_core_by_core(
     assert units_of(ResourceSet(ours.encode())) == one
 
 
+def test_times_of_a_set_can_be_set_and_what_it_has_cannot() -> None:
+    found = ResourceSet(R(2, 2, 0))
+    found.starttime, found.expiration = 1.0, 2.0
+    assert (found.impl.get_starttime(), found.impl.get_expiration()) == (1.0, 2.0)
+    with pytest.raises(AttributeError, match="'nnodes' of a ResourceSet cannot be set"):
+        found.nnodes = 3
+
+
 def test_a_set_tells_what_it_has_and_keeps_what_r_says() -> None:
     given_ = R(4, 2, 1, nslots=3, properties={"big": "0-1"}, expiration=9.0, starttime=2.0)
     found = ResourceSet({**given_, "scheduling": {"x": 1}}, keep_scheduling=True)

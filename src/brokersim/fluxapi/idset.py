@@ -40,8 +40,7 @@ class IDset:
         """Flags of ``encode`` and ``str``."""
         self.default_flags = flags
 
-    def __str__(self) -> str:
-        return self.encode()
+    __str__ = encode
 
     def __repr__(self) -> str:
         return f"IDset('{self.encode(IDSET_FLAG_RANGE)}')"
@@ -51,8 +50,7 @@ class IDset:
     def __len__(self) -> int:
         return self._mask.bit_count()
 
-    def count(self) -> int:
-        return len(self)
+    count = __len__
 
     def __iter__(self) -> Iterator[int]:
         return bits(self._mask)
@@ -63,11 +61,7 @@ class IDset:
     def test(self, i: int) -> bool:
         return bool(self._mask >> _index(i, "test") & 1)
 
-    def __contains__(self, i: Any) -> bool:
-        return self.test(i)
-
-    def __getitem__(self, i: int) -> bool:
-        return self.test(i)
+    __contains__ = __getitem__ = test
 
     def first(self) -> int:
         return self._from(0)
@@ -89,9 +83,7 @@ class IDset:
             raise TypeError(f"an IDset is compared with an IDset, not with {type(idset)}")
         return self._mask == idset._mask
 
-    def __eq__(self, idset: Any) -> bool:
-        return self.equal(idset)
-
+    __eq__ = equal  # type: ignore[assignment]  # as Flux's: nothing else is compared with a set
     __hash__ = None  # type: ignore[assignment]  # as Flux's: it can be changed
 
     # -- changes
@@ -143,17 +135,9 @@ class IDset:
             found &= ~_mask(arg)
         return IDset(handle=found)
 
-    def __add__(self, arg: object) -> IDset:
-        return self.union(arg)
-
-    def __or__(self, arg: object) -> IDset:
-        return self.union(arg)
-
-    def __and__(self, arg: object) -> IDset:
-        return self.intersect(arg)
-
-    def __sub__(self, arg: object) -> IDset:
-        return self.difference(arg)
+    __add__ = __or__ = union
+    __and__ = intersect
+    __sub__ = difference
 
 
 def decode(string: str) -> IDset:

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from brokersim.fluxapi.hostlist import Hostlist
 from brokersim.fluxapi.idset import IDset
 from brokersim.fluxapi.resource.ResourceSetImplementation import ResourceSetImplementation
 from brokersim.fluxapi.resource.Rv1Set import Rv1Set
 from brokersim.protocol.decoded import JsonObject
+
+_T = TypeVar("_T")
+
+
+class _Answered(Generic[_T]):
+    """An attribute of a set that its implementation is asked for, and told where it may be set."""
+
+    def __init__(self, ask: str, tell: str = "") -> None:
+        self._ask = ask
+        self._tell = tell
+
+    def __get__(self, rset: ResourceSet, owner: type) -> _T:
+        value: _T = getattr(rset.impl, self._ask)()
+        return value
+
+    def __set__(self, rset: ResourceSet, value: _T) -> None:
+        if not self._tell:
+            raise AttributeError(f"{self._ask!r} of a ResourceSet cannot be set")
+        getattr(rset.impl, self._tell)(value)
 
 
 class ResourceSet:
@@ -34,13 +53,13 @@ class ResourceSet:
 
     # -- as text
 
-    def __str__(self) -> str:
-        return self.dumps()
-
     def dumps(self) -> str:
         """``rank0/core[0-3]``."""
         text: str = self.impl.dumps()
         return text
+
+    __str__ = dumps
+    rlist = property(dumps)
 
     def encode(self) -> str:
         """R as JSON text."""
@@ -59,20 +78,12 @@ class ResourceSet:
         number: int = self.impl.count(name)
         return number
 
-    @property
-    def nodelist(self) -> Hostlist:
-        hosts: Hostlist = self.impl.nodelist()
-        return hosts
-
-    @property
-    def ranks(self) -> IDset:
-        ids: IDset = self.impl.ranks()
-        return ids
-
-    @property
-    def nnodes(self) -> int:
-        number: int = self.impl.nnodes()
-        return number
+    nodelist = _Answered[Hostlist]("nodelist")
+    ranks = _Answered[IDset]("ranks")
+    nnodes = _Answered[int]("nnodes")
+    #: When it begins and when it ends (s since the epoch), 0 for never.
+    starttime = _Answered[float]("get_starttime", "set_starttime")
+    expiration = _Answered[float]("get_expiration", "set_expiration")
 
     @property
     def ncores(self) -> int:
@@ -83,10 +94,6 @@ class ResourceSet:
         return self.count("gpu")
 
     @property
-    def rlist(self) -> str:
-        return self.dumps()
-
-    @property
     def properties(self) -> str:
         """Names of properties, with commas."""
         return ",".join(json.loads(self.get_properties()))
@@ -95,26 +102,6 @@ class ResourceSet:
         """Properties (RFC 20) as JSON text."""
         text: str = self.impl.get_properties()
         return text
-
-    @property
-    def expiration(self) -> float:
-        """When it ends (s since the epoch), 0 for never."""
-        seconds: float = self.impl.get_expiration()
-        return seconds
-
-    @expiration.setter
-    def expiration(self, expiration: float) -> None:
-        self.impl.set_expiration(expiration)
-
-    @property
-    def starttime(self) -> float:
-        """When it begins (s since the epoch)."""
-        seconds: float = self.impl.get_starttime()
-        return seconds
-
-    @starttime.setter
-    def starttime(self, starttime: float) -> None:
-        self.impl.set_starttime(starttime)
 
     def host_ranks(self, hosts: object, ignore_nomatch: bool = False) -> list[int]:
         """Ranks of hosts, in their order. Raises FileNotFoundError that names hosts that are not there."""
@@ -180,11 +167,6 @@ class ResourceSet:
             impl = getattr(impl, name)(self._other(arg).impl)
         return self._made(impl)
 
-    def __or__(self, arg: object) -> ResourceSet:
-        return self.union(arg)
-
-    def __sub__(self, arg: object) -> ResourceSet:
-        return self.diff(arg)
-
-    def __and__(self, arg: object) -> ResourceSet:
-        return self.intersect(arg)
+    __or__ = union
+    __sub__ = diff
+    __and__ = intersect

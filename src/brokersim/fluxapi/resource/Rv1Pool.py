@@ -6,7 +6,6 @@ As in Flux, the emptiest node comes first. What custom pools override keeps Flux
 
 from __future__ import annotations
 
-import json
 import syslog
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,24 +13,18 @@ from typing import Any, Self
 
 from brokersim.fluxapi.idset import IDset
 from brokersim.fluxapi.job.JobID import JobID
+from brokersim.fluxapi.resource.constraint import matching
 from brokersim.fluxapi.resource.request import ResourceRequest
 from brokersim.fluxapi.resource.ResourceCount import ResourceCount
 from brokersim.fluxapi.resource.ResourcePoolImplementation import (
     InfeasibleRequest,
-    InsufficientResources,
     ResourcePoolImplementation,
 )
-from brokersim.fluxapi.resource.Rv1Set import Rv1Set
+from brokersim.fluxapi.resource.Rv1Set import Rv1Set, kept
+from brokersim.fluxapi.resource.selection import Candidate, candidates_for, spread, take_lowest
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
 
 __all__ = ["ResourceCount", "ResourceRequest", "Rv1Pool"]
-
-#: A rank that may be used: its number, what is known of it, its free cores and gpus.
-Candidate = tuple[int, JsonObject, frozenset[int], frozenset[int]]
-#: What is taken of a rank: cores, gpus, and how many slots they make.
-Part = tuple[frozenset[int], frozenset[int], int]
-#: Takes what it can of a rank, for at most so many slots (None: for all that fit).
-Take = Callable[[Candidate, ResourceRequest, int | None], Part]
 
 
 class Rv1Pool(Rv1Set, ResourcePoolImplementation):
@@ -62,10 +55,8 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         Rv1Set.__init__(new)
         new._expiration, new._starttime = self._expiration, self._starttime
         new._has_nodelist, new.scheduling = self._has_nodelist, self.scheduling
-        new._ranks, new._job_state, new.clock = ranks, {}, self.clock
-        new._properties = {
-            name: kept for name, having in self._properties.items() if (kept := having & set(ranks))
-        }
+        new._ranks, new._properties = ranks, kept(self._properties, ranks)
+        new._job_state, new.clock = {}, self.clock
         new._init_from_state(self)
         return new
 
@@ -119,7 +110,10 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         if held is None and (R is None or final):
             return
         gone: Rv1Set = R if R is not None and not final else held  # type: ignore[assignment]  # one of them is there
-        self._release(gone)
+        for rank, info in gone._ranks.items():
+            if rank in self._ranks:
+                self._ranks[rank]["allocated_cores"] -= info["cores"]
+                self._ranks[rank]["allocated_gpus"] -= info["gpus"]
         if gone is held:
             del self._job_state[jobid]
         elif held is not None:
@@ -131,12 +125,6 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         for rank, info in R._ranks.items():
             self._ranks[rank]["allocated_cores"] |= info["cores"]
             self._ranks[rank]["allocated_gpus"] |= info["gpus"]
-
-    def _release(self, R: Rv1Set) -> None:
-        for rank, info in R._ranks.items():
-            if rank in self._ranks:
-                self._ranks[rank]["allocated_cores"] -= info["cores"]
-                self._ranks[rank]["allocated_gpus"] -= info["gpus"]
 
     def update_expiration(self, jobid: int, expiration: float) -> None:
         if jobid in self._job_state:
@@ -158,7 +146,8 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
 
     def alloc(self, jobid: int, request: Any) -> Self:
         _refuse_lists(request)
-        selected, slots = self._select_resources(self._sort_candidates(self._candidates(request)), request)
+        free = candidates_for(request, self._ranks, self._allowed(request))
+        selected, slots = self._select_resources(self._sort_candidates(free), request)
         taken = self._derived(
             {
                 rank: {**self._ranks[rank], "cores": cores, "gpus": gpus, "up": True,
@@ -175,22 +164,10 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         self.log(syslog.LOG_DEBUG, f"alloc: {JobID(jobid).f58}: {taken.dumps()}")
         return taken
 
-    def _candidates(self, request: Any) -> list[Candidate]:
-        """Ranks that are up, fit the constraint and have a slot's worth free."""
-        fitting = self._allowed(request)
-        found = []
-        for rank, info in self._ranks.items():
-            if not info["up"] or rank not in fitting:
-                continue
-            cores = frozenset(info["cores"] - info["allocated_cores"])
-            gpus = frozenset(info["gpus"] - info["allocated_gpus"])
-            needed = len(info["cores"]) if request.exclusive else request.slot_size
-            if len(cores) >= needed and len(gpus) >= request.gpu_per_slot:
-                found.append((rank, info, cores, gpus))
-        return found
-
     def _allowed(self, request: Any) -> Iterable[int]:
-        return self._ranks if request.constraint is None else self._matching(request.constraint)
+        if request.constraint is None:
+            return self._ranks
+        return matching(request.constraint, self._ranks, self._properties)
 
     def _sort_candidates(self, candidates: list[Candidate]) -> list[Candidate]:
         """Which rank is taken before which: the one with most free cores, then gpus."""
@@ -203,30 +180,7 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
 
         Raises InsufficientResources, or InfeasibleRequest if it could never be done.
         """
-        return self._spread(candidates, request, _take)
-
-    def _spread(
-        self, candidates: list[Candidate], request: Any, take: Take
-    ) -> tuple[list[tuple[int, frozenset[int], frozenset[int]]], int]:
-        """Node by node: the same number of slots on each if nodes are counted, else as many as there fit."""
-        nodes = request.nnodes
-        per_node = request.nslots // nodes if nodes else 0
-        goal = request.nnodes_max if nodes else request.nslots_max
-        selected = []
-        reached = 0
-        for candidate in candidates:
-            if goal is not None and reached >= goal:
-                break
-            most = per_node if nodes else None if goal is None else goal - reached
-            cores, gpus, slots = take(candidate, request, most)
-            if slots < max(1, per_node):
-                continue
-            selected.append((candidate[0], cores, gpus))
-            reached += 1 if nodes else slots
-        if reached < (nodes or request.nslots):
-            self._check_feasibility(request)
-            raise InsufficientResources("insufficient resources")
-        return selected, reached * per_node if nodes else reached
+        return spread(candidates, request, take_lowest, self._check_feasibility)
 
     def _check_feasibility(self, request: Any) -> None:
         """Raises InfeasibleRequest if this cannot be had even when everything is free and up."""
@@ -292,32 +246,10 @@ class Rv1Pool(Rv1Set, ResourcePoolImplementation):
         return found
 
     def _set(self, ranks: dict[int, JsonObject]) -> Rv1Set:
-        found: Rv1Set = self._of(ranks, Rv1Set)
-        found._has_nodelist = False
+        found = Rv1Set()
+        found._expiration, found._starttime = self._expiration, self._starttime
+        found._ranks, found._properties = ranks, kept(self._properties, ranks)
         return found
-
-
-def _take(candidate: Candidate, request: Any, most: int | None) -> Part:
-    _, info, cores, gpus = candidate
-    if request.exclusive:
-        is_whole = len(cores) == len(info["cores"])
-        return cores, gpus, (most or 1) if is_whole else 0
-    slots = len(cores) // request.slot_size
-    if request.gpu_per_slot:
-        slots = min(slots, len(gpus) // request.gpu_per_slot)
-    if most is not None:
-        slots = min(slots, most)
-    return lowest(cores, slots * request.slot_size), lowest(gpus, slots * request.gpu_per_slot), slots
-
-
-def lowest(ids: Iterable[int], count: int) -> frozenset[int]:
-    """The lowest so many of them."""
-    return frozenset(sorted(ids)[:count])
-
-
-def constraint_of(request: Json) -> Json:
-    """A request's constraint as an object."""
-    return json.loads(request.constraint) if isinstance(request.constraint, str) else request.constraint
 
 
 def _node(info: JsonView, cores: Iterable[int], gpus: Iterable[int]) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Knows a set of cores and gpus on ranks (R version 1, RFC 20), what can be done with sets, and who fits a constraint.
+"""Knows a set of cores and gpus on ranks (R version 1, RFC 20), and what can be done with sets.
 
 What custom pools of Flux's users reach for keeps Flux's names: ``_ranks``, by rank an object of ``hostname``, ``cores``
 and ``gpus``, and ``_properties``, by name the ranks that have it.
@@ -7,17 +7,15 @@ and ``gpus``, and ``_properties``, by name the ranks that have it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from brokersim.fluxapi.hostlist import Hostlist
-from brokersim.fluxapi.idset import IDSET_FLAG_BRACKETS, IDSET_FLAG_RANGE, IDset
+from brokersim.fluxapi.idset import IDset
+from brokersim.fluxapi.resource.constraint import matching
+from brokersim.fluxapi.resource.r_lite import KINDS, entries_of, ids_text, ranks_of, text_of
 from brokersim.fluxapi.resource.ResourceSetImplementation import ResourceSetImplementation
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
-
-#: A constraint deeper than this is a mistake or an attack on the stack.
-_DEPTH_MAX: Final = 32
-_KINDS: Final = {"core": "cores", "gpu": "gpus"}
 
 
 class Rv1Set(ResourceSetImplementation):
@@ -43,24 +41,14 @@ class Rv1Set(ResourceSetImplementation):
             raise ValueError(f"R version {arg['version']} not supported")
         if keep_scheduling:
             self.scheduling = arg.get("scheduling")
-        self._read(arg.get("execution", {}))
-
-    def _read(self, execution: JsonView) -> None:
+        execution = arg.get("execution", {})
         self._expiration = float(execution.get("expiration") or 0.0)
         self._starttime = float(execution.get("starttime") or 0.0)
         self._nslots = int(execution.get("nslots") or 0)
         hosts = list(Hostlist(execution.get("nodelist") or ()))
         self._has_nodelist = bool(hosts)
-        found = {
-            rank: {
-                kind: frozenset(IDset(entry.get("children", {}).get(name, "")))
-                for name, kind in _KINDS.items()
-            }
-            for entry in execution.get("R_lite", ())
-            for rank in IDset(entry["rank"])
-        }
-        for at, rank in enumerate(sorted(found)):
-            self._ranks[rank] = {"hostname": hosts[at] if at < len(hosts) else f"rank{rank}", **found[rank]}
+        for at, (rank, has) in enumerate(ranks_of(execution.get("R_lite", ())).items()):
+            self._ranks[rank] = {"hostname": hosts[at] if at < len(hosts) else f"rank{rank}", **has}
         self._properties = {name: set(IDset(ids)) for name, ids in execution.get("properties", {}).items()}
 
     # -- as R and as text
@@ -68,13 +56,7 @@ class Rv1Set(ResourceSetImplementation):
     def to_dict(self) -> JsonObject:
         """R."""
         execution: JsonObject = {
-            "R_lite": [
-                {
-                    "rank": _ids(ranks),
-                    "children": {"core": _ids(cores), **({"gpu": _ids(gpus)} if gpus else {})},
-                }
-                for ranks, cores, gpus in self._alike()
-            ],
+            "R_lite": entries_of(self._ranks),
             "starttime": self._starttime,
             "expiration": self._expiration,
         }
@@ -82,7 +64,7 @@ class Rv1Set(ResourceSetImplementation):
             execution["nslots"] = self._nslots
         if self._has_nodelist:
             execution["nodelist"] = [str(self.nodelist())]
-        properties = {name: _ids(ranks) for name, ranks in sorted(self._properties.items()) if ranks}
+        properties = {name: ids_text(ranks) for name, ranks in sorted(self._properties.items()) if ranks}
         if properties:
             execution["properties"] = properties
         return {
@@ -95,18 +77,7 @@ class Rv1Set(ResourceSetImplementation):
         return json.dumps(self.to_dict())
 
     def dumps(self) -> str:
-        """``rank0/core[0-3],gpu0``, a part for each set of ranks with the same resources."""
-        return " ".join(
-            f"rank{_shown(ranks)}/core{_shown(cores)}" + (f",gpu{_shown(gpus)}" if gpus else "")
-            for ranks, cores, gpus in self._alike()
-        )
-
-    def _alike(self) -> list[tuple[list[int], frozenset[int], frozenset[int]]]:
-        """Ranks with the same cores and gpus, by their lowest rank."""
-        groups: dict[tuple[frozenset[int], frozenset[int]], list[int]] = {}
-        for rank, info in sorted(self._ranks.items()):
-            groups.setdefault((frozenset(info["cores"]), frozenset(info["gpus"])), []).append(rank)
-        return [(ranks, cores, gpus) for (cores, gpus), ranks in groups.items()]
+        return text_of(self._ranks)
 
     # -- what is in it
 
@@ -120,11 +91,11 @@ class Rv1Set(ResourceSetImplementation):
         return len(self._ranks)
 
     def count(self, name: str) -> int:
-        kind = _KINDS.get(name)
+        kind = KINDS.get(name)
         return sum(len(info[kind]) for info in self._ranks.values()) if kind else 0
 
     def get_properties(self) -> str:
-        return json.dumps({name: _ids(ranks) for name, ranks in self._properties.items() if ranks})
+        return json.dumps({name: ids_text(ranks) for name, ranks in self._properties.items() if ranks})
 
     def get_expiration(self) -> float:
         return self._expiration
@@ -140,19 +111,14 @@ class Rv1Set(ResourceSetImplementation):
 
     # -- new sets
 
-    def _of(self, ranks: dict[int, JsonObject], cls: type[Any]) -> Any:
-        """A set of this one's times and properties, with these ranks; a subclass's ``__init__`` is not asked."""
-        new = object.__new__(cls)
+    def _copy_from_ranks(self, rank_set: Iterable[int]) -> Self:
+        """With these ranks, and times and properties as here; a subclass's ``__init__`` is not asked."""
+        new = object.__new__(type(self))
         Rv1Set.__init__(new)
         new._expiration, new._starttime = self._expiration, self._starttime
         new._has_nodelist = self._has_nodelist
-        new._ranks = ranks
-        new._properties = _kept(self._properties, ranks)
-        return new
-
-    def _copy_from_ranks(self, rank_set: Iterable[int]) -> Self:
-        ranks = {rank: dict(self._ranks[rank]) for rank in sorted(rank_set) if rank in self._ranks}
-        new: Self = self._of(ranks, type(self))
+        new._ranks = {rank: dict(self._ranks[rank]) for rank in sorted(rank_set) if rank in self._ranks}
+        new._properties = kept(self._properties, new._ranks)
         return new
 
     def copy(self) -> Self:
@@ -163,7 +129,7 @@ class Rv1Set(ResourceSetImplementation):
 
     def copy_constraint(self, constraint: object) -> Self:
         """Of the ranks that fit a constraint (RFC 31), an object or JSON text. Raises ValueError."""
-        return self._copy_from_ranks(self._matching(constraint))
+        return self._copy_from_ranks(matching(constraint, self._ranks, self._properties))
 
     def union(self, other: Rv1Set) -> Self:
         new = self.copy()
@@ -175,7 +141,7 @@ class Rv1Set(ResourceSetImplementation):
         for rank, theirs in other._ranks.items():
             mine = new._ranks.get(rank)
             if mine is not None:
-                mine.update({kind: mine[kind] - theirs[kind] for kind in _KINDS.values()})
+                mine.update({kind: mine[kind] - theirs[kind] for kind in KINDS.values()})
                 if not mine["cores"] and not mine["gpus"]:
                     new.remove_ranks(rank)
         return new
@@ -186,18 +152,18 @@ class Rv1Set(ResourceSetImplementation):
     # -- changes
 
     def append(self, other: Rv1Set) -> None:
-        self._join(other, other._properties)
+        self.add(other)
+        for name, ranks in other._properties.items():
+            self._properties.setdefault(name, set()).update(ranks)
 
     def add(self, other: Rv1Set) -> None:
-        self._join(other, _kept(other._properties, set(other._ranks) - set(self._ranks)))
-
-    def _join(self, rset: Rv1Set, properties: Mapping[str, set[int]]) -> None:
-        for rank, theirs in rset._ranks.items():
-            mine = self._ranks.setdefault(rank, dict(theirs))
-            mine.update({kind: mine[kind] | theirs[kind] for kind in _KINDS.values()})
-        self._has_nodelist = self._has_nodelist or rset._has_nodelist
-        for name, ranks in properties.items():
+        """Of ranks that are here already properties stay as they are."""
+        for name, ranks in kept(other._properties, set(other._ranks) - set(self._ranks)).items():
             self._properties.setdefault(name, set()).update(ranks)
+        for rank, theirs in other._ranks.items():
+            mine = self._ranks.setdefault(rank, dict(theirs))
+            mine.update({kind: mine[kind] | theirs[kind] for kind in KINDS.values()})
+        self._has_nodelist = self._has_nodelist or other._has_nodelist
 
     def remove_ranks(self, ranks: object) -> Any:
         for rank in IDset(ranks):
@@ -217,86 +183,15 @@ class Rv1Set(ResourceSetImplementation):
         except ValueError as error:
             raise ValueError(f"invalid rank idset {ranks!r}: {error}") from error
         if lacking := wanted - set(self._ranks):
-            raise ValueError(f"ranks {_ids(lacking)} not in resource set")
+            raise ValueError(f"ranks {ids_text(lacking)} not in resource set")
         self._properties.setdefault(name, set()).update(wanted)
         return self
 
-    # -- constraints
-
-    def _matching(self, constraint: object) -> set[int]:
-        """The ranks that fit a constraint. Raises ValueError."""
-        if isinstance(constraint, str):
-            constraint = json.loads(constraint)
-        return set(self._ranks) if constraint is None else self._fitting(constraint, 0)
-
     def _matches_constraint(self, rank: int, info: JsonView, constraint: object) -> bool:
-        return rank in self._matching(constraint)
-
-    def _fitting(self, constraint: object, depth: int) -> set[int]:
-        if not isinstance(constraint, Mapping) or depth > _DEPTH_MAX:
-            raise ValueError("a constraint must be an object of an operator and its list of values")
-        name = next((name for name in _OPERATORS if name in constraint), None)
-        if name is None:
-            raise ValueError(f"unknown constraint operator(s): {list(constraint)!r:.80}")
-        values = constraint[name]
-        if isinstance(values, str) and name in ("hostlist", "ranks"):
-            values = [values]
-        if not isinstance(values, list):
-            raise ValueError(f"constraint {name!r}: give a list, not {values!r:.40}")
-        return _OPERATORS[name](self, values, depth + 1)
+        return rank in matching(constraint, self._ranks, self._properties)
 
 
-def _properties(rset: Rv1Set, values: list[Any], _: int) -> set[int]:
-    found = set(rset._ranks)
-    for name in values:
-        if not isinstance(name, str):
-            raise ValueError(f"a property is a string, not {name!r:.40}")
-        having = rset._properties.get(name.removeprefix("^"), set())
-        found = found - having if name.startswith("^") else found & having
-    return found
-
-
-def _hosts(rset: Rv1Set, values: list[Any], _: int) -> set[int]:
-    wanted = set(Hostlist(values))
-    return {rank for rank, info in rset._ranks.items() if info["hostname"] in wanted}
-
-
-def _of_ranks(rset: Rv1Set, values: list[Any], _: int) -> set[int]:
-    return set(rset._ranks) & {rank for text in values for rank in IDset(text)}
-
-
-def _all_of(rset: Rv1Set, values: list[Any], depth: int) -> set[int]:
-    return set(rset._ranks).intersection(*(rset._fitting(value, depth) for value in values))
-
-
-def _any_of(rset: Rv1Set, values: list[Any], depth: int) -> set[int]:
-    return set().union(*(rset._fitting(value, depth) for value in values))
-
-
-def _none_of(rset: Rv1Set, values: list[Any], depth: int) -> set[int]:
-    if not values:
-        raise ValueError("constraint 'not': give a list of one constraint")
-    return set(rset._ranks) - _all_of(rset, values, depth)
-
-
-_OPERATORS: Final[dict[str, Callable[[Rv1Set, list[Any], int], set[int]]]] = {
-    "properties": _properties,
-    "hostlist": _hosts,
-    "ranks": _of_ranks,
-    "and": _all_of,
-    "or": _any_of,
-    "not": _none_of,
-}
-
-
-def _kept(properties: Mapping[str, set[int]], ranks: Iterable[int]) -> dict[str, set[int]]:
+def kept(properties: Mapping[str, set[int]], ranks: Iterable[int]) -> dict[str, set[int]]:
+    """Properties of these ranks only."""
     there = set(ranks)
     return {name: kept for name, having in properties.items() if (kept := having & there)}
-
-
-def _ids(ids: Iterable[int]) -> str:
-    return str(IDset(ids))
-
-
-def _shown(ids: Iterable[int]) -> str:
-    return IDset(ids).encode(IDSET_FLAG_RANGE | IDSET_FLAG_BRACKETS)

@@ -18,7 +18,8 @@ from brokersim.fluxapi.resource.ResourcePoolImplementation import (
     InfeasibleRequest,
     ResourcePoolImplementation,
 )
-from brokersim.fluxapi.resource.Rv1Pool import Candidate, Part, Rv1Pool, lowest
+from brokersim.fluxapi.resource.Rv1Pool import Rv1Pool
+from brokersim.fluxapi.resource.selection import Candidate, Part, lowest, spread
 from brokersim.protocol.decoded import JsonObject, JsonView
 
 #: Cores and gpus that lie together.
@@ -127,9 +128,9 @@ class _TreePoolV1(Rv1Pool):
     def _select_resources(self, candidates: list[Candidate], request: object) -> Any:
         if not self._type_levels:
             return super()._select_resources(candidates, request)
-        if getattr(request, "container_level", None) is not None:
-            return self._spread(candidates, request, self._take_containers)
-        return self._spread(candidates, request, self._take_near)
+        has_level = getattr(request, "container_level", None) is not None
+        take = self._take_containers if has_level else self._take_near
+        return spread(candidates, request, take, self._check_feasibility)
 
     def _take_containers(self, candidate: Candidate, request: Any, most: int | None) -> Part:
         rank, _, cores, gpus = candidate
