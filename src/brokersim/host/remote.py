@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from brokersim.host.course import (
@@ -42,7 +43,6 @@ from brokersim.protocol.message import (
     ROLE_OWNER,
     Message,
 )
-from brokersim.reactor.actor import Timer
 from brokersim.reactor.watchdog import HANDLER_TIMEOUT
 from brokersim.routing import logring
 
@@ -52,6 +52,43 @@ OURS, FLUX = "brokersim", "flux"
 KILL_GRACE = 2.0
 #: Seconds a module that is cancelled still has to end in good order.
 CANCEL_GRACE = 0.25
+
+
+class _HangWatch:
+    """Tells once of a process that neither reads nor sends for a whole period: nobody else is harmed."""
+
+    def __init__(
+        self,
+        life: Life,
+        handle: RemoteHandle,
+        wire: Wire,
+        *,
+        period: Callable[[], float],
+        tell: Callable[[str], object],
+    ) -> None:
+        """``period`` is asked for each (s)."""
+        self._life = life
+        self._handle = handle
+        self._wire = wire
+        self._period = period
+        self._tell = tell
+        self._is_stuck = False
+        self._unread = self._sent = 0
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._timer = self._life.reactor.call_later(self._period(), self._look)
+
+    def _look(self) -> None:
+        self._look_again()
+        unread, sent = self._wire.unread(), sum(self._handle.counts[0::2])
+        is_stuck = bool(self._life.status == RUNNING and unread and self._unread and sent == self._sent)
+        if is_stuck and not self._is_stuck:
+            self._tell(f"process {self._wire.pid} does not read its messages: does a handler hang?")
+        self._is_stuck, self._unread, self._sent = is_stuck, unread, sent
+
+    def stop(self) -> None:
+        self._timer.cancel()
 
 
 class RemoteModule(Loaded):
@@ -87,20 +124,21 @@ class RemoteModule(Loaded):
         self.last_words = ""
         #: It ran, and ended of itself in no good order.
         self.has_failed = False
-        self._has_left = False  # it said EXITED
+        self._left_with: int | None = None  # the errnum with which it said EXITED
         self._is_asked = False  # to end, by us
-        self._is_stuck = False
-        self._unread = self._sent = 0
-        self._watch: Timer | None = None
         self.wire = start(self)
         self.handle = RemoteHandle(
             broker, name, broker.instance.uuid(broker.rank, name), self, self.wire, self.heard
         )
+        self._watch = _HangWatch(
+            self.life, self.handle, self.wire, tell=self._log,
+            period=partial(self._seconds, "broker.handler-timeout", HANDLER_TIMEOUT),
+        )  # fmt: skip
         broker.add_service(name, self.handle)
         broker.add_endpoint(self.handle)
         self._welcome()
-        self.life.limit(self._seconds("broker.module-load-timeout", LOAD_TIMEOUT), self._load_timed_out)
-        self._look_again()
+        patience = self._seconds("broker.module-load-timeout", LOAD_TIMEOUT)
+        self.life.limit(patience, self._end_by_force, ETIMEDOUT, not_ready(name))
 
     @property
     def path(self) -> Path:
@@ -155,15 +193,12 @@ class RemoteModule(Loaded):
             if not self._is_asked:
                 self._hurry(self._stop_timeout())
         elif status == EXITED:
-            self._has_left, self.life.errnum = True, errnum
+            self._left_with = self.life.errnum = errnum
             self._hurry(KILL_GRACE, "has ended and does not exit")
         else:
             raise RequestError(
                 EPROTO, f"module.status: {status} is none of 1 (running), 2 (finalizing), 3 (exited)"
             )
-
-    def _load_timed_out(self) -> None:
-        self._end_by_force(ETIMEDOUT, not_ready(self.name))
 
     # -- what the process shows
 
@@ -176,19 +211,6 @@ class RemoteModule(Loaded):
         if line.strip():
             self.heard(line)
             self.broker.write_log(level, self.name, line)
-
-    def _look_again(self) -> None:
-        seconds = self._seconds("broker.handler-timeout", HANDLER_TIMEOUT)
-        self._watch = self.life.reactor.call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        """A process that neither reads nor sends for a whole period hangs. It is told once: nobody else is harmed."""
-        self._look_again()
-        unread, sent = self.wire.unread(), sum(self.handle.counts[0::2])
-        is_stuck = bool(self.life.status == RUNNING and unread and self._unread and sent == self._sent)
-        if is_stuck and not self._is_stuck:
-            self._log(f"process {self.pid} does not read its messages: does a handler hang?")
-        self._is_stuck, self._unread, self._sent = is_stuck, unread, sent
 
     # -- end
 
@@ -249,33 +271,23 @@ class RemoteModule(Loaded):
         """The process is gone, and all it had sent has been taken."""
         if self._is_over:
             return
-        text = self._last_line(returncode)
+        is_told = self.loader == OURS and self._left_with is not None  # ours logs by itself why it leaves
+        text = _last_line(self.pid, returncode, 0 if is_told else self._left_with)
         if text and not self._is_asked:
             self.has_failed = not self.life.is_awaited
             self._log(f"module runtime failure: {text}" if self.has_failed else text)
-        elif self._has_left and not (self._is_asked or self.life.errnum or returncode):
+        elif self._left_with == 0 and not (self._is_asked or returncode):
             self.life.ran()  # it did at its start all it was for
         if self.life.is_awaited and self.last_words:
             text = self.last_words  # whoever loads it wants to know why it did not
-        self._end(self.life.errnum if self._has_left else ECONNRESET, text)
-
-    def _last_line(self, returncode: int) -> str:
-        """Why it ended, "" if that was in good order."""
-        if returncode < 0:
-            return f"process {self.pid} was killed by {_signal_name(-returncode)}"
-        if not self._has_left:
-            return f"process {self.pid} exited with code {returncode} without a word"
-        if self.life.errnum and self.loader != OURS:  # ours logs why by itself
-            return f"process {self.pid} ended: {strerror(self.life.errnum)} ({errname(self.life.errnum)})"
-        return f"exited with code {returncode}" if returncode else ""
+        self._end(ECONNRESET if self._left_with is None else self._left_with, text)
 
     @property
     def _is_over(self) -> bool:
         return self.life.status > FINALIZING
 
     def _end(self, errnum: int, text: str) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        self._watch.stop()
         if self.life.exit(errnum):
             self._forget(self)
             self.handle.close()
@@ -283,6 +295,17 @@ class RemoteModule(Loaded):
 
     def _log(self, text: str) -> None:
         self.broker.write_log(logring.ERR, self.name, text)
+
+
+def _last_line(pid: int, returncode: int, left_with: int | None) -> str:
+    """Why a process ended that said it would, with that errnum, or did not (None); "" if that was in good order."""
+    if returncode < 0:
+        return f"process {pid} was killed by {_signal_name(-returncode)}"
+    if left_with is None:
+        return f"process {pid} exited with code {returncode} without a word"
+    if left_with:
+        return f"process {pid} ended: {strerror(left_with)} ({errname(left_with)})"
+    return f"exited with code {returncode}" if returncode else ""
 
 
 def _signal_name(number: int) -> str:
