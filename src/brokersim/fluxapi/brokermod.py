@@ -55,8 +55,12 @@ class BrokerModule:
         self._watchers: list[MessageWatcher] = []
         self._stopped_with_error = False
         self.log = BrokerLogger(h.endpoint)
-        for attribute, mark in _marks(type(self)).items():
-            self._register(getattr(self, attribute), *mark)
+        self._register_all(self)
+
+    def _register_all(self, of: object) -> None:
+        """What is marked as handler in the class of ``of`` is one of this module's."""
+        for attribute, mark in _marks(type(of)).items():
+            self._register(getattr(of, attribute), *mark)
 
     def _register(
         self, method: Callable[[Message], object], msgtype: int, topic: str, prefix: bool, allow_guest: bool

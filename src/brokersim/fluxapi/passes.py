@@ -1,4 +1,4 @@
-"""Knows how a scheduler's pass runs, all at once or in steps between which others get their turn."""
+"""Knows when a scheduler's passes run, and how: all at once, or in steps between which others get their turn."""
 
 from __future__ import annotations
 
@@ -60,3 +60,55 @@ class Pass:
     def _finish(self) -> None:
         self.passes += 1
         self._done()
+
+
+class Passes:
+    """The passes of one scheduler: ``schedule`` when it is asked for, ``forecast`` behind it if jobs still wait."""
+
+    def __init__(
+        self,
+        h: Flux,
+        schedule: Callable[[], Any],
+        forecast: Callable[[], Any],
+        is_waited_for: Callable[[], bool],
+    ) -> None:
+        self._is_waited_for = is_waited_for
+        self._timer = h.timer_watcher_create(0.0, self._begin)
+        self._is_asked = False
+        self._schedule = Pass(h, schedule, self._scheduled)
+        self._forecast = Pass(h, forecast, self._forecast_done)
+        self._forecast_again = False
+
+    def ask(self) -> None:
+        """Have ``schedule`` called in the next turn; a generator under way is closed, what it knew is stale."""
+        self._schedule.close()
+        if not self._is_asked:
+            self._is_asked = True
+            self._timer.reset()
+
+    def _begin(self, *_: object) -> None:
+        self._is_asked = False
+        self._timer.stop()
+        self._schedule.start()
+
+    def _scheduled(self) -> None:
+        if not self._is_waited_for():
+            return
+        if self._forecast.is_running:
+            self._forecast_again = True
+        else:
+            self._forecast.start()
+
+    def _forecast_done(self) -> None:
+        if self._forecast_again:
+            self._forecast_again = False
+            self._scheduled()
+
+    def statistics(self) -> dict[str, int]:
+        """How many there were, and how often they handed control back."""
+        return {
+            "sched_passes": self._schedule.passes,
+            "sched_yields": self._schedule.yields,
+            "forecast_passes": self._forecast.passes,
+            "forecast_yields": self._forecast.yields,
+        }

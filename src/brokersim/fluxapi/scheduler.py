@@ -1,28 +1,25 @@
-"""Knows Flux's base class of schedulers: the exchange with job-manager and resource (RFC 27, 28); not the policy."""
+"""Knows Flux's base class of schedulers, what there is to override and to answer; not the policy, nor the exchange."""
 
 from __future__ import annotations
 
 import errno
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from brokersim.fluxapi.allocation import AllocRequest, PendingJob
-from brokersim.fluxapi.brokermod import BrokerModule, request_handler
-from brokersim.fluxapi.constants import FLUX_RPC_STREAMING
-from brokersim.fluxapi.idset import IDset
-from brokersim.fluxapi.job.JobID import JobID
-from brokersim.fluxapi.kvs import KVSTxn, commit_async, get_key_direct
-from brokersim.fluxapi.passes import Pass
+from brokersim.fluxapi.brokermod import BrokerModule
+from brokersim.fluxapi.exchange import Exchange
+from brokersim.fluxapi.kvs import KVSTxn, commit_async
+from brokersim.fluxapi.passes import Passes
 from brokersim.fluxapi.resource.ResourcePool import ResourcePool, _pool_class_from_uri
 from brokersim.fluxapi.resource.ResourcePoolImplementation import (
     InfeasibleRequest,
     ResourcePoolImplementation,
 )
-from brokersim.host.methods import message_counts
 from brokersim.protocol import jobid as jobids
-from brokersim.protocol.decoded import JsonObject, JsonView
+from brokersim.protocol.decoded import JsonObject
 
 if TYPE_CHECKING:
     from brokersim.fluxapi.core.handle import Flux
@@ -65,41 +62,17 @@ class Scheduler(BrokerModule):
 
     def __init__(self, h: Flux, *args: str) -> None:
         super().__init__(h, *args)
-        self.log.level = "info"
         self.pool_kwargs = dict(self.pool_kwargs)
-        self._resources: Any = None
         self._queue: list[PendingJob] = []
-        self._timer = h.timer_watcher_create(0.0, self._begin)
-        self._is_asked = False
-        self._schedule_pass = Pass(h, self.schedule, self._scheduled)
-        self._forecast_pass = Pass(h, self.forecast, self._forecast_done)
-        self._forecast_again = False
-        self._pending_args: list[str] = [arg for arg in args if not self._option(arg)]
+        self._passes = Passes(h, self.schedule, self.forecast, lambda: bool(self._queue))
+        self._exchange = Exchange(self, make_pool=self._make_pool, changed=self._request_schedule)
+        self._register_all(self._exchange)
+        given, self._pending_args = _options(args)
+        self.queue_depth = given.get("queue-depth", self.queue_depth)
+        self.pool_class = given.get("pool-class", self.pool_class)
+        self.log.level = given.get("log-level", "info")
         if type(self).__init__ is Scheduler.__init__:
             self._reject_unknown_args()
-
-    def _option(self, arg: str) -> bool:
-        key, _, value = arg.partition("=")
-        if key == "mode":  # what the option was called in C
-            key, value = "queue-depth", value.removeprefix("limited=")
-        take = {"queue-depth": self._take_depth, "log-level": self._take_level, "pool-class": self._take_pool}
-        if not value or key not in take:
-            return False
-        take[key](value)
-        return True
-
-    def _take_depth(self, value: str) -> None:
-        if value != "unlimited" and not (value.isdecimal() and int(value) > 0):
-            raise ValueError(f"queue-depth={value!r} is invalid: expected a positive integer or 'unlimited'")
-        self.queue_depth = value if value == "unlimited" else int(value)
-
-    def _take_level(self, value: str) -> None:
-        self.log.level = value.lower()
-
-    def _take_pool(self, value: str) -> None:
-        self.pool_class = _pool_class_from_uri(value)
-        if self.pool_class is None:
-            raise ValueError(f"pool-class={value!r}: could not load pool class")
 
     def _reject_unknown_args(self) -> None:
         if self._pending_args:
@@ -109,7 +82,7 @@ class Scheduler(BrokerModule):
     @property
     def resources(self) -> Any:
         """The pool; None until ``run`` has acquired it."""
-        return self._resources
+        return self._exchange.pool
 
     # -- passes
 
@@ -120,28 +93,7 @@ class Scheduler(BrokerModule):
 
     def start_schedule(self) -> None:
         """Have ``schedule`` called in the next turn; a generator under way is closed, what it knew is stale."""
-        self._schedule_pass.close()
-        if not self._is_asked:
-            self._is_asked = True
-            self._timer.reset()
-
-    def _begin(self, *_: object) -> None:
-        self._is_asked = False
-        self._timer.stop()
-        self._schedule_pass.start()
-
-    def _scheduled(self) -> None:
-        if not self._queue:
-            return
-        if self._forecast_pass.is_running:
-            self._forecast_again = True
-        else:
-            self._forecast_pass.start()
-
-    def _forecast_done(self) -> None:
-        if self._forecast_again:
-            self._forecast_again = False
-            self._scheduled()
+        self._passes.ask()
 
     # -- answers
 
@@ -236,10 +188,7 @@ class Scheduler(BrokerModule):
     def stats_get(self) -> JsonObject:
         """What stats-get answers beside the message counts; there is no delay here that would adapt."""
         return {
-            "sched_passes": self._schedule_pass.passes,
-            "sched_yields": self._schedule_pass.yields,
-            "forecast_passes": self._forecast_pass.passes,
-            "forecast_yields": self._forecast_pass.yields,
+            **self._passes.statistics(),
             "sched_delay": 0.0,
             "sched_duration_ewma": 0.0,
             "sched_interval_ewma": 0.0,
@@ -254,9 +203,9 @@ class Scheduler(BrokerModule):
             self.handle.service_register(service).get()
         try:
             self.set_running()
-            self._acquire()
-            self._say_hello()
-            self._say_ready()
+            self._exchange.acquire()
+            self._exchange.greet()
+            self._exchange.say_ready()
         except OSError as error:
             self.log.error(f"initialization failed: {error}")
             raise
@@ -275,135 +224,43 @@ class Scheduler(BrokerModule):
         impl.clock = self.handle.endpoint.time
         return pool
 
-    def _acquire(self) -> None:
-        future = self.handle.rpc("resource.acquire", flags=FLUX_RPC_STREAMING)
-        told = future.get()
-        self._resources = self._make_pool(told["resources"])
-        self._drop_unknown_options()
-        self._resources.mark_down("all")
-        self._update(told)
-        future.reset()
-        future.then(self._acquired_more)
-
-    def _drop_unknown_options(self) -> None:
-        """Warn once of what the pool makes nothing of."""
-        known: frozenset[str] = getattr(self._resources.impl, "known_options", frozenset())
-        for key in sorted(set(self.pool_kwargs) - known):
-            self.log.warning(f"pool: ignoring unknown option {key!r}")
-        self.pool_kwargs = {key: value for key, value in self.pool_kwargs.items() if key in known}
-
-    def _acquired_more(self, future: Future) -> None:
-        try:
-            told = future.get()
-        except OSError as error:
-            self.log.error(f"exiting: no more news of the resources: {error}")
-            self.stop()
-            return
-        self._update(told)
-        future.reset()
-
-    def _update(self, told: JsonView) -> None:
-        if "up" in told:
-            self._resources.mark_up(told["up"])
-        if "down" in told:
-            self._resources.mark_down(told["down"])
-        if told.get("expiration", -1) >= 0:
-            self._resources.expiration = told["expiration"]
-            self.log.info(f"resource expiration updated to {told['expiration']:.2f}")
-        if "shrink" in told:
-            self._resources.remove_ranks(IDset(told["shrink"]))
-        self.resource_update()
-        self._request_schedule()
-
-    def _say_hello(self) -> None:
-        wish = {"partial-ok": self.hello_partial_ok}
-        future = self.handle.rpc("job-manager.sched-hello", wish, flags=FLUX_RPC_STREAMING)
-        while True:
-            try:
-                job = future.get()
-            except OSError as error:
-                if error.errno == errno.ENODATA:
-                    return
-                raise
-            self._greet(job)
-            future.reset()
-
-    def _greet(self, job: JsonView) -> None:
-        """A job whose resources cannot be had again ends with an exception; the others go on."""
-        name = JobID(job["id"]).f58
-        try:
-            R = self._make_pool(get_key_direct(self.handle, jobids.job_kvspath(job["id"], "R")))
-            if job.get("free"):
-                R.remove_ranks(IDset(job["free"]))
-            self.hello(job["id"], job["priority"], job["userid"], job["t_submit"], R)
-        except Exception as error:  # of a pool of somebody else's, which may raise anything
-            self.log.error(f"hello callback failed for job {name}: {error}")
-            self.log.error(f"raising fatal exception on running job id={name}")
-            note = "failed to reallocate R for running job"
-            wish = {"id": job["id"], "type": "scheduler-restart", "severity": 0, "note": note}
-            self.handle.rpc("job-manager.raise", wish)
-
-    def _say_ready(self) -> None:
-        mode: JsonObject = {"mode": "unlimited"}
-        if self.queue_depth != "unlimited":
-            mode = {"mode": "limited", "limit": int(self.queue_depth)}
-        self.handle.rpc("job-manager.sched-ready", mode).get()
-        pool = self._resources
-        self.log.info(
-            f"ready: queue-depth={self.queue_depth} pool-class={pool.impl.name} Rv{pool.version} {pool.dumps()}"
-        )
-
-    # -- requests
-
-    @request_handler("sched.alloc", prefix=False)
-    def _handle_alloc(self, msg: Message) -> None:
-        job = msg.payload
-        request = AllocRequest(self, msg)
-        self.alloc(request, job["id"], job["priority"], job["userid"], job["t_submit"], job["jobspec"])
-        self._request_schedule()
-
-    @request_handler("sched.free", prefix=False)
-    def _handle_free(self, msg: Message) -> None:
-        given = msg.payload
-        self.free(given["id"], ResourcePool(given["R"]), final=given.get("final", False))
-        self._request_schedule()
-
-    @request_handler("sched.cancel", prefix=False)
-    def _handle_cancel(self, msg: Message) -> None:
-        self.cancel(msg.payload["id"])
-        self._request_schedule()
-
-    @request_handler("sched.prioritize", prefix=False)
-    def _handle_prioritize(self, msg: Message) -> None:
-        self.prioritize(msg.payload.get("jobs", []))
-        self._request_schedule()
-
-    @request_handler("sched.expiration", prefix=False)
-    def _handle_expiration(self, msg: Message) -> None:
-        wish = msg.payload
-        if wish["expiration"] < 0:
-            self.handle.respond_error(msg, errno.EINVAL, f"invalid expiration {wish['expiration']}")
-            return
-        self.expiration(msg, wish["id"], wish["expiration"])
-        self._request_schedule()
-
-    @request_handler("sched.resource-status", prefix=False, allow_guest=True)
-    def _handle_resource_status(self, msg: Message) -> None:
-        pool = self._resources
-        parts = {"all": pool, "allocated": pool.copy_allocated(), "down": pool.copy_down()}
-        self.handle.respond(msg, {name: part.to_dict() for name, part in parts.items()})
-
-    @request_handler("feasibility.check", prefix=False, allow_guest=True)
-    def _handle_feasibility(self, msg: Message) -> None:
-        self.feasibility_check(msg, msg.payload.get("jobspec", {}))
-
-    @request_handler("stats-get", allow_guest=True)
-    def _handle_stats_get(self, msg: Message) -> None:
-        counts = message_counts(self.handle.endpoint.counts)
-        self.handle.respond(msg, {**counts, **self.stats_get()})
-
 
 def _pool_of(R: object) -> Any:
     """The pool that ``R.scheduling`` names as its writer, None if it names none that is here."""
     scheduling = R.get("scheduling") if isinstance(R, Mapping) else None
     return None if scheduling is None else _pool_class_from_uri(scheduling.get("writer", "fluxion"))
+
+
+def _options(args: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """What every scheduler takes, by name, and the arguments that are nothing of it. Raises ValueError."""
+    found: dict[str, Any] = {}
+    others = []
+    for arg in args:
+        key, _, value = arg.partition("=")
+        if key == "mode":  # what the option was called in C
+            key, value = "queue-depth", value.removeprefix("limited=")
+        if value and key in _OPTIONS:
+            found[key] = _OPTIONS[key](value)
+        else:
+            others.append(arg)
+    return found, others
+
+
+def _depth(value: str) -> int | str:
+    if value != "unlimited" and not (value.isdecimal() and int(value) > 0):
+        raise ValueError(f"queue-depth={value!r} is invalid: expected a positive integer or 'unlimited'")
+    return value if value == "unlimited" else int(value)
+
+
+def _pool_class(value: str) -> type:
+    found: type | None = _pool_class_from_uri(value)
+    if found is None:
+        raise ValueError(f"pool-class={value!r}: could not load pool class")
+    return found
+
+
+_OPTIONS: Final[dict[str, Callable[[str], Any]]] = {
+    "queue-depth": _depth,
+    "log-level": str.lower,
+    "pool-class": _pool_class,
+}
