@@ -42,6 +42,24 @@ def test_each_mutant_of_a_decision_or_bound_changes_one_place(tmp_path, monkeypa
     assert {place.room for place in found} == {"(top)"}
 
 
+def test_a_sample_stays_as_it_is_where_other_code_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutants_src, "ROOT", tmp_path)
+    path = tmp_path / "x.py"
+
+    def drawn(source: str, seed: int, count: int) -> list[str]:
+        path.write_text(source)
+        return [place.said for place in mutants_src.drawn(places(path), seed, count)]
+
+    before = drawn(SOURCE, 3, 4)
+    assert len(before) == 4 < len(drawn(SOURCE, 3, 99)) and before != drawn(SOURCE, 4, 4)
+    assert drawn(f"X = 1\n\n\ndef g(a):\n    return a + 1\n{SOURCE}", 3, 4) == before
+    # A decision that is new is drawn or not, and none of the others takes another's place.
+    more = drawn(f"{SOURCE}\n\ndef g(a):\n    return a > 9\n", 3, 99)
+    assert [said for said in more if "> 9" not in said] == drawn(SOURCE, 3, 99)
+    twice = drawn(SOURCE + SOURCE.replace("def f", "def g"), 3, 99)
+    assert len(set(twice)) == len(twice) == 2 * len(drawn(SOURCE, 3, 99))
+
+
 def test_a_room_whose_tests_cannot_be_run_is_told_and_the_others_are_tried(monkeypatch):
     def worker(room: str, sample: list[int], write: int, _until: float) -> int:
         for number in range(len(sample)):
