@@ -100,7 +100,7 @@ def brubeck_plaintext(value: Number) -> float:
     if math.isnan(rounded):
         return rounded
     whole = 2**64 - 1 if math.isinf(rounded) else min(math.floor(abs(rounded)), 2**64 - 1)
-    decimals = math.floor((abs(rounded) - whole) * 10_000) / 10_000 if abs(rounded) < 2**24 else 0.0
+    decimals = math.floor(math.modf(abs(rounded))[0] * 10_000) / 10_000
     return math.copysign(whole % 2**32 + decimals, rounded) if rounded else 0.0
 
 
