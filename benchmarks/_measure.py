@@ -19,8 +19,6 @@ from typing import Any
 
 import attrs
 
-from brokersim.native.engine import engine
-
 #: Libraries whose versions move the figures.
 _LIBRARIES = ("trio", "msgspec", "orjson", "attrs")
 
@@ -153,6 +151,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def engine() -> str:
+    """What runs the loop. Whoever wants another says so before brokersim is imported: not by importing this file."""
+    from brokersim.native.engine import engine
+
+    return engine()
 
 
 def with_engine(compiled: float, python: float) -> float:

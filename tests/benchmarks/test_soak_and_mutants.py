@@ -42,6 +42,12 @@ def test_each_mutant_of_a_decision_or_bound_changes_one_place(tmp_path, monkeypa
     assert {place.room for place in found} == {"(top)"}
 
 
+def test_nothing_has_chosen_the_engine_before_a_worker_does():
+    """Where C does the work no test calls the Python that is changed: all of that was called unseen."""
+    look = "import sys, benchmarks.mutants_src, benchmarks._warm; sys.exit('brokersim' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=mutants_src.ROOT, check=False).returncode == 0
+
+
 def test_a_sample_stays_as_it_is_where_other_code_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(mutants_src, "ROOT", tmp_path)
     path = tmp_path / "x.py"
