@@ -79,8 +79,6 @@ class _Run:
 
     def changed(self, changes: Sequence[_Change]) -> list[_Run]:
         """What stands in its place: one run, more if it has become too long, none if it is empty."""
-        if len(changes) == 1 and (replaced := self._replaced(*changes[0])) is not None:
-            return [replaced]
         parts = {name: self.part(at) for at, name in enumerate(self.names)}
         for name, value in changes:
             if value is None:
@@ -90,23 +88,29 @@ class _Run:
         names = sorted(parts)
         return _runs(names, [parts[name] for name in names])
 
-    def _replaced(self, name: str, value: treeobj.TreeObj | None) -> _Run | None:
-        """The usual case in short: an entry that is there gets a value as long as its own, or one comes last."""
-        names, starts = self.names, self.starts
-        if value is None:
-            return None
-        if names[-1] < name and len(names) < _FULL_RUN:
-            added = array("I", starts)
-            added.append(len(self.raw) + 1)
-            return _Run([*names, name], b"%b,%b" % (self.raw, _part(name, value)), added)
+    def put(self, name: str, value: treeobj.TreeObj) -> tuple[_Run, blobref.Hunk] | None:
+        """The usual change in short, and what it is: an entry gets a value as long as its own, or one comes last.
+
+        None if it is another.
+        """
+        names, starts, raw = self.names, self.starts, self.raw
         at = bisect_left(names, name)
-        if at == len(names) or names[at] != name:
+        if at == len(names):
+            if at >= _FULL_RUN:
+                return None
+            added = array("I", starts)
+            added.append(len(raw) + 1)
+            new = b"," + _part(name, value)
+            return _Run([*names, name], raw + new, added), (len(raw), 0, new)
+        if names[at] != name:
             return None
-        part, start = _part(name, value), starts[at]
-        end = starts[at + 1] - 1 if at + 1 < len(starts) else len(self.raw)
-        if end - start != len(part):
+        new, old, start = _part(name, value), self.part(at), starts[at]
+        if len(new) != len(old):
             return None
-        return _Run(names, b"%b%b%b" % (self.raw[:start], part, self.raw[end:]), starts)
+        run = _Run(names, b"%b%b%b" % (raw[:start], new, raw[start + len(old) :]), starts)
+        same = _common(old, new)
+        tail = _common_end(old, new, len(old) - same)
+        return run, (start + same, len(old) - same - tail, new[same : len(new) - tail])
 
 
 class _Group:
@@ -114,27 +118,40 @@ class _Group:
 
     __slots__ = ("firsts", "length", "runs", "size")
 
-    def __init__(self, runs: list[_Run]) -> None:
+    def __init__(self, runs: list[_Run], known: tuple[list[str], int, int] | None = None) -> None:
         self.runs = runs
-        self.firsts = [run.names[0] for run in runs]
-        self.length = _entries(runs)
-        self.size = _size(runs)
+        if known is None:
+            known = [run.names[0] for run in runs], _entries(runs), _size(runs)
+        self.firsts, self.length, self.size = known
 
     def at(self, name: str) -> int:
         """Which run a name is in, or would be."""
         return max(0, bisect_right(self.firsts, name) - 1)
 
+    def put(self, at: int, run: _Run) -> _Group:
+        """The same with another run in the place of one, whose first name it has."""
+        before, runs = self.runs[at], self.runs.copy()
+        runs[at] = run
+        length = self.length + len(run.names) - len(before.names)
+        return _Group(runs, (self.firsts, length, self.size + len(run.raw) - len(before.raw)))
+
 
 class _Span:
-    """What lies between two versions: from a run of a group on, some runs became others."""
+    """What lies between two versions: from a run of a group on, some runs became others.
 
-    __slots__ = ("group", "new", "old", "run")
+    ``hunk`` says it in bytes, from where the first of the runs begins, if that is known already.
+    """
 
-    def __init__(self, group: int, run: int, old: list[_Run], new: list[_Run]) -> None:
+    __slots__ = ("group", "hunk", "new", "old", "run")
+
+    def __init__(
+        self, group: int, run: int, old: list[_Run], new: list[_Run], hunk: blobref.Hunk | None = None
+    ) -> None:
         self.group = group
         self.run = run
         self.old = old
         self.new = new
+        self.hunk = hunk or _hunk(old, new)
 
 
 class Directory:
@@ -169,6 +186,8 @@ class Directory:
         """The next version, None standing for an entry that goes; a plain dict once it is large no more."""
         if not changes:
             return self
+        if len(changes) == 1 and (made_of_one := self._put(*next(iter(changes.items())))) is not None:
+            return made_of_one
         touched: dict[int, dict[int, list[_Change]]] = {}
         for change in changes.items():
             number = self._at(change[0])
@@ -189,6 +208,23 @@ class Directory:
         if length <= LARGE:
             return _to_dict(groups)
         return Directory(groups, length, self, self._spans(touched, made))
+
+    def _put(self, name: str, value: treeobj.TreeObj | None) -> Directory | None:
+        """The next version after the usual change; None if it is another."""
+        if value is None:
+            return None
+        number = self._at(name)
+        group = self._groups[number]
+        at = group.at(name)
+        run = group.runs[at]
+        found = run.put(name, value)
+        if found is None:
+            return None
+        new, hunk = found
+        groups = self._groups.copy()
+        groups[number] = group.put(at, new)
+        length = self._length + len(new.names) - len(run.names)
+        return Directory(groups, length, self, [_Span(number, at, [run], [new], hunk)])
 
     def _spans(
         self, touched: Mapping[int, Mapping[int, object]], made: Mapping[int, Mapping[int, list[_Run]]]
@@ -282,15 +318,11 @@ class Directory:
 
     def _patch(self, spans: Sequence[_Span]) -> blobref.Patch:
         """What makes the next version's bytes of these."""
-        return blobref.Patch.of(self.blob.digest, [self._hunk(span) for span in spans])
+        return blobref.Patch.of(self.blob.digest, [self._placed(span) for span in spans])
 
-    def _hunk(self, span: _Span) -> blobref.Hunk:
-        old = b",".join([run.raw for run in span.old])
-        now = b",".join([run.raw for run in span.new])
-        same = _common(old, now)
-        tail = _common_end(old, now, min(len(old), len(now)) - same)
-        at = self._offset(span.group, span.run) + same
-        return at, len(old) - same - tail, now[same : len(now) - tail]
+    def _placed(self, span: _Span) -> blobref.Hunk:
+        at, removed, new = span.hunk
+        return self._offset(span.group, span.run) + at, removed, new
 
     # -- as a mapping
 
@@ -377,6 +409,15 @@ def _runs(names: list[str], parts: list[bytes]) -> list[_Run]:
 
 def _groups(runs: list[_Run]) -> list[_Group]:
     return [_Group(runs[piece]) for piece in _pieces(len(runs), _FULL_GROUP, _CUT_GROUP)]
+
+
+def _hunk(old: Sequence[_Run], new: Sequence[_Run]) -> blobref.Hunk:
+    """What makes the bytes of some runs those of others."""
+    before = b",".join([run.raw for run in old])
+    now = b",".join([run.raw for run in new])
+    same = _common(before, now)
+    tail = _common_end(before, now, min(len(before), len(now)) - same)
+    return same, len(before) - same - tail, now[same : len(now) - tail]
 
 
 def _common_end(one: bytes, other: bytes, most: int) -> int:
