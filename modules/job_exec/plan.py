@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from brokersim.brokermod import duration, job_facts, ranks
+from brokersim.brokermod import Remembered, duration, job_facts, ranks
 
 from .output import OutputPlan, to_output, to_size
 from .taskmap import ALONE, TaskMap, evenly, rearranged
@@ -96,14 +96,31 @@ def to_plan(
     Read are ``attributes.system``: duration, cwd, environment, ``exec.test`` (flux-core's: run_duration,
     wait_status, mock_exception), ``shell.options`` (input.stdin, output, signal) and ``brokersim`` (exec, output_rate).
     """
-    system = _mapping(_mapping(jobspec, "attributes"), "system")
+    there = job_facts.counts_in(r) if r else {"node": 0, "core": 0}
+    if _is_real(_system(jobspec), simulate):
+        return _planned(jobspec, r, there, simulate)
+    # Of R a simulated job has these numbers.
+    return _PLANS.of((jobspec, there, simulate), lambda: _planned(jobspec, r, there, simulate))
+
+
+_PLANS: Final[Remembered[RunPlan]] = Remembered()
+
+
+def _is_real(system: Mapping[str, Any], simulate: bool) -> bool:
+    asks = "test" in _mapping(system, "exec")
+    return not asks and bool(_mapping(system, "brokersim").get("exec", not simulate))
+
+
+def _planned(
+    jobspec: Mapping[str, Any], r: Mapping[str, Any] | None, there: Mapping[str, int], simulate: bool
+) -> RunPlan:
+    system = _system(jobspec)
     test = _mapping(_mapping(system, "exec"), "test")
     ours, shell = _mapping(system, "brokersim"), _shell_options(system)
     task = jobspec["tasks"][0]
     limit = _seconds(system, "duration")
     asks = "test" in _mapping(system, "exec")
-    is_real = not asks and bool(ours.get("exec", not simulate))
-    there = job_facts.counts_in(r) if r else {"node": 0, "core": 0}
+    is_real = _is_real(system, simulate)
     per = job_facts.per_resource(jobspec)
     ntasks = there[per[0]] * per[1] if per and r else _ntasks(task["count"], jobspec["resources"])
     where, fault = _taskmap(r, ntasks, per, shell.get("taskmap"), system) if is_real else (ALONE, "")
@@ -166,6 +183,10 @@ def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = table.get(key)
     # What JSON decodes to, first: asking the abstract class takes ten times as long, and each job is asked often.
     return value if type(value) is dict or isinstance(value, Mapping) else {}
+
+
+def _system(jobspec: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(_mapping(jobspec, "attributes"), "system")
 
 
 def _shell_options(system: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -242,12 +263,12 @@ def _exit_timeout(option: Any) -> float | None:
 
 def environment_of(jobspec: Mapping[str, Any]) -> dict[str, str] | None:
     """The environment a jobspec asks for; None for the broker's own. Raises ValueError."""
-    return _environment(_mapping(_mapping(jobspec, "attributes"), "system").get("environment"))
+    return _environment(_system(jobspec).get("environment"))
 
 
 def files_of(jobspec: Mapping[str, Any]) -> Any:
     """The files it brings along (RFC 37), None for none."""
-    return _mapping(_mapping(jobspec, "attributes"), "system").get("files")
+    return _system(jobspec).get("files")
 
 
 def _environment(value: Any) -> dict[str, str] | None:

@@ -5,7 +5,7 @@ Source: flux-core's kvs; the rules reproduce its root hashes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -15,7 +15,7 @@ from brokersim.brokermod import RequestError, blobref, errnums, treeobj
 from . import keys
 from .directory import LARGE, Changes, Directory
 from .lookup import MAX_LINKS
-from .objects import StoredObject
+from .objects import Entries, StoredObject
 from .steps import OBJECTS, Steps, View
 
 APPEND: Final = 32
@@ -99,6 +99,8 @@ def apply(view: View, namespace: str, rootref: str, ops: Sequence[Op]) -> Steps[
     Raises RequestError: EISDIR append to a directory; ENOTSUP append to a symlink; EINVAL a symlink into
     another namespace, or a path of too many names; ELOOP symlinks in a circle.
     """
+    if len(ops) == 1 and (outcome := _of_one(view, rootref, ops[0])) is not None:
+        return outcome
     tree = _Tree(view, namespace)
     root = view.get(rootref)
     if root is None:
@@ -115,6 +117,97 @@ def apply(view: View, namespace: str, rootref: str, ops: Sequence[Op]) -> Steps[
             except _MissingError as error:
                 tree.loaded.update((yield OBJECTS, tree.missing(error.ref, ops[at + 1 :])))
     return Outcome(rootref=tree.store(tree.root), objects=tree.objects)
+
+
+#: From the root down: a directory's blobref (None: it is not there yet), its entries, the name that changes in it.
+_Way = list[tuple[str | None, Entries, str]]
+
+
+def _of_one(view: View, rootref: str, op: Op) -> Outcome | None:
+    """The same for a usual commit, in short: one value, put or appended below directories that are at hand.
+
+    None for any other. Of a job's commits twelve in thirteen are such.
+    """
+    if op.dirent is None:
+        return None
+    way = _way(view, rootref, keys.leaf_names(op.key))
+    if way is None:
+        return None
+    objects: dict[str, StoredObject] = {}
+    holds = view.holds
+
+    def blob_of(val: treeobj.TreeObj, held: bytes | None) -> str:
+        ref, blob = blobref.named(treeobj.val_bytes(val) if held is None else held)
+        if ref not in objects and not holds(ref):
+            objects[ref] = StoredObject(blob)
+        return ref
+
+    entry = _leaf(way[-1][1].get(way[-1][2]), op, blob_of)
+    if entry is None:
+        return None
+    for origin, entries, name in reversed(way):
+        made: Any
+        if type(entries) is dict:
+            made = entries.copy()
+            made[name] = entry
+        else:
+            made = cast(Directory, entries).changed({name: entry})
+        ref, found = _named(made)
+        if ref != origin and not holds(ref):
+            objects[ref] = found
+        entry = treeobj.known_dirref(ref)
+    return Outcome(rootref=ref, objects=objects)
+
+
+def _way(view: View, rootref: str, names: Sequence[str]) -> _Way | None:
+    """The directories that a key leads through; None if something else is in its way, or has to be loaded."""
+    way: _Way = []
+    ref: str | None = rootref
+    last = len(names) - 1
+    for at, name in enumerate(names):
+        entries: Entries = {}
+        if ref is not None:
+            found = view.get(ref)
+            if found is None:
+                return None
+            entries = _entries(found)
+        way.append((ref, entries, name))
+        if at < last:
+            entry = entries.get(name)
+            if entry is not None and entry["type"] != "dirref":
+                return None
+            ref = None if entry is None else entry["data"][0]
+    return way
+
+
+def _leaf(
+    before: treeobj.TreeObj | None, op: Op, blob_of: Callable[[treeobj.TreeObj, bytes | None], str]
+) -> treeobj.TreeObj | None:
+    """What stands at the end of the way after an operation; None for what is not usual."""
+    added = cast(dict[str, Any], op.dirent)
+    if before is not None and op.flags:
+        if before["type"] == "val":
+            refs = [blob_of(before, None)]
+        elif before["type"] == "valref":
+            refs = [*before["data"]]
+        else:
+            return None
+        refs.append(blob_of(added, op.held))
+    elif added["type"] == "val" and len(added["data"]) > LARGE_VALUE:
+        refs = [blob_of(added, op.held)]
+    else:
+        return None if added["type"] == "dir" else added
+    return {"ver": treeobj.VERSION, "type": "valref", "data": refs}
+
+
+def _named(made: Entries) -> tuple[str, StoredObject]:
+    """The blobref and the stored form of a directory's entries."""
+    if type(made) is dict and len(made) > LARGE:
+        made = Directory.of(made)
+    if type(made) is Directory:
+        return made.ref, StoredObject(made.blob, made)
+    ref, blob = blobref.named(treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made}))
+    return ref, StoredObject(blob, made)
 
 
 class _MissingError(Exception):
@@ -186,15 +279,9 @@ class _Tree:
                 elif kind == "dir":
                     inner = _Directory(dict(entry["data"]), None, None)
                     entries[name] = treeobj.known_dirref(self.store(inner))
-        made = entries.made() if type(entries) is Changes else entries
-        if type(made) is dict and len(made) > LARGE:
-            made = Directory.of(made)
-        if type(made) is Directory:
-            ref, blob = made.ref, made.blob
-        else:
-            ref, blob = blobref.named(treeobj.encode({"ver": treeobj.VERSION, "type": "dir", "data": made}))
+        ref, found = _named(entries.made() if type(entries) is Changes else entries)
         if ref != directory.origin and not self._holds(ref):
-            self.objects[ref] = StoredObject(blob, made)
+            self.objects[ref] = found
         return ref
 
     def _bytes_of(self, val: treeobj.TreeObj) -> bytes:
@@ -296,8 +383,14 @@ class _Tree:
             raise RequestError(errnums.EISDIR, f"key {op.key!r}: cannot append to a directory")
 
 
-def _opened(found: StoredObject, ref: str) -> _Directory:
+def _entries(found: StoredObject) -> Entries:
+    """A directory's entries, in the form in which they are changed."""
     entries = found.known_entries
     if type(entries) is not dict or len(entries) > LARGE:
-        entries = found.prepared()
+        return found.prepared()
+    return entries
+
+
+def _opened(found: StoredObject, ref: str) -> _Directory:
+    entries = _entries(found)
     return _Directory(entries.copy() if type(entries) is dict else Changes(entries), ref, {})  # type: ignore[arg-type]

@@ -49,6 +49,7 @@ from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
 from brokersim.protocol.nesting import check_nesting
 from brokersim.protocol.open_streams import OpenStreams
 from brokersim.protocol.quoting import quoted
+from brokersim.protocol.remembered import Remembered
 from brokersim.protocol.resources import Resources
 from brokersim.protocol.topic import check_glob
 from brokersim.routing import logring
@@ -57,7 +58,7 @@ from brokersim.statsd import exposition
 __all__ = [
     "NODEID_ANY", "NODEID_UPSTREAM", "BrokerLogger", "BrokerModule", "Future", "Handle", "JobFacts", "JobRecord",
     "JobState", "JobTable", "Message", "OpenStreams", "ProgramRunning",
-    "ProgramTold", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
+    "ProgramTold", "Remembered", "RequestError", "Resources", "RunDatabase", "blobref", "check_glob",
     "check_nesting", "duration", "errnums", "event_handler", "eventlog", "exposition", "files", "hostlist",
     "is_own_event", "job_facts", "job_states", "jobid", "pass_on", "policy", "process", "quoted", "ranks",
     "request_handler", "schedules", "sums", "treeobj", "trio_task", "updates",

@@ -23,7 +23,10 @@ from brokersim.protocol.errnums import (
     EPROTO,
     RequestError,
 )
+from modules.kvs import directory as directory_file
 from modules.kvs import keys
+from modules.kvs import objects as objects_file
+from modules.kvs import transaction as transaction_file
 from modules.kvs.lookup import READDIR, READLINK, TREEOBJ
 from modules.kvs.transaction import APPEND, LARGE_VALUE, Op, checked, compacted
 from tests.modules.test_kvs_steps import Store, append, link, mkdir, put, unlink
@@ -315,6 +318,62 @@ def _hash_of(tree: dict[str, Any]) -> str:
             entries[name] = treeobj.val(item)
     stored = {"data": entries, "type": "dir", "ver": 1}
     return _sha1(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode())
+
+
+names = st.text("ab", min_size=1, max_size=2)
+one_op = st.builds(
+    lambda kind, path, size: {
+        "put": put(path, b"x" * size),
+        "append": append(path, b"y" * size),
+        "unlink": unlink(path),
+        "link": link(path, "a.b"),
+        "dir": mkdir(path),
+        "tree": Op(path, 0, treeobj.directory({"a": treeobj.val(b"z" * size)})),
+        "ref": Op(path, 0, treeobj.dirref(treeobj.EMPTY_DIR_REF)),
+    }[kind],
+    st.sampled_from(["put", "put", "append", "append", "unlink", "link", "dir", "tree", "ref"]),
+    st.lists(names, min_size=1, max_size=4).map(".".join),
+    st.sampled_from([0, 1, 54, 55, 99]),
+)
+
+
+@given(st.lists(one_op, max_size=25), st.sampled_from([0, 2, 64]), st.booleans())
+def test_the_short_way_of_a_usual_commit_leads_where_the_long_one_does(
+    ops: list[Op], large: int, cold: bool
+) -> None:
+    stores = Store(cold=cold), Store(cold=cold)
+    for op in ops:
+        outcomes = []
+        for store, is_short in zip(stores, (True, False), strict=True):
+            with pytest.MonkeyPatch.context() as patch:
+                for module in (transaction_file, objects_file, directory_file):
+                    patch.setattr(module, "LARGE", large)
+                if not is_short:
+                    patch.setattr(transaction_file, "_of_one", lambda *_: None)
+                before = set(store.blobs)
+                try:
+                    stored: object = store.commit(op)
+                except RequestError as error:
+                    stored = error.errno
+                outcomes.append((stored, [ref for ref in store.blobs if ref not in before], store.roots))
+        assert outcomes[0] == outcomes[1]
+        assert stores[0].blobs == stores[1].blobs
+
+
+def test_what_a_job_commits_goes_the_short_way() -> None:
+    store = Store()
+    store.commit(put("job.0000.0000.0000.0001.J", b"x"), put("exec.eventlog", b"x"))
+    job = "job.0000.0000.0000.0001"
+    for op in (
+        append("exec.eventlog", b"y" * 60),
+        append("exec.eventlog", b"z" * 60),
+        append("output", b"1"),
+        link(f"{job}.guest", "."),
+        Op(f"{job}.guest", 0, treeobj.dirref(treeobj.EMPTY_DIR_REF)),
+        put(f"{job}.R", b"{}" * 99),
+    ):
+        assert transaction_file._of_one(store, store.roots["primary"], checked([op])[0]) is not None
+        store.commit(op)
 
 
 # -- against a model

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from brokersim.routing import subscriptions
 from brokersim.routing.subscriptions import Subscriptions
 
-PREFIXES = ["", "a", "a.b", "b"]
+PREFIXES = ["", "a", "a.", "a.b", "a.b.c", "b", "."]
 steps = st.lists(
     st.tuples(
         st.sampled_from(["add", "add", "add", "remove", "drop"]), st.sampled_from(PREFIXES), st.integers(0, 3)
@@ -43,7 +43,7 @@ def check_steps(held, model, steps):
         else:
             held.drop(one)
             model = [entry for entry in model if entry[1] is not one]
-        for topic in ("", "a", "a.b.c", "b", "c"):  # after each step: what was remembered must be void
+        for topic in ("", "a", "a.b.c", "ab.c", "b", "b.a", "c", ".a"):  # after each step: what was remembered must be void
             wanted = dict.fromkeys(by for prefix, by in model if topic.startswith(prefix))
             assert held.wanting(topic) == list(wanted)
     for one in endpoints:

@@ -11,7 +11,8 @@ import attrs
 import msgspec
 
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
-from brokersim.protocol.nesting import check_nesting
+from brokersim.protocol.nesting import NESTING_MAX, check_nesting
+from brokersim.protocol.remembered import Remembered
 
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
 SIZE_MAX: Final = 1 << 20
@@ -68,12 +69,20 @@ def decode_jobspec(payload: bytes) -> JsonObject:
         raise ValueError(f"jobspec is not JSON: {error}") from None
     if not isinstance(jobspec, dict):
         raise ValueError("jobspec must be a JSON object")
-    check_nesting(jobspec, "jobspec")  # others read it deeper in their stacks, as a restart does
+    if payload.count(b"{") + payload.count(b"[") > NESTING_MAX:
+        check_nesting(jobspec, "jobspec")  # others read it deeper in their stacks, as a restart does
     return jobspec
+
+
+_FACTS: Final[Remembered[JobFacts]] = Remembered()
 
 
 def check_jobspec(jobspec: JsonView) -> JobFacts:
     """The facts of a sound version 1 jobspec. Raises ValueError naming the part that isn't."""
+    return _FACTS.of(jobspec, lambda: _checked(jobspec))
+
+
+def _checked(jobspec: JsonView) -> JobFacts:
     for key in ("resources", "tasks", "attributes", "version"):
         if key not in jobspec:
             raise ValueError(f"jobspec: {key} is missing")

@@ -78,7 +78,7 @@ class Subscriptions:
 
 
 class _Table:
-    """The same subscriptions by prefix: a topic is looked for once for each length that prefixes have."""
+    """The same subscriptions by prefix: a topic is looked for once for each length that prefixes of its service have."""
 
     __slots__ = ("_by_prefix", "_lengths", "_number", "_of_length")
 
@@ -86,9 +86,9 @@ class _Table:
         #: Each with its place in the order they came.
         self._by_prefix: dict[str, list[tuple[int, Endpoint]]] = {}
         self._number = 0
-        #: How many prefixes have a length, and the lengths in order.
-        self._of_length: dict[int, int] = {}
-        self._lengths: list[int] = []
+        #: By service, ``""`` for those that end before its dot: how many prefixes have a length, and the lengths in order.
+        self._of_length: dict[tuple[str, int], int] = {}
+        self._lengths: dict[str, list[int]] = {"": []}
         for prefix, endpoint in subscriptions:
             self.add(prefix, endpoint)
 
@@ -99,10 +99,10 @@ class _Table:
             same.append((self._number, endpoint))
             return
         self._by_prefix[prefix] = [(self._number, endpoint)]
-        length = len(prefix)
-        if length not in self._of_length:
-            insort(self._lengths, length)
-        self._of_length[length] = self._of_length.get(length, 0) + 1
+        kind = service, length = _service(prefix), len(prefix)
+        if kind not in self._of_length:
+            insort(self._lengths.setdefault(service, []), length)
+        self._of_length[kind] = self._of_length.get(kind, 0) + 1
 
     def remove(self, prefix: str, endpoint: Endpoint) -> None:
         """The oldest of these two, of which there is one."""
@@ -111,23 +111,31 @@ class _Table:
         if same:
             return
         del self._by_prefix[prefix]
-        length = len(prefix)
-        self._of_length[length] -= 1
-        if not self._of_length[length]:
-            del self._of_length[length]
-            self._lengths.remove(length)
+        kind = service, length = _service(prefix), len(prefix)
+        self._of_length[kind] -= 1
+        if not self._of_length[kind]:
+            del self._of_length[kind]
+            self._lengths[service].remove(length)
+            if service and not self._lengths[service]:
+                del self._lengths[service]
 
     def find(self, topic: str) -> list[Endpoint]:
         """Whose prefixes a topic has, in the order they came."""
-        longest, by_prefix = len(topic), self._by_prefix
+        longest, by_prefix, lengths = len(topic), self._by_prefix, self._lengths
+        service = _service(topic)
         found = [
             same
-            for end in self._lengths
+            for end in ([*lengths[""], *lengths.get(service, ())] if service else lengths[""])
             if end <= longest and (same := by_prefix.get(topic[:end])) is not None
         ]
         if len(found) == 1:
             return [endpoint for _, endpoint in found[0]]
         return [endpoint for _, endpoint in sorted(chain.from_iterable(found), key=_number)]
+
+
+def _service(topic: str) -> str:
+    """What stands before the first dot; ``""`` if there is none."""
+    return topic.partition(".")[0] if "." in topic else ""
 
 
 _number = itemgetter(0)
