@@ -43,7 +43,16 @@ def check_steps(held, model, steps):
         else:
             held.drop(one)
             model = [entry for entry in model if entry[1] is not one]
-        for topic in ("", "a", "a.b.c", "ab.c", "b", "b.a", "c", ".a"):  # after each step: what was remembered must be void
+        for topic in (
+            "",
+            "a",
+            "a.b.c",
+            "ab.c",
+            "b",
+            "b.a",
+            "c",
+            ".a",
+        ):  # after each step: what was remembered must be void
             wanted = dict.fromkeys(by for prefix, by in model if topic.startswith(prefix))
             assert held.wanting(topic) == list(wanted)
     for one in endpoints:

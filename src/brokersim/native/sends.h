@@ -233,14 +233,35 @@ static int deliver(PyObject *event, PyObject *dst, PyObject *handler, PyObject *
     return pushed;
 }
 
-/* An event whose deliveries differ in nothing but the receiver: of the owner, and not private. -1 with an error set. */
-static int is_for_all(PyObject *event)
+/* Everybody of these may see what is private. -1 with an error set. */
+static int are_owners(PyObject *endpoints)
+{
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(endpoints); at++) {
+        PyObject *one = PyTuple_GET_ITEM(endpoints, at);
+        PyObject *roles = is_a(one, Endpoint) ? have(one, e_rolemask) : NULL;
+        if (roles == NULL)
+            return PyErr_Occurred() ? -1 : 0; /* what is no endpoint is Python's */
+        long bits = number(roles);
+        if (failed(bits))
+            return -1;
+        if (!(bits & ROLE_OWNER))
+            return 0;
+    }
+    return 1;
+}
+
+/* An event whose deliveries differ in nothing but the receiver: of the owner, and for all. -1 with an error set. */
+static int is_for_all(PyObject *event, PyObject *endpoints)
 {
     for (const Slot *slot = message_slots; slot->name != NULL; slot++)
         if (have(event, *slot->offset) == NULL)
             return -1;
     long flags = number(FIELD(event, m_flags)), roles = failed(flags) ? -1 : number(FIELD(event, m_rolemask));
-    return failed(roles) ? -1 : !(flags & FLAG_PRIVATE) && roles & ROLE_OWNER;
+    if (failed(roles))
+        return -1;
+    if (!(roles & ROLE_OWNER))
+        return 0;
+    return flags & FLAG_PRIVATE ? are_owners(endpoints) : 1;
 }
 
 /* Two tuples of one length: who wants an event, and what each is called with it. */
@@ -261,7 +282,7 @@ static PyObject *rank_fan_out(PyObject *Py_UNUSED(module), PyObject *const *args
         return NULL;
     }
     PyObject *event = args[0], *endpoints = PyTuple_GET_ITEM(args[1], 0), *handlers = PyTuple_GET_ITEM(args[1], 1);
-    int for_all = is_for_all(event);
+    int for_all = is_for_all(event, endpoints);
     if (for_all < 0)
         return NULL;
     if (!for_all)
