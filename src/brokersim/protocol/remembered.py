@@ -1,4 +1,4 @@
-"""Knows what was made of plain values of late, so that equal ones cost an encoding and no second look; not what it is."""
+"""Knows what was made of plain values of late, so that equal ones cost an encoding and no second look."""
 
 from __future__ import annotations
 

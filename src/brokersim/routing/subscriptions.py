@@ -78,7 +78,7 @@ class Subscriptions:
 
 
 class _Table:
-    """The same subscriptions by prefix: a topic is looked for once for each length that prefixes of its service have."""
+    """The same subscriptions by prefix: a topic is looked for once for each length that those of its service have."""
 
     __slots__ = ("_by_prefix", "_lengths", "_number", "_of_length")
 
@@ -86,7 +86,7 @@ class _Table:
         #: Each with its place in the order they came.
         self._by_prefix: dict[str, list[tuple[int, Endpoint]]] = {}
         self._number = 0
-        #: By service, ``""`` for those that end before its dot: how many prefixes have a length, and the lengths in order.
+        #: By service, ``""`` for those that end before its dot: how many prefixes have a length, and the lengths.
         self._of_length: dict[tuple[str, int], int] = {}
         self._lengths: dict[str, list[int]] = {"": []}
         for prefix, endpoint in subscriptions:
