@@ -40,13 +40,13 @@ from brokersim.protocol import (
     treeobj,
     updates,
 )
+from brokersim.protocol.brackets import check_nesting
 from brokersim.protocol.errnums import RequestError
 from brokersim.protocol.job_facts import JobFacts
 from brokersim.protocol.job_record import JobRecord, is_own_event
 from brokersim.protocol.job_states import State as JobState
 from brokersim.protocol.job_table import JobTable
 from brokersim.protocol.message import NODEID_ANY, NODEID_UPSTREAM, Message
-from brokersim.protocol.nesting import check_nesting
 from brokersim.protocol.open_streams import OpenStreams
 from brokersim.protocol.quoting import quoted
 from brokersim.protocol.remembered import Remembered

@@ -10,8 +10,8 @@ from typing import Final, TypeGuard
 import attrs
 import msgspec
 
+from brokersim.protocol.brackets import NESTING_MAX, check_nesting
 from brokersim.protocol.decoded import Json, JsonObject, JsonView
-from brokersim.protocol.nesting import NESTING_MAX, check_nesting
 from brokersim.protocol.remembered import Remembered
 
 #: A command of a megabyte is a mistake; the KVS would store it for each job.
