@@ -24,7 +24,7 @@ from brokersim.reactor.actor import Actor
 from brokersim.reactor.loop import Reactor
 from brokersim.reactor.standstill import HandlerHung
 from brokersim.reactor.turn import dispatch, plain_turn, take
-from brokersim.reactor.watchers import ModuleLoop
+from brokersim.reactor.watchers import ModuleLoop, Watcher
 from brokersim.routing.endpoint import Endpoint
 from brokersim.routing.rank import fan_out
 from tests.native.twins import python, usual
@@ -137,12 +137,12 @@ def test_watchers_of_the_wrong_kind_are_TypeErrors():
         with pytest.raises(TypeError):
             loop.drop(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        loop.add(loop.watcher("check", print))  # type: ignore[call-arg]
+        loop.add(Watcher(loop, "check", print))  # type: ignore[call-arg]
     with pytest.raises(KeyError):
-        loop.add(loop.watcher("unknown", print), False)
+        loop.add(Watcher(loop, "unknown", print), False)
     with pytest.raises(IndexError):
-        loop.drop(loop.watcher("check", print))  # it was never started
-    assert (loop.checks, loop.check, loop.is_watched) == ((), None, False)
+        loop.drop(Watcher(loop, "check", print))  # it was never started
+    assert (loop.checks, loop.check, loop.started) == ((), None, 0)
 
 
 def test_fields_of_the_wrong_kind_are_TypeErrors_where_time_is_charged():
@@ -157,7 +157,7 @@ def test_fields_of_the_wrong_kind_are_TypeErrors_where_time_is_charged():
     fields = {
         node: ("service", "runnable", "cores", "_since", "_heap", "reactor"),
         station: ("_counted", "inbox", "node", "actor"),
-        loop: ("actor", "reactor", "nonblocking", "_started", "_continuations"),
+        loop: ("actor", "reactor", "nonblocking", "started", "_continuations"),
     }
     for owner, acts in calls.items():
         for field, value, act in product(fields[owner], ("x", None, object()), acts):

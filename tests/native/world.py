@@ -200,7 +200,8 @@ def party_class(copy: Copy) -> Any:
                 raise SystemExit(number)
             elif what == "hook":
                 kind = KINDS[number % 3]
-                self.hooks.append(self.module_loop().watcher(kind, lambda: self.hooked(kind)))
+                loop = self.module_loop()
+                self.hooks.append(copy.watchers.Watcher(loop, kind, lambda: self.hooked(kind)))
                 self.hooks[-1].start(oldest=number > 5)
             elif what == "unhook" and self.hooks:
                 self.hooks.pop(number % len(self.hooks)).stop()

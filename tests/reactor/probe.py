@@ -52,7 +52,7 @@ class Probe(Actor):
             if fn is not None:
                 fn()
 
-        watcher = self.own_loop.watcher(kind, call)
+        watcher = Watcher(self.own_loop, kind, call)
         watcher.start()
         return watcher
 

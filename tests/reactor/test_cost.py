@@ -129,7 +129,7 @@ def test_spinning_earns_iterations_by_arithmetic_and_makes_no_events(monkeypatch
     monkeypatch.setattr(Reactor, "fire_due", lambda _: (fired.append(1), original()))
     run_until(reactor, 100.0)
     actor.station.settle()
-    assert actor.own_loop.iterations == 100_000
+    assert actor.iterations == 100_000
     assert actor.own_loop.idle_calls == 100_000
     assert len(fired) < 10
 
@@ -141,7 +141,7 @@ def test_spinners_beyond_the_cores_earn_at_the_shared_rate():
     run_until(reactor, 8.0)
     for actor in actors:
         actor.station.settle()
-        assert actor.own_loop.iterations == 2_000
+        assert actor.iterations == 2_000
 
 
 def test_a_spinner_that_stops_earns_no_more():
@@ -150,7 +150,7 @@ def test_a_spinner_that_stops_earns_no_more():
     reactor.call_later(3.0, watcher.stop)
     run_until(reactor, 10.0)
     actor.station.settle()
-    assert actor.own_loop.iterations == 3_000
+    assert actor.iterations == 3_000
 
 
 def test_spinning_neighbours_slow_the_work_of_a_module():

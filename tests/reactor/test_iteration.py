@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from brokersim.protocol.errnums import EINVAL, RequestError
 from brokersim.protocol.message import Message
 from brokersim.reactor.loop import NS, Reactor
+from brokersim.reactor.watchers import Watcher
 from tests.reactor.probe import Probe, answer, open_request, run_until, turns
 
 
@@ -43,7 +44,7 @@ def test_watchers_of_one_kind_run_last_started_first(reactor, actor):
 
 def test_a_watcher_started_as_the_oldest_runs_last_of_its_kind(reactor, actor):
     actor.hooks("check 1")
-    oldest = actor.loop.watcher("check", lambda: actor.log.append("oldest"))
+    oldest = Watcher(actor.loop, "check", lambda: actor.log.append("oldest"))
     oldest.start(oldest=True)
     actor.hooks("check 2")
     actor.send("message")
@@ -131,7 +132,7 @@ def test_prepare_and_check_count_are_the_iterations(reactor, actor):
     for number in range(3):
         actor.after(number + 1.0, "timer")
     run_until(reactor, 10.0)
-    assert actor.own_loop.iterations == 10
+    assert actor.iterations == 10
     assert calls == {"prepare": 10, "check": 10}
 
 
@@ -141,7 +142,7 @@ def test_a_burst_of_n_requests_makes_n_iterations_never_fewer(reactor, actor):
         actor.send(f"m{number}")
     while reactor.fifo:
         reactor.drain()
-    assert actor.own_loop.iterations == 1000
+    assert actor.iterations == 1000
     assert actor.log == [entry for number in range(1000) for entry in ("check", f"m{number}")]
 
 
@@ -178,7 +179,7 @@ def test_an_active_idle_watcher_keeps_the_loop_turning_without_messages(reactor,
 
 def test_a_no_op_idle_watcher_keeps_the_loop_turning_too(reactor, actor):
     actor.hooks("check")
-    quiet = actor.loop.watcher("idle", None)
+    quiet = Watcher(actor.loop, "idle", None)
     quiet.start()
     turns(reactor, 3)
     assert actor.log == ["check"] * 3
@@ -198,8 +199,8 @@ def test_idle_count_is_iterations_less_iterations_with_events(reactor, actor):
     actor.after(0.0, "timer")
     reactor.fire_due()  # no idle
     turns(reactor, 3)
-    assert actor.own_loop.iterations == 4 + 2 + 1 + 3
-    assert actor.own_loop.idle_calls == actor.own_loop.iterations - 1
+    assert actor.iterations == 4 + 2 + 1 + 3
+    assert actor.own_loop.idle_calls == actor.iterations - 1
 
 
 def test_messages_to_a_turning_loop_do_not_keep_idle_watchers_out(reactor, actor):
@@ -261,7 +262,7 @@ def _packets_with_a_commit_trio(actor: Probe, hook: str) -> int:
 
     actor.hook(hook, "instrument", emit)  # older than the module's own
     waiting: list[str] = []
-    quiet = actor.loop.watcher("idle", None)
+    quiet = Watcher(actor.loop, "idle", None)
 
     def prepare() -> None:
         if waiting:

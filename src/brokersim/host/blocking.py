@@ -116,6 +116,7 @@ class BlockedLoop(Loop):
         "_workers",
         "before",
         "handle",
+        "idle_calls",
         "request",
         "worker",
     )
@@ -133,6 +134,7 @@ class BlockedLoop(Loop):
         self.handle = handle
         self.worker = worker
         self.before: Loop | None = handle.loop
+        self.idle_calls = 0 if self.before is None else self.before.idle_calls
         #: The request whose answer is waited for, if it is one.
         self.request = request
         self._workers = workers
@@ -145,10 +147,6 @@ class BlockedLoop(Loop):
         handle.loop = self
 
     # -- what a loop can do
-
-    @property
-    def idle_calls(self) -> int:
-        return self.before.idle_calls if self.before is not None else 0
 
     def earn(self, turns: int) -> None:
         """A blocked loop does not turn."""
@@ -200,10 +198,6 @@ class BlockedLoop(Loop):
     def fulfil(self, then: Then, response: Message, arg: object) -> None:
         """Only what is waited for is handed out."""
         raise AssertionError(f"{self.handle.name} waits, and was handed {response.topic}")
-
-    def watcher(self, kind: str, fn: Callable[[], object] | None) -> Any:
-        """Only the module itself makes watchers, and it waits."""
-        raise RequestError(EDEADLK, f"module {self.handle.name!r} waits for an answer")
 
     # -- the end of the wait
 

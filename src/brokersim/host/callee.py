@@ -121,7 +121,7 @@ class Callee(Endpoint):
 
         While nobody watches the loop that is at once, and counted as a turn.
         """
-        if self.own_loop is not None and self.own_loop.is_watched:
+        if self.own_loop is not None and self.own_loop.started:
             self.own_loop.call_next(call, response)
         else:
             self.wakeups += 1

@@ -89,7 +89,7 @@ class Instrument:
             self._arm()
             return
         # Oldest: after the handle's own and before the module's, so a check sees the module's work of its turn.
-        self._watcher = self._handle.module_loop().watcher(self.hook, self.emit)
+        self._watcher = Watcher(self._handle.module_loop(), self.hook, self.emit)
         self._watcher.start(oldest=True)
 
     def stop(self) -> None:

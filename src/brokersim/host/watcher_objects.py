@@ -106,7 +106,7 @@ class HookWatcher(_FluxWatcher):
 
     def start(self) -> HookWatcher:
         if self._watcher is None:
-            self._watcher = self.handle.module_loop().watcher(self.kind, self._callee())
+            self._watcher = Watcher(self.handle.module_loop(), self.kind, self._callee())
         self._watcher.start()
         return self
 

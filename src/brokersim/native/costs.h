@@ -512,11 +512,15 @@ static int loop_settle(PyObject *loop)
     int queued = is_set(loop, l_spin_queued), fresh = is_set(loop, l_fresh);
     if (queued < 0 || fresh < 0 || get_int(loop, l_nonblocking, &nonblocking) < 0 || get_int(loop, l_started, &started) < 0)
         return -1;
-    if (nonblocking == 0) { /* `_rest` */
+    if (nonblocking == 0) { /* nothing is left to call */
         PyObject *due = have_a(loop, l_continuations, &PyList_Type, "a list of continuations");
-        if (due == NULL)
+        PyObject *actor = have_a(loop, l_actor, Actor, "an actor");
+        if (due == NULL || actor == NULL)
             return -1;
-        return started || queued || fresh || PyList_GET_SIZE(due) ? 0 : call_method(loop, str_detach);
+        int rests = !(started || queued || fresh || PyList_GET_SIZE(due));
+        if (rests && FIELD(actor, a_loop) == loop && FIELD(actor, a_tracer) == Py_None)
+            set(actor, a_loop, Py_None);
+        return 0;
     }
     return queued ? 0 : keep_turning(loop);
 }

@@ -40,10 +40,10 @@ static Py_ssize_t l_actor, l_check, l_checks, l_continuations, l_fresh, l_idle, 
     l_is_settled, l_nonblocking, l_order, l_poll, l_prepares, l_reactor, l_spin_queued, l_started;
 static const Slot loop_slots[] = {
     {"actor", &l_actor},           {"check", &l_check},             {"checks", &l_checks},
-    {"_fresh", &l_fresh},          {"idle", &l_idle},               {"_continuations", &l_continuations},
-    {"idles", &l_idles},           {"_idle_calls", &l_idle_calls},  {"is_plain", &l_is_plain},
+    {"is_fresh", &l_fresh},         {"idle", &l_idle},               {"_continuations", &l_continuations},
+    {"idles", &l_idles},           {"idle_calls", &l_idle_calls},   {"is_plain", &l_is_plain},
     {"poll", &l_poll},             {"nonblocking", &l_nonblocking}, {"is_settled", &l_is_settled},
-    {"reactor", &l_reactor},       {"_started", &l_started},        {"spin_queued", &l_spin_queued},
+    {"reactor", &l_reactor},       {"started", &l_started},         {"spin_queued", &l_spin_queued},
     {"_order", &l_order},          {"prepares", &l_prepares},       {NULL, NULL},
 };
 static Py_ssize_t w_active, w_fn, w_kind;
@@ -75,7 +75,7 @@ enum { FEW_OPEN = 256 };
 
 /* Numbers and names that are needed all the time; made once, when the module is loaded. */
 static PyObject *zero, *one, *three, *five, *norespond, *streaming, *any_node, *no_routes;
-static PyObject *str_before_dispatch, *str_continues, *str_failed, *str_append, *str_arrive, *str_detach, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail, *str_attach, *str_idle, *str_rebuild;
+static PyObject *str_before_dispatch, *str_continues, *str_failed, *str_append, *str_arrive, *str_drain_all, *str_earn, *str_is_due, *str_keep_turning, *str_passed, *str_schedule, *str_spins, *str_turns_on, *str_station_iterate, *str_raised, *str_continued, *str_dispatch, *str_spin, *str_tail, *str_attach, *str_idle, *str_rebuild;
 static PyObject *str_arrive_due, *str_call_at, *str_connection, *str_distribute, *str_drain, *str_is_whole, *str_reactor,
     *str_send, *str_watch_instant, *minus_one, *budget_number;
 static PyObject *str_popleft, *str_push, *str_iterate, *str_is_plain, *str_is_settled, *str_check, *str_poll, *str_settle,
@@ -112,7 +112,6 @@ static const struct {
     {&str_continues, "continues"},
     {&str_failed, "failed"},
     {&str_arrive, "arrive"},
-    {&str_detach, "_detach"},
     {&str_drain_all, "drain_all"},
     {&str_earn, "earn"},
     {&str_is_due, "is_due"},

@@ -72,6 +72,8 @@ class Loop(Protocol):
     is_settled: bool
     #: Does a callback of the actor wait for an answer?
     is_blocked: bool
+    #: Turns in which idle watchers were called.
+    idle_calls: int
     #: One call for all checks, and one for all prepares, which come before poll; ``None`` without any.
     check: Callable[[], object] | None
     poll: Callable[[], object] | None
@@ -88,10 +90,6 @@ class Loop(Protocol):
     @property
     def spins(self) -> bool:
         """Are there idle watchers with something to call?"""
-
-    @property
-    def idle_calls(self) -> int:
-        """Turns in which idle watchers were called."""
 
     def earn(self, turns: int) -> None:
         """It has turned so often without a message, and called its idle watchers each time."""

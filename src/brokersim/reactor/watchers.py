@@ -62,14 +62,14 @@ class ModuleLoop(Loop):
     """
 
     __slots__ = (
-        "_continuations", "_fresh", "_idle_calls", "_order", "_spin", "_started", "actor", "check", "checks", "idle",
-        "idles", "is_blocked", "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued",
+        "_continuations", "_order", "_spin", "actor", "check", "checks", "idle", "idle_calls", "idles", "is_blocked",
+        "is_fresh", "is_plain", "is_settled", "nonblocking", "poll", "prepares", "reactor", "spin_queued", "started",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, actor: Actor) -> None:
         self.reactor = reactor
         self.actor = actor
-        self._idle_calls = 0
+        self.idle_calls = 0
         # Tuples in call order, rebuilt at start and stop: an iteration in progress keeps walking its own.
         self.prepares: tuple[Watcher, ...] = ()
         self.checks: tuple[Watcher, ...] = ()
@@ -83,17 +83,12 @@ class ModuleLoop(Loop):
         self.is_plain = True
         self.is_settled = True
         self.is_blocked = False  # this loop never is: see host/blocking.py
-        self._started = 0
+        self.started = 0  # watchers
         self._order: dict[str, list[Watcher]] = {kind: [] for kind in HOOKS}
         self._spin = Message(_SPIN, dst=actor)
-        self._fresh = False
+        self.is_fresh = False  # then its next turn is no more than its first prepare
         #: Called at the beginning of the next turn.
         self._continuations: list[_Due] = []
-
-    @property
-    def is_watched(self) -> bool:
-        """Is any watcher started?"""
-        return self._started > 0
 
     @property
     def is_due(self) -> bool:
@@ -107,16 +102,6 @@ class ModuleLoop(Loop):
     def spins(self) -> bool:
         return bool(self.idles)
 
-    @property
-    def is_fresh(self) -> bool:
-        """Is its next turn no more than its first prepare?"""
-        return self._fresh
-
-    @property
-    def iterations(self) -> int:
-        """Turns of this loop: one a message received, one a wake-up without a message."""
-        return self.actor.iterations
-
     def attach(self) -> None:
         """Become the actor's loop. In the middle of its turn, the first prepare comes right behind that turn.
 
@@ -127,16 +112,12 @@ class ModuleLoop(Loop):
         self.actor.loop = self
         is_charged = self.reactor.charged and self.actor.station is not None  # then its station sees to that
         if self.reactor.current is self.actor and not is_charged:
-            self._fresh = True
+            self.is_fresh = True
             self.reactor.fifo.appendleft(self._spin)
-
-    @property
-    def idle_calls(self) -> int:
-        return self._idle_calls
 
     def earn(self, turns: int) -> None:
         self.actor.wakeups += turns
-        self._idle_calls += turns
+        self.idle_calls += turns
 
     def suspend(self) -> None:
         """Call nothing more, not even at the end of the turn that runs now, until ``resume``."""
@@ -146,7 +127,7 @@ class ModuleLoop(Loop):
     def resume(self) -> None:
         """Become the actor's loop again, if there is anything to call."""
         self.nonblocking = len(self._order["idle"]) + bool(self._continuations)
-        if self._started:
+        if self.started:
             self.attach()
         self._rebuild("prepare")
         self._judge()
@@ -154,14 +135,10 @@ class ModuleLoop(Loop):
             self.actor.loop = self
             self._keep_turning()
 
-    def _detach(self) -> None:
-        if self.actor.loop is self and self.actor.tracer is None:
-            self.actor.loop = None
-
     def _judge(self) -> None:
         blocks = not self.nonblocking
-        self.is_plain = blocks and not (self._fresh or self.spin_queued)
-        self.is_settled = blocks and (self._started > 0 or self.actor.tracer is not None)
+        self.is_plain = blocks and not (self.is_fresh or self.spin_queued)
+        self.is_settled = blocks and (self.started > 0 or self.actor.tracer is not None)
 
     def trace(self) -> None:
         """The actor's tracer was set or taken away: of an actor without a loop the drain tells nobody."""
@@ -177,10 +154,6 @@ class ModuleLoop(Loop):
             for watcher in list(self._order[kind]):
                 watcher.stop()
 
-    def watcher(self, kind: str, fn: Callable[[], object] | None) -> Watcher:
-        """A stopped watcher of ``kind`` prepare, check or idle."""
-        return Watcher(self, kind, fn)
-
     def add(self, watcher: Watcher, oldest: bool) -> None:
         """A watcher is started: from now on it is called, after all others of its kind if it is to be the oldest."""
         kind = watcher.kind
@@ -189,7 +162,7 @@ class ModuleLoop(Loop):
             order.insert(0, watcher)
         else:
             order.append(watcher)
-        self._started += 1
+        self.started += 1
         if self.actor.loop is None:
             self.attach()
         if kind == "idle":
@@ -206,7 +179,7 @@ class ModuleLoop(Loop):
         last = order.pop()
         if last is not watcher:
             order[order.index(watcher)] = last
-        self._started -= 1
+        self.started -= 1
         if kind == "idle":
             self.nonblocking -= 1
         if watcher.fn is not None:
@@ -234,15 +207,15 @@ class ModuleLoop(Loop):
     ) -> None:
         """One turn: continuations, checks, at most one dispatch, idle, timers, fds; the prepares of the next."""
         if message is not None and message.type == _SPIN:
-            if self._fresh:
-                self._fresh = False
+            if self.is_fresh:
+                self.is_fresh = False
                 self._judge()
                 self.prepare()
                 return
             self.spin_queued = False
             self._judge()
             if not self.nonblocking:
-                self._rest()
+                self.settle()
                 return  # the last idle watcher stopped after this turn was queued: poll blocks again
             message = None
             if self.reactor.jumps:
@@ -270,20 +243,17 @@ class ModuleLoop(Loop):
 
         Spinning on would keep time from ever passing. (With costs charged, `cost` earns such turns instead.)
         """
-        before, prepares, checks = self._traces(), self.prepares, self.checks
+        before, prepares, checks = self.nonblocking, self.prepares, self.checks
+        traces = _traces(self.reactor, self.actor)
         self.spin_queued = True
         self._turn(None, (), ())
         self.spin_queued = False
         self._judge()
         # Who starts its watchers anew has something left to do: each start makes a new tuple.
-        has_done = self.prepares is not prepares or self.checks is not checks or before != self._traces()
+        has_done = self.prepares is not prepares or self.checks is not checks or self.nonblocking != before
+        has_done = has_done or traces != _traces(self.reactor, self.actor)
         if self.nonblocking and (has_done or self._continuations):
             self._keep_turning()
-
-    def _traces(self) -> tuple[int, int, int, int]:
-        """What a turn that does anything leaves; what it sends may lie on a link or behind a gate, in no queue yet."""
-        reactor = self.reactor
-        return reactor.extra, len(reactor.fifo), self.nonblocking, sum(self.actor.counts)
 
     def before_dispatch(self) -> bool:
         """What is to be continued, then the check watchers. False if a continuation has ended the actor."""
@@ -316,7 +286,7 @@ class ModuleLoop(Loop):
 
         At once where no watcher could see the difference, or where it is nobody's code.
         """
-        if arg is AT_ONCE or not self._started or not self.actor.continues:
+        if arg is AT_ONCE or not self.started or not self.actor.continues:
             then(response, arg)
         else:
             self.actor.wakeups -= 1  # counted as a turn already; it is one if no message shares it
@@ -352,7 +322,7 @@ class ModuleLoop(Loop):
                     actor.loop.iterate(None, due)
                 return
         if quiet and self.idle is not None:
-            self._idle_calls += 1
+            self.idle_calls += 1
             self.idle()
         if due:
             run_timers(list(due))
@@ -371,13 +341,10 @@ class ModuleLoop(Loop):
         """The end of a turn: turn on if an idle watcher wants to, let go of the actor if nobody wants anything."""
         if self.nonblocking:
             self._keep_turning()
-        else:
-            self._rest()
-
-    def _rest(self) -> None:
-        """Nothing is left to call: the actor goes back to the shortest path."""
-        if not (self._started or self.spin_queued or self._fresh or self._continuations):
-            self._detach()
+        elif not (self.started or self.spin_queued or self.is_fresh or self._continuations):
+            actor = self.actor
+            if actor.loop is self and actor.tracer is None:
+                actor.loop = None  # it goes back to the shortest path
 
     def _keep_turning(self) -> None:
         if self.spin_queued:
@@ -390,6 +357,11 @@ class ModuleLoop(Loop):
         self.reactor.fifo.append(self._spin)
         if not self.reactor.is_inside:
             self.reactor.host.wake()  # a program's task has started a watcher
+
+
+def _traces(reactor: Reactor, actor: Actor) -> tuple[int, int, int]:
+    """What a turn that does anything leaves; what it sends may lie on a link or behind a gate, in no queue yet."""
+    return reactor.extra, len(reactor.fifo), sum(actor.counts)
 
 
 def _one_call(watchers: tuple[Watcher, ...]) -> Callable[[], object] | None:

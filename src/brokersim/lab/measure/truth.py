@@ -25,6 +25,7 @@ from brokersim.protocol.duration import parse_duration
 from brokersim.protocol.message import COUNTER_NAMES, Message
 from brokersim.protocol.settings import check_hook
 from brokersim.reactor.cost import CostModel
+from brokersim.reactor.watchers import Watcher
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
@@ -119,7 +120,7 @@ class Recorder:
             loop = instance.module(0, name).handle.module_loop()
             for hook in recorder.marks:
                 # Oldest, as the instrument's own: behind what the module does in the same hook.
-                loop.watcher(hook, partial(recorder.look, hook)).start(oldest=True)
+                Watcher(loop, hook, partial(recorder.look, hook)).start(oldest=True)
 
     def now(self) -> int:
         """µs since the recording began."""
