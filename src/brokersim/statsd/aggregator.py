@@ -27,7 +27,7 @@ from brokersim.statsd.keyed import BEST, Keyed, dict_of
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packets_of_lines, plain_lines
-from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, TIMERS, Sample
+from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, Sample
 from brokersim.statsd.shown import Shown
 from brokersim.statsd.stored.store import Store
 
@@ -184,7 +184,7 @@ class Aggregator:
     def _feed_plain(self, plain: PlainLines, sender_of: SenderOf, t: float) -> None:
         """One loop on purpose: a call per line would double its cost. Takes in what is about known keys."""
         store = self._store
-        counts, gauges, timings = store.counts, store.gauges, store.timers.samples.by_key
+        counts, gauges, timings = store.counters.counts, store.gauges.values, store.timers.samples.by_key
         keys, _, numbers, types = plain
         if types[0] == types[-1] == b"g" and self._take_gauges(plain):
             return
@@ -218,7 +218,7 @@ class Aggregator:
 
     def _take_gauges(self, plain: PlainLines) -> bool:
         """Of nothing but known gauges, as Flux's modules send them, the last value of each is all that matters."""
-        gauges = self._store.gauges
+        gauges = self._store.gauges.values
         if plain.types.count(b"g") != len(plain.types):
             return False
         latest = dict(zip(plain.keys, plain.numbers, strict=True))
@@ -238,7 +238,8 @@ class Aggregator:
             return sender
 
         store = self._store
-        counts, gauges, timings, memo = store.counts, store.gauges, store.timers.samples.by_key, self._memo
+        counts, gauges, timings = store.counters.counts, store.gauges.values, store.timers.samples.by_key
+        memo = self._memo
         for line in lines:
             try:
                 key, field = line.split(b":")
@@ -305,7 +306,7 @@ class Aggregator:
         name, _, rest = line.partition(b":")
         field, _, suffix = rest.partition(b"|")
         form = self._forms.find((name, suffix))
-        taken = 0 if form is None else self._store.take_known(form, field)
+        taken = 0 if form is None else self._store.take_known[form.kind](form.key, form.weight, field)
         self._until_fold -= taken
         return taken > 0
 
@@ -359,16 +360,16 @@ class Aggregator:
 
     def flush(self, now: float) -> Flush:
         """Ends the interval at `now` (s) and starts the next one. Rates are per nominal interval."""
-        store = self._store
+        store, shown = self._store, self._store.register.shown
         store.close_interval()
         packets, lines, bad_lines, reasons = self._intake.mark()
         metrics = lines if self.dialect.counts_bad_lines else lines - bad_lines
         interval = Interval(
             seconds=self.config.flush,
-            counters=store.counters(),
-            gauges=store.gauge_values(),
-            timers=store.timer_intervals(),
-            sets=store.set_sizes(),
+            counters=store.counters.interval(shown(COUNTERS)),
+            gauges=store.gauges.interval(shown(GAUGES)),
+            timers=store.timers.interval(shown(TIMERS)),
+            sets=store.sets.interval(shown(SETS)),
             packets=packets,
             metrics=metrics,
             bad_lines=bad_lines,
@@ -395,7 +396,7 @@ class Aggregator:
             values=values,
             self_values=self.dialect.render_self(interval),
             counters=Shown(interval.counters, text),
-            totals=Shown(self._store.keyed.copied(self._store.sums), text),
+            totals=Shown(self._store.keyed.copied(self._store.counters.sums), text),
             gauges=Shown(interval.gauges, text),
             sets=Shown(interval.sets, text),
             samples={name: each.values for name, each in timers if each.values},
@@ -432,7 +433,8 @@ class Aggregator:
     def held(self) -> Held:
         """What a later aggregator may take up: gauges, and counters' totals since the start."""
         store = self._store
-        return Held(dialect=self.dialect.name, gauges=store.held_gauges(), totals=dict_of(store.sums))
+        gauges = store.gauges.held(store.register.known[GAUGES])
+        return Held(dialect=self.dialect.name, gauges=gauges, totals=dict_of(store.counters.sums))
 
     def take_up(self, held: Held) -> int:
         """Goes on from what an earlier one held; how many series that were. 0, and nothing, of another dialect's."""

@@ -33,6 +33,11 @@ class Sample(NamedTuple):
     element: bytes = b""
     t: int | None = None
 
+    @property
+    def weighted(self) -> Number:
+        """As much as it stands for in a sum."""
+        return self.value if self.weight == 1 else self.value * self.weight
+
 
 class Judgement(NamedTuple):
     """The samples of one line and the reason of each part of it that is bad. One line may have both."""

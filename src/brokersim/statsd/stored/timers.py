@@ -96,9 +96,13 @@ class TimerTable:
         fold.add_many(samples)
         return fold
 
-    def intervals(self, keys: Iterable[bytes]) -> dict[bytes, TimerInterval]:
+    def current(self, key: bytes) -> list[float]:
+        """Samples as they came."""
+        return list(self.samples.of(key))
+
+    def interval(self, shown: Iterable[bytes]) -> dict[bytes, TimerInterval]:
         """What a flush gets of each key."""
-        return {key: self._interval(key) for key in keys}
+        return {key: self._interval(key) for key in shown}
 
     def _interval(self, key: bytes) -> TimerInterval:
         samples = self.samples.of(key)
@@ -122,3 +126,7 @@ class TimerTable:
     def drop(self, key: bytes) -> None:
         for table in (self.samples, self._extra_weight, self._owed, self._folds):
             table.pop(key, None)
+
+    def hide(self, key: bytes) -> None:
+        """Out of the fast path's sight."""
+        self.samples.pop(key, None)
