@@ -180,3 +180,13 @@ def test_errors_speak_with_their_own_text_or_the_errnums() -> None:
 
 def test_errnums_have_names_and_unknown_ones_show_their_number() -> None:
     assert [errname(number) for number in (38, 113, 999)] == ["ENOSYS", "EHOSTUNREACH", "E#999"]
+
+
+def test_what_stands_for_json_says_itself_what_it_is_and_nothing_else_is_encoded() -> None:
+    class Rows:
+        def __json__(self) -> object:
+            return [1, 2]
+
+    assert encode_payload({"rows": Rows()}) == b'{"rows":[1,2]}\0'
+    with pytest.raises(RequestError, match="of type object is unsupported"):
+        encode_payload({"rows": object()})

@@ -16,6 +16,7 @@ from brokersim.statsd.buckets import LogBuckets
 from brokersim.statsd.config import AggregatorConfig, ConfigError
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.flushed import Flush
+from brokersim.statsd.keyed import PYTHON
 from brokersim.statsd.packet import pack
 from tests.effort import examples
 from tests.statsd.statsd_options import config_of
@@ -544,3 +545,12 @@ def test_a_flush_that_was_kept_stays_as_it_was():
     assert (dict(first.gauges), dict(first.counters), dict(first.totals)) == ({"g": 1}, {"n": 5}, {"n": 5})
     assert first.values["gauges.g"] == 1
     assert "gauges.new" not in first.values
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_set_of_a_name_that_has_timings_too_is_no_timing(dialect):
+    """Lines of a timer that is known take a shorter way; it must be theirs alone."""
+    aggregator = Aggregator(dialect, keyed=PYTHON)
+    for _ in range(2):
+        aggregator.feed(b"k:5|ms\nk:6|ms\nk:777|s\nk:778|xs\nk:779|Ms")
+        assert aggregator.flush(1.0).samples["k"] == [5, 6]

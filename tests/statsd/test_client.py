@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from brokersim.statsd.batch import Batch
 from brokersim.statsd.client import StatsClient
 from brokersim.statsd.dialects import DIALECTS
 from brokersim.statsd.names import MAX_SENT_KEY, StatsNameError
+from brokersim.statsd.numbers import LARGEST
 from brokersim.statsd.packet import MAX_PACKET, GaugeBlock, pack
 from brokersim.statsd.tables import MAX_HELD
 
@@ -353,6 +355,18 @@ def test_what_no_server_can_read_is_dropped_and_counted(wire: Wire):
         client.timing("t", ms)
     client.flush()
     assert (wire.lines(), client.statistics().dropped) == (["t:5|ms"], 8)
+
+
+def test_what_every_server_can_just_read_is_sent_and_the_next_above_is_not(wire: Wire):
+    client = StatsClient(wire.send, dialect="strict")
+    for number, value in enumerate((LARGEST, math.nextafter(LARGEST, math.inf))):
+        client.gauge_set(f"g{number}", value)
+        client.inc(f"c{number}", value)
+        client.count(f"t{number}", 0)
+        client.count(f"t{number}", value)
+    client.flush()
+    assert wire.lines() == ["c0:1e+300|c", "g0:1e+300|g", "t0:0|C", "t0:1e+300|C"]
+    assert client.statistics().dropped == 3
 
 
 # --- names and values that are refused

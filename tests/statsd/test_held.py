@@ -33,3 +33,11 @@ def test_gauges_and_totals_come_back_and_what_is_too_large_for_the_bytes_as_a_fl
 
 def test_bytes_of_others_are_nothing():
     assert Held.from_bytes(b"\x93abc") is None
+
+
+def test_what_another_dialect_held_is_not_taken_up():
+    before = Aggregator("strict")
+    before.feed(b"g:7|g\nhits:3|c")
+    later = Aggregator("brubeck")
+    assert later.take_up(before.held()) == 0
+    assert dict(later.flush(1.0).gauges) == {}

@@ -107,6 +107,13 @@ def test_only_what_moved_is_sent_if_that_is_wanted(tmp_path):
     assert [one["value"] for one in lines if "value" in one] == [1, 1.6, 2.2, 0]
 
 
+def test_words_are_sent_when_they_change(tmp_path):
+    readings = [{"how": word} for word in ("well", "well", "ill", "ill", "well")]
+    record = lined("replay", every(1), {"readings": readings, "once": True}, reporting={"on_change": True})
+    _, _, lines = measure(tmp_path, record, 10)
+    assert [one["value"] for one in lines if "value" in one] == ["well", "ill", "well"]
+
+
 def test_a_series_is_described_once_before_its_first_sample(tmp_path):
     record = lined("replay", every(1), {"readings": [{"x/y": {"v": 1}}, {"x/y": {"v": 2}, "z": {"v": 3}}]})
     _, _, lines = measure(tmp_path, record, 1.5)

@@ -103,3 +103,10 @@ def test_readings_that_are_calm_but_not_in_a_row_keep_the_fast_grid():
 def test_what_is_no_rule(rule):
     with pytest.raises(ValueError):
         to_rule(rule)
+
+
+def test_a_reading_at_the_bound_breaks_no_rule_and_one_at_the_other_is_not_calm():
+    rule = to_rule({"metric": "load", "above": 2.0, "below": 1.0, "every": 1.0, "calm": 1})
+    pace = Pace(0.0, 10.0, (rule,))
+    assert [pace.following(0.0, {"load": 2.0}), pace.following(0.0, {"load": 2.5})] == [10.0, 1.0]
+    assert [pace.following(1.0, {"load": 1.0}), pace.following(1.0, {"load": 0.9})] == [2.0, 10.0]

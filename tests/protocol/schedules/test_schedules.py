@@ -259,6 +259,7 @@ def test_exponential_gaps_far_from_their_mean_take_no_redrawing():
         (children(17), "may be 16 deep"),
         (children(400), "may be 16 deep"),
         ("random low=3s high=1s", "high must be above low"),
+        ("random low=2s high=2s", "high must be above low"),
         ("random low=1s", "uniform gaps have a low and a high"),
         ("random low=1s high=2s distribution=normal", "uniform or exponential"),
         ("random low=1s distribution=exponential", "exponential gaps need a mean"),
