@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from brokersim.fluxapi.constants import (
@@ -19,6 +17,7 @@ from brokersim.fluxapi.constants import (
     FLUX_POLLIN,
     FLUX_POLLOUT,
 )
+from brokersim.fluxapi.core.functions import FUNCTIONS, asked, plain_prefix
 from brokersim.fluxapi.core.watchers import (
     CheckWatcher,
     FDWatcher,
@@ -34,23 +33,17 @@ from brokersim.fluxapi.message import _FROM_WIRE, Message, MessageWatcher
 from brokersim.fluxapi.payload import to_data
 from brokersim.fluxapi.rpc import RPC
 from brokersim.host.blocking import wait_for_message
-from brokersim.host.future import Future as Inner
-from brokersim.protocol import hostlist
 from brokersim.protocol import message as wire
 from brokersim.protocol.decoded import Json, JsonObject
 from brokersim.protocol.errnums import ENOENT, EPROTO, RequestError
 
 W = TypeVar("W", bound=Watcher)
 Callback = Callable[..., object]
-#: As the C structure has them, in the order of the endpoint's counts.
-_COUNTERS = (
-    "request_tx", "request_rx", "response_tx", "response_rx", "event_tx", "event_rx", "control_tx", "control_rx",
-)  # fmt: skip
 _NO_OPEN = "a module in brokersim has the handle it was given; flux.Flux() would open a second connection"
 
 
 class Flux:
-    """Flux's handle. Methods named ``flux_x``, and the C functions in ``_FUNCTIONS``, are found as in Flux."""
+    """Flux's handle. Methods named ``flux_x``, and the C functions in ``FUNCTIONS``, are found as in Flux."""
 
     def __init__(self, url: object = None, flags: int = 0, handle: FluxEndpoint | None = None) -> None:
         if handle is None:
@@ -58,7 +51,8 @@ class Flux:
         self.endpoint: FluxEndpoint = handle
         #: The transaction that ``flux.kvs.put`` fills when it is given none.
         self.aux_txn: Any = None
-        self._aux: JsonObject = {}
+        #: What functions keep with it, by name.
+        self.aux: JsonObject = {}
         self._active_watchers: dict[Watcher, None] = {}
 
     @property
@@ -68,8 +62,8 @@ class Flux:
 
     def __getattr__(self, name: str) -> Any:
         plain = name.removeprefix("flux_")
-        if plain in _FUNCTIONS:
-            return partial(_FUNCTIONS[plain], self)
+        if plain in FUNCTIONS:
+            return partial(FUNCTIONS[plain], self)
         if plain != name and not plain.startswith("_") and hasattr(type(self), plain):
             return getattr(self, plain)
         raise AttributeError(
@@ -140,7 +134,7 @@ class Flux:
         """Receive events whose topic starts with ``topic``, up to a glob character in it."""
         if topic is None:
             raise OSError(22, "event_subscribe: a topic is needed, not None")
-        self.endpoint.event_subscribe(_prefix(topic))
+        self.endpoint.event_subscribe(plain_prefix(topic))
 
     # -- watchers
 
@@ -218,16 +212,11 @@ class Flux:
 
     def service_register(self, name: str) -> Future:
         """Serve requests ``name.*``."""
-        return self._asked("service.add", {"service": name})
+        return asked(self, "service.add", {"service": name})
 
     def service_unregister(self, name: str) -> Future:
         """Serve them no more."""
-        return self._asked("service.remove", {"service": name})
-
-    def _asked(self, topic: str, payload: Json, nodeid: int = FLUX_NODEID_ANY) -> Future:
-        future = Future(Inner(self.endpoint, topic, payload, nodeid, 0))
-        future.set_flux(self)
-        return future
+        return asked(self, "service.remove", {"service": name})
 
     # -- the reactor
 
@@ -272,90 +261,7 @@ class Flux:
         """Handles close by themselves. Raises RuntimeError, as in Flux."""
         raise RuntimeError("a handle is closed by itself when its module ends")
 
-    # -- as C functions
-
-    def _respond_error(self, message: Message, errnum: int, errstr: str | None = None) -> None:
-        self.endpoint.respond_error(message.inner, errnum, errstr or "")
-
-    def _event_unsubscribe(self, topic: str) -> None:
-        self.endpoint.event_unsubscribe(_prefix(topic))
-
-    def _get_size(self) -> int:
-        return self.endpoint.size
-
-    def _reactor_now(self, reactor: object = None) -> float:
-        """The wall clock's time (s since the epoch), as libev has it."""
-        return self.endpoint.time()
-
-    def _reactor_time(self) -> float:
-        return self.endpoint.time()
-
-    def _reactor_unchanged(self, reactor: object = None) -> None:
-        """Nothing to do: time is fixed within a turn, and a module's loop lives as long as the module."""
-
-    def _event_publish(self, topic: str, flags: int = 0, json_str: str | None = None) -> Future:
-        """Publish by RPC: the future is fulfilled when rank 0 has numbered the event."""
-        request: JsonObject = {"topic": topic, "flags": flags & wire.FLAG_PRIVATE}
-        if json_str is not None:
-            data = wire.encode_payload(to_data(json_str)) or b""
-            request["payload"] = binascii.b2a_base64(data, newline=False).decode()
-        return self._asked("event.publish", request, 0)
-
-    def _get_msgcounters(self, counters: object = None) -> Any:
-        """The eight counters as attributes (request_tx ...), of the object given or a new one."""
-        counters = SimpleNamespace() if counters is None else counters
-        for name, value in zip(_COUNTERS, self.endpoint.counts, strict=True):
-            setattr(counters, name, value)
-        return counters
-
-    def _clr_msgcounters(self) -> None:
-        self.endpoint.clear_counts()
-
-    def _aux_get(self, name: str) -> Any:
-        return self._aux.get(name)
-
-    def _aux_set(self, name: str, value: object, destroy: object = None) -> int:
-        """Keep a value with the handle; None drops it."""
-        if value is None:
-            self._aux.pop(name, None)
-        else:
-            self._aux[name] = value
-        return 0
-
-    def _get_hostbyrank(self, rank: int) -> str:
-        """The name of a rank's host; as in C, ``(null)`` if there is no such rank."""
-        hosts = hostlist.expand(self.endpoint.attr_get("hostlist") or "")
-        return hosts[rank] if 0 <= rank < len(hosts) else "(null)"
-
-    def _get_instance_starttime(self) -> float:
-        return float(self.attr_get("broker.starttime"))
-
 
 def has_function(name: str) -> bool:
     """Is a C function ``flux_NAME``, or a method of that name, here?"""
-    return name in _FUNCTIONS or (not name.startswith("_") and hasattr(Flux, name))
-
-
-def _prefix(topic: str | bytes) -> str:
-    text = topic.decode() if isinstance(topic, bytes) else topic
-    cut = min((at for at in map(text.find, "*?[") if at >= 0), default=len(text))
-    return text[:cut]
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "respond_error": Flux._respond_error,
-    "event_unsubscribe": Flux._event_unsubscribe,
-    "get_size": Flux._get_size,
-    "reactor_now": Flux._reactor_now,
-    "reactor_time": Flux._reactor_time,
-    "reactor_now_update": Flux._reactor_unchanged,
-    "reactor_active_incref": Flux._reactor_unchanged,
-    "reactor_active_decref": Flux._reactor_unchanged,
-    "event_publish": Flux._event_publish,
-    "get_msgcounters": Flux._get_msgcounters,
-    "clr_msgcounters": Flux._clr_msgcounters,
-    "aux_get": Flux._aux_get,
-    "aux_set": Flux._aux_set,
-    "get_hostbyrank": Flux._get_hostbyrank,
-    "get_instance_starttime": Flux._get_instance_starttime,
-}
+    return name in FUNCTIONS or (not name.startswith("_") and hasattr(Flux, name))
