@@ -4,9 +4,10 @@ pytest collects once and runs each test once, as many as there is time for, noti
 then tried in a fork: the new code is put into the function objects that are there, and the tests that call the function
 run, quickest first, until one fails. So a mutant costs the tests that can notice it and a fork, no import and no
 collection.
+What tests call is kept (:mod:`benchmarks._learnt`): of those that stand as they were only the mutants are run.
 
-A function that no test calls in its own process may run in one that a test starts. Then the change is put into a tree
-of links to the package, which those processes import from (``PYTHONPATH``), and the tests that start any are run.
+A function that no test calls in its own process may run in one that a test starts. Then the change is put into a copy
+of the package, which those processes import from (``PYTHONPATH``), and the tests that start any are run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import _posixsubprocess
 import functools
 import gc
+import itertools
 import os
 import resource
 import select
@@ -32,6 +34,8 @@ from typing import Any
 import attrs
 import pytest
 
+from benchmarks._learnt import File, Learnt, Place, Told, in_time
+
 #: Seconds of tests (as they took without a change) that are run against one mutant.
 ENOUGH = 30.0
 #: CPU seconds a mutant may take beyond some times of that: what hangs is caught.
@@ -42,8 +46,6 @@ ROOM_TO_GROW = 2 << 30
 TOO_LONG = 15.0
 _NOT_PUT = 3
 
-#: A function by its file and the line where it begins, decorators included.
-Place = tuple[str, int]
 Functions = dict[Place, list[FunctionType]]
 
 
@@ -80,12 +82,14 @@ class Warm:
         changes: list[Change],
         tell: Callable[[int, bool | None], object],
         until: float,
+        learnt: Learnt | None = None,
     ) -> None:
         self._package = package
         self._modules = modules
         self._changes = changes
         self._tell = tell
         self._until = until
+        self._kept = learnt
         self._has_failed = False
         self._has_learnt_all = True
         self._caches: list[functools._lru_cache_wrapper[Any]] = []
@@ -98,7 +102,7 @@ class Warm:
         files = {place[0] for change in self._changes for place in change.where}
         tests = list(self._learnt(session.items, files))
         gc.unfreeze()  # what is frozen is not listed
-        functions = _functions(files)
+        functions = self._imported(files, tests)
         self._caches = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
         gc.collect()
         gc.freeze()  # a fork that collects would copy all of it
@@ -117,12 +121,32 @@ class Warm:
         """Each test as it ran once, those called like a changed file first, for half of the time there is."""
         stems = {Path(file).stem.strip("_") for file in files}
         half = (time.monotonic() + self._until) / 2
-        for item in sorted(items, key=lambda item: item.path.stem.removeprefix("test_") not in stems):
-            if time.monotonic() > half:
-                self._has_learnt_all = False
-                return
-            if test := self._first_run(item, files):
-                yield test
+        items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in stems)
+        for path, group in itertools.groupby(items, key=lambda item: item.path):
+            some = list(group)
+            known = self._kept.find(path) if self._kept else None
+            told: File = known or {}
+            for item in some:
+                if item.nodeid not in told:
+                    if time.monotonic() > half:
+                        self._has_learnt_all = False
+                        return
+                    told[item.nodeid] = self._first_run(item)
+                if one := told[item.nodeid]:
+                    ours = frozenset(place for place in one.called if place[0] in files)
+                    yield _Test(item, one.seconds, ours, one.starts)
+            if self._kept and not known:
+                self._kept.keep(path, told)
+
+    def _imported(self, files: set[str], tests: list[_Test]) -> Functions:
+        """The functions that changes are made in: a test runs for each file that nothing has imported yet."""
+        functions = _functions(files)
+        for change in self._changes:
+            calling = [test for test in tests if not test.called.isdisjoint(change.where)]
+            if calling and functions.keys().isdisjoint(change.where):
+                self._run(min(calling, key=lambda test: test.seconds).item)
+                functions = _functions(files)
+        return functions
 
     def _verdict(
         self, change: Change, functions: Functions, tests: list[_Test], elsewhere: Elsewhere
@@ -135,7 +159,7 @@ class Warm:
         with elsewhere.changed(Path(change.where[0][0]), change.text()):
             return (bool(starting) and self._is_caught(change, {}, starting)) or None
 
-    def _first_run(self, item: pytest.Item, files: set[str]) -> _Test | None:
+    def _first_run(self, item: pytest.Item) -> Told | None:
         called: set[CodeType] = set()
         starts = False
 
@@ -159,8 +183,11 @@ class Warm:
         if self._has_failed or seconds > TOO_LONG:
             return None
         seen = tuple(called)  # a thread that a test left behind may be adding to it
-        ours = {(code.co_filename, code.co_firstlineno) for code in seen if code.co_filename in files}
-        return _Test(item, seconds, frozenset(ours), starts)
+        roots = (f"{self._package}{os.sep}", f"{self._modules}{os.sep}")
+        ours = {
+            (code.co_filename, code.co_firstlineno) for code in seen if code.co_filename.startswith(roots)
+        }
+        return Told(seconds, frozenset(ours), starts)
 
     def _run(self, item: pytest.Item) -> None:
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
@@ -197,59 +224,62 @@ class Warm:
 
 
 def _chosen(tests: list[_Test], change: Change) -> Iterator[_Test]:
-    """Those called like the changed file first, then the quickest, as many as fit into what is enough."""
+    by_name = {test.item.nodeid: test for test in tests}
     stem = Path(change.where[0][0]).stem.strip("_")
-    tests.sort(key=lambda test: (f"test_{stem}" not in test.item.nodeid, test.seconds))
-    spent = 0.0
-    for test in tests:
-        # A long one is passed over, not the quick ones behind it: they are often the sharpest.
-        if spent + test.seconds <= ENOUGH:
-            spent += test.seconds
-            yield test
+    for name in in_time(((name, test.seconds) for name, test in by_name.items()), stem, ENOUGH):
+        yield by_name[name]
 
 
 class Elsewhere:
-    """What processes that are started import from: links to the files of the package, and one changed file.
+    """What processes that are started import from: a copy of the package, with one changed file.
 
-    The shipped modules are inside the package there, as when it is installed.
+    The shipped modules are inside the package there, as when it is installed. Files and no links: who looks for what
+    lies beside a link finds what lies beside the file.
     """
 
     def __init__(self, package: Path, modules: Path) -> None:
         self._package = package
         self._modules = modules
-        self._folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp())
         self._changes = 0
 
     def remove(self) -> None:
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     @contextmanager
-    def changed(self, path: Path, text: str) -> Iterator[None]:
+    def put(self, path: Path, text: str) -> Iterator[None]:
+        """One file is another one."""
+        copy = self.folder / self._package.name
         if not self._changes:
-            copy = self._folder / self._package.name
-            shutil.copytree(self._package, copy, copy_function=os.symlink)
+            shutil.copytree(self._package, copy)
             if self._modules.is_dir():
-                shutil.copytree(self._modules, copy / "modules", copy_function=os.symlink)
+                shutil.copytree(self._modules, copy / "modules")
+                (self.folder / "modules").symlink_to(copy / "modules")  # as tests import them
         self._changes += 1
         root, within = (
             (self._modules, "modules") if path.is_relative_to(self._modules) else (self._package, "")
         )
-        place = self._folder / self._package.name / within / path.relative_to(root)
-        place.unlink()
+        place = copy / within / path.relative_to(root)
         place.write_text(text, encoding="utf-8")
-        os.utime(
-            place, (self._changes, self._changes)
-        )  # or what was compiled of the last change may be taken for it
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(self._folder), *([before] if before else [])])
+        # Or what was compiled of the last change may be taken for it.
+        os.utime(place, (self._changes, self._changes))
         try:
             yield
         finally:
-            os.environ.pop("PYTHONPATH")
-            if before is not None:
-                os.environ["PYTHONPATH"] = before
-            place.unlink()
-            place.symlink_to(path)
+            shutil.copy2(path, place)
+
+    @contextmanager
+    def changed(self, path: Path, text: str) -> Iterator[None]:
+        """The same for what this process starts."""
+        before = os.environ.get("PYTHONPATH")
+        with self.put(path, text):
+            os.environ["PYTHONPATH"] = os.pathsep.join([str(self.folder), *([before] if before else [])])
+            try:
+                yield
+            finally:
+                os.environ.pop("PYTHONPATH")
+                if before is not None:
+                    os.environ["PYTHONPATH"] = before
 
 
 def _functions(files: set[str]) -> Functions:

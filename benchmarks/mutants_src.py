@@ -1,12 +1,16 @@
 """How many small changes to decisions and bounds of src and modules do their tests miss? A table by room.
 
-    python -m benchmarks.mutants_src [--room NAME] [--count N] [--minutes M] [--seed S] [--jobs N] [--show] [--markdown]
+    python -m benchmarks.mutants_src [--room NAME] [--count N] [--minutes M] [--seed S] [--jobs N] [--show]
+        [--markdown] [--json] [--turn] [--file TEXT]
 
 Each mutant changes one place: a condition is negated, `<` becomes `<=`, `and` becomes `or`, a guard's body is left out.
 The tests of its room that call the function run, those called like its file first, until one fails (caught) or all
-have passed (survived); one that hangs is caught. What no test calls in its own process is changed for those that tests
-start. The sample of a seed stays what it was where nothing else than other code has changed, so that a test that was
-missing counts in every later run; another seed asks about what nobody has looked at. It ends after so many minutes.
+have passed; one that hangs is caught. What no test calls in its own process is changed for those that tests start.
+What its room lets pass is asked of the tests of other rooms (elsewhere), as far as it is known what they call; then it
+has survived. Of which it is known that no input can tell (same) is not tried. What was learnt is kept in build/learnt
+as long as code and tests are what they were.
+The sample of a seed stays what it was where nothing else than other code has changed, so that a test that was missing
+counts in every later run; another seed asks about what nobody has looked at. It ends after so many minutes.
 What is no part of a function is not changed. The processes of a run see no others (`unshare`): one that kills whom it
 should not ends the run, not the session.
 """
@@ -28,11 +32,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import CodeType
-from typing import IO
+from typing import IO, Any
 
 import attrs
 
-from benchmarks._measure import positive
+from benchmarks._elsewhere import Wanted, noticed
+from benchmarks._equivalent import EQUIVALENT
+from benchmarks._learnt import Learnt
+from benchmarks._measure import Figure, positive
+from benchmarks._warm import Change
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "brokersim"
@@ -106,8 +114,17 @@ TESTS = {
 TESTS["modules/job_exec"] += ("tests/fluxcompat/test_socket_run.py",)
 #: Folders whose folders are rooms: the tests of all of them take too long to be learnt together.
 _OF_ROOMS = (["cli"], ["lab"])
+#: What became of a mutant.
+CAUGHT, ELSEWHERE, SURVIVED, UNSEEN, SAME = "caught", "caught elsewhere", "survived", "not reached", "same"
+WORDS = ("-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0", "-m", "not slow")
 #: Set where the processes of a run are apart from all others.
 _APART = "BROKERSIM_MUTANTS_APART"
+_SET = {
+    _APART: "1",
+    "BROKERSIM_PURE": "1",  # what C does in its place would not notice
+    "BROKERSIM_TESTS_WITHIN": "1",  # what is called in another process is not seen
+    "BROKERSIM_EXAMPLES": "same",  # as `make test` draws them: what it would catch is asked
+}
 _BOUNDS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
 }  # fmt: skip
@@ -148,6 +165,19 @@ class Place:
         _change(list(ast.walk(tree))[self.node], self.what)
         return ast.fix_missing_locations(tree)
 
+    @property
+    def name(self) -> str:
+        return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is where other code is written."""
+        return self.name, self.said
+
+    @property
+    def change(self) -> Change:
+        return Change(self.where, self.code, self.text)
+
     def code(self) -> CodeType:
         return compile(self.tree(), str(self.path), "exec", dont_inherit=True)
 
@@ -176,7 +206,7 @@ def drawn(every: Iterable[Place], seed: int, count: int) -> list[Place]:
     """A random sample that knows of each place by itself: what changes elsewhere changes nothing of it."""
 
     def lot(place: Place) -> bytes:
-        name = f"{seed} {place.path.relative_to(ROOT)} {place.said}"
+        name = f"{seed} {place.name} {place.said}"
         return hashlib.blake2b(name.encode(), digest_size=16).digest()
 
     return sorted(every, key=lot)[:count]
@@ -233,12 +263,12 @@ class Room:
     told: IO[str]
 
     @classmethod
-    def start(cls, name: str, sample: list[Place], until: float) -> Room:
+    def start(cls, name: str, sample: list[Place], until: float, learnt: Learnt) -> Room:
         read, write = os.pipe()
         process = os.fork()
         if not process:
             os.close(read)
-            os._exit(_worker(name, sample, write, until))
+            os._exit(_worker(name, sample, write, until, learnt))
         os.close(write)
         return cls(name, sample, process, os.fdopen(read))
 
@@ -249,7 +279,11 @@ class Room:
 
 
 def try_rooms(
-    rooms: dict[str, list[Place]], jobs: int, until: float, tell: Callable[[Place, bool | None], object]
+    rooms: dict[str, list[Place]],
+    jobs: int,
+    until: float,
+    learnt: Learnt,
+    tell: Callable[[Place, bool | None], object],
 ) -> list[str]:
     """Try all mutants, so many rooms at a time, the fullest first; the rooms whose tests could not be run."""
     waiting = sorted(rooms, key=lambda room: len(rooms[room]))
@@ -258,7 +292,7 @@ def try_rooms(
         while waiting or running.get_map():
             while waiting and len(running.get_map()) < jobs:
                 name = waiting.pop()
-                room = Room.start(name, rooms[name], until)
+                room = Room.start(name, rooms[name], until, learnt)
                 running.register(room.told, selectors.EVENT_READ, room)
             for key, _ in running.select():
                 room = key.data
@@ -274,10 +308,16 @@ def try_rooms(
     return failed
 
 
-def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
+def tests_of(room: str) -> list[Path]:
+    """The files of tests that are asked about a room first."""
+    found = [path for pattern in TESTS.get(room, (f"tests/{room}",)) for path in sorted(ROOT.glob(pattern))]
+    return [file for path in found for file in (sorted(path.rglob("test_*.py")) if path.is_dir() else [path])]
+
+
+def _worker(room: str, sample: list[Place], write: int, until: float, learnt: Learnt) -> int:
     import pytest
 
-    from benchmarks._warm import Change, Warm
+    from benchmarks._warm import Warm
 
     def tell(number: int, caught: bool | None) -> None:
         os.write(write, f"{json.dumps([number, caught])}\n".encode())
@@ -287,57 +327,93 @@ def _worker(room: str, sample: list[Place], write: int, until: float) -> int:
     os.dup2(silence, 1)
     os.dup2(silence, 2)
     os.chdir(ROOT)
-    os.environ["BROKERSIM_PURE"] = "1"  # what C does in its place would not notice
-    os.environ["BROKERSIM_TESTS_WITHIN"] = "1"  # what is called in another process is not seen
-    os.environ["BROKERSIM_EXAMPLES"] = "same"  # as `make test` draws them: what it would catch is asked
-    changes = [Change(place.where, place.code, place.text) for place in sample]
-    words = ["-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=0", "-m", "not slow"]
-    where = [
-        str(path) for pattern in TESTS.get(room, (f"tests/{room}",)) for path in sorted(ROOT.glob(pattern))
-    ]
-    asked = pytest.main([*words, *where], plugins=[Warm(SOURCE, MODULES, changes, tell, until)])
+    changes = [place.change for place in sample]
+    where = [str(path) for path in tests_of(room)]
+    asked = pytest.main([*WORDS, *where], plugins=[Warm(SOURCE, MODULES, changes, tell, until, learnt)])
     return 0 if asked in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) else 1
 
 
 def main() -> int:
+    options = _options()
+    if not _SET.items() <= os.environ.items():
+        _go_on([] if os.environ.get(_APART) else _apart())
+    every = [
+        place for root in (SOURCE, MODULES) for path in sorted(root.rglob("*.py")) for place in places(path)
+    ]
+    if options.turn:
+        rooms = sorted({place.room for place in every})
+        options.room = rooms[time.time_ns() // 86_400_000_000_000 % len(rooms)]
+    every = [place for place in every if options.room in (None, place.room) and options.file in place.name]
+    counted, failed = run(drawn(every, options.seed, options.count), options)
+    if options.json:
+        print(json.dumps(_document(counted, options)))
+    else:
+        _print(counted, len(every), options.markdown)
+    if failed:
+        print(f"mutants_src: the tests of {', '.join(failed)} could not be run", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--room", help="of this folder of src/brokersim only, or modules/NAME")
+    parser.add_argument("--turn", action="store_true", help="of one room, each day another one")
+    parser.add_argument("--file", default="", help="of files with this in their path")
     parser.add_argument("--count", type=positive, default=400)
     parser.add_argument("--minutes", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=positive, default=1, help="rooms at a time")
     parser.add_argument("--show", action="store_true", help="name each that survives")
     parser.add_argument("--markdown", action="store_true")
-    options = parser.parse_args()
-    if not os.environ.get(_APART):
-        _go_apart()
-    every = [
-        place for root in (SOURCE, MODULES) for path in sorted(root.rglob("*.py")) for place in places(path)
-    ]
-    every = [place for place in every if options.room in (None, place.room)]
-    sample = drawn(every, options.seed, options.count)
-    until = time.monotonic() + 60 * options.minutes
-    counted: Counter[tuple[str, bool | None]] = Counter()
+    parser.add_argument(
+        "--json", action="store_true", help="the share that is caught, as `make bench` reads it"
+    )
+    return parser.parse_args()
 
-    def tell(place: Place, caught: bool | None) -> None:
-        counted[place.room, caught] += 1
-        if options.show and not caught:
-            print(f"{'not reached' if caught is None else 'survived'}: {place}", flush=True)
 
+def run(sample: list[Place], options: argparse.Namespace) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """How many of each room came to which end, and the rooms whose tests could not be run."""
+    # A last quarter of the time is for the tests of other rooms.
+    until = time.monotonic() + 45 * options.minutes
+    learnt = Learnt.about(ROOT)
+    counted: Counter[tuple[str, str]] = Counter()
+    passed: list[tuple[Place, str]] = []
     rooms: dict[str, list[Place]] = {}
     for place in sample:
-        rooms.setdefault(place.room, []).append(place)
-    failed = try_rooms(rooms, options.jobs, until, tell)
-    _print(counted, len(every), options.markdown)
-    if failed:
-        print(f"mutants_src: the tests of {', '.join(failed)} could not be run", file=sys.stderr)
-    return 1 if failed else 0
+        if place.key in EQUIVALENT:
+            counted[place.room, SAME] += 1
+        else:
+            rooms.setdefault(place.room, []).append(place)
+
+    def tell(place: Place, caught: bool | None) -> None:
+        if caught:
+            counted[place.room, CAUGHT] += 1
+            return
+        passed.append((place, UNSEEN if caught is None else SURVIVED))
+        if options.show:
+            print(f"not by its room: {place}", file=sys.stderr, flush=True)
+
+    failed = try_rooms(rooms, options.jobs, until, learnt, tell)
+    wanted = [Wanted(place.change, frozenset(tests_of(place.room))) for place, _ in passed]
+    for (place, how), is_noticed in zip(
+        passed, noticed(wanted, learnt, (SOURCE, MODULES), options.jobs, WORDS), strict=True
+    ):
+        counted[place.room, ELSEWHERE if is_noticed else how] += 1
+        if options.show and not is_noticed:
+            print(f"{how}: {place}", flush=True)
+    return counted, failed
 
 
-def _go_apart() -> None:
-    """Go on as the first process of a world of processes: a change of whom to kill may otherwise reach everybody."""
+def _go_on(words: list[str]) -> None:
+    """Begin again as it must be from the first import on: whether C runs is chosen then."""
+    os.environ |= _SET
+    os.execvp(sys.executable if not words else words[0], [*words, *sys.orig_argv])
+
+
+def _apart() -> list[str]:
+    """As the first process of a world of processes: a change of whom to kill may otherwise reach everybody."""
     words = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if os.geteuid():
         words[1:1] = ["--user", "--map-root-user"]
@@ -346,21 +422,38 @@ def _go_apart() -> None:
             "mutants_src: a change of whom to kill could end any process of yours, and this machine cannot keep them"
             f" apart (no `unshare`, or not allowed); run it in a container, with {_APART}=1"
         )
-    os.environ[_APART] = "1"
-    os.execvp(words[0], [*words, *sys.orig_argv])
+    return words
 
 
-def _print(counted: Counter[tuple[str, bool | None]], every: int, is_markdown: bool) -> None:
-    form = "| {:14} | {:>7} | {:>6} | {:>4} | {:>8} |" if is_markdown else "{:14} {:>7} {:>6} {:>4} {:>8}"
-    print(form.format("room", "mutants", "caught", "%", "unseen"))
+def _document(counted: Counter[tuple[str, str]], options: argparse.Namespace) -> dict[str, Any]:
+    """As the other benchmarks tell theirs."""
+    tried = sum(count for (_, how), count in counted.items() if how != SAME)
+    caught = sum(count for (_, how), count in counted.items() if how in (CAUGHT, ELSEWHERE))
+    share = 100 * caught / tried if tried else 100.0
+    of = options.room or "all rooms"
+    figure = Figure(
+        name=f"of {tried} mutants of {of} caught", unit="%", values=[share], is_rate=True, target=90
+    )
+    return {"figures": [figure.to_dict()]}
+
+
+def _print(counted: Counter[tuple[str, str]], every: int, is_markdown: bool) -> None:
+    form = (
+        "| {:22} | {:>7} | {:>6} | {:>9} | {:>4} | {:>6} | {:>4} |"
+        if is_markdown
+        else "{:22} {:>7} {:>6} {:>9} {:>4} {:>6} {:>4}"
+    )
+    print(form.format("room", "mutants", "caught", "elsewhere", "%", "unseen", "same"))
     if is_markdown:
-        print("|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|")
     rooms = sorted({room for room, _ in counted})
     for name, among in [*((room, [room]) for room in rooms), ("all", rooms)]:
-        caught, survived, alone = (sum(counted[room, how] for room in among) for how in (True, False, None))
-        tried = caught + survived + alone
-        share = f"{100 * caught / tried:.0f}" if tried else "-"
-        print(form.format(name, tried, caught, share, alone))
+        caught, elsewhere, survived, unseen, same = (
+            sum(counted[room, how] for room in among) for how in (CAUGHT, ELSEWHERE, SURVIVED, UNSEEN, SAME)
+        )
+        tried = caught + elsewhere + survived + unseen
+        share = f"{100 * (caught + elsewhere) / tried:.0f}" if tried else "-"
+        print(form.format(name, tried, caught, elsewhere, share, unseen, same))
     print(f"of {every} places")
 
 

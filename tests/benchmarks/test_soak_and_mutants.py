@@ -13,6 +13,9 @@ import pytest
 
 import brokersim
 from benchmarks import mutants_src
+from benchmarks._elsewhere import Wanted, noticed
+from benchmarks._equivalent import EQUIVALENT
+from benchmarks._learnt import Learnt, Told
 from benchmarks._warm import Elsewhere
 from benchmarks.mutants_src import places
 from benchmarks.soak import Row, growth, soak
@@ -67,7 +70,7 @@ def test_a_sample_stays_as_it_is_where_other_code_is_written(tmp_path, monkeypat
 
 
 def test_a_room_whose_tests_cannot_be_run_is_told_and_the_others_are_tried(monkeypatch):
-    def worker(room: str, sample: list[int], write: int, _until: float) -> int:
+    def worker(room: str, sample: list[int], write: int, _until: float, _learnt: Learnt) -> int:
         for number in range(len(sample)):
             os.write(write, f"[{number}, true]\n".encode())
         return 1 if room == "broken" else 0
@@ -75,7 +78,9 @@ def test_a_room_whose_tests_cannot_be_run_is_told_and_the_others_are_tried(monke
     monkeypatch.setattr(mutants_src, "_worker", worker)
     told: list[tuple[int, bool | None]] = []
     rooms = {"a": [1, 2, 3], "broken": [4], "b": [5, 6]}
-    failed = mutants_src.try_rooms(rooms, 2, 0.0, lambda place, caught: told.append((place, caught)))
+    failed = mutants_src.try_rooms(
+        rooms, 2, 0.0, Learnt.about(mutants_src.ROOT), lambda place, caught: told.append((place, caught))
+    )
     assert failed == ["broken"]
     assert sorted(told) == [(place, True) for place in range(1, 7)]
 
@@ -189,6 +194,75 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_what_tests_called_is_known_until_the_code_or_their_file_is_another_one(tmp_path):
+    for name in ("src/x.py", "modules/m.py", "tests/test_x.py", "tests/test_y.py", "tests/shared.py",
+                 "benchmarks/_warm.py", "pyproject.toml"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    x, y = tmp_path / "tests/test_x.py", tmp_path / "tests/test_y.py"
+    told = {
+        "test_x.py::test_a": Told(0.5, frozenset({(str(tmp_path / "src/x.py"), 3)}), True),
+        "test_x.py::test_b": None,
+    }
+    learnt = Learnt.about(tmp_path)
+    assert learnt.find(x) is None
+    learnt.keep(x, told)
+    learnt.keep(y, {})
+    assert Learnt.about(tmp_path).find(x) == told
+    assert dict(Learnt.about(tmp_path).every()) == {x: told}
+    x.write_text("another")
+    assert learnt.find(x) is None and learnt.find(y) == {}
+    for shared in ("src/x.py", "modules/m.py", "tests/shared.py", "benchmarks/_warm.py"):
+        (tmp_path / shared).write_text("another")
+        assert Learnt.about(tmp_path).find(y) is None
+        (tmp_path / shared).write_text(shared)
+        assert Learnt.about(tmp_path).find(y) == {}
+
+
+def test_what_a_room_lets_pass_is_asked_of_the_tests_of_other_rooms(tmp_path, monkeypatch):
+    package = tmp_path / "src/pack"
+    for name, source in {
+        package / "__init__.py": "",
+        package / "x.py": CHANGED,
+        tmp_path / "tests/test_own.py": "def test_own():\n    assert False\n",
+        tmp_path
+        / "tests/test_x.py": "from pack.x import unseen\n\n\ndef test_x():\n    assert not unseen(5)\n",
+        tmp_path / "tests/test_here.py": "from pathlib import Path\nfrom pack import x\n\n\n"
+        "def test_here():\n    assert Path(x.__file__).parents[1].name == 'src'\n",
+    }.items():
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text(source)
+    for name in ("benchmarks/_warm.py", "pyproject.toml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(mutants_src, "ROOT", tmp_path)
+    change = next(place.change for place in places(package / "x.py") if place.line == 12)
+    learnt = Learnt.about(tmp_path)
+
+    def called(name: str) -> None:
+        path = tmp_path / f"tests/test_{name}.py"
+        learnt.keep(path, {f"tests/test_{name}.py::test_{name}": Told(0.1, frozenset(change.where), False)})
+
+    def asked(*tried: str) -> bool:
+        wanted = Wanted(change, frozenset(tmp_path / f"tests/test_{name}.py" for name in tried))
+        return noticed(
+            [wanted], learnt, (package, tmp_path / "modules"), 1, ["-q", "-p", "no:cacheprovider"]
+        )[0]
+
+    called("own")
+    called("here")
+    # Those of its own room were asked before; one that fails for where it runs has not noticed the change.
+    assert not asked("own")
+    called("x")
+    assert asked("own", "here") and not asked("own", "here", "x")
+
+
+def test_what_no_input_can_tell_is_still_there():
+    for name in {name for name, _ in EQUIVALENT}:
+        there = {place.said for place in places(mutants_src.ROOT / name)}
+        assert {said for file, said in EQUIVALENT if file == name} <= there, name
+
+
 def test_what_there_was_no_time_to_learn_of_is_not_tried(tmp_path):
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack/__init__.py").touch()
@@ -242,11 +316,15 @@ def test_mutants_run_apart_from_all_other_processes_or_not_at_all(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and "could end any process of yours" in done.stderr, done.stderr
     # One that is allowed is handed the whole command.
-    (tmp_path / "unshare").write_text('#!/bin/sh\nfor last; do :; done\n[ "$last" = true ] || echo "$@"\n')
+    (tmp_path / "unshare").write_text(
+        '#!/bin/sh\nfor last; do :; done\n[ "$last" = true ] || echo $BROKERSIM_PURE "$@"\n'
+    )
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.mutants_src", "--room", "none"], cwd=mutants_src.ROOT,
         env={**os.environ, "PATH": str(tmp_path)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
+    # And it begins with what decides whether C runs, where no test would see what it does.
+    assert done.stdout.startswith("1 --pid --fork") or done.stdout.startswith("1 --user"), done.stdout
     assert "--pid --fork" in done.stdout and done.stdout.endswith("-m benchmarks.mutants_src --room none\n")
 
 
