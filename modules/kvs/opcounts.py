@@ -10,28 +10,28 @@ import attrs
 
 @attrs.define
 class OpCounts:
-    """Welford's running mean and variance: one number at a time, no sum that grows."""
+    """Their sum and that of their squares, whole numbers of any size, so nothing is rounded before it is asked for."""
 
     count: int = 0
     least: int = 0
     most: int = 0
-    mean: float = 0.0
-    _squares: float = 0.0
+    _sum: int = 0
+    _squares: int = 0
 
     def add(self, ops: int) -> None:
         """One more commit."""
-        if ops < self.least or not self.count:
-            self.least = ops
-        if ops > self.most:
-            self.most = ops
+        if ops > self.most or ops < self.least or not self.count:
+            self.most = max(ops, self.most)
+            self.least = min(ops, self.least) if self.count else ops
         self.count += 1
-        before = ops - self.mean
-        self.mean += before / self.count
-        self._squares += before * (ops - self.mean)
+        self._sum += ops
+        self._squares += ops * ops
 
     def statistics(self) -> dict[str, Any]:
         """Flux's keys; ``stddev`` is that of a sample."""
-        stddev = math.sqrt(self._squares / (self.count - 1)) if self.count > 1 else 0.0
+        count = self.count
+        spread = self._squares * count - self._sum**2
         return {
-            "count": self.count, "min": self.least, "mean": self.mean, "stddev": stddev, "max": self.most,
+            "count": count, "min": self.least, "mean": self._sum / count if count else 0.0,
+            "stddev": math.sqrt(spread / (count * (count - 1))) if count > 1 else 0.0, "max": self.most,
         }  # fmt: skip

@@ -233,7 +233,7 @@ class _Directory(msgspec.Struct, eq=False):
 
 
 class _Tree:
-    __slots__ = ("_get", "_held", "_holds", "_namespace", "loaded", "objects", "root")
+    __slots__ = ("_at_its_end", "_get", "_held", "_holds", "_namespace", "_way", "loaded", "objects", "root")
 
     def __init__(self, view: View, namespace: str) -> None:
         self._get, self._holds = view.get, view.holds
@@ -243,7 +243,9 @@ class _Tree:
         self.objects: dict[str, StoredObject] = {}
         #: What values hold, by the identity of their entries, which the operations keep.
         self._held: dict[int, bytes] = {}
-        self.root: _Directory
+        #: The names that the last key had before its own, and where they led: a job's events come together.
+        self._way: Sequence[str] | None = None
+        self.root = self._at_its_end = _Directory({}, None, {})
 
     def apply(self, op: Op) -> None:
         directory, name = self._parent(op.key, create=op.dirent is not None)
@@ -297,6 +299,9 @@ class _Tree:
     def _parent(self, key: str, create: bool) -> tuple[_Directory | None, str]:
         """The directory of a key's last name; None if it is missing and nothing is to be created."""
         names: Sequence[str] = keys.leaf_names(key)
+        way = names[:-1]
+        if way == self._way:
+            return self._at_its_end, names[-1]
         links = 0
         directory, at, last = self.root, 0, len(names) - 1
         while at < last:
@@ -317,6 +322,8 @@ class _Tree:
                 if directory.touched is not None:
                     directory.touched[name] = None
                 directory = inner
+        # What an operation changes in a directory cannot be on the way to it, but for a link's.
+        self._way, self._at_its_end = None if links else way, directory
         return directory, names[-1]
 
     def _target(self, link: dict[str, str], links: int) -> list[str]:

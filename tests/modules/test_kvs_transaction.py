@@ -360,6 +360,12 @@ def test_the_short_way_of_a_usual_commit_leads_where_the_long_one_does(
         assert stores[0].blobs == stores[1].blobs
 
 
+def test_a_way_over_a_link_that_an_operation_replaces_is_looked_for_anew() -> None:
+    store = Store()
+    store.commit(put("d.x", b"1"), link("d.l", "d"), put("d.l.l", b"2"), put("d.l.k", b"3"))
+    assert contents(store) == {"d": {"x": b"1", "l": {"k": b"3"}}}
+
+
 def test_what_a_job_commits_goes_the_short_way() -> None:
     store = Store()
     store.commit(put("job.0000.0000.0000.0001.J", b"x"), put("exec.eventlog", b"x"))
