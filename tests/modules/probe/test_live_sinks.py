@@ -65,13 +65,13 @@ def test_a_file_that_is_rotated_away_is_begun_anew_with_its_series(tmp_path, is_
     assert opened() == before
 
 
-def broken(instance, monkeypatch):
+def broken(instance, monkeypatch, failure="Down"):
     """Line files take nothing until it is undone."""
     own = type(instance.module(0, "probe").handle.body).__module__
     sinks = sys.modules[f"{own}.sinks"]
 
     def down(self, data):
-        raise sinks.Down("not there")
+        raise getattr(sinks, failure, ValueError)("not there")
 
     monkeypatch.setattr(sinks.LineFile, "_write", down)
 
@@ -93,6 +93,22 @@ def test_a_reload_tries_a_sink_again_at_once_and_what_waited_goes_to_the_new_one
     seqs = [one["seq"] for one in samples(tmp_path / "b")]
     assert seqs == list(range(102, 202)), "the newest hundred: the queue has become shorter"
     assert (sink["delivered"], sink["dropped"], sink["queued"]) == (100, {"full": 101}, 0)
+
+
+@pytest.mark.parametrize(
+    ("failure", "says", "dropped"),
+    [("Down", "not there", {}), ("ValueError", "ValueError: not there", {"encode": 2})],
+)
+def test_what_a_sink_did_not_expect_is_told_with_its_kind(tmp_path, monkeypatch, failure, says, dropped):
+    async def main():
+        async with probing() as (instance, client):
+            broken(instance, monkeypatch, failure)
+            await client.call("probe.reload", config(lines={"path": str(tmp_path / "a")}))
+            await instance.sleep(1.5)
+            return (await client.call("probe.status"))["sinks"][0]
+
+    sink = run(main)
+    assert (sink["trouble"], sink["dropped"]) == (says, dropped)
 
 
 def test_a_sink_that_nobody_wants_any_more_gets_its_last_samples_and_is_closed(tmp_path):
