@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from brokersim.instance import Instance
 from brokersim.protocol.errnums import ENOENT, EPROTO
 from brokersim.protocol.message import FLAG_PRIVATE, Message
-from brokersim.routing import rank as rank_file
+from brokersim.routing import subscriptions
 from brokersim.routing.endpoint import Endpoint
 from tests.host.live import live, refused, write
 
@@ -222,7 +222,7 @@ def test_a_glob_in_an_event_handlers_topic_takes_what_it_matches(tmp_path):
 
 
 def test_topics_used_once_are_forgotten_so_that_a_flood_of_them_costs_no_memory(monkeypatch):
-    monkeypatch.setattr(rank_file, "_SUBSCRIBER_CACHE", 4)
+    monkeypatch.setattr(subscriptions, "_KNOWN_MAX", 4)
 
     async def body(instance: Instance) -> None:
         broker = instance.broker(0)
@@ -232,7 +232,7 @@ def test_topics_used_once_are_forgotten_so_that_a_flood_of_them_costs_no_memory(
         for number in range(20):
             instance.broker(0).endpoint.publish(f"once.{number}")
             await instance.sleep(0)
-            sizes.append(len(broker._subscribers))
+            sizes.append(len(broker.subscriptions.known))
         assert max(sizes) == 4
         assert [topic for _, topic in listener.heard] == [f"once.{number}" for number in range(20)]
 

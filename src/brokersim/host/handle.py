@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from brokersim.host.blocking import Workers
 from brokersim.host.callee import Callee
 from brokersim.host.future import Future
 from brokersim.host.handler_table import COROUTINE, EMPTY_TABLE, TASK, Entry, HandlerTable
@@ -362,12 +361,9 @@ class Handle(Callee):
             return lambda message: self.spawn(bound(message), message)
         if entry.kind == TASK:
             return lambda message: self._start_task(message, bound, message)
-        if self.workers is not None:
-            return partial(self._serve_on_stack, self.workers, bound)
+        if (workers := self.workers) is not None:
+            return lambda message: workers.call(self, message, bound, message)
         return bound  # type: ignore[no-any-return]
-
-    def _serve_on_stack(self, workers: Workers, bound: Handler, message: Message) -> None:
-        workers.call(self, message, bound, message)
 
     # -- the end
 

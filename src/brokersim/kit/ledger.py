@@ -22,7 +22,8 @@ from brokersim.routing.sink import MemorySink
 
 if TYPE_CHECKING:
     from brokersim.instance import Instance
-    from brokersim.routing.rank import Rank, Subscribers
+    from brokersim.routing.rank import Rank
+    from brokersim.routing.subscriptions import Subscribers
 
 #: A party of the instance: rank and name. Clients of one rank share one.
 Party = tuple[int, str]

@@ -19,22 +19,15 @@ from brokersim.protocol.message import (
 )
 from brokersim.protocol.topic import service_of
 from brokersim.protocol.topology import children, next_hop, parent
-from brokersim.reactor.actor import Tracer
 from brokersim.routing import served
 from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint, Handler
 from brokersim.routing.link import Link
 from brokersim.routing.logring import LogRing, format_line
 from brokersim.routing.ports import Neighbour, Ranks
-from brokersim.routing.subscriptions import Subscriptions
-from brokersim.routing.trace import Trace
+from brokersim.routing.subscriptions import Subscribers, Subscriptions
+from brokersim.routing.trace import Trace, tracer_for
 
-#: Endpoints on one rank that want an event, and what it is given to of each. Two tuples and no pairs: those would be
-#: half a kilobyte a rank, and as much to be read for each event.
-Subscribers = tuple[tuple[Endpoint, ...], tuple[Handler, ...]]
-#: Topics whose subscribers are remembered, so that a flood of one-time topics costs look-ups, not memory. A job has
-#: three of its own and subscribes to them, for which those remembered are looked through: so few more than are usual.
-_SUBSCRIBER_CACHE = 64
 #: Topics whose ways a rank remembers: shells and commands ask some thirty.
 _WAYS_MAX = 256
 
@@ -104,7 +97,6 @@ class Rank(Neighbour):
         self.traces: tuple[Trace, ...] = ()
         #: Told of every event that is handed out on this rank, with its subscribers here.
         self.on_distribute: Callable[[Rank, Message, Subscribers], object] | None = None
-        self._subscribers: dict[str, Subscribers] = {}
         #: Where topics lead here that who asks does not remember: who comes and goes, as each job has a shell that asks
         #: what the last one asked, and who wants no answer or speaks for another. Most ranks of many have none.
         self._ways: dict[str, tuple[Endpoint, Handler]] | None = None
@@ -173,7 +165,7 @@ class Rank(Neighbour):
     def add_endpoint(self, endpoint: Endpoint) -> None:
         self.endpoints[endpoint] = None
         if self.traces:
-            endpoint.set_tracer(self.tracer_for(endpoint.name))
+            endpoint.set_tracer(tracer_for(self.traces, endpoint.name))
 
     def drop_endpoint(self, endpoint: Endpoint) -> None:
         """An endpoint goes: its names, its subscriptions, the requests on their way to it, what it owed."""
@@ -183,8 +175,7 @@ class Rank(Neighbour):
         self.endpoints.pop(endpoint, None)
         if endpoint.has_served:  # most that go are clients, which served nobody
             self._drop_names(endpoint)
-        if self.subscriptions.drop(endpoint):
-            self._subscribers.clear()
+        self.subscriptions.drop(endpoint)
         for message in self.reactor.purge(endpoint):
             if message.type == REQUEST:
                 message.dst = None  # so that it is answered once, by whoever it reaches now
@@ -257,9 +248,7 @@ class Rank(Neighbour):
 
     def stop_serving(self, endpoint: Endpoint) -> None:
         """An endpoint takes no new requests; those still queued are routed anew (ENOSYS if nobody else serves)."""
-        for name in [name for name, served_by in self.services.items() if served_by is endpoint]:
-            del self.services[name]
-        self._changed()
+        self._drop_names(endpoint)
         queued = self.reactor.purge(endpoint)
         for message in queued:
             if message.type == REQUEST:
@@ -283,7 +272,7 @@ class Rank(Neighbour):
 
     def _changed(self) -> None:
         """Services or handlers changed: what was remembered of them is void."""
-        self._subscribers.clear()
+        self.subscriptions.known.clear()
         self._ways = None
         for endpoint in self.endpoints:
             endpoint.drop_routes()
@@ -324,10 +313,10 @@ class Rank(Neighbour):
             service = self.service(service_of(message.topic))
             if service is not None:
                 self.deliver_request(service, message)
-            elif here and not upstream:
+            elif self.parent is None or (here and not upstream):
                 self._no_service(message)
             else:
-                self._forward_up(message)
+                self._forward(self.parent, message)
         elif nodeid < self.size:
             rank = next_hop(self.rank, nodeid, self.instance.fanout, self.size)
             self._forward(self.link_to(rank), message)
@@ -401,12 +390,6 @@ class Rank(Neighbour):
             return self if self.parent is None else self.parent.peer
         return self.link_to(next_hop(self.rank, request.nodeid, self.instance.fanout, self.size)).peer
 
-    def _forward_up(self, message: Message) -> None:
-        if self.parent is None:
-            self._no_service(message)
-        else:
-            self._forward(self.parent, message)
-
     def _forward(self, link: Link, message: Message) -> None:
         connection = link.connection
         if not connection.is_whole:
@@ -454,9 +437,9 @@ class Rank(Neighbour):
     def distribute(self, event: Message) -> None:
         """Queue a sequenced event for every subscriber here, and pass it to the ranks below."""
         topic = event.topic
-        subscribers = self._subscribers.get(topic)
+        subscribers = self.subscriptions.known.get(topic)
         if subscribers is None:
-            subscribers = self._find_subscribers(topic)
+            subscribers = self.subscriptions.subscribers(topic)
         if self.on_distribute is not None:
             self.on_distribute(self, event, subscribers)
         if subscribers[0]:
@@ -468,40 +451,13 @@ class Rank(Neighbour):
         if not endpoint.is_open:
             return
         self.subscriptions.add(prefix, endpoint)
-        self._forget_subscribers(prefix)
 
     def unsubscribe(self, prefix: str, endpoint: Endpoint) -> None:
         """Drop one subscription. Raises RequestError(ENOENT) if there is none."""
         if not self.subscriptions.remove(prefix, endpoint):
             raise RequestError(ENOENT, f"no subscription to {prefix!r}")
-        self._forget_subscribers(prefix)
-
-    def _forget_subscribers(self, prefix: str) -> None:
-        """Who wants the events of that prefix has changed; who wants others is still known."""
-        for topic in [topic for topic in self._subscribers if topic.startswith(prefix)]:
-            del self._subscribers[topic]
-
-    def _find_subscribers(self, topic: str) -> Subscribers:
-        wanted = tuple(self.subscriptions.wanting(topic))
-        found = wanted, tuple([endpoint.event_handler(topic) for endpoint in wanted])
-        if len(self._subscribers) >= _SUBSCRIBER_CACHE:
-            self._subscribers.clear()
-        self._subscribers[topic] = found
-        return found
 
     # -- tracing
-
-    def tracer_for(self, name: str) -> Tracer | None:
-        """What an endpoint of that name tells its messages to: every trace that wants it, or nothing."""
-        wanted = [trace.record for trace in self.traces if trace.wants(name)]
-        if len(wanted) < 2:
-            return wanted[0] if wanted else None
-
-        def tell_all(direction: str, actor: object, message: Message) -> None:
-            for record in wanted:
-                record(direction, actor, message)
-
-        return tell_all
 
     def add_trace(self, trace: Trace) -> None:
         self.traces = (*self.traces, trace)
@@ -513,4 +469,4 @@ class Rank(Neighbour):
 
     def _retrace(self) -> None:
         for endpoint in self.endpoints:
-            endpoint.set_tracer(self.tracer_for(endpoint.name))
+            endpoint.set_tracer(tracer_for(self.traces, endpoint.name))

@@ -8,8 +8,14 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
-from brokersim.routing.endpoint import Endpoint
+from brokersim.routing.endpoint import Endpoint, Handler
 
+#: Endpoints on one rank that want an event, and what it is given to of each. Two tuples and no pairs: those would be
+#: half a kilobyte a rank, and as much to be read for each event.
+Subscribers = tuple[tuple[Endpoint, ...], tuple[Handler, ...]]
+#: Topics whose subscribers are remembered, so that a flood of one-time topics costs look-ups, not memory. A job has
+#: three of its own and subscribes to them, for which those remembered are looked through: so few more than are usual.
+_KNOWN_MAX = 64
 #: Subscriptions that are looked through one by one: lean ranks have few, and no table beside them.
 FEW: Final = 16
 
@@ -20,9 +26,11 @@ class Subscriptions:
     Two lists and no pairs: of eight modules on each of thousands of ranks pairs would be a kilobyte a rank.
     """
 
-    __slots__ = ("_endpoints", "_prefixes", "_table")
+    __slots__ = ("_endpoints", "_prefixes", "_table", "known")
 
     def __init__(self) -> None:
+        #: The subscribers of topics that were looked for.
+        self.known: dict[str, Subscribers] = {}
         self._prefixes: list[str] = []
         self._endpoints: list[Endpoint] = []
         self._table: _Table | None = None
@@ -33,6 +41,7 @@ class Subscriptions:
         self._endpoints.append(endpoint)
         if self._table is not None:
             self._table.add(prefix, endpoint)
+        self._forget(prefix)
 
     def remove(self, prefix: str, endpoint: Endpoint) -> bool:
         """One less, the oldest; False if there is none."""
@@ -44,24 +53,37 @@ class Subscriptions:
                 return False
             if self._endpoints[at] is endpoint:
                 self._delete(at)
+                self._forget(prefix)
                 return True
 
-    def drop(self, endpoint: Endpoint) -> bool:
-        """All of one that goes; False if it had none."""
-        if endpoint not in self._endpoints:
-            return False
+    def drop(self, endpoint: Endpoint) -> None:
+        """All of one that goes."""
         while endpoint in self._endpoints:
             self._delete(self._endpoints.index(endpoint))
-        return True
+            self.known.clear()
 
     def _delete(self, at: int) -> None:
         if self._table is not None:
             self._table.remove(self._prefixes[at], self._endpoints[at])
         del self._prefixes[at], self._endpoints[at]
 
+    def _forget(self, prefix: str) -> None:
+        """Who wants the events of that prefix has changed; who wants others is still known."""
+        for topic in [topic for topic in self.known if topic.startswith(prefix)]:
+            del self.known[topic]
+
     def of(self, endpoint: Endpoint) -> list[str]:
         """The prefixes of one, oldest first."""
         return [self._prefixes[at] for at, one in enumerate(self._endpoints) if one is endpoint]
+
+    def subscribers(self, topic: str) -> Subscribers:
+        """Who wants it, and what of each it is given to; known from now on, while handlers stay as they are."""
+        wanted = tuple(self.wanting(topic))
+        found = wanted, tuple([endpoint.event_handler(topic) for endpoint in wanted])
+        if len(self.known) >= _KNOWN_MAX:
+            self.known.clear()
+        self.known[topic] = found
+        return found
 
     def wanting(self, topic: str) -> list[Endpoint]:
         """Who wants it, each once, the oldest subscription first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import attrs
@@ -12,6 +12,7 @@ from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import RequestError, strerror
 from brokersim.protocol.message import Message, encode_payload
 from brokersim.protocol.topic import topic_matcher
+from brokersim.reactor.actor import Tracer
 
 #: Endpoints that nobody loaded: clients, the broker, and what is built into it.
 NO_MODULES = frozenset(
@@ -25,6 +26,19 @@ class Trace(Protocol):
     def wants(self, name: str) -> bool: ...
 
     def record(self, direction: str, actor: object, message: Message) -> None: ...
+
+
+def tracer_for(traces: Iterable[Trace], name: str) -> Tracer | None:
+    """What an endpoint of that name tells its messages to: every trace that wants it, or nothing."""
+    wanted = [trace.record for trace in traces if trace.wants(name)]
+    if len(wanted) < 2:
+        return wanted[0] if wanted else None
+
+    def tell_all(direction: str, actor: object, message: Message) -> None:
+        for record in wanted:
+            record(direction, actor, message)
+
+    return tell_all
 
 
 @attrs.frozen(kw_only=True)
