@@ -22,7 +22,7 @@ from brokersim.protocol.errnums import (
 )
 from brokersim.protocol.wire import MAX_FRAME
 from modules.kvs import keys
-from modules.kvs.lookup import MAX_LINKS, READDIR, READLINK, TREEOBJ, VALUE_MAX, WATCH_FLAGS
+from modules.kvs.lookup import MAX_LINKS, READDIR, READLINK, TREEOBJ, VALUE_MAX, WATCH_FLAGS, at_hand
 from modules.kvs.messages import LookupRequest
 from modules.kvs.objects import StoredObject
 from tests.modules.test_kvs_steps import Store, append, link, mkdir, put
@@ -71,6 +71,36 @@ def test_appended_value_is_the_concatenation(store):
 
     assert store.value("d.big") == b"b" * 200 + b"!?"
     assert len(store.lookup("d.big", TREEOBJ)["data"]) == 3
+
+
+def test_a_look_up_that_needs_nothing_is_answered_at_once_and_any_other_is_not(store):
+    store.commit(append("d.big", b"!"))
+    if store.cold:
+        assert at_hand(store.get, store.roots["primary"], "v", 0) is None
+        return
+
+    def found(key: str, flags: int = 0, value_max: int = VALUE_MAX) -> treeobj.TreeObj | None:
+        return at_hand(store.get, store.roots["primary"], key, flags, value_max)
+
+    for key in ("v", "d.v", "d.big"):
+        for flags in (0, TREEOBJ):
+            assert found(key, flags) == store.lookup(key, flags)
+    assert found("d", TREEOBJ) == store.lookup("d", TREEOBJ)
+    # As long as an answer may be; no longer.
+    size = sum(len(store.cache[ref].blob) for ref in found("d.big", TREEOBJ)["data"])
+    assert found("d.big", 0, size) is not None and found("d.big", 0, size - 1) is None
+    store.cache.pop(found("d.big", TREEOBJ)["data"][-1])
+    # Beside what is not here: a directory read as a value, links, what is not there, other flags.
+    for key, flags in (
+        ("d.big", 0),
+        ("d", 0),
+        ("lv", 0),
+        ("ld.v", 0),
+        ("none", 0),
+        ("v.x", 0),
+        ("v", READLINK),
+    ):
+        assert found(key, flags) is None, key
 
 
 def test_a_value_that_no_answer_could_hold_is_refused_before_it_is_made(store, monkeypatch):
