@@ -145,10 +145,7 @@ class Place:
 
     @property
     def room(self) -> str:
-        if self.path.is_relative_to(MODULES):
-            return f"modules/{self.path.relative_to(MODULES).parts[0]}"
-        *folders, _ = self.path.relative_to(SOURCE).parts
-        return "/".join(folders[: 2 if folders[:1] in _OF_ROOMS else 1]) or "(top)"
+        return room_of(self.path)
 
     def __str__(self) -> str:
         text = self.path.read_text(encoding="utf-8").splitlines()[self.line - 1].strip()
@@ -183,6 +180,13 @@ class Place:
 
     def text(self) -> str:
         return ast.unparse(self.tree())
+
+
+def room_of(path: Path) -> str:
+    if path.is_relative_to(MODULES):
+        return f"modules/{path.relative_to(MODULES).parts[0]}"
+    *folders, _ = path.relative_to(SOURCE).parts
+    return "/".join(folders[: 2 if folders[:1] in _OF_ROOMS else 1]) or "(top)"
 
 
 def places(path: Path) -> Iterator[Place]:
@@ -337,13 +341,14 @@ def main() -> int:
     options = _options()
     if not _SET.items() <= os.environ.items():
         _go_on([] if os.environ.get(_APART) else _apart())
-    every = [
-        place for root in (SOURCE, MODULES) for path in sorted(root.rglob("*.py")) for place in places(path)
-    ]
+    paths = [path for root in (SOURCE, MODULES) for path in sorted(root.rglob("*.py"))]
     if options.turn:
-        rooms = sorted({place.room for place in every})
+        rooms = sorted(set(map(room_of, paths)))
         options.room = rooms[time.time_ns() // 86_400_000_000_000 % len(rooms)]
-    every = [place for place in every if options.room in (None, place.room) and options.file in place.name]
+    asked = [
+        path for path in paths if options.room in (None, room_of(path)) and options.file in path.as_posix()
+    ]
+    every = [place for path in asked for place in places(path)]
     counted, failed = run(drawn(every, options.seed, options.count), options)
     if options.json:
         print(json.dumps(_document(counted, options)))

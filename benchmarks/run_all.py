@@ -23,10 +23,16 @@ HERE = Path(__file__).resolve().parent
 BENCHMARKS = (
     "wire", "exchange", "events", "hooks", "statsd_client", "statsd_memory", "ping", "cold", "shell", "module_load",
     "kvs", "ranks", "folder", "cron", "statsd_udp", "report", "jobs", "watchers", "probes", "explore", "statsd_random",
-    "explore-clean",
+    "explore-clean", "mutants_src",
 )  # fmt: skip
 #: Those that are a second way to run a file.
-WAYS = {"explore-clean": ("explore", "--clean")}
+WAYS = {
+    "explore-clean": ("explore", "--clean"),
+    # Of all of them an hour: each day those of another room.
+    "mutants_src": ("mutants_src", "--turn", "--count", "40", "--minutes", "5", "--jobs", "2"),
+}
+#: Those that take their own number of rounds.
+ROUNDS_OF_THEIR_OWN = ("statsd_client", "mutants_src")
 
 
 def run(name: str, extra: list[str]) -> dict[str, Any]:
@@ -35,11 +41,13 @@ def run(name: str, extra: list[str]) -> dict[str, Any]:
     file = HERE / f"{stem}.py"
     if not file.is_file():
         return {"error": f"{file} is missing"}
-    # It takes its own number of rounds.
-    options = way if name == "statsd_client" else [*way, *extra]
+    options = way if name in ROUNDS_OF_THEIR_OWN else [*way, *extra]
+    # One that is a part of a package is run as that.
+    start = ["-m", f"benchmarks.{stem}"] if name == "mutants_src" else [str(file)]
     started = time.perf_counter()
     process = subprocess.run(
-        [sys.executable, str(file), "--json", *options],
+        [sys.executable, *start, "--json", *options],
+        cwd=HERE.parent if start[0] == "-m" else None,
         stdout=subprocess.PIPE,
         # A long one says on a terminal how far it is.
         stderr=None if sys.stderr.isatty() else subprocess.PIPE,

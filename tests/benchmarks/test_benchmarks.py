@@ -163,6 +163,25 @@ def test_a_run_of_explore_is_a_benchmark_of_all_whose_gate_is_that_nothing_broke
     assert found["meta"]["examples"] == 20
 
 
+def test_some_mutants_of_one_room_are_a_benchmark_that_says_what_share_is_caught(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    run_all = importlib.import_module("run_all")
+    # No decision is in a room called so: nothing is tried, and all of that is caught.
+    monkeypatch.setattr(run_all, "WAYS", {"mutants_src": ("mutants_src", "--room", "none")})
+    for apart in ("1", ""):
+        monkeypatch.setenv("BROKERSIM_MUTANTS_APART", apart)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=None)
+        monkeypatch.setattr(sys, "argv", ["run_all.py", "--json", "mutants_src"])
+        assert run_all.main() == (0 if apart else 1)
+        document = json.loads(capsys.readouterr().out)["mutants_src"]
+        if apart:
+            assert document["figures"][0]["name"] == "of 0 mutants of none caught"
+        else:
+            assert "could end any process of yours" in document["error"]
+
+
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     result = run("run_all", "fast")
     assert result.returncode == 2
