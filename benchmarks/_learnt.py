@@ -43,7 +43,7 @@ class Learnt:
     def about(cls, root: Path) -> Learnt:
         """Of the tree as it is now: who changes it meanwhile is told of another one."""
         of = hashlib.blake2b(digest_size=16)
-        shared = [root / "pyproject.toml", root / "benchmarks/_warm.py", Path(__file__)]
+        shared = [root / "pyproject.toml", Path(__file__), Path(__file__).with_name("_warm.py")]
         for folder in ("src", "modules", "tests"):
             shared += (path for path in (root / folder).rglob("*") if path.suffix not in (".pyc", ".so"))
         for path in sorted(shared):

@@ -101,7 +101,6 @@ class Warm:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         files = {place[0] for change in self._changes for place in change.where}
         tests = list(self._learnt(session.items, files))
-        gc.unfreeze()  # what is frozen is not listed
         functions = self._imported(files, tests)
         self._caches = [one for one in gc.get_objects() if isinstance(one, functools._lru_cache_wrapper)]
         gc.collect()
@@ -285,6 +284,7 @@ class Elsewhere:
 def _functions(files: set[str]) -> Functions:
     """Function objects by where they are written: those that are made later, inside others, come from these."""
     found: Functions = {}
+    gc.unfreeze()  # what is frozen is not listed, and the end of a test may freeze
     for one in gc.get_objects():
         if type(one) is FunctionType and one.__code__.co_filename in files:
             found.setdefault((one.__code__.co_filename, one.__code__.co_firstlineno), []).append(one)

@@ -196,7 +196,7 @@ def test_a_mutant_is_caught_if_a_test_that_calls_its_function_fails_or_hangs(tmp
 
 def test_what_tests_called_is_known_until_the_code_or_their_file_is_another_one(tmp_path):
     for name in ("src/x.py", "modules/m.py", "tests/test_x.py", "tests/test_y.py", "tests/shared.py",
-                 "benchmarks/_warm.py", "pyproject.toml"):  # fmt: skip
+                 "pyproject.toml"):  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     x, y = tmp_path / "tests/test_x.py", tmp_path / "tests/test_y.py"
@@ -212,7 +212,7 @@ def test_what_tests_called_is_known_until_the_code_or_their_file_is_another_one(
     assert dict(Learnt.about(tmp_path).every()) == {x: told}
     x.write_text("another")
     assert learnt.find(x) is None and learnt.find(y) == {}
-    for shared in ("src/x.py", "modules/m.py", "tests/shared.py", "benchmarks/_warm.py"):
+    for shared in ("src/x.py", "modules/m.py", "tests/shared.py", "pyproject.toml"):
         (tmp_path / shared).write_text("another")
         assert Learnt.about(tmp_path).find(y) is None
         (tmp_path / shared).write_text(shared)
@@ -232,9 +232,7 @@ def test_what_a_room_lets_pass_is_asked_of_the_tests_of_other_rooms(tmp_path, mo
     }.items():
         name.parent.mkdir(parents=True, exist_ok=True)
         name.write_text(source)
-    for name in ("benchmarks/_warm.py", "pyproject.toml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("")
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(mutants_src, "ROOT", tmp_path)
     change = next(place.change for place in places(package / "x.py") if place.line == 12)
     learnt = Learnt.about(tmp_path)
@@ -261,6 +259,46 @@ def test_what_no_input_can_tell_is_still_there():
     for name in {name for name, _ in EQUIVALENT}:
         there = {place.said for place in places(mutants_src.ROOT / name)}
         assert {said for file, said in EQUIVALENT if file == name} <= there, name
+
+
+LAZY = """
+def test_other():
+    from pack.y import other
+    assert other(4) and not other(5)
+
+
+def test_small():
+    from pack.x import small
+    assert small(3) and not small(12) and not small(5)
+"""
+FROZEN_BEHIND = "import gc\n\n\ndef pytest_runtest_teardown():\n    gc.freeze()\n"
+
+
+def test_what_was_kept_of_tests_gives_the_verdicts_that_learning_gave(tmp_path):
+    for name, source in {
+        "pack/__init__.py": "", "pack/x.py": CHANGED, "pack/y.py": "def other(n):\n    return n < 5\n",
+        "tests/test_x.py": LAZY, "tests/conftest.py": FROZEN_BEHIND, "pyproject.toml": "",
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    paths = os.pathsep.join([str(mutants_src.ROOT), str(tmp_path)])
+    code = TRIED.replace(
+        '"pack/x.py"))', '"pack/x.py")) + list(mutants_src.places(Path.cwd() / "pack/y.py"))'
+    )
+    code = code.replace("1e9)", "1e9, Learnt.about(Path.cwd()))").replace(
+        '"test_x.py"]', '"tests/test_x.py"]'
+    )
+    verdicts = [
+        subprocess.run(
+            [sys.executable, "-c", f"from benchmarks._learnt import Learnt\n{code}"], cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False, timeout=120,
+        ).stderr
+        for _ in range(2)
+    ]  # fmt: skip
+    assert verdicts[0] == verdicts[1]
+    assert "True x.py:8: bound moved" in verdicts[0] and "True y.py:2: bound moved" in verdicts[0], verdicts[
+        0
+    ]
 
 
 def test_what_there_was_no_time_to_learn_of_is_not_tried(tmp_path):
