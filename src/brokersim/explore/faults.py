@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from brokersim.host.course import FINALIZING, RUNNING, Loaded
 from brokersim.kit.databases import databases
 from brokersim.kit.restarts import crash, end_all, ranks_below, restart
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from brokersim.explore.disk import Disk
     from brokersim.explore.plan import PlannedFault
     from brokersim.explore.world import World
+    from brokersim.instance import Instance
     from brokersim.kit.fault import Fault
     from brokersim.routing.link import Link, Receive
 
@@ -47,6 +50,33 @@ class SlowLinks:
         last = self._last[link] = max(when, self._last.get(link, 0))
         self._reactor.call_at(last, receive, message)
         return True
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LoadAgain:
+    """A module that is to be loaded again, as often as that takes; a rank that was started anew does it itself."""
+
+    world: World
+    rank: int
+    name: str
+    path: str
+    #: Of the rank, before.
+    broker: object
+
+    def __call__(self) -> None:
+        instance, rank = self.world.instance, self.rank
+        if instance.broker(rank) is not self.broker or rank in self.world.down:
+            return
+        if any(module.name == self.name for module in instance.modules(rank)):
+            return
+        try:
+            instance.loaded.load(rank, self.path, START_ARGS.get(self.name, ()), self.name, self._loaded)
+        except RequestError as error:
+            self._loaded(error)
+
+    def _loaded(self, error: RequestError | None) -> None:
+        if error is not None:
+            self.world.instance.reactor.call_later(_AGAIN, self)
 
 
 class Trouble:
@@ -117,13 +147,9 @@ class Trouble:
 
     def crash(self, planned: PlannedFault) -> End | None:
         if planned.rank == 0:
-            self._lose_instance(planned)
+            self.lose_instance(planned)
             return None
         return self._lose_rank(planned, is_sudden=True)
-
-    def power_cut(self, planned: PlannedFault) -> None:
-        """Like a crash of rank 0, with what its disk may hold then; ``count`` chooses which."""
-        self._lose_instance(planned)
 
     def lost_sync(self, planned: PlannedFault) -> End | None:
         """The disk says that it has synced, and has not. That shows at a power cut."""
@@ -134,9 +160,12 @@ class Trouble:
         self.hit(planned.kind)
         return partial(setattr, disk, "lies", False)
 
-    def _lose_instance(self, planned: PlannedFault) -> None:
-        """Rank 0 ends at once, and with it all others; only a state directory outlives that."""
-        if self.disk is None or self.over is not None or not self._keeps_files():
+    def lose_instance(self, planned: PlannedFault) -> None:
+        """Rank 0 ends at once, and with it all others; only a state directory outlives that.
+
+        At a power cut with what its disk may hold then; ``count`` chooses which.
+        """
+        if self.disk is None or self.over is not None or not _keeps_files(self.instance):
             return
         self.over = planned
         self.hit(planned.kind)
@@ -149,13 +178,6 @@ class Trouble:
             self.disk.cut(planned.count)
         self.disk.lies = False
         self.world.end_life()
-
-    def _keeps_files(self) -> bool:
-        """SQLite's files are open: while it closes or opens them it syncs by itself what it needs."""
-        return any(
-            module.name == "content-sqlite" and module.status == RUNNING
-            for module in self.instance.modules(0)
-        )
 
     def disconnect(self, planned: PlannedFault) -> End | None:
         return self._lose_rank(planned, is_sudden=False)
@@ -191,74 +213,72 @@ class Trouble:
     def kill(self, planned: PlannedFault) -> End | None:
         name, rank = str(planned.to), planned.rank
         module = self.instance.module(rank, name)
-        if self._is_in_start(module):
+        if _is_in_start(module, self.world):
             return None
         self.world.disturbed[rank, name] = None
         self.hit("kill")
         module.crashed(RuntimeError("killed on purpose"), None)
-        return partial(self._load, rank, name, str(module.path), self.instance.broker(rank))
+        return self._load_again(module)
 
     def reload(self, planned: PlannedFault) -> End | None:
         name, rank = str(planned.to), planned.rank
         module = self.instance.module(rank, name)
-        if module.status >= FINALIZING or self._is_in_start(module):
+        if module.status >= FINALIZING or _is_in_start(module, self.world):
             return None
         self.world.disturbed[rank, name] = None
         self.hit("reload")
-        load = partial(self._load, rank, name, str(module.path), self.instance.broker(rank))
+        load = self._load_again(module)
         module.stop(lambda _: self.instance.reactor.call_later(planned.seconds, load))
         return None
 
-    def _is_in_start(self, module: Loaded) -> bool:
-        """Its rank is being started anew and waits for it: ended now, it would end the start, as in Flux, for good."""
-        return module.life.is_awaited and module.handle.broker.rank in self.world.were_down
-
-    def _load(self, rank: int, name: str, path: str, broker: object) -> None:
-        """Load a module again, as often as that takes; a rank that was started anew does it itself."""
-        if self.instance.broker(rank) is not broker or rank in self.world.down:
-            return
-        if any(module.name == name for module in self.instance.modules(rank)):
-            return
-
-        def done(error: RequestError | None) -> None:
-            if error is not None:
-                self.instance.reactor.call_later(_AGAIN, self._load, rank, name, path, broker)
-
-        try:
-            self.instance.loaded.load(rank, path, START_ARGS.get(name, ()), name, done)
-        except RequestError as error:
-            done(error)
+    def _load_again(self, module: Loaded) -> LoadAgain:
+        rank = module.handle.broker.rank
+        return LoadAgain(
+            world=self.world,
+            rank=rank,
+            name=module.name,
+            path=str(module.path),
+            broker=self.instance.broker(rank),
+        )
 
     def fail(self, planned: PlannedFault) -> End:
         return self._message_fault(
-            planned, "fail", topic=planned.to, rank=planned.rank, errnum=planned.errnum, count=planned.count
+            "fail", topic=planned.to, rank=planned.rank, errnum=planned.errnum, count=planned.count
         )
 
     def fill_disk(self, planned: PlannedFault) -> End | None:
-        return self._message_fault(planned, "fill-disk") if self._has_database() else None
+        return self._message_fault("fill-disk") if _has_database(self.instance) else None
 
     def disk_error(self, planned: PlannedFault) -> End | None:
-        if self.disk is None or not self._has_database():
+        if self.disk is None or not _has_database(self.instance):
             return None
-        return self._message_fault(planned, "fail-disk")
-
-    def _has_database(self) -> bool:
-        """Whoever keeps one on rank 0 may be about to end, or gone."""
-        return any(databases(module.handle.body) for module in self.instance.modules(0))
-
-    def lose_packets(self, planned: PlannedFault) -> End:
-        return self._message_fault(planned, "lose-packets")
+        return self._message_fault("fail-disk")
 
     def hostile(self, planned: PlannedFault) -> End:
         more = {"seconds": planned.delay} if planned.kind == "delay" else {}
         return self._message_fault(
-            planned, planned.kind, topic=planned.to, rank=planned.rank, count=planned.count, **more
+            planned.kind, topic=planned.to, rank=planned.rank, count=planned.count, **more
         )
 
-    def _message_fault(self, planned: PlannedFault, kind: str, **wanted: object) -> End:
+    def _message_fault(self, kind: str, **wanted: object) -> End:
         fault = self.world.witness.faults.add(kind, **wanted)
         self._begun.append(fault)
         return fault.stop
+
+
+def _keeps_files(instance: Instance) -> bool:
+    """SQLite's files are open: while it closes or opens them it syncs by itself what it needs."""
+    return any(module.name == "content-sqlite" and module.status == RUNNING for module in instance.modules(0))
+
+
+def _has_database(instance: Instance) -> bool:
+    """Whoever keeps one on rank 0 may be about to end, or gone."""
+    return any(databases(module.handle.body) for module in instance.modules(0))
+
+
+def _is_in_start(module: Loaded, world: World) -> bool:
+    """Its rank is being started anew and waits for it: ended now, it would end the start, as in Flux, for good."""
+    return module.life.is_awaited and module.handle.broker.rank in world.were_down
 
 
 _Begin = Callable[[Trouble, "PlannedFault"], "End | None"]
@@ -271,7 +291,7 @@ FLUX: Final[dict[str, _Begin]] = {
     "fail": Trouble.fail,
     "fill-disk": Trouble.fill_disk,
     "disk-error": Trouble.disk_error,
-    "power-cut": Trouble.power_cut,
+    "power-cut": Trouble.lose_instance,
     "lost-sync": Trouble.lost_sync,
 }
 #: Of these, what only an instance with a state directory can have; `crash` of rank 0 is one, too.
