@@ -11,13 +11,14 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
 from brokersim.net.address import socket_path
 from brokersim.net.bounded_socket import BoundedSocket, Limits, Lost, Unreachable
-from brokersim.net.matchtags import AWAITED, UNASKED, Matchtags
+from brokersim.net.inbox import BadPeer, Inbox
+from brokersim.net.matchtags import Matchtags
 from brokersim.protocol.decoded import Json
 from brokersim.protocol.errnums import ENODATA, ProtocolError, RequestError, errname, strerror
 from brokersim.protocol.message import (
@@ -30,14 +31,13 @@ from brokersim.protocol.message import (
     RESPONSE,
     Message,
 )
-from brokersim.protocol.wire import FrameDecoder, encode
+from brokersim.protocol.wire import encode
 
 #: As upstream: five tries, the first pause 16 ms, doubling, at most 2 s.
 CONNECT_TRIES: Final = 5
 CONNECT_PAUSE: Final = 0.016
 CONNECT_PAUSE_MAX: Final = 2.0
 RETRY_VARIABLE: Final = "FLUX_LOCAL_CONNECTOR_RETRY_COUNT"
-_READ_SIZE: Final = 256 * 1024
 # Not there yet, left behind by a killed instance, or its backlog is full: worth another try.
 _WORTH_RETRYING: Final = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN)
 
@@ -46,10 +46,6 @@ __all__ = ["BadPeer", "Client", "Lost", "Refused", "Unreachable"]
 
 class Refused(Unreachable):
     """The instance answered the handshake with an errnum: it does not serve this user."""
-
-
-class BadPeer(Unreachable):
-    """What came is not the protocol; the connection is closed."""
 
 
 class Client:
@@ -61,22 +57,24 @@ class Client:
     """
 
     def __init__(
-        self, connection: socket.socket, uri: str, timeout: float | None = None, deadline: float | None = None
+        self,
+        connection: socket.socket,
+        uri: str,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        *,
+        heard: Iterable[tuple[str, bytes]] | None = None,
     ) -> None:
-        self._begin(connection, uri, timeout, deadline)
-        self._handshake()
-
-    def _begin(
-        self, connection: socket.socket, uri: str, timeout: float | None, deadline: float | None
-    ) -> None:
+        """``heard`` is of a connection that somebody began, see `resume`; of a new one the handshake is read here."""
         self.uri = uri
         self.limits = Limits(timeout, deadline)
         self._socket = BoundedSocket(connection, uri, self.limits)
-        self._decoder = FrameDecoder()
-        self._inbox: deque[Message] = deque()
         self._tags = Matchtags()
+        self._inbox = Inbox(self._socket, uri, self._tags)
         #: Topics asked on this connection before we had it, and the bytes that came for each.
-        self._heard: deque[tuple[str, bytes]] = deque()
+        self._heard = deque(heard or ())
+        if heard is None:
+            _read_handshake(self._socket, uri)
 
     @classmethod
     def connect(cls, uri: str, timeout: float | None = None, deadline: float | None = None) -> Self:
@@ -111,10 +109,7 @@ class Client:
 
         Asked again they are not sent: the bytes that came for each are its answer, and what lacks is read on.
         """
-        client = cls.__new__(cls)
-        client._begin(connection, uri, None, deadline)
-        client._heard.extend(heard)
-        return client
+        return cls(connection, uri, deadline=deadline, heard=heard)
 
     # --- requests and responses
 
@@ -193,7 +188,7 @@ class Client:
             for tag in tags:
                 self._tags.release(tag)  # nothing was sent, so nothing will come
             raise
-        self._send(b"".join(frames))
+        self._socket.send(b"".join(frames), self._inbox.receive)
         return tags
 
     def recv_response(self, matchtag: int) -> Message:
@@ -201,7 +196,7 @@ class Client:
         if matchtag not in self._tags:
             raise ValueError(f"matchtag {matchtag} is not in use: its last response has been received")
         try:
-            return self._take(lambda message: message.type == RESPONSE and message.matchtag == matchtag)
+            return self._inbox.take(lambda message: message.type == RESPONSE and message.matchtag == matchtag)
         except TimeoutError:
             self.abandon(matchtag)
             raise
@@ -209,18 +204,12 @@ class Client:
     def recv_within(self, matchtag: int, seconds: float) -> Message | None:
         """The next response with this matchtag; None if ``seconds`` pass without one. The request stays open."""
         with self.limits.until(time.monotonic() + seconds):
-            return self._take(lambda message: message.type == RESPONSE and message.matchtag == matchtag)
+            return self._inbox.take(lambda message: message.type == RESPONSE and message.matchtag == matchtag)
         return None
 
     def abandon(self, matchtag: int) -> None:
         """Forgets a request: what still comes for it is dropped, its matchtag reused after the last of it."""
-        waiting = [one for one in self._inbox if one.type == RESPONSE and one.matchtag == matchtag]
-        for message in waiting:
-            self._inbox.remove(message)
-        if any(self._tags.is_last(message) for message in waiting):
-            self._tags.release(matchtag)
-        else:
-            self._tags.give_up(matchtag)
+        self._inbox.abandon(matchtag)
 
     @property
     def outstanding(self) -> int:
@@ -243,15 +232,15 @@ class Client:
 
     def recv_event(self) -> Message:
         """The next event; responses stay queued."""
-        return self._take(lambda message: message.type == EVENT)
+        return self._inbox.take(lambda message: message.type == EVENT)
 
     def send(self, message: Message) -> None:
         """Sends any message, for example the response to a request this client serves after service.add."""
-        self._send(encode(message))
+        self._socket.send(encode(message), self._inbox.receive)
 
     def recv(self) -> Message:
         """The next message of any type, in order of arrival."""
-        return self._take(lambda _message: True)
+        return self._inbox.take(lambda _message: True)
 
     # --- life
 
@@ -276,63 +265,20 @@ class Client:
         """The socket's descriptor, for select; messages already received do not show there."""
         return self._socket.fileno()
 
-    # --- inside
-
-    def _handshake(self) -> None:
-        answer = self._socket.read(1)
-        if answer != b"\0":
-            self._socket.close()
-            errnum = answer[0]
-            raise Refused(
-                f"{self.uri}: the instance refuses this user: {strerror(errnum)} ({errname(errnum)})", errnum
-            )
-
-    def _take(self, wanted: Callable[[Message], bool]) -> Message:
-        inbox = self._inbox
-        seen = 0
-        while True:
-            for at in range(seen, len(inbox)):
-                message = inbox[at]
-                if wanted(message):
-                    del inbox[at]
-                    if message.type == RESPONSE and self._tags.is_last(message):
-                        self._tags.release(message.matchtag)
-                    return message
-            seen = len(inbox)
-            self._receive()
-
-    def _receive(self) -> None:
-        """Waits for bytes and files the messages they complete."""
-        self._take_in(self._socket.read(_READ_SIZE))
-
     def _hear(self, topic: str) -> None:
         asked, data = self._heard.popleft()
         assert asked == topic, f"{asked} was asked, and now {topic}"
-        self._take_in(data)
+        self._inbox.take_in(data)
 
-    def _take_in(self, data: bytes) -> None:
-        try:
-            for message in self._decoder.feed(data):
-                self._file(message)
-        except ProtocolError as error:
-            self._bad(str(error))
 
-    def _file(self, message: Message) -> None:
-        if message.type != RESPONSE:
-            self._inbox.append(message)
-            return
-        what = self._tags.arrives(message)
-        if what == UNASKED:
-            self._bad(f"{message.topic!r} answers matchtag {message.matchtag}, which asks nothing")
-        elif what == AWAITED:
-            self._inbox.append(message)
-
-    def _bad(self, text: str) -> None:
-        self._socket.close()
-        raise BadPeer(f"{self.uri}: not a broker's protocol: {text}", errno.EPROTO) from None
-
-    def _send(self, data: bytes) -> None:
-        self._socket.send(data, self._receive)
+def _read_handshake(connection: BoundedSocket, uri: str) -> None:
+    answer = connection.read(1)
+    if answer != b"\0":
+        connection.close()
+        errnum = answer[0]
+        raise Refused(
+            f"{uri}: the instance refuses this user: {strerror(errnum)} ({errname(errnum)})", errnum
+        )
 
 
 def _answer(response: Message, raw: bool) -> Json:
