@@ -8,8 +8,9 @@ from typing import Final
 from brokersim.host.callee import Callee
 from brokersim.host.repeating import Repeating
 from brokersim.routing.sink import NullSink
-from brokersim.statsd.client import Send, StatsClient
+from brokersim.statsd.client import StatsClient
 from brokersim.statsd.names import MODULE_PREFIX, StatsNameError, module_prefix
+from brokersim.statsd.outgoing import Send
 from brokersim.statsd.receivers import ANY
 
 #: What stands before a module's names, with ``{module}`` and ``{rank}`` in it.

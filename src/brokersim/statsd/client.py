@@ -6,7 +6,7 @@ Knows nothing of sockets or clocks: sending, timers and the time are handed in.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Protocol
@@ -14,17 +14,10 @@ from typing import Protocol
 import attrs
 
 from brokersim.statsd import fripp2021
-from brokersim.statsd.batch import (
-    INC,
-    TOTAL,
-    Batch,
-    Entry,
-    Group,
-    pack_groups,
-)
+from brokersim.statsd.batch import Batch, Entry
 from brokersim.statsd.names import check_name, join_name
 from brokersim.statsd.numbers import Number
-from brokersim.statsd.packet import MAX_PACKET
+from brokersim.statsd.outgoing import Packets, Send, Totals
 from brokersim.statsd.receivers import ANY, UNDERSTANDS_TOTALS, WITHOUT_SETS, receiver_name
 from brokersim.statsd.tables import Tables
 
@@ -32,7 +25,6 @@ from brokersim.statsd.tables import Tables
 LONGEST_MEMBER = 400
 
 Clock = Callable[[], float]
-Send = Callable[[bytes], bool]
 
 
 class Cancellable(Protocol):
@@ -66,6 +58,11 @@ class _Context:
     period: float
     tables: Tables
     timer: Cancellable | None = None
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class _Timed:
@@ -117,7 +114,6 @@ class StatsClient:
             raise ValueError(f"no such compat {compat!r}; there is {fripp2021.NAME!r}, or None")
         self.dialect = receiver_name(dialect)
         self.compat = compat
-        self._send = send
         self._hand_over = hand_over
         self._start_timer = start_timer
         self._clock = clock
@@ -127,12 +123,12 @@ class StatsClient:
         self._tables = self._in_sight()
         self._own_period: dict[str, _Context] = {}
         self._legal: set[str] = set()
-        self._sent_totals: dict[str, Number] = {}
-        self._unprimed: set[str] = set()
+        # As in 2021 a total is sent as it is, whatever the receiver knows of it.
+        self._totals = Totals(bool(compat) or self.dialect in UNDERSTANDS_TOTALS, has_starts=not compat)
+        self._packets = Packets(send or (lambda packet: False), self._totals.note_sent, bool(compat))
         self._can_send = send is not None or hand_over is not None
         self._on = self._can_send
-        self._packets = self._bytes = self._lines = self._flushes = 0
-        self._refused = self._restored = self._dropped = 0
+        self._flushes = self._restored = self._dropped = 0
 
     # What components call. Each looks in its table first and leaves everything else to `_first`.
 
@@ -147,15 +143,8 @@ class StatsClient:
                     f"count({name!r}, {total}): a running total cannot be below 0; inc() takes any change"
                 )
             else:
-                self._first_total(name, total)
-
-    def _first_total(self, name: str, total: Number) -> None:
-        if name not in self._sent_totals:
-            # The receiver's counter starts from the first total, even if later ones replace it in this period.
-            self._sent_totals[name] = total
-            self._unprimed.add(name)
-        restarted = total < self._sent_totals[name]
-        self._first(Tables.add_restart if restarted else Tables.add_total, name, total)
+                restart = self._totals.is_restart(name, total)
+                self._first(Tables.add_restart if restart else Tables.add_total, name, total)
 
     def inc(self, name: str, n: Number = 1) -> None:
         """Adds `n` to a counter. Raises StatsNameError."""
@@ -239,12 +228,7 @@ class StatsClient:
         if context.tables:
             self._flush_context(context)
         else:
-            self._stop_timer(context)
-
-    def _stop_timer(self, context: _Context) -> None:
-        if context.timer is not None:
-            context.timer.cancel()
-            context.timer = None
+            context.stop_timer()
 
     def _in_sight(self) -> Tables:
         """The tables whose names the calls may change without `_first`: none where every call sends at once."""
@@ -265,7 +249,7 @@ class StatsClient:
         if not on and self._on:
             self.flush()
             for context in self._contexts():
-                self._stop_timer(context)
+                context.stop_timer()
         self._on = on and self._can_send
         for context in self._contexts():
             self._run_timer(context)
@@ -297,7 +281,7 @@ class StatsClient:
                 self._main.tables.hand_over(name, context.tables)
         context.period = period
         self._tables = self._in_sight()
-        self._stop_timer(context)
+        context.stop_timer()
         self._run_timer(context)
 
     def set_prefix(self, prefix: str) -> None:
@@ -314,7 +298,7 @@ class StatsClient:
         self.flush()
         self._prefix = checked
         self._legal.clear()
-        self._unprimed = set(self._sent_totals)
+        self._totals.forget_receiver()
 
     # Out
 
@@ -340,73 +324,14 @@ class StatsClient:
         context.tables = self._new_tables()
         self._tables = self._in_sight()
         self._flushes += 1
-        entries = tuple(self._entries(tables))
+        entries = tuple(self._totals.told(tables.drain()))
         self._dropped += tables.dropped
+        batch = Batch(entries=entries, prefix=self._prefix, dialect=self.dialect)
         if self._hand_over is not None:
-            self._hand_over(Batch(entries=entries, prefix=self._prefix, dialect=self.dialect))
-            self._note_sent(entries)
+            self._hand_over(batch)
+            self._totals.note_sent(entries)
         else:
-            self._send_packets(context, entries)
-
-    def _entries(self, tables: Tables) -> Iterator[Entry]:
-        """Totals as the receiver wants them: as they are, or as the differences they make."""
-        for entry in tables.drain():
-            if entry.kind != TOTAL or self.compat:
-                yield entry
-            elif self.dialect in UNDERSTANDS_TOTALS:
-                yield self._primed(entry)
-            elif difference := self._difference(entry):
-                yield Entry(INC, entry.name, (difference,))
-
-    def _primed(self, entry: Entry) -> Entry:
-        """A counter the receiver does not know yet (a new prefix makes one) must hear where it starts from."""
-        last = self._sent_totals[entry.name]
-        if entry.name not in self._unprimed or last == entry.values[0]:
-            return entry
-        return entry._replace(values=(last, *entry.values))
-
-    def _difference(self, entry: Entry) -> Number:
-        total: Number = 0
-        for value in entry.values:
-            assert not isinstance(value, str)
-            last = self._sent_totals[entry.name]
-            total += value - last if value >= last else value
-            self._sent_totals[entry.name] = value
-        return total
-
-    def _send_packets(self, context: _Context, entries: tuple[Entry, ...]) -> None:
-        assert self._send is not None
-        end, limit = (b"\n", MAX_PACKET - 1) if self.compat else (b"", MAX_PACKET)
-        refused: list[Entry] = []
-        for text, carried in pack_groups(self._groups(entries), limit):
-            packet = text + end
-            if self._send(packet):
-                self._packets += 1
-                self._bytes += len(packet)
-                self._lines += text.count(b"\n") + 1
-                self._note_sent(carried)
-            else:
-                self._refused += 1
-                refused += carried
-        self._put_back(context, refused)
-
-    def _groups(self, entries: tuple[Entry, ...]) -> Iterator[Group]:
-        if not self.compat:
-            yield from Batch(entries=entries, prefix=self._prefix, dialect=self.dialect).groups()
-            return
-        for group in fripp2021.fripp_groups(iter(entries), self._prefix):
-            if group is None:
-                self._dropped += 1
-            else:
-                yield group
-
-    def _note_sent(self, entries: tuple[Entry, ...] | list[Entry]) -> None:
-        for entry in entries:
-            if entry.kind == TOTAL:
-                last = entry.values[-1]
-                assert not isinstance(last, str)
-                self._sent_totals[entry.name] = last
-                self._unprimed.discard(entry.name)
+            self._put_back(context, self._packets.send(batch))
 
     def _put_back(self, context: _Context, entries: list[Entry]) -> None:
         # Each goes before what is there already, so the last one goes first.
@@ -417,13 +342,13 @@ class StatsClient:
 
     def statistics(self) -> ClientStatistics:
         return ClientStatistics(
-            packets=self._packets,
-            bytes=self._bytes,
-            lines=self._lines,
+            packets=self._packets.packets,
+            bytes=self._packets.bytes,
+            lines=self._packets.lines,
             flushes=self._flushes,
-            refused=self._refused,
+            refused=self._packets.refused,
             restored=self._restored,
-            dropped=self._dropped,
+            dropped=self._dropped + self._packets.dropped,
             queued=sum(len(context.tables) for context in self._contexts()),
         )
 
