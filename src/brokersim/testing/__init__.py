@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from brokersim.kit.laws import LAWS, Law, LawViolation, Violation
     from brokersim.kit.ledger import Ledger, Line
     from brokersim.testing import strategies
-    from brokersim.testing.broker import Broker, Impatient, opened
+    from brokersim.testing.broker import Broker, opened
     from brokersim.testing.fixtures import Instances
     from brokersim.testing.metrics import ExpectedMetrics, StatsSink
     from brokersim.testing.options import TestOptions, merged
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from brokersim.testing.statsd import Statsd
     from brokersim.testing.sync import SyncBroker, clock_for, opened_sync
     from brokersim.testing.udp import StatsUdp
+    from brokersim.testing.waits import Impatient
 
 __all__ = [
     "LAWS", "Broker", "Deltas", "Difference", "ExpectedMetrics", "Fault", "Hit", "Impatient", "Instances",
@@ -49,7 +50,7 @@ _HOMES = {
     "kit.fault": ("Fault", "Hit"),
     "kit.laws": ("LAWS", "Law", "LawViolation", "Violation"),
     "kit.ledger": ("Ledger", "Line"),
-    "testing.broker": ("Broker", "Impatient", "opened"),
+    "testing.broker": ("Broker", "opened"),
     "testing.fixtures": ("Instances",),
     "testing.metrics": ("ExpectedMetrics", "StatsSink"),
     "testing.options": ("TestOptions", "merged"),
@@ -57,6 +58,7 @@ _HOMES = {
     "testing.statsd": ("Statsd",),
     "testing.sync": ("SyncBroker", "clock_for", "opened_sync"),
     "testing.udp": ("StatsUdp",),
+    "testing.waits": ("Impatient",),
 }
 _HOME_OF = {name: f"brokersim.{home}" for home, names in _HOMES.items() for name in names}
 

@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from brokersim.instance import Instance
 from brokersim.kit.deltas import Deltas
 from brokersim.kit.fault import Fault
@@ -26,14 +24,9 @@ from brokersim.routing.trace import NO_MODULES
 from brokersim.testing.callers import TRANSPORTS, Caller
 from brokersim.testing.metrics import ExpectedMetrics, StatsSink
 from brokersim.testing.options import TestOptions
+from brokersim.testing.waits import PATIENCE, Waits
 
-#: Seconds of the instance's clock that anything awaited here may take.
-PATIENCE = 60.0
 MSGCOUNT = 0x1000
-
-
-class Impatient(AssertionError):
-    """What a test waited for did not come, or cannot come any more."""
 
 
 class Broker:
@@ -52,6 +45,7 @@ class Broker:
         #: Modules that comparisons were about, for the report of a failure.
         self.involved: dict[str, None] = {}
         self._caller = caller
+        self._waits = Waits(witness)
         self._snapshots: Callable[[str], Any] | None = None
 
     # -- modules
@@ -82,26 +76,19 @@ class Broker:
         self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> Any:
         """The payload of the answer (dict, bytes or None). Raises RequestError, and Impatient after ``timeout`` s."""
-        self._involve(topic, nodeid)
-        with self._patience(timeout, f"no answer to {topic}"):
+        self.involved |= _asked(self.instance, topic, nodeid)
+        with self._waits.within(timeout, f"no answer to {topic}"):
             return await self._caller.call(topic, payload, nodeid)
 
     async def stream(
         self, topic: str, payload: object = None, nodeid: int = NODEID_ANY, timeout: float = PATIENCE
     ) -> list[Any]:
         """The payloads of a stream that ends well. Raises RequestError, and Impatient if it does not end."""
-        self._involve(topic, nodeid)
+        self.involved |= _asked(self.instance, topic, nodeid)
         answers: list[Any] = []
-        with self._patience(timeout, f"no end of the stream {topic}"):
+        with self._waits.within(timeout, f"no end of the stream {topic}"):
             await self._caller.stream(topic, payload, nodeid, answers.append)
         return answers
-
-    def _involve(self, topic: str, nodeid: int) -> None:
-        """Who is asked has a part in what comes of it, for the report of a failure."""
-        rank = nodeid if nodeid < self.instance.size else 0
-        served = self.instance.broker(rank).service(service_of(topic))
-        if served is not None and served.name not in NO_MODULES:
-            self.involved[served.name] = None
 
     async def publish(self, topic: str, payload: object = None) -> None:
         """Publish an event."""
@@ -173,61 +160,21 @@ class Broker:
         if wanted is None:
             raise ValueError(f"no state {state!r}; the states of a job are {', '.join(JOB_STATES)}")
         number = jobid.decode(job) if isinstance(job, str) else job
-        deadline = self._now() + timeout
+        deadline = self._waits.now() + timeout
         while True:
             answer = await self.rpc("job-list.list-id", {"id": number, "attrs": ["state"]})
             reached = int(answer["job"]["state"])
             if reached >= wanted:
                 return
-            await self._job_moved(f"job {job} is {_state_name(reached)}, waited for {state}", deadline)
-
-    async def _job_moved(self, otherwise: str, deadline: float) -> None:
-        """Until job-manager has sent or received something, for at most a second. Raises Impatient."""
-        before = self._moves("job-manager")
-        patience = min(1.0, deadline - self._now())
-        if patience <= 0:
-            raise Impatient(f"{otherwise} until {self._now():g} s")
-        try:
-            await self.wait_until(lambda: self._moves("job-manager") > before, lambda: otherwise, patience)
-        except Impatient:
-            if self._is_over():
-                raise
-
-    def _moves(self, name: str) -> int:
-        return sum(self.ledger.tallies.get((0, name), {}).values())
+            await self._waits.for_move(
+                "job-manager", f"job {job} is {_state_name(reached)}, waited for {state}", deadline
+            )
 
     async def wait_until(
         self, condition: Callable[[], bool], otherwise: Callable[[], str], timeout: float = PATIENCE
     ) -> None:
         """Wait until a condition holds that messages bring about. Raises Impatient with ``otherwise()``."""
-        if condition():
-            return
-        endpoint = self.instance.broker(0).endpoint
-        try:
-            with trio.fail_after(timeout):
-                await endpoint.occurrence(lambda done: self.ledger.when(condition, done))
-        except trio.TooSlowError:
-            raise Impatient(f"{otherwise()} {self._why(timeout)}") from None
-
-    @contextmanager
-    def _patience(self, seconds: float, text: str) -> Iterator[None]:
-        try:
-            with trio.fail_after(seconds):
-                yield
-        except trio.TooSlowError:
-            raise Impatient(f"{text} {self._why(seconds)}") from None
-
-    def _why(self, seconds: float) -> str:
-        if self._is_over():
-            return f"within {seconds:g} s: nothing is under way or due any more"
-        return f"within {seconds:g} s"
-
-    def _is_over(self) -> bool:
-        """Nothing can happen any more by itself."""
-        return self.instance.runner.is_virtual and self.instance.reactor.next_due() is None
-
-    def _now(self) -> float:
-        return self.instance.broker(0).endpoint.now()
+        await self._waits.until(condition, otherwise, timeout)
 
     # -- counters
 
@@ -243,28 +190,11 @@ class Broker:
         None named means every module. Messages on links are not waited for: ``await settle()`` inside the block
         if there are several ranks.
         """
-        found = Deltas(self.ledger, self._parties(modules))
+        found = Deltas(self.ledger, _parties(self.instance, modules))
         for module in modules:
             self.involved[module] = None
         yield found
         found.close()
-
-    def _parties(self, names: Sequence[str]) -> tuple[Party, ...]:
-        loaded = [
-            (rank, module.name)
-            for rank in range(self.instance.size)
-            for module in self.instance.modules(rank)
-        ]
-        if not names:
-            return tuple(loaded)
-        found: dict[Party, None] = {}
-        for name in names:
-            matching = [party for party in loaded if name in (party[1], f"{party[1]}.{party[0]}")]
-            if not matching:
-                known = ", ".join(f"{party[1]}.{party[0]}" for party in loaded)
-                raise ValueError(f"no module {name!r} to watch; loaded are {known}")
-            found |= dict.fromkeys(matching)
-        return tuple(found)
 
     def snapshot(self, name: str = "counters") -> Any:
         """Counters kept in a file beside the test: ``assert d == broker.snapshot()``."""
@@ -333,6 +263,27 @@ class Broker:
             if body or title.startswith("seed")
         ]
         return "\n".join(shown)
+
+
+def _asked(instance: Instance, topic: str, nodeid: int) -> dict[str, None]:
+    """The module that is asked: it has a part in what comes of it, for the report of a failure."""
+    rank = nodeid if nodeid < instance.size else 0
+    served = instance.broker(rank).service(service_of(topic))
+    return {} if served is None or served.name in NO_MODULES else {served.name: None}
+
+
+def _parties(instance: Instance, names: Sequence[str]) -> tuple[Party, ...]:
+    loaded = [(rank, module.name) for rank in range(instance.size) for module in instance.modules(rank)]
+    if not names:
+        return tuple(loaded)
+    found: dict[Party, None] = {}
+    for name in names:
+        matching = [party for party in loaded if name in (party[1], f"{party[1]}.{party[0]}")]
+        if not matching:
+            known = ", ".join(f"{party[1]}.{party[0]}" for party in loaded)
+            raise ValueError(f"no module {name!r} to watch; loaded are {known}")
+        found |= dict.fromkeys(matching)
+    return tuple(found)
 
 
 def _state_name(number: int) -> str:

@@ -26,9 +26,9 @@ from brokersim.net.client import Client
 from brokersim.protocol.errnums import EPERM, RequestError
 from brokersim.protocol.message import COUNTER_NAMES, NODEID_ANY, Message
 from brokersim.realflux.started import INSIDE, kill_session
-from brokersim.testing.broker import PATIENCE, Impatient
 from brokersim.testing.callers import SocketCaller
 from brokersim.testing.options import TestOptions
+from brokersim.testing.waits import PATIENCE, Impatient
 
 #: Seconds a Flux may take to start, and one of its commands.
 _START, _COMMAND = 60.0, 30.0
