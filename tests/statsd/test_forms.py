@@ -74,7 +74,7 @@ def test_forms_without_end_cost_no_memory_without_end():
     for number in range(9000):
         aggregator.feed(b"k:1|c|@0.5|#n:%d" % number)
         aggregator.feed(b"k:1|c|#t:%d" % (number % 5))
-    assert len(aggregator._forms) <= 8192
+    assert len(aggregator._judged.forms) <= 8192
     assert aggregator.flush(1.0).counters["k;t=0"] == 1800
 
 

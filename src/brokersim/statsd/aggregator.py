@@ -5,8 +5,7 @@ Knows nothing of sockets, clocks or outputs: times are handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import length_hint
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,38 +19,21 @@ from brokersim.statsd.dialects import open_dialect
 from brokersim.statsd.dialects.base import Dialect, Interval
 from brokersim.statsd.dialects.strict import Strict
 from brokersim.statsd.flushed import BadLine, Flush, Health, KeyInfo
-from brokersim.statsd.forms import Forms
 from brokersim.statsd.health import BadLineRing, Intake
 from brokersim.statsd.held import Held
 from brokersim.statsd.keyed import BEST, Keyed, dict_of
 from brokersim.statsd.names import join_name
 from brokersim.statsd.numbers import Number
-from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packets_of_lines, plain_lines
-from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS, Sample
+from brokersim.statsd.plain import Packet
+from brokersim.statsd.reading.by_python import WORTH_COLUMNS, PythonLines
+from brokersim.statsd.reading.compiled import CompiledLines
+from brokersim.statsd.reading.judged import Judged, SenderOf
+from brokersim.statsd.sample import COUNTERS, GAUGES, KINDS, SETS, TIMERS
 from brokersim.statsd.shown import Shown
 from brokersim.statsd.stored.store import Store
 
 if TYPE_CHECKING:
-    from brokersim.native._lines import Datagrams, Reader
-
-# Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
-_MEMO_LIMIT = 4096
-# Samples between two looks for timers over their cap; a key may be over it by as many, and by one packed line.
-_FOLD_EVERY = 20_000
-_DIGITS_AND_DOT = b"0123456789."
-# More digits than this go the slow way, where their size is judged.
-_PLAIN_DIGITS = 18
-_LETTER_G, _LETTER_C, _BAR = b"gc|"
-# Bytes whose lines are read as columns at a time: more no longer stay in a processor's cache.
-_COLUMN_BYTES = 24_000
-# Bytes from which on that is cheaper than line by line.
-_WORTH_COLUMNS = 4000
-
-# What a dialect that takes lines plainly reads in types of plain lines.
-_PLAIN_KINDS = {b"c": COUNTERS, b"g": GAUGES, b"ms": TIMERS}
-
-SenderOf = Callable[[int], str | None]
-OfLine = Callable[[bytes, int], None]
+    from brokersim.native._lines import Datagrams
 
 
 class Aggregator:
@@ -72,17 +54,17 @@ class Aggregator:
             config = dialect.config
         self.config = config or AggregatorConfig()
         self.dialect = dialect if isinstance(dialect, Dialect) else open_dialect(dialect, self.config)
-        self._lines_of = self.dialect.lines
-        self._packet_limit = self.dialect.packet_limit
-        self._store = Store(dialect=self.dialect, config=self.config, keyed=keyed)
-        self._reader = self._store.reader
-        self._intake = Intake()
+        self._store = store = Store(dialect=self.dialect, config=self.config, keyed=keyed)
+        self._intake = intake = Intake()
         self._ring = BadLineRing(size=self.config.bad_ring)
+        self._judged = judged = Judged(self.dialect, store, intake, self._ring)
+        self._python = PythonLines(self.dialect, store, intake, judged)
+        self._compiled: CompiledLines | None = None
+        if store.reader is not None:
+            self._compiled = CompiledLines(store.reader, self.dialect, store, intake, judged)
+        self._lines = self._compiled or self._python
         creates = self.config.max_creates_per_minute
         self._creates = CreateLimit(per_minute=creates) if creates is not None else None
-        self._memo: dict[bytes, int] = {}
-        self._forms = Forms(self.dialect.without_forms, self._reader)
-        self._until_fold = _FOLD_EVERY
         self._flushes = 0
         self._approx = 0
         self._dropped_creates = 0
@@ -91,14 +73,14 @@ class Aggregator:
 
     def feed(self, datagram: bytes, sender: str | None = None, t: float = 0.0) -> None:
         """Takes in one packet: lines separated by LF. `sender` and `t` (s) are only kept with bad lines."""
-        if self._reader is not None or len(datagram) > _WORTH_COLUMNS:
+        if self._compiled is not None or len(datagram) > WORTH_COLUMNS:
             self.feed_all((datagram,), lambda _: sender, t)
             return
         intake = self._intake
         intake.packets += 1
         intake.bytes += len(datagram)
         intake.last_packet_t = t
-        self._feed_lines(self._lines_of(datagram), sender, t)
+        self._python.take_few(self.dialect.lines(datagram), sender, t)
 
     def feed_all(self, packets: Sequence[Packet], sender_of: SenderOf, t: float = 0.0) -> None:
         """Takes in packets as if one by one; `sender_of` tells who sent the one at an index, if it must be known."""
@@ -107,241 +89,26 @@ class Aggregator:
         intake.packets += len(packets)
         intake.bytes += size
         intake.last_packet_t = t
-        if self._reader is not None:
-            asked = self._asked(sender_of, t)
-            cut = self._cut(self._reader, packets.__getitem__, asked)
-            self._note_lines(self._reader.take(packets, *asked, cut))
-            return
-        step = max(1, len(packets) * _COLUMN_BYTES // max(1, size))
-        for start in range(0, len(packets), step):
-            self._feed_some(packets[start : start + step], start, sender_of, t)
+        self._lines.take_packets(packets, size, sender_of, t)
 
     @property
     def takes_datagrams(self) -> bool:
         """Whether `feed_datagrams` may be called: lines are read by compiled code."""
-        return self._reader is not None
+        return self._compiled is not None
 
     def feed_datagrams(self, datagrams: Datagrams, sender_of: SenderOf, t: float = 0.0) -> None:
         """As `feed_all`, for what a socket received and no object was made of."""
-        assert self._reader is not None
+        assert self._compiled is not None
         self._intake.packets += datagrams.count
         self._intake.bytes += datagrams.size()
         self._intake.last_packet_t = t
-        asked = self._asked(sender_of, t)
-        cut = self._cut(self._reader, datagrams.packet, asked)
-        self._note_lines(self._reader.take_datagrams(datagrams, *asked, cut))
-
-    def _asked(self, sender_of: SenderOf, t: float) -> tuple[OfLine, OfLine, SenderOf]:
-        """What compiled code asks: for lines that are not plain, for those of a name too many, and for senders."""
-
-        def judge(line: bytes, index: int) -> None:
-            self._slow(line, sender_of, index, t)
-
-        def refused(line: bytes, index: int) -> None:
-            self._store.refused += 1
-            self._note_bad("too_many_keys", line, sender_of(index), t)
-
-        return judge, refused, sender_of
-
-    def _cut(
-        self, reader: Reader, packet_at: Callable[[int], Packet], asked: tuple[OfLine, OfLine, SenderOf]
-    ) -> Callable[[int], int]:
-        """What compiled code asks for packets that are cut: how many lines they have."""
-        judge, refused, sender_of = asked
-
-        def cut(index: int) -> int:
-            packet, limit = packet_at(index), self._packet_limit
-            self._intake.cut_packets += len(packet) > limit
-            lines = self._lines_of(bytes(packet[:limit]))
-            reader.take_each(
-                lines, lambda line, _: judge(line, index), lambda line, _: refused(line, index),
-                lambda _: sender_of(index),
-            )  # fmt: skip
-            return len(lines)
-
-        return cut
-
-    def _feed_some(self, packets: Sequence[Packet], start: int, all_senders: SenderOf, t: float) -> None:
-        def sender_of(index: int) -> str | None:
-            return all_senders(start + index)
-
-        text = joined_lines(packets)
-        is_within = len(text) <= self._packet_limit or max(map(len, packets)) <= self._packet_limit
-        plain = plain_lines(text) if is_within else None
-        if plain is None or not (self.dialect.plain_decimals or plain.has_whole_values()):
-            self._feed_one_by_one(packets, sender_of, t)
-        else:
-            packet_of = packets_of_lines(packets)
-            self._feed_plain(plain, lambda line: sender_of(packet_of(line)), t)
-
-    def _feed_one_by_one(self, packets: Sequence[Packet], sender_of: SenderOf, t: float) -> None:
-        limit = self._packet_limit
-        for index, packet in enumerate(packets):
-            if len(packet) > limit:
-                self._intake.cut_packets += 1
-            self._feed_lines(self._lines_of(bytes(packet[:limit])), sender_of(index), t)
-
-    def _feed_plain(self, plain: PlainLines, sender_of: SenderOf, t: float) -> None:
-        """One loop on purpose: a call per line would double its cost. Takes in what is about known keys."""
-        store = self._store
-        counts, gauges, timings = store.counters.counts, store.gauges.values, store.timers.samples.by_key
-        keys, _, numbers, types = plain
-        if types[0] == types[-1] == b"g" and self._take_gauges(plain):
-            return
-        left = iter(types)
-        for key, number, kind in zip(keys, numbers, left, strict=True):
-            if kind == b"g":
-                if key in gauges:
-                    gauges[key] = number
-                    continue
-            elif kind == b"c":
-                if key in counts:
-                    counts[key] += number
-                    continue
-            elif kind == b"ms" and key in timings:
-                # A timing is a float however it was written.
-                timings[key].append(number + 0.0)
-                continue
-            at = len(types) - length_hint(left) - 1  # counted from what is left: known lines cost no count
-            self._take_other(plain, at, sender_of, t)
-        self._note_lines(len(types))
-
-    def _take_other(self, plain: PlainLines, at: int, sender_of: SenderOf, t: float) -> None:
-        """A line of a column that the loop does not know. A new name most often needs no judgement: 15 µs less."""
-        key, kind = plain.keys[at], _PLAIN_KINDS.get(plain.types[at])
-        if kind is not None and self.dialect.takes_plainly(key):
-            sender = sender_of(at)
-            if reason := self._store.apply_plain(Sample(kind, key, plain.numbers[at]), sender):
-                self._note_bad(reason, plain.line(at), sender, t)
-            return
-        self._slow(plain.line(at), sender_of, at, t)
-
-    def _take_gauges(self, plain: PlainLines) -> bool:
-        """Of nothing but known gauges, as Flux's modules send them, the last value of each is all that matters."""
-        gauges = self._store.gauges.values
-        if plain.types.count(b"g") != len(plain.types):
-            return False
-        latest = dict(zip(plain.keys, plain.numbers, strict=True))
-        if not latest.keys() <= gauges.keys():
-            return False
-        gauges.update(latest)
-        self._note_lines(len(plain.types))
-        return True
-
-    def _feed_lines(self, lines: list[bytes], sender: str | None, t: float) -> None:
-        """One loop on purpose: a call per line would double its cost.
-
-        Only plain numbers of known keys are taken here, where all dialects agree; the rest is judged in `_slow`.
-        """
-
-        def sender_of(_: int) -> str | None:
-            return sender
-
-        store = self._store
-        counts, gauges, timings = store.counters.counts, store.gauges.values, store.timers.samples.by_key
-        memo = self._memo
-        for line in lines:
-            try:
-                key, field = line.split(b":")
-                letter = field[-1]
-            except (ValueError, IndexError):
-                self._slow(line, sender_of, 0, t)
-                continue
-            if letter == _LETTER_G:
-                digits = field[:-2]
-                if key in gauges and digits.isdigit() and field[-2] == _BAR and len(digits) < _PLAIN_DIGITS:
-                    gauges[key] = digits  # read as a number when it is shown: most are written again before
-                    continue
-            elif letter == _LETTER_C:
-                if field in memo and key in counts:
-                    counts[key] += memo[field]
-                    continue
-            elif field[-3:] == b"|ms":
-                digits = field[:-3]
-                if (
-                    key in timings
-                    and not digits.translate(None, _DIGITS_AND_DOT)
-                    and len(digits) < _PLAIN_DIGITS
-                ):
-                    try:
-                        timings[key].append(float(digits))
-                        continue
-                    except ValueError:
-                        pass
-            self._slow(line, sender_of, 0, t)
-        self._note_lines(len(lines))
-
-    def _note_lines(self, count: int) -> None:
-        self._intake.lines += count
-        self._until_fold -= count
-        self._fold_if_due()
-
-    def _fold_if_due(self) -> None:
-        if self._until_fold < 0:
-            self._store.timers.fold_long()
-            # Looking through many keys must not cost more than what they were sent.
-            self._until_fold = max(_FOLD_EVERY, len(self._store.timers.samples))
+        self._compiled.take_datagrams(datagrams, sender_of, t)
 
     def feed_lines(self, lines: list[bytes], sender: str | None = None, t: float = 0.0) -> None:
         """Takes in lines that came by a stream: no packet is counted."""
         size = sum(map(len, lines))
         self._intake.bytes += size
-        if self._reader is not None:
-            self._reader.take_each(lines, *self._asked(lambda _: sender, t))
-            self._note_lines(len(lines))
-            return
-        plain = plain_lines(b"\n".join(lines)) if size > _WORTH_COLUMNS else None
-        if plain is None or not (self.dialect.plain_decimals or plain.has_whole_values()):
-            self._feed_lines(lines, sender, t)
-        else:
-            self._feed_plain(plain, lambda _: sender, t)
-
-    def _slow(self, line: bytes, sender_of: SenderOf, index: int, t: float) -> None:
-        # Who sent it is only asked when it matters: finding out costs as much as some lines.
-        if not self._take_form(line):
-            self._judge(line, sender_of(index), t)
-
-    def _take_form(self, line: bytes) -> bool:
-        """Takes in a line whose form was judged before; False if this one must be."""
-        name, _, rest = line.partition(b":")
-        field, _, suffix = rest.partition(b"|")
-        form = self._forms.find((name, suffix))
-        taken = 0 if form is None else self._store.take_known[form.kind](form.key, form.weight, field)
-        self._until_fold -= taken
-        return taken > 0
-
-    def _judge(self, line: bytes, sender: str | None, t: float) -> None:
-        judgement = self.dialect.judge(line)
-        if not line and not judgement.bad:
-            self._intake.lines -= 1
-            return
-        self._remember(line)
-        if self.dialect.has_forms:
-            self._forms.remember(line, judgement)
-        self._until_fold -= len(judgement.samples)
-        reasons = judgement.bad
-        if judgement.samples and (reason := self._store.apply(judgement.samples, sender)):
-            reasons = (*reasons, reason)
-        for reason in reasons:
-            self._note_bad(reason, line, sender, t)
-
-    def _remember(self, line: bytes) -> None:
-        """Keeps `42|c`, which is 42 in every dialect, so that the fast path takes it next time."""
-        field = line.rpartition(b":")[2]
-        digits = field[:-2]
-        if (
-            field[-2:] == b"|c"
-            and digits.isdigit()
-            and len(digits) < _PLAIN_DIGITS
-            and len(self._memo) < _MEMO_LIMIT
-        ):
-            self._memo[field] = int(digits)
-
-    def _note_bad(self, reason: str, line: bytes, sender: str | None, t: float) -> None:
-        self._intake.bad_lines += 1
-        self._intake.bad_by_reason[reason] += 1
-        self._intake.last_bad_t = t
-        self._ring.add(reason, line, sender, t)
+        self._lines.take_lines(lines, size, sender, t)
 
     def take(self, batch: Batch, sender: str | None = None, t: float = 0.0) -> None:
         """Takes in a client's tables as they are, with the effect the client's own lines would have had."""
@@ -349,9 +116,7 @@ class Aggregator:
         for entry in batch.entries:
             key = join_name(batch.prefix, entry.name).encode()
             if direct and self._store.take(entry, key):
-                self._intake.lines += 1
-                self._until_fold -= len(entry.values)
-                self._fold_if_due()
+                self._judged.note(1, len(entry.values))
                 continue
             for line in attrs.evolve(batch, entries=(entry,)).lines():
                 self.feed_lines([line], sender, t)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from brokersim.statsd.aggregator import Aggregator, SenderOf
+from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.batch import Batch
 from brokersim.statsd.plain import Packet
+from brokersim.statsd.reading.judged import SenderOf
 from brokersim.statsd_server.flush_gauge import FlushGauge
 from brokersim.statsd_server.settings import RECEIVE_BUFFER
 from brokersim.statsd_server.sockets import DatagramSocket

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brokersim.statsd.aggregator import SenderOf
 from brokersim.statsd.plain import Packet
+from brokersim.statsd.reading.judged import SenderOf
 from brokersim.statsd_server.health import SocketStatistics
 from brokersim.statsd_server.recvmmsg import (
     AT_ONCE,

@@ -12,8 +12,8 @@ from typing import Final
 
 from brokersim.cli.errors import UNREACHABLE, CommandError, usage_error
 from brokersim.protocol.plurals import counted
-from brokersim.statsd.aggregator import SenderOf
 from brokersim.statsd.plain import Packet
+from brokersim.statsd.reading.judged import SenderOf
 from brokersim.statsd_server.settings import RECEIVE_BUFFER, ServeError, parse_listen
 from brokersim.statsd_server.sockets import DatagramSocket, bind
 from brokersim.statsd_server.udp import parse_address, stats_variable
