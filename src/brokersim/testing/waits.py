@@ -55,10 +55,9 @@ class Waits:
 
         ``deadline`` is by the instance's clock; ``otherwise`` tells what had not come by then.
         """
-        tally = self._ledger.tallies
 
         def moves() -> int:
-            return sum(tally.get((0, module), {}).values())
+            return sum(self._ledger.tallies.get((0, module), {}).values())
 
         before = moves()
         patience = min(1.0, deadline - self.now())
