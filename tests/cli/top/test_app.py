@@ -62,20 +62,20 @@ class Driver:
     async def go_to(self, rank: int, name: str) -> None:
         """The cursor to a module, by keys."""
         await self.press("home")
-        await self.until(lambda: self.app.modules.rows)
-        keys = [row.module.key for row in self.app.modules.rows]
+        await self.until(lambda: self.app.board.modules.rows)
+        keys = [row.module.key for row in self.app.board.modules.rows]
         for _ in range(keys.index((rank, name))):
             await self.press("j")
         assert self.selected == (rank, name)
 
     @property
     def selected(self) -> tuple[int, str] | None:
-        row = self.app.modules.selected
+        row = self.app.board.modules.selected
         return None if row is None else row.module.key
 
     @property
     def shown(self) -> list[tuple[int, str]]:
-        return [row.module.key for row in self.app.modules.rows]
+        return [row.module.key for row in self.app.board.modules.rows]
 
     @property
     def text(self) -> str:
@@ -145,8 +145,8 @@ def test_every_module_of_every_rank_is_shown_with_the_rates_of_the_moment(uri: s
 
         def is_counted() -> bool:
             client.rpc("kvs.ping", {"seq": 1}, 1)
-            kvs = driver.app.modules.rows[-1]
-            return bool(kvs.rx and kvs.tx and driver.app.view and driver.app.view.messages)
+            kvs = driver.app.board.modules.rows[-1]
+            return bool(kvs.rx and kvs.tx and driver.app.seen.view and driver.app.seen.view.messages)
 
         await driver.until(is_counted)
 
@@ -156,7 +156,7 @@ def test_every_module_of_every_rank_is_shown_with_the_rates_of_the_moment(uri: s
 @pytest.mark.parametrize("size", [(120, 35), (80, 24), (40, 15)])
 def test_every_size_shows_names_rates_and_masks_and_nothing_wraps(size: tuple[int, int], uri: str) -> None:
     async def script(driver: Driver) -> None:
-        await driver.until(lambda: len(driver.app._history) > 1)
+        await driver.until(lambda: len(driver.app.seen.history) > 1)
         lines = driver.text.splitlines()
         assert len(lines) == size[1]
         assert max(map(len, lines)) <= size[0]
@@ -233,7 +233,7 @@ def test_space_sets_and_clears_the_bit_in_the_instance(uri: str, client: Client)
         await driver.until(lambda: listing(client, 1, "kvs")["mask"] == 0x1000)
         await driver.until_seen("1!kvs: sends its counters as gauges", "0x1000")
         assert listing(client, 0, "kvs")["mask"] == 0, "the other rank's is another module"
-        await driver.until(lambda: (driver.app.modules.selected.module.packets or 0) > 0)  # type: ignore[union-attr]
+        await driver.until(lambda: (driver.app.board.modules.selected.module.packets or 0) > 0)  # type: ignore[union-attr]
         await driver.press("space")
         await driver.until(lambda: listing(client, 1, "kvs")["mask"] == 0)
         await driver.press("space", "space")
@@ -298,11 +298,11 @@ def test_t_follows_the_messages_of_a_module_and_stops(uri: str, client: Client) 
             return "rx > kvs.ping" in driver.text and "tx < kvs.ping" in driver.text
 
         await driver.until(is_seen)
-        names = {entry["name"] for entry, *_ in driver.app.messages._lines}
+        names = {entry["name"] for entry, *_ in driver.app.board.messages._lines}
         assert names == {"kvs"}
-        seen = driver.app.messages.seen
+        seen = driver.app.board.messages.seen
         client.rpc("kvs.ping", {"seq": 1}, 1)
-        await driver.until(lambda: driver.app.messages.seen > seen)
+        await driver.until(lambda: driver.app.board.messages.seen > seen)
         await driver.press("k", "t")
         await driver.until_seen("messages of 1!content-cache")
         await driver.press("t")
@@ -325,7 +325,7 @@ def test_a_click_selects(uri: str) -> None:
 @pytest.mark.parametrize(("key", "result"), [("q", type(None)), ("ctrl+c", KeyboardInterrupt)])
 def test_q_and_ctrl_c_end_it(key: str, result: type, uri: str) -> None:
     async def script(driver: Driver) -> None:
-        await driver.until(lambda: driver.app.view is not None)
+        await driver.until(lambda: driver.app.seen.view is not None)
         await driver.press("slash" if key == "ctrl+c" else "j", key)
 
     app = drive(uri, script)
@@ -342,7 +342,7 @@ def test_a_module_that_is_loaded_comes_and_one_that_is_removed_goes(
     (tmp / "hello.py").write_text(HELLO)
 
     async def script(driver: Driver) -> None:
-        await driver.until(lambda: len(driver.app._history) > 0)
+        await driver.until(lambda: len(driver.app.seen.history) > 0)
         client.rpc("module.load", {"path": str(tmp / "hello.py"), "args": []})
         await driver.until_seen("0!hello new")
         await driver.go_to(0, "hello")
@@ -361,7 +361,7 @@ def test_a_module_that_is_loaded_again_is_told_and_has_no_rates(fake: FakeBroker
         await driver.until_seen("0!kvs restarted", "restart")
 
     app = drive(fake.uri, script)
-    assert app.view is not None
+    assert app.seen.view is not None
 
 
 def test_what_is_recorded_while_one_looks(uri: str, tmp: Path) -> None:
@@ -381,7 +381,7 @@ def test_after_so_many_intervals_it_ends_by_itself(uri: str) -> None:
         await driver.until(lambda: driver.app._exit)
 
     app = drive(uri, script, count=3)
-    assert (app.return_value, len(app._history)) == (None, 3)
+    assert (app.return_value, len(app.seen.history)) == (None, 3)
 
 
 def test_an_instance_that_ends_ends_the_screen(fake: FakeBroker) -> None:
