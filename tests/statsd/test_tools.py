@@ -333,6 +333,30 @@ def test_a_retention_that_makes_no_sense_says_why(text: str):
     assert not report.ok and report.text and report.hint
 
 
+@pytest.mark.parametrize(
+    ("just", "not_quite"),
+    [
+        ("10s:10s", "10s:9s"),
+        ("1s:1d", "1.5s:1d"),
+        ("1:1", "1:0"),
+        ("10s:1h,20s:2h", "10s:1h,10s:2h"),
+        ("10s:1h,60s:61m", "10s:1h,60s:1h"),
+        ("60s:1h,1h:1d", "60s:59m,1h:1d"),
+        ("999999999999:1", "9999999999999:1"),
+        ("1000ms:1d", "999ms:1d"),
+    ],
+)
+def test_what_can_just_be_kept_and_what_just_cannot(just: str, not_quite: str):
+    assert explain_retention(just).ok and not explain_retention(not_quite).ok
+
+
+def test_of_several_rows_the_finest_is_thinned_and_all_are_paid_for():
+    report = explain_retention("60s:7d,10s:6h", flush=2.5)
+    assert [archive.step for archive in report.archives] == [10, 60]
+    assert report.bytes == 16 + 2 * 12 + 12 * (2_160 + 10_080) and "one gauge in 4" in report.hint
+    assert explain_retention("2.5s:1h").hint.startswith("2s:1h = 1,800 points")
+
+
 @given(st.text("0123456789.smhdwy:, ", max_size=30))
 def test_no_text_makes_retention_raise(text: str):
     explain_retention(text)

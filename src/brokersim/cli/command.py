@@ -157,7 +157,7 @@ class Group(click.Group):
 
     def _shown(self, context: click.Context) -> list[tuple[str, click.Command]]:
         found = ((name, self.get_command(context, name)) for name in self.list_commands(context))
-        return [(name, command) for name, command in found if command is not None and not command.hidden]
+        return [(name, command) for name, command in found if command is not None]
 
     def resolve_command(
         self, context: click.Context, args: list[str]

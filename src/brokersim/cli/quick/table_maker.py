@@ -40,7 +40,7 @@ def _rows(
             yield path, {"options": options, "arguments": arguments, "scattered": scattered}
             return
         found = ((name, command.get_command(context, name)) for name in command.list_commands(context))
-        shown = [(name, one) for name, one in found if one is not None and not one.hidden]
+        shown = [(name, one) for name, one in found if one is not None]
         commands = [(name, one.get_short_help_str()) for name, one in shown]
         yield path, {"options": options, "commands": commands}
         for name, one in shown:
