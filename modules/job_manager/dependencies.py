@@ -16,8 +16,8 @@ from .job import Job
 
 #: Scheme → whether the other job, which has run and is inactive now, has met it. One that never ran meets afterany.
 _MET: Final[dict[str, Callable[[Job], bool]]] = {
-    "after": lambda job: True,
-    "afterstart": lambda job: True,
+    "after": lambda job: job.has_started,
+    "afterstart": lambda job: job.has_started,
     "afterany": lambda job: True,
     "afterok": lambda job: job.success,
     "afternotok": lambda job: not job.success,
@@ -30,6 +30,7 @@ _SHOWN: Final = {
 }  # fmt: skip
 #: Why a job that has ended already will never meet one.
 _UNMET: Final = {
+    **dict.fromkeys(("after", "afterstart"), "after: {} never started"),
     "afterok": "afterok: job {} failed or was canceled", "afternotok": "afternotok: job {} succeeded",
     "afterexcept": "afterexcept: job {}: no exception",
 }  # fmt: skip
@@ -67,7 +68,7 @@ class Dependencies:
         """Let ``job`` wait for ``other``; the verdict at once if that can be told already."""
         if other.state is State.INACTIVE:
             return _verdict(scheme, other, job, description)
-        if scheme in STARTS and any(event["name"] == "start" for event in other.events or ()):
+        if scheme in STARTS and other.has_started:
             return Verdict(job=job, description=description, met=True)
         self._waiting.setdefault(other.id, []).append((scheme, job, description))
         return None

@@ -246,7 +246,7 @@ class JobMachine:
             "id": job.id,
             "userid": job.userid,
             "jobspec": job.jobspec,
-            "reattach": _has_started(job),
+            "reattach": job.has_started,
             "R": job.R,
         }
         self._handle.stream(f"{self.exec_service}.start", order, self._start_answer, job)
@@ -482,7 +482,3 @@ class JobMachine:
                 self.act(job)
             else:
                 self.cancel_alloc(job)
-
-
-def _has_started(job: Job) -> bool:
-    return any(event["name"] == "start" for event in job.events or ())

@@ -80,6 +80,8 @@ class Sched(BrokerModule):
             if service != self.name:
                 h.service_register(service)
         self._has_acquired = False
+        #: Nobody tells what is drained: nothing is given out, as by flux-core's scheduler, which ends then.
+        self._is_cut_off = False
         self._acquire()
         self._hello()
 
@@ -91,6 +93,7 @@ class Sched(BrokerModule):
     def _acquired(self, response: Message, _arg: None = None) -> None:
         if response.errnum:
             if self._has_acquired:  # whoever had told what is drained was loaded anew
+                self._is_cut_off = True
                 self.handle.call_later(ACQUIRE_AGAIN, self._acquire)
             elif response.errnum != errnums.ENOSYS:
                 text = response.payload_str or errnums.strerror(response.errnum)
@@ -110,6 +113,7 @@ class Sched(BrokerModule):
 
     def _begin(self, change: Change) -> None:
         is_first, self._has_acquired = not self._has_acquired, True
+        self._is_cut_off = False
         if not self._has_own_shape:
             self._pool = Pool.of(change.resources)
         self._pool.only_up(change.up)
@@ -237,6 +241,8 @@ class Sched(BrokerModule):
         self.handle.respond(msg)
 
     def _serve(self) -> None:
+        if self._is_cut_off:
+            return
         is_denied = self.debug_test(DEBUG_FAIL_ALLOC)
         while (job := self._queue.first()) is not None:
             if is_denied:

@@ -16,7 +16,7 @@ ANEW = (
     ),
     Planted(
         "an older root in the place of a newer", "kvs/namespaces.py",
-        "        if rootseq <= self.rootseq:\n", "        if rootseq == self.rootseq:\n", ("kvs",),
+        "        if rootseq <= self.rootseq:\n", "        if rootseq == self.rootseq:\n", ("kvs",), "hostile",
     ),
     Planted(
         "blobs behind what came later", "kvs_watch/watch.py",

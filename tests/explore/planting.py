@@ -23,6 +23,8 @@ class Planted:
     was: str
     now: str
     only: tuple[str, ...]
+    #: Of what happens to an instance: some guard against what no link of a Flux does.
+    model: str = "flux"
 
 
 def plant(bug: Planted, folder: Path) -> Path:
@@ -39,5 +41,5 @@ def plant(bug: Planted, folder: Path) -> Path:
 def find(bug: Planted, folder: Path, seconds: float, seeds: range = range(100_000)) -> Report:
     """Search where the bug is, for so many seconds of this process."""
     path = plant(bug, folder)
-    space = Space(families=merged_families(None), wanted=bug.only, sizes=(1, 2))
+    space = Space(families=merged_families(None), wanted=bug.only, sizes=(1, 2), model=bug.model)
     return search(space, lambda: Author(module_path=(path,)), seeds, seconds=seconds, clock=time.process_time)

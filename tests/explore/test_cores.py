@@ -67,11 +67,16 @@ def test_since_when_the_node_is_given_again(is_back, since):
     assert _given_again(world) == since
 
 
-@pytest.mark.parametrize(("given", "is_fine"), [(5.2, True), (6.0, False), (7.0, True)])
-def test_nobody_is_given_cores_of_a_node_that_is_drained(given, is_fine):
+@pytest.mark.parametrize(
+    ("given", "slack", "is_fine"),
+    [(5.2, 1.0, True), (6.0, 1.0, False), (7.0, 1.0, True), (5.2, 0.01, False), (5.02, 0.01, True)],
+)
+def test_nobody_is_given_cores_of_a_node_that_is_drained(given, slack, is_fine):
     away = asked("jobs.away", "resource.drain", answered=2, told=5.0)
     back = asked("jobs.back", "resource.undrain", asked_at=7.0)
-    world: Any = SimpleNamespace(of=lambda op: [one for one in (away, back) if one.step.op == op])
+    world: Any = SimpleNamespace(
+        of=lambda op: [one for one in (away, back) if one.step.op == op], slack=slack
+    )
     log = [{"name": "alloc", "timestamp": given, "context": {}}]
     text = "jobs: job 1 was given cores of a node that was drained by step 4"
     assert _drained(world, {1: log}) == ([] if is_fine else [text])

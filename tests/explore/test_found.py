@@ -129,3 +129,81 @@ def test_an_entry_goes_on_that_was_started_from_afar_as_somebody_near_stopped_it
         Step(id=4, op="cron.stop", at=2.0, args={"which": 0}),
     )
     assert run_plan(Plan(families=("cron",), size=2, order=1, steps=steps)).broken == ()
+
+
+def test_who_is_drained_while_the_resources_are_loaded_anew_gets_no_jobs_of_a_scheduler_that_was_not_told():
+    """A scheduler whose resource module was loaded anew gave out, for up to a second, what it had known before."""
+    steps = (
+        Step(id=2, op="jobs.queue", at=1.54, args={"cores": [4, 3, 1], "durations": [3.0, 0.01, 0.01]}),
+        Step(id=4, op="jobs.away", at=1.541, args={"seconds": 1.0}),
+    )
+    anew = PlannedFault(kind="reload", to="resource", at=1.5)
+    outcome = run_plan(Plan(families=("jobs",), order=1, steps=steps, faults=(anew,)))
+    assert (outcome.broken, outcome.hits) == ((), {"reload": 1})
+
+
+def test_what_comes_over_a_slow_link_is_waited_for_before_anybody_judges():
+    """A drain that was ten seconds on its way was held to be forgotten."""
+    steps = (
+        Step(id=2, op="jobs.drain", rank=1, at=0.0, args={"which": 1, "later": 0.0}),
+        Step(id=4, op="jobs.submit", at=0.0, args={"cores": 1, "duration": 0.0001, "urgency": 16}),
+    )
+    slow = PlannedFault(kind="slow", rank=1, delay=10.0, on=("kvs.commit", 0, 1))
+    outcome = run_plan(Plan(families=("jobs",), size=2, order=1, steps=steps, faults=(slow,)))
+    assert (outcome.broken, outcome.hits) == ((), {"slow": 1})
+
+
+def test_an_entry_may_have_run_for_as_long_as_its_answer_was_on_its_way():
+    every = {"type": "interval", "schedule": {"interval": 3.0}, "repeat": 0}
+    slow = PlannedFault(kind="slow", rank=1, delay=10.0, on=("cron.create", 0, 1))
+    step = Step(id=8, op="cron.create", rank=1, at=0.0, args=every)
+    assert run_plan(Plan(families=("cron",), size=2, order=1, steps=(step,), faults=(slow,))).broken == ()
+
+
+@pytest.mark.parametrize("op", ["stop", "delete"])
+def test_an_entry_runs_until_who_ends_it_from_afar_is_told(op):
+    every = {"type": "interval", "schedule": {"interval": 0.5}, "repeat": 0}
+    steps = (
+        Step(id=0, op="cron.create", at=0.0, args=every),
+        Step(id=1, op=f"cron.{op}", rank=1, at=1.0, args={"which": 0}),
+    )
+    slow = PlannedFault(kind="slow", rank=1, delay=10.0, at=0.9, seconds=0.2)
+    assert run_plan(Plan(families=("cron",), size=2, order=1, steps=steps, faults=(slow,))).broken == ()
+
+
+def test_a_follower_whose_rank_is_lost_leaves_no_stream_behind_that_has_no_end():
+    """It followed a log that never comes; of the client nobody could tell job-info any more."""
+    crash = PlannedFault(kind="crash", rank=1, at=0.009624)
+    step = Step(id=2, op="records.ahead", rank=1, at=0.0)
+    outcome = run_plan(Plan(families=("records",), size=2, order=1, steps=(step,), faults=(crash,)))
+    assert (outcome.broken, outcome.hits) == ((), {"crash": 1})
+
+
+def test_a_kvs_that_finds_no_checkpoint_as_it_is_loaded_anew_may_start_empty():
+    """Nobody had refused it anything as it went."""
+    anew = PlannedFault(kind="reload", to="kvs", at=0.0065, seconds=0.0025)
+    other = PlannedFault(kind="kill", to="content-sqlite", at=0.0075, seconds=0.0025)
+    step = _step(4, "kvs.put", "d.p2", 0.0)
+    outcome = run_plan(Plan(families=("kvs",), order=1, steps=(step,), faults=(other, anew)))
+    assert outcome.broken == () and outcome.hits["reload"] == 1
+
+
+def test_what_an_anchored_fault_hit_at_the_very_end_excuses_what_it_did():
+    """Under `hostile` an event came late, and the law of their order was held against kvs."""
+    late = PlannedFault(
+        kind="delay", to="kvs.namespace-primary-setroot", on=("kvs.commit", 0, 2), delay=0.01, count=1
+    )
+    step = Step(id=2, op="kvs.pair", at=0.0, args={"key": "d.a2", "value": "<2"})
+    outcome = run_plan(Plan(families=("kvs",), order=1, steps=(step,), faults=(late,)))
+    assert (outcome.broken, outcome.hits) == ((), {"delay": 1})
+
+
+def test_a_job_that_waits_for_the_start_of_one_that_never_started_is_not_taken():
+    """One that was given cores counted as started, though its log could not be begun."""
+    steps = (
+        Step(id=0, op="jobs.after", at=0.0, args={"which": 0, "later": 0.001, "scheme": "after", "cores": 1}),
+        Step(id=2, op="jobs.submit", at=0.0, args={"cores": 1, "duration": 0.0001, "urgency": 1}),
+    )
+    fails = PlannedFault(kind="fail", to="kvs.commit", on=("sched.alloc", 0, 2), errnum=EIO)
+    outcome = run_plan(Plan(families=("jobs",), order=1, steps=steps, faults=(fails,)))
+    assert (outcome.broken, outcome.hits) == ((), {"fail": 1})

@@ -52,13 +52,45 @@ def test_what_a_family_names_fails_right_behind_its_anchor():
     assert behind > 0.4 * len(drawn)
 
 
-def test_what_a_family_names_is_loaded_anew_right_behind_its_anchor():
+def test_what_owes_something_for_a_step_is_loaded_anew_or_ended_right_behind_its_anchor():
     space = Space(families=FAMILIES, wanted=("jobs",))
-    drawn = [fault for seed in range(2000) for fault in draw(space, seed).faults if fault.kind == "reload"]
-    pairs = {(fault.on[0], fault.to) for fault in drawn if fault.on is not None and not fault.rank}
-    assert pairs >= set(FAMILIES["jobs"].reloads)
-    named = sum(bool(fault.on) and (fault.on[0], fault.to) in FAMILIES["jobs"].reloads for fault in drawn)
+    plans = [draw(space, seed) for seed in range(3000)]
+    drawn = [(plan, fault) for plan in plans for fault in plan.faults if fault.kind in ("kill", "reload")]
+    owed = FAMILIES["jobs"].reloads
+    pairs = {(fault.on[0], fault.to) for _, fault in drawn if fault.on is not None and not fault.rank}
+    assert pairs >= {pair for pairs in owed.values() for pair in pairs}
+    assert ("resource.drain", "resource") not in {
+        (fault.on[0], fault.to) for plan, fault in drawn if fault.on and "jobs.away" not in _ops(plan)
+    }
+    named = sum(bool(fault.on) and (fault.on[0], fault.to) in pairs for _, fault in drawn)
     assert named > 0.4 * len(drawn)
+
+
+def test_no_module_is_killed_that_has_what_only_an_end_in_good_order_hands_on():
+    for name, family in FAMILIES.items():
+        space = Space(families=FAMILIES, wanted=(name,))
+        faults = [fault for seed in range(500) for fault in draw(space, seed).faults if fault.kind == "kill"]
+        assert not {f"{fault.to}.{fault.rank}" for fault in faults} & set(family.lossy)
+
+
+@pytest.mark.parametrize("name", ["jobs", "records", "cron", "content", "metrics"])
+def test_a_plan_has_what_its_operations_are_about_and_not_too_much(name):
+    family = FAMILIES[name]
+    space = Space(families=FAMILIES, wanted=(name,))
+    for seed in range(500):
+        made = [family.makes.get(op.partition(".")[2], 0) for op in _ops(draw(space, seed))]
+        assert 0 < sum(made) <= family.most_made + max(made)
+
+
+def test_what_has_a_disk_does_what_is_kept_for_good():
+    space = Space(families=FAMILIES, wanted=("kvs",))
+    plans = [plan for seed in range(2000) if (plan := draw(space, seed)).has_disk]
+    syncs = sum("kvs.sync" in _ops(plan) for plan in plans)
+    assert syncs > 0.5 * len(plans) > 100
+
+
+def _ops(plan):
+    return [step.op for step in plan.steps]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +120,10 @@ def test_weight_counts_steps_and_faults():
 @pytest.mark.parametrize(
     ("plan", "says"),
     [
+        (
+            Plan(families=("kvs",), steps=(Step(id=4, op="kvs.put", at=0.0, args={"key": "p1"}),)),
+            "the plan's step 4, kvs.put, has no value",
+        ),
         (Plan(families=("kvz",)), "the plan has family 'kvz'; there are "),
         (
             Plan(families=("kvs",), steps=(Step(id=0, op="kvz.put", at=0.0),)),

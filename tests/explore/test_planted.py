@@ -12,13 +12,13 @@ from tests.explore.planted import PLANTED, find, plant
 QUICK = {
     "two commits at one time, one lost": (1, "kvs: "),
     "a checkpoint that does not wait for commits": (556, "kvs: "),
-    "a second reader of a blob that is forgotten": (104, "answered: "),
-    "a store that failed, taken for done": (20, "content: "),
+    "a second reader of a blob that is forgotten": (18, "answered: "),
+    "a store that failed, taken for done": (10, "content: "),
     "cores given back before their job ends": (0, "jobs: "),
-    "an exception lost on a job that cleans up": (143, "jobs: "),
+    "an exception lost on a job that cleans up": (120, "jobs: "),
     "a flush that failed, answered as done": (144, "content: the flush of step "),
     "versions waited for, forgotten with the first": (2, "kvs: "),
-    "a cancelled log, and all others of its client": (5, "records: "),
+    "a cancelled log, and all others of its client": (19, "records: "),
     "cores of a job manager that went, never free": (109, "jobs: "),
 }
 

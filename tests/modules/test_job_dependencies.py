@@ -51,6 +51,35 @@ def test_a_job_whose_dependency_will_never_be_met_is_not_taken(scheme, status, t
     assert said == (None if text is None else (errnums.EINVAL, text.format(first)))
 
 
+NO_START = {"test": {"run_duration": "1s", "mock_exception": "init"}}
+
+
+@pytest.mark.parametrize("scheme", ["after", "afterstart"])
+def test_a_job_that_had_cores_and_never_started_is_none_that_others_could_start_after(scheme):
+    async def test(_instance, client):
+        first = await submit(client, jobspec(duration=0, exec=NO_START))
+        await outcome(client, first)
+        return await refusal(client, waiting(scheme, jobid.encode(first))), jobid.encode(first)
+
+    said, first = in_instance(test)
+    assert said == (errnums.EINVAL, f"dependency: after: {first} never started")
+
+
+def test_who_waits_for_the_start_of_a_job_that_has_cores_and_never_starts_ends_with_it():
+    async def test(_instance, client):
+        first = await submit(client, jobspec(duration=0, exec=NO_START), urgency=0)
+        second = await submit(client, waiting("after", jobid.encode(first)))
+        await client.call("job-manager.urgency", {"id": first, "urgency": 16})
+        await outcome(client, second)
+        log = await log_of(client, second)
+        return [event["context"]["note"] for event in log if event["name"] == "exception"], jobid.encode(
+            first
+        )
+
+    notes, first = in_instance(test)
+    assert notes[1:] == [f"dependency after-start={first} can never be satisfied"]
+
+
 def test_what_is_no_dependency_is_refused_in_fluxs_words():
     async def test(_instance, client):
         return [

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from brokersim.explore.author import names_of
 from brokersim.explore.families import OF_MODULES
 from brokersim.explore.families.family import Family
-from brokersim.explore.faults import MODELS, ON_DISK
+from brokersim.explore.faults import HOSTILE, MODELS, ON_DISK
 from brokersim.explore.plan import Anchor, Plan, PlannedFault, Step
 from brokersim.explore.run import modules_of
 from brokersim.protocol.decoded import JsonObject
@@ -43,10 +43,14 @@ _FULL = 4
 _WINDOWS = {0.0: 0.02, 1e-4: 0.5}
 #: How many of the requests that fail are those that a family names (`Family.failures`).
 _BEHIND = 0.5
+#: How many of the faults that no Flux does to a message are of an event: whoever hears it relies on its order.
+_OF_EVENTS = 0.5
 #: Faults at most.
 _FAULTS = 3
 #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
 _SPREADS = (0.0, 2e-6, 20e-6, 100e-6, 1e-3)
+#: Seconds that a slow link takes more: what others do in a moment, in a while, or what nobody waits for any more.
+_LATE = (1e-4, 1e-3, 0.1, 10.0)
 _LATENCIES = (50e-6, 50e-6, 0.0, 1e-3)
 
 
@@ -86,7 +90,8 @@ def draw(space: Space, seed: int) -> Plan:
     length = _LONG if rng.random() < 0.25 or plan.families == ("cron",) else _SHORT
     moments = [round(rng.uniform(0, length), 6) for _ in range(rng.randint(1, 4))]
     when = _When(rng, plan, space.families, moments)
-    return plan.replace(steps=_steps(rng, plan, space, when), faults=_faults(rng, plan, space, when, length))
+    plan = plan.replace(steps=_steps(rng, plan, space, when))
+    return plan.replace(faults=_faults(rng, plan, space, when, length))
 
 
 def _lean(plan: Plan, space: Space, seed: int) -> tuple[str, ...]:
@@ -143,19 +148,34 @@ def _steps(rng: random.Random, plan: Plan, space: Space, when: _When) -> tuple[S
     pool = []
     for name in plan.families:
         family = space.families[name]
-        if family.themes and rng.random() < _THEMED:
-            verbs = list(rng.choice(family.themes))
+        themes = (plan.has_disk and family.lasting) or family.themes
+        if themes and rng.random() < _THEMED:
+            verbs = list(rng.choice(themes))
         else:
             verbs = rng.sample(list(family.draws), min(len(family.draws), rng.randint(1, _VERBS)))
         pool += [(family, verb) for verb in verbs]
-    steps = []
+    steps: list[Step] = []
     most = min(space.families[name].most for name in plan.families)
+    left = {name: space.families[name].most_made for name in plan.families}
     for number in range(rng.randint(2, most)):
         family, verb = rng.choice(pool)
-        args = family.draws[verb](rng, number)
-        rank = rng.randrange(plan.size)
-        steps.append(Step(id=number, op=f"{family.name}.{verb}", rank=rank, args=args, **when.step()))
+        left[family.name] -= family.makes.get(verb, 0)
+        if left[family.name] < 0:
+            continue
+        steps.append(_step(rng, plan, when, family, verb, number))
+    for name in plan.families:
+        family = space.families[name]
+        if family.makes and not any(step.op in family.making for step in steps):
+            place = rng.randrange(len(steps))
+            verb = rng.choice(tuple(family.makes))
+            steps[place] = _step(rng, plan, when, family, verb, steps[place].id)
     return tuple(steps)
+
+
+def _step(rng: random.Random, plan: Plan, when: _When, family: Family, verb: str, number: int) -> Step:
+    args = family.draws[verb](rng, number)
+    rank = rng.randrange(plan.size)
+    return Step(id=number, op=f"{family.name}.{verb}", rank=rank, args=args, **when.step())
 
 
 def _faults(
@@ -187,9 +207,7 @@ def _fault(
         if plan.size == 1:
             return None
         rank = rng.randrange(1, plan.size)
-        return PlannedFault(
-            kind=kind, rank=rank, seconds=seconds, delay=rng.choice((1e-4, 1e-3, 0.1)), **moment
-        )
+        return PlannedFault(kind=kind, rank=rank, seconds=seconds, delay=rng.choice(_LATE), **moment)
     if kind in ("kill", "reload"):
         return _ended(rng, plan, space, PlannedFault(kind=kind, rank=rank, seconds=seconds, **moment))
     if kind == "fill-disk":
@@ -204,6 +222,9 @@ def _fault(
     if kind == "fail" and behind and rng.random() < _BEHIND:
         (anchor, to), rank = rng.choice(behind), 0
         moment = {"on": (anchor, 0, rng.choice((1, 1, 2, 3)))}
+    events = [topic for name in plan.families for topic in space.families[name].events]
+    if kind in HOSTILE and events and rng.random() < _OF_EVENTS:
+        to = rng.choice(events)
     return PlannedFault(
         kind=kind, rank=rank, to=to, seconds=_WINDOWS.get(seconds, seconds),
         errnum=rng.choice((EIO, ENOSPC)), count=rng.choice((1, 1, 2, 5)), delay=rng.choice((1e-4, 1e-2)),
@@ -212,36 +233,34 @@ def _fault(
 
 
 def _ended(rng: random.Random, plan: Plan, space: Space, fault: PlannedFault) -> PlannedFault | None:
-    """A module that ends or is loaded anew, maybe one that a family names, right behind its anchor."""
-    loaded = modules_of(plan, dict(space.families))
-    behind = [
-        (anchor, module)
-        for name in plan.families
-        for anchor, module in space.families[name].reloads
-        if module in loaded
-    ]
-    if fault.kind == "reload" and behind and rng.random() < _BEHIND:
-        anchor, module = rng.choice(behind)
+    """A module that ends or is loaded anew, maybe one that owes something for a step, right behind its anchor."""
+    on_rank_0 = _may_end(plan, space, fault.kind, 0)
+    owed = []
+    for op in sorted({step.op for step in plan.steps}):
+        name, _, verb = op.partition(".")
+        owed.append([pair for pair in space.families[name].reloads.get(verb, ()) if pair[1] in on_rank_0])
+    owed = [pairs for pairs in owed if pairs]
+    if owed and rng.random() < _BEHIND:
+        anchor, module = rng.choice(rng.choice(owed))
         return replace(fault, rank=0, to=module, at=None, on=(anchor, 0, rng.choice((1, 1, 2, 3))))
-    module_there = _module(rng, plan, space, fault.kind, fault.rank)
-    return None if module_there is None else replace(fault, to=module_there)
+    names = _may_end(plan, space, fault.kind, fault.rank)
+    # What a family looks at, first of all: it has the promises.
+    looked_at = [name for name in names if OF_MODULES.get(name, name) in plan.families]
+    if looked_at and rng.random() < 0.5:
+        return replace(fault, to=rng.choice(looked_at))
+    return replace(fault, to=rng.choice(names)) if names else None
 
 
-def _module(rng: random.Random, plan: Plan, space: Space, kind: str, rank: int) -> str | None:
-    """One that is loaded there, and that may be ended so without breaking a promise."""
+def _may_end(plan: Plan, space: Space, kind: str, rank: int) -> list[str]:
+    """Modules that are loaded there, and that may be ended so without breaking a promise."""
     chosen = [space.families[family] for family in plan.families]
     lossy = {name for family in chosen for name in family.lossy} if kind == "kill" else set()
     loaded = modules_of(plan, dict(space.families))
     lossy |= {
         name for family in chosen if set(family.spare).difference(loaded) for name in family.kept_by_spare
     }
-    names = [
+    return [
         name.rsplit("/")[-1].removesuffix(".py")
         for name in loaded
         if (rank == 0 or name not in RANK0_MODULES) and f"{name}.{rank}" not in lossy
     ]
-    # What a family looks at, first of all: it has the promises.
-    looked_at = [name for name in names if OF_MODULES.get(name, name) in plan.families]
-    if looked_at and rng.random() < 0.5:
-        return rng.choice(looked_at)
-    return rng.choice(names) if names else None

@@ -44,6 +44,11 @@ class SlowLinks:
         self._last: dict[Link, int] = {}
         world.witness.ledger.fault = self._carry
 
+    @property
+    def busy_until(self) -> int:
+        """When (ns) all that is on them has come."""
+        return max(self._last.values(), default=0)
+
     def _carry(self, link: Link, rank: int, receive: Receive, message: Message) -> bool:
         late = self.late.get(max(rank, link.peer.rank), 0.0)
         when = self._reactor.now + link.latency + round(late * NS)
@@ -54,7 +59,10 @@ class SlowLinks:
 
 @attrs.frozen(kw_only=True, eq=False)
 class LoadAgain:
-    """A module that is to be loaded again, as often as that takes; a rank that was started anew does it itself."""
+    """A module that is to be loaded again, as often as that takes; a rank that was started anew does it itself.
+
+    It was hindered unless who keeps things for it is there as ``before`` it went, and refused nobody meanwhile.
+    """
 
     world: World
     rank: int
@@ -62,6 +70,7 @@ class LoadAgain:
     path: str
     #: Of the rank, before.
     broker: object
+    before: tuple[int, Loaded] | None
 
     def __call__(self) -> None:
         instance, rank = self.world.instance, self.rank
@@ -75,6 +84,8 @@ class LoadAgain:
             self._loaded(error)
 
     def _loaded(self, error: RequestError | None) -> None:
+        if self.before is None or _refusals(self.world) != self.before:
+            self.world.hindered[self.rank, self.name] = None
         if error is not None:
             self.world.instance.reactor.call_later(_AGAIN, self)
 
@@ -239,7 +250,12 @@ class Trouble:
             name=module.name,
             path=str(module.path),
             broker=self.instance.broker(rank),
+            before=_refusals(self.world),
         )
+
+    def links_are_busy_until(self) -> int:
+        """When (ns) the last message has come that a slow link carries."""
+        return self._links.busy_until if self._links is not None else 0
 
     def fail(self, planned: PlannedFault) -> End:
         return self._message_fault(
@@ -274,6 +290,14 @@ def _keeps_files(instance: Instance) -> bool:
 def _has_database(instance: Instance) -> bool:
     """Whoever keeps one on rank 0 may be about to end, or gone."""
     return any(databases(module.handle.body) for module in instance.modules(0))
+
+
+def _refusals(world: World) -> tuple[int, Loaded] | None:
+    """What changes if who hands on what it keeps, or looks for it, is refused; None: nobody is there to ask."""
+    stores = [one for one in world.instance.modules(0) if one.name == "content-sqlite"]
+    if not stores or stores[0].status != RUNNING:
+        return None
+    return sum(len(one.hits) for one in world.witness.faults.all), stores[0]
 
 
 def _is_in_start(module: Loaded, world: World) -> bool:

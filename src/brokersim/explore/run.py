@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ from brokersim.kit.laws import Relaxation
 from brokersim.kit.ledger import Line
 from brokersim.kit.restarts import end_all
 from brokersim.kit.witness import Witness
+from brokersim.protocol.decoded import JsonObject
 from brokersim.protocol.errnums import EINVAL, RequestError, errname
 from brokersim.reactor.clock import VirtualClock
 from brokersim.reactor.loop import NS
@@ -123,6 +125,19 @@ def _check_words(plan: Plan, families: Mapping[str, Family]) -> None:
     for what, word, known in words:
         if word not in known:
             raise RequestError(EINVAL, f"the plan has {what} {word!r:.40}; there are {', '.join(known)}")
+    for step in plan.steps:
+        name, _, verb = step.op.partition(".")
+        family = families[name]
+        wanted = family.draws.get(verb, _no_args)(random.Random(0), step.id)
+        lacking = [arg for arg in wanted if arg not in step.args and arg not in family.optional]
+        if lacking:
+            raise RequestError(
+                EINVAL, f"the plan's step {step.id}, {step.op}, has no {', no '.join(lacking)}"
+            )
+
+
+def _no_args(_rng: random.Random, _: int) -> JsonObject:
+    return {}
 
 
 class _Example:
@@ -195,10 +210,10 @@ class _Example:
         self._trouble.heal()
         await self._come_to_rest()
         schedule.end()
-        if self._trouble.is_open:
-            # An anchor began it as the last messages came: it is over before anybody judges.
-            self._trouble.heal()
-            await self._come_to_rest()
+        is_open = self._trouble.is_open
+        self._trouble.heal()  # an anchor may have begun some as the last messages came: what they hit counts
+        if is_open:
+            await self._come_to_rest()  # they are over before anybody judges
 
     # -- what happens
 
@@ -270,7 +285,10 @@ class _Example:
         until = instance.reactor.now + round(PATIENCE * NS)
         await self._world.witness.settle()
         while instance.reactor.now < until and (
-            self._world.unanswered() or self._missing() or self._schedule.holding
+            self._world.unanswered()
+            or self._missing()
+            or self._schedule.holding
+            or self._trouble.links_are_busy_until() > instance.reactor.now
         ):
             await instance.sleep(_LOOK)
             self._trouble.heal()  # what an anchor began meanwhile
@@ -363,15 +381,11 @@ class _Example:
                 self._say(sentence)
 
     def _may_have_lost(self, family: Family) -> bool:
-        """What keeps a promise until that is written was loaded anew while nothing could be: Flux loses it, too."""
+        """What keeps a promise until that is written was loaded anew, and that was refused: Flux loses it, too."""
         disturbed = self._world.disturbed
         if {(0, "kvs"), (0, "content-cache")} <= disturbed.keys() and "kvs.0" in family.lossy:
             return True  # one that starts while there is no content service starts empty, as its log says
-        was_refused = {"fail", "fill-disk", "fail-disk"} & self._trouble.hits.keys() or (
-            0,
-            "content-sqlite",
-        ) in disturbed
-        return bool(was_refused) and any(f"{name}.{rank}" in family.lossy for rank, name in disturbed)
+        return any(f"{name}.{rank}" in family.lossy for rank, name in self._world.hindered)
 
     def _outcome(self, keeps_trace: bool) -> Outcome:
         ledger = self._world.witness.ledger

@@ -105,6 +105,8 @@ class World:
         self.were_down: dict[int, None] = {}
         #: Modules that a fault ended or loaded anew: (rank, name).
         self.disturbed: dict[tuple[int, str], None] = {}
+        #: Those of them that were refused what they had to hand on, or looked for as they were back, or may have been.
+        self.hindered: dict[tuple[int, str], None] = {}
         self.moments: list[Moment] = []
         #: What families keep.
         self.kept: JsonObject = {}

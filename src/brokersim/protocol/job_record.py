@@ -42,6 +42,8 @@ class JobRecord:
     R: JsonObject | None = None
     annotations: JsonObject | None = None
     has_resources: bool = False
+    #: Its command has begun: one that was given resources may end before that.
+    has_started: bool = False
     #: Dependencies not met yet, as ``scheme=value``.
     waits_for: list[str] = attrs.field(factory=list)
 
@@ -164,6 +166,10 @@ def _resource_update(job: JobRecord, event: Event, _context: JsonObject) -> None
         job.R = updates.apply_updates("R", job.R, [event])
 
 
+def _start(job: JobRecord, _event: Event, _context: JsonObject) -> None:
+    job.has_started = True
+
+
 def _finish(job: JobRecord, _event: Event, context: JsonObject) -> None:
     job.status = context["status"]
 
@@ -188,6 +194,7 @@ _EFFECTS = {
     "memo": _memo,
     "jobspec-update": _jobspec_update,
     "resource-update": _resource_update,
+    "start": _start,
     "finish": _finish,
     "free": _free,
     "exception": _exception,

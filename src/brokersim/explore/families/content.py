@@ -214,6 +214,12 @@ CONTENT = Family(
         ("store", "beat", "drop", "load"),
     ),
     failures=(("content.store", "content-backing.store"), ("content.flush", "content-backing.store")),
+    reloads={
+        "store": (("content-backing.store", "content-cache"),),
+        "flush": (("content.flush", "content-cache"),),
+    },
+    lasting=(("store", "flush"), ("both", "flush", "leave"), ("store", "flush", "drop", "load")),
     survives=True,
+    makes={"store": 1, "both": 2},
     lossy=("content-cache.0",),
 )

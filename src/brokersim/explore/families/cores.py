@@ -57,7 +57,7 @@ async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) ->
         return [*broken, f"jobs: sched does not answer at rest: {error}"]
     held = _lite(status.get("allocated"))
     broken += [f"jobs: cores are allocated at rest: {held}"] if held else []
-    if joblogs.is_calm(world, "resource"):  # which remembers who is drained
+    if joblogs.is_calm(world, "resource", "sched"):  # one remembers who is drained, the other asks it
         broken += _drained(world, logs)
     if joblogs.is_calm(world):
         nodes = {rank for rank, _ in _cores_of(_lite(status["all"]))}
@@ -113,15 +113,18 @@ def _overlaps(spans: Sequence[tuple[int, float, float, set[Core]]]) -> list[str]
 
 
 def _drained(world: World, logs: Mapping[int, Log]) -> list[str]:
-    """While the node was drained, by whomever until by whomever, nobody was given anything."""
-    broken = []
+    """While the node was drained, by whomever until by whomever, nobody was given anything.
+
+    What was given before is told when R has been written, a commit later.
+    """
+    broken, slack = [], min(SLACK, 3 * world.slack)
     for away in world.of("jobs.away"):
         back = [one.asked_at for one in world.of("jobs.back") if one.asked_at >= away.asked_at]
         if away.topic != "resource.drain" or not away.is_acked or not back:
             continue
         for job, log in logs.items():
             given = when(log, "alloc")
-            if given is not None and away.told + SLACK < given < min(back):
+            if given is not None and away.told + slack < given < min(back):
                 broken.append(
                     f"jobs: job {job} was given cores of a node that was drained by step {away.step.id}"
                 )

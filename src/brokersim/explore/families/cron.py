@@ -210,7 +210,7 @@ def _judge(
 ) -> list[str]:
     name = f"cron: entry {created.value['id']} (step {created.step.id})"
     if deleted is not None:
-        late = [when for when in heard if when > deleted.when + _SOON]
+        late = [when for when in heard if when > deleted.said + _SOON]
         if late:
             return [f"{name} fired {len(late)} times after it was deleted"]
         return [f"{name} was deleted and is there"] if entry is not None else []
@@ -236,7 +236,7 @@ def _judge_stop(world: World, created: Asked, heard: list[float]) -> list[str]:
         # One that was sent before may come later.
         starts = [one.answered for one in ours if one.topic == "cron.start"]
         is_last = all(answered is not None and answered < stop.sent for answered in starts)
-        late = [when for when in heard if when > stop.when + _SOON]
+        late = [when for when in heard if when > stop.said + _SOON]
         if stop.topic == "cron.stop" and stop.is_acked and is_last and len(late) > 1:
             return [
                 f"cron: entry {number} (step {created.step.id}) fired {len(late)} times after it was stopped"
@@ -277,7 +277,7 @@ def _judge_counts(world: World, created: Asked, entry: JsonObject | None, heard:
         due = created.when + schedule["after"] + world.slack
         return [] if len(heard) == 1 or world.now < due + _BEAT else [f"{name} was heard {len(heard)} times"]
     span = world.now - created.said
-    most = repeat or int(span / schedule["interval"]) + 2
+    most = repeat or int((world.now - created.when) / schedule["interval"]) + 2
     if len(heard) > most:
         return [f"{name} was heard {len(heard)} times in {span:.1f} s"]
     every = max(schedule["interval"], _BEAT)
@@ -378,5 +378,8 @@ CRON = Family(
         ("create", "delete", "cue"),
         ("create", "stop", "start"),
     ),
+    optional=("asks", "most"),
+    events=("heartbeat.pulse", "cue"),
     begin=_begin,
+    makes={"create": 1},
 )

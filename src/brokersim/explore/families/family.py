@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import attrs
 
-from brokersim.explore.plan import Plan, Step
+from brokersim.explore.plan import Step
 from brokersim.explore.world import World
 from brokersim.protocol.decoded import JsonObject
 
@@ -40,17 +40,24 @@ class Family:
     draws: Mapping[str, Draw]
     does: Mapping[str, Do]
     check: Callable[[World], Awaitable[list[str]]]
+    #: Arguments that plans of earlier days have not, and that have a meaning if they are not there.
+    optional: tuple[str, ...] = ()
     #: By operation the errnums it may be answered with while nothing goes wrong; one that is not here is not judged.
     fair: Mapping[str, Collection[int]] = attrs.field(factory=dict)
     #: Operations that nobody can do: there only for what they do to others.
     never: tuple[str, ...] = ()
     #: Operations that have to meet for something to go wrong; one plan in two has those of one theme alone.
     themes: tuple[tuple[str, ...], ...] = ()
+    #: The same where something outlives the instance: only what is kept for good can be missed.
+    lasting: tuple[tuple[str, ...], ...] = ()
     #: (anchor, topic): half of its requests that fail are of the topic, right behind an anchor on rank 0. Where many
     #: ask for the same, such as commits, that says whose fails.
     failures: tuple[tuple[str, str], ...] = ()
-    #: (anchor, module): the same of modules of rank 0 that are loaded anew, or end: in the middle of what they owe.
-    reloads: tuple[tuple[str, str], ...] = ()
+    #: Those of ``topics`` that are events: half of what loses its order, comes late or twice is one.
+    events: tuple[str, ...] = ()
+    #: By operation, (anchor, module): the same of modules of rank 0 that are loaded anew or end in the middle of what
+    #: they owe to who asked for that.
+    reloads: Mapping[str, tuple[tuple[str, str], ...]] = attrs.field(factory=dict)
     begin: Callable[[World], object] = _nothing
     end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.
@@ -61,10 +68,14 @@ class Family:
     kept_by_spare: tuple[str, ...] = ()
     #: Steps of an example at most: what takes hundreds of messages each is asked for less often.
     most: int = 16
+    #: Operations without which there is nothing the others could be about, and how much each makes: a plan has one of
+    #: them at least, and no more than make ``most_made`` together.
+    makes: Mapping[str, int] = attrs.field(factory=dict)
+    most_made: int = 100
     #: `check` knows what holds when the whole instance crashed and was started anew with its state directory.
     survives: bool = False
 
-    def draw(self, rng: random.Random, number: int, plan: Plan) -> tuple[str, JsonObject]:
-        """An operation and its arguments, for the ``number``-th step."""
-        verb = rng.choice(tuple(self.draws))
-        return f"{self.name}.{verb}", self.draws[verb](rng, number)
+    @property
+    def making(self) -> set[str]:
+        """The names of `makes` in a plan."""
+        return {f"{self.name}.{verb}" for verb in self.makes}

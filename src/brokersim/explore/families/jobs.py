@@ -33,7 +33,7 @@ _QUEUES = ((2, 3, 1), (2, 3, 1), (4, 3, 1), (4, 1, 2), (2, 2, 2), (4, 4, 1))
 #: What there is in all.
 _CORES = 4
 #: How long a node is drained (s).
-_AWAY = (0.05, 1.0, 2.0)
+_AWAY = (0.05, 1.0, 2.0, 2.0)
 #: Seconds within which what is asked of a job later than its step has been asked.
 _LATE = 0.5
 #: Of so many jobs that are submitted on rank 0 one's log is read as soon as it is told that it is there.
@@ -59,7 +59,7 @@ def _queue(rng: random.Random, _: int) -> JsonObject:
     """One that runs, and two behind it, of which one may have to wait, be it for the other."""
     return {
         "cores": [*rng.choice(_QUEUES)],
-        "durations": [rng.choice((0.2, _LONG, _LONG)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
+        "durations": [rng.choice((0.2, 1.0, _LONG, _LONG)), rng.choice((0.01, 1.0)), rng.choice((0.01, 1.0))],
     }
 
 
@@ -161,9 +161,13 @@ def _catch_up(world: World) -> None:
 
 
 def _ask(world: World, step: Step, ask: Callable[[int], object]) -> None:
-    jobs = submitted(world)
-    job = jobs[step.args["which"] % len(jobs)].value["id"]
-    world.instance.reactor.call_later(step.args.get("later", 0.0), _if_there, world, step, partial(ask, job))
+    """Which it is of them is seen when it is asked: one that came first is all there is at first."""
+
+    def of_one() -> None:
+        jobs = submitted(world)
+        ask(jobs[step.args["which"] % len(jobs)].value["id"])
+
+    world.instance.reactor.call_later(step.args.get("later", 0.0), _if_there, world, step, of_one)
 
 
 def _if_there(world: World, step: Step, ask: Callable[[], object]) -> None:
@@ -271,11 +275,13 @@ async def release(world: World) -> None:
             await world.call("resource.undrain", {"targets": "0", "mode": "update"})
         except RequestError:
             pass  # it is back
-    if any(asked.payload.get("urgency") == 0 for asked in world.asked if asked.topic in _HOLDS):
+    held = [one for one in world.asked if one.topic in _HOLDS and one.payload.get("urgency") == 0]
+    if held:
         await world.instance.sleep(_LONG + 1.0)  # those before it have ended, and it waits still
-    for asked in submitted(world):
+    numbers = [one.payload.get("id") or (one.value or {}).get("id") for one in held]
+    for job in dict.fromkeys(filter(None, numbers)):
         try:
-            await world.call("job-manager.urgency", {"id": asked.value["id"], "urgency": 16})
+            await world.call("job-manager.urgency", {"id": job, "urgency": 16})
         except RequestError:
             pass  # it has ended
     for _ in range(60):
@@ -405,7 +411,8 @@ JOBS = Family(
         ("submit",), ("submit", "cancel"), ("submit", "urgency"), ("submit", "kill", "cancel"), ("submit", "after"),
         ("submit", "after", "cancel"), ("submit", "wait", "leave"), ("submit", "drain"), ("submit", "drain", "wait"),
         ("submit", "purge"),
-        ("submit", "away"), ("queue",), ("queue", "cancel"), ("queue", "cancel"), ("queue", "urgency"),
+        ("submit", "away"), ("queue", "away"), ("submit", "queue", "away"),
+        ("queue", "cancel"), ("queue", "cancel"), ("queue", "urgency"),
     ),
     # A commit of job-ingest, of job-manager, of sched, of job-exec, and job-manager's last.
     failures=tuple(
@@ -413,13 +420,21 @@ JOBS = Family(
         for topic in ("job-ingest.submit", "job-manager.submit", "sched.alloc", "job-exec.start", "sched.free")
     ),
     # While they owe an answer, a start, or what they were told.
-    reloads=(
-        ("sched.alloc", "job-manager"), ("sched.alloc", "sched"), ("sched.alloc", "resource"),
-        ("job-exec.start", "job-exec"), ("job-exec.start", "job-manager"), ("sched.free", "sched"),
-        ("job-manager.submit", "job-ingest"), ("job-manager.submit", "job-manager"),
-    ),
+    reloads={
+        **dict.fromkeys(("submit", "queue"), (
+            ("sched.alloc", "job-manager"), ("sched.alloc", "sched"), ("sched.alloc", "resource"),
+            ("job-exec.start", "job-exec"), ("job-exec.start", "job-manager"), ("sched.free", "sched"),
+            ("job-manager.submit", "job-ingest"), ("job-manager.submit", "job-manager"),
+        )),
+        "away": (("resource.drain", "resource"), ("resource.acquire", "resource"), ("resource.drain", "sched")),
+        "cancel": (("job-exception", "job-exec"), ("job-manager.raise", "job-manager"), ("sched.cancel", "sched")),
+    },
     lossy=("kvs.0", "content-cache.0", "job-manager.0"),
     spare=("content-sqlite",),
     kept_by_spare=("kvs.0", "content-cache.0"),
+    optional=("later", "of"),
+    events=("job-exception",),
     most=6,
+    makes={"submit": 1, "queue": 3},
+    most_made=6,
 )  # fmt: skip

@@ -210,6 +210,8 @@ KVS = Family(
         ("append", "sync"), ("put", "get"),
         ("put", "append", "wait", "leave"), ("create", "remove", "fill", "wait"), ("fill", "wait", "leave"),
     ),
+    events=("kvs.namespace-primary-setroot",),
+    lasting=(("put", "sync"), ("append", "sync"), ("put", "unlink", "sync"), ("put", "sync", "unlink", "get")),
     survives=True,
     lossy=("kvs.0", "content-cache.0"),
 )  # fmt: skip

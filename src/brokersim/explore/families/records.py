@@ -13,19 +13,24 @@ from brokersim.explore.families.joblogs import Log, succeeded, when
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, Client, World
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError
+from brokersim.protocol.errnums import ENODATA, ENOENT, RequestError, errname
 from brokersim.protocol.job_states import State as JobState
 from brokersim.protocol.message import FLAG_STREAMING
 
 _WAITCREATE = 1
 _MAIN, _GUEST = "eventlog", "guest.exec.eventlog"
+#: The id of no job: those of an instance begin at 1 << 24.
+_NOBODY = 1
+#: Seconds after its submission, of a short job: it starts, it runs, its log moves, it has ended.
+_COURSE = (0.0, 0.01, 0.02, 0.03, 0.05)
 #: What it takes of jobs, so that there are records.
 _JOBS = ("submit", "cancel", "after", "kill")
 _STATES = (0, JobState.RUN, JobState.CLEANUP, JobState.INACTIVE)
 
 
 def _follow(rng: random.Random, number: int) -> JsonObject:
-    return {**jobs.one(rng, number), "path": rng.choice((_MAIN, _MAIN, _GUEST))}
+    which, path = jobs.one(rng, number), rng.choice((_MAIN, _GUEST))
+    return {**which, "later": rng.choice(_COURSE), "path": path}
 
 
 def _unfollow(rng: random.Random, number: int) -> JsonObject:
@@ -46,7 +51,9 @@ def _do_follow(world: World, step: Step) -> None:
     )
 
 
-def _follow_log(world: World, step: Step, job: int, path: str, client: Client) -> Asked:
+def _follow_log(
+    world: World, step: Step, job: int, path: str, client: Client, *, may_wait: bool = False
+) -> Asked:
     """A job of an earlier life may have got lost with it, and whoever follows its log then waits for good."""
     payload = {"id": job, "path": path, "flags": _WAITCREATE}
     return world.ask(
@@ -55,7 +62,7 @@ def _follow_log(world: World, step: Step, job: int, path: str, client: Client) -
         payload,
         flags=FLAG_STREAMING,
         client=client,
-        may_wait=bool(world.life),
+        may_wait=may_wait or bool(world.life),
     )
 
 
@@ -76,6 +83,14 @@ def _give_up(world: World, follow: Asked) -> None:
         world.kept.setdefault("given up", []).append(follow)
         cancel = {"matchtag": follow.matchtag}
         follow.client.request("job-info.eventlog-watch-cancel", cancel)
+
+
+def _do_ahead(world: World, step: Step) -> None:
+    """Follow the log of a job that nobody has submitted: whoever may wait for it waits, and is told nothing.
+
+    On rank 0: of a client whose rank is lost nobody tells job-info, in Flux as here, and this log has no end.
+    """
+    _follow_log(world, step, _NOBODY, _MAIN, world.client(step, 0), may_wait=True)
 
 
 def _do_list(world: World, step: Step) -> None:
@@ -101,6 +116,7 @@ async def _check(world: World) -> list[str]:
         try:
             found = await world.call("job-info.lookup", {"id": job, "keys": [_MAIN], "flags": 0})
             logs[job] = _events(found[_MAIN])
+            broken += await _judge_guests(world, job)
             listed = await world.call("job-list.list-id", {"id": job, "attrs": ["state", "result"]})
         except RequestError as error:
             broken.append(f"records: of job {job} (step {asked.step.id}) cannot be had at rest: {error}")
@@ -113,6 +129,31 @@ async def _check(world: World) -> list[str]:
         if judge is not None and asked.client.is_open and (found := judge(asked, logs)):
             broken.append(f"records: {asked} {found}")
     return broken
+
+
+async def _judge_guests(world: World, job: int) -> list[str]:
+    """Who follows a guest log to its good end is told all of what is kept of it, also what came last."""
+    follows = [
+        asked
+        for asked in world.asked
+        if asked.topic == "job-info.eventlog-watch" and asked.payload["id"] == job and asked.client.is_open
+        and asked.payload["path"] == _GUEST and asked.errnum == ENODATA
+        and asked not in world.kept.get("given up", ())
+    ]  # fmt: skip
+    if not follows:
+        return []
+    try:
+        found = await world.call("job-info.lookup", {"id": job, "keys": [_GUEST], "flags": 0})
+    except RequestError as error:
+        if error.errno == ENOENT:
+            return []  # it never ran
+        raise
+    told = {asked: "".join(value["event"] for value in asked.values) for asked in follows}
+    return [
+        f"records: {asked} was told {_names(_events(told[asked]))}, and there is {_names(_events(found[_GUEST]))}"
+        for asked in follows
+        if told[asked] != found[_GUEST]
+    ]
 
 
 def _events(text: str) -> Log:
@@ -144,6 +185,8 @@ def _judge_list(asked: Asked, logs: Mapping[int, Log]) -> str:
 
 
 def _judge_follow(asked: Asked, logs: Mapping[int, Log]) -> str:
+    if asked.payload["id"] == _NOBODY and asked.answered is not None:
+        return f"ended with {asked.text or errname(asked.errnum)}, and could have waited"
     if asked.payload["id"] not in logs:
         return ""
     lines = [event for value in asked.values for event in _events(value["event"])]
@@ -201,11 +244,11 @@ RECORDS = Family(
     modules=(*jobs.JOBS.modules, "job-list"),
     topics=("job-info.eventlog-watch", "kvs-watch.lookup", "job-list.list-id", "kvs.commit", "job-manager.submit"),
     draws={
-        "follow": _follow, "unfollow": _unfollow, "list": _list, "journal": _none,
+        "follow": _follow, "unfollow": _unfollow, "list": _list, "journal": _none, "ahead": _none,
         **{verb: jobs.JOBS.draws[verb] for verb in _JOBS},
     },
     does={
-        "follow": _do_follow, "unfollow": _do_unfollow, "list": _do_list, "journal": _do_journal,
+        "follow": _do_follow, "unfollow": _do_unfollow, "list": _do_list, "journal": _do_journal, "ahead": _do_ahead,
         **{verb: jobs.JOBS.does[verb] for verb in _JOBS},
     },
     end=jobs.release,
@@ -213,10 +256,12 @@ RECORDS = Family(
     fair={"list": (), **{verb: jobs.JOBS.fair[verb] for verb in _JOBS}},
     themes=(
         ("submit", "follow"), ("submit", "follow", "unfollow"), ("submit", "list", "cancel"), ("submit", "journal"),
-        ("follow", "submit", "kill"),
+        ("follow", "submit", "kill"), ("submit", "follow", "ahead"),
     ),
     failures=jobs.JOBS.failures,
-    reloads=jobs.JOBS.reloads,
+    reloads={verb: pairs for verb, pairs in jobs.JOBS.reloads.items() if verb in _JOBS},
     lossy=jobs.JOBS.lossy,
+    optional=jobs.JOBS.optional,
     most=jobs.JOBS.most,
+    makes={"submit": 1},
 )  # fmt: skip

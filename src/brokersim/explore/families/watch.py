@@ -21,8 +21,20 @@ _WATCH, _WAITCREATE, _FULL, _UNIQ, _APPEND, _SENTINEL = 4, 8, 64, 128, 256, 1024
 _WRITES = ("put", "unlink", "append", "clash", "create", "remove", "fill")
 
 
+#: A log that comes, grows and goes: of what the kvs keeps nobody is to judge it.
+_ENDS = "e1"
+
+
 def _log(rng: random.Random, _: int) -> JsonObject:
-    return _by(rng, rng.choice(kvs.APPEND_KEYS), _APPEND | rng.choice((0, 0, _SENTINEL)))
+    return _by(rng, rng.choice((*kvs.APPEND_KEYS, _ENDS)), _APPEND | rng.choice((0, 0, _SENTINEL)))
+
+
+def _grow(rng: random.Random, number: int) -> JsonObject:
+    return {**kvs.KVS.draws["append"](rng, number), "key": _ENDS}
+
+
+def _end(_rng: random.Random, _: int) -> JsonObject:
+    return {"key": _ENDS}
 
 
 def _value(rng: random.Random, _: int) -> JsonObject:
@@ -122,8 +134,12 @@ async def _check(world: World) -> list[str]:
             continue  # the kvs says so itself
         told = _told(asked)
         is_live = asked.answered is None and not is_disturbed
-        judge = _judge_log if asked.step.args["flags"] & _APPEND else _judge_values
-        found = judge(world, asked, told, value, is_live)
+        if not asked.step.args["flags"] & _APPEND:
+            found = _judge_values(world, asked, told, value, is_live)
+        elif key == _ENDS and world.of(f"{WATCH.name}.end"):
+            found = _judge_end(world, asked, told, value, is_live)
+        else:
+            found = _judge_log(told, value, is_live)
         if found:
             broken.append(f"watch: of {key} on rank {asked.step.rank} (step {asked.step.id}): {found}")
     return broken + await _left(world)
@@ -141,7 +157,9 @@ def _ending(world: World, asked: Asked, cancelled: dict[int, None]) -> str:
     is_inside = asked.payload["namespace"] != spaces.PRIMARY
     fair: tuple[int, ...] = (ENOTSUP,) if is_inside else ()
     was_unlinked = any(
-        one.step.args["key"] == asked.step.args["key"] for one in world.of(f"{WATCH.name}.unlink")
+        one.step.args["key"] == asked.step.args["key"]
+        for verb in ("unlink", "end")
+        for one in world.of(f"{WATCH.name}.{verb}")
     )
     if was_unlinked or (not asked.step.args["flags"] & _WAITCREATE and not asked.values):
         fair = (*fair, ENOENT)
@@ -191,13 +209,24 @@ def _is_gone(world: World, asked: Asked) -> bool:
     return bool(asked.values) and any(gone.sent > max([asked.sent, *made]) for gone in removals)
 
 
-def _judge_log(_: World, asked: Asked, told: list[str], value: str | None, is_live: bool) -> str:
+def _judge_log(told: list[str], value: str | None, is_live: bool) -> str:
     whole, text = value or "", "".join(told)
     if not whole.startswith(text):
         return f"was told {short(text)}, and there is {short(whole)}"
     if is_live and text != whole:
         return f"was told no more than {short(text)} of {short(whole)}"
     return ""
+
+
+def _judge_end(world: World, asked: Asked, told: list[str], value: str | None, is_live: bool) -> str:
+    """A log that may have gone, and begun again: who had been told something is told that; who may wait has been."""
+    text = "".join(told)
+    if is_live and text != (value or ""):
+        return f"was told {short(text)}, and there is {short(value)}"
+    if is_live or asked.answered is None or not _is_calm(world):
+        return ""
+    waits = asked.step.args["flags"] & _WAITCREATE
+    return "was told nothing, and might have waited" if waits and asked.errnum == ENOENT and not told else ""
 
 
 def _judge_values(world: World, asked: Asked, told: list[str], value: str | None, is_live: bool) -> str:
@@ -240,6 +269,8 @@ WATCH = Family(
         "inside": _inside,
         "cancel": _cancel,
         "leave": _cancel,
+        "grow": _grow,
+        "end": _end,
         **{verb: kvs.KVS.draws[verb] for verb in _WRITES},
     },
     does={
@@ -248,18 +279,23 @@ WATCH = Family(
         "inside": _watch,
         "cancel": _do_cancel,
         "leave": _do_leave,
+        "grow": kvs.KVS.does["append"],
+        "end": kvs.KVS.does["unlink"],
         **{verb: kvs.KVS.does[verb] for verb in _WRITES},
     },
     check=_check,
-    fair={verb: kvs.KVS.fair[verb] for verb in _WRITES},
+    fair={"grow": (), "end": (), **{verb: kvs.KVS.fair[verb] for verb in _WRITES}},
+    optional=("beside", "space"),
     never=kvs.KVS.never,
     themes=(
         ("log", "append"),
+        ("log", "grow", "end"),
         ("value", "put"),
         ("value", "put", "unlink"),
         ("log", "value", "append", "put", "cancel", "leave"),
         ("inside", "fill", "remove"),
         ("inside", "fill", "create", "remove", "cancel"),
     ),
+    events=kvs.KVS.events,
     lossy=kvs.KVS.lossy,
 )
