@@ -82,8 +82,9 @@ class Sched(BrokerModule):
         self._has_acquired = False
         #: Nobody tells what is drained: nothing is given out, as by flux-core's scheduler, which ends then.
         self._is_cut_off = False
+        #: What there is, and is drained, has been told, or cannot be: before that no job may ask, as in flux-core.
+        self._has_heard = False
         self._acquire()
-        self._hello()
 
     # -- what may be given out
 
@@ -91,6 +92,12 @@ class Sched(BrokerModule):
         self.handle.stream("resource.acquire", None, self._acquired)
 
     def _acquired(self, response: Message, _arg: None = None) -> None:
+        is_first, self._has_heard = not self._has_heard, True
+        self._heed(response)
+        if is_first:
+            self._hello()
+
+    def _heed(self, response: Message) -> None:
         if response.errnum:
             if self._has_acquired:  # whoever had told what is drained was loaded anew
                 self._is_cut_off = True
@@ -171,7 +178,8 @@ class Sched(BrokerModule):
             self._pool.free(held)
         self._queue = JobQueue()
         self._held, self._ends = {}, {}
-        self._hello()
+        if self._has_heard:
+            self._hello()
         if not msg.is_noresponse:
             self.handle.respond(msg)
 

@@ -207,3 +207,16 @@ def test_a_job_that_waits_for_the_start_of_one_that_never_started_is_not_taken()
     fails = PlannedFault(kind="fail", to="kvs.commit", on=("sched.alloc", 0, 2), errnum=EIO)
     outcome = run_plan(Plan(families=("jobs",), order=1, steps=steps, faults=(fails,)))
     assert (outcome.broken, outcome.hits) == ((), {"fail": 1})
+
+
+def test_a_new_scheduler_gives_out_nothing_before_it_knows_what_is_drained():
+    """It joined the job manager at once, and its question about the resources might be overtaken by jobs."""
+    steps = (
+        Step(id=0, op="jobs.queue", at=0.0, args={"cores": [2, 3, 1], "durations": [3.0, 1.0, 0.01]}),
+        Step(id=1, op="jobs.away", at=0.0, args={"seconds": 2.0}),
+    )
+    ends = PlannedFault(kind="kill", to="sched", on=("sched.alloc", 0, 1))
+    for order in range(8):
+        plan = Plan(families=("jobs",), order=order, spread=2e-5, steps=steps, faults=(ends,))
+        outcome = run_plan(plan)
+        assert (outcome.broken, outcome.hits) == ((), {"kill": 1})

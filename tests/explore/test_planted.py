@@ -19,7 +19,7 @@ QUICK = {
     "a flush that failed, answered as done": (144, "content: the flush of step "),
     "versions waited for, forgotten with the first": (2, "kvs: "),
     "a cancelled log, and all others of its client": (19, "records: "),
-    "cores of a job manager that went, never free": (109, "jobs: "),
+    "cores of a job manager that went, never free": (707, "jobs: "),
 }
 
 

@@ -47,8 +47,6 @@ _BEHIND = 0.5
 _OF_EVENTS = 0.5
 #: Faults at most.
 _FAULTS = 3
-#: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
-_SPREADS = (0.0, 2e-6, 20e-6, 100e-6, 1e-3)
 #: Seconds that a slow link takes more: what others do in a moment, in a while, or what nobody waits for any more.
 _LATE = (1e-4, 1e-3, 0.1, 10.0)
 _LATENCIES = (50e-6, 50e-6, 0.0, 1e-3)
@@ -79,7 +77,7 @@ def draw(space: Space, seed: int) -> Plan:
         fanout=rng.choice((2, 2, 1)),
         latency=rng.choice(_LATENCIES),
         order=rng.randrange(1 << 32),
-        spread=rng.choice(_SPREADS),
+        spread=rng.choice(space.families[rng.choice(families)].spreads),
         own=space.own,
         families=names_of(families),
         has_disk=rng.random() < (_ON_DISK if _survives(space, families) else _ON_DISK / 2),

@@ -58,6 +58,8 @@ class Family:
     #: By operation, (anchor, module): the same of modules of rank 0 that are loaded anew or end in the middle of what
     #: they owe to who asked for that.
     reloads: Mapping[str, tuple[tuple[str, str], ...]] = attrs.field(factory=dict)
+    #: Delays of hand-overs (s): none, about a handler's, a hop's, and far more than either.
+    spreads: tuple[float, ...] = (0.0, 2e-6, 20e-6, 100e-6, 1e-3)
     begin: Callable[[World], object] = _nothing
     end: Callable[[World], Awaitable[None]] = _ended
     #: Modules whose end loses what was promised, so that only an orderly reload of them is a fault to survive.

@@ -434,6 +434,8 @@ JOBS = Family(
     kept_by_spare=("kvs.0", "content-cache.0"),
     optional=("later", "of"),
     events=("job-exception",),
+    # What is written every ten milliseconds is not overtaken in microseconds.
+    spreads=(0.0, 20e-6, 1e-3, 1e-3),
     most=6,
     makes={"submit": 1, "queue": 3},
     most_made=6,

@@ -262,6 +262,7 @@ RECORDS = Family(
     reloads={verb: pairs for verb, pairs in jobs.JOBS.reloads.items() if verb in _JOBS},
     lossy=jobs.JOBS.lossy,
     optional=jobs.JOBS.optional,
+    spreads=jobs.JOBS.spreads,
     most=jobs.JOBS.most,
     makes={"submit": 1},
 )  # fmt: skip
