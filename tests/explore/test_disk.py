@@ -101,5 +101,5 @@ def test_behind_a_disk_that_lied_nothing_is_promised_but_that_it_starts():
 
 
 def test_a_disk_that_fails_refuses_and_nothing_acknowledged_is_lost():
-    outcome = run_plan(plan("disk-error", at=0.05))
+    outcome = run_plan(plan("fail-disk", at=0.05))
     assert outcome.broken == ()

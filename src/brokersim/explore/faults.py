@@ -265,7 +265,7 @@ class Trouble:
     def fill_disk(self, planned: PlannedFault) -> End | None:
         return self._message_fault("fill-disk") if _has_database(self.instance) else None
 
-    def disk_error(self, planned: PlannedFault) -> End | None:
+    def fail_disk(self, planned: PlannedFault) -> End | None:
         if self.disk is None or not _has_database(self.instance):
             return None
         return self._message_fault("fail-disk")
@@ -314,12 +314,12 @@ FLUX: Final[dict[str, _Begin]] = {
     "reload": Trouble.reload,
     "fail": Trouble.fail,
     "fill-disk": Trouble.fill_disk,
-    "disk-error": Trouble.disk_error,
+    "fail-disk": Trouble.fail_disk,
     "power-cut": Trouble.lose_instance,
     "lost-sync": Trouble.lost_sync,
 }
 #: Of these, what only an instance with a state directory can have; `crash` of rank 0 is one, too.
-ON_DISK: Final = ("disk-error", "power-cut", "lost-sync")
+ON_DISK: Final = ("fail-disk", "power-cut", "lost-sync")
 #: What no Flux does to a message.
 HOSTILE: Final[dict[str, _Begin]] = {
     "disconnect": Trouble.disconnect,
