@@ -93,30 +93,25 @@ class Sched(BrokerModule):
 
     def _acquired(self, response: Message, _arg: None = None) -> None:
         is_first, self._has_heard = not self._has_heard, True
-        self._heed(response)
+        if not response.errnum:
+            change = response.unpack(Change)
+            try:
+                if change.resources is not None:
+                    self._begin(change)
+                else:
+                    self._pool.take_down(change.down)
+                    self._pool.bring_up(change.up)
+            except ValueError as error:
+                self.log.error(f"resource.acquire: {error}")
+            self._serve()
+        elif self._has_acquired:  # whoever had told what is drained was loaded anew
+            self._is_cut_off = True
+            self.handle.call_later(ACQUIRE_AGAIN, self._acquire)
+        elif response.errnum != errnums.ENOSYS:
+            text = response.payload_str or errnums.strerror(response.errnum)
+            self.log.error(f"resource.acquire: {text}; drained nodes are used like others")
         if is_first:
             self._hello()
-
-    def _heed(self, response: Message) -> None:
-        if response.errnum:
-            if self._has_acquired:  # whoever had told what is drained was loaded anew
-                self._is_cut_off = True
-                self.handle.call_later(ACQUIRE_AGAIN, self._acquire)
-            elif response.errnum != errnums.ENOSYS:
-                text = response.payload_str or errnums.strerror(response.errnum)
-                self.log.error(f"resource.acquire: {text}; drained nodes are used like others")
-            return
-        change = response.unpack(Change)
-        try:
-            if change.resources is not None:
-                self._begin(change)
-                self._serve()
-                return
-            self._pool.take_down(change.down)
-            self._pool.bring_up(change.up)
-        except ValueError as error:
-            self.log.error(f"resource.acquire: {error}")
-        self._serve()
 
     def _begin(self, change: Change) -> None:
         is_first, self._has_acquired = not self._has_acquired, True
