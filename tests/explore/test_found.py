@@ -220,3 +220,17 @@ def test_a_new_scheduler_gives_out_nothing_before_it_knows_what_is_drained():
         plan = Plan(families=("jobs",), order=order, spread=2e-5, steps=steps, faults=(ends,))
         outcome = run_plan(plan)
         assert (outcome.broken, outcome.hits) == ((), {"kill": 1})
+
+
+def test_a_held_job_whose_client_was_lost_before_it_was_told_is_let_go_at_rest():
+    """Who waited for the end of all jobs waited for that one, which nobody knew."""
+    job = {"cores": 1, "duration": 3.0, "urgency": 16}
+    held = {"which": 0, "later": 0.001, "of": "held", "urgency": 16}
+    steps = (
+        Step(id=1, op="jobs.submit", at=0.0, args=job),
+        Step(id=2, op="jobs.drain", at=3.7, args={"which": 0, "later": 0.05}),
+        Step(id=4, op="jobs.urgency", rank=1, at=3.7, args=held),
+    )
+    crash = PlannedFault(kind="crash", rank=1, at=3.7001)
+    outcome = run_plan(Plan(families=("jobs",), size=2, order=1, steps=steps, faults=(crash,)))
+    assert (outcome.broken, outcome.hits) == ((), {"crash": 1})

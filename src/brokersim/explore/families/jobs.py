@@ -275,21 +275,22 @@ async def release(world: World) -> None:
             await world.call("resource.undrain", {"targets": "0", "mode": "update"})
         except RequestError:
             pass  # it is back
-    held = [one for one in world.asked if one.topic in _HOLDS and one.payload.get("urgency") == 0]
-    if held:
+    if any(one.topic in _HOLDS and one.payload.get("urgency") == 0 for one in world.asked):
         await world.instance.sleep(_LONG + 1.0)  # those before it have ended, and it waits still
-    numbers = [one.payload.get("id") or (one.value or {}).get("id") for one in held]
-    for job in dict.fromkeys(filter(None, numbers)):
-        try:
-            await world.call("job-manager.urgency", {"id": job, "urgency": 16})
-        except RequestError:
-            pass  # it has ended
+        await _let_go(world)
     for _ in range(60):
         if not await _are_active(world):
             await world.instance.sleep(_WRITTEN)  # what was submitted last may only be there now
             if not await _are_active(world):
                 return
         await world.instance.sleep(0.5)
+
+
+async def _let_go(world: World) -> None:
+    """All that are held, those included whose client was never told that there is a job."""
+    rows = (await world.call("job-manager.list", {"max_entries": 0}))["jobs"] if _is_there(world) else ()
+    for job in [row["id"] for row in rows if not row["urgency"]]:
+        await world.call("job-manager.urgency", {"id": job, "urgency": 16})
 
 
 async def _are_active(world: World) -> bool:
