@@ -234,3 +234,25 @@ def test_a_held_job_whose_client_was_lost_before_it_was_told_is_let_go_at_rest()
     crash = PlannedFault(kind="crash", rank=1, at=3.7001)
     outcome = run_plan(Plan(families=("jobs",), size=2, order=1, steps=steps, faults=(crash,)))
     assert (outcome.broken, outcome.hits) == ((), {"crash": 1})
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        [],
+        [_step(11, "watch.grow", "e1", 0.02)],
+        [_step(11, "watch.grow", "e1", 0.02), _step(12, "watch.grow", "e1", 0.02)],
+    ],
+)
+def test_a_log_that_goes_and_comes_in_one_commit_has_only_changed_for_who_watches_it(again):
+    """It is told what stands behind as much as it has been told, in Flux as here."""
+    watch = {"key": "e1", "flags": 4 | 8 | 256}
+    steps = (
+        _step(6, "watch.grow", "e1", 0.0),
+        Step(id=1, op="watch.log", at=0.01, args=watch),
+        _step(2, "watch.grow", "u1", 0.02),
+        Step(id=3, op="watch.end", at=0.02, args={"key": "e1"}),
+        *again,
+    )
+    outcome = run_plan(Plan(families=("watch",), order=1, steps=steps))
+    assert outcome.broken == ()

@@ -57,6 +57,13 @@ def test_who_waits_for_the_sixth_of_something_waits_for_an_earlier_one_of_less()
     assert len(smallest.steps) == 3 and smallest.steps[-1].args == {"version": 2, "space": "primary"}
 
 
+def test_flags_are_no_number_that_gets_less():
+    """A watch of other flags was refused, and that was the find that was left."""
+    log = Step(id=9, op="watch.log", at=0.0, args={"key": "a1", "flags": 268})
+    smallest, _ = shrink(plan_of(2).replace(steps=(log,)), lambda one: bool(one.steps))
+    assert smallest.steps[0].args["flags"] == 268
+
+
 def test_the_order_stays_where_it_matters():
     smallest, _ = shrink(plan_of(3, order=77), lambda one: one.order == 77)
     assert smallest.order == 77

@@ -158,11 +158,15 @@ def _step(plan: Plan, number: int, **changes: object) -> Plan:
 
 
 def _less(plan: Plan, number: int, less_than: Callable[[int], int]) -> Plan:
-    """With less of whatever a step says a whole number of: who waits for version 6 needs six commits before it."""
+    """With less of whatever a step says a whole number of: who waits for version 6 needs six commits before it.
+
+    Flags are no number: with others a request is refused, which is another find.
+    """
     if number >= len(plan.steps):
         return plan
     args = plan.steps[number].args
-    less = {name: less_than(value) for name, value in args.items() if type(value) is int and value > 1}
+    numbers = {name: value for name, value in args.items() if type(value) is int and name != "flags"}
+    less = {name: less_than(value) for name, value in numbers.items() if value > 1}
     return _step(plan, number, args={**args, **less})
 
 

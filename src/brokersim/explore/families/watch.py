@@ -13,7 +13,7 @@ from brokersim.explore.families.written import short, value_of
 from brokersim.explore.plan import Step
 from brokersim.explore.world import Asked, World
 from brokersim.protocol.decoded import JsonObject
-from brokersim.protocol.errnums import ENODATA, ENOENT, ENOTSUP, RequestError, errname
+from brokersim.protocol.errnums import EINVAL, ENODATA, ENOENT, ENOTSUP, RequestError, errname
 from brokersim.protocol.message import FLAG_STREAMING
 
 _WATCH, _WAITCREATE, _FULL, _UNIQ, _APPEND, _SENTINEL = 4, 8, 64, 128, 256, 1024
@@ -161,6 +161,8 @@ def _ending(world: World, asked: Asked, cancelled: dict[int, None]) -> str:
         for verb in ("unlink", "end")
         for one in world.of(f"{WATCH.name}.{verb}")
     )
+    if was_unlinked and asked.step.args["flags"] & _APPEND:
+        fair = (*fair, EINVAL)  # it came again in the same commit, and is another
     if was_unlinked or (not asked.step.args["flags"] & _WAITCREATE and not asked.values):
         fair = (*fair, ENOENT)
     return "" if asked.errnum in fair else f"ended with {errname(asked.errnum)} {asked.text}".rstrip()
@@ -219,10 +221,12 @@ def _judge_log(told: list[str], value: str | None, is_live: bool) -> str:
 
 
 def _judge_end(world: World, asked: Asked, told: list[str], value: str | None, is_live: bool) -> str:
-    """A log that may have gone, and begun again: who had been told something is told that; who may wait has been."""
-    text = "".join(told)
-    if is_live and text != (value or ""):
-        return f"was told {short(text)}, and there is {short(value)}"
+    """A log that may have gone, and begun again: who had been told something is told that; who may wait has been.
+
+    One that has gone and begun again in one commit has only changed, and a watch goes on behind as much as it was told.
+    """
+    if is_live and bool(told) != (value is not None):
+        return f"was told {short(''.join(told))}, and there is {short(value)}"
     if is_live or asked.answered is None or not _is_calm(world):
         return ""
     waits = asked.step.args["flags"] & _WAITCREATE
