@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from brokersim.protocol.message import REQUEST, Message
 from brokersim.reactor.loop import NS, Reactor
 from tests.reactor.probe import Probe, run_until
 
@@ -245,3 +246,31 @@ def test_a_cancelled_timer_has_no_say_in_the_order_of_those_of_its_instant(react
     reactor.call_at(5, log.append, "one", actor=one)
     run_until(reactor, 1.0)
     assert log == ["first", "other", "one"]
+
+
+def test_now_moves_to_a_moment_only_if_nothing_has_to_come_before_it(reactor):
+    reactor.free_until = 10
+    assert not reactor.pass_to(10) and reactor.pass_to(9) and reactor.now == 9
+    reactor.after_batch.append(list)
+    assert not reactor.pass_to(9)
+    reactor.after_batch.clear()
+    reactor.free_until = 100
+    gone = reactor.call_at(20, list)
+    there = reactor.call_at(30, list)
+    gone.cancel()
+    assert not reactor.pass_to(30) and reactor.pass_to(29)
+    there.cancel()
+    assert reactor.pass_to(30) and reactor.now == 30
+
+
+@pytest.mark.parametrize(("jumps", "timers"), [(True, 2), (False, 4)])
+def test_what_arrives_in_one_instant_shares_a_timer_where_time_jumps(reactor, jumps, timers):
+    reactor.jumps = jumps
+    arrived = []
+    for number, when in enumerate((5, 7, 5, 5)):
+        message = Message(REQUEST, f"m{number}", src=None, dst=None)
+        reactor.arrive_at(when, lambda message: arrived.append((reactor.now, message.topic)), message)
+    assert len(reactor._timers) == timers
+    assert sorted(message.topic for message in reactor.under_way()) == ["m0", "m1", "m2", "m3"]
+    run_until(reactor, 1.0)
+    assert arrived == [(5, "m0"), (5, "m2"), (5, "m3"), (7, "m1")]

@@ -61,6 +61,8 @@ def test_a_reading_may_have_a_time_of_its_own_and_without_time_between_two_there
     assert counted(one, read(ts=103.0), 4, 9.5, "delta") == (5, False)
     counted(one, read(ts=110.0), 255, 9.6, "delta")
     assert counted(one, read(ts=114.0), 4, 9.7, "delta") == (None, True)
+    counted(one, read(ts=114.0), 255, 9.75, "delta")
+    assert counted(one, read(ts=114.0), 3, 9.76, "delta") == (4, False)
     counted(one, read(ts=120.0), 255, 9.8, "delta")
     assert counted(one, read(ts=125.0), 4, 9.9, "delta") == (5, False)
 
@@ -138,4 +140,9 @@ def test_what_is_told_of_a_series_says_its_form_if_it_is_not_raw_and_is_enough_f
     again = from_stored(rate.to_stored())
     assert again.to_stored() == rate.to_stored() and again.field.max_rate == math.inf
     plain = to_series("x", Reading(subject="node/0", metrics={"n": 1}), "n", None, "node/0", "raw")
-    assert "eventType" not in plain.describe() and plain.mid != one.mid
+    assert "eventType" not in plain.describe()
+    other = to_series("x", Reading(subject="node/0", metrics={"m": 1}), "m", None, "node/0", "raw")
+    assert len({one.mid, plain.mid, other.mid}) == 3
+    # By a conventional name it is one thing, whoever measures it and whatever he calls it.
+    same = to_series("y", Reading(subject="node/0", metrics={"m": 1}), "m", field, "node/0", "raw")
+    assert same.mid == one.mid
