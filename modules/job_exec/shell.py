@@ -31,6 +31,9 @@ class InputLine(msgspec.Struct):
 class Shell:
     """The shell of one job, on the first of its nodes. It is no process: its times are slept, its records real.
 
+    They are slept by the module, not by its own connection: shells whose times end at one instant go on in one turn, as
+    processes side by side would. Else the end of one would be carried through before the next one's was seen.
+
     It serves ``<userid>-shell-<id>.stdin`` while it runs: input goes to guest.input, and from there to the tasks; and
     ``proctable`` and ``rexec.*`` beside it, the latter on all ranks of a real job.
     """
@@ -132,7 +135,7 @@ class Shell:
 
     async def come_up(self, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Open the logs; ``lines`` are what the output log begins with, behind its header."""
-        await self._handle.sleep(INIT)
+        await self._module.sleep(INIT)
         self._handle.service_register(self.service)
         self._is_served = True
         self._send_outposts()
@@ -213,7 +216,7 @@ class Shell:
         for inside in (self._inside, *self._outposts):
             if inside is not None:
                 await inside.end()
-        await self._handle.sleep(EXIT)
+        await self._module.sleep(EXIT)
         self.leave()
 
     def leave(self) -> None:

@@ -98,6 +98,23 @@ def test_every_request_is_answered_and_every_setroot_heard_by_the_kvs_itself():
     assert counts["event_rx"] == counts["event_tx"]
 
 
+def test_jobs_that_end_together_are_kept_together_and_the_next_begin_so():
+    """Their shells are processes side by side: no end is carried through before the next one is seen."""
+
+    async def test(instance, client):
+        for _ in range(32):
+            client.request("job-ingest.submit", {"J": envelope(jobspec())}, lambda *_: None)
+        await instance.sleep(0.015)
+        before = await client.call("kvs.getroot", {"namespace": "primary"})
+        await client.call("job-manager.drain")
+        after = await client.call("kvs.getroot", {"namespace": "primary"})
+        return after["rootseq"] - before["rootseq"]
+
+    # Four waves of eight. Of R, of the link to the guest's records and of what is kept of them the first commit has one
+    # job and the second all others of a wave; the rest are the job manager's batches. They would be 89, one by one.
+    assert in_instance(test, resources="1x8") <= 32
+
+
 def test_the_commits_of_a_job_are_those_of_the_table():
     """The table of modules/job_manager/README.md: namespace and keys of each commit, in order."""
 
