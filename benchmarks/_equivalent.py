@@ -7,6 +7,8 @@ _SCHEDULES = "src/brokersim/protocol/schedules"
 EQUIVALENT: dict[tuple[str, str], str] = {
     (f"{_SCHEDULES}/nested.py", "bound moved: (begin := (start + (n * step if n else 0.0))) < end 1"):
         "a window that begins where it ends has no tick",
+    ("src/brokersim/statsd/keys.py", "guard left out: _PLAIN.fullmatch(key) 2"):
+        "a short way: what is plain is shown, and a path, as it is",
     ("modules/probe/ticker.py", "bound moved: at < self._armed 1"):
         "a timer armed twice for one moment fires once",
     ("src/brokersim/lab/measure/series.py", "bound moved: size > most 1"):

@@ -554,3 +554,14 @@ def test_a_set_of_a_name_that_has_timings_too_is_no_timing(dialect):
     for _ in range(2):
         aggregator.feed(b"k:5|ms\nk:6|ms\nk:777|s\nk:778|xs\nk:779|Ms")
         assert aggregator.flush(1.0).samples["k"] == [5, 6]
+
+
+@pytest.mark.parametrize("own", [0, 5])
+def test_a_users_counter_called_like_one_of_etsys_own_is_added_to_it_and_shown_once(own: int):
+    packet = b"statsd.bad_lines_seen:%d|c\n" % own if own else b""
+    shown = list(flushed("etsy", [packet + b"x:1|c\nbroken"]).graphite())
+    assert [value for name, value in shown if name == "stats.counters.statsd.bad_lines_seen.count"] == [
+        own + 1
+    ]
+    assert [value for name, value in shown if name == "stats.counters.x.count"] == [1]
+    assert len(dict(shown)) == len(shown)
