@@ -35,8 +35,6 @@ def judge_strict(line: bytes, reserved: bytes = b"") -> tuple[Sample, ...]:
     name, colon, values = line.partition(b":")
     if not colon:
         raise BadLineError("no_value")
-    if not name:
-        raise BadLineError("no_name")
     return tuple(_samples(strict_key(name, tags, reserved), values))
 
 
