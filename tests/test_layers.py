@@ -38,7 +38,8 @@ FLOORS = {
     "cli": 8,
 }
 # Files beside the folders: the doors, and what puts an instance together.
-DOORS = {"version": 1, "files": 1, "brokermod": 5, "instance": 6, "program": 6, "__main__": 8}
+DOORS = {"version": 1, "files": 1, "brokermod": 5, "__main__": 8}
+DOORS |= dict.fromkeys(("instance", "instance_life", "program"), 6)
 DOORS |= dict.fromkeys(("__init__", "testing"), 7)
 #: Higher floors that are reached by name, at run time: file to what it names and why that is no import.
 BY_NAME = {

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import trio
@@ -17,24 +14,24 @@ import trio
 from brokersim.host import outside
 from brokersim.host.background import Background
 from brokersim.host.blocking import Workers
-from brokersim.host.course import FINALIZING, Done, Loaded
+from brokersim.host.course import Loaded
 from brokersim.host.handle import Handle
-from brokersim.host.loader import Loader, place_of
+from brokersim.host.loader import Loader
 from brokersim.host.ports import Watching
 from brokersim.host.waits import Occurrence
+from brokersim.instance_life import living
 from brokersim.protocol.duration import parse_duration
-from brokersim.protocol.errnums import EINVAL, RequestError
 from brokersim.reactor.clock import running_clock
 from brokersim.reactor.cost import CostModel, Node
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.reactor.run import Runner
-from brokersim.reactor.watchdog import watchdog
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Endpoint
+from brokersim.routing.identities import Identities
 from brokersim.routing.link import Port
 from brokersim.routing.sink import MemorySink, NullSink, Sink
 from brokersim.services.broker import Broker, Whole
-from brokersim.services.composition import RANK0_MODULES, START_ARGS, VIRTUAL_EPOCH, Settings
+from brokersim.services.composition import VIRTUAL_EPOCH, Settings
 from brokersim.services.loaded import Launcher, LoadedModules
 from brokersim.services.table import built_in, speaker
 
@@ -72,26 +69,22 @@ class Instance(Whole):
         self.stopped = trio.Event()
         if isinstance(self.sink, MemorySink):
             self.sink.now = lambda: self.reactor.now / NS
-        #: How often each name was used, a number a rank: a dict entry apiece would be 100 bytes a module.
-        self._serials: dict[str, array[int]] = {}
+        self.identities = Identities(self.seed, self.size)
         self._nodes: dict[int, Node] = {}
         #: Why it ended, if that was nobody's wish.
         self.failure: str | None = None
         self._brokers: list[Broker] = []
         #: Broker attributes that all ranks have.
         self.common_attributes = settings.attributes_of_all(
-            userid=self.owner, pid=os.getpid(), epoch=self.epoch, uuid=self.uuid(0, "instance")
+            userid=self.owner, pid=os.getpid(), epoch=self.epoch, uuid=self.identities.uuid(0, "instance")
         )
         for rank in range(self.size):
-            self._brokers.append(self._new_broker(rank))
+            self._brokers.append(Broker(self, rank, speaker, built_in))
         for broker in self._brokers:
             broker.connect(self._brokers, round(settings.latency * NS))
         self.reactor.charged = settings.cost is not None and settings.clock.is_virtual
         if self.reactor.charged and settings.cost is not None:
-            self._charge_links(settings.cost)
-
-    def _new_broker(self, rank: int) -> Broker:
-        return Broker(self, rank, speaker, built_in)
+            _charge_links(self._brokers, settings.cost)
 
     def own_attributes(self, rank: int) -> dict[str, str]:
         """Attributes by which a rank differs from the others."""
@@ -101,7 +94,7 @@ class Instance(Whole):
         """Put new brokers in the place of these, as after a restart: of the old ones nothing is left but links."""
         for rank in ranks:
             old = self._brokers[rank]
-            broker = self._brokers[rank] = self._new_broker(rank)
+            broker = self._brokers[rank] = Broker(self, rank, speaker, built_in)
             broker.replace(old)
             above = () if broker.above is None else (broker.above,)
             for neighbour in map(self.broker, (*above, *broker.below)):
@@ -110,30 +103,7 @@ class Instance(Whole):
             for key in [key for key in self.kept if key[0] == rank]:
                 del self.kept[key]
 
-    def _charge_links(self, cost: CostModel) -> None:
-        ports = [Port(round(cost.frame_s * NS), cost.byte_s * NS) for _ in self._brokers]
-        for broker in self._brokers:
-            for link in broker.links:
-                link.port = ports[link.peer.rank]
-
     # -- values
-
-    def uuid(self, rank: int, name: str) -> str:
-        """An identity that depends on the seed, the rank, the name and how often that name was used there."""
-        return self.identity(rank, name, self.serial(rank, name))
-
-    def serial(self, rank: int, name: str) -> int:
-        """How often a name was used on a rank, with this time."""
-        serials = self._serials.get(name)
-        if serials is None:
-            serials = self._serials[name] = array("I", bytes(4 * self.size))
-        serials[rank] += 1
-        return serials[rank]
-
-    def identity(self, rank: int, name: str, serial: int) -> str:
-        """The one that `uuid` gave, or would have given, that time."""
-        digest = hashlib.sha256(f"{self.seed}/{rank}/{name}/{serial}".encode()).hexdigest()
-        return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
     def wall_time(self) -> float:
         """Wall-clock time in seconds since the epoch, by the instance's clock, at this very moment.
@@ -198,15 +168,12 @@ class Instance(Whole):
     ) -> None:
         """Load a module and wait until it runs; as a process of its own if wanted. Raises RequestError."""
         load = partial(self.loaded.load_process, loader) if as_process else self.loaded.load
-        await self._in_reactor(partial(load, rank, path, args, name))
+        await Occurrence(self.broker(0).endpoint, partial(load, rank, path, args, name))
 
     async def remove(self, name: str, rank: int = 0) -> None:
         """Unload a module and wait until it is gone. Raises RequestError(ENOENT)."""
         module = self.module(rank, name)
-        await self._in_reactor(module.stop)
-
-    def _in_reactor(self, start: Callable[[Done], object]) -> Awaitable[object]:
-        return Occurrence(self.broker(0).endpoint, start)
+        await Occurrence(self.broker(0).endpoint, module.stop)
 
     # -- tasks, statistics, faults
 
@@ -253,76 +220,19 @@ class Instance(Whole):
         self.failure = why
         self.stop()
 
-    async def boot(self) -> None:
-        """Load the modules, rank 0 first. Raises RequestError that names the module."""
-        for rank in range(self.size):
-            await self.boot_rank(rank)
-
-    async def boot_rank(self, rank: int) -> None:
-        """Load the modules of one rank. Raises RequestError that names the module."""
-        for name in self.settings.modules:
-            if rank == 0 or name not in RANK0_MODULES:
-                try:
-                    await self.load(name, *START_ARGS.get(name, ()), rank=rank)
-                except RequestError as error:
-                    raise RequestError(
-                        error.errno or EINVAL, f"module {name!r} on rank {rank}: {error.text}"
-                    ) from error
-
-    async def shutdown(self) -> None:
-        """Unload everything, last loaded first, the root last."""
-        if not self.runner.is_running:
-            return  # ended by a fault, which is being told
-        for rank in reversed(range(self.size)):
-            for module in reversed(self.modules(rank)):
-                if module.status <= FINALIZING and not await self._has_stopped(module):
-                    return
-
-    async def _has_stopped(self, module: Loaded) -> bool:
-        """Has it stopped? Not if a fault, or a ^C, ended the loop meanwhile, which is being told."""
-        try:
-            await self._in_reactor(module.stop)
-        except RequestError:
-            if self.runner.is_running:
-                raise
-            return False
-        return True
-
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Instance]:
         """The instance with its modules loaded; at the end they are unloaded."""
-        failure: BaseException | None = None
-        limit = self.settings.watchdog
-        with watchdog(self.reactor, limit, self._tell_held) if limit else nullcontext():
-            async with trio.open_nursery() as nursery:
-                try:  # from here on: who is interrupted in the start would wait for a loop that nobody ends
-                    await nursery.start(self.runner.run)
-                    async with trio.open_nursery() as tasks:
-                        self.background.nursery = tasks
-                        try:
-                            await self.boot()
-                            yield self
-                        except trio.Cancelled:
-                            with trio.CancelScope(shield=True):
-                                await self.shutdown()
-                            raise
-                        except BaseException as error:
-                            failure = error  # raised outside the nurseries, which would wrap it in a group
-                        with trio.CancelScope(shield=True):
-                            await self.shutdown()
-                        self.background.nursery = None
-                        tasks.cancel_scope.cancel()
-                finally:
-                    self.runner.stop()
-                    self.sink.close()
-        if failure is not None:
-            raise failure
-
-    def _tell_held(self, name: str, seconds: float, frame: FrameType | None) -> None:
-        """A line in rank 0's log while it lasts: those that wait for an answer meanwhile can be told why."""
-        held = f"module '{name}' has held the loop for {seconds:.1f} s ({place_of(frame)})"
-        self.broker(0).write_log(logring.WARNING, "broker", f"{held}: all others of this broker wait")
+        async with living(self, self.settings):
+            yield self
 
     def log_error(self, text: str) -> None:
         """A line in rank 0's log."""
         self.broker(0).write_log(logring.ERR, "broker", text)
+
+
+def _charge_links(brokers: Sequence[Broker], cost: CostModel) -> None:
+    ports = [Port(round(cost.frame_s * NS), cost.byte_s * NS) for _ in brokers]
+    for broker in brokers:
+        for link in broker.links:
+            link.port = ports[link.peer.rank]

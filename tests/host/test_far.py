@@ -111,7 +111,7 @@ def test_what_a_module_watches_is_watched_by_the_loop_of_its_process(
 
 
 def test_it_says_who_and_where_the_module_is(broker: FarBroker, handle: Handle) -> None:
-    assert (handle.rank, handle.size, broker.instance.uuid(3, "m")) == (3, 4, "u")
+    assert (handle.rank, handle.size, broker.instance.identities.uuid(3, "m")) == (3, 4, "u")
     assert (handle.conf_get("a"), isinstance(broker.instance.workers, Workers)) == (1, True)
     assert broker.instance.hook is None  # the broker emits the counters
     handle.set_mask(0x1000)

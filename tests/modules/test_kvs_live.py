@@ -102,7 +102,7 @@ class Listener(Handle):
     """A client that keeps the events of a topic prefix."""
 
     def __init__(self, instance: Instance, prefix: str, rank: int = 0) -> None:
-        super().__init__(instance.broker(rank), "listener", instance.uuid(rank, "listener"))
+        super().__init__(instance.broker(rank), "listener", instance.identities.uuid(rank, "listener"))
         self.seen: list[tuple[str, Any]] = []
         self.broker.add_endpoint(self)
         self.event_subscribe(prefix)

@@ -41,6 +41,7 @@ class Tree:
         self.copy, self.script, self.told, self.events = copy, iter(script), [], 0
         self.reactor = copy.loop.Reactor()
         self.reactor.jumps = jumps
+        self.identities = self
         self.size, self.fanout, self.owner, self.common_attributes = SIZE, 2, 1000, {"log-ring-size": "9"}
         self.ranks = [copy.rank.Rank(self, rank) for rank in range(SIZE)]
         party = party_class(copy)

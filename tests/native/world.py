@@ -29,6 +29,7 @@ class World:
         self.told: list[Any] = []
         self.reactor = copy.loop.Reactor()
         self.reactor.jumps = True
+        self.identities = self
         self.size, self.fanout, self.owner = 1, 2, 1000
         self.common_attributes = {"log-ring-size": "10"}
         self.rank = copy.rank.Rank(self, 0)

@@ -108,9 +108,9 @@ def test_an_identity_is_the_same_whenever_it_is_asked_for():
         handle = instance.broker(1).module("one")
         told = handle.identity()
         assert isinstance(handle._identity, int)
-        assert handle.uuid == told == instance.identity(1, "one", 1)
+        assert handle.uuid == told == instance.identities.identity(1, "one", 1)
         assert handle._identity == told
-        assert instance.uuid(1, "one") == instance.identity(1, "one", 2) != told
+        assert instance.identities.uuid(1, "one") == instance.identities.identity(1, "one", 2) != told
 
     lean(look)
 

@@ -68,7 +68,7 @@ class Client(Handle):
 
     def __init__(self, instance: Instance, rank: int, lane: int) -> None:
         broker = instance.broker(rank)
-        super().__init__(broker, "client", instance.uuid(rank, f"client/{lane}"))
+        super().__init__(broker, "client", instance.identities.uuid(rank, f"client/{lane}"))
         self.lane = lane
         self.events: list[Message] = []
         self.heard: Callable[[Message], object] = self.events.append

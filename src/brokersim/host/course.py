@@ -154,7 +154,7 @@ class Staged(Living, Protocol):
 def make_handle(broker: Home, name: str, code: ModuleCode, module: Living) -> Handle:
     """The handle a module's code is given; it is on its rank already, under its name."""
     make = Handle if code.program is None else code.program.make_handle
-    handle = make(broker, name, broker.instance.serial(broker.rank, name), module)
+    handle = make(broker, name, broker.instance.identities.serial(broker.rank, name), module)
     if code.may_block:
         handle.workers = broker.instance.workers
     broker.add_service(name, handle)

@@ -13,7 +13,9 @@ class Deferral(Endpoint):
     __slots__ = ("_held", "_module", "_rank")
 
     def __init__(self, rank: Rank, module: Endpoint) -> None:
-        super().__init__(rank, module.name, rank.instance.uuid(rank.rank, f"{module.name}/deferral"))
+        super().__init__(
+            rank, module.name, rank.instance.identities.uuid(rank.rank, f"{module.name}/deferral")
+        )
         self._rank = rank
         self._module = module
         self._held: list[Message] = []

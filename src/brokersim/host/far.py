@@ -48,6 +48,7 @@ from brokersim.protocol.topology import neighbours
 from brokersim.reactor.loop import NS, Reactor
 from brokersim.routing import logring
 from brokersim.routing.endpoint import Endpoint, ignore
+from brokersim.routing.ports import Naming
 from brokersim.routing.sink import NullSink, Sink
 
 #: Seconds a module waits at its end for the broker to hear that no more requests should come (flux-core 0.88).
@@ -157,7 +158,7 @@ class FarBroker(Home):
 
     def identity(self, name: str, serial: int) -> str:
         """The module's, whatever its number."""
-        return self.instance.uuid(self.rank, name)
+        return self.instance.identities.identity(self.rank, name, serial)
 
     @property
     def attributes(self) -> FarAttributes:
@@ -275,12 +276,28 @@ class FarBroker(Home):
         self.reactor.push(message)
 
 
+class OneIdentity(Naming):
+    """The module's, as the broker chose it: there is no other here."""
+
+    def __init__(self, uuid: str) -> None:
+        self._uuid = uuid
+
+    def uuid(self, rank: int, name: str) -> str:
+        return self._uuid
+
+    def serial(self, rank: int, name: str) -> int:
+        return 0
+
+    def identity(self, rank: int, name: str, serial: int) -> str:
+        return self._uuid
+
+
 class FarInstance(Surroundings):
     """Stands where a module's handle expects the instance."""
 
     def __init__(self, broker: FarBroker, welcome: JsonObject, sink: Sink | None) -> None:
         self._broker = broker
-        self._uuid = str(welcome["uuid"])
+        self.identities = OneIdentity(str(welcome["uuid"]))
         self.sink = sink or NullSink()
         self.conf = welcome.get("conf") or {}
         self.seed = welcome.get("attrs", {}).get("seed", 0)
@@ -288,14 +305,6 @@ class FarInstance(Surroundings):
         self.workers = Workers()
         self.kept = {}  # nothing outlives the process
         self.epoch = time.time() - broker.reactor.now / NS
-
-    def uuid(self, rank: int, name: str) -> str:
-        """The module's, as the broker chose it."""
-        return self._uuid
-
-    def serial(self, rank: int, name: str) -> int:
-        """Of no meaning: there is one identity here."""
-        return 0
 
     def node(self, rank: int) -> None:
         """Real time costs what it costs."""

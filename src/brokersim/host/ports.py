@@ -19,7 +19,7 @@ from brokersim.reactor.actor import Timer
 from brokersim.reactor.cost import Node
 from brokersim.routing.attributes import Attributes
 from brokersim.routing.endpoint import Endpoint
-from brokersim.routing.ports import Router
+from brokersim.routing.ports import Naming, Router
 from brokersim.routing.sink import Sink
 
 
@@ -55,6 +55,7 @@ class Surroundings(Protocol):
     #: Wall-clock time (s since the Unix epoch) at which the reactor's clock was 0.
     epoch: float
     seed: int
+    identities: Naming
     conf: JsonObject
     #: The hook counters are emitted from unless told otherwise; ``None``: somebody else emits them.
     hook: str | None
@@ -64,12 +65,6 @@ class Surroundings(Protocol):
     workers: Workers
     #: What modules leave to the next of their name on their rank: (rank, name) to it.
     kept: dict[tuple[int, str], Any]
-
-    def uuid(self, rank: int, name: str) -> str:
-        """An identity for what is called ``name`` on a rank."""
-
-    def serial(self, rank: int, name: str) -> int:
-        """A number from which the rank makes the same when it is asked for (`Router.identity`)."""
 
     def node(self, rank: int) -> Node | None:
         """The cores of a rank, if virtual time charges for them."""

@@ -128,7 +128,7 @@ class RemoteModule(Loaded):
         self._is_asked = False  # to end, by us
         self.wire = start(self)
         self.handle = RemoteHandle(
-            broker, name, broker.instance.uuid(broker.rank, name), self, self.wire, self.heard
+            broker, name, broker.instance.identities.uuid(broker.rank, name), self, self.wire, self.heard
         )
         self._watch = _HangWatch(
             self.life, self.handle, self.wire, tell=self._log,

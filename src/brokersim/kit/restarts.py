@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from brokersim.host.handle import Handle
 from brokersim.host.life import Module
+from brokersim.instance_life import boot_rank
 from brokersim.protocol.errnums import ECONNRESET, RequestError
 from brokersim.protocol.message import RESPONSE, Message
 from brokersim.protocol.topology import parent, subtree
@@ -94,7 +95,7 @@ def _connection_lost(endpoint: Endpoint, tag: int, then: Any, arg: Any, request:
 
 async def _boot(instance: Instance, broker: Broker) -> None:
     try:
-        await instance.boot_rank(broker.rank)
+        await boot_rank(instance, instance.settings, broker.rank)
     except RequestError as error:
         if instance.broker(broker.rank) is broker:  # else it crashed again meanwhile
             broker.write_log(logring.ERR, "broker", f"start of rank {broker.rank}: {error.text}")

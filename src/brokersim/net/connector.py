@@ -240,7 +240,7 @@ class Connection(Endpoint):
         rolemask: int,
         nursery: trio.Nursery,
     ) -> None:
-        super().__init__(broker, "connector", connector.instance.uuid(broker.rank, "connector"))
+        super().__init__(broker, "connector", connector.instance.identities.uuid(broker.rank, "connector"))
         self.userid = uid
         self.rolemask = rolemask
         self._connector = connector

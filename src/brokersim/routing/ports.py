@@ -42,6 +42,19 @@ class Neighbour(Router, Protocol):
         """Give a sequenced event to the subscribers of the peer, and to the ranks below it."""
 
 
+class Naming(Protocol):
+    """Who gives parties their identities."""
+
+    def uuid(self, rank: int, name: str) -> str:
+        """An identity for what is called ``name`` on a rank; a new one each time."""
+
+    def serial(self, rank: int, name: str) -> int:
+        """A number from which the same can be made when it is asked for."""
+
+    def identity(self, rank: int, name: str, serial: int) -> str:
+        """The identity of what was the ``serial``th called ``name`` on a rank."""
+
+
 class Ranks(Protocol):
     """What a rank asks of its instance."""
 
@@ -52,12 +65,7 @@ class Ranks(Protocol):
     reactor: Reactor
     #: Broker attributes that every rank has.
     common_attributes: Mapping[str, str]
-
-    def uuid(self, rank: int, name: str) -> str:
-        """An identity for what is called ``name`` on a rank; a new one each time."""
-
-    def identity(self, rank: int, name: str, serial: int) -> str:
-        """The identity of what was the ``serial``th called ``name`` on a rank."""
+    identities: Naming
 
     def own_attributes(self, rank: int) -> Mapping[str, str]:
         """Broker attributes by which a rank differs from the others (`attributes.OWN`)."""

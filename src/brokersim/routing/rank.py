@@ -77,7 +77,7 @@ class Rank(Neighbour):
         self.rank = rank
         self.size = instance.size
         self.owner = instance.owner
-        self.uuid = instance.uuid(rank, "broker")
+        self.uuid = instance.identities.uuid(rank, "broker")
         #: Speaks for the broker itself: services ``broker``, ``attr``, ``log`` and their like.
         self.endpoint: Endpoint
         self.services: dict[str, Endpoint] = {}
@@ -160,7 +160,7 @@ class Rank(Neighbour):
     # -- endpoints and services
 
     def identity(self, name: str, serial: int) -> str:
-        return self.instance.identity(self.rank, name, serial)
+        return self.instance.identities.identity(self.rank, name, serial)
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
         self.endpoints[endpoint] = None

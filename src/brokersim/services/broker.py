@@ -111,7 +111,7 @@ class Broker(Rank, LocalHome):
         """One more party here, or on another rank, as a client of the socket is; ``close()`` it when done."""
         if rank is not None and rank != self.rank:
             return self.instance.broker(rank).client(name, body)
-        handle = Handle(self, name, self.instance.uuid(self.rank, name))
+        handle = Handle(self, name, self.instance.identities.uuid(self.rank, name))
         if body is not None:
             kind = type(body)
             if kind not in _TABLES:

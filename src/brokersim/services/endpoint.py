@@ -35,7 +35,9 @@ class BrokerEndpoint(Handle):
 
     def __init__(self, broker: Broker, table: Table, names: Iterable[str], name: str = "broker") -> None:
         super().__init__(
-            broker, name, broker.uuid if name == "broker" else broker.instance.uuid(broker.rank, name)
+            broker,
+            name,
+            broker.uuid if name == "broker" else broker.instance.identities.uuid(broker.rank, name),
         )
         self._table = table
         #: Open streams served here: request to what ends it.

@@ -55,7 +55,7 @@ class Listening(Handle):
     broker: Broker
 
     def __init__(self, broker: Broker, heard: Heard) -> None:
-        super().__init__(broker, "client", broker.instance.uuid(broker.rank, "client"))
+        super().__init__(broker, "client", broker.instance.identities.uuid(broker.rank, "client"))
         self.heard = heard
         broker.add_endpoint(self)
 
