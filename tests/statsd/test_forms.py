@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from brokersim.statsd.aggregator import Aggregator
 from brokersim.statsd.config import AggregatorConfig
 from brokersim.statsd.dialects import open_dialect
-from brokersim.statsd.forms import plain_value
+from brokersim.statsd.forms import Form, Forms, plain_value
 from brokersim.statsd.keyed import BEST, PYTHON, Keyed
 from brokersim.statsd.sample import GAUGES
 from tests.effort import examples
@@ -95,3 +95,25 @@ def test_a_plain_number_is_whole_if_it_was_written_so_and_none_is_longer_than_ot
 ):
     found = plain_value(GAUGES, field)
     assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("line", "form"),
+    [
+        (b"k:1|c|@0.5", Form("counters", b"k", 2.0)),
+        (b"k:1|c|#a:b", Form("counters", b"k;a=b", 1)),
+        (b"k:1|g", Form("gauges", b"k", 1)),
+        (b"k:1:2|ms", Form("timers", b"k", 1)),
+        (b"k:1:2|c", None),  # of counters a line is one value
+        (b"k:1|c|@1e-10", None),  # a weight that no sum would bear
+        (b"k:1|c|T1700000000", None),  # a time of its own
+        (b"k:x|c", None),
+        (b"k:1", None),
+        (b"w:1|c", None),  # what is judged each time
+    ],
+)
+def test_the_form_of_a_line_is_kept_if_its_values_mean_the_same_wherever_it_stands(line, form):
+    forms = Forms(without={b"w"})
+    forms.remember(line, open_dialect("strict", AggregatorConfig()).judge(line))
+    name, _, rest = line.partition(b":")
+    assert forms.find((name, rest.partition(b"|")[2])) == form and len(forms) == (form is not None)
