@@ -303,9 +303,9 @@ PLANTED = (
     ),
     Planted(
         "an undrain after which nobody is looked at", "sched/__init__.py",
-        '            self.log.error(f"resource.acquire: {error}")\n'
-        "        self._serve()\n",
-        '            self.log.error(f"resource.acquire: {error}")\n',
+        '                self.log.error(f"resource.acquire: {error}")\n'
+        "            self._serve()\n",
+        '                self.log.error(f"resource.acquire: {error}")\n',
         ("jobs",),
     ),
     Planted(
