@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 
 from brokersim.explore.author import Author
 from brokersim.explore.disk import SECTOR, Disk, left_of
+from brokersim.explore.families import FAMILIES
 from brokersim.explore.plan import Plan, PlannedFault, Step
 from brokersim.explore.run import run_plan
 from modules.content_sqlite.store import BlobStore
@@ -103,3 +105,14 @@ def test_behind_a_disk_that_lied_nothing_is_promised_but_that_it_starts():
 def test_a_disk_that_fails_refuses_and_nothing_acknowledged_is_lost():
     outcome = run_plan(plan("fail-disk", at=0.05))
     assert outcome.broken == ()
+
+
+def test_what_broke_is_told_alike_in_each_run_though_its_directory_has_another_name(monkeypatch):
+    """A find that named a file there was taken for one that does not come again."""
+
+    async def check(world):
+        return [f"content: {world.instance.settings.state_dir}/content.sqlite is full"]
+
+    monkeypatch.setitem(FAMILIES, "content", attrs.evolve(FAMILIES["content"], check=check))
+    outcome = run_plan(Plan(families=("content",), has_disk=True))
+    assert outcome.broken == ("content: …/content.sqlite is full",)

@@ -256,3 +256,17 @@ def test_a_log_that_goes_and_comes_in_one_commit_has_only_changed_for_who_watche
     )
     outcome = run_plan(Plan(families=("watch",), order=1, steps=steps))
     assert outcome.broken == ()
+
+
+@pytest.mark.parametrize("has_disk", [True, False])
+def test_a_disk_that_was_full_twice_at_one_time_has_room_when_both_are_over(has_disk):
+    """The second gave back the limit it had met, which was the first's: the disk stayed full for good."""
+    steps = (
+        Step(id=0, op="content.store", at=0.0, args={"number": 0, "size": 31}),
+        Step(id=1, op="content.store", at=0.0, args={"number": 1, "size": 1982}),
+        Step(id=2, op="content.store", at=0.02, args={"number": 0, "size": 9000}),
+    )
+    full = PlannedFault(kind="fill-disk", at=0.008)
+    later = PlannedFault(kind="fill-disk", at=0.008, seconds=0.001)
+    plan = Plan(families=("content",), has_disk=has_disk, order=1, steps=steps, faults=(full, later))
+    assert run_plan(plan).broken == ()

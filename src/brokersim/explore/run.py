@@ -312,6 +312,8 @@ class _Example:
     # -- what is wrong
 
     def _say(self, sentence: str) -> None:
+        if self._options.state_dir is not None:  # its name is another in each run
+            sentence = sentence.replace(str(self._options.state_dir), "…")
         if sentence not in self._broken:
             self._broken.append(sentence)
             self._world.note("broken", sentence)

@@ -38,11 +38,16 @@ def _is_open(database: sqlite3.Connection | Database) -> bool:
 
 
 def stop_growing(database: sqlite3.Connection | Database) -> Callable[[], None]:
-    """Let a database have no page more than it has; what gives it back the limit it had."""
+    """Let a database have no page more than it has; what gives it back the limit it had.
+
+    Of two at one time the first gives it back: the limit the second met is the first's.
+    """
     if isinstance(database, Database):
         return database.stop_growing()
     (before,) = database.execute("PRAGMA max_page_count").fetchone()
     (pages,) = database.execute("PRAGMA page_count").fetchone()
+    if before <= pages:
+        return lambda: None
     _set_pages(database, pages)
     return partial(_set_pages, database, before)
 
