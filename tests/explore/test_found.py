@@ -270,3 +270,18 @@ def test_a_disk_that_was_full_twice_at_one_time_has_room_when_both_are_over(has_
     later = PlannedFault(kind="fill-disk", at=0.008, seconds=0.001)
     plan = Plan(families=("content",), has_disk=has_disk, order=1, steps=steps, faults=(full, later))
     assert run_plan(plan).broken == ()
+
+
+def test_a_scheduler_that_comes_while_there_is_no_resource_module_is_told_of_no_drain():
+    """It gives out the instance's resources then; what a module that is gone had promised is not held against it."""
+    held = {"later": 0.05, "of": "held", "urgency": 1, "which": 0}
+    steps = (
+        Step(id=0, op="jobs.urgency", at=0.0, args=held),
+        Step(id=1, op="jobs.away", at=0.0, args={"seconds": 2.0}),
+    )
+    ends = (
+        PlannedFault(kind="kill", to="sched", on=("sched.alloc", 0, 1)),
+        PlannedFault(kind="kill", to="resource", on=("resource.acquire", 0, 2)),
+    )
+    outcome = run_plan(Plan(families=("jobs",), order=1, steps=steps, faults=ends))
+    assert (outcome.broken, outcome.hits) == ((), {"kill": 2})

@@ -57,7 +57,8 @@ async def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) ->
         return [*broken, f"jobs: sched does not answer at rest: {error}"]
     held = _lite(status.get("allocated"))
     broken += [f"jobs: cores are allocated at rest: {held}"] if held else []
-    if joblogs.is_calm(world, "resource", "sched"):  # one remembers who is drained, the other asks it
+    # One remembers who is drained, the other asks it; a scheduler that comes while nobody knows gives out all.
+    if joblogs.is_calm(world, "resource") or joblogs.is_calm(world, "sched"):
         broken += _drained(world, logs)
     if joblogs.is_calm(world):
         nodes = {rank for rank, _ in _cores_of(_lite(status["all"]))}

@@ -35,9 +35,9 @@ def judge(world: World, jobs: Sequence[Asked], logs: Mapping[int, Log]) -> list[
     return found
 
 
-def is_calm(world: World, *but: str) -> bool:
-    """Nothing went wrong where jobs are managed, but for what ended or loaded anew one of these modules."""
-    hit = any(rank == 0 and name not in but for rank, name in world.disturbed)
+def is_calm(world: World, but: str = "") -> bool:
+    """Nothing went wrong where jobs are managed, but for what ended or loaded anew one module."""
+    hit = any(rank == 0 and name != but for rank, name in world.disturbed)
     return not (hit or world.failing or world.life)
 
 
