@@ -93,6 +93,7 @@ CONFIGS = [
 @example([[b"a:9223372036854775|c\na:9223372036854775807|c"]] * 3, "strict", CONFIGS[0])
 @example([[b"a:1|c", b"b:2.5|g"], [], [b"a:1|c"]], "strict", CONFIGS[2])
 @example([[b"a:0|c\na:1.5|c"]] * 2, "collectd", CONFIGS[0])
+@example([[b"a:5|x"], [b"a:99999999999999999|c\na:884|g"]], "etsy", CONFIGS[3])
 def test_compiled_tables_are_those_of_python(
     intervals: list[list[bytes]], dialect: str, config: AggregatorConfig
 ):

@@ -1085,9 +1085,8 @@ static PyObject *reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-/* The largest number of digits that are surely a double when they are divided by as large a power of ten. */
+/* As many digits are surely a double, also when they are divided by as large a power of ten: all dialects agree. */
 #define EXACT_DIGITS 15
-#define MOST_DIGITS 17
 static const double tens[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
 
 typedef struct {
@@ -1105,7 +1104,7 @@ static inline const char *read_plain(const char *p, const char *end, Plain *numb
     for (; p < end; p++) {
         const unsigned digit = (unsigned)(unsigned char)*p - '0';
         if (digit <= 9) {
-            if (++digits > MOST_DIGITS)
+            if (++digits > EXACT_DIGITS)
                 return NULL;
             whole = whole * 10 + digit;
         } else if (*p == '.' && dot == NULL && digits != 0)
@@ -1117,7 +1116,7 @@ static inline const char *read_plain(const char *p, const char *end, Plain *numb
     if (dot == NULL)
         return digits == 0 ? NULL : p;
     const Py_ssize_t decimals = p - dot - 1;
-    if (decimals == 0 || digits > EXACT_DIGITS)
+    if (decimals == 0)
         return NULL;
     number->real = (double)whole / tens[decimals];
     return p;

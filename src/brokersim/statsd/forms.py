@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
-from brokersim.statsd.numbers import Number
+from brokersim.statsd.numbers import EXACT_DIGITS, Number
 from brokersim.statsd.sample import COUNTERS, GAUGES, TIMERS, Judgement
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _LIMIT = 8192
 # A weight beyond it could make a count overflow that is judged one by one.
 _LARGEST_WEIGHT = 1e9
-# More digits than this go the slow way, where their size is judged.
-_PLAIN_DIGITS = 18
+#: More digits than this go the slow way, where their size is judged.
+PLAIN_DIGITS = 18
 # What compiled code takes of a form, by its own numbers.
 _COMPILED = {COUNTERS: 0, GAUGES: 1, TIMERS: 2}
 _DIGITS_AND_DOT, _SIGNS = b"0123456789.", (b"+", b"-")
@@ -81,10 +81,10 @@ def plain_value(kind: str, field: bytes) -> Number | None:
         if kind not in (COUNTERS, GAUGES):
             return None
         digits = field[1:]
-    if len(digits) > _PLAIN_DIGITS:
+    if len(digits) > PLAIN_DIGITS:
         return None
     if digits.isdigit():
-        return int(field)
+        return int(field) if kind == TIMERS or len(digits) <= EXACT_DIGITS else None
     if digits.translate(None, _DIGITS_AND_DOT):
         return None
     try:
@@ -98,7 +98,7 @@ def plain_timings(field: bytes) -> list[float] | None:
     if field.translate(None, _DIGITS_AND_DOT + b":"):
         return None
     fields = field.split(b":")
-    if len(field) > _PLAIN_DIGITS and max(map(len, fields)) > _PLAIN_DIGITS:
+    if len(field) > PLAIN_DIGITS and max(map(len, fields)) > PLAIN_DIGITS:
         return None
     try:
         return [float(each) for each in fields]

@@ -13,6 +13,8 @@ Number = int | float
 
 # A value above this could overflow a double once it is divided by a short interval or a small rate: it is refused.
 LARGEST = 1e300
+#: So many digits are the same integer whether it is kept as one or as a double: all dialects agree on them.
+EXACT_DIGITS = 15
 # The same for a timing, which is squared for the standard deviation.
 LARGEST_TIMING = 1e150
 

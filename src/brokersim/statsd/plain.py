@@ -14,8 +14,8 @@ import msgspec
 
 from brokersim.statsd.numbers import Number
 
-# A sum below this holds no number that any dialect would round or refuse for its size.
-_LARGEST_SUM = 10**17
+# A sum below this holds no integer that a dialect would round, as it reads doubles.
+_LARGEST_SUM = 2**53
 _SEPARATORS, _NUMERALS = b":|\n", b"0123456789.,"
 _ALL_BUT_SEPARATORS = bytes(code for code in range(256) if code not in _SEPARATORS)
 _read_numbers = msgspec.json.Decoder(list).decode

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from operator import length_hint
 
 from brokersim.statsd.dialects.base import Dialect
+from brokersim.statsd.forms import PLAIN_DIGITS
 from brokersim.statsd.health import Intake
+from brokersim.statsd.numbers import EXACT_DIGITS
 from brokersim.statsd.plain import Packet, PlainLines, joined_lines, packets_of_lines, plain_lines
-from brokersim.statsd.reading.judged import PLAIN_DIGITS, Judged, SenderOf
+from brokersim.statsd.reading.judged import Judged, SenderOf
 from brokersim.statsd.sample import COUNTERS, GAUGES, TIMERS, Sample
 from brokersim.statsd.stored.store import Store
 
@@ -139,7 +141,7 @@ class PythonLines:
                 continue
             if letter == _LETTER_G:
                 digits = field[:-2]
-                if key in gauges and digits.isdigit() and field[-2] == _BAR and len(digits) < PLAIN_DIGITS:
+                if key in gauges and digits.isdigit() and field[-2] == _BAR and len(digits) <= EXACT_DIGITS:
                     gauges[key] = digits  # read as a number when it is shown: most are written again before
                     continue
             elif letter == _LETTER_C:
@@ -151,7 +153,7 @@ class PythonLines:
                 if (
                     key in timings
                     and not digits.translate(None, _DIGITS_AND_DOT)
-                    and len(digits) < PLAIN_DIGITS
+                    and len(digits) <= PLAIN_DIGITS
                 ):
                     try:
                         timings[key].append(float(digits))

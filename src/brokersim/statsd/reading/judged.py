@@ -10,15 +10,13 @@ from collections.abc import Callable
 from brokersim.statsd.dialects.base import Dialect
 from brokersim.statsd.forms import Forms
 from brokersim.statsd.health import BadLineRing, Intake
+from brokersim.statsd.numbers import EXACT_DIGITS
 from brokersim.statsd.stored.store import Store
 
 # Bytes of `42|c` that are known to be 42. Bounded, because a sender chooses what is in it.
 _MEMO_LIMIT = 4096
 # Samples between two looks for timers over their cap; a key may be over it by as many, and by one packed line.
 _FOLD_EVERY = 20_000
-#: More digits than this go the slow way, where their size is judged.
-PLAIN_DIGITS = 18
-
 #: Who sent the packet or line at an index. It is only asked when it matters: finding out costs as much as some lines.
 SenderOf = Callable[[int], str | None]
 
@@ -72,7 +70,7 @@ class Judged:
         if (
             field[-2:] == b"|c"
             and digits.isdigit()
-            and len(digits) < PLAIN_DIGITS
+            and len(digits) <= EXACT_DIGITS
             and len(self.memo) < _MEMO_LIMIT
         ):
             self.memo[field] = int(digits)
