@@ -94,6 +94,7 @@ CONFIGS = [
 @example([[b"a:1|c", b"b:2.5|g"], [], [b"a:1|c"]], "strict", CONFIGS[2])
 @example([[b"a:0|c\na:1.5|c"]] * 2, "collectd", CONFIGS[0])
 @example([[b"a:5|x"], [b"a:99999999999999999|c\na:884|g"]], "etsy", CONFIGS[3])
+@example([[b"a:.1|ms"], [b"a:1.5|ms"]], "collectd", CONFIGS[0])
 def test_compiled_tables_are_those_of_python(
     intervals: list[list[bytes]], dialect: str, config: AggregatorConfig
 ):

@@ -131,3 +131,13 @@ def test_a_count_that_no_double_holds_is_one_number_in_each_dialect_however_it_c
         alone.feed(b"k:%d|c" % number)
         found, one = (each.flush(1.0).counters for each in (short, alone))
         assert found["k"] == one["k"], dialect
+
+
+@pytest.mark.parametrize("keyed", TABLES)
+@pytest.mark.parametrize("field", [b"1.5", b".5", b"0.75", b"1.", b"12345678901234.5"])
+def test_a_time_with_decimals_is_one_time_in_each_dialect_whether_its_name_is_new_or_known(keyed, field):
+    for dialect in DIALECTS:
+        aggregator = Aggregator(dialect, keyed=keyed)
+        for _ in range(3):
+            aggregator.feed(b"k:%b|ms" % field)
+        assert aggregator.flush(1.0).samples["k"] == [float(field)] * 3, dialect

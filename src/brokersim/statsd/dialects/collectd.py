@@ -143,6 +143,7 @@ def _numeric(kind: str, key: bytes, field: bytes, rate: float) -> Sample:
     if not abs(value / rate) < (LARGEST if kind == TIMERS else _LARGEST_COUNT):
         raise BadLineError("peer_would_garble")
     if kind == TIMERS:
-        # A sample rate divides the time itself: 100 ms at 0.1 becomes a second.
-        return Sample(TIMERS, key, float(max(value / rate, 0.0) // 1))
+        # A sample rate divides the time itself: 100 ms at 0.1 becomes a second. What is below a millisecond is cut off
+        # where times are counted (`LatencyCounter`), and not here: plain lines do not come this way.
+        return Sample(TIMERS, key, float(max(value / rate, 0.0)))
     return Sample(COUNTERS, key, value / rate)
